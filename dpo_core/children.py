@@ -1,0 +1,180 @@
+"""Child processes that own a device: sampling and training run in one, the orchestrator never.
+
+Parent and child speak JSON lines: requests go down the child's standard input, events come up a
+pipe of their own, so that whatever libraries print goes to a log file. No child outlives its
+parent: standard input closes when the parent is gone, however it went, and the child then ends
+its whole process group.
+"""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dpo_core.errors import BadInput, ChildDied, ChildFailed, DiskFull, RatchetError
+
+Report = Callable[[int, int, str], None]
+"""Called as report(done, total, unit) while a request is carried out."""
+
+_EVENTS_FD = "RATCHET_EVENTS_FD"
+_LOG_TAIL_LINES = 12
+_KINDS = {"bad_input": BadInput, "disk_full": DiskFull, "failed": ChildFailed}
+
+
+# ── in the child ─────────────────────────────────────────────────────────────────────────────────
+
+
+def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
+    """Answer requests from the parent until it closes the pipe, then end the process group."""
+    events = os.fdopen(int(os.environ[_EVENTS_FD]), "w", buffering=1)
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
+
+    def send(**event: Any) -> None:
+        events.write(json.dumps(event) + "\n")
+
+    send(event="ready")
+    while True:
+        request = requests.get()
+        try:
+            result = handle(request, lambda d, t, u: send(event="progress", done=d, total=t, unit=u))
+            send(event="result", result=result)
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            send(event="error", **_describe(error))
+
+
+def _read_requests(requests: "queue.Queue[dict[str, Any]]") -> None:
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _describe(error: Exception) -> dict[str, str]:
+    kind = "bad_input" if isinstance(error, BadInput) else "failed"
+    if out_of_space(error):
+        kind = "disk_full"
+    message = error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
+    return {"kind": kind, "message": message, "remedy": getattr(error, "remedy", "")}
+
+
+def out_of_space(error: BaseException) -> bool:
+    """Whether `error` means that a write found no room (also as libraries in Rust or C++ say it)."""
+    text = str(error)
+    return any(sign in text for sign in ("No space left", "os error 28", "File too large", "quota exceeded"))
+
+
+# ── in the parent ────────────────────────────────────────────────────────────────────────────────
+
+
+class Child:
+    """A running child process; a context manager that ends it, and all it started, on exit."""
+
+    def __init__(self, module: str, log: Path, env: Mapping[str, str], command: list[str]) -> None:
+        self.module = module
+        self.log = log
+        read_fd, write_fd = os.pipe()
+        started = time.monotonic()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as log_file:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log_file,
+                stderr=log_file,
+                pass_fds=(write_fd,),
+                env={**os.environ, **env, _EVENTS_FD: str(write_fd)},
+                start_new_session=True,
+                text=True,
+            )
+        os.close(write_fd)
+        self._events = os.fdopen(read_fd)
+        self._await("ready", None)
+        self.seconds_start = time.monotonic() - started
+
+    @classmethod
+    def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
+        """Run `python -m module` as a child. Raises ChildDied when it ends before it is ready."""
+        return cls(module, log, env or {}, [sys.executable, "-m", module])
+
+    def ask(self, request: Mapping[str, Any], report: Report | None = None) -> dict[str, Any]:
+        """Send one request, pass its progress to `report`, return its result.
+
+        Raises ChildFailed, DiskFull or BadInput as the child says, ChildDied when it is gone.
+        """
+        try:
+            assert self.process.stdin is not None
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        result: dict[str, Any] = self._await("result", report)["result"]
+        return result
+
+    def _await(self, awaited: str, report: Report | None) -> dict[str, Any]:
+        for event in self._read_events():
+            if event["event"] == awaited:
+                return event
+            if event["event"] == "progress" and report is not None:
+                report(event["done"], event["total"], event["unit"])
+            if event["event"] == "error":
+                raise _KINDS[event["kind"]](event["message"], event["remedy"] or f"Its log: {self.log}")
+        raise self._died()
+
+    def _read_events(self) -> Iterator[dict[str, Any]]:
+        for line in self._events:
+            yield json.loads(line)
+
+    def _died(self) -> ChildDied:
+        code = self.process.wait()
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        hint = " (SIGKILL: often the system ran out of memory)" if code == -signal.SIGKILL else ""
+        return ChildDied(
+            f"the child process {self.module} {how}{hint}; the end of {self.log}:\n{self._log_tail()}",
+            "Finished steps are kept: the same `ratchet run` continues where this one stopped.",
+        )
+
+    def _log_tail(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """End the child's process group and wait for it."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        for stream in (self.process.stdin, self._events):
+            if stream is not None:
+                with _ignored(BrokenPipeError):
+                    stream.close()
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextmanager
+def _ignored(*errors: type[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except errors:
+        pass

@@ -1,0 +1,80 @@
+"""Configuration of training, evaluation and promotion. Loading it imports nothing heavy."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """Base of every config section: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class PolicyConfig(Section):
+    """Where the base policy comes from: a folder or hub id, or a function that builds one.
+
+    `build` is called as `build(out_dir: Path, seed: int, **build_args)` in a child process and
+    leaves a model and its tokenizer there, as `save_pretrained` writes them.
+    """
+
+    model: str | None = Field(None, description="folder or hub id of the base policy")
+    revision: str | None = Field(None, description="hub revision of `model`")
+    build: str | None = Field(None, description="`package.module:function` that makes the model")
+    build_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class SftConfig(Section):
+    """Supervised warm start of the base policy: AdamW, linear decay, loss on completions only."""
+
+    path: str | None = Field(None, description="JSONL or parquet of prompts with completions")
+    function: str | None = Field(
+        None, description="`package.module:function(seed)` that yields {prompt, completion} rows"
+    )
+    prompt_field: str = "prompt"
+    completion_field: str = "completion"
+    steps: Count = 400
+    batch_size: Count = 64
+    learning_rate: Positive = 2e-3
+    warmup_steps: int = Field(20, ge=0)
+    max_length: Count = Field(512, description="longer examples are dropped and counted")
+
+
+class TrainingConfig(Section):
+    """One DPO round. `beta` is the strength of the pull to the reference: small lets go."""
+
+    beta: Positive = 0.1
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    learning_rate: Positive = 5e-7
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    pairs_per_step: Count = Field(32, description="pairs of one optimiser step")
+    micro_batch_pairs: Count = Field(8, description="pairs of one forward pass; moves no number")
+    epochs: Count = 1
+    max_grad_norm: Positive = 1.0
+    weight_decay: float = Field(0.0, ge=0)
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of forward and backward; weights and optimiser stay float32"
+    )
+
+
+class EvaluationConfig(Section):
+    """Held-out evaluation: `gate` prompts decide promotion, `test` prompts are reported."""
+
+    gate_prompts: Count = 256
+    test_prompts: Count = 256
+    samples_per_prompt: Count = 1
+    confidence: float = Field(0.95, gt=0, lt=1)
+    bootstrap_resamples: Count = 10_000
+
+
+class PromoteConfig(Section):
+    """Promote when the gate win rate against the last promoted policy exceeds `threshold`."""
+
+    use: Literal["estimate", "lower"] = "estimate"
+    threshold: Share = 0.5

@@ -1,0 +1,73 @@
+"""The errors Ratchet raises on purpose: one small tree, each with what to do next.
+
+    RatchetError            exit code 1
+    ├── BadInput            exit code 2: the user's request cannot be carried out as it stands
+    │   ├── ConfigError     a key, value or combination in the config
+    │   ├── PromptError     a prompt file or a row of it
+    │   └── CampaignLocked  another process is running this campaign
+    ├── ArtifactCorrupted   a file differs from what the ledger recorded
+    ├── ChildDied           a sampling or training process ended without a result
+    ├── ChildFailed         a sampling or training process reported an error
+    ├── DiskFull            a write failed for lack of space
+    ├── JudgeError          a judge raised or answered out of contract
+    ├── InvariantViolated   a correctness check of the round failed
+    └── ServerFailed        the Prefect server did not start
+"""
+
+
+class RatchetError(Exception):
+    """Base of all errors with a message for people. `remedy` says what to type or change next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class BadInput(RatchetError):
+    exit_code = 2
+
+
+class ConfigError(BadInput):
+    pass
+
+
+class PromptError(BadInput):
+    pass
+
+
+class CampaignLocked(BadInput):
+    pass
+
+
+class ArtifactCorrupted(RatchetError):
+    pass
+
+
+class ChildDied(RatchetError):
+    pass
+
+
+class ChildFailed(RatchetError):
+    pass
+
+
+class DiskFull(RatchetError):
+    pass
+
+
+class JudgeError(RatchetError):
+    pass
+
+
+class InvariantViolated(RatchetError):
+    pass
+
+
+class ServerFailed(RatchetError):
+    pass

@@ -1,0 +1,209 @@
+"""The records that travel between the steps of a round, and their parquet schemas.
+
+Words and columns are those of a campaign on disk: a *pair* is two completions of one prompt, a
+*judgement* is one source's verdict on a pair, a *preference* is what its judgements aggregate to.
+Importing this module loads neither torch nor a model library.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from dpo_core.hashing import content_id, normalise
+
+Split = Literal["train", "gate", "test"]
+Verdict = Literal["a", "b", "tie", "both_bad"]
+VERDICTS: tuple[Verdict, ...] = ("a", "b", "tie", "both_bad")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt: plain `text`, or chat `messages` of {"role", "content"}; never both.
+
+    `extra` holds the other fields of the prompt's row (a reference answer, tags) for judges.
+    """
+
+    prompt_id: str
+    text: str | None = None
+    messages: tuple[Mapping[str, str], ...] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    split: Split = "train"
+
+    def shown(self) -> str:
+        """The prompt as people read it: the text, or the messages one below the other."""
+        if self.text is not None:
+            return self.text
+        return "\n".join(f"{m['role']}: {m['content']}" for m in self.messages or ())
+
+
+def prompt_id(text: str | None, messages: tuple[Mapping[str, str], ...] | None) -> str:
+    """Hash of the normalised prompt: prompts that differ in case or spacing are one prompt."""
+    if text is not None:
+        return content_id("prompt", normalise(text))
+    return content_id("messages", [[m["role"], normalise(m["content"])] for m in messages or ()])
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer as a judge sees it; `tokens` counts its tokens, EOS included."""
+
+    completion_id: str
+    prompt: Prompt
+    text: str
+    finish_reason: str
+    tokens: int
+    sample_index: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the policy ended the answer itself (and was not cut at the length limit)."""
+        return self.finish_reason == "stop"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two completions of one prompt in the order in which a judge reads them."""
+
+    pair_id: str
+    a: Completion
+    b: Completion
+
+    def swapped(self) -> "Pair":
+        return Pair(self.pair_id, self.b, self.a)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A pointwise judgement of one completion; `value` None is an abstention, with its reason.
+
+    `measures` are task-specific shares reported over rounds: name → (numerator, denominator),
+    summed over completions (right annotations of all annotations, say).
+    """
+
+    value: float | None
+    reason: str = ""
+    measures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One source's verdict on one pair; `verdict` None is an abstention, with its reason."""
+
+    verdict: Verdict | None
+    reason: str = ""
+    confidence: float | None = None
+    raw: str | None = None
+
+
+def pair_id(first: str, second: str) -> str:
+    """Id of the unordered pair of two completion ids."""
+    return content_id("pair", sorted((first, second)))
+
+
+def ordered(first: str, second: str) -> tuple[str, str]:
+    """(a, b): which completion is shown first, decided by the pair's hash, not by its scores."""
+    low, high = sorted((first, second))
+    return (low, high) if int(pair_id(low, high), 16) & 1 == 0 else (high, low)
+
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_MEASURES = pa.list_(
+    pa.struct([("name", pa.string()), ("numerator", pa.float64()), ("denominator", pa.float64())])
+)
+
+PROMPTS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("messages", _MESSAGES),
+        ("extra", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+COMPLETIONS = pa.schema(
+    [
+        ("completion_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("text", pa.string()),
+        ("prompt_token_ids", pa.list_(pa.int32())),
+        ("token_ids", pa.list_(pa.int32())),
+        ("token_logps", pa.list_(pa.float32())),
+        ("finish_reason", pa.string()),
+        ("seed", pa.int64()),
+        ("policy", pa.string()),
+    ]
+)
+SCORES = pa.schema(
+    [
+        ("completion_id", pa.string()),
+        ("source", pa.string()),
+        ("score", pa.float64()),
+        ("reason", pa.string()),
+        ("measures", _MEASURES),
+    ]
+)
+PAIRS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("a", pa.string()),
+        ("b", pa.string()),
+        ("rule", pa.string()),
+        ("margin", pa.float64()),
+    ]
+)
+JUDGEMENTS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("source", pa.string()),
+        ("verdict", pa.string()),
+        ("confidence", pa.float64()),
+        ("reason", pa.string()),
+        ("raw", pa.string()),
+        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
+    ]
+)
+PREFERENCES = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("p_chosen", pa.float64()),
+        ("sources", pa.list_(pa.string())),
+        ("agreement", pa.float64()),
+    ]
+)
+LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
+
+
+def volatile_columns(schema: pa.Schema) -> list[str]:
+    """Columns that cannot repeat between equal runs (timestamps, durations, memory, speed)."""
+    return [f.name for f in schema if (f.metadata or {}).get(b"volatile") == b"true"]
+
+
+def prompt_row(prompt: Prompt) -> dict[str, Any]:
+    """The row of PROMPTS that holds `prompt`."""
+    return {
+        "prompt_id": prompt.prompt_id,
+        "prompt": prompt.text,
+        "messages": [dict(m) for m in prompt.messages] if prompt.messages is not None else None,
+        "extra": json.dumps(dict(prompt.extra), sort_keys=True, ensure_ascii=False, default=str),
+        "split": prompt.split,
+    }
+
+
+def prompt_from_row(row: Mapping[str, Any]) -> Prompt:
+    """The inverse of `prompt_row`."""
+    messages = row["messages"]
+    return Prompt(
+        prompt_id=row["prompt_id"],
+        text=row["prompt"],
+        messages=tuple(messages) if messages is not None else None,
+        extra=json.loads(row["extra"]),
+        split=row["split"],
+    )

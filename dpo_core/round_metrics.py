@@ -1,0 +1,77 @@
+"""What is reported of a round: the columns of metrics.parquet, in order, with their meaning.
+
+`metrics.json` of a round and `ratchet status --json` hold the same names. `previous` always means
+the policy that was promoted last. Every statistic with `_low` and `_high` has a confidence
+interval at `evaluation.confidence`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    kind: type
+    meaning: str
+    volatile: bool = False
+
+
+def _interval(name: str, meaning: str) -> list[Column]:
+    return [
+        Column(name, float, meaning),
+        Column(f"{name}_low", float, f"lower end of the interval of {name}"),
+        Column(f"{name}_high", float, f"upper end of the interval of {name}"),
+    ]
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("round", int, "number of the round, from 1; round 0 prepares the base policy"),
+    Column("policy", str, "hash of the weights this round trained"),
+    Column("previous_policy", str, "hash of the weights that sampled, the reference"),
+    Column("promoted", bool, "whether the trained policy replaced the previous one"),
+    Column("prompts", int, "training prompts drawn"),
+    Column("completions", int, "completions sampled for them"),
+    Column("pairs", int, "preferences trained on"),
+    Column("dropped", str, "JSON: reason → count of all that was dropped in the round"),
+    Column("loss", float, "mean loss over the last epoch's pairs, each when it was trained on"),
+    Column("first_loss", float, "loss of the first optimiser step (ln 2 with a reset reference)"),
+    Column("accuracy", float, "share of pairs with a positive margin when trained on; ties count as not"),
+    Column("margin", float, "mean chosen minus rejected log-ratio, nats, without beta"),
+    Column("chosen_logratio", float, "mean log(policy/reference) of chosen completions, nats"),
+    Column("rejected_logratio", float, "mean log(policy/reference) of rejected completions, nats"),
+    Column("implicit_reward_chosen", float, "beta times chosen_logratio"),
+    Column("implicit_reward_rejected", float, "beta times rejected_logratio"),
+    Column("gradient_weight", float, "mean sigmoid(-beta margin)"),
+    Column("steps", int, "optimiser steps"),
+    *_interval("kl_previous_nats", "KL(policy || previous), nats per completion, on test prompts"),
+    Column("kl_previous_nats_se", float, "standard error of kl_previous_nats"),
+    *_interval("kl_base_nats", "KL(policy || base), nats per completion, on test prompts"),
+    Column("kl_base_nats_se", float, "standard error of kl_base_nats"),
+    *_interval("length_mean", "tokens per completion on test prompts, EOS included"),
+    *_interval("truncated_share", "share of test completions cut at the length limit"),
+    *_interval("score_mean", "mean judge score of test completions; none with a pairwise judge"),
+    *_interval("win_rate_previous", "win rate against the previous policy on test prompts, ties 0.5"),
+    *_interval("win_rate_base", "win rate against the base policy on test prompts, ties 0.5"),
+    *_interval("win_rate_gate", "win rate against the previous policy on gate prompts: decides promotion"),
+    Column("score_mean_base", float, "score_mean of the base policy"),
+    Column("length_mean_base", float, "length_mean of the base policy"),
+    Column("gate_prompts", int, "distinct gate prompts compared"),
+    Column("test_prompts", int, "distinct test prompts compared"),
+    Column("seconds_sample", float, "sampling the training completions", volatile=True),
+    Column("seconds_judge", float, "scores, pairs, judgements and preferences", volatile=True),
+    Column("seconds_train", float, "reference pass and optimiser steps", volatile=True),
+    Column("seconds_evaluate", float, "sampling and comparing on held-out prompts", volatile=True),
+    Column("seconds_start", float, "start of the sampling and training processes", volatile=True),
+    Column("seconds_round", float, "the whole round, all of the above included", volatile=True),
+    Column("tokens_per_second", float, "sampled tokens per second of seconds_sample", volatile=True),
+)
+"""Besides these there are three columns for each measure the judge reports (a share summed over
+test completions): `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`."""
+
+VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)
+
+
+def steady(row: dict[str, Any]) -> dict[str, Any]:
+    """The part of a metrics row that equal runs repeat."""
+    return {name: value for name, value in row.items() if name not in VOLATILE}

@@ -1,0 +1,190 @@
+"""The config of a campaign: one YAML file, overridden by --set, checked before anything starts."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from dpo_core.config import (
+    Count,
+    EvaluationConfig,
+    PolicyConfig,
+    PromoteConfig,
+    Section,
+    SftConfig,
+    TrainingConfig,
+)
+from dpo_core.errors import ConfigError
+from generation.config import PromptsConfig, SamplingConfig
+from labeling.config import JudgeConfig, PairsConfig
+
+
+class CampaignConfig(Section):
+    """A whole campaign. Sections are described where the code they steer lives."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0)
+    rounds: Count = 3
+    data_dir: str | None = Field(None, description="replaces {data_dir} in paths and arguments")
+    threads: Count | Literal["auto"] = Field("auto", description="per process; fixed at creation")
+    keep_policies: Literal["all", "promoted"] = "all"
+    policy: PolicyConfig
+    sft: SftConfig | None = None
+    prompts: PromptsConfig
+    sampling: SamplingConfig = SamplingConfig()
+    judge: JudgeConfig
+    pairs: PairsConfig = PairsConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    promote: PromoteConfig = PromoteConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> "CampaignConfig":
+        for section, names in (("policy", ("model", "build")), ("prompts", ("path", "function"))):
+            _exactly_one(section, getattr(self, section), names)
+        if self.sft is not None:
+            _exactly_one("sft", self.sft, ("path", "function"))
+        if self.prompts.gate_share + self.prompts.test_share >= 1:
+            raise ValueError(
+                "prompts.gate_share and prompts.test_share leave nothing to train on: "
+                "lower them until their sum is below 1"
+            )
+        if self.pairs.strategy == "best_worst" and self.judge.gives == "verdict":
+            raise ValueError(
+                "pairs.strategy best_worst needs scores, but judge.gives is verdict: "
+                "set pairs.strategy to random, or give scores"
+            )
+        if self.sampling.samples_per_prompt < 2:
+            raise ValueError("sampling.samples_per_prompt must be at least 2 to make a pair")
+        return self
+
+
+def _exactly_one(section: str, values: Section, names: tuple[str, str]) -> None:
+    given = [name for name in names if getattr(values, name) is not None]
+    if len(given) != 1:
+        found = "both are given" if given else "neither is given"
+        raise ValueError(f"{section}: give exactly one of {names[0]} and {names[1]} ({found})")
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> CampaignConfig:
+    """Read `path`, apply `key.sub=value` overrides, resolve paths, validate.
+
+    Relative paths inside the config are taken from the current directory, as a shell would.
+    Raises ConfigError that names the key and the remedy.
+    """
+    raw = _read_yaml(path)
+    for override in overrides:
+        _apply(raw, override)
+    raw = _resolve(raw)
+    config = validate(raw, str(path))
+    _check_files(config)
+    return config
+
+
+def validate(raw: dict[str, Any], source: str) -> CampaignConfig:
+    """`raw` as a CampaignConfig; a ConfigError lists every problem, one per line."""
+    try:
+        return CampaignConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + "\n  ".join(lines)) from None
+
+
+def dump_config(config: CampaignConfig) -> str:
+    """The resolved config as YAML: every key, defaults included."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}", "Check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys and values, found {type(raw).__name__}")
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, for example training.beta=0.2")
+    *sections, last = key.strip().split(".")
+    for name in sections:
+        if raw.get(name) is None:
+            raw[name] = {}
+        raw = raw[name]
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {override}: {name} is a value, it has no keys below it")
+    try:
+        raw[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None
+
+
+def _resolve(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fill {data_dir}, make paths absolute: one file is one file however it was spelled."""
+    data_dir = raw.get("data_dir")
+    if data_dir is not None:
+        raw["data_dir"] = data_dir = os.path.abspath(str(data_dir))
+    raw = {key: _fill(value, data_dir, key) for key, value in raw.items()}
+    for section in ("prompts", "sft"):
+        values = raw.get(section)
+        if isinstance(values, dict) and isinstance(values.get("path"), str):
+            values["path"] = os.path.abspath(values["path"])
+    policy = raw.get("policy")
+    if isinstance(policy, dict) and isinstance(policy.get("model"), str):
+        if os.path.isdir(policy["model"]):
+            policy["model"] = os.path.abspath(policy["model"])
+    return raw
+
+
+def _fill(value: Any, data_dir: str | None, where: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _fill(v, data_dir, f"{where}.{k}") for k, v in value.items()}
+    if not isinstance(value, str) or "{data_dir}" not in value:
+        return value
+    if data_dir is None:
+        raise ConfigError(
+            f"{where} is {value!r}, but data_dir is not given",
+            "Say where the data lies: --set data_dir=PATH",
+        )
+    return value.replace("{data_dir}", data_dir)
+
+
+def _check_files(config: CampaignConfig) -> None:
+    paths = {"prompts.path": config.prompts.path}
+    if config.sft is not None:
+        paths["sft.path"] = config.sft.path
+    for key, path in paths.items():
+        if path is not None and not os.path.isfile(path):
+            raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    """One line for one pydantic problem, with the nearest known key for an unknown one."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"]), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"unknown key {where}{hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message
+    found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
+    return f"{where}: {message}{found}"
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    model: Any = CampaignConfig
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, Section))
+    return list(model.model_fields)

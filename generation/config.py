@@ -1,0 +1,42 @@
+"""Configuration of sampling. Loading it imports nothing heavy."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from dpo_core.config import Count, Positive, Section, Share
+
+
+class SamplingConfig(Section):
+    """How the policy answers prompts, in training rounds and in evaluation alike."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    samples_per_prompt: Count = Field(4, description="completions per training prompt")
+    max_tokens: Count = 256
+    temperature: Positive = 1.0
+    top_p: Share = 1.0
+    max_model_len: Count | None = Field(None, description="None: what the model config says")
+    shard_prompts: Count = Field(1024, description="prompts sampled and written as one unit")
+    keep_worker: Literal["auto", "campaign", "step"] = Field(
+        "auto",
+        description="how long the sampling process lives: a campaign, or one step at a time; "
+        "auto: campaign on CPU, step on GPU, where training needs the memory",
+    )
+    gpu_memory_utilization: Share = 0.9
+    tensor_parallel_size: Count = 1
+
+
+class PromptsConfig(Section):
+    """Where prompts come from and how they are divided into train, gate and test.
+
+    A prompt's split depends on its own hash alone, so a pool that grows never moves a prompt.
+    """
+
+    path: str | None = Field(None, description="JSONL or parquet with `prompt` or `messages`")
+    function: str | None = Field(
+        None, description="`package.module:function()` that yields such rows"
+    )
+    field: str = Field("prompt", description="name of the plain-text prompt field")
+    per_round: Count = 512
+    gate_share: Share = 0.1
+    test_share: Share = 0.1
