@@ -1,0 +1,45 @@
+"""Writes that a reader, or a machine that loses power, never sees half of."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` with a path beside `path`, flush it to disk, rename it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(beside)
+        flush(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    flush(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_atomic(path, lambda p: p.write_text(text, encoding="utf-8") and None)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def flush(path: Path) -> None:
+    """fsync a file or folder."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def flush_tree(folder: Path) -> None:
+    """fsync everything below `folder`, then the folder itself."""
+    for directory, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            flush(Path(directory, name))
+        flush(Path(directory))

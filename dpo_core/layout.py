@@ -1,0 +1,74 @@
+"""Every path of a campaign on disk is spelled here, and only here.
+
+    <campaign>/
+      campaign.yaml            the resolved config that is valid now; campaign-v1.yaml …: earlier ones
+      ledger.jsonl             one line per finished step
+      current.json             which version of each step is valid, which policy is promoted
+      rounds/00/               the base policy, the held-out prompts and the base's answers
+      rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
+      metrics.parquet          one row per round
+      report.html
+      lock                     held by the process that runs the campaign
+      logs/                    what children and Prefect print
+      prefect/                 Prefect's database and home
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FINGERPRINT_SHOWN = 8
+"""Hex characters of a fingerprint that appear in a folder name."""
+
+MANIFEST = "step.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "campaign.yaml"
+
+    def old_config(self, version: int) -> Path:
+        return self.root / f"campaign-v{version}.yaml"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.jsonl"
+
+    @property
+    def current(self) -> Path:
+        return self.root / "current.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.parquet"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    def log(self, name: str) -> Path:
+        return self.root / "logs" / f"{name}.log"
+
+    def round(self, number: int) -> Path:
+        return self.root / "rounds" / f"{number:02d}"
+
+    def step(self, number: int, step: str, fingerprint: str) -> Path:
+        return self.round(number) / f"{step}-{fingerprint[:FINGERPRINT_SHOWN]}"
+
+    def partial(self, number: int, step: str, fingerprint: str) -> Path:
+        return self.round(number) / f".{step}-{fingerprint[:FINGERPRINT_SHOWN]}.partial"
+
+    def partials(self, number: int, step: str) -> list[Path]:
+        """Unfinished versions of a step that earlier runs left."""
+        return sorted(self.round(number).glob(f".{step}-*.partial"))

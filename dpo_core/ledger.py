@@ -1,0 +1,70 @@
+"""The ledger: an append-only file with one JSON line per finished step, the truth about a campaign."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import ArtifactCorrupted
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished step.
+
+    `inputs` and `outputs` map names to content hashes; `dropped` maps reasons to counts, so that
+    came_in = kept + sum(dropped) where the unit of a step stays the same. `facts` are the numbers
+    that the step reports. `seconds` and `at` are volatile.
+    """
+
+    round: int
+    step: str
+    fingerprint: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    came_in: int = 0
+    kept: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 0
+    seconds: float = 0.0
+    at: str = ""
+
+
+class Ledger:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[Entry]:
+        """All entries, oldest first. A torn last line (a crash while writing) is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        entries = [self._parse(line, number) for number, line in enumerate(lines[:-1], 1) if line]
+        return entries
+
+    def append(self, entry: Entry) -> None:
+        """Add one line and flush it to disk; a torn line before it is cut off first."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            self._cut_torn_line(file.fileno())
+            file.write(json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _cut_torn_line(self, fd: int) -> None:
+        content = self.path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.ftruncate(fd, content.rfind(b"\n") + 1)
+
+    def _parse(self, line: str, number: int) -> Entry:
+        try:
+            return Entry(**json.loads(line))
+        except (ValueError, TypeError):
+            raise ArtifactCorrupted(
+                f"{self.path} line {number} is not a ledger entry",
+                "Restore the ledger from a backup, or remove that line to make its step run again.",
+            ) from None

@@ -1,0 +1,214 @@
+"""The campaign store: steps as functions from (config, inputs, user code) to artifacts on disk.
+
+A step whose fingerprint is in the ledger and whose outputs still match their hashes is skipped, so
+running a campaign and resuming it are one thing. A step is made in a folder beside its final one,
+flushed, and renamed: the rename is the moment it counts. A crash between the rename and the ledger
+line is healed from the manifest inside the folder.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dpo_core.atomic import flush, flush_tree, write_json
+from dpo_core.errors import ArtifactCorrupted, DiskFull
+from dpo_core.hashing import digest, file_sha256
+from dpo_core.layout import MANIFEST, Layout
+from dpo_core.ledger import Entry, Ledger
+
+OUT_OF_SPACE_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
+
+
+@dataclass(frozen=True)
+class Made:
+    """What making a step came to: how many came in, went on, were dropped and why, and facts."""
+
+    came_in: int = 0
+    kept: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished step: its folder and its ledger entry; `cached` when it was not made just now."""
+
+    folder: Path
+    entry: Entry
+    cached: bool
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def hash(self, name: str) -> str:
+        """Content hash of one output file."""
+        return self.entry.outputs[name]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a step depends on. Equal recipes are equal steps.
+
+    `inputs`: name → content hash; `functions`: import path of user code → hash of its source.
+    """
+
+    round: int
+    step: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    functions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(self.step, dict(self.config), dict(self.inputs), dict(self.functions))
+
+
+class Store:
+    """The steps of one campaign. Not safe for two processes: hold the campaign's lock."""
+
+    def __init__(self, root: Path, threads: int) -> None:
+        self.layout = Layout(root)
+        self.ledger = Ledger(self.layout.ledger)
+        self.threads = threads
+        self._entries = {(e.round, e.step, e.fingerprint): e for e in self.ledger.read()}
+        self._current = read_current(self.layout)
+
+    def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+        """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
+
+        `make` gets the folder to write into; files that an interrupted attempt left are there.
+        Raises ArtifactCorrupted when a finished output changed, DiskFull when a write found no room.
+        """
+        artifact = self.find(recipe) or self._adopt(recipe)
+        if artifact is None:
+            artifact = self._make(recipe, make)
+        self._point_to(artifact)
+        return artifact
+
+    def find(self, recipe: Recipe) -> Artifact | None:
+        """The finished artifact of `recipe`, verified, or None when it was never finished."""
+        entry = self._entries.get((recipe.round, recipe.step, recipe.fingerprint))
+        folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
+        if entry is None or not folder.exists():
+            return None
+        _verify(folder, entry)
+        return Artifact(folder, entry, cached=True)
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a fact about the campaign as a whole in current.json."""
+        if self._current.get(key) != value:
+            self._current[key] = value
+            write_json(self.layout.current, self._current)
+
+    def _adopt(self, recipe: Recipe) -> Artifact | None:
+        """A step that was renamed into place by a run that died before it wrote the ledger."""
+        folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
+        manifest = folder / MANIFEST
+        if not manifest.exists():
+            return None
+        entry = Entry(**json.loads(manifest.read_text(encoding="utf-8")))
+        _verify(folder, entry)
+        self._record(entry)
+        return Artifact(folder, entry, cached=True)
+
+    def _make(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+        partial = self.layout.partial(recipe.round, recipe.step, recipe.fingerprint)
+        for stale in self.layout.partials(recipe.round, recipe.step):
+            if stale != partial:
+                shutil.rmtree(stale)
+        started = time.monotonic()
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            made = make(partial)
+            entry = self._entry(recipe, made, partial, time.monotonic() - started)
+            folder = self._commit(recipe, partial, entry)
+            self._record(entry)
+        except OSError as error:
+            if error.errno in OUT_OF_SPACE_ERRNOS:
+                raise disk_full(self.layout.root, str(error)) from error
+            raise
+        return Artifact(folder, entry, cached=False)
+
+    def _entry(self, recipe: Recipe, made: Made, partial: Path, seconds: float) -> Entry:
+        outputs = {name: file_sha256(partial / name) for name in _files(partial)}
+        return Entry(
+            round=recipe.round,
+            step=recipe.step,
+            fingerprint=recipe.fingerprint,
+            inputs=dict(recipe.inputs),
+            outputs=outputs,
+            threads=self.threads,
+            seconds=round(seconds, 3),
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            **asdict(made),
+        )
+
+    def _commit(self, recipe: Recipe, partial: Path, entry: Entry) -> Path:
+        write_json(partial / MANIFEST, asdict(entry))
+        flush_tree(partial)
+        folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
+        os.rename(partial, folder)
+        flush(folder.parent)
+        return folder
+
+    def _record(self, entry: Entry) -> None:
+        self.ledger.append(entry)
+        self._entries[(entry.round, entry.step, entry.fingerprint)] = entry
+
+    def _point_to(self, artifact: Artifact) -> None:
+        rounds = {number: dict(steps) for number, steps in self._current.get("rounds", {}).items()}
+        number = f"{artifact.entry.round:02d}"
+        rounds.setdefault(number, {})[artifact.entry.step] = artifact.folder.name
+        self.remember("rounds", rounds)
+
+
+def read_current(layout: Layout) -> dict[str, Any]:
+    """current.json, empty for a campaign that has not finished a step."""
+    if not layout.current.exists():
+        return {}
+    found: dict[str, Any] = json.loads(layout.current.read_text(encoding="utf-8"))
+    return found
+
+
+def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
+    """The valid version of a step, read without locking or verifying the campaign."""
+    name = read_current(layout).get("rounds", {}).get(f"{number:02d}", {}).get(step)
+    if name is None:
+        return None
+    folder = layout.round(number) / name
+    entry = Entry(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    return Artifact(folder, replace(entry), cached=True)
+
+
+def disk_full(root: Path, detail: str) -> DiskFull:
+    free = shutil.disk_usage(root).free / 2**20
+    return DiskFull(
+        f"no room left to write below {root} ({free:.0f} MiB free): {detail}",
+        "Free some space and type the same `ratchet run` again; finished steps are kept.",
+    )
+
+
+def _files(folder: Path) -> list[str]:
+    """Files below `folder` as relative names, in order, without the manifest."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if name != MANIFEST)
+
+
+def _verify(folder: Path, entry: Entry) -> None:
+    for name, expected in entry.outputs.items():
+        path = folder / name
+        found = file_sha256(path) if path.exists() else "nothing"
+        if found != expected:
+            raise ArtifactCorrupted(
+                f"{path} is not what the ledger recorded: expected sha256 {expected[:16]}…, "
+                f"found {found[:16]}…",
+                f"Restore it from a backup; or move it away (mv {folder} {folder}.broken) "
+                "and `ratchet run` makes it again.",
+            )

@@ -1,0 +1,59 @@
+"""Parquet files: written whole and in order, read whole or in batches."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_ROW_GROUP = 4096
+_CODEC = "zstd"
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """Write `rows` in their order, one row group at a time; returns how many."""
+    count = 0
+    with pq.ParquetWriter(path, schema, compression=_CODEC) as writer:
+        for batch in batched(rows, _ROW_GROUP):
+            writer.write_table(pa.Table.from_pylist(list(batch), schema=schema))
+            count += len(batch)
+    return count
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """All rows of a file that is known to be small."""
+    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
+    return rows
+
+
+def iterate_rows(
+    path: Path, columns: Sequence[str] | None = None, batch_size: int = _ROW_GROUP
+) -> Iterator[dict[str, Any]]:
+    """The rows of a file of any size, one batch in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=batch_size, columns=columns):
+            yield from batch.to_pylist()
+
+
+def concatenate(paths: Sequence[Path], out: Path, schema: pa.Schema) -> int:
+    """Join files of one schema into `out`, one batch in memory at a time; returns the row count."""
+    count = 0
+    with pq.ParquetWriter(out, schema, compression=_CODEC) as writer:
+        for path in paths:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=_ROW_GROUP):
+                    writer.write_batch(batch)
+                    count += batch.num_rows
+    return count
+
+
+def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
