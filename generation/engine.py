@@ -1,0 +1,62 @@
+"""What an engine is: the one protocol behind which vLLM and transformers sample and score."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from generation.config import SamplingConfig
+
+Tick = Callable[[int], None]
+"""Called with the number of completions that finished since the last call."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """`n` samples for one prompt; sample i uses the seed `seed + i`."""
+
+    prompt_token_ids: list[int]
+    seed: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sampled completion.
+
+    token_ids end with EOS exactly when finish_reason is "stop". token_logps are natural
+    log-probabilities of those tokens under the policy itself (temperature 1, no truncation).
+    """
+
+    token_ids: list[int]
+    token_logps: list[float]
+    finish_reason: str
+
+
+class Engine(Protocol):
+    """Samples from, and scores under, the policy that was loaded last."""
+
+    max_model_len: int
+
+    def load(self, policy: Path) -> None:
+        """Make `policy` (a folder written by save_pretrained) the one that answers from now on."""
+
+    def sample(self, requests: Sequence[Request], tick: Tick) -> list[list[Sample]]:
+        """`n` samples for each request, in order. Equal seeds give equal tokens."""
+
+    def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
+        """Sum over each completion's tokens of log π(token | prompt, tokens before), nats."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the libraries that decide the numbers."""
+
+
+def make_engine(config: SamplingConfig, policy: Path) -> Engine:
+    """The engine that `config` names, with `policy` loaded."""
+    if config.engine == "vllm":
+        from generation.vllm_engine import VllmEngine
+
+        return VllmEngine(config, policy)
+    from generation.transformers_engine import TransformersEngine
+
+    return TransformersEngine(config, policy)

@@ -1,0 +1,179 @@
+"""The prompt pool: read in a stream, split by hash, drawn from with memory that does not grow."""
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import PromptError
+from dpo_core.hashing import derive_seed
+from dpo_core.import_path import load_function
+from dpo_core.records import Prompt, Split, prompt_id
+from dpo_core.tables import iterate_rows
+from generation.config import PromptsConfig
+
+_ROLES = ("system", "user", "assistant", "tool")
+_MASK = (1 << 64) - 1
+_EXAMPLE = '{"prompt": "Why is the sky blue?"}'
+_MESSAGES_EXAMPLE = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Prompts drawn from the pool and what became of the rest of it."""
+
+    prompts: list[Prompt]
+    pool: int
+    dropped: Mapping[str, int]
+
+
+def read_pool(config: PromptsConfig) -> Iterator[Prompt]:
+    """The prompts of the pool in their order, each with its split; one row in memory at a time.
+
+    Raises PromptError that names file, row and remedy at the first row that cannot be read.
+    """
+    for where, row in _rows(config):
+        prompt = parse_prompt(row, config.field, where)
+        yield replace(prompt, split=split_of(prompt.prompt_id, config))
+
+
+def split_of(identity: str, config: PromptsConfig) -> Split:
+    """The split of a prompt: the leading 32 bits of its id as a share of the range."""
+    share = int(identity[:8], 16) / 0x1_0000_0000
+    if share < config.gate_share:
+        return "gate"
+    return "test" if share < config.gate_share + config.test_share else "train"
+
+
+def draw_train(pool: Iterable[Prompt], count: int, seed: int, used: Mapping[str, int]) -> Draw:
+    """`count` distinct train prompts, least used ones first, in an order decided by `seed`.
+
+    used: prompt_id → number of earlier rounds that drew it.
+    """
+    order = _shuffled(seed)
+    return _draw(pool, {"train": count}, lambda p: (used.get(p.prompt_id, 0), order(p.prompt_id)))
+
+
+def draw_held_out(pool: Iterable[Prompt], gate: int, test: int) -> Draw:
+    """`gate` and `test` distinct held-out prompts: those with the lowest shuffled ids."""
+    order = _shuffled(derive_seed("held_out"))
+    return _draw(pool, {"gate": gate, "test": test}, lambda p: (0, order(p.prompt_id)))
+
+
+def _draw(
+    pool: Iterable[Prompt], wanted: Mapping[str, int], key: Callable[[Prompt], tuple[int, int]]
+) -> Draw:
+    """The prompts with the smallest keys of each wanted split; keeps only those in memory."""
+    best: dict[str, _Smallest] = {split: _Smallest(count) for split, count in wanted.items()}
+    dropped: Counter[str] = Counter()
+    size = 0
+    for prompt in pool:
+        size += 1
+        smallest = best.get(prompt.split)
+        if smallest is None:
+            dropped[f"{prompt.split}_split"] += 1
+        else:
+            dropped.update(smallest.offer(key(prompt), prompt))
+    prompts = [prompt for smallest in best.values() for prompt in smallest.in_order()]
+    return Draw(prompts, size, {k: v for k, v in sorted(dropped.items()) if v})
+
+
+class _Smallest:
+    """The `count` distinct prompts with the smallest keys among those offered."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._heap: list[tuple[tuple[int, int], str, Prompt]] = []  # keys negated: largest first
+        self._held: set[str] = set()
+
+    def offer(self, key: tuple[int, int], prompt: Prompt) -> list[str]:
+        """Take `prompt` in if its key is small enough; reasons for what was dropped for it."""
+        negated = (-key[0], -key[1])
+        if len(self._heap) == self.count and negated < self._heap[0][0]:
+            return ["not_drawn"]
+        if prompt.prompt_id in self._held:
+            return ["duplicate"]
+        self._held.add(prompt.prompt_id)
+        if len(self._heap) < self.count:
+            heapq.heappush(self._heap, (negated, prompt.prompt_id, prompt))
+            return []
+        _, gone, _ = heapq.heapreplace(self._heap, (negated, prompt.prompt_id, prompt))
+        self._held.remove(gone)
+        return ["not_drawn"]
+
+    def in_order(self) -> list[Prompt]:
+        return [prompt for _, _, prompt in sorted(self._heap, key=lambda item: item[:2], reverse=True)]
+
+
+def _shuffled(seed: int) -> Callable[[str], int]:
+    """A keyed pseudo-random order of ids, cheap enough for millions: an odd multiplier mod 2^64."""
+    multiplier = derive_seed("order", seed) | 1
+    return lambda identity: int(identity, 16) * multiplier & _MASK
+
+
+def parse_prompt(row: Mapping[str, Any], field: str, where: str) -> Prompt:
+    """The prompt in one row. Raises PromptError that says what is wrong with it, at `where`."""
+    if not isinstance(row, Mapping):
+        raise PromptError(f"{where}: expected an object, found {type(row).__name__}", f"For example {_EXAMPLE}")
+    text, messages = row.get(field), row.get("messages")
+    if (text is None) == (messages is None):
+        found = "both" if text is not None else f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
+        raise PromptError(
+            f"{where}: a row holds either `{field}` (text) or `messages` (chat), this one has {found}",
+            f"For example {_EXAMPLE} or {_MESSAGES_EXAMPLE}; set prompts.field for another name.",
+        )
+    if messages is not None:
+        messages = _parse_messages(messages, where)
+    elif not isinstance(text, str) or not text.strip():
+        raise PromptError(f"{where}: `{field}` must be text that is not empty", f"For example {_EXAMPLE}")
+    extra = {key: value for key, value in row.items() if key not in (field, "messages")}
+    return Prompt(prompt_id(text, messages), text=text, messages=messages, extra=extra)
+
+
+def _parse_messages(messages: Any, where: str) -> tuple[Mapping[str, str], ...]:
+    well_formed = isinstance(messages, list | tuple) and messages and all(map(_is_message, messages))
+    if not well_formed or messages[-1]["role"] == "assistant":
+        raise PromptError(
+            f"{where}: `messages` must be a list of role ({', '.join(_ROLES)}) and content (text) "
+            "that does not end with the assistant",
+            f"For example {_MESSAGES_EXAMPLE}",
+        )
+    return tuple({"role": m["role"], "content": m["content"]} for m in messages)
+
+
+def _is_message(message: Any) -> bool:
+    return (
+        isinstance(message, Mapping)
+        and message.get("role") in _ROLES
+        and isinstance(message.get("content"), str)
+    )
+
+
+def _rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
+    if config.function is not None:
+        for number, row in enumerate(load_function(config.function)(), 1):
+            yield f"{config.function} row {number}", row
+        return
+    assert config.path is not None
+    path = Path(config.path)
+    if path.suffix == ".parquet":
+        for number, row in enumerate(iterate_rows(path), 1):
+            yield f"{path} row {number}", row
+    else:
+        yield from _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield f"{path}:{number}", json.loads(line)
+            except ValueError as error:
+                raise PromptError(
+                    f"{path}:{number} is not JSON: {error}", f"One object per line: {_EXAMPLE}"
+                ) from None

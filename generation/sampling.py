@@ -1,0 +1,185 @@
+"""From a prompt file to a completions file, shard by shard; runs in the sampling process."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from dpo_core.atomic import write_atomic
+from dpo_core.children import Report
+from dpo_core.errors import PromptError
+from dpo_core.hashing import content_id, derive_seed
+from dpo_core.records import COMPLETIONS, LOGPS, Prompt, prompt_from_row
+from dpo_core.tables import batched, concatenate, iterate_rows, write_rows
+from generation.config import SamplingConfig
+from generation.engine import Engine, Request, Sample
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """Answer every prompt of `prompts` with `samples_per_prompt` completions.
+
+    `policy` is the id that completions carry; `seed` is mixed with each prompt's id. Finished
+    shards in `shards` are kept and not sampled again.
+    """
+
+    policy: str
+    prompts: Path
+    out: Path
+    shards: Path
+    samples_per_prompt: int
+    seed: int
+
+
+def sample_file(
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    job: SampleJob,
+    config: SamplingConfig,
+    report: Report,
+) -> dict[str, Any]:
+    """Write `job.out` (schema COMPLETIONS); returns counts and speed.
+
+    A prompt that leaves no room for max_tokens is dropped and counted as prompt_too_long.
+    """
+    started = time.monotonic()
+    total = sum(1 for _ in iterate_rows(job.prompts, columns=["prompt_id"])) * job.samples_per_prompt
+    progress = _Progress(report, total)
+    paths: list[Path] = []
+    seconds_engine = 0.0
+    rows = (prompt_from_row(row) for row in iterate_rows(job.prompts))
+    for number, prompts in enumerate(batched(rows, config.shard_prompts)):
+        path = job.shards / f"{number:05d}.parquet"
+        paths.append(path)
+        if path.exists():
+            progress.tick(len(prompts) * job.samples_per_prompt)
+            continue
+        seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, progress)
+    concatenate(paths, job.out, COMPLETIONS)
+    for path in paths:
+        path.unlink()
+    job.shards.rmdir()
+    return {**_count(job.out), "seconds_engine": seconds_engine, "seconds": time.monotonic() - started}
+
+
+def _sample_shard(
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    job: SampleJob,
+    config: SamplingConfig,
+    prompts: list[Prompt],
+    path: Path,
+    progress: "_Progress",
+) -> float:
+    """Sample one shard and write it as a whole; returns the engine's seconds."""
+    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    room = engine.max_model_len - config.max_tokens
+    fitting = [(p, ids) for p, ids in zip(prompts, encoded, strict=True) if len(ids) <= room]
+    requests = [
+        Request(ids, derive_seed(job.seed, prompt.prompt_id), job.samples_per_prompt)
+        for prompt, ids in fitting
+    ]
+    started = time.monotonic()
+    answers = engine.sample(requests, progress.tick)
+    seconds = time.monotonic() - started
+    texts = iter(_decode(tokenizer, answers))
+    rows = (
+        _row(job.policy, prompt, request, index, sample, next(texts))
+        for (prompt, _), request, samples in zip(fitting, requests, answers, strict=True)
+        for index, sample in enumerate(samples)
+    )
+    write_atomic(path, lambda beside: write_rows(beside, rows, COMPLETIONS) and None)
+    return seconds
+
+
+def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
+    """Write the log-prob of every completion of a file under the loaded policy (schema LOGPS)."""
+    columns = ["completion_id", "prompt_token_ids", "token_ids"]
+    total = sum(1 for _ in iterate_rows(completions, columns=["completion_id"]))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        done = 0
+        for batch in batched(iterate_rows(completions, columns), 1024):
+            logps = engine.logps([r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch])
+            done += len(batch)
+            report(done, total, "completions, log-probs")
+            for row, logp in zip(batch, logps, strict=True):
+                yield {"completion_id": row["completion_id"], "logp": logp}
+
+    write_rows(out, rows(), LOGPS)
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """Token ids of a prompt: plain text as the tokenizer takes it, chat through its template once.
+
+    Raises PromptError for chat messages when the tokenizer has no chat template.
+    """
+    if prompt.text is not None:
+        ids = list(tokenizer(prompt.text)["input_ids"])
+        # A tokenizer that closes every text with EOS would tell the policy it has finished.
+        return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+    if tokenizer.chat_template is None:
+        raise PromptError(
+            f"prompt {prompt.prompt_id} has chat messages, but the policy's tokenizer has no chat "
+            "template",
+            "Give plain `prompt` text, or a policy with a chat template.",
+        )
+    messages = [dict(message) for message in prompt.messages or ()]
+    return list(
+        tokenizer.apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=True, return_dict=False
+        )
+    )
+
+
+def load_tokenizer(policy: Path) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(policy)
+    return tokenizer
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, answers: list[list[Sample]]) -> list[str]:
+    ids = [sample.token_ids for samples in answers for sample in samples]
+    texts: list[str] = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return texts
+
+
+def _row(
+    policy: str, prompt: Prompt, request: Request, index: int, sample: Sample, text: str
+) -> dict[str, Any]:
+    return {
+        "completion_id": content_id(prompt.prompt_id, policy, index, sample.token_ids),
+        "prompt_id": prompt.prompt_id,
+        "sample_index": index,
+        "text": text,
+        "prompt_token_ids": request.prompt_token_ids,
+        "token_ids": sample.token_ids,
+        "token_logps": sample.token_logps,
+        "finish_reason": sample.finish_reason,
+        "seed": request.seed + index,
+        "policy": policy,
+    }
+
+
+def _count(completions: Path) -> Mapping[str, int]:
+    prompts: set[str] = set()
+    rows = tokens = truncated = 0
+    for row in iterate_rows(completions, ["prompt_id", "token_ids", "finish_reason"]):
+        prompts.add(row["prompt_id"])
+        rows += 1
+        tokens += len(row["token_ids"])
+        truncated += row["finish_reason"] == "length"
+    return {"prompts": len(prompts), "completions": rows, "tokens": tokens, "truncated": truncated}
+
+
+class _Progress:
+    def __init__(self, report: Report, total: int) -> None:
+        self.report = report
+        self.total = total
+        self.done = 0
+
+    def tick(self, finished: int) -> None:
+        self.done += finished
+        self.report(self.done, self.total, "completions")

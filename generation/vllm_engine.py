@@ -1,0 +1,128 @@
+"""Sampling with vLLM: the only module that imports it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# One process and a bounded cache; both are read when vLLM is imported.
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+import torch
+import vllm
+from tqdm import tqdm
+from vllm import LLM, SamplingParams, TokensPrompt
+from vllm.platforms import current_platform
+
+from dpo_core.errors import ChildFailed
+from generation.config import SamplingConfig
+from generation.engine import Request, Sample, Tick
+
+
+class VllmEngine:
+    def __init__(self, config: SamplingConfig, policy: Path) -> None:
+        self.config = config
+        self._llm = LLM(str(policy), **_engine_arguments(config))
+        self._loaded = policy
+        self.max_model_len = int(self._llm.model_config.max_model_len)
+
+    def load(self, policy: Path) -> None:
+        if policy == self._loaded:
+            return
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
+        # Without this the cached prefixes of the old weights answer, silently.
+        if not self._llm.reset_prefix_cache():
+            raise ChildFailed("vLLM kept its prefix cache after new weights were loaded")
+        self._loaded = policy
+
+    def sample(self, requests: Sequence[Request], tick: Tick) -> list[list[Sample]]:
+        prompts = [TokensPrompt(prompt_token_ids=request.prompt_token_ids) for request in requests]
+        parameters = [self._sampling_params(request) for request in requests]
+        outputs = self._llm.generate(prompts, parameters, use_tqdm=_ticker(tick))
+        return [[_as_sample(sample) for sample in output.outputs] for output in outputs]
+
+    def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
+        # vLLM scores a sequence as a prompt; the one token it must sample is thrown away.
+        parameters = SamplingParams(
+            max_tokens=1, prompt_logprobs=0, detokenize=False, flat_logprobs=True
+        )
+        sequences = [p + c for p, c in zip(prompts, completions, strict=True)]
+        inputs = [TokensPrompt(prompt_token_ids=sequence) for sequence in sequences]
+        outputs = self._llm.generate(inputs, parameters, use_tqdm=False)
+        return [
+            sum(_prompt_logps(output.prompt_logprobs, sequence)[len(prompt) :])
+            for output, sequence, prompt in zip(outputs, sequences, prompts, strict=True)
+        ]
+
+    def versions(self) -> dict[str, str]:
+        return {"vllm": vllm.__version__, "torch": torch.__version__}
+
+    def _sampling_params(self, request: Request) -> SamplingParams:
+        # Without detokenisation returning log-probs is free; with it they cost a quarter of the
+        # speed (benchmarks/sampling.py). The worker decodes the tokens itself.
+        return SamplingParams(
+            n=request.n,
+            seed=request.seed,
+            max_tokens=self.config.max_tokens,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+        )
+
+
+def _engine_arguments(config: SamplingConfig) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "seed": 0,
+        "max_model_len": config.max_model_len,
+        "disable_log_stats": True,
+        "logprobs_mode": "raw_logprobs",
+        "generation_config": "vllm",
+        "tensor_parallel_size": config.tensor_parallel_size,
+    }
+    if current_platform.is_cpu():
+        # Chunked prefill with seeded requests ends the engine as soon as a prompt is split.
+        arguments |= {"dtype": "float32", "enforce_eager": True, "enable_chunked_prefill": False}
+    else:
+        arguments |= {"gpu_memory_utilization": config.gpu_memory_utilization}
+    return arguments
+
+
+def _as_sample(output: Any) -> Sample:
+    logprobs = output.logprobs
+    # Entries of a position: the sampled token first, then alternatives (none are asked for).
+    token_logps = [logprobs.logprobs[start] for start in logprobs.start_indices]
+    return Sample(list(output.token_ids), token_logps, str(output.finish_reason))
+
+
+def _prompt_logps(flat: Any, sequence: Sequence[int]) -> list[float]:
+    """Log-prob of each token of a scored sequence; 0 for its first, which nothing predicts."""
+    found = [0.0]
+    for position in range(1, len(sequence)):
+        start, end = flat.start_indices[position], flat.end_indices[position]
+        entry = flat.token_ids.index(sequence[position], start, end)
+        found.append(flat.logprobs[entry])
+    return found
+
+
+def _ticker(tick: Tick) -> Any:
+    """A tqdm class that draws nothing and reports finished completions."""
+
+    class Ticker(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            with open(os.devnull, "w") as nowhere:
+                super().__init__(*args, **{**kwargs, "file": nowhere, "mininterval": 3600.0})
+
+        def update(self, n: float | None = 1) -> None:
+            tick(int(n or 0))
+
+        def refresh(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    return Ticker

@@ -1,0 +1,64 @@
+"""The sampling process: `python -m generation.worker`, driven through dpo_core.children.
+
+Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file.
+The first request decides the engine; later ones may bring other weights of the same model.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpo_core.children import Report, serve
+from generation.config import SamplingConfig
+from generation.engine import Engine, make_engine
+from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.tokenizer: Any = None
+        self.config = SamplingConfig()
+        self.seconds_start = 0.0
+
+    def handle(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
+        engine = self._ready(request)
+        if request["op"] == "logps":
+            score_file(engine, Path(request["completions"]), Path(request["out"]), report)
+            result: dict[str, Any] = {}
+        else:
+            job = SampleJob(
+                policy=request["policy_id"],
+                prompts=Path(request["prompts"]),
+                out=Path(request["out"]),
+                shards=Path(request["shards"]),
+                samples_per_prompt=request["samples_per_prompt"],
+                seed=request["seed"],
+            )
+            result = sample_file(engine, self.tokenizer, job, self.config, report)
+        seconds_start, self.seconds_start = self.seconds_start, 0.0
+        return {
+            **result,
+            "seconds_start": seconds_start,
+            "versions": engine.versions(),
+            "threads": torch.get_num_threads(),
+        }
+
+    def _ready(self, request: dict[str, Any]) -> Engine:
+        """The engine with the requested policy loaded; made on the first request."""
+        policy = Path(request["policy"])
+        started = time.monotonic()
+        if self.engine is None:
+            self.config = SamplingConfig.model_validate(request["config"])
+            self.engine = make_engine(self.config, policy)
+            self.tokenizer = load_tokenizer(policy)
+        else:
+            self.engine.load(policy)
+        self.seconds_start += time.monotonic() - started
+        return self.engine
+
+
+if __name__ == "__main__":
+    serve(Worker().handle)
