@@ -1,0 +1,46 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both set everything up first.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint proof bench lock clean
+
+VENV := .venv
+READY := $(VENV)/.ready
+DEMO := campaigns/demo
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# Set-up runs again whenever what it installs has changed.
+$(READY): pyproject.toml constraints/cpu.txt scripts/setup.sh scripts/env.sh
+	@scripts/setup.sh $(VENV)
+	@touch $@
+
+setup: $(READY) ## create .venv with everything in it (CPU profile)
+
+demo: $(READY) ## run a real three-round campaign on CPU, a few minutes
+	@$(VENV)/bin/ratchet run configs/demo-cpu.yaml --campaign-dir $(DEMO)
+	@$(VENV)/bin/ratchet report $(DEMO)
+
+test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
+	@scripts/chromium.sh
+	@$(VENV)/bin/pytest $(ARGS)
+
+lint: $(READY) ## style, types and import arrows
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+
+proof: $(READY) ## the long evidence: three seeds, GSM8K, kill points, benchmarks
+	$(VENV)/bin/python -m benchmarks.proof
+
+bench: $(READY) ## sampling throughput and where the demo's time goes
+	$(VENV)/bin/python -m benchmarks.sampling
+	$(VENV)/bin/python -m benchmarks.loop
+
+lock: ## resolve the dependencies afresh into constraints/cpu.txt
+	scripts/lock.sh
+
+clean: ## remove .venv and caches; campaigns stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
