@@ -1,0 +1,145 @@
+"""User code by import path, `package.module:function`, and the hash of the source behind it."""
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import ConfigError
+
+
+def load_function(path: str) -> Callable[..., Any]:
+    """Import what `package.module:function` names; the current directory is searched too.
+
+    Raises ConfigError when the path has no colon, when the module or the name in it does not exist
+    or is not callable, and when importing the module raises.
+    """
+    module_name, name = _split(path)
+    _find(path, module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ConfigError(
+            f"{path}: importing {module_name} raised {type(error).__name__}: {error}",
+            f"Make `python -c 'import {module_name}'` work.",
+        ) from error
+    function = getattr(module, name, None)
+    if function is None:
+        raise ConfigError(f"{path}: {module_name} has no {name!r}", _near(name, dir(module)))
+    if not callable(function):
+        raise ConfigError(f"{path} is a {type(function).__name__}", "Name a function.")
+    return function  # type: ignore[no-any-return]
+
+
+def source_hash(path: str) -> str:
+    """SHA-256, 64 hex characters, of the source that `package.module:function` runs.
+
+    It covers the function's module and, recursively, what it imports from its own top-level
+    package. Nothing of the module is executed. Raises ConfigError when it is not found.
+    """
+    module_name, _ = _split(path)
+    _find(path, module_name)
+    sources = _sources(module_name)
+    hashed = hashlib.sha256()
+    for name in sorted(sources):
+        # Lengths keep (name, source) sequences from running into one another.
+        hashed.update(f"{name} {len(sources[name])}\n".encode() + sources[name])
+    return hashed.hexdigest()
+
+
+def _split(path: str) -> tuple[str, str]:
+    module_name, colon, name = path.partition(":")
+    parts = [*module_name.split("."), name]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"{path!r} is not an import path", "Write it as package.module:function.")
+    return module_name, name
+
+
+def _find(path: str, module_name: str) -> ModuleSpec:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        spec = _spec(module_name)
+    except Exception as error:
+        raise ConfigError(
+            f"{path}: importing the package of {module_name} raised {type(error).__name__}: {error}"
+        ) from error
+    if spec is None:
+        raise ConfigError(f"{path}: there is no module {module_name}", _near_module(module_name))
+    return spec
+
+
+def _spec(module_name: str) -> ModuleSpec | None:
+    """The module's spec, or None; like `find_spec`, it imports the packages above the module."""
+    parts = module_name.split(".")
+    for end in range(1, len(parts) + 1):
+        parent = ".".join(parts[:end])
+        spec = importlib.util.find_spec(parent)
+        if spec is None or (end < len(parts) and spec.submodule_search_locations is None):
+            return None
+    return spec
+
+
+def _near_module(module_name: str) -> str:
+    package, _, last = module_name.rpartition(".")
+    parent = _spec(package) if package else None
+    folders = (parent.submodule_search_locations or []) if parent else [os.getcwd()]
+    found = [module.name for module in pkgutil.iter_modules([str(folder) for folder in folders])]
+    remedy = _near(last, found)
+    return remedy or f"Searched: the current directory {os.getcwd()} and Python's own path."
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, [k for k in known if not k.startswith("__")], n=3)
+    return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _sources(module_name: str) -> dict[str, bytes]:
+    """Module name → source of `module_name` and of all it imports from its top-level package."""
+    package = module_name.partition(".")[0]
+    sources: dict[str, bytes] = {}
+    waiting = [module_name]
+    while waiting:
+        name = waiting.pop()
+        spec = _spec(name) if name not in sources else None
+        if spec is None or not (spec.origin or "").endswith(".py"):
+            continue
+        sources[name] = Path(spec.origin or "").read_bytes()
+        imported = _imported(sources[name], spec)
+        waiting += [found for found in imported if found.partition(".")[0] == package]
+    return sources
+
+
+def _imported(source: bytes, spec: ModuleSpec) -> Iterator[str]:
+    """Names that may be modules: of `from a.b import c` both a.b and a.b.c, and the packages above.
+
+    Packages above a module run when it is imported, so their source counts too.
+    """
+    yield from _above(spec.name)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _above(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, spec)
+            for alias in node.names:
+                yield from _above(f"{base}.{alias.name}")
+
+
+def _above(module_name: str) -> Iterator[str]:
+    parts = module_name.split(".")
+    return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _absolute(node: ast.ImportFrom, spec: ModuleSpec) -> str:
+    """The module that a `from` import names, with leading dots resolved."""
+    relative = "." * node.level + (node.module or "")
+    return importlib.util.resolve_name(relative, spec.parent)
