@@ -1,0 +1,48 @@
+"""What the training process is asked to do. Loading this module loads no torch.
+
+A job travels as JSON: `job.model_dump(mode="json")` there, `DpoJob.model_validate(...)` here.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from dpo_core.config import Count, Section, SftConfig, TrainingConfig
+
+
+class DpoJob(Section):
+    """One DPO round: the policy in `policy_dir` is trained and is, as it was, the reference.
+
+    preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
+    out_dir: folder for the trained policy, as `save_pretrained` writes it.
+    curve_path, reference_logps_path: parquet files to write, schemas in dpo_core.curves.
+    """
+
+    policy_dir: Path
+    preferences: Path
+    completions: Path
+    out_dir: Path
+    curve_path: Path
+    reference_logps_path: Path
+    config: TrainingConfig = TrainingConfig()
+    seed: int = 0
+    threads: Count = 1
+
+
+class BaseJob(Section):
+    """The base policy: `model`, a folder or hub id, or what `build` makes; warm-started by `sft`.
+
+    held_out: parquet of prompts (records.PROMPTS) that must not be trained on.
+    out_dir: folder for the base policy; curve_path: parquet, schema curves.SFT_CURVE.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    build: str | None = None
+    build_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    sft: SftConfig | None = None
+    held_out: Path | None = None
+    out_dir: Path
+    curve_path: Path
+    seed: int = 0
+    threads: Count = 1

@@ -1,0 +1,85 @@
+"""Log-probabilities of completions under one policy.
+
+B sequences of a batch, T positions, V vocabulary, N completion tokens of the whole batch;
+`pair` is the number of pairs.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class PairLogps:
+    """Log-probs of the chosen and rejected completions of some pairs under one policy.
+
+    chosen, rejected (pair,): sums over completion tokens, nats.
+    chosen_lengths, rejected_lengths (pair,): completion tokens, for losses that normalise by them.
+    weights (pair,): what each pair counts in a mean; None means all the same.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    chosen_lengths: Tensor | None = None
+    rejected_lengths: Tensor | None = None
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.chosen.ndim != 1:
+            raise ValueError(f"chosen must have shape (pair,), not {tuple(self.chosen.shape)}")
+        for name in ("rejected", "chosen_lengths", "rejected_lengths", "weights"):
+            value = getattr(self, name)
+            if value is not None and value.shape != self.chosen.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, chosen {tuple(self.chosen.shape)}"
+                )
+
+    def lengths(self, side: Literal["chosen", "rejected"], loss: str) -> Tensor:
+        """(pair,) completion tokens of one side. Raises ValueError when `loss` lacks them."""
+        found = self.chosen_lengths if side == "chosen" else self.rejected_lengths
+        if found is None:
+            raise ValueError(
+                f"loss {loss} needs {side}_lengths: pass PairLogps({side}_lengths=...)"
+            )
+        return found
+
+
+def completion_logps(
+    logits_BTV: Tensor, input_ids_BT: Tensor, completion_mask_BT: Tensor
+) -> Tensor:
+    """(B,) float32 sums of the log-probs of each sequence's completion tokens, nats.
+
+    The logits at position t predict the token at t + 1. `completion_mask_BT` is true at completion
+    tokens and false at the prompt and at padding; make it from lengths, not by comparing ids with
+    the padding id, which is often EOS. Only the logits that predict completion tokens are turned
+    into float32. Raises ValueError when shapes differ, or when the first token, which nothing
+    predicts, is marked as a completion token.
+    """
+    if not logits_BTV.shape[:2] == input_ids_BT.shape == completion_mask_BT.shape:
+        raise ValueError(
+            f"shapes differ: logits {tuple(logits_BTV.shape)}, input_ids "
+            f"{tuple(input_ids_BT.shape)}, completion_mask {tuple(completion_mask_BT.shape)}"
+        )
+    mask_BT = completion_mask_BT.bool()
+    if bool(mask_BT[:, 0].any()):
+        raise ValueError("the first token of a sequence is predicted by nothing: give a prompt")
+    predicted_BT = mask_BT[:, 1:]
+    logps_N = token_logps(logits_BTV[:, :-1][predicted_BT], input_ids_BT[:, 1:][predicted_BT])
+    return sum_by_sequence(logps_N, predicted_BT)
+
+
+def token_logps(logits_NV: Tensor, token_ids_N: Tensor) -> Tensor:
+    """(N,) float32 log-probs of one token per row of logits, nats."""
+    return -F.cross_entropy(logits_NV.float(), token_ids_N, reduction="none")
+
+
+def sum_by_sequence(logps_N: Tensor, mask_BT: Tensor) -> Tensor:
+    """(B,) sums of the values that belong to the true places of `mask_BT`, in row order.
+
+    The values go back to their places first: sums along rows repeat bit by bit, index_add does not
+    promise that on a GPU.
+    """
+    placed_BT = logps_N.new_zeros(mask_BT.shape).masked_scatter(mask_BT, logps_N)
+    return placed_BT.sum(-1)

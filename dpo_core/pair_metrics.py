@@ -1,0 +1,64 @@
+"""What is reported of a set of pairs besides the loss.
+
+`pair` is the number of pairs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpo_core.losses import margins
+from dpo_core.pair_logps import PairLogps
+
+
+@dataclass(frozen=True)
+class PreferenceMetrics:
+    """Means over pairs, weighted by the policy's `weights` where it has them.
+
+    accuracy: share with a positive margin; ties count as not correct.
+    margin: chosen minus rejected log-ratio, nats, without β.
+    chosen_logratio, rejected_logratio: log π/π_ref of the completions, nats.
+    implicit_reward_chosen, implicit_reward_rejected: β times these log-ratios.
+    gradient_weight: σ(−β·margin), how hard the loss still pulls.
+    """
+
+    accuracy: float
+    margin: float
+    chosen_logratio: float
+    rejected_logratio: float
+    implicit_reward_chosen: float
+    implicit_reward_rejected: float
+    gradient_weight: float
+
+
+def preference_metrics(
+    policy: PairLogps, reference: PairLogps, *, beta: float
+) -> PreferenceMetrics:
+    """Metrics of the pairs at strength β.
+
+    Source: Rafailov et al. 2023 (arXiv:2305.18290): implicit reward β·log π/π_ref, section 4;
+    gradient weight, the gradient of equation 7. Raises ValueError when there are no pairs.
+    """
+    if policy.chosen.numel() == 0:
+        raise ValueError("there are no pairs to measure")
+    margin = margins(policy, reference)
+    chosen_logratio = _mean(policy.chosen - reference.chosen, policy.weights)
+    rejected_logratio = _mean(policy.rejected - reference.rejected, policy.weights)
+    return PreferenceMetrics(
+        accuracy=_mean(margin > 0, policy.weights),
+        margin=_mean(margin, policy.weights),
+        chosen_logratio=chosen_logratio,
+        rejected_logratio=rejected_logratio,
+        implicit_reward_chosen=beta * chosen_logratio,
+        implicit_reward_rejected=beta * rejected_logratio,
+        gradient_weight=_mean(torch.sigmoid(-beta * margin), policy.weights),
+    )
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> float:
+    values = values.detach().double()
+    if weights is None:
+        return float(values.mean())
+    weights = weights.detach().double()
+    return float((values * weights).sum() / weights.sum())
