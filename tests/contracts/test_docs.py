@@ -1,0 +1,58 @@
+"""What the documentation names exists: links, files, commands, and the demo's real output."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    ROOT / path
+    for path in subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+)
+OUR_FOLDERS = "configs|constraints|docs|dpo_core|examples|flows|generation|labeling|scripts|tests"
+
+
+def by_name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", page.read_text())
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_named_files_exist(page: Path) -> None:
+    named = re.findall(rf"(?<![\w/.<])(?:{OUR_FOLDERS})/[\w./-]*\w", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)
+    assert sorted(set(named) - targets) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_ratchet_commands_exist(page: Path) -> None:
+    from typer.main import get_command
+
+    from flows.cli import app
+
+    commands = set(getattr(get_command(app), "commands", {}))
+    named = re.findall(r"(?:^|`|bin/)ratchet ([a-z]+)", page.read_text(), re.MULTILINE)
+    assert sorted(set(named) - commands) == []
+
+
+def test_readme_shows_the_demos_real_output() -> None:
+    begin, end = "<!-- demo-output:begin -->", "<!-- demo-output:end -->"
+    shown = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0]
+    real = (ROOT / "docs" / "demo-output.txt").read_text()
+    assert shown.strip() == f"```text\n{real.strip()}\n```"
