@@ -56,3 +56,27 @@ def test_readme_shows_the_demos_real_output() -> None:
     shown = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0]
     real = (ROOT / "docs" / "demo-output.txt").read_text()
     assert shown.strip() == f"```text\n{real.strip()}\n```"
+
+
+def test_readme_example_config_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.config import load_config
+
+    [shown] = re.findall(r"```yaml\n(name: .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "short.yaml").write_text(shown)
+    (tmp_path / "prompts.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("short.yaml")).judge.function == "my_judge:score"
+
+
+def test_readme_example_judge_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dpo_core.records import Completion, Prompt
+    from labeling.judges import RuleScores
+
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    (tmp_path / "my_judge.py").write_text(shown)
+    monkeypatch.syspath_prepend(tmp_path)
+    prompt = Prompt("p", text="Why?")
+    answers = [
+        Completion(t, prompt, t, reason, 1) for t, reason in (("no", "stop"), ("", "length"))
+    ]
+    assert [score.value for score in RuleScores("my_judge:score").score(answers)] == [-2, -1000]
