@@ -80,7 +80,7 @@ def dropped(row: Row) -> Mapping[str, int]:
 
 
 def visible(text: str) -> str:
-    """`text` with every character that could act on a reader's screen shown instead of obeyed.
+    """`text` with every character that could act on a screen shown by number, as ⟨U+001B⟩.
 
     Controls (NUL, ANSI escapes), bidirectional overrides, invisible characters and lone
     surrogates; newlines and tabs stay.
@@ -92,10 +92,6 @@ def _shown(character: str) -> str:
     code = ord(character)
     if character in "\n\t\u200c\u200d" or 0x20 <= code < 0x7F:
         return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
     if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
         return f"⟨U+{code:04X}⟩"
     return character

@@ -1,0 +1,132 @@
+"""Sentences, terminal tables and JSON of a campaign."""
+
+import io
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from dpo_core.round_metrics import COLUMNS
+from flows.summary import CampaignSummary
+from flows.table import as_json, cautions, headline, render_table, sections, verdict, visible
+
+sys.path.insert(0, str(Path(__file__).parent))
+from demo_summary import demo, metrics
+
+
+def _with(*rounds: dict[str, object]) -> CampaignSummary:
+    return replace(demo(), rounds=rounds)
+
+
+def _printed(summary: CampaignSummary, width: int) -> str:
+    screen = io.StringIO()
+    Console(file=screen, width=width).print(render_table(summary))
+    return screen.getvalue()
+
+
+def test_headline_names_the_last_promoted_round_with_its_numbers() -> None:
+    summary = demo()
+    row = summary.rounds[-1]
+    low, high = 100 * row["win_rate_base_low"], 100 * row["win_rate_base_high"]
+    assert headline(summary) == (
+        f"Round 3 beats the base on {100 * row['win_rate_base']:.0f} % [{low:.0f}, {high:.0f}] "
+        f"of {row['test_prompts']} held-out prompts; KL to base {row['kl_base_nats']:.2f} nats."
+    )
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (0.60, "beats the base on 60 %"),  # the interval is ± 4 points: wholly above one half
+        (0.52, "is not clearly better than the base: it wins on 52 %"),
+        (0.40, "is worse than the base: it wins on only 40 %"),
+    ],
+)
+def test_headline_claims_only_what_the_interval_allows(rate: float, words: str) -> None:
+    assert f"Round 1 {words}" in headline(_with(metrics(1, rate, 0.55, 0.55, 0.2)))
+
+
+def test_headline_tells_of_rounds_that_were_not_promoted() -> None:
+    first, second = metrics(1, 0.6, 0.6, 0.6, 0.2), metrics(2, 0.7, 0.48, 0.49, 0.4)
+    assert "Round 1 beats" in headline(_with(first, second))
+    assert headline(_with(first, second)).endswith("Round 2 did not improve on it.")
+    assert headline(_with(second)).startswith("No round was promoted, the base policy stands.")
+
+
+def test_headline_without_numbers() -> None:
+    assert headline(_with()) == "No round has finished yet."
+    assert "has not been compared" in headline(_with({"round": 1, "promoted": True}))
+
+
+def test_verdict_gives_the_gate_that_decided() -> None:
+    row = metrics(2, 0.7, 0.48, 0.49, 0.4)  # gate interval: ± 4.2 points
+    assert verdict(row).startswith(
+        "Not promoted: won only 49 % [45, 53] of 256 gate prompts against the previous policy."
+    )
+
+
+def test_longer_and_truncated_answers_are_pointed_out() -> None:
+    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"length_mean": 48.2, "truncated_share": 0.104}
+    summary = _with(row)  # the base: 24.1 tokens, 0.4 % truncated
+    found = cautions(summary, row)
+    assert "100 % longer" in found[0]
+    assert "10 % of the answers are cut" in found[1]
+    assert cautions(demo(), demo().rounds[0]) == ()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_terminal_shows_every_number_whole(width: int) -> None:
+    wide = metrics(12, 1.0, 1.0, 1.0, 12.34) | {"measure_right_annotations": 0.123}
+    summary = _with(*demo().rounds, wide)
+    printed = _printed(summary, width)
+    assert all(len(line) <= width for line in printed.splitlines())
+    assert "…" not in printed
+    for section in sections(summary):
+        for row in section.rows:
+            assert all(cell in printed for cell in row)
+
+
+def test_terminal_at_80_columns_keeps_tables_in_one_piece() -> None:
+    heads = [line for line in _printed(demo(), 80).splitlines() if line.startswith("round")]
+    assert len(heads) == len(sections(demo())) - 1  # the one of reasons starts otherwise
+
+
+def test_terminal_obeys_nothing_from_the_campaign() -> None:
+    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"dropped": {"\x1b[2J[red]bad": 3}, "measure_\x07x": 0.5}
+    printed = _printed(replace(_with(row), name="[bold]x\x1b]0;", doing="\u202esample"), 80)
+    assert not set(printed) & {"\x1b", "\x07", "\u202e"}
+    assert "[bold]x⟨U+001B⟩]0;" in printed
+    assert "⟨U+001B⟩[2J[red]bad" in printed
+
+
+def test_visible_keeps_what_people_write() -> None:
+    text = "Grüße\n\tالفيلم 映画 👩\u200d🚀"
+    assert visible(text) == text
+    assert visible("\x00\x9b\u202e\ud800") == "⟨U+0000⟩⟨U+009B⟩⟨U+202E⟩⟨U+D800⟩"
+
+
+def test_json_has_every_column_and_round_trips() -> None:
+    shown = as_json(demo())
+    assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+    assert shown["version"] == 1
+    for row, given in zip(shown["rounds"], demo().rounds, strict=True):
+        assert {column.name for column in COLUMNS} <= row.keys()
+        assert row["measure_accepted"] == given["measure_accepted"]
+        assert row["dropped"] == given["dropped"]
+
+
+def test_json_writes_missing_numbers_as_null() -> None:
+    row = metrics(1, math.nan, 0.5, 0.5, math.inf) | {
+        "prompts": np.int64(7),
+        "loss": np.float64("nan"),
+        "promoted": np.bool_(True),
+        "dropped": {"ties": np.int64(2)},
+    }
+    shown = json.loads(json.dumps(as_json(_with(row)), allow_nan=False))["rounds"][0]
+    assert shown["win_rate_base"] is shown["kl_base_nats"] is shown["loss"] is None
+    assert (shown["prompts"], shown["promoted"], shown["dropped"]) == (7, True, {"ties": 2})
