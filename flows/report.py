@@ -8,6 +8,7 @@ itself, so text from a model can neither run nor call home, escaped or not.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -36,7 +37,7 @@ from flows.table import (
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-CLIP = 1500
+CLIP = 800
 """Characters of an answer that are shown before "show all"."""
 PAGE = 25
 PERCENT, DECIMAL, SECONDS = ".0%", ".3~g", ".1f"
@@ -347,8 +348,17 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
+    made.filters["breakable"] = _breakable
     made.filters["form"] = _written
     return made
+
+
+def _breakable(text: str) -> str:
+    """Escaped text that may wrap inside long words: browsers take seconds over 100 kB of one."""
+    from markupsafe import Markup
+
+    parts = re.sub(r"\S{100}(?=\S{100})", lambda found: found.group() + "\0", text).split("\0")
+    return Markup("<wbr>").join(parts)
 
 
 def _written(value: float | None, form: str) -> str:
