@@ -1,0 +1,135 @@
+"""From preference files to batches of token ids.
+
+B = 2·pair sequences (chosen first, then rejected), T positions. Sequences are padded on the right,
+so positions count from 0 and masks follow from lengths.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dpo_core.errors import BadInput, RatchetError
+from dpo_core.hashing import derive_seed
+from dpo_core.tables import iterate_rows
+
+
+@dataclass(frozen=True)
+class TrainingPair:
+    """Token ids of one preference, exactly as sampled: EOS is there when the policy emitted it."""
+
+    pair_id: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longer completion."""
+        return max(len(self.chosen_ids), len(self.rejected_ids))
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """input_ids, attention_mask, completion_mask (B, T); lengths (pair,) in tokens.
+
+    first_prediction: the earliest position whose logits predict a completion token.
+    """
+
+    input_ids_BT: Tensor
+    attention_mask_BT: Tensor
+    completion_mask_BT: Tensor
+    chosen_lengths: Tensor
+    rejected_lengths: Tensor
+    first_prediction: int
+
+
+def load_pairs(preferences: Path, completions: Path) -> list[TrainingPair]:
+    """The pairs of a preference file with the token ids that were sampled for them.
+
+    Raises RatchetError when there are none, and BadInput when a row cannot be trained on.
+    """
+    rows = list(iterate_rows(preferences, ["pair_id", "chosen", "rejected", "p_chosen"]))
+    if not rows:
+        raise RatchetError(
+            "the round has no preferences to train on",
+            "Lower pairs.min_margin, or raise sampling.samples_per_prompt or prompts.per_round.",
+        )
+    needed = {row[side] for row in rows for side in ("chosen", "rejected")}
+    columns = ["completion_id", "prompt_token_ids", "token_ids"]
+    sampled = {
+        row["completion_id"]: (row["prompt_token_ids"], row["token_ids"])
+        for row in iterate_rows(completions, columns)
+        if row["completion_id"] in needed
+    }
+    if missing := needed - sampled.keys():
+        raise BadInput(
+            f"{preferences} names completion {min(missing)}, which {completions} does not hold "
+            f"({len(missing)} such completions)"
+        )
+    for row in rows:
+        if row["p_chosen"] != 1.0:
+            raise BadInput(
+                f"pair {row['pair_id']} has the soft label p_chosen = {row['p_chosen']}; "
+                "only 1.0 is supported"
+            )
+    return [_pair(row["pair_id"], sampled[row["chosen"]], sampled[row["rejected"]]) for row in rows]
+
+
+def _pair(
+    pair_id: str, chosen: tuple[list[int], list[int]], rejected: tuple[list[int], list[int]]
+) -> TrainingPair:
+    if chosen[0] != rejected[0]:
+        raise BadInput(f"the completions of pair {pair_id} answer different prompts")
+    if not chosen[0]:
+        raise BadInput(
+            f"the prompt of pair {pair_id} has no tokens, so nothing predicts the first token of "
+            "its completions",
+            "Drop empty prompts, or use a tokenizer that adds BOS.",
+        )
+    return TrainingPair(pair_id, chosen[0], chosen[1], rejected[1])
+
+
+def optimiser_steps(
+    pairs: Sequence[TrainingPair], pairs_per_step: int, seed: int, epoch: int
+) -> list[list[TrainingPair]]:
+    """The pairs of each optimiser step of one epoch; the last step takes what is left.
+
+    The order follows from the seed, the epoch and the pairs' ids, not from the file's order.
+    """
+    order = sorted(pairs, key=lambda p: (derive_seed(seed, "order", epoch, p.pair_id), p.pair_id))
+    return [order[start : start + pairs_per_step] for start in range(0, len(order), pairs_per_step)]
+
+
+def micro_batches(step: Sequence[TrainingPair], size: int) -> list[list[TrainingPair]]:
+    """The pairs of one optimiser step, similar lengths together, so that little is padding."""
+    by_length = sorted(step, key=lambda p: (len(p.prompt_ids) + p.longest, p.pair_id))
+    return [by_length[start : start + size] for start in range(0, len(step), size)]
+
+
+def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:
+    completions = [p.chosen_ids for p in pairs] + [p.rejected_ids for p in pairs]
+    prompts = [p.prompt_ids for p in pairs] * 2
+    input_ids_BT, ends_B = padded([a + b for a, b in zip(prompts, completions, strict=True)])
+    starts_B = torch.tensor([len(prompt) for prompt in prompts])
+    position_T = torch.arange(input_ids_BT.shape[1])
+    attention_mask_BT = position_T < ends_B[:, None]
+    return PairBatch(
+        input_ids_BT=input_ids_BT.to(device),
+        attention_mask_BT=attention_mask_BT.long().to(device),
+        completion_mask_BT=(attention_mask_BT & (position_T >= starts_B[:, None])).to(device),
+        chosen_lengths=torch.tensor([len(p.chosen_ids) for p in pairs], device=device),
+        rejected_lengths=torch.tensor([len(p.rejected_ids) for p in pairs], device=device),
+        first_prediction=int(starts_B.min()) - 1,
+    )
+
+
+def padded(sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """(ids (B, T) padded with 0 on the right, lengths (B,))."""
+    lengths = [len(sequence) for sequence in sequences]
+    ids_BT = torch.zeros(len(sequences), max(lengths), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids_BT[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+    return ids_BT, torch.tensor(lengths)

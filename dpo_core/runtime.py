@@ -1,0 +1,79 @@
+"""What training runs on: device, precision, threads, determinism; and policies on disk."""
+
+import os
+import resource
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+@dataclass(frozen=True)
+class Runtime:
+    device: torch.device
+    compute_dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Forward passes inside run in `compute_dtype`; weights and optimiser stay float32."""
+        if self.compute_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.compute_dtype)
+
+    def facts(self) -> dict[str, Any]:
+        """What is recorded of the run; the peak memory cannot repeat, the rest must."""
+        return {
+            "device": self.device.type,
+            "dtype": str(self.compute_dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "peak_memory_gib": self._peak_memory_gib(),
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }
+
+    def _peak_memory_gib(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**30
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
+
+
+def prepare(
+    threads: int, seed: int, compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+) -> Runtime:
+    """Fix threads, seeds and deterministic algorithms; choose the device and the precision."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may not repeat itself
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    return Runtime(device, _dtype(device, compute_dtype))
+
+
+def _dtype(device: torch.device, wanted: str) -> torch.dtype:
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bfloat16" or (wanted == "auto" and native):
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_master(policy_dir: Path, device: torch.device) -> Any:
+    """The policy with float32 weights, dropout off.
+
+    Updates of a learning rate like 5e-7 are lost when weights have bfloat16's 8 bits.
+    """
+    model = AutoModelForCausalLM.from_pretrained(policy_dir, dtype=torch.float32)
+    return model.to(device).eval()
+
+
+def save_policy(model: Any, tokenizer: Any, out_dir: Path) -> None:
+    """Write a policy as `save_pretrained` does: safetensors, config and tokenizer."""
+    model.save_pretrained(out_dir)
+    tokenizer.save_pretrained(out_dir)
+
+
+def load_tokenizer(policy_dir: Path) -> Any:
+    return AutoTokenizer.from_pretrained(policy_dir)
