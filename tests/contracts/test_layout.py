@@ -1,6 +1,7 @@
 """The tree in ARCHITECTURE.md is the tree on disk."""
 
 import re
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +41,11 @@ def test_every_module_is_listed() -> None:
         if file.name != "__init__.py"
     }
     assert sorted(modules - listed) == []
+
+
+def test_every_folder_is_listed() -> None:
+    listed = set(paths_in_tree((ROOT / "ARCHITECTURE.md").read_text()))
+    command = ["git", "ls-tree", "-d", "--name-only", "HEAD"]
+    tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    folders = {f"{name}/" for name in tracked.stdout.split() if not name.startswith(".")}
+    assert sorted(folders - listed) == []
