@@ -1,0 +1,41 @@
+"""The training process, driven as the orchestrator drives it."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dpo_core.children import Child
+from dpo_core.errors import BadInput, RatchetError
+from dpo_core.hashing import weights_id
+from dpo_core.jobs import BaseJob, DpoJob
+
+from .conftest import sentiment
+
+
+def test_base_then_round_in_one_process(
+    make_job: Callable[..., DpoJob], tiny: Path, tmp_path: Path
+) -> None:
+    base = BaseJob(model=str(tiny), out_dir=tmp_path / "base", curve_path=tmp_path / "sft.parquet")
+    seen: list[tuple[int, int, str]] = []
+    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with Child.start("dpo_core.train_worker", tmp_path / "train.log", env) as child:
+        made = child.ask({"op": "base", "job": base.model_dump(mode="json")})
+        assert made["policy"] == weights_id(base.out_dir)
+
+        job = make_job("round", *sentiment(8), policy_dir=base.out_dir)
+        result = child.ask(
+            {"op": "dpo", "job": job.model_dump(mode="json")},
+            lambda done, total, unit: seen.append((done, total, unit)),
+        )
+        assert result["reference_policy"] == made["policy"]
+        assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-5)
+        assert seen[-1] == (1, 1, "steps")
+
+        empty = make_job("empty", sentiment(1)[0], [])
+        with pytest.raises(RatchetError, match=r"no preferences(.|\n)*pairs.min_margin"):
+            child.ask({"op": "dpo", "job": empty.model_dump(mode="json")})
+        with pytest.raises(BadInput, match="no request 'dance'"):
+            child.ask({"op": "dance"})
+        assert child.alive()
