@@ -21,7 +21,7 @@ from dpo_core.sft import fine_tune
 from dpo_core.sft_examples import load_examples
 from dpo_core.tables import write_rows
 
-_NO_ROWS: dict[str, Any] = {"in": 0, "kept": 0, "dropped": {}}
+_NO_ROWS: dict[str, Any] = {"rows_in": 0, "rows_kept": 0, "dropped": {}}
 
 
 def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
     save_policy(model, tokenizer, job.out_dir)
     return {
         "policy": weights_id(job.out_dir),
-        "rows": rows,
+        **rows,
         "steps": len(curve),
         "final_loss": _final_loss(curve),
         "seconds_build": built - started,

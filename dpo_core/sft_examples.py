@@ -34,7 +34,7 @@ class Example:
 def load_examples(
     job: BaseJob, tokenizer: Any, longest: int
 ) -> tuple[list[Example], dict[str, Any]]:
-    """The examples to train on, and the rows in, kept and dropped by reason.
+    """The examples to train on, and rows_in, rows_kept and dropped (reason → rows).
 
     longest: tokens the model has positions for. Dropped are rows that are too_long, empty, or
     whose prompt is held_out. Raises BadInput when a row is unreadable or none is left.
@@ -58,8 +58,8 @@ def load_examples(
             f"no row is left to warm-start the policy with (dropped: {dict(dropped)})",
             "Give other rows under sft, or raise sft.max_length.",
         )
-    counts = {"in": len(kept) + dropped.total(), "kept": len(kept), "dropped": dict(dropped)}
-    return kept, counts
+    rows_in = len(kept) + dropped.total()
+    return kept, {"rows_in": rows_in, "rows_kept": len(kept), "dropped": dict(dropped)}
 
 
 def _held_out(prompts: Path | None) -> frozenset[str]:

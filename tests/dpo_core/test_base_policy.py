@@ -117,7 +117,7 @@ def test_builds_and_warm_starts_and_repeats(make_base: MakeBase) -> None:
         assert not list(job.out_dir.parent.glob(".build-*"))
     assert results[0]["policy"] == results[1]["policy"]
     assert curves[0] == curves[1]
-    assert results[0]["rows"] == {"in": 40, "kept": 40, "dropped": {}}
+    assert (results[0]["rows_in"], results[0]["rows_kept"], results[0]["dropped"]) == (40, 40, {})
     assert seen[59] == (60, 60, "steps, warm start")
     # A random policy pays ln 24 per token. The two answers are "good" or "very fine", then EOS:
     # one fair coin per 2.5 tokens is what cannot be learned, ln(2)/2.5 = 0.28 nats per token.
@@ -151,7 +151,7 @@ def test_rows_are_dropped_by_reason(make_base: MakeBase, tmp_path: Path) -> None
         # The prompt has the BOS the tokenizer gives it; the completion has none, and ends.
         assert kept == [Example([BOS, *ids("the book was")], [*ids("good"), EOS])]
         dropped = {"held_out": 2, "too_long": 1, "empty": 1}
-        assert counts == {"in": 5, "kept": 1, "dropped": dropped}
+        assert counts == {"rows_in": 5, "rows_kept": 1, "dropped": dropped}
 
 
 def test_no_row_is_longer_than_the_model_reads(make_base: MakeBase, tmp_path: Path) -> None:
