@@ -178,6 +178,16 @@ PREFERENCES = pa.schema(
         ("agreement", pa.float64()),
     ]
 )
+OUTCOMES = pa.schema(
+    [
+        ("opponent", pa.string()),
+        ("split", pa.string()),
+        ("prompt_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("outcome", pa.float64()),
+        ("reason", pa.string()),
+    ]
+)
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
 
 

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpo_core.atomic import write_text
 from dpo_core.round_metrics import COLUMNS
 from flows.summary import Answer, CampaignSummary
 from flows.table import (
@@ -95,6 +97,11 @@ class Prompt:
     start: str
     rest: str
     cells: tuple[Cell, ...]
+
+
+def write_report(summary: CampaignSummary, path: Path) -> None:
+    """Render the report to `path`; a reader sees the old page or the new one, never half of it."""
+    write_text(path, render_report(summary))
 
 
 def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:

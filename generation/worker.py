@@ -44,6 +44,7 @@ class Worker:
             "seconds_start": seconds_start,
             "versions": engine.versions(),
             "threads": torch.get_num_threads(),
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
 
     def _ready(self, request: dict[str, Any]) -> Engine:

@@ -1,0 +1,94 @@
+"""Evaluation numbers of one policy against another, from outcomes and answers; no I/O, no torch."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.config import EvaluationConfig
+from dpo_core.records import Completion, Verdict
+from dpo_core.statistics import Interval, mean_interval, standard_error, win_rate
+
+Row = Mapping[str, Any]
+
+
+def outcome(identical: bool, verdict: Verdict | None) -> float | None:
+    """1 when the first answer won, 0 when it lost, 0.5 for a tie; None when it cannot be read."""
+    if identical or verdict in ("tie", "both_bad"):
+        return 0.5
+    return None if verdict is None else float(verdict == "a")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Win rates under one evaluation config; intervals resample prompts, not answers."""
+
+    config: EvaluationConfig
+
+    def win_rate(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
+        """{name, name_low, name_high} of outcome rows; None for each when there are none."""
+        if not rows:
+            return _named(name, None)
+        groups = [row["prompt_id"] for row in rows]
+        found = win_rate([row["outcome"] for row in rows], groups=groups, **_bootstrap(self.config))
+        return _named(name, found)
+
+
+def summarise_kl(
+    name: str, logratios: Sequence[float], groups: Sequence[str], config: EvaluationConfig
+) -> dict[str, Any]:
+    """Monte Carlo KL from log(π/opponent) of π's own samples, nats per completion.
+
+    The mean over samples is unbiased, and its standard error is that of the prompts' means.
+    """
+    found = mean_interval(logratios, groups=groups, **_bootstrap(config))
+    return {**_named(name, found), f"{name}_se": _finite(standard_error(logratios, groups))}
+
+
+def describe(
+    completions: Sequence[Completion], scores: Sequence[Row], config: EvaluationConfig
+) -> dict[str, Any]:
+    """Length, truncation, score and measures of a policy's test answers, with intervals."""
+    test = [c for c in completions if c.prompt.split == "test"]
+    by_id = {row["completion_id"]: row for row in scores}
+    scored = [c for c in test if (r := by_id.get(c.completion_id)) and r["score"] is not None]
+    return {
+        **_mean("length_mean", test, [float(c.tokens) for c in test], config),
+        **_mean("truncated_share", test, [float(c.finish_reason == "length") for c in test], config),
+        **_mean("score_mean", scored, [by_id[c.completion_id]["score"] for c in scored], config),
+        **_measures([by_id[c.completion_id] for c in test if c.completion_id in by_id]),
+    }
+
+
+def _mean(
+    name: str, completions: Sequence[Completion], values: Sequence[float], config: EvaluationConfig
+) -> dict[str, Any]:
+    if not values:
+        return _named(name, None)
+    groups = [c.prompt.prompt_id for c in completions]
+    return _named(name, mean_interval(values, groups=groups, **_bootstrap(config)))
+
+
+def _measures(scores: Sequence[Row]) -> dict[str, float | None]:
+    """measure_<name>: the judge's shares, numerators and denominators summed over answers."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for row in scores:
+        for measure in row["measures"] or ():
+            sums[measure["name"]][0] += measure["numerator"]
+            sums[measure["name"]][1] += measure["denominator"]
+    return {f"measure_{n}": (top / of if of else None) for n, (top, of) in sorted(sums.items())}
+
+
+def _bootstrap(config: EvaluationConfig) -> dict[str, Any]:
+    return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
+
+
+def _named(name: str, found: Interval | None) -> dict[str, Any]:
+    if found is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

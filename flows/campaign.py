@@ -1,0 +1,64 @@
+"""The campaign: the base once, then round after round from the last promoted policy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import flow
+
+from dpo_core.atomic import write_atomic
+from dpo_core.layout import Layout
+from dpo_core.store import Artifact
+from flows.policy import Answered
+from flows.publish import publish_round
+from flows.round import play, prepare, prepare_flow, round_flow
+from flows.session import Session
+from flows.summary import read_round_row
+
+
+def play_campaign(session: Session, *, with_prefect: bool) -> None:
+    """All rounds of the config; finished steps come from disk, so this is also resume."""
+    prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
+    held, base = prepare_base(session)
+    promoted, earlier = base, list[Artifact]()
+    _remember(session, promoted)
+    for number in range(1, session.config.rounds + 1):
+        session.progress.round_started()
+        promoted, prompts = play_round(session, number, promoted, base, held, earlier)
+        earlier = [*earlier, prompts]
+        _remember(session, promoted)
+        _write_metrics(session.layout, number)
+        if with_prefect:
+            publish_round(session, number)
+        session.progress.round_finished(number)
+    session.progress.flush_cached()
+
+
+def run_as_flow(session: Session) -> None:
+    """`play_campaign` as a Prefect flow, named and tagged after the campaign."""
+    name = session.config.name
+    as_flow = flow(
+        play_campaign, name="campaign", flow_run_name=name, validate_parameters=False
+    )
+    as_flow(session, with_prefect=True)
+
+
+def _remember(session: Session, promoted: Answered) -> None:
+    """Which policy is promoted, for people and tools that look for the best weights."""
+    policy = promoted.policy
+    folder = policy.folder.relative_to(session.layout.root)
+    promoted_now = {"round": policy.round, "policy": policy.id, "path": str(folder)}
+    session.store.remember("promoted", promoted_now)
+
+
+def _write_metrics(layout: Layout, rounds: int) -> None:
+    """metrics.parquet: one row per round that is finished and valid."""
+    found = (read_round_row(layout, number) for number in range(1, rounds + 1))
+    rows: list[dict[str, Any]] = [{**row, "dropped": json.dumps(row["dropped"])} for row in found if row]
+    frame = pd.DataFrame(rows)
+
+    def write(path: Path) -> None:
+        frame.to_parquet(path, index=False)
+
+    write_atomic(layout.metrics, write)

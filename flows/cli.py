@@ -1,0 +1,157 @@
+"""The command `ratchet`. Heavy modules are imported by the commands that need them."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dpo_core.errors import RatchetError
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ratchet",
+    help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, promote.\n\n"
+    "A campaign is a folder. `ratchet run` makes it and resumes it; the other commands read it.\n\n"
+    "Exit codes: 0 finished, 1 failed, 2 bad input, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Campaign = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_default=False)]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML config of the campaign.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a config key, e.g. training.beta=0.2; repeatable."
+        ),
+    ] = None,
+    campaign_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the campaign; default campaigns/<name>.", show_default=False),
+    ] = None,
+    prefect: Annotated[
+        bool, typer.Option(help="Run as Prefect flows; without it, as plain Python.")
+    ] = True,
+) -> None:
+    """Run a campaign, or resume it: finished steps are taken from disk.
+
+    Every step ends with a line in the campaign's ledger. Stop with Ctrl-C at any time and type the
+    same command again to continue. A changed config re-runs exactly what depends on it.
+    """
+    from flows.config import load_config
+    from flows.run import run_campaign
+
+    loaded = load_config(config, overrides or [])
+    root = campaign_dir or Path("campaigns") / loaded.name
+    console = Console(stderr=False, soft_wrap=False)
+    with _interruptible():
+        run_campaign(loaded, root, console, with_prefect=prefect)
+    _write_report_and_table(root, console)
+
+
+@app.command()
+def status(
+    campaign: Campaign,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Show a campaign's rounds as a table: better or not, at what distance, at what cost."""
+    from flows.summary import read_summary
+    from flows.table import as_json, render_table
+
+    summary = read_summary(campaign, samples=False)
+    if json:
+        import json as to_json
+
+        print(to_json.dumps(as_json(summary), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        Console().print(render_table(summary))
+
+
+@app.command()
+def report(
+    campaign: Campaign,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; default report.html in the campaign.")
+    ] = None,
+) -> None:
+    """Write the campaign's report: one HTML page that works offline."""
+    from dpo_core.layout import Layout
+    from flows.report import write_report
+    from flows.summary import read_summary
+
+    path = output or Layout(campaign).report
+    write_report(read_summary(campaign), path)
+    print(path)
+
+
+@app.command()
+def ui(
+    campaign: Campaign,
+    port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 4200,
+) -> None:
+    """Serve Prefect's web UI on the campaign's database, and the report beside it, until Ctrl-C."""
+    from flows.ui import serve_ui
+
+    with _interruptible():
+        serve_ui(campaign, port)
+
+
+def main() -> None:
+    """Entry point: every deliberate error is one message and an exit code."""
+    try:
+        app()
+    except RatchetError as error:
+        print(f"ratchet: {error.message}", file=sys.stderr)
+        if error.remedy:
+            print(f"  {error.remedy}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end children and locks in order, then say how to continue."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = shlex.join(["ratchet", *sys.argv[1:]])
+        print(f"\nInterrupted; finished steps are kept. Continue with: {again}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)  # Prefect's background threads would wait for a server that is gone
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _write_report_and_table(root: Path, console: Console) -> None:
+    from dpo_core.layout import Layout
+    from flows.report import write_report
+    from flows.summary import read_summary
+    from flows.table import render_table
+
+    summary = read_summary(root)
+    write_report(summary, Layout(root).report)
+    console.print(render_table(summary))
+    console.print(f"report: {Layout(root).report}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Opening a campaign folder: its resolved config, and what became of it since the last run."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dpo_core.atomic import write_text
+from dpo_core.errors import BadInput
+from dpo_core.layout import Layout
+from flows.config import CampaignConfig, dump_config
+from flows.session import available_threads
+
+
+def check_folder(layout: Layout) -> None:
+    """Refuse a folder that holds something else. Writes nothing."""
+    root = layout.root
+    if root.exists() and not root.is_dir():
+        raise BadInput(f"{root} is a file", "Name a folder with --campaign-dir.")
+    if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
+        known = {layout.lock.name, layout.prefect.name, "logs"}
+        if {path.name for path in root.iterdir()} - known:
+            raise BadInput(
+                f"{root} is not empty and is not a campaign",
+                "Name a new or an existing campaign's folder with --campaign-dir.",
+            )
+
+
+def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig, list[str]]:
+    """Write the resolved config; (config with threads fixed, what changed since the last run).
+
+    The number of threads is fixed when a campaign is created: it decides the last bits of every
+    number. A config that changed is written as the valid one, the old one is kept beside it.
+    """
+    stored = _stored(layout)
+    if config.threads == "auto":
+        threads = stored.get("threads", available_threads())
+        config = config.model_copy(update={"threads": threads})
+    text = dump_config(config)
+    if not stored:
+        write_text(layout.config, text)
+        return config, []
+    old = layout.config.read_text(encoding="utf-8")
+    if old == text:
+        return config, []
+    version = 1
+    while layout.old_config(version).exists():
+        version += 1
+    write_text(layout.old_config(version), old)
+    write_text(layout.config, text)
+    return config, _differences(stored, yaml.safe_load(text))
+
+
+def _stored(layout: Layout) -> dict[str, Any]:
+    if not layout.config.exists():
+        return {}
+    found: dict[str, Any] = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
+    return found
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        return [
+            line
+            for key in keys
+            for line in _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        ]
+    return [] if old == new else [f"{where}: {old} → {new}"]

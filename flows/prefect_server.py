@@ -1,0 +1,126 @@
+"""A Prefect server that Ratchet owns: a child process on the campaign's own SQLite database.
+
+Prefect's ephemeral server outlives a killed flow; this one ends when its parent does. Importing
+this module loads no Prefect; running it (`python -m flows.prefect_server`) serves.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_core.children import Child, Report, serve
+from dpo_core.errors import BadInput, ServerFailed
+from dpo_core.layout import Layout
+
+_START_TIMEOUT_S = 120.0
+_HOST = "127.0.0.1"
+
+REPORT_PATH = "/ratchet/report.html"
+"""Where `ratchet ui` serves the report, on the Prefect server's own address."""
+
+
+def prefect_environment(layout: Layout) -> dict[str, str]:
+    """Settings that keep Prefect's files inside the campaign and its reports at home."""
+    home = layout.prefect.resolve()
+    return {
+        "PREFECT_HOME": str(home),
+        "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),  # PREFECT_HOME alone is not enough
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
+
+
+def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -> tuple[Child, str]:
+    """A running server child and its address, http://127.0.0.1:PORT.
+
+    With `ui` it also serves Prefect's web pages, and the campaign's files under /ratchet/.
+    Raises BadInput when the port is taken, ServerFailed when the server does not come up.
+    """
+    port = _free_port() if port is None else _check_port(port)
+    url = f"http://{_HOST}:{port}"
+    layout.prefect.mkdir(parents=True, exist_ok=True)
+    env = {
+        **prefect_environment(layout),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_UI_API_URL": f"{url}/api",
+        "PREFECT_UI_ENABLED": str(ui).lower(),
+    }
+    child = Child.start("flows.prefect_server", layout.log("prefect-server"), env)
+    child.ask({"port": port, "reports": str(layout.root.resolve()) if ui else None})
+    return child, url
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise BadInput(
+                f"port {port} cannot be used: {error.strerror}", "Choose another with --port."
+            ) from None
+    return port
+
+
+# ── in the child ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    import uvicorn
+
+    config = uvicorn.Config(_app(request["reports"]), host=_HOST, port=request["port"], log_level="warning")
+    server = uvicorn.Server(config)
+    threading.Thread(target=server.run, daemon=True).start()
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not server.started:
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"the Prefect server was not up after {_START_TIMEOUT_S:.0f} s")
+        time.sleep(0.02)
+    return {}
+
+
+def _app(reports: str | None) -> Any:
+    from prefect.server.api.server import create_app
+
+    app = create_app()
+    if reports is not None:
+        from starlette.routing import Mount
+
+        # Before Prefect's own pages, which answer every path that nobody else does.
+        app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(Path(reports))))
+    return app
+
+
+class _ReportFiles:
+    """Serves report.html and metrics.parquet of the campaign, and nothing else of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import FileResponse, PlainTextResponse
+
+        names = {p.name: p for p in (self.layout.report, self.layout.metrics)}
+        path = names.get(scope["path"].rsplit("/", 1)[-1])
+        found = path is not None and path.exists()
+        response = FileResponse(path) if found else PlainTextResponse("not found", 404)
+        await response(scope, receive, send)
+
+
+if __name__ == "__main__":
+    sys.argv = sys.argv[:1]
+    os.umask(0o077)
+    serve(_handle)  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+"""One round of iterative online DPO, as the algorithm reads."""
+
+from prefect import flow
+
+from dpo_core.store import Artifact
+from flows.orchestration import step
+from flows.policy import Answered, Policy
+from flows.session import Session
+from flows.steps.aggregate import aggregate_preferences
+from flows.steps.answer import answer_held_out
+from flows.steps.base import base_policy, held_out
+from flows.steps.evaluate import evaluate
+from flows.steps.gate import gate
+from flows.steps.judge import judge
+from flows.steps.pairs import select_pairs
+from flows.steps.prompts import draw_prompts
+from flows.steps.sample import sample
+from flows.steps.score import score
+from flows.steps.train import train
+
+
+def prepare(do: Session) -> tuple[Artifact, Answered]:
+    """Round 0: the held-out prompts, and the base policy with its answers to them."""
+    held = step(held_out)(do)
+    base = step(base_policy)(do, held)
+    return held, step(answer_held_out)(do, 0, base, held)
+
+
+def play(
+    do: Session,
+    number: int,
+    previous: Answered,
+    base: Answered,
+    held: Artifact,
+    earlier: list[Artifact],
+) -> tuple[Answered, Artifact]:
+    """Round `number` from the last promoted policy; returns the policy that goes on, the prompts."""
+    policy: Policy = previous.policy
+    prompts = step(draw_prompts)(do, number, held, earlier)
+    completions = step(sample)(do, number, policy, prompts)
+    scores = step(score)(do, number, completions, prompts)
+    pairs = step(select_pairs)(do, number, completions, prompts, scores)
+    judgements = step(judge)(do, number, pairs, completions, prompts, scores)
+    preferences = step(aggregate_preferences)(do, number, pairs, judgements)
+    trained = step(train)(do, number, policy, preferences, completions)
+    candidate = step(answer_held_out)(do, number, trained, held)
+    evaluation = step(evaluate)(do, number, candidate, previous, base, held)
+    made = {
+        "prompts": prompts,
+        "completions": completions,
+        "scores": scores,
+        "pairs": pairs,
+        "judgements": judgements,
+        "preferences": preferences,
+        "training": trained.made_by,
+        "answers": candidate.answers,
+        "answer_scores": candidate.scores,
+        "evaluation": evaluation,
+    }
+    return step(gate)(do, number, previous, candidate, evaluation, made), prompts
+
+
+prepare_flow = flow(prepare, name="base", flow_run_name="base", validate_parameters=False)
+round_flow = flow(play, name="round", flow_run_name="round {number}", validate_parameters=False)

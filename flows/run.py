@@ -1,0 +1,64 @@
+"""`ratchet run`: everything between the checked config and the finished table."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from dpo_core.layout import Layout
+from dpo_core.lock import locked
+from flows.config import CampaignConfig
+from flows.open_campaign import adopt_config, check_folder
+from flows.prefect_server import prefect_environment, start_server
+from flows.progress import CampaignProgress
+from flows.session import Session
+
+
+def run_campaign(
+    config: CampaignConfig, root: Path, console: Console, *, with_prefect: bool = True
+) -> None:
+    """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile."""
+    layout = Layout(root)
+    check_folder(layout)
+    with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
+        config, changes = adopt_config(layout, config)
+        progress.note(f"campaign {config.name} in {root}")
+        if changes:
+            progress.note("config changed, what depends on it runs again: " + "; ".join(changes))
+        with Session(root, config, progress) as session:
+            if with_prefect:
+                _with_server(session)
+            else:
+                from flows.campaign import play_campaign
+
+                play_campaign(session, with_prefect=False)
+
+
+def _with_server(session: Session) -> None:
+    with _prefect_api(session.layout):
+        from flows.campaign import run_as_flow
+        from flows.prefect_runs import crash_stale_runs, log_to_file
+
+        log_to_file(session.layout.log("prefect"))
+        crash_stale_runs()
+        run_as_flow(session)
+
+
+@contextmanager
+def _prefect_api(layout: Layout) -> Iterator[None]:
+    """Settings for the Prefect client, made before it is imported: the user's server, or our own."""
+    os.environ.update(prefect_environment(layout))
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    server, url = start_server(layout)
+    os.environ["PREFECT_API_URL"] = f"{url}/api"
+    try:
+        with server:
+            yield
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        logging.getLogger("prefect").handlers.clear()

@@ -1,0 +1,92 @@
+"""One running campaign: its config and store, the processes it owns, the progress it shows."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dpo_core.children import Child
+from dpo_core.hashing import derive_seed
+from dpo_core.layout import Layout
+from dpo_core.store import Artifact, Made, Recipe, Store
+from flows.config import CampaignConfig
+from flows.progress import CampaignProgress
+
+
+class Session:
+    """What every step gets. A context manager: on exit no child process is left."""
+
+    def __init__(self, root: Path, config: CampaignConfig, progress: CampaignProgress) -> None:
+        assert isinstance(config.threads, int), "threads are resolved when a campaign is opened"
+        self.config = config
+        self.progress = progress
+        self.layout = Layout(root)
+        self.store = Store(root, config.threads)
+        self._sampler: Child | None = None
+        self._sampler_on_gpu = False
+
+    def step(
+        self,
+        number: int,
+        name: str,
+        make: Callable[[Path], Made],
+        *,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str] | None = None,
+        functions: Mapping[str, str] | None = None,
+    ) -> Artifact:
+        """Run or skip one step and show it; see dpo_core.store."""
+        self.progress.step_started(number, name)
+        artifact = self.store.run(Recipe(number, name, config, inputs or {}, functions or {}), make)
+        self.progress.step_finished(artifact)
+        return artifact
+
+    def seed(self, *parts: Any) -> int:
+        """A seed that depends on the campaign's seed and `parts`."""
+        return derive_seed(self.config.seed, *parts)
+
+    def sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the sampling process, started on first use, and wait for its answer."""
+        seconds_process = 0.0
+        if self._sampler is None or not self._sampler.alive():
+            self._sampler = self._start("generation.worker", "sampling")
+            seconds_process = self._sampler.seconds_start
+        config = self.config.sampling.model_dump(mode="json")
+        result = self._sampler.ask({**request, "config": config}, self.progress.advance)
+        result["seconds_start"] += seconds_process
+        self._sampler_on_gpu = result["device"] != "cpu"
+        return result
+
+    def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one training job in a process of its own; it has the device to itself if it is a GPU."""
+        keep = self.config.sampling.keep_worker
+        if keep == "step" or (keep == "auto" and self._sampler_on_gpu):
+            self.release_sampler()
+        with self._start("dpo_core.train_worker", "training") as child:
+            result = child.ask(request, self.progress.advance)
+            return {**result, "seconds_start": child.seconds_start}
+
+    def release_sampler(self) -> None:
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
+
+    def _start(self, module: str, log: str) -> Child:
+        self.progress.starting(log)
+        threads = str(self.config.threads)
+        env = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+        return Child.start(module, self.layout.log(log), env)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release_sampler()
+
+
+def available_threads() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0))

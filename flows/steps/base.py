@@ -1,0 +1,79 @@
+"""Round 0: the held-out prompts and the base policy, each made once for the whole campaign."""
+
+from pathlib import Path
+
+from dpo_core.errors import PromptError
+from dpo_core.import_path import source_hash
+from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.store import Artifact, Made
+from dpo_core.tables import write_rows
+from flows.policy import Policy
+from flows.session import Session
+from flows.steps.prompts import pool_config, pool_functions
+from generation.prompts import draw_held_out, read_pool
+
+
+def held_out(session: Session) -> Artifact:
+    """The gate and test prompts of the campaign: drawn once, never trained on."""
+    evaluation = session.config.evaluation
+
+    def make(folder: Path) -> Made:
+        pool = read_pool(session.config.prompts)
+        draw = draw_held_out(pool, evaluation.gate_prompts, evaluation.test_prompts)
+        counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
+        for split, count in counts.items():
+            if count == 0:
+                raise PromptError(
+                    f"none of the {draw.pool} prompts falls into the {split} split",
+                    f"Give more prompts, or raise prompts.{split}_share.",
+                )
+        kept = write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
+        return Made(draw.pool, kept, draw.dropped, facts=counts)
+
+    config = {
+        **pool_config(session.config.prompts),
+        "gate_prompts": evaluation.gate_prompts,
+        "test_prompts": evaluation.test_prompts,
+    }
+    functions = pool_functions(session.config.prompts)
+    return session.step(0, "held_out", make, config=config, functions=functions)
+
+
+def base_policy(session: Session, held_out: Artifact) -> Policy:
+    """π_0: loaded or built, then fine-tuned on the task's prompts if the config asks for it."""
+    policy, sft = session.config.policy, session.config.sft
+    seed = session.seed("base")
+
+    def make(folder: Path) -> Made:
+        job = {
+            **policy.model_dump(mode="json"),
+            "sft": sft.model_dump(mode="json") if sft is not None else None,
+            "held_out": str(held_out.path("prompts.parquet")),
+            "out_dir": str(folder / "policy"),
+            "curve_path": str(folder / "sft.parquet"),
+            "seed": seed,
+            "threads": session.config.threads,
+        }
+        result = session.train({"op": "base", "job": job})
+        return Made(
+            came_in=result.pop("rows_in", 0),
+            kept=result.pop("rows_kept", 0),
+            dropped=result.pop("dropped", {}),
+            versions=result.pop("versions", {}),
+            facts=result,
+        )
+
+    functions = [f for f in (policy.build, sft and sft.function) if f is not None]
+    artifact = session.step(
+        0,
+        "base",
+        make,
+        config={
+            "policy": policy.model_dump(mode="json"),
+            "sft": sft.model_dump(mode="json") if sft is not None else None,
+            "seed": seed,
+        },
+        inputs={"held_out": held_out.hash("prompts.parquet")},
+        functions={path: source_hash(path) for path in functions},
+    )
+    return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)

@@ -1,0 +1,184 @@
+"""Step `evaluation`: is the candidate better than the last promoted policy and the base, and at
+what distance from them? What is compared is prompt by prompt, on held-out prompts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_core.atomic import write_json
+from dpo_core.comparison import Comparison, describe, outcome, summarise_kl
+from dpo_core.records import OUTCOMES, Completion, Pair, pair_id
+from dpo_core.store import Artifact, Made
+from dpo_core.tables import read_rows, write_rows
+from flows.policy import Answered
+from flows.session import Session
+from flows.steps.completions import read_completions, read_scores
+from flows.steps.judge import judged
+from labeling.judges import judge_functions
+
+
+def evaluate(
+    session: Session,
+    number: int,
+    candidate: Answered,
+    previous: Answered,
+    base: Answered,
+    held_out: Artifact,
+) -> Artifact:
+    """Win rates, KL, length and judge statistics of the candidate, with intervals."""
+    opponents = {"previous": previous, "base": base}
+
+    def make(folder: Path) -> Made:
+        theirs = {name: list(read_completions(o.answers, held_out)) for name, o in opponents.items()}
+        ours = list(read_completions(candidate.answers, held_out))
+        rows = [
+            row
+            for name, opponent in opponents.items()
+            for row in _outcomes(session, name, candidate, opponent, ours, theirs[name])
+        ]
+        write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
+        numbers = {
+            **_win_rates(session, rows),
+            **_kl(session, folder, candidate, opponents, ours),
+            **_descriptions(session, candidate, opponents, ours, theirs),
+        }
+        write_json(folder / "evaluation.json", numbers)
+        undecided = sum(row["outcome"] is None for row in rows)
+        dropped = {"unreadable": undecided} if undecided else {}
+        return Made(len(rows), len(rows) - undecided, dropped)
+
+    return session.step(
+        number,
+        "evaluation",
+        make,
+        config={
+            **session.config.evaluation.model_dump(mode="json"),
+            "judge": session.config.judge.model_dump(mode="json"),
+            "sampling": session.config.sampling.model_dump(include={"temperature", "top_p"}),
+        },
+        inputs=_inputs(candidate, previous, base),
+        functions=judge_functions(session.config.judge),
+    )
+
+
+def _inputs(candidate: Answered, previous: Answered, base: Answered) -> Mapping[str, str]:
+    inputs = {}
+    for name, answered in (("candidate", candidate), ("previous", previous), ("base", base)):
+        inputs[f"{name}_policy"] = answered.policy.id
+        inputs[f"{name}_answers"] = answered.answers.hash("completions.parquet")
+        if answered.scores is not None:
+            inputs[f"{name}_scores"] = answered.scores.hash("scores.parquet")
+    return inputs
+
+
+def _outcomes(
+    session: Session,
+    opponent: str,
+    us: Answered,
+    them: Answered,
+    ours: list[Completion],
+    theirs: list[Completion],
+) -> list[dict[str, Any]]:
+    """One row per answer of both to the same prompt with the same seed; 1: the candidate won."""
+    matching = {(c.prompt.prompt_id, c.sample_index): c for c in theirs}
+    pairs = [
+        Pair(pair_id(c.completion_id, other.completion_id), c, other)
+        for c in ours
+        if (other := matching.get((c.prompt.prompt_id, c.sample_index))) is not None
+    ]
+    scores = {**read_scores(us.scores), **read_scores(them.scores)}
+    _, judgements = judged(session, pairs, scores)
+    return [
+        {
+            "opponent": opponent,
+            "split": pair.a.prompt.split,
+            "prompt_id": pair.a.prompt.prompt_id,
+            "sample_index": pair.a.sample_index,
+            "outcome": outcome(pair.a.text == pair.b.text, judgement.verdict),
+            "reason": judgement.reason,
+        }
+        for pair, judgement in zip(pairs, judgements, strict=True)
+    ]
+
+
+def _win_rates(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    compare = Comparison(session.config.evaluation)
+    decided = [row for row in rows if row["outcome"] is not None]
+
+    def of(opponent: str, split: str) -> list[dict[str, Any]]:
+        return [r for r in decided if r["opponent"] == opponent and r["split"] == split]
+
+    numbers = {
+        **compare.win_rate("win_rate_previous", of("previous", "test")),
+        **compare.win_rate("win_rate_base", of("base", "test")),
+        **compare.win_rate("win_rate_gate", of("previous", "gate")),
+    }
+    for split in ("gate", "test"):
+        numbers[f"{split}_prompts"] = len({r["prompt_id"] for r in of("previous", split)})
+    return numbers
+
+
+def _kl(
+    session: Session,
+    folder: Path,
+    candidate: Answered,
+    opponents: Mapping[str, Answered],
+    ours: list[Completion],
+) -> dict[str, Any]:
+    """KL(candidate || opponent) on the candidate's own test answers, none unless sampled raw."""
+    sampling = session.config.sampling
+    if sampling.temperature != 1 or sampling.top_p != 1:
+        return {f"kl_{name}_nats": None for name in opponents}
+    rows = read_rows(candidate.answers.path("completions.parquet"), ["completion_id", "token_logps"])
+    own = {row["completion_id"]: sum(row["token_logps"]) for row in rows}
+    test = [c for c in ours if c.prompt.split == "test"]
+    numbers: dict[str, Any] = {}
+    scored: dict[str, dict[str, float]] = {}
+    for name, opponent in opponents.items():
+        if opponent.policy.id not in scored:
+            scored[opponent.policy.id] = _logps(session, folder, candidate, opponent, name)
+        theirs = scored[opponent.policy.id]
+        ratios = [own[c.completion_id] - theirs[c.completion_id] for c in test]
+        groups = [c.prompt.prompt_id for c in test]
+        numbers |= summarise_kl(f"kl_{name}_nats", ratios, groups, session.config.evaluation)
+    return numbers
+
+
+def _logps(
+    session: Session, folder: Path, candidate: Answered, opponent: Answered, name: str
+) -> dict[str, float]:
+    """Log-probs of the candidate's answers under the opponent's policy."""
+    out = folder / f"logps_{name}.parquet"
+    session.sample(
+        {
+            "op": "logps",
+            "policy": str(opponent.policy.folder),
+            "completions": str(candidate.answers.path("completions.parquet")),
+            "out": str(out),
+        }
+    )
+    return {row["completion_id"]: row["logp"] for row in read_rows(out)}
+
+
+def _descriptions(
+    session: Session,
+    candidate: Answered,
+    opponents: Mapping[str, Answered],
+    ours: list[Completion],
+    theirs: Mapping[str, list[Completion]],
+) -> dict[str, Any]:
+    """Length, truncation, score and measures on test prompts; the opponents' beside them."""
+    evaluation = session.config.evaluation
+    numbers = describe(ours, _score_rows(candidate), evaluation)
+    for name, opponent in opponents.items():
+        found = describe(theirs[name], _score_rows(opponent), evaluation)
+        numbers |= {f"{key}_{name}": value for key, value in found.items() if _is_estimate(key)}
+    return numbers
+
+
+def _is_estimate(name: str) -> bool:
+    return not name.endswith(("_low", "_high"))
+
+
+def _score_rows(answered: Answered) -> list[dict[str, Any]]:
+    return read_rows(answered.scores.path("scores.parquet")) if answered.scores is not None else []

@@ -1,0 +1,69 @@
+"""Step `prompts`: the training prompts of a round, drawn from the pool and then frozen."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import InvariantViolated, PromptError
+from dpo_core.import_path import source_hash
+from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.store import Artifact, Made
+from dpo_core.tables import read_rows, write_rows
+from flows.session import Session
+from generation.config import PromptsConfig
+from generation.prompts import Draw, draw_train, read_pool
+
+
+def draw_prompts(
+    session: Session, number: int, held_out: Artifact, earlier: list[Artifact]
+) -> Artifact:
+    """`prompts.per_round` train prompts, those that earlier rounds used least first."""
+    config = session.config.prompts
+    seed = session.seed("prompts", number)
+
+    def make(folder: Path) -> Made:
+        used = Counter(pid for artifact in earlier for pid in _prompt_ids(artifact))
+        draw = draw_train(read_pool(config), config.per_round, seed, used)
+        if not draw.prompts:
+            raise PromptError(
+                f"none of the {draw.pool} prompts falls into the train split",
+                "Give more prompts, or lower prompts.gate_share and prompts.test_share.",
+            )
+        _check_disjoint(draw, held_out)
+        write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
+        reused = sum(used[p.prompt_id] > 0 for p in draw.prompts)
+        return Made(draw.pool, len(draw.prompts), draw.dropped, facts={"reused": reused})
+
+    return session.step(
+        number,
+        "prompts",
+        make,
+        config={**pool_config(config), "per_round": config.per_round, "seed": seed},
+        inputs={
+            "held_out": held_out.hash("prompts.parquet"),
+            **{f"round_{a.entry.round}": a.hash("prompts.parquet") for a in earlier},
+        },
+        functions=pool_functions(config),
+    )
+
+
+def pool_config(config: PromptsConfig) -> dict[str, Any]:
+    """What the pool depends on; its contents are not part of it, so it may grow."""
+    return config.model_dump(mode="json", exclude={"per_round"})
+
+
+def pool_functions(config: PromptsConfig) -> Mapping[str, str]:
+    return {config.function: source_hash(config.function)} if config.function else {}
+
+
+def _prompt_ids(artifact: Artifact) -> list[str]:
+    return [row["prompt_id"] for row in read_rows(artifact.path("prompts.parquet"), ["prompt_id"])]
+
+
+def _check_disjoint(draw: Draw, held_out: Artifact) -> None:
+    shared = {p.prompt_id for p in draw.prompts} & set(_prompt_ids(held_out))
+    if shared:
+        raise InvariantViolated(
+            f"{len(shared)} held-out prompts were drawn for training, {min(shared)} among them"
+        )
