@@ -1,14 +1,12 @@
-"""The bookkeeping of runs in Prefect: stale ones are closed, and what Prefect logs goes to a file."""
-
-import logging
-from pathlib import Path
+"""The bookkeeping of runs in Prefect: stale ones are closed, logs arrive before the server goes."""
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
+from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
 
-_LOGGERS = ("prefect", "prefect.flow_runs", "prefect.task_runs")
+_FLUSH_TIMEOUT_S = 5.0
 
 
 def crash_stale_runs() -> None:
@@ -24,13 +22,6 @@ def crash_stale_runs() -> None:
             client.set_flow_run_state(run.id, state, force=True)
 
 
-def log_to_file(path: Path) -> None:
-    """Send what Prefect and its clients log to `path` instead of the screen."""
-    handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        for old in list(logger.handlers):
-            if isinstance(old, logging.StreamHandler):
-                logger.removeHandler(old)
-    logging.getLogger("prefect").addHandler(handler)
+def flush_logs() -> None:
+    """Send what Prefect's log handler still holds while the server is up."""
+    APILogWorker.drain_all(timeout=_FLUSH_TIMEOUT_S)

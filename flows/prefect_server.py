@@ -4,6 +4,7 @@ Prefect's ephemeral server outlives a killed flow; this one ends when its parent
 this module loads no Prefect; running it (`python -m flows.prefect_server`) serves.
 """
 
+import json
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dpo_core.atomic import write_text
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
 from dpo_core.layout import Layout
@@ -33,8 +35,32 @@ def prefect_environment(layout: Layout) -> dict[str, str]:
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_SETTINGS_PATH": str(home / "logging.yml"),
     }
+
+
+def write_logging_config(layout: Layout) -> None:
+    """Make Prefect's client log to a file of the campaign and to its server, not to the screen."""
+    to_file = {
+        "class": "logging.FileHandler",
+        "filename": str(layout.log("prefect").resolve()),
+        "formatter": "plain",
+        "delay": True,
+    }
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {"file": to_file, "api": {"class": "prefect.logging.handlers.APILogHandler"}},
+        "loggers": {
+            "prefect": {"level": "INFO", "handlers": ["file"], "propagate": False},
+            "prefect.flow_runs": {"level": "NOTSET", "handlers": ["api"]},
+            "prefect.task_runs": {"level": "NOTSET", "handlers": ["api"]},
+        },
+    }
+    # Prefect fills $SETTING in this file, so a dollar sign in a path is doubled.
+    text = json.dumps(config, indent=1).replace("$", "$$")
+    write_text(layout.prefect.resolve() / "logging.yml", text)
 
 
 def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -> tuple[Child, str]:

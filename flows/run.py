@@ -1,6 +1,5 @@
 """`ratchet run`: everything between the checked config and the finished table."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from dpo_core.layout import Layout
 from dpo_core.lock import locked
 from flows.config import CampaignConfig
 from flows.open_campaign import adopt_config, check_folder
-from flows.prefect_server import prefect_environment, start_server
+from flows.prefect_server import prefect_environment, start_server, write_logging_config
 from flows.progress import CampaignProgress
 from flows.session import Session
 
@@ -40,17 +39,20 @@ def run_campaign(
 def _with_server(session: Session) -> None:
     with _prefect_api(session.layout):
         from flows.campaign import run_as_flow
-        from flows.prefect_runs import crash_stale_runs, log_to_file
+        from flows.prefect_runs import crash_stale_runs, flush_logs
 
-        log_to_file(session.layout.log("prefect"))
         crash_stale_runs()
-        run_as_flow(session)
+        try:
+            run_as_flow(session)
+        finally:
+            flush_logs()
 
 
 @contextmanager
 def _prefect_api(layout: Layout) -> Iterator[None]:
     """Settings for the Prefect client, made before it is imported: the user's server, or our own."""
     os.environ.update(prefect_environment(layout))
+    write_logging_config(layout)
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
@@ -61,4 +63,3 @@ def _prefect_api(layout: Layout) -> Iterator[None]:
             yield
     finally:
         del os.environ["PREFECT_API_URL"]
-        logging.getLogger("prefect").handlers.clear()

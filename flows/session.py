@@ -74,8 +74,12 @@ class Session:
 
     def _start(self, module: str, log: str) -> Child:
         self.progress.starting(log)
-        threads = str(self.config.threads)
-        env = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+        env = {
+            "OMP_NUM_THREADS": str(self.config.threads),
+            # Threads that spin while they wait starve each other on a shared machine (ADR 0006).
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         return Child.start(module, self.layout.log(log), env)
 
     def __enter__(self) -> "Session":
