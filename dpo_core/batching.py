@@ -4,9 +4,10 @@ B = 2·pair sequences (chosen first, then rejected), T positions. Sequences are 
 so positions count from 0 and masks follow from lengths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +19,16 @@ from dpo_core.tables import iterate_rows
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """Token ids of one preference, exactly as sampled: EOS is there when the policy emitted it."""
+    """Token ids of one preference, exactly as sampled: EOS is there when the policy emitted it.
+
+    sampled_logps: (chosen, rejected) log-probs that the sampler returned, nats; None where unknown.
+    """
 
     pair_id: str
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    sampled_logps: tuple[float, float] | None = None
 
     @property
     def longest(self) -> int:
@@ -58,9 +63,9 @@ def load_pairs(preferences: Path, completions: Path) -> list[TrainingPair]:
             "Lower pairs.min_margin, or raise sampling.samples_per_prompt or prompts.per_round.",
         )
     needed = {row[side] for row in rows for side in ("chosen", "rejected")}
-    columns = ["completion_id", "prompt_token_ids", "token_ids"]
+    columns = ["completion_id", "prompt_token_ids", "token_ids", "token_logps"]
     sampled = {
-        row["completion_id"]: (row["prompt_token_ids"], row["token_ids"])
+        row["completion_id"]: row
         for row in iterate_rows(completions, columns)
         if row["completion_id"] in needed
     }
@@ -78,18 +83,23 @@ def load_pairs(preferences: Path, completions: Path) -> list[TrainingPair]:
     return [_pair(row["pair_id"], sampled[row["chosen"]], sampled[row["rejected"]]) for row in rows]
 
 
-def _pair(
-    pair_id: str, chosen: tuple[list[int], list[int]], rejected: tuple[list[int], list[int]]
-) -> TrainingPair:
-    if chosen[0] != rejected[0]:
+def _pair(pair_id: str, chosen: Mapping[str, Any], rejected: Mapping[str, Any]) -> TrainingPair:
+    if chosen["prompt_token_ids"] != rejected["prompt_token_ids"]:
         raise BadInput(f"the completions of pair {pair_id} answer different prompts")
-    if not chosen[0]:
+    if not chosen["prompt_token_ids"]:
         raise BadInput(
             f"the prompt of pair {pair_id} has no tokens, so nothing predicts the first token of "
             "its completions",
             "Drop empty prompts, or use a tokenizer that adds BOS.",
         )
-    return TrainingPair(pair_id, chosen[0], chosen[1], rejected[1])
+    known = chosen["token_logps"] is not None and rejected["token_logps"] is not None
+    return TrainingPair(
+        pair_id,
+        chosen["prompt_token_ids"],
+        chosen["token_ids"],
+        rejected["token_ids"],
+        (sum(chosen["token_logps"]), sum(rejected["token_logps"])) if known else None,
+    )
 
 
 def optimiser_steps(

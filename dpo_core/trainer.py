@@ -33,6 +33,12 @@ MARGIN_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 bfloat16 logits of size 16 to 32 are 1/8 apart, so one token's log-prob may be off by 1/16.
 """
 
+SAMPLING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""Mean gap allowed between the sampler's log-probs and the reference's, nats per token.
+
+In float32 vLLM and transformers differ by up to 1.6e-5 per token.
+"""
+
 _CLIPPED_PAIR_IDS = 8
 """Pair ids named in an error message."""
 
@@ -78,6 +84,8 @@ def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
     started = time.monotonic()
     reference = reference_pass(model, pairs, job, runtime, report)
     write_rows(job.reference_logps_path, _rows(reference, reference_policy), REFERENCE_LOGPS)
+    gap = sampling_gap(pairs, reference)
+    check_sampled_by_reference(gap, SAMPLING_TOLERANCE[runtime.compute_dtype])
     trained_from = time.monotonic()
     steps = list(_train(model, pairs, reference, job, runtime, report))
     ended = time.monotonic()
@@ -89,6 +97,7 @@ def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
         "policy": weights_id(job.out_dir),
         "reference_policy": reference_policy,
         "pairs": len(pairs),
+        "sampling_gap": gap,
         "seconds_reference": trained_from - started,
         "seconds_steps": ended - trained_from,
         **runtime.facts(),
@@ -112,6 +121,40 @@ def reference_pass(
             found.update(zip([p.pair_id for p in batch], sums, strict=True))
             report(len(found), len(pairs), "pairs, reference pass")
     return found
+
+
+def sampling_gap(pairs: Sequence[TrainingPair], reference: ReferenceLogps) -> float | None:
+    """Mean |log π_ref − log π_sampler| over the pairs' completions, nats per token.
+
+    None when the sampler returned no log-probs.
+    """
+    gaps = [
+        abs(ours - theirs) / max(len(ids), 1)
+        for pair in pairs
+        if pair.sampled_logps is not None
+        for ours, theirs, ids in zip(
+            reference[pair.pair_id],
+            pair.sampled_logps,
+            (pair.chosen_ids, pair.rejected_ids),
+            strict=True,
+        )
+    ]
+    return sum(gaps) / len(gaps) if gaps else None
+
+
+def check_sampled_by_reference(gap: float | None, tolerance: float) -> None:
+    """Raise InvariantViolated when other weights than the reference sampled the completions.
+
+    An engine that serves stale weights after an update goes unnoticed otherwise: margins are still
+    zero at the first step, and the round trains on answers of a policy that is not there any more.
+    """
+    if gap is not None and gap > tolerance:
+        raise InvariantViolated(
+            f"the completions were not sampled by the reference policy: log-probs differ by {gap:.2e} "
+            f"nats per token on average, more than {tolerance:.0e}",
+            "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
+            "step, or the other engine, and report it.",
+        )
 
 
 def _train(

@@ -32,6 +32,8 @@ class VllmEngine:
         if policy == self._loaded:
             return
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
+        if current_platform.is_cpu():
+            self._llm.apply_model(_repack_tied_head)
         # Without this the cached prefixes of the old weights answer, silently.
         if not self._llm.reset_prefix_cache():
             raise ChildFailed("vLLM kept its prefix cache after new weights were loaded")
@@ -89,6 +91,17 @@ def _engine_arguments(config: SamplingConfig) -> dict[str, Any]:
     else:
         arguments |= {"gpu_memory_utilization": config.gpu_memory_utilization}
     return arguments
+
+
+def _repack_tied_head(model: torch.nn.Module) -> None:
+    """Pack the output head anew from the input embedding that it shares its weights with.
+
+    On CPU vLLM multiplies by a packed copy of the head, and reloading skips a tied head, so that
+    the copy keeps the old weights and the engine silently samples from a mixture of two policies.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and getattr(model.config, "tie_word_embeddings", False):
+        head.quant_method.process_weights_after_loading(head)
 
 
 def _as_sample(output: Any) -> Sample:
