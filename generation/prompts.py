@@ -2,11 +2,14 @@
 
 import heapq
 import json
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from dpo_core.errors import PromptError
 from dpo_core.hashing import derive_seed
@@ -36,8 +39,7 @@ def read_pool(config: PromptsConfig) -> Iterator[Prompt]:
     Raises PromptError that names file, row and remedy at the first row that cannot be read.
     """
     for where, row in _rows(config):
-        prompt = parse_prompt(row, config.field, where)
-        yield replace(prompt, split=split_of(prompt.prompt_id, config))
+        yield parse_prompt(row, config, where)
 
 
 def split_of(identity: str, config: PromptsConfig) -> Split:
@@ -75,8 +77,8 @@ def _draw(
         smallest = best.get(prompt.split)
         if smallest is None:
             dropped[f"{prompt.split}_split"] += 1
-        else:
-            dropped.update(smallest.offer(key(prompt), prompt))
+        elif reason := smallest.offer(key(prompt), prompt):
+            dropped[reason] += 1
     prompts = [prompt for smallest in best.values() for prompt in smallest.in_order()]
     return Draw(prompts, size, {k: v for k, v in sorted(dropped.items()) if v})
 
@@ -89,23 +91,25 @@ class _Smallest:
         self._heap: list[tuple[tuple[int, int], str, Prompt]] = []  # keys negated: largest first
         self._held: set[str] = set()
 
-    def offer(self, key: tuple[int, int], prompt: Prompt) -> list[str]:
-        """Take `prompt` in if its key is small enough; reasons for what was dropped for it."""
+    def offer(self, key: tuple[int, int], prompt: Prompt) -> str | None:
+        """Take `prompt` in if its key is small enough; the reason for what was dropped for it."""
         negated = (-key[0], -key[1])
         if len(self._heap) == self.count and negated < self._heap[0][0]:
-            return ["not_drawn"]
+            return "not_drawn"
         if prompt.prompt_id in self._held:
-            return ["duplicate"]
+            return "duplicate"
         self._held.add(prompt.prompt_id)
         if len(self._heap) < self.count:
             heapq.heappush(self._heap, (negated, prompt.prompt_id, prompt))
-            return []
+            return None
         _, gone, _ = heapq.heapreplace(self._heap, (negated, prompt.prompt_id, prompt))
         self._held.remove(gone)
-        return ["not_drawn"]
+        return "not_drawn"
 
     def in_order(self) -> list[Prompt]:
-        return [prompt for _, _, prompt in sorted(self._heap, key=lambda item: item[:2], reverse=True)]
+        return [
+            prompt for _, _, prompt in sorted(self._heap, key=lambda item: item[:2], reverse=True)
+        ]
 
 
 def _shuffled(seed: int) -> Callable[[str], int]:
@@ -114,13 +118,20 @@ def _shuffled(seed: int) -> Callable[[str], int]:
     return lambda identity: int(identity, 16) * multiplier & _MASK
 
 
-def parse_prompt(row: Mapping[str, Any], field: str, where: str) -> Prompt:
+def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> Prompt:
     """The prompt in one row. Raises PromptError that says what is wrong with it, at `where`."""
+    field = config.field
     if not isinstance(row, Mapping):
-        raise PromptError(f"{where}: expected an object, found {type(row).__name__}", f"For example {_EXAMPLE}")
+        raise PromptError(
+            f"{where}: expected an object, found {type(row).__name__}", f"For example {_EXAMPLE}"
+        )
     text, messages = row.get(field), row.get("messages")
     if (text is None) == (messages is None):
-        found = "both" if text is not None else f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
+        found = (
+            "both"
+            if text is not None
+            else f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
+        )
         raise PromptError(
             f"{where}: a row holds either `{field}` (text) or `messages` (chat), this one has {found}",
             f"For example {_EXAMPLE} or {_MESSAGES_EXAMPLE}; set prompts.field for another name.",
@@ -128,13 +139,31 @@ def parse_prompt(row: Mapping[str, Any], field: str, where: str) -> Prompt:
     if messages is not None:
         messages = _parse_messages(messages, where)
     elif not isinstance(text, str) or not text.strip():
-        raise PromptError(f"{where}: `{field}` must be text that is not empty", f"For example {_EXAMPLE}")
+        raise PromptError(
+            f"{where}: `{field}` must be text that is not empty", f"For example {_EXAMPLE}"
+        )
+    _check_unicode([text] if messages is None else [m["content"] for m in messages], where)
     extra = {key: value for key, value in row.items() if key not in (field, "messages")}
-    return Prompt(prompt_id(text, messages), text=text, messages=messages, extra=extra)
+    identity = prompt_id(text, messages)
+    return Prompt(identity, text, messages, extra, split_of(identity, config))
+
+
+def _check_unicode(texts: Iterable[str], where: str) -> None:
+    """JSON can spell half a character (a lone surrogate), which no tokenizer can hold."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError(
+                f"{where}: not valid Unicode: {error.reason} at character {error.start}",
+                "Write both halves of the surrogate pair, or leave the character out.",
+            ) from None
 
 
 def _parse_messages(messages: Any, where: str) -> tuple[Mapping[str, str], ...]:
-    well_formed = isinstance(messages, list | tuple) and messages and all(map(_is_message, messages))
+    well_formed = (
+        isinstance(messages, list | tuple) and messages and all(map(_is_message, messages))
+    )
     if not well_formed or messages[-1]["role"] == "assistant":
         raise PromptError(
             f"{where}: `messages` must be a list of role ({', '.join(_ROLES)}) and content (text) "
@@ -154,16 +183,37 @@ def _is_message(message: Any) -> bool:
 
 def _rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
     if config.function is not None:
-        for number, row in enumerate(load_function(config.function)(), 1):
+        for number, row in enumerate(_called(config.function), 1):
             yield f"{config.function} row {number}", row
         return
     assert config.path is not None
     path = Path(config.path)
     if path.suffix == ".parquet":
-        for number, row in enumerate(iterate_rows(path), 1):
+        for number, row in enumerate(_parquet(path), 1):
             yield f"{path} row {number}", row
     else:
         yield from _json_lines(path)
+
+
+def _called(function: str) -> Iterator[Any]:
+    rows = load_function(function)
+    try:
+        yield from rows()
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise PromptError(
+            f"{function} raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})",
+            "It is called without arguments and yields one row per prompt.",
+        ) from error
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    try:
+        yield from iterate_rows(path)
+    except pa.ArrowInvalid as error:
+        raise PromptError(
+            f"{path} is not a parquet file: {error}", "Name a file of JSON lines .jsonl."
+        ) from None
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
@@ -172,7 +222,8 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
             if not line.strip():
                 continue
             try:
-                yield f"{path}:{number}", json.loads(line)
+                # A byte order mark may open the file; decoding here spares json a guess per line.
+                yield f"{path}:{number}", json.loads(str(line, "utf-8").removeprefix("\ufeff"))
             except ValueError as error:
                 raise PromptError(
                     f"{path}:{number} is not JSON: {error}", f"One object per line: {_EXAMPLE}"

@@ -1,6 +1,9 @@
 """Fixtures for every test."""
 
+import itertools
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,22 @@ def chromium() -> str:
     if path is None:
         pytest.fail(CHROMIUM_REMEDY)
     return path
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """rule(source) -> import path of the function `score` in a new module with that source."""
+
+    def write(source: str) -> str:
+        name = f"user_code_{next(_NUMBERS)}"  # a module is imported once, so each is a new one
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        return f"{name}:score"
+
+    return write
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
