@@ -8,6 +8,7 @@ plug in by implementing one of the protocols.
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any, Protocol, TypeVar
 
 from dpo_core.errors import JudgeError
@@ -83,7 +84,9 @@ def judge_both_orders(judge: PairwiseJudge, pairs: Sequence[Pair]) -> Iterator[J
             yield _agreed(first, second)
 
 
-def score_all(judge: PointwiseJudge, completions: Iterable[Completion]) -> Iterator[tuple[Completion, Score]]:
+def score_all(
+    judge: PointwiseJudge, completions: Iterable[Completion]
+) -> Iterator[tuple[Completion, Score]]:
     """Every completion with its score, batch by batch."""
     batch: list[Completion] = []
     for completion in completions:
@@ -125,19 +128,29 @@ def _call(
 ) -> list[Answer]:
     """The function's answers for `items`, each read by `read`. Raises JudgeError."""
     try:
-        answers = list(function(list(items)))
+        given = function(list(items))
+        answers = list(given) if given is not None else None
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
         raise JudgeError(
-            f"{source} raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})",
+            f"{source} raised {type(error).__name__}: {error} ({_where(error)})",
             "Mend the function and type the same `ratchet run` again; finished steps are kept.",
         ) from error
+    if answers is None:
+        raise JudgeError(f"{source} returned None", "It must return one answer per item.")
     if len(answers) != len(items):
         raise JudgeError(
             f"{source} got {len(items)} items and gave {len(answers)} answers",
             "It must return exactly one answer per item, in their order.",
         )
     return [read(answer, source) for answer in answers]
+
+
+def _where(error: Exception) -> str:
+    """File and line in the judge's own module: deeper ones are those of libraries it calls."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = frames[1:2] or frames
+    where = [frame for frame in frames if frame.filename == own[0].filename][-1]
+    return f"{where.filename}:{where.lineno}"
 
 
 def _as_score(answer: Any, source: str) -> Score:
@@ -148,16 +161,22 @@ def _as_score(answer: Any, source: str) -> Score:
         measures = {}
     if value is None:
         return Score(None, str(reason) or "the judge abstained", measures)
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return Score(float(value), str(reason), measures)
-    if isinstance(value, float):
-        return Score(None, f"score is not finite: {value}", measures)
-    raise _out_of_contract(source, answer, "a number, (number, reason) or a Score")
+    try:
+        number = float(value) if isinstance(value, Real) else None  # Real: numpy's scalars too
+    except OverflowError:
+        number = None
+    if number is None:
+        raise _out_of_contract(source, answer, "a number, (number, reason) or a Score")
+    if not math.isfinite(number):
+        return Score(None, f"score is not finite: {number}", measures)
+    return Score(number, str(reason), measures)
 
 
 def _as_judgement(answer: Any, source: str) -> Judgement:
     if isinstance(answer, Judgement):
-        return answer
+        if answer.verdict is None or answer.verdict in VERDICTS:
+            return answer
+        answer = answer.verdict  # read like a bare one: it may be any text
     verdict, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
     if verdict is None:
         return Judgement(None, str(reason) or "the judge abstained")
@@ -165,7 +184,9 @@ def _as_judgement(answer: Any, source: str) -> Judgement:
         return Judgement(verdict, str(reason))
     if isinstance(verdict, str):
         return Judgement(None, f"unreadable verdict {verdict!r}", raw=verdict)
-    raise _out_of_contract(source, answer, "one of a, b, tie, both_bad, (verdict, reason) or a Judgement")
+    raise _out_of_contract(
+        source, answer, "one of a, b, tie, both_bad, (verdict, reason) or a Judgement"
+    )
 
 
 def _out_of_contract(source: str, answer: Any, expected: str) -> JudgeError:

@@ -1,0 +1,276 @@
+"""Judges written by users: what they may answer, and what becomes of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from dpo_core.errors import ConfigError, JudgeError
+from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, ordered, pair_id
+from labeling.aggregation import Aggregate, aggregate
+from labeling.config import JudgeConfig
+from labeling.judges import (
+    BATCH,
+    RuleScores,
+    RuleVerdicts,
+    judge_both_orders,
+    judge_functions,
+    pairwise_judge,
+    pointwise_judge,
+    score_all,
+    verdict_from_scores,
+)
+
+Rule = Callable[[str], str]
+PROMPT = Prompt("p", text="Say a number.")
+
+
+def completion(name: str, text: str = "") -> Completion:
+    return Completion(name, PROMPT, text or name, "stop", tokens=3)
+
+
+def pair(first: str, second: str) -> Pair:
+    a, b = ordered(first, second)
+    return Pair(pair_id(first, second), completion(a), completion(b))
+
+
+class Scripted:
+    """A pairwise judge that is told what to say."""
+
+    source = "scripted"
+
+    def __init__(self, say: Callable[[Pair], str | None]) -> None:
+        self.say = say
+        self.seen: list[tuple[str, str]] = []
+
+    def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
+        self.seen += [(p.a.text, p.b.text) for p in pairs]
+        return [Judgement(self.say(p), raw=self.say(p)) for p in pairs]  # type: ignore[arg-type]
+
+
+def prefers(word: str) -> Callable[[Pair], str]:
+    return lambda pair: "a" if word in pair.a.text else "b"
+
+
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def scored(rule: Rule, answer: str, count: int = 1) -> list[Score]:
+    source = "from dpo_core.records import Score\ndef score(completions):\n"
+    judge = RuleScores(rule(f"{source}    return [{answer} for c in completions]\n"))
+    return judge.score([completion(str(n)) for n in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("0.5", Score(0.5)),
+        ("-3", Score(-3.0)),
+        ("True", Score(1.0)),
+        ("(2, 'good')", Score(2.0, "good")),
+        ("__import__('numpy').float32(0.5)", Score(0.5)),
+        ("__import__('numpy').int64(4)", Score(4.0)),
+        ("__import__('fractions').Fraction(1, 4)", Score(0.25)),
+        ("None", Score(None, "the judge abstained")),
+        ("(None, 'no number in it')", Score(None, "no number in it")),
+        ("float('nan')", Score(None, "score is not finite: nan")),
+        ("__import__('numpy').float32('inf')", Score(None, "score is not finite: inf")),
+        ("Score(1, 'x', {'right': (1, 2)})", Score(1.0, "x", {"right": (1, 2)})),
+        ("Score(float('nan'))", Score(None, "score is not finite: nan")),
+    ],
+)
+def test_what_a_scoring_function_may_answer(rule: Rule, answer: str, expected: Score) -> None:
+    (found,) = scored(rule, answer)
+    assert found == expected
+    assert type(found.value) in (float, type(None))
+
+
+@pytest.mark.parametrize("answer", ["'good'", "{}", "(1, 2, 3)", "[1]", "10**400"])
+def test_what_is_no_score_is_refused_with_what_was_expected(rule: Rule, answer: str) -> None:
+    with pytest.raises(JudgeError, match="answered") as caught:
+        scored(rule, answer)
+    assert caught.value.remedy == "Expected a number, (number, reason) or a Score."
+    assert caught.value.exit_code == 1
+
+
+def test_wrong_number_of_answers(rule: Rule) -> None:
+    judge = RuleScores(rule("def score(completions):\n    return [1.0, 2.0]\n"))
+    with pytest.raises(JudgeError, match="got 3 items and gave 2 answers"):
+        judge.score([completion(name) for name in "xyz"])
+
+
+def test_no_answers_at_all(rule: Rule) -> None:
+    path = rule("def score(completions):\n    [1.0 for c in completions]\n")
+    with pytest.raises(JudgeError, match=f"rule:{path} returned None") as caught:
+        RuleScores(path).score([completion("x")])
+    assert "one answer per item" in caught.value.remedy
+
+
+def test_raising_judge_is_named_with_its_own_file_and_line(rule: Rule) -> None:
+    path = rule(
+        "import json\n"
+        "def parse(text):\n"
+        "    return json.loads(text)['n']\n"  # raises deep inside the standard library
+        "def score(completions):\n"
+        "    return [parse(c.text) for c in completions]\n"
+    )
+    with pytest.raises(JudgeError) as caught:
+        RuleScores(path).score([completion("x", text="not json")])
+    module = path.partition(":")[0]
+    assert f"{module}.py:3)" in caught.value.message
+    assert "JSONDecodeError" in caught.value.message
+    assert "ratchet run" in caught.value.remedy
+
+
+def test_a_generator_that_raises_late_is_named_too(rule: Rule) -> None:
+    path = rule("def score(completions):\n    for c in completions:\n        yield 1 / 0\n")
+    with pytest.raises(JudgeError, match=r"ZeroDivisionError: .*\.py:3\)"):
+        RuleScores(path).score([completion("x")])
+
+
+def test_scores_come_in_order_over_batches(rule: Rule) -> None:
+    path = rule(
+        "calls = []\n"
+        "def score(completions):\n"
+        f"    assert 0 < len(completions) <= {BATCH}\n"
+        "    return [int(c.text) for c in completions]\n"
+    )
+    completions = [completion(str(number)) for number in range(2 * BATCH + 1)]
+    found = list(score_all(RuleScores(path), iter(completions)))
+    assert [c.text for c, _ in found] == [c.text for c in completions]
+    assert [s.value for _, s in found] == [float(number) for number in range(2 * BATCH + 1)]
+
+
+def test_missing_function_is_a_config_error(rule: Rule) -> None:
+    path = rule("def scores(completions):\n    return []\n")
+    with pytest.raises(ConfigError, match="has no 'score'") as caught:
+        RuleScores(path)
+    assert "scores" in caught.value.remedy
+
+
+# ── verdicts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("'a'", Judgement("a")),
+        ("'b'", Judgement("b")),
+        ("('tie', 'same')", Judgement("tie", "same")),
+        ("'both_bad'", Judgement("both_bad")),
+        ("None", Judgement(None, "the judge abstained")),
+        ("'A is better'", Judgement(None, "unreadable verdict 'A is better'", raw="A is better")),
+        ("Judgement('a', 'r', 0.9, 'raw')", Judgement("a", "r", 0.9, "raw")),
+        ("Judgement('A')", Judgement(None, "unreadable verdict 'A'", raw="A")),
+        ("Judgement(None, 'hm')", Judgement(None, "hm")),
+    ],
+)
+def test_what_a_verdict_function_may_answer(rule: Rule, answer: str, expected: Judgement) -> None:
+    source = "from dpo_core.records import Judgement\ndef score(pairs):\n"
+    judge = RuleVerdicts(rule(f"{source}    return [{answer} for _ in pairs]\n"))
+    assert judge.judge([pair("x", "y")]) == [expected]
+
+
+@pytest.mark.parametrize("answer", ["1", "['a']", "{}"])
+def test_what_is_no_verdict_is_refused(rule: Rule, answer: str) -> None:
+    judge = RuleVerdicts(rule(f"def score(pairs):\n    return [{answer} for _ in pairs]\n"))
+    with pytest.raises(JudgeError, match="answered"):
+        judge.judge([pair("x", "y")])
+
+
+def test_the_verdict_really_decides() -> None:
+    pairs = [pair(f"good {n}", f"bad {n}") for n in range(50)]
+    good_first = [p.a.text.startswith("good") for p in pairs]
+    assert 10 < sum(good_first) < 40  # the position gives nothing away
+    for word, expected in (
+        ("good", ["a" if good else "b" for good in good_first]),
+        ("bad", ["b" if good else "a" for good in good_first]),
+    ):
+        judge = Scripted(prefers(word))
+        assert [j.verdict for j in judge_both_orders(judge, pairs)] == expected
+
+
+def test_each_pair_is_read_in_both_orders() -> None:
+    pairs = [pair(f"x{n}", f"y{n}") for n in range(3)]
+    judge = Scripted(prefers("x"))
+    list(judge_both_orders(judge, pairs))
+    forward = [(p.a.text, p.b.text) for p in pairs]
+    assert judge.seen == forward + [(b, a) for a, b in forward]
+
+
+@pytest.mark.parametrize("always", ["a", "b"])
+def test_a_judge_that_follows_the_position_ties_everything(always: str) -> None:
+    found = list(judge_both_orders(Scripted(lambda _: always), [pair("x", "y"), pair("u", "v")]))
+    assert [j.verdict for j in found] == ["tie", "tie"]
+    assert found[0].reason == "the verdict follows the position of the answers"
+
+
+@pytest.mark.parametrize("both", ["tie", "both_bad"])
+def test_verdicts_without_a_side_stay(both: str) -> None:
+    (found,) = judge_both_orders(Scripted(lambda _: both), [pair("x", "y")])
+    assert found.verdict == both
+
+
+def test_an_abstention_in_one_order_abstains() -> None:
+    for silent in ("x", "y"):
+        judge = Scripted(lambda p, silent=silent: None if p.a.text == silent else "a")  # type: ignore[misc]
+        (found,) = judge_both_orders(judge, [pair("x", "y")])
+        assert found.verdict is None
+
+
+def test_verdicts_from_scores() -> None:
+    def verdict(a: float | None, b: float | None) -> Judgement:
+        return verdict_from_scores(Score(a, "unparsable"), Score(b, "unparsable"))
+
+    assert verdict(1, 0.5) == Judgement("a", "scores 1 and 0.5")
+    assert verdict(-1, 0.5) == Judgement("b", "scores -1 and 0.5")
+    assert verdict(0.5, 0.5) == Judgement("tie", "both score 0.5")
+    assert verdict(None, 1) == verdict(1, None) == Judgement(None, "no score: unparsable")
+
+
+# ── which judge, and what it depends on ──────────────────────────────────────────────────────────
+
+
+def test_the_config_decides_the_kind_of_judge(rule: Rule) -> None:
+    path = rule("def score(items):\n    return ['a' for _ in items]\n")
+    scores, verdicts = JudgeConfig(function=path), JudgeConfig(function=path, gives="verdict")
+    assert pointwise_judge(scores) and not pairwise_judge(scores)
+    assert pairwise_judge(verdicts) and not pointwise_judge(verdicts)
+
+
+def test_the_hash_of_a_judge_changes_with_its_source(rule: Rule) -> None:
+    sources = [
+        "def score(c):\n    return [1 for _ in c]\n",
+        "def score(c):\n    return [2 for _ in c]\n",
+    ]
+    (first,), (second,) = (
+        judge_functions(JudgeConfig(function=rule(source))).values() for source in sources
+    )
+    assert first != second
+
+
+# ── aggregation ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["a"], Aggregate("a", 1.0, 1.0)),
+        (["b"], Aggregate("b", 1.0, 1.0)),
+        (["b", None, None], Aggregate("b", 1.0, 1.0)),  # abstentions do not vote
+        (["a", "a", "b"], Aggregate("a", 1.0, 2 / 3)),
+        (["a", "a", "tie"], Aggregate("a", 1.0, 2 / 3)),
+        (["a", "tie"], "no_majority"),
+        (["a", "tie", "tie"], "no_majority"),
+        (["a", "b"], "tie"),
+        (["tie"], "tie"),
+        (["both_bad"], "both_bad"),
+        (["both_bad", "tie"], "tie"),
+        (["both_bad", "both_bad", "a", "b"], "both_bad"),
+        ([None, None], "unreadable"),
+        ([], "unreadable"),
+    ],
+)
+def test_what_judgements_amount_to(verdicts: list[Any], expected: Aggregate | str) -> None:
+    for order in (verdicts, verdicts[::-1]):
+        assert aggregate([Judgement(verdict) for verdict in order]) == expected
