@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from dpo_core.hashing import content_id, normalise
+from dpo_core.hashing import content_id, normalise, text_id
 
 Split = Literal["train", "gate", "test"]
 Verdict = Literal["a", "b", "tie", "both_bad"]
@@ -42,7 +42,7 @@ class Prompt:
 def prompt_id(text: str | None, messages: tuple[Mapping[str, str], ...] | None) -> str:
     """Hash of the normalised prompt: prompts that differ in case or spacing are one prompt."""
     if text is not None:
-        return content_id("prompt", normalise(text))
+        return text_id("prompt", normalise(text))
     return content_id("messages", [[m["role"], normalise(m["content"])] for m in messages or ()])
 
 

@@ -19,6 +19,7 @@ from dpo_core.tables import iterate_rows
 from generation.config import PromptsConfig
 
 _ROLES = ("system", "user", "assistant", "tool")
+_DECODE = json.JSONDecoder().raw_decode  # json.loads guesses the encoding of every line
 _MASK = (1 << 64) - 1
 _EXAMPLE = '{"prompt": "Why is the sky blue?"}'
 _MESSAGES_EXAMPLE = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
@@ -219,11 +220,13 @@ def _parquet(path: Path) -> Iterator[Any]:
 def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
             try:
-                # A byte order mark may open the file; decoding here spares json a guess per line.
-                yield f"{path}:{number}", json.loads(str(line, "utf-8").removeprefix("\ufeff"))
+                # A byte order mark may open the file.
+                text = str(line, "utf-8").removeprefix("\ufeff").strip()
+                if not text:
+                    continue
+                row, end = _DECODE(text)
+                yield f"{path}:{number}", row if end == len(text) else json.loads(text)
             except ValueError as error:
                 raise PromptError(
                     f"{path}:{number} is not JSON: {error}", f"One object per line: {_EXAMPLE}"

@@ -1,0 +1,1 @@
+"""What Ratchet costs: `python -m benchmarks.NAME`; results are dated pages beside this file."""

@@ -1,0 +1,279 @@
+"""Sampling through Ratchet against vLLM alone, on the same prompts, seeds and settings in one run.
+
+    python -m benchmarks.sampling [--prompts 256 4096] [--json FILE]
+
+`pipeline` is a prompt file to completions.parquet in the real sampling process. `raw` is
+`vllm.LLM.generate` on token ids as a user would call it, without log-probs; `raw_logprobs` asks for
+the log-probs that the pipeline always records. The three take turns. The model has random weights:
+its words are noise, and lengths vary because it emits EOS by chance.
+"""
+
+import hashlib
+import json
+import os
+import random
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import (
+    add_json_option,
+    cpu_seconds,
+    forget_peak_memory,
+    machine,
+    medians,
+    peak_memory_mib,
+    write_result,
+)
+from dpo_core.children import Child
+from dpo_core.hashing import derive_seed
+from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.tables import iterate_rows, write_rows
+from examples.reviews.grammar import JOINTS, clause
+from examples.reviews.model import build
+
+TARGET_SHARE = 0.95
+_SEED = 7
+
+
+class Prompts:
+    """The model, and prompt files with the token ids and seeds that the pipeline makes of them."""
+
+    def __init__(self, folder: Path, options: Namespace) -> None:
+        from generation.sampling import load_tokenizer
+
+        self.folder = folder
+        self.policy = folder / "policy"
+        build(self.policy, seed=0, hidden_size=options.hidden_size, layers=options.layers)
+        self._tokenizer = load_tokenizer(self.policy)
+
+    def file(self, count: int) -> Path:
+        from generation.sampling import encode_prompt
+
+        path = self.folder / f"prompts-{count}.parquet"
+        prompts = list(_prompts(count))
+        write_rows(path, map(prompt_row, prompts), PROMPTS)
+        seeds = [derive_seed(_SEED, prompt.prompt_id) for prompt in prompts]
+        ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
+        path.with_suffix(".json").write_text(json.dumps(list(zip(ids, seeds, strict=True))))
+        return path
+
+
+class Pipeline:
+    """The sampling process as a campaign runs it; a context manager that ends it."""
+
+    def __init__(self, prompts: Prompts, options: Namespace, max_tokens: int) -> None:
+        self._prompts = prompts
+        self._samples = options.samples
+        self._config = {"max_tokens": max_tokens, "max_model_len": options.max_model_len}
+        if options.shard_prompts:
+            self._config["shard_prompts"] = options.shard_prompts
+        self._child = Child.start("generation.worker", prompts.folder / "worker.log", _env(options))
+
+    def run(self, prompts: Path) -> dict[str, float]:
+        """One prompt file to completions.parquet; what it took, as the parent sees it."""
+        pid = self._child.process.pid
+        forget_peak_memory(pid)
+        started, cpu_started = time.monotonic(), cpu_seconds(pid)
+        result = self._child.ask(self._job(prompts), lambda *_: None)
+        seconds, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu_started
+        return {
+            "tokens": result["tokens"],
+            "seconds": seconds - result["seconds_start"],
+            "cpu_seconds": cpu,
+            "engine_seconds": result["seconds_engine"],
+            "peak_memory_mib": peak_memory_mib(pid),
+            "start_seconds": result["seconds_start"] + self._child.seconds_start,
+        }
+
+    def tokens_sha256(self) -> str:
+        rows = iterate_rows(self._out, ["token_ids"])
+        return hashlib.sha256(json.dumps([row["token_ids"] for row in rows]).encode()).hexdigest()
+
+    @property
+    def _out(self) -> Path:
+        return self._prompts.folder / "completions.parquet"
+
+    def _job(self, prompts: Path) -> dict[str, Any]:
+        return {
+            "op": "sample",
+            "policy": str(self._prompts.policy),
+            "policy_id": "benchmark",
+            "prompts": str(prompts),
+            "out": str(self._out),
+            "shards": str(self._prompts.folder / "shards"),
+            "samples_per_prompt": self._samples,
+            "seed": _SEED,
+            "config": self._config,
+        }
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.close()
+
+
+class RawVllm:
+    """vLLM without Ratchet, in a process of its own; a context manager that ends it."""
+
+    def __init__(self, prompts: Prompts, options: Namespace) -> None:
+        self._request = {
+            "policy": str(prompts.policy),
+            "n": options.samples,
+            "max_tokens": options.max_tokens,
+            "max_model_len": options.max_model_len,
+        }
+        log = prompts.folder / "raw.log"
+        self._child = Child.start("benchmarks.raw_vllm", log, _env(options))
+
+    def run(self, prompts: Path, *, logprobs: bool) -> dict[str, Any]:
+        ids = str(prompts.with_suffix(".json"))
+        return self._child.ask({**self._request, "prompts": ids, "logprobs": logprobs})
+
+    def __enter__(self) -> "RawVllm":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.close()
+
+
+def _env(options: Namespace) -> dict[str, str]:
+    """The environment that a campaign gives its children; the same for both sides."""
+    return {
+        "OMP_NUM_THREADS": str(options.threads),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # these two as generation.vllm_engine sets them
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+
+
+def _prompts(count: int) -> Iterator[Prompt]:
+    """`count` distinct beginnings of reviews, two clauses each."""
+    chosen = random.Random(0)
+    seen: set[str] = set()
+    while len(seen) < count:
+        text = " ".join(
+            (clause(chosen), chosen.choice(JOINTS), clause(chosen), chosen.choice(JOINTS))
+        )
+        if text not in seen:
+            seen.add(text)
+            yield Prompt(prompt_id(text, None), text=text)
+
+
+def throughput(prompts: Prompts, options: Namespace) -> dict[str, Any]:
+    """Pipeline and raw vLLM in turns, for each number of prompts, after a short warm-up of both."""
+    warm = prompts.file(32)
+    with (
+        Pipeline(prompts, options, options.max_tokens) as pipeline,
+        RawVllm(prompts, options) as raw,
+    ):
+        started = pipeline.run(warm)["start_seconds"]
+        raw.run(warm, logprobs=False)
+        rows = [
+            compare(pipeline, raw, prompts.file(count), options.repeats)
+            for count in options.prompts
+        ]
+        for count, row in zip(options.prompts, rows, strict=True):
+            row["prompts"] = count
+    return {"worker_start_seconds": started, "throughput": rows}
+
+
+def compare(pipeline: Pipeline, raw: RawVllm, prompts: Path, repeats: int) -> dict[str, Any]:
+    """Medians over the repeats, and the pipeline's share of raw vLLM's speed."""
+    runs: dict[str, list[dict[str, float]]] = {"pipeline": [], "raw": [], "raw_logprobs": []}
+    hashes = set()
+    for _ in range(repeats):
+        runs["pipeline"].append(pipeline.run(prompts))
+        hashes.add(pipeline.tokens_sha256())
+        for name, logprobs in (("raw", False), ("raw_logprobs", True)):
+            run = raw.run(prompts, logprobs=logprobs)
+            hashes.add(run.pop("sha256"))
+            runs[name].append(run)
+    rows: dict[str, Any] = {name: _with_speed(medians(found)) for name, found in runs.items()}
+    ours = rows["pipeline"]
+    shares = {
+        f"share_of_{name}": ours["tokens_per_second"] / rows[name]["tokens_per_second"]
+        for name in ("raw", "raw_logprobs")
+    }
+    cpu_share = rows["raw"]["cpu_seconds"] / ours["cpu_seconds"]
+    holds = shares["share_of_raw"] >= TARGET_SHARE
+    same = len(hashes) == 1
+    return {**rows, **shares, "cpu_share_of_raw": cpu_share, "same_tokens": same, "holds": holds}
+
+
+def memory(prompts: Prompts, options: Namespace) -> list[dict[str, float]]:
+    """Peak resident memory of a sampling process while it answers each number of prompts."""
+    rows = []
+    with Pipeline(prompts, options, options.memory_max_tokens) as pipeline:
+        for count in options.memory_prompts:
+            rows.append({"prompts": count, **_with_speed(pipeline.run(prompts.file(count)))})
+    return rows
+
+
+def _with_speed(row: dict[str, float]) -> dict[str, float]:
+    return {**row, "tokens_per_second": row["tokens"] / row["seconds"]}
+
+
+def measure(options: Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        prompts = Prompts(Path(folder), options)
+        return {
+            "machine": machine(),
+            "options": {key: value for key, value in vars(options).items() if key != "json"},
+            **(throughput(prompts, options) if options.prompts else {}),
+            "memory": memory(prompts, options) if options.memory_prompts else [],
+        }
+
+
+def show(result: dict[str, Any]) -> None:
+    if "worker_start_seconds" in result:
+        print(
+            f"the sampling process started in {result['worker_start_seconds']:.1f} s, not counted"
+        )
+    for row in result.get("throughput", []):
+        print(f"{row['prompts']:,} prompts; tokens equal to raw vLLM's: {row['same_tokens']}")
+        for name in ("pipeline", "raw", "raw_logprobs"):
+            run = row[name]
+            print(
+                f"  {name:<13} {run['tokens_per_second']:8,.0f} tokens/s  {run['seconds']:7.2f} s  "
+                f"{run['cpu_seconds']:7.2f} CPU-s"
+            )
+        print(
+            f"  pipeline / raw: {row['share_of_raw']:.3f} by wall, {row['cpu_share_of_raw']:.3f} "
+            f"by CPU-seconds; target {TARGET_SHARE}: {'holds' if row['holds'] else 'FAILS'}"
+        )
+    for row in result["memory"]:
+        print(f"peak memory at {row['prompts']:,} prompts: {row['peak_memory_mib']:,.0f} MiB")
+
+
+def parse(arguments: Sequence[str] | None = None) -> Namespace:
+    parser = ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
+    parser.add_argument("--prompts", type=int, nargs="*", default=[256, 4096])
+    parser.add_argument("--memory-prompts", type=int, nargs="*", default=[256, 4096, 16384])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=4, help="completions per prompt")
+    parser.add_argument("--max-tokens", type=int, default=40)
+    parser.add_argument("--memory-max-tokens", type=int, default=8, help="rows count, not lengths")
+    parser.add_argument("--max-model-len", type=int, default=64)
+    parser.add_argument("--hidden-size", type=int, default=256, help="256: 3.4 M parameters")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--shard-prompts", type=int, help="default: that of the config")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    add_json_option(parser)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
+    result = measure(options)
+    show(result)
+    write_result(result, options.json)
+
+
+if __name__ == "__main__":
+    main()
