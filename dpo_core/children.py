@@ -47,7 +47,9 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
     while True:
         request = requests.get()
         try:
-            result = handle(request, lambda d, t, u: send(event="progress", done=d, total=t, unit=u))
+            result = handle(
+                request, lambda d, t, u: send(event="progress", done=d, total=t, unit=u)
+            )
             send(event="result", result=result)
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
@@ -64,14 +66,19 @@ def _describe(error: Exception) -> dict[str, str]:
     kind = "bad_input" if isinstance(error, BadInput) else "failed"
     if out_of_space(error):
         kind = "disk_full"
-    message = error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
+    message = (
+        error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
+    )
     return {"kind": kind, "message": message, "remedy": getattr(error, "remedy", "")}
 
 
 def out_of_space(error: BaseException) -> bool:
     """Whether `error` means that a write found no room (also as libraries in Rust or C++ say it)."""
     text = str(error)
-    return any(sign in text for sign in ("No space left", "os error 28", "File too large", "quota exceeded"))
+    return any(
+        sign in text
+        for sign in ("No space left", "os error 28", "File too large", "quota exceeded")
+    )
 
 
 # ── in the parent ────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +106,11 @@ class Child:
             )
         os.close(write_fd)
         self._events = os.fdopen(read_fd)
-        self._await("ready", None)
+        try:
+            self._await("ready", None)
+        except BaseException:
+            self.close()
+            raise
         self.seconds_start = time.monotonic() - started
 
     @classmethod
@@ -128,7 +139,9 @@ class Child:
             if event["event"] == "progress" and report is not None:
                 report(event["done"], event["total"], event["unit"])
             if event["event"] == "error":
-                raise _KINDS[event["kind"]](event["message"], event["remedy"] or f"Its log: {self.log}")
+                raise _KINDS[event["kind"]](
+                    event["message"], event["remedy"] or f"Its log: {self.log}"
+                )
         raise self._died()
 
     def _read_events(self) -> Iterator[dict[str, Any]]:
@@ -137,7 +150,9 @@ class Child:
 
     def _died(self) -> ChildDied:
         code = self.process.wait()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        how = (
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        )
         hint = " (SIGKILL: often the system ran out of memory)" if code == -signal.SIGKILL else ""
         return ChildDied(
             f"the child process {self.module} {how}{hint}; the end of {self.log}:\n{self._log_tail()}",
@@ -167,7 +182,10 @@ class Child:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

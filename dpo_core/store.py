@@ -111,8 +111,13 @@ class Store:
         """A step that was renamed into place by a run that died before it wrote the ledger."""
         folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
         manifest = folder / MANIFEST
-        if not manifest.exists():
+        if not folder.exists():
             return None
+        if not manifest.exists():
+            raise ArtifactCorrupted(
+                f"{folder} has no {MANIFEST}, so nothing says what should be in it",
+                f"Move it away (mv {folder} {folder}.broken); `ratchet run` makes it again.",
+            )
         entry = Entry(**json.loads(manifest.read_text(encoding="utf-8")))
         _verify(folder, entry)
         self._record(entry)

@@ -1,0 +1,120 @@
+"""The numbers of an evaluation, each derived by hand."""
+
+import math
+from typing import Any
+
+import pytest
+
+from dpo_core.comparison import Comparison, describe, outcome, summarise_kl
+from dpo_core.config import EvaluationConfig
+from dpo_core.records import Completion, Prompt, Split
+
+CONFIG = EvaluationConfig(bootstrap_resamples=2_000)
+
+
+def rows(outcomes: dict[str, list[float]]) -> list[dict[str, Any]]:
+    return [{"prompt_id": p, "outcome": o} for p, values in outcomes.items() for o in values]
+
+
+def completion(
+    name: str, prompt: str, tokens: int, finish: str = "stop", split: Split = "test"
+) -> Completion:
+    return Completion(name, Prompt(prompt, text=prompt, split=split), "text", finish, tokens)
+
+
+@pytest.mark.parametrize(
+    ("identical", "verdict", "expected"),
+    [
+        (False, "a", 1.0),
+        (False, "b", 0.0),
+        (False, "tie", 0.5),
+        (False, "both_bad", 0.5),
+        (False, None, None),
+        (True, "a", 0.5),  # the same words cannot win against themselves
+        (True, None, 0.5),
+    ],
+)
+def test_outcome(identical: bool, verdict: Any, expected: float | None) -> None:
+    assert outcome(identical, verdict) == expected
+
+
+def test_win_rate_counts_ties_half_and_answers_alike() -> None:
+    found = Comparison(CONFIG).win_rate("w", rows({"p": [1, 0.5], "q": [0], "r": [0.5, 1, 1]}))
+    assert found["w"] == pytest.approx((1 + 0.5 + 0 + 0.5 + 1 + 1) / 6)
+    assert found["w_low"] < found["w"] < found["w_high"]
+
+
+def test_intervals_resample_prompts_not_answers() -> None:
+    """n prompts, half won, half lost, with m answers each: the answers add no certainty."""
+    n, m = 100, 8
+    one = {f"p{i}": [float(i % 2)] for i in range(n)}
+    many = {prompt: values * m for prompt, values in one.items()}
+    compare = Comparison(CONFIG)
+    width = {
+        name: found["w_high"] - found["w_low"]
+        for name, outcomes in (("one", one), ("many", many))
+        if (found := compare.win_rate("w", rows(outcomes)))
+    }
+    expected = 2 * 1.96 * math.sqrt(0.25 / n)
+    assert width["one"] == pytest.approx(expected, rel=0.1)
+    assert width["many"] == pytest.approx(width["one"], rel=0.1)
+
+
+def test_no_outcome_gives_no_number() -> None:
+    assert Comparison(CONFIG).win_rate("w", []) == {"w": None, "w_low": None, "w_high": None}
+
+
+def test_kl_is_the_mean_log_ratio_with_the_standard_error_of_prompt_means() -> None:
+    logratios, groups = [0.1, 0.3, 0.4, 0.6, -0.2, 0.0], ["p", "p", "q", "q", "r", "r"]
+    found = summarise_kl("kl", logratios, groups, CONFIG)
+    means = [0.2, 0.5, -0.1]  # of p, q, r; their mean is 0.2
+    variance = (0**2 + 0.3**2 + 0.3**2) / 2
+    assert found["kl"] == pytest.approx(0.2)
+    assert found["kl_se"] == pytest.approx(math.sqrt(variance / 3))
+    low, high = pytest.approx(min(means)), pytest.approx(max(means))  # the widest there can be
+    assert (found["kl_low"], found["kl_high"]) == (low, high)
+
+
+def test_standard_error_of_one_prompt_is_unknown() -> None:
+    assert summarise_kl("kl", [0.1, 0.2], ["p", "p"], CONFIG)["kl_se"] is None
+
+
+def score(name: str, value: float | None, **measures: tuple[float, float]) -> dict[str, Any]:
+    listed = [{"name": n, "numerator": a, "denominator": b} for n, (a, b) in measures.items()]
+    return {"completion_id": name, "score": value, "measures": listed}
+
+
+def test_description_reads_test_answers_only() -> None:
+    completions = [
+        completion("c1", "p", 10),
+        completion("c2", "p", 20, "length"),
+        completion("c3", "q", 30),
+        completion("c4", "q", 40),
+        completion("g", "r", 1_000, "length", split="gate"),
+    ]
+    scores = [
+        score("c1", 1.0, right=(1, 2)),
+        score("c2", None, right=(0, 0)),
+        score("c3", 0.25, right=(3, 3)),
+        score("c4", 0.0, right=(0, 3)),
+        score("g", -9.0, right=(100, 100)),
+    ]
+    found = describe(completions, scores, CONFIG)
+    assert found["length_mean"] == pytest.approx((10 + 20 + 30 + 40) / 4)
+    assert found["truncated_share"] == pytest.approx(1 / 4)
+    assert found["score_mean"] == pytest.approx(
+        (1.0 + 0.25 + 0.0) / 3
+    )  # the abstention is left out
+    assert found["measure_right"] == pytest.approx((1 + 0 + 3 + 0) / (2 + 0 + 3 + 3))
+    assert found["length_mean_low"] <= found["length_mean"] <= found["length_mean_high"]
+
+
+def test_a_measure_of_nothing_is_no_number() -> None:
+    found = describe([completion("c", "p", 1)], [score("c", 1.0, right=(0, 0))], CONFIG)
+    assert found["measure_right"] is None
+
+
+def test_without_scores_there_is_no_score_mean() -> None:
+    found = describe([completion("c", "p", 5)], [], CONFIG)
+    assert (found["length_mean"], found["score_mean"]) == (5.0, None)
+    assert not [name for name in found if name.startswith("measure_")]
