@@ -8,7 +8,12 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
 
 from generation.config import SamplingConfig
 from generation.engine import Request, Sample, Tick
@@ -31,6 +36,9 @@ class TransformersEngine:
         self._model = model.to(self.device).eval()
         eos = model.generation_config.eos_token_id
         self._eos = [eos] if isinstance(eos, int) else list(eos or [])
+        # `generate` fills whatever it is not told from here: a chat model's repetition penalty,
+        # say, would draw from another distribution than the log-probs that are recorded.
+        model.generation_config = GenerationConfig(eos_token_id=self._eos)
 
     def sample(self, requests: Sequence[Request], tick: Tick) -> list[list[Sample]]:
         rows = [(r.prompt_token_ids, r.seed + i) for r in requests for i in range(r.n)]
@@ -118,7 +126,10 @@ class _SeededChoice(LogitsProcessor):
         logps_BV = scores.float().log_softmax(-1)
         tempered_BV = _nucleus((scores.float() / self.temperature).log_softmax(-1), self.top_p)
         uniform_BV = torch.stack(
-            [torch.rand(scores.shape[-1], generator=g, dtype=torch.float64) for g in self.generators]
+            [
+                torch.rand(scores.shape[-1], generator=g, dtype=torch.float64)
+                for g in self.generators
+            ]
         )
         gumbel_BV = -torch.log(-torch.log(uniform_BV.clamp_min(1e-300)))
         perturbed_BV = tempered_BV + gumbel_BV.to(scores.device, torch.float32)
