@@ -9,6 +9,7 @@ its whole process group.
 import json
 import os
 import queue
+import runpy
 import signal
 import subprocess
 import sys
@@ -33,11 +34,24 @@ _KINDS = {"bad_input": BadInput, "disk_full": DiskFull, "failed": ChildFailed}
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────
 
 
+_requests: queue.Queue[dict[str, Any]] = queue.Queue()
+
+
+def run_module(module: str) -> None:
+    """Run `module`, which calls `serve`, as this process's main module.
+
+    The pipe is watched before the module's imports begin: they take seconds, and a child must not
+    outlive its parent by that long.
+    """
+    threading.Thread(target=_read_requests, daemon=True).start()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
 def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
-    """Answer requests from the parent until it closes the pipe, then end the process group."""
-    events = os.fdopen(int(os.environ[_EVENTS_FD]), "w", buffering=1)
-    requests: queue.Queue[dict[str, Any]] = queue.Queue()
-    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    """Answer the parent's requests; when it closes the pipe, the process group ends."""
+    events_fd = int(os.environ[_EVENTS_FD])
+    os.set_inheritable(events_fd, False)  # the parent hears of this process's end, not its children's
+    events = os.fdopen(events_fd, "w", buffering=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
 
     def send(**event: Any) -> None:
@@ -45,7 +59,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
 
     send(event="ready")
     while True:
-        request = requests.get()
+        request = _requests.get()
         try:
             result = handle(
                 request, lambda d, t, u: send(event="progress", done=d, total=t, unit=u)
@@ -56,9 +70,9 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             send(event="error", **_describe(error))
 
 
-def _read_requests(requests: "queue.Queue[dict[str, Any]]") -> None:
+def _read_requests() -> None:
     for line in sys.stdin:
-        requests.put(json.loads(line))
+        _requests.put(json.loads(line))
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
@@ -116,7 +130,7 @@ class Child:
     @classmethod
     def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
         """Run `python -m module` as a child. Raises ChildDied when it ends before it is ready."""
-        return cls(module, log, env or {}, [sys.executable, "-m", module])
+        return cls(module, log, env or {}, [sys.executable, "-m", __name__, module])
 
     def ask(self, request: Mapping[str, Any], report: Report | None = None) -> dict[str, Any]:
         """Send one request, pass its progress to `report`, return its result.
@@ -146,7 +160,8 @@ class Child:
 
     def _read_events(self) -> Iterator[dict[str, Any]]:
         for line in self._events:
-            yield json.loads(line)
+            if line.endswith("\n"):  # a child that is killed may leave half an event
+                yield json.loads(line)
 
     def _died(self) -> ChildDied:
         code = self.process.wait()
@@ -196,3 +211,10 @@ def _ignored(*errors: type[BaseException]) -> Iterator[None]:
         yield
     except errors:
         pass
+
+
+if __name__ == "__main__":
+    # Not this module but the one that others import holds the requests.
+    from dpo_core.children import run_module as run
+
+    run(sys.argv[1])
