@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set everything up first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint proof bench lock clean
+.PHONY: help setup demo test lint proof bench readme lock clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -37,6 +37,9 @@ proof: $(READY) ## the long evidence: three seeds, GSM8K, kill points, benchmark
 bench: $(READY) ## sampling throughput and where the demo's time goes
 	$(VENV)/bin/python -m benchmarks.sampling
 	$(VENV)/bin/python -m benchmarks.loop
+
+readme: $(READY) ## run the demo afresh and show its output in the README
+	@$(VENV)/bin/python scripts/demo_output.py
 
 lock: ## resolve the dependencies afresh into constraints/cpu.txt
 	scripts/lock.sh

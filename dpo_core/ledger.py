@@ -1,4 +1,4 @@
-"""The ledger: an append-only file with one JSON line per finished step, the truth about a campaign."""
+"""The ledger: an append-only file, one JSON line per finished step, the truth about a campaign."""
 
 import json
 import os

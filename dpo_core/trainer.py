@@ -150,8 +150,8 @@ def check_sampled_by_reference(gap: float | None, tolerance: float) -> None:
     """
     if gap is not None and gap > tolerance:
         raise InvariantViolated(
-            f"the completions were not sampled by the reference policy: log-probs differ by {gap:.2e} "
-            f"nats per token on average, more than {tolerance:.0e}",
+            "the completions were not sampled by the reference policy: log-probs differ by "
+            f"{gap:.2e} nats per token on average, more than {tolerance:.0e}",
             "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
             "step, or the other engine, and report it.",
         )

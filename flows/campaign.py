@@ -38,9 +38,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
 def run_as_flow(session: Session) -> None:
     """`play_campaign` as a Prefect flow, named and tagged after the campaign."""
     name = session.config.name
-    as_flow = flow(
-        play_campaign, name="campaign", flow_run_name=name, validate_parameters=False
-    )
+    as_flow = flow(name="campaign", flow_run_name=name, validate_parameters=False)(play_campaign)
     as_flow(session, with_prefect=True)
 
 
@@ -55,7 +53,9 @@ def _remember(session: Session, promoted: Answered) -> None:
 def _write_metrics(layout: Layout, rounds: int) -> None:
     """metrics.parquet: one row per round that is finished and valid."""
     found = (read_round_row(layout, number) for number in range(1, rounds + 1))
-    rows: list[dict[str, Any]] = [{**row, "dropped": json.dumps(row["dropped"])} for row in found if row]
+    rows: list[dict[str, Any]] = [
+        {**row, "dropped": json.dumps(row["dropped"])} for row in found if row
+    ]
     frame = pd.DataFrame(rows)
 
     def write(path: Path) -> None:

@@ -19,7 +19,8 @@ EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="ratchet",
-    help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, promote.\n\n"
+    help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, "
+    "promote.\n\n"
     "A campaign is a folder. `ratchet run` makes it and resumes it; the other commands read it.\n\n"
     "Exit codes: 0 finished, 1 failed, 2 bad input, 130 interrupted.",
     no_args_is_help=True,
@@ -33,11 +34,15 @@ Campaign = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_d
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="YAML config of the campaign.", show_default=False)],
+    config: Annotated[
+        Path, typer.Argument(help="YAML config of the campaign.", show_default=False)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a config key, e.g. training.beta=0.2; repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a config key, e.g. training.beta=0.2; repeatable.",
         ),
     ] = None,
     campaign_dir: Annotated[
@@ -132,7 +137,9 @@ def _interruptible() -> Iterator[None]:
         again = shlex.join(["ratchet", *sys.argv[1:]])
         print(f"\nInterrupted; finished steps are kept. Continue with: {again}", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(EXIT_INTERRUPTED)  # Prefect's background threads would wait for a server that is gone
+        os._exit(
+            EXIT_INTERRUPTED
+        )  # Prefect's background threads would wait for a server that is gone
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -19,6 +19,7 @@ from dpo_core.config import (
     TrainingConfig,
 )
 from dpo_core.errors import ConfigError
+from dpo_core.import_path import find_function, load_function
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import JudgeConfig, PairsConfig
 
@@ -53,14 +54,46 @@ class CampaignConfig(Section):
                 "prompts.gate_share and prompts.test_share leave nothing to train on: "
                 "lower them until their sum is below 1"
             )
-        if self.pairs.strategy == "best_worst" and self.judge.gives == "verdict":
-            raise ValueError(
-                "pairs.strategy best_worst needs scores, but judge.gives is verdict: "
-                "set pairs.strategy to random, or give scores"
-            )
-        if self.sampling.samples_per_prompt < 2:
-            raise ValueError("sampling.samples_per_prompt must be at least 2 to make a pair")
+        _check_policy(self.policy)
+        _check_sampling(self.sampling)
+        _check_pairs(self.pairs, self.judge)
         return self
+
+
+def _check_policy(policy: PolicyConfig) -> None:
+    for key, needs in (("revision", "model"), ("build_args", "build")):
+        if getattr(policy, key) and getattr(policy, needs) is None:
+            raise ValueError(
+                f"policy.{key} belongs to policy.{needs}, which is not given: remove it"
+            )
+
+
+def _check_sampling(sampling: SamplingConfig) -> None:
+    if sampling.samples_per_prompt < 2:
+        raise ValueError("sampling.samples_per_prompt must be at least 2 to make a pair")
+    if sampling.max_model_len is not None and sampling.max_model_len <= sampling.max_tokens:
+        raise ValueError(
+            f"sampling.max_model_len {sampling.max_model_len} holds prompt and answer, and "
+            f"sampling.max_tokens {sampling.max_tokens} leaves no room for a prompt: raise the first "
+            "or lower the second"
+        )
+    if sampling.engine == "transformers" and sampling.tensor_parallel_size > 1:
+        raise ValueError(
+            "sampling.tensor_parallel_size needs engine vllm: remove it, or set sampling.engine"
+        )
+
+
+def _check_pairs(pairs: PairsConfig, judge: JudgeConfig) -> None:
+    if pairs.strategy == "best_worst" and judge.gives == "verdict":
+        raise ValueError(
+            "pairs.strategy best_worst needs scores, but judge.gives is verdict: "
+            "set pairs.strategy to random, or give scores"
+        )
+    if pairs.strategy == "random" and pairs.min_margin > 0:
+        raise ValueError(
+            "pairs.min_margin is a difference of scores, which pairs.strategy random does not look "
+            "at: remove it, or set the strategy to best_worst"
+        )
 
 
 def _exactly_one(section: str, values: Section, names: tuple[str, str]) -> None:
@@ -103,7 +136,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}", "Check the path.") from None
+        raise ConfigError(
+            f"cannot read config {path}: {error.strerror}", "Check the path."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
@@ -134,14 +169,13 @@ def _resolve(raw: dict[str, Any]) -> dict[str, Any]:
     if data_dir is not None:
         raw["data_dir"] = data_dir = os.path.abspath(str(data_dir))
     raw = {key: _fill(value, data_dir, key) for key, value in raw.items()}
-    for section in ("prompts", "sft"):
+    for section, key in (("prompts", "path"), ("sft", "path"), ("policy", "model")):
         values = raw.get(section)
-        if isinstance(values, dict) and isinstance(values.get("path"), str):
-            values["path"] = os.path.abspath(values["path"])
-    policy = raw.get("policy")
-    if isinstance(policy, dict) and isinstance(policy.get("model"), str):
-        if os.path.isdir(policy["model"]):
-            policy["model"] = os.path.abspath(policy["model"])
+        if not isinstance(values, dict) or not isinstance(path := values.get(key), str):
+            continue
+        # A model that is no folder here is the id of one on the hub.
+        if key == "path" or os.path.isdir(path):
+            values[key] = os.path.abspath(path)
     return raw
 
 
@@ -158,6 +192,20 @@ def _fill(value: Any, data_dir: str | None, where: str) -> Any:
     return value.replace("{data_dir}", data_dir)
 
 
+def check_functions(config: CampaignConfig) -> None:
+    """Raise ConfigError for user code that is not there, before anything is written or started.
+
+    What runs in this process is imported; what runs in the training process, and may load a model
+    library, is only looked up.
+    """
+    for function in (config.judge.function, config.prompts.function):
+        if function is not None:
+            load_function(function)
+    for function in (config.policy.build, config.sft and config.sft.function):
+        if function is not None:
+            find_function(function)
+
+
 def _check_files(config: CampaignConfig) -> None:
     paths = {"prompts.path": config.prompts.path}
     if config.sft is not None:
@@ -165,6 +213,12 @@ def _check_files(config: CampaignConfig) -> None:
     for key, path in paths.items():
         if path is not None and not os.path.isfile(path):
             raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
+    model = config.policy.model
+    if model is not None and model.startswith(("/", ".", "~")) and not os.path.isdir(model):
+        raise ConfigError(
+            f"policy.model: there is no folder {model}",
+            "Give the folder of a model or its name on the hub: --set policy.model=NAME",
+        )
 
 
 def _explain(problem: dict[str, Any]) -> str:
@@ -174,7 +228,7 @@ def _explain(problem: dict[str, Any]) -> str:
         near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"unknown key {where}{hint}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return message
     found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"

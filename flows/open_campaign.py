@@ -1,6 +1,5 @@
 """Opening a campaign folder: its resolved config, and what became of it since the last run."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml

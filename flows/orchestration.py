@@ -11,10 +11,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from dpo_core.ledger import Entry
+from dpo_core.store import Artifact
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +36,8 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
             return _state(found[0])
 
         name = function.__name__
-        task(body, name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)()
+        options: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+        task(name=name, task_run_name=name, **options)(body)()
         return found[0]
 
     return call
@@ -49,11 +52,9 @@ def _state(result: Any) -> State[None]:
 
 def _made(result: Any) -> tuple[Entry | None, bool]:
     """(ledger entry, cached?) of what a step returned: an artifact, or what carries one."""
-    for attribute in ("made_by", "answers", None):
-        artifact = getattr(result, attribute, None) if attribute else result
-        if hasattr(artifact, "entry"):
-            return artifact.entry, artifact.cached
-    return None, False
+    candidates = (result, getattr(result, "made_by", None), getattr(result, "answers", None))
+    artifact = next((c for c in candidates if isinstance(c, Artifact)), None)
+    return (artifact.entry, artifact.cached) if artifact is not None else (None, False)
 
 
 def _counts(entry: Entry) -> str:

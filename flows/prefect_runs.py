@@ -2,11 +2,12 @@
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
 
 _FLUSH_TIMEOUT_S = 5.0
+_CRASHED = "its process ended; a later run took the campaign up again"
 
 
 def crash_stale_runs() -> None:
@@ -18,7 +19,7 @@ def crash_stale_runs() -> None:
     stale = FlowRunFilter(state=FlowRunFilterState(type=unfinished))
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=stale):
-            state = Crashed(message="its process ended; the campaign was resumed by a later run")
+            state: State[None] = Crashed(message=_CRASHED)
             client.set_flow_run_state(run.id, state, force=True)
 
 

@@ -5,9 +5,7 @@ this module loads no Prefect; running it (`python -m flows.prefect_server`) serv
 """
 
 import json
-import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -107,7 +105,9 @@ def _check_port(port: int) -> int:
 def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     import uvicorn
 
-    config = uvicorn.Config(_app(request["reports"]), host=_HOST, port=request["port"], log_level="warning")
+    config = uvicorn.Config(
+        _app(request["reports"]), host=_HOST, port=request["port"], log_level="warning"
+    )
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, daemon=True).start()
     deadline = time.monotonic() + _START_TIMEOUT_S
@@ -141,12 +141,11 @@ class _ReportFiles:
 
         names = {p.name: p for p in (self.layout.report, self.layout.metrics)}
         path = names.get(scope["path"].rsplit("/", 1)[-1])
-        found = path is not None and path.exists()
-        response = FileResponse(path) if found else PlainTextResponse("not found", 404)
-        await response(scope, receive, send)
+        if path is None or not path.exists():
+            await PlainTextResponse("not found", 404)(scope, receive, send)
+        else:
+            await FileResponse(path)(scope, receive, send)
 
 
 if __name__ == "__main__":
-    sys.argv = sys.argv[:1]
-    os.umask(0o077)
-    serve(_handle)  # type: ignore[arg-type]
+    serve(_handle)

@@ -54,7 +54,7 @@ class CampaignProgress:
         self._bar.update(self._task, rate=f"starting the {process} process")
 
     def advance(self, done: int, total: int, unit: str) -> None:
-        """`done` of `total` things of the running step; the signature of dpo_core.children.Report."""
+        """`done` of `total` things of the running step; a dpo_core.children.Report."""
         seconds = max(time.monotonic() - self._step_began, 1e-6)
         rate = f"{done:,}/{total:,} {unit}  {done / seconds:,.0f}/s"
         self._bar.update(self._task, completed=done, total=total, rate=rate)
@@ -87,7 +87,10 @@ class CampaignProgress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
 

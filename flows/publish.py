@@ -7,6 +7,7 @@ from flows.report import write_report
 from flows.session import Session
 from flows.summary import read_summary
 
+
 def publish_round(session: Session, number: int) -> None:
     """Bring the report up to date and hand the round's numbers to Prefect."""
     summary = read_summary(session.layout.root)

@@ -34,7 +34,7 @@ def play(
     held: Artifact,
     earlier: list[Artifact],
 ) -> tuple[Answered, Artifact]:
-    """Round `number` from the last promoted policy; returns the policy that goes on, the prompts."""
+    """Round `number` from the last promoted policy: the policy that goes on, and the prompts."""
     policy: Policy = previous.policy
     prompts = step(draw_prompts)(do, number, held, earlier)
     completions = step(sample)(do, number, policy, prompts)
@@ -60,5 +60,5 @@ def play(
     return step(gate)(do, number, previous, candidate, evaluation, made), prompts
 
 
-prepare_flow = flow(prepare, name="base", flow_run_name="base", validate_parameters=False)
-round_flow = flow(play, name="round", flow_run_name="round {number}", validate_parameters=False)
+prepare_flow = flow(name="base", flow_run_name="base", validate_parameters=False)(prepare)
+round_flow = flow(name="round", flow_run_name="round {number}", validate_parameters=False)(play)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dpo_core.layout import Layout
 from dpo_core.lock import locked
-from flows.config import CampaignConfig
+from flows.config import CampaignConfig, check_functions
 from flows.open_campaign import adopt_config, check_folder
 from flows.prefect_server import prefect_environment, start_server, write_logging_config
 from flows.progress import CampaignProgress
@@ -21,6 +21,7 @@ def run_campaign(
 ) -> None:
     """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile."""
     layout = Layout(root)
+    check_functions(config)
     check_folder(layout)
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)
@@ -50,7 +51,7 @@ def _with_server(session: Session) -> None:
 
 @contextmanager
 def _prefect_api(layout: Layout) -> Iterator[None]:
-    """Settings for the Prefect client, made before it is imported: the user's server, or our own."""
+    """Settings for the Prefect client, before it is imported: the user's server, or our own."""
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)
     if os.environ.get("PREFECT_API_URL"):

@@ -59,7 +59,7 @@ class Session:
         return result
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one training job in a process of its own; it has the device to itself if it is a GPU."""
+        """Run one training job in its own process; a GPU it has to itself."""
         keep = self.config.sampling.keep_worker
         if keep == "step" or (keep == "auto" and self._sampler_on_gpu):
             self.release_sampler()
@@ -86,7 +86,10 @@ class Session:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.release_sampler()
 

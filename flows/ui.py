@@ -15,6 +15,12 @@ def serve_ui(root: Path, port: int) -> None:
     write_report(read_summary(root), layout.report)
     server, url = start_server(layout, port=port, ui=True)
     with server:
-        print(f"runs:   {url}/runs", f"report: {url}{REPORT_PATH}", "Ctrl-C stops", sep="\n", flush=True)
+        print(
+            f"runs:   {url}/runs",
+            f"report: {url}{REPORT_PATH}",
+            "Ctrl-C stops",
+            sep="\n",
+            flush=True,
+        )
         while server.alive():
             time.sleep(0.5)

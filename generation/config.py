@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dpo_core.config import Count, Positive, Section, Share
+from dpo_core.config import Count, Positive, PositiveShare, Section, Share
 
 
 class SamplingConfig(Section):
@@ -14,7 +14,7 @@ class SamplingConfig(Section):
     samples_per_prompt: Count = Field(4, description="completions per training prompt")
     max_tokens: Count = 256
     temperature: Positive = 1.0
-    top_p: Share = 1.0
+    top_p: PositiveShare = 1.0
     max_model_len: Count | None = Field(None, description="None: what the model config says")
     shard_prompts: Count = Field(1024, description="prompts sampled and written as one unit")
     keep_worker: Literal["auto", "campaign", "step"] = Field(
@@ -22,7 +22,7 @@ class SamplingConfig(Section):
         description="how long the sampling process lives: a campaign, or one step at a time; "
         "auto: campaign on CPU, step on GPU, where training needs the memory",
     )
-    gpu_memory_utilization: Share = 0.9
+    gpu_memory_utilization: PositiveShare = 0.9
     tensor_parallel_size: Count = 1
 
 

@@ -134,7 +134,7 @@ def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> P
             else f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
         )
         raise PromptError(
-            f"{where}: a row holds either `{field}` (text) or `messages` (chat), this one has {found}",
+            f"{where}: a row holds either `{field}` (text) or `messages` (chat), this has {found}",
             f"For example {_EXAMPLE} or {_MESSAGES_EXAMPLE}; set prompts.field for another name.",
         )
     if messages is not None:
@@ -143,7 +143,7 @@ def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> P
         raise PromptError(
             f"{where}: `{field}` must be text that is not empty", f"For example {_EXAMPLE}"
         )
-    _check_unicode([text] if messages is None else [m["content"] for m in messages], where)
+    _check_unicode([str(text)] if messages is None else [m["content"] for m in messages], where)
     extra = {key: value for key, value in row.items() if key not in (field, "messages")}
     identity = prompt_id(text, messages)
     return Prompt(identity, text, messages, extra, split_of(identity, config))

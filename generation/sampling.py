@@ -1,5 +1,6 @@
 """From a prompt file to a completions file, shard by shard; runs in the sampling process."""
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,9 @@ def sample_file(
     A prompt that leaves no room for max_tokens is dropped and counted as prompt_too_long.
     """
     started = time.monotonic()
-    total = sum(1 for _ in iterate_rows(job.prompts, columns=["prompt_id"])) * job.samples_per_prompt
+    total = (
+        sum(1 for _ in iterate_rows(job.prompts, columns=["prompt_id"])) * job.samples_per_prompt
+    )
     progress = _Progress(report, total)
     paths: list[Path] = []
     seconds_engine = 0.0
@@ -59,10 +62,12 @@ def sample_file(
             continue
         seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, progress)
     concatenate(paths, job.out, COMPLETIONS)
-    for path in paths:
-        path.unlink()
-    job.shards.rmdir()
-    return {**_count(job.out), "seconds_engine": seconds_engine, "seconds": time.monotonic() - started}
+    shutil.rmtree(job.shards)  # with the half-written shard of a killed run, if there is one
+    return {
+        **_count(job.out),
+        "seconds_engine": seconds_engine,
+        "seconds": time.monotonic() - started,
+    }
 
 
 def _sample_shard(
@@ -91,7 +96,7 @@ def _sample_shard(
         for (prompt, _), request, samples in zip(fitting, requests, answers, strict=True)
         for index, sample in enumerate(samples)
     )
-    write_atomic(path, lambda beside: write_rows(beside, rows, COMPLETIONS) and None)
+    write_atomic(path, lambda beside: write_rows(beside, rows, COMPLETIONS))
     return seconds
 
 
@@ -103,7 +108,9 @@ def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> 
     def rows() -> Iterator[dict[str, Any]]:
         done = 0
         for batch in batched(iterate_rows(completions, columns), 1024):
-            logps = engine.logps([r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch])
+            logps = engine.logps(
+                [r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch]
+            )
             done += len(batch)
             report(done, total, "completions, log-probs")
             for row, logp in zip(batch, logps, strict=True):

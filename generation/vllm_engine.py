@@ -124,7 +124,7 @@ def _prompt_logps(flat: Any, sequence: Sequence[int]) -> list[float]:
 def _ticker(tick: Tick) -> Any:
     """A tqdm class that draws nothing and reports finished completions."""
 
-    class Ticker(tqdm):  # type: ignore[type-arg]
+    class Ticker(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             with open(os.devnull, "w") as nowhere:
                 super().__init__(*args, **{**kwargs, "file": nowhere, "mininterval": 3600.0})

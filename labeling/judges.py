@@ -19,6 +19,7 @@ from labeling.config import JudgeConfig
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+_NUMBER: Any = Real  # typed as Any: mypy holds that a float is no Real, but numpy's scalars are
 BATCH = 1024
 """Completions or pairs handed to a judge at a time."""
 
@@ -162,7 +163,7 @@ def _as_score(answer: Any, source: str) -> Score:
     if value is None:
         return Score(None, str(reason) or "the judge abstained", measures)
     try:
-        number = float(value) if isinstance(value, Real) else None  # Real: numpy's scalars too
+        number = float(value) if isinstance(value, _NUMBER) else None
     except OverflowError:
         number = None
     if number is None:

@@ -47,10 +47,8 @@ _SHAPES: tuple[tuple[frozenset[str], ...], ...] = tuple(
 )
 """What may stand at each position of each form of a clause."""
 
-WORDS = tuple(dict.fromkeys(word for shape in _SHAPES for words in shape for word in sorted(words))) + (
-    *JOINTS,
-    END,
-)
+_CLAUSE_WORDS = dict.fromkeys(word for shape in _SHAPES for at in shape for word in sorted(at))
+WORDS = (*_CLAUSE_WORDS, *JOINTS, END)
 
 
 def generate(random: Random) -> tuple[str, str]:
@@ -100,7 +98,8 @@ def _clause_length(words: list[str], start: int) -> int:
     """Words of the clause that begins at `start`, 0 when none does."""
     for shape in _SHAPES:
         found = words[start : start + len(shape)]
-        if len(found) == len(shape) and all(w in allowed for w, allowed in zip(found, shape, strict=True)):
+        pairs = zip(found, shape, strict=False)
+        if len(found) == len(shape) and all(word in allowed for word, allowed in pairs):
             return len(shape)
     return 0
 

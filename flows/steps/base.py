@@ -63,7 +63,8 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
             facts=result,
         )
 
-    functions = [f for f in (policy.build, sft and sft.function) if f is not None]
+    named = (policy.build, sft.function if sft is not None else None)
+    functions = [path for path in named if path is not None]
     artifact = session.step(
         0,
         "base",

@@ -29,7 +29,9 @@ def evaluate(
     opponents = {"previous": previous, "base": base}
 
     def make(folder: Path) -> Made:
-        theirs = {name: list(read_completions(o.answers, held_out)) for name, o in opponents.items()}
+        theirs = {
+            name: list(read_completions(o.answers, held_out)) for name, o in opponents.items()
+        }
         ours = list(read_completions(candidate.answers, held_out))
         rows = [
             row
@@ -129,7 +131,9 @@ def _kl(
     sampling = session.config.sampling
     if sampling.temperature != 1 or sampling.top_p != 1:
         return {f"kl_{name}_nats": None for name in opponents}
-    rows = read_rows(candidate.answers.path("completions.parquet"), ["completion_id", "token_logps"])
+    rows = read_rows(
+        candidate.answers.path("completions.parquet"), ["completion_id", "token_logps"]
+    )
     own = {row["completion_id"]: sum(row["token_logps"]) for row in rows}
     test = [c for c in ours if c.prompt.split == "test"]
     numbers: dict[str, Any] = {}

@@ -48,7 +48,8 @@ def round_row(
         **{name: training[name] for name in _FROM_TRAINING},
         **evaluation,
         **_seconds(made),
-        "tokens_per_second": completions.facts["tokens"] / max(completions.facts["seconds_engine"], 1e-9),
+        "tokens_per_second": completions.facts["tokens"]
+        / max(completions.facts["seconds_engine"], 1e-9),
     }
 
 
@@ -65,7 +66,7 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
 
     def spent(*names: str) -> float:
         entries = [made[name].entry for name in names if name in made]
-        return sum(e.seconds - e.facts.get("seconds_start", 0.0) for e in entries)
+        return sum((e.seconds - float(e.facts.get("seconds_start", 0.0)) for e in entries), 0.0)
 
     return {
         "seconds_sample": spent("completions"),

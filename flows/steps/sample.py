@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dpo_core.layout import SHARDS
 from dpo_core.store import Artifact, Made
 from flows.policy import Policy
 from flows.session import Session
@@ -36,7 +37,7 @@ def answer_file(
                 "policy_id": policy.id,
                 "prompts": str(prompts.path("prompts.parquet")),
                 "out": str(folder / "completions.parquet"),
-                "shards": str(folder / "shards"),
+                "shards": str(folder / SHARDS),
                 "samples_per_prompt": count,
                 "seed": seed,
             }

@@ -1,4 +1,4 @@
-"""Step `training`: one DPO round in a process of its own; the reference is the policy that sampled."""
+"""Step `training`: one DPO round in its own process; the reference is the policy that sampled."""
 
 from pathlib import Path
 

