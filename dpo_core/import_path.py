@@ -39,6 +39,19 @@ def load_function(path: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def find_function(path: str) -> None:
+    """Raise ConfigError unless the module of `package.module:function` is there and has that name.
+
+    Nothing of the module is executed, so it may need libraries that this process must not load.
+    """
+    module_name, name = _split(path)
+    spec = _find(path, module_name)
+    if (spec.origin or "").endswith(".py"):
+        known = _names(path, Path(spec.origin or "").read_bytes())
+        if known is not None and name not in known:
+            raise ConfigError(f"{path}: {module_name} has no {name!r}", _near(name, sorted(known)))
+
+
 def source_hash(path: str) -> str:
     """SHA-256, 64 hex characters, of the source that `package.module:function` runs.
 
@@ -61,6 +74,23 @@ def _split(path: str) -> tuple[str, str]:
     if not colon or not all(part.isidentifier() for part in parts):
         raise ConfigError(f"{path!r} is not an import path", "Write it as package.module:function.")
     return module_name, name
+
+
+def _names(path: str, source: bytes) -> set[str] | None:
+    """Every name that the source gives to something, or None when it may have others."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise ConfigError(f"{path}: {error}", "Mend the module.") from None
+    names = {"__getattr__"} if b"__getattr__" in source else set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name.partition(".")[0])
+    return None if names & {"*", "__getattr__"} else names
 
 
 def _find(path: str, module_name: str) -> ModuleSpec:

@@ -1,0 +1,244 @@
+"""A config that cannot be carried out is refused with one message, and nothing is written."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import cli
+
+JUDGE = "def score(completions):\n    return [0.0 for _ in completions]\n"
+
+
+@pytest.fixture
+def good(tmp_path: Path, rule: Callable[[str], str]) -> dict[str, Any]:
+    """A config with which a campaign would start."""
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
+    return {
+        "name": "refused",
+        "policy": {"build": "examples.reviews.model:build"},
+        "prompts": {"path": str(tmp_path / "prompts.jsonl")},
+        "judge": {"function": rule(JUDGE)},
+    }
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refused:
+    """refused(config, *arguments) -> the message of `ratchet run`, which left no trace on disk."""
+
+    def run(config: dict[str, Any] | str, *arguments: str) -> str:
+        text = config if isinstance(config, str) else yaml.safe_dump(config)
+        path, folder = tmp_path / "c.yaml", tmp_path / "campaign"
+        path.write_text(text, encoding="utf-8")
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(
+            sys, "argv", ["ratchet", "run", str(path), "--campaign-dir", str(folder), *arguments]
+        )
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert caught.value.code == 2
+        after = [p for p in sorted(tmp_path.rglob("*")) if "__pycache__" not in p.parts]
+        assert after == [p for p in before if "__pycache__" not in p.parts]
+        assert not folder.exists()
+        out, message = capsys.readouterr()
+        assert out == ""
+        assert message.startswith("ratchet: ") and "Traceback" not in message
+        return message
+
+    return run
+
+
+def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    section, _, last = key.rpartition(".")
+    copy = {name: dict(v) if isinstance(v, dict) else v for name, v in config.items()}
+    (copy.setdefault(section, {}) if section else copy)[last] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        # unknown keys, with the nearest known one
+        ("training.betta", 1, "unknown key training.betta; did you mean beta?"),
+        ("round", 3, "unknown key round; did you mean rounds?"),
+        ("sft.step", 3, "unknown key sft.step; did you mean steps?"),
+        ("qqq", 1, "unknown key qqq"),
+        # wrong types and values
+        ("rounds", "many", "rounds: Input should be a valid integer"),
+        ("rounds", 0, "rounds: Input should be greater than or equal to 1 (found 0)"),
+        ("seed", -1, "seed: Input should be greater than or equal to 0 (found -1)"),
+        ("training", 5, "training: Input should be"),
+        ("training.beta", "strong", "training.beta: Input should be a valid number"),
+        ("training.beta", 0, "training.beta: Input should be greater than 0"),
+        ("training.beta", float("nan"), "training.beta: Input should be a finite number"),
+        ("training.learning_rate", float("inf"), "Input should be a finite number"),
+        (
+            "training.label_smoothing",
+            0.5,
+            "training.label_smoothing: Input should be less than 0.5",
+        ),
+        ("sampling.engine", "vlm", "sampling.engine: Input should be 'vllm' or 'transformers'"),
+        ("sampling.top_p", 0, "sampling.top_p: Input should be greater than 0"),
+        ("name", "a/b", "name: String should match pattern"),
+        ("judge", {}, "judge.function: Field required"),
+        ("policy", None, "policy: Input should be"),
+        # combinations that cannot be
+        ("policy.model", "some/model", "policy: give exactly one of model and build (both"),
+        ("policy", {}, "policy: give exactly one of model and build (neither"),
+        ("policy.revision", "main", "policy.revision belongs to policy.model"),
+        ("prompts.function", "m:f", "prompts: give exactly one of path and function (both"),
+        ("sft", {"steps": 3}, "sft: give exactly one of path and function (neither"),
+        ("prompts.gate_share", 0.9, "leave nothing to train on"),
+        ("judge.gives", "verdict", "pairs.strategy best_worst needs scores"),
+        ("sampling.samples_per_prompt", 1, "samples_per_prompt must be at least 2"),
+        ("sampling.max_model_len", 256, "leaves no room for a prompt"),
+        ("sampling", {"engine": "transformers", "tensor_parallel_size": 2}, "needs engine vllm"),
+        ("pairs", {"strategy": "random", "min_margin": 0.1}, "pairs.min_margin is a difference"),
+        # files and folders
+        ("prompts.path", "/no/prompts.jsonl", "prompts.path: there is no file /no/prompts.jsonl"),
+        ("prompts.path", "/tmp", "prompts.path: there is no file /tmp"),
+        ("sft", {"path": "/no/sft.jsonl"}, "sft.path: there is no file /no/sft.jsonl"),
+        ("policy", {"model": "/no/model"}, "policy.model: there is no folder /no/model"),
+        ("policy", {"model": "./no-model"}, "policy.model: there is no folder ./no-model"),
+        (
+            "prompts.path",
+            "{data_dir}/p.jsonl",
+            "prompts.path is '{data_dir}/p.jsonl', but data_dir",
+        ),
+        # user code
+        ("judge.function", "no_such_module:score", "there is no module no_such_module"),
+        ("judge.function", "examples.reviews.judg:score", "Did you mean judge?"),
+        ("judge.function", "examples.reviews.judge:scor", "Did you mean score"),
+        ("judge.function", "examples.reviews.judge:REJECTED", "is a float"),
+        ("judge.function", "score", "'score' is not an import path"),
+        ("prompts", {"function": "examples.reviews.grammar:prompt"}, "has no 'prompt'"),
+        ("sft", {"function": "examples.reviews.grammar:review"}, "Did you mean reviews"),
+        ("policy.build", "examples.reviews.model:bild", "Did you mean build?"),
+        ("policy.build", "examples.reviews.models:build", "Did you mean model?"),
+    ],
+)
+def test_refused_before_anything_is_written(
+    good: dict[str, Any], refused: Refused, key: str, value: Any, message: str
+) -> None:
+    assert message in refused(changed(good, key, value))
+
+
+def test_judge_that_cannot_be_imported(
+    good: dict[str, Any], refused: Refused, rule: Callable[[str], str]
+) -> None:
+    path = rule("import no_such_library\n" + JUDGE)
+    message = refused(changed(good, "judge.function", path))
+    assert "raised ModuleNotFoundError: No module named 'no_such_library'" in message
+    assert "Make `python -c 'import" in message
+
+
+def test_build_function_is_not_imported_here(
+    good: dict[str, Any], refused: Refused, rule: Callable[[str], str]
+) -> None:
+    heavy = rule("raise SystemExit('imported')\n\ndef score(out_dir, seed):\n    pass\n")
+    bad = changed(changed(good, "policy.build", heavy), "judge.function", "no_such_module:f")
+    assert "no_such_module" in refused(bad)
+    assert "has no 'build'" in refused(
+        changed(good, "policy.build", heavy.replace("score", "build"))
+    )
+    broken = rule("def score(:\n")
+    assert "invalid syntax" in refused(changed(good, "policy.build", broken))
+
+
+def test_every_problem_is_told_at_once(good: dict[str, Any], refused: Refused) -> None:
+    message = refused({**good, "rounds": "x", "sead": 1, "training": {"beta": -1}})
+    for part in ("rounds: ", "unknown key sead; did you mean seed?", "training.beta: "):
+        assert part in message
+    assert len(message.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rounds", "--set rounds: expected key=value"),
+        ("=3", "--set =3: expected key=value"),
+        ("training.betta=1", "unknown key training.betta; did you mean beta?"),
+        ("rounds=many", "rounds: Input should be a valid integer"),
+        ("name.x=1", "name is a value, it has no keys below it"),
+        ("judge.function={a: [}", "is not a YAML value"),
+        ("policy.model=a/b", "give exactly one of model and build"),
+        ("prompts.path=/no/file", "there is no file /no/file"),
+    ],
+)
+def test_bad_override(good: dict[str, Any], refused: Refused, override: str, message: str) -> None:
+    assert message in refused(good, "--set", override)
+
+
+def test_data_dir_that_lacks_the_file(good: dict[str, Any], refused: Refused) -> None:
+    config = changed(good, "prompts.path", "{data_dir}/train.jsonl")
+    assert "--set data_dir=PATH" in refused(config)
+    message = refused(config, "--set", "data_dir=/nowhere")
+    assert "prompts.path: there is no file /nowhere/train.jsonl" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must hold keys and values, found NoneType"),
+        ("- a\n", "must hold keys and values, found list"),
+        ("a: [\n", "is not valid YAML"),
+        ("name: x\n", "policy: Field required"),
+    ],
+)
+def test_file_that_is_no_config(refused: Refused, text: str, message: str) -> None:
+    assert message in refused(text)
+
+
+def test_missing_config_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ratchet", "run", "no.yaml"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "ratchet: cannot read config no.yaml: No such file or directory\n  Check the path.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_holds_something_else(
+    good: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dpo_core.errors import BadInput
+    from dpo_core.layout import Layout
+    from flows.open_campaign import check_folder
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(BadInput, match="is not empty and is not a campaign"):
+        check_folder(Layout(tmp_path / "other"))
+    with pytest.raises(BadInput, match="is a file"):
+        check_folder(Layout(tmp_path / "other" / "thesis.tex"))
+    check_folder(Layout(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_refusing_loads_nothing_heavy(good: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(changed(good, "policy.build", "examples.x:y")))
+    code = (
+        "import sys\nfrom flows import cli\n"
+        "sys.argv = ['ratchet', 'run', sys.argv[1]]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert end.code == 2\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'prefect', 'argilla'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "c.yaml")]
+    root = Path(__file__).parents[2]
+    env = {"PYTHONPATH": f"{root}:{tmp_path}", "PATH": "/usr/bin"}
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=env)
