@@ -50,7 +50,7 @@ def run_module(module: str) -> None:
 def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
     """Answer the parent's requests; when it closes the pipe, the process group ends."""
     events_fd = int(os.environ[_EVENTS_FD])
-    os.set_inheritable(events_fd, False)  # the parent hears of this process's end, not its children's
+    os.set_inheritable(events_fd, False)  # or what this process starts would hold the pipe open
     events = os.fdopen(events_fd, "w", buffering=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
 

@@ -1,16 +1,16 @@
 """Every path of a campaign on disk is spelled here, and only here.
 
-    <campaign>/
-      campaign.yaml            the resolved config that is valid now; campaign-v1.yaml …: earlier ones
-      ledger.jsonl             one line per finished step
-      current.json             which version of each step is valid, which policy is promoted
-      rounds/00/               the base policy, the held-out prompts and the base's answers
-      rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
-      metrics.parquet          one row per round
-      report.html
-      lock                     held by the process that runs the campaign
-      logs/                    what children and Prefect print
-      prefect/                 Prefect's database and home
+<campaign>/
+  campaign.yaml            the resolved config that is valid now; campaign-v1.yaml …: earlier ones
+  ledger.jsonl             one line per finished step
+  current.json             which version of each step is valid, which policy is promoted
+  rounds/00/               the base policy, the held-out prompts and the base's answers
+  rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
+  metrics.parquet          one row per round
+  report.html
+  lock                     held by the process that runs the campaign
+  logs/                    what children and Prefect print
+  prefect/                 Prefect's database and home
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,9 @@ FINGERPRINT_SHOWN = 8
 """Hex characters of a fingerprint that appear in a folder name."""
 
 MANIFEST = "step.json"
+
+SHARDS = "shards"
+"""Folder of an unfinished step with what need not be made again when the step is resumed."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 from dpo_core.hashing import digest, file_sha256
-from dpo_core.layout import MANIFEST, Layout
+from dpo_core.layout import MANIFEST, SHARDS, Layout
 from dpo_core.ledger import Entry, Ledger
 
 OUT_OF_SPACE_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
@@ -83,8 +83,8 @@ class Store:
     def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
         """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
 
-        `make` gets the folder to write into; files that an interrupted attempt left are there.
-        Raises ArtifactCorrupted when a finished output changed, DiskFull when a write found no room.
+        `make` gets the folder to write into, empty but for the SHARDS of an interrupted attempt.
+        Raises ArtifactCorrupted when a finished output changed, DiskFull when there is no room.
         """
         artifact = self.find(recipe) or self._adopt(recipe)
         if artifact is None:
@@ -131,6 +131,7 @@ class Store:
         started = time.monotonic()
         try:
             partial.mkdir(parents=True, exist_ok=True)
+            _clear(partial)
             made = make(partial)
             entry = self._entry(recipe, made, partial, time.monotonic() - started)
             folder = self._commit(recipe, partial, entry)
@@ -198,6 +199,15 @@ def disk_full(root: Path, detail: str) -> DiskFull:
         f"no room left to write below {root} ({free:.0f} MiB free): {detail}",
         "Free some space and type the same `ratchet run` again; finished steps are kept.",
     )
+
+
+def _clear(partial: Path) -> None:
+    """Remove what an interrupted attempt left, or it would become an output of the next one."""
+    for left in partial.iterdir():
+        if left.is_dir() and left.name != SHARDS:
+            shutil.rmtree(left)
+        elif not left.is_dir():
+            left.unlink()
 
 
 def _files(folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import ArtifactCorrupted, DiskFull
-from dpo_core.layout import MANIFEST, Layout
+from dpo_core.layout import MANIFEST, SHARDS, Layout
 from dpo_core.ledger import Ledger
 from dpo_core.store import Artifact, Made, Recipe, Store, current_artifact, read_current
 
@@ -164,9 +164,14 @@ def test_a_crash_before_the_rename_leaves_no_step(
 
     def make(folder: Path) -> Made:
         seen.append(sorted(path.name for path in folder.iterdir()))
-        (folder / "shard").write_text("whole")
-        if at == "make" and len(seen) == 1:
-            raise Crash
+        if len(seen) == 1:
+            (folder / SHARDS).mkdir()
+            (folder / SHARDS / "0").write_text("whole")
+            (folder / ".half.tmp").write_text("half")
+            (folder / ".build-1").mkdir()
+            if at == "make":
+                raise Crash
+        (folder / "out").write_text("whole")
         return MADE
 
     with monkeypatch.context() as patched:
@@ -176,9 +181,9 @@ def test_a_crash_before_the_rename_leaves_no_step(
             Store(root, threads=1).run(RECIPE, make)
     assert Store(root, threads=1).find(RECIPE) is None
     artifact = Store(root, threads=1).run(RECIPE, make)
-    # What the first attempt left is offered to the second; a sampler keeps its shards there.
-    assert "shard" in seen[1]
-    assert artifact.entry.outputs.keys() == {"shard"}
+    # Shards need not be made again; anything else would become an output of the second attempt.
+    assert seen[1] == [SHARDS]
+    assert artifact.entry.outputs.keys() == {"out", f"{SHARDS}/0"}
     assert list(artifact.folder.parent.glob(".*")) == []
 
 
