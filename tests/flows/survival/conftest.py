@@ -1,0 +1,57 @@
+"""A campaign as small as one can be and still sample in shards, train in steps and promote."""
+
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import yaml
+
+from examples.reviews.grammar import reviews
+
+sys.path.insert(0, str(Path(__file__).parent))
+from survival_runs import finish
+
+_SFT_ROWS = 2000
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config file of the campaign that every test here runs."""
+    folder = tmp_path_factory.mktemp("survival")
+    rows = folder / "reviews.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in islice(reviews(seed=1), _SFT_ROWS)))
+    campaign = {
+        "name": "survival",
+        "rounds": 2,
+        "threads": 1,
+        "policy": {
+            "build": "examples.reviews.model:build",
+            "build_args": {"hidden_size": 128, "layers": 1},
+        },
+        "sft": {
+            "path": str(rows),
+            "steps": 60,
+            "batch_size": 32,
+            "learning_rate": 5e-3,
+            "max_length": 64,
+        },
+        "prompts": {"function": "examples.reviews.grammar:prompts", "per_round": 48},
+        "sampling": {"max_tokens": 24, "max_model_len": 64, "shard_prompts": 16},
+        "judge": {"function": "examples.reviews.judge:score"},
+        # One pair per step: training lasts long enough to be killed in the middle.
+        "training": {"beta": 0.5, "learning_rate": 5e-4, "pairs_per_step": 1},
+        "evaluation": {"gate_prompts": 32, "test_prompts": 32},
+    }
+    path = folder / "survival.yaml"
+    path.write_text(yaml.safe_dump(campaign))
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference(config: Path) -> Path:
+    """The campaign, run once from beginning to end without interruption."""
+    campaign = config.parent / "reference"
+    finish(config, campaign)
+    return campaign

@@ -1,0 +1,257 @@
+"""Real runs of `ratchet run` that can be watched, killed and compared; nothing is mocked."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dpo_core.layout import Layout
+from dpo_core.records import volatile_columns
+from dpo_core.round_metrics import VOLATILE, steady
+
+ROOT = Path(__file__).parents[3]
+SAMPLER, TRAINER, SERVER = "generation.worker", "dpo_core.train_worker", "flows.prefect_server"
+
+Condition = Callable[[Path], bool]
+"""Whether a campaign's folder shows that a moment has come."""
+
+_POLL_S = 0.002
+_PATIENCE_S = 240.0
+_MAY_LINGER_S = 5.0
+_MARK = "RATCHET_SURVIVAL_TEST"
+
+
+class Run:
+    """One `ratchet run` in its own process; a context manager that leaves nothing of it alive."""
+
+    def __init__(
+        self,
+        config: Path,
+        campaign: Path,
+        *,
+        prefect: bool = True,
+        before_exec: Callable[[], None] | None = None,
+    ) -> None:
+        self.campaign = campaign
+        self._mark = f"{_MARK}={uuid.uuid4().hex}"
+        self._out = campaign.parent / f"{campaign.name}.out"
+        self._err = campaign.parent / f"{campaign.name}.{self._mark[-8:]}.err"
+        command = [
+            sys.executable,
+            "-m",
+            "flows.cli",
+            "run",
+            str(config),
+            "--campaign-dir",
+            str(campaign),
+        ]
+        name, value = self._mark.split("=")
+        env = {**os.environ, "PYTHONPATH": str(ROOT), name: value}
+        env.pop("PREFECT_API_URL", None)
+        with self._out.open("ab") as out, self._err.open("ab") as err:
+            self.process = subprocess.Popen(
+                [*command, *([] if prefect else ["--no-prefect"])],
+                stdout=out,
+                stderr=err,
+                cwd=ROOT,
+                env=env,
+                preexec_fn=before_exec,
+            )
+
+    @property
+    def error(self) -> str:
+        """What it wrote to standard error so far."""
+        return self._err.read_text(errors="replace")
+
+    def wait_for(self, reached: Condition) -> None:
+        """Return at the moment `reached` holds; fail when the run ends or takes too long before."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not reached(self.campaign):
+            assert self.process.poll() is None, f"ended before its time\n{self.error}"
+            assert time.monotonic() < deadline, f"never reached\n{self._out.read_text()}"
+            time.sleep(_POLL_S)
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal to the orchestrator alone; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=_PATIENCE_S)
+
+    def finish(self) -> int:
+        return self.process.wait(timeout=_PATIENCE_S)
+
+    def alive(self) -> dict[int, str]:
+        """Pid → command line of every process of this run that lives, whoever its parent is now.
+
+        They are known by a variable in their environment, which all of them inherit.
+        """
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                marked = self._mark.encode() in (folder / "environ").read_bytes().split(b"\0")
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it ended, or belongs to somebody else
+                continue
+            if marked and command:
+                found[int(folder.name)] = command
+        return found
+
+    def child(self, module: str) -> int:
+        """Pid of the child that runs `module`."""
+        (pid,) = (pid for pid, command in self.alive().items() if module in command.split())
+        return pid
+
+    def assert_nothing_survives(self) -> None:
+        deadline = time.monotonic() + _MAY_LINGER_S
+        while alive := self.alive():
+            assert time.monotonic() < deadline, f"still alive after {_MAY_LINGER_S} s: {alive}"
+            time.sleep(0.05)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pid in self.alive():
+            os.kill(pid, signal.SIGKILL)
+
+
+def finish(config: Path, campaign: Path, *, prefect: bool = True) -> None:
+    """Run to the end; exit code 0, nothing left behind."""
+    with Run(config, campaign, prefect=prefect) as run:
+        assert run.finish() == 0, run.error
+        run.assert_nothing_survives()
+
+
+# ── moments ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def after(number: int, step: str) -> Condition:
+    """The ledger has this step."""
+    return lambda campaign: (number, step) in finished_steps(campaign)
+
+
+def inside_sampling(number: int, shards: int) -> Condition:
+    """A first shard of the round's completions is on disk and the last one is not."""
+
+    def reached(campaign: Path) -> bool:
+        found = list(
+            Layout(campaign).round(number).glob(".completions-*.partial/shards/0*.parquet")
+        )
+        return 0 < len(found) < shards
+
+    return reached
+
+
+def inside_training(number: int) -> Condition:
+    """The reference pass is written, the trained policy is not."""
+
+    def reached(campaign: Path) -> bool:
+        partials = list(Layout(campaign).round(number).glob(".training-*.partial"))
+        return any(
+            (p / "reference_logps.parquet").exists() and not (p / "policy").exists()
+            for p in partials
+        )
+
+    return reached
+
+
+# ── what is on disk ──────────────────────────────────────────────────────────────────────────────
+
+
+def ledger(campaign: Path) -> list[dict[str, Any]]:
+    """The whole lines of the ledger."""
+    path = Layout(campaign).ledger
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def finished_steps(campaign: Path) -> list[tuple[int, str]]:
+    return [(entry["round"], entry["step"]) for entry in ledger(campaign)]
+
+
+def rewound(reference: Path, campaign: Path, number: int, step: str) -> Path:
+    """A copy of a finished campaign, as it was when `step` of round `number` had just finished."""
+    shutil.copytree(reference, campaign, ignore=shutil.ignore_patterns("prefect", "*.html"))
+    layout = Layout(campaign)
+    steps = finished_steps(campaign)
+    kept = steps.index((number, step)) + 1
+    lines = layout.ledger.read_text().splitlines(keepends=True)
+    layout.ledger.write_text("".join(lines[:kept]))
+    current = json.loads(layout.current.read_text())
+    for gone_round, gone in steps[kept:]:
+        shutil.rmtree(layout.round(gone_round) / current["rounds"][f"{gone_round:02d}"].pop(gone))
+    if number == 0:
+        del current["promoted"]
+    layout.current.write_text(json.dumps(current))
+    layout.metrics.unlink()
+    return campaign
+
+
+def assert_equal_campaigns(found: Path, reference: Path) -> None:
+    """Every finished step once, in the same order, with equal artifacts and equal metrics."""
+    assert [_steady_entry(e) for e in ledger(found)] == [
+        _steady_entry(e) for e in ledger(reference)
+    ]
+    assert_equal_artifacts(found, reference)
+
+
+def assert_equal_artifacts(found: Path, reference: Path) -> None:
+    """Equal rows in every parquet file, equal weights and equal metrics, volatile columns aside."""
+    ours, theirs = _current_files(found), _current_files(reference)
+    assert sorted(ours) == sorted(theirs)
+    kinds = {Path(name).suffix for name in ours}
+    assert {".parquet", ".safetensors", ".json"} <= kinds
+    different = [name for name in ours if _content(ours[name]) != _content(theirs[name])]
+    assert different == []
+    assert _metrics(found).equals(_metrics(reference))
+
+
+def _steady_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    names = ("round", "step", "fingerprint", "inputs", "came_in", "kept", "dropped", "threads")
+    return {**{name: entry[name] for name in names}, "outputs": sorted(entry["outputs"])}
+
+
+def _current_files(campaign: Path) -> dict[str, Path]:
+    """Every output of every current step: its name in the campaign → its path."""
+    layout = Layout(campaign)
+    rounds = json.loads(layout.current.read_text())["rounds"]
+    folders = [
+        layout.root / "rounds" / n / name for n, steps in rounds.items() for name in steps.values()
+    ]
+    return {
+        path.relative_to(campaign).as_posix(): path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "step.json"
+    }
+
+
+def _content(path: Path) -> Any:
+    """What must repeat of a file."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        return table.drop_columns(volatile_columns(table.schema))
+    if path.name == "metrics.json":
+        return steady(json.loads(path.read_text()))
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _metrics(campaign: Path) -> pa.Table:
+    table = pq.read_table(Layout(campaign).metrics)
+    return table.drop_columns(sorted(VOLATILE & set(table.column_names))).replace_schema_metadata()
