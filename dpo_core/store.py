@@ -22,6 +22,9 @@ from dpo_core.hashing import digest, file_sha256
 from dpo_core.layout import MANIFEST, SHARDS, Layout
 from dpo_core.ledger import Entry, Ledger
 
+PRUNE = "prune"
+"""Step name of the ledger entries that say what was removed to save space."""
+
 OUT_OF_SPACE_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
 
@@ -77,7 +80,11 @@ class Store:
         self.layout = Layout(root)
         self.ledger = Ledger(self.layout.ledger)
         self.threads = threads
-        self._entries = {(e.round, e.step, e.fingerprint): e for e in self.ledger.read()}
+        entries = self.ledger.read()
+        self._entries = {(e.round, e.step, e.fingerprint): e for e in entries}
+        self._pruned = {
+            e.facts["fingerprint"]: e.facts["subfolder"] for e in entries if e.step == PRUNE
+        }
         self._current = read_current(self.layout)
 
     def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
@@ -98,8 +105,18 @@ class Store:
         folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
         if entry is None or not folder.exists():
             return None
-        _verify(folder, entry)
+        _verify(folder, entry, self._pruned.get(recipe.fingerprint))
         return Artifact(folder, entry, cached=True)
+
+    def prune(self, artifact: Artifact, subfolder: str) -> None:
+        """Give the disk space of a step's `subfolder` back; the ledger says so first."""
+        entry = artifact.entry
+        if entry.fingerprint not in self._pruned:
+            facts = {"fingerprint": entry.fingerprint, "subfolder": subfolder}
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            self.ledger.append(Entry(entry.round, PRUNE, digest(PRUNE, facts), facts=facts, at=at))
+            self._pruned[entry.fingerprint] = subfolder
+        shutil.rmtree(artifact.path(subfolder), ignore_errors=True)
 
     def remember(self, key: str, value: Any) -> None:
         """Keep a fact about the campaign as a whole in current.json."""
@@ -216,8 +233,10 @@ def _files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != MANIFEST)
 
 
-def _verify(folder: Path, entry: Entry) -> None:
+def _verify(folder: Path, entry: Entry, pruned: str | None = None) -> None:
     for name, expected in entry.outputs.items():
+        if pruned is not None and name.startswith(f"{pruned}/"):
+            continue
         path = folder / name
         found = file_sha256(path) if path.exists() else "nothing"
         if found != expected:

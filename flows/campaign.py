@@ -9,7 +9,7 @@ from prefect import flow
 
 from dpo_core.atomic import write_atomic
 from dpo_core.layout import Layout
-from dpo_core.store import Artifact
+from dpo_core.store import Artifact, current_artifact
 from flows.policy import Answered
 from flows.publish import publish_round
 from flows.round import play, prepare, prepare_flow, round_flow
@@ -28,6 +28,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         promoted, prompts = play_round(session, number, promoted, base, held, earlier)
         earlier = [*earlier, prompts]
         _remember(session, promoted)
+        _prune(session, number, promoted)
         _write_metrics(session.layout, number)
         if with_prefect:
             publish_round(session, number)
@@ -48,6 +49,15 @@ def _remember(session: Session, promoted: Answered) -> None:
     folder = policy.folder.relative_to(session.layout.root)
     promoted_now = {"round": policy.round, "policy": policy.id, "path": str(folder)}
     session.store.remember("promoted", promoted_now)
+
+
+def _prune(session: Session, number: int, promoted: Answered) -> None:
+    """Remove the weights of a candidate that was not promoted, if the config says so."""
+    if session.config.keep_policies == "all" or promoted.policy.round == number:
+        return
+    training = current_artifact(session.layout, number, "training")
+    assert training is not None, "the round is finished"
+    session.store.prune(training, "policy")
 
 
 def _write_metrics(layout: Layout, rounds: int) -> None:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from dpo_core.children import Child
+from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed
 from dpo_core.layout import Layout
 from dpo_core.store import Artifact, Made, Recipe, Store
@@ -48,6 +49,7 @@ class Session:
 
     def sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the sampling process, started on first use, and wait for its answer."""
+        _check_weights(Path(request["policy"]))
         seconds_process = 0.0
         if self._sampler is None or not self._sampler.alive():
             self._sampler = self._start("generation.worker", "sampling")
@@ -92,6 +94,15 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.release_sampler()
+
+
+def _check_weights(policy: Path) -> None:
+    if not policy.exists():
+        raise ArtifactCorrupted(
+            f"the weights in {policy} are gone, but a step needs them again",
+            f"If keep_policies removed them, move their step away (mv {policy.parent} "
+            f"{policy.parent}.pruned) and `ratchet run` trains them again.",
+        )
 
 
 def available_threads() -> int:
