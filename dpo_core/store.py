@@ -10,20 +10,25 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, write_json
-from dpo_core.errors import ArtifactCorrupted, DiskFull
+from dpo_core.children import out_of_space
+from dpo_core.errors import ArtifactCorrupted, DiskFull, RatchetError
 from dpo_core.hashing import digest, file_sha256
 from dpo_core.layout import MANIFEST, SHARDS, Layout
 from dpo_core.ledger import Entry, Ledger
 
 PRUNE = "prune"
 """Step name of the ledger entries that say what was removed to save space."""
+
+_FULL_BYTES = 64 * 1024
+"""With less room than this the disk is to blame for an error that does not say so."""
 
 OUT_OF_SPACE_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
@@ -186,9 +191,15 @@ class Store:
         self._entries[(entry.round, entry.step, entry.fingerprint)] = entry
 
     def _point_to(self, artifact: Artifact) -> None:
+        """Make `artifact` the valid version of its step; what came after another one is not valid."""
         rounds = {number: dict(steps) for number, steps in self._current.get("rounds", {}).items()}
-        number = f"{artifact.entry.round:02d}"
-        rounds.setdefault(number, {})[artifact.entry.step] = artifact.folder.name
+        number, step = f"{artifact.entry.round:02d}", artifact.entry.step
+        steps = rounds.setdefault(number, {})
+        if steps.get(step, artifact.folder.name) != artifact.folder.name:
+            later = list(steps)[list(steps).index(step) :]
+            rounds[number] = steps = {k: v for k, v in steps.items() if k not in later}
+            rounds = {k: v for k, v in rounds.items() if k <= number}
+        steps[step] = artifact.folder.name
         self.remember("rounds", rounds)
 
 
@@ -211,11 +222,29 @@ def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
 
 
 def disk_full(root: Path, detail: str) -> DiskFull:
-    free = shutil.disk_usage(root).free / 2**20
+    free = _free(root) / 2**20
     return DiskFull(
         f"no room left to write below {root} ({free:.0f} MiB free): {detail}",
         "Free some space and type the same `ratchet run` again; finished steps are kept.",
     )
+
+
+@contextmanager
+def full_disk_named(root: Path) -> Iterator[None]:
+    """Raise DiskFull in place of whatever a library makes of a write below `root` without room."""
+    try:
+        yield
+    except RatchetError:
+        raise
+    except Exception as error:
+        if out_of_space(error) or _free(root) < _FULL_BYTES:
+            raise disk_full(root, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+        raise
+
+
+def _free(root: Path) -> int:
+    """Bytes free where `root` is, or where it would be made."""
+    return shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
 
 
 def _clear(partial: Path) -> None:
