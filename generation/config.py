@@ -16,6 +16,9 @@ class SamplingConfig(Section):
     temperature: Positive = 1.0
     top_p: PositiveShare = 1.0
     max_model_len: Count | None = Field(None, description="None: what the model config says")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of weights while sampling; auto: float32 on CPU, bfloat16 on GPU"
+    )
     shard_prompts: Count = Field(1024, description="prompts sampled and written as one unit")
     keep_worker: Literal["auto", "campaign", "step"] = Field(
         "auto",
@@ -24,6 +27,12 @@ class SamplingConfig(Section):
     )
     gpu_memory_utilization: PositiveShare = 0.9
     tensor_parallel_size: Count = 1
+
+    def dtype_on(self, device: str) -> str:
+        """Name of the dtype to sample in on `device`, "cpu" or "cuda"."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "float32" if device == "cpu" else "bfloat16"
 
 
 class PromptsConfig(Section):

@@ -31,7 +31,7 @@ class TransformersEngine:
         self.max_model_len = min(limit, config.max_model_len or limit)
 
     def load(self, policy: Path) -> None:
-        dtype = torch.float32 if self.device == "cpu" else "auto"
+        dtype = getattr(torch, self.config.dtype_on(self.device))
         model = AutoModelForCausalLM.from_pretrained(policy, dtype=dtype)
         self._model = model.to(self.device).eval()
         eos = model.generation_config.eos_token_id

@@ -85,9 +85,11 @@ def _engine_arguments(config: SamplingConfig) -> dict[str, Any]:
         "generation_config": "vllm",
         "tensor_parallel_size": config.tensor_parallel_size,
     }
-    if current_platform.is_cpu():
+    device = "cpu" if current_platform.is_cpu() else "cuda"
+    arguments["dtype"] = config.dtype_on(device)
+    if device == "cpu":
         # Chunked prefill with seeded requests ends the engine as soon as a prompt is split.
-        arguments |= {"dtype": "float32", "enforce_eager": True, "enable_chunked_prefill": False}
+        arguments |= {"enforce_eager": True, "enable_chunked_prefill": False}
     else:
         arguments |= {"gpu_memory_utilization": config.gpu_memory_utilization}
     return arguments
