@@ -191,7 +191,7 @@ class Store:
         self._entries[(entry.round, entry.step, entry.fingerprint)] = entry
 
     def _point_to(self, artifact: Artifact) -> None:
-        """Make `artifact` the valid version of its step; what came after another one is not valid."""
+        """Make `artifact` the valid version of its step; what followed another one is not valid."""
         rounds = {number: dict(steps) for number, steps in self._current.get("rounds", {}).items()}
         number, step = f"{artifact.entry.round:02d}", artifact.entry.step
         steps = rounds.setdefault(number, {})
