@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set everything up first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint proof bench readme lock clean
+.PHONY: help setup demo test lint proof bench readme docs lock clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -40,6 +40,9 @@ bench: $(READY) ## sampling throughput and where the demo's time goes
 
 readme: $(READY) ## run the demo afresh and show its output in the README
 	@$(VENV)/bin/python scripts/demo_output.py
+
+docs: $(READY) ## write docs/metrics.md from the code
+	@$(VENV)/bin/python scripts/metrics_doc.py
 
 lock: ## resolve the dependencies afresh into constraints/cpu.txt
 	scripts/lock.sh

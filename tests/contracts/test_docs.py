@@ -1,6 +1,7 @@
 """What the documentation names exists: links, files, commands, and the demo's real output."""
 
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def test_readme_shows_the_demos_real_output() -> None:
     lines = shown.strip().removeprefix("```text\n").removesuffix("\n```")
     assert len(lines.splitlines()) >= 10
     assert lines in real
+
+
+def test_columns_of_metrics_are_documented() -> None:
+    page = runpy.run_path(str(ROOT / "scripts" / "metrics_doc.py"))["page"]()
+    assert (ROOT / "docs" / "metrics.md").read_text() == page, "run `make docs`"
 
 
 def test_readme_example_config_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
