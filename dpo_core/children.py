@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -87,7 +87,7 @@ def _describe(error: Exception) -> dict[str, str]:
 
 
 def out_of_space(error: BaseException) -> bool:
-    """Whether `error` means that a write found no room (also as libraries in Rust or C++ say it)."""
+    """Whether `error` means that a write found no room, also as Rust or C++ libraries say it."""
     text = str(error)
     return any(
         sign in text
@@ -142,7 +142,7 @@ class Child:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise self._died() from None
+            raise self.died() from None
         result: dict[str, Any] = self._await("result", report)["result"]
         return result
 
@@ -156,21 +156,23 @@ class Child:
                 raise _KINDS[event["kind"]](
                     event["message"], event["remedy"] or f"Its log: {self.log}"
                 )
-        raise self._died()
+        raise self.died()
 
     def _read_events(self) -> Iterator[dict[str, Any]]:
         for line in self._events:
             if line.endswith("\n"):  # a child that is killed may leave half an event
                 yield json.loads(line)
 
-    def _died(self) -> ChildDied:
+    def died(self) -> ChildDied:
+        """The error that says how the child ended and shows the end of its log."""
         code = self.process.wait()
         how = (
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         )
         hint = " (SIGKILL: often the system ran out of memory)" if code == -signal.SIGKILL else ""
         return ChildDied(
-            f"the child process {self.module} {how}{hint}; the end of {self.log}:\n{self._log_tail()}",
+            f"the child process {self.module} {how}{hint}; "
+            f"the end of {self.log}:\n{self._log_tail()}",
             "Finished steps are kept: the same `ratchet run` continues where this one stopped.",
         )
 
@@ -183,14 +185,12 @@ class Child:
 
     def close(self) -> None:
         """End the child's process group and wait for it."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         for stream in (self.process.stdin, self._events):
             if stream is not None:
-                with _ignored(BrokenPipeError):
+                with suppress(BrokenPipeError):
                     stream.close()
 
     def __enter__(self) -> "Child":
@@ -203,14 +203,6 @@ class Child:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-@contextmanager
-def _ignored(*errors: type[BaseException]) -> Iterator[None]:
-    try:
-        yield
-    except errors:
-        pass
 
 
 if __name__ == "__main__":

@@ -61,6 +61,11 @@ def _prefect_api(layout: Layout) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = f"{url}/api"
     try:
         with server:
-            yield
+            try:
+                yield
+            except Exception as error:
+                if not server.alive():  # then whatever Prefect's client raised is a consequence
+                    raise server.died() from error
+                raise
     finally:
         del os.environ["PREFECT_API_URL"]
