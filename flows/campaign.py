@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import flow
+from prefect import flow, tags
 
 from dpo_core.atomic import write_atomic
 from dpo_core.layout import Layout
 from dpo_core.store import Artifact, current_artifact
 from flows.policy import Answered
+from flows.prefect_runs import campaign_tag
 from flows.publish import publish_round
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
@@ -40,7 +41,8 @@ def run_as_flow(session: Session) -> None:
     """`play_campaign` as a Prefect flow, named and tagged after the campaign."""
     name = session.config.name
     as_flow = flow(name="campaign", flow_run_name=name, validate_parameters=False)(play_campaign)
-    as_flow(session, with_prefect=True)
+    with tags(campaign_tag(session.layout)):
+        as_flow(session, with_prefect=True)
 
 
 def _remember(session: Session, promoted: Answered) -> None:

@@ -1,26 +1,52 @@
 """The bookkeeping of runs in Prefect: stale ones are closed, logs arrive before the server goes."""
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+    TaskRunFilterTags,
+)
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
+
+from dpo_core.layout import Layout
 
 _FLUSH_TIMEOUT_S = 5.0
 _CRASHED = "its process ended; a later run took the campaign up again"
 
 
-def crash_stale_runs() -> None:
-    """Mark as Crashed the runs that a killed process left Running.
+def campaign_tag(layout: Layout) -> str:
+    """The tag of all runs of a campaign: a server may know other flows, and other campaigns."""
+    return f"campaign:{layout.root.resolve()}"
+
+
+def crash_stale_runs(layout: Layout) -> None:
+    """Mark as Crashed the campaign's runs that a killed process left Running, flows and tasks.
 
     The campaign's lock is held, so none of them is alive.
     """
-    unfinished = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
-    stale = FlowRunFilter(state=FlowRunFilterState(type=unfinished))
+    ours = [campaign_tag(layout)]
+    unfinished = [StateType.RUNNING, StateType.PENDING]
+    flow_runs = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=ours),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished)),
+    )
+    task_runs = TaskRunFilter(
+        tags=TaskRunFilterTags(all_=ours),
+        state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished), name=None),
+    )
+    state: State[None] = Crashed(message=_CRASHED)
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=stale):
-            state: State[None] = Crashed(message=_CRASHED)
-            client.set_flow_run_state(run.id, state, force=True)
+        for task_run in client.read_task_runs(task_run_filter=task_runs):
+            client.set_task_run_state(task_run.id, state, force=True)
+        for flow_run in client.read_flow_runs(flow_run_filter=flow_runs):
+            client.set_flow_run_state(flow_run.id, state, force=True)
 
 
 def flush_logs() -> None:

@@ -42,7 +42,7 @@ def _with_server(session: Session) -> None:
         from flows.campaign import run_as_flow
         from flows.prefect_runs import crash_stale_runs, flush_logs
 
-        crash_stale_runs()
+        crash_stale_runs(session.layout)
         try:
             run_as_flow(session)
         finally:
