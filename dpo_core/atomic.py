@@ -20,6 +20,11 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     flush(path.parent)
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether `path` is what a killed `write_atomic` left."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
 def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
 

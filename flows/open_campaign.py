@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from dpo_core.atomic import write_text
+from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.errors import BadInput
 from dpo_core.layout import Layout
 from flows.config import CampaignConfig, dump_config
@@ -18,7 +18,8 @@ def check_folder(layout: Layout) -> None:
         raise BadInput(f"{root} is a file", "Name a folder with --campaign-dir.")
     if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
         known = {layout.lock.name, layout.prefect.name, "logs"}
-        if {path.name for path in root.iterdir()} - known:
+        found = {path.name for path in root.iterdir() if not is_unfinished(path)}
+        if found - known:
             raise BadInput(
                 f"{root} is not empty and is not a campaign",
                 "Name a new or an existing campaign's folder with --campaign-dir.",
