@@ -58,15 +58,16 @@ def run(
     Every step ends with a line in the campaign's ledger. Stop with Ctrl-C at any time and type the
     same command again to continue. A changed config re-runs exactly what depends on it.
     """
+    from dpo_core.store import full_disk_named
     from flows.config import load_config
     from flows.run import run_campaign
 
     loaded = load_config(config, overrides or [])
     root = campaign_dir or Path("campaigns") / loaded.name
     console = Console(stderr=False, soft_wrap=False)
-    with _interruptible():
+    with _interruptible(), full_disk_named(root):
         run_campaign(loaded, root, console, with_prefect=prefect)
-    _write_report_and_table(root, console)
+        _write_report_and_table(root, console)
 
 
 @app.command()
