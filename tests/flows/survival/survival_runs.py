@@ -41,32 +41,25 @@ class Run:
         campaign: Path,
         *,
         prefect: bool = True,
-        before_exec: Callable[[], None] | None = None,
     ) -> None:
         self.campaign = campaign
         self._mark = f"{_MARK}={uuid.uuid4().hex}"
-        self._out = campaign.parent / f"{campaign.name}.out"
-        self._err = campaign.parent / f"{campaign.name}.{self._mark[-8:]}.err"
-        command = [
-            sys.executable,
-            "-m",
-            "flows.cli",
-            "run",
-            str(config),
-            "--campaign-dir",
-            str(campaign),
-        ]
+        # Beside the config: the campaign's own disk may be full.
+        self._out = config.parent / f"{campaign.name}.{self._mark[-8:]}.out"
+        self._err = self._out.with_suffix(".err")
+        self.arguments = ["run", str(config), "--campaign-dir", str(campaign)]
+        if not prefect:
+            self.arguments.append("--no-prefect")
         name, value = self._mark.split("=")
         env = {**os.environ, "PYTHONPATH": str(ROOT), name: value}
         env.pop("PREFECT_API_URL", None)
         with self._out.open("ab") as out, self._err.open("ab") as err:
             self.process = subprocess.Popen(
-                [*command, *([] if prefect else ["--no-prefect"])],
+                [sys.executable, "-m", "flows.cli", *self.arguments],
                 stdout=out,
                 stderr=err,
                 cwd=ROOT,
                 env=env,
-                preexec_fn=before_exec,
             )
 
     @property
