@@ -12,7 +12,6 @@ from dpo_core.layout import Layout
 from dpo_core.store import Artifact, current_artifact
 from flows.policy import Answered
 from flows.prefect_runs import campaign_tag
-from flows.publish import publish_round
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.summary import read_round_row
@@ -31,8 +30,6 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         _remember(session, promoted)
         _prune(session, number, promoted)
         _write_metrics(session.layout, number)
-        if with_prefect:
-            publish_round(session, number)
         session.progress.round_finished(number)
     session.progress.flush_cached()
 

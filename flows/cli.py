@@ -75,7 +75,10 @@ def status(
     campaign: Campaign,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Show a campaign's rounds as a table: better or not, at what distance, at what cost."""
+    """Show a campaign's rounds as a table.
+
+    Is each round better, at what distance, at what cost; readable while the campaign runs.
+    """
     from flows.summary import read_summary
     from flows.table import as_json, render_table
 
@@ -110,17 +113,21 @@ def ui(
     campaign: Campaign,
     port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 4200,
 ) -> None:
-    """Serve Prefect's web UI on the campaign's database, and the report beside it, until Ctrl-C."""
+    """Serve the campaign's runs and report as web pages.
+
+    Prefect's own pages on the campaign's database, with the report beside them on the same address;
+    also while the campaign runs. Ends with Ctrl-C.
+    """
     from flows.ui import serve_ui
 
-    with _interruptible():
+    with _interruptible(resumable=False):
         serve_ui(campaign, port)
 
 
 def main() -> None:
     """Entry point: every deliberate error is one message and an exit code."""
     try:
-        app()
+        app(prog_name="ratchet")
     except RatchetError as error:
         print(f"ratchet: {error.message}", file=sys.stderr)
         if error.remedy:
@@ -129,18 +136,22 @@ def main() -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end children and locks in order, then say how to continue."""
+def _interruptible(*, resumable: bool = True) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end children and locks in order, then say how to continue.
+
+    A command that is not resumable has no other end: there is nothing to say.
+    """
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt:
+        if not resumable:
+            return
         again = shlex.join(["ratchet", *sys.argv[1:]])
         print(f"\nInterrupted; finished steps are kept. Continue with: {again}", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(
-            EXIT_INTERRUPTED
-        )  # Prefect's background threads would wait for a server that is gone
+        # Prefect's background threads would wait for a server that is gone.
+        os._exit(EXIT_INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
 

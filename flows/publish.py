@@ -1,28 +1,39 @@
-"""What Prefect's UI shows of a round: its table and a link to the report, as artifacts."""
+"""What Prefect's UI shows of a round: its table, and the way to the report, as artifacts."""
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.prefect_server import REPORT_PATH
 from flows.report import write_report
 from flows.session import Session
-from flows.summary import read_summary
+from flows.summary import CampaignSummary, read_summary
+from flows.table import cautions, dropped, headline, sections, verdict, visible
+
+# Relative: `ratchet ui` serves the report on the same address, whatever the port.
+_LINK = f"[Open the report]({REPORT_PATH}) (served by `ratchet ui`)"
 
 
 def publish_round(session: Session, number: int) -> None:
-    """Bring the report up to date and hand the round's numbers to Prefect."""
+    """Bring the report up to date and hand the round's numbers to the flow run that is active."""
     summary = read_summary(session.layout.root)
     write_report(summary, session.layout.report)
     row = next(row for row in summary.rounds if row["round"] == number)
-    key = f"{session.config.name}-round-{number}".lower().replace(".", "-").replace("_", "-")
-    table = [{"metric": name, "value": _shown(value)} for name, value in row.items()]
-    create_table_artifact(key=key, table=table, description=str(row.get("decision", "")))
-    create_link_artifact(
-        key=f"{key}-report",
-        link=REPORT_PATH,
-        link_text="report of the campaign",
-        description=f"[Report of {session.config.name}]({REPORT_PATH})",
-    )
+    key = re.sub(r"[^a-z0-9]+", "-", session.config.name.lower()).strip("-")
+    said = " ".join((verdict(row), *cautions(summary, row)))
+    table = [{"number": name, "value": value} for name, value in _numbers(summary, number)]
+    create_table_artifact(table, key=f"{key}-round-{number}", description=f"{said} {_LINK}")
+    text = f"# {session.config.name}\n\nRound {number}: {said}\n\n{_LINK}\n"
+    create_markdown_artifact(text, key=f"{key}-report", description=headline(summary))
 
 
-def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _numbers(summary: CampaignSummary, number: int) -> Iterator[tuple[str, str]]:
+    """The round's numbers as `ratchet status` writes them, one below the other."""
+    row = next(row for row in summary.rounds if row["round"] == number)
+    for section in sections(replace(summary, rounds=(row,))):
+        if section.header[0] == "round":
+            yield from zip(section.header[1:], section.rows[-1][1:], strict=True)
+    for reason, count in dropped(row).items():
+        yield f"dropped: {visible(reason)}", f"{count:.0f}"

@@ -1,10 +1,11 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
-from prefect import flow
+from prefect import flow, tags
 
 from dpo_core.store import Artifact
 from flows.orchestration import step
 from flows.policy import Answered, Policy
+from flows.publish import publish_round
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer import answer_held_out
@@ -61,4 +62,19 @@ def play(
 
 
 prepare_flow = flow(name="base", flow_run_name="base", validate_parameters=False)(prepare)
-round_flow = flow(name="round", flow_run_name="round {number}", validate_parameters=False)(play)
+
+
+@flow(name="round", flow_run_name="round {number}", validate_parameters=False)
+def round_flow(
+    do: Session,
+    number: int,
+    previous: Answered,
+    base: Answered,
+    held: Artifact,
+    earlier: list[Artifact],
+) -> tuple[Answered, Artifact]:
+    """`play` as a Prefect flow, which then shows the round's numbers."""
+    with tags(f"round {number}"):
+        played = play(do, number, previous, base, held, earlier)
+        publish_round(do, number)
+    return played

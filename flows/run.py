@@ -25,7 +25,9 @@ def run_campaign(
     check_folder(layout)
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)
-        progress.note(f"campaign {config.name} in {root}")
+        rounds = f"{config.rounds} round" + ("" if config.rounds == 1 else "s")
+        seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
+        progress.note(f"campaign {config.name} in {root}, {rounds}{seen}")
         if changes:
             progress.note("config changed, what depends on it runs again: " + "; ".join(changes))
         with Session(root, config, progress) as session:
@@ -38,6 +40,7 @@ def run_campaign(
 
 
 def _with_server(session: Session) -> None:
+    session.progress.starting("Prefect server")
     with _prefect_api(session.layout):
         from flows.campaign import run_as_flow
         from flows.prefect_runs import crash_stale_runs, flush_logs
