@@ -32,7 +32,9 @@ class CampaignConfig(Section):
     rounds: Count = 3
     data_dir: str | None = Field(None, description="replaces {data_dir} in paths and arguments")
     threads: Count | Literal["auto"] = Field("auto", description="per process; fixed at creation")
-    keep_policies: Literal["all", "promoted"] = "all"
+    keep_policies: Literal["all", "promoted"] = Field(
+        "all", description="promoted: the weights of refused candidates are removed"
+    )
     policy: PolicyConfig
     sft: SftConfig | None = None
     prompts: PromptsConfig
@@ -73,9 +75,9 @@ def _check_sampling(sampling: SamplingConfig) -> None:
         raise ValueError("sampling.samples_per_prompt must be at least 2 to make a pair")
     if sampling.max_model_len is not None and sampling.max_model_len <= sampling.max_tokens:
         raise ValueError(
-            f"sampling.max_model_len {sampling.max_model_len} holds prompt and answer, and "
-            f"sampling.max_tokens {sampling.max_tokens} leaves no room for a prompt: raise the first "
-            "or lower the second"
+            f"sampling.max_model_len {sampling.max_model_len} holds prompt and answer, but "
+            f"sampling.max_tokens {sampling.max_tokens} leaves no room for a prompt: "
+            "raise the first or lower the second"
         )
     if sampling.engine == "transformers" and sampling.tensor_parallel_size > 1:
         raise ValueError(
@@ -201,7 +203,7 @@ def check_functions(config: CampaignConfig) -> None:
     for function in (config.judge.function, config.prompts.function):
         if function is not None:
             load_function(function)
-    for function in (config.policy.build, config.sft and config.sft.function):
+    for function in (config.policy.build, config.sft.function if config.sft else None):
         if function is not None:
             find_function(function)
 
