@@ -27,6 +27,12 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str
     return rows
 
 
+def count_rows(path: Path) -> int:
+    """Rows of a file, by its footer alone."""
+    with pq.ParquetFile(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def iterate_rows(
     path: Path, columns: Sequence[str] | None = None, batch_size: int = _ROW_GROUP
 ) -> Iterator[dict[str, Any]]:

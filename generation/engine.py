@@ -37,6 +37,7 @@ class Engine(Protocol):
     """Samples from, and scores under, the policy that was loaded last."""
 
     max_model_len: int
+    """Most tokens of a prompt and its completion that can be both sampled and scored."""
 
     def load(self, policy: Path) -> None:
         """Make `policy` (a folder written by save_pretrained) the one that answers from now on."""

@@ -134,7 +134,8 @@ def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> P
             else f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
         )
         raise PromptError(
-            f"{where}: a row holds either `{field}` (text) or `messages` (chat), this has {found}",
+            f"{where}: a row holds either `{field}` (text) or `messages` (chat), "
+            f"this one has {found}",
             f"For example {_EXAMPLE} or {_MESSAGES_EXAMPLE}; set prompts.field for another name.",
         )
     if messages is not None:
