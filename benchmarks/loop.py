@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def run_campaign(options: Namespace, folder: Path) -> dict[str, Any]:
 
 def by_kind(entries: Sequence[Entry]) -> dict[str, float]:
     """Seconds inside steps; starting a process is counted apart from what it then does."""
-    kinds: Counter[str] = Counter()
+    kinds: defaultdict[str, float] = defaultdict(float)
     for entry in entries:
         start = float(entry.facts.get("seconds_start", 0.0))
         kinds[_START] += start
@@ -74,7 +74,7 @@ def by_kind(entries: Sequence[Entry]) -> dict[str, float]:
 
 
 def start_by_round(entries: Sequence[Entry]) -> list[float]:
-    rounds: Counter[int] = Counter()
+    rounds: defaultdict[int, float] = defaultdict(float)
     for entry in entries:
         rounds[entry.round] += float(entry.facts.get("seconds_start", 0.0))
     return [rounds[number] for number in sorted(rounds)]
@@ -176,7 +176,7 @@ def _as_tasks(noop: Any, session: Any, numbers: Sequence[int]) -> tuple[float, f
     def body() -> tuple[float, float]:
         return _timed(lambda number: step(noop)(session, number), numbers)
 
-    found: tuple[float, float] = flow(body, name="noop", validate_parameters=False)()
+    found: tuple[float, float] = flow(body)()
     flush_logs()
     return found
 
@@ -219,7 +219,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _start_per_round(result: dict[str, Any]) -> float:
-    later = result["start_seconds_by_round"][1:]  # round 0 makes the base
+    later: list[float] = result["start_seconds_by_round"][1:]  # round 0 makes the base
     return sum(later) / max(len(later), 1)
 
 
