@@ -65,7 +65,7 @@ function extent(plot) {
 }
 
 function valueAxis(plot, field) {
-  const format = plot.form.endsWith("%") ? ".1~%" : "~g";
+  const format = plot.form.endsWith("%") ? ".1~%" : "~r";
   return {
     field, type: "quantitative", title: plot.unit,
     scale: { domain: extent(plot), zero: false, nice: true },
