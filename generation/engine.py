@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from generation.config import SamplingConfig
-
 Tick = Callable[[int], None]
 """Called with the number of completions that finished since the last call."""
 
@@ -50,14 +48,3 @@ class Engine(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that decide the numbers."""
-
-
-def make_engine(config: SamplingConfig, policy: Path) -> Engine:
-    """The engine that `config` names, with `policy` loaded."""
-    if config.engine == "vllm":
-        from generation.vllm_engine import VllmEngine
-
-        return VllmEngine(config, policy)
-    from generation.transformers_engine import TransformersEngine
-
-    return TransformersEngine(config, policy)

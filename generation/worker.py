@@ -12,7 +12,7 @@ import torch
 
 from dpo_core.children import Report, serve
 from generation.config import SamplingConfig
-from generation.engine import Engine, make_engine
+from generation.engine import Engine
 from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
 
 
@@ -53,12 +53,23 @@ class Worker:
         started = time.monotonic()
         if self.engine is None:
             self.config = SamplingConfig.model_validate(request["config"])
-            self.engine = make_engine(self.config, policy)
+            self.engine = _make_engine(self.config, policy)
             self.tokenizer = load_tokenizer(policy)
         else:
             self.engine.load(policy)
         self.seconds_start += time.monotonic() - started
         return self.engine
+
+
+def _make_engine(config: SamplingConfig, policy: Path) -> Engine:
+    """The engine that `config` names, with `policy` loaded."""
+    if config.engine == "vllm":
+        from generation.vllm_engine import VllmEngine
+
+        return VllmEngine(config, policy)
+    from generation.transformers_engine import TransformersEngine
+
+    return TransformersEngine(config, policy)
 
 
 if __name__ == "__main__":
