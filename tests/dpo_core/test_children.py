@@ -142,7 +142,8 @@ def test_closing_ends_what_the_child_started(module: str, log: Path) -> None:
 @pytest.mark.parametrize("busy", [False, True])
 def test_nothing_survives_a_killed_parent(module: str, log: Path, busy: bool) -> None:
     parent = (
-        "import json, sys, threading; from pathlib import Path; from dpo_core.children import Child\n"
+        "import json, sys, threading; from pathlib import Path\n"
+        "from dpo_core.children import Child\n"
         "child = Child.start(sys.argv[1], Path(sys.argv[2]))\n"
         "pids = [child.process.pid, child.ask({'do': 'spawn'})['pid']]\n"
         "print(json.dumps(pids), flush=True)\n"

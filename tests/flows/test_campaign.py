@@ -1,0 +1,323 @@
+"""One small real campaign, as plain Python: what it leaves on disk, and what a re-run repeats."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from dpo_core import records
+from dpo_core.hashing import file_sha256, weights_id
+from dpo_core.layout import Layout
+from dpo_core.ledger import Entry, Ledger
+from dpo_core.round_metrics import COLUMNS
+from dpo_core.store import Artifact, current_artifact, read_current
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 300
+CONFIG: dict[str, Any] = {
+    "name": "small",
+    "rounds": 2,
+    "threads": 1,
+    "policy": {
+        "build": "examples.reviews.model:build",
+        "build_args": {"hidden_size": 32, "layers": 2},
+    },
+    "sft": {"function": "examples.reviews.grammar:reviews", "steps": 60, "batch_size": 32},
+    "prompts": {"path": "prompts.jsonl", "per_round": 24},
+    "sampling": {"engine": "transformers", "max_tokens": 24},
+    "judge": {"function": "small_judge:score"},
+    "training": {"beta": 0.5, "learning_rate": 1e-3, "pairs_per_step": 8},
+    "evaluation": {"gate_prompts": 24, "test_prompts": 24, "bootstrap_resamples": 200},
+}
+JUDGE = """
+from dpo_core.records import Score
+
+def score(completions):
+    '''Shorter answers are better: a model of any quality can learn that.'''
+    return [Score(-float(c.tokens), 'short', {'stopped': (c.finished, 1)}) for c in completions]
+"""
+STEPS = (
+    "prompts",
+    "completions",
+    "scores",
+    "pairs",
+    "judgements",
+    "preferences",
+    "training",
+    "answers",
+    "answer_scores",
+    "evaluation",
+    "gate",
+)
+
+
+class Campaign:
+    """A campaign and the folder it is run from, where its prompts and its judge lie."""
+
+    def __init__(self, folder: Path, judge: str = JUDGE) -> None:
+        from examples.reviews.grammar import prompts
+
+        self.folder = folder
+        self.layout = Layout(folder / "campaign")
+        rows = [json.dumps(row) for row in list(prompts())[::20]]
+        (folder / "prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        (folder / "small_judge.py").write_text(judge, encoding="utf-8")
+        (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+
+    def ratchet(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        options = ("--campaign-dir", "campaign", "--no-prefect", *arguments)
+        return self.ratchet("run", "small.yaml", *options)
+
+    def environment(self) -> dict[str, str]:
+        import os
+
+        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+    def entries(self) -> list[Entry]:
+        return Ledger(self.layout.ledger).read()
+
+    def artifact(self, number: int, step: str) -> Artifact:
+        found = current_artifact(self.layout, number, step)
+        assert found is not None, (number, step)
+        return found
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """Run once; tests that change it work on what they copy or come last in this file."""
+    campaign = Campaign(tmp_path_factory.mktemp("small"))
+    done = campaign.run()
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stderr == ""
+    campaign.output = done.stdout  # type: ignore[attr-defined]
+    return campaign
+
+
+def named(entries: list[Entry]) -> list[tuple[int, str]]:
+    return [(entry.round, entry.step) for entry in entries]
+
+
+SCHEMAS = {
+    "prompts": ("prompts.parquet", records.PROMPTS),
+    "completions": ("completions.parquet", records.COMPLETIONS),
+    "scores": ("scores.parquet", records.SCORES),
+    "pairs": ("pairs.parquet", records.PAIRS),
+    "judgements": ("judgements.parquet", records.JUDGEMENTS),
+    "preferences": ("preferences.parquet", records.PREFERENCES),
+    "answers": ("completions.parquet", records.COMPLETIONS),
+    "answer_scores": ("scores.parquet", records.SCORES),
+    "evaluation": ("outcomes.parquet", records.OUTCOMES),
+}
+
+
+def columns(schema: Any) -> dict[str, str]:
+    """Name → type; parquet calls the values of a list `element`, Arrow calls them `item`."""
+    return {field.name: str(field.type).replace("element:", "item:") for field in schema}
+
+
+def test_every_artifact_is_there_with_its_schema(finished: Campaign) -> None:
+    for number in (1, 2):
+        for step, (name, schema) in SCHEMAS.items():
+            artifact = finished.artifact(number, step)
+            assert columns(pq.read_schema(artifact.path(name))) == columns(schema), step
+        policy = finished.artifact(number, "training").path("policy")
+        assert weights_id(policy) == finished.artifact(number, "training").entry.facts["policy"]
+        assert not list(policy.glob("*.bin"))
+        assert json.loads(finished.artifact(number, "gate").path("metrics.json").read_text())
+    assert finished.layout.report.exists() and finished.layout.metrics.exists()
+    assert not list(finished.layout.root.rglob("*.partial")), "unfinished work"
+
+
+def test_ledger_has_one_line_per_step_with_the_hashes_of_its_files(finished: Campaign) -> None:
+    base = [(0, step) for step in ("held_out", "base", "answers", "answer_scores")]
+    rounds = [(number, step) for number in (1, 2) for step in STEPS]
+    assert named(finished.entries()) == base + rounds
+    for entry in finished.entries():
+        folder = finished.artifact(entry.round, entry.step).folder
+        assert {name: file_sha256(folder / name) for name in entry.outputs} == entry.outputs
+        assert entry.threads == 1 and entry.seconds >= 0 and entry.at
+        if entry.step in ("completions", "answers", "training", "base"):
+            assert entry.versions["torch"]
+
+
+def test_nothing_disappears_silently(finished: Campaign) -> None:
+    by_name = {(entry.round, entry.step): entry for entry in finished.entries()}
+    for entry in by_name.values():
+        assert entry.came_in == entry.kept + sum(entry.dropped.values()), entry.step
+    for number in (1, 2):
+        kept = {step: by_name[number, step].kept for step in STEPS}
+        came_in = {step: by_name[number, step].came_in for step in STEPS}
+        assert came_in["completions"] == kept["prompts"] * 4 == 24 * 4
+        assert came_in["scores"] == kept["completions"]
+        assert came_in["pairs"] == kept["prompts"]  # at most one pair per prompt
+        assert came_in["judgements"] == kept["pairs"]
+        assert came_in["preferences"] == kept["pairs"]
+        assert came_in["training"] == kept["preferences"]
+        assert came_in["answers"] == 48 and came_in["evaluation"] == 2 * 48
+        for step, (name, _) in SCHEMAS.items():
+            rows = pq.read_metadata(finished.artifact(number, step).path(name)).num_rows
+            expected = came_in[step] if step == "evaluation" else kept[step]
+            assert rows == expected, step
+
+
+def test_held_out_prompts_are_never_trained_on(finished: Campaign) -> None:
+    def prompt_ids(number: int, step: str) -> list[str]:
+        table = pq.read_table(finished.artifact(number, step).path("prompts.parquet"))
+        return list(table["prompt_id"].to_pylist())
+
+    held, first, second = (
+        prompt_ids(0, "held_out"),
+        prompt_ids(1, "prompts"),
+        prompt_ids(2, "prompts"),
+    )
+    assert len(set(held + first + second)) == 48 + 24 + 24  # nor do rounds share a prompt
+
+
+PROMISED = (
+    "round prompts completions pairs loss accuracy margin kl_previous_nats kl_base_nats "
+    "length_mean truncated_share win_rate_previous win_rate_previous_low win_rate_previous_high "
+    "win_rate_base win_rate_base_low win_rate_base_high promoted seconds_sample seconds_train "
+    "seconds_evaluate"
+)
+
+
+def test_metrics_have_the_documented_columns(finished: Campaign) -> None:
+    frame = pd.read_parquet(finished.layout.metrics)
+    assert set(PROMISED.split()) <= set(frame.columns)
+    measures = {f"measure_stopped{end}" for end in ("", "_previous", "_base")}
+    assert {column.name for column in COLUMNS} | measures <= set(frame.columns)
+    assert list(frame["round"]) == [1, 2]
+    assert frame["first_loss"].tolist() == pytest.approx([0.6931472] * 2, abs=1e-4)
+
+
+def test_status_shows_the_same_numbers(finished: Campaign) -> None:
+    status = finished.ratchet("status", "campaign", "--json")
+    shown = json.loads(status.stdout)["rounds"]
+    frame = pd.read_parquet(finished.layout.metrics)
+    for row, stored in zip(shown, frame.to_dict("records"), strict=True):
+        for name in {column.name for column in COLUMNS} - {"dropped"}:
+            if row[name] is None:
+                assert pd.isna(stored[name]), name
+            else:
+                assert row[name] == stored[name], name
+        assert row["dropped"] == json.loads(stored["dropped"])
+    table = finished.ratchet("status", "campaign").stdout
+    assert "finished, 2 of 2 rounds done" in table and "\x1b" not in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_output_without_a_terminal_is_one_line_per_step(finished: Campaign) -> None:
+    output: str = finished.output  # type: ignore[attr-defined]
+    assert "\x1b" not in output and "\r" not in output
+    lines = output.splitlines()
+    assert lines[0].startswith("campaign small in campaign, 2 rounds")
+    steps = [line for line in lines if line.startswith(("base ", "round 1/2", "round 2/2"))]
+    assert len(steps) >= 4 + 2 * len(STEPS)
+    assert lines[-1].startswith("report: ")
+
+
+def test_promoted_policy_is_where_the_next_round_starts(finished: Campaign) -> None:
+    first, second = pd.read_parquet(finished.layout.metrics).to_dict("records")
+    base = finished.artifact(0, "base").entry.facts["policy"]
+    assert first["previous_policy"] == base
+    for row in (first, second):
+        assert row["promoted"] == (row["win_rate_gate"] > 0.5)
+    assert second["previous_policy"] == (first["policy"] if first["promoted"] else base)
+    last = second if second["promoted"] else first
+    promoted = read_current(finished.layout)["promoted"]
+    assert promoted["policy"] == (last["policy"] if last["promoted"] else base)
+    assert weights_id(finished.layout.root / promoted["path"]) == promoted["policy"]
+
+
+@pytest.fixture
+def copy(finished: Campaign, tmp_path: Path) -> Iterator[Campaign]:
+    import shutil
+
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    campaign = Campaign.__new__(Campaign)
+    campaign.folder, campaign.layout = tmp_path / "copy", Layout(tmp_path / "copy" / "campaign")
+    text = (finished.folder / "prompts.jsonl").resolve()
+    # The prompt file keeps its path: the campaign is the same one, moved.
+    config = {**CONFIG, "prompts": {**CONFIG["prompts"], "path": str(text)}}
+    (campaign.folder / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    yield campaign
+
+
+def test_running_it_again_skips_everything(finished: Campaign, copy: Campaign) -> None:
+    before = copy.layout.ledger.read_bytes()
+    with (finished.folder / "prompts.jsonl").open("a") as file:
+        file.write('{"prompt": "a prompt that came later"}\n')  # affects later rounds only
+    again = copy.run()
+    assert again.returncode == 0, again.stderr
+    assert copy.layout.ledger.read_bytes() == before
+    assert f"{4 + 2 * len(STEPS)} finished steps taken from disk" in again.stdout
+    assert not list(copy.layout.root.glob("campaign-v*.yaml"))
+
+
+def made_anew(copy: Campaign, *arguments: str) -> list[tuple[int, str]]:
+    before = len(copy.entries())
+    done = copy.run(*arguments)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return named(copy.entries()[before:])
+
+
+def test_a_changed_beta_trains_again_and_judges_nothing_of_round_one_again(copy: Campaign) -> None:
+    old = copy.layout.config.read_text()
+    anew = made_anew(copy, "--set", "training.beta=0.4")
+    trained_on = STEPS[STEPS.index("training") :]
+    assert [step for number, step in anew if number == 1] == list(trained_on)
+    assert [step for number, step in anew if number == 0] == []
+    assert "prompts" not in [step for number, step in anew if number == 2], "the draw is frozen"
+    assert (copy.layout.root / "campaign-v1.yaml").read_text() == old
+    assert yaml.safe_load(copy.layout.config.read_text())["training"]["beta"] == 0.4
+    # Changing it back costs nothing: both versions are on disk.
+    assert made_anew(copy) == []
+    assert (copy.layout.root / "campaign-v2.yaml").exists()
+
+
+def test_a_judge_that_loses_keeps_the_base_and_round_two_starts_from_it(copy: Campaign) -> None:
+    """In training longer answers win, on held-out prompts shorter ones: the candidate must lose."""
+    fickle = JUDGE.replace(
+        "-float(c.tokens)", "float(c.tokens) * (1 if c.prompt.split == 'train' else -1)"
+    )
+    (copy.folder / "small_judge.py").write_text(fickle, encoding="utf-8")
+    moved_far = ("--set", "training.learning_rate=5e-3", "--set", "pairs.truncated=keep")
+    anew = made_anew(copy, *moved_far)
+    # A judge of another source judges again, also the base's answers; nothing is sampled for it.
+    judged_on = [step for step in STEPS if step not in ("prompts", "completions")]
+    assert [step for number, step in anew if number == 0] == ["answer_scores"]
+    assert [step for number, step in anew if number == 1] == judged_on
+    base = copy.artifact(0, "base").entry.facts["policy"]
+    first, second = pd.read_parquet(copy.layout.metrics).to_dict("records")
+    assert first["win_rate_gate"] < 0.5 and not first["promoted"]
+    assert first["policy"] != second["previous_policy"] == base
+    assert read_current(copy.layout)["promoted"]["round"] == (2 if second["promoted"] else 0)
+
+
+def test_chat_prompts_need_a_chat_template(finished: Campaign, tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path)
+    rows = [{"messages": [{"role": "user", "content": f"question {n}"}]} for n in range(200)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "prompts.jsonl").write_text(lines, encoding="utf-8")
+    done = campaign.run("--set", "sft.steps=1")
+    assert done.returncode == 2, done.stderr
+    assert "has chat messages, but the policy's tokenizer has no chat template" in done.stderr
+    assert "Give plain `prompt` text, or a policy with a chat template." in done.stderr
+    assert "Traceback" not in done.stderr
