@@ -55,7 +55,9 @@ def describe(
     scored = [c for c in test if (r := by_id.get(c.completion_id)) and r["score"] is not None]
     return {
         **_mean("length_mean", test, [float(c.tokens) for c in test], config),
-        **_mean("truncated_share", test, [float(c.finish_reason == "length") for c in test], config),
+        **_mean(
+            "truncated_share", test, [float(c.finish_reason == "length") for c in test], config
+        ),
         **_mean("score_mean", scored, [by_id[c.completion_id]["score"] for c in scored], config),
         **_measures([by_id[c.completion_id] for c in test if c.completion_id in by_id]),
     }

@@ -1,17 +1,17 @@
 """The errors Ratchet raises on purpose: one small tree, each with what to do next.
 
-    RatchetError            exit code 1
-    ├── BadInput            exit code 2: the user's request cannot be carried out as it stands
-    │   ├── ConfigError     a key, value or combination in the config
-    │   ├── PromptError     a prompt file or a row of it
-    │   └── CampaignLocked  another process is running this campaign
-    ├── ArtifactCorrupted   a file differs from what the ledger recorded
-    ├── ChildDied           a sampling or training process ended without a result
-    ├── ChildFailed         a sampling or training process reported an error
-    ├── DiskFull            a write failed for lack of space
-    ├── JudgeError          a judge raised or answered out of contract
-    ├── InvariantViolated   a correctness check of the round failed
-    └── ServerFailed        the Prefect server did not start
+RatchetError            exit code 1
+├── BadInput            exit code 2: the user's request cannot be carried out as it stands
+│   ├── ConfigError     a key, value or combination in the config
+│   ├── PromptError     a prompt file or a row of it
+│   └── CampaignLocked  another process is running this campaign
+├── ArtifactCorrupted   a file differs from what the ledger recorded
+├── ChildDied           a sampling or training process ended without a result
+├── ChildFailed         a sampling or training process reported an error
+├── DiskFull            a write failed for lack of space
+├── JudgeError          a judge raised or answered out of contract
+├── InvariantViolated   a correctness check of the round failed
+└── ServerFailed        the Prefect server did not start
 """
 
 

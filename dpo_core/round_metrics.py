@@ -36,7 +36,11 @@ COLUMNS: tuple[Column, ...] = (
     Column("dropped", str, "JSON: reason → count of all that was dropped in the round"),
     Column("loss", float, "mean loss over the last epoch's pairs, each when it was trained on"),
     Column("first_loss", float, "loss of the first optimiser step (ln 2 with a reset reference)"),
-    Column("accuracy", float, "share of pairs with a positive margin when trained on; ties count as not"),
+    Column(
+        "accuracy",
+        float,
+        "share of pairs with a positive margin when trained on; ties count as not",
+    ),
     Column("margin", float, "mean chosen minus rejected log-ratio, nats, without beta"),
     Column("chosen_logratio", float, "mean log(policy/reference) of chosen completions, nats"),
     Column("rejected_logratio", float, "mean log(policy/reference) of rejected completions, nats"),
@@ -51,9 +55,13 @@ COLUMNS: tuple[Column, ...] = (
     *_interval("length_mean", "tokens per completion on test prompts, EOS included"),
     *_interval("truncated_share", "share of test completions cut at the length limit"),
     *_interval("score_mean", "mean judge score of test completions; none with a pairwise judge"),
-    *_interval("win_rate_previous", "win rate against the previous policy on test prompts, ties 0.5"),
+    *_interval(
+        "win_rate_previous", "win rate against the previous policy on test prompts, ties 0.5"
+    ),
     *_interval("win_rate_base", "win rate against the base policy on test prompts, ties 0.5"),
-    *_interval("win_rate_gate", "win rate against the previous policy on gate prompts: decides promotion"),
+    *_interval(
+        "win_rate_gate", "win rate against the previous policy on gate prompts: decides promotion"
+    ),
     Column("score_mean_base", float, "score_mean of the base policy"),
     Column("length_mean_base", float, "length_mean of the base policy"),
     Column("gate_prompts", int, "distinct gate prompts compared"),
@@ -64,7 +72,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("seconds_evaluate", float, "sampling and comparing on held-out prompts", volatile=True),
     Column("seconds_start", float, "start of the sampling and training processes", volatile=True),
     Column("seconds_round", float, "the whole round, all of the above included", volatile=True),
-    Column("tokens_per_second", float, "sampled tokens per second of seconds_sample", volatile=True),
+    Column(
+        "tokens_per_second", float, "sampled tokens per second of seconds_sample", volatile=True
+    ),
 )
 """Besides these there are three columns for each measure the judge reports (a share summed over
 test completions): `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`."""
