@@ -7,10 +7,10 @@ from dpo_core.round_metrics import COLUMNS, Column
 HEAD = """# The columns of metrics.parquet
 
 One row per round. `metrics.json` of a round and `ratchet status --json` hold the same names.
-*Previous* always means the policy that was promoted last. Ends of intervals (`_low`, `_high`) are at
-`evaluation.confidence`, by resampling prompts. Volatile columns are those that cannot repeat between
-equal runs. Each measure a judge reports adds `measure_<name>`, `measure_<name>_previous` and
-`measure_<name>_base`: a share, numerators and denominators summed over test completions.
+*Previous* always means the policy that was promoted last. Ends of intervals (`_low`, `_high`) are
+at `evaluation.confidence`, by resampling prompts. Volatile columns are those that cannot repeat
+between equal runs. Each measure a judge reports adds `measure_<name>`, `measure_<name>_previous`
+and `measure_<name>_base`: a share, numerators and denominators summed over test completions.
 
 | column | type | meaning |
 |---|---|---|

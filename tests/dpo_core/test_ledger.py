@@ -48,9 +48,7 @@ def test_a_first_line_torn(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("line", ["not json", "[]", '{"round": 1}', '{"unknown": 1}', "\0\0\0"])
-def test_a_broken_line_in_the_middle_is_an_error_with_its_number(
-    ledger: Ledger, line: str
-) -> None:
+def test_a_broken_line_in_the_middle_is_an_error_with_its_number(ledger: Ledger, line: str) -> None:
     ledger.append(FIRST)
     with ledger.path.open("a") as file:
         file.write(line + "\n")

@@ -32,9 +32,7 @@ def test_text_chat_and_extra_fields_are_read(tmp_path: Path) -> None:
     text, chat = read_pool(jsonl(tmp_path / "p.jsonl", rows))
     assert (text.text, text.messages, text.extra) == (rows[0]["prompt"], None, {"answer": 72})
     assert (chat.text, chat.messages, chat.extra) == (None, tuple(CHAT), {"tags": ["a"]})
-    assert text.prompt_id == prompt_id(
-        "why is the sky blue?", None
-    )
+    assert text.prompt_id == prompt_id("why is the sky blue?", None)
 
 
 def test_parquet_holds_the_same_prompts_as_jsonl(tmp_path: Path) -> None:
