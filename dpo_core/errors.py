@@ -25,6 +25,10 @@ class RatchetError(Exception):
         self.message = message
         self.remedy = remedy
 
+    def shown(self) -> str:
+        """The error as the command line prints it."""
+        return f"ratchet: {self.message}" + (f"\n  {self.remedy}" if self.remedy else "")
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
 

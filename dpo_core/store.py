@@ -158,6 +158,8 @@ class Store:
             entry = self._entry(recipe, made, partial, time.monotonic() - started)
             folder = self._commit(recipe, partial, entry)
             self._record(entry)
+        except DiskFull as error:  # a child knows neither the campaign nor what to do
+            raise disk_full(self.layout.root, error.message) from error
         except OSError as error:
             if error.errno in OUT_OF_SPACE_ERRNOS:
                 raise disk_full(self.layout.root, str(error)) from error

@@ -129,9 +129,7 @@ def main() -> None:
     try:
         app(prog_name="ratchet")
     except RatchetError as error:
-        print(f"ratchet: {error.message}", file=sys.stderr)
-        if error.remedy:
-            print(f"  {error.remedy}", file=sys.stderr)
+        print(error.shown(), file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -74,6 +74,10 @@ class CampaignProgress:
             self.note(f"{self._cached} finished step{plural} taken from disk")
         self._cached = 0
 
+    def stop(self) -> None:
+        """Take the live bar away and give the terminal back."""
+        self._bar.stop()
+
     def _left(self, number: int) -> str:
         """Time left, once a round has shown how long one takes."""
         if not self._round_seconds or not number:
@@ -92,7 +96,7 @@ class CampaignProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        self.stop()
 
 
 def _line(entry: Entry, rounds: int) -> str:

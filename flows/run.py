@@ -1,12 +1,15 @@
 """`ratchet run`: everything between the checked config and the finished table."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from dpo_core.children import Child
 from dpo_core.layout import Layout
 from dpo_core.lock import locked
 from flows.config import CampaignConfig, check_functions
@@ -41,7 +44,7 @@ def run_campaign(
 
 def _with_server(session: Session) -> None:
     session.progress.starting("Prefect server")
-    with _prefect_api(session.layout):
+    with _prefect_api(session.layout, session.progress):
         from flows.campaign import run_as_flow
         from flows.prefect_runs import crash_stale_runs, flush_logs
 
@@ -53,7 +56,7 @@ def _with_server(session: Session) -> None:
 
 
 @contextmanager
-def _prefect_api(layout: Layout) -> Iterator[None]:
+def _prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     """Settings for the Prefect client, before it is imported: the user's server, or our own."""
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)
@@ -63,12 +66,31 @@ def _prefect_api(layout: Layout) -> Iterator[None]:
     server, url = start_server(layout)
     os.environ["PREFECT_API_URL"] = f"{url}/api"
     try:
-        with server:
-            try:
-                yield
-            except Exception as error:
-                if not server.alive():  # then whatever Prefect's client raised is a consequence
-                    raise server.died() from error
-                raise
+        with server, _vital(server, progress):
+            yield
     finally:
         del os.environ["PREFECT_API_URL"]
+
+
+@contextmanager
+def _vital(server: Child, progress: CampaignProgress) -> Iterator[None]:
+    """Within, the death of the server ends this process at once.
+
+    Prefect's client would go on for minutes, trying every call again. As after a SIGKILL, finished
+    steps are kept and the children end by themselves.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        server.process.wait()
+        if not over.is_set():
+            error = server.died()
+            progress.stop()
+            print(error.shown(), file=sys.stderr, flush=True)
+            os._exit(error.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
