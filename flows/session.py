@@ -1,7 +1,6 @@
 """One running campaign: its config and store, the processes it owns, the progress it shows."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +26,6 @@ class Session:
         self.store = Store(root, config.threads)
         self._sampler: Child | None = None
         self._sampler_on_gpu = False
-        self._scratch = tempfile.TemporaryDirectory(prefix="ratchet-")
 
     def step(
         self,
@@ -83,7 +81,6 @@ class Session:
             # Threads that spin while they wait starve each other on a shared machine (ADR 0006).
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             "TOKENIZERS_PARALLELISM": "false",
-            "TMPDIR": self._scratch.name,  # vLLM leaves a file behind whenever it is ended
         }
         return Child.start(module, self.layout.log(log), env)
 
@@ -97,7 +94,6 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.release_sampler()
-        self._scratch.cleanup()
 
 
 def _check_weights(policy: Path) -> None:
