@@ -146,7 +146,7 @@ def _noop_steps(count: int) -> dict[str, float]:
             return session.step(0, f"noop{number}", lambda _: Made(), config={})
 
         plain = _timed(lambda number: noop(session, number), range(count))
-        with _prefect_api(session.layout):
+        with _prefect_api(session.layout, progress):
             tasks = _as_tasks(noop, session, range(count, 2 * count))
     return {
         "store_ms": plain[0],
