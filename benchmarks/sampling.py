@@ -147,7 +147,8 @@ def _env(options: Namespace) -> dict[str, str]:
         "OMP_NUM_THREADS": str(options.threads),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TOKENIZERS_PARALLELISM": "false",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # these two as generation.vllm_engine sets them
+        "TORCHDYNAMO_DISABLE": "1",  # from here as generation.vllm_engine sets them
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": "1",
     }
 

@@ -118,8 +118,9 @@ def _cpu_sequences(config: SamplingConfig, policy: Path) -> int:
     token_bytes = 2 * model.num_hidden_layers * heads * head_dim * torch.float32.itemsize
     blocks = -(-(config.max_model_len or model.max_position_embeddings) // _CPU_BLOCK_TOKENS)
     cache_bytes = int(os.environ["VLLM_CPU_KVCACHE_SPACE"]) * 2**30
+    fitting: int = cache_bytes // (token_bytes * blocks * _CPU_BLOCK_TOKENS)
     fewest, most = _CPU_SEQUENCES
-    return max(fewest, min(most, cache_bytes // (token_bytes * blocks * _CPU_BLOCK_TOKENS)))
+    return max(fewest, min(most, fitting))
 
 
 def _repack_tied_head(model: torch.nn.Module) -> None:
