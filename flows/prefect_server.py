@@ -67,8 +67,8 @@ def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -
     With `ui` it also serves Prefect's web pages, and the campaign's files under /ratchet/.
     Raises BadInput when the port is taken, ServerFailed when the server does not come up.
     """
-    port = _free_port() if port is None else _check_port(port)
-    url = f"http://{_HOST}:{port}"
+    port = free_port() if port is None else _check_port(port)
+    url = address(port)
     layout.prefect.mkdir(parents=True, exist_ok=True)
     env = {
         **prefect_environment(layout),
@@ -81,7 +81,12 @@ def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -
     return child, url
 
 
-def _free_port() -> int:
+def address(port: int) -> str:
+    return f"http://{_HOST}:{port}"
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         return int(probe.getsockname()[1])

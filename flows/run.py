@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,13 @@ from dpo_core.layout import Layout
 from dpo_core.lock import locked
 from flows.config import CampaignConfig, check_functions
 from flows.open_campaign import adopt_config, check_folder
-from flows.prefect_server import prefect_environment, start_server, write_logging_config
+from flows.prefect_server import (
+    address,
+    free_port,
+    prefect_environment,
+    start_server,
+    write_logging_config,
+)
 from flows.progress import CampaignProgress
 from flows.session import Session
 
@@ -63,13 +70,23 @@ def _prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
-    server, url = start_server(layout)
-    os.environ["PREFECT_API_URL"] = f"{url}/api"
+    port = free_port()
+    os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
     try:
-        with server, _vital(server, progress):
+        with _server_beside_imports(layout, port) as server, _vital(server, progress):
             yield
     finally:
         del os.environ["PREFECT_API_URL"]
+
+
+def _server_beside_imports(layout: Layout, port: int) -> Child:
+    """The server, started while this process imports Prefect: both take seconds."""
+    with ThreadPoolExecutor(1) as beside:
+        starting = beside.submit(start_server, layout, port=port)
+        import flows.campaign  # noqa: F401
+
+        server, _ = starting.result()
+        return server
 
 
 @contextmanager
