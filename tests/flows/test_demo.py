@@ -60,6 +60,6 @@ def test_readme_shows_what_the_demo_prints(demo: tuple[pd.DataFrame, str]) -> No
 
 
 def _words(output: str) -> set[str]:
-    """The headings of an output: its lines without numbers."""
-    lines = {line.strip() for line in output.splitlines()}
+    """The headings of an output: its lines without numbers, and without the report's path."""
+    lines = {line.strip() for line in output.splitlines() if not line.startswith("report: ")}
     return {line for line in lines if line and not any(c.isdigit() for c in line)}
