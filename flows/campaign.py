@@ -1,8 +1,9 @@
 """The campaign: the base once, then round after round from the last promoted policy."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from prefect import flow, tags
@@ -10,6 +11,7 @@ from prefect import flow, tags
 from dpo_core.atomic import write_atomic
 from dpo_core.layout import Layout
 from dpo_core.store import Artifact, current_artifact
+from flows.config import KeepLast
 from flows.policy import Answered
 from flows.prefect_runs import campaign_tag
 from flows.round import play, prepare, prepare_flow, round_flow
@@ -51,12 +53,19 @@ def _remember(session: Session, promoted: Answered) -> None:
 
 
 def _prune(session: Session, number: int, promoted: Answered) -> None:
-    """Remove the weights of a candidate that was not promoted, if the config says so."""
-    if session.config.keep_policies == "all" or promoted.policy.round == number:
-        return
-    training = current_artifact(session.layout, number, "training")
-    assert training is not None, "the round is finished"
-    session.store.prune(training, "policy")
+    """Remove the weights that the config does not keep; those of the promoted policy stay."""
+    for old in _expendable(session.config.keep_policies, number):
+        if old != promoted.policy.round:
+            training = current_artifact(session.layout, old, "training")
+            assert training is not None, "the round is finished"
+            session.store.prune(training, "policy")
+
+
+def _expendable(keep: Literal["all", "promoted"] | KeepLast, number: int) -> Sequence[int]:
+    """Rounds whose weights may go, if they are not promoted, once round `number` is decided."""
+    if isinstance(keep, KeepLast):
+        return range(1, number - keep.last + 1)
+    return [number] if keep == "promoted" else []
 
 
 def _write_metrics(layout: Layout, rounds: int) -> None:

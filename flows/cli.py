@@ -62,12 +62,13 @@ def run(
     from flows.config import load_config
     from flows.run import run_campaign
 
-    loaded = load_config(config, overrides or [])
-    root = campaign_dir or Path("campaigns") / loaded.name
     console = Console(stderr=False, soft_wrap=False)
-    with _interruptible(), full_disk_named(root):
-        run_campaign(loaded, root, console, with_prefect=prefect)
-        _write_report_and_table(root, console)
+    with _interruptible():
+        loaded = load_config(config, overrides or [])
+        root = campaign_dir or Path("campaigns") / loaded.name
+        with full_disk_named(root):
+            run_campaign(loaded, root, console, with_prefect=prefect)
+            _write_report_and_table(root, console)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dpo_core.config import (
     Count,
@@ -24,6 +24,12 @@ from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import JudgeConfig, PairsConfig
 
 
+class KeepLast(Section):
+    """Keep the weights of the last rounds, and always those of the promoted policy."""
+
+    last: Count
+
+
 class CampaignConfig(Section):
     """A whole campaign. Sections are described where the code they steer lives."""
 
@@ -32,8 +38,10 @@ class CampaignConfig(Section):
     rounds: Count = 3
     data_dir: str | None = Field(None, description="replaces {data_dir} in paths and arguments")
     threads: Count | Literal["auto"] = Field("auto", description="per process; fixed at creation")
-    keep_policies: Literal["all", "promoted"] = Field(
-        "all", description="promoted: the weights of refused candidates are removed"
+    keep_policies: Literal["all", "promoted"] | KeepLast = Field(
+        "all",
+        description="promoted: the weights of refused candidates are removed; last: k: those of "
+        "all but the last k rounds and the promoted policy",
     )
     policy: PolicyConfig
     sft: SftConfig | None = None
@@ -44,6 +52,18 @@ class CampaignConfig(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promote: PromoteConfig = PromoteConfig()
+
+    @field_validator("keep_policies", mode="before")
+    @classmethod
+    def _keep_policies(cls, value: Any) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        last = value.get("last") if isinstance(value, dict) and len(value) == 1 else None
+        if value in ("all", "promoted") or (type(last) is int and last >= 1):
+            return value
+        raise ValueError(
+            "keep_policies must be all, promoted, or last: k with a k of at least 1 "
+            f"(found {value!r})"
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> "CampaignConfig":

@@ -1,9 +1,6 @@
 """One small real campaign, as plain Python: what it leaves on disk, and what a re-run repeats."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,103 +8,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from small_campaign import JUDGE, STEPS, Campaign
 
 from dpo_core import records
 from dpo_core.hashing import file_sha256, weights_id
-from dpo_core.layout import Layout
-from dpo_core.ledger import Entry, Ledger
+from dpo_core.ledger import Entry
 from dpo_core.round_metrics import COLUMNS
-from dpo_core.store import Artifact, current_artifact, read_current
-
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 300
-CONFIG: dict[str, Any] = {
-    "name": "small",
-    "rounds": 2,
-    "threads": 1,
-    "policy": {
-        "build": "examples.reviews.model:build",
-        "build_args": {"hidden_size": 32, "layers": 2},
-    },
-    "sft": {"function": "examples.reviews.grammar:reviews", "steps": 60, "batch_size": 32},
-    "prompts": {"path": "prompts.jsonl", "per_round": 24},
-    "sampling": {"engine": "transformers", "max_tokens": 24},
-    "judge": {"function": "small_judge:score"},
-    "training": {"beta": 0.5, "learning_rate": 1e-3, "pairs_per_step": 8},
-    "evaluation": {"gate_prompts": 24, "test_prompts": 24, "bootstrap_resamples": 200},
-}
-JUDGE = """
-from dpo_core.records import Score
-
-def score(completions):
-    '''Shorter answers are better: a model of any quality can learn that.'''
-    return [Score(-float(c.tokens), 'short', {'stopped': (c.finished, 1)}) for c in completions]
-"""
-STEPS = (
-    "prompts",
-    "completions",
-    "scores",
-    "pairs",
-    "judgements",
-    "preferences",
-    "training",
-    "answers",
-    "answer_scores",
-    "evaluation",
-    "gate",
-)
-
-
-class Campaign:
-    """A campaign and the folder it is run from, where its prompts and its judge lie."""
-
-    def __init__(self, folder: Path, judge: str = JUDGE) -> None:
-        from examples.reviews.grammar import prompts
-
-        self.folder = folder
-        self.layout = Layout(folder / "campaign")
-        rows = [json.dumps(row) for row in list(prompts())[::20]]
-        (folder / "prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        (folder / "small_judge.py").write_text(judge, encoding="utf-8")
-        (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
-
-    def ratchet(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        options = ("--campaign-dir", "campaign", "--no-prefect", *arguments)
-        return self.ratchet("run", "small.yaml", *options)
-
-    def environment(self) -> dict[str, str]:
-        import os
-
-        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-
-    def entries(self) -> list[Entry]:
-        return Ledger(self.layout.ledger).read()
-
-    def artifact(self, number: int, step: str) -> Artifact:
-        found = current_artifact(self.layout, number, step)
-        assert found is not None, (number, step)
-        return found
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
-    """Run once; tests that change it work on what they copy or come last in this file."""
-    campaign = Campaign(tmp_path_factory.mktemp("small"))
-    done = campaign.run()
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stderr == ""
-    campaign.output = done.stdout  # type: ignore[attr-defined]
-    return campaign
+from dpo_core.store import read_current
 
 
 def named(entries: list[Entry]) -> list[tuple[int, str]]:
@@ -224,7 +131,7 @@ def test_status_shows_the_same_numbers(finished: Campaign) -> None:
 
 
 def test_output_without_a_terminal_is_one_line_per_step(finished: Campaign) -> None:
-    output: str = finished.output  # type: ignore[attr-defined]
+    output = finished.output
     assert "\x1b" not in output and "\r" not in output
     lines = output.splitlines()
     assert lines[0].startswith("campaign small in campaign, 2 rounds")
@@ -244,20 +151,6 @@ def test_promoted_policy_is_where_the_next_round_starts(finished: Campaign) -> N
     promoted = read_current(finished.layout)["promoted"]
     assert promoted["policy"] == (last["policy"] if last["promoted"] else base)
     assert weights_id(finished.layout.root / promoted["path"]) == promoted["policy"]
-
-
-@pytest.fixture
-def copy(finished: Campaign, tmp_path: Path) -> Iterator[Campaign]:
-    import shutil
-
-    shutil.copytree(finished.folder, tmp_path / "copy")
-    campaign = Campaign.__new__(Campaign)
-    campaign.folder, campaign.layout = tmp_path / "copy", Layout(tmp_path / "copy" / "campaign")
-    text = (finished.folder / "prompts.jsonl").resolve()
-    # The prompt file keeps its path: the campaign is the same one, moved.
-    config = {**CONFIG, "prompts": {**CONFIG["prompts"], "path": str(text)}}
-    (campaign.folder / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    yield campaign
 
 
 def test_running_it_again_skips_everything(finished: Campaign, copy: Campaign) -> None:
@@ -309,10 +202,15 @@ def test_a_judge_that_loses_keeps_the_base_and_round_two_starts_from_it(copy: Ca
     assert first["win_rate_gate"] < 0.5 and not first["promoted"]
     assert first["policy"] != second["previous_policy"] == base
     assert read_current(copy.layout)["promoted"]["round"] == (2 if second["promoted"] else 0)
+    # Its weights are of no use any more, and nothing needs them again.
+    last = (*moved_far, "--set", "keep_policies.last=1")
+    assert made_anew(copy, *last) == [(1, "prune")]
+    assert [copy.artifact(n, "training").path("policy").exists() for n in (1, 2)] == [False, True]
+    assert made_anew(copy, *last) == []
 
 
 def test_chat_prompts_need_a_chat_template(finished: Campaign, tmp_path: Path) -> None:
-    campaign = Campaign(tmp_path)
+    campaign = Campaign.create(tmp_path)
     rows = [{"messages": [{"role": "user", "content": f"question {n}"}]} for n in range(200)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "prompts.jsonl").write_text(lines, encoding="utf-8")

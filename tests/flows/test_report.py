@@ -7,14 +7,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
+
+from demo_summary import HOSTILE, demo, metrics
 
 from flows.report import embedded, plots, render_report
 from flows.summary import CampaignSummary
 from flows.table import headline, sections, verdict
-
-sys.path.insert(0, str(Path(__file__).parent))
-from demo_summary import HOSTILE, demo, metrics
 
 
 class _Page(HTMLParser):

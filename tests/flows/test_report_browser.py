@@ -1,17 +1,14 @@
 """The HTML page in a real browser, opened from disk."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from demo_summary import demo
 
 from flows.report import plots, render_report, spoken
-
-sys.path.insert(0, str(Path(__file__).parent))
-from demo_summary import demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

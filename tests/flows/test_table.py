@@ -3,20 +3,16 @@
 import io
 import json
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_summary import demo, metrics
 from rich.console import Console
 
 from dpo_core.round_metrics import COLUMNS
 from flows.summary import CampaignSummary
 from flows.table import as_json, cautions, headline, render_table, sections, verdict, visible
-
-sys.path.insert(0, str(Path(__file__).parent))
-from demo_summary import demo, metrics
 
 
 def _with(*rounds: dict[str, object]) -> CampaignSummary:

@@ -1,0 +1,26 @@
+"""A small campaign, run once for all files of tests here."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_campaign import Campaign
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """Run once; a test that changes anything works on a `copy`."""
+    campaign = Campaign.create(tmp_path_factory.mktemp("small"))
+    done = campaign.run()
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stderr == ""
+    campaign.output = done.stdout
+    return campaign
+
+
+@pytest.fixture
+def copy(finished: Campaign, tmp_path: Path) -> Campaign:
+    """A campaign of its own for a test that changes it."""
+    return finished.copied(tmp_path / "copy")

@@ -1,0 +1,107 @@
+"""A small real campaign that several files of tests look at."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dpo_core.layout import Layout
+from dpo_core.ledger import Entry, Ledger
+from dpo_core.store import Artifact, current_artifact
+from examples.reviews.grammar import prompts
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 300
+CONFIG: dict[str, Any] = {
+    "name": "small",
+    "rounds": 2,
+    "threads": 1,
+    "policy": {
+        "build": "examples.reviews.model:build",
+        "build_args": {"hidden_size": 32, "layers": 2},
+    },
+    "sft": {"function": "examples.reviews.grammar:reviews", "steps": 60, "batch_size": 32},
+    "prompts": {"path": "prompts.jsonl", "per_round": 24},
+    "sampling": {"engine": "transformers", "max_tokens": 24},
+    "judge": {"function": "small_judge:score"},
+    "training": {"beta": 0.5, "learning_rate": 1e-3, "pairs_per_step": 8},
+    "evaluation": {"gate_prompts": 24, "test_prompts": 24, "bootstrap_resamples": 200},
+}
+JUDGE = """
+from dpo_core.records import Score
+
+def score(completions):
+    '''Shorter answers are better: a model of any quality can learn that.'''
+    return [Score(-float(c.tokens), 'short', {'stopped': (c.finished, 1)}) for c in completions]
+"""
+STEPS = (
+    "prompts",
+    "completions",
+    "scores",
+    "pairs",
+    "judgements",
+    "preferences",
+    "training",
+    "answers",
+    "answer_scores",
+    "evaluation",
+    "gate",
+)
+
+
+RUN = ("run", "small.yaml", "--campaign-dir", "campaign", "--no-prefect")
+
+
+class Campaign:
+    """A campaign and the folder it is run from, where its prompts and its judge lie."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.layout = Layout(folder / "campaign")
+        self.output = ""
+
+    @classmethod
+    def create(cls, folder: Path) -> "Campaign":
+        """What a user writes before the first run: prompts, a judge and a config."""
+        rows = [json.dumps(row) for row in list(prompts())[::20]]
+        (folder / "prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        (folder / "small_judge.py").write_text(JUDGE, encoding="utf-8")
+        (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+        return cls(folder)
+
+    def copied(self, folder: Path) -> "Campaign":
+        """The same campaign, moved: its prompt file keeps its path."""
+        shutil.copytree(self.folder, folder)
+        path = str((self.folder / "prompts.jsonl").resolve())
+        config = {**CONFIG, "prompts": {**CONFIG["prompts"], "path": path}}
+        (folder / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        return Campaign(folder)
+
+    def ratchet(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return self.ratchet(*RUN, *arguments)
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+    def entries(self) -> list[Entry]:
+        return Ledger(self.layout.ledger).read()
+
+    def artifact(self, number: int, step: str) -> Artifact:
+        found = current_artifact(self.layout, number, step)
+        assert found is not None, (number, step)
+        return found

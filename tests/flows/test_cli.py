@@ -1,0 +1,132 @@
+"""The command `ratchet`: its help, its exit codes, and the live bar in a terminal."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_campaign import RUN, Campaign
+
+TIMEOUT_S = 300
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def ratchet(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=folder,
+        env=Campaign(folder).environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+
+def test_help_names_commands_and_exit_codes(tmp_path: Path) -> None:
+    done = ratchet(tmp_path, "--help")
+    assert done.returncode == 0
+    for word in ("run", "status", "report", "ui", "0 finished", "1 failed", "2 bad input", "130"):
+        assert word in done.stdout
+    for command in ("run", "status", "report", "ui"):
+        shown = ratchet(tmp_path, command, "--help")
+        assert shown.returncode == 0 and f"Usage: ratchet {command}" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["rum"], "No such command 'rum'"),
+        (["run"], "Missing argument 'CONFIG'"),
+        (["run", "c.yaml", "--sed", "seed=1"], "No such option: --sed"),
+        (["run", "c.yaml", "--set"], "Option '--set' requires an argument"),
+        (["status", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["ui", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_usage_is_bad_input(tmp_path: Path, arguments: list[str], complaint: str) -> None:
+    done = ratchet(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_while_the_config_is_read(tmp_path: Path) -> None:
+    """Reading waits for the pipe, so the signal arrives before anything is checked or written."""
+    os.mkfifo(tmp_path / "c.yaml")
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", "c.yaml"],
+        cwd=tmp_path,
+        env=Campaign(tmp_path).environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        writing = os.open(tmp_path / "c.yaml", os.O_WRONLY)  # returns once the other end is open
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=TIMEOUT_S)
+        os.close(writing)
+    assert process.returncode == 130
+    assert "Interrupted" in error and "Traceback" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_live_bar_in_a_terminal(copy: Campaign) -> None:
+    """The bar shows where the campaign is and how fast; it goes, and the lines of steps stay."""
+    code, screen = in_terminal(copy, *RUN, "--set", "training.beta=0.4")
+    assert code == 0, screen
+    drawn = _ESCAPES.sub("", screen)
+    assert re.search(r"round 1/2  training.*[0-9]+/[0-9]+ .*/s", drawn)
+    assert re.search(r"round 1/2  answers.*[0-9]+/[0-9]+ completions  [0-9,]+/s", drawn)
+    assert re.search(r"round 2/2  .*about [0-9.]+ min left", drawn)
+    assert screen.count("\x1b[?25l") == screen.count("\x1b[?25h"), "the cursor comes back"
+    left = rendered(screen)
+    assert not [line for line in left if "━" in line], "the bar is gone"
+    steps = [line for line in left if line.startswith(("round 1/2", "round 2/2"))]
+    assert len(steps) >= 10
+    assert left[-1].startswith("report: ")
+
+
+def in_terminal(campaign: Campaign, *arguments: str) -> tuple[int, str]:
+    """Run `ratchet` in a pseudo-terminal; its exit code and everything it wrote."""
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=campaign.folder,
+        env={**campaign.environment(), "TERM": "xterm-256color", "COLUMNS": "120"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    written = bytearray()
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([screen], [], [], 1.0)
+        try:
+            written += os.read(screen, 65536) if ready else b""
+        except OSError:  # the other end is closed
+            break
+    os.close(screen)
+    return process.wait(TIMEOUT_S), written.decode()
+
+
+def rendered(screen: str) -> list[str]:
+    """The lines that a terminal shows in the end, as far as the bar's own movements go."""
+    lines, row = [""], 0
+    for token in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\n|\r|[^\x1b\n\r]+", screen):
+        if token == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif token == "\x1b[2K":
+            lines[row] = ""
+        elif token.endswith("A") and token.startswith("\x1b["):
+            row = max(row - int(token[2:-1] or 1), 0)
+        elif not token.startswith("\x1b") and token != "\r":
+            lines[row] += token
+    return [line for line in lines if line.strip()]
