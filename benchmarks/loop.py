@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import add_json_option, machine, write_result
-from dpo_core.layout import Layout
-from dpo_core.ledger import Entry, Ledger
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry, Ledger
 
 TARGET_ELSE_SHARE = 0.10
 _KINDS = {
@@ -131,7 +131,7 @@ def step_costs() -> dict[str, float]:
 def _noop_steps(count: int) -> dict[str, float]:
     from rich.console import Console
 
-    from dpo_core.store import Artifact, Made
+    from dpo_core.campaign.store import Artifact, Made
     from flows.config import load_config
     from flows.progress import CampaignProgress
     from flows.run import _prefect_api

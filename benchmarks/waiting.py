@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 
 from benchmarks.measure import add_json_option, cpu_seconds, machine, medians, write_result
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import current_artifact
 from dpo_core.children import Child
-from dpo_core.layout import Layout
-from dpo_core.store import current_artifact
 
 POLICIES = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
 
@@ -29,7 +29,7 @@ POLICIES = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
 def train(job: dict[str, Any], env: dict[str, str], folder: Path) -> dict[str, float]:
     """One round in a training process of its own; its start is not counted."""
     env = {"OMP_NUM_THREADS": str(job["threads"]), "TOKENIZERS_PARALLELISM": "false", **env}
-    with Child.start("dpo_core.train_worker", folder / "train.log", env) as child:
+    with Child.start("dpo_core.training.train_worker", folder / "train.log", env) as child:
         started, cpu_started = time.monotonic(), cpu_seconds(child.process.pid)
         child.ask({"op": "dpo", "job": job})
         cpu = cpu_seconds(child.process.pid) - cpu_started

@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpo_core.losses import preference_loss
-    from dpo_core.pair_logps import PairLogps, completion_logps
-    from dpo_core.pair_metrics import PreferenceMetrics, preference_metrics
+    from dpo_core.preference.losses import preference_loss
+    from dpo_core.preference.pair_logps import PairLogps, completion_logps
+    from dpo_core.preference.pair_metrics import PreferenceMetrics, preference_metrics
 __all__ = [
     "PairLogps",
     "PreferenceMetrics",
@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 _HOME = {
-    "PairLogps": "dpo_core.pair_logps",
-    "PreferenceMetrics": "dpo_core.pair_metrics",
-    "completion_logps": "dpo_core.pair_logps",
-    "preference_loss": "dpo_core.losses",
-    "preference_metrics": "dpo_core.pair_metrics",
+    "PairLogps": "dpo_core.preference.pair_logps",
+    "PreferenceMetrics": "dpo_core.preference.pair_metrics",
+    "completion_logps": "dpo_core.preference.pair_logps",
+    "preference_loss": "dpo_core.preference.losses",
+    "preference_metrics": "dpo_core.preference.pair_metrics",
 }
 
 

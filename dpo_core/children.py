@@ -181,7 +181,12 @@ class Child:
         return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
 
     def alive(self) -> bool:
-        return self.process.poll() is None
+        # Not poll(): a Ctrl-C inside it leaves its lock taken, and close() would wait for ever.
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self.process.pid, options) is None
+        except ChildProcessError:  # somebody has waited for it already
+            return False
 
     def close(self) -> None:
         """End the child's process group and wait for it."""

@@ -9,8 +9,8 @@ import pandas as pd
 from prefect import flow, tags
 
 from dpo_core.atomic import write_atomic
-from dpo_core.layout import Layout
-from dpo_core.store import Artifact, current_artifact
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import Artifact, current_artifact
 from flows.config import KeepLast
 from flows.policy import Answered
 from flows.prefect_runs import campaign_tag

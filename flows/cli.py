@@ -16,6 +16,7 @@ from rich.console import Console
 from dpo_core.errors import RatchetError
 
 EXIT_INTERRUPTED = 130
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 app = typer.Typer(
     name="ratchet",
@@ -29,13 +30,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Campaign = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_default=False)]
+Campaign = Annotated[
+    Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
+]
 
 
 @app.command()
 def run(
     config: Annotated[
-        Path, typer.Argument(help="YAML config of the campaign.", show_default=False)
+        Path,
+        typer.Argument(help="YAML config of the campaign.", metavar="CONFIG", show_default=False),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -58,7 +62,7 @@ def run(
     Every step ends with a line in the campaign's ledger. Stop with Ctrl-C at any time and type the
     same command again to continue. A changed config re-runs exactly what depends on it.
     """
-    from dpo_core.store import full_disk_named
+    from dpo_core.campaign.store import full_disk_named
     from flows.config import load_config
     from flows.run import run_campaign
 
@@ -100,7 +104,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the campaign's report: one HTML page that works offline."""
-    from dpo_core.layout import Layout
+    from dpo_core.campaign.layout import Layout
     from flows.report import write_report
     from flows.summary import read_summary
 
@@ -138,21 +142,24 @@ def main() -> None:
 def _interruptible(*, resumable: bool = True) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end children and locks in order, then say how to continue.
 
+    SIGINT is handled even where it was ignored, as a shell does for what it starts with `&`.
     A command that is not resumable has no other end: there is nothing to say.
     """
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _INTERRUPTS}
     try:
         yield
     except KeyboardInterrupt:
-        if not resumable:
-            return
-        again = shlex.join(["ratchet", *sys.argv[1:]])
-        print(f"\nInterrupted; finished steps are kept. Continue with: {again}", file=sys.stderr)
+        if resumable:
+            again = shlex.join(["ratchet", *sys.argv[1:]])
+            note = f"\nInterrupted; finished steps are kept. Continue with: {again}"
+            print(note, file=sys.stderr)
+        sys.stdout.flush()
         sys.stderr.flush()
-        # Prefect's background threads would wait for a server that is gone.
-        os._exit(EXIT_INTERRUPTED)
+        # Threads of libraries would wait, as Prefect's do for a server that is gone.
+        os._exit(EXIT_INTERRUPTED if resumable else 0)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -160,7 +167,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _write_report_and_table(root: Path, console: Console) -> None:
-    from dpo_core.layout import Layout
+    from dpo_core.campaign.layout import Layout
     from flows.report import write_report
     from flows.summary import read_summary
     from flows.table import render_table

@@ -5,8 +5,8 @@ from typing import Any
 import yaml
 
 from dpo_core.atomic import is_unfinished, write_text
+from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
-from dpo_core.layout import Layout
 from flows.config import CampaignConfig, dump_config
 from flows.session import available_threads
 

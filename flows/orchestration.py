@@ -15,8 +15,8 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed
 
-from dpo_core.ledger import Entry
-from dpo_core.store import Artifact
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.store import Artifact
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_core.store import Artifact
+from dpo_core.campaign.store import Artifact
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
 
-from dpo_core.layout import Layout
+from dpo_core.campaign.layout import Layout
 
 _FLUSH_TIMEOUT_S = 5.0
 _CRASHED = "its process ended; a later run took the campaign up again"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_text
+from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
-from dpo_core.layout import Layout
 
 _START_TIMEOUT_S = 120.0
 _HOST = "127.0.0.1"

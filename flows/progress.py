@@ -6,8 +6,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from dpo_core.ledger import Entry
-from dpo_core.store import Artifact
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.store import Artifact
 
 
 class CampaignProgress:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_core.atomic import write_text
-from dpo_core.round_metrics import COLUMNS
+from dpo_core.evaluation.round_metrics import COLUMNS
 from flows.summary import Answer, CampaignSummary
 from flows.table import (
     MISSING,

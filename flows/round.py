@@ -2,7 +2,7 @@
 
 from prefect import flow, tags
 
-from dpo_core.store import Artifact
+from dpo_core.campaign.store import Artifact
 from flows.orchestration import step
 from flows.policy import Answered, Policy
 from flows.publish import publish_round

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.lock import locked
 from dpo_core.children import Child
-from dpo_core.layout import Layout
-from dpo_core.lock import locked
 from flows.config import CampaignConfig, check_functions
 from flows.open_campaign import adopt_config, check_folder
 from flows.prefect_server import (

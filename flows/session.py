@@ -6,11 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import Artifact, Made, Recipe, Store
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed
-from dpo_core.layout import Layout
-from dpo_core.store import Artifact, Made, Recipe, Store
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress
 
@@ -37,7 +37,7 @@ class Session:
         inputs: Mapping[str, str] | None = None,
         functions: Mapping[str, str] | None = None,
     ) -> Artifact:
-        """Run or skip one step and show it; see dpo_core.store."""
+        """Run or skip one step and show it; see dpo_core.campaign.store."""
         self.progress.step_started(number, name)
         artifact = self.store.run(Recipe(number, name, config, inputs or {}, functions or {}), make)
         self.progress.step_finished(artifact)
@@ -65,7 +65,7 @@ class Session:
         keep = self.config.sampling.keep_worker
         if keep == "step" or (keep == "auto" and self._sampler_on_gpu):
             self.release_sampler()
-        with self._start("dpo_core.train_worker", "training") as child:
+        with self._start("dpo_core.training.train_worker", "training") as child:
             result = child.ask(request, self.progress.advance)
             return {**result, "seconds_start": child.seconds_start}
 

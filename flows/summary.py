@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.lock import holder
+from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput
-from dpo_core.layout import Layout
-from dpo_core.lock import holder
 from dpo_core.records import prompt_from_row
-from dpo_core.store import Artifact, current_artifact
 from dpo_core.tables import read_rows
 
 SAMPLES_SHOWN = 200
@@ -43,9 +43,10 @@ class SampleRow:
 class CampaignSummary:
     """Everything that is shown of a campaign.
 
-    `rounds` holds one mapping per finished round with the names of dpo_core.round_metrics, except
-    that `dropped` is a mapping from reason to count. `base` holds the base policy's numbers
-    (score_mean, length_mean, truncated_share, measure_<name>). `doing` says what runs now.
+    `rounds` holds one mapping per finished round with the names of
+    dpo_core.evaluation.round_metrics, except that `dropped` is a mapping from reason to count.
+    `base` holds the base policy's numbers (score_mean, length_mean, truncated_share,
+    measure_<name>). `doing` says what runs now.
     """
 
     name: str

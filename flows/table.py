@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dpo_core.round_metrics import COLUMNS
+from dpo_core.evaluation.round_metrics import COLUMNS
 from flows.summary import CampaignSummary
 
 if TYPE_CHECKING:

@@ -3,14 +3,15 @@
 import time
 from pathlib import Path
 
-from dpo_core.layout import Layout
+from dpo_core.campaign.layout import Layout
 from flows.prefect_server import REPORT_PATH, start_server
 from flows.report import write_report
 from flows.summary import read_summary
 
 
 def serve_ui(root: Path, port: int) -> None:
-    """Serve until interrupted. Raises BadInput for a folder that is no campaign or a taken port."""
+    """Serve until interrupted. Raises BadInput for a folder that is no campaign or a taken port,
+    and ChildDied when the server ends by itself."""
     layout = Layout(root)
     write_report(read_summary(root), layout.report)
     server, url = start_server(layout, port=port, ui=True)
@@ -24,3 +25,4 @@ def serve_ui(root: Path, port: int) -> None:
         )
         while server.alive():
             time.sleep(0.5)
+        raise server.died()

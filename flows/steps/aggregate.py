@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PREFERENCES, Judgement
-from dpo_core.store import Artifact, Made
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.session import Session
 from labeling.aggregation import aggregate

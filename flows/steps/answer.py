@@ -1,6 +1,6 @@
 """Step `answers`: a policy answers the held-out prompts, with the same seeds in every round."""
 
-from dpo_core.store import Artifact
+from dpo_core.campaign.store import Artifact
 from flows.policy import Answered, Policy
 from flows.session import Session
 from flows.steps.sample import answer_file

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, prompt_row
-from dpo_core.store import Artifact, Made
 from dpo_core.tables import write_rows
 from flows.policy import Policy
 from flows.session import Session

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 
+from dpo_core.campaign.store import Artifact
 from dpo_core.records import Completion, Prompt, prompt_from_row
-from dpo_core.store import Artifact
 from dpo_core.tables import iterate_rows, read_rows
 
 _COLUMNS = ["completion_id", "prompt_id", "sample_index", "text", "token_ids", "finish_reason"]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
-from dpo_core.comparison import Comparison, describe, outcome, summarise_kl
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.evaluation.comparison import Comparison, describe, outcome, summarise_kl
 from dpo_core.records import OUTCOMES, Completion, Pair, pair_id
-from dpo_core.store import Artifact, Made
 from dpo_core.tables import read_rows, write_rows
 from flows.policy import Answered
 from flows.session import Session

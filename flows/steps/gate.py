@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import PromoteConfig
-from dpo_core.store import Artifact, Made
 from flows.policy import Answered
 from flows.session import Session
 from flows.steps.round_row import round_row

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import JUDGEMENTS, Completion, Judgement, Pair, Score
-from dpo_core.store import Artifact, Made
 from dpo_core.tables import read_rows, write_rows
 from flows.session import Session
 from flows.steps.completions import read_completions, read_scores

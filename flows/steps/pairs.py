@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PAIRS
-from dpo_core.store import Artifact, Made
 from dpo_core.tables import write_rows
 from flows.session import Session
 from flows.steps.completions import by_prompt, read_completions, read_scores

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, prompt_row
-from dpo_core.store import Artifact, Made
 from dpo_core.tables import read_rows, write_rows
 from flows.session import Session
 from generation.config import PromptsConfig

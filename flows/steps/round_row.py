@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dpo_core.store import Artifact
+from dpo_core.campaign.store import Artifact
 from flows.policy import Policy
 
 _FROM_TRAINING = (
@@ -32,7 +32,7 @@ def round_row(
     evaluation: Mapping[str, Any],
     steps: Mapping[str, Artifact | None],
 ) -> dict[str, Any]:
-    """All columns of dpo_core.round_metrics; `dropped` is a mapping here, JSON in the parquet."""
+    """All columns of the round; `dropped` is a mapping here, JSON in the parquet."""
     made = {name: artifact for name, artifact in steps.items() if artifact is not None}
     training = made["training"].entry.facts
     completions = made["completions"].entry

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from dpo_core.layout import SHARDS
-from dpo_core.store import Artifact, Made
+from dpo_core.campaign.layout import SHARDS
+from dpo_core.campaign.store import Artifact, Made
 from flows.policy import Policy
 from flows.session import Session
 

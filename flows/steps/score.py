@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import SCORES, Score
-from dpo_core.store import Artifact, Made
 from dpo_core.tables import write_rows
 from flows.session import Session
 from flows.steps.completions import read_completions

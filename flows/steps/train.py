@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dpo_core.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, Made
 from flows.policy import Policy
 from flows.session import Session
 

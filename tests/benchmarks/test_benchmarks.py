@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import loop, pool, proof, sampling
 from benchmarks.measure import machine
-from dpo_core.ledger import Entry
+from dpo_core.campaign.ledger import Entry
 
 MACHINE = {"commit", "cpu", "cores", "memory_gib", "python", "torch", "load_average"}
 

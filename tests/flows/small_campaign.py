@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from dpo_core.layout import Layout
-from dpo_core.ledger import Entry, Ledger
-from dpo_core.store import Artifact, current_artifact
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.campaign.store import Artifact, current_artifact
 from examples.reviews.grammar import prompts
 
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ import yaml
 from small_campaign import JUDGE, STEPS, Campaign
 
 from dpo_core import records
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.store import read_current
+from dpo_core.evaluation.round_metrics import COLUMNS
 from dpo_core.hashing import file_sha256, weights_id
-from dpo_core.ledger import Entry
-from dpo_core.round_metrics import COLUMNS
-from dpo_core.store import read_current
 
 
 def named(entries: list[Entry]) -> list[tuple[int, str]]:

@@ -218,8 +218,8 @@ def test_missing_config_file(
 def test_folder_that_holds_something_else(
     good: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from dpo_core.campaign.layout import Layout
     from dpo_core.errors import BadInput
-    from dpo_core.layout import Layout
     from flows.open_campaign import check_folder
 
     (tmp_path / "other").mkdir()

@@ -10,7 +10,7 @@ import pytest
 from demo_summary import demo, metrics
 from rich.console import Console
 
-from dpo_core.round_metrics import COLUMNS
+from dpo_core.evaluation.round_metrics import COLUMNS
 from flows.summary import CampaignSummary
 from flows.table import as_json, cautions, headline, render_table, sections, verdict, visible
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from dpo_core.lock import holder
+from dpo_core.campaign.lock import holder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

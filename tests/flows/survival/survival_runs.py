@@ -16,12 +16,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dpo_core.layout import Layout
+from dpo_core.campaign.layout import Layout
+from dpo_core.evaluation.round_metrics import VOLATILE, steady
 from dpo_core.records import volatile_columns
-from dpo_core.round_metrics import VOLATILE, steady
 
 ROOT = Path(__file__).parents[3]
-SAMPLER, TRAINER, SERVER = "generation.worker", "dpo_core.train_worker", "flows.prefect_server"
+SAMPLER, TRAINER, SERVER = (
+    "generation.worker",
+    "dpo_core.training.train_worker",
+    "flows.prefect_server",
+)
 
 Condition = Callable[[Path], bool]
 """Whether a campaign's folder shows that a moment has come."""

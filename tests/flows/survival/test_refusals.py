@@ -29,8 +29,8 @@ from survival_runs import (
     rewound,
 )
 
-from dpo_core.layout import Layout
-from dpo_core.lock import holder
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.lock import holder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -7,8 +7,8 @@ V vocabulary.
 import inspect
 from typing import Any
 
-from dpo_core.batching import PairBatch
-from dpo_core.pair_logps import PairLogps, completion_logps
+from dpo_core.preference.pair_logps import PairLogps, completion_logps
+from dpo_core.training.batching import PairBatch
 
 
 def pair_logps(model: Any, batch: PairBatch) -> PairLogps:

@@ -1,4 +1,4 @@
-"""The training process: `python -m dpo_core.train_worker`, driven through dpo_core.children.
+"""The training process, driven through dpo_core.children.
 
 Requests: {"op": "base", "job": BaseJob as JSON} makes the base policy, {"op": "dpo", "job": DpoJob
 as JSON} trains one round. torch and transformers are loaded before the process says it is ready,
@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from dpo_core.base_policy import prepare_base
 from dpo_core.children import Report, serve
 from dpo_core.errors import BadInput, ChildFailed
-from dpo_core.jobs import BaseJob, DpoJob
-from dpo_core.trainer import train_round
+from dpo_core.training.base_policy import prepare_base
+from dpo_core.training.jobs import BaseJob, DpoJob
+from dpo_core.training.trainer import train_round
 
 
 def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -7,7 +7,7 @@ log π(y_l)/π_ref(y_l), with y_w chosen and y_l rejected, in nats and without �
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpo_core.pair_logps import PairLogps
+from dpo_core.preference.pair_logps import PairLogps
 
 
 def margins(policy: PairLogps, reference: PairLogps) -> Tensor:

@@ -12,20 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpo_core.batching import TrainingPair, collate, load_pairs, micro_batches, optimiser_steps
 from dpo_core.children import Report
 from dpo_core.config import TrainingConfig
-from dpo_core.curves import DPO_CURVE, REFERENCE_LOGPS
 from dpo_core.errors import InvariantViolated
-from dpo_core.forward import pair_logps
 from dpo_core.hashing import weights_id
-from dpo_core.jobs import DpoJob
-from dpo_core.losses import margins, preference_loss
-from dpo_core.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
-from dpo_core.pair_logps import PairLogps
-from dpo_core.pair_metrics import preference_metrics
-from dpo_core.runtime import Runtime, load_master, load_tokenizer, prepare, save_policy
+from dpo_core.preference.losses import margins, preference_loss
+from dpo_core.preference.pair_logps import PairLogps
+from dpo_core.preference.pair_metrics import preference_metrics
 from dpo_core.tables import write_rows
+from dpo_core.training.batching import (
+    TrainingPair,
+    collate,
+    load_pairs,
+    micro_batches,
+    optimiser_steps,
+)
+from dpo_core.training.curves import DPO_CURVE, REFERENCE_LOGPS
+from dpo_core.training.forward import pair_logps
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
+from dpo_core.training.runtime import Runtime, load_master, load_tokenizer, prepare, save_policy
 
 MARGIN_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """First-step margins allowed with a reset reference, nats per token of the longer completion.

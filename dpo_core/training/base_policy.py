@@ -11,15 +11,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_core.children import Report, out_of_space
-from dpo_core.curves import SFT_CURVE
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.hashing import weights_id
 from dpo_core.import_path import load_function
-from dpo_core.jobs import BaseJob
-from dpo_core.runtime import prepare, save_policy
-from dpo_core.sft import fine_tune
-from dpo_core.sft_examples import load_examples
 from dpo_core.tables import write_rows
+from dpo_core.training.curves import SFT_CURVE
+from dpo_core.training.jobs import BaseJob
+from dpo_core.training.runtime import prepare, save_policy
+from dpo_core.training.sft import fine_tune
+from dpo_core.training.sft_examples import load_examples
 
 _NO_ROWS: dict[str, Any] = {"rows_in": 0, "rows_kept": 0, "dropped": {}}
 

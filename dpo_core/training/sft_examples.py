@@ -11,9 +11,9 @@ from dpo_core.children import out_of_space
 from dpo_core.config import SftConfig
 from dpo_core.errors import BadInput
 from dpo_core.import_path import load_function
-from dpo_core.jobs import BaseJob
 from dpo_core.records import prompt_id
 from dpo_core.tables import batched, iterate_rows, read_rows
+from dpo_core.training.jobs import BaseJob
 
 _TOKENISED_AT_ONCE = 1024
 _FUNCTION_FIELDS = ("prompt", "completion")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dpo_core.statistics import Interval, mean_interval, standard_error, win_rate
+from dpo_core.evaluation.statistics import Interval, mean_interval, standard_error, win_rate
 
 
 def test_estimate_is_the_mean_with_ties_as_halves() -> None:
@@ -52,7 +52,7 @@ def test_equal_seeds_and_reordered_rows_give_equal_intervals() -> None:
 def test_chunks_do_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=50).tolist()
     whole = mean_interval(values, resamples=500)
-    monkeypatch.setattr("dpo_core.statistics._DRAWS_AT_ONCE", 50 * 7)
+    monkeypatch.setattr("dpo_core.evaluation.statistics._DRAWS_AT_ONCE", 50 * 7)
     chunked = mean_interval(values, resamples=500)
     assert (whole.low, whole.high) == pytest.approx((chunked.low, chunked.high), rel=1e-12)
 

@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_core import PairLogps
-from dpo_core.batching import collate, load_pairs, optimiser_steps
-from dpo_core.curves import DPO_CURVE
 from dpo_core.errors import BadInput, InvariantViolated, RatchetError
-from dpo_core.forward import pair_logps
 from dpo_core.hashing import weights_id
-from dpo_core.jobs import DpoJob
 from dpo_core.records import volatile_columns
-from dpo_core.runtime import load_master
 from dpo_core.tables import read_rows
-from dpo_core.trainer import Measured, check_finite, check_first_step, train_round
+from dpo_core.training.batching import collate, load_pairs, optimiser_steps
+from dpo_core.training.curves import DPO_CURVE
+from dpo_core.training.forward import pair_logps
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.runtime import load_master
+from dpo_core.training.trainer import Measured, check_finite, check_first_step, train_round
 
 from .conftest import EOS, completion, preference, sentiment
 
@@ -133,7 +133,8 @@ def test_epochs_and_seeds_have_orders_of_their_own(make_job: MakeJob) -> None:
 
 def test_two_processes_train_equal_weights(make_job: MakeJob) -> None:
     code = (
-        "import sys; from dpo_core.jobs import DpoJob; from dpo_core.trainer import train_round; "
+        "import sys; from dpo_core.training.jobs import DpoJob; "
+        "from dpo_core.training.trainer import train_round; "
         "print(train_round(DpoJob.model_validate_json(sys.argv[1]), lambda *_: None)['policy'])"
     )
     policies, curves = [], []

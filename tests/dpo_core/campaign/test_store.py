@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
+from dpo_core.campaign.ledger import Ledger
+from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact, read_current
 from dpo_core.errors import ArtifactCorrupted, DiskFull
-from dpo_core.layout import MANIFEST, SHARDS, Layout
-from dpo_core.ledger import Ledger
-from dpo_core.store import Artifact, Made, Recipe, Store, current_artifact, read_current
 
 RECIPE = Recipe(
     1, "scores", {"judge": {"kind": "rule"}, "seed": 3}, {"completions": "c0ffee"}, {"m:f": "5eed"}

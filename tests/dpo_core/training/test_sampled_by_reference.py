@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dpo_core.errors import InvariantViolated
-from dpo_core.jobs import DpoJob
-from dpo_core.trainer import train_round
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.trainer import train_round
 
 from .conftest import build_tiny, sentiment
 

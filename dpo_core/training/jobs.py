@@ -15,7 +15,7 @@ class DpoJob(Section):
 
     preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
-    curve_path, reference_logps_path: parquet files to write, schemas in dpo_core.curves.
+    curve_path, reference_logps_path: parquet files to write, schemas in dpo_core.training.curves.
     """
 
     policy_dir: Path

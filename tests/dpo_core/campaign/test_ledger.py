@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.ledger import Entry, Ledger
 
 FIRST = Entry(1, "prompts", "aa", {"x": "1"}, {"p.parquet": "2"}, 5, 3, {"naïve – reason": 2})
 SECOND = Entry(1, "scores", "bb", facts={"tokens": 7, "text": "line\nbreak"})

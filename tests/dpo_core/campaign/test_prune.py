@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.store import Made, Recipe, Store
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.store import Made, Recipe, Store
 
 RECIPE = Recipe(1, "training", {"beta": 0.1})
 

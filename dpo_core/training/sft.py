@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpo_core.batching import padded
 from dpo_core.children import Report
 from dpo_core.config import SftConfig
-from dpo_core.curves import SFT_CURVE
 from dpo_core.errors import InvariantViolated
-from dpo_core.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
-from dpo_core.pair_logps import completion_token_logps
-from dpo_core.runtime import Runtime
-from dpo_core.sft_examples import Example
+from dpo_core.preference.pair_logps import completion_token_logps
 from dpo_core.tables import batched
+from dpo_core.training.batching import padded
+from dpo_core.training.curves import SFT_CURVE
+from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
+from dpo_core.training.runtime import Runtime
+from dpo_core.training.sft_examples import Example
 
 _BATCHES_PER_BUCKET = 4
 """More would save little padding, and answers of one length may all say the same."""

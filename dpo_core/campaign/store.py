@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, write_json
+from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
+from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.children import out_of_space
 from dpo_core.errors import ArtifactCorrupted, DiskFull, RatchetError
 from dpo_core.hashing import digest, file_sha256
-from dpo_core.layout import MANIFEST, SHARDS, Layout
-from dpo_core.ledger import Entry, Ledger
 
 PRUNE = "prune"
 """Step name of the ledger entries that say what was removed to save space."""

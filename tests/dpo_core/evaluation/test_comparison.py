@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from dpo_core.comparison import Comparison, describe, outcome, summarise_kl
 from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.comparison import Comparison, describe, outcome, summarise_kl
 from dpo_core.records import Completion, Prompt, Split
 
 CONFIG = EvaluationConfig(bootstrap_resamples=2_000)

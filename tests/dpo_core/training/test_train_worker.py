@@ -9,7 +9,7 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import weights_id
-from dpo_core.jobs import BaseJob, DpoJob
+from dpo_core.training.jobs import BaseJob, DpoJob
 
 from .conftest import sentiment
 
@@ -19,8 +19,8 @@ def test_base_then_round_in_one_process(
 ) -> None:
     base = BaseJob(model=str(tiny), out_dir=tmp_path / "base", curve_path=tmp_path / "sft.parquet")
     seen: list[tuple[int, int, str]] = []
-    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    with Child.start("dpo_core.train_worker", tmp_path / "train.log", env) as child:
+    env = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child:
         made = child.ask({"op": "base", "job": base.model_dump(mode="json")})
         assert made["policy"] == weights_id(base.out_dir)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.lock import holder, locked
 from dpo_core.errors import CampaignLocked
-from dpo_core.lock import holder, locked
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from dpo_core.lock import locked\n"
+    "import sys, time; from pathlib import Path; from dpo_core.campaign.lock import locked\n"
     "with locked(Path(sys.argv[1])):\n"
     "    print('held', flush=True); time.sleep(600)\n"
 )
@@ -93,7 +93,7 @@ def test_asking_who_holds_it_never_gets_a_run_refused(path: Path) -> None:
     with locked(path):
         pass
     ask = (
-        "import sys; from pathlib import Path; from dpo_core.lock import holder\n"
+        "import sys; from pathlib import Path; from dpo_core.campaign.lock import holder\n"
         "print('up', flush=True)\n"
         "while True: holder(Path(sys.argv[1]))\n"
     )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dpo_core.layout import Layout
-from dpo_core.store import Made, Recipe, Store, read_current
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import Made, Recipe, Store, read_current
 
 
 def _run(store: Store, number: int, step: str, beta: float) -> str:

@@ -12,17 +12,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from dpo_core.base_policy import prepare_base
-from dpo_core.curves import SFT_CURVE
 from dpo_core.errors import BadInput
 from dpo_core.hashing import weights_id
-from dpo_core.jobs import BaseJob
-from dpo_core.optimiser import learning_rate_factor
 from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
-from dpo_core.runtime import load_master
-from dpo_core.sft import batch_logps, batches
-from dpo_core.sft_examples import Example, load_examples
 from dpo_core.tables import read_rows, write_rows
+from dpo_core.training.base_policy import prepare_base
+from dpo_core.training.curves import SFT_CURVE
+from dpo_core.training.jobs import BaseJob
+from dpo_core.training.optimiser import learning_rate_factor
+from dpo_core.training.runtime import load_master
+from dpo_core.training.sft import batch_logps, batches
+from dpo_core.training.sft_examples import Example, load_examples
 
 from .conftest import BOS, EOS, ids, make_tokenizer
 
@@ -31,7 +31,7 @@ MakeBase = Callable[..., BaseJob]
 _USER_CODE = """
 from pathlib import Path
 import torch
-from tests.dpo_core.conftest import build_tiny
+from tests.dpo_core.training.conftest import build_tiny
 
 def build(out_dir: Path, seed: int, hidden: int) -> None:
     build_tiny(out_dir, seed, hidden)
@@ -60,7 +60,7 @@ def make_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBase:
     name = f"user_{os.getpid()}_{abs(hash(str(tmp_path)))}"
     (tmp_path / f"{name}.py").write_text(_USER_CODE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
 
     def make(folder: str, **fields: Any) -> BaseJob:
         (tmp_path / folder).mkdir()

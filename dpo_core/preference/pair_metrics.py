@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpo_core.losses import margins
-from dpo_core.pair_logps import PairLogps
+from dpo_core.preference.losses import margins
+from dpo_core.preference.pair_logps import PairLogps
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from dpo_core.jobs import DpoJob
 from dpo_core.records import COMPLETIONS, PREFERENCES, pair_id
 from dpo_core.tables import write_rows
+from dpo_core.training.jobs import DpoJob
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 PAD, BOS, EOS, UNK = range(4)

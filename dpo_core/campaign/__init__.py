@@ -1,0 +1,1 @@
+"""A campaign on disk: where things lie, the ledger, the lock, finished steps."""

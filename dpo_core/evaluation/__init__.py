@@ -1,0 +1,1 @@
+"""Is a policy better than another: statistics, comparisons, the numbers of a round."""

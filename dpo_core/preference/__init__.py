@@ -1,0 +1,1 @@
+"""The mathematics of one preference: log-probs of pairs, losses, metrics."""

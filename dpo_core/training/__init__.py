@@ -1,0 +1,1 @@
+"""The training process: warm start, reference pass, one DPO round."""
