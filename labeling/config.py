@@ -28,6 +28,8 @@ class PairsConfig(Section):
     min_margin: float = Field(
         0.0, ge=0, description="a best-worst pair whose score difference is not above it is dropped"
     )
-    truncated: Literal["drop", "keep"] = Field(
-        "drop", description="pairs in which an answer was cut at the length limit"
+    truncated: Literal["drop", "avoid", "keep"] = Field(
+        "drop",
+        description="answers cut at the length limit: drop the pairs they are in, avoid them when "
+        "pairs are chosen, or keep them",
     )

@@ -31,6 +31,10 @@ def select_pair(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
 ) -> Selected | str:
     """The pair of one prompt's completions that is worth comparing, or the reason for none."""
+    if config.truncated == "avoid":
+        completions = [c for c in completions if c.finished]
+        if len(completions) < 2:
+            return "truncated"
     chosen = STRATEGIES[config.strategy](completions, scores, config, seed)
     if isinstance(chosen, str) or config.truncated == "keep":
         return chosen

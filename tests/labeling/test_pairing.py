@@ -77,6 +77,11 @@ def test_truncated_answers_are_dropped_with_their_pair_unless_kept() -> None:
         "c0",
         "c1",
     }
+    assert chosen(select(answers("s", "t", "u", cut="c1"), scores, truncated="avoid")) == {
+        "c0",
+        "c2",
+    }
+    assert select(answers("s", "t", "u", cut="c1 c2"), scores, truncated="avoid") == "truncated"
     # One that is not in the pair does no harm.
     assert chosen(select(answers("s", "t", "u", cut="c2"), scores)) == {"c0", "c1"}
 
