@@ -117,7 +117,11 @@ def _engine_arguments(config: SamplingConfig, policy: Path) -> dict[str, Any]:
     arguments["dtype"] = config.dtype_on(device)
     if device == "cpu":
         # Chunked prefill with seeded requests ends the engine as soon as a prompt is split.
-        arguments |= {"enforce_eager": True, "enable_chunked_prefill": False}
+        arguments |= {
+            "enforce_eager": True,
+            "enable_chunked_prefill": False,
+            "max_num_seqs": _cpu_sequences(config, policy),
+        }
     else:
         arguments |= {"gpu_memory_utilization": config.gpu_memory_utilization}
     return arguments
