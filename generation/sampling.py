@@ -1,6 +1,5 @@
 """From a prompt file to a completions file, shard by shard; runs in the sampling process."""
 
-import ctypes
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -65,7 +64,6 @@ def sample_file(
             progress.tick(len(prompts) * job.samples_per_prompt)
             continue
         seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, progress)
-        _return_freed_memory()
     concatenate(paths, job.out, COMPLETIONS)
     shutil.rmtree(job.shards)  # with the half-written shard of a killed run, if there is one
     return {
@@ -103,13 +101,6 @@ def _sample_shard(
     )
     write_atomic(path, lambda beside: write_rows(beside, rows, COMPLETIONS))
     return seconds
-
-
-def _return_freed_memory() -> None:
-    """Have glibc give freed memory back: else every shard leaves some behind, up to 36 MiB."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
