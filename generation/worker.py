@@ -17,7 +17,7 @@ from generation.engine import Engine
 from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
 
 _M_MMAP_THRESHOLD = -3  # of malloc.h
-_LARGE_BYTES = 2**20
+_LARGE_BYTES = 4 * 2**20
 
 
 class Worker:
@@ -69,7 +69,7 @@ def _keep_memory_flat() -> None:
     """Have glibc give every large buffer back at once.
 
     It would take ever larger ones from its heap, where small objects come to lie between them: the
-    peak grew by 80 MiB with every 1,024 prompts.
+    peak grew by 80 MiB with every 1,024 prompts. From 1 MiB on it is as flat, and 13 % slower.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:
