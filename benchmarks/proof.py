@@ -173,6 +173,9 @@ def sampling(options: Namespace, folder: Path) -> Part:
         )
         what = f"{row['prompts']:,} prompts: the tokens are raw vLLM's"
         part.check(what, row["same_tokens"], str(row["same_tokens"]))
+    if peaks := [f"{row['peak_memory_mib']:,.0f}" for row in result["memory"]]:
+        found = " → ".join(peaks) + f" MiB, {result['memory_growth']:+.1%}"
+        part.check("memory does not grow with the prompts", result["memory_holds"], found)
     return part
 
 
