@@ -16,7 +16,7 @@ from flows.policy import Answered
 from flows.prefect_runs import campaign_tag
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
-from flows.summary import read_round_row
+from flows.show.summary import read_round_row
 
 
 def play_campaign(session: Session, *, with_prefect: bool) -> None:

@@ -84,8 +84,9 @@ def status(
 
     Is each round better, at what distance, at what cost; readable while the campaign runs.
     """
-    from flows.summary import read_summary
-    from flows.table import as_json, render_table
+    from flows.show.as_json import as_json
+    from flows.show.summary import read_summary
+    from flows.show.terminal import render_table
 
     summary = read_summary(campaign, samples=False)
     if json:
@@ -105,8 +106,8 @@ def report(
 ) -> None:
     """Write the campaign's report: one HTML page that works offline."""
     from dpo_core.campaign.layout import Layout
-    from flows.report import write_report
-    from flows.summary import read_summary
+    from flows.show.report import write_report
+    from flows.show.summary import read_summary
 
     path = output or Layout(campaign).report
     write_report(read_summary(campaign), path)
@@ -168,9 +169,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _write_report_and_table(root: Path, console: Console) -> None:
     from dpo_core.campaign.layout import Layout
-    from flows.report import write_report
-    from flows.summary import read_summary
-    from flows.table import render_table
+    from flows.show.report import write_report
+    from flows.show.summary import read_summary
+    from flows.show.terminal import render_table
 
     summary = read_summary(root)
     write_report(summary, Layout(root).report)

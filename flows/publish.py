@@ -7,10 +7,12 @@ from dataclasses import replace
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.prefect_server import REPORT_PATH
-from flows.report import write_report
 from flows.session import Session
-from flows.summary import CampaignSummary, read_summary
-from flows.table import cautions, dropped, headline, sections, verdict, visible
+from flows.show.numbers import dropped, visible
+from flows.show.report import write_report
+from flows.show.sections import sections
+from flows.show.sentences import cautions, headline, verdict
+from flows.show.summary import CampaignSummary, read_summary
 
 # Relative: `ratchet ui` serves the report on the same address, whatever the port.
 _LINK = f"[Open the report]({REPORT_PATH}) (served by `ratchet ui`)"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
 from flows.prefect_server import REPORT_PATH, start_server
-from flows.report import write_report
-from flows.summary import read_summary
+from flows.show.report import write_report
+from flows.show.summary import read_summary
 
 
 def serve_ui(root: Path, port: int) -> None:

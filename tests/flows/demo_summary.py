@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from flows.summary import Answer, CampaignSummary, SampleRow
+from flows.show.summary import Answer, CampaignSummary, SampleRow
 
 HOSTILE = (
     "</script><script>window.harmed = 1</script>",

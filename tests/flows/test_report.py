@@ -10,9 +10,11 @@ from html.parser import HTMLParser
 
 from demo_summary import HOSTILE, demo, metrics
 
-from flows.report import embedded, plots, render_report
-from flows.summary import CampaignSummary
-from flows.table import headline, sections, verdict
+from flows.show.plots import plots
+from flows.show.report import embedded, render_report
+from flows.show.sections import sections
+from flows.show.sentences import headline, verdict
+from flows.show.summary import CampaignSummary
 
 
 class _Page(HTMLParser):
@@ -138,7 +140,7 @@ def test_hostile_names_stay_names() -> None:
 
 def test_importing_is_light() -> None:
     code = (
-        "import sys, flows.report, flows.table; "
+        "import sys, flows.show.report, flows.show.terminal; "
         "print(sorted({'jinja2', 'rich', 'vl_convert', 'pandas', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

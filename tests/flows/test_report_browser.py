@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from demo_summary import demo
 
-from flows.report import plots, render_report, spoken
+from flows.show.plots import plots, spoken
+from flows.show.report import render_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -11,8 +11,12 @@ from demo_summary import demo, metrics
 from rich.console import Console
 
 from dpo_core.evaluation.round_metrics import COLUMNS
-from flows.summary import CampaignSummary
-from flows.table import as_json, cautions, headline, render_table, sections, verdict, visible
+from flows.show.as_json import as_json
+from flows.show.numbers import visible
+from flows.show.sections import sections
+from flows.show.sentences import cautions, headline, verdict
+from flows.show.summary import CampaignSummary
+from flows.show.terminal import render_table
 
 
 def _with(*rounds: dict[str, object]) -> CampaignSummary:

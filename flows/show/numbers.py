@@ -1,0 +1,77 @@
+"""A campaign's numbers and texts, fit to be shown: finite numbers, harmless characters."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from flows.show.summary import CampaignSummary
+
+Row = Mapping[str, Any]
+
+MISSING = "–"
+STEPS = ("start", "sample", "judge", "train", "evaluate")
+
+
+def number(row: Row, name: str) -> float | None:
+    """The finite number under `name`, or None if there is none."""
+    value = row.get(name)
+    if value is None or isinstance(value, str):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def measures(summary: CampaignSummary) -> tuple[str, ...]:
+    """Names of what the judge measured, without their prefix, in order of appearance."""
+    found: dict[str, None] = {}
+    for row in summary.rounds:
+        found.update(
+            (name.removeprefix("measure_"), None) for name in row if _is_measure(name, row)
+        )
+    return tuple(found)
+
+
+def _is_measure(name: str, row: Row) -> bool:
+    """`measure_x_base` belongs to `measure_x`, unless there is no such measure."""
+    stem = re.sub(r"_(previous|base)$", "", name)
+    return name.startswith("measure_") and (stem == name or stem not in row)
+
+
+def base_number(summary: CampaignSummary, name: str) -> float | None:
+    """A statistic of the base policy, wherever the campaign wrote it down."""
+    value = number(summary.base, name)
+    for row in summary.rounds:
+        value = number(row, f"{name}_base") if value is None else value
+    return value
+
+
+def dropped(row: Row) -> Mapping[str, int]:
+    counts: Mapping[str, int] = row.get("dropped") or {}
+    return counts
+
+
+def visible(text: str) -> str:
+    """`text` with every character that could act on a screen shown by number, as ⟨U+001B⟩.
+
+    Controls (NUL, ANSI escapes), bidirectional overrides, invisible characters and lone
+    surrogates; newlines and tabs stay.
+    """
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if character in "\n\t\u200c\u200d" or 0x20 <= code < 0x7F:
+        return character
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return f"⟨U+{code:04X}⟩"
+    return character
+
+
+def seconds(row: Row) -> dict[str, float | None]:
+    """Seconds per step; `other` is what the round took beyond its steps."""
+    steps = {step: number(row, f"seconds_{step}") for step in STEPS}
+    whole = number(row, "seconds_round")
+    known = sum(value for value in steps.values() if value is not None)
+    return {**steps, "other": None if whole is None else max(0.0, whole - known)}

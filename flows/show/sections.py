@@ -1,0 +1,159 @@
+"""Which numbers stand together in a table, and how each is written.
+
+The terminal and the HTML report both show exactly these tables, so they can never disagree.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flows.show.numbers import (
+    MISSING,
+    STEPS,
+    Row,
+    base_number,
+    dropped,
+    measures,
+    number,
+    seconds,
+    visible,
+)
+from flows.show.summary import CampaignSummary
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: the first cell of each row names it, the others are numbers already written."""
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def sections(summary: CampaignSummary) -> tuple[Section, ...]:
+    """The campaign's numbers as tables, without those that would be empty."""
+    if not summary.rounds:
+        return ()
+    made = (
+        _better(summary),
+        _answers(summary),
+        _trained(summary),
+        _dropped(summary),
+        _time(summary),
+    )
+    return tuple(section for section in made if section.rows)
+
+
+def _better(summary: CampaignSummary) -> Section:
+    tests = number(summary.rounds[-1], "test_prompts")
+    on = "test prompts" if tests is None else f"{tests:.0f} test prompts"
+    rows = [
+        (
+            _cell(row, "round", _count),
+            _with_interval(row, "win_rate_base", _percent),
+            _with_interval(row, "win_rate_previous", _percent),
+            _with_error(row, "kl_base_nats"),
+            _with_error(row, "kl_previous_nats"),
+            "yes" if row.get("promoted") else "no",
+        )
+        for row in summary.rounds
+    ]
+    header = (
+        "round",
+        "wins vs base %",
+        "wins vs previous %",
+        "KL to base",
+        "KL to prev.",
+        "promoted",
+    )
+    note = f"{on} · [confidence interval] · ties count half · KL: nats ± s.e."
+    return Section("Is it better?", note, header, tuple(rows))
+
+
+def _answers(summary: CampaignSummary) -> Section:
+    shown: list[tuple[str, str, Callable[[float], str]]] = [
+        ("length_mean", "mean length", "{:.1f}".format),
+        ("truncated_share", "truncated %", _percent),
+        ("score_mean", "score", "{:.3f}".format),
+    ]
+    shown += [(f"measure_{name}", f"{visible(name)} %", _percent) for name in measures(summary)]
+    shown = [one for one in shown if any(number(row, one[0]) is not None for row in summary.rounds)]
+    base = {name: base_number(summary, name) for name, _, _ in shown}
+    rows = [("base", *(_cell(base, name, write) for name, _, write in shown))]
+    rows += [
+        (
+            _cell(row, "round", _count),
+            *(_with_interval(row, name, write) for name, _, write in shown),
+        )
+        for row in summary.rounds
+    ]
+    note = "on the same test prompts · length in tokens · [confidence interval]"
+    return Section(
+        "What are the answers like?", note, ("round", *(one[1] for one in shown)), tuple(rows)
+    )
+
+
+def _trained(summary: CampaignSummary) -> Section:
+    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("round", "round", _count),
+        ("prompts", "prompts", _count),
+        ("completions", "completions", _count),
+        ("pairs", "pairs kept", _count),
+        ("steps", "steps", _count),
+        ("loss", "loss", "{:.4f}".format),
+        ("accuracy", "accuracy %", _percent),
+        ("margin", "margin", "{:.3f}".format),
+    )
+    rows = [tuple(_cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
+    note = "accuracy: pairs with margin > 0 · margin: chosen − rejected log-ratio, nats"
+    return Section("What was trained", note, tuple(one[1] for one in shown), tuple(rows))
+
+
+def _dropped(summary: CampaignSummary) -> Section:
+    reasons = dict.fromkeys(reason for row in summary.rounds for reason in dropped(row))
+    rows = [
+        (visible(reason), *(str(int(dropped(row).get(reason, 0))) for row in summary.rounds))
+        for reason in reasons
+    ]
+    header = ("reason", *(f"round {row['round']}" for row in summary.rounds))
+    return Section("What was dropped, and why", "counts per round", header, tuple(rows))
+
+
+def _time(summary: CampaignSummary) -> Section:
+    rows = [
+        (
+            _cell(row, "round", _count),
+            *(_cell(seconds(row), step, "{:.1f}".format) for step in (*STEPS, "other")),
+            _cell(row, "seconds_round", "{:.1f}".format),
+            _cell(row, "tokens_per_second", "{:,.0f}".format),
+        )
+        for row in summary.rounds
+    ]
+    header = ("round", *STEPS, "other", "whole", "tokens/s")
+    note = "seconds · start: of sampling and training processes · tokens/s of sampling"
+    return Section("Where the time went", note, header, tuple(rows))
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _cell(row: Row, name: str, write: Callable[[float], str]) -> str:
+    value = number(row, name)
+    return MISSING if value is None else write(value)
+
+
+def _with_interval(row: Row, name: str, write: Callable[[float], str]) -> str:
+    low, high = number(row, f"{name}_low"), number(row, f"{name}_high")
+    cell = _cell(row, name, write)
+    return cell if low is None or high is None else f"{cell} [{write(low)}, {write(high)}]"
+
+
+def _with_error(row: Row, name: str) -> str:
+    error = number(row, f"{name}_se")
+    cell = _cell(row, name, "{:.2f}".format)
+    return cell if error is None else f"{cell} ±{error:.2f}"

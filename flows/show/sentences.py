@@ -1,0 +1,96 @@
+"""What a campaign's numbers say, in sentences."""
+
+from flows.show.numbers import MISSING, Row, base_number, number, visible
+from flows.show.summary import CampaignSummary
+
+LENGTH_RATIO = 1.25
+"""Mean lengths further apart than this are pointed out: judges are known to prefer long answers."""
+TRUNCATED_RISE = 0.05
+
+
+def headline(summary: CampaignSummary) -> str:
+    """What the campaign has reached so far, in one or two sentences."""
+    if not summary.rounds:
+        return "No round has finished yet."
+    promoted = [row for row in summary.rounds if row.get("promoted")]
+    row = promoted[-1] if promoted else summary.rounds[-1]
+    said = _against_base(row)
+    if not promoted:
+        return f"No round was promoted, the base policy stands. {said}"
+    refused = [str(other["round"]) for other in summary.rounds if other["round"] > row["round"]]
+    if refused:
+        later = "Rounds " + ", ".join(refused) if len(refused) > 1 else "Round " + refused[0]
+        return f"{said} {later} did not improve on it."
+    return said
+
+
+def _against_base(row: Row) -> str:
+    rate, low, high = (number(row, "win_rate_base" + end) for end in ("", "_low", "_high"))
+    name = f"Round {row['round']}"
+    if rate is None:
+        return f"{name} has not been compared with the base."
+    share = f"{_percent_interval(row, 'win_rate_base')} of {_prompts(row, 'test', 'held-out')}"
+    if low is not None and low > 0.5:
+        said = f"{name} beats the base on {share}"
+    elif high is not None and high < 0.5:
+        said = f"{name} is worse than the base: it wins on only {share}"
+    else:
+        said = f"{name} is not clearly better than the base: it wins on {share}"
+    kl = number(row, "kl_base_nats")
+    return said + ("." if kl is None else f"; KL to base {_nats(kl)} nats.")
+
+
+def verdict(row: Row) -> str:
+    """Why the round's policy was promoted or not, and where it stands."""
+    gate = number(row, "win_rate_gate")
+    said = "Promoted" if row.get("promoted") else "Not promoted"
+    if gate is None:
+        return f"{said}. {_against_base(row)}"
+    word = "won" if row.get("promoted") else "won only"
+    share = f"{_percent_interval(row, 'win_rate_gate')} of {_prompts(row, 'gate', 'gate')}"
+    return f"{said}: {word} {share} against the previous policy. {_against_base(row)}"
+
+
+def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
+    """What a reader should look at before believing the round's win rate."""
+    found = []
+    length, base_length = number(row, "length_mean"), base_number(summary, "length_mean")
+    if length and base_length and not 1 / LENGTH_RATIO <= length / base_length <= LENGTH_RATIO:
+        change = 100 * (length / base_length - 1)
+        word = "longer" if change > 0 else "shorter"
+        found.append(
+            f"Answers are {abs(change):.0f} % {word} than the base's "
+            f"({length:.0f} against {base_length:.0f} tokens): "
+            "read them before trusting the win rate."
+        )
+    cut, base_cut = number(row, "truncated_share"), base_number(summary, "truncated_share")
+    if cut is not None and cut - (base_cut or 0.0) > TRUNCATED_RISE:
+        found.append(
+            f"{100 * cut:.0f} % of the answers are cut at the length limit "
+            f"(base {100 * (base_cut or 0.0):.0f} %)."
+        )
+    return tuple(found)
+
+
+def _percent_interval(row: Row, name: str) -> str:
+    value, low, high = (number(row, name + end) for end in ("", "_low", "_high"))
+    if value is None:
+        return MISSING
+    if low is None or high is None:
+        return f"{100 * value:.0f} %"
+    return f"{100 * value:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _prompts(row: Row, split: str, word: str) -> str:
+    count = number(row, f"{split}_prompts")
+    return f"{word} prompts" if count is None else f"{count:.0f} {word} prompts"
+
+
+def _nats(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def progress(summary: CampaignSummary) -> str:
+    done = len(summary.rounds)
+    said = f"{done} of {summary.rounds_planned} rounds done"
+    return f"{said}, now {visible(summary.doing)}" if summary.doing else said

@@ -1,0 +1,103 @@
+"""A campaign in a terminal: the state, the headline and the tables, none wider than the screen."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from flows.show.numbers import visible
+from flows.show.sections import Section, sections
+from flows.show.sentences import cautions, headline, progress
+from flows.show.summary import CampaignSummary
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.table import Table
+
+_GAP = 2
+_NAME = 36
+
+
+def render_table(summary: CampaignSummary) -> "RenderableType":
+    """The state, the headline and the tables, for `rich.print`."""
+    from rich.console import Group
+    from rich.text import Text
+
+    state = f"{visible(summary.name)}: {summary.state}, {progress(summary)}"
+    top = [Text(state, style="dim"), Text(headline(summary), style="bold")]
+    top += [
+        Text(f"! round {row['round']}: {caution}", style="yellow")
+        for row in summary.rounds
+        for caution in cautions(summary, row)
+    ]
+    return Group(*top, *(_Fitted(section) for section in sections(summary)))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A section that is continued below itself where the terminal is too narrow for it.
+
+    Rich would cut the numbers with an ellipsis instead.
+    """
+
+    section: Section
+
+    def __rich_console__(
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> Iterator["RenderableType"]:
+        from rich.text import Text
+
+        yield Text("")
+        yield Text(self.section.title, style="bold cyan")
+        yield Text(self.section.note, style="dim")
+        for part in split(self.section, options.max_width):
+            yield _table(part, options.max_width)
+
+
+def split(section: Section, width: int) -> Iterator[Section]:
+    """Tables no wider than `width` characters that together hold all columns of `section`."""
+    widths = _widths(section, width)
+    chosen, used = [0], widths[0]
+    for index in range(1, len(widths)):
+        if len(chosen) > 1 and used + _GAP + widths[index] > width:
+            yield _columns(section, chosen)
+            chosen, used = [0], widths[0]
+        chosen.append(index)
+        used += _GAP + widths[index]
+    yield _columns(section, chosen)
+
+
+def _widths(section: Section, width: int) -> list[int]:
+    """Of each column; headings are broken at their spaces only if the table is too wide else."""
+    cells = [max(len(row[index]) for row in section.rows) for index in range(len(section.header))]
+    cells[0] = min(cells[0], _NAME)
+    whole = [max(cell, len(name)) for cell, name in zip(cells, section.header, strict=True)]
+    if sum(whole) + _GAP * (len(whole) - 1) <= width:
+        return whole
+    words = [max(len(word) for word in name.split()) for name in section.header]
+    return [max(cell, word) for cell, word in zip(cells, words, strict=True)]
+
+
+def _columns(section: Section, chosen: Iterable[int]) -> Section:
+    order = tuple(chosen)
+    rows = tuple(tuple(row[index] for index in order) for row in section.rows)
+    return replace(section, header=tuple(section.header[index] for index in order), rows=rows)
+
+
+def _table(section: Section, width: int) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    widths = _widths(section, width)
+    for index, name in enumerate(section.header):
+        # Without a fixed width Rich narrows the widest columns first and cuts their numbers.
+        table.add_column(
+            Text(name),
+            justify="right" if index else "left",
+            vertical="bottom",
+            overflow="fold",
+            width=widths[index],
+        )
+    for row in section.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
