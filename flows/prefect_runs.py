@@ -1,5 +1,8 @@
 """The bookkeeping of runs in Prefect: stale ones are closed, logs arrive before the server goes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -13,6 +16,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
@@ -24,6 +28,16 @@ _CRASHED = "its process ended; a later run took the campaign up again"
 def campaign_tag(layout: Layout) -> str:
     """The tag of all runs of a campaign: a server may know other flows, and other campaigns."""
     return f"campaign:{layout.root.resolve()}"
+
+
+@contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """Flows within send none: each would wait for its heartbeat's thread, up to a second.
+
+    On a server of our own nobody listens to them; a campaign's lock tells whether it is alive.
+    """
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def crash_stale_runs(layout: Layout) -> None:

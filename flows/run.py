@@ -74,7 +74,10 @@ def _prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
     try:
         with _server_beside_imports(layout, port) as server, _vital(server, progress):
-            yield
+            from flows.prefect_runs import without_heartbeats
+
+            with without_heartbeats():
+                yield
     finally:
         del os.environ["PREFECT_API_URL"]
 
