@@ -12,7 +12,6 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterState,
     TaskRunFilterStateType,
-    TaskRunFilterTags,
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging.handlers import APILogWorker
@@ -47,17 +46,19 @@ def crash_stale_runs(layout: Layout) -> None:
     """
     ours = [campaign_tag(layout)]
     unfinished = [StateType.RUNNING, StateType.PENDING]
+    tagged = FlowRunFilterTags(all_=ours)
     flow_runs = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=ours),
+        tags=tagged,
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished)),
     )
     task_runs = TaskRunFilter(
-        tags=TaskRunFilterTags(all_=ours),
         state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished), name=None),
     )
     state: State[None] = Crashed(message=_CRASHED)
     with get_client(sync_client=True) as client:
-        for task_run in client.read_task_runs(task_run_filter=task_runs):
+        for task_run in client.read_task_runs(
+            flow_run_filter=FlowRunFilter(tags=tagged), task_run_filter=task_runs
+        ):
             client.set_task_run_state(task_run.id, state, force=True)
         for flow_run in client.read_flow_runs(flow_run_filter=flow_runs):
             client.set_flow_run_state(flow_run.id, state, force=True)

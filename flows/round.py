@@ -1,6 +1,6 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
-from prefect import flow, tags
+from prefect import flow
 
 from dpo_core.campaign.store import Artifact
 from flows.orchestration import step
@@ -74,7 +74,6 @@ def round_flow(
     earlier: list[Artifact],
 ) -> tuple[Answered, Artifact]:
     """`play` as a Prefect flow, which then shows the round's numbers."""
-    with tags(f"round {number}"):
-        played = play(do, number, previous, base, held, earlier)
-        publish_round(do, number)
+    played = play(do, number, previous, base, held, earlier)
+    publish_round(do, number)
     return played
