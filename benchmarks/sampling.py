@@ -39,6 +39,7 @@ TARGET_SHARE = 0.95
 MEMORY_GROWTH = 0.10
 """Memory counts as flat when the most prompts take at most this share more than the fewest."""
 _SEED = 7
+_WARM_UP_PROMPTS = 256
 
 
 class Prompts:
@@ -169,8 +170,11 @@ def _prompts(count: int) -> Iterator[Prompt]:
 
 
 def throughput(prompts: Prompts, options: Namespace) -> dict[str, Any]:
-    """Pipeline and raw vLLM in turns, for each number of prompts, after a short warm-up of both."""
-    warm = prompts.file(32)
+    """Pipeline and raw vLLM in turns, for each number of prompts, after a warm-up of both.
+
+    It fills a whole step, so that the first touch of the key-value cache is not measured.
+    """
+    warm = prompts.file(_WARM_UP_PROMPTS)
     with (
         Pipeline(prompts, options, options.max_tokens) as pipeline,
         RawVllm(prompts, options) as raw,
