@@ -69,7 +69,7 @@ def _keep_memory_flat() -> None:
     """Have glibc give every large buffer back at once.
 
     It would take ever larger ones from its heap, where small objects come to lie between them: the
-    peak grew by 80 MiB with every 1,024 prompts. From 1 MiB on it is flatter still, but 13 % slower.
+    peak grew by 80 MiB with every 1,024 prompts. From 1 MiB on it is flatter, and 13 % slower.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:
