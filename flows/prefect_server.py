@@ -19,7 +19,7 @@ from dpo_core.errors import BadInput, ServerFailed
 
 _START_TIMEOUT_S = 120.0
 _KEEP_ALIVE_S = 24 * 3600
-"""Steps take longer than uvicorn's 5 s, and Prefect's client needs 2 s to notice a closed line."""
+"""Steps take longer than uvicorn's 5 s: Prefect's client keeps its connection over them."""
 _HOST = "127.0.0.1"
 
 REPORT_PATH = "/ratchet/report.html"
