@@ -18,8 +18,6 @@ from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
 
 _START_TIMEOUT_S = 120.0
-_KEEP_ALIVE_S = 24 * 3600
-"""Steps take longer than uvicorn's 5 s: Prefect's client keeps its connection over them."""
 _HOST = "127.0.0.1"
 
 REPORT_PATH = "/ratchet/report.html"
@@ -113,11 +111,7 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     import uvicorn
 
     config = uvicorn.Config(
-        _app(request["reports"]),
-        host=_HOST,
-        port=request["port"],
-        log_level="warning",
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        _app(request["reports"]), host=_HOST, port=request["port"], log_level="warning"
     )
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, daemon=True).start()

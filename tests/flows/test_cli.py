@@ -17,24 +17,13 @@ TIMEOUT_S = 300
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def ratchet(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env=Campaign(folder).environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-
-
 def test_help_names_commands_and_exit_codes(tmp_path: Path) -> None:
-    done = ratchet(tmp_path, "--help")
+    done = Campaign(tmp_path).ratchet("--help")
     assert done.returncode == 0
     for word in ("run", "status", "report", "ui", "0 finished", "1 failed", "2 bad input", "130"):
         assert word in done.stdout
     for command in ("run", "status", "report", "ui"):
-        shown = ratchet(tmp_path, command, "--help")
+        shown = Campaign(tmp_path).ratchet(command, "--help")
         assert shown.returncode == 0 and f"Usage: ratchet {command}" in shown.stdout
 
 
@@ -51,7 +40,7 @@ def test_help_names_commands_and_exit_codes(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_bad_input(tmp_path: Path, arguments: list[str], complaint: str) -> None:
-    done = ratchet(tmp_path, *arguments)
+    done = Campaign(tmp_path).ratchet(*arguments)
     assert done.returncode == 2
     assert complaint in done.stderr and "Traceback" not in done.stderr
     assert done.stdout == "" and list(tmp_path.iterdir()) == []
