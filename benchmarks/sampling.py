@@ -34,6 +34,7 @@ from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
 from dpo_core.tables import iterate_rows, write_rows
 from examples.reviews.grammar import JOINTS, clause
 from examples.reviews.model import build
+from flows.session import child_environment
 
 TARGET_SHARE = 0.95
 MEMORY_GROWTH = 0.10
@@ -147,9 +148,7 @@ class RawVllm:
 def _env(options: Namespace) -> dict[str, str]:
     """The environment that a campaign gives its children; the same for both sides."""
     return {
-        "OMP_NUM_THREADS": str(options.threads),
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
-        "TOKENIZERS_PARALLELISM": "false",
+        **child_environment(options.threads),
         "TORCHDYNAMO_DISABLE": "1",  # from here as generation.vllm_engine sets them
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": "1",

@@ -20,6 +20,7 @@ from dpo_core.records import COMPLETIONS, LOGPS, Prompt, prompt_from_row
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
 from generation.engine import Engine, Request, Sample
+from generation.memory import give_back_free_memory
 
 _REPORT_EVERY_S = 0.1
 
@@ -64,6 +65,7 @@ def sample_file(
             progress.tick(len(prompts) * job.samples_per_prompt)
             continue
         seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, progress)
+        give_back_free_memory()
     concatenate(paths, job.out, COMPLETIONS)
     shutil.rmtree(job.shards)  # with the half-written shard of a killed run, if there is one
     return {
