@@ -16,9 +16,11 @@ from dpo_core.atomic import write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
+from flows import prefect_database
 
 _START_TIMEOUT_S = 120.0
 _HOST = "127.0.0.1"
+_DATABASE = "prefect.db"
 
 REPORT_PATH = "/ratchet/report.html"
 """Where `ratchet ui` serves the report, on the Prefect server's own address."""
@@ -30,7 +32,7 @@ def prefect_environment(layout: Layout) -> dict[str, str]:
     return {
         "PREFECT_HOME": str(home),
         "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),  # PREFECT_HOME alone is not enough
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_API_DATABASE_CONNECTION_URL": prefect_database.url(home / _DATABASE),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_SETTINGS_PATH": str(home / "logging.yml"),
@@ -77,7 +79,9 @@ def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -
         "PREFECT_UI_ENABLED": str(ui).lower(),
     }
     child = Child.start("flows.prefect_server", layout.log("prefect-server"), env)
-    child.ask({"port": port, "reports": str(layout.root.resolve()) if ui else None})
+    reports = str(layout.root.resolve()) if ui else None
+    database = str(layout.prefect.resolve() / _DATABASE)
+    child.ask({"port": port, "reports": reports, "database": database})
     return child, url
 
 
@@ -110,6 +114,7 @@ def _check_port(port: int) -> int:
 def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     import uvicorn
 
+    prefect_database.provide(Path(request["database"]))
     config = uvicorn.Config(
         _app(request["reports"]), host=_HOST, port=request["port"], log_level="warning"
     )
