@@ -19,8 +19,8 @@ from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import COMPLETIONS, LOGPS, Prompt, prompt_from_row
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
-from generation.engine import Engine, Request, Sample
-from generation.memory import give_back_free_memory
+from generation.engine import Engine, Request, Sample, Tick
+from generation.memory import HeapTrimmer
 
 _REPORT_EVERY_S = 0.1
 
@@ -54,7 +54,12 @@ def sample_file(
     """
     started = time.monotonic()
     total = count_rows(job.prompts) * job.samples_per_prompt
-    progress = _Progress(report, total)
+    progress, heap = _Progress(report, total), HeapTrimmer()
+
+    def tick(finished: int) -> None:
+        progress.tick(finished)
+        heap.tick()
+
     paths: list[Path] = []
     seconds_engine = 0.0
     rows = (prompt_from_row(row) for row in iterate_rows(job.prompts))
@@ -62,10 +67,9 @@ def sample_file(
         path = job.shards / f"{number:05d}.parquet"
         paths.append(path)
         if path.exists():
-            progress.tick(len(prompts) * job.samples_per_prompt)
+            tick(len(prompts) * job.samples_per_prompt)
             continue
-        seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, progress)
-        give_back_free_memory()
+        seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, tick)
     concatenate(paths, job.out, COMPLETIONS)
     shutil.rmtree(job.shards)  # with the half-written shard of a killed run, if there is one
     return {
@@ -82,7 +86,7 @@ def _sample_shard(
     config: SamplingConfig,
     prompts: list[Prompt],
     path: Path,
-    progress: "_Progress",
+    tick: Tick,
 ) -> float:
     """Sample one shard and write it as a whole; returns the engine's seconds."""
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
@@ -93,7 +97,7 @@ def _sample_shard(
         for prompt, ids in fitting
     ]
     started = time.monotonic()
-    answers = engine.sample(requests, progress.tick)
+    answers = engine.sample(requests, tick)
     seconds = time.monotonic() - started
     texts = iter(_decode(tokenizer, answers))
     rows = (
