@@ -8,10 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dpo_core.preference.loss_functions import LOSSES
     from dpo_core.preference.losses import preference_loss
     from dpo_core.preference.pair_logps import PairLogps, completion_logps
     from dpo_core.preference.pair_metrics import PreferenceMetrics, preference_metrics
 __all__ = [
+    "LOSSES",
     "PairLogps",
     "PreferenceMetrics",
     "completion_logps",
@@ -20,6 +22,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "LOSSES": "dpo_core.preference.loss_functions",
     "PairLogps": "dpo_core.preference.pair_logps",
     "PreferenceMetrics": "dpo_core.preference.pair_metrics",
     "completion_logps": "dpo_core.preference.pair_logps",

@@ -4,9 +4,11 @@ B sequences of a batch, T positions, V vocabulary, N completion tokens of the wh
 `pair` is the number of pairs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,6 +38,24 @@ class PairLogps:
                     f"{name} has shape {tuple(value.shape)}, chosen {tuple(self.chosen.shape)}"
                 )
 
+    def detached(self) -> "PairLogps":
+        return PairLogps(*(None if v is None else v.detach() for v in self._values()))  # type: ignore[arg-type]
+
+    @classmethod
+    def joined(cls, parts: Sequence["PairLogps"]) -> "PairLogps":
+        """The pairs of all parts, in their order; a value that any part lacks is left out."""
+        columns = zip(*(part._values() for part in parts), strict=True)
+        return cls(*(_concatenated(column) for column in columns))  # type: ignore[arg-type]
+
+    def _values(self) -> tuple[Tensor | None, ...]:
+        return (
+            self.chosen,
+            self.rejected,
+            self.chosen_lengths,
+            self.rejected_lengths,
+            self.weights,
+        )
+
     def lengths(self, side: Literal["chosen", "rejected"], loss: str) -> Tensor:
         """(pair,) completion tokens of one side. Raises ValueError when `loss` lacks them."""
         found = self.chosen_lengths if side == "chosen" else self.rejected_lengths
@@ -44,6 +64,11 @@ class PairLogps:
                 f"loss {loss} needs {side}_lengths: pass PairLogps({side}_lengths=...)"
             )
         return found
+
+
+def _concatenated(values: Sequence[Tensor | None]) -> Tensor | None:
+    there = [value for value in values if value is not None]
+    return torch.cat(there) if len(there) == len(values) else None
 
 
 def completion_logps(
@@ -95,3 +120,37 @@ def sum_by_sequence(logps_N: Tensor, mask_BT: Tensor) -> Tensor:
     """
     placed_BT = logps_N.new_zeros(mask_BT.shape).masked_scatter(mask_BT, logps_N)
     return placed_BT.sum(-1)
+
+
+def by_completion(values_N: Tensor, lengths_P2: Tensor) -> Tensor:
+    """(pair, 2, L) the values of completion tokens, one completion a row, then zeros.
+
+    Values come pair after pair, chosen before rejected; lengths_P2 are the completions' tokens.
+    """
+    position_L = torch.arange(int(lengths_P2.max()), device=lengths_P2.device)
+    mask_P2L = position_L < lengths_P2[:, :, None]
+    return values_N.new_zeros(mask_P2L.shape).masked_scatter(mask_P2L, values_N)
+
+
+def length_desensitised_sums(logps_P2L: Tensor, lengths_P2: Tensor, alpha: float) -> Tensor:
+    """(pair, 2) sums in which tokens beyond the pair's shorter completion count `alpha` times.
+
+    With alpha 1 these are plain sums, with 0 both sides count equally many tokens. Source: LD-DPO,
+    Liu et al. 2024 (arXiv:2409.06411).
+    """
+    shared_P1 = lengths_P2.amin(1, keepdim=True)
+    position_L = torch.arange(logps_P2L.shape[2], device=logps_P2L.device)
+    within_P1L = position_L < shared_P1[:, :, None]
+    return torch.where(within_P1L, logps_P2L, alpha * logps_P2L).sum(-1)
+
+
+@torch.no_grad()
+def wpo_weights(logps_P2L: Tensor, log_collision_P2L: Tensor, lengths_P2: Tensor) -> Tensor:
+    """(pair,) weights of pairs: how likely the policy itself is to produce both completions.
+
+    The weight of a completion is the geometric mean of π(token)/Σ_v π(v)²; log_collision_P2L holds
+    log Σ_v π(v)², the mean probability of a token that the policy samples itself. Source: WPO, Zhou
+    et al. 2024 (arXiv:2406.11827), equation 2, with its alignment of the weights.
+    """
+    means_P2 = (logps_P2L - log_collision_P2L).sum(-1) / lengths_P2.clamp(min=1)
+    return means_P2.exp().prod(1)

@@ -1,0 +1,117 @@
+"""The losses by name: what each takes and how it is averaged. Loading this loads no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Divergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
+
+LossName = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "robust",
+    "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+    "simpo",
+    "orpo",
+]
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Numbers that shape a loss.
+
+    beta: strength of the pull to the reference. label_smoothing: probability that a preference is
+    the wrong way round. divergence_alpha: α of the α-divergence. discopop_tau: temperature of
+    `discopop`, in (0, 1]. simpo_gamma: target margin of `simpo`, nats.
+    """
+
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    divergence: Divergence = "reverse_kl"
+    divergence_alpha: float = 0.5
+    discopop_tau: float = 0.05
+    simpo_gamma: float = 0.5
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a loss takes.
+
+    normaliser: what the sum over an optimiser step is divided by: its pairs, or its chosen tokens.
+    whole_step: pairs are not independent of each other; it needs all of a step at once.
+    reference: whether it compares with a reference.
+    smoothing: whether it takes label smoothing. soft_labels: whether it takes p_chosen.
+    divergence: whether it takes another divergence than the reverse KL.
+    """
+
+    normaliser: Literal["pairs", "chosen_tokens"] = "pairs"
+    whole_step: bool = False
+    reference: bool = True
+    smoothing: bool = False
+    soft_labels: bool = False
+    divergence: bool = False
+
+
+TRAITS: dict[str, Traits] = {
+    "sigmoid": Traits(smoothing=True, soft_labels=True, divergence=True),
+    "sigmoid_norm": Traits(smoothing=True, soft_labels=True, divergence=True),
+    "hinge": Traits(divergence=True),
+    "ipo": Traits(divergence=True),
+    "exo_pair": Traits(smoothing=True, divergence=True),
+    "robust": Traits(smoothing=True, divergence=True),
+    "nca_pair": Traits(),
+    "bco_pair": Traits(),
+    "sppo_hard": Traits(),
+    "aot": Traits(whole_step=True, smoothing=True),
+    "aot_unpaired": Traits(whole_step=True, smoothing=True),
+    "apo_zero": Traits(),
+    "apo_down": Traits(),
+    "discopop": Traits(divergence=True),
+    "sft": Traits(normaliser="chosen_tokens", reference=False),
+    "simpo": Traits(reference=False),
+    "orpo": Traits(reference=False),
+}
+
+
+def check_options(loss: str, options: LossOptions) -> Traits:
+    """What `loss` takes. Raises ValueError for options that it cannot take, with the reason."""
+    if loss not in TRAITS:
+        raise ValueError(f"there is no loss {loss!r}: choose one of {', '.join(TRAITS)}")
+    traits = TRAITS[loss]
+    if not options.beta > 0:
+        raise ValueError(f"beta must be greater than 0, not {options.beta}")
+    _check_smoothing(loss, traits, options.label_smoothing)
+    if not traits.divergence and options.divergence != "reverse_kl":
+        raise ValueError(f"loss {loss} has no other divergence than reverse_kl")
+    if not 0 < options.discopop_tau <= 1:
+        raise ValueError(
+            f"discopop_tau must lie in (0, 1], not {options.discopop_tau}: above 1 the loss grows "
+            "like an exponential at negative margins"
+        )
+    return traits
+
+
+def _check_smoothing(loss: str, traits: Traits, smoothing: float) -> None:
+    if smoothing and not traits.smoothing:
+        raise ValueError(f"loss {loss} has no label smoothing: leave label_smoothing at 0")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"label_smoothing is a probability, not {smoothing}")
+    if loss == "robust" and not smoothing < 0.5:
+        raise ValueError(
+            f"loss robust divides by 1 − 2·label_smoothing: choose less than 0.5, not {smoothing}"
+        )
+    if loss == "exo_pair" and not 0 < smoothing < 1:
+        raise ValueError(
+            "loss exo_pair takes the logarithms of label_smoothing and of 1 − label_smoothing: "
+            f"choose more than 0 and less than 1, for example 0.001, not {smoothing}"
+        )

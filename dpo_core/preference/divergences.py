@@ -1,0 +1,45 @@
+"""Scores of completions: what a divergence makes of the log-ratio of policy and reference.
+
+DPO with another f-divergence than the reverse KL replaces each log-ratio by f'(π/π_ref): Wang et
+al. 2023 (arXiv:2309.16240). The constants in f' cancel between the chosen and the rejected
+completion; they are such that a policy equal to its reference scores 0.
+"""
+
+import math
+from typing import get_args
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from dpo_core.loss_options import Divergence
+
+_LARGEST_EXPONENT = 30.0
+"""Beyond it exponentials go on as straight lines, so that values and gradients stay finite."""
+
+
+def scores(logratios: Tensor, divergence: Divergence, alpha: float) -> Tensor:
+    """(pair,) f'(π/π_ref) from log-ratios (pair,) in nats; 0 where the policy has not moved.
+
+    reverse_kl: log t, plain DPO. forward_kl: 1 − 1/t. js_divergence: log(2t/(1 + t)).
+    alpha_divergence: (t^(α−1) − 1)/(α − 1), which tends to reverse_kl for α → 1 and is forward_kl
+    for α = 0. Raises ValueError for another name.
+    """
+    if divergence == "reverse_kl":
+        return logratios
+    if divergence == "forward_kl":
+        return 1 - _exp(-logratios)
+    if divergence == "js_divergence":
+        return math.log(2) + F.logsigmoid(logratios)
+    if divergence == "alpha_divergence":
+        if abs(alpha - 1) < 1e-6:
+            return logratios
+        return (_exp((alpha - 1) * logratios) - 1) / (alpha - 1)
+    raise ValueError(
+        f"there is no divergence {divergence!r}: choose one of {', '.join(get_args(Divergence))}"
+    )
+
+
+def _exp(exponents: Tensor) -> Tensor:
+    """exp where its square is finite, its tangent beyond."""
+    inner = exponents.clamp(max=_LARGEST_EXPONENT)
+    return inner.exp() * (1 + (exponents - inner))
