@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dpo_core.loss_options import Divergence, LossName, LossOptions, check_options
 
 
 class Section(BaseModel):
@@ -50,19 +52,51 @@ class SftConfig(Section):
 class TrainingConfig(Section):
     """One DPO round. `beta` is the strength of the pull to the reference: small lets go."""
 
+    loss: LossName = "sigmoid"
     beta: Positive = 0.1
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="share of preferences the wrong way round"
+    )
+    divergence: Divergence = "reverse_kl"
+    divergence_alpha: float = 0.5
+    discopop_tau: PositiveShare = 0.05
+    simpo_gamma: float = Field(0.5, description="target margin of `simpo`")
+    nll_weight: float = Field(0.0, ge=0, description="weight of a term −log π(chosen) per token")
+    ld_alpha: Share | None = Field(
+        None, description="LD-DPO: what tokens beyond the shorter completion's length count"
+    )
+    wpo: bool = Field(False, description="weigh pairs by how likely the policy is to produce them")
     learning_rate: Positive = 5e-7
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     pairs_per_step: Count = Field(32, description="pairs of one optimiser step")
-    micro_batch_pairs: Count = Field(8, description="pairs of one forward pass; moves no number")
+    micro_batch_tokens: Count | Literal["auto"] = Field(
+        "auto", description="tokens of one forward pass; moves no number"
+    )
+    path: Literal["auto", "fast", "plain"] = Field(
+        "auto", description="pass through the model; auto: fast where the model allows it"
+    )
     epochs: Count = 1
     max_grad_norm: Positive = 1.0
     weight_decay: float = Field(0.0, ge=0)
     compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of forward and backward; weights and optimiser stay float32"
     )
+
+    @model_validator(mode="after")
+    def _loss_takes_its_options(self) -> "TrainingConfig":
+        check_options(self.loss, self.loss_options())
+        return self
+
+    def loss_options(self) -> LossOptions:
+        return LossOptions(
+            self.beta,
+            self.label_smoothing,
+            self.divergence,
+            self.divergence_alpha,
+            self.discopop_tau,
+            self.simpo_gamma,
+        )
 
 
 class EvaluationConfig(Section):

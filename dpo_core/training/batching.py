@@ -1,7 +1,7 @@
 """From preference files to batches of token ids.
 
-B = 2·pair sequences (chosen first, then rejected), T positions. Sequences are padded on the right,
-so positions count from 0 and masks follow from lengths.
+B = 2·pair sequences, each pair's chosen before its rejected one, T positions. Sequences are padded
+on the right, so positions count from 0 and masks follow from lengths.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ class TrainingPair:
     """Token ids of one preference, exactly as sampled: EOS is there when the policy emitted it.
 
     sampled_logps: (chosen, rejected) log-probs that the sampler returned, nats; None where unknown.
+    p_chosen: probability that the chosen completion is the better one.
     """
 
     pair_id: str
@@ -29,6 +30,12 @@ class TrainingPair:
     chosen_ids: list[int]
     rejected_ids: list[int]
     sampled_logps: tuple[float, float] | None = None
+    p_chosen: float = 1.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and both completions."""
+        return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
 
     @property
     def longest(self) -> int:
@@ -38,7 +45,7 @@ class TrainingPair:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """input_ids, attention_mask, completion_mask (B, T); lengths (pair,) in tokens.
+    """input_ids, attention_mask, completion_mask (B, T).
 
     first_prediction: the earliest position whose logits predict a completion token.
     """
@@ -46,8 +53,6 @@ class PairBatch:
     input_ids_BT: Tensor
     attention_mask_BT: Tensor
     completion_mask_BT: Tensor
-    chosen_lengths: Tensor
-    rejected_lengths: Tensor
     first_prediction: int
 
 
@@ -74,16 +79,13 @@ def load_pairs(preferences: Path, completions: Path) -> list[TrainingPair]:
             f"{preferences} names completion {min(missing)}, which {completions} does not hold "
             f"({len(missing)} such completions)"
         )
-    for row in rows:
-        if row["p_chosen"] != 1.0:
-            raise BadInput(
-                f"pair {row['pair_id']} has the soft label p_chosen = {row['p_chosen']}; "
-                "only 1.0 is supported"
-            )
-    return [_pair(row["pair_id"], sampled[row["chosen"]], sampled[row["rejected"]]) for row in rows]
+    return [_pair(row, sampled[row["chosen"]], sampled[row["rejected"]]) for row in rows]
 
 
-def _pair(pair_id: str, chosen: Mapping[str, Any], rejected: Mapping[str, Any]) -> TrainingPair:
+def _pair(
+    preference: Mapping[str, Any], chosen: Mapping[str, Any], rejected: Mapping[str, Any]
+) -> TrainingPair:
+    pair_id = preference["pair_id"]
     if chosen["prompt_token_ids"] != rejected["prompt_token_ids"]:
         raise BadInput(f"the completions of pair {pair_id} answer different prompts")
     if not chosen["prompt_token_ids"]:
@@ -99,6 +101,7 @@ def _pair(pair_id: str, chosen: Mapping[str, Any], rejected: Mapping[str, Any]) 
         chosen["token_ids"],
         rejected["token_ids"],
         (sum(chosen["token_logps"]), sum(rejected["token_logps"])) if known else None,
+        preference["p_chosen"],
     )
 
 
@@ -113,15 +116,9 @@ def optimiser_steps(
     return [order[start : start + pairs_per_step] for start in range(0, len(order), pairs_per_step)]
 
 
-def micro_batches(step: Sequence[TrainingPair], size: int) -> list[list[TrainingPair]]:
-    """The pairs of one optimiser step, similar lengths together, so that little is padding."""
-    by_length = sorted(step, key=lambda p: (len(p.prompt_ids) + p.longest, p.pair_id))
-    return [by_length[start : start + size] for start in range(0, len(step), size)]
-
-
 def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:
-    completions = [p.chosen_ids for p in pairs] + [p.rejected_ids for p in pairs]
-    prompts = [p.prompt_ids for p in pairs] * 2
+    completions = [ids for p in pairs for ids in (p.chosen_ids, p.rejected_ids)]
+    prompts = [p.prompt_ids for p in pairs for _ in range(2)]
     input_ids_BT, ends_B = padded([a + b for a, b in zip(prompts, completions, strict=True)])
     starts_B = torch.tensor([len(prompt) for prompt in prompts])
     position_T = torch.arange(input_ids_BT.shape[1])
@@ -130,10 +127,14 @@ def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:
         input_ids_BT=input_ids_BT.to(device),
         attention_mask_BT=attention_mask_BT.long().to(device),
         completion_mask_BT=(attention_mask_BT & (position_T >= starts_B[:, None])).to(device),
-        chosen_lengths=torch.tensor([len(p.chosen_ids) for p in pairs], device=device),
-        rejected_lengths=torch.tensor([len(p.rejected_ids) for p in pairs], device=device),
         first_prediction=int(starts_B.min()) - 1,
     )
+
+
+def completion_lengths(pairs: Sequence[TrainingPair], device: torch.device) -> Tensor:
+    """(pair, 2) tokens of the chosen and the rejected completions."""
+    lengths = [(len(p.chosen_ids), len(p.rejected_ids)) for p in pairs]
+    return torch.tensor(lengths, device=device)
 
 
 def padded(sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor]:

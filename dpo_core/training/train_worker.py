@@ -26,7 +26,7 @@ def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
     except torch.OutOfMemoryError as error:
         raise ChildFailed(
             f"training ran out of device memory: {str(error).splitlines()[0]}",
-            "Lower training.micro_batch_pairs (it moves no number), or sft.batch_size.",
+            "Lower training.micro_batch_tokens (it moves no number), or sft.batch_size.",
         ) from error
     raise BadInput(f"the training process knows no request {request['op']!r}")
 

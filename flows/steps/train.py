@@ -6,7 +6,7 @@ from dpo_core.campaign.store import Artifact, Made
 from flows.policy import Policy
 from flows.session import Session
 
-_MOVES_NO_NUMBER = {"micro_batch_pairs"}
+_MOVES_NO_NUMBER = {"micro_batch_tokens"}
 
 
 def train(

@@ -86,6 +86,8 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
             0.5,
             "training.label_smoothing: Input should be less than 0.5",
         ),
+        ("training.loss", "exo_pair", "loss exo_pair takes the logarithms of label_smoothing"),
+        ("training.loss", "dpo", "training.loss: Input should be 'sigmoid', 'sigmoid_norm'"),
         ("sampling.engine", "vlm", "sampling.engine: Input should be 'vllm' or 'transformers'"),
         ("sampling.top_p", 0, "sampling.top_p: Input should be greater than 0"),
         ("keep_policies", "last", "keep_policies must be all, promoted, or last: k"),

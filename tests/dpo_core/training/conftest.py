@@ -141,7 +141,7 @@ def make_job(tiny: Path, tmp_path: Path) -> Callable[..., DpoJob]:
     ) -> DpoJob:
         folder = tmp_path / name
         folder.mkdir()
-        defaults = {"learning_rate": 1e-3, "pairs_per_step": 8, "micro_batch_pairs": 4}
+        defaults = {"learning_rate": 1e-3, "pairs_per_step": 8, "micro_batch_tokens": 64}
         return DpoJob.model_validate(
             {
                 **write_round(folder, completions, preferences),

@@ -16,18 +16,28 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_core import PairLogps
 from dpo_core.errors import BadInput, InvariantViolated, RatchetError
 from dpo_core.hashing import weights_id
+from dpo_core.loss_options import LossOptions
+from dpo_core.preference.losses import PairLosses
 from dpo_core.records import volatile_columns
 from dpo_core.tables import read_rows
-from dpo_core.training.batching import collate, load_pairs, optimiser_steps
+from dpo_core.training.batching import (
+    collate,
+    completion_lengths,
+    load_pairs,
+    optimiser_steps,
+)
+from dpo_core.training.checks import check_finite, check_first_step
 from dpo_core.training.curves import DPO_CURVE
-from dpo_core.training.forward import pair_logps
 from dpo_core.training.jobs import DpoJob
-from dpo_core.training.runtime import load_master
-from dpo_core.training.trainer import Measured, check_finite, check_first_step, train_round
+from dpo_core.training.objective import Measured
+from dpo_core.training.plain_path import PlainPath
+from dpo_core.training.runtime import Runtime, load_master
+from dpo_core.training.trainer import train_round
 
 from .conftest import EOS, completion, preference, sentiment
 
 MakeJob = Callable[..., DpoJob]
+SIGMOID = PairLosses("sigmoid", LossOptions())
 
 
 def quiet(done: int, total: int, unit: str) -> None:
@@ -99,8 +109,8 @@ def test_summary_is_the_mean_over_the_last_epochs_pairs(make_job: MakeJob) -> No
 
 def test_micro_batches_move_no_number(make_job: MakeJob) -> None:
     curves, weights = [], []
-    for size in (8, 1, 3):
-        job = make_job(f"micro-{size}", *sentiment(21), micro_batch_pairs=size, epochs=2)
+    for size in (400, 1, 70):
+        job = make_job(f"micro-{size}", *sentiment(21), micro_batch_tokens=size, epochs=2)
         train_round(job, quiet)
         names = ["loss", "margin", "gradient_norm", "learning_rate", "pairs"]
         curves.append(np.array([[row[n] for n in names] for row in read_rows(job.curve_path)]))
@@ -182,8 +192,9 @@ def test_lengths_and_masks_come_from_the_sampled_ids(make_job: MakeJob) -> None:
         completion("cut", "the film was", "very bad and very", "length"),
     ]
     job = make_job("round", completions, [preference("stopped", "cut")])
-    batch = collate(load_pairs(job.preferences, job.completions), torch.device("cpu"))
-    assert batch.chosen_lengths.tolist() == [3] and batch.rejected_lengths.tolist() == [4]
+    pairs = load_pairs(job.preferences, job.completions)
+    batch = collate(pairs, torch.device("cpu"))
+    assert completion_lengths(pairs, torch.device("cpu")).tolist() == [[3, 4]]
     # Prompt: BOS and three words. The chosen row ends with EOS and one place of padding.
     assert batch.completion_mask_BT.int().tolist() == [
         [0, 0, 0, 0, 1, 1, 1, 0],
@@ -195,7 +206,7 @@ def test_lengths_and_masks_come_from_the_sampled_ids(make_job: MakeJob) -> None:
 def test_a_model_that_cannot_skip_the_head_gives_equal_logps(make_job: MakeJob, tiny: Path) -> None:
     job = make_job("round", *sentiment(6))
     model = load_master(tiny, torch.device("cpu"))
-    batch = collate(load_pairs(job.preferences, job.completions), torch.device("cpu"))
+    pairs = load_pairs(job.preferences, job.completions)
 
     class Plain:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None: ...
@@ -203,10 +214,9 @@ def test_a_model_that_cannot_skip_the_head_gives_equal_logps(make_job: MakeJob, 
         def __call__(self, **inputs: Any) -> Any:
             return model(**inputs)
 
-    with torch.no_grad():
-        skipping, plain = pair_logps(model, batch), pair_logps(Plain(), batch)
-    torch.testing.assert_close(skipping.chosen, plain.chosen, rtol=0, atol=1e-5)
-    torch.testing.assert_close(skipping.rejected, plain.rejected, rtol=0, atol=1e-5)
+    runtime = Runtime(torch.device("cpu"), torch.float32)
+    skipping, plain = (PlainPath(m, runtime).logps(pairs).logps_N for m in (model, Plain()))
+    torch.testing.assert_close(skipping, plain, rtol=0, atol=1e-5)
 
 
 def test_warm_up_and_schedule(make_job: MakeJob) -> None:
@@ -230,6 +240,23 @@ def test_bfloat16_computes_and_keeps_float32_weights(make_job: MakeJob) -> None:
     assert {tensor.dtype for tensor in saved} == {torch.float32}
 
 
+@pytest.mark.parametrize("path", ["fast", "plain"])
+def test_soft_labels_are_trained_on(make_job: MakeJob, path: str) -> None:
+    completions, preferences = sentiment(8)
+    soft = [{**row, "p_chosen": 0.75} for row in preferences]
+    result = train_round(make_job("soft", completions, soft, path=path, epochs=2), quiet)
+    assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-4)
+    smoothed = make_job("smoothed", completions, preferences, label_smoothing=0.25, epochs=2)
+    assert result["loss"] == pytest.approx(train_round(smoothed, quiet)["loss"], abs=1e-5)
+
+
+def test_soft_labels_are_refused_where_a_loss_cannot_take_them(make_job: MakeJob) -> None:
+    completions, _ = sentiment(2)
+    soft = [preference("good-0", "bad-0", 0.7)]
+    with pytest.raises(BadInput, match=r"p_chosen = 0.7(.|\n)*hinge"):
+        train_round(make_job("soft", completions, soft, loss="hinge"), quiet)
+
+
 def test_progress_is_reported(make_job: MakeJob) -> None:
     seen: list[tuple[int, int, str]] = []
     train_round(make_job("round", *sentiment(10)), lambda d, t, u: seen.append((d, t, u)))
@@ -240,9 +267,10 @@ def test_progress_is_reported(make_job: MakeJob) -> None:
 def _measured(make_job: MakeJob, margin: float, loss: float = math.log(2)) -> Measured:
     job = make_job("round", *sentiment(2))
     pairs = tuple(load_pairs(job.preferences, job.completions))
-    zeros = torch.zeros(2)
-    policy = PairLogps(torch.tensor([0.0, margin]), zeros)
-    return Measured(pairs, torch.full((2,), loss), policy, PairLogps(zeros, zeros))
+    zeros, lengths = torch.zeros(2), torch.ones(2)
+    policy = PairLogps(torch.tensor([0.0, margin]), zeros, lengths, lengths)
+    reference = PairLogps(zeros, zeros, lengths, lengths)
+    return Measured(pairs, torch.full((2,), loss), policy, reference)
 
 
 @pytest.mark.parametrize("margin", [0.01, -0.01, math.nan, math.inf])
@@ -251,12 +279,12 @@ def test_a_wrong_reference_is_an_error_that_names_the_pair(
 ) -> None:
     measured = _measured(make_job, margin)
     with pytest.raises(InvariantViolated, match=f"{measured.pairs[1].pair_id} has a margin of"):
-        check_first_step(measured, beta=0.1, tolerance=1e-4)
+        check_first_step(measured, SIGMOID, tolerance=1e-4)
 
 
 def test_a_wrong_first_loss_is_an_error(make_job: MakeJob) -> None:
-    with pytest.raises(InvariantViolated, match="not ln 2"):
-        check_first_step(_measured(make_job, 0.0, loss=0.5), beta=0.1, tolerance=1e-4)
+    with pytest.raises(InvariantViolated, match=r"is 0\.500000; where .* is 0\.693147"):
+        check_first_step(_measured(make_job, 0.0, loss=0.5), SIGMOID, tolerance=1e-4)
 
 
 def test_numbers_that_are_not_finite_are_errors(make_job: MakeJob) -> None:
@@ -283,7 +311,6 @@ def test_rows_that_cannot_be_trained_on_are_refused(make_job: MakeJob) -> None:
     completions, preferences = sentiment(2)
     empty = [{**row, "prompt_token_ids": []} for row in completions]
     cases = {
-        "soft": (completions, [preference("good-0", "bad-0", 0.7)], "soft label"),
         "other prompt": (completions, [preference("good-0", "bad-1")], "different prompts"),
         "missing": (completions[:-1], preferences, "does not hold"),
         "no prompt": (empty, preferences, "no tokens"),

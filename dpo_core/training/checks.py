@@ -1,0 +1,142 @@
+"""What must hold in every round: an error names the pair, the step and what to do."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from dpo_core.errors import BadInput, InvariantViolated
+from dpo_core.loss_options import TRAITS, LossName
+from dpo_core.preference.losses import PairLosses, margins
+from dpo_core.preference.pair_logps import PairLogps
+from dpo_core.training.batching import TrainingPair
+from dpo_core.training.objective import Measured
+
+MARGIN_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""First-step margins allowed with a reset reference, nats per token of the longer completion.
+
+bfloat16 logits of size 16 to 32 are 1/8 apart, so one token's log-prob may be off by 1/16.
+"""
+
+SAMPLING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""Mean gap allowed between the sampler's log-probs and the reference's, nats per token.
+
+In float32 vLLM and transformers differ by up to 1.6e-5 per token.
+"""
+
+_CLIPPED_PAIR_IDS = 8
+"""Pair ids named in an error message."""
+
+
+def check_labels(pairs: Sequence[TrainingPair], loss: LossName) -> None:
+    """Raise BadInput for uncertain labels that `loss` cannot take."""
+    soft = next((pair for pair in pairs if pair.p_chosen != 1.0), None)
+    if soft is not None and not TRAITS[loss].soft_labels:
+        raise BadInput(
+            f"pair {soft.pair_id} has the soft label p_chosen = {soft.p_chosen}, which loss {loss} "
+            "cannot take: it weighs one direction only",
+            "Choose training.loss: sigmoid or sigmoid_norm.",
+        )
+
+
+def sampling_gap(
+    pairs: Sequence[TrainingPair], reference: Mapping[str, tuple[float, float]]
+) -> float | None:
+    """Mean |log π_ref − log π_sampler| over the pairs' completions, nats per token.
+
+    None when the sampler returned no log-probs.
+    """
+    gaps = [
+        abs(ours - theirs) / max(len(ids), 1)
+        for pair in pairs
+        if pair.sampled_logps is not None
+        for ours, theirs, ids in zip(
+            reference[pair.pair_id],
+            pair.sampled_logps,
+            (pair.chosen_ids, pair.rejected_ids),
+            strict=True,
+        )
+    ]
+    return sum(gaps) / len(gaps) if gaps else None
+
+
+def check_sampled_by_reference(gap: float | None, tolerance: float) -> None:
+    """Raise InvariantViolated when other weights than the reference sampled the completions.
+
+    An engine that serves stale weights after an update goes unnoticed otherwise: margins are still
+    zero at the first step, and the round trains on answers of a policy that is not there any more.
+    """
+    if gap is not None and gap > tolerance:
+        raise InvariantViolated(
+            "the completions were not sampled by the reference policy: log-probs differ by "
+            f"{gap:.2e} nats per token on average, more than {tolerance:.0e}",
+            "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
+            "step, or the other engine, and report it.",
+        )
+
+
+def check_first_step(measured: Measured, losses: PairLosses, tolerance: float) -> None:
+    """Raise InvariantViolated unless the policy still equals its reference.
+
+    tolerance: nats per token of the pair's longer completion. The loss must then be that of equal
+    log-probs (ln 2 for sigmoid, 1/(4β²) for IPO, 1 for hinge), as far as such margins move it.
+    """
+    found = margins(measured.policy, measured.reference).tolist()
+    allowed = [tolerance * pair.longest for pair in measured.pairs]
+    excess = [abs(margin) / limit for margin, limit in zip(found, allowed, strict=True)]
+    # A NaN is the largest of all: it compares as neither within nor beyond the limit.
+    worst = max(range(len(found)), key=lambda i: math.inf if math.isnan(excess[i]) else excess[i])
+    if not excess[worst] <= 1:
+        raise InvariantViolated(
+            f"before the first step the policy must equal its reference, but pair "
+            f"{measured.pairs[worst].pair_id} has a margin of {found[worst]:.3g} nats "
+            f"(allowed: {allowed[worst]:.3g}), the largest of {len(found)}",
+            "The reference log-probs were not made by these weights, or a forward pass is random.",
+        )
+    found_loss = float(measured.losses.double().mean())
+    expected, slack = _loss_at_reference(measured, losses, allowed)
+    if not abs(found_loss - expected) <= slack + 1e-6:
+        raise InvariantViolated(
+            f"the loss of the first step is {found_loss:.6f}; where policy and reference agree it "
+            f"is {expected:.6f}"
+        )
+
+
+def _loss_at_reference(
+    measured: Measured, losses: PairLosses, allowed: Sequence[float]
+) -> tuple[float, float]:
+    """(mean loss of a policy equal to the reference, what margins of `allowed` nats change it)."""
+    same, shift = measured.reference, torch.tensor(allowed).to(measured.reference.chosen)
+    weights = measured.policy.weights
+    tokens_per_pair = float(measured.policy.lengths("chosen", losses.loss).double().mean())
+
+    def mean_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> float:
+        moved = PairLogps(chosen, rejected, same.chosen_lengths, same.rejected_lengths, weights)
+        return float(losses(moved, same, tokens_per_pair=tokens_per_pair).double().mean())
+
+    exact = mean_loss(same.chosen, same.rejected)
+    moved = (
+        mean_loss(same.chosen + x * shift, same.rejected + y * shift)
+        for x in (-1, 0, 1)
+        for y in (-1, 0, 1)
+    )
+    return exact, max(abs(loss - exact) for loss in moved)
+
+
+def check_finite(measured: Measured, norm: float, step: int, learning_rate: float) -> None:
+    """Raise InvariantViolated, before the weights are touched, when a number is not finite."""
+    bad = [
+        pair.pair_id
+        for pair, loss in zip(measured.pairs, measured.losses.tolist(), strict=True)
+        if not math.isfinite(loss)
+    ]
+    if not bad and math.isfinite(norm):
+        return
+    what = "the loss" if bad else "the gradient norm"
+    ids = bad or [pair.pair_id for pair in measured.pairs]
+    shown = ", ".join(ids[:_CLIPPED_PAIR_IDS]) + (" …" if len(ids) > _CLIPPED_PAIR_IDS else "")
+    raise InvariantViolated(
+        f"{what} of optimiser step {step} is not finite (learning rate {learning_rate:.3g}; "
+        f"pairs {shown})",
+        "Lower training.learning_rate, or raise training.beta or training.warmup_steps.",
+    )

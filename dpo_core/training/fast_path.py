@@ -1,0 +1,64 @@
+"""The fast pass over pairs: packed without padding, the prompt once, completion rows only.
+
+T tokens of the packed row, N completion tokens, H hidden width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpo_core.training import segment_attention
+from dpo_core.training.batching import TrainingPair
+from dpo_core.training.fused_head import Head, head_backward, head_logps
+from dpo_core.training.packing import PackedPairs, pack
+from dpo_core.training.pass_over_pairs import Slopes, TokenLogps
+from dpo_core.training.runtime import Runtime
+
+
+class FastPath:
+    name = "fast"
+
+    def __init__(
+        self, model: Any, runtime: Runtime, *, head_rows: int, collisions: bool = False
+    ) -> None:
+        self.model = model
+        self.runtime = runtime
+        self.head_rows = head_rows
+        self.head = Head.of(model, runtime.compute_dtype, collisions=collisions)
+        model.set_attn_implementation(segment_attention.NAME)
+
+    def tokens(self, pairs: Sequence[TrainingPair]) -> int:
+        return sum(pair.tokens for pair in pairs)
+
+    @torch.no_grad()
+    def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
+        packed = pack(pairs, self.runtime.device)
+        with segment_attention.attending(packed.segments, self.runtime.device):
+            hidden_TH = self._hidden(packed)
+        return head_logps(hidden_TH, self.head, packed, self.head_rows)
+
+    def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
+        packed = pack(pairs, self.runtime.device)
+
+        def of_chunk(chunk: slice, tokens: TokenLogps) -> Tensor:
+            return slopes(pairs[chunk], tokens)
+
+        with segment_attention.attending(packed.segments, self.runtime.device):
+            hidden_TH = self._hidden(packed)
+            gradient_TH = head_backward(
+                hidden_TH.detach(), self.head, packed, of_chunk, self.head_rows
+            )
+            torch.autograd.backward(hidden_TH, gradient_TH)
+
+    def _hidden(self, packed: PackedPairs) -> Tensor:
+        """(T, H) last hidden states."""
+        with self.runtime.autocast():
+            output = self.model.base_model(
+                input_ids=packed.input_ids_1T,
+                position_ids=packed.position_ids_1T,
+                use_cache=False,
+            )
+        hidden_TH: Tensor = output.last_hidden_state[0]
+        return hidden_TH

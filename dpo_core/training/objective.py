@@ -1,0 +1,129 @@
+"""The loss of one optimiser step, from log-probs of tokens that arrive a few pairs at a time.
+
+N completion tokens, pair after pair, chosen before rejected; `pair` is the number of pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from dpo_core.config import TrainingConfig
+from dpo_core.preference.losses import PairLosses
+from dpo_core.preference.pair_logps import (
+    PairLogps,
+    by_completion,
+    length_desensitised_sums,
+    wpo_weights,
+)
+from dpo_core.preference.pair_metrics import preference_metrics
+from dpo_core.training.batching import TrainingPair, completion_lengths
+from dpo_core.training.pass_over_pairs import TokenLogps
+
+ReferenceLogps = Mapping[str, tuple[float, float]]
+"""Pair id → log-probs (chosen, rejected) under the reference, nats, summed as the policy's are."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Some pairs as they were when trained on: losses (pair,), log-probs of policy, reference."""
+
+    pairs: tuple[TrainingPair, ...]
+    losses: Tensor
+    policy: PairLogps
+    reference: PairLogps
+
+    def means(self, beta: float) -> dict[str, float]:
+        metrics = preference_metrics(self.policy, self.reference, beta=beta)
+        return {"loss": float(self.losses.double().mean()), **asdict(metrics)}
+
+
+class StepObjective:
+    """Loss and slopes of the pairs of one optimiser step.
+
+    The step's loss is a mean over all its pairs (or their chosen tokens), so how it is cut into
+    micro-batches moves no number.
+    """
+
+    def __init__(
+        self, step: Sequence[TrainingPair], reference: ReferenceLogps, config: TrainingConfig
+    ) -> None:
+        self.config = config
+        self.losses = PairLosses(config.loss, config.loss_options(), config.nll_weight)
+        self._pairs = len(step)
+        self._tokens_per_pair = sum(len(pair.chosen_ids) for pair in step) / len(step)
+        self._reference = reference
+        self._parts: list[Measured] = []
+
+    def slopes(self, pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
+        """(N,) derivatives of the step's loss by the log-probs of these pairs' tokens."""
+        with torch.enable_grad():
+            logps_N = tokens.logps_N.detach().requires_grad_()
+            policy = completion_sums(
+                pairs, TokenLogps(logps_N, tokens.log_collisions_N), self.config
+            )
+            reference = self._reference_of(pairs, policy)
+            losses = self.losses(
+                policy,
+                reference,
+                p_chosen=_soft_labels(pairs, policy),
+                tokens_per_pair=self._tokens_per_pair,
+            )
+            (slopes_N,) = torch.autograd.grad(losses.sum() / self._pairs, logps_N)
+        self._parts.append(Measured(tuple(pairs), losses.detach(), policy.detached(), reference))
+        return slopes_N
+
+    def measured(self) -> Measured:
+        return joined(self._parts)
+
+    def _reference_of(self, pairs: Sequence[TrainingPair], like: PairLogps) -> PairLogps:
+        sums = torch.tensor([self._reference[pair.pair_id] for pair in pairs]).to(like.chosen)
+        return PairLogps(sums[:, 0], sums[:, 1], like.chosen_lengths, like.rejected_lengths)
+
+
+class SlopesByPair:
+    """Slopes that are known beforehand, handed out for whatever pairs are asked for."""
+
+    def __init__(self, pairs: Sequence[TrainingPair], slopes_N: Tensor) -> None:
+        counts = [len(pair.chosen_ids) + len(pair.rejected_ids) for pair in pairs]
+        ids = [pair.pair_id for pair in pairs]
+        self._known = dict(zip(ids, torch.split(slopes_N, counts), strict=True))
+
+    def __call__(self, pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
+        return torch.cat([self._known[pair.pair_id] for pair in pairs])
+
+
+def completion_sums(
+    pairs: Sequence[TrainingPair], tokens: TokenLogps, config: TrainingConfig
+) -> PairLogps:
+    """Log-probs of completions from those of their tokens; here LD-DPO and WPO act."""
+    lengths_P2 = completion_lengths(pairs, tokens.logps_N.device)
+    logps_P2L = by_completion(tokens.logps_N, lengths_P2)
+    if config.ld_alpha is None:
+        sums_P2 = logps_P2L.sum(-1)
+    else:
+        sums_P2 = length_desensitised_sums(logps_P2L, lengths_P2, config.ld_alpha)
+    weights = None
+    if config.wpo:
+        assert tokens.log_collisions_N is not None, "WPO asks the pass for collisions"
+        collisions_P2L = by_completion(tokens.log_collisions_N, lengths_P2)
+        weights = wpo_weights(logps_P2L, collisions_P2L, lengths_P2)
+    return PairLogps(
+        sums_P2[:, 0], sums_P2[:, 1], lengths_P2[:, 0], lengths_P2[:, 1], weights=weights
+    )
+
+
+def _soft_labels(pairs: Sequence[TrainingPair], like: PairLogps) -> Tensor | None:
+    labels = [pair.p_chosen for pair in pairs]
+    return None if set(labels) == {1.0} else torch.tensor(labels).to(like.chosen)
+
+
+def joined(parts: Sequence[Measured]) -> Measured:
+    """The parts as one, in their order."""
+    return Measured(
+        pairs=tuple(pair for part in parts for pair in part.pairs),
+        losses=torch.cat([part.losses for part in parts]),
+        policy=PairLogps.joined([part.policy for part in parts]),
+        reference=PairLogps.joined([part.reference for part in parts]),
+    )

@@ -1,0 +1,54 @@
+"""What a pass over pairs offers the trainer, whichever way it goes through the model.
+
+N completion tokens, pair after pair, chosen before rejected.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dpo_core.training.batching import TrainingPair
+
+
+@dataclass(frozen=True)
+class TokenLogps:
+    """Of each completion token, float32: its log-prob, nats; log Σ_v π(v)² where asked for."""
+
+    logps_N: Tensor
+    log_collisions_N: Tensor | None = None
+
+    def detached(self) -> "TokenLogps":
+        return TokenLogps(self.logps_N.detach(), self.log_collisions_N)
+
+    @classmethod
+    def joined(cls, parts: Sequence["TokenLogps"]) -> "TokenLogps":
+        collisions = [t.log_collisions_N for t in parts if t.log_collisions_N is not None]
+        return cls(
+            torch.cat([t.logps_N for t in parts]), torch.cat(collisions) if collisions else None
+        )
+
+
+Slopes = Callable[[Sequence[TrainingPair], TokenLogps], Tensor]
+"""slopes(pairs, tokens) -> (N,) derivatives of the optimiser step's loss by the log-probs of these
+pairs' completion tokens."""
+
+
+class PairPath(Protocol):
+    """A way through the model."""
+
+    name: str
+
+    def tokens(self, pairs: Sequence[TrainingPair]) -> int:
+        """Tokens that go through the model for these pairs, padding included."""
+
+    def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
+        """Log-probs of the pairs' completion tokens, without gradients."""
+
+    def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
+        """Add to the model's gradients those of the loss whose derivative is `slopes`.
+
+        It may be asked for a part of the pairs at a time, in their order, each pair once.
+        """

@@ -1,0 +1,63 @@
+"""The plain pass over pairs: whole sequences, padded, one model call. It runs for every model.
+
+B = 2·pair sequences, T positions, K of them from the first that predicts a completion token on,
+N completion tokens, V vocabulary.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpo_core.preference.pair_logps import completion_token_logps
+from dpo_core.training.batching import PairBatch, TrainingPair, collate
+from dpo_core.training.pass_over_pairs import Slopes, TokenLogps
+from dpo_core.training.runtime import Runtime
+
+
+class PlainPath:
+    name = "plain"
+
+    def __init__(self, model: Any, runtime: Runtime, *, collisions: bool = False) -> None:
+        self.model = model
+        self.runtime = runtime
+        self.collisions = collisions
+
+    def tokens(self, pairs: Sequence[TrainingPair]) -> int:
+        return 2 * len(pairs) * max(len(pair.prompt_ids) + pair.longest for pair in pairs)
+
+    @torch.no_grad()
+    def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
+        return self._forward(pairs)
+
+    def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
+        tokens = self._forward(pairs)
+        torch.autograd.backward(tokens.logps_N, slopes(pairs, tokens.detached()))
+
+    def _forward(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
+        batch = collate(pairs, self.runtime.device)
+        first = batch.first_prediction
+        ids_BK, mask_BK = batch.input_ids_BT[:, first:], batch.completion_mask_BT[:, first:]
+        with self.runtime.autocast():
+            logits_BKV = _logits_from(self.model, batch, first)
+        logps_N = completion_token_logps(logits_BKV, ids_BK, mask_BK)
+        return TokenLogps(logps_N, _collisions(logits_BKV, mask_BK) if self.collisions else None)
+
+
+def _logits_from(model: Any, batch: PairBatch, first: int) -> Any:
+    """(B, K, V) logits; the head skips the positions before `first` where the model can do that."""
+    kept = batch.input_ids_BT.shape[1] - first
+    inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        return model(**inputs, use_cache=False, logits_to_keep=kept).logits
+    return model(**inputs, use_cache=False).logits[:, first:]
+
+
+@torch.no_grad()
+def _collisions(logits_BKV: Tensor, mask_BK: Tensor) -> Tensor:
+    """(N,) log Σ_v π(v)² where completion tokens are predicted."""
+    rows_N = mask_BK.flatten().nonzero()[:, 0] - 1
+    logits_NV = logits_BKV.flatten(0, 1).index_select(0, rows_N).float()
+    return (2 * logits_NV).logsumexp(-1) - 2 * logits_NV.logsumexp(-1)
