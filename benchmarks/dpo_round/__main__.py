@@ -1,0 +1,184 @@
+"""One DPO round by Ratchet and by TRL, in turns, in CPU-seconds at one thread.
+
+    python -m benchmarks.dpo_round [--models A B] [--repeats 3] [--json FILE]
+
+Each run is a process of its own: load the model, then measure the reference pass and one epoch of
+training. `trl_plain` is TRL as users run it; `trl_strongest` is the fastest of all settings that
+were found for it, each of which is run once and printed.
+"""
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.dpo_round import workload
+from benchmarks.measure import add_json_option, machine, write_result
+from flows.session import child_environment
+
+PLAIN = {"batch": 8, "accumulate": 1}
+_TUNED = {"completion_rows": True, "allocator": True}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "batch 8": PLAIN,
+    "batch 8, completion rows": {**PLAIN, "completion_rows": True},
+    "batch 8, completion rows, allocator": {**PLAIN, **_TUNED},
+    "batch 4 x 2, completion rows, allocator": {"batch": 4, "accumulate": 2, **_TUNED},
+    "batch 2 x 4, completion rows, allocator": {"batch": 2, "accumulate": 4, **_TUNED},
+    "batch 1 x 8, completion rows, allocator": {"batch": 1, "accumulate": 8, **_TUNED},
+    "batch 1 x 8, allocator": {"batch": 1, "accumulate": 8, "allocator": True},
+    "batch 2 x 4, by length, completion rows, allocator": {
+        "batch": 2,
+        "accumulate": 4,
+        "by_length": True,
+        **_TUNED,
+    },
+}
+FLOORS = {
+    "A": {"trl_plain": 6.0, "trl_strongest": 1.4},
+    "B": {"trl_plain": 14.0, "trl_strongest": 1.4},
+}
+MEMORY = {"trl_plain": 1 / 6, "trl_strongest": 1.0}
+MFU_FLOOR = 0.55
+LOSS_DIFFERENCE = 1e-4
+
+
+def measure(name: str, options: Namespace, ceiling: float) -> dict[str, Any]:
+    model = workload.MODELS[name]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        workload.build(model, folder / "model")
+        chosen = random.Random(0)
+        count = options.pairs or model.pairs
+        lengths = [workload.usual_lengths(chosen) for _ in range(count)]
+        workload.write(folder, list(workload.pairs(model.vocabulary, lengths)))
+        tried = {setting: _trl(folder, s) for setting, s in SETTINGS.items()}
+        strongest = min(tried, key=lambda setting: tried[setting]["cpu_seconds"])
+        runs: dict[str, list[dict[str, Any]]] = {
+            "ratchet": [],
+            "trl_plain": [],
+            "trl_strongest": [],
+        }
+        for _ in range(options.repeats):
+            runs["ratchet"].append(_ratchet(folder, options.config))
+            runs["trl_plain"].append(_trl(folder, PLAIN))
+            runs["trl_strongest"].append(_trl(folder, SETTINGS[strongest]))
+    flops = 4 * sum(model.forward_flops(*each) for each in lengths)  # reference, forward, backward
+    return _compare(runs, tried, strongest, flops, ceiling, count)
+
+
+def _compare(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    tried: Mapping[str, Mapping[str, Any]],
+    strongest: str,
+    flops: float,
+    ceiling: float,
+    pairs: int,
+) -> dict[str, Any]:
+    middle = {
+        side: {key: statistics.median(run[key] for run in found) for key in _NUMBERS}
+        for side, found in runs.items()
+    }
+    ours = middle["ratchet"]
+    result: dict[str, Any] = {
+        "pairs": pairs,
+        "runs": middle,
+        "settings": {name: {key: run[key] for key in _NUMBERS} for name, run in tried.items()},
+        "strongest": strongest,
+        "mfu": flops / ours["cpu_seconds"] / (ceiling * 1e9),
+        "max_loss_diff": max(
+            abs(a - b) / abs(b)
+            for a, b in zip(
+                runs["ratchet"][0]["losses"], runs["trl_plain"][0]["losses"], strict=True
+            )
+        ),
+    }
+    for peer in ("trl_plain", "trl_strongest"):
+        result[peer] = {
+            "speedup": middle[peer]["cpu_seconds"] / ours["cpu_seconds"],
+            "memory_ratio": ours["memory_mib"] / middle[peer]["memory_mib"],
+        }
+    return result
+
+
+_NUMBERS = ("cpu_seconds", "seconds", "memory_mib")
+
+
+def _ratchet(folder: Path, config: str) -> dict[str, Any]:
+    return _child(["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1))
+
+
+def _trl(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return _child(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})
+
+
+def _child(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON line that a process printed last."""
+    command = [sys.executable, "-m", *module]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **env}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-4000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def show(name: str, result: Mapping[str, Any]) -> None:
+    print(
+        f"{name}: {result['pairs']} pairs; losses differ by {result['max_loss_diff']:.1e} at most"
+    )
+    for side, run in result["runs"].items():
+        print(_line(side, run, result["pairs"]))
+    for peer in ("trl_plain", "trl_strongest"):
+        found, floor = result[peer], FLOORS[name][peer]
+        holds = found["speedup"] >= floor and found["memory_ratio"] <= MEMORY[peer]
+        print(
+            f"  against {peer}: {found['speedup']:.2f} times as fast (floor {floor}), "
+            f"{found['memory_ratio']:.2f} of its memory (floor {MEMORY[peer]:.2f}): "
+            f"{'holds' if holds else 'FAILS'}"
+        )
+    verdict = "holds" if result["mfu"] >= MFU_FLOOR else "FAILS"
+    print(f"  {result['mfu']:.1%} of the CPU's ceiling (floor {MFU_FLOOR:.0%}): {verdict}")
+    print(f"  TRL under every setting tried, once; the strongest is {result['strongest']}")
+    for setting, run in result["settings"].items():
+        print(_line(f"  {setting}", run, result["pairs"]))
+
+
+def _line(name: str, run: Mapping[str, float], pairs: int) -> str:
+    return (
+        f"  {name:<54} {run['cpu_seconds']:7.1f} CPU-s  {run['cpu_seconds'] / pairs:6.3f} per pair"
+        f"  {run['memory_mib']:7,.0f} MiB more"
+    )
+
+
+def parse(arguments: Sequence[str] | None = None) -> Namespace:
+    parser = ArgumentParser(prog="python -m benchmarks.dpo_round", description=__doc__)
+    parser.add_argument(
+        "--models", nargs="*", default=list(workload.MODELS), choices=workload.MODELS
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pairs", type=int, help="default: 256 of A, 64 of B")
+    parser.add_argument("--config", default="{}", help="training options of our side, as JSON")
+    add_json_option(parser)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
+    ceiling = _child(["benchmarks.dpo_round.ceiling"], {})["gflops"]
+    result: dict[str, Any] = {"machine": machine(), "ceiling_gflops": ceiling}
+    print(f"one thread multiplies float32 matrices at {ceiling:.0f}·10⁹ operations/s at best")
+    for name in options.models:
+        result[name] = measure(name, options, ceiling)
+        show(name, result[name])
+    write_result(result, options.json)
+
+
+if __name__ == "__main__":
+    main()

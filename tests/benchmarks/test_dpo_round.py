@@ -1,0 +1,50 @@
+"""The DPO round's benchmark at a tiny size: both sides train on the same, step by step."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from benchmarks.dpo_round import __main__ as dpo_round
+from benchmarks.dpo_round import workload
+
+TINY = workload.Model("llama", 2, 2, 512, tied=False, pairs=16, hidden=64, intermediate=96)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("round")
+    workload.build(TINY, place / "model")
+    chosen = random.Random(0)
+    lengths = [workload.usual_lengths(chosen) for _ in range(TINY.pairs)]
+    workload.write(place, list(workload.pairs(TINY.vocabulary, lengths)))
+    return place
+
+
+def test_both_sides_have_the_same_losses(folder: Path) -> None:
+    ours = dpo_round._ratchet(folder, "{}")
+    assert ours["path"] == "fast" and len(ours["losses"]) == 2
+    for name in ("batch 8", "batch 1 x 8, completion rows, allocator"):
+        theirs = dpo_round._trl(folder, dpo_round.SETTINGS[name])
+        assert ours["losses"] == pytest.approx(theirs["losses"], rel=1e-4)
+        assert theirs["cpu_seconds"] > 0 and theirs["memory_mib"] > 0
+
+
+def test_useful_operations_count_the_prompt_once() -> None:
+    whole = TINY.forward_flops(10, 5, 5)
+    assert whole - TINY.forward_flops(10, 5, 0) < whole / 2
+    assert TINY.forward_flops(0, 1, 0) == pytest.approx(
+        2 * (2 * 64 * (64 + 32) + 3 * 64 * 96) * 2 + 4 * 64 * 2 + 2 * 64 * 512
+    )
+
+
+def test_result_has_the_promised_form() -> None:
+    run = {"losses": [0.69, 0.5], "cpu_seconds": 2.0, "seconds": 2.0, "memory_mib": 100.0}
+    slow = {**run, "cpu_seconds": 8.0, "memory_mib": 400.0}
+    runs = {"ratchet": [run], "trl_plain": [slow], "trl_strongest": [slow]}
+    result = dpo_round._compare(runs, {"batch 8": slow}, "batch 8", 1e9, 1.0, 16)
+    assert result["trl_plain"] == {"speedup": 4.0, "memory_ratio": 0.25}
+    assert result["max_loss_diff"] == 0 and result["mfu"] == pytest.approx(0.5)
+    dpo_round.show("A", result)
+    json.dumps(result)
