@@ -9,7 +9,7 @@ import ctypes
 import time
 
 _M_MMAP_THRESHOLD = -3  # of malloc.h
-_LARGE_BYTES = 8 * 2**20
+_LARGE_BYTES = 4 * 2**20
 _TRIM_EVERY_S = 1.0
 
 _libc = ctypes.CDLL(None)
