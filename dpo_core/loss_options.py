@@ -83,8 +83,8 @@ TRAITS: dict[str, Traits] = {
 }
 
 
-def check_options(loss: str, options: LossOptions) -> Traits:
-    """What `loss` takes. Raises ValueError for options that it cannot take, with the reason."""
+def check_options(loss: str, options: LossOptions) -> None:
+    """Raise ValueError for options that `loss` cannot take, with the reason."""
     if loss not in TRAITS:
         raise ValueError(f"there is no loss {loss!r}: choose one of {', '.join(TRAITS)}")
     traits = TRAITS[loss]
@@ -98,7 +98,6 @@ def check_options(loss: str, options: LossOptions) -> Traits:
             f"discopop_tau must lie in (0, 1], not {options.discopop_tau}: above 1 the loss grows "
             "like an exponential at negative margins"
         )
-    return traits
 
 
 def _check_smoothing(loss: str, traits: Traits, smoothing: float) -> None:

@@ -113,13 +113,8 @@ def token_logps(logits_NV: Tensor, token_ids_N: Tensor) -> Tensor:
 
 
 def sum_by_sequence(logps_N: Tensor, mask_BT: Tensor) -> Tensor:
-    """(B,) sums of the values that belong to the true places of `mask_BT`, in row order.
-
-    The values go back to their places first: sums along rows repeat bit by bit, index_add does not
-    promise that on a GPU.
-    """
-    placed_BT = logps_N.new_zeros(mask_BT.shape).masked_scatter(mask_BT, logps_N)
-    return placed_BT.sum(-1)
+    """(B,) sums of the values that belong to the true places of `mask_BT`, in row order."""
+    return _placed(logps_N, mask_BT).sum(-1)
 
 
 def by_completion(values_N: Tensor, lengths_P2: Tensor) -> Tensor:
@@ -128,8 +123,15 @@ def by_completion(values_N: Tensor, lengths_P2: Tensor) -> Tensor:
     Values come pair after pair, chosen before rejected; lengths_P2 are the completions' tokens.
     """
     position_L = torch.arange(int(lengths_P2.max()), device=lengths_P2.device)
-    mask_P2L = position_L < lengths_P2[:, :, None]
-    return values_N.new_zeros(mask_P2L.shape).masked_scatter(mask_P2L, values_N)
+    return _placed(values_N, position_L < lengths_P2[:, :, None])
+
+
+def _placed(values_N: Tensor, mask: Tensor) -> Tensor:
+    """The values at the true places of `mask`, in row order, zeros elsewhere.
+
+    For sums: those along rows repeat bit by bit, index_add does not promise that on a GPU.
+    """
+    return values_N.new_zeros(mask.shape).masked_scatter(mask, values_N)
 
 
 def length_desensitised_sums(logps_P2L: Tensor, lengths_P2: Tensor, alpha: float) -> Tensor:
