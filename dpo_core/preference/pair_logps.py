@@ -83,7 +83,7 @@ def completion_logps(
     predicts, is marked as a completion token.
     """
     logps_N = completion_token_logps(logits_BTV, input_ids_BT, completion_mask_BT)
-    return sum_by_sequence(logps_N, completion_mask_BT.bool())
+    return _placed(logps_N, completion_mask_BT.bool()).sum(-1)
 
 
 def completion_token_logps(
@@ -110,11 +110,6 @@ def completion_token_logps(
 def token_logps(logits_NV: Tensor, token_ids_N: Tensor) -> Tensor:
     """(N,) float32 log-probs of one token per row of logits, nats."""
     return -F.cross_entropy(logits_NV.float(), token_ids_N, reduction="none")
-
-
-def sum_by_sequence(logps_N: Tensor, mask_BT: Tensor) -> Tensor:
-    """(B,) sums of the values that belong to the true places of `mask_BT`, in row order."""
-    return _placed(logps_N, mask_BT).sum(-1)
 
 
 def by_completion(values_N: Tensor, lengths_P2: Tensor) -> Tensor:
