@@ -10,8 +10,11 @@ from dpo_core.config import TrainingConfig
 from dpo_core.training.batching import load_pairs
 from dpo_core.training.choose_path import choose_path
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.loop import train
+from dpo_core.training.reference import reference_pass
+from dpo_core.training.round import Round
 from dpo_core.training.runtime import load_master, prepare
-from dpo_core.training.trainer import Round
+from dpo_core.training.telling import Telling
 
 
 def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -43,9 +46,10 @@ def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     with side.measured(result):
         path, _ = choose_path(model, pairs, config, runtime)
-        round = Round(job, runtime, model, path, lambda *_: None)
-        reference, _ = round.reference_pass(pairs)
-        result["losses"] = [step.row["loss"] for step in round.train(pairs, reference)]
+        round = Round(config, job.seed, runtime, model, path, lambda *_: None)
+        reference, _ = reference_pass(round, pairs)
+        rows = Telling(config.beta).rows(train(round, pairs, reference))
+        result["losses"] = [row["loss"] for row in rows]
     return {**result, "path": path.name}
 
 

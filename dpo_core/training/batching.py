@@ -4,7 +4,7 @@ B = 2·pair sequences, each pair's chosen before its rejected one, T positions. 
 on the right, so positions count from 0 and masks follow from lengths.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import derive_seed
-from dpo_core.tables import iterate_rows
+from dpo_core.tables import batched, iterate_rows
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,17 @@ def _pair(
 
 def optimiser_steps(
     pairs: Sequence[TrainingPair], pairs_per_step: int, seed: int, epoch: int
-) -> list[list[TrainingPair]]:
+) -> Iterator[list[TrainingPair]]:
     """The pairs of each optimiser step of one epoch; the last step takes what is left.
 
     The order follows from the seed, the epoch and the pairs' ids, not from the file's order.
     """
-    order = sorted(pairs, key=lambda p: (derive_seed(seed, "order", epoch, p.pair_id), p.pair_id))
-    return [order[start : start + pairs_per_step] for start in range(0, len(order), pairs_per_step)]
+    ids = [pair.pair_id for pair in pairs]
+    order = sorted(
+        range(len(ids)), key=lambda i: (derive_seed(seed, "order", epoch, ids[i]), ids[i])
+    )
+    for step in batched(order, pairs_per_step):
+        yield [pairs[i] for i in step]
 
 
 def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:

@@ -1,0 +1,91 @@
+"""The optimiser steps of one DPO round."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from dpo_core.loss_options import TRAITS
+from dpo_core.training.batching import TrainingPair
+from dpo_core.training.checks import MARGIN_TOLERANCE, check_finite, check_first_step
+from dpo_core.training.objective import Measured, ReferenceLogps, SlopesByPair, StepObjective
+from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
+from dpo_core.training.pass_over_pairs import TokenLogps
+from dpo_core.training.round import Round
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step, counted from 1, and what it measured before its update.
+
+    gradient_norm: before clipping. seconds: by the clock.
+    """
+
+    number: int
+    epoch: int
+    measured: Measured
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+
+def train(round: Round, pairs: Sequence[TrainingPair], reference: ReferenceLogps) -> Iterator[Step]:
+    """Train the round's model, one optimiser step for each item that is taken.
+
+    Raises InvariantViolated as `checks` do, before the step's update.
+    """
+    config = round.config
+    optimiser = make_optimiser(round.model.parameters(), config.learning_rate, config.weight_decay)
+    number = 0
+    for epoch in range(config.epochs):
+        for step in round.steps_of_epoch(pairs, epoch):
+            started = time.monotonic()
+            number += 1
+            rate = config.learning_rate * learning_rate_factor(
+                number - 1,
+                round.steps(pairs),
+                warmup_steps=config.warmup_steps,
+                schedule=config.schedule,
+            )
+            measured, norm = _gradients(round, step, reference, first=number == 1)
+            check_finite(measured, norm, number, rate)
+            _update(optimiser, rate)
+            round.report(number, round.steps(pairs), "steps")
+            yield Step(number, epoch, measured, rate, norm, time.monotonic() - started)
+
+
+def _gradients(
+    round: Round, step: Sequence[TrainingPair], reference: ReferenceLogps, *, first: bool
+) -> tuple[Measured, float]:
+    """Leave the step's clipped gradients in the model: (what was measured, norm before)."""
+    objective = StepObjective(step, reference, round.config)
+    _add_gradients(round, step, objective)
+    measured = objective.measured()
+    if first:
+        tolerance = MARGIN_TOLERANCE[round.runtime.compute_dtype]
+        check_first_step(measured, objective.losses, tolerance)
+    norm = clip_grad_norm_(round.model.parameters(), round.config.max_grad_norm)
+    return measured, norm.item()
+
+
+def _add_gradients(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> None:
+    """Add to the model's gradients that of the loss of one optimiser step."""
+    batches = list(round.micro_batches(step))
+    if not TRAITS[round.config.loss].whole_step:
+        for batch in batches:
+            round.path.backward(batch, objective.slopes)
+        return
+    # Its pairs depend on each other: all log-probs first, then a second visit with the slopes.
+    ordered = [pair for batch in batches for pair in batch]
+    tokens = TokenLogps.joined([round.path.logps(batch) for batch in batches])
+    known = SlopesByPair(ordered, objective.slopes(ordered, tokens))
+    for batch in batches:
+        round.path.backward(batch, known)
+
+
+def _update(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
+    set_learning_rate(optimiser, learning_rate)
+    optimiser.step()
+    optimiser.zero_grad()

@@ -1,0 +1,42 @@
+"""The log-probs of a round's pairs under its reference, computed once, before the first step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dpo_core.config import TrainingConfig
+from dpo_core.preference.pair_logps import PairLogps
+from dpo_core.training.batching import TrainingPair
+from dpo_core.training.objective import ReferenceLogps, completion_sums
+from dpo_core.training.round import Round
+
+_PLAIN = TrainingConfig()
+
+
+def reference_pass(
+    round: Round, pairs: Sequence[TrainingPair]
+) -> tuple[ReferenceLogps, ReferenceLogps]:
+    """Log-probs under the policy before its first step: (as the loss sums them, plain sums).
+
+    Batches are those of the first epoch, so rounding is the same there and first margins are 0.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    plain = found if round.config.ld_alpha is None else dict[str, tuple[float, float]]()
+    for step in round.steps_of_epoch(pairs, epoch=0):
+        for batch in round.micro_batches(step):
+            tokens = round.path.logps(batch)
+            found.update(_sums(batch, completion_sums(batch, tokens, round.config)))
+            if plain is not found:
+                plain.update(_sums(batch, completion_sums(batch, tokens, _PLAIN)))
+            round.report(len(found), len(pairs), "pairs, reference pass")
+    return found, plain
+
+
+def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, Any]]:
+    """Rows of schema REFERENCE_LOGPS, by pair id."""
+    for pair_id, (chosen, rejected) in sorted(logps.items()):
+        yield {"policy": policy, "pair_id": pair_id, "chosen": chosen, "rejected": rejected}
+
+
+def _sums(batch: Sequence[TrainingPair], logps: PairLogps) -> dict[str, tuple[float, float]]:
+    sums = zip(logps.chosen.tolist(), logps.rejected.tolist(), strict=True)
+    return dict(zip([pair.pair_id for pair in batch], sums, strict=True))
