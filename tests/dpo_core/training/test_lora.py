@@ -22,10 +22,13 @@ from dpo_core.errors import BadInput
 from dpo_core.hashing import weights_id
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
+from dpo_core.training.batching import load_pairs
+from dpo_core.training.fast_path import FastPath
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.lora import adapt, save_merged
 from dpo_core.training.optimiser import make_optimiser
-from dpo_core.training.runtime import load_master
+from dpo_core.training.plain_path import PlainPath
+from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.trainer import train_round
 
 from .conftest import EOS, VOCABULARY, make_tokenizer, sentiment
@@ -170,17 +173,28 @@ def test_only_adapters_reach_the_optimiser(tiny: Path) -> None:
     assert not any(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("name", ["fast", "plain"])
+@pytest.mark.parametrize("kind", ["tiny", "tied"])
 def test_frozen_matrices_in_bfloat16_move_no_number(
-    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, make_job: MakeJob, kind: str, name: str
 ) -> None:
-    curves = []
-    for name in ("narrow", "wide"):
-        if name == "wide":
-            monkeypatch.setattr("dpo_core.training.lora._narrow_frozen", lambda *_: None)
-        job = make_job(name, *sentiment(16), compute_dtype="bfloat16", lora={}, epochs=2)
-        result = train_round(job, quiet)
-        curves.append((result["policy"], [row["loss"] for row in read_rows(job.curve_path)]))
-    assert curves[0] == curves[1]
+    """Autocast to bfloat16 computes the same bits from float32 matrices and from rounded ones."""
+    job = make_job("round", *sentiment(16))
+    pairs = load_pairs(job.preferences, job.completions)
+    runtime = Runtime(CPU, torch.bfloat16)
+    found = []
+    for stored in (torch.float32, torch.bfloat16):
+        adapted = shaken(request.getfixturevalue(kind), LoraConfig(), stored)
+        model = adapted.get_base_model()
+        path = (
+            FastPath(model, runtime, head_rows=9) if name == "fast" else PlainPath(model, runtime)
+        )
+        path.backward(pairs, lambda _, tokens: torch.ones_like(tokens.logps_N))
+        gradients = [p.grad for p in model.parameters() if p.requires_grad]
+        assert all(gradient.abs().max() > 0 for gradient in gradients)
+        found.append([path.logps(pairs).logps_N, *gradients])
+    for wide, narrow in zip(*found, strict=True):
+        assert torch.equal(wide, narrow)
 
 
 def test_what_is_narrow_is_frozen_and_no_embedding(tied: Path, tmp_path: Path) -> None:
