@@ -49,6 +49,18 @@ class SftConfig(Section):
     max_length: Count = Field(512, description="longer examples are dropped and counted")
 
 
+class LoraConfig(Section):
+    """Low-rank adapters: fresh ones each round, merged into full weights at its end."""
+
+    rank: Count = 16
+    alpha: Positive = Field(32.0, description="adapters are scaled by alpha / rank")
+    rslora: bool = Field(False, description="scale by alpha / √rank instead: high ranks learn")
+    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = Field(
+        "all-linear",
+        description="names of linear layers such as q_proj; all-linear: all but the output head",
+    )
+
+
 class TrainingConfig(Section):
     """One DPO round. `beta` is the strength of the pull to the reference: small lets go."""
 
@@ -66,7 +78,9 @@ class TrainingConfig(Section):
         None, description="LD-DPO: what tokens beyond the shorter completion's length count"
     )
     wpo: bool = Field(False, description="weigh pairs by how likely the policy is to produce them")
-    learning_rate: Positive = 5e-7
+    learning_rate: Positive = Field(
+        5e-7, description="of full weights; adapters (`lora`) usually need 1e-5 to 1e-4"
+    )
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     pairs_per_step: Count = Field(32, description="pairs of one optimiser step")
@@ -82,10 +96,28 @@ class TrainingConfig(Section):
     compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of forward and backward; weights and optimiser stay float32"
     )
+    gradient_checkpointing: bool = Field(
+        False, description="compute each layer again in backward: less memory; moves no number"
+    )
+    optimiser_state: Literal["fresh", "carried"] = Field(
+        "fresh",
+        description="carried: AdamW goes on with the moments it had at the end of the round that "
+        "trained this round's starting policy; a round without such a predecessor starts fresh",
+    )
+    lora: LoraConfig | None = None
 
     @model_validator(mode="after")
     def _loss_takes_its_options(self) -> "TrainingConfig":
         check_options(self.loss, self.loss_options())
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_start_fresh(self) -> "TrainingConfig":
+        if self.lora is not None and self.optimiser_state == "carried":
+            raise ValueError(
+                "training.optimiser_state carried does not go with training.lora: each round has "
+                "new adapters, of which old moments say nothing; remove one of the two"
+            )
         return self
 
     def loss_options(self) -> LossOptions:

@@ -53,12 +53,15 @@ def _remember(session: Session, promoted: Answered) -> None:
 
 
 def _prune(session: Session, number: int, promoted: Answered) -> None:
-    """Remove the weights that the config does not keep; those of the promoted policy stay."""
+    """Remove the weights that the config does not keep, with the optimiser state that belongs to
+    them; those of the promoted policy stay."""
     for old in _expendable(session.config.keep_policies, number):
         if old != promoted.policy.round:
             training = current_artifact(session.layout, old, "training")
             assert training is not None, "the round is finished"
             session.store.prune(training, "policy")
+            if training.path("optimiser").exists():
+                session.store.prune(training, "optimiser")
 
 
 def _expendable(keep: Literal["all", "promoted"] | KeepLast, number: int) -> Sequence[int]:

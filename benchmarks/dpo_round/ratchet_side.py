@@ -11,6 +11,7 @@ from dpo_core.training.batching import load_pairs
 from dpo_core.training.choose_path import choose_path
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
+from dpo_core.training.optimiser import make_optimiser
 from dpo_core.training.reference import reference_pass
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import load_master, prepare
@@ -48,7 +49,8 @@ def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         path, _ = choose_path(model, pairs, config, runtime)
         round = Round(config, job.seed, runtime, model, path, lambda *_: None)
         reference, _ = reference_pass(round, pairs)
-        rows = Telling(config.beta).rows(train(round, pairs, reference))
+        optimiser = make_optimiser(model.parameters(), config.learning_rate)
+        rows = Telling(config.beta).rows(train(round, pairs, reference, optimiser))
         result["losses"] = [row["loss"] for row in rows]
     return {**result, "path": path.name}
 

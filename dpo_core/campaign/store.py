@@ -88,7 +88,7 @@ class Store:
         entries = self.ledger.read()
         self._entries = {(e.round, e.step, e.fingerprint): e for e in entries}
         self._pruned = {
-            e.facts["fingerprint"]: e.facts["subfolder"] for e in entries if e.step == PRUNE
+            (e.facts["fingerprint"], e.facts["subfolder"]) for e in entries if e.step == PRUNE
         }
         self._current = read_current(self.layout)
 
@@ -110,17 +110,18 @@ class Store:
         folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
         if entry is None or not folder.exists():
             return None
-        _verify(folder, entry, self._pruned.get(recipe.fingerprint))
+        pruned = (name for fingerprint, name in self._pruned if fingerprint == recipe.fingerprint)
+        _verify(folder, entry, tuple(f"{name}/" for name in pruned))
         return Artifact(folder, entry, cached=True)
 
     def prune(self, artifact: Artifact, subfolder: str) -> None:
         """Give the disk space of a step's `subfolder` back; the ledger says so first."""
         entry = artifact.entry
-        if entry.fingerprint not in self._pruned:
+        if (entry.fingerprint, subfolder) not in self._pruned:
             facts = {"fingerprint": entry.fingerprint, "subfolder": subfolder}
             at = datetime.now(UTC).isoformat(timespec="seconds")
             self.ledger.append(Entry(entry.round, PRUNE, digest(PRUNE, facts), facts=facts, at=at))
-            self._pruned[entry.fingerprint] = subfolder
+            self._pruned.add((entry.fingerprint, subfolder))
         shutil.rmtree(artifact.path(subfolder), ignore_errors=True)
 
     def remember(self, key: str, value: Any) -> None:
@@ -264,9 +265,10 @@ def _files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != MANIFEST)
 
 
-def _verify(folder: Path, entry: Entry, pruned: str | None = None) -> None:
+def _verify(folder: Path, entry: Entry, pruned: tuple[str, ...] = ()) -> None:
+    """Raise ArtifactCorrupted for a changed output; `pruned`: beginnings of what may be gone."""
     for name, expected in entry.outputs.items():
-        if pruned is not None and name.startswith(f"{pruned}/"):
+        if name.startswith(pruned):
             continue
         path = folder / name
         found = file_sha256(path) if path.exists() else "nothing"

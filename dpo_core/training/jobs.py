@@ -16,6 +16,8 @@ class DpoJob(Section):
     preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
     curve_path, reference_logps_path: parquet files to write, schemas in dpo_core.training.curves.
+    adapter_dir: folder for the adapters of a round with LoRA.
+    optimiser_from, optimiser_to: AdamW's state (safetensors) to go on with, and to leave behind.
     """
 
     policy_dir: Path
@@ -24,6 +26,9 @@ class DpoJob(Section):
     out_dir: Path
     curve_path: Path
     reference_logps_path: Path
+    adapter_dir: Path | None = None
+    optimiser_from: Path | None = None
+    optimiser_to: Path | None = None
     config: TrainingConfig = TrainingConfig()
     seed: int = 0
     threads: Count = 1

@@ -11,7 +11,7 @@ from dpo_core.loss_options import TRAITS
 from dpo_core.training.batching import TrainingPair
 from dpo_core.training.checks import MARGIN_TOLERANCE, check_finite, check_first_step
 from dpo_core.training.objective import Measured, ReferenceLogps, SlopesByPair, StepObjective
-from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
+from dpo_core.training.optimiser import learning_rate_factor, set_learning_rate
 from dpo_core.training.pass_over_pairs import TokenLogps
 from dpo_core.training.round import Round
 
@@ -31,13 +31,17 @@ class Step:
     seconds: float
 
 
-def train(round: Round, pairs: Sequence[TrainingPair], reference: ReferenceLogps) -> Iterator[Step]:
+def train(
+    round: Round,
+    pairs: Sequence[TrainingPair],
+    reference: ReferenceLogps,
+    optimiser: torch.optim.Optimizer,
+) -> Iterator[Step]:
     """Train the round's model, one optimiser step for each item that is taken.
 
     Raises InvariantViolated as `checks` do, before the step's update.
     """
     config = round.config
-    optimiser = make_optimiser(round.model.parameters(), config.learning_rate, config.weight_decay)
     number = 0
     for epoch in range(config.epochs):
         for step in round.steps_of_epoch(pairs, epoch):

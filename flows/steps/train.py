@@ -6,7 +6,8 @@ from dpo_core.campaign.store import Artifact, Made
 from flows.policy import Policy
 from flows.session import Session
 
-_MOVES_NO_NUMBER = {"micro_batch_tokens"}
+_MOVES_NO_NUMBER = {"micro_batch_tokens", "gradient_checkpointing"}
+_OPTIMISER = "optimiser/state.safetensors"
 
 
 def train(
@@ -15,6 +16,8 @@ def train(
     """π_{t+1}, trained from `policy` on the round's preferences."""
     config = session.config.training
     seed = session.seed("training", number)
+    carried = config.optimiser_state == "carried"
+    left = carried and _OPTIMISER in policy.made_by.entry.outputs
 
     def make(folder: Path) -> Made:
         job = {
@@ -24,13 +27,18 @@ def train(
             "out_dir": str(folder / "policy"),
             "curve_path": str(folder / "training.parquet"),
             "reference_logps_path": str(folder / "reference_logps.parquet"),
+            "adapter_dir": str(folder / "adapter") if config.lora is not None else None,
+            "optimiser_from": str(policy.made_by.path(_OPTIMISER)) if left else None,
+            "optimiser_to": str(folder / _OPTIMISER) if carried else None,
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "threads": session.config.threads,
         }
         result = session.train({"op": "dpo", "job": job})
         pairs = result["pairs"]
-        return Made(pairs, pairs, versions=result.pop("versions", {}), facts=result)
+        versions = result.pop("versions", {})
+        facts = {**result, "optimiser_state": _told(config.optimiser_state, policy, left)}
+        return Made(pairs, pairs, versions=versions, facts=facts)
 
     artifact = session.step(
         number,
@@ -41,6 +49,16 @@ def train(
             "policy": policy.id,
             "preferences": preferences.hash("preferences.parquet"),
             "completions": completions.hash("completions.parquet"),
+            **({"optimiser": policy.made_by.hash(_OPTIMISER)} if left else {}),
         },
     )
     return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+
+
+def _told(wanted: str, policy: Policy, left: bool) -> str:
+    """Where the round's optimiser state comes from, in words."""
+    if wanted == "fresh":
+        return "fresh"
+    if left:
+        return f"carried from round {policy.round}"
+    return f"fresh: round {policy.round}, which made the policy, left no optimiser state"

@@ -88,3 +88,22 @@ def test_readme_example_judge_scores(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Completion(t, prompt, t, reason, 1) for t, reason in (("no", "stop"), ("", "length"))
     ]
     assert [score.value for score in RuleScores("my_judge:score").score(answers)] == [-2, -1000]
+
+
+def test_training_page_shows_options_that_exist_with_their_defaults() -> None:
+    import yaml
+
+    from dpo_core.config import TrainingConfig
+
+    page = (ROOT / "docs" / "training.md").read_text()
+    fields, shown = TrainingConfig.model_fields, dict[str, str]()
+    for key, default in re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE):
+        shown[key] = default.strip("`")
+    assert {"lora", "schedule", "optimiser_state"} <= shown.keys() <= fields.keys()
+    for key, default in shown.items():
+        expected = fields[key].default
+        read = None if default == "none" else yaml.safe_load(default)
+        assert (float(read) if isinstance(expected, float) else read) == expected, key
+    [example] = re.findall(r"```yaml\n(lora:.*?)```", page, re.DOTALL)
+    config = TrainingConfig.model_validate(yaml.safe_load(example))
+    assert config.lora is not None and config.lora.rank == 16

@@ -1,0 +1,55 @@
+"""AdamW's state on disk, for rounds whose optimiser goes on where an earlier round's stopped.
+
+One safetensors file; its names are `<parameter>.<exp_avg | exp_avg_sq | step>`.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
+
+from dpo_core.errors import BadInput
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+def save_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
+    state = _state(model, optimiser)["state"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({f"{name}.{key}": t for name, own in state.items() for key, t in own.items()}, path)
+
+
+def load_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
+    """Give `optimiser`, which has made no step yet, the moments and step counts of `path`.
+
+    Learning rate and weight decay stay its own. Raises BadInput when the file is of another model.
+    """
+    fresh = _state(model, optimiser)
+    saved = load_file(path)
+    state: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, tensor in saved.items():
+        parameter, _, key = name.rpartition(".")
+        state[parameter][key] = tensor
+    if _shapes(state) != _shapes(fresh["state"]):
+        raise BadInput(
+            f"{path} holds the optimiser state of other parameters than this policy has",
+            "Set training.optimiser_state: fresh.",
+        )
+    set_optimizer_state_dict(model, optimiser, {**fresh, "state": dict(state)}, options=_WHOLE)
+
+
+def _state(model: Any, optimiser: Optimizer) -> dict[str, Any]:
+    """{"state": parameter → name → tensor, "param_groups": ...}, whole tensors on the CPU."""
+    return get_optimizer_state_dict(model, optimiser, options=_WHOLE)
+
+
+def _shapes(state: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, ...]]:
+    return {(name, key): tuple(t.shape) for name, own in state.items() for key, t in own.items()}
