@@ -10,10 +10,9 @@ import mmap
 import tempfile
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -148,8 +147,7 @@ def _mapped_columns(rows: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch([rows["prompt_token_ids"], rows["token_ids"], sums], schema=_MAPPED)
 
 
-@dataclass(frozen=True)
-class _Completion:
+class _Completion(NamedTuple):
     """Token ids of a completion and its prompt; logp is NaN where the sampler told none."""
 
     prompt_ids: Ints
