@@ -7,12 +7,8 @@ training. `trl_plain` is TRL as users run it; `trl_strongest` is the fastest of 
 were found for it, each of which is run once and printed.
 """
 
-import json
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
@@ -20,26 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dpo_round import workload
+from benchmarks.dpo_round.runs import PLAIN, SETTINGS, child, ratchet, trl
 from benchmarks.measure import add_json_option, machine, write_result
-from flows.session import child_environment
 
-PLAIN = {"batch": 8, "accumulate": 1}
-_TUNED = {"completion_rows": True, "allocator": True}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "batch 8": PLAIN,
-    "batch 8, completion rows": {**PLAIN, "completion_rows": True},
-    "batch 8, completion rows, allocator": {**PLAIN, **_TUNED},
-    "batch 4 x 2, completion rows, allocator": {"batch": 4, "accumulate": 2, **_TUNED},
-    "batch 2 x 4, completion rows, allocator": {"batch": 2, "accumulate": 4, **_TUNED},
-    "batch 1 x 8, completion rows, allocator": {"batch": 1, "accumulate": 8, **_TUNED},
-    "batch 1 x 8, allocator": {"batch": 1, "accumulate": 8, "allocator": True},
-    "batch 2 x 4, by length, completion rows, allocator": {
-        "batch": 2,
-        "accumulate": 4,
-        "by_length": True,
-        **_TUNED,
-    },
-}
 FLOORS = {
     "A": {"trl_plain": 6.0, "trl_strongest": 1.4},
     "B": {"trl_plain": 14.0, "trl_strongest": 1.4},
@@ -58,7 +37,7 @@ def measure(name: str, options: Namespace, ceiling: float) -> dict[str, Any]:
         count = options.pairs or model.pairs
         lengths = [workload.usual_lengths(chosen) for _ in range(count)]
         workload.write(folder, list(workload.pairs(model.vocabulary, lengths)))
-        tried = {setting: _trl(folder, s) for setting, s in SETTINGS.items()}
+        tried = {setting: trl(folder, s) for setting, s in SETTINGS.items()}
         strongest = min(tried, key=lambda setting: tried[setting]["cpu_seconds"])
         runs: dict[str, list[dict[str, Any]]] = {
             "ratchet": [],
@@ -66,9 +45,9 @@ def measure(name: str, options: Namespace, ceiling: float) -> dict[str, Any]:
             "trl_strongest": [],
         }
         for _ in range(options.repeats):
-            runs["ratchet"].append(_ratchet(folder, options.config))
-            runs["trl_plain"].append(_trl(folder, PLAIN))
-            runs["trl_strongest"].append(_trl(folder, SETTINGS[strongest]))
+            runs["ratchet"].append(ratchet(folder, options.config))
+            runs["trl_plain"].append(trl(folder, PLAIN))
+            runs["trl_strongest"].append(trl(folder, SETTINGS[strongest]))
     flops = 4 * sum(model.forward_flops(*each) for each in lengths)  # reference, forward, backward
     return _compare(runs, tried, strongest, flops, ceiling, count)
 
@@ -108,25 +87,6 @@ def _compare(
 
 
 _NUMBERS = ("cpu_seconds", "seconds", "memory_mib")
-
-
-def _ratchet(folder: Path, config: str) -> dict[str, Any]:
-    return _child(["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1))
-
-
-def _trl(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return _child(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})
-
-
-def _child(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON line that a process printed last."""
-    command = [sys.executable, "-m", *module]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **env}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def show(name: str, result: Mapping[str, Any]) -> None:
@@ -171,7 +131,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 
 def main() -> None:
     options = parse()
-    ceiling = _child(["benchmarks.dpo_round.ceiling"], {})["gflops"]
+    ceiling = child(["benchmarks.dpo_round.ceiling"], {})["gflops"]
     result: dict[str, Any] = {"machine": machine(), "ceiling_gflops": ceiling}
     print(f"one thread multiplies float32 matrices at {ceiling:.0f}·10⁹ operations/s at best")
     for name in options.models:

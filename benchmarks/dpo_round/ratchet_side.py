@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.dpo_round import side, workload
 from dpo_core.config import TrainingConfig
-from dpo_core.training.batching import load_pairs
 from dpo_core.training.choose_path import choose_path
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
 from dpo_core.training.optimiser import make_optimiser
+from dpo_core.training.pair_files import load_pairs
 from dpo_core.training.reference import reference_pass
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import load_master, prepare
@@ -41,7 +41,7 @@ def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         seed=workload.SEED,
         threads=side.THREADS,
     )
-    pairs = load_pairs(job.preferences, job.completions)
+    pairs = load_pairs(job.preferences, job.completions, scratch=folder)
     runtime = prepare(job.threads, job.seed, config.compute_dtype)
     model = load_master(job.policy_dir, runtime.device)
     result: dict[str, Any] = {}

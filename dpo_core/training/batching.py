@@ -1,20 +1,19 @@
-"""From preference files to batches of token ids.
+"""From pairs to batches of token ids.
 
 B = 2·pair sequences, each pair's chosen before its rejected one, T positions. Sequences are padded
 on the right, so positions count from 0 and masks follow from lengths.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import derive_seed
-from dpo_core.tables import batched, iterate_rows
+from dpo_core.tables import batched
 
 
 @dataclass(frozen=True)
@@ -56,55 +55,6 @@ class PairBatch:
     first_prediction: int
 
 
-def load_pairs(preferences: Path, completions: Path) -> list[TrainingPair]:
-    """The pairs of a preference file with the token ids that were sampled for them.
-
-    Raises RatchetError when there are none, and BadInput when a row cannot be trained on.
-    """
-    rows = list(iterate_rows(preferences, ["pair_id", "chosen", "rejected", "p_chosen"]))
-    if not rows:
-        raise RatchetError(
-            "the round has no preferences to train on",
-            "Lower pairs.min_margin, or raise sampling.samples_per_prompt or prompts.per_round.",
-        )
-    needed = {row[side] for row in rows for side in ("chosen", "rejected")}
-    columns = ["completion_id", "prompt_token_ids", "token_ids", "token_logps"]
-    sampled = {
-        row["completion_id"]: row
-        for row in iterate_rows(completions, columns)
-        if row["completion_id"] in needed
-    }
-    if missing := needed - sampled.keys():
-        raise BadInput(
-            f"{preferences} names completion {min(missing)}, which {completions} does not hold "
-            f"({len(missing)} such completions)"
-        )
-    return [_pair(row, sampled[row["chosen"]], sampled[row["rejected"]]) for row in rows]
-
-
-def _pair(
-    preference: Mapping[str, Any], chosen: Mapping[str, Any], rejected: Mapping[str, Any]
-) -> TrainingPair:
-    pair_id = preference["pair_id"]
-    if chosen["prompt_token_ids"] != rejected["prompt_token_ids"]:
-        raise BadInput(f"the completions of pair {pair_id} answer different prompts")
-    if not chosen["prompt_token_ids"]:
-        raise BadInput(
-            f"the prompt of pair {pair_id} has no tokens, so nothing predicts the first token of "
-            "its completions",
-            "Drop empty prompts, or use a tokenizer that adds BOS.",
-        )
-    known = chosen["token_logps"] is not None and rejected["token_logps"] is not None
-    return TrainingPair(
-        pair_id,
-        chosen["prompt_token_ids"],
-        chosen["token_ids"],
-        rejected["token_ids"],
-        (sum(chosen["token_logps"]), sum(rejected["token_logps"])) if known else None,
-        preference["p_chosen"],
-    )
-
-
 def optimiser_steps(
     pairs: Sequence[TrainingPair], pairs_per_step: int, seed: int, epoch: int
 ) -> Iterator[list[TrainingPair]]:
@@ -112,12 +62,16 @@ def optimiser_steps(
 
     The order follows from the seed, the epoch and the pairs' ids, not from the file's order.
     """
-    ids = [pair.pair_id for pair in pairs]
-    order = sorted(
-        range(len(ids)), key=lambda i: (derive_seed(seed, "order", epoch, ids[i]), ids[i])
-    )
-    for step in batched(order, pairs_per_step):
+    for step in batched(_order(pairs, seed, epoch), pairs_per_step):
         yield [pairs[i] for i in step]
+
+
+def _order(pairs: Sequence[TrainingPair], seed: int, epoch: int) -> "np.ndarray[Any, Any]":
+    """Places of the pairs by a hash of seed, epoch and id; equal hashes by the ids themselves."""
+    ids = [pair.pair_id for pair in pairs]
+    keys = np.fromiter((derive_seed(seed, "order", epoch, i) for i in ids), np.int64, len(ids))
+    order: np.ndarray[Any, Any] = np.lexsort((np.array(ids), keys))
+    return order
 
 
 def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:

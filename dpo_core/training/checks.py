@@ -1,7 +1,8 @@
 """What must hold in every round: an error names the pair, the step and what to do."""
 
 import math
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -46,18 +47,19 @@ def sampling_gap(
 
     None when the sampler returned no log-probs.
     """
-    gaps = [
-        abs(ours - theirs) / max(len(ids), 1)
-        for pair in pairs
-        if pair.sampled_logps is not None
-        for ours, theirs, ids in zip(
-            reference[pair.pair_id],
-            pair.sampled_logps,
-            (pair.chosen_ids, pair.rejected_ids),
-            strict=True,
-        )
-    ]
+    gaps = array("d", _gaps(pairs, reference))
     return sum(gaps) / len(gaps) if gaps else None
+
+
+def _gaps(
+    pairs: Sequence[TrainingPair], reference: Mapping[str, tuple[float, float]]
+) -> Iterator[float]:
+    for pair in pairs:
+        if pair.sampled_logps is None:
+            continue
+        both = zip(reference[pair.pair_id], pair.sampled_logps, strict=True)
+        for (ours, theirs), ids in zip(both, (pair.chosen_ids, pair.rejected_ids), strict=True):
+            yield abs(ours - theirs) / max(len(ids), 1)
 
 
 def check_sampled_by_reference(gap: float | None, tolerance: float) -> None:

@@ -1,5 +1,6 @@
 """Which pass goes through a model, and how many tokens at a time."""
 
+import heapq
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,7 +38,7 @@ def choose_path(
     plain = PlainPath(model, runtime, collisions=config.wpo)
     if config.path == "plain":
         return plain, "training.path is plain"
-    probe = sorted(pairs, key=lambda pair: (pair.tokens, pair.pair_id))[:_PROBE_PAIRS]
+    probe = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
     expected = plain.logps(probe).logps_N
     before = model.config._attn_implementation
     try:

@@ -1,13 +1,16 @@
 """Pairs in one row of tokens, without padding, each prompt once.
 
-T tokens of the row, N completion tokens; `pair` is the number of pairs. A pair lies as
+T tokens of the row, N completion tokens, P pairs (their three parts: 3). A pair lies as
 [prompt | chosen | rejected]; positions of the rejected completion continue the prompt's, and the
 last token of the prompt predicts the first token of both.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,16 +59,34 @@ class PackedPairs:
 
 def pack(pairs: Sequence[TrainingPair], device: torch.device) -> PackedPairs:
     segments = tuple(_segments(pairs))
-    ids = [i for p in pairs for i in (*p.prompt_ids, *p.chosen_ids, *p.rejected_ids)]
-    targets = [i for p in pairs for i in (*p.chosen_ids, *p.rejected_ids)]
+    lengths_P3 = np.array([(s.prompt, s.chosen, s.rejected) for s in segments])
+    starts_P3 = np.array([(s.start, s.start + s.prompt, s.fork) for s in segments])
+    counts = lengths_P3.ravel()
+    ids_T = np.fromiter(chain.from_iterable(_parts(pairs)), np.int64, int(counts.sum()))
+    place_T = np.arange(len(ids_T))
+    # Positions count from 0 in a prompt, and go on from its length in either completion.
+    moved_P3 = starts_P3 - lengths_P3[:, :1] * [0, 1, 1]
+    predictor_T = place_T - 1
+    forked = lengths_P3[:, 2] > 0
+    predictor_T[starts_P3[forked, 2]] = starts_P3[forked, 1] - 1
+    completion_T = np.repeat(np.tile([False, True, True], len(segments)), counts)
+
+    def on_device(values: "np.ndarray[Any, Any]") -> Tensor:
+        return torch.from_numpy(values).to(device)
+
     return PackedPairs(
-        input_ids_1T=torch.tensor([ids], device=device),
-        position_ids_1T=torch.cat([_positions(s) for s in segments])[None].to(device),
+        input_ids_1T=on_device(ids_T)[None],
+        position_ids_1T=on_device(place_T - np.repeat(moved_P3.ravel(), counts))[None],
         segments=segments,
-        predictors_N=torch.cat([_predictors(s) for s in segments]).to(device),
-        targets_N=torch.tensor(targets, device=device),
-        lengths_P2=torch.tensor([(s.chosen, s.rejected) for s in segments], device=device),
+        predictors_N=on_device(predictor_T[completion_T]),
+        targets_N=on_device(ids_T[completion_T]),
+        lengths_P2=on_device(lengths_P3[:, 1:].copy()),
     )
+
+
+def _parts(pairs: Sequence[TrainingPair]) -> Iterator[list[int]]:
+    for pair in pairs:
+        yield from (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)
 
 
 def _segments(pairs: Sequence[TrainingPair]) -> Iterator[Segment]:
@@ -74,17 +95,3 @@ def _segments(pairs: Sequence[TrainingPair]) -> Iterator[Segment]:
         segment = Segment(start, len(pair.prompt_ids), len(pair.chosen_ids), len(pair.rejected_ids))
         yield segment
         start = segment.end
-
-
-def _positions(segment: Segment) -> Tensor:
-    rejected = torch.arange(segment.prompt, segment.prompt + segment.rejected)
-    return torch.cat((torch.arange(segment.prompt + segment.chosen), rejected))
-
-
-def _predictors(segment: Segment) -> Tensor:
-    last = segment.start + segment.prompt - 1
-    chosen = torch.arange(last, last + segment.chosen)
-    rejected = torch.arange(segment.fork - 1, segment.fork - 1 + segment.rejected)
-    if segment.rejected:
-        rejected[0] = last
-    return torch.cat((chosen, rejected))

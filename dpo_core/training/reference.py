@@ -6,6 +6,7 @@ from typing import Any
 from dpo_core.config import TrainingConfig
 from dpo_core.preference.pair_logps import PairLogps
 from dpo_core.training.batching import TrainingPair
+from dpo_core.training.logps_by_pair import LogpsByPair
 from dpo_core.training.objective import ReferenceLogps, completion_sums
 from dpo_core.training.round import Round
 
@@ -19,8 +20,9 @@ def reference_pass(
 
     Batches are those of the first epoch, so rounding is the same there and first margins are 0.
     """
-    found: dict[str, tuple[float, float]] = {}
-    plain = found if round.config.ld_alpha is None else dict[str, tuple[float, float]]()
+    found = plain = LogpsByPair(pair.pair_id for pair in pairs)
+    if round.config.ld_alpha is not None:
+        plain = LogpsByPair(pair.pair_id for pair in pairs)
     for step in round.steps_of_epoch(pairs, epoch=0):
         for batch in round.micro_batches(step):
             tokens = round.path.logps(batch)
@@ -33,7 +35,8 @@ def reference_pass(
 
 def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, Any]]:
     """Rows of schema REFERENCE_LOGPS, by pair id."""
-    for pair_id, (chosen, rejected) in sorted(logps.items()):
+    for pair_id in sorted(logps):
+        chosen, rejected = logps[pair_id]
         yield {"policy": policy, "pair_id": pair_id, "chosen": chosen, "rejected": rejected}
 
 

@@ -8,7 +8,6 @@ import torch
 from dpo_core.children import Report
 from dpo_core.hashing import weights_id
 from dpo_core.tables import write_rows
-from dpo_core.training.batching import load_pairs
 from dpo_core.training.checks import (
     SAMPLING_TOLERANCE,
     check_labels,
@@ -23,6 +22,7 @@ from dpo_core.training.loop import train
 from dpo_core.training.lora import adapt, save_merged
 from dpo_core.training.optimiser import make_optimiser
 from dpo_core.training.optimiser_state import load_optimiser_state, save_optimiser_state
+from dpo_core.training.pair_files import load_pairs
 from dpo_core.training.reference import reference_pass, reference_rows
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import load_master, load_tokenizer, prepare, save_policy
@@ -36,7 +36,7 @@ def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
     not find the policy equal to its reference, or when a loss or gradient is not finite;
     RatchetError when there is nothing to train on.
     """
-    pairs = load_pairs(job.preferences, job.completions)
+    pairs = load_pairs(job.preferences, job.completions, scratch=job.curve_path.parent)
     check_labels(pairs, job.config.loss)
     runtime = prepare(job.threads, job.seed, job.config.compute_dtype)
     model = load_master(job.policy_dir, runtime.device)

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.dpo_round import __main__ as dpo_round
 from benchmarks.dpo_round import workload
+from benchmarks.dpo_round.runs import SETTINGS, ratchet, trl
 
 TINY = workload.Model("llama", 2, 2, 512, tied=False, pairs=16, hidden=64, intermediate=96)
 
@@ -23,10 +24,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_both_sides_have_the_same_losses(folder: Path) -> None:
-    ours = dpo_round._ratchet(folder, "{}")
+    ours = ratchet(folder, "{}")
     assert ours["path"] == "fast" and len(ours["losses"]) == 2
     for name in ("batch 8", "batch 1 x 8, completion rows, allocator"):
-        theirs = dpo_round._trl(folder, dpo_round.SETTINGS[name])
+        theirs = trl(folder, SETTINGS[name])
         assert ours["losses"] == pytest.approx(theirs["losses"], rel=1e-4)
         assert theirs["cpu_seconds"] > 0 and theirs["memory_mib"] > 0
 

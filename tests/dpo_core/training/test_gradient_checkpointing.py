@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput
 from dpo_core.tables import read_rows
-from dpo_core.training.batching import load_pairs
 from dpo_core.training.choose_path import choose_path
 from dpo_core.training.gradient_checkpointing import checkpoint_layers
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.pair_files import load_pairs
 from dpo_core.training.runtime import load_master, prepare
 from dpo_core.training.trainer import train_round
 

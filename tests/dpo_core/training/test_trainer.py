@@ -23,13 +23,13 @@ from dpo_core.tables import read_rows
 from dpo_core.training.batching import (
     collate,
     completion_lengths,
-    load_pairs,
     optimiser_steps,
 )
 from dpo_core.training.checks import check_finite, check_first_step
 from dpo_core.training.curves import DPO_CURVE
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.objective import Measured
+from dpo_core.training.pair_files import load_pairs
 from dpo_core.training.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.trainer import train_round

@@ -1,0 +1,50 @@
+"""One run of either side, in a process of its own; the settings of TRL that are tried."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.session import child_environment
+
+PLAIN = {"batch": 8, "accumulate": 1}
+_TUNED = {"completion_rows": True, "allocator": True}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "batch 8": PLAIN,
+    "batch 8, completion rows": {**PLAIN, "completion_rows": True},
+    "batch 8, completion rows, allocator": {**PLAIN, **_TUNED},
+    "batch 4 x 2, completion rows, allocator": {"batch": 4, "accumulate": 2, **_TUNED},
+    "batch 2 x 4, completion rows, allocator": {"batch": 2, "accumulate": 4, **_TUNED},
+    "batch 1 x 8, completion rows, allocator": {"batch": 1, "accumulate": 8, **_TUNED},
+    "batch 1 x 8, allocator": {"batch": 1, "accumulate": 8, "allocator": True},
+    "batch 2 x 4, by length, completion rows, allocator": {
+        "batch": 2,
+        "accumulate": 4,
+        "by_length": True,
+        **_TUNED,
+    },
+}
+
+
+def ratchet(folder: Path, config: str) -> dict[str, Any]:
+    """A round of ours; `config` has training options as JSON."""
+    return child(["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1))
+
+
+def trl(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A round of TRL's, settings as in `trl_side`."""
+    return child(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})
+
+
+def child(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON line that a process printed last."""
+    command = [sys.executable, "-m", *module]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **env}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-4000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
