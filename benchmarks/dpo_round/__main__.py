@@ -8,11 +8,8 @@ were found for it, each of which is run once and printed.
 """
 
 import json
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
@@ -20,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dpo_round import workload
-from benchmarks.measure import add_json_option, machine, write_result
+from benchmarks.measure import add_json_option, child_result, machine, write_result
 from flows.session import child_environment
 
 PLAIN = {"batch": 8, "accumulate": 1}
@@ -111,22 +108,13 @@ _NUMBERS = ("cpu_seconds", "seconds", "memory_mib")
 
 
 def _ratchet(folder: Path, config: str) -> dict[str, Any]:
-    return _child(["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1))
+    return child_result(
+        ["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1)
+    )
 
 
 def _trl(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return _child(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})
-
-
-def _child(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON line that a process printed last."""
-    command = [sys.executable, "-m", *module]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **env}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return child_result(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})
 
 
 def show(name: str, result: Mapping[str, Any]) -> None:
@@ -171,7 +159,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 
 def main() -> None:
     options = parse()
-    ceiling = _child(["benchmarks.dpo_round.ceiling"], {})["gflops"]
+    ceiling = child_result(["benchmarks.dpo_round.ceiling"], {})["gflops"]
     result: dict[str, Any] = {"machine": machine(), "ceiling_gflops": ceiling}
     print(f"one thread multiplies float32 matrices at {ceiling:.0f}·10⁹ operations/s at best")
     for name in options.models:
