@@ -5,8 +5,9 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -62,6 +63,17 @@ def machine() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 1),
         **{name: found for name in _PACKAGES if (found := _version(name))},
     }
+
+
+def child_result(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON line that `python -m module…`, at one thread, printed last."""
+    command = [sys.executable, "-m", *module]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **env}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-4000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def add_json_option(parser: ArgumentParser) -> None:

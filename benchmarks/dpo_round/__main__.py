@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dpo_round import workload
-from benchmarks.dpo_round.runs import PLAIN, SETTINGS, child, ratchet, trl
-from benchmarks.measure import add_json_option, machine, write_result
+from benchmarks.dpo_round.runs import PLAIN, SETTINGS, ratchet, trl
+from benchmarks.measure import add_json_option, child_result, machine, write_result
 
 FLOORS = {
     "A": {"trl_plain": 6.0, "trl_strongest": 1.4},
@@ -131,7 +131,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 
 def main() -> None:
     options = parse()
-    ceiling = child(["benchmarks.dpo_round.ceiling"], {})["gflops"]
+    ceiling = child_result(["benchmarks.dpo_round.ceiling"], {})["gflops"]
     result: dict[str, Any] = {"machine": machine(), "ceiling_gflops": ceiling}
     print(f"one thread multiplies float32 matrices at {ceiling:.0f}·10⁹ operations/s at best")
     for name in options.models:

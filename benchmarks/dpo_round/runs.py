@@ -1,13 +1,11 @@
 """One run of either side, in a process of its own; the settings of TRL that are tried."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import child_result
 from flows.session import child_environment
 
 PLAIN = {"batch": 8, "accumulate": 1}
@@ -31,20 +29,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def ratchet(folder: Path, config: str) -> dict[str, Any]:
     """A round of ours; `config` has training options as JSON."""
-    return child(["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1))
+    return child_result(
+        ["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1)
+    )
 
 
 def trl(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A round of TRL's, settings as in `trl_side`."""
-    return child(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})
-
-
-def child(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON line that a process printed last."""
-    command = [sys.executable, "-m", *module]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **env}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return child_result(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})

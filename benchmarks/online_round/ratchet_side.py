@@ -1,0 +1,138 @@
+"""Ratchet's side: `python -m benchmarks.online_round.ratchet_side FOLDER SIZE_JSON`.
+
+A campaign of one round by the real flow, as `ratchet run --no-prefect` plays it. Start-up is all
+that comes before the round and, within it, the start of the training process. Evaluation, which
+TRL's trainer does not do, is counted apart as well.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.dpo_round.side import show
+from benchmarks.measure import cpu_seconds
+from benchmarks.online_round import workload
+from dpo_core.campaign.ledger import Ledger
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.children import Child
+from flows.config import CampaignConfig, validate
+from flows.progress import CampaignProgress
+from flows.round import play, prepare
+from flows.session import Session
+
+_PART_OF = {
+    "completions": "sampling",
+    "scores": "judging",
+    "pairs": "judging",
+    "judgements": "judging",
+    "preferences": "judging",
+    "training": "training",
+    "answers": "evaluating",
+    "answer_scores": "evaluating",
+    "evaluation": "evaluating",
+    "gate": "evaluating",
+}
+
+
+class MeasuredSession(Session):
+    """A session that counts the CPU-seconds of the parts of a round."""
+
+    def __init__(self, root: Path, config: CampaignConfig, progress: CampaignProgress) -> None:
+        super().__init__(root, config, progress)
+        self.parts: defaultdict[str, float] = defaultdict(float)
+        self._children: list[Child] = []
+
+    def step(self, number: int, name: str, make: Callable[[Path], Made], **recipe: Any) -> Artifact:
+        started, starting = self.cpu_seconds(), self.parts["starting"]
+        artifact = super().step(number, name, make, **recipe)
+        used = self.cpu_seconds() - started - (self.parts["starting"] - starting)
+        self.parts[_PART_OF.get(name, "other")] += used
+        return artifact
+
+    def cpu_seconds(self) -> float:
+        """Used so far by this process and its children, those that have ended among them."""
+        running = (child.process for child in self._children if child.process.returncode is None)
+        return sum(os.times()[:4]) + sum(cpu_seconds(process.pid) for process in running)
+
+    def _start(self, module: str, log: str) -> Child:
+        child = super()._start(module, log)
+        self._children.append(child)
+        self.parts["starting"] += cpu_seconds(child.process.pid)
+        return child
+
+
+def run(folder: Path, size: workload.Size) -> dict[str, float]:
+    """One round: CPU-seconds by part, and what was sampled and trained on."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as root,
+        open(os.devnull, "w") as nowhere,
+        CampaignProgress(Console(file=nowhere), rounds=1) as progress,
+        MeasuredSession(Path(root), _campaign(folder, size), progress) as session,
+    ):
+        held, base = prepare(session)
+        session.parts.clear()
+        started = session.cpu_seconds()
+        play(session, 1, base, base, held, [])
+        used = session.cpu_seconds() - started
+        entries = Ledger(session.layout.ledger).read()
+    facts = {entry.step: entry.facts for entry in entries if entry.round == 1}
+    return {
+        **_figures(session.parts, started, used),
+        "prompts": size.prompts,
+        "pairs": facts["training"]["pairs"],
+        "tokens": facts["completions"]["tokens"],
+        "first_loss": facts["training"]["first_loss"],
+    }
+
+
+def _figures(parts: dict[str, float], before: float, used: float) -> dict[str, float]:
+    """CPU-seconds of the round, its parts, and what is counted apart."""
+    round_used = used - parts["starting"] - parts["evaluating"]
+    named = {name: parts[name] for name in ("sampling", "judging", "training")}
+    return {
+        "cpu_seconds": round_used,
+        **named,
+        "other": round_used - sum(named.values()),
+        "start_cpu_seconds": before + parts["starting"],
+        "evaluating": parts["evaluating"],
+    }
+
+
+def _campaign(folder: Path, size: workload.Size) -> CampaignConfig:
+    raw = {
+        "name": "online-round",
+        "rounds": 1,
+        "threads": workload.THREADS,
+        "policy": {"model": str(folder / "model")},
+        "prompts": {
+            **workload.POOL.model_dump(),
+            "path": str(folder / "prompts.jsonl"),
+            "per_round": size.prompts,
+        },
+        "sampling": {
+            "samples_per_prompt": workload.SAMPLES_PER_PROMPT,
+            "max_tokens": size.max_tokens,
+            "max_model_len": size.longest + 1,  # vLLM scores with room for one token more
+        },
+        "judge": {"function": "benchmarks.online_round.judge:score"},
+        "pairs": {"truncated": "keep"},  # as TRL does
+        "training": {
+            "beta": workload.BETA,
+            "learning_rate": workload.LEARNING_RATE,
+            "pairs_per_step": size.pairs_per_step,
+            "compute_dtype": "float32",
+        },
+        "evaluation": {"gate_prompts": workload.HELD_OUT, "test_prompts": workload.HELD_OUT},
+    }
+    return validate(raw, "benchmarks.online_round")
+
+
+if __name__ == "__main__":
+    show(run(Path(sys.argv[1]), workload.Size(**json.loads(sys.argv[2]))))
