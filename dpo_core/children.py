@@ -21,14 +21,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dpo_core.errors import BadInput, ChildDied, ChildFailed, DiskFull, RatchetError
+from dpo_core.errors import (
+    BadInput,
+    ChildDied,
+    ChildFailed,
+    DiskFull,
+    Interrupted,
+    RatchetError,
+)
 
 Report = Callable[[int, int, str], None]
 """Called as report(done, total, unit) while a request is carried out."""
 
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
-_KINDS = {"bad_input": BadInput, "disk_full": DiskFull, "failed": ChildFailed}
+_KINDS: dict[str, type[RatchetError]] = {
+    "bad_input": BadInput,
+    "disk_full": DiskFull,
+    "interrupted": Interrupted,
+    "failed": ChildFailed,
+}
 
 
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────
@@ -77,7 +89,7 @@ def _read_requests() -> None:
 
 
 def _describe(error: Exception) -> dict[str, str]:
-    kind = "bad_input" if isinstance(error, BadInput) else "failed"
+    kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "failed")
     if out_of_space(error):
         kind = "disk_full"
     message = (
@@ -135,7 +147,8 @@ class Child:
     def ask(self, request: Mapping[str, Any], report: Report | None = None) -> dict[str, Any]:
         """Send one request, pass its progress to `report`, return its result.
 
-        Raises ChildFailed, DiskFull or BadInput as the child says, ChildDied when it is gone.
+        Raises ChildFailed, DiskFull, Interrupted or BadInput as the child says, ChildDied when it
+        is gone.
         """
         try:
             assert self.process.stdin is not None
@@ -145,6 +158,12 @@ class Child:
             raise self.died() from None
         result: dict[str, Any] = self._await("result", report)["result"]
         return result
+
+    def stop(self) -> None:
+        """Ask a child that carries out a request to keep what it did, and wait until it has."""
+        self.process.send_signal(signal.SIGTERM)
+        with suppress(RatchetError):
+            self._await("result", None)
 
     def _await(self, awaited: str, report: Report | None) -> dict[str, Any]:
         for event in self._read_events():

@@ -1,7 +1,7 @@
 """The optimiser steps of one DPO round."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,17 +36,23 @@ def train(
     pairs: Sequence[TrainingPair],
     reference: ReferenceLogps,
     optimiser: torch.optim.Optimizer,
+    between: Callable[[int, int], None],
+    done: int = 0,
 ) -> Iterator[Step]:
     """Train the round's model, one optimiser step for each item that is taken.
 
+    done: steps of an earlier process, which are left out. between(done, steps) is called before
+    each update, when the next step's loss and gradients have shown that the weights are good.
     Raises InvariantViolated as `checks` do, before the step's update.
     """
     config = round.config
     number = 0
     for epoch in range(config.epochs):
         for step in round.steps_of_epoch(pairs, epoch):
-            started = time.monotonic()
             number += 1
+            if number <= done:
+                continue
+            started = time.monotonic()
             rate = config.learning_rate * learning_rate_factor(
                 number - 1,
                 round.steps(pairs),
@@ -55,6 +61,7 @@ def train(
             )
             measured, norm = _gradients(round, step, reference, first=number == 1)
             check_finite(measured, norm, number, rate)
+            between(number - 1, round.steps(pairs))
             _update(optimiser, rate)
             round.report(number, round.steps(pairs), "steps")
             yield Step(number, epoch, measured, rate, norm, time.monotonic() - started)
