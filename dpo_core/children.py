@@ -79,7 +79,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             send(event="result", result=result)
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            send(event="error", **_describe(error))
+            send(event="error", **describe_error(error))
 
 
 def _read_requests() -> None:
@@ -88,14 +88,25 @@ def _read_requests() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _describe(error: Exception) -> dict[str, str]:
+def describe_error(error: Exception) -> dict[str, Any]:
+    """The error as JSON, for `described_error` to make again."""
     kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "failed")
     if out_of_space(error):
         kind = "disk_full"
     message = (
         error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
     )
-    return {"kind": kind, "message": message, "remedy": getattr(error, "remedy", "")}
+    return {
+        "kind": kind,
+        "message": message,
+        "remedy": getattr(error, "remedy", ""),
+        "typed": isinstance(error, RatchetError),
+    }
+
+
+def described_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
+    """`remedy` is for an error that says none."""
+    return _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
 
 
 def out_of_space(error: BaseException) -> bool:
@@ -172,9 +183,7 @@ class Child:
             if event["event"] == "progress" and report is not None:
                 report(event["done"], event["total"], event["unit"])
             if event["event"] == "error":
-                raise _KINDS[event["kind"]](
-                    event["message"], event["remedy"] or f"Its log: {self.log}"
-                )
+                raise described_error(event, f"Its log: {self.log}")
         raise self.died()
 
     def _read_events(self) -> Iterator[dict[str, Any]]:

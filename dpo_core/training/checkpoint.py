@@ -29,6 +29,7 @@ from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.errors import BadInput
 from dpo_core.tables import iterate_rows, write_rows
 from dpo_core.training.objective import ReferenceLogps
+from dpo_core.training.team import Team
 
 _PREFIX = "step-"
 _UNFINISHED = ".unfinished"
@@ -92,26 +93,39 @@ def read_tensors(checkpoint: Path, model: Any, optimiser: torch.optim.Optimizer)
 
 
 def save(
-    checkpoints: Path, progress: Progress, model: Any, optimiser: torch.optim.Optimizer
+    checkpoints: Path,
+    progress: Progress,
+    model: Any,
+    optimiser: torch.optim.Optimizer,
+    team: Team,
 ) -> None:
-    """Replace the checkpoints of the round by one of now."""
+    """Replace the checkpoints of the round by one of now; called together."""
     beside = checkpoints / _UNFINISHED
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    if team.leads:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+    team.gather(None)  # the folder is there
     try:
         weights, moments = get_state_dict(model, optimiser, options=_OPTIONS)
         with _one_process_may():
             state = {"model": weights, "optimiser": moments}
             state_dict_saver.save(state, checkpoint_id=beside / _TENSORS)
-        _write_progress(beside, progress)
-        flush_tree(beside)
-        finished = checkpoints / f"{_PREFIX}{progress.steps:08d}"
-        os.rename(beside, finished)
-        flush(checkpoints)
+        if team.leads:
+            _write_progress(beside, progress)
+            _replace_all(checkpoints, beside, f"{_PREFIX}{progress.steps:08d}")
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if team.leads:
+            shutil.rmtree(beside, ignore_errors=True)
+    team.gather(None)  # nobody goes on, or ends, before it counts
+
+
+def _replace_all(checkpoints: Path, beside: Path, name: str) -> None:
+    """Make `beside` the checkpoint of this name, and the only one."""
+    flush_tree(beside)
+    os.rename(beside, checkpoints / name)
+    flush(checkpoints)
     for other in checkpoints.iterdir():
-        if other != finished:
+        if other.name != name:
             shutil.rmtree(other)
 
 

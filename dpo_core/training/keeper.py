@@ -9,12 +9,15 @@ from types import FrameType, TracebackType
 from typing import Any, Literal
 
 from dpo_core.errors import Interrupted
+from dpo_core.training.team import Team
 
 _AUTO_S = 60.0
 """`auto` saves after so many seconds of training at the earliest …"""
 
 _AUTO_COST = 20
 """… and not before training took this many times the seconds that saving last took."""
+
+_GO_ON, _SAVE, _STOP = range(3)
 
 
 class Keeper:
@@ -29,11 +32,13 @@ class Keeper:
         checkpoints: Path | None,
         every: int | Literal["auto"],
         save: Callable[[int], None],
+        team: Team,
         saved: int = 0,
     ) -> None:
         self._checkpoints = checkpoints
         self._every = every
         self._save = save
+        self._team = team
         self._saved = saved
         self._stop = False
         self._handler_before: Any = None
@@ -43,17 +48,18 @@ class Keeper:
     def between(self, done: int, steps: int) -> None:
         """Save if it is time; to be called when the weights after `done` steps proved finite.
 
+        Called together: where one process of the team has to save or stop, all do.
         Raises Interrupted when a stop was asked for.
         """
         if self._checkpoints is None:
             return
-        stop = self._stop
-        if done > self._saved and (stop or self._due(done)):
+        wish = self._team.largest(_STOP if self._stop else _SAVE if self._due(done) else _GO_ON)
+        if done > self._saved and wish >= _SAVE:
             started = time.monotonic()
             self._save(done)
             self._saved, self._saved_at = done, time.monotonic()
             self._saving_took_s = self._saved_at - started
-        if stop:
+        if wish == _STOP:
             raise Interrupted(
                 f"training was asked to stop (SIGTERM) after {done} of {steps} steps",
                 "What is done is saved: the same `ratchet run` goes on there.",

@@ -2,11 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from dpo_core.children import Report
@@ -30,29 +31,31 @@ from dpo_core.training.policy_in_training import load_optimiser, load_policy, sa
 from dpo_core.training.reference import reference_pass, reference_rows
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import prepare
+from dpo_core.training.team import ALONE, Team
 from dpo_core.training.telling import Telling
 
 
-def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
+def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, Any]:
     """Train the policy of `job` on its preferences; returns means over the last epoch.
 
     Every pair is measured when it is trained on. A round goes on from what `job.checkpoints` holds
-    of it. Raises InvariantViolated when the first step does not find the policy equal to its
+    of it. Called together by the processes of a team, of which the leader writes, reports and
+    returns. Raises InvariantViolated when the first step does not find the policy equal to its
     reference, or when a loss or gradient is not finite; RatchetError when there is nothing to train
     on; Interrupted when SIGTERM asked for a stop.
     """
     pairs = load_pairs(job.preferences, job.completions)
     check_labels(pairs, job.config.loss)
-    runtime = prepare(job.threads, job.seed, job.config.compute_dtype)
-    policy = load_policy(job, runtime)
+    runtime = prepare(max(1, job.threads // team.beside), job.seed, job.config.compute_dtype)
+    policy = load_policy(job, runtime, team)
     reference_policy = weights_id(job.policy_dir)
-    path, why_not_fast = choose_path(policy.model, pairs, job.config, runtime)
-    round = Round(job.config, job.seed, runtime, policy.model, path, report)
+    path, why_not_fast = choose_path(policy.model, pairs, job.config, runtime, policy.enter)
+    round = Round(job.config, job.seed, runtime, policy.model, path, report, team)
 
     started = time.monotonic()
     checkpoint, progress = _progress(job, round, pairs, reference_policy)
     rows = reference_rows(progress.plain_sums, reference_policy)
-    write_rows(job.reference_logps_path, rows, REFERENCE_LOGPS)
+    _write(team, job.reference_logps_path, rows, REFERENCE_LOGPS)
     gap = sampling_gap(pairs, progress.plain_sums)
     check_sampled_by_reference(gap, SAMPLING_TOLERANCE[runtime.compute_dtype])
     optimiser = load_optimiser(job, policy)
@@ -62,7 +65,9 @@ def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
     told = _steps(job, round, pairs, optimiser, progress)
     ended = time.monotonic()
 
-    save_trained(job, policy, optimiser)
+    save_trained(job, policy, optimiser, team)
+    if not team.leads:
+        return {}
     if job.checkpoints is not None:
         shutil.rmtree(job.checkpoints, ignore_errors=True)
     return {
@@ -71,6 +76,7 @@ def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
         "reference_policy": reference_policy,
         "pairs": len(pairs),
         "resumed_from_step": progress.steps,
+        "processes": team.size,
         "path": path.name,
         "why_not_fast": why_not_fast,
         "trained_parameters": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
@@ -108,12 +114,21 @@ def _steps(
     def keep(steps: int) -> None:
         assert job.checkpoints is not None, "a keeper without a folder keeps nothing"
         now = replace(progress, steps=steps, told=told.state())
-        save(job.checkpoints, now, round.model, optimiser)
+        save(job.checkpoints, now, round.model, optimiser, round.team)
 
     every = job.config.checkpoint_every
-    with Keeper(job.checkpoints, every, keep, saved=progress.steps) as keeper:
+    with Keeper(job.checkpoints, every, keep, round.team, saved=progress.steps) as keeper:
         steps = train(
             round, pairs, progress.reference, optimiser, keeper.between, done=progress.steps
         )
-        write_rows(job.curve_path, told.rows(steps), DPO_CURVE)
+        _write(round.team, job.curve_path, told.rows(steps), DPO_CURVE)
     return told
+
+
+def _write(team: Team, path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """All take the rows, for they are made together; the leader writes them."""
+    if team.leads:
+        write_rows(path, rows, schema)
+    else:
+        for _ in rows:
+            pass
