@@ -5,6 +5,7 @@ torch.distributed.checkpoint writes them, which any number of processes may read
 and parquet. It is written beside, flushed and renamed; then older ones are removed.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -13,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import pyarrow as pa
 import torch
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -26,7 +29,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from dpo_core.atomic import flush, flush_tree, write_json
-from dpo_core.errors import BadInput
+from dpo_core.children import out_of_space
+from dpo_core.errors import BadInput, ChildFailed
 from dpo_core.tables import iterate_rows, write_rows
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.team import Team
@@ -36,6 +40,9 @@ _UNFINISHED = ".unfinished"
 _TENSORS, _PROGRESS, _REFERENCE = "tensors", "progress.json", "reference.parquet"
 _SIDES = ("chosen", "rejected", "plain_chosen", "plain_rejected")
 _REFERENCE_SCHEMA = pa.schema([("pair_id", pa.string()), *((s, pa.float64()) for s in _SIDES)])
+
+_FULL_BYTES = 64 * 1024
+"""With less room than this the disk is to blame for an error that does not say so."""
 
 # Frozen weights are those of the policy that the round starts from.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
@@ -85,7 +92,7 @@ def read_tensors(checkpoint: Path, model: Any, optimiser: torch.optim.Optimizer)
     state = {"model": weights, "optimiser": moments}
     # Weights that never had a gradient have no moments on disk, and need none.
     planner = DefaultLoadPlanner(allow_partial_load=True)
-    with _one_process_may():
+    with _as_we_mean_it(checkpoint.parent):
         state_dict_loader.load(state, checkpoint_id=checkpoint / _TENSORS, planner=planner)
     set_state_dict(
         model, optimiser, model_state_dict=weights, optim_state_dict=moments, options=_OPTIONS
@@ -107,7 +114,7 @@ def save(
     team.gather(None)  # the folder is there
     try:
         weights, moments = get_state_dict(model, optimiser, options=_OPTIONS)
-        with _one_process_may():
+        with _as_we_mean_it(checkpoints):
             state = {"model": weights, "optimiser": moments}
             state_dict_saver.save(state, checkpoint_id=beside / _TENSORS)
         if team.leads:
@@ -147,8 +154,17 @@ def _json(checkpoint: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _one_process_may() -> Iterator[None]:
-    """torch warns where it saves or loads in one process: that is meant."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
+def _as_we_mean_it(checkpoints: Path) -> Iterator[None]:
+    """torch warns where one process saves or loads, and raises what is no Exception."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
+    except CheckpointException as error:
+        first = next(iter(error.failures.values()))[0]
+        # A full disk breaks torch's own cleaning up, whose error then stands before the first one.
+        causes = [cause for cause in (first, first.__context__) if cause is not None]
+        full = any(map(out_of_space, causes)) or disk_usage(checkpoints).free < _FULL_BYTES
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise ChildFailed(f"a checkpoint in {checkpoints} failed: {first}") from error

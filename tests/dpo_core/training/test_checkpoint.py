@@ -1,6 +1,8 @@
 """A round that is killed or stopped in the middle of training ends as if nothing had happened."""
 
 import os
+import re
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Any
 import pytest
 
 from dpo_core.children import Child
-from dpo_core.errors import BadInput, ChildDied, Interrupted
+from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
+from dpo_core.hashing import weights_id
 from dpo_core.records import volatile_columns
 from dpo_core.tables import read_rows
+from dpo_core.training.batching import load_pairs
 from dpo_core.training.curves import DPO_CURVE
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.trainer import train_round
@@ -137,3 +141,38 @@ def test_a_checkpoint_of_another_round_is_refused(make_job: MakeJob) -> None:
         train_round(job.model_copy(update={"config": other}), quiet)
     same = job.config.model_copy(update={"micro_batch_tokens": 100, "checkpoint_every": 50})
     assert train_round(job.model_copy(update={"config": same}), quiet)["resumed_from_step"] == 3
+
+
+def test_a_checkpoint_that_finds_no_room_says_so_and_leaves_the_last_one(make_job: MakeJob) -> None:
+    whole = make_job("whole", *sentiment(PAIRS), **MANY_STEPS)
+    job = keeping(make_job("full", *sentiment(PAIRS), **MANY_STEPS), checkpoint_every=10)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, before[1]))
+
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            train_round(job, at_step(15, fill))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert kept(job) == ["step-00000010"]
+    assert train_round(job, quiet)["policy"] == train_round(whole, quiet)["policy"]
+
+
+def test_numbers_that_are_not_finite_keep_the_last_checkpoint_that_gave_finite_ones(
+    make_job: MakeJob, tiny: Path
+) -> None:
+    # The learning rate rises until weights overflow: step 4 finds what step 3 has broken.
+    wild = {"learning_rate": 1e8, "warmup_steps": 10, "pairs_per_step": 2, "checkpoint_every": 1}
+    job = keeping(make_job("wild", *sentiment(PAIRS)), **wild)
+    before = weights_id(tiny)
+    with pytest.raises(InvariantViolated) as error:
+        train_round(job, quiet)
+    [step] = re.findall(r"of optimiser step (\d+) is not finite", error.value.message)
+    assert int(step) >= 3 and "learning rate" in error.value.message
+    pairs = {pair.pair_id for pair in load_pairs(job.preferences, job.completions)}
+    assert any(pair in error.value.message for pair in pairs)
+    # Not the weights before the bad step, which made its numbers: those before them.
+    assert kept(job) == [f"step-{int(step) - 2:08d}"]
+    assert not job.out_dir.exists() and weights_id(tiny) == before
