@@ -21,14 +21,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dpo_core.errors import BadInput, ChildDied, ChildFailed, DiskFull, RatchetError
+from dpo_core.errors import (
+    BadInput,
+    ChildDied,
+    ChildFailed,
+    DiskFull,
+    Interrupted,
+    RatchetError,
+)
 
 Report = Callable[[int, int, str], None]
 """Called as report(done, total, unit) while a request is carried out."""
 
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
-_KINDS = {"bad_input": BadInput, "disk_full": DiskFull, "failed": ChildFailed}
+_KINDS: dict[str, type[RatchetError]] = {
+    "bad_input": BadInput,
+    "disk_full": DiskFull,
+    "interrupted": Interrupted,
+    "failed": ChildFailed,
+}
 
 
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────
@@ -67,7 +79,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             send(event="result", result=result)
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            send(event="error", **_describe(error))
+            send(event="error", **describe_error(error))
 
 
 def _read_requests() -> None:
@@ -76,14 +88,25 @@ def _read_requests() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _describe(error: Exception) -> dict[str, str]:
-    kind = "bad_input" if isinstance(error, BadInput) else "failed"
+def describe_error(error: Exception) -> dict[str, Any]:
+    """The error as JSON, for `described_error` to make again."""
+    kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "failed")
     if out_of_space(error):
         kind = "disk_full"
     message = (
         error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
     )
-    return {"kind": kind, "message": message, "remedy": getattr(error, "remedy", "")}
+    return {
+        "kind": kind,
+        "message": message,
+        "remedy": getattr(error, "remedy", ""),
+        "typed": isinstance(error, RatchetError),
+    }
+
+
+def described_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
+    """`remedy` is for an error that says none."""
+    return _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
 
 
 def out_of_space(error: BaseException) -> bool:
@@ -135,7 +158,8 @@ class Child:
     def ask(self, request: Mapping[str, Any], report: Report | None = None) -> dict[str, Any]:
         """Send one request, pass its progress to `report`, return its result.
 
-        Raises ChildFailed, DiskFull or BadInput as the child says, ChildDied when it is gone.
+        Raises ChildFailed, DiskFull, Interrupted or BadInput as the child says, ChildDied when it
+        is gone.
         """
         try:
             assert self.process.stdin is not None
@@ -146,6 +170,12 @@ class Child:
         result: dict[str, Any] = self._await("result", report)["result"]
         return result
 
+    def stop(self) -> None:
+        """Ask a child that carries out a request to keep what it did, and wait until it has."""
+        self.process.send_signal(signal.SIGTERM)
+        with suppress(RatchetError):
+            self._await("result", None)
+
     def _await(self, awaited: str, report: Report | None) -> dict[str, Any]:
         for event in self._read_events():
             if event["event"] == awaited:
@@ -153,9 +183,7 @@ class Child:
             if event["event"] == "progress" and report is not None:
                 report(event["done"], event["total"], event["unit"])
             if event["event"] == "error":
-                raise _KINDS[event["kind"]](
-                    event["message"], event["remedy"] or f"Its log: {self.log}"
-                )
+                raise described_error(event, f"Its log: {self.log}")
         raise self.died()
 
     def _read_events(self) -> Iterator[dict[str, Any]]:

@@ -61,6 +61,12 @@ class LoraConfig(Section):
     )
 
 
+MOVES_NO_NUMBER = frozenset(
+    {"micro_batch_tokens", "gradient_checkpointing", "checkpoint_every", "processes", "torchrun"}
+)
+"""Keys of TrainingConfig that change how training runs, and its result in the last bits at most."""
+
+
 class TrainingConfig(Section):
     """One DPO round. `beta` is the strength of the pull to the reference: small lets go."""
 
@@ -105,6 +111,19 @@ class TrainingConfig(Section):
         "trained this round's starting policy; a round without such a predecessor starts fresh",
     )
     lora: LoraConfig | None = None
+    processes: Count | Literal["auto"] = Field(
+        "auto",
+        description="that train together on this machine; auto: one for each GPU, or one alone",
+    )
+    torchrun: list[str] = Field(
+        default_factory=list,
+        description="torchrun's options for several machines, such as --nnodes=2 --node-rank=0",
+    )
+    checkpoint_every: Count | Literal["auto"] = Field(
+        "auto",
+        description="optimiser steps between checkpoints, from which a killed round goes on; auto: "
+        "a minute of training, and at most a twentieth of the time",
+    )
 
     @model_validator(mode="after")
     def _loss_takes_its_options(self) -> "TrainingConfig":

@@ -9,6 +9,7 @@ RatchetError            exit code 1
 ├── ChildDied           a sampling or training process ended without a result
 ├── ChildFailed         a sampling or training process reported an error
 ├── DiskFull            a write failed for lack of space
+├── Interrupted         a process was asked to stop, and kept what it had done
 ├── JudgeError          a judge raised or answered out of contract
 ├── InvariantViolated   a correctness check of the round failed
 └── ServerFailed        the Prefect server did not start
@@ -62,6 +63,10 @@ class ChildFailed(RatchetError):
 
 
 class DiskFull(RatchetError):
+    pass
+
+
+class Interrupted(RatchetError):
     pass
 
 

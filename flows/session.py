@@ -66,7 +66,12 @@ class Session:
         if keep == "step" or (keep == "auto" and self._sampler_on_gpu):
             self.release_sampler()
         with self._start("dpo_core.training.train_worker", "training") as child:
-            result = child.ask(request, self.progress.advance)
+            try:
+                result = child.ask(request, self.progress.advance)
+            except KeyboardInterrupt:
+                self.progress.note("stopping; interrupt again to leave at once")
+                child.stop()
+                raise
             return {**result, "seconds_start": child.seconds_start}
 
     def release_sampler(self) -> None:

@@ -25,6 +25,10 @@ SHARDS = "shards"
 """Folder of an unfinished step with what need not be made again when the step is resumed."""
 
 
+CHECKPOINTS = "checkpoints"
+"""Folder of an unfinished step from which training goes on."""
+
+
 @dataclass(frozen=True)
 class Layout:
     root: Path

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, write_json
-from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
+from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.children import out_of_space
 from dpo_core.errors import ArtifactCorrupted, DiskFull, RatchetError
@@ -95,7 +95,8 @@ class Store:
     def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
         """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
 
-        `make` gets the folder to write into, empty but for the SHARDS of an interrupted attempt.
+        `make` gets the folder to write into, empty but for what an interrupted attempt left
+        in SHARDS or CHECKPOINTS.
         Raises ArtifactCorrupted when a finished output changed, DiskFull when there is no room.
         """
         artifact = self.find(recipe) or self._adopt(recipe)
@@ -253,7 +254,7 @@ def _free(root: Path) -> int:
 def _clear(partial: Path) -> None:
     """Remove what an interrupted attempt left, or it would become an output of the next one."""
     for left in partial.iterdir():
-        if left.is_dir() and left.name != SHARDS:
+        if left.is_dir() and left.name not in (SHARDS, CHECKPOINTS):
             shutil.rmtree(left)
         elif not left.is_dir():
             left.unlink()

@@ -11,7 +11,7 @@ from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput
 from dpo_core.training.batching import TrainingPair
 from dpo_core.training.fast_path import FastPath
-from dpo_core.training.pass_over_pairs import PairPath
+from dpo_core.training.pass_over_pairs import Enter, PairPath
 from dpo_core.training.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime
 
@@ -27,22 +27,27 @@ _log = logging.getLogger(__name__)
 
 
 def choose_path(
-    model: Any, pairs: Sequence[TrainingPair], config: TrainingConfig, runtime: Runtime
+    model: Any,
+    pairs: Sequence[TrainingPair],
+    config: TrainingConfig,
+    runtime: Runtime,
+    enter: Enter | None = None,
 ) -> tuple[PairPath, str]:
     """(the path, why it is not the fast one, or an empty text).
 
     The fast path is taken when it finds the same log-probs as the plain one for the shortest pairs:
-    so a model whose attention, positions or head it does not know is never trained wrongly. Raises
+    so a model whose attention, positions or head it does not know is never trained wrongly. `enter`
+    gives the weights of a divided model, and processes choose together. Raises
     BadInput when the config insists on it and the model does not allow it.
     """
-    plain = PlainPath(model, runtime, collisions=config.wpo)
+    plain = PlainPath(model, runtime, collisions=config.wpo, enter=enter)
     if config.path == "plain":
         return plain, "training.path is plain"
     probe = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
     expected = plain.logps(probe).logps_N
     before = model.config._attn_implementation
     try:
-        fast = FastPath(model, runtime, head_rows=_HEAD_ROWS, collisions=config.wpo)
+        fast = FastPath(model, runtime, head_rows=_HEAD_ROWS, collisions=config.wpo, enter=enter)
         found = fast.logps(probe).logps_N
         difference = float((found - expected).abs().max())
         why = f"it differs from the plain path by {difference:.1e} nats per token"
@@ -71,7 +76,8 @@ def micro_batches(
             yield batch
             batch = []
         batch.append(pair)
-    yield batch
+    if batch:
+        yield batch
 
 
 def token_budget(config: TrainingConfig, runtime: Runtime) -> int:

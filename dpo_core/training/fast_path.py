@@ -13,20 +13,28 @@ from dpo_core.training import segment_attention
 from dpo_core.training.batching import TrainingPair
 from dpo_core.training.fused_head import Head, head_backward, head_logps
 from dpo_core.training.packing import PackedPairs, pack
-from dpo_core.training.pass_over_pairs import Slopes, TokenLogps
+from dpo_core.training.pass_over_pairs import Enter, Slopes, TokenLogps
 from dpo_core.training.runtime import Runtime
+from dpo_core.training.sharded import head_loss
 
 
 class FastPath:
     name = "fast"
 
     def __init__(
-        self, model: Any, runtime: Runtime, *, head_rows: int, collisions: bool = False
+        self,
+        model: Any,
+        runtime: Runtime,
+        *,
+        head_rows: int,
+        collisions: bool = False,
+        enter: Enter | None = None,
     ) -> None:
         self.model = model
         self.runtime = runtime
         self.head_rows = head_rows
-        self.head = Head.of(model, runtime.compute_dtype, collisions=collisions)
+        self.collisions = collisions
+        self.enter = enter
         model.set_attn_implementation(segment_attention.NAME)
 
     def tokens(self, pairs: Sequence[TrainingPair]) -> int:
@@ -35,9 +43,12 @@ class FastPath:
     @torch.no_grad()
     def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
         packed = pack(pairs, self.runtime.device)
+
+        def run() -> TokenLogps:
+            return head_logps(self._hidden(packed), self._head(), packed, self.head_rows)
+
         with segment_attention.attending(packed.segments, self.runtime.device):
-            hidden_TH = self._hidden(packed)
-        return head_logps(hidden_TH, self.head, packed, self.head_rows)
+            return run() if self.enter is None else self.enter(run)
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
         packed = pack(pairs, self.runtime.device)
@@ -45,12 +56,22 @@ class FastPath:
         def of_chunk(chunk: slice, tokens: TokenLogps) -> Tensor:
             return slopes(pairs[chunk], tokens)
 
+        def loss() -> Tensor:
+            return head_loss(self._hidden(packed), self._head(), packed, of_chunk, self.head_rows)
+
         with segment_attention.attending(packed.segments, self.runtime.device):
+            if self.enter is not None:
+                torch.autograd.backward(self.enter(loss))
+                return
             hidden_TH = self._hidden(packed)
             gradient_TH = head_backward(
-                hidden_TH.detach(), self.head, packed, of_chunk, self.head_rows
+                hidden_TH.detach(), self._head(), packed, of_chunk, self.head_rows
             )
             torch.autograd.backward(hidden_TH, gradient_TH)
+
+    def _head(self) -> Head:
+        """The head as it is now: the weights of a divided model come and go."""
+        return Head.of(self.model, self.runtime.compute_dtype, collisions=self.collisions)
 
     def _hidden(self, packed: PackedPairs) -> Tensor:
         """(T, H) last hidden states."""

@@ -18,6 +18,7 @@ class DpoJob(Section):
     curve_path, reference_logps_path: parquet files to write, schemas in dpo_core.training.curves.
     adapter_dir: folder for the adapters of a round with LoRA.
     optimiser_from, optimiser_to: AdamW's state (safetensors) to go on with, and to leave behind.
+    checkpoints: folder of what a killed round goes on from; removed when the round is finished.
     """
 
     policy_dir: Path
@@ -29,6 +30,7 @@ class DpoJob(Section):
     adapter_dir: Path | None = None
     optimiser_from: Path | None = None
     optimiser_to: Path | None = None
+    checkpoints: Path | None = None
     config: TrainingConfig = TrainingConfig()
     seed: int = 0
     threads: Count = 1

@@ -1,19 +1,27 @@
 """The optimiser steps of one DPO round."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from dpo_core.loss_options import TRAITS
 from dpo_core.training.batching import TrainingPair
 from dpo_core.training.checks import MARGIN_TOLERANCE, check_finite, check_first_step
-from dpo_core.training.objective import Measured, ReferenceLogps, SlopesByPair, StepObjective
+from dpo_core.training.objective import (
+    Measured,
+    ReferenceLogps,
+    SlopesByPair,
+    StepObjective,
+    joined,
+)
 from dpo_core.training.optimiser import learning_rate_factor, set_learning_rate
 from dpo_core.training.pass_over_pairs import TokenLogps
 from dpo_core.training.round import Round
+from dpo_core.training.sharded import undivided
 
 
 @dataclass(frozen=True)
@@ -36,17 +44,23 @@ def train(
     pairs: Sequence[TrainingPair],
     reference: ReferenceLogps,
     optimiser: torch.optim.Optimizer,
+    between: Callable[[int, int], None],
+    done: int = 0,
 ) -> Iterator[Step]:
     """Train the round's model, one optimiser step for each item that is taken.
 
+    done: steps of an earlier process, which are left out. between(done, steps) is called before
+    each update, when the next step's loss and gradients have shown that the weights are good.
     Raises InvariantViolated as `checks` do, before the step's update.
     """
     config = round.config
     number = 0
     for epoch in range(config.epochs):
         for step in round.steps_of_epoch(pairs, epoch):
-            started = time.monotonic()
             number += 1
+            if number <= done:
+                continue
+            started = time.monotonic()
             rate = config.learning_rate * learning_rate_factor(
                 number - 1,
                 round.steps(pairs),
@@ -55,6 +69,7 @@ def train(
             )
             measured, norm = _gradients(round, step, reference, first=number == 1)
             check_finite(measured, norm, number, rate)
+            between(number - 1, round.steps(pairs))
             _update(optimiser, rate)
             round.report(number, round.steps(pairs), "steps")
             yield Step(number, epoch, measured, rate, norm, time.monotonic() - started)
@@ -66,27 +81,53 @@ def _gradients(
     """Leave the step's clipped gradients in the model: (what was measured, norm before)."""
     objective = StepObjective(step, reference, round.config)
     _add_gradients(round, step, objective)
-    measured = objective.measured()
+    measured = _of_all(round, step, objective)
     if first:
         tolerance = MARGIN_TOLERANCE[round.runtime.compute_dtype]
         check_first_step(measured, objective.losses, tolerance)
     norm = clip_grad_norm_(round.model.parameters(), round.config.max_grad_norm)
-    return measured, norm.item()
+    return measured, undivided(norm).item()
 
 
 def _add_gradients(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> None:
     """Add to the model's gradients that of the loss of one optimiser step."""
-    batches = list(round.micro_batches(step))
+    batches, idle = round.micro_batches(step), round.idle_batches(step)
     if not TRAITS[round.config.loss].whole_step:
         for batch in batches:
             round.path.backward(batch, objective.slopes)
+        for batch in idle:
+            round.path.backward(batch, _no_slopes)
         return
     # Its pairs depend on each other: all log-probs first, then a second visit with the slopes.
-    ordered = [pair for batch in batches for pair in batch]
-    tokens = TokenLogps.joined([round.path.logps(batch) for batch in batches])
+    mine = [round.path.logps(batch) for batch in batches]
+    for batch in idle:
+        round.path.logps(batch)
+    ordered = _in_order_of_ranks(round, step)
+    tokens = TokenLogps.joined([part for parts in round.team.gather(mine) for part in parts])
     known = SlopesByPair(ordered, objective.slopes(ordered, tokens))
     for batch in batches:
         round.path.backward(batch, known)
+    for batch in idle:
+        round.path.backward(batch, _no_slopes)
+
+
+def _of_all(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> Measured:
+    """What the processes of the team measured of this step."""
+    if TRAITS[round.config.loss].whole_step or round.team.size == 1:
+        return objective.measured()
+    # Pairs need not travel: every process knows the step, and how it is divided.
+    mine = [replace(part, pairs=()) for part in objective.parts]
+    found = joined([part for parts in round.team.gather(mine) for part in parts])
+    return replace(found, pairs=tuple(_in_order_of_ranks(round, step)))
+
+
+def _in_order_of_ranks(round: Round, step: Sequence[TrainingPair]) -> list[TrainingPair]:
+    by_rank = round.micro_batches_by_rank(step)
+    return [pair for batches in by_rank for batch in batches for pair in batch]
+
+
+def _no_slopes(pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
+    return torch.zeros_like(tokens.logps_N)
 
 
 def _update(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:

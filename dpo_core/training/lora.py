@@ -18,6 +18,7 @@ from dpo_core.config import LoraConfig
 from dpo_core.errors import BadInput
 from dpo_core.hashing import derive_seed
 from dpo_core.training.runtime import load_master, load_tokenizer, save_policy
+from dpo_core.training.sharded import undivided
 
 _CPU = torch.device("cpu")
 
@@ -47,17 +48,22 @@ def adapt(model: Any, config: LoraConfig, seed: int, compute_dtype: torch.dtype)
     return adapted
 
 
-def save_merged(adapted: Any, policy_dir: Path, out_dir: Path, adapter_dir: Path | None) -> None:
+def save_merged(
+    adapted: Any, policy_dir: Path, out_dir: Path, adapter_dir: Path | None, *, writes: bool = True
+) -> None:
     """Write the adapted policy as full weights to `out_dir`, and its adapters to `adapter_dir`.
 
     Adapters are added, in float32 on the CPU, to the weights of `policy_dir` as they are on disk.
+    Called together where they are divided among processes, of which one writes.
     """
     matrices = {
-        name: tensor.contiguous().cpu()
+        name: undivided(tensor).contiguous().cpu()
         for name, tensor in peft.get_peft_model_state_dict(
             adapted, save_embedding_layers=False
         ).items()
     }
+    if not writes:
+        return
     config = copy.copy(adapted.peft_config["default"])
     # A set's order is another in each process; where the policy lies is not part of the adapters.
     config.target_modules = sorted(config.target_modules)

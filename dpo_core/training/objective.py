@@ -54,7 +54,7 @@ class StepObjective:
         self._pairs = len(step)
         self._tokens_per_pair = sum(len(pair.chosen_ids) for pair in step) / len(step)
         self._reference = reference
-        self._parts: list[Measured] = []
+        self.parts: list[Measured] = []
 
     def slopes(self, pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
         """(N,) derivatives of the step's loss by the log-probs of these pairs' tokens."""
@@ -71,11 +71,11 @@ class StepObjective:
                 tokens_per_pair=self._tokens_per_pair,
             )
             (slopes_N,) = torch.autograd.grad(losses.sum() / self._pairs, logps_N)
-        self._parts.append(Measured(tuple(pairs), losses.detach(), policy.detached(), reference))
+        self.parts.append(Measured(tuple(pairs), losses.detach(), policy.detached(), reference))
         return slopes_N
 
     def measured(self) -> Measured:
-        return joined(self._parts)
+        return joined(self.parts)
 
     def _reference_of(self, pairs: Sequence[TrainingPair], like: PairLogps) -> PairLogps:
         sums = torch.tensor([self._reference[pair.pair_id] for pair in pairs]).to(like.chosen)

@@ -21,8 +21,13 @@ from dpo_core.errors import BadInput
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-def save_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
-    state = _state(model, optimiser)["state"]
+def save_optimiser_state(
+    model: Any, optimiser: Optimizer, path: Path, *, writes: bool = True
+) -> None:
+    """Called together where the model is divided among processes, of which one writes."""
+    state = _state(model, optimiser, _WHOLE)["state"]
+    if not writes:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({f"{name}.{key}": t for name, own in state.items() for key, t in own.items()}, path)
 
@@ -46,9 +51,11 @@ def load_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
     set_optimizer_state_dict(model, optimiser, {**fresh, "state": dict(state)}, options=_WHOLE)
 
 
-def _state(model: Any, optimiser: Optimizer) -> dict[str, Any]:
-    """{"state": parameter → name → tensor, "param_groups": ...}, whole tensors on the CPU."""
-    return get_optimizer_state_dict(model, optimiser, options=_WHOLE)
+def _state(
+    model: Any, optimiser: Optimizer, options: StateDictOptions | None = None
+) -> dict[str, Any]:
+    """{"state": parameter → name → tensor, "param_groups": ...}."""
+    return get_optimizer_state_dict(model, optimiser, options=options)
 
 
 def _shapes(state: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, ...]]:

@@ -5,12 +5,14 @@ N completion tokens, pair after pair, chosen before rejected.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from dpo_core.training.batching import TrainingPair
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class TokenLogps:
 Slopes = Callable[[Sequence[TrainingPair], TokenLogps], Tensor]
 """slopes(pairs, tokens) -> (N,) derivatives of the optimiser step's loss by the log-probs of these
 pairs' completion tokens."""
+
+
+class Enter(Protocol):
+    """Runs a function with the weights of a divided model at hand."""
+
+    def __call__(self, run: Callable[[], T]) -> T: ...
 
 
 class PairPath(Protocol):

@@ -13,15 +13,18 @@ from torch import Tensor
 
 from dpo_core.preference.pair_logps import completion_token_logps
 from dpo_core.training.batching import PairBatch, TrainingPair, collate
-from dpo_core.training.pass_over_pairs import Slopes, TokenLogps
+from dpo_core.training.pass_over_pairs import Enter, Slopes, TokenLogps
 from dpo_core.training.runtime import Runtime
 
 
 class PlainPath:
     name = "plain"
 
-    def __init__(self, model: Any, runtime: Runtime, *, collisions: bool = False) -> None:
+    def __init__(
+        self, model: Any, runtime: Runtime, *, collisions: bool = False, enter: Enter | None = None
+    ) -> None:
         self.model = model
+        self.enter = enter
         self.runtime = runtime
         self.collisions = collisions
 
@@ -30,11 +33,16 @@ class PlainPath:
 
     @torch.no_grad()
     def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
+        if self.enter is not None:
+            return self.enter(lambda: self._forward(pairs))
         return self._forward(pairs)
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
-        tokens = self._forward(pairs)
-        torch.autograd.backward(tokens.logps_N, slopes(pairs, tokens.detached()))
+        def loss() -> Tensor:
+            tokens = self._forward(pairs)
+            return tokens.logps_N @ slopes(pairs, tokens.detached())
+
+        torch.autograd.backward(loss() if self.enter is None else self.enter(loss))
 
     def _forward(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
         batch = collate(pairs, self.runtime.device)

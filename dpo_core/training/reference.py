@@ -29,8 +29,16 @@ def reference_pass(
             found.update(_sums(batch, completion_sums(batch, tokens, round.config)))
             if plain is not found:
                 plain.update(_sums(batch, completion_sums(batch, tokens, _PLAIN)))
-            round.report(len(found), len(pairs), "pairs, reference pass")
-    return found, plain
+            done = min(len(found) * round.team.size, len(pairs))
+            round.report(done, len(pairs), "pairs, reference pass")
+        for batch in round.idle_batches(step):
+            round.path.logps(batch)
+    return _of_all(round, found), _of_all(round, plain)
+
+
+def _of_all(round: Round, mine: ReferenceLogps) -> ReferenceLogps:
+    """The log-probs that the processes of the team found."""
+    return {pair_id: logps for part in round.team.gather(mine) for pair_id, logps in part.items()}
 
 
 def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, Any]]:

@@ -11,11 +11,15 @@ from dpo_core.training.batching import TrainingPair, optimiser_steps
 from dpo_core.training.choose_path import micro_batches, token_budget
 from dpo_core.training.pass_over_pairs import PairPath
 from dpo_core.training.runtime import Runtime
+from dpo_core.training.team import ALONE, Team
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round's config and model; `path` goes through the model, `report` hears of progress."""
+    """One round's config and model; `path` goes through the model, `report` hears of progress.
+
+    A process of a team trains on its share of each optimiser step.
+    """
 
     config: TrainingConfig
     seed: int
@@ -23,10 +27,27 @@ class Round:
     model: Any
     path: PairPath
     report: Report
+    team: Team = ALONE
 
-    def micro_batches(self, step: Sequence[TrainingPair]) -> Iterator[list[TrainingPair]]:
-        """The pairs of one optimiser step, as many at a time as the token budget allows."""
-        return micro_batches(step, self.path, token_budget(self.config, self.runtime))
+    def micro_batches(self, step: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
+        """This process's pairs of one optimiser step, as many at a time as the budget allows."""
+        return self.micro_batches_by_rank(step)[self.team.rank]
+
+    def micro_batches_by_rank(self, step: Sequence[TrainingPair]) -> list[list[list[TrainingPair]]]:
+        budget = token_budget(self.config, self.runtime)
+        shares = self.team.shares(step)
+        return [list(micro_batches(share, self.path, budget)) for share in shares]
+
+    def idle_batches(self, step: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
+        """What goes through this process's model without effect, while others have pairs left.
+
+        A divided model runs in all processes at once, or in none.
+        """
+        if self.team.size == 1:
+            return []
+        counts = [len(batches) for batches in self.micro_batches_by_rank(step)]
+        shortest = min(step, key=lambda pair: (pair.tokens, pair.pair_id))
+        return [[shortest]] * (max(counts) - counts[self.team.rank])
 
     def steps_of_epoch(
         self, pairs: Sequence[TrainingPair], epoch: int

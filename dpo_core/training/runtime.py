@@ -11,6 +11,8 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from dpo_core.errors import ChildFailed
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -53,6 +55,13 @@ def prepare(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     return Runtime(device, _dtype(device, compute_dtype))
+
+
+def out_of_memory(error: torch.OutOfMemoryError) -> ChildFailed:
+    return ChildFailed(
+        f"training ran out of device memory: {str(error).splitlines()[0]}",
+        "Lower training.micro_batch_tokens (it moves no number), or sft.batch_size.",
+    )
 
 
 def _dtype(device: torch.device, wanted: str) -> torch.dtype:

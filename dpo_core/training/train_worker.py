@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from dpo_core.children import Report, serve
-from dpo_core.errors import BadInput, ChildFailed
+from dpo_core.errors import BadInput
 from dpo_core.training.base_policy import prepare_base
 from dpo_core.training.jobs import BaseJob, DpoJob
+from dpo_core.training.runtime import out_of_memory
+from dpo_core.training.torchrun import processes_of, train_together
 from dpo_core.training.trainer import train_round
 
 
@@ -22,13 +24,16 @@ def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
         if request["op"] == "base":
             return prepare_base(BaseJob.model_validate(request["job"]), report)
         if request["op"] == "dpo":
-            return train_round(DpoJob.model_validate(request["job"]), report)
+            return _train(DpoJob.model_validate(request["job"]), report)
     except torch.OutOfMemoryError as error:
-        raise ChildFailed(
-            f"training ran out of device memory: {str(error).splitlines()[0]}",
-            "Lower training.micro_batch_tokens (it moves no number), or sft.batch_size.",
-        ) from error
+        raise out_of_memory(error) from error
     raise BadInput(f"the training process knows no request {request['op']!r}")
+
+
+def _train(job: DpoJob, report: Report) -> dict[str, Any]:
+    if processes_of(job.config) > 1 or job.config.torchrun:
+        return train_together(job, report)
+    return train_round(job, report)
 
 
 if __name__ == "__main__":

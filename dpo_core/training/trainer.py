@@ -1,13 +1,21 @@
 """One DPO round: the reference is the policy as it was before the first step."""
 
+import shutil
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from dpo_core.children import Report
-from dpo_core.hashing import weights_id
+from dpo_core.config import MOVES_NO_NUMBER
+from dpo_core.hashing import digest, file_sha256, weights_id
 from dpo_core.tables import write_rows
+from dpo_core.training.batching import TrainingPair
+from dpo_core.training.checkpoint import Progress, latest, read_progress, read_tensors, save
 from dpo_core.training.checks import (
     SAMPLING_TOLERANCE,
     check_labels,
@@ -16,65 +24,63 @@ from dpo_core.training.checks import (
 )
 from dpo_core.training.choose_path import choose_path
 from dpo_core.training.curves import DPO_CURVE, REFERENCE_LOGPS
-from dpo_core.training.gradient_checkpointing import checkpoint_layers
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.keeper import Keeper
 from dpo_core.training.loop import train
-from dpo_core.training.lora import adapt, save_merged
-from dpo_core.training.optimiser import make_optimiser
-from dpo_core.training.optimiser_state import load_optimiser_state, save_optimiser_state
 from dpo_core.training.pair_files import load_pairs
+from dpo_core.training.policy_in_training import load_optimiser, load_policy, save_trained
 from dpo_core.training.reference import reference_pass, reference_rows
 from dpo_core.training.round import Round
-from dpo_core.training.runtime import load_master, load_tokenizer, prepare, save_policy
+from dpo_core.training.runtime import prepare
+from dpo_core.training.team import ALONE, Team
 from dpo_core.training.telling import Telling
 
 
-def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
+def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, Any]:
     """Train the policy of `job` on its preferences; returns means over the last epoch.
 
-    Every pair is measured when it is trained on. Raises InvariantViolated when the first step does
-    not find the policy equal to its reference, or when a loss or gradient is not finite;
-    RatchetError when there is nothing to train on.
+    Every pair is measured when it is trained on. A round goes on from what `job.checkpoints` holds
+    of it. Called together by the processes of a team, of which the leader writes, reports and
+    returns. Raises InvariantViolated when the first step does not find the policy equal to its
+    reference, or when a loss or gradient is not finite; RatchetError when there is nothing to train
+    on; Interrupted when SIGTERM asked for a stop.
     """
     pairs = load_pairs(job.preferences, job.completions, scratch=job.curve_path.parent)
     check_labels(pairs, job.config.loss)
-    runtime = prepare(job.threads, job.seed, job.config.compute_dtype)
-    model = load_master(job.policy_dir, runtime.device)
+    runtime = prepare(max(1, job.threads // team.beside), job.seed, job.config.compute_dtype)
+    policy = load_policy(job, runtime, team)
     reference_policy = weights_id(job.policy_dir)
-    lora = job.config.lora
-    adapted = adapt(model, lora, job.seed, runtime.compute_dtype) if lora is not None else None
-    if job.config.gradient_checkpointing:
-        checkpoint_layers(model)
-    path, why_not_fast = choose_path(model, pairs, job.config, runtime)
-    round = Round(job.config, job.seed, runtime, model, path, report)
+    path, why_not_fast = choose_path(policy.model, pairs, job.config, runtime, policy.enter)
+    round = Round(job.config, job.seed, runtime, policy.model, path, report, team)
 
     started = time.monotonic()
-    reference, plain_sums = reference_pass(round, pairs)
-    write_rows(
-        job.reference_logps_path, reference_rows(plain_sums, reference_policy), REFERENCE_LOGPS
-    )
-    gap = sampling_gap(pairs, plain_sums)
+    checkpoint, progress = _progress(job, round, pairs, reference_policy)
+    rows = reference_rows(progress.plain_sums, reference_policy)
+    _write(team, job.reference_logps_path, rows, REFERENCE_LOGPS)
+    gap = sampling_gap(pairs, progress.plain_sums)
     check_sampled_by_reference(gap, SAMPLING_TOLERANCE[runtime.compute_dtype])
-    optimiser = _optimiser(job, model)
+    optimiser = load_optimiser(job, policy)
+    if checkpoint is not None:
+        read_tensors(checkpoint, policy.model, optimiser)
     trained_from = time.monotonic()
-    told = Telling(job.config.beta)
-    write_rows(job.curve_path, told.rows(train(round, pairs, reference, optimiser)), DPO_CURVE)
+    told = _steps(job, round, pairs, optimiser, progress)
     ended = time.monotonic()
 
-    if job.optimiser_to is not None:
-        save_optimiser_state(model, optimiser, job.optimiser_to)
-    if adapted is None:
-        save_policy(model, load_tokenizer(job.policy_dir), job.out_dir)
-    else:
-        save_merged(adapted, job.policy_dir, job.out_dir, job.adapter_dir)
+    save_trained(job, policy, optimiser, team)
+    if not team.leads:
+        return {}
+    if job.checkpoints is not None:
+        shutil.rmtree(job.checkpoints, ignore_errors=True)
     return {
         **told.summary(),
         "policy": weights_id(job.out_dir),
         "reference_policy": reference_policy,
         "pairs": len(pairs),
+        "resumed_from_step": progress.steps,
+        "processes": team.size,
         "path": path.name,
         "why_not_fast": why_not_fast,
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "trained_parameters": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
         "sampling_gap": gap,
         "seconds_reference": trained_from - started,
         "seconds_steps": ended - trained_from,
@@ -82,10 +88,48 @@ def train_round(job: DpoJob, report: Report) -> dict[str, Any]:
     }
 
 
-def _optimiser(job: DpoJob, model: Any) -> torch.optim.Optimizer:
-    """AdamW, fresh or as an earlier round left it."""
-    config = job.config
-    optimiser = make_optimiser(model.parameters(), config.learning_rate, config.weight_decay)
-    if job.optimiser_from is not None:
-        load_optimiser_state(model, optimiser, job.optimiser_from)
-    return optimiser
+def _progress(
+    job: DpoJob, round: Round, pairs: Sequence[TrainingPair], reference_policy: str
+) -> tuple[Path | None, Progress]:
+    """(the checkpoint to go on from, how far it is); without one the reference pass alone."""
+    config = job.config.model_dump(mode="json", exclude=set(MOVES_NO_NUMBER))
+    round_id = digest(reference_policy, file_sha256(job.preferences), config, job.seed)
+    checkpoint = latest(job.checkpoints, round_id)
+    if checkpoint is not None:
+        return checkpoint, read_progress(checkpoint)
+    told = Telling(job.config.beta).state()
+    return None, Progress(round_id, 0, told, *reference_pass(round, pairs))
+
+
+def _steps(
+    job: DpoJob,
+    round: Round,
+    pairs: Sequence[TrainingPair],
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+) -> Telling:
+    """Train what is left of the round, saving it now and then; what is to be told of all of it."""
+    told = Telling(job.config.beta)
+    told.resume(progress.told)
+
+    def keep(steps: int) -> None:
+        assert job.checkpoints is not None, "a keeper without a folder keeps nothing"
+        now = replace(progress, steps=steps, told=told.state())
+        save(job.checkpoints, now, round.model, optimiser, round.team)
+
+    every = job.config.checkpoint_every
+    with Keeper(job.checkpoints, every, keep, round.team, saved=progress.steps) as keeper:
+        steps = train(
+            round, pairs, progress.reference, optimiser, keeper.between, done=progress.steps
+        )
+        _write(round.team, job.curve_path, told.rows(steps), DPO_CURVE)
+    return told
+
+
+def _write(team: Team, path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """All take the rows, for they are made together; the leader writes them."""
+    if team.leads:
+        write_rows(path, rows, schema)
+    else:
+        for _ in rows:
+            pass

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.config import MOVES_NO_NUMBER
 from flows.policy import Policy
 from flows.session import Session
 
-_MOVES_NO_NUMBER = {"micro_batch_tokens", "gradient_checkpointing"}
 _OPTIMISER = "optimiser/state.safetensors"
 
 
@@ -30,6 +31,7 @@ def train(
             "adapter_dir": str(folder / "adapter") if config.lora is not None else None,
             "optimiser_from": str(policy.made_by.path(_OPTIMISER)) if left else None,
             "optimiser_to": str(folder / _OPTIMISER) if carried else None,
+            "checkpoints": str(folder / CHECKPOINTS),
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "threads": session.config.threads,
@@ -44,7 +46,7 @@ def train(
         number,
         "training",
         make,
-        config={**config.model_dump(mode="json", exclude=_MOVES_NO_NUMBER), "seed": seed},
+        config={**config.model_dump(mode="json", exclude=set(MOVES_NO_NUMBER)), "seed": seed},
         inputs={
             "policy": policy.id,
             "preferences": preferences.hash("preferences.parquet"),

@@ -185,6 +185,23 @@ def test_a_changed_beta_trains_again_and_judges_nothing_of_round_one_again(copy:
     assert (copy.layout.root / "campaign-v2.yaml").exists()
 
 
+def test_a_loss_that_is_not_finite_stops_the_round_and_keeps_the_promoted_policy(
+    copy: Campaign,
+) -> None:
+    policies = {n: weights_id(copy.artifact(n, "training").path("policy")) for n in (1, 2)}
+    done = copy.run("--set", "training.learning_rate=1e30", "--set", "training.pairs_per_step=2")
+    assert done.returncode == 1
+    assert "of optimiser step 2 is not finite (learning rate 1e+30; pairs" in done.stderr
+    assert "Lower training.learning_rate" in done.stderr and "Traceback" not in done.stderr
+    # Round 1 starts from the base, which stays what it was and stays promoted.
+    promoted = read_current(copy.layout)["promoted"]
+    assert promoted["round"] == 0
+    assert weights_id(copy.layout.root / promoted["path"]) == promoted["policy"]
+    assert made_anew(copy) == []
+    found = {n: weights_id(copy.artifact(n, "training").path("policy")) for n in (1, 2)}
+    assert found == policies
+
+
 def test_a_judge_that_loses_keeps_the_base_and_round_two_starts_from_it(copy: Campaign) -> None:
     """In training longer answers win, on held-out prompts shorter ones: the candidate must lose."""
     fickle = JUDGE.replace(

@@ -41,7 +41,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sampling": {"max_tokens": 24, "max_model_len": 64, "shard_prompts": 16},
         "judge": {"function": "examples.reviews.judge:score"},
         # One pair per step: training lasts long enough to be killed in the middle.
-        "training": {"beta": 0.5, "learning_rate": 5e-4, "pairs_per_step": 1},
+        "training": {
+            "beta": 0.5,
+            "learning_rate": 5e-4,
+            "pairs_per_step": 1,
+            "checkpoint_every": 8,
+        },
         "evaluation": {"gate_prompts": 32, "test_prompts": 32},
     }
     path = folder / "survival.yaml"

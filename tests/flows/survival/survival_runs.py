@@ -167,6 +167,17 @@ def inside_training(number: int) -> Condition:
     return reached
 
 
+def past_a_checkpoint(number: int) -> Condition:
+    """Training of the round has saved a part of it."""
+
+    def reached(campaign: Path) -> bool:
+        return any(
+            Layout(campaign).round(number).glob(".training-*.partial/checkpoints/step-*/tensors")
+        )
+
+    return reached
+
+
 # ── what is on disk ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -180,6 +191,12 @@ def ledger(campaign: Path) -> list[dict[str, Any]]:
 
 def finished_steps(campaign: Path) -> list[tuple[int, str]]:
     return [(entry["round"], entry["step"]) for entry in ledger(campaign)]
+
+
+def resumed_from_step(campaign: Path, number: int) -> int:
+    """Optimiser steps that the process which finished the round's training did not do itself."""
+    [entry] = [e for e in ledger(campaign) if (e["round"], e["step"]) == (number, "training")]
+    return int(entry["facts"]["resumed_from_step"])
 
 
 def rewound(reference: Path, campaign: Path, number: int, step: str) -> Path:

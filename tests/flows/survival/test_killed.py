@@ -17,6 +17,8 @@ from survival_runs import (
     finished_steps,
     inside_sampling,
     inside_training,
+    past_a_checkpoint,
+    resumed_from_step,
 )
 
 # Generous: the same test takes a quarter of this on two idle cores.
@@ -30,6 +32,7 @@ MOMENTS: dict[str, Condition] = {
     "after the preferences": after(1, "preferences"),
     "inside training": inside_training(1),
     "after the evaluation": after(1, "evaluation"),
+    "past a checkpoint": past_a_checkpoint(2),
 }
 
 
@@ -52,6 +55,7 @@ def test_a_campaign_killed_again_and_again_ends_as_if_never_killed(
         kill_at(config, campaign, moment)
     finish(config, campaign)
     assert_equal_campaigns(campaign, reference)
+    assert resumed_from_step(campaign, 2) >= 8
 
 
 @pytest.mark.proof

@@ -26,6 +26,8 @@ from survival_runs import (
     inside_sampling,
     inside_training,
     ledger,
+    past_a_checkpoint,
+    resumed_from_step,
     rewound,
 )
 
@@ -63,7 +65,7 @@ def test_interrupts_end_everything_and_say_how_to_continue(
     campaign = rewound(reference, tmp_path / "interrupted", 0, "base")
     for number, moment in (
         (signal.SIGINT, inside_sampling(1, SHARDS)),
-        (signal.SIGTERM, inside_training(1)),
+        (signal.SIGTERM, past_a_checkpoint(1)),
     ):
         with Run(config, campaign) as run:
             run.wait_for(moment)
@@ -73,6 +75,7 @@ def test_interrupts_end_everything_and_say_how_to_continue(
         assert "Traceback" not in run.error
     finish(config, campaign)
     assert_equal_campaigns(campaign, reference)
+    assert resumed_from_step(campaign, 1) >= 8
     assert states(campaign) <= TERMINAL
 
 

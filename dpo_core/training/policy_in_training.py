@@ -1,0 +1,77 @@
+"""The policy that a round trains, its optimiser, and how both are loaded and written."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dpo_core.training.gradient_checkpointing import checkpoint_layers
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.lora import adapt, save_merged
+from dpo_core.training.optimiser import make_optimiser
+from dpo_core.training.optimiser_state import load_optimiser_state, save_optimiser_state
+from dpo_core.training.pass_over_pairs import Enter
+from dpo_core.training.runtime import Runtime, load_master, load_tokenizer, save_policy
+from dpo_core.training.sharded import shard, whole_weights
+from dpo_core.training.team import Team
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class PolicyInTraining:
+    """model: what passes go through. adapted: peft's view of it, for a round with LoRA.
+
+    enter: what gives the weights of a model that is divided among processes.
+    """
+
+    model: Any
+    adapted: Any | None
+    enter: Enter | None
+
+
+def load_policy(job: DpoJob, runtime: Runtime, team: Team) -> PolicyInTraining:
+    """Called together: each process loads the whole policy, and keeps its part."""
+    model = load_master(job.policy_dir, runtime.device if team.size == 1 else _CPU)
+    lora = job.config.lora
+    adapted = adapt(model, lora, job.seed, runtime.compute_dtype) if lora is not None else None
+    if job.config.gradient_checkpointing:
+        checkpoint_layers(model)
+    enter = shard(model, team, runtime.device) if team.size > 1 else None
+    return PolicyInTraining(model, adapted, enter)
+
+
+def load_optimiser(job: DpoJob, policy: PolicyInTraining) -> torch.optim.Optimizer:
+    """AdamW, fresh or as an earlier round left it."""
+    config = job.config
+    optimiser = make_optimiser(policy.model.parameters(), config.learning_rate, config.weight_decay)
+    if job.optimiser_from is not None:
+        load_optimiser_state(policy.model, optimiser, job.optimiser_from)
+    return optimiser
+
+
+def save_trained(
+    job: DpoJob, policy: PolicyInTraining, optimiser: torch.optim.Optimizer, team: Team
+) -> None:
+    """Write what the round leaves: full weights, and adapters and AdamW's state where asked for.
+
+    Called together; the leader writes.
+    """
+    if job.optimiser_to is not None:
+        save_optimiser_state(policy.model, optimiser, job.optimiser_to, writes=team.leads)
+    if policy.adapted is not None:
+        save_merged(policy.adapted, job.policy_dir, job.out_dir, job.adapter_dir, writes=team.leads)
+        return
+    model = policy.model if team.size == 1 else _gathered(job, policy.model, team)
+    if team.leads:
+        save_policy(model, load_tokenizer(job.policy_dir), job.out_dir)
+
+
+def _gathered(job: DpoJob, model: Any, team: Team) -> Any:
+    """The divided model as one, for the leader."""
+    weights = whole_weights(model)
+    if not team.leads:
+        return None
+    whole = load_master(job.policy_dir, _CPU)
+    whole.load_state_dict(weights)
+    return whole
