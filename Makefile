@@ -41,8 +41,9 @@ bench: $(READY) ## sampling throughput and where the demo's time goes
 readme: $(READY) ## run the demo afresh and show its output in the README
 	@$(VENV)/bin/python scripts/demo_output.py
 
-docs: $(READY) ## write docs/metrics.md from the code
+docs: $(READY) ## write docs/metrics.md and the figures of docs/dpo.md from the code
 	@$(VENV)/bin/python scripts/metrics_doc.py
+	@$(VENV)/bin/python scripts/dpo_doc.py
 
 lock: ## resolve the dependencies afresh into constraints/cpu.txt
 	scripts/lock.sh

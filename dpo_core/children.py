@@ -7,6 +7,7 @@ its whole process group.
 """
 
 import json
+import logging
 import os
 import queue
 import runpy
@@ -32,6 +33,9 @@ from dpo_core.errors import (
 
 Report = Callable[[int, int, str], None]
 """Called as report(done, total, unit) while a request is carried out."""
+
+NOTICES = logging.getLogger("dpo_core.notices")
+"""What people should read at once. In a child a notice travels to the parent, and to the log."""
 
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
@@ -69,6 +73,8 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
     def send(**event: Any) -> None:
         events.write(json.dumps(event) + "\n")
 
+    forward_notices(lambda text: send(event="notice", text=text))
+    NOTICES.addHandler(logging.StreamHandler())  # its log
     send(event="ready")
     while True:
         request = _requests.get()
@@ -80,6 +86,20 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
             send(event="error", **describe_error(error))
+
+
+def forward_notices(hand_on: Callable[[str], None]) -> None:
+    """From now on `hand_on` hears this process's notices."""
+    NOTICES.addHandler(_Forward(hand_on))
+
+
+class _Forward(logging.Handler):
+    def __init__(self, hand_on: Callable[[str], None]) -> None:
+        super().__init__()
+        self._hand_on = hand_on
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._hand_on(record.getMessage())
 
 
 def _read_requests() -> None:
@@ -144,7 +164,7 @@ class Child:
         os.close(write_fd)
         self._events = os.fdopen(read_fd)
         try:
-            self._await("ready", None)
+            self._await("ready")
         except BaseException:
             self.close()
             raise
@@ -155,8 +175,13 @@ class Child:
         """Run `python -m module` as a child. Raises ChildDied when it ends before it is ready."""
         return cls(module, log, env or {}, [sys.executable, "-m", __name__, module])
 
-    def ask(self, request: Mapping[str, Any], report: Report | None = None) -> dict[str, Any]:
-        """Send one request, pass its progress to `report`, return its result.
+    def ask(
+        self,
+        request: Mapping[str, Any],
+        report: Report | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> dict[str, Any]:
+        """Send one request, pass its progress to `report`, its notices on, return its result.
 
         Raises ChildFailed, DiskFull, Interrupted or BadInput as the child says, ChildDied when it
         is gone.
@@ -167,21 +192,28 @@ class Child:
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self.died() from None
-        result: dict[str, Any] = self._await("result", report)["result"]
+        result: dict[str, Any] = self._await("result", report, notice)["result"]
         return result
 
     def stop(self) -> None:
         """Ask a child that carries out a request to keep what it did, and wait until it has."""
         self.process.send_signal(signal.SIGTERM)
         with suppress(RatchetError):
-            self._await("result", None)
+            self._await("result")
 
-    def _await(self, awaited: str, report: Report | None) -> dict[str, Any]:
+    def _await(
+        self,
+        awaited: str,
+        report: Report | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> dict[str, Any]:
         for event in self._read_events():
             if event["event"] == awaited:
                 return event
             if event["event"] == "progress" and report is not None:
                 report(event["done"], event["total"], event["unit"])
+            if event["event"] == "notice" and notice is not None:
+                notice(event["text"])
             if event["event"] == "error":
                 raise described_error(event, f"Its log: {self.log}")
         raise self.died()

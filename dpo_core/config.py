@@ -62,7 +62,14 @@ class LoraConfig(Section):
 
 
 MOVES_NO_NUMBER = frozenset(
-    {"micro_batch_tokens", "gradient_checkpointing", "checkpoint_every", "processes", "torchrun"}
+    {
+        "micro_batch_tokens",
+        "gradient_checkpointing",
+        "checkpoint_every",
+        "processes",
+        "torchrun",
+        "kl_budget_nats",
+    }
 )
 """Keys of TrainingConfig that change how training runs, and its result in the last bits at most."""
 
@@ -99,6 +106,11 @@ class TrainingConfig(Section):
     epochs: Count = 1
     max_grad_norm: Positive = 1.0
     weight_decay: float = Field(0.0, ge=0)
+    kl_budget_nats: Positive | None = Field(
+        None,
+        description="warn when the policy will move further, nats per completion; null: half a nat "
+        "per token",
+    )
     compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of forward and backward; weights and optimiser stay float32"
     )

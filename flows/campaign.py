@@ -11,6 +11,8 @@ from prefect import flow, tags
 from dpo_core.atomic import write_atomic
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Artifact, current_artifact
+from dpo_core.evaluation.round_metrics import AS_JSON
+from dpo_core.scalars import showing
 from flows.config import KeepLast
 from flows.policy import Answered
 from flows.prefect_runs import campaign_tag
@@ -72,11 +74,14 @@ def _expendable(keep: Literal["all", "promoted"] | KeepLast, number: int) -> Seq
 
 
 def _write_metrics(layout: Layout, rounds: int) -> None:
-    """metrics.parquet: one row per round that is finished and valid."""
+    """metrics.parquet and its events: one row per round that is finished and valid."""
     found = (read_round_row(layout, number) for number in range(1, rounds + 1))
     rows: list[dict[str, Any]] = [
-        {**row, "dropped": json.dumps(row["dropped"])} for row in found if row
+        {**row, **{name: json.dumps(row[name]) for name in AS_JSON if name in row}}
+        for row in found
+        if row
     ]
+    list(showing(rows, layout.events("rounds"), index="round", group="rounds"))
     frame = pd.DataFrame(rows)
 
     def write(path: Path) -> None:

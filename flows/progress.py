@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
+from flows.show.numbers import visible
 
 
 class CampaignProgress:
@@ -36,6 +37,10 @@ class CampaignProgress:
     def note(self, text: str) -> None:
         """A line that stays on the screen."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def notice(self, text: str) -> None:
+        """A line about what should be looked at while the step goes on."""
+        self.note(f"! {visible(text)}")
 
     def round_started(self) -> None:
         self._round_began = time.monotonic()

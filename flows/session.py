@@ -67,7 +67,7 @@ class Session:
             self.release_sampler()
         with self._start("dpo_core.training.train_worker", "training") as child:
             try:
-                result = child.ask(request, self.progress.advance)
+                result = child.ask(request, self.progress.advance, self.progress.notice)
             except KeyboardInterrupt:
                 self.progress.note("stopping; interrupt again to leave at once")
                 child.stop()

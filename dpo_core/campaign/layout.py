@@ -8,6 +8,7 @@
   rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
   metrics.parquet          one row per round
   report.html
+  tensorboard/             the curves of each round's training, and the rounds, as events
   lock                     held by the process that runs the campaign
   logs/                    what children and Prefect print
   prefect/                 Prefect's database and home
@@ -59,6 +60,9 @@ class Layout:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+    def events(self, name: str) -> Path:
+        return self.root / "tensorboard" / name
 
     @property
     def prefect(self) -> Path:

@@ -42,12 +42,26 @@ COLUMNS: tuple[Column, ...] = (
         "share of pairs with a positive margin when trained on; ties count as not",
     ),
     Column("margin", float, "mean chosen minus rejected log-ratio, nats, without beta"),
+    Column("margin_spread", float, "standard deviation of margins within a step, nats, mean"),
     Column("chosen_logratio", float, "mean log(policy/reference) of chosen completions, nats"),
     Column("rejected_logratio", float, "mean log(policy/reference) of rejected completions, nats"),
     Column("implicit_reward_chosen", float, "beta times chosen_logratio"),
     Column("implicit_reward_rejected", float, "beta times rejected_logratio"),
     Column("gradient_weight", float, "mean sigmoid(-beta margin)"),
+    Column("gradient_norm", float, "mean norm of the gradient before clipping"),
+    Column("learning_rate", float, "mean learning rate"),
+    Column(
+        "entropy",
+        float,
+        "mean entropy of the policy at tokens of the trained completions, nats per token, "
+        "estimated at some 32 tokens of each optimiser step",
+    ),
+    Column(
+        "length_correlation", float, "correlation of log-ratios with completion lengths in a step"
+    ),
+    Column("padding_share", float, "share of the tokens through the model that are padding"),
     Column("steps", int, "optimiser steps"),
+    Column("warnings", str, "JSON: name → sentence of each early warning of the training"),
     *_interval("kl_previous_nats", "KL(policy || previous), nats per completion, on test prompts"),
     Column("kl_previous_nats_se", float, "standard error of kl_previous_nats"),
     *_interval("kl_base_nats", "KL(policy || base), nats per completion, on test prompts"),
@@ -75,9 +89,31 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "tokens_per_second", float, "sampled tokens per second of seconds_sample", volatile=True
     ),
+    Column(
+        "train_tokens_per_second",
+        float,
+        "tokens of pairs, their prompt once, per second of the optimiser steps",
+        volatile=True,
+    ),
+    Column(
+        "train_flops_per_second",
+        float,
+        "useful floating-point operations per second of the optimiser steps",
+        volatile=True,
+    ),
+    Column(
+        "mfu",
+        float,
+        "train_flops_per_second as a share of what the device can do; none where that is unknown",
+        volatile=True,
+    ),
+    Column("train_peak_memory_gib", float, "most memory of the training process", volatile=True),
 )
 """Besides these there are three columns for each measure the judge reports (a share summed over
 test completions): `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`."""
+
+AS_JSON = ("dropped", "warnings")
+"""Columns that are mappings in metrics.json and JSON text in metrics.parquet."""
 
 VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)
 

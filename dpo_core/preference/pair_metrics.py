@@ -17,7 +17,8 @@ class PreferenceMetrics:
     """Means over pairs, weighted by the policy's `weights` where it has them.
 
     accuracy: share with a positive margin; ties count as not correct.
-    margin: chosen minus rejected log-ratio, nats, without β.
+    margin: chosen minus rejected log-ratio, nats, without β; margin_spread: its standard deviation
+    over pairs.
     chosen_logratio, rejected_logratio: log π/π_ref of the completions, nats.
     implicit_reward_chosen, implicit_reward_rejected: β times these log-ratios.
     gradient_weight: σ(−β·margin), how hard the loss still pulls.
@@ -25,6 +26,7 @@ class PreferenceMetrics:
 
     accuracy: float
     margin: float
+    margin_spread: float
     chosen_logratio: float
     rejected_logratio: float
     implicit_reward_chosen: float
@@ -48,12 +50,28 @@ def preference_metrics(
     return PreferenceMetrics(
         accuracy=_mean(margin > 0, policy.weights),
         margin=_mean(margin, policy.weights),
+        margin_spread=float(margin.detach().double().std(correction=0)),
         chosen_logratio=chosen_logratio,
         rejected_logratio=rejected_logratio,
         implicit_reward_chosen=beta * chosen_logratio,
         implicit_reward_rejected=beta * rejected_logratio,
         gradient_weight=_mean(torch.sigmoid(-beta * margin), policy.weights),
     )
+
+
+def length_correlation(policy: PairLogps, reference: PairLogps) -> float | None:
+    """Pearson's correlation of log π/π_ref with length over all completions of the pairs.
+
+    None when all lengths, or all log-ratios, are the same. Source: the length exploitation that
+    Park et al. 2024 (arXiv:2403.19159) find in DPO.
+    """
+    lengths = torch.cat([policy.lengths("chosen", "any"), policy.lengths("rejected", "any")])
+    logratios = torch.cat(
+        [policy.chosen - reference.chosen, policy.rejected - reference.rejected]
+    ).detach()
+    x, y = (v.double() - v.double().mean() for v in (lengths, logratios))
+    scale = float(x.norm() * y.norm())
+    return float(x @ y) / scale if scale > 0 else None
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> float:

@@ -10,6 +10,7 @@ import torch
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput
 from dpo_core.training.batching import TrainingPair
+from dpo_core.training.entropy import positions_per_pair
 from dpo_core.training.fast_path import FastPath
 from dpo_core.training.pass_over_pairs import Enter, PairPath
 from dpo_core.training.plain_path import PlainPath
@@ -40,14 +41,19 @@ def choose_path(
     gives the weights of a divided model, and processes choose together. Raises
     BadInput when the config insists on it and the model does not allow it.
     """
-    plain = PlainPath(model, runtime, collisions=config.wpo, enter=enter)
+    asked: dict[str, Any] = {
+        "collisions": config.wpo,
+        "entropies_per_pair": positions_per_pair(config.pairs_per_step),
+        "enter": enter,
+    }
+    plain = PlainPath(model, runtime, **asked)
     if config.path == "plain":
         return plain, "training.path is plain"
     probe = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
     expected = plain.logps(probe).logps_N
     before = model.config._attn_implementation
     try:
-        fast = FastPath(model, runtime, head_rows=_HEAD_ROWS, collisions=config.wpo, enter=enter)
+        fast = FastPath(model, runtime, head_rows=_HEAD_ROWS, **asked)
         found = fast.logps(probe).logps_N
         difference = float((found - expected).abs().max())
         why = f"it differs from the plain path by {difference:.1e} nats per token"

@@ -28,21 +28,26 @@ class FastPath:
         *,
         head_rows: int,
         collisions: bool = False,
+        entropies_per_pair: int = 0,
         enter: Enter | None = None,
     ) -> None:
         self.model = model
         self.runtime = runtime
         self.head_rows = head_rows
         self.collisions = collisions
+        self.entropies_per_pair = entropies_per_pair
         self.enter = enter
         model.set_attn_implementation(segment_attention.NAME)
 
     def tokens(self, pairs: Sequence[TrainingPair]) -> int:
         return sum(pair.tokens for pair in pairs)
 
+    def padding(self, pairs: Sequence[TrainingPair]) -> int:
+        return 0
+
     @torch.no_grad()
     def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
-        packed = pack(pairs, self.runtime.device)
+        packed = pack(pairs, self.runtime.device, self.entropies_per_pair)
 
         def run() -> TokenLogps:
             return head_logps(self._hidden(packed), self._head(), packed, self.head_rows)
@@ -51,7 +56,7 @@ class FastPath:
             return run() if self.enter is None else self.enter(run)
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
-        packed = pack(pairs, self.runtime.device)
+        packed = pack(pairs, self.runtime.device, self.entropies_per_pair)
 
         def of_chunk(chunk: slice, tokens: TokenLogps) -> Tensor:
             return slopes(pairs[chunk], tokens)

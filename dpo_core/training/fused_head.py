@@ -12,12 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpo_core.training import entropy
 from dpo_core.training.packing import PackedPairs, Segment
 from dpo_core.training.pass_over_pairs import TokenLogps
 
 ChunkSlopes = Callable[[slice, TokenLogps], Tensor]
 """slopes(pairs, tokens) -> (C,) derivatives of the step's loss by the log-probs of the completion
 tokens of this slice of the pairs."""
+
+_Part = tuple[Tensor, Tensor, Tensor]
+"""Of some completion tokens: hidden states (C, H), targets (C,), where to measure entropy (C,)."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,29 @@ class Head:
             logits_CV.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits_CV
 
-    def use_up(self, logits_CV: Tensor, targets: Tensor) -> tuple[TokenLogps, Tensor]:
-        """(log-probs of the targets, sums (C,)): the logits become exponentials with these sums."""
+    def use_up(
+        self, logits_CV: Tensor, targets: Tensor, watched: Tensor
+    ) -> tuple[TokenLogps, Tensor]:
+        """(log-probs of the targets, sums (C,)): the logits become exponentials with these sums.
+
+        watched (C,), on the CPU: rows whose entropy is asked for.
+        """
         target_C = logits_CV.gather(1, targets[:, None])[:, 0]
         largest_C1 = logits_CV.amax(-1, keepdim=True)
         sums_C = logits_CV.sub_(largest_C1).exp_().sum(-1)
         collisions = None
         if self.collisions:
             collisions = 2 * (torch.linalg.vector_norm(logits_CV, dim=-1) / sums_C).log()
-        return TokenLogps(target_C - largest_C1[:, 0] - sums_C.log(), collisions), sums_C
+        entropies = _entropies(logits_CV, sums_C, watched)
+        logps_C = target_C - largest_C1[:, 0] - sums_C.log()
+        return TokenLogps(logps_C, collisions, entropies), sums_C
+
+
+def _entropies(exponentials_CV: Tensor, sums_C: Tensor, watched: Tensor) -> Tensor:
+    """(C,) entropies at the watched rows, NaN at the others."""
+    rows_W = watched.nonzero()[:, 0].to(sums_C.device)
+    found_W = entropy.of_exponentials(exponentials_CV[rows_W], sums_C[rows_W])
+    return entropy.placed(found_W, watched.to(sums_C.device))
 
 
 @torch.no_grad()
@@ -72,7 +90,8 @@ def head_logps(hidden_TH: Tensor, head: Head, packed: PackedPairs, rows: int) ->
     """Log-probs of the N completion tokens; at most `rows` rows of logits exist at once."""
     weight_VH = head.weight.to(head.dtype)
     hidden_NH = hidden_TH[packed.predictors_N].to(head.dtype)
-    return _logps_in_parts(head, weight_VH, _parts(hidden_NH, packed.targets_N, rows))
+    parts = _parts(hidden_NH, packed.targets_N, packed.watched_N, rows)
+    return _logps_in_parts(head, weight_VH, parts)
 
 
 @torch.no_grad()
@@ -88,15 +107,17 @@ def head_backward(
     done = 0
     for pairs in _chunks(packed.segments, rows):
         count = sum(s.predictions for s in packed.segments[pairs])
-        predictors, targets = (
-            x[done : done + count] for x in (packed.predictors_N, packed.targets_N)
+        predictors, targets, watched = (
+            x[done : done + count]
+            for x in (packed.predictors_N, packed.targets_N, packed.watched_N)
         )
         hidden_CH = hidden_TH[predictors].to(head.dtype)
         if count <= rows:
             logits_CV = head.logits(hidden_CH, weight_VH)
-            part_CH = _visit(head, weight_VH, hidden_CH, logits_CV, targets, pairs, slopes)
+            part_CH = _visit(head, weight_VH, hidden_CH, logits_CV, targets, watched, pairs, slopes)
         else:
-            part_CH = _visit_twice(head, weight_VH, hidden_CH, targets, pairs, slopes, rows)
+            parts = _parts(hidden_CH, targets, watched, rows)
+            part_CH = _visit_twice(head, weight_VH, parts, pairs, slopes)
         gradient_TH.index_add_(0, predictors, part_CH.to(gradient_TH.dtype))
         done += count
     return gradient_TH
@@ -108,12 +129,13 @@ def _visit(
     hidden_CH: Tensor,
     logits_CV: Tensor,
     targets: Tensor,
+    watched: Tensor,
     pairs: slice,
     slopes: ChunkSlopes,
 ) -> Tensor:
     """(C, H) gradient by the hidden states of one chunk; uses up the logits."""
     bent_CV = None if head.softcap is None else 1 - (logits_CV / head.softcap) ** 2
-    tokens, sums_C = head.use_up(logits_CV, targets)
+    tokens, sums_C = head.use_up(logits_CV, targets, watched)
     slopes_C = slopes(pairs, tokens)
     # d logp/d logits = onehot − softmax; what stands in the logits now is sums times the softmax.
     logits_CV.mul_((-slopes_C / sums_C)[:, None])
@@ -131,38 +153,42 @@ def _visit(
 
 
 def _visit_twice(
-    head: Head,
-    weight_VH: Tensor,
-    hidden_CH: Tensor,
-    targets: Tensor,
-    pairs: slice,
-    slopes: ChunkSlopes,
-    rows: int,
+    head: Head, weight_VH: Tensor, parts: Sequence[_Part], pairs: slice, slopes: ChunkSlopes
 ) -> Tensor:
-    """`_visit` for a pair with more rows of logits than may exist at once."""
-    parts = _parts(hidden_CH, targets, rows)
+    """`_visit` for a pair with more rows of logits than may exist at once, in parts."""
     slopes_C = slopes(pairs, _logps_in_parts(head, weight_VH, parts))
-    known = iter(torch.split(slopes_C, rows))
+    known = iter(torch.split(slopes_C, [len(hidden) for hidden, _, _ in parts]))
 
     def of_part(_: slice, __: TokenLogps) -> Tensor:
         return next(known)
 
     found = [
-        _visit(head, weight_VH, hidden, head.logits(hidden, weight_VH), ids, pairs, of_part)
-        for hidden, ids in parts
+        _visit(
+            head,
+            weight_VH,
+            hidden,
+            head.logits(hidden, weight_VH),
+            ids,
+            torch.zeros_like(watched),  # measured when the slopes were asked for
+            pairs,
+            of_part,
+        )
+        for hidden, ids, watched in parts
     ]
     return torch.cat(found)
 
 
-def _parts(hidden_NH: Tensor, targets_N: Tensor, rows: int) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(torch.split(hidden_NH, rows), torch.split(targets_N, rows), strict=True))
+def _parts(hidden_NH: Tensor, targets_N: Tensor, watched_N: Tensor, rows: int) -> list[_Part]:
+    split = (torch.split(x, rows) for x in (hidden_NH, targets_N, watched_N))
+    return list(zip(*split, strict=True))
 
 
-def _logps_in_parts(
-    head: Head, weight_VH: Tensor, parts: Sequence[tuple[Tensor, Tensor]]
-) -> TokenLogps:
+def _logps_in_parts(head: Head, weight_VH: Tensor, parts: Sequence[_Part]) -> TokenLogps:
     return TokenLogps.joined(
-        [head.use_up(head.logits(hidden, weight_VH), ids)[0] for hidden, ids in parts]
+        [
+            head.use_up(head.logits(hidden, weight_VH), ids, watched)[0]
+            for hidden, ids, watched in parts
+        ]
     )
 
 

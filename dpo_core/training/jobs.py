@@ -19,6 +19,7 @@ class DpoJob(Section):
     adapter_dir: folder for the adapters of a round with LoRA.
     optimiser_from, optimiser_to: AdamW's state (safetensors) to go on with, and to leave behind.
     checkpoints: folder of what a killed round goes on from; removed when the round is finished.
+    events_dir: folder for the curve as TensorBoard's events, written while the round trains.
     """
 
     policy_dir: Path
@@ -31,6 +32,7 @@ class DpoJob(Section):
     optimiser_from: Path | None = None
     optimiser_to: Path | None = None
     checkpoints: Path | None = None
+    events_dir: Path | None = None
     config: TrainingConfig = TrainingConfig()
     seed: int = 0
     threads: Count = 1

@@ -17,7 +17,8 @@ from dpo_core.preference.pair_logps import (
     length_desensitised_sums,
     wpo_weights,
 )
-from dpo_core.preference.pair_metrics import preference_metrics
+from dpo_core.preference.pair_metrics import length_correlation, preference_metrics
+from dpo_core.training import entropy
 from dpo_core.training.batching import TrainingPair, completion_lengths
 from dpo_core.training.pass_over_pairs import TokenLogps
 
@@ -27,16 +28,35 @@ ReferenceLogps = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Measured:
-    """Some pairs as they were when trained on: losses (pair,), log-probs of policy, reference."""
+    """Some pairs as they were when trained on: losses (pair,), log-probs of policy, reference.
+
+    entropies (pair,): means over the watched tokens of each, nats; NaN where there are none.
+    """
 
     pairs: tuple[TrainingPair, ...]
     losses: Tensor
     policy: PairLogps
     reference: PairLogps
+    entropies: Tensor
 
-    def means(self, beta: float) -> dict[str, float]:
+    def means(self, beta: float) -> dict[str, float | None]:
         metrics = preference_metrics(self.policy, self.reference, beta=beta)
-        return {"loss": float(self.losses.double().mean()), **asdict(metrics)}
+        return {
+            "loss": float(self.losses.double().mean()),
+            **asdict(metrics),
+            "length_correlation": length_correlation(self.policy, self.reference),
+            "entropy": self._entropy(),
+            "chosen_tokens": float(self.policy.lengths("chosen", "any").double().mean()),
+            "rejected_tokens": float(self.policy.lengths("rejected", "any").double().mean()),
+        }
+
+    def _entropy(self) -> float | None:
+        """Nats per completion token: every pair counts as many tokens as it has."""
+        lengths = completion_lengths(self.pairs, self.entropies.device).sum(1).double()
+        counts = lengths * self.entropies.isfinite()
+        if not counts.any():
+            return None
+        return float((counts * self.entropies.double().nan_to_num()).sum() / counts.sum())
 
 
 class StepObjective:
@@ -71,7 +91,10 @@ class StepObjective:
                 tokens_per_pair=self._tokens_per_pair,
             )
             (slopes_N,) = torch.autograd.grad(losses.sum() / self._pairs, logps_N)
-        self.parts.append(Measured(tuple(pairs), losses.detach(), policy.detached(), reference))
+        entropies = _entropies(pairs, tokens)
+        self.parts.append(
+            Measured(tuple(pairs), losses.detach(), policy.detached(), reference, entropies)
+        )
         return slopes_N
 
     def measured(self) -> Measured:
@@ -114,6 +137,12 @@ def completion_sums(
     )
 
 
+def _entropies(pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
+    if tokens.entropies_N is None:
+        return tokens.logps_N.new_full((len(pairs),), torch.nan)
+    return entropy.by_pair(tokens.entropies_N, pairs)
+
+
 def _soft_labels(pairs: Sequence[TrainingPair], like: PairLogps) -> Tensor | None:
     labels = [pair.p_chosen for pair in pairs]
     return None if set(labels) == {1.0} else torch.tensor(labels).to(like.chosen)
@@ -126,4 +155,5 @@ def joined(parts: Sequence[Measured]) -> Measured:
         losses=torch.cat([part.losses for part in parts]),
         policy=PairLogps.joined([part.policy for part in parts]),
         reference=PairLogps.joined([part.reference for part in parts]),
+        entropies=torch.cat([part.entropies for part in parts]),
     )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpo_core.training import entropy
 from dpo_core.training.batching import TrainingPair
 
 
@@ -46,7 +47,8 @@ class PackedPairs:
     """input_ids, position_ids (1, T); lengths (pair, 2) of chosen and rejected completions.
 
     predictors (N,): places in the row whose hidden states predict the completion tokens, targets
-    (N,) their ids; pair after pair, chosen before rejected.
+    (N,) their ids; pair after pair, chosen before rejected. watched_N (N,), on the CPU: where the
+    entropy is asked for.
     """
 
     input_ids_1T: Tensor
@@ -55,9 +57,12 @@ class PackedPairs:
     predictors_N: Tensor
     targets_N: Tensor
     lengths_P2: Tensor
+    watched_N: Tensor
 
 
-def pack(pairs: Sequence[TrainingPair], device: torch.device) -> PackedPairs:
+def pack(
+    pairs: Sequence[TrainingPair], device: torch.device, entropies_per_pair: int = 0
+) -> PackedPairs:
     segments = tuple(_segments(pairs))
     lengths_P3 = np.array([(s.prompt, s.chosen, s.rejected) for s in segments])
     starts_P3 = np.array([(s.start, s.start + s.prompt, s.fork) for s in segments])
@@ -81,6 +86,7 @@ def pack(pairs: Sequence[TrainingPair], device: torch.device) -> PackedPairs:
         predictors_N=on_device(predictor_T[completion_T]),
         targets_N=on_device(ids_T[completion_T]),
         lengths_P2=on_device(lengths_P3[:, 1:].copy()),
+        watched_N=entropy.watched(pairs, entropies_per_pair),
     )
 
 

@@ -17,19 +17,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TokenLogps:
-    """Of each completion token, float32: its log-prob, nats; log Σ_v π(v)² where asked for."""
+    """Of each completion token, float32: its log-prob, nats; log Σ_v π(v)² where asked for.
+
+    entropies_N: −Σ_v π(v)·log π(v), nats, where it was measured, NaN elsewhere.
+    """
 
     logps_N: Tensor
     log_collisions_N: Tensor | None = None
+    entropies_N: Tensor | None = None
 
     def detached(self) -> "TokenLogps":
-        return TokenLogps(self.logps_N.detach(), self.log_collisions_N)
+        return TokenLogps(self.logps_N.detach(), self.log_collisions_N, self.entropies_N)
 
     @classmethod
     def joined(cls, parts: Sequence["TokenLogps"]) -> "TokenLogps":
+        """The tokens of all parts, in their order; all parts hold the same kinds of values."""
         collisions = [t.log_collisions_N for t in parts if t.log_collisions_N is not None]
+        entropies = [t.entropies_N for t in parts if t.entropies_N is not None]
         return cls(
-            torch.cat([t.logps_N for t in parts]), torch.cat(collisions) if collisions else None
+            torch.cat([t.logps_N for t in parts]),
+            torch.cat(collisions) if collisions else None,
+            torch.cat(entropies) if entropies else None,
         )
 
 
@@ -51,6 +59,9 @@ class PairPath(Protocol):
 
     def tokens(self, pairs: Sequence[TrainingPair]) -> int:
         """Tokens that go through the model for these pairs, padding included."""
+
+    def padding(self, pairs: Sequence[TrainingPair]) -> int:
+        """Those of them that are padding."""
 
     def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
         """Log-probs of the pairs' completion tokens, without gradients."""

@@ -12,7 +12,7 @@ import threading
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
-from dpo_core.children import Report, describe_error
+from dpo_core.children import Report, describe_error, forward_notices
 
 ADDRESS, KEY = "RATCHET_RANKS_ADDRESS", "RATCHET_RANKS_KEY"
 """Environment variables by which a process finds the connection; the key keeps strangers out."""
@@ -52,6 +52,7 @@ def _train(connection: Connection | None, job: dict[str, Any] | None) -> int:
             send(event="progress", done=done, total=total, unit=unit)
 
     leads = os.environ["RANK"] == "0"
+    forward_notices(lambda text: send(event="notice", text=text))
     try:
         result = _train_in_team(job, report)
     except Exception as error:

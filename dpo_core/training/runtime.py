@@ -31,11 +31,12 @@ class Runtime:
             "device": self.device.type,
             "dtype": str(self.compute_dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
-            "peak_memory_gib": self._peak_memory_gib(),
+            "peak_memory_gib": self.peak_memory_gib(),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
 
-    def _peak_memory_gib(self) -> float:
+    def peak_memory_gib(self) -> float:
+        """The most this process has used so far: of the GPU's memory if it has one."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**30
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB

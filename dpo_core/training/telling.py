@@ -6,21 +6,29 @@ from typing import Any, ClassVar
 from dpo_core.preference.losses import margins
 from dpo_core.training.curves import DPO_CURVE
 from dpo_core.training.loop import Step
+from dpo_core.training.round import Round
+from dpo_core.training.speed import Counts, Speed
+
+Means = dict[str, float | None]
 
 
 class Telling:
-    """Rows of the curve as steps pass by, and what they come to; no pair is kept."""
+    """Rows of the curve as steps pass by, and what they come to; no pair is kept.
 
-    _STATE: ClassVar = ("_curve", "_epoch", "_first", "_steps", "_pairs", "_sums")
+    peak_flops: what the device can do at most, operations per second, to compare training with.
+    """
 
-    def __init__(self, beta: float) -> None:
-        self.beta = beta
+    _STATE: ClassVar = ("_curve", "_epoch", "_first", "_steps", "_sums", "_counts")
+
+    def __init__(self, round: Round, peak_flops: float | None = None) -> None:
+        self.beta = round.config.beta
+        self._speed = Speed(round, peak_flops)
         self._curve: list[dict[str, Any]] = []
         self._epoch = -1
-        self._first: dict[str, float] = {}
+        self._first: Means = {}
         self._steps = 0
-        self._pairs = 0
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._counts: Counts = {}
 
     def state(self) -> dict[str, Any]:
         """All that was told so far, as JSON; `resume` of another Telling takes it."""
@@ -34,38 +42,48 @@ class Telling:
         """The curve: rows of steps before a resume, then one for each step that is taken."""
         yield from self._curve
         for step in steps:
-            means = step.measured.means(self.beta)
+            means = {
+                **step.measured.means(self.beta),
+                "gradient_norm": step.gradient_norm,
+                "learning_rate": step.learning_rate,
+            }
             if step.number == 1:
                 measured = step.measured
                 largest = margins(measured.policy, measured.reference).abs().max()
                 self._first = {"first_loss": means["loss"], "first_margin_max": float(largest)}
-            self._add(step, means)
-            self._curve.append(_row(step, means))
+            counts = self._speed.counts(step.measured.pairs, step.seconds)
+            self._add(step, means, counts)
+            self._curve.append(_row(step, {**means, **counts, **self._speed.rates(counts)}))
             yield self._curve[-1]
 
     def summary(self) -> dict[str, Any]:
-        """Means over the last epoch's steps, weighted by their pairs."""
-        means = {name: total / self._pairs for name, total in self._sums.items()}
-        return {**means, **self._first, "steps": self._steps}
+        """Means over the last epoch's steps, weighted by their pairs; speed over all steps."""
+        means = {
+            name: total / pairs if pairs else None for name, (total, pairs) in self._sums.items()
+        }
+        return {
+            **means,
+            **self._first,
+            "steps": self._steps,
+            "train_tokens": self._counts["tokens"],
+            **self._speed.rates(self._counts),
+        }
 
-    def _add(self, step: Step, means: dict[str, float]) -> None:
+    def _add(self, step: Step, means: Means, counts: Counts) -> None:
+        """What is not known of a step does not count in the mean of its name."""
         if step.epoch != self._epoch:
-            self._epoch, self._pairs, self._sums = step.epoch, 0, {}
+            self._epoch, self._sums = step.epoch, {}
         self._steps = step.number
         pairs = len(step.measured.pairs)
-        self._pairs += pairs
         for name, mean in means.items():
-            self._sums[name] = self._sums.get(name, 0.0) + pairs * mean
+            total, counted = self._sums.get(name, (0.0, 0))
+            known = (total + pairs * mean, counted + pairs) if mean is not None else None
+            self._sums[name] = known or (total, counted)
+        for name, count in counts.items():
+            self._counts[name] = self._counts.get(name, 0) + count
 
 
-def _row(step: Step, means: dict[str, float]) -> dict[str, Any]:
+def _row(step: Step, known: dict[str, Any]) -> dict[str, Any]:
     """The step's row of schema DPO_CURVE."""
-    values = {
-        **means,
-        "step": step.number,
-        "gradient_norm": step.gradient_norm,
-        "learning_rate": step.learning_rate,
-        "pairs": len(step.measured.pairs),
-        "seconds": step.seconds,
-    }
+    values = {**known, "step": step.number, "pairs": len(step.measured.pairs)}
     return {name: values[name] for name in DPO_CURVE.names}

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from dpo_core.children import Report, described_error
+from dpo_core.children import NOTICES, Report, described_error
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, ChildFailed, RatchetError
 from dpo_core.training.jobs import DpoJob
@@ -98,8 +98,8 @@ class _Ranks:
         bad: list[dict[str, Any]] = []
         while (event := self.events.get())["event"] != "over":
             match event["event"]:
-                case "progress":
-                    report(event["done"], event["total"], event["unit"])
+                case "progress" | "notice":
+                    _pass_on(event, report)
                 case "result":
                     result = event["result"]
                 case "error" | "lost":
@@ -155,6 +155,13 @@ class _Ranks:
     def __exit__(self, *_: object) -> None:
         self.end()
         self._listener.close()
+
+
+def _pass_on(event: dict[str, Any], report: Report) -> None:
+    if event["event"] == "notice":
+        NOTICES.warning("%s", event["text"])
+    else:
+        report(event["done"], event["total"], event["unit"])
 
 
 def _cause(bad: Sequence[dict[str, Any]]) -> RatchetError:

@@ -13,6 +13,7 @@ import torch
 from dpo_core.children import Report
 from dpo_core.config import MOVES_NO_NUMBER
 from dpo_core.hashing import digest, file_sha256, weights_id
+from dpo_core.scalars import showing
 from dpo_core.tables import write_rows
 from dpo_core.training.batching import TrainingPair
 from dpo_core.training.checkpoint import Progress, latest, read_progress, read_tensors, save
@@ -24,10 +25,12 @@ from dpo_core.training.checks import (
 )
 from dpo_core.training.choose_path import choose_path
 from dpo_core.training.curves import DPO_CURVE, REFERENCE_LOGPS
+from dpo_core.training.early_warnings import Watch
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.keeper import Keeper
 from dpo_core.training.loop import train
 from dpo_core.training.pair_files import load_pairs
+from dpo_core.training.peak import peak_flops
 from dpo_core.training.policy_in_training import load_optimiser, load_policy, save_trained
 from dpo_core.training.reference import reference_pass, reference_rows
 from dpo_core.training.round import Round
@@ -72,7 +75,7 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
     if job.checkpoints is not None:
         shutil.rmtree(job.checkpoints, ignore_errors=True)
     return {
-        **told.summary(),
+        **told,
         "policy": weights_id(job.out_dir),
         "reference_policy": reference_policy,
         "pairs": len(pairs),
@@ -97,7 +100,7 @@ def _progress(
     checkpoint = latest(job.checkpoints, round_id)
     if checkpoint is not None:
         return checkpoint, read_progress(checkpoint)
-    told = Telling(job.config.beta).state()
+    told = Telling(round).state()
     return None, Progress(round_id, 0, told, *reference_pass(round, pairs))
 
 
@@ -107,10 +110,11 @@ def _steps(
     pairs: Sequence[TrainingPair],
     optimiser: torch.optim.Optimizer,
     progress: Progress,
-) -> Telling:
-    """Train what is left of the round, saving it now and then; what is to be told of all of it."""
-    told = Telling(job.config.beta)
+) -> dict[str, Any]:
+    """Train what is left of the round, saving it now and then; what is told of all of it."""
+    told = Telling(round, _peak_flops(round))
     told.resume(progress.told)
+    watch = Watch(job.config, round.steps(pairs))
 
     def keep(steps: int) -> None:
         assert job.checkpoints is not None, "a keeper without a folder keeps nothing"
@@ -122,8 +126,17 @@ def _steps(
         steps = train(
             round, pairs, progress.reference, optimiser, keeper.between, done=progress.steps
         )
-        _write(round.team, job.curve_path, told.rows(steps), DPO_CURVE)
-    return told
+        rows = told.rows(steps)
+        if round.team.leads:
+            rows = showing(watch.over(rows), job.events_dir, "step", "training")
+        _write(round.team, job.curve_path, rows, DPO_CURVE)
+    return {**told.summary(), "warnings": watch.facts()}
+
+
+def _peak_flops(round: Round) -> float | None:
+    """Asked by the leader alone, for the others' processors are busy or the same."""
+    runtime = round.runtime
+    return peak_flops(runtime.device, runtime.compute_dtype) if round.team.leads else None
 
 
 def _write(team: Team, path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:

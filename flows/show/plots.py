@@ -123,6 +123,22 @@ def _training(summary: CampaignSummary) -> Iterator[Plot]:
         ("margin", "Margin", "Chosen minus rejected log-ratio, without β.", "nats", DECIMAL),
     ):
         yield Plot(title, about, unit, form, _series(summary, {name: "policy"}))
+    yield Plot(
+        "Log-ratios",
+        "Mean log(policy/reference) of the trained completions. Chosen below 0: they became less "
+        "likely.",
+        "nats",
+        DECIMAL,
+        _series(summary, {"chosen_logratio": "chosen", "rejected_logratio": "rejected"}),
+        from_zero=True,
+    )
+    yield Plot(
+        "Entropy",
+        "Of the policy at tokens of the trained completions.",
+        "nats per token",
+        DECIMAL,
+        _series(summary, {"entropy": "policy"}),
+    )
 
 
 def _time(summary: CampaignSummary) -> Plot:

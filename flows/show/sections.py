@@ -38,6 +38,7 @@ def sections(summary: CampaignSummary) -> tuple[Section, ...]:
         _better(summary),
         _answers(summary),
         _trained(summary),
+        _speed(summary),
         _dropped(summary),
         _time(summary),
     )
@@ -103,10 +104,38 @@ def _trained(summary: CampaignSummary) -> Section:
         ("loss", "loss", "{:.4f}".format),
         ("accuracy", "accuracy %", _percent),
         ("margin", "margin", "{:.3f}".format),
+        ("entropy", "entropy", "{:.2f}".format),
     )
+    note = (
+        "accuracy: pairs with margin > 0 · margin: chosen − rejected log-ratio, nats · "
+        "entropy: nats per token"
+    )
+    return _table("What was trained", note, summary, shown)
+
+
+def _speed(summary: CampaignSummary) -> Section:
+    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("round", "round", _count),
+        ("train_tokens_per_second", "tokens/s", "{:,.0f}".format),
+        ("train_flops_per_second", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
+        ("mfu", "MFU %", _percent),
+        ("padding_share", "padding %", _percent),
+        ("train_peak_memory_gib", "memory GiB", "{:.2f}".format),
+    )
+    known = any(number(row, name) is not None for row in summary.rounds for name, _, _ in shown[1:])
+    note = "useful operations: each prompt once, no padding · MFU: of what the device can do"
+    return _table("How fast it trained", note, summary, shown if known else ())
+
+
+def _table(
+    title: str,
+    note: str,
+    summary: CampaignSummary,
+    shown: tuple[tuple[str, str, Callable[[float], str]], ...],
+) -> Section:
+    """One row per round, one column for each (name, heading, how it is written)."""
     rows = [tuple(_cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
-    note = "accuracy: pairs with margin > 0 · margin: chosen − rejected log-ratio, nats"
-    return Section("What was trained", note, tuple(one[1] for one in shown), tuple(rows))
+    return Section(title, note, tuple(one[1] for one in shown), tuple(rows) if shown else ())
 
 
 def _dropped(summary: CampaignSummary) -> Section:

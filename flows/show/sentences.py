@@ -52,7 +52,10 @@ def verdict(row: Row) -> str:
 
 
 def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
-    """What a reader should look at before believing the round's win rate."""
+    """What a reader should look at before believing the round's win rate.
+
+    The early warnings of its training come last.
+    """
     found = []
     length, base_length = number(row, "length_mean"), base_number(summary, "length_mean")
     if length and base_length and not 1 / LENGTH_RATIO <= length / base_length <= LENGTH_RATIO:
@@ -69,7 +72,7 @@ def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
             f"{100 * cut:.0f} % of the answers are cut at the length limit "
             f"(base {100 * (base_cut or 0.0):.0f} %)."
         )
-    return tuple(found)
+    return (*found, *(visible(said) for said in (row.get("warnings") or {}).values()))
 
 
 def _percent_interval(row: Row, name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.campaign.store import Artifact
+from dpo_core.training.early_warnings import EarlyWarning
 from flows.policy import Policy
 
 _FROM_TRAINING = (
@@ -12,13 +13,25 @@ _FROM_TRAINING = (
     "first_loss",
     "accuracy",
     "margin",
+    "margin_spread",
     "chosen_logratio",
     "rejected_logratio",
     "implicit_reward_chosen",
     "implicit_reward_rejected",
     "gradient_weight",
+    "gradient_norm",
+    "learning_rate",
+    "entropy",
+    "length_correlation",
+    "padding_share",
     "steps",
 )
+_OF_THE_DEVICE = {
+    "train_tokens_per_second": "tokens_per_second",
+    "train_flops_per_second": "flops_per_second",
+    "mfu": "mfu",
+    "train_peak_memory_gib": "peak_memory_gib",
+}
 _JUDGING = ("scores", "pairs", "judgements", "preferences")
 _EVALUATING = ("answers", "answer_scores", "evaluation")
 _NOT_A_LOSS = {"prompts"}  # prompts left in the pool wait for later rounds
@@ -32,7 +45,10 @@ def round_row(
     evaluation: Mapping[str, Any],
     steps: Mapping[str, Artifact | None],
 ) -> dict[str, Any]:
-    """All columns of the round; `dropped` is a mapping here, JSON in the parquet."""
+    """All columns of the round; `dropped` and `warnings` are mappings here, JSON in the parquet.
+
+    What a training step of an older version did not measure is None.
+    """
     made = {name: artifact for name, artifact in steps.items() if artifact is not None}
     training = made["training"].entry.facts
     completions = made["completions"].entry
@@ -45,11 +61,15 @@ def round_row(
         "completions": completions.kept,
         "pairs": made["training"].entry.kept,
         "dropped": _dropped(made),
-        **{name: training[name] for name in _FROM_TRAINING},
+        **{name: training.get(name) for name in _FROM_TRAINING},
+        "warnings": {
+            found["name"]: str(EarlyWarning(**found)) for found in training.get("warnings", ())
+        },
         **evaluation,
         **_seconds(made),
         "tokens_per_second": completions.facts["tokens"]
         / max(completions.facts["seconds_engine"], 1e-9),
+        **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
     }
 
 

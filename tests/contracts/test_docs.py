@@ -66,6 +66,29 @@ def test_columns_of_metrics_are_documented() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == page, "run `make docs`"
 
 
+def test_figures_and_losses_of_the_mathematics_are_those_of_the_code() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "dpo_doc.py"))
+    text = (ROOT / "docs" / "dpo.md").read_text()
+    assert script["page"](text) == text, "run `make docs`"
+    for name, spec in script["figures"]().items():
+        drawn = (ROOT / "docs" / "figures" / name).read_text()
+        assert drawn.endswith(f"{script['mark_of'](spec)}\n"), f"{name}: run `make docs`"
+        assert f"](figures/{name})" in text
+
+
+def test_the_drift_that_the_mathematics_names() -> None:
+    [spec] = [
+        spec
+        for name, spec in runpy.run_path(str(ROOT / "scripts" / "dpo_doc.py"))["figures"]().items()
+        if name.startswith("kl")
+    ]
+    found: dict[str, list[float]] = {}
+    for point in spec["data"]["values"]:
+        found.setdefault(point["series"], []).append(point["y"])
+    assert max(found["from the previous round, reset"]) <= 0.06
+    assert found["from the base, reference reset"][-1] == pytest.approx(2.7, abs=0.05)
+
+
 def test_readme_example_config_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.config import load_config
 

@@ -17,7 +17,7 @@ from dpo_core.errors import BadInput, ChildDied, ChildFailed, DiskFull, RatchetE
 
 CHILD = """
 import os, signal, subprocess, sys, time
-from dpo_core.children import serve
+from dpo_core.children import NOTICES, serve
 from dpo_core.errors import BadInput, PromptError
 
 def handle(request, report):
@@ -33,6 +33,9 @@ def handle(request, report):
             raise PromptError("row 3 is empty", "Fill it.")
         case "no_space":
             raise OSError(28, "No space left on device")
+        case "notice":
+            NOTICES.warning("%s is odd", request["what"])
+            return {}
         case "exit":
             print("the last words", flush=True); os._exit(3)
         case "die":
@@ -87,6 +90,20 @@ def test_requests_progress_results_and_log(module: str, log: Path) -> None:
     assert seen == [(1, 3, "numbers"), (2, 3, "numbers"), (3, 3, "numbers")] * 2
     assert log.read_text() == "asked for add\n" * 2  # what it prints never reaches the screen
     assert gone(pid)
+
+
+def test_notices_reach_the_parent_and_the_log(module: str, log: Path) -> None:
+    heard: list[str] = []
+    with Child.start(module, log) as child:
+        child.ask({"do": "notice", "what": "pair 7"}, notice=heard.append)
+        child.ask({"do": "notice", "what": "pair 8"})
+    assert heard == ["pair 7 is odd"]
+    assert log.read_text().splitlines() == [
+        "asked for notice",
+        "pair 7 is odd",
+        "asked for notice",
+        "pair 8 is odd",
+    ]
 
 
 @pytest.mark.parametrize(

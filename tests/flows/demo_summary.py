@@ -39,6 +39,13 @@ def metrics(round_: int, base: float, previous: float, gate: float, kl: float) -
         "first_loss": math.log(2),
         "accuracy": 0.61 + 0.04 * round_,
         "margin": 0.9 + 0.31 * round_,
+        "margin_spread": 1.1,
+        "chosen_logratio": 0.2 - 0.05 * round_,
+        "rejected_logratio": -0.7 - 0.36 * round_,
+        "gradient_norm": 2.4,
+        "entropy": 1.31 - 0.04 * round_,
+        "padding_share": 0.0,
+        "warnings": {},
         "steps": 16,
         **_interval("kl_previous_nats", 0.17 + 0.02 * round_, 0.03),
         "kl_previous_nats_se": 0.015,
@@ -64,6 +71,10 @@ def metrics(round_: int, base: float, previous: float, gate: float, kl: float) -
         "seconds_start": 8.1,
         "seconds_round": 17.0 + 0.2 * round_,
         "tokens_per_second": 6890.4,
+        "train_tokens_per_second": 2240.1,
+        "train_flops_per_second": 1.9e10,
+        "mfu": 0.34,
+        "train_peak_memory_gib": 0.71,
     }
 
 

@@ -13,7 +13,7 @@ from small_campaign import JUDGE, STEPS, Campaign
 from dpo_core import records
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import read_current
-from dpo_core.evaluation.round_metrics import COLUMNS
+from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS
 from dpo_core.hashing import file_sha256, weights_id
 
 
@@ -119,15 +119,33 @@ def test_status_shows_the_same_numbers(finished: Campaign) -> None:
     shown = json.loads(status.stdout)["rounds"]
     frame = pd.read_parquet(finished.layout.metrics)
     for row, stored in zip(shown, frame.to_dict("records"), strict=True):
-        for name in {column.name for column in COLUMNS} - {"dropped"}:
+        for name in {column.name for column in COLUMNS} - set(AS_JSON):
             if row[name] is None:
                 assert pd.isna(stored[name]), name
             else:
                 assert row[name] == stored[name], name
-        assert row["dropped"] == json.loads(stored["dropped"])
+        assert {name: row[name] for name in AS_JSON} == {
+            name: json.loads(stored[name]) for name in AS_JSON
+        }
     table = finished.ratchet("status", "campaign").stdout
     assert "finished, 2 of 2 rounds done" in table and "\x1b" not in table
     assert max(map(len, table.splitlines())) <= 80
+
+
+def test_tensorboard_shows_every_step_and_every_round(finished: Campaign) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def values(run: str, tag: str) -> list[float]:
+        events = EventAccumulator(str(finished.layout.events(run)))
+        events.Reload()
+        return [event.value for event in events.Scalars(tag)]
+
+    for number in (1, 2):
+        curve = finished.artifact(number, "training").path("training.parquet")
+        losses = pq.read_table(curve)["loss"].to_pylist()
+        assert values(f"round-{number:02d}", "training/loss") == pytest.approx(losses)
+    frame = pd.read_parquet(finished.layout.metrics)
+    assert values("rounds", "rounds/entropy") == pytest.approx(frame["entropy"].tolist())
 
 
 def test_output_without_a_terminal_is_one_line_per_step(finished: Campaign) -> None:

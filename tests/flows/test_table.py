@@ -79,6 +79,15 @@ def test_longer_and_truncated_answers_are_pointed_out() -> None:
     assert cautions(demo(), demo().rounds[0]) == ()
 
 
+def test_early_warnings_of_the_training_stand_with_the_cautions() -> None:
+    said = "Training, step 9: margins saturate\x1b: at 44.0 nats."
+    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"warnings": {"margins_saturate": said}}
+    assert cautions(_with(row), row) == (said.replace("\x1b", "⟨U+001B⟩"),)
+    assert "! round 1: Training, step 9: margins saturate" in _printed(_with(row), 100)
+    older = {name: value for name, value in row.items() if name != "warnings"}
+    assert cautions(_with(older), older) == ()
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
 def test_terminal_shows_every_number_whole(width: int) -> None:
     wide = metrics(12, 1.0, 1.0, 1.0, 12.34) | {"measure_right_annotations": 0.123}

@@ -270,7 +270,7 @@ def _measured(make_job: MakeJob, margin: float, loss: float = math.log(2)) -> Me
     zeros, lengths = torch.zeros(2), torch.ones(2)
     policy = PairLogps(torch.tensor([0.0, margin]), zeros, lengths, lengths)
     reference = PairLogps(zeros, zeros, lengths, lengths)
-    return Measured(pairs, torch.full((2,), loss), policy, reference)
+    return Measured(pairs, torch.full((2,), loss), policy, reference, torch.zeros(2))
 
 
 @pytest.mark.parametrize("margin", [0.01, -0.01, math.nan, math.inf])
