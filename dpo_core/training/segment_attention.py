@@ -1,7 +1,7 @@
 """Attention within packed pairs, for every model of transformers that takes it by name.
 
-Each completion sees its prompt and itself, and never its rival or another pair. H query heads, T
-tokens of the row, D their width.
+Each completion sees its prompt and itself, and never its rival or another pair. H query heads, K
+key heads, T tokens of the row, D their width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from dpo_core.training import flex_segments
+from dpo_core.training.flash_segments import FlashSegments
 from dpo_core.training.packing import Segment
+from dpo_core.training.sliced_segments import sliced_segments
 
 NAME = "ratchet_pairs"
 
@@ -26,6 +28,7 @@ class _Row:
         self.segments = segments
         self.device = device
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
+        self._blocks: dict[int | None, Any] = {}
 
     def mask(self, queries: int, keys: int, window: int | None) -> Tensor:
         """(queries, keys) true where a query, one of the last positions, sees a key."""
@@ -38,6 +41,17 @@ class _Row:
                 found &= query_Q1 - key_K < window
             self._masks[queries, keys, window] = found
         return found
+
+    def narrow(self, window: int | None) -> bool:
+        """Whether a token of the row sees less than all that is before it in its sequence."""
+        longest = max(s.prompt + max(s.chosen, s.rejected) for s in self.segments)
+        return window is not None and window < longest
+
+    def blocks(self, window: int | None) -> Any:
+        """What flex attention leaves out."""
+        if window not in self._blocks:
+            self._blocks[window] = flex_segments.blocks(self.segments, window, self.device)
+        return self._blocks[window]
 
 
 _current: _Row | None = None
@@ -69,45 +83,22 @@ def segment_attention(
     """(1, T, H, D) as transformers' attention functions return it. Dropout is off in DPO."""
     row = _current
     assert row is not None, "segment attention is used outside of `attending`"
-    groups = query_1HTD.shape[1] // key_1KTD.shape[1]
-    if groups > 1:
-        key_1KTD = key_1KTD.repeat_interleave(groups, 1)
-        value_1KTD = value_1KTD.repeat_interleave(groups, 1)
-
-    def attend(queries: slice, *seen: slice) -> Tensor:
-        query = query_1HTD[:, :, queries]
-        key, value = (
-            torch.cat([x[:, :, s] for s in seen], 2) if len(seen) > 1 else x[:, :, seen[0]]
-            for x in (key_1KTD, value_1KTD)
+    inputs = query_1HTD, key_1KTD, value_1KTD
+    if flex_segments.available(row.device):
+        blocks = row.blocks(sliding_window)
+        out = flex_segments.flex_segments(*inputs, blocks, scale=scaling, softcap=softcap)
+    elif row.device.type == "cpu" and softcap is None and not row.narrow(sliding_window):
+        out = FlashSegments.apply(*inputs, row.segments, scaling)  # type: ignore[no-untyped-call]
+    else:
+        out = sliced_segments(
+            *inputs,
+            row.segments,
+            row.mask,
+            scale=scaling,
+            window=sliding_window,
+            softcap=softcap,
         )
-        count, length = query.shape[2], key.shape[2]
-        window = sliding_window if sliding_window and sliding_window < length else None
-        if softcap is not None:
-            return _capped(query, key, value, row.mask(count, length, window), scaling, softcap)
-        if window is None and count == length:
-            return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-        mask = row.mask(count, length, window)
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-
-    parts = []
-    for segment in row.segments:
-        whole = slice(segment.start, segment.fork)
-        parts.append(attend(whole, whole))
-        if segment.rejected:
-            prompt = slice(segment.start, segment.start + segment.prompt)
-            rejected = slice(segment.fork, segment.end)
-            parts.append(attend(rejected, prompt, rejected))
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
-
-
-def _capped(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, cap: float
-) -> Tensor:
-    """Attention whose scores are squeezed into (−cap, cap), as Gemma 2 does."""
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = cap * torch.tanh(query @ key.transpose(2, 3) * scale / cap)
-    scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ value
+    return out.transpose(1, 2).contiguous(), None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
