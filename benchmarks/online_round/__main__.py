@@ -103,12 +103,12 @@ def _with_start(run: Mapping[str, float]) -> float:
 
 
 def _tried(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A run under `settings`, or the line that says why TRL ended under them."""
+    """A run under `settings`, or the line that says why it ended before its end."""
     try:
         return _trl(folder, size, settings)
     except SystemExit as ended:
         lines = str(ended).splitlines()
-        return {"fails": next((line for line in reversed(lines) if "Error" in line), lines[-1])}
+        return {"fails": next((line for line in reversed(lines) if "Error" in line), lines[0])}
 
 
 def _ratchet(folder: Path, size: Size) -> dict[str, Any]:
@@ -133,10 +133,10 @@ def show(result: Mapping[str, Any]) -> None:
     size = result["size"]
     print(
         f"{size['prompts']} prompts, 2 answers of at most {size['max_tokens']} tokens each, "
-        f"{size['pairs_per_step']} pairs of an optimiser step; CPU-seconds per pair:"
+        f"{size['pairs_per_step']} pairs of an optimiser step; CPU-seconds per pair, by part:"
     )
-    columns = ("round", *_PARTS, "start-up", "pairs", "tokens")
-    print(f"  {'':<54}" + "".join(f"{column:>10}" for column in columns))
+    columns = ("per prompt", "per pair", *_PARTS, "start-up", "pairs", "tokens")
+    print(f"  {'':<50}" + "".join(f"{column:>11}" for column in columns))
     for side, run in result["runs"].items():
         print(_line(side, run))
     for peer, name in result["strongest"].items():
@@ -152,10 +152,11 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def _line(name: str, run: Mapping[str, float]) -> str:
-    seconds = [run[part] / run["pairs"] for part in ("cpu_seconds", *_PARTS)]
-    shown = "".join(f"{value:10.3f}" for value in seconds)
-    tokens = run["tokens"] / run["pairs"] / workload.SAMPLES_PER_PROMPT
-    return f"  {name:<54}{shown}{run['start_cpu_seconds']:9.1f}s{run['pairs']:10.0f}{tokens:10.1f}"
+    seconds = [run["cpu_seconds"] / run["prompts"]]
+    seconds += [run[part] / run["pairs"] for part in ("cpu_seconds", *_PARTS)]
+    shown = "".join(f"{value:11.3f}" for value in seconds)
+    tokens = run["tokens"] / run["prompts"] / workload.SAMPLES_PER_PROMPT
+    return f"  {name:<50}{shown}{run['start_cpu_seconds']:10.1f}s{run['pairs']:11.0f}{tokens:11.1f}"
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
