@@ -124,7 +124,7 @@ def test_training_page_shows_options_that_exist_with_their_defaults() -> None:
         shown[key] = default.strip("`")
     assert {"lora", "schedule", "optimiser_state"} <= shown.keys() <= fields.keys()
     for key, default in shown.items():
-        expected = fields[key].default
+        expected = fields[key].get_default(call_default_factory=True)
         read = None if default == "none" else yaml.safe_load(default)
         assert (float(read) if isinstance(expected, float) else read) == expected, key
     [example] = re.findall(r"```yaml\n(lora:.*?)```", page, re.DOTALL)

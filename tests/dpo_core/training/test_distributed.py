@@ -32,7 +32,7 @@ from .conftest import EOS, VOCABULARY, make_tokenizer, sentiment
 MakeJob = Callable[..., DpoJob]
 ROOT = Path(__file__).parents[3]
 PAIRS = 17  # in steps of 8, 8 and 1: in the last one, one of two processes has nothing to do
-CURVE = ("loss", "accuracy", "margin", "chosen_logratio", "gradient_norm", "pairs")
+CURVE = ("loss", "accuracy", "margin", "chosen_logratio", "entropy", "gradient_norm", "pairs")
 MARK = "RATCHET_DISTRIBUTED_TEST"
 
 
@@ -115,6 +115,11 @@ def assert_same_training(found: DpoJob, expected: DpoJob) -> None:
     way = distance(expected.out_dir, expected.policy_dir)
     assert way > 1e-2
     assert distance(found.out_dir, expected.out_dir) <= 1e-2 * way
+    flops = [
+        [row["flops_per_second"] * row["seconds"] for row in read_rows(job.curve_path)]
+        for job in (found, expected)
+    ]
+    assert flops[0] == pytest.approx(flops[1])
     logps = [read_rows(job.reference_logps_path) for job in (found, expected)]
     for ours, theirs in zip(*logps, strict=True):
         assert ours["chosen"] == pytest.approx(theirs["chosen"], abs=1e-5)
@@ -152,6 +157,20 @@ def test_two_processes_train_as_one_does(
         assert found[name] == pytest.approx(expected[name], abs=1e-5)
     assert found["first_margin_max"] == 0
     assert [done for done, _, unit in seen if unit == "steps"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_warning_of_two_processes_is_heard_once(
+    make_job: MakeJob, worker: Callable[[], Child], tmp_path: Path
+) -> None:
+    job = make_job("round", *sentiment(160), pairs_per_step=32, epochs=1, kl_budget_nats=1e-6)
+    heard: list[str] = []
+    with worker() as child:
+        job = job.model_copy(update={"events_dir": tmp_path / "events"})
+        found = child.ask(request(job, processes=2), notice=heard.append)
+    [said] = [text for text in heard if "the policy moves too fast" in text]
+    assert "budget 0.0" in said
+    assert "kl_budget_passed" in {warning["name"] for warning in found["warnings"]}
+    assert len(list((tmp_path / "events").iterdir())) == 1, "the leader alone writes events"
 
 
 @pytest.fixture
