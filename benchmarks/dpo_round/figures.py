@@ -40,7 +40,7 @@ def spec(values: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
         "y": {
             "field": "value",
             "type": "quantitative",
-            "scale": {"type": "log"},
+            "scale": {"type": "log", "nice": False},
             "axis": {"title": unit},
         },
         "color": {
@@ -49,16 +49,19 @@ def spec(values: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
             "scale": {"domain": ratios, "range": colours},
             "legend": {"title": "prompt:response"},
         },
-        "strokeDash": {"field": "kind", "type": "nominal", "legend": {"title": None}},
     }
+    dash = {"field": "kind", "type": "nominal", "legend": {"title": None}}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "background": "white",
         "width": 480,
         "height": 320,
         "data": {"values": list(values)},
-        "mark": {"type": "line", "point": True},
         "encoding": encoding,
+        "layer": [
+            {"mark": "line", "encoding": {"strokeDash": dash}},
+            {"mark": {"type": "point", "filled": True}},
+        ],
     }
 
 

@@ -32,6 +32,7 @@ from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.children import out_of_space
 from dpo_core.errors import BadInput, ChildFailed
 from dpo_core.tables import iterate_rows, write_rows
+from dpo_core.training.logps_by_pair import LogpsByPair
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.team import Team
 
@@ -78,11 +79,14 @@ def latest(checkpoints: Path | None, round_id: str) -> Path | None:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    rows = list(iterate_rows(checkpoint / _REFERENCE))
+    path = checkpoint / _REFERENCE
     reference, plain_sums = (
-        {row["pair_id"]: (row[chosen], row[rejected]) for row in rows}
-        for chosen, rejected in (_SIDES[:2], _SIDES[2:])
+        LogpsByPair(row["pair_id"] for row in iterate_rows(path, ["pair_id"])) for _ in range(2)
     )
+    for row in iterate_rows(path):
+        chosen, rejected, *plain = (row[side] for side in _SIDES)
+        reference.update({row["pair_id"]: (chosen, rejected)})
+        plain_sums.update({row["pair_id"]: (plain[0], plain[1])})
     return Progress(**_json(checkpoint), reference=reference, plain_sums=plain_sums)
 
 

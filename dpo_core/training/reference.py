@@ -36,9 +36,12 @@ def reference_pass(
     return _of_all(round, found), _of_all(round, plain)
 
 
-def _of_all(round: Round, mine: ReferenceLogps) -> ReferenceLogps:
+def _of_all(round: Round, mine: LogpsByPair) -> LogpsByPair:
     """The log-probs that the processes of the team found."""
-    return {pair_id: logps for part in round.team.gather(mine) for pair_id, logps in part.items()}
+    for part in round.team.gather(mine):
+        if part is not mine:
+            mine.update(part)
+    return mine
 
 
 def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, Any]]:
