@@ -15,7 +15,7 @@ from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
 from dpo_core.hashing import weights_id
 from dpo_core.records import volatile_columns
 from dpo_core.tables import read_rows
-from dpo_core.training.batching import load_pairs
+from dpo_core.training.pair_files import load_pairs
 from dpo_core.training.curves import DPO_CURVE
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.trainer import train_round
