@@ -128,7 +128,7 @@ class TrainingConfig(Section):
         description="that train together on this machine; auto: one for each GPU, or one alone",
     )
     torchrun: list[str] = Field(
-        default_factory=list,
+        [],
         description="torchrun's options for several machines, such as --nnodes=2 --node-rank=0",
     )
     checkpoint_every: Count | Literal["auto"] = Field(

@@ -41,10 +41,8 @@ def shard(model: Any, team: Team, device: torch.device) -> Enter:
     What comes back runs a function with the weights at hand.
     """
     mesh = init_device_mesh(device.type, (team.size,))
-    kinds = set(getattr(model, "_no_split_modules", None) or ())
-    layers = [module for module in model.modules() if type(module).__name__ in kinds]
     root = _Root(model)
-    for module in (*layers, root):
+    for module in (*_layers(model), root):
         fully_shard(module, mesh=mesh)
         assert isinstance(module, FSDPModule)
         # Slopes are those of the whole step's mean: gradients of the processes add up.
@@ -60,6 +58,18 @@ def shard(model: Any, team: Team, device: torch.device) -> Enter:
         return found
 
     return enter
+
+
+def _layers(model: Any) -> list[nn.Module]:
+    """What transformers says should stay in one piece; the outer one where they are nested."""
+    kinds = set(getattr(model, "_no_split_modules", None) or ())
+    found: list[nn.Module] = []
+    within: set[nn.Module] = set()
+    for module in model.modules():  # those that hold others come first
+        if type(module).__name__ in kinds and module not in within:
+            found.append(module)
+            within.update(module.modules())
+    return found
 
 
 class _HeadLoss(torch.autograd.Function):
