@@ -1,10 +1,11 @@
 """Configuration of training, evaluation and promotion. Loading it imports nothing heavy."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dpo_core.loss_options import Divergence, LossName, LossOptions, check_options
+from dpo_core.loss_options import TRAITS, Divergence, LossName, LossOptions, check_options
+from dpo_core.reference_options import check_reference
 
 
 class Section(BaseModel):
@@ -61,6 +62,19 @@ class LoraConfig(Section):
     )
 
 
+class EmaReference(Section):
+    """An average of policies: each round the reference goes the share `ema` of the way from where
+    it was to the policy that samples. With 1 it is that policy."""
+
+    ema: PositiveShare
+
+
+class EveryReference(Section):
+    """A reset each `every` rounds: the policy that sampled in the first of them. With 1, reset."""
+
+    every: Count
+
+
 MOVES_NO_NUMBER = frozenset(
     {
         "micro_batch_tokens",
@@ -91,6 +105,17 @@ class TrainingConfig(Section):
         None, description="LD-DPO: what tokens beyond the shorter completion's length count"
     )
     wpo: bool = Field(False, description="weigh pairs by how likely the policy is to produce them")
+    reference: Literal["reset", "base", "none"] | EmaReference | EveryReference = Field(
+        "reset",
+        description="what the policy is compared with; reset: the policy that sampled (losses "
+        "without a reference have none); base: the first policy of all; ema: rate, an average; "
+        "every: k, a reset each k rounds; none: nothing, for losses without a reference",
+    )
+    reference_logps: Literal["pass", "from_sampling"] = Field(
+        "pass",
+        description="from_sampling: the log-probs that the sampler returned, in place of a pass "
+        "of the reset reference",
+    )
     learning_rate: Positive = Field(
         5e-7, description="of full weights; adapters (`lora`) usually need 1e-5 to 1e-4"
     )
@@ -137,9 +162,22 @@ class TrainingConfig(Section):
         "a minute of training, and at most a twentieth of the time",
     )
 
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _reference(cls, value: Any) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        if value in ("reset", "base", "none") or isinstance(value, Section) or _is_schedule(value):
+            return value
+        raise ValueError(
+            "training.reference must be reset, base, none, ema: a rate above 0 and at most 1, or "
+            f"every: k with a k of at least 1 (found {value!r})"
+        )
+
     @model_validator(mode="after")
-    def _loss_takes_its_options(self) -> "TrainingConfig":
+    def _possible(self) -> "TrainingConfig":
         check_options(self.loss, self.loss_options())
+        named = self.reference if isinstance(self.reference, str) else _named(self.reference)
+        check_reference(self.loss, named, self.reference_logps, self.ld_alpha)
         return self
 
     @model_validator(mode="after")
@@ -151,6 +189,11 @@ class TrainingConfig(Section):
             )
         return self
 
+    @property
+    def has_reference(self) -> bool:
+        """Whether the policy is compared with a reference at all."""
+        return TRAITS[self.loss].reference
+
     def loss_options(self) -> LossOptions:
         return LossOptions(
             self.beta,
@@ -160,6 +203,20 @@ class TrainingConfig(Section):
             self.discopop_tau,
             self.simpo_gamma,
         )
+
+
+def _is_schedule(value: Any) -> bool:
+    """Whether `value` is {"ema": rate} or {"every": k} with a possible number."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    [(kind, number)] = value.items()
+    if kind == "ema":
+        return type(number) in (int, float) and 0 < number <= 1
+    return kind == "every" and type(number) is int and number >= 1
+
+
+def _named(reference: EmaReference | EveryReference) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in reference.model_dump().items())
 
 
 class EvaluationConfig(Section):

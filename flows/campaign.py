@@ -10,29 +10,30 @@ from prefect import flow, tags
 
 from dpo_core.atomic import write_atomic
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, current_artifact
+from dpo_core.campaign.store import current_artifact
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
 from flows.config import KeepLast
-from flows.policy import Answered
+from flows.policy import Answered, Played, Policy
 from flows.prefect_runs import campaign_tag
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.show.summary import read_round_row
+from flows.steps.reference import averaged
 
 
 def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
     held, base = prepare_base(session)
-    promoted, earlier = base, list[Artifact]()
+    promoted, earlier = base, list[Played]()
     _remember(session, promoted)
     for number in range(1, session.config.rounds + 1):
         session.progress.round_started()
-        promoted, prompts = play_round(session, number, promoted, base, held, earlier)
-        earlier = [*earlier, prompts]
+        promoted, played = play_round(session, number, promoted, base, held, earlier)
+        earlier = [*earlier, played]
         _remember(session, promoted)
-        _prune(session, number, promoted)
+        _prune(session, promoted.policy, earlier)
         _write_metrics(session.layout, number)
         session.progress.round_finished(number)
     session.progress.flush_cached()
@@ -54,16 +55,21 @@ def _remember(session: Session, promoted: Answered) -> None:
     session.store.remember("promoted", promoted_now)
 
 
-def _prune(session: Session, number: int, promoted: Answered) -> None:
+def _prune(session: Session, promoted: Policy, played: Sequence[Played]) -> None:
     """Remove the weights that the config does not keep, with the optimiser state that belongs to
-    them; those of the promoted policy stay."""
-    for old in _expendable(session.config.keep_policies, number):
-        if old != promoted.policy.round:
-            training = current_artifact(session.layout, old, "training")
-            assert training is not None, "the round is finished"
-            session.store.prune(training, "policy")
-            if training.path("optimiser").exists():
-                session.store.prune(training, "optimiser")
+    them; what the next round needs stays: the promoted policy, and the reference, from which the
+    next one may be made."""
+    keep, reference = session.config.keep_policies, played[-1].reference
+    kept = {policy.made_by.folder for policy in (promoted, reference) if policy is not None}
+    rounds = _expendable(keep, len(played))
+    made = [current_artifact(session.layout, number, "training") for number in rounds]
+    if keep != "all":
+        made += [averaged(earlier.reference) for earlier in played]
+    for artifact in made:
+        if artifact is not None and artifact.folder not in kept:
+            session.store.prune(artifact, "policy")
+            if artifact.path("optimiser").exists():
+                session.store.prune(artifact, "optimiser")
 
 
 def _expendable(keep: Literal["all", "promoted"] | KeepLast, number: int) -> Sequence[int]:

@@ -79,6 +79,7 @@ class CampaignConfig(Section):
         _check_policy(self.policy)
         _check_sampling(self.sampling)
         _check_pairs(self.pairs, self.judge)
+        _check_reference_logps(self.training, self.sampling)
         return self
 
 
@@ -115,6 +116,16 @@ def _check_pairs(pairs: PairsConfig, judge: JudgeConfig) -> None:
         raise ValueError(
             "pairs.min_margin is a difference of scores, which pairs.strategy random does not look "
             "at: remove it, or set the strategy to best_worst"
+        )
+
+
+def _check_reference_logps(training: TrainingConfig, sampling: SamplingConfig) -> None:
+    # At temperature 1 without a cut, raw log-probs and those of what was drawn are the same ones.
+    if training.reference_logps == "from_sampling" and not sampling.is_raw:
+        raise ValueError(
+            "training.reference_logps from_sampling needs the policy's own log-probs, those at "
+            f"temperature 1 and top_p 1 (found sampling.temperature {sampling.temperature:g}, "
+            f"sampling.top_p {sampling.top_p:g}): set both to 1, or reference_logps to pass"
         )
 
 

@@ -17,6 +17,14 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Played:
+    """What later rounds need of a round: its prompts, and its reference if it had one."""
+
+    prompts: Artifact
+    reference: Policy | None
+
+
+@dataclass(frozen=True)
 class Answered:
     """A policy and its answers to the held-out prompts, with their scores (pointwise judges)."""
 

@@ -4,7 +4,7 @@ from prefect import flow
 
 from dpo_core.campaign.store import Artifact
 from flows.orchestration import step
-from flows.policy import Answered, Policy
+from flows.policy import Answered, Played, Policy
 from flows.publish import publish_round
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
@@ -15,6 +15,7 @@ from flows.steps.gate import gate
 from flows.steps.judge import judge
 from flows.steps.pairs import select_pairs
 from flows.steps.prompts import draw_prompts
+from flows.steps.reference import averaged, choose_reference
 from flows.steps.sample import sample
 from flows.steps.score import score
 from flows.steps.train import train
@@ -33,17 +34,18 @@ def play(
     previous: Answered,
     base: Answered,
     held: Artifact,
-    earlier: list[Artifact],
-) -> tuple[Answered, Artifact]:
-    """Round `number` from the last promoted policy: the policy that goes on, and the prompts."""
+    earlier: list[Played],
+) -> tuple[Answered, Played]:
+    """Round `number` from the last promoted policy: the policy that goes on, and what it took."""
     policy: Policy = previous.policy
-    prompts = step(draw_prompts)(do, number, held, earlier)
+    prompts = step(draw_prompts)(do, number, held, [played.prompts for played in earlier])
     completions = step(sample)(do, number, policy, prompts)
     scores = step(score)(do, number, completions, prompts)
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     preferences = step(aggregate_preferences)(do, number, pairs, judgements)
-    trained = step(train)(do, number, policy, preferences, completions)
+    reference = choose_reference(do, number, policy, base.policy, earlier)
+    trained = step(train)(do, number, policy, reference, preferences, completions)
     candidate = step(answer_held_out)(do, number, trained, held)
     evaluation = step(evaluate)(do, number, candidate, previous, base, held)
     made = {
@@ -53,12 +55,14 @@ def play(
         "pairs": pairs,
         "judgements": judgements,
         "preferences": preferences,
+        "reference": averaged(reference),
         "training": trained.made_by,
         "answers": candidate.answers,
         "answer_scores": candidate.scores,
         "evaluation": evaluation,
     }
-    return step(gate)(do, number, previous, candidate, evaluation, made), prompts
+    promoted = step(gate)(do, number, previous, candidate, evaluation, made)
+    return promoted, Played(prompts, reference)
 
 
 prepare_flow = flow(name="base", flow_run_name="base", validate_parameters=False)(prepare)
@@ -71,8 +75,8 @@ def round_flow(
     previous: Answered,
     base: Answered,
     held: Artifact,
-    earlier: list[Artifact],
-) -> tuple[Answered, Artifact]:
+    earlier: list[Played],
+) -> tuple[Answered, Played]:
     """`play` as a Prefect flow, which then shows the round's numbers."""
     played = play(do, number, previous, base, held, earlier)
     publish_round(do, number)

@@ -49,7 +49,7 @@ class Session:
 
     def sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the sampling process, started on first use, and wait for its answer."""
-        _check_weights(Path(request["policy"]))
+        check_weights(Path(request["policy"]))
         seconds_process = 0.0
         if self._sampler is None or not self._sampler.alive():
             self._sampler = self._start("generation.worker", "sampling")
@@ -96,7 +96,8 @@ class Session:
         self.release_sampler()
 
 
-def _check_weights(policy: Path) -> None:
+def check_weights(policy: Path) -> None:
+    """Raise ArtifactCorrupted for weights that were removed."""
     if not policy.exists():
         raise ArtifactCorrupted(
             f"the weights in {policy} are gone, but a step needs them again",

@@ -28,6 +28,11 @@ class SamplingConfig(Section):
     gpu_memory_utilization: PositiveShare = 0.9
     tensor_parallel_size: Count = 1
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether completions are drawn from the policy itself, neither tempered nor cut."""
+        return self.temperature == 1 and self.top_p == 1
+
     def dtype_on(self, device: str) -> str:
         """Name of the dtype to sample in on `device`, "cpu" or "cuda"."""
         if self.dtype != "auto":

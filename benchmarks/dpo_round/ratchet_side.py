@@ -50,7 +50,8 @@ def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         round = Round(config, job.seed, runtime, model, path, lambda *_: None)
         reference, _ = reference_pass(round, pairs)
         optimiser = make_optimiser(model.parameters(), config.learning_rate)
-        rows = Telling(round).rows(train(round, pairs, reference, optimiser, lambda *_: None))
+        steps = train(round, pairs, reference, optimiser, lambda *_: None, starts_at_reference=True)
+        rows = Telling(round).rows(steps)
         result["losses"] = [row["loss"] for row in rows]
     return {**result, "path": path.name}
 

@@ -6,6 +6,7 @@
   current.json             which version of each step is valid, which policy is promoted
   rounds/00/               the base policy, the held-out prompts and the base's answers
   rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
+  cache/reference_logps/   log-probs that training need not make again; may be removed
   metrics.parquet          one row per round
   report.html
   tensorboard/             the curves of each round's training, and the rounds, as events
@@ -67,6 +68,10 @@ class Layout:
     @property
     def prefect(self) -> Path:
         return self.root / "prefect"
+
+    @property
+    def reference_logps(self) -> Path:
+        return self.root / "cache" / "reference_logps"
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"

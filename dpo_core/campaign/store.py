@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -91,6 +91,7 @@ class Store:
             (e.facts["fingerprint"], e.facts["subfolder"]) for e in entries if e.step == PRUNE
         }
         self._current = read_current(self.layout)
+        self._last: dict[str, str] = {}
 
     def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
         """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
@@ -198,13 +199,20 @@ class Store:
         """Make `artifact` the valid version of its step; what followed another one is not valid."""
         rounds = {number: dict(steps) for number, steps in self._current.get("rounds", {}).items()}
         number, step = f"{artifact.entry.round:02d}", artifact.entry.step
-        steps = rounds.setdefault(number, {})
-        if steps.get(step, artifact.folder.name) != artifact.folder.name:
-            later = list(steps)[list(steps).index(step) :]
-            rounds[number] = steps = {k: v for k, v in steps.items() if k not in later}
+        steps = rounds.get(number, {})
+        if steps.get(step) != artifact.folder.name:
+            kept = list(steps)[: self._place(number, step, list(steps))]
             rounds = {k: v for k, v in rounds.items() if k <= number}
-        steps[step] = artifact.folder.name
+            rounds[number] = {**{k: steps[k] for k in kept}, step: artifact.folder.name}
+        self._last[number] = step
         self.remember("rounds", rounds)
+
+    def _place(self, number: str, step: str, steps: Sequence[str]) -> int:
+        """Where `step` stands among the steps of a round: a new one after that which ran last."""
+        if step in steps:
+            return steps.index(step)
+        last = self._last.get(number)
+        return steps.index(last) + 1 if last in steps else len(steps)
 
 
 def read_current(layout: Layout) -> dict[str, Any]:

@@ -28,7 +28,8 @@ def _interval(name: str, meaning: str) -> list[Column]:
 COLUMNS: tuple[Column, ...] = (
     Column("round", int, "number of the round, from 1; round 0 prepares the base policy"),
     Column("policy", str, "hash of the weights this round trained"),
-    Column("previous_policy", str, "hash of the weights that sampled, the reference"),
+    Column("previous_policy", str, "hash of the weights that sampled"),
+    Column("reference_policy", str, "hash of the reference's weights; none for a loss without one"),
     Column("promoted", bool, "whether the trained policy replaced the previous one"),
     Column("prompts", int, "training prompts drawn"),
     Column("completions", int, "completions sampled for them"),

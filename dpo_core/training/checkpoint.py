@@ -54,12 +54,14 @@ class Progress:
     """How far a round is, besides its weights.
 
     round_id: what the round depends on. steps: optimiser steps done. told: state of its Telling.
-    reference, plain_sums: log-probs under the policy as it was before the first step.
+    found: facts of how it started. reference, plain_sums: log-probs under the reference, as the
+    loss sums them and plain; empty for a loss that compares with none.
     """
 
     round_id: str
     steps: int
     told: dict[str, Any]
+    found: dict[str, Any]
     reference: ReferenceLogps
     plain_sums: ReferenceLogps
 
@@ -141,7 +143,7 @@ def _replace_all(checkpoints: Path, beside: Path, name: str) -> None:
 
 
 def _write_progress(folder: Path, progress: Progress) -> None:
-    names = ("round_id", "steps", "told")
+    names = ("round_id", "steps", "told", "found")
     write_json(folder / _PROGRESS, {name: getattr(progress, name) for name in names})
     write_rows(folder / _REFERENCE, _reference_rows(progress), _REFERENCE_SCHEMA)
 

@@ -20,7 +20,7 @@ bfloat16 logits of size 16 to 32 are 1/8 apart, so one token's log-prob may be o
 """
 
 SAMPLING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""Mean gap allowed between the sampler's log-probs and the reference's, nats per token.
+"""Mean gap allowed between the sampler's log-probs and the policy's, nats per token.
 
 In float32 vLLM and transformers differ by up to 1.6e-5 per token.
 """
@@ -41,36 +41,37 @@ def check_labels(pairs: Sequence[TrainingPair], loss: LossName) -> None:
 
 
 def sampling_gap(
-    pairs: Sequence[TrainingPair], reference: Mapping[str, tuple[float, float]]
+    pairs: Sequence[TrainingPair], policy: Mapping[str, tuple[float, float]]
 ) -> float | None:
-    """Mean |log π_ref − log π_sampler| over the pairs' completions, nats per token.
+    """Mean |log π − log π_sampler| over the pairs' completions, nats per token.
 
-    None when the sampler returned no log-probs.
+    policy: pair id → plain sums of the log-probs before the first step. None when the
+    sampler returned no log-probs.
     """
-    gaps = array("d", _gaps(pairs, reference))
+    gaps = array("d", _gaps(pairs, policy))
     return sum(gaps) / len(gaps) if gaps else None
 
 
 def _gaps(
-    pairs: Sequence[TrainingPair], reference: Mapping[str, tuple[float, float]]
+    pairs: Sequence[TrainingPair], policy: Mapping[str, tuple[float, float]]
 ) -> Iterator[float]:
     for pair in pairs:
         if pair.sampled_logps is None:
             continue
-        both = zip(reference[pair.pair_id], pair.sampled_logps, strict=True)
+        both = zip(policy[pair.pair_id], pair.sampled_logps, strict=True)
         for (ours, theirs), ids in zip(both, (pair.chosen_ids, pair.rejected_ids), strict=True):
             yield abs(ours - theirs) / max(len(ids), 1)
 
 
-def check_sampled_by_reference(gap: float | None, tolerance: float) -> None:
-    """Raise InvariantViolated when other weights than the reference sampled the completions.
+def check_sampled_by_policy(gap: float | None, tolerance: float) -> None:
+    """Raise InvariantViolated when other weights than the policy's sampled the completions.
 
     An engine that serves stale weights after an update goes unnoticed otherwise: margins are still
     zero at the first step, and the round trains on answers of a policy that is not there any more.
     """
-    if gap is not None and gap > tolerance:
+    if gap is not None and not gap <= tolerance:  # a NaN is no small gap
         raise InvariantViolated(
-            "the completions were not sampled by the reference policy: log-probs differ by "
+            "the completions were not sampled by the policy they train: log-probs differ by "
             f"{gap:.2e} nats per token on average, more than {tolerance:.0e}",
             "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
             "step, or the other engine, and report it.",
@@ -83,7 +84,9 @@ def check_first_step(measured: Measured, losses: PairLosses, tolerance: float) -
     tolerance: nats per token of the pair's longer completion. The loss must then be that of equal
     log-probs (ln 2 for sigmoid, 1/(4β²) for IPO, 1 for hinge), as far as such margins move it.
     """
-    found = margins(measured.policy, measured.reference).tolist()
+    reference = measured.reference
+    assert reference is not None, "the policy equals it"
+    found = margins(measured.policy, reference).tolist()
     allowed = [tolerance * pair.longest for pair in measured.pairs]
     excess = [abs(margin) / limit for margin, limit in zip(found, allowed, strict=True)]
     # A NaN is the largest of all: it compares as neither within nor beyond the limit.
@@ -96,7 +99,7 @@ def check_first_step(measured: Measured, losses: PairLosses, tolerance: float) -
             "The reference log-probs were not made by these weights, or a forward pass is random.",
         )
     found_loss = float(measured.losses.double().mean())
-    expected, slack = _loss_at_reference(measured, losses, allowed)
+    expected, slack = _loss_at_reference(measured, reference, losses, allowed)
     if not abs(found_loss - expected) <= slack + 1e-6:
         raise InvariantViolated(
             f"the loss of the first step is {found_loss:.6f}; where policy and reference agree it "
@@ -105,10 +108,10 @@ def check_first_step(measured: Measured, losses: PairLosses, tolerance: float) -
 
 
 def _loss_at_reference(
-    measured: Measured, losses: PairLosses, allowed: Sequence[float]
+    measured: Measured, same: PairLogps, losses: PairLosses, allowed: Sequence[float]
 ) -> tuple[float, float]:
     """(mean loss of a policy equal to the reference, what margins of `allowed` nats change it)."""
-    same, shift = measured.reference, torch.tensor(allowed).to(measured.reference.chosen)
+    shift = torch.tensor(allowed).to(same.chosen)
     weights = measured.policy.weights
     tokens_per_pair = float(measured.policy.lengths("chosen", losses.loss).double().mean())
 

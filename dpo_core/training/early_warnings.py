@@ -195,7 +195,10 @@ def kl_budget_passed(seen: History) -> tuple[str, str] | None:
     if not seen.full or seen.last["step"] < KL_SHARE_OF_ROUND * seen.steps:
         return None
     now = -(seen.mean("chosen_logratio") + seen.mean("rejected_logratio")) / 2
-    expected = now * seen.steps / seen.mean("step")
+    assert seen.first is not None, "the window is full"
+    # Where the policy stood before any update: 0 but for a reference that is not its start.
+    start = -(seen.first["chosen_logratio"] + seen.first["rejected_logratio"]) / 2
+    expected = start + (now - start) * (seen.steps - 1) / (seen.mean("step") - 1)
     tokens = (seen.mean("chosen_tokens") + seen.mean("rejected_tokens")) / 2
     budget = seen.config.kl_budget_nats or KL_BUDGET_PER_TOKEN * tokens
     if expected <= budget:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dpo_core.config import Count, Section, SftConfig, TrainingConfig
+from dpo_core.config import Count, PositiveShare, Section, SftConfig, TrainingConfig
 
 
 class DpoJob(Section):
-    """One DPO round: the policy in `policy_dir` is trained and is, as it was, the reference.
+    """One DPO round: the policy in `policy_dir` is trained.
 
+    reference_dir: weights of the reference; None: the policy as it was. A loss that compares with
+    none reads neither. cache_dir: folder for reference log-probs that later runs may need again.
     preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
     curve_path, reference_logps_path: parquet files to write, schemas in dpo_core.training.curves.
@@ -28,6 +30,8 @@ class DpoJob(Section):
     out_dir: Path
     curve_path: Path
     reference_logps_path: Path
+    reference_dir: Path | None = None
+    cache_dir: Path | None = None
     adapter_dir: Path | None = None
     optimiser_from: Path | None = None
     optimiser_to: Path | None = None
@@ -55,3 +59,13 @@ class BaseJob(Section):
     curve_path: Path
     seed: int = 0
     threads: Count = 1
+
+
+class AverageJob(Section):
+    """A policy between two, written to `out_dir`: the share `rate` of the way from `from_dir`'s
+    weights to `to_dir`'s, in float32. Configuration and tokenizer are those of `to_dir`."""
+
+    from_dir: Path
+    to_dir: Path
+    out_dir: Path
+    rate: PositiveShare

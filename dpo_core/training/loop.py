@@ -42,15 +42,18 @@ class Step:
 def train(
     round: Round,
     pairs: Sequence[TrainingPair],
-    reference: ReferenceLogps,
+    reference: ReferenceLogps | None,
     optimiser: torch.optim.Optimizer,
     between: Callable[[int, int], None],
     done: int = 0,
+    *,
+    starts_at_reference: bool,
 ) -> Iterator[Step]:
     """Train the round's model, one optimiser step for each item that is taken.
 
     done: steps of an earlier process, which are left out. between(done, steps) is called before
     each update, when the next step's loss and gradients have shown that the weights are good.
+    starts_at_reference: whether policy and reference are the same weights before the first step.
     Raises InvariantViolated as `checks` do, before the step's update.
     """
     config = round.config
@@ -67,7 +70,8 @@ def train(
                 warmup_steps=config.warmup_steps,
                 schedule=config.schedule,
             )
-            measured, norm = _gradients(round, step, reference, first=number == 1)
+            at_reference = starts_at_reference and number == 1
+            measured, norm = _gradients(round, step, reference, at_reference=at_reference)
             check_finite(measured, norm, number, rate)
             between(number - 1, round.steps(pairs))
             _update(optimiser, rate)
@@ -76,13 +80,17 @@ def train(
 
 
 def _gradients(
-    round: Round, step: Sequence[TrainingPair], reference: ReferenceLogps, *, first: bool
+    round: Round,
+    step: Sequence[TrainingPair],
+    reference: ReferenceLogps | None,
+    *,
+    at_reference: bool,
 ) -> tuple[Measured, float]:
     """Leave the step's clipped gradients in the model: (what was measured, norm before)."""
     objective = StepObjective(step, reference, round.config)
     _add_gradients(round, step, objective)
     measured = _of_all(round, step, objective)
-    if first:
+    if at_reference:
         tolerance = MARGIN_TOLERANCE[round.runtime.compute_dtype]
         check_first_step(measured, objective.losses, tolerance)
     norm = clip_grad_norm_(round.model.parameters(), round.config.max_grad_norm)

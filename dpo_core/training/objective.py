@@ -4,7 +4,7 @@ N completion tokens, pair after pair, chosen before rejected; `pair` is the numb
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -17,7 +17,11 @@ from dpo_core.preference.pair_logps import (
     length_desensitised_sums,
     wpo_weights,
 )
-from dpo_core.preference.pair_metrics import length_correlation, preference_metrics
+from dpo_core.preference.pair_metrics import (
+    PreferenceMetrics,
+    length_correlation,
+    preference_metrics,
+)
 from dpo_core.training import entropy
 from dpo_core.training.batching import TrainingPair, completion_lengths
 from dpo_core.training.pass_over_pairs import TokenLogps
@@ -26,29 +30,38 @@ ReferenceLogps = Mapping[str, tuple[float, float]]
 """Pair id → log-probs (chosen, rejected) under the reference, nats, summed as the policy's are."""
 
 
+_CORRELATION = "length_correlation"
+
+
 @dataclass(frozen=True)
 class Measured:
     """Some pairs as they were when trained on: losses (pair,), log-probs of policy, reference.
 
+    reference: None for a loss that compares with none.
     entropies (pair,): means over the watched tokens of each, nats; NaN where there are none.
     """
 
     pairs: tuple[TrainingPair, ...]
     losses: Tensor
     policy: PairLogps
-    reference: PairLogps
+    reference: PairLogps | None
     entropies: Tensor
 
     def means(self, beta: float) -> dict[str, float | None]:
-        metrics = preference_metrics(self.policy, self.reference, beta=beta)
+        """Means over the pairs; those of log-ratios are None without a reference."""
         return {
             "loss": float(self.losses.double().mean()),
-            **asdict(metrics),
-            "length_correlation": length_correlation(self.policy, self.reference),
+            **self._compared(beta),
             "entropy": self._entropy(),
             "chosen_tokens": float(self.policy.lengths("chosen", "any").double().mean()),
             "rejected_tokens": float(self.policy.lengths("rejected", "any").double().mean()),
         }
+
+    def _compared(self, beta: float) -> dict[str, float | None]:
+        if self.reference is None:
+            return dict.fromkeys([*(f.name for f in fields(PreferenceMetrics)), _CORRELATION])
+        metrics = preference_metrics(self.policy, self.reference, beta=beta)
+        return {**asdict(metrics), _CORRELATION: length_correlation(self.policy, self.reference)}
 
     def _entropy(self) -> float | None:
         """Nats per completion token: every pair counts as many tokens as it has."""
@@ -67,7 +80,10 @@ class StepObjective:
     """
 
     def __init__(
-        self, step: Sequence[TrainingPair], reference: ReferenceLogps, config: TrainingConfig
+        self,
+        step: Sequence[TrainingPair],
+        reference: ReferenceLogps | None,
+        config: TrainingConfig,
     ) -> None:
         self.config = config
         self.losses = PairLosses(config.loss, config.loss_options(), config.nll_weight)
@@ -100,7 +116,9 @@ class StepObjective:
     def measured(self) -> Measured:
         return joined(self.parts)
 
-    def _reference_of(self, pairs: Sequence[TrainingPair], like: PairLogps) -> PairLogps:
+    def _reference_of(self, pairs: Sequence[TrainingPair], like: PairLogps) -> PairLogps | None:
+        if self._reference is None:
+            return None
         sums = torch.tensor([self._reference[pair.pair_id] for pair in pairs]).to(like.chosen)
         return PairLogps(sums[:, 0], sums[:, 1], like.chosen_lengths, like.rejected_lengths)
 
@@ -150,10 +168,11 @@ def _soft_labels(pairs: Sequence[TrainingPair], like: PairLogps) -> Tensor | Non
 
 def joined(parts: Sequence[Measured]) -> Measured:
     """The parts as one, in their order."""
+    references = [part.reference for part in parts if part.reference is not None]
     return Measured(
         pairs=tuple(pair for part in parts for pair in part.pairs),
         losses=torch.cat([part.losses for part in parts]),
         policy=PairLogps.joined([part.policy for part in parts]),
-        reference=PairLogps.joined([part.reference for part in parts]),
+        reference=PairLogps.joined(references) if references else None,
         entropies=torch.cat([part.entropies for part in parts]),
     )

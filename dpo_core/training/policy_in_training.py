@@ -1,6 +1,7 @@
 """The policy that a round trains, its optimiser, and how both are loaded and written."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,13 +33,26 @@ class PolicyInTraining:
 
 def load_policy(job: DpoJob, runtime: Runtime, team: Team) -> PolicyInTraining:
     """Called together: each process loads the whole policy, and keeps its part."""
-    model = load_master(job.policy_dir, runtime.device if team.size == 1 else _CPU)
+    model = _loaded(job.policy_dir, runtime, team)
     lora = job.config.lora
     adapted = adapt(model, lora, job.seed, runtime.compute_dtype) if lora is not None else None
     if job.config.gradient_checkpointing:
         checkpoint_layers(model)
-    enter = shard(model, team, runtime.device) if team.size > 1 else None
-    return PolicyInTraining(model, adapted, enter)
+    return PolicyInTraining(model, adapted, _divided(model, runtime, team))
+
+
+def load_frozen(policy_dir: Path, runtime: Runtime, team: Team) -> tuple[Any, Enter | None]:
+    """(a policy that is only asked, what gives its weights); called together, as above."""
+    model = _loaded(policy_dir, runtime, team)
+    return model, _divided(model, runtime, team)
+
+
+def _loaded(policy_dir: Path, runtime: Runtime, team: Team) -> Any:
+    return load_master(policy_dir, runtime.device if team.size == 1 else _CPU)
+
+
+def _divided(model: Any, runtime: Runtime, team: Team) -> Enter | None:
+    return shard(model, team, runtime.device) if team.size > 1 else None
 
 
 def load_optimiser(job: DpoJob, policy: PolicyInTraining) -> torch.optim.Optimizer:

@@ -8,8 +8,9 @@ from typing import Any
 from dpo_core.children import Report
 from dpo_core.config import TrainingConfig
 from dpo_core.training.batching import TrainingPair, optimiser_steps
-from dpo_core.training.choose_path import micro_batches, token_budget
-from dpo_core.training.pass_over_pairs import PairPath
+from dpo_core.training.choose_path import choose_path, micro_batches, token_budget
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.pass_over_pairs import Enter, PairPath
 from dpo_core.training.runtime import Runtime
 from dpo_core.training.team import ALONE, Team
 
@@ -58,3 +59,29 @@ class Round:
     def steps(self, pairs: Sequence[TrainingPair]) -> int:
         """Optimiser steps of all epochs."""
         return self.config.epochs * math.ceil(len(pairs) / self.config.pairs_per_step)
+
+
+def open_round(
+    job: DpoJob, model: Any, pairs: Sequence[TrainingPair], runtime: Runtime, report: Report
+) -> tuple[Round, str]:
+    """The round of `job` with `model`: (round, why its path is not the fast one)."""
+    path, why_not_fast = choose_path(model, pairs, job.config, runtime)
+    return Round(job.config, job.seed, runtime, model, path, report), why_not_fast
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a round's models are loaded into, one after the other."""
+
+    job: DpoJob
+    pairs: Sequence[TrainingPair]
+    runtime: Runtime
+    report: Report
+    team: Team = ALONE
+
+    def round(self, model: Any, enter: Enter | None) -> tuple[Round, str]:
+        """(the round with this model, why its path is not the fast one, or an empty text)."""
+        config = self.job.config
+        path, why_not_fast = choose_path(model, self.pairs, config, self.runtime, enter)
+        made = Round(config, self.job.seed, self.runtime, model, path, self.report, self.team)
+        return made, why_not_fast

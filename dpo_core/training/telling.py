@@ -48,9 +48,7 @@ class Telling:
                 "learning_rate": step.learning_rate,
             }
             if step.number == 1:
-                measured = step.measured
-                largest = margins(measured.policy, measured.reference).abs().max()
-                self._first = {"first_loss": means["loss"], "first_margin_max": float(largest)}
+                self._first = _first(step, means)
             counts = self._speed.counts(step.measured.pairs, step.seconds)
             self._add(step, means, counts)
             self._curve.append(_row(step, {**means, **counts, **self._speed.rates(counts)}))
@@ -81,6 +79,13 @@ class Telling:
             self._sums[name] = known or (total, counted)
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, 0) + count
+
+
+def _first(step: Step, means: Means) -> Means:
+    """Loss and largest margin before any update; no margin without a reference."""
+    policy, reference = step.measured.policy, step.measured.reference
+    largest = None if reference is None else float(margins(policy, reference).abs().max())
+    return {"first_loss": means["loss"], "first_margin_max": largest}
 
 
 def _row(step: Step, known: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The training process, driven through dpo_core.children.
 
 Requests: {"op": "base", "job": BaseJob as JSON} makes the base policy, {"op": "dpo", "job": DpoJob
-as JSON} trains one round. torch and transformers are loaded before the process says it is ready,
-so that their start-up is measured apart from training.
+as JSON} trains one round, {"op": "average", "job": AverageJob as JSON} averages two policies. torch
+and transformers are loaded before the process says it is ready, so that their start-up is measured
+apart from training.
 """
 
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 
 from dpo_core.children import Report, serve
 from dpo_core.errors import BadInput
+from dpo_core.training.average import average_policies
 from dpo_core.training.base_policy import prepare_base
-from dpo_core.training.jobs import BaseJob, DpoJob
+from dpo_core.training.jobs import AverageJob, BaseJob, DpoJob
 from dpo_core.training.runtime import out_of_memory
 from dpo_core.training.torchrun import processes_of, train_together
 from dpo_core.training.trainer import train_round
@@ -25,6 +27,8 @@ def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
             return prepare_base(BaseJob.model_validate(request["job"]), report)
         if request["op"] == "dpo":
             return _train(DpoJob.model_validate(request["job"]), report)
+        if request["op"] == "average":
+            return average_policies(AverageJob.model_validate(request["job"]), report)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error) from error
     raise BadInput(f"the training process knows no request {request['op']!r}")

@@ -1,4 +1,4 @@
-"""One DPO round: the reference is the policy as it was before the first step."""
+"""One DPO round: from a policy and preferences to the next policy."""
 
 import shutil
 import time
@@ -11,19 +11,12 @@ import pyarrow as pa
 import torch
 
 from dpo_core.children import Report
-from dpo_core.config import MOVES_NO_NUMBER
-from dpo_core.hashing import digest, file_sha256, weights_id
+from dpo_core.hashing import weights_id
 from dpo_core.scalars import showing
 from dpo_core.tables import write_rows
 from dpo_core.training.batching import TrainingPair
-from dpo_core.training.checkpoint import Progress, latest, read_progress, read_tensors, save
-from dpo_core.training.checks import (
-    SAMPLING_TOLERANCE,
-    check_labels,
-    check_sampled_by_reference,
-    sampling_gap,
-)
-from dpo_core.training.choose_path import choose_path
+from dpo_core.training.checkpoint import read_tensors, save
+from dpo_core.training.checks import check_labels
 from dpo_core.training.curves import DPO_CURVE, REFERENCE_LOGPS
 from dpo_core.training.early_warnings import Watch
 from dpo_core.training.jobs import DpoJob
@@ -31,10 +24,11 @@ from dpo_core.training.keeper import Keeper
 from dpo_core.training.loop import train
 from dpo_core.training.pair_files import load_pairs
 from dpo_core.training.peak import peak_flops
-from dpo_core.training.policy_in_training import load_optimiser, load_policy, save_trained
-from dpo_core.training.reference import reference_pass, reference_rows
-from dpo_core.training.round import Round
+from dpo_core.training.policy_in_training import load_optimiser, save_trained
+from dpo_core.training.reference_cache import reference_rows
+from dpo_core.training.round import Round, Setting
 from dpo_core.training.runtime import prepare
+from dpo_core.training.start import Start, start_of_round
 from dpo_core.training.team import ALONE, Team
 from dpo_core.training.telling import Telling
 
@@ -44,29 +38,25 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
 
     Every pair is measured when it is trained on. A round goes on from what `job.checkpoints` holds
     of it. Called together by the processes of a team, of which the leader writes, reports and
-    returns. Raises InvariantViolated when the first step does not find the policy equal to its
-    reference, or when a loss or gradient is not finite; RatchetError when there is nothing to train
-    on; Interrupted when SIGTERM asked for a stop.
+    returns. Raises InvariantViolated when the first step does not find the policy equal to a
+    reference of the same weights, when other weights sampled the pairs, or when a loss or gradient
+    is not finite; RatchetError when there is nothing to train on; Interrupted when SIGTERM asked
+    for a stop.
     """
     pairs = load_pairs(job.preferences, job.completions, scratch=job.curve_path.parent)
     check_labels(pairs, job.config.loss)
     runtime = prepare(max(1, job.threads // team.beside), job.seed, job.config.compute_dtype)
-    policy = load_policy(job, runtime, team)
-    reference_policy = weights_id(job.policy_dir)
-    path, why_not_fast = choose_path(policy.model, pairs, job.config, runtime, policy.enter)
-    round = Round(job.config, job.seed, runtime, policy.model, path, report, team)
 
     started = time.monotonic()
-    checkpoint, progress = _progress(job, round, pairs, reference_policy)
-    rows = reference_rows(progress.plain_sums, reference_policy)
+    start = start_of_round(Setting(job, pairs, runtime, report, team))
+    policy, progress = start.policy, start.progress
+    rows = reference_rows(progress.plain_sums, start.compared_with or "")
     _write(team, job.reference_logps_path, rows, REFERENCE_LOGPS)
-    gap = sampling_gap(pairs, progress.plain_sums)
-    check_sampled_by_reference(gap, SAMPLING_TOLERANCE[runtime.compute_dtype])
     optimiser = load_optimiser(job, policy)
-    if checkpoint is not None:
-        read_tensors(checkpoint, policy.model, optimiser)
+    if start.checkpoint is not None:
+        read_tensors(start.checkpoint, policy.model, optimiser)
     trained_from = time.monotonic()
-    told = _steps(job, round, pairs, optimiser, progress)
+    told = _steps(job, start, pairs, optimiser)
     ended = time.monotonic()
 
     save_trained(job, policy, optimiser, team)
@@ -75,43 +65,28 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
     if job.checkpoints is not None:
         shutil.rmtree(job.checkpoints, ignore_errors=True)
     return {
+        **progress.found,
         **told,
+        "warnings": [*progress.found["warnings"], *told["warnings"]],
         "policy": weights_id(job.out_dir),
-        "reference_policy": reference_policy,
+        "reference_policy": start.compared_with,
         "pairs": len(pairs),
         "resumed_from_step": progress.steps,
         "processes": team.size,
-        "path": path.name,
-        "why_not_fast": why_not_fast,
+        "path": start.round.path.name,
+        "why_not_fast": start.why_not_fast,
         "trained_parameters": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
-        "sampling_gap": gap,
         "seconds_reference": trained_from - started,
         "seconds_steps": ended - trained_from,
         **runtime.facts(),
     }
 
 
-def _progress(
-    job: DpoJob, round: Round, pairs: Sequence[TrainingPair], reference_policy: str
-) -> tuple[Path | None, Progress]:
-    """(the checkpoint to go on from, how far it is); without one the reference pass alone."""
-    config = job.config.model_dump(mode="json", exclude=set(MOVES_NO_NUMBER))
-    round_id = digest(reference_policy, file_sha256(job.preferences), config, job.seed)
-    checkpoint = latest(job.checkpoints, round_id)
-    if checkpoint is not None:
-        return checkpoint, read_progress(checkpoint)
-    told = Telling(round).state()
-    return None, Progress(round_id, 0, told, *reference_pass(round, pairs))
-
-
 def _steps(
-    job: DpoJob,
-    round: Round,
-    pairs: Sequence[TrainingPair],
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
+    job: DpoJob, start: Start, pairs: Sequence[TrainingPair], optimiser: torch.optim.Optimizer
 ) -> dict[str, Any]:
     """Train what is left of the round, saving it now and then; what is told of all of it."""
+    round, progress = start.round, start.progress
     told = Telling(round, _peak_flops(round))
     told.resume(progress.told)
     watch = Watch(job.config, round.steps(pairs))
@@ -124,7 +99,13 @@ def _steps(
     every = job.config.checkpoint_every
     with Keeper(job.checkpoints, every, keep, round.team, saved=progress.steps) as keeper:
         steps = train(
-            round, pairs, progress.reference, optimiser, keeper.between, done=progress.steps
+            round,
+            pairs,
+            progress.reference if job.config.has_reference else None,
+            optimiser,
+            keeper.between,
+            done=progress.steps,
+            starts_at_reference=start.at_reference,
         )
         rows = told.rows(steps)
         if round.team.leads:

@@ -128,8 +128,7 @@ def _kl(
     ours: list[Completion],
 ) -> dict[str, Any]:
     """KL(candidate || opponent) on the candidate's own test answers, none unless sampled raw."""
-    sampling = session.config.sampling
-    if sampling.temperature != 1 or sampling.top_p != 1:
+    if not session.config.sampling.is_raw:
         return {f"kl_{name}_nats": None for name in opponents}
     rows = read_rows(
         candidate.answers.path("completions.parquet"), ["completion_id", "token_logps"]

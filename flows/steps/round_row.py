@@ -25,6 +25,7 @@ _FROM_TRAINING = (
     "length_correlation",
     "padding_share",
     "steps",
+    "reference_policy",
 )
 _OF_THE_DEVICE = {
     "train_tokens_per_second": "tokens_per_second",
@@ -91,7 +92,7 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
     return {
         "seconds_sample": spent("completions"),
         "seconds_judge": spent(*_JUDGING),
-        "seconds_train": spent("training"),
+        "seconds_train": spent("reference", "training"),
         "seconds_evaluate": spent(*_EVALUATING),
         "seconds_start": sum(a.entry.facts.get("seconds_start", 0.0) for a in made.values()),
         "seconds_round": sum(a.entry.seconds for a in made.values()),

@@ -1,4 +1,4 @@
-"""Step `training`: one DPO round in its own process; the reference is the policy that sampled."""
+"""Step `training`: one DPO round in its own process."""
 
 from pathlib import Path
 
@@ -6,23 +6,33 @@ from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import MOVES_NO_NUMBER
 from flows.policy import Policy
-from flows.session import Session
+from flows.session import Session, check_weights
 
+_KNOWN_BY_ITS_WEIGHTS = {"reference"}
 _OPTIMISER = "optimiser/state.safetensors"
 
 
 def train(
-    session: Session, number: int, policy: Policy, preferences: Artifact, completions: Artifact
+    session: Session,
+    number: int,
+    policy: Policy,
+    reference: Policy | None,
+    preferences: Artifact,
+    completions: Artifact,
 ) -> Policy:
-    """π_{t+1}, trained from `policy` on the round's preferences."""
+    """π_{t+1}, trained from `policy`, compared with `reference`, on the round's preferences."""
     config = session.config.training
     seed = session.seed("training", number)
     carried = config.optimiser_state == "carried"
     left = carried and _OPTIMISER in policy.made_by.entry.outputs
 
     def make(folder: Path) -> Made:
+        for weights in (policy, reference or policy):
+            check_weights(weights.folder)
         job = {
             "policy_dir": str(policy.folder),
+            "reference_dir": str(reference.folder) if reference is not None else None,
+            "cache_dir": str(session.layout.reference_logps),
             "preferences": str(preferences.path("preferences.parquet")),
             "completions": str(completions.path("completions.parquet")),
             "out_dir": str(folder / "policy"),
@@ -47,9 +57,13 @@ def train(
         number,
         "training",
         make,
-        config={**config.model_dump(mode="json", exclude=set(MOVES_NO_NUMBER)), "seed": seed},
+        config={
+            **config.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_WEIGHTS}),
+            "seed": seed,
+        },
         inputs={
             "policy": policy.id,
+            **({"reference": reference.id} if reference is not None else {}),
             "preferences": preferences.hash("preferences.parquet"),
             "completions": completions.hash("completions.parquet"),
             **({"optimiser": policy.made_by.hash(_OPTIMISER)} if left else {}),

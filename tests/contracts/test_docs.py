@@ -130,3 +130,8 @@ def test_training_page_shows_options_that_exist_with_their_defaults() -> None:
     [example] = re.findall(r"```yaml\n(lora:.*?)```", page, re.DOTALL)
     config = TrainingConfig.model_validate(yaml.safe_load(example))
     assert config.lora is not None and config.lora.rank == 16
+    references = re.findall(r"^\| `(reference: .*?)` \|", page, re.MULTILINE)
+    assert len(references) == 5
+    for written in references:
+        loss = "simpo" if "none" in written else "sigmoid"
+        TrainingConfig.model_validate({"loss": loss, **yaml.safe_load(written)})

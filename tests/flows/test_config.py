@@ -88,6 +88,29 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         ),
         ("training.loss", "exo_pair", "loss exo_pair takes the logarithms of label_smoothing"),
         ("training.loss", "dpo", "training.loss: Input should be 'sigmoid', 'sigmoid_norm'"),
+        ("training.reference", "initial", "training.reference must be reset, base, none, ema: a"),
+        ("training.reference", {"ema": 0}, "every: k with a k of at least 1 (found {'ema': 0})"),
+        ("training.reference", {"ema": 1.5}, "above 0 and at most 1"),
+        ("training.reference", {"every": 0}, "training.reference must be"),
+        ("training.reference", {"every": 2, "ema": 0.5}, "training.reference must be"),
+        ("training.reference", "none", "reference is none, but loss sigmoid compares with a"),
+        ("training", {"reference": "base", "loss": "simpo"}, "loss simpo compares with no refer"),
+        (
+            "training",
+            {"reference": {"every": 2}, "reference_logps": "from_sampling"},
+            "from_sampling needs reference reset: the sampler returns the log-probs of the policy "
+            "that sampled, which are of no use to reference every: 2",
+        ),
+        (
+            "training",
+            {"loss": "orpo", "reference_logps": "from_sampling"},
+            "which are of no use to loss orpo",
+        ),
+        (
+            "training",
+            {"ld_alpha": 0.5, "reference_logps": "from_sampling"},
+            "training.ld_alpha weighs tokens",
+        ),
         ("sampling.engine", "vlm", "sampling.engine: Input should be 'vllm' or 'transformers'"),
         ("sampling.top_p", 0, "sampling.top_p: Input should be greater than 0"),
         ("keep_policies", "last", "keep_policies must be all, promoted, or last: k"),
@@ -135,6 +158,16 @@ def test_refused_before_anything_is_written(
     good: dict[str, Any], refused: Refused, key: str, value: Any, message: str
 ) -> None:
     assert message in refused(changed(good, key, value))
+
+
+@pytest.mark.parametrize(("key", "value"), [("temperature", 0.7), ("top_p", 0.9)])
+def test_sampled_log_probs_need_the_policys_own(
+    good: dict[str, Any], refused: Refused, key: str, value: float
+) -> None:
+    message = refused(
+        {**good, "sampling": {key: value}}, "--set", "training.reference_logps=from_sampling"
+    )
+    assert "those at temperature 1 and top_p 1 (found" in message and f"{key} {value}" in message
 
 
 def test_judge_that_cannot_be_imported(

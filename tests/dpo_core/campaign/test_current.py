@@ -30,3 +30,15 @@ def test_same_version_invalidates_nothing(tmp_path: Path) -> None:
     before = read_current(Layout(tmp_path))
     _run(Store(tmp_path, threads=1), 1, "pairs", beta=0.1)
     assert read_current(Layout(tmp_path)) == before
+
+
+def test_a_step_that_comes_in_between_stays_valid(tmp_path: Path) -> None:
+    store = Store(tmp_path, threads=1)
+    for step in ("pairs", "training", "gate"):
+        _run(store, 1, step, beta=0.1)
+    again = Store(tmp_path, threads=1)
+    pairs = _run(again, 1, "pairs", beta=0.1)
+    added = _run(again, 1, "reference", beta=0.1)
+    changed = _run(again, 1, "training", beta=0.5)
+    expected = {"pairs": pairs, "reference": added, "training": changed}
+    assert read_current(Layout(tmp_path))["rounds"] == {"01": expected}

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from dpo_core.records import COMPLETIONS, PREFERENCES, pair_id
 from dpo_core.tables import write_rows
@@ -106,6 +111,19 @@ def write_round(
         "completions": folder / "completions.parquet",
         "preferences": folder / "preferences.parquet",
     }
+
+
+def with_logps_of(policy: Path, completions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The completions with the log-probs that a sampler with these weights would return."""
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32).eval()
+
+    def logps(row: dict[str, Any]) -> list[float]:
+        ids, start = row["prompt_token_ids"] + row["token_ids"], len(row["prompt_token_ids"])
+        with torch.no_grad():
+            logps_TV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        return [float(logps_TV[at - 1, ids[at]]) for at in range(start, len(ids))]
+
+    return [{**row, "token_logps": logps(row)} for row in completions]
 
 
 def sentiment(pairs: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

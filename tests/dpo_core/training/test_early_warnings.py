@@ -173,6 +173,17 @@ def test_the_budget_is_what_the_config_says() -> None:
         assert ("kl_budget_passed" in names(rows, steps=100, config=config)) == expected
 
 
+def test_the_way_to_another_reference_is_not_that_of_this_round() -> None:
+    """5 nats from the base from the first step on, and 1 more in the round: 6 at its end."""
+    rows = [
+        row(step, chosen_logratio=-5 - (step - 1) / 99, rejected_logratio=-5 - (step - 1) / 99)
+        for step in STEPS
+    ]
+    for budget, expected in ((5.9, True), (6.1, False)):
+        config = TrainingConfig(kl_budget_nats=budget)
+        assert ("kl_budget_passed" in names(rows, steps=100, config=config)) == expected
+
+
 def test_rows_without_a_reference_pass() -> None:
     rows = [row(step, margin=None, margin_spread=None, chosen_logratio=None) for step in STEPS]
     assert names(rows, steps=20) == set()

@@ -173,7 +173,8 @@ def test_a_model_the_fast_path_does_not_know_takes_the_plain_one(
 
 
 def curve(job: DpoJob) -> np.ndarray:
-    names = ["loss", "margin", "chosen_logratio", "gradient_norm"]
+    compared = ["margin", "chosen_logratio"] if job.config.has_reference else []
+    names = ["loss", "gradient_norm", *compared]
     return np.array([[row[name] for name in names] for row in read_rows(job.curve_path)])
 
 
