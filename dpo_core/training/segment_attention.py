@@ -22,11 +22,12 @@ NAME = "ratchet_pairs"
 
 
 class _Row:
-    """The row that attention sees now, and the masks it has made for it."""
+    """The row that attention sees now, the masks it has made for it, how often it was called."""
 
     def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
         self.segments = segments
         self.device = device
+        self.attended = 0
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
         self._blocks: dict[int | None, Any] = {}
 
@@ -59,11 +60,16 @@ _current: _Row | None = None
 
 @contextmanager
 def attending(segments: Sequence[Segment], device: torch.device) -> Iterator[None]:
-    """Within, forward and backward passes see these pairs."""
+    """Within, forward and backward passes see these pairs.
+
+    Raises NotImplementedError when no layer of the model asked for this attention.
+    """
     global _current
     before, _current = _current, _Row(segments, device)
     try:
         yield
+        if not _current.attended:
+            raise NotImplementedError("its attention cannot be selected by name")
     finally:
         _current = before
 
@@ -83,6 +89,7 @@ def segment_attention(
     """(1, T, H, D) as transformers' attention functions return it. Dropout is off in DPO."""
     row = _current
     assert row is not None, "segment attention is used outside of `attending`"
+    row.attended += 1
     inputs = query_1HTD, key_1KTD, value_1KTD
     if flex_segments.available(row.device):
         blocks = row.blocks(sliding_window)

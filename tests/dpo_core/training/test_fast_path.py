@@ -158,6 +158,19 @@ def test_a_pair_sees_neither_its_rival_nor_other_pairs() -> None:
         torch.testing.assert_close(among, alone, rtol=0, atol=1e-5)
 
 
+def bloom() -> Any:
+    """Its attention is its own; drawn at random, all its answers are near uniform."""
+    config = transformers.BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=2)
+    return AutoModelForCausalLM.from_config(config).float().eval()
+
+
+def test_attention_that_cannot_be_selected_is_found_however_little_it_moves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, why = choose_path(bloom(), random_pairs(3), TrainingConfig(), CPU)
+    assert "its attention cannot be selected by name" in why and why in caplog.text
+
+
 def test_a_model_the_fast_path_does_not_know_takes_the_plain_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
