@@ -20,6 +20,9 @@ ChunkSlopes = Callable[[slice, TokenLogps], Tensor]
 """slopes(pairs, tokens) -> (C,) derivatives of the step's loss by the log-probs of the completion
 tokens of this slice of the pairs."""
 
+_CACHED_VALUES = 2**18
+"""float32 values that are gone over several times in a row: 1 MiB, half of a core's cache."""
+
 _Part = tuple[Tensor, Tensor, Tensor]
 """Of some completion tokens: hidden states (C, H), targets (C,), where to measure entropy (C,)."""
 
@@ -68,14 +71,25 @@ class Head:
         watched (C,), on the CPU: rows whose entropy is asked for.
         """
         target_C = logits_CV.gather(1, targets[:, None])[:, 0]
-        largest_C1 = logits_CV.amax(-1, keepdim=True)
-        sums_C = logits_CV.sub_(largest_C1).exp_().sum(-1)
+        largest_C, sums_C = torch.empty_like(target_C), torch.empty_like(target_C)
+        for rows in _blocks(logits_CV):
+            block_RV = logits_CV[rows]
+            torch.amax(block_RV, -1, out=largest_C[rows])
+            block_RV.sub_(largest_C[rows, None]).exp_()
+            torch.sum(block_RV, -1, out=sums_C[rows])
         collisions = None
         if self.collisions:
             collisions = 2 * (torch.linalg.vector_norm(logits_CV, dim=-1) / sums_C).log()
         entropies = _entropies(logits_CV, sums_C, watched)
-        logps_C = target_C - largest_C1[:, 0] - sums_C.log()
+        logps_C = target_C - largest_C - sums_C.log()
         return TokenLogps(logps_C, collisions, entropies), sums_C
+
+
+def _blocks(logits_CV: Tensor) -> Iterator[slice]:
+    """Rows that a processor's cache holds while it goes over them; on a GPU, all of them."""
+    count, vocabulary = logits_CV.shape
+    rows = max(1, _CACHED_VALUES // vocabulary) if logits_CV.device.type == "cpu" else count
+    return (slice(first, first + rows) for first in range(0, count, rows))
 
 
 def _entropies(exponentials_CV: Tensor, sums_C: Tensor, watched: Tensor) -> Tensor:
@@ -138,18 +152,17 @@ def _visit(
     tokens, sums_C = head.use_up(logits_CV, targets, watched)
     slopes_C = slopes(pairs, tokens)
     # d logp/d logits = onehot − softmax; what stands in the logits now is sums times the softmax.
-    logits_CV.mul_((-slopes_C / sums_C)[:, None])
-    logits_CV[torch.arange(len(targets), device=targets.device), targets] += slopes_C
+    # The factor of a row goes to the narrow side of each product: no pass over the vocabulary.
+    logits_CV[torch.arange(len(targets), device=targets.device), targets] -= sums_C
     if bent_CV is not None:
         logits_CV.mul_(bent_CV)
-    if head.scale != 1:
-        logits_CV *= head.scale
+    factor_C1 = (-head.scale * slopes_C / sums_C)[:, None]
     if head.bias is not None and head.bias.requires_grad:
-        _add(head.bias, logits_CV.sum(0))
+        _add(head.bias, factor_C1[:, 0] @ logits_CV)
     slope_CV = logits_CV.to(head.dtype)
     if head.weight.requires_grad:
-        _add_product(head.weight, slope_CV.T, hidden_CH)
-    return slope_CV @ weight_VH
+        _add_product(head.weight, slope_CV.T, (factor_C1 * hidden_CH).to(head.dtype))
+    return factor_C1 * (slope_CV @ weight_VH)
 
 
 def _visit_twice(
