@@ -35,9 +35,11 @@ TUNED: Settings = {
     "batch 16, allocator, static cache": {"batch": 16, **_STATIC},
     "batch 8, allocator": {"batch": 8, "allocator": True},
     "batch 8, allocator, static cache": {"batch": 8, **_STATIC},
-    "batch 8, allocator, static cache, by length": {"batch": 8, **_STATIC, "by_length": True},
-    "batch 8, allocator, static cache, huge pages": {"batch": 8, **_STATIC, "huge_pages": True},
     "batch 4, allocator, static cache": {"batch": 4, **_STATIC},
+    "batch 4, allocator, static cache, by length": {"batch": 4, **_STATIC, "by_length": True},
+    "batch 4, allocator, static cache, huge pages": {"batch": 4, **_STATIC, "huge_pages": True},
+    "batch 2, allocator, static cache": {"batch": 2, **_STATIC},
+    "batch 2, allocator, static cache, by length": {"batch": 2, **_STATIC, "by_length": True},
     "batch 8, allocator, vLLM": {"batch": 8, **_VLLM},
 }
 BY_HAND: Settings = {
@@ -45,6 +47,7 @@ BY_HAND: Settings = {
     "batch 8, allocator, vLLM by hand": {"batch": 8, **_BY_HAND},
     "batch 4, allocator, vLLM by hand": {"batch": 4, **_BY_HAND},
     "batch 4, allocator, vLLM by hand, huge pages": {"batch": 4, **_BY_HAND, "huge_pages": True},
+    "batch 4, allocator, vLLM by hand, by length": {"batch": 4, **_BY_HAND, "by_length": True},
     "batch 2, allocator, vLLM by hand": {"batch": 2, **_BY_HAND},
 }
 _PEERS = {"trl_tuned": TUNED, "trl_by_hand": BY_HAND}
