@@ -16,6 +16,7 @@ from dpo_core.training.reference import reference_pass
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import load_master, prepare
 from dpo_core.training.telling import Telling
+from dpo_core.training.token_budget import token_budget
 
 
 def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     with side.measured(result):
         path, _ = choose_path(model, pairs, config, runtime)
-        round = Round(config, job.seed, runtime, model, path, lambda *_: None)
+        budget = token_budget(config, runtime, job.policy_dir)
+        round = Round(config, job.seed, runtime, model, path, budget, lambda *_: None)
         reference, _ = reference_pass(round, pairs)
         optimiser = make_optimiser(model.parameters(), config.learning_rate)
         steps = train(round, pairs, reference, optimiser, lambda *_: None, starts_at_reference=True)

@@ -1,4 +1,4 @@
-"""Which pass goes through a model, and how many tokens at a time."""
+"""Which pass goes through a model, and which pairs at a time."""
 
 import heapq
 import logging
@@ -21,8 +21,6 @@ AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 
 _PROBE_PAIRS = 2
 _HEAD_ROWS = 512
-_AUTO_TOKENS_CPU = 1024
-_AUTO_TOKENS_CUDA = 16384
 
 _log = logging.getLogger(__name__)
 
@@ -84,9 +82,3 @@ def micro_batches(
         batch.append(pair)
     if batch:
         yield batch
-
-
-def token_budget(config: TrainingConfig, runtime: Runtime) -> int:
-    if config.micro_batch_tokens != "auto":
-        return config.micro_batch_tokens
-    return _AUTO_TOKENS_CPU if runtime.device.type == "cpu" else _AUTO_TOKENS_CUDA

@@ -22,7 +22,6 @@ from dpo_core.atomic import write_atomic
 from dpo_core.hashing import digest
 from dpo_core.tables import write_rows
 from dpo_core.training.batching import optimiser_steps
-from dpo_core.training.choose_path import token_budget
 from dpo_core.training.curves import REFERENCE_LOGPS
 from dpo_core.training.logps_by_pair import LogpsByPair
 from dpo_core.training.objective import ReferenceLogps
@@ -77,7 +76,7 @@ class ReferenceCache:
             "processes": setting.team.size,
             "versions": [torch.__version__, transformers.__version__],
             "path": config.path,
-            "budget": token_budget(config, runtime),
+            "budget": setting.budget,
         }
         return digest(made_by, _hash_of_pairs(setting))
 

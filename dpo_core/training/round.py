@@ -3,22 +3,25 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dpo_core.children import Report
 from dpo_core.config import TrainingConfig
 from dpo_core.training.batching import TrainingPair, optimiser_steps
-from dpo_core.training.choose_path import choose_path, micro_batches, token_budget
+from dpo_core.training.choose_path import choose_path, micro_batches
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pass_over_pairs import Enter, PairPath
 from dpo_core.training.runtime import Runtime
 from dpo_core.training.team import ALONE, Team
+from dpo_core.training.token_budget import token_budget
 
 
 @dataclass(frozen=True)
 class Round:
     """One round's config and model; `path` goes through the model, `report` hears of progress.
 
+    budget: tokens that go through the model at a time.
     A process of a team trains on its share of each optimiser step.
     """
 
@@ -27,6 +30,7 @@ class Round:
     runtime: Runtime
     model: Any
     path: PairPath
+    budget: int
     report: Report
     team: Team = ALONE
 
@@ -35,9 +39,8 @@ class Round:
         return self.micro_batches_by_rank(step)[self.team.rank]
 
     def micro_batches_by_rank(self, step: Sequence[TrainingPair]) -> list[list[list[TrainingPair]]]:
-        budget = token_budget(self.config, self.runtime)
         shares = self.team.shares(step)
-        return [list(micro_batches(share, self.path, budget)) for share in shares]
+        return [list(micro_batches(share, self.path, self.budget)) for share in shares]
 
     def idle_batches(self, step: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
         """What goes through this process's model without effect, while others have pairs left.
@@ -61,14 +64,6 @@ class Round:
         return self.config.epochs * math.ceil(len(pairs) / self.config.pairs_per_step)
 
 
-def open_round(
-    job: DpoJob, model: Any, pairs: Sequence[TrainingPair], runtime: Runtime, report: Report
-) -> tuple[Round, str]:
-    """The round of `job` with `model`: (round, why its path is not the fast one)."""
-    path, why_not_fast = choose_path(model, pairs, job.config, runtime)
-    return Round(job.config, job.seed, runtime, model, path, report), why_not_fast
-
-
 @dataclass(frozen=True)
 class Setting:
     """What a round's models are loaded into, one after the other."""
@@ -79,9 +74,23 @@ class Setting:
     report: Report
     team: Team = ALONE
 
+    @cached_property
+    def budget(self) -> int:
+        """Tokens that go through a model of this round at a time."""
+        return token_budget(self.job.config, self.runtime, self.job.policy_dir, self.team.size)
+
     def round(self, model: Any, enter: Enter | None) -> tuple[Round, str]:
         """(the round with this model, why its path is not the fast one, or an empty text)."""
         config = self.job.config
         path, why_not_fast = choose_path(model, self.pairs, config, self.runtime, enter)
-        made = Round(config, self.job.seed, self.runtime, model, path, self.report, self.team)
+        made = Round(
+            config,
+            self.job.seed,
+            self.runtime,
+            model,
+            path,
+            self.budget,
+            self.report,
+            self.team,
+        )
         return made, why_not_fast

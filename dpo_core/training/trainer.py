@@ -48,7 +48,8 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
     runtime = prepare(max(1, job.threads // team.beside), job.seed, job.config.compute_dtype)
 
     started = time.monotonic()
-    start = start_of_round(Setting(job, pairs, runtime, report, team))
+    setting = Setting(job, pairs, runtime, report, team)
+    start = start_of_round(setting)
     policy, progress = start.policy, start.progress
     rows = reference_rows(progress.plain_sums, start.compared_with or "")
     _write(team, job.reference_logps_path, rows, REFERENCE_LOGPS)
@@ -74,6 +75,7 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
         "resumed_from_step": progress.steps,
         "processes": team.size,
         "path": start.round.path.name,
+        "micro_batch_tokens": setting.budget,
         "why_not_fast": start.why_not_fast,
         "trained_parameters": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
         "seconds_reference": trained_from - started,
