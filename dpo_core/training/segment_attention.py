@@ -90,7 +90,7 @@ def segment_attention(
     row = _current
     assert row is not None, "segment attention is used outside of `attending`"
     row.attended += 1
-    inputs = query_1HTD, key_1KTD, value_1KTD
+    inputs = _in_one_dtype(query_1HTD, key_1KTD, value_1KTD)
     if flex_segments.available(row.device):
         blocks = row.blocks(sliding_window)
         out = flex_segments.flex_segments(*inputs, blocks, scale=scaling, softcap=softcap)
@@ -106,6 +106,15 @@ def segment_attention(
             softcap=softcap,
         )
     return out.transpose(1, 2).contiguous(), None
+
+
+def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As autocast gives them to torch's own attention: rotated by float32, queries are float32."""
+    device = query.device.type
+    if not torch.is_autocast_enabled(device):
+        return query, key, value
+    dtype = torch.get_autocast_dtype(device)
+    return query.to(dtype), key.to(dtype), value.to(dtype)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
