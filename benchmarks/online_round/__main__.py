@@ -54,7 +54,12 @@ _PEERS = {"trl_tuned": TUNED, "trl_by_hand": BY_HAND}
 
 
 def measure(
-    model: Model, size: Size, peers: Mapping[str, Settings], tries: int, repeats: int
+    model: Model,
+    size: Size,
+    config: str,
+    peers: Mapping[str, Settings],
+    tries: int,
+    repeats: int,
 ) -> dict[str, Any]:
     """Try every setting on `tries` prompts, then run both sides in turns, `repeats` times."""
     with tempfile.TemporaryDirectory() as place:
@@ -67,11 +72,12 @@ def measure(
         strongest = {peer: fastest(found) for peer, found in tried.items()}
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in ("ratchet", *peers)}
         for _ in range(repeats):
-            runs["ratchet"].append(_ratchet(folder, size))
+            runs["ratchet"].append(_ratchet(folder, size, config))
             for peer, name in strongest.items():
                 runs[peer].append(_trl(folder, size, peers[peer][name]))
     return {
         "size": asdict(size),
+        "config": config,
         "tried": {name: run for found in tried.values() for name, run in found.items()},
         "strongest": strongest,
         **compare({name: medians(found) for name, found in runs.items()}),
@@ -114,10 +120,10 @@ def _tried(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, A
         return {"fails": next((line for line in reversed(lines) if "Error" in line), lines[0])}
 
 
-def _ratchet(folder: Path, size: Size) -> dict[str, Any]:
+def _ratchet(folder: Path, size: Size, config: str) -> dict[str, Any]:
     module = "benchmarks.online_round.ratchet_side"
     environment = child_environment(workload.THREADS)
-    return child_result([module, str(folder), json.dumps(asdict(size))], environment)
+    return child_result([module, str(folder), json.dumps(asdict(size)), config], environment)
 
 
 def _trl(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,6 +176,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--peers", nargs="*", default=list(_PEERS), choices=_PEERS, help="TRL as it is, or more"
     )
+    parser.add_argument("--config", default="{}", help="training options of our side, as JSON")
     add_json_option(parser)
     return parser.parse_args(arguments)
 
@@ -179,7 +186,14 @@ def main() -> None:
     peers = {name: _PEERS[name] for name in options.peers}
     result = {
         "machine": machine(),
-        **measure(POLICY, Size(options.prompts), peers, options.tries, options.repeats),
+        **measure(
+            POLICY,
+            Size(options.prompts),
+            options.config,
+            peers,
+            options.tries,
+            options.repeats,
+        ),
     }
     show(result)
     write_result(result, options.json)

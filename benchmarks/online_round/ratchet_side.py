@@ -1,4 +1,4 @@
-"""Ratchet's side: `python -m benchmarks.online_round.ratchet_side FOLDER SIZE_JSON`.
+"""Ratchet's side: `python -m benchmarks.online_round.ratchet_side FOLDER SIZE_JSON CONFIG_JSON`.
 
 A campaign of one round by the real flow, as `ratchet run --no-prefect` plays it. Start-up is all
 that comes before the round and, within it, the start of the training process. Evaluation, which
@@ -68,13 +68,13 @@ class MeasuredSession(Session):
         return child
 
 
-def run(folder: Path, size: workload.Size) -> dict[str, float]:
-    """One round: CPU-seconds by part, and what was sampled and trained on."""
+def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str, float]:
+    """One round with these training options: CPU-seconds by part, and what it came to."""
     with (
         tempfile.TemporaryDirectory(dir=folder) as root,
         open(os.devnull, "w") as nowhere,
         CampaignProgress(Console(file=nowhere), rounds=1) as progress,
-        MeasuredSession(Path(root), _campaign(folder, size), progress) as session,
+        MeasuredSession(Path(root), _campaign(folder, size, options), progress) as session,
     ):
         held, base = prepare(session)
         session.parts.clear()
@@ -105,7 +105,7 @@ def _figures(parts: dict[str, float], before: float, used: float) -> dict[str, f
     }
 
 
-def _campaign(folder: Path, size: workload.Size) -> CampaignConfig:
+def _campaign(folder: Path, size: workload.Size, options: dict[str, Any]) -> CampaignConfig:
     raw = {
         "name": "online-round",
         "rounds": 1,
@@ -128,6 +128,7 @@ def _campaign(folder: Path, size: workload.Size) -> CampaignConfig:
             "learning_rate": workload.LEARNING_RATE,
             "pairs_per_step": size.pairs_per_step,
             "compute_dtype": "float32",
+            **options,
         },
         "evaluation": {"gate_prompts": workload.HELD_OUT, "test_prompts": workload.HELD_OUT},
     }
@@ -135,4 +136,10 @@ def _campaign(folder: Path, size: workload.Size) -> CampaignConfig:
 
 
 if __name__ == "__main__":
-    show(run(Path(sys.argv[1]), workload.Size(**json.loads(sys.argv[2]))))
+    show(
+        run(
+            Path(sys.argv[1]),
+            workload.Size(**json.loads(sys.argv[2])),
+            json.loads(sys.argv[3]),
+        )
+    )
