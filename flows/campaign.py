@@ -58,8 +58,9 @@ def _remember(session: Session, promoted: Answered) -> None:
 def _prune(session: Session, promoted: Policy, played: Sequence[Played]) -> None:
     """Remove the weights that the config does not keep, with the optimiser state that belongs to
     them; what the next round needs stays: the promoted policy, and the reference, from which the
-    next one may be made."""
-    keep, reference = session.config.keep_policies, played[-1].reference
+    next one may be made unless it is reset."""
+    keep, reset = session.config.keep_policies, session.config.training.reference == "reset"
+    reference = None if reset else played[-1].reference
     kept = {policy.made_by.folder for policy in (promoted, reference) if policy is not None}
     rounds = _expendable(keep, len(played))
     made = [current_artifact(session.layout, number, "training") for number in rounds]
