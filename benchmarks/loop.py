@@ -19,23 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import add_json_option, machine, write_result
+from benchmarks.measure import KIND_OF_STEP, add_json_option, machine, write_result
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 
 TARGET_ELSE_SHARE = 0.10
-_KINDS = {
-    "base": "warm start",
-    "completions": "sampling",
-    "scores": "judging",
-    "pairs": "judging",
-    "judgements": "judging",
-    "preferences": "judging",
-    "training": "training",
-    "answers": "evaluating",
-    "answer_scores": "evaluating",
-    "evaluation": "evaluating",
-}
+_KINDS = {"base": "warm start", **KIND_OF_STEP}
 _START = "starting processes"
 _ELSE = "everything else"
 _NOOP_STEPS = 40

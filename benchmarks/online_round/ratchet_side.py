@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.dpo_round.side import show
-from benchmarks.measure import cpu_seconds
+from benchmarks.measure import KIND_OF_STEP, cpu_seconds
 from benchmarks.online_round import workload
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import Artifact, Made
@@ -27,18 +27,7 @@ from flows.progress import CampaignProgress
 from flows.round import play, prepare
 from flows.session import Session
 
-_PART_OF = {
-    "completions": "sampling",
-    "scores": "judging",
-    "pairs": "judging",
-    "judgements": "judging",
-    "preferences": "judging",
-    "training": "training",
-    "answers": "evaluating",
-    "answer_scores": "evaluating",
-    "evaluation": "evaluating",
-    "gate": "evaluating",
-}
+_PART_OF = {**KIND_OF_STEP, "gate": "evaluating"}
 
 
 class MeasuredSession(Session):

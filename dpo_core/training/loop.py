@@ -19,7 +19,7 @@ from dpo_core.training.objective import (
     joined,
 )
 from dpo_core.training.optimiser import learning_rate_factor, set_learning_rate
-from dpo_core.training.pass_over_pairs import TokenLogps
+from dpo_core.training.pass_over_pairs import Slopes, TokenLogps
 from dpo_core.training.round import Round
 from dpo_core.training.sharded import undivided
 
@@ -99,24 +99,22 @@ def _gradients(
 
 def _add_gradients(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> None:
     """Add to the model's gradients that of the loss of one optimiser step."""
-    batches, idle = round.micro_batches(step), round.idle_batches(step)
-    if not TRAITS[round.config.loss].whole_step:
-        for batch in batches:
-            round.path.backward(batch, objective.slopes)
-        for batch in idle:
-            round.path.backward(batch, _no_slopes)
-        return
-    # Its pairs depend on each other: all log-probs first, then a second visit with the slopes.
-    mine = [round.path.logps(batch) for batch in batches]
-    for batch in idle:
+    whole_step = TRAITS[round.config.loss].whole_step
+    slopes = _slopes_of_all(round, step, objective) if whole_step else objective.slopes
+    for batch in round.micro_batches(step):
+        round.path.backward(batch, slopes)
+    for batch in round.idle_batches(step):
+        round.path.backward(batch, _no_slopes)
+
+
+def _slopes_of_all(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> Slopes:
+    """For pairs that depend on each other: all log-probs are seen before the first slope."""
+    mine = [round.path.logps(batch) for batch in round.micro_batches(step)]
+    for batch in round.idle_batches(step):
         round.path.logps(batch)
     ordered = _in_order_of_ranks(round, step)
     tokens = TokenLogps.joined([part for parts in round.team.gather(mine) for part in parts])
-    known = SlopesByPair(ordered, objective.slopes(ordered, tokens))
-    for batch in batches:
-        round.path.backward(batch, known)
-    for batch in idle:
-        round.path.backward(batch, _no_slopes)
+    return SlopesByPair(ordered, objective.slopes(ordered, tokens))
 
 
 def _of_all(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> Measured:
