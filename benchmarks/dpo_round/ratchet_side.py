@@ -7,16 +7,16 @@ from typing import Any
 
 from benchmarks.dpo_round import side, workload
 from dpo_core.config import TrainingConfig
-from dpo_core.training.choose_path import choose_path
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
 from dpo_core.training.optimiser import make_optimiser
-from dpo_core.training.pair_files import load_pairs
-from dpo_core.training.reference import reference_pass
+from dpo_core.training.pairs.pair_files import load_pairs
+from dpo_core.training.passes.choose_path import choose_path
+from dpo_core.training.passes.token_budget import token_budget
+from dpo_core.training.reference.reference_logps import reference_pass
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import load_master, prepare
-from dpo_core.training.telling import Telling
-from dpo_core.training.token_budget import token_budget
+from dpo_core.training.telling.telling import Telling
 
 
 def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from dpo_core.records import COMPLETIONS, PREFERENCES, pair_id
 from dpo_core.tables import write_rows
-from dpo_core.training.batching import optimiser_steps
-from dpo_core.training.pair_files import load_pairs
+from dpo_core.training.pairs.batching import optimiser_steps
+from dpo_core.training.pairs.pair_files import load_pairs
 
 BETA = 0.1
 LEARNING_RATE = 5e-5

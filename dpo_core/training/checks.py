@@ -10,8 +10,8 @@ from dpo_core.errors import BadInput, InvariantViolated
 from dpo_core.loss_options import TRAITS, LossName
 from dpo_core.preference.losses import PairLosses, margins
 from dpo_core.preference.pair_logps import PairLogps
-from dpo_core.training.batching import TrainingPair
 from dpo_core.training.objective import Measured
+from dpo_core.training.pairs.batching import TrainingPair
 
 MARGIN_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """First-step margins allowed with a reset reference, nats per token of the longer completion.

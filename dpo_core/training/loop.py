@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from dpo_core.loss_options import TRAITS
-from dpo_core.training.batching import TrainingPair
 from dpo_core.training.checks import MARGIN_TOLERANCE, check_finite, check_first_step
 from dpo_core.training.objective import (
     Measured,
@@ -19,9 +18,10 @@ from dpo_core.training.objective import (
     joined,
 )
 from dpo_core.training.optimiser import learning_rate_factor, set_learning_rate
-from dpo_core.training.pass_over_pairs import Slopes, TokenLogps
+from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.passes.pass_over_pairs import Slopes, TokenLogps
+from dpo_core.training.processes.sharded import undivided
 from dpo_core.training.round import Round
-from dpo_core.training.sharded import undivided
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from torch import nn
 from dpo_core.config import LoraConfig
 from dpo_core.errors import BadInput
 from dpo_core.hashing import derive_seed
+from dpo_core.training.processes.sharded import undivided
 from dpo_core.training.runtime import load_master, load_tokenizer, save_policy
-from dpo_core.training.sharded import undivided
 
 _CPU = torch.device("cpu")
 

@@ -22,9 +22,9 @@ from dpo_core.preference.pair_metrics import (
     length_correlation,
     preference_metrics,
 )
-from dpo_core.training import entropy
-from dpo_core.training.batching import TrainingPair, completion_lengths
-from dpo_core.training.pass_over_pairs import TokenLogps
+from dpo_core.training.pairs.batching import TrainingPair, completion_lengths
+from dpo_core.training.passes import entropy
+from dpo_core.training.passes.pass_over_pairs import TokenLogps
 
 ReferenceLogps = Mapping[str, tuple[float, float]]
 """Pair id → log-probs (chosen, rejected) under the reference, nats, summed as the policy's are."""

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from dpo_core.training.gradient_checkpointing import checkpoint_layers
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.lora import adapt, save_merged
 from dpo_core.training.optimiser import make_optimiser
 from dpo_core.training.optimiser_state import load_optimiser_state, save_optimiser_state
-from dpo_core.training.pass_over_pairs import Enter
+from dpo_core.training.passes.gradient_checkpointing import checkpoint_layers
+from dpo_core.training.passes.pass_over_pairs import Enter
+from dpo_core.training.processes.sharded import shard, whole_weights
+from dpo_core.training.processes.team import Team
 from dpo_core.training.runtime import Runtime, load_master, load_tokenizer, save_policy
-from dpo_core.training.sharded import shard, whole_weights
-from dpo_core.training.team import Team
 
 _CPU = torch.device("cpu")
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from dpo_core.children import Report
 from dpo_core.config import TrainingConfig
-from dpo_core.training.batching import TrainingPair, optimiser_steps
-from dpo_core.training.choose_path import choose_path, micro_batches
 from dpo_core.training.jobs import DpoJob
-from dpo_core.training.pass_over_pairs import Enter, PairPath
+from dpo_core.training.pairs.batching import TrainingPair, optimiser_steps
+from dpo_core.training.passes.choose_path import choose_path, micro_batches
+from dpo_core.training.passes.pass_over_pairs import Enter, PairPath
+from dpo_core.training.passes.token_budget import token_budget
+from dpo_core.training.processes.team import ALONE, Team
 from dpo_core.training.runtime import Runtime
-from dpo_core.training.team import ALONE, Team
-from dpo_core.training.token_budget import token_budget
 
 
 @dataclass(frozen=True)

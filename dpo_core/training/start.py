@@ -9,23 +9,23 @@ from typing import Any
 
 from dpo_core.config import MOVES_NO_NUMBER
 from dpo_core.hashing import digest, file_sha256, weights_id
-from dpo_core.training.checkpoint import Progress, latest, read_progress
+from dpo_core.training.checkpoints.checkpoint import Progress, latest, read_progress
 from dpo_core.training.checks import SAMPLING_TOLERANCE, check_sampled_by_policy, sampling_gap
 from dpo_core.training.policy_in_training import PolicyInTraining, load_policy
-from dpo_core.training.reference import (
+from dpo_core.training.reference.cache import ReferenceCache
+from dpo_core.training.reference.reference_logps import (
     Reference,
     logps_of_some,
     reference_of_model,
     reference_of_other_weights,
 )
-from dpo_core.training.reference_cache import ReferenceCache
-from dpo_core.training.round import Round, Setting
-from dpo_core.training.sampled_logps import (
+from dpo_core.training.reference.sampled_logps import (
     SampledLogps,
     reference_from_sampling,
     try_sampled_logps,
 )
-from dpo_core.training.telling import Telling
+from dpo_core.training.round import Round, Setting
+from dpo_core.training.telling.telling import Telling
 
 
 @dataclass(frozen=True)

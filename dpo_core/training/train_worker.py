@@ -12,12 +12,12 @@ import torch
 
 from dpo_core.children import Report, serve
 from dpo_core.errors import BadInput
-from dpo_core.training.average import average_policies
-from dpo_core.training.base_policy import prepare_base
 from dpo_core.training.jobs import AverageJob, BaseJob, DpoJob
+from dpo_core.training.processes.torchrun import processes_of, train_together
+from dpo_core.training.reference.average import average_policies
 from dpo_core.training.runtime import out_of_memory
-from dpo_core.training.torchrun import processes_of, train_together
 from dpo_core.training.trainer import train_round
+from dpo_core.training.warm_start.base_policy import prepare_base
 
 
 def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -14,23 +14,23 @@ from dpo_core.children import Report
 from dpo_core.hashing import weights_id
 from dpo_core.scalars import showing
 from dpo_core.tables import write_rows
-from dpo_core.training.batching import TrainingPair
-from dpo_core.training.checkpoint import read_tensors, save
+from dpo_core.training.checkpoints.checkpoint import read_tensors, save
+from dpo_core.training.checkpoints.keeper import Keeper
 from dpo_core.training.checks import check_labels
-from dpo_core.training.curves import DPO_CURVE, REFERENCE_LOGPS
-from dpo_core.training.early_warnings import Watch
 from dpo_core.training.jobs import DpoJob
-from dpo_core.training.keeper import Keeper
 from dpo_core.training.loop import train
-from dpo_core.training.pair_files import load_pairs
-from dpo_core.training.peak import peak_flops
+from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.policy_in_training import load_optimiser, save_trained
-from dpo_core.training.reference_cache import reference_rows
+from dpo_core.training.processes.team import ALONE, Team
+from dpo_core.training.reference.cache import reference_rows
 from dpo_core.training.round import Round, Setting
 from dpo_core.training.runtime import prepare
 from dpo_core.training.start import Start, start_of_round
-from dpo_core.training.team import ALONE, Team
-from dpo_core.training.telling import Telling
+from dpo_core.training.telling.curves import DPO_CURVE, REFERENCE_LOGPS
+from dpo_core.training.telling.early_warnings import Watch
+from dpo_core.training.telling.peak import peak_flops
+from dpo_core.training.telling.telling import Telling
 
 
 def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.campaign.store import Artifact
-from dpo_core.training.early_warnings import EarlyWarning
+from dpo_core.training.telling.early_warnings import EarlyWarning
 from flows.policy import Policy
 
 _FROM_TRAINING = (

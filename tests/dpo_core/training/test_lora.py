@@ -22,12 +22,12 @@ from dpo_core.errors import BadInput
 from dpo_core.hashing import weights_id
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
-from dpo_core.training.fast_path import FastPath
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.lora import adapt, save_merged
 from dpo_core.training.optimiser import make_optimiser
-from dpo_core.training.pair_files import load_pairs
-from dpo_core.training.plain_path import PlainPath
+from dpo_core.training.pairs.pair_files import load_pairs
+from dpo_core.training.passes.fast_path import FastPath
+from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.trainer import train_round
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from dpo_core.errors import BadInput
-from dpo_core.training.batching import optimiser_steps
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.objective import StepObjective
 from dpo_core.training.optimiser import Schedule, learning_rate_factor, make_optimiser
-from dpo_core.training.pair_files import load_pairs
-from dpo_core.training.plain_path import PlainPath
+from dpo_core.training.pairs.batching import optimiser_steps
+from dpo_core.training.pairs.pair_files import load_pairs
+from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.trainer import train_round
 

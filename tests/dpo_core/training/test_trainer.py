@@ -20,18 +20,18 @@ from dpo_core.loss_options import LossOptions
 from dpo_core.preference.losses import PairLosses
 from dpo_core.records import volatile_columns
 from dpo_core.tables import read_rows
-from dpo_core.training.batching import (
+from dpo_core.training.checks import check_finite, check_first_step
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.objective import Measured
+from dpo_core.training.pairs.batching import (
     collate,
     completion_lengths,
     optimiser_steps,
 )
-from dpo_core.training.checks import check_finite, check_first_step
-from dpo_core.training.curves import DPO_CURVE
-from dpo_core.training.jobs import DpoJob
-from dpo_core.training.objective import Measured
-from dpo_core.training.pair_files import load_pairs
-from dpo_core.training.plain_path import PlainPath
+from dpo_core.training.pairs.pair_files import load_pairs
+from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
+from dpo_core.training.telling.curves import DPO_CURVE
 from dpo_core.training.trainer import train_round
 
 from .conftest import EOS, completion, preference, sentiment

@@ -1,0 +1,92 @@
+"""Attention within packed pairs by torch's flash kernel for CPUs, backward included.
+
+H query heads; K key heads, each shared by G = H/K query heads; T tokens of the row; D width of a
+head; R query rows, S key rows of one block.
+
+A rejected completion sees its prompt and itself. These are two calls of the kernel, joined by their
+log-sum-exps as blocks of one softmax are (Dao et al. 2022, arXiv:2205.14135, section 3.1); given
+the joined output and log-sum-exp, the kernel's backward is exact for each. Autograd over slices of
+the row would need a mask, copies of keys, and a gradient as long as the row for every slice.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpo_core.training.passes.packing import Segment
+
+_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+class FlashSegments(torch.autograd.Function):
+    """apply(query (1, H, T, D), key, value (1, K, T, D), segments, scale) -> (1, H, T, D)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        segments: Sequence[Segment],
+        scale: float | None,
+    ) -> Tensor:
+        out = torch.empty_like(query)
+        q, k, v, o = _by_key_head(query, key, value, out)
+        sums = []
+        for rows, blocks in _attended(segments):
+            found = [
+                _forward(q[:, :, rows], k[:, :, b], v[:, :, b], 0.0, b == rows, scale=scale)
+                for b in blocks
+            ]
+            o[:, :, rows], total = found[0] if len(found) == 1 else _joined(found)
+            sums.append(total)
+        ctx.save_for_backward(query, key, value, out, *sums)
+        ctx.segments, ctx.scale = segments, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, *sums = ctx.saved_tensors
+        slopes = [torch.zeros_like(x) for x in (query, key, value)]
+        q, k, v, o, g = _by_key_head(query, key, value, out, gradients[0])
+        by_q, by_k, by_v = slopes[0][0].view(q.shape), slopes[1][0], slopes[2][0]
+        for (rows, blocks), total in zip(_attended(ctx.segments), sums, strict=True):
+            r = g[:, :, rows], q[:, :, rows]
+            for b in blocks:
+                inputs = *r, k[:, :, b], v[:, :, b], o[:, :, rows], total
+                dq, dk, dv = _backward(*inputs, 0.0, b == rows, scale=ctx.scale)
+                by_q[:, :, rows] += dq
+                by_k[:, b] += dk.sum(1)
+                by_v[:, b] += dv.sum(1)
+        return *slopes, None, None
+
+
+def _attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:
+    """(query rows, blocks of keys they see); in the block that is the rows themselves, causally."""
+    for segment in segments:
+        whole = slice(segment.start, segment.fork)
+        yield whole, [whole]
+        if segment.rejected:
+            rejected = slice(segment.fork, segment.end)
+            yield rejected, [slice(segment.start, segment.start + segment.prompt), rejected]
+
+
+def _by_key_head(
+    query: Tensor, key: Tensor, value: Tensor, *like_query: Tensor
+) -> tuple[Tensor, ...]:
+    """Views (K, G, T, D): key heads beside the query heads that share them, without copies."""
+    heads = key.shape[1], query.shape[1] // key.shape[1], *query.shape[2:]
+    q, *others = (x[0].view(heads) for x in (query, *like_query))
+    k, v = (x[0][:, None].expand(heads) for x in (key, value))
+    return q, k, v, *others
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """(output (K, G, R, D), log-sum-exp (K, G, R)) of one softmax over the parts' keys."""
+    (one, one_sum), (other, other_sum) = parts
+    total = torch.logaddexp(one_sum, other_sum)
+    out = one * (one_sum - total).exp()[..., None]
+    return out.addcmul_(other, (other_sum - total).exp()[..., None]), total

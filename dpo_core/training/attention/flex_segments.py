@@ -1,0 +1,91 @@
+"""Attention within packed pairs on GPUs, by torch's flex attention: one fused kernel for the row.
+
+T tokens of the row, H query heads, K key heads, D their width. Blocks of 128 by 128 that nobody
+sees are left out (Dong et al. 2024, arXiv:2412.05496): cost grows as attention within pairs does.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.utils._triton import has_triton
+
+from dpo_core.training.passes.packing import Segment
+
+Sees = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""sees(batch, head, query, key): whether the token at `query` sees the one at `key`."""
+
+
+def available(device: torch.device) -> bool:
+    """Whether the fused kernel can be compiled here."""
+    return device.type == "cuda" and has_triton()
+
+
+def visibility(segments: Sequence[Segment], window: int | None, device: torch.device) -> Sees:
+    """Which tokens of the row see which: earlier ones of their pair, but never those of a rival.
+
+    window: keys a query sees at most, counted by positions, where the rejected completion follows
+    its prompt.
+    """
+    tokens = [token for number, s in enumerate(segments) for token in _tokens(number, s)]
+    pairs, rejected, positions = torch.tensor(tokens, device=device).unbind(1)
+    starts = torch.tensor([s.start + s.prompt for s in segments], device=device)
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        rival = (rejected[query] > rejected[key]) & (key >= starts[pairs[key]])
+        found = (pairs[query] == pairs[key]) & (key <= query) & ~rival
+        return found if window is None else found & (positions[query] - positions[key] < window)
+
+    return sees
+
+
+def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int]]:
+    """(pair, 1 if of the rejected completion, position) of each token of a pair."""
+    whole = segment.prompt + segment.chosen
+    return [(number, 0, p) for p in range(whole)] + [
+        (number, 1, segment.prompt + i) for i in range(segment.rejected)
+    ]
+
+
+def blocks(segments: Sequence[Segment], window: int | None, device: torch.device) -> BlockMask:
+    """The blocks of the row that anybody sees; made once for all layers of one window."""
+    tokens = segments[-1].end
+    return create_block_mask(
+        visibility(segments, window, device), None, None, tokens, tokens, device=device
+    )
+
+
+def flex_segments(
+    query_1HTD: Tensor,
+    key_1KTD: Tensor,
+    value_1KTD: Tensor,
+    mask: BlockMask,
+    *,
+    scale: float | None,
+    softcap: float | None,
+) -> Tensor:
+    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as Gemma 2 does."""
+    out: Tensor = _compiled()(
+        query_1HTD,
+        key_1KTD,
+        value_1KTD,
+        score_mod=None if softcap is None else partial(_capped, softcap),
+        block_mask=mask,
+        scale=scale,
+        enable_gqa=query_1HTD.shape[1] != key_1KTD.shape[1],
+    )
+    return out
+
+
+def _capped(cap: float, score: Tensor, *_: Tensor) -> Tensor:
+    return cap * torch.tanh(score / cap)
+
+
+@cache
+def _compiled() -> Callable[..., Any]:
+    # Rows differ in length: one kernel for all of them.
+    compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=True)
+    return compiled

@@ -1,0 +1,84 @@
+"""Which pass goes through a model, and which pairs at a time."""
+
+import heapq
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from dpo_core.config import TrainingConfig
+from dpo_core.errors import BadInput
+from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.passes.entropy import positions_per_pair
+from dpo_core.training.passes.fast_path import FastPath
+from dpo_core.training.passes.pass_over_pairs import Enter, PairPath
+from dpo_core.training.passes.plain_path import PlainPath
+from dpo_core.training.runtime import Runtime
+
+AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+"""Largest difference of a token's log-prob, nats, at which both paths compute the same function."""
+
+_PROBE_PAIRS = 2
+_HEAD_ROWS = 512
+
+_log = logging.getLogger(__name__)
+
+
+def choose_path(
+    model: Any,
+    pairs: Sequence[TrainingPair],
+    config: TrainingConfig,
+    runtime: Runtime,
+    enter: Enter | None = None,
+) -> tuple[PairPath, str]:
+    """(the path, why it is not the fast one, or an empty text).
+
+    The fast path is taken when it finds the same log-probs as the plain one for the shortest pairs:
+    so a model whose attention, positions or head it does not know is never trained wrongly. `enter`
+    gives the weights of a divided model, and processes choose together. Raises
+    BadInput when the config insists on it and the model does not allow it.
+    """
+    asked: dict[str, Any] = {
+        "collisions": config.wpo,
+        "entropies_per_pair": positions_per_pair(config.pairs_per_step),
+        "enter": enter,
+    }
+    plain = PlainPath(model, runtime, **asked)
+    if config.path == "plain":
+        return plain, "training.path is plain"
+    probe = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
+    expected = plain.logps(probe).logps_N
+    before = model.config._attn_implementation
+    try:
+        fast = FastPath(model, runtime, head_rows=_HEAD_ROWS, **asked)
+        found = fast.logps(probe).logps_N
+        difference = float((found - expected).abs().max())
+        why = f"it differs from the plain path by {difference:.1e} nats per token"
+        if difference <= AGREEMENT[runtime.compute_dtype]:
+            return fast, ""
+    except Exception as error:  # whatever a model's own code does not understand
+        why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    model.set_attn_implementation(before)
+    why = f"{type(model).__name__} cannot take the fast path: {why}"
+    if config.path == "fast":
+        raise BadInput(why, "Set training.path: plain, or auto.")
+    _log.warning("%s; the plain path is taken", why)
+    return plain, why
+
+
+def micro_batches(
+    step: Sequence[TrainingPair], path: PairPath, budget: int
+) -> Iterator[list[TrainingPair]]:
+    """The pairs of one optimiser step, similar lengths together, at most `budget` tokens at a time.
+
+    A pair that is longer than the budget stands alone.
+    """
+    batch: list[TrainingPair] = []
+    for pair in sorted(step, key=lambda p: (p.tokens, p.pair_id)):
+        if batch and path.tokens([*batch, pair]) > budget:
+            yield batch
+            batch = []
+        batch.append(pair)
+    if batch:
+        yield batch

@@ -1,0 +1,90 @@
+"""The fast pass over pairs: packed without padding, the prompt once, completion rows only.
+
+T tokens of the packed row, N completion tokens, H hidden width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpo_core.training.attention import segment_attention
+from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.passes.fused_head import Head, head_backward, head_logps
+from dpo_core.training.passes.packing import PackedPairs, pack
+from dpo_core.training.passes.pass_over_pairs import Enter, Slopes, TokenLogps
+from dpo_core.training.processes.sharded import head_loss
+from dpo_core.training.runtime import Runtime
+
+
+class FastPath:
+    name = "fast"
+
+    def __init__(
+        self,
+        model: Any,
+        runtime: Runtime,
+        *,
+        head_rows: int,
+        collisions: bool = False,
+        entropies_per_pair: int = 0,
+        enter: Enter | None = None,
+    ) -> None:
+        self.model = model
+        self.runtime = runtime
+        self.head_rows = head_rows
+        self.collisions = collisions
+        self.entropies_per_pair = entropies_per_pair
+        self.enter = enter
+        model.set_attn_implementation(segment_attention.NAME)
+
+    def tokens(self, pairs: Sequence[TrainingPair]) -> int:
+        return sum(pair.tokens for pair in pairs)
+
+    def padding(self, pairs: Sequence[TrainingPair]) -> int:
+        return 0
+
+    @torch.no_grad()
+    def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
+        packed = pack(pairs, self.runtime.device, self.entropies_per_pair)
+
+        def run() -> TokenLogps:
+            return head_logps(self._hidden(packed), self._head(), packed, self.head_rows)
+
+        with segment_attention.attending(packed.segments, self.runtime.device):
+            return run() if self.enter is None else self.enter(run)
+
+    def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
+        packed = pack(pairs, self.runtime.device, self.entropies_per_pair)
+
+        def of_chunk(chunk: slice, tokens: TokenLogps) -> Tensor:
+            return slopes(pairs[chunk], tokens)
+
+        def loss() -> Tensor:
+            return head_loss(self._hidden(packed), self._head(), packed, of_chunk, self.head_rows)
+
+        with segment_attention.attending(packed.segments, self.runtime.device):
+            if self.enter is not None:
+                torch.autograd.backward(self.enter(loss))
+                return
+            hidden_TH = self._hidden(packed)
+            gradient_TH = head_backward(
+                hidden_TH.detach(), self._head(), packed, of_chunk, self.head_rows
+            )
+            torch.autograd.backward(hidden_TH, gradient_TH)
+
+    def _head(self) -> Head:
+        """The head as it is now: the weights of a divided model come and go."""
+        return Head.of(self.model, self.runtime.compute_dtype, collisions=self.collisions)
+
+    def _hidden(self, packed: PackedPairs) -> Tensor:
+        """(T, H) last hidden states."""
+        with self.runtime.autocast():
+            output = self.model.base_model(
+                input_ids=packed.input_ids_1T,
+                position_ids=packed.position_ids_1T,
+                use_cache=False,
+            )
+        hidden_TH: Tensor = output.last_hidden_state[0]
+        return hidden_TH

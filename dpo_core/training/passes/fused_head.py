@@ -1,0 +1,232 @@
+"""Log-probs of completion tokens, and their gradients, without the logits of all tokens at once.
+
+T tokens of the packed row, N completion tokens, H hidden width, V vocabulary, C rows of one chunk.
+A chunk holds whole pairs, so that the loss of a pair, and with it the gradient of its logits, is
+known while its logits are at hand: each chunk is visited once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpo_core.training.passes import entropy
+from dpo_core.training.passes.packing import PackedPairs, Segment
+from dpo_core.training.passes.pass_over_pairs import TokenLogps
+
+ChunkSlopes = Callable[[slice, TokenLogps], Tensor]
+"""slopes(pairs, tokens) -> (C,) derivatives of the step's loss by the log-probs of the completion
+tokens of this slice of the pairs."""
+
+_CACHED_VALUES = 2**18
+"""float32 values that are gone over several times in a row: 1 MiB, half of a core's cache."""
+
+_Part = tuple[Tensor, Tensor, Tensor]
+"""Of some completion tokens: hidden states (C, H), targets (C,), where to measure entropy (C,)."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The output layer of a causal language model: weight (V, H), bias (V,) or none.
+
+    softcap: logits are squeezed into (−softcap, softcap) by tanh, as Gemma 2 does.
+    scale: logits are multiplied by it, as in Cohere's and Granite's models.
+    dtype: the multiplications run in it; sums over the vocabulary are float32.
+    collisions: whether log Σ_v π(v)² is asked for as well.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    softcap: float | None
+    scale: float
+    dtype: torch.dtype
+    collisions: bool = False
+
+    @classmethod
+    def of(cls, model: Any, dtype: torch.dtype, *, collisions: bool) -> "Head":
+        layer, config = model.get_output_embeddings(), model.config.get_text_config()
+        softcap = getattr(config, "final_logit_softcapping", None)
+        scale = getattr(config, "logit_scale", None) or 1 / getattr(config, "logits_scaling", 1)
+        bias = getattr(layer, "bias", None)
+        return cls(layer.weight, bias, softcap, float(scale), dtype, collisions)
+
+    def logits(self, hidden_CH: Tensor, weight_VH: Tensor) -> Tensor:
+        """(C, V) float32; `weight_VH` is the weight in `dtype`."""
+        logits_CV = (hidden_CH @ weight_VH.T).float()
+        if self.bias is not None:
+            logits_CV += self.bias
+        if self.scale != 1:
+            logits_CV *= self.scale
+        if self.softcap is not None:
+            logits_CV.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits_CV
+
+    def use_up(
+        self, logits_CV: Tensor, targets: Tensor, watched: Tensor
+    ) -> tuple[TokenLogps, Tensor]:
+        """(log-probs of the targets, sums (C,)): the logits become exponentials with these sums.
+
+        watched (C,), on the CPU: rows whose entropy is asked for.
+        """
+        target_C = logits_CV.gather(1, targets[:, None])[:, 0]
+        largest_C, sums_C = torch.empty_like(target_C), torch.empty_like(target_C)
+        for rows in _blocks(logits_CV):
+            block_RV = logits_CV[rows]
+            torch.amax(block_RV, -1, out=largest_C[rows])
+            block_RV.sub_(largest_C[rows, None]).exp_()
+            torch.sum(block_RV, -1, out=sums_C[rows])
+        collisions = None
+        if self.collisions:
+            collisions = 2 * (torch.linalg.vector_norm(logits_CV, dim=-1) / sums_C).log()
+        entropies = _entropies(logits_CV, sums_C, watched)
+        logps_C = target_C - largest_C - sums_C.log()
+        return TokenLogps(logps_C, collisions, entropies), sums_C
+
+
+def _blocks(logits_CV: Tensor) -> Iterator[slice]:
+    """Rows that a processor's cache holds while it goes over them; on a GPU, all of them."""
+    count, vocabulary = logits_CV.shape
+    rows = max(1, _CACHED_VALUES // vocabulary) if logits_CV.device.type == "cpu" else count
+    return (slice(first, first + rows) for first in range(0, count, rows))
+
+
+def _entropies(exponentials_CV: Tensor, sums_C: Tensor, watched: Tensor) -> Tensor:
+    """(C,) entropies at the watched rows, NaN at the others."""
+    rows_W = watched.nonzero()[:, 0].to(sums_C.device)
+    found_W = entropy.of_exponentials(exponentials_CV[rows_W], sums_C[rows_W])
+    return entropy.placed(found_W, watched.to(sums_C.device))
+
+
+@torch.no_grad()
+def head_logps(hidden_TH: Tensor, head: Head, packed: PackedPairs, rows: int) -> TokenLogps:
+    """Log-probs of the N completion tokens; at most `rows` rows of logits exist at once."""
+    weight_VH = head.weight.to(head.dtype)
+    hidden_NH = hidden_TH[packed.predictors_N].to(head.dtype)
+    parts = _parts(hidden_NH, packed.targets_N, packed.watched_N, rows)
+    return _logps_in_parts(head, weight_VH, parts)
+
+
+@torch.no_grad()
+def head_backward(
+    hidden_TH: Tensor, head: Head, packed: PackedPairs, slopes: ChunkSlopes, rows: int
+) -> Tensor:
+    """(T, H) gradient of the loss by the hidden states; that of the head is added to its `grad`.
+
+    rows: rows of logits that exist at once. A pair that has more is visited twice.
+    """
+    gradient_TH = torch.zeros_like(hidden_TH)
+    weight_VH = head.weight.to(head.dtype)
+    done = 0
+    for pairs in _chunks(packed.segments, rows):
+        count = sum(s.predictions for s in packed.segments[pairs])
+        predictors, targets, watched = (
+            x[done : done + count]
+            for x in (packed.predictors_N, packed.targets_N, packed.watched_N)
+        )
+        hidden_CH = hidden_TH[predictors].to(head.dtype)
+        if count <= rows:
+            logits_CV = head.logits(hidden_CH, weight_VH)
+            part_CH = _visit(head, weight_VH, hidden_CH, logits_CV, targets, watched, pairs, slopes)
+        else:
+            parts = _parts(hidden_CH, targets, watched, rows)
+            part_CH = _visit_twice(head, weight_VH, parts, pairs, slopes)
+        gradient_TH.index_add_(0, predictors, part_CH.to(gradient_TH.dtype))
+        done += count
+    return gradient_TH
+
+
+def _visit(
+    head: Head,
+    weight_VH: Tensor,
+    hidden_CH: Tensor,
+    logits_CV: Tensor,
+    targets: Tensor,
+    watched: Tensor,
+    pairs: slice,
+    slopes: ChunkSlopes,
+) -> Tensor:
+    """(C, H) gradient by the hidden states of one chunk; uses up the logits."""
+    bent_CV = None if head.softcap is None else 1 - (logits_CV / head.softcap) ** 2
+    tokens, sums_C = head.use_up(logits_CV, targets, watched)
+    slopes_C = slopes(pairs, tokens)
+    # d logp/d logits = onehot − softmax; what stands in the logits now is sums times the softmax.
+    # The factor of a row goes to the narrow side of each product: no pass over the vocabulary.
+    logits_CV[torch.arange(len(targets), device=targets.device), targets] -= sums_C
+    if bent_CV is not None:
+        logits_CV.mul_(bent_CV)
+    factor_C1 = (-head.scale * slopes_C / sums_C)[:, None]
+    if head.bias is not None and head.bias.requires_grad:
+        _add(head.bias, factor_C1[:, 0] @ logits_CV)
+    slope_CV = logits_CV.to(head.dtype)
+    if head.weight.requires_grad:
+        _add_product(head.weight, slope_CV.T, (factor_C1 * hidden_CH).to(head.dtype))
+    return factor_C1 * (slope_CV @ weight_VH)
+
+
+def _visit_twice(
+    head: Head, weight_VH: Tensor, parts: Sequence[_Part], pairs: slice, slopes: ChunkSlopes
+) -> Tensor:
+    """`_visit` for a pair with more rows of logits than may exist at once, in parts."""
+    slopes_C = slopes(pairs, _logps_in_parts(head, weight_VH, parts))
+    known = iter(torch.split(slopes_C, [len(hidden) for hidden, _, _ in parts]))
+
+    def of_part(_: slice, __: TokenLogps) -> Tensor:
+        return next(known)
+
+    found = [
+        _visit(
+            head,
+            weight_VH,
+            hidden,
+            head.logits(hidden, weight_VH),
+            ids,
+            torch.zeros_like(watched),  # measured when the slopes were asked for
+            pairs,
+            of_part,
+        )
+        for hidden, ids, watched in parts
+    ]
+    return torch.cat(found)
+
+
+def _parts(hidden_NH: Tensor, targets_N: Tensor, watched_N: Tensor, rows: int) -> list[_Part]:
+    split = (torch.split(x, rows) for x in (hidden_NH, targets_N, watched_N))
+    return list(zip(*split, strict=True))
+
+
+def _logps_in_parts(head: Head, weight_VH: Tensor, parts: Sequence[_Part]) -> TokenLogps:
+    return TokenLogps.joined(
+        [
+            head.use_up(head.logits(hidden, weight_VH), ids, watched)[0]
+            for hidden, ids, watched in parts
+        ]
+    )
+
+
+def _chunks(segments: Sequence[Segment], rows: int) -> Iterator[slice]:
+    """Consecutive pairs that have at most `rows` completion tokens, or a single pair that has."""
+    first, count = 0, 0
+    for number, segment in enumerate(segments):
+        if number > first and count + segment.predictions > rows:
+            yield slice(first, number)
+            first, count = number, 0
+        count += segment.predictions
+    yield slice(first, len(segments))
+
+
+def _add(parameter: Tensor, gradient: Tensor) -> None:
+    if parameter.grad is None:
+        parameter.grad = gradient.to(parameter.dtype)
+    else:
+        parameter.grad += gradient
+
+
+def _add_product(parameter: Tensor, left: Tensor, right: Tensor) -> None:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    if left.dtype == parameter.dtype:
+        parameter.grad.addmm_(left, right)
+    else:
+        parameter.grad += left @ right

@@ -1,0 +1,91 @@
+"""One of the processes that train a round together, as torchrun starts it.
+
+On the machine of the campaign it is connected to the training process, which ends it; on others it
+hears of the job from the first process, and torchrun ends it.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import Client, Connection
+from typing import Any
+
+from dpo_core.children import Report, describe_error, forward_notices
+
+ADDRESS, KEY = "RATCHET_RANKS_ADDRESS", "RATCHET_RANKS_KEY"
+"""Environment variables by which a process finds the connection; the key keeps strangers out."""
+
+STOP, END = b"stop", b"end"
+
+
+def main() -> int:
+    """Train; the exit code."""
+    if ADDRESS not in os.environ:
+        return _train(None, None)
+    connection = Client(f"\0{os.environ[ADDRESS]}", authkey=bytes.fromhex(os.environ[KEY]))
+    job = json.loads(connection.recv_bytes())
+    # It is watched before torch is imported: that takes seconds, and this process must not outlive
+    # the campaign by that long.
+    threading.Thread(target=_obey, args=(connection,), daemon=True).start()
+    return _train(connection, job)
+
+
+def _obey(connection: Connection) -> None:
+    """Stop when told; end when told, and when whoever tells is gone."""
+    try:
+        while connection.recv_bytes() == STOP:
+            os.kill(os.getpid(), signal.SIGTERM)
+    except (EOFError, OSError):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _train(connection: Connection | None, job: dict[str, Any] | None) -> int:
+    def send(**event: Any) -> None:
+        if connection is not None:
+            connection.send_bytes(json.dumps(event).encode())
+
+    def report(done: int, total: int, unit: str) -> None:
+        if leads:
+            send(event="progress", done=done, total=total, unit=unit)
+
+    leads = os.environ["RANK"] == "0"
+    forward_notices(lambda text: send(event="notice", text=text))
+    try:
+        result = _train_in_team(job, report)
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        send(event="error", **describe_error(error))
+        return 1
+    if leads:
+        send(event="result", result=result)
+    send(event="done")
+    return 0
+
+
+def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]:
+    import torch
+
+    from dpo_core.errors import BadInput
+    from dpo_core.training.jobs import DpoJob
+    from dpo_core.training.processes.team import Team
+    from dpo_core.training.runtime import out_of_memory
+    from dpo_core.training.trainer import train_round
+
+    with Team.joined() as team:
+        job = team.gather(job)[0]
+        if job is None:
+            raise BadInput(
+                "the first process of training has no job",
+                "The machine of the campaign is --node-rank=0 of torchrun.",
+            )
+        try:
+            return train_round(DpoJob.model_validate(job), report, team)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

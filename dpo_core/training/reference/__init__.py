@@ -1,0 +1,1 @@
+"""The reference of a round and its log-probs."""

@@ -1,0 +1,101 @@
+"""Reference log-probs kept on disk: a round that is trained again need not make them again.
+
+One file holds those of one round's pairs, known by the hash of all that decides their bits: the
+weights, every token id, the dtype, and how pairs are ordered and cut into batches. So a number
+from the cache is the number that the pass would find, and equal runs stay equal.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import transformers
+
+from dpo_core.atomic import write_atomic
+from dpo_core.hashing import digest
+from dpo_core.tables import write_rows
+from dpo_core.training.objective import ReferenceLogps
+from dpo_core.training.pairs.batching import optimiser_steps
+from dpo_core.training.pairs.logps_by_pair import LogpsByPair
+from dpo_core.training.round import Setting
+from dpo_core.training.telling.curves import REFERENCE_LOGPS
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """The files of one round's pairs under `weights`, a hash. Without `cache_dir` it is empty."""
+
+    setting: Setting
+    weights: str
+
+    def read(self, ld_alpha: float | None) -> ReferenceLogps | None:
+        """The log-probs as completions are summed at `ld_alpha`; None where they are not known."""
+        if self.setting.job.cache_dir is None:
+            return None
+        found = LogpsByPair(pair.pair_id for pair in self.setting.pairs)
+        try:
+            with pq.ParquetFile(self._path(ld_alpha), page_checksum_verification=True) as file:
+                for batch in file.iter_batches():
+                    rows = batch.to_pylist()
+                    found.update({r["pair_id"]: (r["chosen"], r["rejected"]) for r in rows})
+        except (OSError, pa.ArrowException):  # not there, or damaged
+            return None
+        return found
+
+    def write(self, logps: ReferenceLogps, ld_alpha: float | None) -> None:
+        if self.setting.job.cache_dir is None:
+            return
+        rows = reference_rows(logps, self.weights)
+
+        def write(path: Path) -> None:
+            write_rows(path, rows, REFERENCE_LOGPS, checksums=True)
+
+        write_atomic(self._path(ld_alpha), write)
+
+    def _path(self, ld_alpha: float | None) -> Path:
+        folder = self.setting.job.cache_dir
+        assert folder is not None, "asked before"
+        return folder / f"{digest(self.weights, self._key, ld_alpha)}.parquet"
+
+    @cached_property
+    def _key(self) -> str:
+        """Hash of what decides the bits besides the weights and how tokens are summed."""
+        setting = self.setting
+        runtime, config = setting.runtime, setting.job.config
+        made_by = {
+            "device": runtime.device.type,
+            "dtype": str(runtime.compute_dtype),
+            "threads": torch.get_num_threads(),
+            "processes": setting.team.size,
+            "versions": [torch.__version__, transformers.__version__],
+            "path": config.path,
+            "budget": setting.budget,
+        }
+        return digest(made_by, _hash_of_pairs(setting))
+
+
+def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, Any]]:
+    """Rows of schema REFERENCE_LOGPS, by pair id."""
+    for pair_id in sorted(logps):
+        chosen, rejected = logps[pair_id]
+        yield {"policy": policy, "pair_id": pair_id, "chosen": chosen, "rejected": rejected}
+
+
+def _hash_of_pairs(setting: Setting) -> str:
+    """Hash of the pairs' ids and token ids, in the order and the steps of the first epoch."""
+    job, found = setting.job, hashlib.sha256()
+    for step in optimiser_steps(setting.pairs, job.config.pairs_per_step, job.seed, epoch=0):
+        found.update(f"step {len(step)}\n".encode())
+        for pair in step:
+            sequences = (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)
+            found.update(f"{pair.pair_id} {[len(ids) for ids in sequences]}\n".encode())
+            for ids in sequences:
+                found.update(np.asarray(ids, dtype="<i4").tobytes())
+    return found.hexdigest()

@@ -1,0 +1,49 @@
+"""How fast a round trains, how well it uses its device, and what it spends on padding."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.round import Round
+from dpo_core.training.telling.flops import PairFlops
+
+Counts = dict[str, float]
+"""Of some optimiser steps: `tokens` and `flops` that their pairs need (each prompt once), tokens
+that went `through_model`, those of them that were `padding`, `seconds` by the clock."""
+
+
+class Speed:
+    """Counts steps, and says what counts come to.
+
+    peak_flops: operations per second of one process's device at best; None: not known, and neither
+    is MFU, the useful operations per second as a share of all devices'.
+    """
+
+    def __init__(self, round: Round, peak_flops: float | None) -> None:
+        self._round = round
+        self._flops = PairFlops.of(round.model)
+        self._all_peaks = peak_flops * round.team.size if peak_flops else None
+
+    def counts(self, pairs: Sequence[TrainingPair], seconds: float) -> Counts:
+        """Of one optimiser step on these pairs, by all processes of the team."""
+        by_rank = self._round.micro_batches_by_rank(pairs)
+        batches = [batch for batches in by_rank for batch in batches]
+        return {
+            "tokens": sum(pair.tokens for pair in pairs),
+            "flops": sum(self._flops.step(pair) for pair in pairs),
+            "through_model": sum(self._round.path.tokens(batch) for batch in batches),
+            "padding": sum(self._round.path.padding(batch) for batch in batches),
+            "seconds": seconds,
+        }
+
+    def rates(self, counts: Counts) -> dict[str, Any]:
+        """What counts come to per second, and the most memory that this process used so far."""
+        seconds = max(counts["seconds"], 1e-9)
+        flops_per_second = counts["flops"] / seconds
+        return {
+            "padding_share": counts["padding"] / counts["through_model"],
+            "tokens_per_second": counts["tokens"] / seconds,
+            "flops_per_second": flops_per_second,
+            "mfu": flops_per_second / self._all_peaks if self._all_peaks else None,
+            "peak_memory_gib": self._round.runtime.peak_memory_gib(),
+        }

@@ -1,0 +1,111 @@
+"""The base policy π_0: loaded or built, warm-started where asked, saved as later rounds read it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dpo_core.children import Report, out_of_space
+from dpo_core.errors import BadInput, ConfigError
+from dpo_core.hashing import weights_id
+from dpo_core.import_path import load_function
+from dpo_core.tables import write_rows
+from dpo_core.training.jobs import BaseJob
+from dpo_core.training.runtime import prepare, save_policy
+from dpo_core.training.telling.curves import SFT_CURVE
+from dpo_core.training.warm_start.sft import fine_tune
+from dpo_core.training.warm_start.sft_examples import load_examples
+
+_NO_ROWS: dict[str, Any] = {"rows_in": 0, "rows_kept": 0, "dropped": {}}
+
+
+def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
+    """Leave the base policy of `job` in its `out_dir`.
+
+    Without a warm start the weights keep the precision they come in; with one they are float32.
+    Returns the policy's id, the rows in, kept and dropped by reason, the loss at the end (nats per
+    completion token) and what the run was. Raises BadInput when the model, the function that builds
+    it or the rows cannot be used.
+    """
+    runtime = prepare(job.threads, job.seed, "auto")
+    started = time.monotonic()
+    with _source(job) as (name, source, revision):
+        model, tokenizer = _load(name, source, revision, "auto" if job.sft is None else "float32")
+    model = model.to(runtime.device).eval()
+    if model.generation_config.eos_token_id is None:
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    built = time.monotonic()
+
+    rows, curve = _NO_ROWS, []
+    if job.sft is not None:
+        examples, rows = load_examples(job, tokenizer, _longest(model))
+        curve = fine_tune(model, examples, job.sft, job.seed, runtime, report)
+    write_rows(job.curve_path, curve, SFT_CURVE)
+    save_policy(model, tokenizer, job.out_dir)
+    return {
+        "policy": weights_id(job.out_dir),
+        **rows,
+        "steps": len(curve),
+        "final_loss": _final_loss(curve),
+        "seconds_build": built - started,
+        "seconds_sft": time.monotonic() - built,
+        **runtime.facts(),
+    }
+
+
+@contextmanager
+def _source(job: BaseJob) -> Iterator[tuple[str, str, str | None]]:
+    """(name for messages, folder or hub id, revision) of the model to start from."""
+    if (job.model is None) == (job.build is None):
+        raise ConfigError("policy: give exactly one of model and build")
+    if job.model is not None:
+        yield job.model, job.model, job.revision
+        return
+    assert job.build is not None
+    build = load_function(job.build)
+    job.out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=job.out_dir.parent, prefix=".build-") as folder:
+        try:
+            build(Path(folder), job.seed, **job.build_args)
+        except Exception as error:
+            if out_of_space(error):
+                raise
+            raise BadInput(
+                f"{job.build} raised {type(error).__name__}: {error}",
+                "It is called as build(out_dir, seed, **policy.build_args).",
+            ) from error
+        yield f"what {job.build} built", folder, None
+
+
+def _load(name: str, source: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
+    """(model, tokenizer). Raises BadInput in one sentence where transformers needs a screen."""
+    try:
+        # Without the keyword a revision of None would not mean the default one.
+        wanted = {} if revision is None else {"revision": revision}
+        tokenizer = AutoTokenizer.from_pretrained(source, **wanted)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **wanted)
+    except (OSError, ValueError) as error:
+        if out_of_space(error):
+            raise
+        raise BadInput(
+            f"cannot load the policy {name}: {str(error).strip().splitlines()[0]}",
+            "policy.model must be a folder written by save_pretrained, or the id of a model on the "
+            "Hugging Face hub; the hub needs network, or an earlier download of the model.",
+        ) from error
+    return model, tokenizer
+
+
+def _longest(model: Any) -> int:
+    """Tokens that the model has positions for."""
+    return int(getattr(model.config, "max_position_embeddings", None) or torch.iinfo(torch.int).max)
+
+
+def _final_loss(curve: list[dict[str, Any]]) -> float | None:
+    """Mean over the last tenth of the steps: one batch alone is noise."""
+    last = curve[-max(1, len(curve) // 10) :]
+    return sum(row["loss"] for row in last) / len(last) if last else None

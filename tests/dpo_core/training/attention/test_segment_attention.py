@@ -1,0 +1,111 @@
+"""The kernels of attention within packed pairs compute one function."""
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import create_mask, flex_attention
+
+from dpo_core.training.attention import flex_segments
+from dpo_core.training.attention.flash_segments import FlashSegments
+from dpo_core.training.attention.segment_attention import attending, segment_attention
+from dpo_core.training.attention.sliced_segments import sliced_segments
+from dpo_core.training.passes.packing import Segment
+
+CPU = torch.device("cpu")
+SEGMENTS = (Segment(0, 9, 5, 7), Segment(21, 3, 4, 0), Segment(28, 1, 6, 2))
+TOKENS = SEGMENTS[-1].end
+HEADS, KEY_HEADS, WIDTH = 4, 2, 8
+
+
+def seen_by_hand(window: int | None) -> Tensor:
+    """(T, T) true where a token sees another, said once more, token by token."""
+    seen = torch.zeros(TOKENS, TOKENS, dtype=torch.bool)
+    for s in SEGMENTS:
+        prompt = list(range(s.start, s.start + s.prompt))
+        chosen = list(range(s.start + s.prompt, s.fork))
+        rejected = list(range(s.fork, s.end))
+        for sequence in (prompt + chosen, prompt + rejected):
+            for i, query in enumerate(sequence):
+                first = 0 if window is None else max(0, i - window + 1)
+                seen[query, sequence[first : i + 1]] = True
+    return seen
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key, value as transformers hands them over: heads of one row of tokens."""
+    generator = torch.Generator().manual_seed(0)
+
+    def heads(count: int) -> Tensor:
+        row = torch.randn(1, TOKENS, count, WIDTH, generator=generator, dtype=torch.float32)
+        return row.transpose(1, 2).requires_grad_()
+
+    return heads(HEADS), heads(KEY_HEADS), heads(KEY_HEADS)
+
+
+def dense(query: Tensor, key: Tensor, value: Tensor, window: int | None = None) -> Tensor:
+    """The same in float64, with a mask of all the row."""
+    key, value = (x.repeat_interleave(HEADS // KEY_HEADS, 1).double() for x in (key, value))
+    mask = seen_by_hand(window)
+    return torch.nn.functional.scaled_dot_product_attention(
+        query.double(), key, value, attn_mask=mask, scale=0.3
+    )
+
+
+def check(found: Tensor, given: tuple[Tensor, ...], window: int | None = None) -> None:
+    """Values and gradients are those of the dense form."""
+    expected = dense(*given, window=window)
+    slopes = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-6)
+    ours = torch.autograd.grad(found, given, slopes)
+    theirs = torch.autograd.grad(expected, given, slopes.double())
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our, their, rtol=0, atol=5e-6)
+
+
+def test_the_flash_kernel_joins_what_a_rejected_completion_sees() -> None:
+    given = inputs()
+    check(FlashSegments.apply(*given, SEGMENTS, 0.3), given)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_slices_of_the_row(window: int | None) -> None:
+    given = inputs()
+    with attending(SEGMENTS, CPU):
+        out, _ = segment_attention(None, *given, None, scaling=0.3, sliding_window=window)
+    check(out.transpose(1, 2), given, window)
+
+
+def test_slices_take_what_the_flash_kernel_takes() -> None:
+    given = inputs()
+
+    def mask(queries: int, keys: int, _: int | None) -> Tensor:
+        return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+
+    out = sliced_segments(*given, SEGMENTS, mask, scale=0.3, window=None, softcap=None)
+    check(out, given)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_flex_attention_sees_the_same_tokens(window: int | None) -> None:
+    sees = flex_segments.visibility(SEGMENTS, window, CPU)
+    found = create_mask(sees, None, None, TOKENS, TOKENS, device="cpu")[0, 0]
+    assert torch.equal(found, seen_by_hand(window))
+
+
+def test_flex_attention_computes_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU its kernel cannot be compiled; its slow form says whether it is asked right."""
+    monkeypatch.setattr(flex_segments, "_compiled", lambda: flex_attention)
+    given = [x.detach() for x in inputs()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        blocks = flex_segments.blocks(SEGMENTS, None, CPU)
+        out = flex_segments.flex_segments(*given, blocks, scale=0.3, softcap=None)
+    torch.testing.assert_close(out.double(), dense(*given), rtol=0, atol=2e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        capped = flex_segments.flex_segments(*given, blocks, scale=0.3, softcap=0.5)
+    with attending(SEGMENTS, CPU):
+        expected, _ = segment_attention(None, *given, None, scaling=0.3, softcap=0.5)
+    torch.testing.assert_close(capped, expected.transpose(1, 2), rtol=0, atol=2e-6)

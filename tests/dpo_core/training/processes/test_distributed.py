@@ -1,0 +1,315 @@
+"""Two gloo processes train as one does, resume each other, and leave nothing behind."""
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
+
+from dpo_core.children import Child
+from dpo_core.config import LoraConfig, TrainingConfig
+from dpo_core.errors import ChildDied, ChildFailed, Interrupted, RatchetError
+from dpo_core.tables import read_rows
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.processes.team import Team
+from dpo_core.training.processes.torchrun import processes_of
+from dpo_core.training.trainer import train_round
+
+from ..conftest import EOS, VOCABULARY, make_tokenizer, sentiment
+
+MakeJob = Callable[..., DpoJob]
+ROOT = Path(__file__).parents[4]
+PAIRS = 17  # in steps of 8, 8 and 1: in the last one, one of two processes has nothing to do
+CURVE = ("loss", "accuracy", "margin", "chosen_logratio", "entropy", "gradient_norm", "pairs")
+MARK = "RATCHET_DISTRIBUTED_TEST"
+
+
+@pytest.fixture
+def mark() -> str:
+    """Value of an environment variable that all processes of one test inherit."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def worker(tmp_path: Path, mark: str) -> Callable[[], Child]:
+    env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", MARK: mark}
+    log = tmp_path / "train.log"
+    return lambda: Child.start("dpo_core.training.train_worker", log, env)
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy whose output head is its embedding, with grouped heads."""
+    folder = tmp_path_factory.mktemp("tied")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        eos_token_id=EOS,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mamba(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy without attention, whose layers hold other layers that should not be divided."""
+    folder = tmp_path_factory.mktemp("mamba")
+    torch.manual_seed(0)
+    config = MambaConfig(
+        vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=2, state_size=4
+    )
+    MambaForCausalLM(config).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def quiet(done: int, total: int, unit: str) -> None:
+    pass
+
+
+def request(job: DpoJob, **config: Any) -> dict[str, Any]:
+    changed = job.config.model_copy(update=config)
+    return {"op": "dpo", "job": job.model_copy(update={"config": changed}).model_dump(mode="json")}
+
+
+def marked(mark: str, module: str = "") -> list[int]:
+    """Pids of the living processes that carry `mark` and run `module`."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"{MARK}={mark}".encode() in (
+                folder / "environ"
+            ).read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().decode().split("\0")
+                if command != [""] and (not module or module in command):
+                    found.append(int(folder.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def wait_until_none(mark: str) -> None:
+    deadline = time.monotonic() + 10
+    while left := marked(mark):
+        assert time.monotonic() < deadline, f"still alive: {left}"
+        time.sleep(0.05)
+
+
+def distance(one: Path, other: Path) -> float:
+    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return math.sqrt(sum(float((a[n] - b[n]).double().pow(2).sum()) for n in a))
+
+
+def assert_same_training(found: DpoJob, expected: DpoJob) -> None:
+    """Curves within 1e-5, weights within a hundredth of the way that training went."""
+    curves = [
+        np.array([[row[name] for name in CURVE] for row in read_rows(job.curve_path)])
+        for job in (found, expected)
+    ]
+    assert np.abs(curves[0] - curves[1]).max() <= 1e-5
+    way = distance(expected.out_dir, expected.policy_dir)
+    assert way > 1e-2
+    assert distance(found.out_dir, expected.out_dir) <= 1e-2 * way
+    flops = [
+        [row["flops_per_second"] * row["seconds"] for row in read_rows(job.curve_path)]
+        for job in (found, expected)
+    ]
+    assert flops[0] == pytest.approx(flops[1])
+    logps = [read_rows(job.reference_logps_path) for job in (found, expected)]
+    for ours, theirs in zip(*logps, strict=True):
+        assert ours["chosen"] == pytest.approx(theirs["chosen"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("policy", "config"),
+    [
+        ("tiny", {"loss": "sigmoid", "nll_weight": 0.1, "wpo": True}),
+        ("tied", {"loss": "aot"}),
+        ("mamba", {"weight_decay": 0.1, "gradient_checkpointing": True}),
+        ("tiny", {"lora": LoraConfig(rank=4), "learning_rate": 2e-3}),
+    ],
+)
+def test_two_processes_train_as_one_does(
+    make_job: MakeJob,
+    worker: Callable[[], Child],
+    request_: Any,
+    policy: str,
+    config: dict[str, Any],
+) -> None:
+    policy_dir = request_.getfixturevalue(policy)
+    jobs = [
+        make_job(name, *sentiment(PAIRS), policy_dir=policy_dir, epochs=2, **config)
+        for name in ("one", "two")
+    ]
+    expected = train_round(jobs[0], quiet)
+    seen: list[tuple[int, int, str]] = []
+    with worker() as child:
+        found = child.ask(request(jobs[1], processes=2), lambda d, t, u: seen.append((d, t, u)))
+    assert_same_training(jobs[1], jobs[0])
+    assert (found["processes"], expected["processes"]) == (2, 1)
+    assert found["path"] == expected["path"] == ("plain" if policy == "mamba" else "fast")
+    for name in ("loss", "margin", "accuracy"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-5)
+    assert found["first_margin_max"] == 0
+    assert [done for done, _, unit in seen if unit == "steps"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_warning_of_two_processes_is_heard_once(
+    make_job: MakeJob, worker: Callable[[], Child], tmp_path: Path
+) -> None:
+    job = make_job("round", *sentiment(160), pairs_per_step=32, epochs=1, kl_budget_nats=1e-6)
+    heard: list[str] = []
+    with worker() as child:
+        job = job.model_copy(update={"events_dir": tmp_path / "events"})
+        found = child.ask(request(job, processes=2), notice=heard.append)
+    [said] = [text for text in heard if "the policy moves too fast" in text]
+    assert "budget 0.0" in said
+    assert "kl_budget_passed" in {warning["name"] for warning in found["warnings"]}
+    assert len(list((tmp_path / "events").iterdir())) == 1, "the leader alone writes events"
+
+
+@pytest.fixture
+def request_(request: pytest.FixtureRequest) -> pytest.FixtureRequest:
+    return request
+
+
+LONG = {"pairs_per_step": 2, "epochs": 3, "learning_rate": 3e-4}
+STEPS = 3 * 9
+
+
+def test_one_process_goes_on_after_two_were_killed(
+    make_job: MakeJob, worker: Callable[[], Child], mark: str
+) -> None:
+    whole = make_job("whole", *sentiment(PAIRS), **LONG)
+    train_round(whole, quiet)
+    job = make_job("killed", *sentiment(PAIRS), **LONG)
+    job = job.model_copy(update={"checkpoints": job.curve_path.parent / "checkpoints"})
+
+    with worker() as child:
+
+        def kill_at_step_12(done: int, total: int, unit: str) -> None:
+            if (done, unit) == (12, "steps"):
+                assert len(marked(mark, "dpo_core.training.processes.rank_worker")) == 2
+                child.process.kill()
+
+        with pytest.raises(ChildDied, match="SIGKILL"):
+            child.ask(request(job, processes=2, checkpoint_every=5), kill_at_step_12)
+        wait_until_none(mark)
+    assert not job.out_dir.exists()
+    result = train_round(job, quiet)
+    assert result["resumed_from_step"] >= 10 and result["steps"] == STEPS
+    assert_same_training(job, whole)
+
+
+def test_two_processes_go_on_after_one_was_stopped_and_stop_when_told(
+    make_job: MakeJob, worker: Callable[[], Child], mark: str
+) -> None:
+    whole = make_job("whole", *sentiment(PAIRS), **LONG)
+    train_round(whole, quiet)
+    job = make_job("stopped", *sentiment(PAIRS), **LONG)
+    job = job.model_copy(update={"checkpoints": job.curve_path.parent / "checkpoints"})
+
+    def stop(done: int, total: int, unit: str) -> None:
+        if (done, unit) == (6, "steps"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train_round(job, stop)
+    with worker() as child:
+
+        def stop_child(done: int, total: int, unit: str) -> None:
+            if (done, unit) == (10, "steps"):
+                child.process.send_signal(signal.SIGTERM)
+
+        with pytest.raises(Interrupted, match=rf"of {STEPS} steps"):
+            child.ask(request(job, processes=2), stop_child)
+        assert marked(mark) == [child.process.pid]
+        result = child.ask(request(job, processes=2))
+    assert result["resumed_from_step"] >= 10
+    assert_same_training(job, whole)
+
+
+def test_an_error_of_the_processes_is_the_error_of_one(
+    make_job: MakeJob, worker: Callable[[], Child], mark: str
+) -> None:
+    job = make_job("wild", *sentiment(8), learning_rate=1e30, pairs_per_step=2)
+    with worker() as child:
+        with pytest.raises(RatchetError, match=r"of optimiser step \d is not finite(.|\n)*Lower"):
+            child.ask(request(job, processes=2))
+        assert marked(mark) == [child.process.pid]
+
+
+def test_a_process_that_is_killed_ends_the_others(
+    make_job: MakeJob, worker: Callable[[], Child], mark: str
+) -> None:
+    job = make_job("round", *sentiment(PAIRS), **LONG)
+
+    def kill_the_second(done: int, total: int, unit: str) -> None:
+        if (done, unit) == (2, "steps"):
+            for pid in marked(mark, "dpo_core.training.processes.rank_worker"):
+                if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    os.kill(pid, signal.SIGKILL)
+
+    with worker() as child:
+        with pytest.raises(ChildFailed, match="ended from outside"):
+            child.ask(request(job, processes=2), kill_the_second)
+        assert marked(mark) == [child.process.pid]
+
+
+def test_two_machines_train_as_one_does(make_job: MakeJob, worker: Callable[[], Child]) -> None:
+    """Both are this one; what differs is who starts the second process."""
+    jobs = [make_job(name, *sentiment(PAIRS), epochs=2) for name in ("one", "two")]
+    train_round(jobs[0], quiet)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    rendezvous = ["--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--node-rank=1"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    other = [*torchrun, "--nproc-per-node=1", "-m", "dpo_core.training.processes.rank_worker"]
+    with subprocess.Popen(other, env=env) as second:
+        try:
+            with worker() as child:
+                torchrun = [*rendezvous, "--node-rank=0"]
+                result = child.ask(request(jobs[1], processes=1, torchrun=torchrun))
+            assert second.wait(timeout=60) == 0
+        finally:
+            second.kill()
+    assert result["processes"] == 2
+    assert_same_training(jobs[1], jobs[0])
+
+
+def test_shares_have_about_as_many_tokens() -> None:
+    pairs = [TrainingPair(str(n), [1] * n, [1], [1]) for n in (50, 30, 20, 10, 5, 5)]
+    shares = Team(0, 3).shares(pairs)
+    assert sorted(p.pair_id for share in shares for p in share) == sorted(p.pair_id for p in pairs)
+    # With their completions: 52 | 32 | 22, then 12 to the lightest: 34, then 7 to 32, 7 to 34.
+    prompts = [sorted(len(p.prompt_ids) for p in share) for share in shares]
+    assert prompts == [[50], [5, 30], [5, 10, 20]]
+    assert Team(0, 3).shares(pairs[:1]) == [pairs[:1], [], []]
+
+
+def test_auto_is_one_process_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert processes_of(TrainingConfig()) == 1
+    assert processes_of(TrainingConfig(processes=3)) == 3

@@ -1,0 +1,40 @@
+"""A round trains only on answers of its own policy: stale weights in the sampler are caught."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_core.errors import InvariantViolated
+from dpo_core.training.jobs import DpoJob
+from dpo_core.training.trainer import train_round
+
+from ..conftest import build_tiny, sentiment, with_logps_of
+
+
+def test_answers_of_the_policy_pass(make_job: Callable[..., DpoJob], tiny: Path) -> None:
+    completions, preferences = sentiment(8)
+    job = make_job("own", with_logps_of(tiny, completions), preferences)
+    result = train_round(job, lambda done, total, unit: None)
+    assert result["sampling_gap"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"reference": "base"}, {"loss": "simpo"}, {"reference_logps": "from_sampling"}],
+    ids=["reset", "base", "no reference", "from sampling"],
+)
+def test_answers_of_other_weights_are_refused(
+    make_job: Callable[..., DpoJob], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    """Whatever the reference is, and the more so where the sampler's log-probs would serve."""
+    completions, preferences = sentiment(8)
+    build_tiny(tmp_path / "other", seed=99)
+    stale = with_logps_of(tmp_path / "other", completions)
+    build_tiny(tmp_path / "base", seed=7)
+    update = {"reference_dir": tmp_path / "base"} if "reference" in config else {}
+    job = make_job("stale", stale, preferences, **config).model_copy(update=update)
+    with pytest.raises(InvariantViolated, match="not sampled by the policy"):
+        train_round(job, lambda done, total, unit: None)
+    assert not job.out_dir.exists()
