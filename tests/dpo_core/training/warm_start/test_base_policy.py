@@ -31,7 +31,7 @@ MakeBase = Callable[..., BaseJob]
 _USER_CODE = """
 from pathlib import Path
 import torch
-from ..conftest import build_tiny
+from tests.dpo_core.training.conftest import build_tiny
 
 def build(out_dir: Path, seed: int, hidden: int) -> None:
     build_tiny(out_dir, seed, hidden)
