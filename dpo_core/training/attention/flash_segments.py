@@ -50,18 +50,23 @@ class FlashSegments(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, *sums = ctx.saved_tensors
-        slopes = [torch.zeros_like(x) for x in (query, key, value)]
+        slopes = [torch.empty_like(x) for x in (query, key, value)]
         q, k, v, o, g = _by_key_head(query, key, value, out, gradients[0])
         by_q, by_k, by_v = slopes[0][0].view(q.shape), slopes[1][0], slopes[2][0]
         for (rows, blocks), total in zip(_attended(ctx.segments), sums, strict=True):
             r = g[:, :, rows], q[:, :, rows]
-            for b in blocks:
+            for number, b in enumerate(blocks):
                 inputs = *r, k[:, :, b], v[:, :, b], o[:, :, rows], total
                 dq, dk, dv = _backward(*inputs, 0.0, b == rows, scale=ctx.scale)
-                by_q[:, :, rows] += dq
-                by_k[:, b] += dk.sum(1)
-                by_v[:, b] += dv.sum(1)
+                # Keys are met by themselves first; those of a prompt once more by the rejected.
+                _put(by_q[:, :, rows], dq, add=number > 0)
+                _put(by_k[:, b], dk.sum(1), add=b != rows)
+                _put(by_v[:, b], dv.sum(1), add=b != rows)
         return *slopes, None, None
+
+
+def _put(place: Tensor, values: Tensor, *, add: bool) -> None:
+    place.add_(values) if add else place.copy_(values)
 
 
 def _attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:

@@ -3,6 +3,7 @@
 import heapq
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 """Largest difference of a token's log-prob, nats, at which both paths compute the same function."""
 
 _PROBE_PAIRS = 2
+_PROBE_TOKENS = 32
+"""Of each completion: the plain path needs the logits of all of them at once."""
+
 _HEAD_ROWS = 512
 
 _log = logging.getLogger(__name__)
@@ -47,7 +51,8 @@ def choose_path(
     plain = PlainPath(model, runtime, **asked)
     if config.path == "plain":
         return plain, "training.path is plain"
-    probe = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
+    shortest = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
+    probe = [_beginning(pair) for pair in shortest]
     expected = plain.logps(probe).logps_N
     before = model.config._attn_implementation
     try:
@@ -65,6 +70,11 @@ def choose_path(
         raise BadInput(why, "Set training.path: plain, or auto.")
     _log.warning("%s; the plain path is taken", why)
     return plain, why
+
+
+def _beginning(pair: TrainingPair) -> TrainingPair:
+    chosen, rejected = pair.chosen_ids[:_PROBE_TOKENS], pair.rejected_ids[:_PROBE_TOKENS]
+    return replace(pair, chosen_ids=chosen, rejected_ids=rejected)
 
 
 def micro_batches(

@@ -3,7 +3,8 @@
 T tokens of the packed row, N completion tokens, H hidden width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from dpo_core.training.attention import segment_attention
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.passes.fused_head import Head, head_backward, head_logps
+from dpo_core.training.passes.fused_layers import FusedLayers
 from dpo_core.training.passes.packing import PackedPairs, pack
 from dpo_core.training.passes.pass_over_pairs import Enter, Slopes, TokenLogps
 from dpo_core.training.processes.sharded import head_loss
@@ -34,6 +36,9 @@ class FastPath:
         self.model = model
         self.runtime = runtime
         self.head_rows = head_rows
+        # The layers of a divided model have their weights only while they run.
+        self.layers = FusedLayers(model) if enter is None else None
+        self._room_RV: Tensor | None = None
         self.collisions = collisions
         self.entropies_per_pair = entropies_per_pair
         self.enter = enter
@@ -50,9 +55,9 @@ class FastPath:
         packed = pack(pairs, self.runtime.device, self.entropies_per_pair)
 
         def run() -> TokenLogps:
-            return head_logps(self._hidden(packed), self._head(), packed, self.head_rows)
+            return head_logps(self._hidden(packed), self._head(), packed)
 
-        with segment_attention.attending(packed.segments, self.runtime.device):
+        with self._ready_for(packed):
             return run() if self.enter is None else self.enter(run)
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
@@ -62,21 +67,31 @@ class FastPath:
             return slopes(pairs[chunk], tokens)
 
         def loss() -> Tensor:
-            return head_loss(self._hidden(packed), self._head(), packed, of_chunk, self.head_rows)
+            return head_loss(self._hidden(packed), self._head(), packed, of_chunk)
 
-        with segment_attention.attending(packed.segments, self.runtime.device):
+        with self._ready_for(packed):
             if self.enter is not None:
                 torch.autograd.backward(self.enter(loss))
                 return
             hidden_TH = self._hidden(packed)
-            gradient_TH = head_backward(
-                hidden_TH.detach(), self._head(), packed, of_chunk, self.head_rows
-            )
+            gradient_TH = head_backward(hidden_TH.detach(), self._head(), packed, of_chunk)
             torch.autograd.backward(hidden_TH, gradient_TH)
+
+    @contextmanager
+    def _ready_for(self, packed: PackedPairs) -> Iterator[None]:
+        with (
+            segment_attention.attending(packed.segments, self.runtime.device),
+            nullcontext() if self.layers is None else self.layers.in_use(),
+        ):
+            yield
 
     def _head(self) -> Head:
         """The head as it is now: the weights of a divided model come and go."""
-        return Head.of(self.model, self.runtime.compute_dtype, collisions=self.collisions)
+        if self._room_RV is None:
+            vocabulary = self.model.get_output_embeddings().weight.shape[0]
+            self._room_RV = torch.empty(self.head_rows, vocabulary, device=self.runtime.device)
+        dtype = self.runtime.compute_dtype
+        return Head.of(self.model, dtype, self._room_RV, collisions=self.collisions)
 
     def _hidden(self, packed: PackedPairs) -> Tensor:
         """(T, H) last hidden states."""

@@ -1,8 +1,9 @@
 """Log-probs of completion tokens, and their gradients, without the logits of all tokens at once.
 
-T tokens of the packed row, N completion tokens, H hidden width, V vocabulary, C rows of one chunk.
-A chunk holds whole pairs, so that the loss of a pair, and with it the gradient of its logits, is
-known while its logits are at hand: each chunk is visited once.
+T tokens of the packed row, N completion tokens, H hidden width, V vocabulary, C rows of one chunk,
+R rows of logits that may exist at once. A chunk holds whole pairs, so that the loss of a pair, and
+with it the gradient of its logits, is known while its logits are at hand: each chunk is visited
+once, unless it is a single pair with more than R rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ class Head:
     softcap: logits are squeezed into (−softcap, softcap) by tanh, as Gemma 2 does.
     scale: logits are multiplied by it, as in Cohere's and Granite's models.
     dtype: the multiplications run in it; sums over the vocabulary are float32.
+    room_RV: float32 memory for logits, kept: to touch fresh pages can take as long as the product
+    that fills them.
     collisions: whether log Σ_v π(v)² is asked for as well.
     """
 
@@ -42,19 +45,28 @@ class Head:
     softcap: float | None
     scale: float
     dtype: torch.dtype
+    room_RV: Tensor
     collisions: bool = False
 
     @classmethod
-    def of(cls, model: Any, dtype: torch.dtype, *, collisions: bool) -> "Head":
+    def of(cls, model: Any, dtype: torch.dtype, room_RV: Tensor, *, collisions: bool) -> "Head":
         layer, config = model.get_output_embeddings(), model.config.get_text_config()
         softcap = getattr(config, "final_logit_softcapping", None)
         scale = getattr(config, "logit_scale", None) or 1 / getattr(config, "logits_scaling", 1)
         bias = getattr(layer, "bias", None)
-        return cls(layer.weight, bias, softcap, float(scale), dtype, collisions)
+        return cls(layer.weight, bias, softcap, float(scale), dtype, room_RV, collisions)
+
+    @property
+    def rows(self) -> int:
+        return len(self.room_RV)
 
     def logits(self, hidden_CH: Tensor, weight_VH: Tensor) -> Tensor:
-        """(C, V) float32; `weight_VH` is the weight in `dtype`."""
-        logits_CV = (hidden_CH @ weight_VH.T).float()
+        """(C, V) float32, in the head's room; `weight_VH` is the weight in `dtype`."""
+        logits_CV = self.room_RV[: len(hidden_CH)]
+        if self.dtype == logits_CV.dtype:
+            torch.mm(hidden_CH, weight_VH.T, out=logits_CV)
+        else:
+            logits_CV.copy_(hidden_CH @ weight_VH.T)
         if self.bias is not None:
             logits_CV += self.bias
         if self.scale != 1:
@@ -100,37 +112,34 @@ def _entropies(exponentials_CV: Tensor, sums_C: Tensor, watched: Tensor) -> Tens
 
 
 @torch.no_grad()
-def head_logps(hidden_TH: Tensor, head: Head, packed: PackedPairs, rows: int) -> TokenLogps:
-    """Log-probs of the N completion tokens; at most `rows` rows of logits exist at once."""
+def head_logps(hidden_TH: Tensor, head: Head, packed: PackedPairs) -> TokenLogps:
+    """Log-probs of the N completion tokens."""
     weight_VH = head.weight.to(head.dtype)
     hidden_NH = hidden_TH[packed.predictors_N].to(head.dtype)
-    parts = _parts(hidden_NH, packed.targets_N, packed.watched_N, rows)
+    parts = _parts(hidden_NH, packed.targets_N, packed.watched_N, head.rows)
     return _logps_in_parts(head, weight_VH, parts)
 
 
 @torch.no_grad()
 def head_backward(
-    hidden_TH: Tensor, head: Head, packed: PackedPairs, slopes: ChunkSlopes, rows: int
+    hidden_TH: Tensor, head: Head, packed: PackedPairs, slopes: ChunkSlopes
 ) -> Tensor:
-    """(T, H) gradient of the loss by the hidden states; that of the head is added to its `grad`.
-
-    rows: rows of logits that exist at once. A pair that has more is visited twice.
-    """
+    """(T, H) gradient of the loss by the hidden states; that of the head is added to its `grad`."""
     gradient_TH = torch.zeros_like(hidden_TH)
     weight_VH = head.weight.to(head.dtype)
     done = 0
-    for pairs in _chunks(packed.segments, rows):
+    for pairs in _chunks(packed.segments, head.rows):
         count = sum(s.predictions for s in packed.segments[pairs])
         predictors, targets, watched = (
             x[done : done + count]
             for x in (packed.predictors_N, packed.targets_N, packed.watched_N)
         )
         hidden_CH = hidden_TH[predictors].to(head.dtype)
-        if count <= rows:
+        if count <= head.rows:
             logits_CV = head.logits(hidden_CH, weight_VH)
             part_CH = _visit(head, weight_VH, hidden_CH, logits_CV, targets, watched, pairs, slopes)
         else:
-            parts = _parts(hidden_CH, targets, watched, rows)
+            parts = _parts(hidden_CH, targets, watched, head.rows)
             part_CH = _visit_twice(head, weight_VH, parts, pairs, slopes)
         gradient_TH.index_add_(0, predictors, part_CH.to(gradient_TH.dtype))
         done += count

@@ -84,25 +84,22 @@ class _HeadLoss(torch.autograd.Function):
         head: Head,
         packed: PackedPairs,
         slopes: ChunkSlopes,
-        rows: int,
     ) -> Tensor:
         own = replace(head, weight=_leaf(weight_VH), bias=None if bias_V is None else _leaf(bias_V))
-        gradient_TH = head_backward(hidden_TH.detach(), own, packed, slopes, rows)
+        gradient_TH = head_backward(hidden_TH.detach(), own, packed, slopes)
         bias_grad_V = None if own.bias is None else own.bias.grad
         ctx.save_for_backward(gradient_TH, own.weight.grad, bias_grad_V)
         return hidden_TH.new_zeros(())
 
     @staticmethod
     def backward(ctx: Any, one: Tensor) -> tuple[Tensor | None, ...]:
-        return (*ctx.saved_tensors, None, None, None, None)
+        return (*ctx.saved_tensors, None, None, None)
 
 
-def head_loss(
-    hidden_TH: Tensor, head: Head, packed: PackedPairs, slopes: ChunkSlopes, rows: int
-) -> Tensor:
+def head_loss(hidden_TH: Tensor, head: Head, packed: PackedPairs, slopes: ChunkSlopes) -> Tensor:
     """() a value whose backward gives what `head_backward` does, for FSDP to see it pass."""
     loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
-        hidden_TH, head.weight, head.bias, head, packed, slopes, rows
+        hidden_TH, head.weight, head.bias, head, packed, slopes
     )
     return loss
 

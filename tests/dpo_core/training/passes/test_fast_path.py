@@ -129,8 +129,9 @@ def test_log_probs_and_gradients_are_those_of_the_plain_path(
     torch.testing.assert_close(found.log_collisions_N, expected.log_collisions_N, **close)
     for name, gradient in gradients(model).items():
         scale = expected_gradients[name].abs().max().clamp(min=1e-2)
+        # Against float64, the plain path's own float32 gradients are off by up to 2.5e-5 here.
         torch.testing.assert_close(
-            gradient / scale, expected_gradients[name] / scale, rtol=0, atol=2e-5
+            gradient / scale, expected_gradients[name] / scale, rtol=0, atol=5e-5
         )
 
 

@@ -1,0 +1,212 @@
+"""Small layers of transformers' models with less memory and fewer passes over it.
+
+Eager PyTorch writes every intermediate value of a norm or a rotation, and the gradient of an
+embedding as large as its table. Here each is one autograd function. A layer is replaced only where
+it computes what the function does, tried on random numbers: models differ under equal names.
+
+D width of a norm, V rows of an embedding's table, I token ids.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_AGREEMENT = 1e-5
+"""Largest difference relative to the largest value, float32: the order of sums is another."""
+
+_ROTATION = "apply_rotary_pos_emb"
+
+
+class RmsNorm(torch.autograd.Function):
+    """apply(x (…, D), weight (D,), eps) -> x / √(mean x² + eps) · weight (arXiv:1910.07467)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        out: Tensor = (x * inverse).mul_(weight)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, inverse = ctx.saved_tensors
+        product = (gradients[0] * x).view(-1, x.shape[-1])
+        by_weight = (inverse.view(1, -1) @ product)[0] if ctx.needs_input_grad[1] else None
+        # d(inverse)/dx = −x·inverse³/D, and it meets Σ_d gradient·weight·x.
+        along = (product @ weight).view_as(inverse).mul_(inverse**3).div_(-x.shape[-1])
+        by_x = torch.mul(gradients[0], weight, out=product.view_as(x))
+        return by_x.mul_(inverse).addcmul_(x, along), by_weight, None
+
+
+class Rotation(torch.autograd.Function):
+    """apply(x, cos, sin) -> x rotated by halves (arXiv:2104.09864); cos and sin broadcast to x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, *sin.chunk(2, -1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        cos, sin = ctx.saved_tensors
+        first, second = sin.chunk(2, -1)
+        return _rotated(gradients[0], cos, -second, -first), None, None
+
+
+def _rotated(x: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """x·cos, less the second half times `first`, and more by the first half times `second`."""
+    half = x.shape[-1] // 2
+    out = x * cos
+    out[..., :half].addcmul_(x[..., half:], first, value=-1)
+    out[..., half:].addcmul_(x[..., :half], second)
+    return out
+
+
+class Lookup(torch.autograd.Function):
+    """apply(table (V, D), ids, padding) -> table[ids]; its gradient goes straight to `table.grad`.
+
+    padding: the id whose row gets no gradient, or none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
+        ctx.table, ctx.padding = table, padding
+        ctx.save_for_backward(ids)
+        return nn.functional.embedding(ids, table)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        ids_I = ctx.saved_tensors[0].reshape(-1)
+        by_row_ID = gradients[0].reshape(len(ids_I), -1)
+        if ctx.padding is not None:
+            by_row_ID = by_row_ID.masked_fill((ids_I == ctx.padding)[:, None], 0)
+        if ctx.table.grad is None:
+            ctx.table.grad = torch.zeros_like(ctx.table)
+        ctx.table.grad.index_add_(0, ids_I, by_row_ID.to(ctx.table.dtype))
+        return None, None, None
+
+
+class FusedLayers:
+    """The layers of a model that can be replaced, and what replaces them."""
+
+    def __init__(self, model: Any) -> None:
+        homes = {sys.modules[type(module).__module__] for module in model.modules()}
+        rotations = [(home, vars(home).get(_ROTATION)) for home in homes]
+        self._norms = [module for module in model.modules() if _is_rms_norm(module)]
+        self._rotations = [(home, usual) for home, usual in rotations if _is_by_halves(usual)]
+        self._embedding = _plain_embedding(model)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for norm in self._norms:
+                stack.enter_context(_replaced(norm, "forward", _norm(norm)))
+            for home, usual in self._rotations:
+                stack.enter_context(_replaced(home, _ROTATION, _rotation(usual)))
+            if self._embedding is not None:
+                stack.enter_context(_replaced(self._embedding, "forward", _lookup(self._embedding)))
+            yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """`owner.name` is `value`, and afterwards what it was, if only by the owner's class."""
+    before = {name: vars(owner)[name]} if name in vars(owner) else {}
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
+        vars(owner).update(before)
+
+
+def _norm(norm: nn.Module) -> Callable[[Tensor], Tensor]:
+    usual = norm.forward
+
+    def forward(x: Tensor) -> Tensor:
+        if x.dtype == norm.weight.dtype == torch.float32:
+            return _rms_norm(x, norm)
+        found: Tensor = usual(x)
+        return found
+
+    return forward
+
+
+def _rms_norm(x: Tensor, norm: Any) -> Tensor:
+    eps = getattr(norm, "variance_epsilon", None) or norm.eps
+    out: Tensor = RmsNorm.apply(x, norm.weight, eps)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _is_rms_norm(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    if "RMSNorm" not in type(module).__name__ or weight is None or weight.ndim != 1:
+        return False
+    random = torch.Generator(weight.device).manual_seed(0)
+    trial = copy.deepcopy(module).float()
+    trial.weight.data.normal_(generator=random)
+    x = torch.randn(8, len(weight), generator=random, device=weight.device)
+    with torch.no_grad():
+        return _agree(_rms_norm(x, trial), trial(x))
+
+
+def _rotation(usual: Any) -> Callable[..., tuple[Tensor, Tensor]]:
+    def rotate(
+        query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        if any(x.dtype != torch.float32 or x.shape[-1] != cos.shape[-1] for x in (query, key, cos)):
+            found: tuple[Tensor, Tensor] = usual(query, key, cos, sin, unsqueeze_dim=unsqueeze_dim)
+            return found
+        around = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        rotated = [Rotation.apply(x, *around) for x in (query, key)]  # type: ignore[no-untyped-call]
+        return rotated[0], rotated[1]
+
+    return rotate
+
+
+def _is_by_halves(usual: Any) -> bool:
+    if usual is None:
+        return False
+    random = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(1, heads, 5, 8, generator=random) for heads in (4, 2))
+    angles = torch.randn(1, 5, 4, generator=random).repeat(1, 1, 2)
+    inputs = query, key, angles.cos(), angles.sin()
+    try:
+        expected = usual(*inputs)
+    except Exception:  # another signature: whatever it does, it is not this
+        return False
+    return all(map(_agree, _rotation(usual)(*inputs), expected))
+
+
+def _lookup(embedding: nn.Embedding) -> Callable[[Tensor], Tensor]:
+    def forward(ids: Tensor) -> Tensor:
+        rows: Tensor = Lookup.apply(  # type: ignore[no-untyped-call]
+            embedding.weight, ids, embedding.padding_idx
+        )
+        return rows
+
+    return forward
+
+
+def _plain_embedding(model: Any) -> nn.Embedding | None:
+    """The embedding, where it is nothing else and its gradient may be added row by row.
+
+    On a GPU rows that are added in any order would make equal runs differ in their last bits.
+    """
+    embedding = model.get_input_embeddings()
+    usual = type(embedding) is nn.Embedding and embedding.max_norm is None
+    if not usual or embedding.scale_grad_by_freq or embedding.sparse:
+        return None
+    return embedding if embedding.weight.device.type == "cpu" else None
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(
+        (one - other).abs().max() <= _AGREEMENT * other.abs().max()
+    )
