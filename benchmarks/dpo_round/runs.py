@@ -1,4 +1,9 @@
-"""One run of either side, in a process of its own; the settings of TRL that are tried."""
+"""One run of either side, in a process of its own; the settings of TRL that are tried.
+
+What is set from outside the process: `huge_pages` (buffers in them, which Linux leaves to the
+program), `intel_kernels` (where the CPU is AMD's, MKL is told that it is Intel's and does not take
+its slow path).
+"""
 
 import json
 from collections.abc import Mapping
@@ -6,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import child_result
+from benchmarks.mkl import cpu_is_amd, intel_kernels
 from flows.session import child_environment
 
 PLAIN = {"batch": 8, "accumulate": 1}
-_TUNED = {"completion_rows": True, "allocator": True}
+_TUNED = {"completion_rows": True, "allocator": True, "intel_kernels": True}
+_HUGE = {**_TUNED, "huge_pages": True}
 SETTINGS: dict[str, dict[str, Any]] = {
     "batch 8": PLAIN,
     "batch 8, completion rows": {**PLAIN, "completion_rows": True},
@@ -18,6 +25,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "batch 2 x 4, completion rows, allocator": {"batch": 2, "accumulate": 4, **_TUNED},
     "batch 1 x 8, completion rows, allocator": {"batch": 1, "accumulate": 8, **_TUNED},
     "batch 1 x 8, allocator": {"batch": 1, "accumulate": 8, "allocator": True},
+    "batch 1 x 8, completion rows, allocator, huge pages": {"batch": 1, "accumulate": 8, **_HUGE},
+    "batch 2 x 4, completion rows, allocator, huge pages": {"batch": 2, "accumulate": 4, **_HUGE},
     "batch 2 x 4, by length, completion rows, allocator": {
         "batch": 2,
         "accumulate": 4,
@@ -35,5 +44,10 @@ def ratchet(folder: Path, config: str) -> dict[str, Any]:
 
 
 def trl(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A round of TRL's, settings as in `trl_side`."""
-    return child_result(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], {})
+    """A round of TRL's, settings as in `trl_side` and above."""
+    env: dict[str, str] = {}
+    if settings.get("huge_pages"):
+        env["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    if settings.get("intel_kernels") and cpu_is_amd():
+        env["LD_PRELOAD"] = str(intel_kernels(folder))
+    return child_result(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], env)

@@ -49,8 +49,8 @@ class Model:
 
 
 MODELS = {
-    "A": Model("llama", 6, 4, 8192, tied=False, pairs=256),
-    "B": Model("qwen2", 4, 2, 65536, tied=True, pairs=64),
+    "A": Model("llama", 6, 4, 8192, tied=False, pairs=128),
+    "B": Model("qwen2", 4, 2, 65536, tied=True, pairs=32),
 }
 
 

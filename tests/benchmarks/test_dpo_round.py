@@ -44,7 +44,7 @@ def test_result_has_the_promised_form() -> None:
     run = {"losses": [0.69, 0.5], "cpu_seconds": 2.0, "seconds": 2.0, "memory_mib": 100.0}
     slow = {**run, "cpu_seconds": 8.0, "memory_mib": 400.0}
     runs = {"ratchet": [run], "trl_plain": [slow], "trl_strongest": [slow]}
-    result = dpo_round._compare(runs, {"batch 8": slow}, "batch 8", 1e9, 1.0, 16)
+    result = dpo_round._compare(runs, {"batch 8": slow}, "batch 8", 1e9, 1.0, 16, 8)
     assert result["trl_plain"] == {"speedup": 4.0, "memory_ratio": 0.25}
     assert result["max_loss_diff"] == 0 and result["mfu"] == pytest.approx(0.5)
     dpo_round.show("A", result)
