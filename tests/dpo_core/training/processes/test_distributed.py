@@ -174,6 +174,30 @@ def test_two_processes_train_as_one_does(
     assert [done for done, _, unit in seen if unit == "steps"] == [1, 2, 3, 4, 5, 6]
 
 
+def test_two_processes_carry_an_optimiser_on_as_one_does(
+    make_job: MakeJob, worker: Callable[[], Child], tied: Path
+) -> None:
+    first = make_job("first", *sentiment(PAIRS), policy_dir=tied, weight_decay=0.1)
+    left = first.out_dir.parent / "optimiser.safetensors"
+    train_round(first.model_copy(update={"optimiser_to": left}), quiet)
+    jobs, states = [], []
+    for name in ("one", "two"):
+        job = make_job(name, *sentiment(13), seed=2, policy_dir=first.out_dir, weight_decay=0.1)
+        states.append(job.out_dir.parent / "optimiser.safetensors")
+        jobs.append(job.model_copy(update={"optimiser_from": left, "optimiser_to": states[-1]}))
+    train_round(jobs[0], quiet)
+    with worker() as child:
+        child.ask(request(jobs[1], processes=2))
+    assert_same_training(jobs[1], jobs[0])
+    expected, found = (load_file(path) for path in states)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        scale = float(tensor.abs().max())
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-3 * scale, msg=name)
+    # Steps of 8, 8 and 1 pairs, then of 8 and 5.
+    assert {float(value) for name, value in found.items() if name.endswith(".step")} == {3 + 2}
+
+
 def test_a_warning_of_two_processes_is_heard_once(
     make_job: MakeJob, worker: Callable[[], Child], tmp_path: Path
 ) -> None:
