@@ -5,20 +5,17 @@ longer come to lie: its peak grew with every shard. So large buffers stay out of
 every second the free pages inside it go back too (benchmarks/sampling.py measures what it takes).
 """
 
-import ctypes
 import time
 
-_M_MMAP_THRESHOLD = -3  # of malloc.h
+from dpo_core import allocator
+
 _LARGE_BYTES = 4 * 2**20
 _TRIM_EVERY_S = 1.0
-
-_libc = ctypes.CDLL(None)
 
 
 def keep_buffers_out_of_heap() -> None:
     """Have every buffer from `_LARGE_BYTES` on come from the system, and go back when freed."""
-    if hasattr(_libc, "mallopt"):  # glibc has it, other C libraries have none
-        _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    allocator.return_large_buffers(_LARGE_BYTES)
 
 
 class HeapTrimmer:
@@ -29,6 +26,6 @@ class HeapTrimmer:
 
     def tick(self) -> None:
         now = time.monotonic()
-        if now >= self._next and hasattr(_libc, "malloc_trim"):
-            _libc.malloc_trim(0)
+        if now >= self._next:
+            allocator.return_free_pages()
             self._next = now + _TRIM_EVERY_S

@@ -6,7 +6,6 @@ its switch is set by hand), `allocator` (freed memory is kept, not returned and 
 `by_length` (similar lengths together, which changes the pairs of a step).
 """
 
-import ctypes
 import json
 import os
 import sys
@@ -14,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dpo_round import side, workload
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+from dpo_core.allocator import keep_freed_memory
 
 
 def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if settings.get("allocator"):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        keep_freed_memory()
     os.environ["TQDM_DISABLE"] = "1"
     import datasets
     import torch

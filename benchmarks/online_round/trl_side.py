@@ -7,7 +7,6 @@ config), `vllm_by_hand` (TRL's way of giving vLLM new weights fails on CPU, so i
 Ratchet's engine does).
 """
 
-import ctypes
 import json
 import os
 import sys
@@ -21,16 +20,13 @@ from typing import Any
 
 from benchmarks.dpo_round import side
 from benchmarks.online_round import judge, workload
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+from dpo_core.allocator import keep_freed_memory
 
 
 def run(folder: Path, size: workload.Size, settings: dict[str, Any]) -> dict[str, float]:
     """One epoch over the prompts: CPU-seconds by part, and what was sampled and trained on."""
     if settings.get("allocator"):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        keep_freed_memory()
     os.environ |= {"TQDM_DISABLE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
     warnings.filterwarnings("ignore", message="TRL currently supports vLLM")
     prompts = workload.train_prompts(folder)[: settings.get("prompts")]

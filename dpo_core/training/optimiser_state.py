@@ -25,9 +25,10 @@ def save_optimiser_state(
     model: Any, optimiser: Optimizer, path: Path, *, writes: bool = True
 ) -> None:
     """Called together where the model is divided among processes, of which one writes."""
-    state = _state(model, optimiser, _WHOLE)["state"]
-    if not writes:
+    whole = _state(model, optimiser, _WHOLE)
+    if not writes:  # and `whole` is empty
         return
+    state = whole["state"]
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({f"{name}.{key}": t for name, own in state.items() for key, t in own.items()}, path)
 

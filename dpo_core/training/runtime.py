@@ -1,6 +1,5 @@
 """What training runs on: device, precision, threads, determinism; and policies on disk."""
 
-import ctypes
 import os
 import resource
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +11,8 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from dpo_core.allocator import keep_freed_memory
 from dpo_core.errors import ChildFailed
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_NEVER_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def prepare(
     """Fix threads, seeds and deterministic algorithms; choose the device and the precision."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may not repeat itself
     torch.set_num_threads(threads)
-    _keep_freed_memory()
+    keep_freed_memory()  # every micro-batch needs the last one's: about a tenth of a round on CPU
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling every new buffer, lest somebody reads what nobody wrote, took 7 % of a round on CPU.
@@ -68,15 +65,6 @@ def out_of_memory(error: torch.OutOfMemoryError) -> ChildFailed:
         f"training ran out of device memory: {str(error).splitlines()[0]}",
         "Lower training.micro_batch_tokens (it moves no number), or sft.batch_size.",
     )
-
-
-def _keep_freed_memory() -> None:
-    """Every micro-batch needs the buffers of the last one; from the system they come page by page,
-    filled with zeros, which took about a tenth of a round on CPU."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc has it, other C libraries have none
-        libc.mallopt(_M_MMAP_THRESHOLD, _NEVER_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _NEVER_BYTES)
 
 
 def _dtype(device: torch.device, wanted: str) -> torch.dtype:

@@ -59,7 +59,7 @@ def test_base_and_a_cache_of_its_log_probs(copy: Campaign) -> None:
     assert copy.artifact(1, "training").entry == before
     assert facts(copy, 1)["first_margin_max"] < 1e-4 < facts(copy, 2)["first_margin_max"]
     assert second["first_loss"] != pytest.approx(0.6931472, abs=1e-4)
-    run(copy, "training.reference=base", "training.learning_rate=9e-4")
+    run(copy, "training.reference=base", "training.learning_rate=9e-4", "rounds=1")
     trained = facts(copy, 1)
     assert trained["reference_cached"] == trained["pairs"] and trained["policy"] != first["policy"]
 

@@ -17,8 +17,14 @@ from dpo_core.training.passes.pass_over_pairs import Enter, PairPath
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime
 
-AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5}
-"""Largest difference of a token's log-prob, nats, at which both paths compute the same function."""
+AGREEMENT = {torch.float32: 5e-4, torch.bfloat16: 0.5}
+"""Largest difference of a token's log-prob, nats, at which both paths compute the same function.
+
+In float32 on a CPU the largest seen was 4.2e-5: models drawn at random of all architectures that
+the tests know, also 512 wide with 8 layers and 32,000 words, initialised so that log-probs go down
+to -20; trained policies had at most 2.8e-5. Random attention without a scale had up to 7.8e-4 over
+long pairs, but there the plain path is 3e-3 off what float64 finds.
+"""
 
 _PROBE_PAIRS = 2
 _PROBE_TOKENS = 32

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,22 @@ CURVE = ("loss", "accuracy", "margin", "chosen_logratio", "entropy", "gradient_n
 MARK = "RATCHET_DISTRIBUTED_TEST"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mark() -> str:
-    """Value of an environment variable that all processes of one test inherit."""
+    """Value of an environment variable that `child` and the processes it starts inherit."""
     return uuid.uuid4().hex
 
 
-@pytest.fixture
-def worker(tmp_path: Path, mark: str) -> Callable[[], Child]:
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory, mark: str) -> Iterator[Child]:
+    """The training process of all tests but one: no error or signal of theirs may end it."""
+    with start_worker(tmp_path_factory.mktemp("worker"), mark) as child:
+        yield child
+
+
+def start_worker(folder: Path, mark: str) -> Child:
     env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", MARK: mark}
-    log = tmp_path / "train.log"
-    return lambda: Child.start("dpo_core.training.train_worker", log, env)
+    return Child.start("dpo_core.training.train_worker", folder / "train.log", env)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +156,7 @@ def assert_same_training(found: DpoJob, expected: DpoJob) -> None:
 )
 def test_two_processes_train_as_one_does(
     make_job: MakeJob,
-    worker: Callable[[], Child],
+    child: Child,
     request_: Any,
     policy: str,
     config: dict[str, Any],
@@ -163,8 +168,7 @@ def test_two_processes_train_as_one_does(
     ]
     expected = train_round(jobs[0], quiet)
     seen: list[tuple[int, int, str]] = []
-    with worker() as child:
-        found = child.ask(request(jobs[1], processes=2), lambda d, t, u: seen.append((d, t, u)))
+    found = child.ask(request(jobs[1], processes=2), lambda d, t, u: seen.append((d, t, u)))
     assert_same_training(jobs[1], jobs[0])
     assert (found["processes"], expected["processes"]) == (2, 1)
     assert found["path"] == expected["path"] == ("plain" if policy == "mamba" else "fast")
@@ -174,14 +178,36 @@ def test_two_processes_train_as_one_does(
     assert [done for done, _, unit in seen if unit == "steps"] == [1, 2, 3, 4, 5, 6]
 
 
+def test_two_processes_carry_an_optimiser_on_as_one_does(
+    make_job: MakeJob, child: Child, tied: Path
+) -> None:
+    first = make_job("first", *sentiment(PAIRS), policy_dir=tied, weight_decay=0.1)
+    left = first.out_dir.parent / "optimiser.safetensors"
+    train_round(first.model_copy(update={"optimiser_to": left}), quiet)
+    jobs, states = [], []
+    for name in ("one", "two"):
+        job = make_job(name, *sentiment(13), seed=2, policy_dir=first.out_dir, weight_decay=0.1)
+        states.append(job.out_dir.parent / "optimiser.safetensors")
+        jobs.append(job.model_copy(update={"optimiser_from": left, "optimiser_to": states[-1]}))
+    train_round(jobs[0], quiet)
+    child.ask(request(jobs[1], processes=2))
+    assert_same_training(jobs[1], jobs[0])
+    expected, found = (load_file(path) for path in states)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        scale = float(tensor.abs().max())
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-3 * scale, msg=name)
+    # Steps of 8, 8 and 1 pairs, then of 8 and 5.
+    assert {float(value) for name, value in found.items() if name.endswith(".step")} == {3 + 2}
+
+
 def test_a_warning_of_two_processes_is_heard_once(
-    make_job: MakeJob, worker: Callable[[], Child], tmp_path: Path
+    make_job: MakeJob, child: Child, tmp_path: Path
 ) -> None:
     job = make_job("round", *sentiment(160), pairs_per_step=32, epochs=1, kl_budget_nats=1e-6)
     heard: list[str] = []
-    with worker() as child:
-        job = job.model_copy(update={"events_dir": tmp_path / "events"})
-        found = child.ask(request(job, processes=2), notice=heard.append)
+    job = job.model_copy(update={"events_dir": tmp_path / "events"})
+    found = child.ask(request(job, processes=2), notice=heard.append)
     [said] = [text for text in heard if "the policy moves too fast" in text]
     assert "budget 0.0" in said
     assert "kl_budget_passed" in {warning["name"] for warning in found["warnings"]}
@@ -197,15 +223,14 @@ LONG = {"pairs_per_step": 2, "epochs": 3, "learning_rate": 3e-4}
 STEPS = 3 * 9
 
 
-def test_one_process_goes_on_after_two_were_killed(
-    make_job: MakeJob, worker: Callable[[], Child], mark: str
-) -> None:
+def test_one_process_goes_on_after_two_were_killed(make_job: MakeJob, tmp_path: Path) -> None:
     whole = make_job("whole", *sentiment(PAIRS), **LONG)
     train_round(whole, quiet)
     job = make_job("killed", *sentiment(PAIRS), **LONG)
     job = job.model_copy(update={"checkpoints": job.curve_path.parent / "checkpoints"})
 
-    with worker() as child:
+    mark = uuid.uuid4().hex
+    with start_worker(tmp_path, mark) as child:
 
         def kill_at_step_12(done: int, total: int, unit: str) -> None:
             if (done, unit) == (12, "steps"):
@@ -222,7 +247,7 @@ def test_one_process_goes_on_after_two_were_killed(
 
 
 def test_two_processes_go_on_after_one_was_stopped_and_stop_when_told(
-    make_job: MakeJob, worker: Callable[[], Child], mark: str
+    make_job: MakeJob, child: Child, mark: str
 ) -> None:
     whole = make_job("whole", *sentiment(PAIRS), **LONG)
     train_round(whole, quiet)
@@ -235,32 +260,30 @@ def test_two_processes_go_on_after_one_was_stopped_and_stop_when_told(
 
     with pytest.raises(Interrupted):
         train_round(job, stop)
-    with worker() as child:
 
-        def stop_child(done: int, total: int, unit: str) -> None:
-            if (done, unit) == (10, "steps"):
-                child.process.send_signal(signal.SIGTERM)
+    def stop_child(done: int, total: int, unit: str) -> None:
+        if (done, unit) == (10, "steps"):
+            child.process.send_signal(signal.SIGTERM)
 
-        with pytest.raises(Interrupted, match=rf"of {STEPS} steps"):
-            child.ask(request(job, processes=2), stop_child)
-        assert marked(mark) == [child.process.pid]
-        result = child.ask(request(job, processes=2))
+    with pytest.raises(Interrupted, match=rf"of {STEPS} steps"):
+        child.ask(request(job, processes=2), stop_child)
+    assert marked(mark) == [child.process.pid]
+    result = child.ask(request(job, processes=2))
     assert result["resumed_from_step"] >= 10
     assert_same_training(job, whole)
 
 
 def test_an_error_of_the_processes_is_the_error_of_one(
-    make_job: MakeJob, worker: Callable[[], Child], mark: str
+    make_job: MakeJob, child: Child, mark: str
 ) -> None:
     job = make_job("wild", *sentiment(8), learning_rate=1e30, pairs_per_step=2)
-    with worker() as child:
-        with pytest.raises(RatchetError, match=r"of optimiser step \d is not finite(.|\n)*Lower"):
-            child.ask(request(job, processes=2))
-        assert marked(mark) == [child.process.pid]
+    with pytest.raises(RatchetError, match=r"of optimiser step \d is not finite(.|\n)*Lower"):
+        child.ask(request(job, processes=2))
+    assert marked(mark) == [child.process.pid]
 
 
 def test_a_process_that_is_killed_ends_the_others(
-    make_job: MakeJob, worker: Callable[[], Child], mark: str
+    make_job: MakeJob, child: Child, mark: str
 ) -> None:
     job = make_job("round", *sentiment(PAIRS), **LONG)
 
@@ -270,13 +293,12 @@ def test_a_process_that_is_killed_ends_the_others(
                 if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                     os.kill(pid, signal.SIGKILL)
 
-    with worker() as child:
-        with pytest.raises(ChildFailed, match="ended from outside"):
-            child.ask(request(job, processes=2), kill_the_second)
-        assert marked(mark) == [child.process.pid]
+    with pytest.raises(ChildFailed, match="ended from outside"):
+        child.ask(request(job, processes=2), kill_the_second)
+    assert marked(mark) == [child.process.pid]
 
 
-def test_two_machines_train_as_one_does(make_job: MakeJob, worker: Callable[[], Child]) -> None:
+def test_two_machines_train_as_one_does(make_job: MakeJob, child: Child) -> None:
     """Both are this one; what differs is who starts the second process."""
     jobs = [make_job(name, *sentiment(PAIRS), epochs=2) for name in ("one", "two")]
     train_round(jobs[0], quiet)
@@ -289,9 +311,8 @@ def test_two_machines_train_as_one_does(make_job: MakeJob, worker: Callable[[], 
     other = [*torchrun, "--nproc-per-node=1", "-m", "dpo_core.training.processes.rank_worker"]
     with subprocess.Popen(other, env=env) as second:
         try:
-            with worker() as child:
-                torchrun = [*rendezvous, "--node-rank=0"]
-                result = child.ask(request(jobs[1], processes=1, torchrun=torchrun))
+            torchrun = [*rendezvous, "--node-rank=0"]
+            result = child.ask(request(jobs[1], processes=1, torchrun=torchrun))
             assert second.wait(timeout=60) == 0
         finally:
             second.kill()
