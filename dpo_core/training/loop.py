@@ -139,5 +139,4 @@ def _no_slopes(pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
 def _update(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
     set_learning_rate(optimiser, learning_rate)
     optimiser.step()
-    # Kept and set to zero: memory for new ones can take longer to get than to fill.
-    optimiser.zero_grad(set_to_none=False)
+    optimiser.zero_grad()

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
@@ -28,7 +30,7 @@ def save_optimiser_state(
     whole = _state(model, optimiser, _WHOLE)
     if not writes:  # and `whole` is empty
         return
-    state = whole["state"]
+    state = _untouched(model) | {name: own for name, own in whole["state"].items() if own}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({f"{name}.{key}": t for name, own in state.items() for key, t in own.items()}, path)
 
@@ -50,6 +52,19 @@ def load_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
             "Set training.optimiser_state: fresh.",
         )
     set_optimizer_state_dict(model, optimiser, {**fresh, "state": dict(state)}, options=_WHOLE)
+
+
+def _untouched(model: Any) -> dict[str, dict[str, Tensor]]:
+    """The state before its first gradient of each trained weight: some never have one."""
+    return {
+        name: {
+            "exp_avg": torch.zeros(weight.shape),
+            "exp_avg_sq": torch.zeros(weight.shape),
+            "step": torch.tensor(0.0),
+        }
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
 
 
 def _state(

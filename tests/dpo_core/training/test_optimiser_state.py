@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from dpo_core.errors import BadInput
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.objective import StepObjective
 from dpo_core.training.optimiser import Schedule, learning_rate_factor, make_optimiser
+from dpo_core.training.optimiser_state import load_optimiser_state, save_optimiser_state
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.plain_path import PlainPath
@@ -67,6 +68,21 @@ def by_hand(first: DpoJob, second: DpoJob) -> dict[str, Tensor]:
 
 def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     return max(float((found[name] - expected[name]).abs().max()) for name in found)
+
+
+def test_a_weight_without_gradients_is_carried_as_it_began(tmp_path: Path) -> None:
+    """An expert that no token was sent to has no state in AdamW, and gets one when it is."""
+    model = nn.ModuleDict({"used": nn.Linear(2, 2), "idle": nn.Linear(2, 2)})
+    first = make_optimiser(model.parameters(), 1e-3, 0.0)
+    model["used"](torch.ones(1, 2)).sum().backward()
+    first.step()
+    first.zero_grad()
+    save_optimiser_state(model, first, tmp_path / "state.safetensors")
+    second = make_optimiser(model.parameters(), 1e-3, 0.0)
+    load_optimiser_state(model, second, tmp_path / "state.safetensors")
+    used, idle = (second.state[model[name].weight] for name in ("used", "idle"))
+    assert (float(used["step"]), float(idle["step"])) == (1, 0)
+    assert used["exp_avg"].any() and not idle["exp_avg"].any()
 
 
 def test_two_rounds_are_one_optimiser(make_job: MakeJob) -> None:
