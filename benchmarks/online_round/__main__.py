@@ -3,7 +3,8 @@
     python -m benchmarks.online_round [--prompts 256] [--repeats 3] [--json FILE]
 
 Both sample two answers per prompt from the same policy, judge them by the same rule and train on
-the pairs, in float32 and without checkpointing. `trl_tuned` is TRL's OnlineDPOTrainer under the
+the pairs, in float32 and without checkpointing. `ratchet` is the campaign as it is by default,
+`from_sampling` takes the reference's log-probs from the sampler. `trl_tuned` is TRL's OnlineDPOTrainer under the
 fastest of its settings that were found, `trl_by_hand` the fastest with vLLM put in by hand, which
 its own switch fails to do on CPU. Every setting is tried once on fewer prompts, and printed.
 """
@@ -50,13 +51,16 @@ BY_HAND: Settings = {
     "batch 4, allocator, vLLM by hand, by length": {"batch": 4, **_BY_HAND, "by_length": True},
     "batch 2, allocator, vLLM by hand": {"batch": 2, **_BY_HAND},
 }
+OURS: Mapping[str, Mapping[str, Any]] = {
+    "ratchet": {},
+    "from_sampling": {"reference_logps": "from_sampling"},
+}
 _PEERS = {"trl_tuned": TUNED, "trl_by_hand": BY_HAND}
 
 
 def measure(
     model: Model,
     size: Size,
-    config: str,
     peers: Mapping[str, Settings],
     tries: int,
     repeats: int,
@@ -70,14 +74,14 @@ def measure(
             for peer, tried in peers.items()
         }
         strongest = {peer: fastest(found) for peer, found in tried.items()}
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in ("ratchet", *peers)}
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in (*OURS, *peers)}
         for _ in range(repeats):
-            runs["ratchet"].append(_ratchet(folder, size, config))
+            for name, config in OURS.items():
+                runs[name].append(_ratchet(folder, size, config))
             for peer, name in strongest.items():
                 runs[peer].append(_trl(folder, size, peers[peer][name]))
     return {
         "size": asdict(size),
-        "config": config,
         "tried": {name: run for found in tried.values() for name, run in found.items()},
         "strongest": strongest,
         **compare({name: medians(found) for name, found in runs.items()}),
@@ -91,16 +95,24 @@ def fastest(tried: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def compare(runs: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """How many times TRL's CPU-seconds per pair are Ratchet's, without and with start-up."""
-    peers = [name for name in runs if name != "ratchet"]
+    """How many times TRL's CPU-seconds per pair are Ratchet's, without and with start-up.
+
+    By peer, and by that within for each way of ours; what `ratchet` reaches stands beside them.
+    """
     result: dict[str, Any] = {"runs": runs}
-    for peer in peers:
-        result[peer] = {
-            "speedup": _per_pair(runs[peer]) / _per_pair(runs["ratchet"]),
-            "speedup_with_start": _with_start(runs[peer]) / _with_start(runs["ratchet"]),
-        }
-        result[peer]["holds"] = result[peer]["speedup"] >= FLOOR
+    for peer in (name for name in runs if name not in OURS):
+        ways = {name: _compared(runs[peer], runs[name]) for name in OURS if name in runs}
+        result[peer] = {**ways["ratchet"], "ways": ways}
     return result
+
+
+def _compared(peer: Mapping[str, float], ours: Mapping[str, float]) -> dict[str, Any]:
+    speedup = _per_pair(peer) / _per_pair(ours)
+    return {
+        "speedup": speedup,
+        "speedup_with_start": _with_start(peer) / _with_start(ours),
+        "holds": speedup >= FLOOR,
+    }
 
 
 def _per_pair(run: Mapping[str, float]) -> float:
@@ -120,10 +132,11 @@ def _tried(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, A
         return {"fails": next((line for line in reversed(lines) if "Error" in line), lines[0])}
 
 
-def _ratchet(folder: Path, size: Size, config: str) -> dict[str, Any]:
+def _ratchet(folder: Path, size: Size, config: Mapping[str, Any]) -> dict[str, Any]:
     module = "benchmarks.online_round.ratchet_side"
     environment = child_environment(workload.THREADS)
-    return child_result([module, str(folder), json.dumps(asdict(size)), config], environment)
+    arguments = [str(folder), json.dumps(asdict(size)), json.dumps(config)]
+    return child_result([module, *arguments], environment)
 
 
 def _trl(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,13 +161,13 @@ def show(result: Mapping[str, Any]) -> None:
     print(f"  {'':<50}" + "".join(f"{column:>11}" for column in columns))
     for side, run in result["runs"].items():
         print(_line(side, run))
-    for peer, name in result["strongest"].items():
-        found = result[peer]
-        print(
-            f"  {found['speedup']:.2f} times as fast as {peer} ({name}), "
-            f"{found['speedup_with_start']:.2f} with start-up (floor {FLOOR}): "
-            f"{'holds' if found['holds'] else 'FAILS'}"
-        )
+    for peer, setting in result["strongest"].items():
+        for way, found in result[peer]["ways"].items():
+            print(
+                f"  {way}: {found['speedup']:.2f} times as fast as {peer} ({setting}), "
+                f"{found['speedup_with_start']:.2f} with start-up (floor {FLOOR}): "
+                f"{'holds' if found['holds'] else 'FAILS'}"
+            )
     print("  TRL under every setting tried, once")
     for name, run in result["tried"].items():
         print(f"    {name}: fails: {run['fails']}" if "fails" in run else _line(f"  {name}", run))
@@ -176,7 +189,6 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--peers", nargs="*", default=list(_PEERS), choices=_PEERS, help="TRL as it is, or more"
     )
-    parser.add_argument("--config", default="{}", help="training options of our side, as JSON")
     add_json_option(parser)
     return parser.parse_args(arguments)
 
@@ -189,7 +201,6 @@ def main() -> None:
         **measure(
             POLICY,
             Size(options.prompts),
-            options.config,
             peers,
             options.tries,
             options.repeats,
