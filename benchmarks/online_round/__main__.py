@@ -4,9 +4,10 @@
 
 Both sample two answers per prompt from the same policy, judge them by the same rule and train on
 the pairs, in float32 and without checkpointing. `ratchet` is the campaign as it is by default,
-`from_sampling` takes the reference's log-probs from the sampler. `trl_tuned` is TRL's OnlineDPOTrainer under the
-fastest of its settings that were found, `trl_by_hand` the fastest with vLLM put in by hand, which
-its own switch fails to do on CPU. Every setting is tried once on fewer prompts, and printed.
+`from_sampling` takes the reference's log-probs from the sampler. `trl_tuned` is TRL's
+OnlineDPOTrainer under the fastest of its settings that were found, `trl_by_hand` the fastest with
+vLLM put in by hand, which its own switch fails to do on CPU. Every setting is tried once on fewer
+prompts, and printed.
 """
 
 import json

@@ -13,8 +13,8 @@ from generation.prompts import split_of
 
 BETA = 0.1
 LEARNING_RATE = 1e-7
-"""Small, for equal work: TRL's policy learns while it samples, and with 5e-5 its answers grew a fifth
-longer than those of a round that is sampled before it is trained."""
+"""Small, for equal work: TRL's policy learns while it samples, and with 5e-5 its answers grew a
+fifth longer than those of a round that is sampled before it is trained."""
 SAMPLES_PER_PROMPT = 2  # TRL compares exactly two
 SEED = 1
 THREADS = 1
