@@ -109,7 +109,7 @@ def _round(folder: Path, policy: Path, settings: dict[str, Any]) -> dict[str, An
 
 
 def _flags(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    shared = settings.get("training", {})
+    shared, by_length = settings.get("training", {}), settings.get("by_length", False)
     return {
         "output_dir": str(folder / "trl"),
         "per_device_train_batch_size": settings["batch"],
@@ -119,9 +119,8 @@ def _flags(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "beta": workload.BETA,
         "max_length": None,  # no pair is cut
         "use_cpu": not side.on_gpu(),
-        "train_sampling_strategy": (
-            "group_by_length" if settings.get("by_length") else "sequential"
-        ),
+        "train_sampling_strategy": "group_by_length" if by_length else "sequential",
+        "remove_unused_columns": not by_length,  # the lengths are such a column
         "seed": workload.SEED,
         "report_to": "none",
         "save_strategy": "no",
