@@ -1,65 +1,92 @@
-"""One DPO round by Ratchet and by TRL, in turns, in CPU-seconds at one thread.
+"""One DPO round by Ratchet and by TRL, in turns: in CPU-seconds at one thread, or on a GPU.
 
-    python -m benchmarks.dpo_round [--models A B] [--repeats 3] [--json FILE]
+    python -m benchmarks.dpo_round [--device cuda] [--models A B] [--repeats 3] [--json FILE]
 
 Each run is a process of its own: load the model, then measure the reference pass and one epoch of
 training. `trl_plain` is TRL as users run it; `trl_strongest` is the fastest of all settings that
-were found for it, each of which is run once, on fewer pairs, and printed with its flags.
+were found for it, each of which is run once, on fewer pairs, and printed with its flags. `kinds`
+says what is run, and what is demanded.
 """
 
+import json
+import math
 import random
 import statistics
+import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dpo_round import workload
-from benchmarks.dpo_round.runs import PLAIN, SETTINGS, ratchet, trl
+from benchmarks.dpo_round import table, workload
+from benchmarks.dpo_round.kinds import KINDS, PEERS, Kind
+from benchmarks.dpo_round.runs import needed, ratchet, trl
 from benchmarks.measure import add_json_option, child_result, machine, write_result
 
-FLOORS = {
-    "A": {"trl_plain": 6.0, "trl_strongest": 1.4},
-    "B": {"trl_plain": 14.0, "trl_strongest": 1.4},
-}
-MEMORY = {"trl_plain": 1 / 6, "trl_strongest": 1.0}
-MFU_FLOOR = 0.55
-LOSS_DIFFERENCE = 1e-4
+Ceiling = Mapping[str, Any]
+"""As `ceiling.of_this_machine` returns it."""
+
+_NUMBERS = ("cpu_seconds", "seconds", "memory_mib")
 
 
-def measure(name: str, options: Namespace, ceiling: float) -> dict[str, Any]:
-    model = workload.MODELS[name]
+def measure(kind: Kind, name: str, options: Namespace, ceiling: Ceiling) -> dict[str, Any]:
+    model = kind.models[name]
+    config = json.dumps({**model.training, **json.loads(options.config)})
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        workload.build(model, folder / "model")
+        _build(kind, model, folder)
         chosen = random.Random(0)
         count = options.pairs or model.pairs
-        lengths = [workload.usual_lengths(chosen) for _ in range(count)]
-        few = lengths[: options.setting_pairs]
+        lengths = [kind.lengths(chosen) for _ in range(count)]
+        few = lengths[: options.setting_pairs or kind.setting_pairs]
+
+        def peer(setting: str) -> dict[str, Any]:
+            settings = {**kind.settings[setting], "training": model.training}
+            return trl(folder, settings, kind.environment)
+
         workload.write(folder, list(workload.pairs(model.vocabulary, few)))
-        tried = {setting: trl(folder, s) for setting, s in SETTINGS.items()}
+        tried = _tried(kind, name, peer, len(few))
         workload.write(folder, list(workload.pairs(model.vocabulary, lengths)))
-        strongest = min(tried, key=lambda setting: tried[setting]["cpu_seconds"])
-        runs: dict[str, list[dict[str, Any]]] = {
-            "ratchet": [],
-            "trl_plain": [],
-            "trl_strongest": [],
-        }
+        strongest = min(tried, key=lambda setting: tried[setting].get(kind.clock, math.inf))
+        runs: dict[str, list[dict[str, Any]]] = {"ratchet": [], **{p: [] for p in PEERS}}
         for _ in range(options.repeats):
-            runs["ratchet"].append(ratchet(folder, options.config))
-            runs["trl_plain"].append(trl(folder, PLAIN))
-            runs["trl_strongest"].append(trl(folder, SETTINGS[strongest]))
-    flops = 4 * sum(model.forward_flops(*each) for each in lengths)  # reference, forward, backward
-    return _compare(runs, tried, strongest, flops, ceiling, count, len(few))
+            runs["ratchet"].append(ratchet(folder, config, kind.environment))
+            runs["trl_plain"].append(needed(peer(kind.plain)))
+            runs["trl_strongest"].append(needed(peer(strongest)))
+    flops = sum(model.round_flops(*each) for each in lengths)
+    return _compare(kind, runs, tried, strongest, flops, ceiling, count, len(few))
+
+
+def _build(kind: Kind, model: workload.Model, folder: Path) -> None:
+    """On a GPU, a model of one layer as well, with which kernels are compiled before the clock."""
+    workload.build(model, folder / "model", kind.device)
+    if kind.warm:
+        workload.build(replace(model, layers=1), folder / "warm", kind.device)
+
+
+def _tried(
+    kind: Kind, name: str, peer: Callable[[str], dict[str, Any]], pairs: int
+) -> dict[str, dict[str, Any]]:
+    """Each setting of TRL once, printed at once: on a GPU that is lent, time may run out."""
+    print(f"{name}: TRL under every setting, {pairs} pairs, once", flush=True)
+    tried: dict[str, dict[str, Any]] = {}
+    for setting in kind.settings:
+        run = peer(setting)
+        tried[setting] = needed(run) if setting == kind.plain else run
+        print(table.setting(kind, setting, tried, pairs), flush=True)
+    return tried
 
 
 def _compare(
+    kind: Kind,
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
     tried: Mapping[str, Mapping[str, Any]],
     strongest: str,
     flops: float,
-    ceiling: float,
+    ceiling: Ceiling,
     pairs: int,
     setting_pairs: int,
 ) -> dict[str, Any]:
@@ -72,82 +99,108 @@ def _compare(
         "pairs": pairs,
         "setting_pairs": setting_pairs,
         "runs": middle,
-        "settings": {name: {key: run[key] for key in _NUMBERS} for name, run in tried.items()},
+        "path": runs["ratchet"][0]["path"],
+        "settings": {
+            name: {key: value for key, value in run.items() if key != "losses"}
+            for name, run in tried.items()
+        },
         "strongest": strongest,
-        "mfu": flops / ours["cpu_seconds"] / (ceiling * 1e9),
+        **_shares(flops / ours[kind.clock], ceiling),
         "max_loss_diff": max(
-            abs(a - b) / abs(b)
+            kind.difference(a, b)
             for a, b in zip(
                 runs["ratchet"][0]["losses"], runs["trl_plain"][0]["losses"], strict=True
             )
         ),
     }
-    for peer in ("trl_plain", "trl_strongest"):
+    for peer in PEERS:
         result[peer] = {
-            "speedup": middle[peer]["cpu_seconds"] / ours["cpu_seconds"],
+            "speedup": middle[peer][kind.clock] / ours[kind.clock],
             "memory_ratio": ours["memory_mib"] / middle[peer]["memory_mib"],
         }
     return result
 
 
-_NUMBERS = ("cpu_seconds", "seconds", "memory_mib")
+def _shares(flops_per_second: float, ceiling: Ceiling) -> dict[str, float | None]:
+    """Useful operations as shares of what the device can do, None where that is not known."""
+    names = {"mfu": "gflops", "mfu_data_sheet": "data_sheet_gflops"}
+    return {
+        share: flops_per_second / (most * 1e9) if (most := ceiling[peak]) else None
+        for share, peak in names.items()
+    }
 
 
-def show(name: str, result: Mapping[str, Any]) -> None:
-    verdict = "holds" if result["max_loss_diff"] <= LOSS_DIFFERENCE else "FAILS"
-    print(
-        f"{name}: {result['pairs']} pairs; losses differ by {result['max_loss_diff']:.1e} at most "
-        f"(bound {LOSS_DIFFERENCE:.0e}): {verdict}"
-    )
-    for side, run in result["runs"].items():
-        print(_line(side, run, result["pairs"]))
-    for peer in ("trl_plain", "trl_strongest"):
-        found, floor = result[peer], FLOORS[name][peer]
-        holds = found["speedup"] >= floor and found["memory_ratio"] <= MEMORY[peer]
-        print(
-            f"  against {peer}: {found['speedup']:.2f} times as fast (floor {floor}), "
-            f"{found['memory_ratio']:.2f} of its memory (floor {MEMORY[peer]:.2f}): "
-            f"{'holds' if holds else 'FAILS'}"
-        )
-    verdict = "holds" if result["mfu"] >= MFU_FLOOR else "FAILS"
-    print(f"  {result['mfu']:.1%} of the CPU's ceiling (floor {MFU_FLOOR:.0%}): {verdict}")
-    few = result["setting_pairs"]
-    print(f"  TRL under every setting, {few} pairs, once; the strongest is {result['strongest']}")
-    for setting, run in result["settings"].items():
-        print(_line(f"  {setting}", run, few))
-        print(f"      {SETTINGS[setting]}")
-
-
-def _line(name: str, run: Mapping[str, float], pairs: int) -> str:
-    return (
-        f"  {name:<54} {run['cpu_seconds']:7.1f} CPU-s  {run['cpu_seconds'] / pairs:6.3f} per pair"
-        f"  {run['memory_mib']:7,.0f} MiB more"
-    )
+def _shares(flops_per_second: float, ceiling: Ceiling) -> dict[str, float | None]:
+    names = {"mfu": "gflops", "mfu_data_sheet": "data_sheet_gflops"}
+    return {
+        share: flops_per_second / (most * 1e9) if (most := ceiling[peak]) else None
+        for share, peak in names.items()
+    }
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser = ArgumentParser(prog="python -m benchmarks.dpo_round", description=__doc__)
-    parser.add_argument(
-        "--models", nargs="*", default=list(workload.MODELS), choices=workload.MODELS
-    )
+    parser.add_argument("--device", choices=KINDS, default="cpu")
+    names = [name for kind in KINDS.values() for name in kind.models]
+    parser.add_argument("--models", nargs="*", choices=names, help="default: all of the device")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pairs", type=int, help="default: 128 of A, 32 of B")
-    parser.add_argument("--setting-pairs", type=int, default=16, help="to choose the strongest by")
+    parser.add_argument(
+        "--pairs", type=int, help="default: 128 of A, 32 of B, 256 of 0.5B, 64 of 7B"
+    )
+    parser.add_argument(
+        "--setting-pairs", type=int, help="to choose the strongest by; default: 16, on a GPU 64"
+    )
     parser.add_argument("--config", default="{}", help="training options of our side, as JSON")
     add_json_option(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    models = KINDS[options.device].models
+    options.models = options.models or list(models)
+    if strange := sorted(set(options.models) - set(models)):
+        parser.error(f"--device {options.device} measures {', '.join(models)}, not {strange[0]}")
+    return options
 
 
-def main() -> None:
-    options = parse()
-    ceiling = child_result(["benchmarks.dpo_round.ceiling"], {})["gflops"]
-    result: dict[str, Any] = {"machine": machine(), "ceiling_gflops": ceiling}
-    print(f"one thread multiplies float32 matrices at {ceiling:.0f}·10⁹ operations/s at best")
+def missing(kind: Kind) -> str | None:
+    """What this machine lacks for the benchmark, in one line."""
+    if kind.device == "cuda" and not _sees_gpu():
+        return "--device cuda needs an NVIDIA GPU, and torch sees none here"
+    if find_spec("trl") is None:
+        return "TRL is missing, which Ratchet is compared with: pip install trl==1.16.0"
+    return None
+
+
+def _sees_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def run(kind: Kind, options: Namespace) -> None:
+    """Measure the models one by one; what is known is written after each."""
+    ceiling = child_result(["benchmarks.dpo_round.ceiling"], kind.environment)
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "device": ceiling["device"],
+        "ceiling_gflops": ceiling["gflops"],
+    }
+    print(
+        f"{ceiling['device']}: {kind.ceiling} at {ceiling['gflops']:.0f}·10⁹ operations/s at best"
+    )
     for name in options.models:
-        result[name] = measure(name, options, ceiling)
-        show(name, result[name])
-    write_result(result, options.json)
+        result[name] = measure(kind, name, options, ceiling)
+        table.show(kind, name, result[name])
+        write_result(result, options.json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    kind = KINDS[options.device]
+    if lacking := missing(kind):
+        print(lacking, file=sys.stderr)
+        return 2
+    run(kind, options)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,40 +1,70 @@
-"""The float32 matrix-multiplication ceiling of one thread: `-m benchmarks.dpo_round.ceiling`."""
+"""The matrix-multiplication ceiling: `-m benchmarks.dpo_round.ceiling`.
 
-import time
-from collections.abc import Callable
+Of one thread in float32, or of the GPU that torch sees in bfloat16.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from benchmarks.dpo_round import side
+from benchmarks.measure import machine
+from dpo_core.training.telling.peak import peak_flops
 
 _SIZES = (1024, 2048, 4096)
+_GPU_SIZES = (4096, 8192, 16384)
 _TRIES = 5
 
+_Product = Callable[[torch.Tensor, torch.Tensor], object]
 
-def best_gflops() -> float:
-    """The fastest of large square products, by either of torch's libraries, 10⁹ operations/s."""
+
+def of_this_machine() -> dict[str, Any]:
+    """10⁹ operations/s of `device`: `gflops`, measured; `data_sheet_gflops`, None if not known."""
     side.warm_up()
-    products: list[Callable[[torch.Tensor, torch.Tensor], object]] = [lambda x, w: x @ w.T]
+    if side.on_gpu():
+        gpu = torch.device("cuda")
+        peak = peak_flops(gpu, torch.bfloat16)
+        measured = best_gflops([_transposed], _GPU_SIZES, gpu, torch.bfloat16)
+        name = torch.cuda.get_device_name(gpu)
+        return _told(name, measured, peak / 1e9 if peak else None)
+    products: list[_Product] = [_transposed]
     if torch.backends.mkldnn.is_available():
         linear = torch.ops.mkldnn._linear_pointwise
         products.append(lambda x, w: linear(x, w, None, "none", [], ""))
+    measured = best_gflops(products, _SIZES, torch.device("cpu"), torch.float32)
+    return _told(machine()["cpu"], measured, None)
+
+
+def _told(device: str, measured: float, data_sheet: float | None) -> dict[str, Any]:
+    return {"device": device, "gflops": measured, "data_sheet_gflops": data_sheet}
+
+
+def best_gflops(
+    products: Sequence[_Product], sizes: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> float:
+    """The fastest of square products of these sizes by any of torch's libraries."""
     found = []
-    for size in _SIZES:
-        left, right = torch.randn(size, size), torch.randn(size, size)
+    for size in sizes:
+        left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         found += [2 * size**3 / _seconds(product, left, right) / 1e9 for product in products]
     return max(found)
 
 
+def _transposed(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return left @ right.T
+
+
 @torch.no_grad()
-def _seconds(product: Callable[..., object], left: torch.Tensor, right: torch.Tensor) -> float:
+def _seconds(product: _Product, left: torch.Tensor, right: torch.Tensor) -> float:
     product(left, right)
     times = []
     for _ in range(_TRIES):
-        started = time.process_time()
+        started = side.now()
         product(left, right)
-        times.append(time.process_time() - started)
+        times.append(side.now() - started)
     return min(times)
 
 
 if __name__ == "__main__":
-    side.show({"gflops": best_gflops()})
+    side.show(of_this_machine())

@@ -5,17 +5,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.dpo_round import side, workload
 from dpo_core.config import TrainingConfig
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
-from dpo_core.training.optimiser import make_optimiser
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.choose_path import choose_path
 from dpo_core.training.passes.token_budget import token_budget
+from dpo_core.training.policy_in_training import load_optimiser, load_policy
+from dpo_core.training.processes.team import ALONE
 from dpo_core.training.reference.reference_logps import reference_pass
 from dpo_core.training.round import Round
-from dpo_core.training.runtime import load_master, prepare
+from dpo_core.training.runtime import prepare
 from dpo_core.training.telling.telling import Telling
 
 
@@ -23,16 +26,23 @@ def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Reference pass and training of one round, as train_round does them."""
     side.warm_up()
     config = TrainingConfig(
-        beta=workload.BETA,
-        learning_rate=workload.LEARNING_RATE,
-        pairs_per_step=workload.PAIRS_PER_STEP,
-        schedule="linear",
-        compute_dtype="float32",
-        **options,
+        **{
+            "beta": workload.BETA,
+            "learning_rate": workload.LEARNING_RATE,
+            "pairs_per_step": workload.PAIRS_PER_STEP,
+            "schedule": "linear",
+            "compute_dtype": "float32",
+            **options,
+        }
     )
+    found = [_round(_job(folder, model, config)) for model in side.models(folder)]
+    return found[-1]
+
+
+def _job(folder: Path, model: Path, config: TrainingConfig) -> DpoJob:
     unused = folder / "unused"
-    job = DpoJob(
-        policy_dir=folder / "model",
+    return DpoJob(
+        policy_dir=model,
         preferences=folder / "preferences.parquet",
         completions=folder / "completions.parquet",
         out_dir=unused,
@@ -40,22 +50,26 @@ def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         reference_logps_path=unused,
         config=config,
         seed=workload.SEED,
-        threads=side.THREADS,
+        threads=torch.get_num_threads(),
     )
-    pairs = load_pairs(job.preferences, job.completions, scratch=folder)
+
+
+def _round(job: DpoJob) -> dict[str, Any]:
+    config = job.config
+    pairs = load_pairs(job.preferences, job.completions, scratch=job.policy_dir.parent)
     runtime = prepare(job.threads, job.seed, config.compute_dtype)
-    model = load_master(job.policy_dir, runtime.device)
+    policy = load_policy(job, runtime, ALONE)
     result: dict[str, Any] = {}
-    with side.measured(result):
-        path, _ = choose_path(model, pairs, config, runtime)
+    with side.memory_added(result), side.timed(result):
+        path, _ = choose_path(policy.model, pairs, config, runtime)
         budget = token_budget(config, runtime, job.policy_dir)
-        round = Round(config, job.seed, runtime, model, path, budget, lambda *_: None)
+        round = Round(config, job.seed, runtime, policy.model, path, budget, lambda *_: None)
         reference, _ = reference_pass(round, pairs)
-        optimiser = make_optimiser(model.parameters(), config.learning_rate)
+        optimiser = load_optimiser(job, policy)
         steps = train(round, pairs, reference, optimiser, lambda *_: None, starts_at_reference=True)
         rows = Telling(round).rows(steps)
         result["losses"] = [row["loss"] for row in rows]
-    return {**result, "path": path.name}
+    return {**result, "path": path.name, "micro_batch_tokens": budget}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ its slow path).
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.measure import child_result
@@ -36,18 +37,32 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def ratchet(folder: Path, config: str) -> dict[str, Any]:
+def ratchet(
+    folder: Path, config: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """A round of ours; `config` has training options as JSON."""
     return child_result(
-        ["benchmarks.dpo_round.ratchet_side", str(folder), config], child_environment(1)
+        ["benchmarks.dpo_round.ratchet_side", str(folder), config],
+        {**child_environment(1), **environment},
     )
 
 
-def trl(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A round of TRL's, settings as in `trl_side` and above."""
-    env: dict[str, str] = {}
+def trl(
+    folder: Path,
+    settings: Mapping[str, Any],
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """A round of TRL's, settings as in `trl_side` and above; `failed` alone where it cannot run."""
+    env = dict(environment)
     if settings.get("huge_pages"):
         env["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
     if settings.get("intel_kernels") and cpu_is_amd():
         env["LD_PRELOAD"] = str(intel_kernels(folder))
     return child_result(["benchmarks.dpo_round.trl_side", str(folder), json.dumps(settings)], env)
+
+
+def needed(run: dict[str, Any]) -> dict[str, Any]:
+    """A run of TRL's that nothing can be compared without. Ends the program when it failed."""
+    if "failed" in run:
+        raise SystemExit(f"TRL cannot be run here: {run['failed']}")
+    return run

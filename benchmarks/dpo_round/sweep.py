@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dpo_round import figures, workload
-from benchmarks.dpo_round.runs import SETTINGS, ratchet, trl
+from benchmarks.dpo_round.kinds import CPU
+from benchmarks.dpo_round.runs import SETTINGS, needed, ratchet, trl
 from benchmarks.measure import add_json_option, machine, write_result
 
 TOLERANCE = 0.25
@@ -25,6 +26,7 @@ TOLERANCE = 0.25
 _PASSES = 4
 """Forward passes that a pair costs: reference, forward, and backward, which is worth two."""
 _TRL = SETTINGS["batch 1 x 8, completion rows, allocator"]
+_ENVIRONMENT = CPU.environment
 
 
 def measure(options: Namespace) -> dict[str, Any]:
@@ -55,9 +57,9 @@ def _setting(
         "tokens_per_pair": prompt + 2 * response,
         "gflop_per_pair": _PASSES * model.forward_flops(*lengths[0]) / 1e9,
     }
-    sides = {"ratchet": ratchet(folder, options.config)}
+    sides = {"ratchet": ratchet(folder, options.config, _ENVIRONMENT)}
     if options.trl:
-        sides["trl"] = trl(folder, _TRL)
+        sides["trl"] = needed(trl(folder, _TRL, _ENVIRONMENT))
     for name, run in sides.items():
         row[name] = {
             "cpu_seconds_per_pair": run["cpu_seconds"] / pairs,

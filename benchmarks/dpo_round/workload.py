@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ _FIRST_WORD = 4
 
 @dataclass(frozen=True)
 class Model:
-    """A randomly initialised model and how many pairs it is measured on."""
+    """A randomly initialised model and how many pairs it is measured on.
+
+    spread: standard deviation of its weights. training: our training options that both sides
+    share, of which `compute_dtype` bfloat16 is the dtype of its files as well.
+    """
 
     architecture: str
     layers: int
@@ -33,6 +37,8 @@ class Model:
     hidden: int = 256
     intermediate: int = 1024
     heads: int = 4
+    spread: float = 0.04
+    training: dict[str, Any] = field(default_factory=dict)
 
     def forward_flops(self, prompt: int, chosen: int, rejected: int) -> float:
         """Useful floating-point operations of one forward pass over a pair, the prompt once.
@@ -40,12 +46,35 @@ class Model:
         Two per weight and token in the layers, two per weight and completion token in the head,
         and four per pair of tokens that see each other, per layer and channel.
         """
-        tokens = prompt + chosen + rejected
+        layer = sum(rows * columns for rows, columns in self._layer())
+        body = self.layers * 2 * layer * (prompt + chosen + rejected)
+        head = 2 * self.hidden * self.vocabulary * (chosen + rejected)
+        return body + head + self._attention_flops(prompt, chosen, rejected)
+
+    def round_flops(self, prompt: int, chosen: int, rejected: int) -> float:
+        """Useful operations of a pair's reference pass, forward and backward.
+
+        Backward is worth two forward passes: gradients of hidden states and of weights. Under
+        adapters frozen weights have none, and the adapters' own matrices are multiplied three
+        times: forward, for the hidden states' gradients and for their own.
+        """
+        forward = self.forward_flops(prompt, chosen, rejected)
+        if "lora" not in self.training:
+            return 4 * forward
+        rank = self.training["lora"]["rank"]
+        adapters = self.layers * sum(rank * (rows + columns) for rows, columns in self._layer())
+        attention = self._attention_flops(prompt, chosen, rejected)
+        return 3 * forward + attention + 6 * adapters * (prompt + chosen + rejected)
+
+    def _layer(self) -> list[tuple[int, int]]:
+        """Shapes of a layer's matrices."""
         key_value = self.key_value_heads * self.hidden // self.heads
-        layer = 2 * self.hidden * (self.hidden + key_value) + 3 * self.hidden * self.intermediate
+        square, narrow = (self.hidden, self.hidden), (self.hidden, key_value)
+        return [square] * 2 + [narrow] * 2 + [(self.hidden, self.intermediate)] * 3
+
+    def _attention_flops(self, prompt: int, chosen: int, rejected: int) -> float:
         seen = _triangle(prompt + chosen) + rejected * prompt + _triangle(rejected)
-        body = self.layers * (2 * layer * tokens + 4 * self.hidden * seen)
-        return body + 2 * self.hidden * self.vocabulary * (chosen + rejected)
+        return self.layers * 4 * self.hidden * seen
 
 
 MODELS = {
@@ -58,8 +87,8 @@ def _triangle(length: int) -> float:
     return length * (length + 1) / 2
 
 
-def build(model: Model, folder: Path) -> None:
-    """Write the model, with twice the usual spread of its weights, and a tokenizer of words."""
+def build(model: Model, folder: Path, device: str = "cpu") -> None:
+    """Write the model, made on `device`, and a tokenizer of words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -75,12 +104,18 @@ def build(model: Model, folder: Path) -> None:
         vocab_size=model.vocabulary,
         tie_word_embeddings=model.tied,
         max_position_embeddings=8192,
-        initializer_range=0.04,
+        initializer_range=model.spread,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=_EOS,
     )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    dtype = getattr(torch, model.training.get("compute_dtype", "float32"))
+    with torch.device(device):
+        made = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    made.save_pretrained(folder)
+    del made
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the sides need the memory
     words = ["<pad>", "<s>", "</s>", "<unk>"]
     words += [f"w{number}" for number in range(_FIRST_WORD, model.vocabulary)]
     tokenizer = Tokenizer(
@@ -107,6 +142,16 @@ def usual_lengths(chosen: random.Random) -> Lengths:
         return min(256, max(16, round(chosen.lognormvariate(4.2, 0.7))))
 
     return chosen.randint(128, 256), completion(), completion()
+
+
+def long_lengths(chosen: random.Random) -> Lengths:
+    """Prompts of 512 to 1,024 tokens, completions lognormal between 32 and 512, median 200: a chat
+    with its instructions and a turn or two before, answered in a few paragraphs at most."""
+
+    def completion() -> int:
+        return min(512, max(32, round(chosen.lognormvariate(5.3, 0.6))))
+
+    return chosen.randint(512, 1024), completion(), completion()
 
 
 def pairs(vocabulary: int, lengths: list[Lengths]) -> Iterator[dict[str, Any]]:

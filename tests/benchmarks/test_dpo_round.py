@@ -3,12 +3,14 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.dpo_round import __main__ as dpo_round
-from benchmarks.dpo_round import workload
-from benchmarks.dpo_round.runs import SETTINGS, ratchet, trl
+from benchmarks.dpo_round import table, workload
+from benchmarks.dpo_round.kinds import CPU
+from benchmarks.dpo_round.runs import SETTINGS, needed, ratchet, trl
 
 TINY = workload.Model("llama", 2, 2, 512, tied=False, pairs=16, hidden=64, intermediate=96)
 
@@ -42,10 +44,24 @@ def test_useful_operations_count_the_prompt_once() -> None:
 
 def test_result_has_the_promised_form() -> None:
     run = {"losses": [0.69, 0.5], "cpu_seconds": 2.0, "seconds": 2.0, "memory_mib": 100.0}
-    slow = {**run, "cpu_seconds": 8.0, "memory_mib": 400.0}
-    runs = {"ratchet": [run], "trl_plain": [slow], "trl_strongest": [slow]}
-    result = dpo_round._compare(runs, {"batch 8": slow}, "batch 8", 1e9, 1.0, 16, 8)
+    ours = {**run, "path": "fast"}
+    slow = {**run, "cpu_seconds": 8.0, "memory_mib": 400.0, "flags": {}}
+    runs = {"ratchet": [ours], "trl_plain": [slow], "trl_strongest": [slow]}
+    peak = {"gflops": 1.0, "data_sheet_gflops": None}
+    result = dpo_round._compare(CPU, runs, {"batch 8": slow}, "batch 8", 1e9, peak, 16, 8)
     assert result["trl_plain"] == {"speedup": 4.0, "memory_ratio": 0.25}
     assert result["max_loss_diff"] == 0 and result["mfu"] == pytest.approx(0.5)
-    dpo_round.show("A", result)
+    table.show(CPU, "A", result)
     json.dumps(result)
+
+
+def test_flags_are_shown_once_and_then_where_they_differ() -> None:
+    run = {"cpu_seconds": 2.0, "seconds": 2.0, "memory_mib": 100.0}
+    tried: dict[str, Any] = {"plain": {**run, "flags": {"beta": 0.1, "batch": 8}}}
+    assert "beta=0.1, batch=8" in table.setting(CPU, "plain", tried, 16)
+    tried["small"] = {**run, "flags": {"beta": 0.1, "batch": 1}}
+    assert table.setting(CPU, "small", tried, 16).endswith("\n      batch=1")
+    tried["missing"] = {"failed": "ImportError: no such package"}
+    assert "left out: ImportError: no such package" in table.setting(CPU, "missing", tried, 16)
+    with pytest.raises(SystemExit, match="no such package"):
+        needed(tried["missing"])
