@@ -130,14 +130,6 @@ def _shares(flops_per_second: float, ceiling: Ceiling) -> dict[str, float | None
     }
 
 
-def _shares(flops_per_second: float, ceiling: Ceiling) -> dict[str, float | None]:
-    names = {"mfu": "gflops", "mfu_data_sheet": "data_sheet_gflops"}
-    return {
-        share: flops_per_second / (most * 1e9) if (most := ceiling[peak]) else None
-        for share, peak in names.items()
-    }
-
-
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser = ArgumentParser(prog="python -m benchmarks.dpo_round", description=__doc__)
     parser.add_argument("--device", choices=KINDS, default="cpu")
