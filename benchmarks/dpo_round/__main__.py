@@ -40,7 +40,8 @@ def measure(kind: Kind, name: str, options: Namespace, ceiling: Ceiling) -> dict
         _build(kind, model, folder)
         chosen = random.Random(0)
         count = options.pairs or model.pairs
-        lengths = [kind.lengths(chosen) for _ in range(count)]
+        lengths = [kind.lengths(chosen) for _ in range(max(count, model.alone))]
+        longer, lengths = lengths, lengths[:count]
         few = lengths[: options.setting_pairs or kind.setting_pairs]
 
         def peer(setting: str) -> dict[str, Any]:
@@ -56,8 +57,16 @@ def measure(kind: Kind, name: str, options: Namespace, ceiling: Ceiling) -> dict
             runs["ratchet"].append(ratchet(folder, config, kind.environment))
             runs["trl_plain"].append(needed(peer(kind.plain)))
             runs["trl_strongest"].append(needed(peer(strongest)))
-    flops = sum(model.round_flops(*each) for each in lengths)
-    return _compare(kind, runs, tried, strongest, flops, ceiling, count, len(few))
+        result = _compare(kind, runs, tried, strongest, count, len(few))
+        result |= _shares(model, lengths, result["runs"]["ratchet"][kind.clock], ceiling)
+        if len(longer) > count:
+            result["compared_mfu"] = result["mfu"]
+            workload.write(folder, list(workload.pairs(model.vocabulary, longer)))
+            alone = [ratchet(folder, config, kind.environment) for _ in range(options.repeats)]
+            seconds = statistics.median(run[kind.clock] for run in alone)
+            result["alone"] = {"pairs": len(longer), kind.clock: seconds}
+            result |= _shares(model, longer, seconds, ceiling)
+    return result
 
 
 def _build(kind: Kind, model: workload.Model, folder: Path) -> None:
@@ -85,8 +94,6 @@ def _compare(
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
     tried: Mapping[str, Mapping[str, Any]],
     strongest: str,
-    flops: float,
-    ceiling: Ceiling,
     pairs: int,
     setting_pairs: int,
 ) -> dict[str, Any]:
@@ -105,7 +112,6 @@ def _compare(
             for name, run in tried.items()
         },
         "strongest": strongest,
-        **_shares(flops / ours[kind.clock], ceiling),
         "max_loss_diff": max(
             kind.difference(a, b)
             for a, b in zip(
@@ -121,12 +127,14 @@ def _compare(
     return result
 
 
-def _shares(flops_per_second: float, ceiling: Ceiling) -> dict[str, float | None]:
+def _shares(
+    model: workload.Model, lengths: Sequence[workload.Lengths], seconds: float, ceiling: Ceiling
+) -> dict[str, float | None]:
     """Useful operations as shares of what the device can do, None where that is not known."""
+    reached = sum(model.round_flops(*each) for each in lengths) / seconds / 1e9
     names = {"mfu": "gflops", "mfu_data_sheet": "data_sheet_gflops"}
     return {
-        share: flops_per_second / (most * 1e9) if (most := ceiling[peak]) else None
-        for share, peak in names.items()
+        share: reached / most if (most := ceiling[peak]) else None for share, peak in names.items()
     }
 
 
@@ -137,7 +145,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--models", nargs="*", choices=names, help="default: all of the device")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--pairs", type=int, help="default: 128 of A, 32 of B, 256 of 0.5B, 64 of 7B"
+        "--pairs", type=int, help="default: 48 of A, 16 of B, 256 of 0.5B, 64 of 7B"
     )
     parser.add_argument(
         "--setting-pairs", type=int, help="to choose the strongest by; default: 16, on a GPU 64"

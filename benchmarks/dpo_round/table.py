@@ -20,7 +20,14 @@ def show(kind: Kind, name: str, result: Mapping[str, Any]) -> None:
     floor, sheet = kind.mfu.get(name), result["mfu_data_sheet"]
     wanted = f" (floor {floor:.0%}): {_verdict(result['mfu'] >= floor)}" if floor else ""
     beside = f"; {sheet:.1%} of the data sheet's" if sheet else ""
-    print(f"  {result['mfu']:.1%} of the measured ceiling{wanted}{beside}")
+    print(f"  {result['mfu']:.1%} of the measured ceiling{_over(result)}{wanted}{beside}")
+
+
+def _over(result: Mapping[str, Any]) -> str:
+    """Which round the share of the ceiling is of, where it is not the compared one."""
+    if "alone" not in result:
+        return ""
+    return f" over {result['alone']['pairs']} pairs, {result['compared_mfu']:.1%} over these"
 
 
 def setting(kind: Kind, name: str, tried: Mapping[str, Mapping[str, Any]], pairs: int) -> str:

@@ -24,6 +24,8 @@ _FIRST_WORD = 4
 class Model:
     """A randomly initialised model and how many pairs it is measured on.
 
+    alone: pairs of a longer round of ours, or none, for the share of the ceiling. TRL would take
+    an hour for it, and the memory that a round touches for the first time weighs on a short one.
     spread: standard deviation of its weights. training: our training options that both sides
     share, of which `compute_dtype` bfloat16 is the dtype of its files as well.
     """
@@ -37,6 +39,7 @@ class Model:
     hidden: int = 256
     intermediate: int = 1024
     heads: int = 4
+    alone: int = 0
     spread: float = 0.04
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -78,8 +81,8 @@ class Model:
 
 
 MODELS = {
-    "A": Model("llama", 6, 4, 8192, tied=False, pairs=128),
-    "B": Model("qwen2", 4, 2, 65536, tied=True, pairs=32),
+    "A": Model("llama", 6, 4, 8192, tied=False, pairs=48, alone=256),
+    "B": Model("qwen2", 4, 2, 65536, tied=True, pairs=16, alone=128),
 }
 
 

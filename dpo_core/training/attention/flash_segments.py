@@ -60,9 +60,14 @@ class FlashSegments(torch.autograd.Function):
                 dq, dk, dv = _backward(*inputs, 0.0, b == rows, scale=ctx.scale)
                 # Keys are met by themselves first; those of a prompt once more by the rejected.
                 _put(by_q[:, :, rows], dq, add=number > 0)
-                _put(by_k[:, b], dk.sum(1), add=b != rows)
-                _put(by_v[:, b], dv.sum(1), add=b != rows)
+                _put(by_k[:, b], _over_queries(dk), add=b != rows)
+                _put(by_v[:, b], _over_queries(dv), add=b != rows)
         return *slopes, None, None
+
+
+def _over_queries(slopes: Tensor) -> Tensor:
+    """(K, S, D) the sum over the query heads of each key head, of (K, G, S, D)."""
+    return slopes[:, 0] if slopes.shape[1] == 1 else slopes.sum(1)
 
 
 def _put(place: Tensor, values: Tensor, *, add: bool) -> None:

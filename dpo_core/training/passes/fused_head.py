@@ -234,8 +234,8 @@ def _add(parameter: Tensor, gradient: Tensor) -> None:
 
 def _add_product(parameter: Tensor, left: Tensor, right: Tensor) -> None:
     if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    if left.dtype == parameter.dtype:
+        parameter.grad = (left @ right).to(parameter.dtype)
+    elif left.dtype == parameter.dtype:
         parameter.grad.addmm_(left, right)
     else:
         parameter.grad += left @ right

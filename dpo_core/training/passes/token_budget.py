@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from dpo_core.config import TrainingConfig
 from dpo_core.training.runtime import Runtime
 
-CPU_TOKENS = 768
+CPU_TOKENS = 1024
 """Larger products are no faster on a CPU, and buffers leave its cache."""
 
 _FEWEST, _MOST = 1024, 2**17

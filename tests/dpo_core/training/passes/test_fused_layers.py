@@ -12,7 +12,7 @@ from transformers.models.cohere import modeling_cohere
 from transformers.models.gemma import modeling_gemma
 from transformers.models.llama import modeling_llama
 
-from dpo_core.training.passes.fused_layers import FusedLayers, Lookup, RmsNorm, Rotation
+from dpo_core.training.passes.fused_layers import FusedLayers, GatedMlp, Lookup, RmsNorm, Rotation
 
 SMALL = LlamaConfig(
     vocab_size=10,
@@ -55,6 +55,15 @@ def test_a_rotation_is_the_models_own() -> None:
         check(Rotation.apply(x, cos[:, None], sin[:, None]), rotated, x)
 
 
+@pytest.mark.parametrize("shape", [(1, 7, 16), (2, 3, 16)])
+def test_a_gated_mlp_is_the_models_own(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    mlp = modeling_llama.LlamaMLP(SMALL)
+    weights = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight
+    x = rows(*shape)
+    check(GatedMlp.apply(x, *weights), mlp(x), x, *weights)
+
+
 @pytest.mark.parametrize("padding", [None, 3])
 def test_a_lookup_adds_to_the_gradient_of_its_table(padding: int | None) -> None:
     embedding = nn.Embedding(10, 4, padding_idx=padding)
@@ -72,7 +81,8 @@ def test_a_lookup_adds_to_the_gradient_of_its_table(padding: int | None) -> None
 def test_layers_are_replaced_for_as_long_as_they_are_in_use() -> None:
     model = LlamaForCausalLM(SMALL)
     norms = [m for m in model.modules() if type(m).__name__ == "LlamaRMSNorm"]
-    owners = [*norms, model.get_input_embeddings()]
+    mlps = [layer.mlp for layer in model.model.layers]
+    owners = [*norms, *mlps, model.get_input_embeddings()]
     usual = modeling_llama.apply_rotary_pos_emb
     with FusedLayers(model).in_use():
         assert all("forward" in vars(owner) for owner in owners)
@@ -103,6 +113,13 @@ def test_a_rotation_that_is_another_stays() -> None:
     with FusedLayers(model).in_use():
         assert modeling_cohere in {sys.modules[type(m).__module__] for m in model.modules()}
         assert modeling_cohere.apply_rotary_pos_emb is usual
+
+
+@pytest.mark.parametrize("other", [{"hidden_act": "gelu"}, {"mlp_bias": True}])
+def test_an_mlp_that_computes_something_else_stays(other: dict[str, Any]) -> None:
+    model = LlamaForCausalLM(LlamaConfig(**SMALL.to_dict() | other))
+    with FusedLayers(model).in_use():
+        assert not any("forward" in vars(layer.mlp) for layer in model.model.layers)
 
 
 @pytest.mark.parametrize("other", [{"max_norm": 1.0}, {"sparse": True}])
