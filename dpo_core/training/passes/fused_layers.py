@@ -1,11 +1,7 @@
-"""Small layers of transformers' models with less memory and fewer passes over it.
+"""Which layers of a transformers model the fused functions replace, and for how long.
 
-Eager PyTorch writes every intermediate value of a norm or a rotation, and the gradient of an
-embedding as large as its table. Here each is one autograd function. A layer is replaced only where
-it computes what the function does, tried on random numbers: models differ under equal names.
-
-D width of a norm, V rows of an embedding's table, I token ids, H and F hidden and inner width of an
-MLP, N tokens.
+A layer is replaced only where it computes what the function does, tried on random numbers: models
+differ under equal names.
 """
 
 import copy
@@ -18,112 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpo_core.training.passes.fused_functions import GatedMlp, Lookup, RmsNorm, Rotation
+
 _AGREEMENT = 1e-5
 """Largest difference relative to the largest value, float32: the order of sums is another."""
 
 _ROTATION = "apply_rotary_pos_emb"
-
-
-class RmsNorm(torch.autograd.Function):
-    """apply(x (…, D), weight (D,), eps) -> x / √(mean x² + eps) · weight (arXiv:1910.07467)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, inverse)
-        out: Tensor = (x * inverse).mul_(weight)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, inverse = ctx.saved_tensors
-        product = (gradients[0] * x).view(-1, x.shape[-1])
-        by_weight = (inverse.view(1, -1) @ product)[0] if ctx.needs_input_grad[1] else None
-        # d(inverse)/dx = −x·inverse³/D, and it meets Σ_d gradient·weight·x.
-        along = (product @ weight).view_as(inverse).mul_(inverse**3).div_(-x.shape[-1])
-        by_x = torch.mul(gradients[0], weight, out=product.view_as(x))
-        return by_x.mul_(inverse).addcmul_(x, along), by_weight, None
-
-
-class Rotation(torch.autograd.Function):
-    """apply(x, cos, sin) -> x rotated by halves (arXiv:2104.09864); cos and sin broadcast to x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, *sin.chunk(2, -1))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        cos, sin = ctx.saved_tensors
-        first, second = sin.chunk(2, -1)
-        return _rotated(gradients[0], cos, -second, -first), None, None
-
-
-def _rotated(x: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """x·cos, less the second half times `first`, and more by the first half times `second`."""
-    half = x.shape[-1] // 2
-    out = x * cos
-    out[..., :half].addcmul_(x[..., half:], first, value=-1)
-    out[..., half:].addcmul_(x[..., :half], second)
-    return out
-
-
-class Lookup(torch.autograd.Function):
-    """apply(table (V, D), ids, padding) -> table[ids]; its gradient goes straight to `table.grad`.
-
-    padding: the id whose row gets no gradient, or none.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
-        ctx.table, ctx.padding = table, padding
-        ctx.save_for_backward(ids)
-        return functional.embedding(ids, table)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        ids_I = ctx.saved_tensors[0].reshape(-1)
-        by_row_ID = gradients[0].reshape(len(ids_I), -1)
-        if ctx.padding is not None:
-            by_row_ID = by_row_ID.masked_fill((ids_I == ctx.padding)[:, None], 0)
-        if ctx.table.grad is None:
-            ctx.table.grad = torch.zeros_like(ctx.table)
-        ctx.table.grad.index_add_(0, ids_I, by_row_ID.to(ctx.table.dtype))
-        return None, None, None
-
-
-class GatedMlp(torch.autograd.Function):
-    """apply(x (…, H), gate (F, H), up (F, H), down (H, F)) -> (silu(x·gateᵀ) · x·upᵀ)·downᵀ.
-
-    arXiv:2002.05202. Keeps two values of the inner width per token, where eager PyTorch keeps four.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-        x_NH = x.reshape(-1, x.shape[-1])
-        gate_NF, up_NF = x_NH @ gate.T, x_NH @ up.T
-        ctx.save_for_backward(x_NH, gate_NF, up_NF, gate, up, down)
-        out_NH: Tensor = functional.silu(gate_NF).mul_(up_NF) @ down.T
-        return out_NH.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        x_NH, gate_NF, up_NF, gate, up, down = ctx.saved_tensors
-        by_out_NH = gradients[0].reshape(x_NH.shape)
-        inner_NF = functional.silu(gate_NF)
-        by_inner_NF = by_out_NH @ down
-        by_up_NF = by_inner_NF * inner_NF
-        by_down = by_out_NH.T @ inner_NF.mul_(up_NF)
-        # From here on `inner` is where the gradient of the gate is written.
-        by_inner_NF.mul_(up_NF)
-        _silu_backward(by_inner_NF, gate_NF, grad_input=inner_NF)
-        by_x_NH = (inner_NF @ gate).addmm_(by_up_NF, up)
-        return by_x_NH.view_as(gradients[0]), inner_NF.T @ x_NH, by_up_NF.T @ x_NH, by_down
-
-
-_silu_backward = torch.ops.aten.silu_backward.grad_input
 
 
 class FusedLayers:

@@ -12,7 +12,8 @@ from transformers.models.cohere import modeling_cohere
 from transformers.models.gemma import modeling_gemma
 from transformers.models.llama import modeling_llama
 
-from dpo_core.training.passes.fused_layers import FusedLayers, GatedMlp, Lookup, RmsNorm, Rotation
+from dpo_core.training.passes.fused_functions import GatedMlp, Lookup, RmsNorm, Rotation
+from dpo_core.training.passes.fused_layers import FusedLayers
 
 SMALL = LlamaConfig(
     vocab_size=10,
