@@ -19,6 +19,7 @@ from survival_runs import (
     inside_training,
     past_a_checkpoint,
     resumed_from_step,
+    rewound,
 )
 
 # Generous: the same test takes a quarter of this on two idle cores.
@@ -74,7 +75,7 @@ def test_a_campaign_killed_at_every_step_boundary_ends_as_if_never_killed(
 def test_a_killed_child_ends_the_run_with_its_log_and_what_to_do(
     config: Path, reference: Path, tmp_path: Path
 ) -> None:
-    campaign = tmp_path / "child"
+    campaign = rewound(reference, tmp_path / "child", 0, "base")
     cases = [
         (SAMPLER, "sampling", inside_sampling(1, SHARDS), False),
         (TRAINER, "training", inside_training(1), False),
