@@ -85,8 +85,7 @@ def _is_rms_norm(module: Any) -> bool:
     trial = copy.deepcopy(module).float()
     trial.weight.data.normal_(generator=random)
     x = torch.randn(8, len(weight), generator=random, device=weight.device)
-    with torch.no_grad():
-        return _agree(_rms_norm(x, trial), trial(x))
+    return _same(lambda: (_rms_norm(x, trial),), lambda: (trial(x),))
 
 
 def _gated_mlp(mlp: Any) -> Callable[[Tensor], Tensor]:
@@ -114,8 +113,7 @@ def _is_gated_mlp(module: Any) -> bool:
     weight = module.gate_proj.weight
     random = torch.Generator(weight.device).manual_seed(0)
     x = torch.randn(2, weight.shape[1], generator=random, device=weight.device)
-    with torch.no_grad():
-        return _agree(_gated_mlp(module)(x), module(x))
+    return _same(lambda: (_gated_mlp(module)(x),), lambda: (module(x),))
 
 
 def _is_trained_linear(module: Any) -> bool:
@@ -146,11 +144,7 @@ def _is_by_halves(usual: Any) -> bool:
     query, key = (torch.randn(1, heads, 5, 8, generator=random) for heads in (4, 2))
     angles = torch.randn(1, 5, 4, generator=random).repeat(1, 1, 2)
     inputs = query, key, angles.cos(), angles.sin()
-    try:
-        expected = usual(*inputs)
-    except Exception:  # another signature: whatever it does, it is not this
-        return False
-    return all(map(_agree, _rotation(usual)(*inputs), expected))
+    return _same(lambda: _rotation(usual)(*inputs), lambda: usual(*inputs))
 
 
 def _lookup(embedding: nn.Embedding) -> Callable[[Tensor], Tensor]:
@@ -173,6 +167,14 @@ def _plain_embedding(model: Any) -> nn.Embedding | None:
     if not usual or embedding.scale_grad_by_freq or embedding.sparse:
         return None
     return embedding if embedding.weight.device.type == "cpu" else None
+
+
+@torch.no_grad()
+def _same(ours: Callable[[], tuple[Tensor, ...]], usual: Callable[[], tuple[Tensor, ...]]) -> bool:
+    try:
+        return all(map(_agree, ours(), usual()))
+    except Exception:  # other inputs or names: whatever the layer does, it is not this
+        return False
 
 
 def _agree(one: Tensor, other: Tensor) -> bool:

@@ -97,7 +97,12 @@ class _Halved(modeling_llama.LlamaRMSNorm):
         return super().forward(hidden_states) / 2
 
 
-@pytest.mark.parametrize("norm", [modeling_gemma.GemmaRMSNorm(16), _Halved(16)])
+class _GatedRMSNorm(modeling_llama.LlamaRMSNorm):
+    def forward(self, hidden_states: Tensor, gate: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(hidden_states) * gate
+
+
+@pytest.mark.parametrize("norm", [modeling_gemma.GemmaRMSNorm(16), _Halved(16), _GatedRMSNorm(16)])
 def test_a_norm_that_computes_something_else_stays(norm: Any) -> None:
     model = LlamaForCausalLM(SMALL)
     model.model.norm = norm
