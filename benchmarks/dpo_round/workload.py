@@ -140,21 +140,29 @@ Lengths = tuple[int, int, int]
 
 def usual_lengths(chosen: random.Random) -> Lengths:
     """Prompts of 128 to 256 tokens, completions lognormal between 16 and 256, median 67."""
-
-    def completion() -> int:
-        return min(256, max(16, round(chosen.lognormvariate(4.2, 0.7))))
-
-    return chosen.randint(128, 256), completion(), completion()
+    return _lengths(chosen, (128, 256), (16, 256), 4.2, 0.7)
 
 
 def long_lengths(chosen: random.Random) -> Lengths:
     """Prompts of 512 to 1,024 tokens, completions lognormal between 32 and 512, median 200: a chat
     with its instructions and a turn or two before, answered in a few paragraphs at most."""
+    return _lengths(chosen, (512, 1024), (32, 512), 5.3, 0.6)
 
-    def completion() -> int:
-        return min(512, max(32, round(chosen.lognormvariate(5.3, 0.6))))
 
-    return chosen.randint(512, 1024), completion(), completion()
+def _lengths(
+    chosen: random.Random,
+    prompt: tuple[int, int],
+    completion: tuple[int, int],
+    mean_log: float,
+    spread_log: float,
+) -> Lengths:
+    """Prompts uniform, completions lognormal, each within its fewest and most tokens."""
+
+    def tokens() -> int:
+        fewest, most = completion
+        return min(most, max(fewest, round(chosen.lognormvariate(mean_log, spread_log))))
+
+    return chosen.randint(*prompt), tokens(), tokens()
 
 
 def pairs(vocabulary: int, lengths: list[Lengths]) -> Iterator[dict[str, Any]]:
