@@ -4,6 +4,7 @@ RatchetError            exit code 1
 ├── BadInput            exit code 2: the user's request cannot be carried out as it stands
 │   ├── ConfigError     a key, value or combination in the config
 │   ├── PromptError     a prompt file or a row of it
+│   ├── LabelsError     labels, or a file of preferences, that cannot be used as asked
 │   └── CampaignLocked  another process is running this campaign
 ├── ArtifactCorrupted   a file differs from what the ledger recorded
 ├── ChildDied           a sampling or training process ended without a result
@@ -11,7 +12,11 @@ RatchetError            exit code 1
 ├── DiskFull            a write failed for lack of space
 ├── Interrupted         a process was asked to stop, and kept what it had done
 ├── JudgeError          a judge raised or answered out of contract
+├── BudgetSpent         a judge has spent what it may
+├── WaitingForPeople    exit code 75: answers of people are missing; nothing is wrong
+├── AuditFailed         the preferences of a round must not be trained on
 ├── InvariantViolated   a correctness check of the round failed
+├── LabelServerFailed   Argilla did not start, or did not answer
 └── ServerFailed        the Prefect server did not start
 """
 
@@ -46,6 +51,10 @@ class PromptError(BadInput):
     pass
 
 
+class LabelsError(BadInput):
+    pass
+
+
 class CampaignLocked(BadInput):
     pass
 
@@ -74,7 +83,25 @@ class JudgeError(RatchetError):
     pass
 
 
+class BudgetSpent(RatchetError):
+    pass
+
+
+class WaitingForPeople(RatchetError):
+    """`message` says in one sentence where to label and how many answers are missing."""
+
+    exit_code = 75
+
+
+class AuditFailed(RatchetError):
+    pass
+
+
 class InvariantViolated(RatchetError):
+    pass
+
+
+class LabelServerFailed(RatchetError):
     pass
 
 

@@ -89,13 +89,37 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What judgements took: tokens read and written, money in the unit of the config's prices."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.money + other.money,
+        )
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """One source's verdict on one pair; `verdict` None is an abstention, with its reason."""
+    """One source's verdict on one pair; `verdict` None is an abstention, with its reason.
+
+    confidence: probability, in the source's own opinion, that the verdict is right.
+    forward, backward: the verdicts with a read first and with b read first, both in terms of a and
+    b, where a source read both orders.
+    """
 
     verdict: Verdict | None
     reason: str = ""
     confidence: float | None = None
     raw: str | None = None
+    forward: Verdict | None = None
+    backward: Verdict | None = None
+    cost: Cost = Cost()
 
 
 def pair_id(first: str, second: str) -> str:
@@ -164,6 +188,27 @@ JUDGEMENTS = pa.schema(
         ("confidence", pa.float64()),
         ("reason", pa.string()),
         ("raw", pa.string()),
+        ("forward", pa.string()),
+        ("backward", pa.string()),
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("money", pa.float64()),
+        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
+    ]
+)
+LABELS = pa.schema(
+    [
+        ("label_id", pa.string()),  # of the answer, given by Argilla
+        ("record_id", pa.string()),  # of what was asked, a content address
+        ("pair_id", pa.string()),
+        ("kind", pa.string()),  # pair, gold or repeat
+        ("annotator", pa.string()),
+        ("verdict", pa.string()),  # in terms of the pair's a and b; none: discarded
+        ("expected", pa.string()),  # the known verdict of a gold pair
+        ("strength", pa.int32()),
+        ("comment", pa.string()),
+        ("shown_first", pa.string()),  # a or b
+        ("mode", pa.string()),  # blind or review
         pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
     ]
 )
@@ -194,6 +239,24 @@ LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
 def volatile_columns(schema: pa.Schema) -> list[str]:
     """Columns that cannot repeat between equal runs (timestamps, durations, memory, speed)."""
     return [f.name for f in schema if (f.metadata or {}).get(b"volatile") == b"true"]
+
+
+def judgement_row(pair_id: str, source: str, judgement: Judgement) -> dict[str, Any]:
+    """The row of JUDGEMENTS that holds a judgement of a source that can be asked again."""
+    return {
+        "pair_id": pair_id,
+        "source": source,
+        "verdict": judgement.verdict,
+        "confidence": judgement.confidence,
+        "reason": judgement.reason,
+        "raw": judgement.raw,
+        "forward": judgement.forward,
+        "backward": judgement.backward,
+        "tokens_in": judgement.cost.tokens_in,
+        "tokens_out": judgement.cost.tokens_out,
+        "money": judgement.cost.money,
+        "at": None,
+    }
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -13,6 +13,7 @@ from dpo_core.config import (
     Count,
     EvaluationConfig,
     PolicyConfig,
+    Positive,
     PromoteConfig,
     Section,
     SftConfig,
@@ -21,13 +22,70 @@ from dpo_core.config import (
 from dpo_core.errors import ConfigError
 from dpo_core.import_path import find_function, load_function
 from generation.config import PromptsConfig, SamplingConfig
-from labeling.config import JudgeConfig, PairsConfig
+from labeling.config import (
+    AggregationConfig,
+    AuditConfig,
+    BudgetConfig,
+    JudgeConfig,
+    PairsConfig,
+    PeopleConfig,
+)
+from labeling.judges.config import (
+    JUDGE_KINDS,
+    AnyJudgeConfig,
+    RuleJudge,
+    asks_people,
+    gives_scores,
+    machines,
+    members,
+)
 
 
 class KeepLast(Section):
     """Keep the weights of the last rounds, and always those of the promoted policy."""
 
     last: Count
+
+
+class Mix(Section):
+    """Pairs of a round's training by where they come from: weights of which only ratios count."""
+
+    latest: Positive = 1.0
+    earlier: float = Field(0.0, ge=0)
+    imported: float = Field(0.0, ge=0)
+
+
+class MixRounds(Section):
+    mix: Mix
+
+
+class LastRounds(Section):
+    last: Count
+
+
+class DataConfig(Section):
+    """Which preferences a round trains on."""
+
+    rounds: Literal["latest", "all"] | LastRounds | MixRounds = Field(
+        "latest",
+        description="latest: this round's; all: those of earlier rounds too; last: k, of the last "
+        "k rounds; mix: {latest: 0.7, earlier: 0.3, imported: 0}, in these shares",
+    )
+    imported: str | None = Field(
+        None, description="folder made by `ratchet import`: round 1 trains on it, without sampling"
+    )
+
+    @field_validator("rounds", mode="before")
+    @classmethod
+    def _rounds(cls, value: Any) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        kind = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
+        if value in ("latest", "all") or kind in ("last", "mix") or isinstance(value, Section):
+            return value
+        raise ValueError(
+            "data.rounds must be latest, all, last: k, or mix: {latest: 0.7, earlier: 0.3} "
+            f"(found {value!r})"
+        )
 
 
 class CampaignConfig(Section):
@@ -48,10 +106,28 @@ class CampaignConfig(Section):
     prompts: PromptsConfig
     sampling: SamplingConfig = SamplingConfig()
     judge: JudgeConfig
+    evaluation_judge: JudgeConfig | None = Field(
+        None, description="judges held-out answers; none: those judges that need no person"
+    )
+    people: PeopleConfig | None = Field(None, description="how people are asked")
+    budget: BudgetConfig = BudgetConfig()
     pairs: PairsConfig = PairsConfig()
+    aggregation: AggregationConfig = AggregationConfig()
+    audit: AuditConfig = AuditConfig()
+    data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promote: PromoteConfig = PromoteConfig()
+
+    @property
+    def held_out_judge(self) -> AnyJudgeConfig:
+        """The judge of held-out answers; people who are members of it are not asked."""
+        return self.evaluation_judge or self.judge
+
+    @property
+    def asked(self) -> PeopleConfig:
+        """How people are asked, where the judge asks any."""
+        return self.people or PeopleConfig()
 
     @field_validator("keep_policies", mode="before")
     @classmethod
@@ -77,10 +153,28 @@ class CampaignConfig(Section):
                 "lower them until their sum is below 1"
             )
         _check_policy(self.policy)
+        _check_judges(self)
         _check_sampling(self.sampling)
         _check_pairs(self.pairs, self.judge)
         _check_reference_logps(self.training, self.sampling)
         return self
+
+
+def _check_judges(config: "CampaignConfig") -> None:
+    if config.evaluation_judge is not None and asks_people(config.evaluation_judge):
+        raise ValueError(
+            "evaluation_judge must need no person: held-out answers are judged in every round"
+        )
+    if not list(machines(config.held_out_judge)):
+        raise ValueError(
+            "judge.kind human leaves held-out answers unjudged: add an evaluation_judge, such as "
+            "{kind: rule, function: 'my_judge:score'}"
+        )
+    if config.people is not None and not asks_people(config.judge):
+        raise ValueError(
+            "people says how people are asked, but judge asks none: remove it, set judge.kind to "
+            "human, or add a member of kind human to a committee"
+        )
 
 
 def _check_policy(policy: PolicyConfig) -> None:
@@ -106,10 +200,10 @@ def _check_sampling(sampling: SamplingConfig) -> None:
         )
 
 
-def _check_pairs(pairs: PairsConfig, judge: JudgeConfig) -> None:
-    if pairs.strategy == "best_worst" and judge.gives == "verdict":
+def _check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:
+    if pairs.strategy != "random" and not gives_scores(judge):
         raise ValueError(
-            "pairs.strategy best_worst needs scores, but judge.gives is verdict: "
+            f"pairs.strategy {pairs.strategy} needs scores, but no judge gives them: "
             "set pairs.strategy to random, or give scores"
         )
     if pairs.strategy == "random" and pairs.min_margin > 0:
@@ -231,7 +325,9 @@ def check_functions(config: CampaignConfig) -> None:
     What runs in this process is imported; what runs in the training process, and may load a model
     library, is only looked up.
     """
-    for function in (config.judge.function, config.prompts.function):
+    judges = [*members(config.judge), *members(config.held_out_judge)]
+    rules = [judge.function for judge in judges if isinstance(judge, RuleJudge)]
+    for function in (*rules, config.prompts.function):
         if function is not None:
             load_function(function)
     for function in (config.policy.build, config.sft.function if config.sft else None):
@@ -256,7 +352,7 @@ def _check_files(config: CampaignConfig) -> None:
 
 def _explain(problem: dict[str, Any]) -> str:
     """One line for one pydantic problem, with the nearest known key for an unknown one."""
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"] if part not in JUDGE_KINDS)
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -264,14 +360,33 @@ def _explain(problem: dict[str, Any]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return message
+    if problem["type"] == "union_tag_invalid":
+        kinds = problem["ctx"]["expected_tags"].replace("'", "")
+        return f"{where}.kind must be one of {kinds} (found {problem['ctx']['tag']!r})"
     found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
     return f"{where}: {message}{found}"
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    model: Any = CampaignConfig
+    """Keys of the section that `location` lies in; of a union, those of the kind that was named."""
+    found: list[type[Section]] = [CampaignConfig]
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, Section))
-    return list(model.model_fields)
+        fields = [m.model_fields[str(part)] for m in found if str(part) in m.model_fields]
+        found = [s for f in fields for s in _sections(f.annotation)] or _of_kind(found, part)
+    return [name for section in found for name in section.model_fields]
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    """The sections that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [s for part in getattr(annotation, "__args__", ()) for s in _sections(part)]
+
+
+def _of_kind(found: list[type[Section]], kind: str | int) -> list[type[Section]]:
+    """Those of that kind, which pydantic names among the keys of an error; else all."""
+    return [s for s in found if kind in get_args(_kind_of(s))] or found
+
+
+def _kind_of(section: type[Section]) -> Any:
+    return section.model_fields["kind"].annotation if "kind" in section.model_fields else None

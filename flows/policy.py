@@ -1,5 +1,6 @@
 """A policy as the round passes it on: where its weights lie and what it answered."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,9 @@ class Policy:
 
 @dataclass(frozen=True)
 class Played:
-    """What later rounds need of a round: its prompts, and its reference if it had one."""
+    """What later rounds need of a round: what its steps made, and its reference if it had one."""
 
-    prompts: Artifact
+    made: Mapping[str, Artifact | None]
     reference: Policy | None
 
 

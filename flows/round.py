@@ -38,9 +38,9 @@ def play(
 ) -> tuple[Answered, Played]:
     """Round `number` from the last promoted policy: the policy that goes on, and what it took."""
     policy: Policy = previous.policy
-    prompts = step(draw_prompts)(do, number, held, [played.prompts for played in earlier])
+    prompts = step(draw_prompts)(do, number, held, earlier)
     completions = step(sample)(do, number, policy, prompts)
-    scores = step(score)(do, number, completions, prompts)
+    scores = step(score)(do, number, completions, prompts, do.config.judge)
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     preferences = step(aggregate_preferences)(do, number, pairs, judgements)
@@ -62,7 +62,7 @@ def play(
         "evaluation": evaluation,
     }
     promoted = step(gate)(do, number, previous, candidate, evaluation, made)
-    return promoted, Played(prompts, reference)
+    return promoted, Played(made, reference)
 
 
 prepare_flow = flow(name="base", flow_run_name="base", validate_parameters=False)(prepare)

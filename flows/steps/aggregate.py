@@ -9,7 +9,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PREFERENCES, Judgement
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.session import Session
-from labeling.aggregation import aggregate
+from labeling.aggregation.votes import aggregate
 
 
 def aggregate_preferences(

@@ -13,4 +13,6 @@ def answer_held_out(session: Session, number: int, policy: Policy, held_out: Art
     # The seed knows no round: policies differ by their weights alone.
     seed = session.seed("answers")
     answers = answer_file(session, number, "answers", policy, held_out, count, seed)
-    return Answered(policy, answers, score(session, number, answers, held_out, "answer_scores"))
+    judge = session.config.held_out_judge
+    scores = score(session, number, answers, held_out, judge, "answer_scores")
+    return Answered(policy, answers, scores)

@@ -1,11 +1,14 @@
 """Reading the completions of a round back as records, grouped by prompt."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.records import Completion, Prompt, prompt_from_row
 from dpo_core.tables import iterate_rows, read_rows
+from labeling.judges.committee import combined_scores
+from labeling.judges.config import AnyJudgeConfig, machines
 
 _COLUMNS = ["completion_id", "prompt_id", "sample_index", "text", "token_ids", "finish_reason"]
 
@@ -35,9 +38,20 @@ def read_prompts(prompts: Artifact) -> Mapping[str, Prompt]:
     return {prompt.prompt_id: prompt for prompt in rows}
 
 
-def read_scores(scores: Artifact | None) -> dict[str, float | None]:
-    """completion_id → score, None for an abstention; empty when the judge reads pairs."""
+def read_scores(scores: Artifact | None, config: AnyJudgeConfig) -> dict[str, float | None]:
+    """completion_id → score of the judges together, None for an abstention; empty when none of
+    them scores."""
     if scores is None:
         return {}
-    rows = read_rows(scores.path("scores.parquet"), ["completion_id", "score"])
-    return {row["completion_id"]: row["score"] for row in rows}
+    weights = {member.source: member.weight for member in machines(config)}
+    return combined_scores(read_scores_by_source(scores), weights)
+
+
+def read_scores_by_source(*scores: Artifact | None) -> dict[str, dict[str, float | None]]:
+    """source → completion_id → score, of several artifacts together."""
+    found: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for artifact in filter(None, scores):
+        path = artifact.path("scores.parquet")
+        for row in read_rows(path, ["source", "completion_id", "score"]):
+            found[row["source"]][row["completion_id"]] = row["score"]
+    return found

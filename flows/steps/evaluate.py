@@ -8,13 +8,13 @@ from typing import Any
 from dpo_core.atomic import write_json
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.evaluation.comparison import Comparison, describe, outcome, summarise_kl
-from dpo_core.records import OUTCOMES, Completion, Pair, pair_id
+from dpo_core.records import OUTCOMES, Completion, Judgement, Pair, pair_id
 from dpo_core.tables import read_rows, write_rows
 from flows.policy import Answered
 from flows.session import Session
-from flows.steps.completions import read_completions, read_scores
-from flows.steps.judge import judged
-from labeling.judges import judge_functions
+from flows.steps.completions import read_completions
+from flows.steps.judge import judge_config, judged, judges_functions
+from labeling.judges.config import machines
 
 
 def evaluate(
@@ -55,11 +55,11 @@ def evaluate(
         make,
         config={
             **session.config.evaluation.model_dump(mode="json"),
-            "judge": session.config.judge.model_dump(mode="json"),
+            **judge_config(session.config.held_out_judge),
             "sampling": session.config.sampling.model_dump(include={"temperature", "top_p"}),
         },
         inputs=_inputs(candidate, previous, base),
-        functions=judge_functions(session.config.judge),
+        functions=judges_functions(session.config.held_out_judge),
     )
 
 
@@ -88,19 +88,36 @@ def _outcomes(
         for c in ours
         if (other := matching.get((c.prompt.prompt_id, c.sample_index))) is not None
     ]
-    scores = {**read_scores(us.scores), **read_scores(them.scores)}
-    _, judgements = judged(session, pairs, scores)
+    judge = session.config.held_out_judge
+    weights = {member.source: member.weight for member in machines(judge)}
+    found = [
+        (weights[source], judgements)
+        for source, judgements in judged(session, judge, pairs, us.scores, them.scores)
+    ]
+    together = zip(*(judgements for _, judgements in found), strict=True)
     return [
         {
             "opponent": opponent,
             "split": pair.a.prompt.split,
             "prompt_id": pair.a.prompt.prompt_id,
             "sample_index": pair.a.sample_index,
-            "outcome": outcome(pair.a.text == pair.b.text, judgement.verdict),
-            "reason": judgement.reason,
+            "outcome": _outcome(pair, [weight for weight, _ in found], judgements),
+            "reason": "; ".join(judgement.reason for judgement in judgements),
         }
-        for pair, judgement in zip(pairs, judgements, strict=True)
+        for pair, judgements in zip(pairs, together, strict=True)
     ]
+
+
+def _outcome(pair: Pair, weights: list[float], judgements: tuple[Judgement, ...]) -> float | None:
+    """The mean outcome of the judges that could decide, by their weights; None when none could."""
+    same = pair.a.text == pair.b.text
+    decided = [
+        (weight, value)
+        for weight, judgement in zip(weights, judgements, strict=True)
+        if (value := outcome(same, judgement.verdict)) is not None
+    ]
+    total = sum(weight for weight, _ in decided)
+    return sum(weight * value for weight, value in decided) / total if decided else None
 
 
 def _win_rates(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -184,4 +201,8 @@ def _is_estimate(name: str) -> bool:
 
 
 def _score_rows(answered: Answered) -> list[dict[str, Any]]:
-    return read_rows(answered.scores.path("scores.parquet")) if answered.scores is not None else []
+    """Scores of the first judge that scores: those of several are on scales of their own."""
+    if answered.scores is None:
+        return []
+    rows = read_rows(answered.scores.path("scores.parquet"))
+    return [row for row in rows if row["source"] == rows[0]["source"]]

@@ -1,22 +1,20 @@
-"""Step `judgements`: the verdict on every pair."""
+"""Step `judgements`: what each judge that needs no person says about every pair."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import JUDGEMENTS, Completion, Judgement, Pair, Score
+from dpo_core.records import JUDGEMENTS, Completion, Judgement, Pair, Score, judgement_row
 from dpo_core.tables import read_rows, write_rows
 from flows.session import Session
-from flows.steps.completions import read_completions, read_scores
-from labeling.judges import (
-    judge_both_orders,
-    judge_functions,
-    pairwise_judge,
-    pointwise_judge,
-    verdict_from_scores,
-)
+from flows.steps.completions import read_completions, read_scores_by_source
+from labeling.judges.both_orders import judge_both_orders
+from labeling.judges.committee import SourceScores
+from labeling.judges.config import AnyJudgeConfig, Judge, machines
+from labeling.judges.make import judge_functions, pairwise_judge
+from labeling.judges.protocol import verdict_from_scores
 
 
 def judge(
@@ -27,19 +25,18 @@ def judge(
     prompts: Artifact,
     scores: Artifact | None,
 ) -> Artifact:
-    """One judgement per pair: from the scores of a pointwise judge, or by a pairwise judge."""
+    """One judgement per pair and judge: from the scores of a pointwise one, or read as a pair."""
+    config = session.config.judge
 
     def make(folder: Path) -> Made:
         verdicts: Counter[str] = Counter()
+        read = read_pairs(pairs, completions, prompts)
 
         def rows() -> Iterator[dict[str, Any]]:
-            by_id = {c.completion_id: c for c in read_completions(completions, prompts)}
-            stored = read_rows(pairs.path("pairs.parquet"))
-            read = [Pair(row["pair_id"], by_id[row["a"]], by_id[row["b"]]) for row in stored]
-            source, judgements = judged(session, read, read_scores(scores))
-            for pair, judgement in zip(read, judgements, strict=True):
-                verdicts[judgement.verdict or "abstained"] += 1
-                yield _row(pair.pair_id, source, judgement)
+            for source, judgements in judged(session, config, read, scores):
+                for pair, judgement in zip(read, judgements, strict=True):
+                    verdicts[judgement.verdict or "abstained"] += 1
+                    yield judgement_row(pair.pair_id, source, judgement)
 
         count = write_rows(folder / "judgements.parquet", rows(), JUDGEMENTS)
         abstained = verdicts["abstained"]
@@ -54,36 +51,53 @@ def judge(
         number,
         "judgements",
         make,
-        config=session.config.judge.model_dump(mode="json"),
+        config=judge_config(config),
         inputs=inputs,
-        functions=judge_functions(session.config.judge),
+        functions=judges_functions(config),
     )
 
 
+def read_pairs(pairs: Artifact, completions: Artifact, prompts: Artifact) -> list[Pair]:
+    """The pairs of a round with their completions, in the order of the file."""
+    by_id = {c.completion_id: c for c in read_completions(completions, prompts)}
+    rows = read_rows(pairs.path("pairs.parquet"))
+    return [Pair(row["pair_id"], by_id[row["a"]], by_id[row["b"]]) for row in rows]
+
+
 def judged(
-    session: Session, pairs: Sequence[Pair], scores: dict[str, float | None]
-) -> tuple[str, Iterator[Judgement]]:
-    """(source, one judgement per pair) by the configured judge, whichever kind it is."""
-    pairwise = pairwise_judge(session.config.judge)
+    session: Session, config: AnyJudgeConfig, pairs: Sequence[Pair], *scores: Artifact | None
+) -> Iterator[tuple[str, Iterator[Judgement]]]:
+    """(source, one judgement per pair) of each judge of `config` that needs no person."""
+    by_source = read_scores_by_source(*scores)
+    for member in machines(config):
+        yield member.source, _judged_by(member, pairs, by_source)
+
+
+def _judged_by(
+    member: Judge, pairs: Sequence[Pair], by_source: Mapping[str, SourceScores]
+) -> Iterator[Judgement]:
+    pairwise = pairwise_judge(member)
     if pairwise is not None:
-        return pairwise.source, judge_both_orders(pairwise, pairs)
-    pointwise = pointwise_judge(session.config.judge)
-    assert pointwise is not None
+        return judge_both_orders(pairwise, pairs)
+    values = by_source[member.source]
 
     def score_of(completion: Completion) -> Score:
-        value = scores[completion.completion_id]
+        value = values[completion.completion_id]
         return Score(value, "" if value is not None else "the judge abstained")
 
-    return pointwise.source, (verdict_from_scores(score_of(p.a), score_of(p.b)) for p in pairs)
+    return (verdict_from_scores(score_of(p.a), score_of(p.b)) for p in pairs)
 
 
-def _row(pair_id: str, source: str, judgement: Judgement) -> dict[str, Any]:
-    return {
-        "pair_id": pair_id,
-        "source": source,
-        "verdict": judgement.verdict,
-        "confidence": judgement.confidence,
-        "reason": judgement.reason,
-        "raw": judgement.raw,
-        "at": None,  # when a person answered; a judge that can be asked again needs no time
-    }
+def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, Any]:
+    """What the answers of the judges depend on, those that give scores or verdicts, or all."""
+    found = [m.model_dump(mode="json", exclude={"weight"}) for m in _giving(config, gives)]
+    return {"judges": found}
+
+
+def judges_functions(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, str]:
+    """User code that the answers of the judges depend on."""
+    return {k: v for m in _giving(config, gives) for k, v in judge_functions(m).items()}
+
+
+def _giving(config: AnyJudgeConfig, gives: str | None) -> Iterator[Judge]:
+    return (m for m in machines(config) if gives in (None, getattr(m, "gives", None)))

@@ -11,7 +11,8 @@ from dpo_core.records import PAIRS
 from dpo_core.tables import write_rows
 from flows.session import Session
 from flows.steps.completions import by_prompt, read_completions, read_scores
-from labeling.pairing import select_pair
+from labeling.judges.config import machines
+from labeling.pairs.selection import select_pair
 
 
 def select_pairs(
@@ -22,7 +23,7 @@ def select_pairs(
 
     def make(folder: Path) -> Made:
         dropped: Counter[str] = Counter()
-        by_id = read_scores(scores)
+        by_id = read_scores(scores, session.config.judge)
 
         def rows() -> Iterator[dict[str, Any]]:
             for _, answers in by_prompt(read_completions(completions, prompts)):
@@ -38,5 +39,6 @@ def select_pairs(
     inputs = {"completions": completions.hash("completions.parquet")}
     if scores is not None:
         inputs["scores"] = scores.hash("scores.parquet")
-    config = {**session.config.pairs.model_dump(mode="json"), "seed": seed}
+    weights = {m.source: m.weight for m in machines(session.config.judge) if scores is not None}
+    config = {**session.config.pairs.model_dump(mode="json"), "seed": seed, "weights": weights}
     return session.step(number, "pairs", make, config=config, inputs=inputs)

@@ -1,7 +1,7 @@
 """Step `prompts`: the training prompts of a round, drawn from the pool and then frozen."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,22 @@ from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import read_rows, write_rows
+from flows.policy import Played
 from flows.session import Session
 from generation.config import PromptsConfig
 from generation.prompts import Draw, draw_train, read_pool
 
 
 def draw_prompts(
-    session: Session, number: int, held_out: Artifact, earlier: list[Artifact]
+    session: Session, number: int, held_out: Artifact, earlier: Sequence[Played]
 ) -> Artifact:
     """`prompts.per_round` train prompts, those that earlier rounds used least first."""
     config = session.config.prompts
     seed = session.seed("prompts", number)
+    drawn = [made for played in earlier if (made := played.made["prompts"]) is not None]
 
     def make(folder: Path) -> Made:
-        used = Counter(pid for artifact in earlier for pid in _prompt_ids(artifact))
+        used = Counter(pid for artifact in drawn for pid in _prompt_ids(artifact))
         draw = draw_train(read_pool(config), config.per_round, seed, used)
         if not draw.prompts:
             raise PromptError(
@@ -42,7 +44,7 @@ def draw_prompts(
         config={**pool_config(config), "per_round": config.per_round, "seed": seed},
         inputs={
             "held_out": held_out.hash("prompts.parquet"),
-            **{f"round_{a.entry.round}": a.hash("prompts.parquet") for a in earlier},
+            **{f"round_{a.entry.round}": a.hash("prompts.parquet") for a in drawn},
         },
         functions=pool_functions(config),
     )

@@ -1,4 +1,4 @@
-"""Step `scores`: a pointwise judge scores every completion."""
+"""Step `scores`: the pointwise judges score every completion."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,44 +10,60 @@ from dpo_core.records import SCORES, Score
 from dpo_core.tables import write_rows
 from flows.session import Session
 from flows.steps.completions import read_completions
-from labeling.judges import judge_functions, pointwise_judge, score_all
+from flows.steps.judge import judge_config, judges_functions
+from labeling.judges.config import AnyJudgeConfig, machines
+from labeling.judges.make import pointwise_judge
+from labeling.judges.protocol import PointwiseJudge, score_all
 
 
 def score(
-    session: Session, number: int, completions: Artifact, prompts: Artifact, step: str = "scores"
+    session: Session,
+    number: int,
+    completions: Artifact,
+    prompts: Artifact,
+    config: AnyJudgeConfig,
+    step: str = "scores",
 ) -> Artifact | None:
-    """Scores of all completions, or None when the configured judge reads pairs."""
-    judge = pointwise_judge(session.config.judge)
-    if judge is None:
+    """Scores of all completions by each pointwise judge of `config`, or None when it names none."""
+    judges = [judge for member in machines(config) if (judge := pointwise_judge(member))]
+    if not judges:
         return None
 
     def make(folder: Path) -> Made:
-        reasons: Counter[str] = Counter()
-        total = completions.entry.kept
+        abstained = Counter[str]()
 
         def rows() -> Iterator[dict[str, Any]]:
-            scored = score_all(judge, read_completions(completions, prompts))
-            for done, (completion, found) in enumerate(scored, 1):
-                reasons["abstained"] += found.value is None
-                if done % 1024 == 0:
-                    session.progress.advance(done, total, "completions")
-                yield _row(completion.completion_id, judge.source, found)
+            for judge in judges:
+                for completion_id, found in _scored(session, judge, completions, prompts):
+                    abstained[judge.source] += found.value is None
+                    yield _row(completion_id, judge.source, found)
 
         count = write_rows(folder / "scores.parquet", rows(), SCORES)
-        abstained = reasons["abstained"]
-        return Made(count, count - abstained, {"abstained": abstained} if abstained else {})
+        dropped = {"abstained": abstained.total()} if abstained.total() else {}
+        return Made(count, count - abstained.total(), dropped)
 
     return session.step(
         number,
         step,
         make,
-        config=session.config.judge.model_dump(mode="json"),
+        config=judge_config(config, "score"),
         inputs={
             "completions": completions.hash("completions.parquet"),
             "prompts": prompts.hash("prompts.parquet"),
         },
-        functions=judge_functions(session.config.judge),
+        functions=judges_functions(config, "score"),
     )
+
+
+def _scored(
+    session: Session, judge: PointwiseJudge, completions: Artifact, prompts: Artifact
+) -> Iterator[tuple[str, Score]]:
+    total = completions.entry.kept
+    scored = score_all(judge, read_completions(completions, prompts))
+    for done, (completion, found) in enumerate(scored, 1):
+        if done % 1024 == 0:
+            session.progress.advance(done, total, "completions")
+        yield completion.completion_id, found
 
 
 def _row(completion_id: str, source: str, score: Score) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import yaml
 
 from dpo_core.import_path import load_function
 from flows.config import dump_config, load_config, validate
+from labeling.judges.config import RuleJudge, members
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -34,7 +35,9 @@ def test_recipe_loads_and_survives_being_written_down(path: Path, data_dir: Path
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_recipe_names_functions_that_exist(path: Path, data_dir: Path) -> None:
     config = load_config(path, [f"data_dir={data_dir}"])
-    named = [config.judge.function, config.policy.build, config.prompts.function]
+    judges = [*members(config.judge), *members(config.held_out_judge)]
+    named = [judge.function for judge in judges if isinstance(judge, RuleJudge)]
+    named += [config.policy.build, config.prompts.function]
     if config.sft is not None:
         named.append(config.sft.function)
     for function in filter(None, named):

@@ -91,17 +91,20 @@ def test_the_drift_that_the_mathematics_names() -> None:
 
 def test_readme_example_config_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.config import load_config
+    from labeling.judges.config import RuleJudge
 
     [shown] = re.findall(r"```yaml\n(name: .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "short.yaml").write_text(shown)
     (tmp_path / "prompts.jsonl").touch()
     monkeypatch.chdir(tmp_path)
-    assert load_config(Path("short.yaml")).judge.function == "my_judge:score"
+    judge = load_config(Path("short.yaml")).judge
+    assert isinstance(judge, RuleJudge)
+    assert judge.function == "my_judge:score"
 
 
 def test_readme_example_judge_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dpo_core.records import Completion, Prompt
-    from labeling.judges import RuleScores
+    from labeling.judges.rules import RuleScores
 
     shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
     (tmp_path / "my_judge.py").write_text(shown)

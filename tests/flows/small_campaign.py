@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
         "build": "examples.reviews.model:build",
         "build_args": {"hidden_size": 32, "layers": 2},
     },
-    "sft": {"function": "examples.reviews.grammar:reviews", "steps": 60, "batch_size": 32},
+    "sft": {"function": "examples.reviews.grammar:reviews", "steps": 200, "batch_size": 32},
     "prompts": {"path": "prompts.jsonl", "per_round": 24},
     "sampling": {"engine": "transformers", "max_tokens": 24},
     "judge": {"function": "small_judge:score"},

@@ -6,8 +6,8 @@ import pytest
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Completion, Prompt, ordered, pair_id
-from labeling.config import PairsConfig
-from labeling.pairing import Selected, select_pair
+from labeling.pairs.config import PairsConfig
+from labeling.pairs.selection import Selected, select_pair
 
 PROMPT = Prompt("p", text="Say a number.")
 SEED = 7

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Completion, ordered, pair_id
-from labeling.config import PairsConfig
+from labeling.pairs.config import PairsConfig
 
 
 @dataclass(frozen=True)

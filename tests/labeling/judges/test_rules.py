@@ -1,25 +1,16 @@
 """Judges written by users: what they may answer, and what becomes of it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 
 from dpo_core.errors import ConfigError, JudgeError
 from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, ordered, pair_id
-from labeling.aggregation import Aggregate, aggregate
-from labeling.config import JudgeConfig
-from labeling.judges import (
-    BATCH,
-    RuleScores,
-    RuleVerdicts,
-    judge_both_orders,
-    judge_functions,
-    pairwise_judge,
-    pointwise_judge,
-    score_all,
-    verdict_from_scores,
-)
+from labeling.judges.both_orders import judge_both_orders
+from labeling.judges.config import RuleJudge
+from labeling.judges.make import judge_functions, pairwise_judge, pointwise_judge
+from labeling.judges.protocol import BATCH, score_all, verdict_from_scores
+from labeling.judges.rules import RuleScores, RuleVerdicts
 
 Rule = Callable[[str], str]
 PROMPT = Prompt("p", text="Say a number.")
@@ -233,7 +224,7 @@ def test_verdicts_from_scores() -> None:
 
 def test_the_config_decides_the_kind_of_judge(rule: Rule) -> None:
     path = rule("def score(items):\n    return ['a' for _ in items]\n")
-    scores, verdicts = JudgeConfig(function=path), JudgeConfig(function=path, gives="verdict")
+    scores, verdicts = RuleJudge(function=path), RuleJudge(function=path, gives="verdict")
     assert pointwise_judge(scores) and not pairwise_judge(scores)
     assert pairwise_judge(verdicts) and not pointwise_judge(verdicts)
 
@@ -244,33 +235,6 @@ def test_the_hash_of_a_judge_changes_with_its_source(rule: Rule) -> None:
         "def score(c):\n    return [2 for _ in c]\n",
     ]
     (first,), (second,) = (
-        judge_functions(JudgeConfig(function=rule(source))).values() for source in sources
+        judge_functions(RuleJudge(function=rule(source))).values() for source in sources
     )
     assert first != second
-
-
-# ── aggregation ──────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        (["a"], Aggregate("a", 1.0, 1.0)),
-        (["b"], Aggregate("b", 1.0, 1.0)),
-        (["b", None, None], Aggregate("b", 1.0, 1.0)),  # abstentions do not vote
-        (["a", "a", "b"], Aggregate("a", 1.0, 2 / 3)),
-        (["a", "a", "tie"], Aggregate("a", 1.0, 2 / 3)),
-        (["a", "tie"], "no_majority"),
-        (["a", "tie", "tie"], "no_majority"),
-        (["a", "b"], "tie"),
-        (["tie"], "tie"),
-        (["both_bad"], "both_bad"),
-        (["both_bad", "tie"], "tie"),
-        (["both_bad", "both_bad", "a", "b"], "both_bad"),
-        ([None, None], "unreadable"),
-        ([], "unreadable"),
-    ],
-)
-def test_what_judgements_amount_to(verdicts: list[Any], expected: Aggregate | str) -> None:
-    for order in (verdicts, verdicts[::-1]):
-        assert aggregate([Judgement(verdict) for verdict in order]) == expected

@@ -1,48 +1,26 @@
-"""Judges: who says how good an answer is, or which of two is better.
-
-There are two kinds, and the round knows no third: a `PointwiseJudge` scores completions one by one,
-a `PairwiseJudge` reads pairs. Rules are both, by what their function gives; model judges and people
-plug in by implementing one of the protocols.
-"""
+"""Rules: Python functions by import path, read strictly."""
 
 import math
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from dpo_core.errors import JudgeError
-from dpo_core.import_path import load_function, source_hash
+from dpo_core.import_path import load_function
 from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Score
-from labeling.config import JudgeConfig
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 _NUMBER: Any = Real  # typed as Any: mypy holds that a float is no Real, but numpy's scalars are
-BATCH = 1024
-"""Completions or pairs handed to a judge at a time."""
-
-
-class PointwiseJudge(Protocol):
-    source: str
-
-    def score(self, completions: Sequence[Completion]) -> list[Score]:
-        """One score per completion, in order."""
-
-
-class PairwiseJudge(Protocol):
-    source: str
-
-    def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
-        """One judgement per pair, in order; reads the pair's a as the first answer."""
 
 
 class RuleScores:
     """A Python function that scores completions."""
 
-    def __init__(self, path: str) -> None:
-        self.source = f"rule:{path}"
+    def __init__(self, path: str, source: str | None = None) -> None:
+        self.source = source or f"rule:{path}"
         self._function = load_function(path)
 
     def score(self, completions: Sequence[Completion]) -> list[Score]:
@@ -52,73 +30,12 @@ class RuleScores:
 class RuleVerdicts:
     """A Python function that gives a verdict on each pair."""
 
-    def __init__(self, path: str) -> None:
-        self.source = f"rule:{path}"
+    def __init__(self, path: str, source: str | None = None) -> None:
+        self.source = source or f"rule:{path}"
         self._function = load_function(path)
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
         return _call(self.source, self._function, pairs, _as_judgement)
-
-
-def pointwise_judge(config: JudgeConfig) -> PointwiseJudge | None:
-    """The judge that scores completions, or None when the configured one reads pairs."""
-    return RuleScores(config.function) if config.gives == "score" else None
-
-
-def pairwise_judge(config: JudgeConfig) -> PairwiseJudge | None:
-    """The judge that reads pairs, or None when the configured one scores completions."""
-    return RuleVerdicts(config.function) if config.gives == "verdict" else None
-
-
-def judge_functions(config: JudgeConfig) -> dict[str, str]:
-    """User code that the judge's answers depend on: import path → hash of its source."""
-    return {config.function: source_hash(config.function)}
-
-
-def judge_both_orders(judge: PairwiseJudge, pairs: Sequence[Pair]) -> Iterator[Judgement]:
-    """Each pair judged as it stands and swapped; a verdict that follows the position is a tie."""
-    for start in range(0, len(pairs), BATCH):
-        batch = pairs[start : start + BATCH]
-        forward = judge.judge(batch)
-        backward = judge.judge([pair.swapped() for pair in batch])
-        for first, second in zip(forward, backward, strict=True):
-            yield _agreed(first, second)
-
-
-def score_all(
-    judge: PointwiseJudge, completions: Iterable[Completion]
-) -> Iterator[tuple[Completion, Score]]:
-    """Every completion with its score, batch by batch."""
-    batch: list[Completion] = []
-    for completion in completions:
-        batch.append(completion)
-        if len(batch) == BATCH:
-            yield from zip(batch, judge.score(batch), strict=True)
-            batch = []
-    if batch:
-        yield from zip(batch, judge.score(batch), strict=True)
-
-
-def verdict_from_scores(a: Score, b: Score) -> Judgement:
-    """The pairwise judgement that two pointwise scores amount to."""
-    if a.value is None or b.value is None:
-        missing = a if a.value is None else b
-        return Judgement(None, f"no score: {missing.reason}")
-    if a.value == b.value:
-        return Judgement("tie", f"both score {a.value:g}")
-    return Judgement("a" if a.value > b.value else "b", f"scores {a.value:g} and {b.value:g}")
-
-
-_UNSWAPPED = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
-
-
-def _agreed(forward: Judgement, backward: Judgement) -> Judgement:
-    for judgement in (forward, backward):
-        if judgement.verdict is None:
-            return judgement
-    if forward.verdict == _UNSWAPPED[backward.verdict or "tie"]:
-        return forward
-    return Judgement("tie", "the verdict follows the position of the answers", raw=forward.raw)
 
 
 def _call(

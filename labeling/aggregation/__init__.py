@@ -1,0 +1,1 @@
+"""From judgements to preferences, and how far their sources agree."""

@@ -1,0 +1,1 @@
+"""Preferences of other tools in, preferences for other tools out."""

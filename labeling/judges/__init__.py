@@ -1,0 +1,1 @@
+"""Who says how good an answer is: rules, reward models, LLMs, several of them together."""

@@ -1,0 +1,163 @@
+"""Configuration of judges. Loading it imports nothing heavy."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from dpo_core.config import Count, Positive, Section
+
+DEFAULT_KIND = "rule"
+JUDGE_KINDS = ("rule", "reward_model", "llm", "human", "committee")
+
+
+class _AnyJudge(Section):
+    weight: Positive = Field(1.0, description="how much its verdict counts in a committee")
+    id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$",
+        description="name in the judgements, instead of one made from what it is",
+    )
+
+
+class RuleJudge(_AnyJudge):
+    """A Python function by import path.
+
+    With `gives: score` it is called with a list of `dpo_core.records.Completion` and returns one
+    score each: a number, a (number, reason) pair or a `Score`. With `gives: verdict` it is called
+    with a list of `Pair` and returns one verdict each: "a", "b", "tie", "both_bad", a
+    (verdict, reason) pair or a `Judgement`.
+    """
+
+    kind: Literal["rule"] = "rule"
+    function: str = Field(description="`package.module:function`")
+    gives: Literal["score", "verdict"] = "score"
+
+    @property
+    def source(self) -> str:
+        return self.id or f"rule:{self.function}"
+
+
+class RewardModelJudge(_AnyJudge):
+    """A sequence-classification model with one output: its raw score of prompt and answer."""
+
+    kind: Literal["reward_model"]
+    model: str = Field(description="folder or hub id")
+    revision: str | None = None
+    max_model_len: Count | None = Field(None, description="longer ones are abstained on")
+    gives: Literal["score"] = "score"
+
+    @property
+    def source(self) -> str:
+        return self.id or f"reward_model:{self.model}"
+
+
+class LlmJudge(_AnyJudge):
+    """A language model that reads a rubric: in a child process, or behind an endpoint.
+
+    `endpoint` is the base URL of a server that speaks OpenAI's protocol; without one, `model` is a
+    folder or hub id that vLLM runs here. The key of the endpoint comes from the environment
+    variable `api_key_env` and goes nowhere else.
+    """
+
+    kind: Literal["llm"]
+    model: str
+    revision: str | None = None
+    endpoint: str | None = Field(None, description="such as https://host/v1; none: run it here")
+    api_key_env: str = "OPENAI_API_KEY"
+    rubric: str = Field("pairwise", description="name of a rubric of Ratchet, or a file")
+    reference_field: str = Field("reference", description="field of a prompt's row")
+    principles: list[str] = Field([], description="for the rubric `principles`")
+    gives: Literal["verdict", "score"] = "verdict"
+    max_tokens: Count = Field(256, description="of a reply that is not constrained")
+    max_model_len: Count | None = None
+    concurrency: Count = Field(8, description="requests under way at a time")
+    retries: int = Field(6, ge=0, description="of a request, with growing waits")
+    timeout_s: Positive = 120.0
+    money_per_million_tokens_in: float = Field(0.0, ge=0)
+    money_per_million_tokens_out: float = Field(0.0, ge=0)
+    budget_money: Positive | None = Field(None, description="of one campaign; then it stops")
+    budget_tokens: Count | None = Field(None, description="of one campaign; then it stops")
+
+    @property
+    def source(self) -> str:
+        return self.id or f"llm:{self.model}"
+
+
+class HumanJudge(_AnyJudge):
+    """People, through Argilla; section `people` says how they are asked."""
+
+    kind: Literal["human"]
+
+    @property
+    def source(self) -> str:
+        return "human"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("kind", DEFAULT_KIND))
+    return str(getattr(value, "kind", DEFAULT_KIND))
+
+
+SingleJudge = Annotated[
+    Annotated[RuleJudge, Tag("rule")]
+    | Annotated[RewardModelJudge, Tag("reward_model")]
+    | Annotated[LlmJudge, Tag("llm")]
+    | Annotated[HumanJudge, Tag("human")],
+    Discriminator(_kind),
+]
+
+
+class CommitteeJudge(Section):
+    """Several judges; each counts by its `weight`."""
+
+    kind: Literal["committee"]
+    members: Annotated[list[SingleJudge], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "CommitteeJudge":
+        sources = [member.source for member in self.members]
+        twice = next((source for source in sources if sources.count(source) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"judge.members: two are called {twice}: give one of them another `id`"
+                if twice != "human"
+                else "judge.members: people are one member; remove the other of kind human"
+            )
+        return self
+
+
+Judge = RuleJudge | RewardModelJudge | LlmJudge | HumanJudge
+"""One source of judgements."""
+
+JudgeConfig = Annotated[
+    Annotated[RuleJudge, Tag("rule")]
+    | Annotated[RewardModelJudge, Tag("reward_model")]
+    | Annotated[LlmJudge, Tag("llm")]
+    | Annotated[HumanJudge, Tag("human")]
+    | Annotated[CommitteeJudge, Tag("committee")],
+    Discriminator(_kind),
+]
+"""Who says which answer is better."""
+
+AnyJudgeConfig = Judge | CommitteeJudge
+
+
+def members(config: AnyJudgeConfig) -> tuple[Judge, ...]:
+    """The judges that a section names, people among them."""
+    return tuple(config.members) if isinstance(config, CommitteeJudge) else (config,)
+
+
+def machines(config: AnyJudgeConfig) -> Iterator[Judge]:
+    """The judges that need no person."""
+    return (member for member in members(config) if not isinstance(member, HumanJudge))
+
+
+def asks_people(config: AnyJudgeConfig) -> bool:
+    return any(isinstance(member, HumanJudge) for member in members(config))
+
+
+def gives_scores(config: AnyJudgeConfig) -> bool:
+    """Whether completions have scores by which pairs can be chosen."""
+    return any(getattr(member, "gives", None) == "score" for member in machines(config))

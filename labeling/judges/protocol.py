@@ -1,0 +1,52 @@
+"""What a judge is: who says how good an answer is, or which of two is better.
+
+There are two kinds, and the round knows no third: a `PointwiseJudge` scores completions one by one,
+a `PairwiseJudge` reads pairs. Rules are both, by what their function gives; model judges plug in by
+implementing one of the protocols. People are asked elsewhere (labeling.people): they take days.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from dpo_core.records import Completion, Judgement, Pair, Score
+
+BATCH = 1024
+"""Completions or pairs handed to a judge at a time."""
+
+
+class PointwiseJudge(Protocol):
+    source: str
+
+    def score(self, completions: Sequence[Completion]) -> list[Score]:
+        """One score per completion, in order."""
+
+
+class PairwiseJudge(Protocol):
+    source: str
+
+    def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
+        """One judgement per pair, in order; reads the pair's a as the first answer."""
+
+
+def score_all(
+    judge: PointwiseJudge, completions: Iterable[Completion]
+) -> Iterator[tuple[Completion, Score]]:
+    """Every completion with its score, batch by batch."""
+    batch: list[Completion] = []
+    for completion in completions:
+        batch.append(completion)
+        if len(batch) == BATCH:
+            yield from zip(batch, judge.score(batch), strict=True)
+            batch = []
+    if batch:
+        yield from zip(batch, judge.score(batch), strict=True)
+
+
+def verdict_from_scores(a: Score, b: Score) -> Judgement:
+    """The pairwise judgement that two pointwise scores amount to."""
+    if a.value is None or b.value is None:
+        missing = a if a.value is None else b
+        return Judgement(None, f"no score: {missing.reason}")
+    if a.value == b.value:
+        return Judgement("tie", f"both score {a.value:g}")
+    return Judgement("a" if a.value > b.value else "b", f"scores {a.value:g} and {b.value:g}")

@@ -1,0 +1,1 @@
+"""Which completions are compared, and which of these pairs people are asked about."""
