@@ -144,7 +144,15 @@ def out_of_space(error: BaseException) -> bool:
 class Child:
     """A running child process; a context manager that ends it, and all it started, on exit."""
 
-    def __init__(self, module: str, log: Path, env: Mapping[str, str], command: list[str]) -> None:
+    def __init__(
+        self,
+        module: str,
+        log: Path,
+        env: Mapping[str, str],
+        command: list[str],
+        pass_fds: tuple[int, ...] = (),
+    ) -> None:
+        """`pass_fds` stay open in the child: a lock that it holds as long as it lives."""
         self.module = module
         self.log = log
         read_fd, write_fd = os.pipe()
@@ -156,7 +164,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
-                pass_fds=(write_fd,),
+                pass_fds=(write_fd, *pass_fds),
                 env={**os.environ, **env, _EVENTS_FD: str(write_fd)},
                 start_new_session=True,
                 text=True,

@@ -1,22 +1,15 @@
 """The command `ratchet`. Heavy modules are imported by the commands that need them."""
 
-import os
-import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from dpo_core.errors import RatchetError
-
-EXIT_INTERRUPTED = 130
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+from flows.interrupts import interruptible
+from flows.label_cli import label
 
 app = typer.Typer(
     name="ratchet",
@@ -29,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(label)
 
 Campaign = Annotated[
     Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
@@ -67,7 +62,7 @@ def run(
     from flows.run import run_campaign
 
     console = Console(stderr=False, soft_wrap=False)
-    with _interruptible():
+    with interruptible():
         loaded = load_config(config, overrides or [])
         root = campaign_dir or Path("campaigns") / loaded.name
         with full_disk_named(root):
@@ -126,7 +121,7 @@ def ui(
     """
     from flows.ui import serve_ui
 
-    with _interruptible(resumable=False):
+    with interruptible(resumable=False):
         serve_ui(campaign, port)
 
 
@@ -137,34 +132,6 @@ def main() -> None:
     except RatchetError as error:
         print(error.shown(), file=sys.stderr)
         sys.exit(error.exit_code)
-
-
-@contextmanager
-def _interruptible(*, resumable: bool = True) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end children and locks in order, then say how to continue.
-
-    SIGINT is handled even where it was ignored, as a shell does for what it starts with `&`.
-    A command that is not resumable has no other end: there is nothing to say.
-    """
-    before = {number: signal.signal(number, _interrupt) for number in _INTERRUPTS}
-    try:
-        yield
-    except KeyboardInterrupt:
-        if resumable:
-            again = shlex.join(["ratchet", *sys.argv[1:]])
-            note = f"\nInterrupted; finished steps are kept. Continue with: {again}"
-            print(note, file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Threads of libraries would wait, as Prefect's do for a server that is gone.
-        os._exit(EXIT_INTERRUPTED if resumable else 0)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _write_report_and_table(root: Path, console: Console) -> None:

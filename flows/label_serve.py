@@ -1,0 +1,55 @@
+"""`ratchet label serve`: progress, the address, and waiting until it is stopped."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from labeling.server import start
+from labeling.server.credentials import credentials_path
+from labeling.server.process import LOOPBACK, is_loopback
+
+_POLL_S = 0.5
+
+
+def serve_labels(folder: Path, port: int, host: str = LOOPBACK) -> None:
+    """Serve until interrupted. Raises what `labeling.server.start` does, and LabelServerFailed when
+    the server ends by itself."""
+    with Console(stderr=True, highlight=False).status("Starting Argilla …") as status:
+        server = start(folder, port, host, _teller(status))
+    with server:
+        print(
+            f"Argilla: {server.credentials.url} (ready after {server.seconds_start:.1f} s)",
+            f"sign in: {server.credentials.username}, with the password in "
+            f"{credentials_path(folder)}",
+            "annotators: ratchet label user add NAME" + _where(folder),
+            "Ctrl-C stops",
+            sep="\n",
+            flush=True,
+        )
+        if not is_loopback(host):
+            print(
+                f"! Listening on {host} without encryption: put a proxy with TLS before it.",
+                flush=True,
+            )
+        while server.alive():
+            time.sleep(_POLL_S)
+        raise server.died()
+
+
+def _teller(status: Status) -> Callable[[str], None]:
+    """Shows each line in the place of the last one; on no terminal, the important ones."""
+
+    def say(line: str) -> None:
+        status.update(line)
+        if not status.console.is_terminal and not line.startswith("collecting"):
+            print(line, file=sys.stderr, flush=True)
+
+    return say
+
+
+def _where(folder: Path) -> str:
+    return "" if folder == Path("argilla") else f" --dir {folder}"

@@ -1,0 +1,1 @@
+"""argilla-server in one process on SQLite: no Docker, no Elasticsearch, no Redis."""

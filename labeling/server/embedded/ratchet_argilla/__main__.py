@@ -1,0 +1,30 @@
+"""The server's process: hear what to serve, serve until told to stop or the parent is gone."""
+
+import os
+import signal
+import sys
+
+from . import parent
+from .request import Request
+
+
+def main() -> None:
+    os.umask(0o077)  # database, log and journal are for nobody else's eyes
+    # uvicorn raises the signal it stopped on again: as an exception, so that the rest is in order.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops this
+    requests = parent.listen()
+    parent.send(event="ready")
+    request = Request(**requests.get())
+    request.set_environment()
+    try:
+        from .serving import serve
+
+        serve(request)
+    except parent.Refused as error:
+        parent.send(event="error", kind="bad_input", message=str(error), remedy=error.remedy)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""argilla-server's background jobs as tasks of its own process, kept on disk until they are done.
+
+What is not done when the server stops, or is killed, runs at the next start. A job that must not
+run twice is then named in the log instead.
+"""
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+_LOG = logging.getLogger("ratchet_argilla.jobs")
+_REMEMBERED = 1_000
+
+
+@dataclass(frozen=True)
+class Job:
+    run: Callable[..., Awaitable[Any]]
+    waits_s: tuple[float, ...]
+    """Before each further try."""
+    repeatable: bool
+    """Whether a job that was cut short may run again from the start."""
+
+
+@dataclass
+class Handle:
+    """What argilla-server expects of an RQ job."""
+
+    id: str
+    status: str = "queued"
+
+    def get_status(self, refresh: bool = True) -> str:
+        return self.status
+
+
+class Runner:
+    """Runs jobs of one name one after another, as a worker does."""
+
+    def __init__(self, journal: Path) -> None:
+        self.journal = journal
+        self.handles: dict[str, Handle] = {}
+        self._jobs: dict[str, Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def offer(self, name: str, job: Job) -> Callable[..., Handle]:
+        """The function that starts this job, instead of RQ's `delay`."""
+        self._jobs[name] = job
+
+        def delay(*args: Any, **kwargs: Any) -> Handle:
+            handle = Handle(str(uuid4()))
+            keep = (args, kwargs) if job.repeatable else ((), {})
+            self._write(handle.id, name, *keep)
+            self._start(handle, name, args, kwargs)
+            return handle
+
+        return delay
+
+    def resume(self) -> None:
+        """Start what an earlier server did not finish."""
+        self.journal.mkdir(exist_ok=True)
+        for path in sorted(self.journal.glob("*.json"), key=lambda path: path.stat().st_mtime):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            name = found["job"]
+            if name in self._jobs and self._jobs[name].repeatable:
+                args = tuple(map(_decoded, found["args"]))
+                kwargs = {key: _decoded(value) for key, value in found["kwargs"].items()}
+                self._start(Handle(path.stem), name, args, kwargs)
+            else:
+                _LOG.warning("%s was cut short when the server stopped: ask for it again", name)
+                path.unlink()
+
+    async def close(self) -> None:
+        """End what runs; what is kept on disk runs at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(
+        self, handle: Handle, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.handles[handle.id] = handle
+        while len(self.handles) > _REMEMBERED:
+            del self.handles[next(iter(self.handles))]
+        task = asyncio.get_running_loop().create_task(self._run(handle, name, args, kwargs))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(
+        self, handle: Handle, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        job = self._jobs[name]
+        for wait_s in (*job.waits_s, None):
+            try:
+                async with self._turns[name]:
+                    handle.status = "started"
+                    await job.run(*args, **kwargs)
+                handle.status = "finished"
+                break
+            except Exception as error:
+                handle.status = "failed" if wait_s is None else "scheduled"
+                again = "" if wait_s is None else f", again in {wait_s:.0f} s"
+                _LOG.warning("%s failed (%s)%s", name, type(error).__name__, again)
+            if wait_s is not None:
+                await asyncio.sleep(wait_s)
+        self._path(handle.id).unlink(missing_ok=True)
+
+    def _write(self, id: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        entry = {
+            "job": name,
+            "args": [_encoded(value) for value in args],
+            "kwargs": {key: _encoded(value) for key, value in kwargs.items()},
+        }
+        path = self._path(id)
+        beside = path.with_suffix(".tmp")
+        beside.write_text(json.dumps(entry), encoding="utf-8")
+        beside.replace(path)
+
+    def _path(self, id: str) -> Path:
+        return self.journal / f"{id}.json"
+
+
+def _encoded(value: Any) -> dict[str, Any]:
+    if isinstance(value, UUID):
+        return {"uuid": str(value)}
+    if isinstance(value, datetime):
+        return {"datetime": value.isoformat()}
+    return {"json": value}
+
+
+def _decoded(entry: dict[str, Any]) -> Any:
+    if "uuid" in entry:
+        return UUID(entry["uuid"])
+    if "datetime" in entry:
+        return datetime.fromisoformat(entry["datetime"])
+    return entry["json"]

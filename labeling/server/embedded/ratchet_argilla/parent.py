@@ -1,0 +1,40 @@
+"""The pipe to the parent, as `dpo_core.children` speaks it: JSON lines, one way each."""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+from typing import Any
+
+_EVENTS_FD = int(os.environ.get("RATCHET_EVENTS_FD", "-1"))
+
+
+class Refused(Exception):
+    """The request cannot be carried out as it stands; `remedy` says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def listen() -> "queue.Queue[dict[str, Any]]":
+    """Requests as they come in; from now on this process does not outlive its parent."""
+    os.set_inheritable(_EVENTS_FD, False)
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    return requests
+
+
+def _read(requests: "queue.Queue[dict[str, Any]]") -> None:
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    # SQLite keeps what is committed, so the end may be sudden.
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def send(**event: Any) -> None:
+    os.write(_EVENTS_FD, (json.dumps(event) + "\n").encode())

@@ -1,0 +1,48 @@
+"""What the parent asks for, and the settings of argilla-server that follow from it."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ENGINE = "ratchet-sqlite"
+"""The name under which the search engine is registered."""
+
+_SQLITE_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Request:
+    folder: str
+    host: str
+    port: int
+    open_to_others: bool
+    username: str
+    password: str = field(repr=False)
+    api_key: str = field(repr=False)
+    auth_secret: str = field(repr=False)
+    workspace: str
+    version: str
+
+    @property
+    def database(self) -> Path:
+        return Path(self.folder, "argilla.db")
+
+    @property
+    def journal(self) -> Path:
+        return Path(self.folder, "jobs")
+
+    def set_environment(self) -> None:
+        """argilla-server reads its settings while it is imported, from here and nowhere else."""
+        for name in [name for name in os.environ if name.startswith("ARGILLA_")]:
+            del os.environ[name]  # meant for clients, or for a server of the user's own
+        os.environ |= {
+            "ARGILLA_HOME_PATH": self.folder,
+            "ARGILLA_SEARCH_ENGINE": ENGINE,
+            "ARGILLA_AUTH_SECRET_KEY": self.auth_secret,
+            "ARGILLA_DATABASE_SQLITE_TIMEOUT": str(_SQLITE_TIMEOUT_S),
+            "ARGILLA_CORS_ORIGINS": json.dumps([]),  # its own pages need none
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # the user's own token is none of its business
+        }
+        os.chdir(self.folder)  # it looks for .oauth.yaml in the current folder

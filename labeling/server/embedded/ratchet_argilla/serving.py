@@ -1,0 +1,84 @@
+"""argilla-server's own app under uvicorn, on a prepared database."""
+
+import asyncio
+import logging
+import os
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+import uvicorn
+from argilla_server import app
+from argilla_server.database import ALEMBIC_CONFIG_FILE, async_engine
+
+from . import accounts, contract, parent, patches
+from .jobs import Runner
+from .request import Request
+from .search import engine
+
+_GRACE_S = 5
+"""How long answers under way may take when the server is told to stop."""
+_POLL_S = 0.02
+
+
+def serve(request: Request) -> None:
+    """Serve until SIGTERM, which leaves by SystemExit."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+    contract.check(request.version)
+    listening = _listen(request)
+    _migrate(request.database)
+    engine.register()
+    asyncio.run(_serve(request, listening))
+
+
+def _listen(request: Request) -> socket.socket:
+    family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
+    try:
+        return socket.create_server((request.host, request.port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number and number > 0 else error
+        raise parent.Refused(
+            f"cannot listen on {request.host}, port {request.port}: {reason}",
+            "Choose another port with --port, or another address with --host.",
+        ) from None
+
+
+def _migrate(database: Path) -> None:
+    config = alembic.config.Config()  # not its file, which also configures logging
+    config.set_main_option("script_location", str(Path(ALEMBIC_CONFIG_FILE).parent / "alembic"))
+    alembic.command.upgrade(config, "head")
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the one writer
+
+
+async def _serve(request: Request, listening: socket.socket) -> None:
+    await accounts.prepare(request)
+    runner = Runner(request.journal)
+    patches.apply(runner)
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, timeout_graceful_shutdown=_GRACE_S
+    )
+    server = uvicorn.Server(config)
+    announcing = asyncio.create_task(_announce(server, listening))
+    try:
+        runner.resume()
+        await server.serve(sockets=[listening])
+    finally:
+        announcing.cancel()
+        await runner.close()
+        await engine.close()
+        await async_engine.dispose()  # the last connection writes the log into the database
+    if not server.started:
+        raise RuntimeError("argilla-server did not start: the lines above say why")
+
+
+async def _announce(server: uvicorn.Server, listening: socket.socket) -> None:
+    while not server.started:
+        await asyncio.sleep(_POLL_S)
+    parent.send(event="result", result={"port": listening.getsockname()[1]})

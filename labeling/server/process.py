@@ -1,0 +1,198 @@
+"""Starting and stopping the embedded server. It lives in a child, which ends with its parent."""
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+
+from dpo_core.children import Child
+from dpo_core.errors import BadInput, ChildDied, LabelServerFailed
+from dpo_core.file_lock import Holder, hold
+from labeling.server.credentials import (
+    WORKSPACE,
+    Access,
+    Credentials,
+    auth_secret,
+    new_credentials,
+    read_credentials,
+    write_credentials,
+)
+from labeling.server.environment import VERSION, Say, ready_python
+
+LOOPBACK = "127.0.0.1"
+_EMBEDDED = Path(__file__).parent / "embedded"
+_STOP_TIMEOUT_S = 15.0
+_STOP_POLL_S = 0.02
+
+
+def _quiet(line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server; a context manager that stops it."""
+
+    folder: Path
+    credentials: Credentials
+    seconds_start: float
+    child: Child
+    lock: ExitStack
+
+    @property
+    def access(self) -> Access:
+        return self.credentials.access
+
+    @property
+    def port(self) -> int:
+        return int(self.credentials.url.rpartition(":")[2])
+
+    def alive(self) -> bool:
+        return self.child.alive()
+
+    def died(self) -> LabelServerFailed:
+        """The error that says how it ended by itself."""
+        return _failed(self.child.died())
+
+    def stop(self) -> None:
+        """Let it answer what it was asked and end in order; after a time, without order."""
+        try:
+            if self.child.alive():
+                self.child.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + _STOP_TIMEOUT_S
+            while self.child.alive() and time.monotonic() < deadline:
+                time.sleep(_STOP_POLL_S)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would. What it has confirmed is kept."""
+        self.child.close()
+        shutil.rmtree(_temporary(self.folder), ignore_errors=True)
+        self.lock.close()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+@contextmanager
+def running(folder: Path, port: int = 0, say: Say = _quiet) -> Iterator[Server]:
+    """A server on the loopback address while the context lasts."""
+    with start(folder, port, say=say) as server:
+        yield server
+
+
+def start(folder: Path, port: int = 0, host: str = LOOPBACK, say: Say = _quiet) -> Server:
+    """Start the server of `folder` and wait until it answers. Port 0: a free one.
+
+    Raises BadInput when another process serves the folder, when the port is taken or the address
+    cannot be listened on, and when a user there has a password or key that everybody knows and
+    the address is open to others; LabelServerFailed when the server does not come up.
+    """
+    _check_folder(folder)
+    python = ready_python(say)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = ExitStack()
+    try:
+        held = lock.enter_context(hold(folder / "lock", lambda found: _served(folder, found)))
+        started = time.monotonic()
+        credentials = read_credentials(folder) or new_credentials()
+        child = _child(python, folder, held.fileno())
+        try:
+            port = _ask_to_serve(child, folder, credentials, host, port)
+            credentials = replace(credentials, url=_url(host, port))
+            write_credentials(folder, credentials)
+        except BaseException:
+            child.close()
+            raise
+        return Server(folder, credentials, time.monotonic() - started, child, lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file", "Name a folder with --dir.")
+
+
+def _served(folder: Path, found: Holder) -> BadInput:
+    return BadInput(
+        f"{folder} is being served by process {found['pid']} on {found['host']}",
+        f"Its address is in {folder / 'credentials.json'}; stop it with Ctrl-C there, "
+        "or name another folder with --dir.",
+    )
+
+
+def _child(python: Path, folder: Path, lock: int) -> Child:
+    """The server's process. It holds the lock as well, so that no other starts while it ends."""
+    temporary = _temporary(folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
+    env = {
+        "PYTHONPATH": str(_EMBEDDED),
+        "PYTHONNOUSERSITE": "1",
+        "TMPDIR": str(temporary.resolve()),  # each start copies 14 MB of web pages there
+    }
+    command = [str(python), "-m", "ratchet_argilla"]
+    try:
+        return Child("argilla-server", folder / "server.log", env, command, pass_fds=(lock,))
+    except ChildDied as error:
+        raise _failed(error) from None
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / "tmp"
+
+
+def _ask_to_serve(
+    child: Child, folder: Path, credentials: Credentials, host: str, port: int
+) -> int:
+    """The port it listens on. Secrets go through the pipe: neither arguments nor variables."""
+    request = {
+        "folder": str(folder.resolve()),
+        "host": host,
+        "port": port,
+        "open_to_others": not is_loopback(host),
+        "username": credentials.username,
+        "password": credentials.password,
+        "api_key": credentials.api_key,
+        "auth_secret": auth_secret(folder),
+        "workspace": WORKSPACE,
+        "version": VERSION,
+    }
+    try:
+        return int(child.ask(request)["port"])
+    except ChildDied as error:
+        raise _failed(error) from None
+
+
+def _failed(error: ChildDied) -> LabelServerFailed:
+    return LabelServerFailed(error.message, "Labels are kept: the next start goes on with them.")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url(host: str, port: int) -> str:
+    """An address that a browser of this machine can open, also where all are listened on."""
+    if host in ("0.0.0.0", "::"):
+        host = LOOPBACK
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
