@@ -1,6 +1,7 @@
 """Fixtures for every test."""
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 CHROMIUM_REMEDY = "browser tests need chromium; as root: apt-get install -y chromium"
+
+
+SHARED = {"finished", "reference"}
+"""Session fixtures that take long to make: their tests stay in one worker."""
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +40,22 @@ def rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
     return write
 
 
+def pytest_configure() -> None:
+    # Workers side by side would each take every processor for every product.
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _workplace(item: pytest.Item) -> str:
+    """What one worker does alone: a file, or all tests that share something made once for them."""
+    shared = SHARED.intersection(getattr(item, "fixturenames", ()))
+    return min(shared, default=item.path.as_posix())
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_workplace(item)))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and not _has_gpu():
         for item in gpu_items:
