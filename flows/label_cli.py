@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.interrupts import interruptible
-
-DEFAULT_FOLDER = Path("argilla")
+from labeling.server import DEFAULT_FOLDER, WORKSPACE
 
 label = typer.Typer(
     name="label",
@@ -52,6 +51,9 @@ def serve(
 def add(
     name: Annotated[str, typer.Argument(help="Name to sign in with.", show_default=False)],
     folder: Folder = DEFAULT_FOLDER,
+    workspace: Annotated[
+        str, typer.Option(help="Workspace whose datasets the annotator sees.")
+    ] = WORKSPACE,
 ) -> None:
     """Make an annotator, and print the random password once.
 
@@ -61,6 +63,6 @@ def add(
     from labeling.server import add_user, find_access
 
     access = find_access(folder)
-    password = add_user(access, name)
+    password = add_user(access, name, workspace)
     print(f"{access.url}", f"user:     {name}", f"password: {password}", sep="\n")
     print("The password is kept nowhere: hand it over now.")

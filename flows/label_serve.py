@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from labeling.server import start
+from labeling.server import DEFAULT_FOLDER, start
 from labeling.server.credentials import credentials_path
 from labeling.server.process import LOOPBACK, is_loopback
 
@@ -52,4 +52,4 @@ def _teller(status: Status) -> Callable[[str], None]:
 
 
 def _where(folder: Path) -> str:
-    return "" if folder == Path("argilla") else f" --dir {folder}"
+    return "" if folder == DEFAULT_FOLDER else f" --dir {folder}"

@@ -3,10 +3,12 @@
 import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from labeling.server import Server, running
 
 CHROMIUM_REMEDY = "browser tests need chromium; as root: apt-get install -y chromium"
 
@@ -22,6 +24,16 @@ def chromium() -> str:
     if path is None:
         pytest.fail(CHROMIUM_REMEDY)
     return path
+
+
+@pytest.fixture(scope="session")
+def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One Argilla server for all tests; each makes datasets of its own.
+
+    The first time on a machine it waits for the server's environment, about a minute.
+    """
+    with running(tmp_path_factory.mktemp("argilla")) as server:
+        yield server
 
 
 _NUMBERS = itertools.count()

@@ -17,11 +17,18 @@ The server lives in a virtual environment of its own (`environment`), and what r
 `embedded/`: it imports nothing of Ratchet, and nothing of Ratchet imports it.
 """
 
-from labeling.server.credentials import WORKSPACE, Access, Credentials, find_access
+from labeling.server.credentials import (
+    DEFAULT_FOLDER,
+    WORKSPACE,
+    Access,
+    Credentials,
+    find_access,
+)
 from labeling.server.process import Server, running, start
 from labeling.server.users import add_user
 
 __all__ = [
+    "DEFAULT_FOLDER",
     "WORKSPACE",
     "Access",
     "Credentials",

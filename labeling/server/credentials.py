@@ -13,6 +13,9 @@ from dpo_core.errors import BadInput
 WORKSPACE = "ratchet"
 """The workspace of Argilla that holds the datasets of campaigns and their annotators."""
 
+DEFAULT_FOLDER = Path("argilla")
+"""Where `ratchet label serve` keeps the server of this directory."""
+
 URL_VARIABLE, KEY_VARIABLE = "ARGILLA_API_URL", "ARGILLA_API_KEY"
 OWNER = "owner"
 
@@ -39,7 +42,9 @@ class Credentials:
         return Access(self.url, self.api_key)
 
 
-def find_access(folder: Path, environment: Mapping[str, str] = os.environ) -> Access:
+def find_access(
+    folder: Path = DEFAULT_FOLDER, environment: Mapping[str, str] = os.environ
+) -> Access:
     """The external server of the environment if it names one, else the embedded one of `folder`.
 
     Raises BadInput when there is neither, or half of one.

@@ -1,0 +1,234 @@
+"""The embedded server started, stopped, killed and started again; its secrets."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_core.errors import BadInput
+from dpo_core.file_lock import holder
+from labeling.server import Access, Server, add_user, running, start
+from labeling.server.users import _call
+
+ROOT = Path(__file__).parents[3]
+WAIT_S = 60.0
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Processes whose current folder it is: argilla-server's, and whatever it started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if Path(os.readlink(entry / "cwd")) == folder.resolve():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def served(
+    folder: Path, *arguments: str, **env: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`ratchet label serve` as a process, and what it printed until it was ready."""
+    command = [sys.executable, "-m", "flows.cli", "label", "serve", "--dir", str(folder)]
+    process = subprocess.Popen(
+        [*command, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if line.startswith("Ctrl-C stops"):
+                break
+        yield process, said
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(server: Server) -> set[str]:
+    return {user["username"] for user in _call(server.access, "GET", "users")["items"]}
+
+
+def test_data_and_credentials_survive_a_stop_and_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "argilla"
+    # Settings of a user's other server must not reach this one.
+    monkeypatch.setenv("ARGILLA_DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.db")
+    monkeypatch.setenv("ARGILLA_BASE_URL", "/elsewhere")
+    with running(folder) as server:
+        first, port = server.credentials, server.port
+        add_user(server.access, "ann")
+        token = sign_in(server, first.username, first.password)
+    assert not server.alive() and processes_in(folder) == []
+    again = start(folder, port)
+    assert again.credentials == first  # the same address, password and key
+    assert again.seconds_start <= 10
+    # the session of before the restart is still valid: the secret that signs it has been kept
+    assert me(again, {"Authorization": f"Bearer {token}"})["username"] == first.username
+    add_user(again.access, "bob")
+    again.kill()
+    with running(folder, port) as third:
+        assert names(third) == {first.username, "ann", "bob"}
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+def sign_in(server: Server, username: str, password: str) -> str:
+    form = f"username={username}&password={password}".encode()
+    with urllib.request.urlopen(f"{server.credentials.url}/api/v1/token", form) as answer:
+        token: str = json.load(answer)["access_token"]
+    return token
+
+
+def me(server: Server, headers: dict[str, str]) -> dict[str, Any]:
+    request = urllib.request.Request(f"{server.credentials.url}/api/v1/me", headers=headers)
+    with urllib.request.urlopen(request) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def test_an_annotator_signs_in_and_is_in_the_workspace(argilla: Server) -> None:
+    password = add_user(argilla.access, "carol")
+    token = sign_in(argilla, "carol", password)
+    found = me(argilla, {"Authorization": f"Bearer {token}"})
+    assert found["role"] == "annotator"
+    places = _call(Access(argilla.access.url, found["api_key"]), "GET", "me/workspaces")["items"]
+    assert [place["name"] for place in places] == ["ratchet"]
+    with pytest.raises(BadInput, match="there is a user 'carol' already"):
+        add_user(argilla.access, "carol")
+    with pytest.raises(BadInput, match="refuses the API key"):
+        add_user(Access(argilla.access.url, "argilla.apikey"), "dave")
+
+
+def test_what_it_writes_is_for_nobody_else(argilla: Server) -> None:
+    found = json.loads((argilla.folder / "credentials.json").read_text())
+    assert list(found) == ["url", "username", "password", "api_key"]
+    assert (
+        mode(argilla.folder / "credentials.json") == mode(argilla.folder / "auth-secret") == 0o600
+    )
+    assert mode(argilla.folder / "argilla.db") == 0o600
+    [process] = processes_in(argilla.folder)
+    shown = (
+        Path(f"/proc/{process}/cmdline").read_text() + Path(f"/proc/{process}/environ").read_text()
+    )
+    secrets = [found["password"], found["api_key"], (argilla.folder / "auth-secret").read_text()]
+    assert not any(secret in shown + repr(argilla) for secret in secrets)
+
+
+def test_no_page_of_another_origin_and_no_telemetry(argilla: Server) -> None:
+    request = urllib.request.Request(
+        f"{argilla.credentials.url}/api/v1/version", headers={"Origin": "http://evil.example"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert "access-control-allow-origin" not in answer.headers
+        assert json.load(answer)["version"] == "2.8.0"
+    listening = subprocess.run(
+        ["cat", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True, check=True
+    ).stdout
+    port = f":{argilla.port:04X} "
+    locals_ = {line.split()[1] for line in listening.splitlines() if port in line}
+    assert {address.split(":")[0] for address in locals_} == {"0100007F"}  # 127.0.0.1 alone
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    folder, temporary = tmp_path / "argilla", tmp_path / "temporary"
+    temporary.mkdir()
+    with served(folder, "--port", "0", TMPDIR=str(temporary)) as (process, said):
+        assert "Argilla: http://127.0.0.1:" in said
+        [server] = processes_in(folder)
+        process.send_signal(number)
+        assert process.wait(WAIT_S) == 0
+        assert not Path(f"/proc/{server}").exists()
+    assert list(temporary.iterdir()) == []
+    kept = {"argilla.db", "auth-secret", "credentials.json", "jobs", "lock", "server.log"}
+    assert {path.name for path in folder.iterdir()} - {"server_id.dat"} == kept
+    secrets = json.loads((folder / "credentials.json").read_text())
+    log = (folder / "server.log").read_text()
+    assert secrets["password"] not in said + log and secrets["api_key"] not in said + log
+
+
+def test_no_orphan_when_the_command_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "argilla"
+    with served(folder, "--port", "0") as (process, _):
+        assert processes_in(folder)
+        process.kill()
+        process.wait()
+        wait_for(lambda: processes_in(folder) == [])
+    assert holder(folder / "lock") is None  # its folder is free
+    assert not (folder / "tmp").exists()
+
+
+def test_a_served_folder_and_a_taken_port_are_bad_input(argilla: Server, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"is being served by process {os.getpid()}"):
+        start(argilla.folder)
+    with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1, port {argilla.port}"):
+        start(tmp_path / "other", argilla.port)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(BadInput, match="is a file"):
+        start(file)
+    assert argilla.alive()
+
+
+def test_an_open_address_refuses_a_known_password_and_lost_credentials_are_made_anew(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "argilla"
+    with running(folder) as server:
+        user = {"username": "old", "first_name": "old", "password": "12345678"}
+        made = _call(server.access, "POST", "users", user)
+        first = server.access
+    with pytest.raises(BadInput, match="user 'old' has a default password") as refused:
+        start(folder, host="0.0.0.0")
+    assert "12345678" not in str(refused.value)
+    (folder / "credentials.json").unlink()
+    with running(folder) as server:  # the loopback address is not open to others
+        assert server.access.api_key != first.api_key
+        sign_in(server, server.credentials.username, server.credentials.password)
+        with pytest.raises(BadInput, match="refuses the API key"):
+            add_user(Access(server.access.url, first.api_key), "ann")
+        _call(server.access, "PATCH", f"users/{made['id']}", {"password": "a much better one"})
+    with start(folder, host="0.0.0.0") as opened:
+        assert opened.credentials.url.startswith("http://127.0.0.1:")
+        assert {"owner", "old"} == names(opened)
+
+
+def test_adding_a_user_says_how_to_start_a_server(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(BadInput, match="no Argilla server answers") as refused:
+        add_user(Access(f"http://127.0.0.1:{port}", "key"), "ann")
+    assert "ratchet label serve" in refused.value.remedy
