@@ -154,6 +154,7 @@ class CampaignConfig(Section):
             )
         _check_policy(self.policy)
         _check_judges(self)
+        _check_people(self)
         _check_sampling(self.sampling)
         _check_pairs(self.pairs, self.judge)
         _check_reference_logps(self.training, self.sampling)
@@ -174,6 +175,27 @@ def _check_judges(config: "CampaignConfig") -> None:
         raise ValueError(
             "people says how people are asked, but judge asks none: remove it, set judge.kind to "
             "human, or add a member of kind human to a committee"
+        )
+
+
+def _check_people(config: "CampaignConfig") -> None:
+    people, labels = config.asked, config.budget.human_labels
+    if people.gold_share + people.repeat_share >= 1:
+        raise ValueError(
+            "people.gold_share and people.repeat_share leave no room for new pairs: lower them "
+            "until their sum is below 1"
+        )
+    if labels is None:
+        return
+    if not asks_people(config.judge):
+        raise ValueError(
+            "budget.human_labels limits what people are asked, but judge asks none: remove it, or "
+            "add a judge of kind human"
+        )
+    if labels < people.min_submitted:
+        raise ValueError(
+            f"budget.human_labels {labels} pays for no pair, since people.min_submitted asks "
+            f"{people.min_submitted} people about each: raise the first or lower the second"
         )
 
 

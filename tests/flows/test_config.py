@@ -131,6 +131,7 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         ("sampling.max_model_len", 256, "leaves no room for a prompt"),
         ("sampling", {"engine": "transformers", "tensor_parallel_size": 2}, "needs engine vllm"),
         ("pairs", {"strategy": "random", "min_margin": 0.1}, "pairs.min_margin is a difference"),
+        ("budget.human_labels", 50, "judge asks none: remove it, or add a judge of kind human"),
         # files and folders
         ("prompts.path", "/no/prompts.jsonl", "prompts.path: there is no file /no/prompts.jsonl"),
         ("prompts.path", "/tmp", "prompts.path: there is no file /tmp"),
@@ -168,6 +169,21 @@ def test_sampled_log_probs_need_the_policys_own(
         {**good, "sampling": {key: value}}, "--set", "training.reference_logps=from_sampling"
     )
     assert "those at temperature 1 and top_p 1 (found" in message and f"{key} {value}" in message
+
+
+@pytest.mark.parametrize(
+    ("people", "labels", "message"),
+    [
+        ({"min_submitted": 3}, 2, "human_labels 2 pays for no pair, since people.min_submitted"),
+        ({"gold_share": 0.5, "repeat_share": 0.5}, None, "leave no room for new pairs"),
+    ],
+)
+def test_something_must_be_left_to_ask(
+    good: dict[str, Any], refused: Refused, people: dict[str, float], labels: int, message: str
+) -> None:
+    judge = {"kind": "committee", "members": [good["judge"], {"kind": "human"}]}
+    budget = {"human_labels": labels}
+    assert message in refused({**good, "judge": judge, "people": people, "budget": budget})
 
 
 def test_judge_that_cannot_be_imported(

@@ -1,0 +1,42 @@
+"""The pairs of a round as candidates for people, with what is known of them before anybody is
+asked."""
+
+from collections import defaultdict
+
+from dpo_core.campaign.store import Artifact
+from dpo_core.records import Judgement
+from dpo_core.tables import iterate_rows, read_rows
+from labeling.pairs.for_people import Candidate, policy_uncertainty
+
+
+def read_candidates(
+    pairs: Artifact, judgements: Artifact | None, completions: Artifact
+) -> list[Candidate]:
+    """One candidate per pair, in the order of the file; `judgements` are those of machines."""
+    rows = read_rows(pairs.path("pairs.parquet"), ["pair_id", "a", "b", "margin"])
+    by_pair = _judgements(judgements)
+    logps = _token_logps(completions, {row[side] for row in rows for side in ("a", "b")})
+    return [
+        Candidate(
+            row["pair_id"],
+            tuple(by_pair.get(row["pair_id"], ())),
+            row["margin"],
+            policy_uncertainty(logps[row["a"]], logps[row["b"]]),
+        )
+        for row in rows
+    ]
+
+
+def _judgements(judgements: Artifact | None) -> dict[str, list[Judgement]]:
+    found: dict[str, list[Judgement]] = defaultdict(list)
+    if judgements is not None:
+        said = ("verdict", "confidence", "forward", "backward")
+        path = judgements.path("judgements.parquet")
+        for row in iterate_rows(path, ["pair_id", *said]):
+            found[row["pair_id"]].append(Judgement(**{name: row[name] for name in said}))
+    return found
+
+
+def _token_logps(completions: Artifact, wanted: set[str]) -> dict[str, list[float] | None]:
+    rows = iterate_rows(completions.path("completions.parquet"), ["completion_id", "token_logps"])
+    return {r["completion_id"]: r["token_logps"] for r in rows if r["completion_id"] in wanted}
