@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from prefect import flow, tags
+from prefect import tags
 
 from dpo_core.atomic import write_atomic
 from dpo_core.campaign.layout import Layout
@@ -14,12 +14,15 @@ from dpo_core.campaign.store import current_artifact
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
 from flows.config import KeepLast
+from flows.orchestration import run_flow
 from flows.policy import Answered, Played, Policy
 from flows.prefect_runs import campaign_tag
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.show.summary import read_round_row
 from flows.steps.reference import averaged
+
+CAMPAIGN_FLOW = "campaign"
 
 
 def play_campaign(session: Session, *, with_prefect: bool) -> None:
@@ -41,10 +44,12 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
 
 def run_as_flow(session: Session) -> None:
     """`play_campaign` as a Prefect flow, named and tagged after the campaign."""
-    name = session.config.name
-    as_flow = flow(name="campaign", flow_run_name=name, validate_parameters=False)(play_campaign)
     with tags(campaign_tag(session.layout)):
-        as_flow(session, with_prefect=True)
+        run_flow(
+            lambda: play_campaign(session, with_prefect=True),
+            name=CAMPAIGN_FLOW,
+            run_name=session.config.name,
+        )
 
 
 def _remember(session: Session, promoted: Answered) -> None:

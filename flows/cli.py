@@ -1,5 +1,6 @@
 """The command `ratchet`. Heavy modules are imported by the commands that need them."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dpo_core.errors import RatchetError
+from dpo_core.errors import RatchetError, WaitingForPeople
 from flows.interrupts import interruptible
 from flows.label_cli import label
 
@@ -16,7 +17,7 @@ app = typer.Typer(
     help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, "
     "promote.\n\n"
     "A campaign is a folder. `ratchet run` makes it and resumes it; the other commands read it.\n\n"
-    "Exit codes: 0 finished, 1 failed, 2 bad input, 130 interrupted.",
+    "Exit codes: 0 finished, 1 failed, 2 bad input, 75 waits for people, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -55,7 +56,8 @@ def run(
     """Run a campaign, or resume it: finished steps are taken from disk.
 
     Every step ends with a line in the campaign's ledger. Stop with Ctrl-C at any time and type the
-    same command again to continue. A changed config re-runs exactly what depends on it.
+    same command again to continue. A changed config re-runs exactly what depends on it. When people
+    are asked it says where to label and ends with exit code 75; type it again when they are done.
     """
     from dpo_core.campaign.store import full_disk_named
     from flows.config import load_config
@@ -129,6 +131,10 @@ def main() -> None:
     """Entry point: every deliberate error is one message and an exit code."""
     try:
         app(prog_name="ratchet")
+    except WaitingForPeople as waiting:
+        again = shlex.join(["ratchet", *sys.argv[1:]])
+        print(f"{waiting.message} Then type: {again}")
+        sys.exit(waiting.exit_code)
     except RatchetError as error:
         print(error.shown(), file=sys.stderr)
         sys.exit(error.exit_code)

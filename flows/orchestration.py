@@ -2,14 +2,16 @@
 
 Inside a flow run a step is a task, outside of one it is a plain function, so that a campaign also
 runs without a Prefect server. The ledger, not Prefect's cache, decides what is skipped; Prefect
-shows a skipped step as Cached.
+shows a skipped step as Cached. What waits for people is Completed under the name Waiting, with the
+sentence that says for what: nothing failed, and no process is there that could be running.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from prefect import task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext, TagsContext
@@ -17,9 +19,41 @@ from prefect.states import Completed
 
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
+from dpo_core.errors import WaitingForPeople
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+WAITING = "Waiting"
+
+
+@dataclass
+class _Outcome(Generic[R]):
+    """What a body came to, past Prefect: it would keep results, and log a wait as an exception."""
+
+    function: Callable[[], R]
+    found: tuple[R] | None = None
+    raised: Exception | None = None
+
+    def state(self, describe: Callable[[R], State[None]]) -> State[None]:
+        """Run the function; the state that Prefect shows for it."""
+        try:
+            self.found = (self.function(),)
+        except WaitingForPeople as waiting:
+            self.raised = waiting
+            return Completed(name=WAITING, message=waiting.message)
+        except Exception as error:
+            self.raised = error
+            raise
+        return describe(self.found[0])
+
+    def get(self, state: State[Any]) -> R:
+        """What the function returned or raised; `state` tells why Prefect did not run it."""
+        if self.raised is not None:
+            raise self.raised
+        if self.found is None:
+            raise state.result(raise_on_failure=False)
+        return self.found[0]
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
@@ -29,20 +63,40 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if FlowRunContext.get() is None:
             return function(*args, **kwargs)
-        found: list[R] = []
+        outcome = _Outcome(lambda: function(*args, **kwargs))
 
         def body() -> State[None]:
-            found.append(function(*args, **kwargs))
-            return _state(found[0])
+            return outcome.state(_state)
 
         name = function.__name__
         options: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
         # Tagged tasks ask the server for a place under their tags' limits: 2 s after a long step.
         with TagsContext(current_tags=set()):
-            task(name=name, task_run_name=name, **options)(body)()
-        return found[0]
+            state = task(name=name, task_run_name=name, **options)(body)(return_state=True)
+        return outcome.get(state)
 
     return call
+
+
+def run_flow(function: Callable[[], R], *, name: str, run_name: str) -> R:
+    """Run `function` as a Prefect flow, or as a subflow of the flow that runs."""
+    outcome = _Outcome(function)
+
+    def body() -> State[None]:
+        return outcome.state(lambda _: Completed())
+
+    body.__qualname__ = f"{name}{_attempt()}"
+    return outcome.get(flow(name=name, flow_run_name=run_name)(body)(return_state=True))
+
+
+def _attempt() -> int:
+    """How often the flow run within which this is called has been started.
+
+    Prefect takes the subflows of a run that starts again for those of its last start, by their
+    order and the name of their function, and would not run those that it has seen completed.
+    """
+    context = FlowRunContext.get()
+    return 0 if context is None or context.flow_run is None else context.flow_run.run_count
 
 
 def _state(result: Any) -> State[None]:

@@ -1,9 +1,7 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
-from prefect import flow
-
 from dpo_core.campaign.store import Artifact
-from flows.orchestration import step
+from flows.orchestration import run_flow, step
 from flows.policy import Answered, Played, Policy
 from flows.publish import publish_round
 from flows.session import Session
@@ -65,10 +63,11 @@ def play(
     return promoted, Played(made, reference)
 
 
-prepare_flow = flow(name="base", flow_run_name="base", validate_parameters=False)(prepare)
+def prepare_flow(do: Session) -> tuple[Artifact, Answered]:
+    """`prepare` as a Prefect flow."""
+    return run_flow(lambda: prepare(do), name="base", run_name="base")
 
 
-@flow(name="round", flow_run_name="round {number}", validate_parameters=False)
 def round_flow(
     do: Session,
     number: int,
@@ -78,6 +77,10 @@ def round_flow(
     earlier: list[Played],
 ) -> tuple[Answered, Played]:
     """`play` as a Prefect flow, which then shows the round's numbers."""
-    played = play(do, number, previous, base, held, earlier)
-    publish_round(do, number)
-    return played
+
+    def played() -> tuple[Answered, Played]:
+        result = play(do, number, previous, base, held, earlier)
+        publish_round(do, number)
+        return result
+
+    return run_flow(played, name="round", run_name=f"round {number}")
