@@ -228,11 +228,6 @@ def _check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:
             f"pairs.strategy {pairs.strategy} needs scores, but no judge gives them: "
             "set pairs.strategy to random, or give scores"
         )
-    if pairs.strategy == "random" and pairs.min_margin > 0:
-        raise ValueError(
-            "pairs.min_margin is a difference of scores, which pairs.strategy random does not look "
-            "at: remove it, or set the strategy to best_worst"
-        )
 
 
 def _check_reference_logps(training: TrainingConfig, sampling: SamplingConfig) -> None:

@@ -1,4 +1,4 @@
-"""Step `pairs`: which two completions of each prompt are compared."""
+"""Step `pairs`: which completions of each prompt are compared."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,29 +12,34 @@ from dpo_core.tables import write_rows
 from flows.session import Session
 from flows.steps.completions import by_prompt, read_completions, read_scores
 from labeling.judges.config import machines
-from labeling.pairs.selection import select_pair
+from labeling.pairs import selection
 
 
 def select_pairs(
     session: Session, number: int, completions: Artifact, prompts: Artifact, scores: Artifact | None
 ) -> Artifact:
-    """At most one pair per prompt; prompts without one are counted by reason."""
+    """The pairs of each prompt, and why there are not more.
+
+    What came in are prompts, of which each gives one pair or is dropped; with all_over_margin they
+    are all pairs that could be made.
+    """
     seed = session.seed("pairs", number)
 
     def make(folder: Path) -> Made:
         dropped: Counter[str] = Counter()
+        paired: Counter[bool] = Counter()
         by_id = read_scores(scores, session.config.judge)
 
         def rows() -> Iterator[dict[str, Any]]:
             for _, answers in by_prompt(read_completions(completions, prompts)):
-                found = select_pair(answers, by_id, session.config.pairs, seed)
-                if isinstance(found, str):
-                    dropped[found] += 1
-                else:
-                    yield asdict(found)
+                found = selection.select_pairs(answers, by_id, session.config.pairs, seed)
+                dropped.update(found.dropped)
+                paired[bool(found.pairs)] += 1
+                yield from map(asdict, found.pairs)
 
         kept = write_rows(folder / "pairs.parquet", rows(), PAIRS)
-        return Made(kept + dropped.total(), kept, dict(sorted(dropped.items())))
+        facts = {"prompts_with_pairs": paired[True], "prompts_without_pairs": paired[False]}
+        return Made(kept + dropped.total(), kept, dict(sorted(dropped.items())), facts)
 
     inputs = {"completions": completions.hash("completions.parquet")}
     if scores is not None:

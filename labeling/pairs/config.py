@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dpo_core.config import Section
+from dpo_core.config import Count, Section
 
 StrategyName = Literal[
     "best_worst", "best_random", "best_second", "random", "all_over_margin", "length_aware"
@@ -14,18 +14,49 @@ StrategyName = Literal[
 class PairsConfig(Section):
     """Which completions of a prompt are compared."""
 
-    strategy: StrategyName = "best_worst"
+    strategy: StrategyName = Field(
+        "best_worst",
+        description="the best answer against the worst, a random one or the second; two random "
+        "ones; all pairs whose score difference is above min_margin; length_aware: the pair with "
+        "the largest margin once length is paid for",
+    )
     min_margin: float = Field(
         0.0, ge=0, description="a pair whose score difference is not above it is dropped"
+    )
+    max_per_prompt: Count | None = Field(
+        None, description="all_over_margin: at most this many of a prompt, the widest; none: all"
     )
     margin_per_token: float = Field(
         0.0,
         ge=0,
         description="length_aware: the score difference that a token of difference in length is "
-        "worth; it is taken off the longer answer",
+        "worth; it is taken off where the better answer is the longer",
     )
     truncated: Literal["drop", "avoid", "keep"] = Field(
         "drop",
         description="answers cut at the length limit: drop the pairs they are in, avoid them when "
         "pairs are chosen, or keep them",
     )
+
+    @model_validator(mode="after")
+    def _possible(self) -> "PairsConfig":
+        if self.strategy == "random" and self.min_margin > 0:
+            raise ValueError(
+                "pairs.min_margin is a difference of scores, which pairs.strategy random does not "
+                "look at: remove it, or set the strategy to best_worst"
+            )
+        if self.strategy == "length_aware" and self.margin_per_token == 0:
+            raise ValueError(
+                "pairs.strategy length_aware needs pairs.margin_per_token, the score difference "
+                "that a token is worth: give it, or set the strategy to best_worst"
+            )
+        for key, value, strategy in (
+            ("margin_per_token", self.margin_per_token, "length_aware"),
+            ("max_per_prompt", self.max_per_prompt, "all_over_margin"),
+        ):
+            if value and self.strategy != strategy:
+                raise ValueError(
+                    f"pairs.{key} belongs to pairs.strategy {strategy} (found {self.strategy}): "
+                    "remove it, or change the strategy"
+                )
+        return self

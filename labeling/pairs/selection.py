@@ -1,7 +1,13 @@
-"""Which two completions of a prompt are compared: pure functions of completions and scores."""
+"""Which completions of a prompt are compared: pure functions of completions and scores.
 
+Identical texts never pair, scores within a pair may differ by more than `min_margin` only, and
+where scores leave a choice a hash makes it, so that the order of sampling favours nobody.
+"""
+
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Completion, ordered, pair_id
@@ -20,22 +26,43 @@ class Selected:
     margin: float | None
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The pairs of one prompt, and how many were not made by reason.
+
+    With a strategy that makes one pair per prompt, either there is one or one is counted as
+    dropped; with all_over_margin each two completions of the prompt are a pair or are counted.
+    """
+
+    pairs: tuple[Selected, ...]
+    dropped: Mapping[str, int]
+
+
 Scores = Mapping[str, float | None]
-"""completion_id → score; None for an abstention."""
+"""completion_id → score; None for an abstention, nothing where no judge scores."""
 
 Strategy = Callable[[Sequence[Completion], Scores, PairsConfig, int], Selected | str]
 """Picks one pair among the completions of one prompt, or says in a word why there is none."""
 
 
-def select_pair(
+def select_pairs(
+    completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
+) -> Selection:
+    """The pairs of one prompt's completions that are worth comparing."""
+    if config.strategy == "all_over_margin":
+        return all_over_margin(completions, scores, config, seed)
+    found = _one_pair(completions, scores, config, seed)
+    return Selection((), {found: 1}) if isinstance(found, str) else Selection((found,), {})
+
+
+def _one_pair(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
 ) -> Selected | str:
-    """The pair of one prompt's completions that is worth comparing, or the reason for none."""
     if config.truncated == "avoid":
         completions = [c for c in completions if c.finished]
         if len(completions) < 2:
             return "truncated"
-    chosen = STRATEGIES[config.strategy](completions, scores, config, seed)
+    chosen = ONE_PER_PROMPT[config.strategy](completions, scores, config, seed)
     if isinstance(chosen, str) or config.truncated == "keep":
         return chosen
     cut = {c.completion_id for c in completions if not c.finished}
@@ -45,18 +72,57 @@ def select_pair(
 def best_worst(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
 ) -> Selected | str:
-    """The best against the worst score, when they differ by more than `min_margin`."""
-    scored = [(value, c) for c in completions if (value := scores[c.completion_id]) is not None]
+    """The best score against the worst."""
+    found = _best_and_rivals(completions, scores, seed)
+    return found if isinstance(found, str) else _against(found[0], found[1][0], scores, config)
+
+
+def best_second(
+    completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
+) -> Selected | str:
+    """The best score against the second best: the hardest comparison."""
+    found = _best_and_rivals(completions, scores, seed)
+    return found if isinstance(found, str) else _against(found[0], found[1][-1], scores, config)
+
+
+def best_random(
+    completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
+) -> Selected | str:
+    """The best score against one of the others, picked by hash."""
+    found = _best_and_rivals(completions, scores, seed)
+    if isinstance(found, str):
+        return found
+    best, rivals = found
+    # Another hash than the one that decides among equals, which would favour the best's equals.
+    rival = min(rivals, key=lambda c: derive_seed(seed, "rival", c.completion_id))
+    return _against(best, rival, scores, config)
+
+
+def length_aware(
+    completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
+) -> Selected | str:
+    """The pair with the largest margin once length is paid for.
+
+    The margin that counts is s(better) − s(worse) − margin_per_token · max(0, l(better) − l(worse))
+    with lengths l in tokens: a longer answer must be better by more, a shorter one need not. It is
+    what must exceed `min_margin`; the margin that is stored is the plain score difference.
+    """
+    scored = _scored(completions, scores)
     if len(scored) < 2:
         return "no_score"
-    # Among equals the hash decides, so that the order of sampling favours nobody.
-    scored.sort(key=lambda item: (item[0], derive_seed(seed, item[1].completion_id)))
-    (low, worst), (high, best) = scored[0], scored[-1]
-    if worst.text == best.text:
+    pairs = [(one, other) for one, other in combinations(scored, 2) if one.text != other.text]
+    if not pairs:
         return "identical_texts"
-    if high - low <= config.min_margin:
+
+    def counted(pair: tuple[Completion, Completion]) -> float:
+        worse, better = sorted(pair, key=lambda c: _score(c, scores))
+        longer = max(0, better.tokens - worse.tokens)
+        return _margin(worse, better, scores) - config.margin_per_token * longer
+
+    widest = max(pairs, key=lambda pair: (counted(pair), derive_seed(seed, _pair_id(*pair))))
+    if counted(widest) <= config.min_margin:
         return "margin_too_small"
-    return _selected(best, worst, "best_worst", high - low)
+    return _selected(*widest, "length_aware", _margin(*widest, scores))
 
 
 def random_pair(
@@ -67,14 +133,97 @@ def random_pair(
     first = shuffled[0]
     for second in shuffled[1:]:
         if second.text != first.text:
-            return _selected(first, second, "random", None)
+            scored = len(_scored((first, second), scores)) == 2
+            margin = _margin(first, second, scores) if scored else None
+            return _selected(first, second, "random", margin)
     return "identical_texts"
 
 
-STRATEGIES: Mapping[str, Strategy] = {"best_worst": best_worst, "random": random_pair}
+ONE_PER_PROMPT: Mapping[str, Strategy] = {
+    "best_worst": best_worst,
+    "best_random": best_random,
+    "best_second": best_second,
+    "length_aware": length_aware,
+    "random": random_pair,
+}
 
 
-def _selected(first: Completion, second: Completion, rule: str, margin: float | None) -> Selected:
-    a, b = ordered(first.completion_id, second.completion_id)
-    identity = pair_id(first.completion_id, second.completion_id)
-    return Selected(identity, first.prompt.prompt_id, a, b, rule, margin)
+def all_over_margin(
+    completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
+) -> Selection:
+    """All pairs whose score difference exceeds `min_margin`, the widest first.
+
+    Where several completions have one text, one of the pairs with the same two texts is kept.
+    """
+    dropped: Counter[str] = Counter()
+    fit: list[tuple[Selected, frozenset[str]]] = []
+    for one, other in combinations(completions, 2):
+        why_not = _why_not(one, other, scores, config)
+        if why_not is None:
+            pair = _selected(one, other, "all_over_margin", _margin(one, other, scores))
+            fit.append((pair, frozenset((one.text, other.text))))
+        else:
+            dropped[why_not] += 1
+    fit.sort(key=lambda each: (-(each[0].margin or 0.0), derive_seed(seed, each[0].pair_id)))
+    distinct: dict[frozenset[str], Selected] = {}
+    for pair, texts in fit:
+        distinct.setdefault(texts, pair)
+    kept = tuple(distinct.values())[: config.max_per_prompt]
+    dropped["repeated_texts"] += len(fit) - len(distinct)
+    dropped["over_max_per_prompt"] += len(distinct) - len(kept)
+    return Selection(kept, {why: count for why, count in dropped.items() if count})
+
+
+def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsConfig) -> str | None:
+    if config.truncated != "keep" and not (one.finished and other.finished):
+        return "truncated"
+    if one.text == other.text:
+        return "identical_texts"
+    if len(_scored((one, other), scores)) < 2:
+        return "no_score"
+    return None if _margin(one, other, scores) > config.min_margin else "margin_too_small"
+
+
+def _best_and_rivals(
+    completions: Sequence[Completion], scores: Scores, seed: int
+) -> tuple[Completion, list[Completion]] | str:
+    """(the best, those with other texts from the worst up), or why there are none."""
+    scored = [(_score(c, scores), c) for c in _scored(completions, scores)]
+    if len(scored) < 2:
+        return "no_score"
+    scored.sort(key=lambda item: (item[0], derive_seed(seed, item[1].completion_id)))
+    *others, best = (completion for _, completion in scored)
+    rivals = [other for other in others if other.text != best.text]
+    return (best, rivals) if rivals else "identical_texts"
+
+
+def _against(
+    best: Completion, rival: Completion, scores: Scores, config: PairsConfig
+) -> Selected | str:
+    margin = _margin(best, rival, scores)
+    if margin <= config.min_margin:
+        return "margin_too_small"
+    return _selected(best, rival, config.strategy, margin)
+
+
+def _scored(completions: Sequence[Completion], scores: Scores) -> list[Completion]:
+    return [c for c in completions if scores.get(c.completion_id) is not None]
+
+
+def _margin(one: Completion, other: Completion, scores: Scores) -> float:
+    return abs(_score(one, scores) - _score(other, scores))
+
+
+def _score(completion: Completion, scores: Scores) -> float:
+    found = scores[completion.completion_id]
+    assert found is not None, "asked of those with scores alone"
+    return found
+
+
+def _pair_id(one: Completion, other: Completion) -> str:
+    return pair_id(one.completion_id, other.completion_id)
+
+
+def _selected(one: Completion, other: Completion, rule: str, margin: float | None) -> Selected:
+    a, b = ordered(one.completion_id, other.completion_id)
+    return Selected(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)
