@@ -7,7 +7,7 @@ Importing this module loads neither torch nor a model library.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -76,19 +76,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Score:
-    """A pointwise judgement of one completion; `value` None is an abstention, with its reason.
-
-    `measures` are task-specific shares reported over rounds: name → (numerator, denominator),
-    summed over completions (right annotations of all annotations, say).
-    """
-
-    value: float | None
-    reason: str = ""
-    measures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Cost:
     """What judgements took: tokens read and written, money in the unit of the config's prices."""
 
@@ -102,6 +89,22 @@ class Cost:
             self.tokens_out + other.tokens_out,
             self.money + other.money,
         )
+
+
+@dataclass(frozen=True)
+class Score:
+    """A pointwise judgement of one completion; `value` None is an abstention, with its reason.
+
+    `measures` are task-specific shares reported over rounds: name → (numerator, denominator),
+    summed over completions (right annotations of all annotations, say). `raw` is what a model
+    replied.
+    """
+
+    value: float | None
+    reason: str = ""
+    measures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    raw: str | None = None
+    cost: Cost = Cost()
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,10 @@ SCORES = pa.schema(
         ("score", pa.float64()),
         ("reason", pa.string()),
         ("measures", _MEASURES),
+        ("raw", pa.string()),
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("money", pa.float64()),
     ]
 )
 PAIRS = pa.schema(
@@ -252,11 +259,33 @@ def judgement_row(pair_id: str, source: str, judgement: Judgement) -> dict[str, 
         "raw": judgement.raw,
         "forward": judgement.forward,
         "backward": judgement.backward,
-        "tokens_in": judgement.cost.tokens_in,
-        "tokens_out": judgement.cost.tokens_out,
-        "money": judgement.cost.money,
+        **asdict(judgement.cost),
         "at": None,
     }
+
+
+def score_row(completion_id: str, source: str, score: Score) -> dict[str, Any]:
+    """The row of SCORES that holds a score."""
+    measures = [
+        {"name": name, "numerator": float(numerator), "denominator": float(denominator)}
+        for name, (numerator, denominator) in sorted(score.measures.items())
+    ]
+    return {
+        "completion_id": completion_id,
+        "source": source,
+        "score": score.value,
+        "reason": score.reason,
+        "measures": measures,
+        "raw": score.raw,
+        **asdict(score.cost),
+    }
+
+
+def score_from_row(row: Mapping[str, Any]) -> Score:
+    """The inverse of `score_row`."""
+    measures = {m["name"]: (m["numerator"], m["denominator"]) for m in row["measures"]}
+    cost = Cost(row["tokens_in"], row["tokens_out"], row["money"])
+    return Score(row["score"], row["reason"], measures, row["raw"], cost)
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:

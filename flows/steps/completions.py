@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 from dpo_core.campaign.store import Artifact
-from dpo_core.records import Completion, Prompt, prompt_from_row
+from dpo_core.records import Completion, Prompt, Score, prompt_from_row, score_from_row
 from dpo_core.tables import iterate_rows, read_rows
 from labeling.judges.committee import combined_scores
 from labeling.judges.config import AnyJudgeConfig, machines
+
+ScoresBySource = Mapping[str, Mapping[str, Score]]
+"""source → completion_id → score, of the judges that score."""
 
 _COLUMNS = ["completion_id", "prompt_id", "sample_index", "text", "token_ids", "finish_reason"]
 
@@ -47,11 +50,18 @@ def read_scores(scores: Artifact | None, config: AnyJudgeConfig) -> dict[str, fl
     return combined_scores(read_scores_by_source(scores), weights)
 
 
-def read_scores_by_source(*scores: Artifact | None) -> dict[str, dict[str, float | None]]:
-    """source → completion_id → score, of several artifacts together."""
+def read_scores_by_source(scores: Artifact) -> dict[str, dict[str, float | None]]:
+    """source → completion_id → score."""
     found: dict[str, dict[str, float | None]] = defaultdict(dict)
-    for artifact in filter(None, scores):
-        path = artifact.path("scores.parquet")
-        for row in read_rows(path, ["source", "completion_id", "score"]):
-            found[row["source"]][row["completion_id"]] = row["score"]
+    for row in read_rows(scores.path("scores.parquet"), ["source", "completion_id", "score"]):
+        found[row["source"]][row["completion_id"]] = row["score"]
+    return found
+
+
+def read_full_scores(scores: Artifact | None) -> ScoresBySource:
+    """Scores with reason, reply and cost; empty when no judge scores."""
+    found: dict[str, dict[str, Score]] = defaultdict(dict)
+    if scores is not None:
+        for row in iterate_rows(scores.path("scores.parquet")):
+            found[row["source"]][row["completion_id"]] = score_from_row(row)
     return found

@@ -1,7 +1,8 @@
 """Step `evaluation`: is the candidate better than the last promoted policy and the base, and at
 what distance from them? What is compared is prompt by prompt, on held-out prompts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from dpo_core.records import OUTCOMES, Completion, Judgement, Pair, pair_id
 from dpo_core.tables import read_rows, write_rows
 from flows.policy import Answered
 from flows.session import Session
-from flows.steps.completions import read_completions
+from flows.steps.completions import ScoresBySource, read_completions, read_full_scores
 from flows.steps.judge import judge_config, judged, judges_functions
+from labeling.judges.behaviour import behaviour
 from labeling.judges.config import machines
 
 
@@ -33,11 +35,12 @@ def evaluate(
             name: list(read_completions(o.answers, held_out)) for name, o in opponents.items()
         }
         ours = list(read_completions(candidate.answers, held_out))
-        rows = [
-            row
-            for name, opponent in opponents.items()
-            for row in _outcomes(session, name, candidate, opponent, ours, theirs[name])
+        own = read_full_scores(candidate.scores)
+        compared = [
+            _compared(session, name, (own, read_full_scores(o.scores)), ours, theirs[name])
+            for name, o in opponents.items()
         ]
+        rows = [row for one in compared for row in _outcomes(session, one)]
         write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
         numbers = {
             **_win_rates(session, rows),
@@ -47,7 +50,8 @@ def evaluate(
         write_json(folder / "evaluation.json", numbers)
         undecided = sum(row["outcome"] is None for row in rows)
         dropped = {"unreadable": undecided} if undecided else {}
-        return Made(len(rows), len(rows) - undecided, dropped)
+        facts = {"judges": _behaviour(compared, own, ours)}
+        return Made(len(rows), len(rows) - undecided, dropped, facts=facts)
 
     return session.step(
         number,
@@ -73,39 +77,67 @@ def _inputs(candidate: Answered, previous: Answered, base: Answered) -> Mapping[
     return inputs
 
 
-def _outcomes(
+@dataclass(frozen=True)
+class _Compared:
+    """The candidate's answers (a) against an opponent's (b), and what each judge said of them."""
+
+    opponent: str
+    pairs: list[Pair]
+    by_source: Mapping[str, list[Judgement]]
+
+
+def _compared(
     session: Session,
     opponent: str,
-    us: Answered,
-    them: Answered,
+    scored: tuple[ScoresBySource, ScoresBySource],
     ours: list[Completion],
     theirs: list[Completion],
-) -> list[dict[str, Any]]:
-    """One row per answer of both to the same prompt with the same seed; 1: the candidate won."""
+) -> _Compared:
+    """Answers of both to the same prompt with the same seed, judged."""
     matching = {(c.prompt.prompt_id, c.sample_index): c for c in theirs}
     pairs = [
         Pair(pair_id(c.completion_id, other.completion_id), c, other)
         for c in ours
         if (other := matching.get((c.prompt.prompt_id, c.sample_index))) is not None
     ]
+    us, them = scored
+    both = {source: {**them[source], **scores} for source, scores in us.items()}
+    found = judged(session, session.config.held_out_judge, pairs, both)
+    return _Compared(opponent, pairs, {source: list(judgements) for source, judgements in found})
+
+
+def _outcomes(session: Session, compared: _Compared) -> Iterator[dict[str, Any]]:
+    """One row per pair; 1: the candidate won."""
     judge = session.config.held_out_judge
     weights = {member.source: member.weight for member in machines(judge)}
-    found = [
-        (weights[source], judgements)
-        for source, judgements in judged(session, judge, pairs, us.scores, them.scores)
-    ]
-    together = zip(*(judgements for _, judgements in found), strict=True)
-    return [
-        {
-            "opponent": opponent,
+    counted = [weights[source] for source in compared.by_source]
+    together = zip(*compared.by_source.values(), strict=True)
+    for pair, judgements in zip(compared.pairs, together, strict=True):
+        yield {
+            "opponent": compared.opponent,
             "split": pair.a.prompt.split,
             "prompt_id": pair.a.prompt.prompt_id,
             "sample_index": pair.a.sample_index,
-            "outcome": _outcome(pair, [weight for weight, _ in found], judgements),
+            "outcome": _outcome(pair, counted, judgements),
             "reason": "; ".join(judgement.reason for judgement in judgements),
         }
-        for pair, judgements in zip(pairs, together, strict=True)
-    ]
+
+
+def _behaviour(
+    compared: Sequence[_Compared], own: ScoresBySource, ours: list[Completion]
+) -> dict[str, Any]:
+    """source → how it judged the candidate's answers; a pair that stands twice is counted once."""
+    found = {}
+    for source in compared[0].by_source:
+        judged_by = {
+            pair.pair_id: (pair, judgement)
+            for one in compared
+            for pair, judgement in zip(one.pairs, one.by_source[source], strict=True)
+        }
+        scores = own.get(source, {})
+        scored = [(c, scores[c.completion_id]) for c in ours if scores]
+        found[source] = asdict(behaviour(list(judged_by.values()), scored))
+    return found
 
 
 def _outcome(pair: Pair, weights: list[float], judgements: tuple[Judgement, ...]) -> float | None:

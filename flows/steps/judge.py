@@ -2,17 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import JUDGEMENTS, Completion, Judgement, Pair, Score, judgement_row
+from dpo_core.records import JUDGEMENTS, Completion, Judgement, Pair, judgement_row
 from dpo_core.tables import read_rows, write_rows
 from flows.session import Session
-from flows.steps.completions import read_completions, read_scores_by_source
+from flows.steps.completions import ScoresBySource, read_completions, read_full_scores
+from labeling.judges.behaviour import behaviour
 from labeling.judges.both_orders import judge_both_orders
-from labeling.judges.committee import SourceScores
-from labeling.judges.config import AnyJudgeConfig, Judge, machines
+from labeling.judges.config import AnyJudgeConfig, Judge, RewardModelJudge, machines
 from labeling.judges.make import judge_functions, pairwise_judge
 from labeling.judges.protocol import verdict_from_scores
 
@@ -30,18 +31,25 @@ def judge(
 
     def make(folder: Path) -> Made:
         verdicts: Counter[str] = Counter()
-        read = read_pairs(pairs, completions, prompts)
+        by_id = {c.completion_id: c for c in read_completions(completions, prompts)}
+        read = _pairs(pairs, by_id)
+        scored = read_full_scores(scores)
+        judges: dict[str, Any] = {}
 
         def rows() -> Iterator[dict[str, Any]]:
-            for source, judgements in judged(session, config, read, scores):
-                for pair, judgement in zip(read, judgements, strict=True):
+            for source, judgements in judged(session, config, read, scored):
+                found = list(judgements)
+                own = [(by_id[identity], s) for identity, s in scored.get(source, {}).items()]
+                judges[source] = asdict(behaviour(list(zip(read, found, strict=True)), own))
+                for pair, judgement in zip(read, found, strict=True):
                     verdicts[judgement.verdict or "abstained"] += 1
                     yield judgement_row(pair.pair_id, source, judgement)
 
         count = write_rows(folder / "judgements.parquet", rows(), JUDGEMENTS)
         abstained = verdicts["abstained"]
         dropped = {"abstained": abstained} if abstained else {}
-        return Made(count, count - abstained, dropped, facts={"verdicts": dict(verdicts)})
+        facts = {"verdicts": dict(verdicts), "judges": judges}
+        return Made(count, count - abstained, dropped, facts=facts)
 
     inputs = {"pairs": pairs.hash("pairs.parquet")}
     inputs["completions"] = completions.hash("completions.parquet")
@@ -59,33 +67,35 @@ def judge(
 
 def read_pairs(pairs: Artifact, completions: Artifact, prompts: Artifact) -> list[Pair]:
     """The pairs of a round with their completions, in the order of the file."""
-    by_id = {c.completion_id: c for c in read_completions(completions, prompts)}
+    return _pairs(pairs, {c.completion_id: c for c in read_completions(completions, prompts)})
+
+
+def _pairs(pairs: Artifact, by_id: Mapping[str, Completion]) -> list[Pair]:
     rows = read_rows(pairs.path("pairs.parquet"))
     return [Pair(row["pair_id"], by_id[row["a"]], by_id[row["b"]]) for row in rows]
 
 
 def judged(
-    session: Session, config: AnyJudgeConfig, pairs: Sequence[Pair], *scores: Artifact | None
+    session: Session,
+    config: AnyJudgeConfig,
+    pairs: Sequence[Pair],
+    scored: ScoresBySource,
 ) -> Iterator[tuple[str, Iterator[Judgement]]]:
     """(source, one judgement per pair) of each judge of `config` that needs no person."""
-    by_source = read_scores_by_source(*scores)
     for member in machines(config):
-        yield member.source, _judged_by(member, pairs, by_source)
+        yield member.source, _judged_by(member, pairs, scored)
 
 
-def _judged_by(
-    member: Judge, pairs: Sequence[Pair], by_source: Mapping[str, SourceScores]
-) -> Iterator[Judgement]:
+def _judged_by(member: Judge, pairs: Sequence[Pair], scored: ScoresBySource) -> Iterator[Judgement]:
     pairwise = pairwise_judge(member)
     if pairwise is not None:
         return judge_both_orders(pairwise, pairs)
-    values = by_source[member.source]
-
-    def score_of(completion: Completion) -> Score:
-        value = values[completion.completion_id]
-        return Score(value, "" if value is not None else "the judge abstained")
-
-    return (verdict_from_scores(score_of(p.a), score_of(p.b)) for p in pairs)
+    own = scored[member.source]
+    rewards = isinstance(member, RewardModelJudge)
+    return (
+        verdict_from_scores(own[p.a.completion_id], own[p.b.completion_id], rewards=rewards)
+        for p in pairs
+    )
 
 
 def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, Any]:

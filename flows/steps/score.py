@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import SCORES, Score
+from dpo_core.records import SCORES, Score, score_row
 from dpo_core.tables import write_rows
 from flows.session import Session
 from flows.steps.completions import read_completions
@@ -36,7 +36,7 @@ def score(
             for judge in judges:
                 for completion_id, found in _scored(session, judge, completions, prompts):
                     abstained[judge.source] += found.value is None
-                    yield _row(completion_id, judge.source, found)
+                    yield score_row(completion_id, judge.source, found)
 
         count = write_rows(folder / "scores.parquet", rows(), SCORES)
         dropped = {"abstained": abstained.total()} if abstained.total() else {}
@@ -64,17 +64,3 @@ def _scored(
         if done % 1024 == 0:
             session.progress.advance(done, total, "completions")
         yield completion.completion_id, found
-
-
-def _row(completion_id: str, source: str, score: Score) -> dict[str, Any]:
-    measures = [
-        {"name": name, "numerator": float(numerator), "denominator": float(denominator)}
-        for name, (numerator, denominator) in sorted(score.measures.items())
-    ]
-    return {
-        "completion_id": completion_id,
-        "source": source,
-        "score": score.value,
-        "reason": score.reason,
-        "measures": measures,
-    }

@@ -1,6 +1,7 @@
 """A pairwise judge reads each pair in both orders, so that a position cannot decide."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from dpo_core.records import Judgement, Pair, Verdict
 from labeling.judges.protocol import BATCH, PairwiseJudge
@@ -15,13 +16,35 @@ def judge_both_orders(judge: PairwiseJudge, pairs: Sequence[Pair]) -> Iterator[J
         forward = judge.judge(batch)
         backward = judge.judge([pair.swapped() for pair in batch])
         for first, second in zip(forward, backward, strict=True):
-            yield _agreed(first, second)
+            yield both_together(first, second)
 
 
-def _agreed(forward: Judgement, backward: Judgement) -> Judgement:
+def both_together(forward: Judgement, backward: Judgement) -> Judgement:
+    """What the readings of a pair, a first and b first, amount to; costs are added up.
+
+    Each is in the terms of its own reading. An abstention in either order is one of the pair.
+    Confidence is the mean of both readings that agree; readings that disagree have none.
+    """
+    first = forward.verdict
+    second = None if backward.verdict is None else _UNSWAPPED[backward.verdict]
+    found = _decided(forward, backward, first == second)
+    return replace(found, forward=first, backward=second, cost=forward.cost + backward.cost)
+
+
+def _decided(forward: Judgement, backward: Judgement, agree: bool) -> Judgement:
     for judgement in (forward, backward):
         if judgement.verdict is None:
             return judgement
-    if forward.verdict == _UNSWAPPED[backward.verdict or "tie"]:
-        return forward
-    return Judgement("tie", "the verdict follows the position of the answers", raw=forward.raw)
+    if not agree:
+        reason = "the verdict follows the position of the answers"
+        return Judgement("tie", reason, raw=_raws(forward, backward))
+    confidences = (forward.confidence, backward.confidence)
+    known = [confidence for confidence in confidences if confidence is not None]
+    mean = sum(known) / len(known) if len(known) == len(confidences) else None
+    return replace(forward, confidence=mean)
+
+
+def _raws(forward: Judgement, backward: Judgement) -> str | None:
+    """Both raw replies, the one to the pair as it stands first."""
+    raws = [raw for raw in (forward.raw, backward.raw) if raw is not None]
+    return "\n".join(raws) if raws else None

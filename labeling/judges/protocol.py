@@ -5,10 +5,12 @@ a `PairwiseJudge` reads pairs. Rules are both, by what their function gives; mod
 implementing one of the protocols. People are asked elsewhere (labeling.people): they take days.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from dpo_core.records import Completion, Judgement, Pair, Score
+from dpo_core.records import Completion, Judgement, Pair, Score, Verdict
 
 BATCH = 1024
 """Completions or pairs handed to a judge at a time."""
@@ -42,11 +44,22 @@ def score_all(
         yield from zip(batch, judge.score(batch), strict=True)
 
 
-def verdict_from_scores(a: Score, b: Score) -> Judgement:
-    """The pairwise judgement that two pointwise scores amount to."""
+def verdict_from_scores(a: Score, b: Score, *, rewards: bool = False) -> Judgement:
+    """The pairwise judgement that two pointwise scores amount to; it costs what both did.
+
+    rewards: the scores are those of a Bradley-Terry model, whose confidence is σ(|difference|).
+    """
+    raws = [score.raw for score in (a, b) if score.raw is not None]
+    found = _compared(a, b, rewards)
+    return replace(found, raw="\n".join(raws) if raws else None, cost=a.cost + b.cost)
+
+
+def _compared(a: Score, b: Score, rewards: bool) -> Judgement:
     if a.value is None or b.value is None:
         missing = a if a.value is None else b
         return Judgement(None, f"no score: {missing.reason}")
     if a.value == b.value:
         return Judgement("tie", f"both score {a.value:g}")
-    return Judgement("a" if a.value > b.value else "b", f"scores {a.value:g} and {b.value:g}")
+    confidence = 1 / (1 + math.exp(-abs(a.value - b.value))) if rewards else None
+    verdict: Verdict = "a" if a.value > b.value else "b"
+    return Judgement(verdict, f"scores {a.value:g} and {b.value:g}", confidence)
