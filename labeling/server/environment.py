@@ -85,28 +85,29 @@ def _make(folder: Path, say: Say) -> None:
 
 def _run(command: list[str], log: Path, say: Say, lock: int) -> None:
     env = {key: text for key, text in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env=env,
-        pass_fds=(lock,),
-        start_new_session=True,
-    )
-    try:
-        with log.open("w", encoding="utf-8") as file:
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=env,
+            pass_fds=(lock,),
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
             for line in process.stdout or ():
                 file.write(line)
                 for news in _news(line):
                     say(news)
-        code = process.wait()
-    except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
+            code = process.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
     if code:
         raise LabelServerFailed(
             f"Argilla's environment could not be made; the end of {log}:\n{_tail(log)}",

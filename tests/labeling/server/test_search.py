@@ -3,149 +3,13 @@
 What each query must find is computed here from the rows that were logged.
 """
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from search_rows import COUNT, ODD, ROWS, Logged, Row, cosine, rows
 
-from labeling.server import WORKSPACE, Access, Server, add_user
 from labeling.server.users import _call
-
-if TYPE_CHECKING:
-    import argilla as rg
-
-COUNT = 24
-WORDS = ("Lighthouse", "harbour", "Éclair", "100% sure", "snow_flake", "日本語の灯台")
-ODD = 'say "it\'s" $[0]'
-"""A name that a JSON path could not quote."""
-
-
-@dataclass(frozen=True)
-class Row:
-    number: int
-    responses: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """user: (status, answer)"""
-
-    @property
-    def id(self) -> str:
-        return f"row-{self.number:02d}"
-
-    @property
-    def word(self) -> str:
-        return WORDS[self.number % len(WORDS)]
-
-    @property
-    def sources(self) -> list[str]:
-        return ["people", "judge"] if self.number % 4 == 0 else ["judge"]
-
-    @property
-    def margin(self) -> float | None:
-        return None if self.number % 5 == 0 else (self.number * 7 % COUNT) / 4
-
-    @property
-    def suggestion(self) -> str | None:
-        return None if self.number % 3 == 0 else "AB"[self.number % 2]
-
-    @property
-    def vector(self) -> list[float]:
-        angle = math.pi * (self.number * 5 % COUNT) / COUNT
-        return [math.cos(angle), math.sin(angle)]
-
-
-ANSWERS: dict[int, dict[str, tuple[str, str]]] = {
-    1: {"one": ("submitted", "A"), "two": ("submitted", "B")},
-    2: {"one": ("draft", "A")},
-    3: {"one": ("discarded", "Tie")},
-    4: {"two": ("submitted", "A")},
-    5: {"one": ("submitted", "Tie"), "two": ("draft", "Tie")},
-}
-ROWS = [Row(number, ANSWERS.get(number, {})) for number in range(COUNT)]
-
-
-@dataclass
-class Logged:
-    dataset: "rg.Dataset"
-    access: Access
-    people: dict[str, Access]
-    """Annotators with their own keys."""
-
-    def search(self, body: dict[str, Any], person: str | None = None) -> list[str]:
-        """Ids in the order of the web pages' own search: as the owner sees it, or a person."""
-        access = self.people[person] if person else self.access
-        path = f"{'me/' if person else ''}datasets/{self.dataset.id}/records/search?limit=1000"
-        found = _call(access, "POST", path, body)
-        assert found["total"] == len(found["items"])
-        return [item["record"]["external_id"] for item in found["items"]]
-
-    def ask(self, text: str | None = None, **query: Any) -> set[str]:
-        import argilla as rg
-
-        return {record.id for record in self.dataset.records(query=rg.Query(query=text, **query))}
-
-
-@pytest.fixture(scope="module")
-def logged(argilla: Server) -> Iterator[Logged]:
-    import argilla as rg
-
-    client = rg.Argilla(api_url=argilla.access.url, api_key=argilla.access.api_key)
-    users = {}
-    for name in ("one", "two"):
-        add_user(argilla.access, name)
-        users[name] = client.users(name)
-    settings = rg.Settings(
-        fields=[rg.ChatField(name="prompt"), rg.TextField(name="answer", use_markdown=True)],
-        questions=[
-            rg.LabelQuestion(name="better", labels=["A", "B", "Tie"]),
-            rg.RatingQuestion(name="strength", values=[1, 2, 3], required=False),
-        ],
-        metadata=[
-            rg.TermsMetadataProperty(name="source"),
-            rg.IntegerMetadataProperty(name="number"),
-            rg.FloatMetadataProperty(name="margin"),
-            rg.TermsMetadataProperty(name=ODD),
-        ],
-        vectors=[rg.VectorField(name="place", dimensions=2)],
-        distribution=rg.TaskDistribution(min_submitted=2),
-    )
-    dataset = rg.Dataset(name="search", workspace=WORKSPACE, settings=settings, client=client)
-    dataset.create()
-    dataset.records.log([record(row, users) for row in ROWS])
-    everybody = _call(argilla.access, "GET", "users")["items"]
-    keys = {user["username"]: user["api_key"] for user in everybody}
-    people = {name: Access(argilla.access.url, keys[name]) for name in users}
-    yield Logged(dataset, argilla.access, people)
-    dataset.delete()
-
-
-def record(row: Row, users: dict[str, "rg.User"]) -> "rg.Record":
-    import argilla as rg
-
-    found = rg.Record(
-        id=row.id,
-        fields={
-            "prompt": [{"role": "user", "content": f"Tell me of number {row.number}."}],
-            "answer": f"It is about **{row.word}**, seen twice.",
-        },
-        metadata={"source": row.sources, "number": row.number, ODD: f"odd {row.number % 2}"}
-        | ({} if row.margin is None else {"margin": row.margin}),
-        vectors={"place": row.vector},
-    )
-    if row.suggestion:
-        score = row.number / 100
-        found.suggestions.add(rg.Suggestion("better", row.suggestion, score=score, agent="rule"))
-    for name, (status, answer) in row.responses.items():
-        found.responses.add(rg.Response("better", answer, users[name].id, status=status))
-        if status == "submitted":
-            strength = row.number % 3 + 1
-            found.responses.add(rg.Response("strength", strength, users[name].id, status=status))
-    return found
-
-
-def rows(wanted: Callable[[Row], object]) -> set[str]:
-    return {row.id for row in ROWS if wanted(row)}
-
 
 TEXTS: dict[str, Callable[[Row], object]] = {
     "lighthouse": lambda row: row.word == "Lighthouse",
@@ -358,10 +222,6 @@ def test_what_the_filters_of_metadata_offer(logged: Logged) -> None:
     margins = [row.margin for row in ROWS if row.margin is not None]
     assert metrics(logged, "margin") == {"type": "float", "min": min(margins), "max": max(margins)}
     assert {value["term"] for value in metrics(logged, ODD)["values"]} == {"odd 0", "odd 1"}
-
-
-def cosine(a: list[float], b: list[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
 
 
 @pytest.mark.parametrize("most", [True, False])

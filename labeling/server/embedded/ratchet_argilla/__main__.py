@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 
 from . import parent
 from .request import Request
@@ -17,14 +18,27 @@ def main() -> None:
     parent.send(event="ready")
     request = Request(**requests.get())
     request.set_environment()
-    try:
-        from .serving import serve
+    from .serving import serve
 
-        serve(request)
+    serve(request)
+
+
+def run() -> int:
+    """The exit code of `main`."""
+    try:
+        main()
+    except SystemExit:
+        return 0
     except parent.Refused as error:
         parent.send(event="error", kind="bad_input", message=str(error), remedy=error.remedy)
-        sys.exit(2)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    code = run()
+    sys.stderr.flush()
+    os._exit(code)  # everything is closed; taking thousands of modules apart would take a second

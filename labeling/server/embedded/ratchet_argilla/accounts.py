@@ -47,8 +47,7 @@ async def _prepare_owner(db: AsyncSession, request: Request) -> None:
 
 def _check(user: User, host: str) -> None:
     known = user.api_key in _KNOWN_KEYS or any(
-        accounts.verify_password(password, user.password_hash)
-        for password in (*_KNOWN_PASSWORDS, user.username)
+        accounts.verify_password(password, user.password_hash) for password in _KNOWN_PASSWORDS
     )
     if known:
         raise Refused(

@@ -137,14 +137,10 @@ def _engine() -> Iterator[str]:
 
 
 def _jobs() -> Iterator[str]:
-    for job in (
-        webhook_jobs.notify_event_job,
-        dataset_jobs.update_dataset_records_status_job,
-        hub_jobs.import_dataset_from_hub_job,
-        hub_jobs.export_dataset_to_hub_job,
-    ):
-        if not callable(getattr(job, "delay", None)):
-            yield f"{job.__name__} has no delay"
+    for place, name, _ in SIGNATURES:
+        job = getattr(place, name, None)
+        if name.endswith("_job") and name != "_get_job" and not hasattr(job, "delay"):
+            yield f"{name} has no delay"
 
 
 def _fields() -> Iterator[str]:
