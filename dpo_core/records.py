@@ -216,6 +216,7 @@ LABELS = pa.schema(
         ("comment", pa.string()),
         ("shown_first", pa.string()),  # a or b
         ("mode", pa.string()),  # blind or review
+        ("why", pa.string()),  # the pair was chosen
         pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
     ]
 )

@@ -180,6 +180,7 @@ def _check_judges(config: "CampaignConfig") -> None:
 
 def _check_people(config: "CampaignConfig") -> None:
     people, labels = config.asked, config.budget.human_labels
+    _check_machines_for_people(config)
     if people.gold_share + people.repeat_share >= 1:
         raise ValueError(
             "people.gold_share and people.repeat_share leave no room for new pairs: lower them "
@@ -196,6 +197,21 @@ def _check_people(config: "CampaignConfig") -> None:
         raise ValueError(
             f"budget.human_labels {labels} pays for no pair, since people.min_submitted asks "
             f"{people.min_submitted} people about each: raise the first or lower the second"
+        )
+
+
+def _check_machines_for_people(config: "CampaignConfig") -> None:
+    if list(machines(config.judge)):
+        return
+    if config.asked.at_deadline == "judge":
+        raise ValueError(
+            "people.at_deadline judge leaves pairs to a judge, but people are the only one: set it "
+            "to use or stop, or make the judge a committee with another member"
+        )
+    if config.asked.mode == "review":
+        raise ValueError(
+            "people.mode review shows what the judge says, but people are the only one: set it to "
+            "blind, or make the judge a committee with another member"
         )
 
 
@@ -313,14 +329,25 @@ def _resolve(raw: dict[str, Any]) -> dict[str, Any]:
     if data_dir is not None:
         raw["data_dir"] = data_dir = os.path.abspath(str(data_dir))
     raw = {key: _fill(value, data_dir, key) for key, value in raw.items()}
-    for section, key in (("prompts", "path"), ("sft", "path"), ("policy", "model")):
+    for section, key in _PATHS:
         values = raw.get(section)
         if not isinstance(values, dict) or not isinstance(path := values.get(key), str):
             continue
-        # A model that is no folder here is the id of one on the hub.
-        if key == "path" or os.path.isdir(path):
+        # A model that is no folder here is the id of one on the hub; guidelines may be a text.
+        there = {"model": os.path.isdir, "guidelines": os.path.isfile}.get(key)
+        if there is None or there(path):
             values[key] = os.path.abspath(path)
     return raw
+
+
+_PATHS = (
+    ("prompts", "path"),
+    ("sft", "path"),
+    ("policy", "model"),
+    ("people", "gold"),
+    ("people", "guidelines"),
+    ("people", "server_dir"),
+)
 
 
 def _fill(value: Any, data_dir: str | None, where: str) -> Any:
@@ -356,6 +383,11 @@ def _check_files(config: CampaignConfig) -> None:
     paths = {"prompts.path": config.prompts.path}
     if config.sft is not None:
         paths["sft.path"] = config.sft.path
+    if config.people is not None:
+        paths["people.gold"] = config.people.gold
+        guidelines = config.people.guidelines or ""
+        if guidelines.endswith((".md", ".txt")) and "\n" not in guidelines:
+            paths["people.guidelines"] = guidelines
     for key, path in paths.items():
         if path is not None and not os.path.isfile(path):
             raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")

@@ -6,6 +6,8 @@
   current.json             which version of each step is valid, which policy is promoted
   rounds/00/               the base policy, the held-out prompts and the base's answers
   rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
+  labels/01.jsonl          what people were asked in round 1, and every answer seen, append-only
+  waiting.json             what the campaign waits for, while it waits for people
   cache/reference_logps/   log-probs that training need not make again; may be removed
   metrics.parquet          one row per round
   report.html
@@ -57,6 +59,13 @@ class Layout:
     @property
     def metrics(self) -> Path:
         return self.root / "metrics.parquet"
+
+    @property
+    def waiting(self) -> Path:
+        return self.root / "waiting.json"
+
+    def labels(self, number: int) -> Path:
+        return self.root / "labels" / f"{number:02d}.jsonl"
 
     @property
     def report(self) -> Path:

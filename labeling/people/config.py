@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dpo_core.config import Count, Positive, Section, Share
 
@@ -40,6 +40,25 @@ class PeopleConfig(Section):
         "or stop with an error",
     )
     poll_s: Positive = Field(15.0, le=60, description="seconds between two looks at the server")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "PeopleConfig":
+        if (self.gold is None) != (self.gold_share == 0):
+            raise ValueError(
+                "people.gold and people.gold_share belong together: give a file of known pairs and "
+                "the share of them, or neither"
+            )
+        if self.gold is not None and self.mode == "review":
+            raise ValueError(
+                "people.gold would stand out in mode review, since no judge has an opinion on it: "
+                "set people.mode to blind, or remove gold and gold_share"
+            )
+        if (self.deadline_hours is None) != (self.at_deadline == "wait"):
+            raise ValueError(
+                "people.deadline_hours and people.at_deadline belong together: say when, and set "
+                "at_deadline to use, judge or stop; or neither, and people are waited for"
+            )
+        return self
 
 
 class BudgetConfig(Section):

@@ -1,0 +1,122 @@
+"""A campaign that waits for people: what it waits for, kept beside it, and whether it may go on.
+
+Nothing runs meanwhile. Whoever wants to know looks at `waiting.json`, or asks the label server in
+one or two requests.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from dpo_core.atomic import write_json
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import RatchetError
+from flows.config import CampaignConfig
+from labeling.people.answers import Tally, latest, tally
+from labeling.people.config import PeopleConfig
+from labeling.people.log import LabelLog, RoundLog
+from labeling.server import Access, find_access
+
+DEFAULT_SERVER = Path("argilla")
+_FEW = 1000
+"""So many records are read in a second or two; more are read when it may be worth it."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a campaign waits for. needed, missing: numbers of answers. Times are ISO 8601, UTC."""
+
+    round: int
+    dataset: str
+    url: str
+    needed: int
+    missing: int
+    asked_at: str
+    deadline: str | None
+    sentence: str
+
+
+def write_waiting(layout: Layout, waiting: Waiting) -> None:
+    write_json(layout.waiting, asdict(waiting))
+
+
+def read_waiting(layout: Layout) -> Waiting | None:
+    """None for a campaign that waits for nobody."""
+    try:
+        return Waiting(**json.loads(layout.waiting.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def clear_waiting(layout: Layout) -> None:
+    layout.waiting.unlink(missing_ok=True)
+
+
+def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
+    """Whether `ratchet run` would go on now: the quorum is reached, or the deadline has passed.
+
+    False while the server does not answer. Answers that are read on the way are kept.
+    """
+    waiting = read_waiting(layout)
+    if waiting is None:
+        return True
+    people, log = config.asked, LabelLog(layout.labels(waiting.round))
+    if is_over(people, log.read(), datetime.now(UTC)) and people.at_deadline != "wait":
+        return True
+    try:
+        return _reached(people, log)
+    except RatchetError:
+        return False
+
+
+def deadline_of(people: PeopleConfig, log: RoundLog) -> datetime | None:
+    if people.deadline_hours is None or log.asked_at is None:
+        return None
+    return log.asked_at + timedelta(hours=people.deadline_hours)
+
+
+def is_over(people: PeopleConfig, log: RoundLog, now: datetime) -> bool:
+    deadline = deadline_of(people, log)
+    return deadline is not None and now >= deadline
+
+
+def server_access(people: PeopleConfig) -> Access:
+    """The label server of a campaign. Raises BadInput when none was ever named."""
+    return find_access(Path(people.server_dir) if people.server_dir else DEFAULT_SERVER)
+
+
+def _reached(people: PeopleConfig, log: LabelLog) -> bool:
+    from labeling.people.argilla_queue import IMPATIENT, ArgillaQueue
+    from labeling.people.asking import collect
+
+    if _tally(people, log.read()).reached:
+        return True
+    name = log.read().dataset
+    with ArgillaQueue(server_access(people), people.workspace, IMPATIENT) as queue:
+        dataset = queue.find(name) if name else None
+        if dataset is None:
+            return False
+        if _worth_reading(people, log.read(), queue.progress(dataset)):
+            collect(queue, dataset, log, lambda done, total, unit: None)
+    return _tally(people, log.read()).reached
+
+
+def _worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:
+    """Whether the records may hold what the log does not; counts: those of the server."""
+    kinds = [user.get(status, {}) for user in counts["users"] for status in ("completed", "pending")]
+    discarded = sum(kind.get("discarded", 0) for kind in kinds)
+    if counts["total"] <= _FEW:
+        submitted = sum(kind.get("submitted", 0) for kind in kinds)
+        return submitted + discarded != len(latest(log.answers.values()))
+    # The server calls complete what was submitted often enough; a discarded record may be answered
+    # too, and so may one that is gone.
+    gone = max(0, len(log.planned) - counts["total"])
+    return counts["completed"] + discarded + gone >= _tally(people, log).wanted
+
+
+def _tally(people: PeopleConfig, log: RoundLog) -> Tally:
+    answers = latest(log.answers.values())
+    return tally(log.planned, answers, people.min_submitted, people.quorum)

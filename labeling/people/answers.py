@@ -1,0 +1,153 @@
+"""From what Argilla says about its records to labels. Pure functions.
+
+An answer is one person's reply to one record. It can be edited, and each version that was seen is
+kept; the latest counts. A discarded record is that person's answer, one without a verdict: it
+counts towards the quorum, or a pair that nobody can judge would be waited for for ever. A draft is
+no answer.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from labeling.people.task import Hidden, verdict_of
+
+SUBMITTED, DISCARDED, DRAFT = "submitted", "discarded", "draft"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One version of one person's answer, as it was seen in Argilla.
+
+    label_id: of the answer, the same for all its versions. at: when this version was given.
+    """
+
+    label_id: str
+    record_id: str
+    annotator: str
+    annotator_id: str
+    status: str
+    choice: str | None
+    strength: int | None
+    comment: str | None
+    at: str
+
+    @property
+    def version(self) -> tuple[str, str]:
+        return (self.label_id, self.at)
+
+    @property
+    def counts(self) -> bool:
+        return self.status in (SUBMITTED, DISCARDED)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How far a round's records are answered: numbers of records, then of answers."""
+
+    records: int
+    answered: int
+    wanted: int
+    needed: int
+    missing: int
+
+    @property
+    def reached(self) -> bool:
+        return self.missing == 0
+
+
+def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Answer]:
+    """The answers, drafts among them, that Argilla's JSON of a record holds.
+
+    names: user id → name.
+    """
+    for response in record.get("responses") or ():
+        values = response["values"] or {}
+        user = str(response["user_id"])
+        yield Answer(
+            label_id=str(response["id"]),
+            record_id=str(record["external_id"]),
+            annotator=names.get(user, user),
+            annotator_id=user,
+            status=str(response["status"]),
+            choice=_value(values, "preference"),
+            strength=_value(values, "strength"),
+            comment=_value(values, "comment"),
+            at=str(response["updated_at"]),
+        )
+
+
+def latest(answers: Iterable[Answer]) -> list[Answer]:
+    """One answer for each record and person, the last version; withdrawn ones are left out.
+
+    A record that was deleted and asked again gives a person a second answer to the same thing:
+    it takes the place of the first.
+    """
+    found: dict[tuple[str, str], Answer] = {}
+    for answer in answers:
+        key = (answer.record_id, answer.annotator_id)
+        if key not in found or _moment(answer) >= _moment(found[key]):
+            found[key] = answer
+    return [answer for answer in found.values() if answer.counts]
+
+
+def tally(
+    records: Sequence[str], answers: Sequence[Answer], min_submitted: int, quorum: float
+) -> Tally:
+    """Whether enough of `records` have been answered by `min_submitted` people each.
+
+    answers: the latest ones. missing: the fewest further answers with which the quorum is reached.
+    """
+    people = people_per_record(answers)
+    open_ = sorted(max(0, min_submitted - people[record]) for record in records)
+    wanted = math.ceil(quorum * len(records) - 1e-9)
+    return Tally(
+        records=len(records),
+        answered=open_.count(0),
+        wanted=wanted,
+        needed=wanted * min_submitted,
+        missing=sum(open_[:wanted]),
+    )
+
+
+def people_per_record(answers: Iterable[Answer]) -> Counter[str]:
+    """How many people answered each record; answers: the latest ones."""
+    return Counter(answer.record_id for answer in answers)
+
+
+def label_rows(asked: Iterable[Hidden], answers: Iterable[Answer]) -> Iterator[dict[str, Any]]:
+    """Rows of LABELS: the latest answers to what was asked, in an order that never varies."""
+    by_id = {record.record_id: record for record in asked}
+    rows = (_row(by_id[a.record_id], a) for a in answers if a.record_id in by_id)
+    yield from sorted(rows, key=lambda r: (r["pair_id"], r["record_id"], r["annotator"]))
+
+
+def _row(record: Hidden, answer: Answer) -> dict[str, Any]:
+    submitted = answer.status == SUBMITTED
+    return {
+        "label_id": answer.label_id,
+        "record_id": answer.record_id,
+        "pair_id": record.pair_id,
+        "kind": record.kind,
+        "annotator": answer.annotator,
+        "verdict": verdict_of(answer.choice, record.shown_first) if submitted else None,
+        "expected": record.expected,
+        "strength": answer.strength,
+        "comment": answer.comment,
+        "shown_first": record.shown_first,
+        "mode": record.mode,
+        "why": record.why,
+        "at": _moment(answer),
+    }
+
+
+def _moment(answer: Answer) -> datetime:
+    at = datetime.fromisoformat(answer.at)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _value(values: Mapping[str, Any], question: str) -> Any:
+    return (values.get(question) or {}).get("value")

@@ -1,0 +1,71 @@
+"""Pairs whose verdict is known, hidden among the others to measure annotators."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import LabelsError
+from dpo_core.hashing import content_id
+from dpo_core.records import VERDICTS, Verdict
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Messages, two responses, and the verdict that is right.
+
+    tags: as prompts have them; pairs without any, among others with some, would stand out.
+    """
+
+    pair_id: str
+    messages: tuple[Mapping[str, str], ...]
+    a: str
+    b: str
+    verdict: Verdict
+    tags: tuple[str, ...] = ()
+
+
+def read_gold(path: Path) -> list[Gold]:
+    """The file's rows of {prompt, a, b, verdict}; a prompt is a text or a list of messages.
+
+    Raises LabelsError that names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelsError(f"people.gold: cannot read {path}: {error}", "Check the path.") from None
+    return [_gold(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+
+
+def _gold(line: str, where: str) -> Gold:
+    try:
+        row = json.loads(line)
+        messages, a, b, verdict = _messages(row["prompt"]), row["a"], row["b"], row["verdict"]
+    except (ValueError, KeyError, TypeError):
+        raise _unreadable(where) from None
+    if verdict not in VERDICTS or not isinstance(a, str) or not isinstance(b, str):
+        raise _unreadable(where)
+    identity = content_id("gold", [dict(m) for m in messages], a, b)
+    return Gold(identity, messages, a, b, verdict, prompt_tags(row))
+
+
+def prompt_tags(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a prompt's row says about its kind, in a field `tags`: a text or a list of them."""
+    found = row.get("tags") or ()
+    return tuple(str(tag) for tag in ([found] if isinstance(found, str) else found))
+
+
+def _messages(prompt: Any) -> tuple[Mapping[str, str], ...]:
+    if isinstance(prompt, str):
+        return ({"role": "user", "content": prompt},)
+    return tuple({"role": str(m["role"]), "content": str(m["content"])} for m in prompt)
+
+
+def _unreadable(where: str) -> LabelsError:
+    return LabelsError(
+        f"people.gold: {where} is not a pair with a known verdict",
+        'A line reads {"prompt": "…", "a": "…", "b": "…", "verdict": "a"}; verdicts are '
+        + ", ".join(VERDICTS)
+        + "; a prompt may be a list of {role, content}.",
+    )

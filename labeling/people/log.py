@@ -1,0 +1,117 @@
+"""The log of one round's labelling: append-only lines of JSON, the truth about who said what.
+
+Argilla forgets an answer when its record, its dataset or its annotator is removed; the log does
+not. Several processes may write at once: lines go in whole, and a version of an answer that is
+there already is read as one.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labeling.people.answers import DRAFT, Answer
+from labeling.people.task import Hidden
+
+
+@dataclass
+class RoundLog:
+    """What the log of a round comes to.
+
+    dataset: its name in Argilla, and `questions`, a hash of what cannot be changed about it.
+    planned: ids of the records that are asked now, since `asked_at`; `asked`: all that ever were.
+    answers: every version of every answer. pulls: how often late answers were let in.
+    """
+
+    dataset: str | None = None
+    questions: str | None = None
+    asked_at: datetime | None = None
+    asked: dict[str, Hidden] = field(default_factory=dict)
+    planned: list[str] = field(default_factory=list)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    pulls: int = 0
+
+
+class LabelLog:
+    """Reads and appends; the folder is made by the first line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> RoundLog:
+        """All there is; a torn last line, of a crash, is left out."""
+        log = RoundLog()
+        for line in self._lines():
+            with suppress(ValueError):
+                _apply(log, json.loads(line))
+        return log
+
+    def opened(self, dataset: str, questions: str) -> None:
+        self._append([{"event": "opened", "dataset": dataset, "questions": questions}])
+
+    def asked(self, records: Iterable[Hidden]) -> None:
+        """Written before they are pushed, so that every answer finds its record."""
+        self._append({"event": "asked", **asdict(record)} for record in records)
+
+    def planned(self, record_ids: Iterable[str]) -> None:
+        self._append([{"event": "planned", "records": list(record_ids)}])
+
+    def pulled(self) -> None:
+        self._append([{"event": "pulled"}])
+
+    def add(self, answers: Iterable[Answer], known: Mapping[tuple[str, str], Answer]) -> int:
+        """Append the versions that are not `known`; returns how many.
+
+        A draft is written only where it withdraws an answer.
+        """
+        before = {label_id for label_id, _ in known}
+        new = [
+            answer
+            for answer in answers
+            if answer.version not in known and (answer.status != DRAFT or answer.label_id in before)
+        ]
+        self._append({"event": "answer", **asdict(answer)} for answer in new)
+        return len(new)
+
+    def _lines(self) -> Iterator[str]:
+        if self.path.exists():
+            yield from self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+
+    def _append(self, events: Iterable[Mapping[str, Any]]) -> None:
+        at = {"logged_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        lines = [json.dumps({**event, **at}, ensure_ascii=False) for event in events]
+        if not lines:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # A line that a crash tore would swallow the next one.
+            end = file.seek(0, os.SEEK_END)
+            torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+            text = ("\n" if torn else "") + "\n".join(lines) + "\n"
+            file.write(text.encode("utf-8", "surrogatepass"))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
+    values = {k: v for k, v in event.items() if k not in ("event", "logged_at")}
+    match event["event"]:
+        case "opened":
+            log.dataset, log.questions = values["dataset"], values["questions"]
+        case "asked":
+            # What a record was pushed as, it stays.
+            log.asked.setdefault(values["record_id"], Hidden(**values))
+        case "planned":
+            log.planned = values["records"]
+            log.asked_at = datetime.fromisoformat(event["logged_at"])
+        case "answer":
+            answer = Answer(**values)
+            log.answers[answer.version] = answer
+        case "pulled":
+            log.pulls += 1

@@ -1,0 +1,207 @@
+"""What people are asked: one item per record of the queue. Pure functions; chance is a hash.
+
+Which completion is response A, and whether a pair is a known one or comes a second time, is written
+down here and never sent: what annotators cannot reach, they cannot see.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dpo_core.hashing import content_id, derive_seed
+from dpo_core.records import Judgement, Pair, Prompt, Verdict
+from labeling.people.gold import Gold, prompt_tags
+from labeling.people.shown import as_chat, as_markdown, visible
+
+Side = Literal["a", "b"]
+Kind = Literal["pair", "gold", "repeat"]
+Mode = Literal["blind", "review"]
+
+CHOICES = ("A", "B", "Tie", "Both bad")
+"""Answers to the question, in the order of the keys 1 to 4."""
+
+_SEEDS = 1 << 62
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the judges say of a pair, as `review` shows it."""
+
+    choice: str
+    agent: str
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What annotators see of a record; its hash is the record's id."""
+
+    prompt: tuple[tuple[str, str], ...]  # roles and contents
+    response_a: str
+    response_b: str
+
+    @classmethod
+    def of(cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]) -> "Seen":
+        return cls(as_chat(messages), as_markdown(texts[0]), as_markdown(texts[1]))
+
+    @property
+    def record_id(self) -> str:
+        return content_id("record", self.prompt, self.response_a, self.response_b)
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What only we know of a record.
+
+    shown_first: the completion that is response A. expected: the known verdict of gold, in terms
+    of a and b. why: the pair was chosen.
+    """
+
+    record_id: str
+    pair_id: str
+    kind: Kind
+    shown_first: Side
+    expected: Verdict | None
+    mode: Mode
+    why: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One record of the queue; nothing of `hidden` but its id is sent."""
+
+    hidden: Hidden
+    seen: Seen
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    opinion: Opinion | None = None
+
+    @property
+    def record_id(self) -> str:
+        return self.hidden.record_id
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How the pairs of a round are asked about; opinions: pair_id → what the judges say of it."""
+
+    number: int
+    seed: int
+    mode: Mode = "blind"
+    opinions: Mapping[str, Judgement] = field(default_factory=dict)
+    agent: str = ""
+
+    def item(self, pair: Pair, why: str, *, again: bool = False) -> Item:
+        """The record of a pair of the round; `again`: in the other order."""
+        first = first_shown(self.seed, pair.pair_id, again=again)
+        texts = (pair.a.text, pair.b.text) if first == "a" else (pair.b.text, pair.a.text)
+        seen = Seen.of(_messages(pair.a.prompt), texts)
+        hidden = Hidden(
+            record_id=seen.record_id,
+            pair_id=pair.pair_id,
+            kind="repeat" if again else "pair",
+            shown_first=first,
+            expected=None,
+            mode=self.mode,
+            why=why,
+        )
+        metadata = self._metadata(texts, prompt_tags(pair.a.prompt.extra))
+        return Item(hidden, seen, metadata, self._opinion(pair.pair_id, first))
+
+    def gold_item(self, gold: Gold) -> Item:
+        first = first_shown(self.seed, gold.pair_id)
+        texts = (gold.a, gold.b) if first == "a" else (gold.b, gold.a)
+        seen = Seen.of(gold.messages, texts)
+        hidden = Hidden(
+            record_id=seen.record_id,
+            pair_id=gold.pair_id,
+            kind="gold",
+            shown_first=first,
+            expected=gold.verdict,
+            mode=self.mode,
+            why="gold",
+        )
+        return Item(hidden, seen, self._metadata(texts, gold.tags))
+
+    def _metadata(self, texts: tuple[str, str], tags: Sequence[str]) -> dict[str, Any]:
+        """What annotators can filter by; lengths in characters, which gold has too."""
+        lengths = {"length_a": len(texts[0]), "length_b": len(texts[1])}
+        return {"round": self.number, **lengths, **({"tags": [visible(tag) for tag in tags]} if tags else {})}
+
+    def _opinion(self, pair_id: str, first: Side) -> Opinion | None:
+        judgement = self.opinions.get(pair_id) if self.mode == "review" else None
+        choice = choice_for(judgement.verdict, first) if judgement else None
+        if judgement is None or choice is None:
+            return None
+        return Opinion(choice, self.agent, judgement.confidence)
+
+
+def plan_items(
+    asking: Asking, asked: Sequence[tuple[Pair, str]], gold: Sequence[Gold], repeats: int
+) -> list[Item]:
+    """The records of a round in the order in which they are pushed.
+
+    asked: pairs, each with why it was chosen. Gold is spread among them by hash; `repeats` of them
+    come a second time in the second half.
+    """
+    seed = asking.seed
+    items = [asking.item(pair, why) for pair, why in asked]
+    again = sorted(asked, key=lambda pair: derive_seed(seed, "repeat", pair[0].pair_id))[:repeats]
+    placed = [((i + 0.5) / len(items), item) for i, item in enumerate(items)]
+    placed += [(_chance(seed, g.pair_id), asking.gold_item(g)) for g in gold]
+    placed += [
+        (0.5 + _chance(seed, p.pair_id) / 2, asking.item(p, why, again=True)) for p, why in again
+    ]
+    placed.sort(key=lambda place: place[0])
+    # Identical texts are their own repetition, and a known pair may be one of the round's.
+    return list({item.record_id: item for _, item in reversed(placed)}.values())[::-1]
+
+
+def joint_opinion(judgements: Sequence[Judgement]) -> Judgement | None:
+    """The verdict that most judges give and the mean of their confidence; None without one."""
+    counts = Counter(j.verdict for j in judgements if j.verdict is not None).most_common(2)
+    if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]):
+        return None
+    verdict = counts[0][0]
+    known = [j.confidence for j in judgements if j.verdict == verdict and j.confidence is not None]
+    return Judgement(verdict, confidence=sum(known) / len(known) if known else None)
+
+
+def pick_gold(gold: Sequence[Gold], count: int, seed: int) -> list[Gold]:
+    """`count` of the known pairs, others in each round."""
+    return sorted(gold, key=lambda g: derive_seed(seed, "gold", g.pair_id))[:count]
+
+
+def choice_for(verdict: Verdict | None, shown_first: Side) -> str | None:
+    """The answer that says `verdict` where `shown_first` is response A."""
+    if verdict in ("a", "b"):
+        return "A" if verdict == shown_first else "B"
+    return {"tie": "Tie", "both_bad": "Both bad"}.get(verdict or "")
+
+
+def verdict_of(choice: str | None, shown_first: Side) -> Verdict | None:
+    """The inverse of `choice_for`; None for what is no answer."""
+    other: Side = "b" if shown_first == "a" else "a"
+    found: dict[str, Verdict] = {
+        "A": shown_first,
+        "B": other,
+        "Tie": "tie",
+        "Both bad": "both_bad",
+    }
+    return found.get(choice or "")
+
+
+def first_shown(seed: int, pair_id: str, *, again: bool = False) -> Side:
+    """Which completion is response A; `again`: the other one."""
+    is_a = _chance(seed, "first", pair_id) < 0.5
+    return "a" if is_a != again else "b"
+
+
+def _messages(prompt: Prompt) -> Sequence[Mapping[str, str]]:
+    if prompt.text is not None:
+        return ({"role": "user", "content": prompt.text},)
+    return prompt.messages or ()
+
+
+def _chance(*parts: Any) -> float:
+    return derive_seed(*parts) / _SEEDS
