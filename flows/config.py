@@ -186,6 +186,11 @@ def _check_people(config: "CampaignConfig") -> None:
             "people.gold_share and people.repeat_share leave no room for new pairs: lower them "
             "until their sum is below 1"
         )
+    if (people.gold is None) != (people.gold_share == 0):
+        raise ValueError(
+            "people.gold and people.gold_share belong together: give a file of known pairs and the "
+            "share of them, or neither"
+        )
     if labels is None:
         return
     if not asks_people(config.judge):

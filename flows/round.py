@@ -11,6 +11,7 @@ from flows.steps.base import base_policy, held_out
 from flows.steps.evaluate import evaluate
 from flows.steps.gate import gate
 from flows.steps.judge import judge
+from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
 from flows.steps.prompts import draw_prompts
 from flows.steps.reference import averaged, choose_reference
@@ -41,6 +42,7 @@ def play(
     scores = step(score)(do, number, completions, prompts, do.config.judge)
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
+    labels = step(ask_people)(do, number, pairs, judgements, completions, prompts)
     preferences = step(aggregate_preferences)(do, number, pairs, judgements)
     reference = choose_reference(do, number, policy, base.policy, earlier)
     trained = step(train)(do, number, policy, reference, preferences, completions)
@@ -52,6 +54,7 @@ def play(
         "scores": scores,
         "pairs": pairs,
         "judgements": judgements,
+        "labels": labels,
         "preferences": preferences,
         "reference": averaged(reference),
         "training": trained.made_by,

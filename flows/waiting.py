@@ -106,15 +106,17 @@ def _reached(people: PeopleConfig, log: LabelLog) -> bool:
 
 def _worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:
     """Whether the records may hold what the log does not; counts: those of the server."""
-    kinds = [user.get(status, {}) for user in counts["users"] for status in ("completed", "pending")]
+    kinds = [
+        user.get(status, {}) for user in counts["users"] for status in ("completed", "pending")
+    ]
     discarded = sum(kind.get("discarded", 0) for kind in kinds)
     if counts["total"] <= _FEW:
         submitted = sum(kind.get("submitted", 0) for kind in kinds)
-        return submitted + discarded != len(latest(log.answers.values()))
+        return bool(submitted + discarded != len(latest(log.answers.values())))
     # The server calls complete what was submitted often enough; a discarded record may be answered
     # too, and so may one that is gone.
     gone = max(0, len(log.planned) - counts["total"])
-    return counts["completed"] + discarded + gone >= _tally(people, log).wanted
+    return bool(counts["completed"] + discarded + gone >= _tally(people, log).wanted)
 
 
 def _tally(people: PeopleConfig, log: RoundLog) -> Tally:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.errors import ConfigError, LabelServerFailed, LabelsError, WaitingForPeople
+from dpo_core.errors import ConfigError, LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id, file_sha256
 from dpo_core.records import LABELS, Judgement, Pair
 from dpo_core.tables import read_columns, read_rows, write_rows
@@ -34,7 +34,7 @@ from labeling.pairs.for_people import (
     policy_uncertainty,
     split_budget,
 )
-from labeling.people.answers import Answer, Tally, label_rows, latest
+from labeling.people.answers import Tally, label_rows, latest
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
 from labeling.people.log import LabelLog, RoundLog
@@ -53,6 +53,7 @@ Judge what the responses say, not how long they are. A response that stops in th
 than one that ends. Discard what you cannot judge."""
 
 GUIDELINES_CHARACTERS = 10_000
+_JUDGED = "judgements.parquet"
 _WAITING_ONLY = {"quorum", "deadline_hours", "at_deadline", "poll_s", "server_dir", "workspace"}
 
 
@@ -98,19 +99,26 @@ class _Round:
         people = self.people.model_dump(mode="json", exclude={*_WAITING_ONLY, "gold"})
         budget = self.session.config.budget.model_dump(mode="json")
         pulls = self.log.read().pulls
-        return {**people, **budget, "guidelines": self.guidelines, "seed": self.seed, "pulls": pulls}
+        return {
+            **people,
+            **budget,
+            "guidelines": self.guidelines,
+            "seed": self.seed,
+            "pulls": pulls,
+        }
 
     def make(self, folder: Path) -> Made:
         items = self._items()
-        log, url = self._ask(items)
-        answers = latest(log.answers.values())
-        tally = self._task(items).tally(log)
+        task = self._task(items)
+        url = self._ask(task)
+        log = self.log.read()
+        tally = task.tally(log)
         ended_by = self._ended_by(tally, log)
         if ended_by is None:
             raise self._waiting(tally, log, url)
         clear_waiting(self.session.layout)
         asked = [log.asked[item.record_id] for item in items]
-        rows = list(label_rows(asked, answers))
+        rows = list(label_rows(asked, latest(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)
         ids = [record.pair_id for record in asked if record.kind == "pair"]
         missing = _missing(ids, rows)
@@ -136,3 +144,162 @@ class _Round:
         asking = Asking(self.number, self.seed, people.mode, opinions, ", ".join(sources))
         asked = [(read[c.pair_id], c.why) for c in chosen]
         return plan_items(asking, asked, pick_gold(gold, split.gold, self.seed), split.repeats)
+
+    def _task(self, items: Sequence[Item]) -> "Task":
+        from labeling.people.argilla_queue import Questions
+        from labeling.people.asking import Task
+
+        people = self.people
+        questions = Questions(people.min_submitted, people.strength, people.comment)
+        identity = content_id(questions.min_submitted, questions.strength, questions.comment)
+        log = self.log.read()
+        if log.dataset is None or log.questions != identity:
+            # Not the folder's name: two campaigns may be called alike, and one may be moved.
+            name = f"{self.session.config.name}-{secrets.token_hex(3)}-round-{self.number:02d}"
+            self.log.opened(name, identity)
+            log = self.log.read()
+        assert log.dataset is not None, "it was opened"
+        return Task(log.dataset, questions, self.guidelines, items, people.quorum)
+
+    def _ask(self, task: "Task") -> str:
+        """Where to label, after the queue and the log were brought up to date."""
+        from labeling.people.argilla_queue import ArgillaQueue
+        from labeling.people.asking import ask
+
+        progress = self.session.progress
+        progress.starting("connection to Argilla")
+        try:
+            with ArgillaQueue(server_access(self.people), self.people.workspace) as queue:
+                return ask(queue, self.log, task, progress.advance).url
+        except LabelServerFailed as error:
+            if not task.tally(self.log.read()).reached:
+                raise
+            progress.notice(f"{error.message}; the labels that were seen are enough to go on")
+            return ""
+
+    def _ended_by(self, tally: Tally, log: RoundLog) -> str | None:
+        """What ends the waiting; None while it goes on."""
+        if tally.reached:
+            return "quorum"
+        if not is_over(self.people, log, datetime.now(UTC)):
+            return None
+        if self.people.at_deadline == "stop":
+            raise LabelsError(
+                f"round {self.number}: the deadline has passed and {tally.missing} of "
+                f"{tally.needed} answers are missing; people.at_deadline says stop",
+                "Raise people.deadline_hours, lower people.quorum, or set people.at_deadline.",
+            )
+        return f"deadline, {self.people.at_deadline}"
+
+    def _waiting(self, tally: Tally, log: RoundLog, url: str) -> WaitingForPeople:
+        deadline = deadline_of(self.people, log)
+        until = f", until {deadline:%Y-%m-%d %H:%M} UTC" if deadline else ""
+        sentence = (
+            f"round {self.number} waits for people{until}: {tally.missing} of {tally.needed} "
+            f"answers are missing, label at {url}"
+        )
+        assert log.asked_at is not None and log.dataset is not None, "it was asked"
+        waiting = Waiting(
+            round=self.number,
+            dataset=log.dataset,
+            url=url,
+            needed=tally.needed,
+            missing=tally.missing,
+            asked_at=log.asked_at.isoformat(),
+            deadline=deadline.isoformat() if deadline else None,
+            sentence=sentence,
+        )
+        write_waiting(self.session.layout, waiting)
+        self.session.release_sampler()
+        return WaitingForPeople(sentence, "Then type the same `ratchet run` again.")
+
+    def _waited(self, log: RoundLog, tally: Tally, ended_by: str) -> dict[str, Any]:
+        assert log.asked_at is not None, "it was asked"
+        return {
+            "dataset": log.dataset,
+            "ended_by": ended_by,
+            "answers_needed": tally.needed,
+            "answers_missing": tally.missing,
+            "seconds_waited": round((datetime.now(UTC) - log.asked_at).total_seconds(), 1),
+            "pulls": log.pulls,
+        }
+
+
+def read_guidelines(value: str | None) -> str:
+    """The text itself, or what the file holds that it names; without one, those of Ratchet.
+
+    Raises ConfigError for more than Argilla takes.
+    """
+    text = value or GUIDELINES
+    if value and "\n" not in value and Path(value).is_file():
+        text = Path(value).read_text(encoding="utf-8")
+    if len(text) > GUIDELINES_CHARACTERS:
+        raise ConfigError(
+            f"people.guidelines has {len(text):,} characters, Argilla takes "
+            f"{GUIDELINES_CHARACTERS:,}: shorten it"
+        )
+    return text.strip() or GUIDELINES
+
+
+def _judgements(judgements: Artifact) -> dict[str, list[Judgement]]:
+    """pair_id → what each judge that needs no person says."""
+    found: dict[str, list[Judgement]] = defaultdict(list)
+    for row in read_rows(judgements.path(_JUDGED)):
+        found[row["pair_id"]].append(
+            Judgement(
+                row["verdict"],
+                confidence=row["confidence"],
+                forward=row["forward"],
+                backward=row["backward"],
+            )
+        )
+    return found
+
+
+def _candidates(
+    pairs: Artifact,
+    completions: Artifact,
+    read: Mapping[str, Pair],
+    judged: Mapping[str, Sequence[Judgement]],
+) -> list[Candidate]:
+    table = read_columns(completions.path("completions.parquet"), ["completion_id", "token_logps"])
+    logps = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    margins = read_rows(pairs.path("pairs.parquet"), ["pair_id", "margin"])
+    return [
+        Candidate(
+            row["pair_id"],
+            tuple(judged.get(row["pair_id"], ())),
+            row["margin"],
+            policy_uncertainty(
+                logps[read[row["pair_id"]].a.completion_id],
+                logps[read[row["pair_id"]].b.completion_id],
+            ),
+        )
+        for row in margins
+    ]
+
+
+def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Pairs without a verdict, by reason."""
+    answered = {row["pair_id"] for row in rows if row["kind"] == "pair"}
+    decided = {row["pair_id"] for row in rows if row["kind"] == "pair" and row["verdict"]}
+    reasons = {
+        "discarded": sum(pair in answered - decided for pair in asked),
+        "unanswered": sum(pair not in answered for pair in asked),
+    }
+    return {reason: count for reason, count in reasons.items() if count}
+
+
+def _facts(rows: Sequence[Mapping[str, Any]], items: Sequence[Item]) -> dict[str, Any]:
+    """Counts of what was asked and answered, for the ledger and the report."""
+    gold = [row for row in rows if row["kind"] == "gold" and row["verdict"]]
+    return {
+        "asked": dict(sorted(Counter(item.hidden.kind for item in items).items())),
+        "answers": dict(sorted(Counter(row["kind"] for row in rows).items())),
+        "verdicts": dict(sorted(Counter(row["verdict"] or "discarded" for row in rows).items())),
+        "by_annotator": dict(sorted(Counter(row["annotator"] for row in rows).items())),
+        "by_mode": dict(sorted(Counter(row["mode"] for row in rows).items())),
+        "by_why": dict(sorted(Counter(item.hidden.why for item in items).items())),
+        "gold_right": sum(row["verdict"] == row["expected"] for row in gold),
+        "gold_answered": len(gold),
+    }

@@ -33,9 +33,10 @@ _OF_THE_DEVICE = {
     "mfu": "mfu",
     "train_peak_memory_gib": "peak_memory_gib",
 }
-_JUDGING = ("scores", "pairs", "judgements", "preferences")
+_JUDGING = ("scores", "pairs", "judgements", "labels", "preferences")
 _EVALUATING = ("answers", "answer_scores", "evaluation")
-_NOT_A_LOSS = {"prompts"}  # prompts left in the pool wait for later rounds
+# Prompts left in the pool wait for later rounds; pairs without a label may still be judged.
+_NOT_A_LOSS = {"prompts", "labels"}
 
 
 def round_row(

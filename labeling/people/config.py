@@ -43,11 +43,6 @@ class PeopleConfig(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> "PeopleConfig":
-        if (self.gold is None) != (self.gold_share == 0):
-            raise ValueError(
-                "people.gold and people.gold_share belong together: give a file of known pairs and "
-                "the share of them, or neither"
-            )
         if self.gold is not None and self.mode == "review":
             raise ValueError(
                 "people.gold would stand out in mode review, since no judge has an opinion on it: "

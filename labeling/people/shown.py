@@ -20,7 +20,9 @@ EMPTY = "*(empty)*"
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
 _SWALLOWED = re.compile(r"&(?=#?\w+;)|<|!(?=\[)|^( {0,3})(?=\[[^\]]+\]:)")
-_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {
+    0x7F: 0x2421
+}
 _ESCAPES = {"&": "&amp;", "<": "&lt;", "!": "&#33;"}
 
 
