@@ -63,6 +63,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("padding_share", float, "share of the tokens through the model that are padding"),
     Column("steps", int, "optimiser steps"),
     Column("warnings", str, "JSON: name → sentence of each early warning of the training"),
+    Column("judges", str, "JSON: judge → what it did: labeling.judges.behaviour.Behaviour"),
     *_interval("kl_previous_nats", "KL(policy || previous), nats per completion, on test prompts"),
     Column("kl_previous_nats_se", float, "standard error of kl_previous_nats"),
     *_interval("kl_base_nats", "KL(policy || base), nats per completion, on test prompts"),
@@ -113,7 +114,7 @@ COLUMNS: tuple[Column, ...] = (
 """Besides these there are three columns for each measure the judge reports (a share summed over
 test completions): `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`."""
 
-AS_JSON = ("dropped", "warnings")
+AS_JSON = ("dropped", "warnings", "judges")
 """Columns that are mappings in metrics.json and JSON text in metrics.parquet."""
 
 VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)

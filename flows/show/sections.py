@@ -4,12 +4,11 @@ The terminal and the HTML report both show exactly these tables, so they can nev
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from flows.show.cells import Section, cell, count, percent, with_error, with_interval
+from flows.show.labelling import labelling_sections
 from flows.show.numbers import (
-    MISSING,
     STEPS,
-    Row,
     base_number,
     dropped,
     measures,
@@ -18,16 +17,6 @@ from flows.show.numbers import (
     visible,
 )
 from flows.show.summary import CampaignSummary
-
-
-@dataclass(frozen=True)
-class Section:
-    """One table: the first cell of each row names it, the others are numbers already written."""
-
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def sections(summary: CampaignSummary) -> tuple[Section, ...]:
@@ -39,6 +28,7 @@ def sections(summary: CampaignSummary) -> tuple[Section, ...]:
         _answers(summary),
         _trained(summary),
         _speed(summary),
+        *labelling_sections(summary),
         _dropped(summary),
         _time(summary),
     )
@@ -50,11 +40,11 @@ def _better(summary: CampaignSummary) -> Section:
     on = "test prompts" if tests is None else f"{tests:.0f} test prompts"
     rows = [
         (
-            _cell(row, "round", _count),
-            _with_interval(row, "win_rate_base", _percent),
-            _with_interval(row, "win_rate_previous", _percent),
-            _with_error(row, "kl_base_nats"),
-            _with_error(row, "kl_previous_nats"),
+            cell(row, "round", count),
+            with_interval(row, "win_rate_base", percent),
+            with_interval(row, "win_rate_previous", percent),
+            with_error(row, "kl_base_nats"),
+            with_error(row, "kl_previous_nats"),
             "yes" if row.get("promoted") else "no",
         )
         for row in summary.rounds
@@ -74,17 +64,17 @@ def _better(summary: CampaignSummary) -> Section:
 def _answers(summary: CampaignSummary) -> Section:
     shown: list[tuple[str, str, Callable[[float], str]]] = [
         ("length_mean", "mean length", "{:.1f}".format),
-        ("truncated_share", "truncated %", _percent),
+        ("truncated_share", "truncated %", percent),
         ("score_mean", "score", "{:.3f}".format),
     ]
-    shown += [(f"measure_{name}", f"{visible(name)} %", _percent) for name in measures(summary)]
+    shown += [(f"measure_{name}", f"{visible(name)} %", percent) for name in measures(summary)]
     shown = [one for one in shown if any(number(row, one[0]) is not None for row in summary.rounds)]
     base = {name: base_number(summary, name) for name, _, _ in shown}
-    rows = [("base", *(_cell(base, name, write) for name, _, write in shown))]
+    rows = [("base", *(cell(base, name, write) for name, _, write in shown))]
     rows += [
         (
-            _cell(row, "round", _count),
-            *(_with_interval(row, name, write) for name, _, write in shown),
+            cell(row, "round", count),
+            *(with_interval(row, name, write) for name, _, write in shown),
         )
         for row in summary.rounds
     ]
@@ -96,13 +86,13 @@ def _answers(summary: CampaignSummary) -> Section:
 
 def _trained(summary: CampaignSummary) -> Section:
     shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("round", "round", _count),
-        ("prompts", "prompts", _count),
-        ("completions", "completions", _count),
-        ("pairs", "pairs kept", _count),
-        ("steps", "steps", _count),
+        ("round", "round", count),
+        ("prompts", "prompts", count),
+        ("completions", "completions", count),
+        ("pairs", "pairs kept", count),
+        ("steps", "steps", count),
         ("loss", "loss", "{:.4f}".format),
-        ("accuracy", "accuracy %", _percent),
+        ("accuracy", "accuracy %", percent),
         ("margin", "margin", "{:.3f}".format),
         ("entropy", "entropy", "{:.2f}".format),
     )
@@ -115,11 +105,11 @@ def _trained(summary: CampaignSummary) -> Section:
 
 def _speed(summary: CampaignSummary) -> Section:
     shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("round", "round", _count),
+        ("round", "round", count),
         ("train_tokens_per_second", "tokens/s", "{:,.0f}".format),
         ("train_flops_per_second", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
-        ("mfu", "MFU %", _percent),
-        ("padding_share", "padding %", _percent),
+        ("mfu", "MFU %", percent),
+        ("padding_share", "padding %", percent),
         ("train_peak_memory_gib", "memory GiB", "{:.2f}".format),
     )
     known = any(number(row, name) is not None for row in summary.rounds for name, _, _ in shown[1:])
@@ -134,7 +124,7 @@ def _table(
     shown: tuple[tuple[str, str, Callable[[float], str]], ...],
 ) -> Section:
     """One row per round, one column for each (name, heading, how it is written)."""
-    rows = [tuple(_cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
+    rows = [tuple(cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
     return Section(title, note, tuple(one[1] for one in shown), tuple(rows) if shown else ())
 
 
@@ -151,38 +141,13 @@ def _dropped(summary: CampaignSummary) -> Section:
 def _time(summary: CampaignSummary) -> Section:
     rows = [
         (
-            _cell(row, "round", _count),
-            *(_cell(seconds(row), step, "{:.1f}".format) for step in (*STEPS, "other")),
-            _cell(row, "seconds_round", "{:.1f}".format),
-            _cell(row, "tokens_per_second", "{:,.0f}".format),
+            cell(row, "round", count),
+            *(cell(seconds(row), step, "{:.1f}".format) for step in (*STEPS, "other")),
+            cell(row, "seconds_round", "{:.1f}".format),
+            cell(row, "tokens_per_second", "{:,.0f}".format),
         )
         for row in summary.rounds
     ]
     header = ("round", *STEPS, "other", "whole", "tokens/s")
     note = "seconds · start: of sampling and training processes · tokens/s of sampling"
     return Section("Where the time went", note, header, tuple(rows))
-
-
-def _count(value: float) -> str:
-    return f"{value:.0f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _cell(row: Row, name: str, write: Callable[[float], str]) -> str:
-    value = number(row, name)
-    return MISSING if value is None else write(value)
-
-
-def _with_interval(row: Row, name: str, write: Callable[[float], str]) -> str:
-    low, high = number(row, f"{name}_low"), number(row, f"{name}_high")
-    cell = _cell(row, name, write)
-    return cell if low is None or high is None else f"{cell} [{write(low)}, {write(high)}]"
-
-
-def _with_error(row: Row, name: str) -> str:
-    error = number(row, f"{name}_se")
-    cell = _cell(row, name, "{:.2f}".format)
-    return cell if error is None else f"{cell} ±{error:.2f}"

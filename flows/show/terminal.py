@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from flows.show.cells import Section
 from flows.show.numbers import visible
-from flows.show.sections import Section, sections
+from flows.show.sections import sections
 from flows.show.sentences import cautions, headline, progress
 from flows.show.summary import CampaignSummary
 

@@ -67,6 +67,7 @@ def round_row(
         "warnings": {
             found["name"]: str(EarlyWarning(**found)) for found in training.get("warnings", ())
         },
+        "judges": made["judgements"].entry.facts.get("judges", {}) if "judgements" in made else {},
         **evaluation,
         **_seconds(made),
         "tokens_per_second": completions.facts["tokens"]
