@@ -160,13 +160,13 @@ def _as_tasks(noop: Any, session: Any, numbers: Sequence[int]) -> tuple[float, f
     from prefect import flow
 
     from flows.orchestration import step
-    from flows.prefect_runs import flush_logs
+    from flows.prefect_runs import flush
 
     def body() -> tuple[float, float]:
         return _timed(lambda number: step(noop)(session, number), numbers)
 
     found: tuple[float, float] = flow(body)()
-    flush_logs()
+    flush()
     return found
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from dpo_core.errors import RatchetError, WaitingForPeople
 from flows.interrupts import interruptible
 from flows.label_cli import label
+from flows.worker_cli import submit, worker
 
 app = typer.Typer(
     name="ratchet",
@@ -52,6 +53,9 @@ def run(
     prefect: Annotated[
         bool, typer.Option(help="Run as Prefect flows; without it, as plain Python.")
     ] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="When people are asked, stay until they have answered.")
+    ] = False,
 ) -> None:
     """Run a campaign, or resume it: finished steps are taken from disk.
 
@@ -68,7 +72,7 @@ def run(
         loaded = load_config(config, overrides or [])
         root = campaign_dir or Path("campaigns") / loaded.name
         with full_disk_named(root):
-            run_campaign(loaded, root, console, with_prefect=prefect)
+            run_campaign(loaded, root, console, with_prefect=prefect, wait=wait)
             _write_report_and_table(root, console)
 
 
@@ -125,6 +129,10 @@ def ui(
 
     with interruptible(resumable=False):
         serve_ui(campaign, port)
+
+
+app.command()(worker)
+app.command()(submit)
 
 
 def main() -> None:

@@ -79,24 +79,17 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def run_flow(function: Callable[[], R], *, name: str, run_name: str) -> R:
-    """Run `function` as a Prefect flow, or as a subflow of the flow that runs."""
+    """Run `function` as a Prefect flow, or as a subflow of the flow that runs.
+
+    In a run that starts again Prefect takes its subflows up again, and runs them, because what
+    they return is no part of their state: a round that was Waiting is the same run when it goes on.
+    """
     outcome = _Outcome(function)
 
     def body() -> State[None]:
         return outcome.state(lambda _: Completed())
 
-    body.__qualname__ = f"{name}{_attempt()}"
     return outcome.get(flow(name=name, flow_run_name=run_name)(body)(return_state=True))
-
-
-def _attempt() -> int:
-    """How often the flow run within which this is called has been started.
-
-    Prefect takes the subflows of a run that starts again for those of its last start, by their
-    order and the name of their function, and would not run those that it has seen completed.
-    """
-    context = FlowRunContext.get()
-    return 0 if context is None or context.flow_run is None else context.flow_run.run_count
 
 
 def _state(result: Any) -> State[None]:

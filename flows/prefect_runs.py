@@ -1,11 +1,14 @@
 """The bookkeeping of runs in Prefect: stale ones are closed, logs arrive before the server goes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
     FlowRunFilterTags,
@@ -14,35 +17,48 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType
+from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
 
 _FLUSH_TIMEOUT_S = 5.0
+_TAG = "campaign:"
 _CRASHED = "its process ended; a later run took the campaign up again"
 
 
 def campaign_tag(layout: Layout) -> str:
     """The tag of all runs of a campaign: a server may know other flows, and other campaigns."""
-    return f"campaign:{layout.root.resolve()}"
+    return f"{_TAG}{layout.root.resolve()}"
+
+
+def tagged_campaign(tags: Iterable[str]) -> Layout | None:
+    """The campaign that a run with these tags belongs to."""
+    folders = [tag.removeprefix(_TAG) for tag in tags if tag.startswith(_TAG)]
+    return Layout(Path(folders[0])) if folders else None
 
 
 @contextmanager
-def without_heartbeats() -> Iterator[None]:
-    """Flows within send none: each would wait for its heartbeat's thread, up to a second.
+def own_server(api: str) -> Iterator[None]:
+    """Within, Prefect's client talks to the server whose API is at `api`, one of our own.
 
-    On a server of our own nobody listens to them; a campaign's lock tells whether it is alive.
+    Flows send no heartbeats: each would wait for its heartbeat's thread, up to a second, and
+    nobody listens to them; a campaign's lock tells whether it is alive.
     """
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_API_URL: api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
-def crash_stale_runs(layout: Layout) -> None:
+def crash_stale_runs(layout: Layout, *, but: UUID | None = None) -> None:
     """Mark as Crashed the campaign's runs that a killed process left Running, flows and tasks.
 
-    The campaign's lock is held, so none of them is alive.
+    The campaign's lock is held, so none of them is alive, except the run `but`.
     """
     ours = [campaign_tag(layout)]
     unfinished = [StateType.RUNNING, StateType.PENDING]
@@ -50,6 +66,7 @@ def crash_stale_runs(layout: Layout) -> None:
     flow_runs = FlowRunFilter(
         tags=tagged,
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished)),
+        id=FlowRunFilterId(not_any_=[but]) if but is not None else None,
     )
     task_runs = TaskRunFilter(
         state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished), name=None),
@@ -64,6 +81,10 @@ def crash_stale_runs(layout: Layout) -> None:
             client.set_flow_run_state(flow_run.id, state, force=True)
 
 
-def flush_logs() -> None:
-    """Send what Prefect's log handler still holds while the server is up."""
-    APILogWorker.drain_all(timeout=_FLUSH_TIMEOUT_S)
+def flush() -> None:
+    """Send what Prefect's workers for logs and events still hold while the server is up.
+
+    Both are made anew for what follows, which may talk to another server.
+    """
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_FLUSH_TIMEOUT_S)

@@ -64,6 +64,17 @@ class CampaignProgress:
         rate = f"{done:,}/{total:,} {unit}  {done / seconds:,.0f}/s"
         self._bar.update(self._task, completed=done, total=total, rate=rate)
 
+    def waiting(self, answered: int, needed: int) -> None:
+        """How many of the answers that a round needs are there."""
+        self._bar.update(
+            self._task,
+            completed=answered,
+            total=needed,
+            description="waiting for people",
+            rate=f"{needed - answered:,} of {needed:,} missing",
+            left="",
+        )
+
     def step_finished(self, artifact: Artifact) -> None:
         entry = artifact.entry
         if artifact.cached:

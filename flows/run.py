@@ -13,6 +13,8 @@ from rich.console import Console
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.children import Child
+from dpo_core.errors import WaitingForPeople
+from flows.await_people import await_people
 from flows.config import CampaignConfig, check_functions
 from flows.open_campaign import adopt_config, check_folder
 from flows.prefect_server import (
@@ -27,39 +29,68 @@ from flows.session import Session
 
 
 def run_campaign(
-    config: CampaignConfig, root: Path, console: Console, *, with_prefect: bool = True
+    config: CampaignConfig,
+    root: Path,
+    console: Console,
+    *,
+    with_prefect: bool = True,
+    wait: bool = False,
 ) -> None:
-    """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile."""
+    """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile.
+
+    Raises WaitingForPeople when answers of people are missing; with `wait` it stays until they are
+    there, without a child or a server, and goes on.
+    """
+    seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
+    with opened(config, root, console, seen) as (config, progress):
+        while True:
+            try:
+                with Session(root, config, progress) as session:
+                    _play(session, with_prefect=with_prefect)
+                return
+            except WaitingForPeople as waiting:
+                if not wait:
+                    raise
+                await_people(Layout(root), config, progress, waiting.message)
+
+
+@contextmanager
+def opened(
+    config: CampaignConfig, root: Path, console: Console, seen: str = ""
+) -> Iterator[tuple[CampaignConfig, CampaignProgress]]:
+    """The campaign's folder, checked and locked, with its resolved config and its progress."""
     layout = Layout(root)
     check_functions(config)
     check_folder(layout)
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)
         rounds = f"{config.rounds} round" + ("" if config.rounds == 1 else "s")
-        seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
         progress.note(f"campaign {config.name} in {root}, {rounds}{seen}")
         if changes:
             progress.note("config changed, what depends on it runs again: " + "; ".join(changes))
-        with Session(root, config, progress) as session:
-            if with_prefect:
-                _with_server(session)
-            else:
-                from flows.campaign import play_campaign
+        yield config, progress
 
-                play_campaign(session, with_prefect=False)
+
+def _play(session: Session, *, with_prefect: bool) -> None:
+    if with_prefect:
+        _with_server(session)
+    else:
+        from flows.campaign import play_campaign
+
+        play_campaign(session, with_prefect=False)
 
 
 def _with_server(session: Session) -> None:
     session.progress.starting("Prefect server")
     with _prefect_api(session.layout, session.progress):
         from flows.campaign import run_as_flow
-        from flows.prefect_runs import crash_stale_runs, flush_logs
+        from flows.prefect_runs import crash_stale_runs, flush
 
         crash_stale_runs(session.layout)
         try:
             run_as_flow(session)
         finally:
-            flush_logs()
+            flush()
 
 
 @contextmanager
@@ -74,9 +105,9 @@ def _prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
     try:
         with _server_beside_imports(layout, port) as server, _vital(server, progress):
-            from flows.prefect_runs import without_heartbeats
+            from flows.prefect_runs import own_server
 
-            with without_heartbeats():
+            with own_server(f"{address(port)}/api"):
                 yield
     finally:
         del os.environ["PREFECT_API_URL"]

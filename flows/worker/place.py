@@ -1,0 +1,55 @@
+"""A worker's folder, and which Prefect server is whose.
+
+The folder is laid out like a campaign's: `prefect/` with the database, `logs/`, and a lock.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dpo_core.atomic import write_text
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
+from dpo_core.file_lock import Holder, hold, holder
+
+DEFAULT_FOLDER = Path("worker")
+API_VARIABLE = "PREFECT_API_URL"
+
+
+@contextmanager
+def only_worker(layout: Layout) -> Iterator[None]:
+    """Hold the folder: one worker at a time, or the same campaign would be started twice."""
+
+    def refusal(other: Holder) -> BadInput:
+        return BadInput(
+            f"a worker runs in {layout.root} already: process {other['pid']} on {other['host']}",
+            "Hand campaigns over to it with `ratchet submit`, or name another folder with --dir.",
+        )
+
+    with hold(layout.lock, refusal):
+        yield
+
+
+def tell_address(layout: Layout, api: str) -> None:
+    """For `find_server`."""
+    write_text(_address(layout), json.dumps({"api": api}))
+
+
+def find_server(folder: Path) -> str:
+    """The API of the environment's Prefect server, or that of the worker that runs in `folder`."""
+    external = os.environ.get(API_VARIABLE)
+    if external:
+        return external
+    layout = Layout(folder)
+    if holder(layout.lock) is None or not _address(layout).exists():
+        raise BadInput(
+            f"no worker runs in {folder}",
+            "Start one with `ratchet worker`, or name its folder with --dir.",
+        )
+    return str(json.loads(_address(layout).read_text(encoding="utf-8"))["api"])
+
+
+def _address(layout: Layout) -> Path:
+    return layout.root / "worker.json"

@@ -1,0 +1,54 @@
+"""`ratchet worker`: a Prefect server and the loop that runs what is handed over."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.children import Child
+from flows.prefect_server import prefect_environment, start_server, write_logging_config
+from flows.worker.place import API_VARIABLE, only_worker, tell_address
+
+_TICK_S = 1.0
+
+
+def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
+    """Work until interrupted. Raises BadInput for a taken folder or port, and ServerFailed or
+    ChildDied when the server does not start or ends by itself."""
+    layout = Layout(folder)
+    with only_worker(layout), _server(layout, port) as (api, server):
+        from flows.prefect_runs import own_server
+        from flows.worker.loop import Worker
+
+        with own_server(api), Worker(layout, api, at_once) as worker:
+            tell_address(layout, api)
+            pages = api.removesuffix("/api")
+            print(
+                f"runs: {pages}/runs",
+                "hand a campaign over: ratchet submit CONFIG"
+                + ("" if folder == Path("worker") else f" --dir {folder}"),
+                "Ctrl-C stops; what was handed over goes on at the next start",
+                sep="\n",
+                flush=True,
+            )
+            while server is None or server.alive():
+                worker.look()
+                time.sleep(_TICK_S)
+            raise server.died()
+
+
+@contextmanager
+def _server(layout: Layout, port: int) -> Iterator[tuple[str, Child | None]]:
+    """The API of the user's server or of one of our own, and that one's process."""
+    os.environ.update(prefect_environment(layout))
+    write_logging_config(layout)
+    external = os.environ.get(API_VARIABLE)
+    if external:
+        yield external, None
+        return
+    server, url = start_server(layout, port=port, ui=True)
+    with server:
+        os.environ[API_VARIABLE] = f"{url}/api"
+        yield f"{url}/api", server

@@ -1,0 +1,45 @@
+"""`ratchet submit`: hand a campaign over to a worker."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
+from flows.config import check_functions, load_config
+from flows.open_campaign import check_folder
+from flows.worker.place import find_server
+
+
+def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, folder: Path) -> None:
+    """Check the campaign as `ratchet run` does, and make a run of it that a worker starts."""
+    loaded = load_config(config, overrides)
+    check_functions(loaded)
+    root = campaign_dir or Path("campaigns") / loaded.name
+    check_folder(Layout(root))
+    api = find_server(folder)
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    from flows.campaign import CAMPAIGN_FLOW
+    from flows.prefect_runs import campaign_tag, own_server
+    from flows.worker.flow import DEPLOYMENT
+    from flows.worker.runs import Order, refuse_second
+
+    order = Order(str(config.resolve()), Path.cwd(), str(root.resolve()), overrides)
+    with own_server(api), get_client(sync_client=True) as client:
+        try:
+            deployment = client.read_deployment_by_name(f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
+        except ObjectNotFound:
+            raise BadInput(
+                f"no worker has been started with the Prefect server at {api}",
+                "Start one there: PREFECT_API_URL=… ratchet worker",
+            ) from None
+        refuse_second(client, Layout(root))
+        run = client.create_flow_run_from_deployment(
+            deployment.id,
+            name=loaded.name,
+            tags=[campaign_tag(Layout(root))],
+            parameters=order.parameters(),
+        )
+    pages = api.removesuffix("/api")
+    print(f"campaign {loaded.name} in {root} is handed over: {pages}/runs/flow-run/{run.id}")

@@ -1,0 +1,52 @@
+"""`ratchet worker` and `ratchet submit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.interrupts import interruptible
+from flows.worker.place import DEFAULT_FOLDER
+
+Folder = Annotated[
+    Path, typer.Option("--dir", help="Folder of the worker: its Prefect database and logs.")
+]
+
+
+def worker(
+    folder: Folder = DEFAULT_FOLDER,
+    port: Annotated[int, typer.Option(help="Port of Prefect's pages, loopback only.")] = 4200,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Campaigns that run at the same time; each may want the GPU.")
+    ] = 1,
+) -> None:
+    """Run the campaigns that `ratchet submit` hands over; none holds a process while people label.
+
+    A campaign that needs people is Suspended in Prefect and goes on within a minute of their
+    answers. With PREFECT_API_URL set, the worker serves that Prefect server instead of its own.
+    """
+    from flows.worker.serve import serve_campaigns
+
+    with interruptible(resumable=False):
+        serve_campaigns(folder, port, at_once)
+
+
+def submit(
+    config: Annotated[
+        Path,
+        typer.Argument(help="YAML config of the campaign.", metavar="CONFIG", show_default=False),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; repeatable."),
+    ] = None,
+    campaign_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the campaign; default campaigns/<name>.", show_default=False),
+    ] = None,
+    folder: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Hand a campaign over to the worker of this machine, to be run from this folder."""
+    from flows.worker.submit import submit as hand_over
+
+    hand_over(config, overrides or [], campaign_dir, folder)
