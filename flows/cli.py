@@ -141,7 +141,7 @@ def main() -> None:
         app(prog_name="ratchet")
     except WaitingForPeople as waiting:
         again = shlex.join(["ratchet", *sys.argv[1:]])
-        print(f"{waiting.message} Then type: {again}")
+        print(f"{waiting.message}; then type: {again}")
         sys.exit(waiting.exit_code)
     except RatchetError as error:
         print(error.shown(), file=sys.stderr)

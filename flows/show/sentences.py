@@ -96,4 +96,5 @@ def _nats(value: float) -> str:
 def progress(summary: CampaignSummary) -> str:
     done = len(summary.rounds)
     said = f"{done} of {summary.rounds_planned} rounds done"
-    return f"{said}, now {visible(summary.doing)}" if summary.doing else said
+    now = "" if summary.state == "waiting" else "now "
+    return f"{said}, {now}{visible(summary.doing)}" if summary.doing else said

@@ -15,6 +15,7 @@ from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput
 from dpo_core.records import prompt_from_row
 from dpo_core.tables import read_rows
+from flows.waiting import read_waiting
 
 SAMPLES_SHOWN = 200
 """Held-out prompts whose answers the report shows."""
@@ -46,12 +47,12 @@ class CampaignSummary:
     `rounds` holds one mapping per finished round with the names of
     dpo_core.evaluation.round_metrics, except that `dropped` is a mapping from reason to count.
     `base` holds the base policy's numbers (score_mean, length_mean, truncated_share,
-    measure_<name>). `doing` says what runs now.
+    measure_<name>). `doing` says what runs now, or what people are asked for.
     """
 
     name: str
     directory: str
-    state: str  # "finished", "running", "stopped"
+    state: str  # "finished", "running", "waiting" for people, "stopped"
     rounds_planned: int
     rounds: tuple[Mapping[str, Any], ...]
     base: Mapping[str, float] = field(default_factory=dict)
@@ -73,16 +74,17 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     planned = int(config["rounds"])
     rows = tuple(row for n in range(1, planned + 1) if (row := read_round_row(layout, n)))
     running = holder(layout.lock)
+    waiting = read_waiting(layout)
     return CampaignSummary(
         name=config["name"],
         directory=str(root),
-        state=_state(running is not None, len(rows), planned),
+        state="waiting" if waiting else _state(running is not None, len(rows), planned),
         rounds_planned=planned,
         rounds=rows,
         base=_base(rows),
         samples=_samples(layout, planned) if samples else (),
         config_yaml=config_yaml,
-        doing=_doing(layout, running),
+        doing=waiting.sentence if waiting else _doing(layout, running),
     )
 
 

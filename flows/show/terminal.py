@@ -23,7 +23,8 @@ def render_table(summary: CampaignSummary) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    state = f"{visible(summary.name)}: {summary.state}, {progress(summary)}"
+    waiting = " for people" if summary.state == "waiting" else ""
+    state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
     top = [Text(state, style="dim"), Text(headline(summary), style="bold")]
     top += [
         Text(f"! round {row['round']}: {caution}", style="yellow")
