@@ -125,6 +125,11 @@ class Judgement:
     cost: Cost = Cost()
 
 
+def imported_completion_id(prompt: str, text: str) -> str:
+    """Id of an answer of which only the text is known; `prompt` is the prompt's id."""
+    return content_id("imported", prompt, text)
+
+
 def pair_id(first: str, second: str) -> str:
     """Id of the unordered pair of two completion ids."""
     return content_id("pair", sorted((first, second)))
@@ -224,6 +229,19 @@ PREFERENCES = pa.schema(
     [
         ("pair_id", pa.string()),
         ("prompt_id", pa.string()),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("p_chosen", pa.float64()),
+        ("sources", pa.list_(pa.string())),
+        ("agreement", pa.float64()),
+    ]
+)
+IMPORTED = pa.schema(  # preferences of others, as texts
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("messages", _MESSAGES),
         ("chosen", pa.string()),
         ("rejected", pa.string()),
         ("p_chosen", pa.float64()),

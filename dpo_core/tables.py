@@ -9,22 +9,57 @@ import pyarrow.parquet as pq
 
 _ROW_GROUP = 4096
 _CODEC = "zstd"
+TEXTS_AT_ONCE = 512
+"""Rows of a row group whose texts nobody has cut to a length."""
 
 
 def write_rows(
-    path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, checksums: bool = False
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    schema: pa.Schema,
+    *,
+    checksums: bool = False,
+    row_group: int = _ROW_GROUP,
 ) -> int:
     """Write `rows` in their order, one row group at a time; returns how many.
 
-    checksums: of each page, for files whose hash nobody keeps.
+    checksums: of each page, for files whose hash nobody keeps. row_group: rows in memory at a time.
     """
     count = 0
     options = {"compression": _CODEC, "write_page_checksum": checksums}
     with pq.ParquetWriter(path, schema, **options) as writer:
-        for batch in batched(rows, _ROW_GROUP):
+        for batch in batched(rows, row_group):
             writer.write_table(pa.Table.from_pylist(list(batch), schema=schema))
             count += len(batch)
     return count
+
+
+class RowWriter:
+    """A file to which rows come one by one, for those who write several files side by side."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.count = 0
+        self._rows: list[Mapping[str, Any]] = []
+        self._writer = pq.ParquetWriter(path, schema, compression=_CODEC)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._rows.append(row)
+        self.count += 1
+        if len(self._rows) == TEXTS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
+        self._rows = []
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._rows:
+            self._flush()
+        self._writer.close()
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import RatchetError, WaitingForPeople
+from flows.exchange_cli import export, import_
 from flows.interrupts import interruptible
 from flows.label_cli import label
 from flows.worker_cli import submit, worker
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 
 app.add_typer(label)
+app.command()(export)
+app.command("import")(import_)
 
 Campaign = Annotated[
     Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)

@@ -30,6 +30,7 @@ from labeling.config import (
     PairsConfig,
     PeopleConfig,
 )
+from labeling.exchange.folder import PAIRS
 from labeling.judges.config import (
     JUDGE_KINDS,
     AnyJudgeConfig,
@@ -352,6 +353,7 @@ _PATHS = (
     ("people", "gold"),
     ("people", "guidelines"),
     ("people", "server_dir"),
+    ("data", "imported"),
 )
 
 
@@ -396,6 +398,12 @@ def _check_files(config: CampaignConfig) -> None:
     for key, path in paths.items():
         if path is not None and not os.path.isfile(path):
             raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
+    imported = config.data.imported
+    if imported is not None and not os.path.isfile(os.path.join(imported, PAIRS)):
+        raise ConfigError(
+            f"data.imported: {imported} holds no {PAIRS}",
+            "Make it first: ratchet import FILE... OUT_DIR",
+        )
     model = config.policy.model
     if model is not None and model.startswith(("/", ".", "~")) and not os.path.isdir(model):
         raise ConfigError(

@@ -1,7 +1,7 @@
 """A policy as the round passes it on: where its weights lie and what it answered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dpo_core.campaign.store import Artifact
@@ -15,6 +15,22 @@ class Policy:
     id: str
     folder: Path
     made_by: Artifact
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """A round's preferences and the completions they name, with the steps between, if any."""
+
+    completions: Artifact
+    preferences: Artifact
+    prompts: Artifact | None = None
+    scores: Artifact | None = None
+    pairs: Artifact | None = None
+    judgements: Artifact | None = None
+    labels: Artifact | None = None
+
+    def steps(self) -> dict[str, Artifact | None]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dpo_core.campaign.store import Artifact
 from flows.orchestration import run_flow, step
-from flows.policy import Answered, Played, Policy
+from flows.policy import Answered, Played, Policy, Preferred
 from flows.publish import publish_round
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
@@ -10,6 +10,7 @@ from flows.steps.answer import answer_held_out
 from flows.steps.base import base_policy, held_out
 from flows.steps.evaluate import evaluate
 from flows.steps.gate import gate
+from flows.steps.imported import imported_preferences
 from flows.steps.judge import judge
 from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
@@ -37,6 +38,30 @@ def play(
 ) -> tuple[Answered, Played]:
     """Round `number` from the last promoted policy: the policy that goes on, and what it took."""
     policy: Policy = previous.policy
+    if number == 1 and do.config.data.imported is not None:
+        made = taken_over(do, number, policy, held)
+    else:
+        made = judged(do, number, policy, held, earlier)
+    reference = choose_reference(do, number, policy, base.policy, earlier)
+    trained = step(train)(do, number, policy, reference, made.preferences, made.completions)
+    candidate = step(answer_held_out)(do, number, trained, held)
+    evaluation = step(evaluate)(do, number, candidate, previous, base, held)
+    steps = {
+        **made.steps(),
+        "reference": averaged(reference),
+        "training": trained.made_by,
+        "answers": candidate.answers,
+        "answer_scores": candidate.scores,
+        "evaluation": evaluation,
+    }
+    promoted = step(gate)(do, number, previous, candidate, evaluation, steps)
+    return promoted, Played(steps, reference)
+
+
+def judged(
+    do: Session, number: int, policy: Policy, held: Artifact, earlier: list[Played]
+) -> Preferred:
+    """The policy answers prompts, pairs of its answers are judged."""
     prompts = step(draw_prompts)(do, number, held, earlier)
     completions = step(sample)(do, number, policy, prompts)
     scores = step(score)(do, number, completions, prompts, do.config.judge)
@@ -44,26 +69,13 @@ def play(
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts)
     preferences = step(aggregate_preferences)(do, number, pairs, judgements)
-    reference = choose_reference(do, number, policy, base.policy, earlier)
-    trained = step(train)(do, number, policy, reference, preferences, completions)
-    candidate = step(answer_held_out)(do, number, trained, held)
-    evaluation = step(evaluate)(do, number, candidate, previous, base, held)
-    made = {
-        "prompts": prompts,
-        "completions": completions,
-        "scores": scores,
-        "pairs": pairs,
-        "judgements": judgements,
-        "labels": labels,
-        "preferences": preferences,
-        "reference": averaged(reference),
-        "training": trained.made_by,
-        "answers": candidate.answers,
-        "answer_scores": candidate.scores,
-        "evaluation": evaluation,
-    }
-    promoted = step(gate)(do, number, previous, candidate, evaluation, made)
-    return promoted, Played(made, reference)
+    return Preferred(completions, preferences, prompts, scores, pairs, judgements, labels)
+
+
+def taken_over(do: Session, number: int, policy: Policy, held: Artifact) -> Preferred:
+    """Imported preferences, with the answers that they name: nothing is sampled or judged."""
+    imported = step(imported_preferences)(do, number, policy, held)
+    return Preferred(imported, imported)
 
 
 def prepare_flow(do: Session) -> tuple[Artifact, Answered]:

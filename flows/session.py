@@ -49,16 +49,25 @@ class Session:
 
     def sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the sampling process, started on first use, and wait for its answer."""
-        check_weights(Path(request["policy"]))
-        seconds_process = 0.0
-        if self._sampler is None or not self._sampler.alive():
-            self._sampler = self._start("generation.worker", "sampling")
-            seconds_process = self._sampler.seconds_start
+        sampler, seconds_process = self._sampler_for(request)
         config = self.config.sampling.model_dump(mode="json")
-        result = self._sampler.ask({**request, "config": config}, self.progress.advance)
+        result = sampler.ask({**request, "config": config}, self.progress.advance)
         result["seconds_start"] += seconds_process
         self._sampler_on_gpu = result["device"] != "cpu"
         return result
+
+    def tokenise(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the same process for token ids, for which it needs no engine."""
+        sampler, seconds_process = self._sampler_for(request)
+        return {**sampler.ask(request, self.progress.advance), "seconds_start": seconds_process}
+
+    def _sampler_for(self, request: Mapping[str, Any]) -> tuple[Child, float]:
+        """The sampling process, and the seconds that it took to start it just now."""
+        check_weights(Path(request["policy"]))
+        if self._sampler is not None and self._sampler.alive():
+            return self._sampler, 0.0
+        self._sampler = self._start("generation.worker", "sampling")
+        return self._sampler, self._sampler.seconds_start
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run one training job in its own process; a GPU it has to itself."""

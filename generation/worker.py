@@ -1,7 +1,8 @@
 """The sampling process: `python -m generation.worker`, driven through dpo_core.children.
 
 Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file.
-The first request decides the engine; later ones may bring other weights of the same model.
+The first of them decides the engine; later ones may bring other weights of the same model.
+{"op": "tokenise", …} makes token ids of imported pairs and needs no engine.
 """
 
 import time
@@ -13,6 +14,7 @@ import torch
 from dpo_core.children import Report, serve
 from generation.config import SamplingConfig
 from generation.engine import Engine
+from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 from generation.memory import keep_buffers_out_of_heap
 from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
 
@@ -25,6 +27,8 @@ class Worker:
         self.seconds_start = 0.0
 
     def handle(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
+        if request["op"] == "tokenise":
+            return _tokenise(request, report)
         engine = self._ready(request)
         if request["op"] == "logps":
             score_file(engine, Path(request["completions"]), Path(request["out"]), report)
@@ -60,6 +64,18 @@ class Worker:
             self.engine.load(policy)
         self.seconds_start += time.monotonic() - started
         return self.engine
+
+
+def _tokenise(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    policy, limit = Path(request["policy"]), request["longest"]
+    positions = longest_of(policy)
+    job = TokeniseJob(
+        pairs=Path(request["pairs"]),
+        held_out=Path(request["held_out"]),
+        out_dir=Path(request["out_dir"]),
+        longest=positions if limit is None else min(limit, positions),
+    )
+    return tokenise_pairs(load_tokenizer(policy), policy, job, report)
 
 
 def _make_engine(config: SamplingConfig, policy: Path) -> Engine:

@@ -208,10 +208,13 @@ class Store:
         self.remember("rounds", rounds)
 
     def _place(self, number: str, step: str, steps: Sequence[str]) -> int:
-        """Where `step` stands among the steps of a round: a new one after that which ran last."""
+        """Where `step` stands among the steps of a round: a new one after that which ran last, or
+        before all others when none ran."""
         if step in steps:
             return steps.index(step)
         last = self._last.get(number)
+        if last is None:
+            return 0
         return steps.index(last) + 1 if last in steps else len(steps)
 
 

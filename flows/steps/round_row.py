@@ -51,16 +51,16 @@ def round_row(
 
     What a training step of an older version did not measure is None.
     """
-    made = {name: artifact for name, artifact in steps.items() if artifact is not None}
+    made = _made(steps)
     training = made["training"].entry.facts
-    completions = made["completions"].entry
+    facts = made["completions"].entry.facts
     return {
         "round": number,
         "policy": candidate.id,
         "previous_policy": previous.id,
         "promoted": promoted,
-        "prompts": made["prompts"].entry.kept,
-        "completions": completions.kept,
+        "prompts": made["prompts"].entry.kept if "prompts" in made else facts["prompts"],
+        "completions": facts["completions"],
         "pairs": made["training"].entry.kept,
         "dropped": _dropped(made),
         **{name: training.get(name) for name in _FROM_TRAINING},
@@ -70,10 +70,24 @@ def round_row(
         "judges": made["judgements"].entry.facts.get("judges", {}) if "judgements" in made else {},
         **evaluation,
         **_seconds(made),
-        "tokens_per_second": completions.facts["tokens"]
-        / max(completions.facts["seconds_engine"], 1e-9),
+        "tokens_per_second": _tokens_per_second(facts),
         **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
     }
+
+
+def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
+    """The steps that there were, each once: an imported one is completions and preferences."""
+    made: dict[str, Artifact] = {}
+    for name, artifact in steps.items():
+        if artifact is not None and artifact not in made.values():
+            made[name] = artifact
+    return made
+
+
+def _tokens_per_second(sampled: Mapping[str, Any]) -> float | None:
+    """None where nothing was sampled."""
+    seconds = sampled.get("seconds_engine")
+    return None if seconds is None else float(sampled["tokens"] / max(seconds, 1e-9))
 
 
 def _dropped(made: Mapping[str, Artifact]) -> dict[str, int]:

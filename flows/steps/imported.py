@@ -1,0 +1,53 @@
+"""Step `imported`: the pairs that `ratchet import` wrote, as the preferences of round 1."""
+
+from pathlib import Path
+
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.errors import LabelsError
+from dpo_core.hashing import file_sha256
+from flows.policy import Policy
+from flows.session import Session
+from labeling.exchange.folder import PAIRS
+
+
+def imported_preferences(
+    session: Session, number: int, policy: Policy, held_out: Artifact
+) -> Artifact:
+    """One artifact with prompts, completions and preferences: the texts as the policy's tokens.
+
+    Held-out prompts, and pairs that the policy cannot hold, are dropped and counted.
+    """
+    assert session.config.data.imported is not None, "asked before"
+    pairs = Path(session.config.data.imported) / PAIRS
+    longest = session.config.sampling.max_model_len
+
+    def make(folder: Path) -> Made:
+        result = session.tokenise(
+            {
+                "op": "tokenise",
+                "policy": str(policy.folder),
+                "pairs": str(pairs),
+                "held_out": str(held_out.path("prompts.parquet")),
+                "out_dir": str(folder),
+                "longest": longest,
+            }
+        )
+        rows, kept, dropped = (result.pop(name) for name in ("rows", "preferences", "dropped"))
+        if not kept:
+            raise LabelsError(
+                f"no pair of {pairs} is left to train on (dropped: {dropped})",
+                "Import others, or raise sampling.max_model_len if they are too long.",
+            )
+        return Made(rows, kept, dropped, facts=result)
+
+    return session.step(
+        number,
+        "imported",
+        make,
+        config={"max_model_len": longest},
+        inputs={
+            "imported": file_sha256(pairs),
+            "policy": policy.id,
+            "held_out": held_out.hash("prompts.parquet"),
+        },
+    )

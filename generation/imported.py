@@ -1,0 +1,238 @@
+"""From imported pairs to a round's preferences: their texts as the token ids of a policy; runs in
+the sampling process, without an engine."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Set
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from jinja2 import TemplateError
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+
+from dpo_core.children import Report
+from dpo_core.errors import BadInput
+from dpo_core.records import (
+    COMPLETIONS,
+    PREFERENCES,
+    PROMPTS,
+    Prompt,
+    imported_completion_id,
+    prompt_id,
+    prompt_row,
+)
+from dpo_core.tables import TEXTS_AT_ONCE, RowWriter, count_rows, iterate_rows, read_rows
+from generation.sampling import encode_prompt
+
+_POLICY = "imported"
+"""What stands for the policy of a completion that nobody here sampled."""
+
+
+@dataclass(frozen=True)
+class TokeniseJob:
+    """Pairs (records.IMPORTED) that become prompts, completions and preferences in `out_dir`.
+
+    held_out: parquet of prompts that must not be trained on. longest: tokens of prompt and answer.
+    """
+
+    pairs: Path
+    held_out: Path
+    out_dir: Path
+    longest: int
+
+
+class Dropped(Exception):
+    """A pair that is not trained on; the message is the reason in a word."""
+
+
+def tokenise_pairs(
+    tokenizer: PreTrainedTokenizerBase, policy: Path, job: TokeniseJob, report: Report
+) -> dict[str, Any]:
+    """Write prompts.parquet, completions.parquet and preferences.parquet; returns the counts.
+
+    Dropped are pairs whose prompt is `held_out`, those that are `too_long`, those with
+    `special_tokens` in an answer, and those whose chat the policy's template refuses
+    (`template`). Raises BadInput for a tokenizer without EOS.
+    """
+    encoder = _Encoder(tokenizer, _closing_ids(tokenizer, policy), job.longest)
+    held_out = {row["prompt_id"] for row in read_rows(job.held_out, ["prompt_id"])}
+    total = count_rows(job.pairs)
+    dropped: Counter[str] = Counter()
+    with ExitStack() as stack:
+        files = _Files.open(job.out_dir, stack)
+        for done, row in enumerate(iterate_rows(job.pairs, batch_size=TEXTS_AT_ONCE), 1):
+            try:
+                prompt = _prompt(row, held_out)
+                files.write(row, prompt, *encoder.pair(prompt, row))
+            except Dropped as reason:
+                dropped[str(reason)] += 1
+            if done % TEXTS_AT_ONCE == 0:
+                report(done, total, "pairs")
+    return {"rows": total, "dropped": dict(sorted(dropped.items())), **files.counts()}
+
+
+def longest_of(policy: Path) -> int:
+    """Positions that the model in `policy` has."""
+    config = AutoConfig.from_pretrained(policy).get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
+
+
+def _prompt(row: Mapping[str, Any], held_out: Set[str]) -> Prompt:
+    """The row's prompt. Raises Dropped where it is held out, as plain text or as a user message."""
+    messages = tuple(row["messages"]) if row["messages"] is not None else None
+    prompt = Prompt(row["prompt_id"], text=row["prompt"], messages=messages)
+    if any(identity in held_out for identity in _ids(prompt)):
+        raise Dropped("held_out")
+    return prompt
+
+
+def _ids(prompt: Prompt) -> Iterator[str]:
+    """Ids under which the same question may be known."""
+    yield prompt.prompt_id
+    if prompt.text is not None:
+        yield prompt_id(None, ({"role": "user", "content": prompt.text},))
+    elif prompt.messages is not None:
+        users = [m["content"] for m in prompt.messages if m["role"] != "system"]
+        if len(users) == 1:
+            yield prompt_id(users[0], None)
+            yield prompt_id(None, ({"role": "user", "content": users[0]},))
+
+
+class _Encoder:
+    """Texts as the token ids that the policy would have sampled for them."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, closing: Collection[int], longest: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._longest = longest
+        self._closing = closing
+        self._special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        self._ends: dict[bool, int] = {}
+
+    def pair(self, prompt: Prompt, row: Mapping[str, Any]) -> tuple[list[int], list[list[int]]]:
+        """Ids of the prompt, and of the chosen and the rejected answer, each closed with EOS."""
+        try:
+            prompt_ids = encode_prompt(self._tokenizer, prompt)
+        except TemplateError:
+            raise Dropped("template") from None
+        if not prompt_ids:
+            raise Dropped("empty_prompt")
+        end = self._end(prompt)
+        answers = [[*self._answer(row[side]), end] for side in ("chosen", "rejected")]
+        if len(prompt_ids) + max(map(len, answers)) > self._longest:
+            raise Dropped("too_long")
+        return prompt_ids, answers
+
+    def _answer(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        # Spelled out in an answer, they would end it or open a new turn.
+        if not self._special.isdisjoint(ids):
+            raise Dropped("special_tokens")
+        return ids
+
+    def _end(self, prompt: Prompt) -> int:
+        """The token with which the policy ends an answer: in a chat, that of its template."""
+        chat = prompt.messages is not None
+        if chat not in self._ends:
+            ids = self._template_ends() if chat else []
+            found = (i for i in ids if i in self._closing)
+            self._ends[chat] = next(found, self._tokenizer.eos_token_id)
+        return self._ends[chat]
+
+    def _template_ends(self) -> list[int]:
+        """What the chat template writes behind an answer."""
+        user = {"role": "user", "content": "a"}
+        opened = self._chat([user], add_generation_prompt=True)
+        closed = self._chat([user, {"role": "assistant", "content": "a"}])
+        return closed[len(opened) :] if closed[: len(opened)] == opened else []
+
+    def _chat(self, messages: list[dict[str, str]], **options: Any) -> list[int]:
+        ids: list[int] = self._tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=False, **options
+        )
+        return ids
+
+
+def _closing_ids(tokenizer: PreTrainedTokenizerBase, policy: Path) -> set[int]:
+    """The ids that end an answer while the policy samples."""
+    if tokenizer.eos_token_id is None:
+        raise BadInput("the policy's tokenizer has no EOS token, so answers could never end")
+    found: int | list[int] | None = None
+    if (policy / "generation_config.json").exists():
+        found = GenerationConfig.from_pretrained(policy).eos_token_id
+    more = found if isinstance(found, list) else [found] if found is not None else []
+    return {tokenizer.eos_token_id, *more}
+
+
+@dataclass
+class _Files:
+    """The three files, side by side. Of what is already written, ids alone are in memory."""
+
+    prompts: RowWriter
+    completions: RowWriter
+    preferences: RowWriter
+    tokens: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    seen: set[str] = field(default_factory=set)
+
+    @classmethod
+    def open(cls, folder: Path, stack: ExitStack) -> "_Files":
+        def writer(name: str, schema: pa.Schema) -> RowWriter:
+            return stack.enter_context(RowWriter(folder / f"{name}.parquet", schema))
+
+        return cls(
+            writer("prompts", PROMPTS),
+            writer("completions", COMPLETIONS),
+            writer("preferences", PREFERENCES),
+        )
+
+    def write(
+        self,
+        row: Mapping[str, Any],
+        prompt: Prompt,
+        prompt_ids: list[int],
+        answers: list[list[int]],
+    ) -> None:
+        if prompt.prompt_id not in self.answers:
+            self.prompts.write(prompt_row(prompt))
+        names = [
+            self._completion(prompt.prompt_id, row[side], prompt_ids, ids)
+            for side, ids in zip(("chosen", "rejected"), answers, strict=True)
+        ]
+        kept = {name: row[name] for name in ("pair_id", "p_chosen", "sources", "agreement")}
+        ids = {"prompt_id": prompt.prompt_id, "chosen": names[0], "rejected": names[1]}
+        self.preferences.write({**kept, **ids})
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "prompts": self.prompts.count,
+            "completions": self.completions.count,
+            "preferences": self.preferences.count,
+            "tokens": self.tokens,
+        }
+
+    def _completion(self, prompt: str, text: str, prompt_ids: list[int], ids: list[int]) -> str:
+        """Write an answer unless an earlier pair had it; its id."""
+        identity = imported_completion_id(prompt, text)
+        if identity not in self.seen:
+            self.seen.add(identity)
+            self.tokens += len(ids)
+            self.completions.write(
+                {
+                    "completion_id": identity,
+                    "prompt_id": prompt,
+                    "sample_index": self.answers[prompt],
+                    "text": text,
+                    "prompt_token_ids": prompt_ids,
+                    "token_ids": ids,
+                    "token_logps": None,
+                    "finish_reason": "stop",
+                    "seed": None,
+                    "policy": _POLICY,
+                }
+            )
+            self.answers[prompt] += 1
+        return identity

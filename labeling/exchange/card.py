@@ -1,0 +1,235 @@
+"""The card of an exported dataset: what it holds, where that is from, and how to train on it."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from dpo_core.errors import LabelsError
+from labeling.exchange.exported import ExportFormat
+
+LLAMAFACTORY = "llamafactory"
+"""Folder of a dataset in the shape that LLaMA-Factory reads."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Labels of people: annotators, and labels by mode (blind, review)."""
+
+    annotators: int = 0
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a campaign says of its exported rounds.
+
+    judges: source → kind. dropped: round → step → reason → count. imported: rounds that took
+    preferences over from elsewhere. cut: exported answers that ended at the length limit.
+    """
+
+    campaign: str
+    rounds: Sequence[int]
+    judges: Mapping[str, str]
+    people: People = People()
+    dropped: Mapping[int, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    imported: Sequence[int] = ()
+
+
+@dataclass
+class Tally:
+    """Counted while the preferences are written; `cut` answers ended at the length limit."""
+
+    pairs: Counter[int] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    agreement: float = 0.0
+    agreeing: int = 0
+    soft: int = 0
+    plain: int = 0
+    cut: int = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.pairs[row["round"]] += 1
+        self.sources.update(set(row["sources"]))
+        self.soft += row["p_chosen"] != 1.0
+        self.plain += bool(row.get("plain"))
+        if row["agreement"] is not None:
+            self.agreement += row["agreement"]
+            self.agreeing += 1
+
+
+def check_licence(licence: str) -> None:
+    """Raise LabelsError for what cannot be a licence of the hub."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
+        raise LabelsError(
+            f"--licence {licence!r} is no name of the hub's list",
+            "For example apache-2.0, cc-by-4.0, other or unknown.",
+        )
+
+
+def card(origin: Origin, tally: Tally, format: ExportFormat, licence: str, name: str) -> str:
+    """README.md of the dataset, with the front matter that the hub reads."""
+    parts = [
+        f"# Preferences of the campaign {origin.campaign}",
+        f"{tally.pairs.total():,} preferences: of two answers to a prompt, `chosen` is the better "
+        "one. Written by `ratchet export`.",
+        *_where_from(origin, tally),
+        *_dropped(origin),
+        *_columns(format, tally),
+        *_use(format, name),
+        *_limits(origin, tally),
+    ]
+    return _front_matter(tally, licence, origin) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def dataset_info(name: str, file: str) -> dict[str, Any]:
+    """LLaMA-Factory's entry for the dataset: ranking, messages as OpenAI spells them.
+
+    Its formatting `openai` would add a system prompt of its own to each row.
+    """
+    tags = {
+        "role_tag": "role",
+        "content_tag": "content",
+        "user_tag": "user",
+        "assistant_tag": "assistant",
+        "system_tag": "system",
+        "observation_tag": "tool",
+    }
+    columns = {"messages": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    entry = {"file_name": file, "ranking": True, "formatting": "sharegpt"}
+    return {name: {**entry, "columns": columns, "tags": tags}}
+
+
+def _front_matter(tally: Tally, licence: str, origin: Origin) -> str:
+    files = [{"split": "train", "path": "data/train-*.parquet"}]
+    head = {
+        "pretty_name": f"Preferences of {origin.campaign}",
+        "license": licence,
+        "task_categories": ["text-generation"],
+        "tags": ["preference", "dpo", "rlhf", "trl"],
+        "size_categories": [_size(tally.pairs.total())],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _size(pairs: int) -> str:
+    """The hub's name for a number of rows."""
+    steps = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
+    return next((name for limit, name in steps if pairs < limit), "1M<n<10M")
+
+
+def _where_from(origin: Origin, tally: Tally) -> list[str]:
+    rounds = [
+        f"| {n} | {tally.pairs[n]:,} | {'imported' if n in origin.imported else 'sampled'} |"
+        for n in origin.rounds
+    ]
+    sources = [
+        f"| {_cell(source)} | {origin.judges.get(source, '–')} | {count:,} |"
+        for source, count in sorted(tally.sources.items())
+    ]
+    agreement = "unknown" if not tally.agreeing else f"{tally.agreement / tally.agreeing:.1%}"
+    return [
+        "## Where they are from",
+        "\n".join(["| round | preferences | answers |", "|--:|--:|---|", *rounds]),
+        "Each preference is what its sources together say of a pair.",
+        "\n".join(["| source | judge | preferences |", "|---|---|--:|", *sources]),
+        f"On average {agreement} of a pair's sources agree with the preference"
+        + (f" (told for {tally.agreeing:,} of them)." if tally.agreeing else ".")
+        + f" {tally.soft:,} have a soft label, `p_chosen` below 1.",
+        _people(origin.people),
+    ]
+
+
+def _people(people: People) -> str:
+    if not people.labels:
+        return "No label is by a person."
+    how = {"blind": "blind, without a judge's opinion", "review": "reviewing a judge's suggestion"}
+    modes = (f"{count:,} {how.get(mode, mode)}" for mode, count in sorted(people.labels.items()))
+    who = "1 person" if people.annotators == 1 else f"{people.annotators:,} people"
+    return f"Labels by {who}: {'; '.join(modes)}."
+
+
+def _dropped(origin: Origin) -> list[str]:
+    rows = [
+        f"| {number} | {step} | {_cell(reason)} | {count:,} |"
+        for number, steps in origin.dropped.items()
+        for step, reasons in steps.items()
+        for reason, count in reasons.items()
+    ]
+    if not rows:
+        return ["## What was dropped", "Nothing."]
+    head = ["| round | step | reason | count |", "|--:|---|---|--:|"]
+    return ["## What was dropped, and why", "\n".join([*head, *rows])]
+
+
+def _columns(format: ExportFormat, tally: Tally) -> list[str]:
+    shape = "a list of messages" if format == "conversational" else "text"
+    lines = [
+        f"- `prompt`, `chosen`, `rejected`: {shape}",
+        "- `p_chosen`: probability that `chosen` is the better one; `agreement`: share of the "
+        "sources that prefer it",
+        "- `sources`: who judged; `round` of the campaign; `pair_id`: hash of prompt and answers",
+    ]
+    if format == "conversational":
+        lines.append(
+            f"- `plain`: the prompt was plain text, here written as one user message "
+            f"({tally.plain:,} rows); a policy trained without a chat template never saw it so"
+        )
+    return ["## Columns", "\n".join(lines)]
+
+
+def _use(format: ExportFormat, name: str) -> list[str]:
+    parts = [
+        "## Use",
+        "TRL reads it as it is:",
+        "```python\nfrom datasets import load_dataset\nfrom trl import DPOTrainer\n\n"
+        'train = load_dataset("PATH", split="train")\n'
+        "DPOTrainer(model=MODEL, train_dataset=train)\n```",
+    ]
+    if format == "standard":
+        return parts
+    axolotl = {
+        "rl": "dpo",
+        "datasets": [
+            {
+                "path": "PATH",
+                "split": "train",
+                "type": "chat_template.default",
+                "field_messages": "prompt",
+                "field_chosen": "chosen",
+                "field_rejected": "rejected",
+                "message_property_mappings": {"role": "role", "content": "content"},
+            }
+        ],
+    }
+    return [
+        *parts,
+        f"Axolotl:\n\n```yaml\n{yaml.safe_dump(axolotl, sort_keys=False)}```",
+        f"LLaMA-Factory reads the folder `{LLAMAFACTORY}`:\n\n"
+        f"```yaml\nstage: dpo\ndataset_dir: PATH/{LLAMAFACTORY}\ndataset: {name}\n```",
+    ]
+
+
+def _limits(origin: Origin, tally: Tally) -> list[str]:
+    lines = [
+        "- Answers are those of the policies of this campaign, each round of another one: for "
+        "another policy they are off-policy.",
+        "- The texts are those that were judged, without special tokens; tokenising them anew may "
+        "give other tokens than were sampled.",
+        "- Judges are fallible; nothing here was checked beyond what is said above. There is no "
+        "held-out split: the campaign's held-out prompts are not in it.",
+    ]
+    if tally.cut:
+        lines.append(f"- {tally.cut:,} answers were cut at the length limit.")
+    if origin.imported:
+        lines.append("- Imported preferences keep the licence of where they are from.")
+    return ["## Limits", "\n".join(lines)]
+
+
+def _cell(text: str) -> str:
+    """A text that cannot leave its cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,79 @@
+"""Preferences become the folder of a Hugging Face dataset."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpo_core.atomic import write_json
+from dpo_core.errors import LabelsError
+from dpo_core.tables import RowWriter
+from labeling.exchange.card import LLAMAFACTORY, Origin, Tally, card, dataset_info
+from labeling.exchange.exported import (
+    CONVERSATIONAL,
+    RANKING,
+    STANDARD,
+    ExportedPair,
+    ExportFormat,
+    exported_row,
+    ranking_row,
+)
+from labeling.exchange.folder import new_folder
+
+TRAIN = "data/train-00000-of-00001.parquet"
+_RANKING = "preferences.parquet"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A preference, and how many of its two answers were cut at the length limit."""
+
+    pair: ExportedPair
+    cut: int = 0
+
+
+def export_pairs(
+    pairs: Iterable[Answered], origin: Origin, out: Path, format: ExportFormat, licence: str
+) -> Tally:
+    """Write the new folder `out`. Raises LabelsError, and writes nothing, without preferences."""
+    tally = Tally()
+    with new_folder(out) as folder:
+        with ExitStack() as stack:
+            writers = _writers(folder, format, stack)
+            for row in _rows(pairs, format, tally):
+                writers[0].write(row)
+                for ranking in writers[1:]:
+                    ranking.write(ranking_row(row))
+        if not tally.pairs:
+            raise LabelsError(
+                f"round {', '.join(map(str, origin.rounds))} of {origin.campaign} holds no "
+                "preference",
+                "Name others with --rounds.",
+            )
+        if format == "conversational":
+            info = dataset_info(origin.campaign, _RANKING)
+            write_json(folder / LLAMAFACTORY / "dataset_info.json", info)
+        text = card(origin, tally, format, licence, origin.campaign)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+    return tally
+
+
+def _rows(
+    pairs: Iterable[Answered], format: ExportFormat, tally: Tally
+) -> Iterator[dict[str, object]]:
+    for found in pairs:
+        row = exported_row(found.pair, format)
+        tally.add(row)
+        tally.cut += found.cut
+        yield row
+
+
+def _writers(folder: Path, format: ExportFormat, stack: ExitStack) -> list[RowWriter]:
+    (folder / TRAIN).parent.mkdir()
+    if format == "standard":
+        return [stack.enter_context(RowWriter(folder / TRAIN, STANDARD))]
+    (folder / LLAMAFACTORY).mkdir()
+    return [
+        stack.enter_context(RowWriter(folder / TRAIN, CONVERSATIONAL)),
+        stack.enter_context(RowWriter(folder / LLAMAFACTORY / _RANKING, RANKING)),
+    ]

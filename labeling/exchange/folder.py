@@ -1,0 +1,48 @@
+"""A new folder, written beside its place and then renamed, and the files of an imported one."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dpo_core.atomic import flush, flush_tree
+from dpo_core.errors import LabelsError
+
+PAIRS = "pairs.parquet"
+"""The imported pairs, schema records.IMPORTED."""
+
+REJECTED = "rejected.jsonl"
+"""The rows that could not be read: file, place and reason of each."""
+
+SUMMARY = "import.json"
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `path` as a whole when the block ends well.
+
+    Raises LabelsError when `path` already holds something.
+    """
+    check_free(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.mkdir()
+        yield beside
+        flush_tree(beside)
+        os.rename(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    flush(path.parent)
+
+
+def check_free(path: Path) -> None:
+    """Raise LabelsError unless `path` is new or an empty folder."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() or path.is_symlink():
+        found = "is not empty" if path.is_dir() else "is a file"
+        raise LabelsError(
+            f"{path} {found}", f"Name a new folder, or move it away: mv {path} {path}.old"
+        )

@@ -1,0 +1,76 @@
+"""Several answers to one prompt with their ratings, as in UltraFeedback: best against worst.
+
+Answers are objects in `completions` ({"response", "overall_score" or "rating"}), or texts in
+`completions`, `responses` or `generations` beside a list `ratings` or `scores`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow, checked
+
+_PROMPTS = ("prompt", "instruction")
+_ANSWERS = ("completions", "responses", "generations")
+_RATINGS = ("ratings", "scores")
+_TEXTS = ("response", "text", "content", "completion")
+_SCORES = ("rating", "overall_score", "score", "fine-grained_score")
+
+Rated = tuple[float, str]
+
+
+def fits(row: Mapping[str, Any]) -> bool:
+    return _first(row, _PROMPTS) is not None and _first(row, _ANSWERS) is not None
+
+
+def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+    prompt, answers = _first(row, _PROMPTS), _first(row, _ANSWERS)
+    if not isinstance(prompt, str):
+        raise UnreadableRow("the prompt is not text")
+    if not isinstance(answers, Sequence) or isinstance(answers, str):
+        raise UnreadableRow("the completions are not a list")
+    rated = _rated(answers, _first(row, _RATINGS))
+    if len(rated) < 2:
+        return Undecided("unrated")
+    best, worst = max(rated, key=_rating), min(rated, key=_rating)
+    if best[0] == worst[0]:
+        return Undecided("tie")
+    return checked(ImportedPair(prompt, best[1], worst[1]))
+
+
+def _rating(rated: Rated) -> float:
+    return rated[0]
+
+
+def _rated(answers: Sequence[Any], ratings: Any) -> list[Rated]:
+    """The answers that have a rating; one without is left out."""
+    if ratings is None:
+        found = [_of_object(answer) for answer in answers]
+    elif not isinstance(ratings, Sequence) or len(ratings) != len(answers):
+        raise UnreadableRow("it does not have one rating for each completion")
+    else:
+        found = [(_number(r), a) for r, a in zip(ratings, answers, strict=True)]
+    if not all(isinstance(text, str) for _, text in found):
+        raise UnreadableRow("a completion has no text")
+    return [(rating, text) for rating, text in found if rating is not None]
+
+
+def _of_object(answer: Any) -> tuple[float | None, Any]:
+    if not isinstance(answer, Mapping):
+        raise UnreadableRow("the completions have no ratings")
+    return _number(_first(answer, _SCORES)), _first(answer, _TEXTS)
+
+
+def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also as text; None for what is none ("N/A")."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

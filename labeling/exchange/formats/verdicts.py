@@ -1,0 +1,59 @@
+"""Two answers and a verdict, as in a spreadsheet: columns `prompt`, `a`, `b`, `verdict`.
+
+Other names of these columns are known by heart here, or given by the user before the row arrives.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpo_core.errors import LabelsError
+from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow, checked
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "question", "instruction", "input"),
+    "a": ("a", "answer_a", "response_a", "completion_a", "output_a", "answer_1", "response_1"),
+    "b": ("b", "answer_b", "response_b", "completion_b", "output_b", "answer_2", "response_2"),
+    "verdict": ("verdict", "winner", "preference", "preferred", "choice", "label"),
+}
+_VERDICTS = {
+    "a": "a 1 answer_a response_a completion_a output_a answer_1 response_1 model_a",
+    "b": "b 2 answer_b response_b completion_b output_b answer_2 response_2 model_b",
+    "tie": "tie equal same draw",
+    "both_bad": "both_bad both-bad neither tie_(bothbad)",
+}
+_MEANING = {word: verdict for verdict, words in _VERDICTS.items() for word in words.split()}
+
+
+def fits(row: Mapping[str, Any]) -> bool:
+    return all(_column(row, name) is not None for name in COLUMNS)
+
+
+def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+    prompt, a, b, said = (row[_column(row, name) or ""] for name in COLUMNS)
+    for name, text in (("prompt", prompt), ("a", a), ("b", b)):
+        if not isinstance(text, str):
+            raise UnreadableRow(f"{name} is not text")
+    verdict = _verdict(said)
+    if verdict in ("tie", "both_bad"):
+        return Undecided(verdict)
+    chosen, rejected = (a, b) if verdict == "a" else (b, a)
+    return checked(ImportedPair(prompt, chosen, rejected))
+
+
+def _column(row: Mapping[str, Any], name: str) -> str | None:
+    """The row's column that holds `name`: the first of its known names."""
+    by_name = {str(column).strip().lower().replace(" ", "_"): column for column in row}
+    return next((by_name[known] for known in COLUMNS[name] if known in by_name), None)
+
+
+def _verdict(said: Any) -> str:
+    word = "_".join(str("" if said is None else said).strip().lower().split())
+    if word in ("0", "0.0"):
+        # Where verdicts are 0 and 1, a 1 means b: each 1 before this row was read wrongly.
+        raise LabelsError(
+            "a verdict is 0, so 1 may mean the first answer or the second",
+            "Write the verdicts as a, b and tie.",
+        )
+    if word not in _MEANING:
+        raise UnreadableRow(f"the verdict {said!r} is none of a, b, tie, both_bad, 1, 2")
+    return _MEANING[word]

@@ -1,0 +1,101 @@
+"""What a row of somebody else's preferences comes to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.records import Prompt, imported_completion_id, pair_id, prompt_id
+
+Messages = tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ImportedPair:
+    """A prompt with a better and a worse answer.
+
+    prompt: text, or chat messages. p_chosen: probability that `chosen` is the better one.
+    sources: who said so, where the row tells. agreement: the share of them that did.
+    """
+
+    prompt: str | Messages
+    chosen: str
+    rejected: str
+    p_chosen: float = 1.0
+    sources: tuple[str, ...] = ()
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A row that was read and holds no preference: `tie`, `both_bad`, `identical`, `unrated`."""
+
+    why: str
+
+
+class UnreadableRow(ValueError):
+    """A row that cannot be read; the message says why."""
+
+
+def checked(pair: ImportedPair) -> ImportedPair | Undecided:
+    """`pair`, if it can be a preference. Raises UnreadableRow for a text that no model can take."""
+    for name, text in _texts(pair):
+        if not text.strip():
+            raise UnreadableRow(f"{name} is empty")
+        if "\0" in text:
+            raise UnreadableRow(f"{name} holds a NUL character")
+        if not _is_unicode(text):
+            raise UnreadableRow(f"{name} is not valid Unicode")
+    return Undecided("identical") if pair.chosen == pair.rejected else pair
+
+
+def plain(prompt: str | Messages) -> str | Messages:
+    """A lone user message as plain text."""
+    if isinstance(prompt, str) or len(prompt) != 1 or prompt[0]["role"] != "user":
+        return prompt
+    return prompt[0]["content"]
+
+
+def chat(prompt: str | Messages) -> str | Messages:
+    """Plain text as a user message."""
+    return ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
+
+
+def as_prompt(prompt: str | Messages) -> Prompt:
+    if isinstance(prompt, str):
+        return Prompt(prompt_id(prompt, None), text=prompt)
+    return Prompt(prompt_id(None, prompt), messages=prompt)
+
+
+def imported_row(pair: ImportedPair, source: str) -> dict[str, Any]:
+    """The row of records.IMPORTED that holds `pair`; `source` where the row names none."""
+    prompt = as_prompt(pair.prompt)
+    texts = (pair.chosen, pair.rejected)
+    ids = [imported_completion_id(prompt.prompt_id, text) for text in texts]
+    return {
+        "pair_id": pair_id(*ids),
+        "prompt_id": prompt.prompt_id,
+        "prompt": prompt.text,
+        "messages": [dict(m) for m in prompt.messages] if prompt.messages is not None else None,
+        "chosen": pair.chosen,
+        "rejected": pair.rejected,
+        "p_chosen": pair.p_chosen,
+        "sources": list(pair.sources or (source,)),
+        "agreement": pair.agreement,
+    }
+
+
+def _texts(pair: ImportedPair) -> Sequence[tuple[str, str]]:
+    if isinstance(pair.prompt, str):
+        prompt = [("prompt", pair.prompt)]
+    else:
+        prompt = [(f"the {m['role']} message of prompt", m["content"]) for m in pair.prompt]
+    return [*prompt, ("chosen", pair.chosen), ("rejected", pair.rejected)]
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell half a character (a lone surrogate), and so reads what is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
