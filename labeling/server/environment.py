@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 
 from dpo_core.atomic import write_text
 from dpo_core.errors import BadInput, LabelServerFailed
-from dpo_core.file_lock import Holder, hold
+from dpo_core.file_lock import Holder, hold, holder
 
 VERSION = "2.8.0"
 REQUIREMENTS = (
@@ -69,6 +69,8 @@ def _make(folder: Path, say: Say) -> None:
         )
 
     lock = folder.with_name(f"{folder.name}.lock")
+    if holder(lock) is not None:
+        say("Another process is making Argilla's environment: waiting for it.")
     with hold(lock, refusal, patience_s=_PATIENCE_S) as held:
         if _complete(folder):  # made by another process while this one waited
             return

@@ -59,12 +59,14 @@ def test_a_complete_one_is_used_as_it_is_unless_its_python_is_gone(cache: Path) 
 
 def test_two_do_not_make_it_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_PATIENCE_S", 0.0)
+    said: list[str] = []
     folder = environment.environment_folder()
     with (
         hold(folder.with_name(f"{folder.name}.lock"), lambda found: AssertionError()),
         pytest.raises(BadInput, match="is still making"),
     ):
-        environment.ready_python(print)
+        environment.ready_python(said.append)
+    assert said == ["Another process is making Argilla's environment: waiting for it."]
 
 
 def test_news_of_pips_output() -> None:

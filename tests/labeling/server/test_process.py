@@ -24,6 +24,7 @@ from labeling.server.users import _call
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 60.0
+WEAK = {"username": "old", "first_name": "old", "password": "12345678"}
 
 
 def processes_in(folder: Path) -> list[int]:
@@ -89,10 +90,10 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     with running(folder) as server:
         first, port = server.credentials, server.port
-        weak = {"username": "old", "first_name": "old", "password": "12345678"}
-        made = _call(server.access, "POST", "users", weak)
+        assert (folder / "argilla.db").exists() and not (tmp_path / "elsewhere.db").exists()
+        made = _call(server.access, "POST", "users", WEAK)
         token = sign_in(server, first.username, first.password)
-    assert not server.alive() and processes_in(folder) == []
+    assert processes_in(folder) == []
 
     again = start(folder, port)
     assert again.credentials == first  # the same address, password and key
@@ -101,6 +102,7 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert me(again, {"Authorization": f"Bearer {token}"})["username"] == first.username
     add_user(again.access, "ann")
     again.kill()
+    job = leave_a_job(folder)
 
     with pytest.raises(BadInput, match="user 'old' has a default password") as refused:
         start(folder, host="0.0.0.0")
@@ -109,6 +111,7 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (folder / "credentials.json").unlink()
     with running(folder) as server:  # the loopback address is not open to others
         assert server.access.api_key != first.api_key
+        wait_for(lambda: not job.exists())  # carried out, as if nothing had happened
         sign_in(server, server.credentials.username, server.credentials.password)
         with pytest.raises(BadInput, match="refuses the API key"):
             add_user(Access(server.access.url, first.api_key), "bob")
@@ -116,7 +119,15 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     with start(folder, host="0.0.0.0") as opened:
         assert names(opened) == {first.username, "old", "ann"}
-    assert not (tmp_path / "elsewhere.db").exists()
+
+
+def leave_a_job(folder: Path) -> Path:
+    """What a server that was killed leaves of a job: records of some dataset to look at again."""
+    job = folder / "jobs" / "6a0f8d7e.json"
+    arguments = [{"uuid": "00000000-0000-4000-8000-000000000000"}]
+    entry = {"job": "update_dataset_records_status_job", "args": arguments, "kwargs": {}}
+    job.write_text(json.dumps(entry))
+    return job
 
 
 def assert_ready_soon(server: Server) -> None:

@@ -1,0 +1,115 @@
+"""What is changed of argilla-server, seen from outside: jobs without Redis, logs without values."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from dpo_core.errors import LabelServerFailed
+from labeling.server import WORKSPACE, Server
+from labeling.server.users import _call
+
+if TYPE_CHECKING:
+    import argilla as rg
+
+WAIT_S = 60.0
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def client(argilla: Server) -> "rg.Argilla":
+    import argilla as rg
+
+    return rg.Argilla(api_url=argilla.access.url, api_key=argilla.access.api_key)
+
+
+@pytest.fixture
+def dataset(client: "rg.Argilla") -> Iterator["rg.Dataset"]:
+    import argilla as rg
+
+    settings = rg.Settings(
+        fields=[rg.TextField(name="text")],
+        questions=[rg.LabelQuestion(name="better", labels=["A", "B"])],
+        distribution=rg.TaskDistribution(min_submitted=2),
+    )
+    made = rg.Dataset(name=f"jobs-{uuid4().hex[:8]}", workspace=WORKSPACE, settings=settings)
+    made.create()
+    yield made
+    made.delete()
+
+
+def test_fewer_answers_needed_completes_records_in_the_background(
+    argilla: Server, client: "rg.Argilla", dataset: "rg.Dataset"
+) -> None:
+    import argilla as rg
+
+    answer = rg.Response("better", "A", client.me.id, status="submitted")
+    answered = rg.Record(id="answered", fields={"text": "one"}, responses=[answer])
+    dataset.records.log([answered, rg.Record(id="not", fields={"text": "two"})])
+    assert dataset.progress() == {"total": 2, "completed": 0, "pending": 2}
+    distribution = {"strategy": "overlap", "min_submitted": 1}
+    _call(argilla.access, "PATCH", f"datasets/{dataset.id}", {"distribution": distribution})
+    wait_for(lambda: dataset.progress() == {"total": 2, "completed": 1, "pending": 1})
+    wait_for(lambda: list((argilla.folder / "jobs").iterdir()) == [])
+
+
+def test_a_webhook_hears_of_new_records(argilla: Server, dataset: "rg.Dataset") -> None:
+    import argilla as rg
+
+    heard: list[dict[str, Any]] = []
+
+    class Ear(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Ear) as ear:
+        threading.Thread(target=ear.serve_forever, daemon=True).start()
+        hook = {"url": f"http://127.0.0.1:{ear.server_port}/", "events": ["record.created"]}
+        made = _call(argilla.access, "POST", "webhooks", hook)
+        dataset.records.log([rg.Record(id=f"r{n}", fields={"text": "heard"}) for n in range(3)])
+        wait_for(lambda: len(heard) == 3)
+        _call(argilla.access, "DELETE", f"webhooks/{made['id']}")
+        ear.shutdown()
+    assert {event["type"] for event in heard} == {"record.created"}
+    assert {event["data"]["external_id"] for event in heard} == {"r0", "r1", "r2"}
+
+
+def test_an_unknown_job_is_not_found(argilla: Server) -> None:
+    with pytest.raises(LabelServerFailed, match="answered 404"):
+        _call(argilla.access, "GET", f"jobs/{uuid4()}")
+
+
+def test_a_failed_statement_is_logged_without_its_values(argilla: Server) -> None:
+    """Users of one name made at the same moment: all are found new, one is stored."""
+    user = {"username": "twice", "first_name": "twice", "password": "x" * 12}
+
+    def make(_: int) -> str:
+        try:
+            return str(_call(argilla.access, "POST", "users", user)["username"])
+        except LabelServerFailed as error:
+            return error.message
+
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(make, range(8)))
+    assert said.count("twice") == 1
+    assert any("answered 500" in answer for answer in said)
+    log = (argilla.folder / "server.log").read_text()
+    assert "UNIQUE constraint failed: users.username" in log
+    assert "hidden due to hide_parameters" in log and "$2b$" not in log  # how hashes begin
