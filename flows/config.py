@@ -158,7 +158,8 @@ class CampaignConfig(Section):
         _check_people(self)
         _check_sampling(self.sampling)
         _check_pairs(self.pairs, self.judge)
-        _check_reference_logps(self.training, self.sampling)
+        _check_data(self.data)
+        _check_reference_logps(self)
         return self
 
 
@@ -252,13 +253,31 @@ def _check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:
         )
 
 
-def _check_reference_logps(training: TrainingConfig, sampling: SamplingConfig) -> None:
+def _check_data(data: DataConfig) -> None:
+    rounds = data.rounds
+    if isinstance(rounds, MixRounds) and rounds.mix.imported > 0 and data.imported is None:
+        raise ValueError(
+            f"data.rounds.mix.imported {rounds.mix.imported:g} is the weight of imported "
+            "preferences, but data.imported names none: remove it, or import some"
+        )
+
+
+def _check_reference_logps(config: "CampaignConfig") -> None:
+    if config.training.reference_logps != "from_sampling":
+        return
+    sampling = config.sampling
     # At temperature 1 without a cut, raw log-probs and those of what was drawn are the same ones.
-    if training.reference_logps == "from_sampling" and not sampling.is_raw:
+    if not sampling.is_raw:
         raise ValueError(
             "training.reference_logps from_sampling needs the policy's own log-probs, those at "
             f"temperature 1 and top_p 1 (found sampling.temperature {sampling.temperature:g}, "
             f"sampling.top_p {sampling.top_p:g}): set both to 1, or reference_logps to pass"
+        )
+    if config.data.rounds not in ("latest", LastRounds(last=1)):
+        raise ValueError(
+            "training.reference_logps from_sampling needs answers that the round's own policy "
+            "sampled, but data.rounds brings in those of other rounds: set data.rounds to latest, "
+            "or reference_logps to pass"
         )
 
 

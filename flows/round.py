@@ -16,6 +16,7 @@ from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
 from flows.steps.prompts import draw_prompts
 from flows.steps.reference import averaged, choose_reference
+from flows.steps.replay import training_data
 from flows.steps.sample import sample
 from flows.steps.score import score
 from flows.steps.train import train
@@ -43,11 +44,13 @@ def play(
     else:
         made = judged(do, number, policy, held, earlier)
     reference = choose_reference(do, number, policy, base.policy, earlier)
-    trained = step(train)(do, number, policy, reference, made.preferences, made.completions)
+    data = training_data(do, number, made.preferences, made.completions, earlier)
+    trained = step(train)(do, number, policy, reference, data.preferences, data.completions)
     candidate = step(answer_held_out)(do, number, trained, held)
     evaluation = step(evaluate)(do, number, candidate, previous, base, held)
     steps = {
         **made.steps(),
+        "data": data.made,
         "reference": averaged(reference),
         "training": trained.made_by,
         "answers": candidate.answers,

@@ -34,6 +34,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("prompts", int, "training prompts drawn"),
     Column("completions", int, "completions sampled for them"),
     Column("pairs", int, "preferences trained on"),
+    Column("pairs_replayed", int, "those of other rounds among them"),
     Column("dropped", str, "JSON: reason → count of all that was dropped in the round"),
     Column("loss", float, "mean loss over the last epoch's pairs, each when it was trained on"),
     Column("first_loss", float, "loss of the first optimiser step (ln 2 with a reset reference)"),

@@ -85,11 +85,13 @@ def _answers(summary: CampaignSummary) -> Section:
 
 
 def _trained(summary: CampaignSummary) -> Section:
+    replayed = (("pairs_replayed", "replayed", count),)
     shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
         ("round", "round", count),
         ("prompts", "prompts", count),
         ("completions", "completions", count),
         ("pairs", "pairs kept", count),
+        *(replayed if any(number(row, "pairs_replayed") for row in summary.rounds) else ()),
         ("steps", "steps", count),
         ("loss", "loss", "{:.4f}".format),
         ("accuracy", "accuracy %", percent),

@@ -35,8 +35,9 @@ _OF_THE_DEVICE = {
 }
 _JUDGING = ("scores", "pairs", "judgements", "labels", "preferences")
 _EVALUATING = ("answers", "answer_scores", "evaluation")
-# Prompts left in the pool wait for later rounds; pairs without a label may still be judged.
-_NOT_A_LOSS = {"prompts", "labels"}
+# Prompts left in the pool wait for later rounds, pairs without a label may still be judged, and
+# pairs of other rounds are not this one's.
+_NOT_A_LOSS = {"prompts", "labels", "data"}
 
 
 def round_row(
@@ -62,6 +63,7 @@ def round_row(
         "prompts": made["prompts"].entry.kept if "prompts" in made else facts["prompts"],
         "completions": facts["completions"],
         "pairs": made["training"].entry.kept,
+        "pairs_replayed": _replayed(number, made.get("data")),
         "dropped": _dropped(made),
         **{name: training.get(name) for name in _FROM_TRAINING},
         "warnings": {
@@ -90,6 +92,11 @@ def _tokens_per_second(sampled: Mapping[str, Any]) -> float | None:
     return None if seconds is None else float(sampled["tokens"] / max(seconds, 1e-9))
 
 
+def _replayed(number: int, data: Artifact | None) -> int:
+    by_round = data.entry.facts["pairs_by_round"] if data is not None else {}
+    return sum(pairs for other, pairs in by_round.items() if other != str(number))
+
+
 def _dropped(made: Mapping[str, Artifact]) -> dict[str, int]:
     dropped: Counter[str] = Counter()
     for name, artifact in made.items():
@@ -108,7 +115,7 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
     return {
         "seconds_sample": spent("completions"),
         "seconds_judge": spent(*_JUDGING),
-        "seconds_train": spent("reference", "training"),
+        "seconds_train": spent("data", "reference", "training"),
         "seconds_evaluate": spent(*_EVALUATING),
         "seconds_start": sum(a.entry.facts.get("seconds_start", 0.0) for a in made.values()),
         "seconds_round": sum(a.entry.seconds for a in made.values()),

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from flows import cli
+from flows.config import validate
 
 JUDGE = "def score(completions):\n    return [0.0 for _ in completions]\n"
 
@@ -131,6 +132,7 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         ("sampling.max_model_len", 256, "leaves no room for a prompt"),
         ("sampling", {"engine": "transformers", "tensor_parallel_size": 2}, "needs engine vllm"),
         ("pairs", {"strategy": "random", "min_margin": 0.1}, "pairs.min_margin is a difference"),
+        ("data.rounds", {"mix": {"imported": 0.5}}, "but data.imported names none: remove it, or"),
         ("budget.human_labels", 50, "judge asks none: remove it, or add a judge of kind human"),
         # files and folders
         ("prompts.path", "/no/prompts.jsonl", "prompts.path: there is no file /no/prompts.jsonl"),
@@ -184,6 +186,16 @@ def test_something_must_be_left_to_ask(
     judge = {"kind": "committee", "members": [good["judge"], {"kind": "human"}]}
     budget = {"human_labels": labels}
     assert message in refused({**good, "judge": judge, "people": people, "budget": budget})
+
+
+@pytest.mark.parametrize("rounds", ["all", "{last: 2}", "{mix: {earlier: 1}}"])
+def test_sampled_log_probs_are_those_of_the_rounds_own_answers(
+    good: dict[str, Any], refused: Refused, rounds: str
+) -> None:
+    sampled = changed(good, "training.reference_logps", "from_sampling")
+    message = refused(sampled, "--set", f"data.rounds={rounds}")
+    assert "brings in those of other rounds: set data.rounds to latest" in message
+    validate({**sampled, "data": {"rounds": {"last": 1}}}, "c.yaml")
 
 
 def test_judge_that_cannot_be_imported(

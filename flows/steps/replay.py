@@ -1,0 +1,162 @@
+"""Step `data`: what a round trains on where that is more than its own preferences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.records import COMPLETIONS, PREFERENCES
+from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
+from flows.config import DataConfig, LastRounds, MixRounds
+from flows.orchestration import step
+from flows.policy import Played
+from flows.session import Session
+from labeling.pairs.replay import Kind, RoundPairs, replay
+
+_ROWS = 512
+"""Rows of a completions file in memory at a time."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Preferences and their completions; `made` by step `data`, or by nothing where they are the
+    round's own."""
+
+    preferences: Artifact
+    completions: Artifact
+    made: Artifact | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A round whose preferences, as they are valid now, a later round may train on."""
+
+    round: int
+    kind: Kind
+    preferences: Artifact
+    completions: Artifact
+
+    @property
+    def pairs(self) -> RoundPairs:
+        path = self.preferences.path("preferences.parquet")
+        return RoundPairs(
+            self.round, self.kind, read_columns(path, ["pair_id"])["pair_id"].to_pylist()
+        )
+
+
+def training_data(
+    session: Session,
+    number: int,
+    preferences: Artifact,
+    completions: Artifact,
+    earlier: Sequence[Played],
+) -> TrainingData:
+    """What round `number` trains on: its own preferences alone, or with those of other rounds."""
+    others = replayed_rounds(session.config.data, earlier)
+    if not others:
+        return TrainingData(preferences, completions)
+    latest = Source(number, "latest", preferences, completions)
+    made = step(data)(session, number, [*others, latest])
+    return TrainingData(made, made, made)
+
+
+def replayed_rounds(config: DataConfig, earlier: Sequence[Played]) -> list[Source]:
+    """The rounds before the latest one that it is trained with, oldest first."""
+    found = list(_sources(earlier))
+    match config.rounds:
+        case "latest":
+            return []
+        case LastRounds(last=rounds):
+            return found[max(0, len(found) - rounds + 1) :]
+        case MixRounds(mix=mix):
+            weights = mix.model_dump()
+            return [source for source in found if weights[source.kind]]
+    return found
+
+
+def _sources(earlier: Sequence[Played]) -> Iterator[Source]:
+    for number, played in enumerate(earlier, 1):
+        preferences, completions = played.made["preferences"], played.made["completions"]
+        assert preferences is not None and completions is not None, "every round trained on them"
+        # A round that made no pairs of its own took them over.
+        kind: Kind = "earlier" if played.made["pairs"] is not None else "imported"
+        yield Source(number, kind, preferences, completions)
+
+
+def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
+    """One preferences file and one completions file out of those of several rounds."""
+    rounds = session.config.data.rounds
+    weights: dict[Kind, float] | None = None
+    if isinstance(rounds, MixRounds):
+        mix = rounds.mix
+        weights = {"latest": mix.latest, "earlier": mix.earlier, "imported": mix.imported}
+    seed = session.seed("data", number)
+
+    def make(folder: Path) -> Made:
+        chosen = replay([source.pairs for source in sources], weights, seed)
+        preferences = folder / "preferences.parquet"
+        kept = write_rows(preferences, _preferences(sources, chosen.kept), PREFERENCES)
+        _write_completions(folder / "completions.parquet", sources, chosen.kept)
+        by_round = {str(n): len(pairs) for n, pairs in sorted(chosen.kept.items())}
+        dropped = dict(chosen.dropped)
+        return Made(kept + sum(dropped.values()), kept, dropped, {"pairs_by_round": by_round})
+
+    inputs: dict[str, str] = {}
+    for source in sources:
+        name = f"{source.kind}_{source.round:02d}"
+        inputs[f"preferences_{name}"] = source.preferences.hash("preferences.parquet")
+        inputs[f"completions_{name}"] = source.completions.hash("completions.parquet")
+    return session.step(
+        number, "data", make, config={"weights": weights, "seed": seed}, inputs=inputs
+    )
+
+
+def _preferences(
+    sources: Sequence[Source], kept: Mapping[int, frozenset[str]]
+) -> Iterator[dict[str, Any]]:
+    for source in sources:
+        for row in iterate_rows(source.preferences.path("preferences.parquet")):
+            if row["pair_id"] in kept[source.round]:
+                yield row
+
+
+def _write_completions(
+    path: Path, sources: Sequence[Source], kept: Mapping[int, frozenset[str]]
+) -> None:
+    """The completions that the kept pairs name, each once, the latest round's first.
+
+    Another policy sampled those of earlier rounds. Their log-probs are left out, so that whatever
+    compares sampled log-probs with the policy's looks at its own answers only.
+    """
+    written: set[str] = set()
+    with pq.ParquetWriter(path, COMPLETIONS, compression="zstd") as writer:
+        for source in reversed(sources):
+            wanted = _named(source, kept[source.round]) - written
+            written |= wanted
+            for rows in _rows_of(source.completions, wanted):
+                own = source.kind == "latest"
+                writer.write_batch(rows if own else _without_logps(rows))
+
+
+def _named(source: Source, pairs: frozenset[str]) -> set[str]:
+    path = source.preferences.path("preferences.parquet")
+    rows = read_rows(path, ["pair_id", "chosen", "rejected"])
+    return {r[side] for r in rows if r["pair_id"] in pairs for side in ("chosen", "rejected")}
+
+
+def _rows_of(completions: Artifact, wanted: set[str]) -> Iterator[pa.RecordBatch]:
+    ids = pa.array(sorted(wanted), pa.string())
+    with pq.ParquetFile(completions.path("completions.parquet")) as file:
+        for batch in file.iter_batches(_ROWS, use_threads=False):
+            yield batch.filter(pc.is_in(batch["completion_id"], value_set=ids))
+
+
+def _without_logps(rows: pa.RecordBatch) -> pa.RecordBatch:
+    name = "token_logps"
+    nothing = pa.nulls(rows.num_rows, COMPLETIONS.field(name).type)
+    return rows.set_column(rows.schema.get_field_index(name), COMPLETIONS.field(name), nothing)
