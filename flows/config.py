@@ -21,6 +21,7 @@ from dpo_core.config import (
 )
 from dpo_core.errors import ConfigError
 from dpo_core.import_path import find_function, load_function
+from dpo_core.loss_options import TRAITS
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
     AggregationConfig,
@@ -130,6 +131,11 @@ class CampaignConfig(Section):
         """How people are asked, where the judge asks any."""
         return self.people or PeopleConfig()
 
+    @property
+    def takes_soft_labels(self) -> bool:
+        """Whether p_chosen may be anything but 1."""
+        return TRAITS[self.training.loss].soft_labels
+
     @field_validator("keep_policies", mode="before")
     @classmethod
     def _keep_policies(cls, value: Any) -> Any:
@@ -160,6 +166,7 @@ class CampaignConfig(Section):
         _check_pairs(self.pairs, self.judge)
         _check_data(self.data)
         _check_reference_logps(self)
+        _check_aggregation(self)
         return self
 
 
@@ -259,6 +266,15 @@ def _check_data(data: DataConfig) -> None:
         raise ValueError(
             f"data.rounds.mix.imported {rounds.mix.imported:g} is the weight of imported "
             "preferences, but data.imported names none: remove it, or import some"
+        )
+
+
+def _check_aggregation(config: "CampaignConfig") -> None:
+    if config.aggregation.targets == "soft" and not config.takes_soft_labels:
+        taking = ", ".join(name for name, traits in TRAITS.items() if traits.soft_labels)
+        raise ValueError(
+            f"aggregation.targets soft needs a loss that takes p_chosen, and training.loss "
+            f"{config.training.loss} does not: choose one of {taking}, or set targets to hard"
         )
 
 

@@ -71,7 +71,7 @@ def judged(
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts)
-    preferences = step(aggregate_preferences)(do, number, pairs, judgements)
+    preferences = step(aggregate_preferences)(do, number, pairs, judgements, labels, earlier)
     return Preferred(completions, preferences, prompts, scores, pairs, judgements, labels)
 
 

@@ -1,49 +1,139 @@
-"""Step `preferences`: what the judgements of each pair amount to."""
+"""Step `preferences`: what the judgements and labels of each pair amount to."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import PREFERENCES, Judgement
+from dpo_core.hashing import digest
+from dpo_core.records import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
+from flows.policy import Played
 from flows.session import Session
-from labeling.aggregation.votes import aggregate
+from labeling.aggregation.agreement import Rate, round_agreement
+from labeling.aggregation.annotators import annotators
+from labeling.aggregation.drift import Measured, drifts, measured
+from labeling.aggregation.preferences import Aggregate, Aggregated, Compared, aggregate
+from labeling.aggregation.votes import Ballots, gather_votes, person
+from labeling.judges.config import members
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 def aggregate_preferences(
-    session: Session, number: int, pairs: Artifact, judgements: Artifact
+    session: Session,
+    number: int,
+    pairs: Artifact,
+    judgements: Artifact,
+    labels: Artifact | None = None,
+    earlier: Sequence[Played] = (),
+    retracted: Collection[str] = (),
 ) -> Artifact:
-    """One preference per decided pair; undecided pairs are counted by reason."""
+    """One preference per decided pair; undecided pairs are counted by reason.
+
+    earlier: rounds that drift is measured against. retracted: sources whose judgements and labels
+    of this round were taken back. Facts: how the round was aggregated (`method`, `targets`), and
+    `agreement`, `annotators` and `drift` as the dataclasses of labeling.aggregation name them.
+    """
+    config = session.config.aggregation
+    weights = {member.source: member.weight for member in members(session.config.judge)}
+    before = [found for played in earlier if (found := _measured(played.made.get("preferences")))]
+    gone = _occurring(retracted, judgements, labels)
 
     def make(folder: Path) -> Made:
-        dropped: Counter[str] = Counter()
-        by_pair: dict[str, list[tuple[str, Judgement]]] = defaultdict(list)
-        for row in read_rows(judgements.path("judgements.parquet")):
-            by_pair[row["pair_id"]].append((row["source"], Judgement(row["verdict"])))
-
-        def rows() -> Iterator[dict[str, Any]]:
-            for pair in iterate_rows(pairs.path("pairs.parquet")):
-                found = aggregate([judgement for _, judgement in by_pair[pair["pair_id"]]])
-                if isinstance(found, str):
-                    dropped[found] += 1
-                    continue
-                yield {
-                    "pair_id": pair["pair_id"],
-                    "prompt_id": pair["prompt_id"],
-                    "chosen": pair[found.better],
-                    "rejected": pair["b" if found.better == "a" else "a"],
-                    "p_chosen": found.p_chosen,
-                    "sources": [source for source, _ in by_pair[pair["pair_id"]]],
-                    "agreement": found.agreement,
-                }
-
-        kept = write_rows(folder / "preferences.parquet", rows(), PREFERENCES)
-        return Made(kept + dropped.total(), kept, dict(sorted(dropped.items())))
+        answers = _read_labels(labels)
+        ballots = gather_votes(_read(judgements), answers, weights, retracted=gone)
+        compared = [Compared(**row) for row in _read_pairs(pairs)]
+        takes_soft = session.config.takes_soft_labels
+        found = aggregate(compared, ballots, config, takes_soft=takes_soft)
+        rows = _rows(compared, ballots, found)
+        kept = write_rows(folder / "preferences.parquet", rows, PREFERENCES)
+        dropped = Counter(why for why in found.by_pair.values() if isinstance(why, str))
+        agreements = [p.agreement for p in found.by_pair.values() if isinstance(p, Aggregate)]
+        agreement = round_agreement(ballots, agreements)
+        people = annotators(answers, retracted=gone)
+        now = measured(agreement.with_others, {name: one.gold for name, one in people.items()})
+        facts = {
+            "method": found.method,
+            "targets": found.targets,
+            "agreement": asdict(agreement),
+            "annotators": {name: asdict(one) for name, one in people.items()},
+            "drift": [asdict(one) for one in drifts(before, now, config.drift_alarm)],
+            "retracted": gone,
+        }
+        return Made(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = {
         "pairs": pairs.hash("pairs.parquet"),
         "judgements": judgements.hash("judgements.parquet"),
     }
-    return session.step(number, "preferences", make, config={}, inputs=inputs)
+    if labels is not None:
+        inputs["labels"] = labels.hash("labels.parquet")
+    if before:
+        inputs["measured"] = _digest(before)
+    recipe = {
+        **config.model_dump(mode="json"),
+        "weights": weights,
+        "takes_soft": session.config.takes_soft_labels,
+        **({"retracted": gone} if gone else {}),
+    }
+    return session.step(number, "preferences", make, config=recipe, inputs=inputs)
+
+
+def _rows(
+    pairs: Sequence[Compared], ballots: Ballots, found: Aggregated
+) -> Iterator[dict[str, Any]]:
+    for pair in pairs:
+        preference = found.by_pair[pair.pair_id]
+        if isinstance(preference, Aggregate):
+            chosen, rejected = (pair.a, pair.b) if preference.better == "a" else (pair.b, pair.a)
+            yield {
+                "pair_id": pair.pair_id,
+                "prompt_id": pair.prompt_id,
+                "chosen": chosen,
+                "rejected": rejected,
+                "p_chosen": preference.p_chosen,
+                "sources": [vote.source for vote in ballots[pair.pair_id].votes],
+                "agreement": preference.agreement,
+            }
+
+
+def _read_pairs(pairs: Artifact) -> Iterator[dict[str, Any]]:
+    return iterate_rows(pairs.path("pairs.parquet"), ["pair_id", "prompt_id", "a", "b"])
+
+
+def _read(judgements: Artifact) -> Rows:
+    path = judgements.path("judgements.parquet")
+    return read_rows(path, ["pair_id", "source", "verdict"])
+
+
+def _read_labels(labels: Artifact | None) -> Rows:
+    return read_rows(labels.path("labels.parquet")) if labels is not None else []
+
+
+def _occurring(
+    retracted: Collection[str], judgements: Artifact, labels: Artifact | None
+) -> list[str]:
+    """Those of the retracted sources that said something in this round."""
+    if not retracted:
+        return []
+    sources = {row["source"] for row in _read(judgements)}
+    sources |= {person(row["annotator"]) for row in _read_labels(labels)}
+    return sorted(sources & set(retracted))
+
+
+def _measured(preferences: Artifact | None) -> Measured:
+    """What an earlier round measured of its sources; nothing, if it was of an older version."""
+    facts = preferences.entry.facts if preferences is not None else {}
+    with_others = facts.get("agreement", {}).get("with_others", {})
+    gold = {name: found["gold"] for name, found in facts.get("annotators", {}).items()}
+    return measured(
+        {source: Rate(**rate) for source, rate in with_others.items()},
+        {name: Rate(**rate) for name, rate in gold.items()},
+    )
+
+
+def _digest(rounds: Sequence[Measured]) -> str:
+    return digest([[[s, m, asdict(r)] for s, f in e.items() for m, r in f.items()] for e in rounds])

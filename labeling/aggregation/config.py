@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dpo_core.config import PositiveShare, Section, Share
+from dpo_core.config import Count, PositiveShare, Section, Share
 
 
 class AggregationConfig(Section):
@@ -12,12 +12,18 @@ class AggregationConfig(Section):
 
     method: Literal["auto", "majority", "dawid_skene"] = Field(
         "auto",
-        description="auto: Dawid-Skene with at least three sources and overlap, else majority",
+        description="auto: Dawid-Skene where at least three sources overlap by `min_overlap` "
+        "pairs, else majority; dawid_skene: wherever three sources share a pair",
+    )
+    min_overlap: Count = Field(
+        50,
+        description="pairs with three votes or more that each of at least three sources has a "
+        "vote on, before `auto` estimates how they err",
     )
     targets: Literal["auto", "soft", "hard"] = Field(
         "auto",
         description="soft: p_chosen is the loss's target; hard: 1; auto: soft where several "
-        "sources judged and the loss takes it",
+        "sources judged the same pairs and the loss takes it",
     )
     calibrate: bool = Field(
         False,

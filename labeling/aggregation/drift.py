@@ -1,0 +1,80 @@
+"""Whether a source judges differently than in earlier rounds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from labeling.aggregation.agreement import Rate
+from labeling.aggregation.votes import person
+
+Measure = Literal["agreement", "gold"]
+Measured = Mapping[str, Mapping[Measure, Rate]]
+"""source → its agreement with the others, and its accuracy on gold, in one round."""
+
+LEAST = 5
+"""Fewer pairs than this, now or before, raise no alarm."""
+
+_IN_WORDS: Mapping[Measure, str] = {
+    "agreement": "agreement with the others",
+    "gold": "accuracy on gold pairs",
+}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One measure of one source: `before` over the pairs of all earlier rounds, and `now`.
+
+    fall: before − now. alarm: it is greater than `drift_alarm`, with at least LEAST pairs on either
+    side; sentence: what is then to be said.
+    """
+
+    source: str
+    measure: Measure
+    before: float
+    n_before: int
+    now: float
+    n_now: int
+    fall: float
+    alarm: bool
+    sentence: str | None
+
+
+def measured(
+    with_others: Mapping[str, Rate], gold: Mapping[str, Rate]
+) -> dict[str, dict[Measure, Rate]]:
+    """What drift is looked for in, of one round; gold: of annotators by name."""
+    found: dict[str, dict[Measure, Rate]] = {s: {"agreement": r} for s, r in with_others.items()}
+    for name, rate in gold.items():
+        if rate.n:
+            found.setdefault(person(name), {})["gold"] = rate
+    return found
+
+
+def drifts(earlier: Sequence[Measured], now: Measured, alarm: float) -> list[Drift]:
+    """Every measure that was taken now and before, by source; alarm: the fall that is too much."""
+    return [
+        _drift(source, measure, pooled, rate, alarm)
+        for source, rates in sorted(now.items())
+        for measure, rate in rates.items()
+        if (pooled := _pooled(earlier, source, measure)).n and rate.n
+    ]
+
+
+def _pooled(earlier: Sequence[Measured], source: str, measure: Measure) -> Rate:
+    """Over all earlier rounds, so that many small falls add up to one that is seen."""
+    rates = [m[source][measure] for m in earlier if measure in m.get(source, {})]
+    n = sum(rate.n for rate in rates)
+    return Rate(sum((rate.value or 0.0) * rate.n for rate in rates) / n if n else None, n)
+
+
+def _drift(source: str, measure: Measure, before: Rate, now: Rate, alarm: float) -> Drift:
+    was, is_now = before.value or 0.0, now.value or 0.0
+    fall = was - is_now
+    alarmed = fall > alarm and min(before.n, now.n) >= LEAST
+    sentence = (
+        f"{source}: {_IN_WORDS[measure]} fell from {was:.0%} (n = {before.n}) to {is_now:.0%} "
+        f"(n = {now.n}): look at its latest answers, or take them back"
+    )
+    return Drift(
+        source, measure, was, before.n, is_now, now.n, fall, alarmed, sentence if alarmed else None
+    )
