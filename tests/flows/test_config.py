@@ -173,6 +173,11 @@ def test_sampled_log_probs_need_the_policys_own(
     assert "those at temperature 1 and top_p 1 (found" in message and f"{key} {value}" in message
 
 
+def test_soft_targets_need_a_loss_that_takes_them(good: dict[str, Any], refused: Refused) -> None:
+    message = refused(good, "--set", "training.loss=ipo", "--set", "aggregation.targets=soft")
+    assert "training.loss ipo does not: choose one of sigmoid, sigmoid_norm, or set" in message
+
+
 @pytest.mark.parametrize(
     ("people", "labels", "message"),
     [

@@ -1,6 +1,8 @@
 """Dawid-Skene on simulated sources whose errors are known."""
 
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping
 
@@ -124,3 +126,22 @@ def test_its_posterior_is_the_target_within_the_bound(
     for pair, preference in found.by_pair.items():
         assert isinstance(preference, Aggregate)
         assert preference.p_chosen == pytest.approx(min(max(expected[pair].values()), 0.98))
+
+
+def test_the_libraries_load_no_model_library() -> None:
+    """The orchestrator stays light although it aggregates."""
+    code = (
+        "import sys\n"
+        "from labeling.aggregation.agreement import cohen_kappa, krippendorff_alpha\n"
+        "from labeling.aggregation.bradley_terry import Comparison, on_one_scale\n"
+        "from labeling.aggregation.dawid_skene import posteriors\n"
+        "from labeling.aggregation.votes import Ballot, Vote\n"
+        "assert not {'pandas', 'sklearn', 'crowdkit', 'choix'} & set(sys.modules)\n"
+        "votes = tuple(Vote(s, v) for s, v in zip('stu', 'aab'))\n"
+        "posteriors({'p': Ballot(votes)})\n"
+        "on_one_scale([Comparison('p', 'x', 'y', .5, 2), Comparison('q', 'y', 'z', .5, 2)])\n"
+        "cohen_kappa([('a', 'b'), ('a', 'a')]), krippendorff_alpha([['a', 'b'], ['a', 'a']])\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'prefect', 'argilla'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
