@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import ConfigError, LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id, file_sha256
-from dpo_core.records import LABELS, Judgement, Pair
-from dpo_core.tables import read_columns, read_rows, write_rows
+from dpo_core.records import LABELS, Judgement
+from dpo_core.tables import read_rows, write_rows
 from flows.session import Session
+from flows.steps.candidates import read_candidates
 from flows.steps.judge import read_pairs
 from flows.waiting import (
     Waiting,
@@ -27,13 +28,7 @@ from flows.waiting import (
     write_waiting,
 )
 from labeling.judges.config import asks_people
-from labeling.pairs.for_people import (
-    Candidate,
-    Plan,
-    choose_for_people,
-    policy_uncertainty,
-    split_budget,
-)
+from labeling.pairs.for_people import Plan, choose_for_people, split_budget
 from labeling.people.answers import Tally, label_rows, latest
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
@@ -137,8 +132,7 @@ class _Round:
         gold = read_gold(Path(people.gold)) if people.gold is not None else []
         split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
         plan = Plan(split.pairs, self.seed, people.choose, people.calibration_share)
-        candidates = _candidates(pairs, completions, read, judged)
-        chosen = choose_for_people(candidates, plan)
+        chosen = choose_for_people(read_candidates(pairs, judgements, completions), plan)
         opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
         sources = sorted({row["source"] for row in read_rows(judgements.path(_JUDGED), ["source"])})
         asking = Asking(self.number, self.seed, people.mode, opinions, ", ".join(sources))
@@ -254,29 +248,6 @@ def _judgements(judgements: Artifact) -> dict[str, list[Judgement]]:
             )
         )
     return found
-
-
-def _candidates(
-    pairs: Artifact,
-    completions: Artifact,
-    read: Mapping[str, Pair],
-    judged: Mapping[str, Sequence[Judgement]],
-) -> list[Candidate]:
-    table = read_columns(completions.path("completions.parquet"), ["completion_id", "token_logps"])
-    logps = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    margins = read_rows(pairs.path("pairs.parquet"), ["pair_id", "margin"])
-    return [
-        Candidate(
-            row["pair_id"],
-            tuple(judged.get(row["pair_id"], ())),
-            row["margin"],
-            policy_uncertainty(
-                logps[read[row["pair_id"]].a.completion_id],
-                logps[read[row["pair_id"]].b.completion_id],
-            ),
-        )
-        for row in margins
-    ]
 
 
 def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
