@@ -158,3 +158,20 @@ def test_which_rounds_are_brought_in(copy: Campaign) -> None:
     half = {"mix": {"latest": 2, "imported": 1}}
     assert by_round(half) is None, "none of the rounds was imported"
     assert by_round(half, imported=[1]) == {"1": int(kept[2] / 2 + 0.5), "3": kept[2]}
+
+
+def test_imported_pairs_are_mixed_in_after_the_warm_start(copy: Campaign) -> None:
+    lines = [f"write review {n},a good one {n},a bad one {n},a" for n in range(16)]
+    (copy.folder / "mine.csv").write_text("\n".join(["prompt,a,b,verdict", *lines]) + "\n")
+    brought_in = copy.ratchet("import", "mine.csv", "pairs")
+    assert brought_in.returncode == 0, brought_in.stderr
+    mix = "data.rounds={mix: {latest: 2, imported: 1}}"
+    made = anew(copy, "--set", "data.imported=pairs", "--set", mix)
+    trained = [(e.round, e.step, e.kept) for e in made if e.step in ("data", "training")]
+    own = copy.artifact(2, "preferences").entry.kept
+    half = int(own / 2 + 0.5)
+    assert 0 < half < 16
+    assert trained == [(1, "training", 16), (2, "data", own + half), (2, "training", own + half)]
+    data = copy.artifact(2, "data").entry
+    assert data.facts["pairs_by_round"] == {"1": half, "2": own}
+    assert data.dropped == {"not_drawn_by_mix": 16 - half}
