@@ -225,6 +225,14 @@ LABELS = pa.schema(
         pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
     ]
 )
+RELIABILITY = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("source", pa.string()),
+        ("probability", pa.float64()),  # that people would say the same; none: not known
+        ("reliable", pa.bool_()),
+    ]
+)
 PREFERENCES = pa.schema(
     [
         ("pair_id", pa.string()),

@@ -276,6 +276,12 @@ def _check_aggregation(config: "CampaignConfig") -> None:
             f"aggregation.targets soft needs a loss that takes p_chosen, and training.loss "
             f"{config.training.loss} does not: choose one of {taking}, or set targets to hard"
         )
+    both = asks_people(config.judge) and list(machines(config.judge))
+    if config.aggregation.calibrate and not both:
+        raise ValueError(
+            "aggregation.calibrate compares a judge with people: make judge a committee of both, "
+            "or remove it"
+        )
 
 
 def _check_reference_logps(config: "CampaignConfig") -> None:

@@ -27,6 +27,7 @@ class Preferred:
     scores: Artifact | None = None
     pairs: Artifact | None = None
     judgements: Artifact | None = None
+    calibration: Artifact | None = None
     labels: Artifact | None = None
 
     def steps(self) -> dict[str, Artifact | None]:

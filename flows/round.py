@@ -8,6 +8,7 @@ from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer import answer_held_out
 from flows.steps.base import base_policy, held_out
+from flows.steps.calibrate import calibrate
 from flows.steps.evaluate import evaluate
 from flows.steps.gate import gate
 from flows.steps.imported import imported_preferences
@@ -70,9 +71,13 @@ def judged(
     scores = step(score)(do, number, completions, prompts, do.config.judge)
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
-    labels = step(ask_people)(do, number, pairs, judgements, completions, prompts)
-    preferences = step(aggregate_preferences)(do, number, pairs, judgements, labels, earlier)
-    return Preferred(completions, preferences, prompts, scores, pairs, judgements, labels)
+    trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
+    labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
+    preferences = step(aggregate_preferences)(
+        do, number, pairs, judgements, labels, trusted, earlier
+    )
+    made = (prompts, scores, pairs, judgements, trusted, labels)
+    return Preferred(completions, preferences, *made)
 
 
 def taken_over(do: Session, number: int, policy: Policy, held: Artifact) -> Preferred:

@@ -12,6 +12,7 @@ from dpo_core.records import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import Played
 from flows.session import Session
+from flows.steps.calibrate import read_reliability
 from labeling.aggregation.agreement import Rate, round_agreement
 from labeling.aggregation.annotators import annotators
 from labeling.aggregation.drift import Measured, drifts, measured
@@ -28,14 +29,17 @@ def aggregate_preferences(
     pairs: Artifact,
     judgements: Artifact,
     labels: Artifact | None = None,
+    calibration: Artifact | None = None,
     earlier: Sequence[Played] = (),
     retracted: Collection[str] = (),
 ) -> Artifact:
     """One preference per decided pair; undecided pairs are counted by reason.
 
-    earlier: rounds that drift is measured against. retracted: sources whose judgements and labels
-    of this round were taken back. Facts: how the round was aggregated (`method`, `targets`), and
-    `agreement`, `annotators` and `drift` as the dataclasses of labeling.aggregation name them.
+    calibration: which judgements are not reliable; these do not vote, and a pair that nobody else
+    votes on is dropped. earlier: rounds that drift is measured against. retracted: sources whose
+    judgements and labels of this round were taken back. Facts: how the round was aggregated
+    (`method`, `targets`), and `agreement`, `annotators` and `drift` as the dataclasses of
+    labeling.aggregation name them.
     """
     config = session.config.aggregation
     weights = {member.source: member.weight for member in members(session.config.judge)}
@@ -44,7 +48,9 @@ def aggregate_preferences(
 
     def make(folder: Path) -> Made:
         answers = _read_labels(labels)
-        ballots = gather_votes(_read(judgements), answers, weights, retracted=gone)
+        ballots = gather_votes(
+            _read(judgements), answers, weights, retracted=gone, unreliable=_unreliable(calibration)
+        )
         compared = [Compared(**row) for row in _read_pairs(pairs)]
         takes_soft = session.config.takes_soft_labels
         found = aggregate(compared, ballots, config, takes_soft=takes_soft)
@@ -71,6 +77,8 @@ def aggregate_preferences(
     }
     if labels is not None:
         inputs["labels"] = labels.hash("labels.parquet")
+    if calibration is not None:
+        inputs["reliability"] = calibration.hash("reliability.parquet")
     if before:
         inputs["measured"] = _digest(before)
     recipe = {
@@ -111,6 +119,11 @@ def _read(judgements: Artifact) -> Rows:
 
 def _read_labels(labels: Artifact | None) -> Rows:
     return read_rows(labels.path("labels.parquet")) if labels is not None else []
+
+
+def _unreliable(calibration: Artifact | None) -> set[tuple[str, str]]:
+    found = read_reliability(calibration)
+    return {(one.source, one.pair_id) for one in found if not one.reliable}
 
 
 def _occurring(

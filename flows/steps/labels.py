@@ -6,7 +6,7 @@ WaitingForPeople and holds nothing, and the next run comes back to the same poin
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from dpo_core.hashing import content_id, file_sha256
 from dpo_core.records import LABELS, Judgement
 from dpo_core.tables import read_rows, write_rows
 from flows.session import Session
+from flows.steps.calibrate import read_reliability
 from flows.steps.candidates import read_candidates
 from flows.steps.judge import read_pairs
 from flows.waiting import (
@@ -27,6 +28,7 @@ from flows.waiting import (
     server_access,
     write_waiting,
 )
+from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import Plan, choose_for_people, split_budget
 from labeling.people.answers import Tally, label_rows, latest
@@ -59,14 +61,18 @@ def ask_people(
     judgements: Artifact,
     completions: Artifact,
     prompts: Artifact,
+    calibration: Artifact | None = None,
 ) -> Artifact | None:
     """The labels of the round; None where the judge asks nobody.
 
+    calibration: which judgements are not reliable, so that people are asked there first. What was
+    answered is not asked for again when it changes: it decides the plan, not the labels' identity.
     Raises WaitingForPeople until the quorum is reached or the deadline has passed.
     """
     if not asks_people(session.config.judge):
         return None
-    asking = _Round(session, number, (pairs, judgements, completions, prompts))
+    distrusted = unreliable_pairs(read_reliability(calibration))
+    asking = _Round(session, number, (pairs, judgements, completions, prompts), distrusted)
     inputs = {
         "pairs": pairs.hash("pairs.parquet"),
         "judgements": judgements.hash("judgements.parquet"),
@@ -80,10 +86,17 @@ def ask_people(
 class _Round:
     """One round's asking, from the pairs to the labels."""
 
-    def __init__(self, session: Session, number: int, artifacts: tuple[Artifact, ...]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        number: int,
+        artifacts: tuple[Artifact, ...],
+        distrusted: Collection[str] = (),
+    ) -> None:
         self.session = session
         self.number = number
         self.artifacts = artifacts
+        self.distrusted = distrusted
         self.people: PeopleConfig = session.config.asked
         self.seed = session.seed("labels", number)
         self.log = LabelLog(session.layout.labels(number))
@@ -131,7 +144,9 @@ class _Round:
         judged = _judgements(judgements)
         gold = read_gold(Path(people.gold)) if people.gold is not None else []
         split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
-        plan = Plan(split.pairs, self.seed, people.choose, people.calibration_share)
+        plan = Plan(
+            split.pairs, self.seed, people.choose, people.calibration_share, self.distrusted
+        )
         chosen = choose_for_people(read_candidates(pairs, judgements, completions), plan)
         opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
         sources = sorted({row["source"] for row in read_rows(judgements.path(_JUDGED), ["source"])})

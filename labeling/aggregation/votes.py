@@ -69,10 +69,10 @@ def gather_votes(
         pair_id, verdict = row["pair_id"], row["verdict"]
         if source in retracted:
             gathered[pair_id].void.append("retracted")
-        elif (source, pair_id) in unreliable:
-            gathered[pair_id].void.append("judge_unreliable")
         elif verdict is None:
             gathered[pair_id].void.append("discarded" if is_person(source) else "unreadable")
+        elif (source, pair_id) in unreliable:
+            gathered[pair_id].void.append("judge_unreliable")
         else:
             vote = Vote(source, verdict, source_weight(source, weights or {}))
             gathered[pair_id].votes[source] = vote

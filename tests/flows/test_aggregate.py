@@ -141,7 +141,7 @@ def test_a_judge_that_leaves_the_others_raises_an_alarm(tmp_path: Path) -> None:
             said = [judged("rule", i, "a") for i in ids]
             said += [judged("llm", i, "a" if n < same else "b") for n, i in enumerate(ids)]
             pairs, judgements = records.pairs(number, ids), records.judgements(number, said)
-            return aggregate_preferences(session, number, pairs, judgements, None, earlier)
+            return aggregate_preferences(session, number, pairs, judgements, earlier=earlier)
 
         first = play(1, 10, [])
         second = play(2, 4, [Played({"preferences": first}, None)])

@@ -178,6 +178,18 @@ def test_soft_targets_need_a_loss_that_takes_them(good: dict[str, Any], refused:
     assert "training.loss ipo does not: choose one of sigmoid, sigmoid_norm, or set" in message
 
 
+@pytest.mark.parametrize("judge", [None, {"kind": "human"}])
+def test_calibration_needs_a_judge_and_people(
+    good: dict[str, Any], refused: Refused, judge: dict[str, str] | None
+) -> None:
+    config = {**good, "judge": judge or good["judge"], "evaluation_judge": good["judge"]}
+    message = refused({**config, "pairs": {"strategy": "random"}}, "--set", CALIBRATE)
+    assert "aggregation.calibrate compares a judge with people: make judge a committee" in message
+
+
+CALIBRATE = "aggregation.calibrate=true"
+
+
 @pytest.mark.parametrize(
     ("people", "labels", "message"),
     [

@@ -1,0 +1,126 @@
+"""A judge that is sometimes unsure, over two rounds: what it is reliable on, and who is asked."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from record_session import Records, judged, labelled, open_session
+
+from dpo_core.campaign.store import Artifact
+from dpo_core.tables import read_rows
+from flows.policy import Played
+from flows.session import Session
+from flows.steps.aggregate import aggregate_preferences
+from flows.steps.calibrate import calibrate, read_reliability
+from labeling.aggregation.calibration import unreliable_pairs
+from labeling.pairs.for_people import UNRELIABLE, Candidate, Plan, choose_for_people
+
+JUDGE = {"kind": "committee", "members": [{"kind": "llm", "model": "m", "id": "llm"}]}
+JUDGE["members"].append({"kind": "human"})  # type: ignore[attr-defined]
+SURE, UNSURE = 0.95, 0.6
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Any:
+    with open_session(tmp_path, judge=JUDGE, aggregation={"calibrate": True}) as opened:
+        yield opened
+
+
+def first_round(session: Session, *, retracted: tuple[str, ...] = ()) -> Played:
+    """Forty pairs: where the judge is sure people agree with it, elsewhere every other time."""
+    records, ids = Records(session), [f"1-{i}" for i in range(40)]
+    said = [judged("llm", x, "a", confidence=(SURE, UNSURE)[i % 2]) for i, x in enumerate(ids)]
+    people = [labelled("ann", x, "b" if i % 4 == 1 else "a") for i, x in enumerate(ids)]
+    pairs, judgements = records.pairs(1, ids), records.judgements(1, said)
+    labels = records.labels(1, people)
+    preferences = aggregate_preferences(
+        session, 1, pairs, judgements, labels, retracted=list(retracted)
+    )
+    made = {"pairs": pairs, "judgements": judgements, "labels": labels}
+    return Played({**made, "preferences": preferences}, None)
+
+
+def second_round(session: Session) -> tuple[Artifact, Artifact]:
+    records = Records(session)
+    said = [judged("llm", "sure", "a", confidence=SURE)]
+    said += [judged("llm", f"unsure-{i}", "a", confidence=UNSURE) for i in range(2)]
+    said += [judged("llm", "silent", None)]
+    ids = ["sure", "unsure-0", "unsure-1", "silent"]
+    return records.pairs(2, ids), records.judgements(2, said)
+
+
+def test_people_are_asked_where_the_judge_is_not_reliable(session: Session) -> None:
+    pairs, judgements = second_round(session)
+    found = calibrate(session, 2, pairs, judgements, None, [first_round(session)])
+    assert found is not None
+    reliability = {one.pair_id: one for one in read_reliability(found)}
+    assert reliability["sure"].reliable and not reliability["unsure-0"].reliable
+    probability = reliability["unsure-0"].probability
+    assert probability is not None and 0.4 < probability < 0.65  # half of them were right
+    told = found.entry.facts["calibration"]["llm"]
+    assert (told["n"], told["right"], told["method"]) == (40, 30, "platt")
+    assert found.path("calibration.json").exists()
+
+    distrusted = unreliable_pairs(read_reliability(found))
+    assert distrusted == {"unsure-0", "unsure-1", "silent"}
+    plan = Plan(pairs=2, seed=1, unreliable=distrusted)
+    candidates = [Candidate(i, margin=0.0 if i == "sure" else 9.0) for i in reliability]
+    chosen = choose_for_people(candidates, plan)
+    assert {c.why for c in chosen} == {UNRELIABLE} and {c.pair_id for c in chosen} < distrusted
+
+    # People answer one of the two; the judge's own verdict counts only where it is reliable.
+    labels = Records(session).labels(2, [labelled("ann", "unsure-0", "b")])
+    made = aggregate_preferences(session, 2, pairs, judgements, labels, found)
+    rows = {r["pair_id"]: r for r in read_rows(made.path("preferences.parquet"))}
+    assert rows["unsure-0"]["chosen"] == "unsure-0b"
+    assert rows["unsure-0"]["sources"] == ["human:ann"]
+    assert rows["sure"]["sources"] == ["llm"]
+    assert made.entry.dropped == {"judge_unreliable": 1, "unreadable": 1}
+
+
+def test_answers_that_were_taken_back_teach_nothing(session: Session) -> None:
+    pairs, judgements = second_round(session)
+    before = calibrate(session, 2, pairs, judgements, None, [first_round(session)])
+    played = first_round(session, retracted=("human:ann",))
+    after = calibrate(session, 2, pairs, judgements, None, [played])
+    assert before is not None and after is not None
+    assert after.entry.facts["calibration"] == {}
+    assert unreliable_pairs(read_reliability(after)) == {"silent"}
+    again = calibrate(session, 2, pairs, judgements, None, [played])
+    assert again is not None and again.cached
+
+
+def test_scores_give_the_margin(session: Session) -> None:
+    """As above with scores instead of confidences: far apart where the judge is right."""
+    records, played = Records(session), first_round(session)
+    ids = [f"1-{i}" for i in range(40)]
+    said = records.judgements(1, [judged("llm", x, "a") for x in ids])
+    scores = records.scores(1, score_rows((x, (4.0, 0.1)[i % 2]) for i, x in enumerate(ids)))
+    earlier = Played({**played.made, "judgements": said, "scores": scores}, None)
+    pairs = records.pairs(2, ["far", "near"])
+    judgements = records.judgements(2, [judged("llm", "far", "a"), judged("llm", "near", "a")])
+    scored = records.scores(2, score_rows([("far", 4.0), ("near", 0.1)]))
+    found = calibrate(session, 2, pairs, judgements, scored, [earlier])
+    assert found is not None and found.entry.facts["calibration"]["llm"]["signal"] == "margin"
+    assert {one.pair_id: one.reliable for one in read_reliability(found)} == {
+        "far": True,
+        "near": False,
+    }
+
+
+def score_rows(margins: Any) -> list[dict[str, Any]]:
+    return [
+        {"completion_id": f"{pair}{side}", "source": "llm", "score": score}
+        for pair, margin in margins
+        for side, score in (("a", margin), ("b", 0.0))
+    ]
+
+
+def test_nothing_is_fitted_before_people_answered_or_without_being_asked(tmp_path: Path) -> None:
+    with open_session(tmp_path / "off", judge=JUDGE) as session:
+        pairs, judgements = second_round(session)
+        assert calibrate(session, 2, pairs, judgements, None, [first_round(session)]) is None
+    with open_session(tmp_path / "on", judge=JUDGE, aggregation={"calibrate": True}) as session:
+        pairs, judgements = second_round(session)
+        without = Played({"pairs": pairs, "judgements": judgements, "labels": None}, None)
+        assert calibrate(session, 2, pairs, judgements, None, [without]) is None
