@@ -24,30 +24,34 @@ def add_user(access: Access, name: str, workspace: str = WORKSPACE) -> str:
         raise BadInput(f"there is a user {name!r} already", "Choose another name.")
     place = _workspace(access, workspace)
     password = new_password()
-    user = _call(
+    user = call(
         access,
         "POST",
         "users",
         {"username": name, "first_name": name, "password": password, "role": "annotator"},
     )
-    _call(access, "POST", f"workspaces/{place}/users", {"user_id": user["id"]})
+    call(access, "POST", f"workspaces/{place}/users", {"user_id": user["id"]})
     return password
 
 
 def _workspace(access: Access, name: str) -> str:
     """Its id; made if there is none, as on an external server."""
     found = [place["id"] for place in _items(access, "me/workspaces") if place["name"] == name]
-    return str(found[0] if found else _call(access, "POST", "workspaces", {"name": name})["id"])
+    return str(found[0] if found else call(access, "POST", "workspaces", {"name": name})["id"])
 
 
 def _items(access: Access, path: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = _call(access, "GET", path)["items"]
+    items: list[dict[str, Any]] = call(access, "GET", path)["items"]
     return items
 
 
-def _call(
+def call(
     access: Access, method: str, path: str, body: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
+    """What the server answers to a request below /api/v1/.
+
+    Raises BadInput when the key does not open it or nobody answers, LabelServerFailed otherwise.
+    """
     request = urllib.request.Request(
         f"{access.url}/api/v1/{path}",
         data=None if body is None else json.dumps(body).encode(),

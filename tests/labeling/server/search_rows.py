@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labeling.server import Access
-from labeling.server.users import _call
+from labeling.server.users import call
 
 if TYPE_CHECKING:
     import argilla as rg
@@ -71,7 +71,7 @@ class Logged:
         """Ids in the order of the web pages' own search: as the owner sees it, or a person."""
         access = self.people[person] if person else self.access
         path = f"{'me/' if person else ''}datasets/{self.dataset.id}/records/search?limit=1000"
-        found = _call(access, "POST", path, body)
+        found = call(access, "POST", path, body)
         assert found["total"] == len(found["items"])
         return [item["record"]["external_id"] for item in found["items"]]
 
@@ -81,14 +81,14 @@ class Logged:
         return {record.id for record in self.dataset.records(query=rg.Query(query=text, **query))}
 
 
-def record(row: Row, users: dict[str, "rg.User"]) -> "rg.Record":
+def record(row: Row, users: dict[str, "rg.User"], image: str) -> "rg.Record":
     import argilla as rg
 
     found = rg.Record(
         id=row.id,
         fields={
             "prompt": [{"role": "user", "content": f"Tell me of number {row.number}."}],
-            "answer": f"It is about **{row.word}**, seen twice.",
+            "answer": f"It is about **{row.word}**, seen twice.\n\n![Picture]({image})",
         },
         metadata={"source": row.sources, "number": row.number, ODD: f"odd {row.number % 2}"}
         | ({} if row.margin is None else {"margin": row.margin}),

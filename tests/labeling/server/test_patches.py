@@ -13,7 +13,7 @@ import pytest
 
 from dpo_core.errors import LabelServerFailed
 from labeling.server import WORKSPACE, Server
-from labeling.server.users import _call
+from labeling.server.users import call
 
 if TYPE_CHECKING:
     import argilla as rg
@@ -60,7 +60,7 @@ def test_fewer_answers_needed_completes_records_in_the_background(
     dataset.records.log([answered, rg.Record(id="not", fields={"text": "two"})])
     assert dataset.progress() == {"total": 2, "completed": 0, "pending": 2}
     distribution = {"strategy": "overlap", "min_submitted": 1}
-    _call(argilla.access, "PATCH", f"datasets/{dataset.id}", {"distribution": distribution})
+    call(argilla.access, "PATCH", f"datasets/{dataset.id}", {"distribution": distribution})
     wait_for(lambda: dataset.progress() == {"total": 2, "completed": 1, "pending": 1})
     wait_for(lambda: list((argilla.folder / "jobs").iterdir()) == [])
 
@@ -82,10 +82,10 @@ def test_a_webhook_hears_of_new_records(argilla: Server, dataset: "rg.Dataset") 
     with HTTPServer(("127.0.0.1", 0), Ear) as ear:
         threading.Thread(target=ear.serve_forever, daemon=True).start()
         hook = {"url": f"http://127.0.0.1:{ear.server_port}/", "events": ["record.created"]}
-        made = _call(argilla.access, "POST", "webhooks", hook)
+        made = call(argilla.access, "POST", "webhooks", hook)
         dataset.records.log([rg.Record(id=f"r{n}", fields={"text": "heard"}) for n in range(3)])
         wait_for(lambda: len(heard) == 3)
-        _call(argilla.access, "DELETE", f"webhooks/{made['id']}")
+        call(argilla.access, "DELETE", f"webhooks/{made['id']}")
         ear.shutdown()
     assert {event["type"] for event in heard} == {"record.created"}
     assert {event["data"]["external_id"] for event in heard} == {"r0", "r1", "r2"}
@@ -93,7 +93,7 @@ def test_a_webhook_hears_of_new_records(argilla: Server, dataset: "rg.Dataset") 
 
 def test_an_unknown_job_is_not_found(argilla: Server) -> None:
     with pytest.raises(LabelServerFailed, match="answered 404"):
-        _call(argilla.access, "GET", f"jobs/{uuid4()}")
+        call(argilla.access, "GET", f"jobs/{uuid4()}")
 
 
 def test_a_failed_statement_is_logged_without_its_values(argilla: Server) -> None:
@@ -102,7 +102,7 @@ def test_a_failed_statement_is_logged_without_its_values(argilla: Server) -> Non
 
     def make(_: int) -> str:
         try:
-            return str(_call(argilla.access, "POST", "users", user)["username"])
+            return str(call(argilla.access, "POST", "users", user)["username"])
         except LabelServerFailed as error:
             return error.message
 

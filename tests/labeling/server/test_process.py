@@ -20,7 +20,7 @@ import pytest
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import holder
 from labeling.server import Access, Server, add_user, running, start
-from labeling.server.users import _call
+from labeling.server.users import call
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 60.0
@@ -78,7 +78,7 @@ def mode(path: Path) -> int:
 
 
 def names(server: Server) -> set[str]:
-    return {user["username"] for user in _call(server.access, "GET", "users")["items"]}
+    return {user["username"] for user in call(server.access, "GET", "users")["items"]}
 
 
 def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with running(folder) as server:
         first, port = server.credentials, server.port
         assert (folder / "argilla.db").exists() and not (tmp_path / "elsewhere.db").exists()
-        made = _call(server.access, "POST", "users", WEAK)
+        made = call(server.access, "POST", "users", WEAK)
         token = sign_in(server, first.username, first.password)
     assert processes_in(folder) == []
 
@@ -115,7 +115,7 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         sign_in(server, server.credentials.username, server.credentials.password)
         with pytest.raises(BadInput, match="refuses the API key"):
             add_user(Access(server.access.url, first.api_key), "bob")
-        _call(server.access, "PATCH", f"users/{made['id']}", {"password": "a much better one"})
+        call(server.access, "PATCH", f"users/{made['id']}", {"password": "a much better one"})
 
     with start(folder, host="0.0.0.0") as opened:
         assert names(opened) == {first.username, "old", "ann"}
@@ -158,7 +158,7 @@ def test_an_annotator_signs_in_and_is_in_the_workspace(argilla: Server) -> None:
     token = sign_in(argilla, "carol", password)
     found = me(argilla, {"Authorization": f"Bearer {token}"})
     assert found["role"] == "annotator"
-    places = _call(Access(argilla.access.url, found["api_key"]), "GET", "me/workspaces")["items"]
+    places = call(Access(argilla.access.url, found["api_key"]), "GET", "me/workspaces")["items"]
     assert [place["name"] for place in places] == ["ratchet"]
     with pytest.raises(BadInput, match="there is a user 'carol' already"):
         add_user(argilla.access, "carol")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from search_rows import COUNT, ODD, ROWS, Logged, Row, cosine, rows
 
-from labeling.server.users import _call
+from labeling.server.users import call
 
 TEXTS: dict[str, Callable[[Row], object]] = {
     "lighthouse": lambda row: row.word == "Lighthouse",
@@ -181,7 +181,7 @@ def test_each_person_has_an_order_of_their_own_and_pages_fit_together(logged: Lo
     paged = []
     for offset in range(0, COUNT, 10):
         path = f"me/datasets/{logged.dataset.id}/records/search?limit=10&offset={offset}"
-        found = _call(logged.people["one"], "POST", path, {})
+        found = call(logged.people["one"], "POST", path, {})
         assert found["total"] == COUNT
         paged += [item["record"]["external_id"] for item in found["items"]]
     assert paged == one
@@ -190,7 +190,7 @@ def test_each_person_has_an_order_of_their_own_and_pages_fit_together(logged: Lo
 def test_progress(logged: Logged) -> None:
     assert logged.dataset.progress() == {"total": COUNT, "completed": 1, "pending": COUNT - 1}
     mine = {
-        person: _call(access, "GET", f"me/datasets/{logged.dataset.id}/metrics")["responses"]
+        person: call(access, "GET", f"me/datasets/{logged.dataset.id}/metrics")["responses"]
         for person, access in logged.people.items()
     }
     for person, found in mine.items():
@@ -207,8 +207,8 @@ def test_progress(logged: Logged) -> None:
 
 def metrics(logged: Logged, name: str) -> dict[str, Any]:
     path = f"me/datasets/{logged.dataset.id}/metadata-properties"
-    [found] = [p for p in _call(logged.access, "GET", path)["items"] if p["name"] == name]
-    return _call(logged.access, "GET", f"metadata-properties/{found['id']}/metrics")
+    [found] = [p for p in call(logged.access, "GET", path)["items"] if p["name"] == name]
+    return call(logged.access, "GET", f"metadata-properties/{found['id']}/metrics")
 
 
 def test_what_the_filters_of_metadata_offer(logged: Logged) -> None:

@@ -103,6 +103,15 @@ def test_search_filter_sort_and_similar(opened: Opened) -> None:
     assert opened.failures == []
 
 
+def test_an_answer_cannot_tell_a_stranger_who_reads_it(
+    opened: Opened, stranger: tuple[str, list[str]]
+) -> None:
+    """Its image stands in the page, and is not asked for."""
+    image, asked = stranger
+    assert image in [shown.get_attribute("src") for shown in opened.page.query_selector_all("img")]
+    assert asked == []
+
+
 def test_each_status_has_its_queue(opened: Opened) -> None:
     page = opened.page
     folder = re.sub(r"\?.*", "", page.url)

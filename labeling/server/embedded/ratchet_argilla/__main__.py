@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 
-from . import parent
+from . import address, parent
 from .request import Request
 
 
@@ -17,10 +17,11 @@ def main() -> None:
     requests = parent.listen()
     parent.send(event="ready")
     request = Request(**requests.get())
+    listening = address.listen(request)
     request.set_environment()
     from .serving import serve
 
-    serve(request)
+    serve(request, listening)
 
 
 def run() -> int:

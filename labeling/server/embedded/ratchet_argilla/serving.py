@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import socket
 import sqlite3
 from contextlib import closing
@@ -16,6 +15,7 @@ from argilla_server.database import ALEMBIC_CONFIG_FILE, async_engine
 
 from . import accounts, contract, parent, patches
 from .jobs import Runner
+from .pages import OwnContentOnly
 from .request import Request
 from .search import engine
 
@@ -24,29 +24,15 @@ _GRACE_S = 5
 _POLL_S = 0.02
 
 
-def serve(request: Request) -> None:
+def serve(request: Request, listening: socket.socket) -> None:
     """Serve until SIGTERM, which leaves by SystemExit."""
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
     contract.check(request.version)
-    listening = _listen(request)
     _migrate(request.database)
     engine.register()
     asyncio.run(_serve(request, listening))
-
-
-def _listen(request: Request) -> socket.socket:
-    family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
-    try:
-        return socket.create_server((request.host, request.port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number and number > 0 else error
-        raise parent.Refused(
-            f"cannot listen on {request.host}, port {request.port}: {reason}",
-            "Choose another port with --port, or another address with --host.",
-        ) from None
 
 
 def _migrate(database: Path) -> None:
@@ -62,7 +48,7 @@ async def _serve(request: Request, listening: socket.socket) -> None:
     runner = Runner(request.journal)
     patches.apply(runner)
     config = uvicorn.Config(
-        app, access_log=False, log_config=None, timeout_graceful_shutdown=_GRACE_S
+        OwnContentOnly(app), access_log=False, log_config=None, timeout_graceful_shutdown=_GRACE_S
     )
     server = uvicorn.Server(config)
     announcing = asyncio.create_task(_announce(server, listening))

@@ -1,0 +1,43 @@
+"""What the web pages may load: nothing from elsewhere.
+
+Answers of models are shown as markdown, where an image would tell a stranger's server who reads
+it and when; Argilla's own pages ask for fonts. Only the dialogue that imports a dataset from the
+Hub reaches out.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+POLICY = "; ".join(
+    (
+        "default-src 'self' data: blob:",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # as its framework needs
+        "style-src 'self' 'unsafe-inline'",
+        "connect-src 'self' https://huggingface.co https://datasets-server.huggingface.co",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+class OwnContentOnly:
+    """Argilla's app, whose pages carry the policy; its interface for programs has none."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                policy = (b"content-security-policy", POLICY.encode())
+                message["headers"] = [*message.get("headers", ()), policy]
+            await send(message)
+
+        page = scope["type"] == "http" and not scope["path"].startswith("/api/")
+        await self._app(scope, receive, send_with_policy if page else send)
