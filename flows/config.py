@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,12 +35,12 @@ from labeling.exchange.folder import PAIRS
 from labeling.judges.config import (
     JUDGE_KINDS,
     AnyJudgeConfig,
-    RuleJudge,
     asks_people,
     gives_scores,
     machines,
     members,
 )
+from labeling.judges.make import check_judge
 
 
 class KeepLast(Section):
@@ -384,6 +384,10 @@ def _resolve(raw: dict[str, Any]) -> dict[str, Any]:
         there = {"model": os.path.isdir, "guidelines": os.path.isfile}.get(key)
         if there is None or there(path):
             values[key] = os.path.abspath(path)
+    for judge in _judges(raw):
+        for key, exists in (("model", os.path.isdir), ("rubric", os.path.isfile)):
+            if isinstance(path := judge.get(key), str) and exists(path):
+                judge[key] = os.path.abspath(path)
     return raw
 
 
@@ -396,6 +400,14 @@ _PATHS = (
     ("people", "server_dir"),
     ("data", "imported"),
 )
+
+
+def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The sections of single judges, those of committees among them."""
+    for section in (raw.get("judge"), raw.get("evaluation_judge")):
+        if isinstance(section, dict):
+            members = section.get("members")
+            yield from (m for m in (section, *(members or ())) if isinstance(m, dict))
 
 
 def _fill(value: Any, data_dir: str | None, where: str) -> Any:
@@ -412,16 +424,16 @@ def _fill(value: Any, data_dir: str | None, where: str) -> Any:
 
 
 def check_functions(config: CampaignConfig) -> None:
-    """Raise ConfigError for user code that is not there, before anything is written or started.
+    """Raise ConfigError for user code that is not there, or a judge that lacks something it needs,
+    before anything is written or started.
 
     What runs in this process is imported; what runs in the training process, and may load a model
     library, is only looked up.
     """
-    judges = [*members(config.judge), *members(config.held_out_judge)]
-    rules = [judge.function for judge in judges if isinstance(judge, RuleJudge)]
-    for function in (*rules, config.prompts.function):
-        if function is not None:
-            load_function(function)
+    for judge in (*members(config.judge), *members(config.held_out_judge)):
+        check_judge(judge)
+    if config.prompts.function is not None:
+        load_function(config.prompts.function)
     for function in (config.policy.build, config.sft.function if config.sft else None):
         if function is not None:
             find_function(function)

@@ -12,6 +12,7 @@ from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed
 from flows.config import CampaignConfig
+from flows.judge_models import JudgeModels
 from flows.progress import CampaignProgress
 
 
@@ -25,7 +26,10 @@ class Session:
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
         self._sampler: Child | None = None
-        self._sampler_on_gpu = False
+        self._on_gpu = False
+        self.judges = JudgeModels(
+            self.layout, config.sampling, self._start, self._make_room, progress.advance
+        )
 
     def step(
         self,
@@ -53,7 +57,7 @@ class Session:
         config = self.config.sampling.model_dump(mode="json")
         result = sampler.ask({**request, "config": config}, self.progress.advance)
         result["seconds_start"] += seconds_process
-        self._sampler_on_gpu = result["device"] != "cpu"
+        self._on_gpu = result["device"] != "cpu"
         return result
 
     def tokenise(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,14 +70,13 @@ class Session:
         check_weights(Path(request["policy"]))
         if self._sampler is not None and self._sampler.alive():
             return self._sampler, 0.0
+        self._make_room()
         self._sampler = self._start("generation.worker", "sampling")
         return self._sampler, self._sampler.seconds_start
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run one training job in its own process; a GPU it has to itself."""
-        keep = self.config.sampling.keep_worker
-        if keep == "step" or (keep == "auto" and self._sampler_on_gpu):
-            self.release_sampler()
+        self._make_room()
         with self._start("dpo_core.training.train_worker", "training") as child:
             try:
                 result = child.ask(request, self.progress.advance, self.progress.notice)
@@ -82,6 +85,13 @@ class Session:
                 child.stop()
                 raise
             return {**result, "seconds_start": child.seconds_start}
+
+    def _make_room(self) -> None:
+        """End the children that would hold what the next one needs: on a GPU, its memory."""
+        keep = self.config.sampling.keep_worker
+        if keep == "step" or (keep == "auto" and (self._on_gpu or self.judges.on_gpu)):
+            self.release_sampler()
+            self.judges.release()
 
     def release_sampler(self) -> None:
         if self._sampler is not None:
@@ -103,6 +113,7 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.release_sampler()
+        self.judges.release()
 
 
 def check_weights(policy: Path) -> None:

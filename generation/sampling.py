@@ -151,8 +151,10 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[in
     )
 
 
-def load_tokenizer(policy: Path) -> PreTrainedTokenizerBase:
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(policy)
+def load_tokenizer(model: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        model, revision=revision or "main"
+    )
     return tokenizer
 
 

@@ -1,4 +1,4 @@
-"""Sampling with vLLM: the only module that imports it."""
+"""Sampling with vLLM; generation.vllm_judges is the other module that imports it."""
 
 import gc
 import os
@@ -81,7 +81,7 @@ class VllmEngine:
         ]
 
     def versions(self) -> dict[str, str]:
-        return {"vllm": vllm.__version__, "torch": torch.__version__}
+        return versions()
 
     def _sampling_params(self, request: Request) -> SamplingParams:
         # Flat log-probs cost 8 % of the speed, vLLM's objects with decoded tokens 25 %
@@ -96,6 +96,10 @@ class VllmEngine:
             flat_logprobs=True,
             detokenize=False,
         )
+
+
+def versions() -> dict[str, str]:
+    return {"vllm": vllm.__version__, "torch": torch.__version__}
 
 
 @contextmanager

@@ -8,7 +8,9 @@
   rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
   labels/01.jsonl          what people were asked in round 1, and every answer seen, append-only
   waiting.json             what the campaign waits for, while it waits for people
+  cache/judges/            replies of language models, by content; removing them costs asking again
   cache/reference_logps/   log-probs that training need not make again; may be removed
+  judge_spending.jsonl     what each reply took of a judge's budget
   metrics.parquet          one row per round
   report.html
   tensorboard/             the curves of each round's training, and the rounds, as events
@@ -81,6 +83,14 @@ class Layout:
     @property
     def reference_logps(self) -> Path:
         return self.root / "cache" / "reference_logps"
+
+    @property
+    def judge_replies(self) -> Path:
+        return self.root / "cache" / "judges" / "replies.sqlite"
+
+    @property
+    def judge_spending(self) -> Path:
+        return self.root / "judge_spending.jsonl"
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"

@@ -14,7 +14,7 @@ from flows.steps.completions import ScoresBySource, read_completions, read_full_
 from labeling.judges.behaviour import behaviour
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import AnyJudgeConfig, Judge, RewardModelJudge, machines
-from labeling.judges.make import judge_functions, pairwise_judge
+from labeling.judges.make import judge_answers_by, judge_functions, pairwise_judge
 from labeling.judges.protocol import verdict_from_scores
 
 
@@ -49,7 +49,8 @@ def judge(
         abstained = verdicts["abstained"]
         dropped = {"abstained": abstained} if abstained else {}
         facts = {"verdicts": dict(verdicts), "judges": judges}
-        return Made(count, count - abstained, dropped, facts=facts)
+        versions = dict(session.judges.versions)
+        return Made(count, count - abstained, dropped, facts=facts, versions=versions)
 
     inputs = {"pairs": pairs.hash("pairs.parquet")}
     inputs["completions"] = completions.hash("completions.parquet")
@@ -83,11 +84,13 @@ def judged(
 ) -> Iterator[tuple[str, Iterator[Judgement]]]:
     """(source, one judgement per pair) of each judge of `config` that needs no person."""
     for member in machines(config):
-        yield member.source, _judged_by(member, pairs, scored)
+        yield member.source, _judged_by(session, member, pairs, scored)
 
 
-def _judged_by(member: Judge, pairs: Sequence[Pair], scored: ScoresBySource) -> Iterator[Judgement]:
-    pairwise = pairwise_judge(member)
+def _judged_by(
+    session: Session, member: Judge, pairs: Sequence[Pair], scored: ScoresBySource
+) -> Iterator[Judgement]:
+    pairwise = pairwise_judge(member, session.judges.models)
     if pairwise is not None:
         return judge_both_orders(pairwise, pairs)
     own = scored[member.source]
@@ -100,8 +103,7 @@ def _judged_by(member: Judge, pairs: Sequence[Pair], scored: ScoresBySource) -> 
 
 def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, Any]:
     """What the answers of the judges depend on, those that give scores or verdicts, or all."""
-    found = [m.model_dump(mode="json", exclude={"weight"}) for m in _giving(config, gives)]
-    return {"judges": found}
+    return {"judges": [judge_answers_by(m) for m in _giving(config, gives)]}
 
 
 def judges_functions(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, str]:

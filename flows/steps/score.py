@@ -25,7 +25,11 @@ def score(
     step: str = "scores",
 ) -> Artifact | None:
     """Scores of all completions by each pointwise judge of `config`, or None when it names none."""
-    judges = [judge for member in machines(config) if (judge := pointwise_judge(member))]
+    judges = [
+        judge
+        for member in machines(config)
+        if (judge := pointwise_judge(member, session.judges.models))
+    ]
     if not judges:
         return None
 
@@ -40,7 +44,9 @@ def score(
 
         count = write_rows(folder / "scores.parquet", rows(), SCORES)
         dropped = {"abstained": abstained.total()} if abstained.total() else {}
-        return Made(count, count - abstained.total(), dropped)
+        return Made(
+            count, count - abstained.total(), dropped, versions=dict(session.judges.versions)
+        )
 
     return session.step(
         number,

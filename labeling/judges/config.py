@@ -2,12 +2,29 @@
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dpo_core.config import Count, Positive, Section
 
 DEFAULT_KIND = "rule"
+_RUBRICS = {"verdict": "pairwise", "score": "pointwise"}
+STEERS_NO_ANSWER = frozenset(
+    {
+        "weight",
+        "api_key_env",
+        "concurrency",
+        "retries",
+        "timeout_s",
+        "budget_money",
+        "budget_tokens",
+        "money_per_million_tokens_in",
+        "money_per_million_tokens_out",
+    }
+)
+"""Fields whose change leaves what a judge says as it is."""
+
 JUDGE_KINDS = ("rule", "reward_model", "llm", "human", "committee")
 
 
@@ -58,14 +75,25 @@ class LlmJudge(_AnyJudge):
     `endpoint` is the base URL of a server that speaks OpenAI's protocol; without one, `model` is a
     folder or hub id that vLLM runs here. The key of the endpoint comes from the environment
     variable `api_key_env` and goes nowhere else.
+
+    `gives: verdict` reads pairs, both orders of each; `gives: score` grades answers from 1 to 9
+    one by one: the mean grade under the model's probabilities where the engine gives them.
     """
 
     kind: Literal["llm"]
     model: str
     revision: str | None = None
     endpoint: str | None = Field(None, description="such as https://host/v1; none: run it here")
-    api_key_env: str = "OPENAI_API_KEY"
-    rubric: str = Field("pairwise", description="name of a rubric of Ratchet, or a file")
+    api_key_env: str | None = Field("OPENAI_API_KEY", description="none: it asks for no key")
+    structured: bool = Field(
+        False, description="the endpoint holds replies to a choice (vLLM's structured_outputs)"
+    )
+    logprobs: bool = Field(True, description="ask the endpoint for them: they give confidence")
+    rubric: str | None = Field(
+        None,
+        description="pairwise, pointwise, reference, principles, or a file; none: pairwise for "
+        "verdicts, pointwise for scores",
+    )
     reference_field: str = Field("reference", description="field of a prompt's row")
     principles: list[str] = Field([], description="for the rubric `principles`")
     gives: Literal["verdict", "score"] = "verdict"
@@ -82,6 +110,50 @@ class LlmJudge(_AnyJudge):
     @property
     def source(self) -> str:
         return self.id or f"llm:{self.model}"
+
+    @property
+    def rubric_name(self) -> str:
+        return self.rubric or _RUBRICS[self.gives]
+
+    @property
+    def needs_key(self) -> bool:
+        return self.endpoint is not None and self.api_key_env is not None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "LlmJudge":
+        other = "score" if self.gives == "verdict" else "verdict"
+        if self.rubric == _RUBRICS[other]:
+            raise ValueError(
+                f"judge.rubric {self.rubric} is for gives: {other}, found gives: {self.gives}: "
+                "change one of them"
+            )
+        if self.budget_money is not None and not (
+            self.money_per_million_tokens_in or self.money_per_million_tokens_out
+        ):
+            raise ValueError(
+                "judge.budget_money needs prices: set judge.money_per_million_tokens_in and "
+                "judge.money_per_million_tokens_out, or use judge.budget_tokens"
+            )
+        for key in ("revision", "max_model_len") if self.endpoint is not None else ("structured",):
+            if getattr(self, key):
+                where = "runs here" if self.endpoint is not None else "an endpoint runs"
+                raise ValueError(f"judge.{key} is for a model that {where}: remove it")
+        return self
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                f"judge.endpoint must be a URL such as https://host/v1 (found {value!r})"
+            )
+        if parts.username or parts.password or parts.query:
+            raise ValueError(
+                "judge.endpoint holds a secret, which the config would write down: put the key "
+                "into the environment variable that judge.api_key_env names"
+            )
+        return value
 
 
 class HumanJudge(_AnyJudge):

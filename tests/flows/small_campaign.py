@@ -64,6 +64,8 @@ class Campaign:
         self.folder = folder
         self.layout = Layout(folder / "campaign")
         self.output = ""
+        self.variables: dict[str, str] = {}
+        """What its commands find in the environment besides what the test itself does."""
 
     @classmethod
     def create(cls, folder: Path) -> "Campaign":
@@ -96,7 +98,7 @@ class Campaign:
         return self.ratchet(*RUN, *arguments)
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **self.variables}
 
     def entries(self) -> list[Entry]:
         return Ledger(self.layout.ledger).read()

@@ -1,6 +1,7 @@
 """Judges written by users: what they may answer, and what becomes of it."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, ordered
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import RuleJudge
 from labeling.judges.make import judge_functions, pairwise_judge, pointwise_judge
+from labeling.judges.models import Models
 from labeling.judges.protocol import BATCH, score_all, verdict_from_scores
 from labeling.judges.rules import RuleScores, RuleVerdicts
 
@@ -222,11 +224,16 @@ def test_verdicts_from_scores() -> None:
 # ── which judge, and what it depends on ──────────────────────────────────────────────────────────
 
 
-def test_the_config_decides_the_kind_of_judge(rule: Rule) -> None:
+def _no_model(*_: object) -> list[object]:
+    raise AssertionError("a rule needs no model")
+
+
+def test_the_config_decides_the_kind_of_judge(rule: Rule, tmp_path: Path) -> None:
     path = rule("def score(items):\n    return ['a' for _ in items]\n")
     scores, verdicts = RuleJudge(function=path), RuleJudge(function=path, gives="verdict")
-    assert pointwise_judge(scores) and not pairwise_judge(scores)
-    assert pairwise_judge(verdicts) and not pointwise_judge(verdicts)
+    models = Models(_no_model, _no_model, tmp_path, tmp_path, lambda *_: None)
+    assert pointwise_judge(scores, models) and not pairwise_judge(scores, models)
+    assert pairwise_judge(verdicts, models) and not pointwise_judge(verdicts, models)
 
 
 def test_the_hash_of_a_judge_changes_with_its_source(rule: Rule) -> None:

@@ -1,0 +1,102 @@
+"""The models that judges of a campaign need: children of generation, handed over as callables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.children import Child, Report
+from dpo_core.records import Completion, Cost, Score
+from generation.config import SamplingConfig
+from labeling.judges.config import LlmJudge, RewardModelJudge
+from labeling.judges.models import Models
+from labeling.judges.questions import Question, Reply
+
+_BATCH = 256
+"""Completions in one request to a child."""
+
+
+class JudgeModels:
+    """One child per model, started when it is first asked.
+
+    start: starts a child, given its module and the name of its log. make_room: called before, so
+    that no other child holds the memory that it needs.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        sampling: SamplingConfig,
+        start: Callable[[str, str], Child],
+        make_room: Callable[[], None],
+        report: Report,
+    ) -> None:
+        self.versions: dict[str, str] = {}
+        self.on_gpu = False
+        self._sampling = sampling
+        self._start = start
+        self._make_room = make_room
+        self._report = report
+        self._children: dict[str, Child] = {}
+        self.models = Models(
+            self._rate, self._ask, layout.judge_replies, layout.judge_spending, report
+        )
+
+    def release(self) -> None:
+        """End the children."""
+        while self._children:
+            self._children.popitem()[1].close()
+
+    def _rate(self, judge: RewardModelJudge, completions: Sequence[Completion]) -> list[Score]:
+        scores: list[Score] = []
+        for start in range(0, len(completions), _BATCH):
+            batch = completions[start : start + _BATCH]
+            answers = self._answers(judge, op="rate", conversations=list(map(_spoken, batch)))
+            scores += [Score(answer["value"], answer["reason"]) for answer in answers]
+            self._report(len(scores), len(completions), "completions")
+        return scores
+
+    def _ask(self, judge: LlmJudge, questions: Sequence[Question]) -> list[Reply]:
+        asked = [
+            [_message("user", [(p.text, p.data) for p in q.parts]), q.choices] for q in questions
+        ]
+        answers = self._answers(judge, op="choose", questions=asked)
+        return [
+            Reply(
+                answer["text"],
+                answer["first_token"],
+                Cost(answer["tokens_in"], answer["tokens_out"]),
+                answer["failure"],
+            )
+            for answer in answers
+        ]
+
+    def _answers(self, judge: RewardModelJudge | LlmJudge, **request: Any) -> list[dict[str, Any]]:
+        key = f"{judge.kind} {judge.model} {judge.revision} {judge.max_model_len}"
+        child = self._children.get(key)
+        if child is None or not child.alive():
+            self._make_room()
+            child = self._children[key] = self._start("generation.judge_worker", "judging")
+        model = {
+            "model": judge.model,
+            "revision": judge.revision,
+            "max_model_len": judge.max_model_len,
+            "gpu_memory_utilization": self._sampling.gpu_memory_utilization,
+            "tensor_parallel_size": self._sampling.tensor_parallel_size,
+        }
+        result = child.ask({**request, "model": model})
+        self.versions |= result["versions"]
+        self.on_gpu = result["device"] != "cpu"
+        answers: list[dict[str, Any]] = result["answers"]
+        return answers
+
+
+def _spoken(completion: Completion) -> list[Mapping[str, Any]]:
+    """Prompt and answer as a conversation, all of it data."""
+    prompt = completion.prompt
+    messages = prompt.messages or ({"role": "user", "content": prompt.text or ""},)
+    answer = {"role": "assistant", "content": completion.text}
+    return [_message(m["role"], [(m["content"], True)]) for m in (*messages, answer)]
+
+
+def _message(role: str, parts: Sequence[tuple[str, bool]]) -> dict[str, Any]:
+    return {"role": role, "parts": parts}

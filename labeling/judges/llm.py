@@ -1,0 +1,142 @@
+"""A language model as a judge: questions from records, judgements from replies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, Verdict
+from labeling.judges.config import LlmJudge
+from labeling.judges.endpoint import Endpoint
+from labeling.judges.local_model import LocalModel
+from labeling.judges.memory import ReplyMemory, key_of
+from labeling.judges.models import Models
+from labeling.judges.questions import Ask, Question, Reply
+from labeling.judges.replies import chosen, probabilities
+from labeling.judges.rubric import load_rubric
+from labeling.judges.spending import Meter
+
+_VERDICTS: Mapping[str, Verdict] = {"A": "a", "B": "b", "tie": "tie"}
+_SHOWN = 80
+
+
+class LlmVerdicts:
+    """Reads a pair in the order it stands in."""
+
+    def __init__(self, config: LlmJudge, models: Models) -> None:
+        self.source = config.source
+        self._asking = _Asking(config, models)
+
+    def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
+        asked = [(pair.a.prompt, (pair.a.text, pair.b.text)) for pair in pairs]
+        return [_as_judgement(read) for read in self._asking.read(asked)]
+
+
+class LlmScores:
+    """Grades completions one by one."""
+
+    def __init__(self, config: LlmJudge, models: Models) -> None:
+        self.source = config.source
+        self._asking = _Asking(config, models)
+
+    def score(self, completions: Sequence[Completion]) -> list[Score]:
+        asked = [(c.prompt, (c.text,)) for c in completions]
+        return [_as_score(read) for read in self._asking.read(asked)]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A reply and what it amounts to; `choice` None is an abstention, `why` says of what kind."""
+
+    reply: Reply
+    choice: str | None
+    probabilities: Mapping[str, float] | None = None
+    why: str = ""
+
+
+class _Asking:
+    """From answers to replies: the rubric, the memory, and the model behind it."""
+
+    def __init__(self, config: LlmJudge, models: Models) -> None:
+        self._config = config
+        self._rubric = load_rubric(config)
+        self._models = models
+        self._memory = ReplyMemory(models.replies)
+        self._ask: Ask | None = None
+
+    def read(self, asked: Sequence[tuple[Prompt, Sequence[str]]]) -> list[_Read]:
+        questions = [self._question(prompt, answers) for prompt, answers in asked]
+        replies = iter(self._replies([q for q in questions if isinstance(q, Question)]))
+        return [
+            _read(question, next(replies))
+            if isinstance(question, Question)
+            else _Read(Reply(""), None, why=question)
+            for question in questions
+        ]
+
+    def _question(self, prompt: Prompt, answers: Sequence[str]) -> Question | str:
+        """The question, or why there is none."""
+        reference = None
+        if "reference" in self._rubric.names:
+            reference = prompt.extra.get(self._config.reference_field)
+            if reference is None:
+                return f"the prompt has no field {self._config.reference_field}"
+        return self._rubric.question(
+            prompt.shown(), answers, None if reference is None else str(reference)
+        )
+
+    def _replies(self, questions: Sequence[Question]) -> list[Reply]:
+        """One reply per question: remembered ones, and for the rest those of the model."""
+        asked_of = {
+            key: getattr(self._config, key)
+            for key in ("model", "revision", "endpoint", "max_tokens", "structured", "logprobs")
+        }
+        keys = [key_of(question, asked_of) for question in questions]
+        found = self._memory.get(keys)
+        missing = {k: q for k, q in zip(keys, questions, strict=True) if k not in found}
+        order = list(missing)
+
+        def take(number: int, reply: Reply) -> None:
+            if not reply.failure:  # what failed may succeed another time
+                self._memory.put(order[number], reply)
+            found[order[number]] = reply
+            self._models.report(len(found), len(set(keys)), "replies")
+
+        if missing:
+            self._model()(list(missing.values()), take)
+        return [found[key] for key in keys]
+
+    def _model(self) -> Ask:
+        if self._ask is None:
+            meter = Meter(self._models.spending, self._config)
+            local = self._config.endpoint is None
+            self._ask = LocalModel(meter, self._models.ask) if local else Endpoint(meter)
+        return self._ask
+
+
+def _read(question: Question, reply: Reply) -> _Read:
+    if reply.failure:
+        return _Read(reply, None, why=reply.failure)
+    choice = chosen(reply.text, question.choices)
+    if choice is None:
+        return _Read(reply, None, why=f"unreadable reply {reply.text[:_SHOWN]!r}")
+    found = probabilities(reply.text, reply.first_token, question.choices)
+    return _Read(reply, choice, found)
+
+
+def _as_judgement(read: _Read) -> Judgement:
+    raw, cost = read.reply.text or None, read.reply.cost
+    if read.choice is None:
+        return Judgement(None, read.why, raw=raw, cost=cost)
+    confidence = read.probabilities[read.choice] if read.probabilities else None
+    verdict = _VERDICTS[read.choice]
+    return Judgement(verdict, f"replied {read.choice}", confidence, raw, cost=cost)
+
+
+def _as_score(read: _Read) -> Score:
+    raw, cost = read.reply.text or None, read.reply.cost
+    if read.choice is None:
+        return Score(None, read.why, raw=raw, cost=cost)
+    score = Score(float(read.choice), f"replied {read.choice}", raw=raw, cost=cost)
+    if read.probabilities is None:
+        return score
+    mean = sum(float(choice) * p for choice, p in read.probabilities.items())
+    return replace(score, value=mean)
