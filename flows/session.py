@@ -90,13 +90,14 @@ class Session:
         """End the children that would hold what the next one needs: on a GPU, its memory."""
         keep = self.config.sampling.keep_worker
         if keep == "step" or (keep == "auto" and (self._on_gpu or self.judges.on_gpu)):
-            self.release_sampler()
-            self.judges.release()
+            self.release_children()
 
-    def release_sampler(self) -> None:
+    def release_children(self) -> None:
+        """End the processes that sample and judge; they are started again when needed."""
         if self._sampler is not None:
             self._sampler.close()
             self._sampler = None
+        self.judges.release()
 
     def _start(self, module: str, log: str) -> Child:
         self.progress.starting(log)
@@ -112,8 +113,7 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.release_sampler()
-        self.judges.release()
+        self.release_children()
 
 
 def check_weights(policy: Path) -> None:

@@ -219,7 +219,7 @@ class _Round:
             sentence=sentence,
         )
         write_waiting(self.session.layout, waiting)
-        self.session.release_sampler()
+        self.session.release_children()
         return WaitingForPeople(sentence, "Then type the same `ratchet run` again.")
 
     def _waited(self, log: RoundLog, tally: Tally, ended_by: str) -> dict[str, Any]:
