@@ -1,6 +1,5 @@
 """Which preferences of which rounds a round trains on: a pure choice among pair ids."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
@@ -45,14 +44,13 @@ def replay(rounds: Sequence[RoundPairs], weights: Mapping[Kind, float] | None, s
     by_kind: dict[Kind, list[str]] = {"latest": [], "earlier": [], "imported": []}
     for pair, number in last.items():
         by_kind[kind_of[number]].append(pair)
-    kept = {
-        pair
-        for kind, pairs in by_kind.items()
-        for pair in _drawn(pairs, _size(kind, by_kind, weights), seed)
-    }
-    dropped = Counter({TWICE: twice, NOT_DRAWN: len(last) - len(kept)})
+    kept: dict[int, set[str]] = {number: set() for number in kind_of}
+    for kind, pairs in by_kind.items():
+        for pair in _drawn(pairs, _size(kind, by_kind, weights), seed):
+            kept[last[pair]].add(pair)
+    dropped = {TWICE: twice, NOT_DRAWN: len(last) - sum(map(len, kept.values()))}
     return Replay(
-        {n: frozenset(p for p in kept if last[p] == n) for n in kind_of},
+        {number: frozenset(pairs) for number, pairs in kept.items()},
         {why: count for why, count in dropped.items() if count},
     )
 
@@ -67,4 +65,6 @@ def _size(
 
 
 def _drawn(pairs: Sequence[str], size: int, seed: int) -> Sequence[str]:
+    if size >= len(pairs):
+        return pairs
     return sorted(pairs, key=lambda pair: derive_seed(seed, pair))[:size]

@@ -87,10 +87,14 @@ def reference_pass(
 def logps_of_some(
     round: Round, pairs: Sequence[TrainingPair]
 ) -> tuple[list[TrainingPair], ReferenceLogps]:
-    """(the first CHECKED_PAIRS pairs of the first epoch, their plain sums under the model)."""
+    """(pairs whose log-probs the sampler told, their plain sums under the model): the first
+    CHECKED_PAIRS of the first epoch."""
     in_order = chain.from_iterable(round.steps_of_epoch(pairs, epoch=0))
-    some = list(islice(in_order, CHECKED_PAIRS))
+    told = (pair for pair in in_order if pair.sampled_logps is not None)
+    some = list(islice(told, CHECKED_PAIRS))
     found = LogpsByPair(pair.pair_id for pair in some)
+    if not some:  # in all processes of the team: they see the same pairs
+        return some, found
     for batch in round.micro_batches(some):
         found.update(_sums(batch, completion_sums(batch, round.path.logps(batch), _PLAIN)))
     for batch in round.idle_batches(some):

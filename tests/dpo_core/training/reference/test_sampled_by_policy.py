@@ -8,6 +8,9 @@ import pytest
 
 from dpo_core.errors import InvariantViolated
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.pairs.batching import optimiser_steps
+from dpo_core.training.pairs.pair_files import load_pairs
+from dpo_core.training.reference.reference_logps import CHECKED_PAIRS
 from dpo_core.training.trainer import train_round
 
 from ..conftest import build_tiny, sentiment, with_logps_of
@@ -38,3 +41,30 @@ def test_answers_of_other_weights_are_refused(
     with pytest.raises(InvariantViolated, match="not sampled by the policy"):
         train_round(job, lambda done, total, unit: None)
     assert not job.out_dir.exists()
+
+
+@pytest.mark.parametrize("config", [{}, {"loss": "simpo"}], ids=["reset", "no reference"])
+def test_one_own_answer_among_replayed_ones_is_looked_at(
+    make_job: Callable[..., DpoJob], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    """Replayed answers come without log-probs; the check must find the one pair that has some."""
+    completions, preferences = sentiment(CHECKED_PAIRS + 8)
+    job = make_job("replayed", completions, preferences, seed=1, **config)
+    steps = optimiser_steps(load_pairs(job.preferences, job.completions), 8, seed=1, epoch=0)
+    last = list(steps)[-1][-1].pair_id
+    (own,) = (row for row in preferences if row["pair_id"] == last)
+    build_tiny(tmp_path / "other", seed=99)
+    mixed = [
+        with_logps_of(tmp_path / "other", [row])[0]
+        if row["completion_id"] in (own["chosen"], own["rejected"])
+        else row
+        for row in completions
+    ]
+    with pytest.raises(InvariantViolated, match="not sampled by the policy"):
+        train_round(make_job("stale", mixed, preferences, seed=1, **config), quiet)
+    known = train_round(job, quiet)
+    assert known["sampling_gap"] is None, "without any log-probs there is nothing to compare"
+
+
+def quiet(done: int, total: int, unit: str) -> None:
+    pass
