@@ -36,6 +36,17 @@ def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", help="folder for the pictures that the docs show")
+
+
+@pytest.fixture(scope="session")
+def screenshots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures go: into the docs for `make screenshots`, else nowhere that lasts."""
+    chosen = request.config.getoption("--screenshots")
+    return Path(chosen).absolute() if chosen else tmp_path_factory.mktemp("screenshots")
+
+
 _NUMBERS = itertools.count()
 
 
