@@ -1,14 +1,14 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set everything up first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint proof bench readme docs lock clean
+.PHONY: help setup demo test lint proof bench readme screenshots docs lock clean
 
 VENV := .venv
 READY := $(VENV)/.ready
 DEMO := campaigns/demo
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # Set-up runs again whenever what it installs has changed.
 $(READY): pyproject.toml constraints/cpu.txt scripts/setup.sh scripts/env.sh
@@ -40,6 +40,10 @@ bench: $(READY) ## sampling throughput and where the demo's time goes
 
 readme: $(READY) ## run the demo afresh and show its output in the README
 	@$(VENV)/bin/python scripts/demo_output.py
+
+screenshots: $(READY) ## take the docs' pictures anew
+	@scripts/chromium.sh
+	@$(VENV)/bin/pytest -q tests/flows/test_label_in_browser.py --screenshots docs/figures
 
 docs: $(READY) ## write docs/metrics.md and the figures of docs/dpo.md from the code
 	@$(VENV)/bin/python scripts/metrics_doc.py

@@ -55,6 +55,7 @@ def round_row(
     made = _made(steps)
     training = made["training"].entry.facts
     facts = made["completions"].entry.facts
+    preferred = _facts(made, "preferences")
     return {
         "round": number,
         "policy": candidate.id,
@@ -66,15 +67,27 @@ def round_row(
         "pairs_replayed": _replayed(number, made.get("data")),
         "dropped": _dropped(made),
         **{name: training.get(name) for name in _FROM_TRAINING},
-        "warnings": {
-            found["name"]: str(EarlyWarning(**found)) for found in training.get("warnings", ())
-        },
-        "judges": made["judgements"].entry.facts.get("judges", {}) if "judgements" in made else {},
+        "warnings": _warnings(training, preferred),
+        "judges": _facts(made, "judgements").get("judges", {}),
+        "labels": _facts(made, "labels"),
+        "annotators": preferred.get("annotators", {}),
+        "agreement": preferred.get("agreement", {}),
         **evaluation,
         **_seconds(made),
         "tokens_per_second": _tokens_per_second(facts),
         **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
     }
+
+
+def _facts(made: Mapping[str, Artifact], step: str) -> Mapping[str, Any]:
+    return made[step].entry.facts if step in made else {}
+
+
+def _warnings(training: Mapping[str, Any], preferred: Mapping[str, Any]) -> dict[str, str]:
+    """What the round's training and its labels warn of, in sentences by name."""
+    told = {found["name"]: str(EarlyWarning(**found)) for found in training.get("warnings", ())}
+    drifted = [found for found in preferred.get("drift", ()) if found["alarm"]]
+    return told | {f"drift of {found['source']}": found["sentence"] for found in drifted}
 
 
 def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:

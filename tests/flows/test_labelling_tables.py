@@ -1,0 +1,99 @@
+"""What status and report show of judges, people and their agreement, from what the steps tell."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from demo_summary import demo, metrics
+
+from dpo_core.records import Completion, Judgement, Pair, Prompt
+from flows.show.labelling import labelling_sections
+from flows.show.summary import CampaignSummary
+from labeling.aggregation.agreement import Alpha, Kappa, Rate, RoundAgreement
+from labeling.aggregation.annotators import Annotator
+from labeling.judges.behaviour import behaviour
+
+
+def judged() -> Any:
+    """Four pairs: longer, shorter and nobody wins, and one without a verdict."""
+    prompt = Prompt("p", text="?")
+    long, short = (Completion(f"{n}", prompt, "x" * n, "stop", n) for n in (150, 50))
+    pair = Pair("pair", long, short)
+    verdicts = [
+        Judgement("a", forward="a", backward="a"),
+        Judgement("b", forward="b", backward="b"),
+        Judgement("tie", forward="a", backward="b"),
+        Judgement(None, "unreadable"),
+    ]
+    return asdict(behaviour([(pair, verdict) for verdict in verdicts]))
+
+
+def told(**columns: Any) -> CampaignSummary:
+    return replace(demo(), rounds=({**metrics(1, 0.6, 0.6, 0.6, 0.2), **columns},))
+
+
+def table(summary: CampaignSummary, title: str) -> list[dict[str, str]]:
+    [section] = [s for s in labelling_sections(summary) if s.title == title]
+    return [dict(zip(section.header, row, strict=True)) for row in section.rows]
+
+
+def test_judges() -> None:
+    assert table(told(judges={"rule:x": judged()}), "Who judged") == [
+        {
+            "judge": "rule:x",
+            "round": "1",
+            "pairs": "4",
+            "abstained %": "25.0",
+            "ties": "1",
+            "follows position %": "33.3",  # of three pairs read in both orders, one
+            "consistent %": "66.7",
+            "longer wins %": "50.0",  # a win, a loss and a tie
+            "wins per 100 tokens": "+0.00",
+            "money": "0",
+        }
+    ]
+
+
+def test_people_are_shown_with_what_was_hidden_to_measure_them() -> None:
+    ann = Annotator(12, 1, Rate(0.75, 4), Rate(None, 0), Rate(0.5, 10))
+    [row] = table(told(annotators={"ann": asdict(ann)}), "Who labelled")
+    assert (row["known right %"], row["labels"], row["discarded"]) == ("75.0", "12", "1")
+    assert row["names A %"] == "50.0"
+    assert "same again %" not in row  # nothing was asked twice
+
+
+def test_the_mode_of_every_label_is_told() -> None:
+    labels = {
+        "asked": {"pair": 10, "gold": 2},
+        "by_mode": {"blind": 9, "review": 3},
+        "answers_missing": 0,
+        "seconds_waited": 5400.0,
+    }
+    assert table(told(labels=labels), "How people were asked") == [
+        {
+            "people": "round 1",
+            "pairs": "10",
+            "known": "2",
+            "labels, blind": "9",
+            "labels, review": "3",
+            "missing": "0",
+            "waited, hours": "1.50",
+        }
+    ]
+
+
+def test_agreement() -> None:
+    found = RoundAgreement(
+        Rate(0.9, 10),
+        Alpha(0.41, 30, 3),
+        {"rule:x": Kappa(0.625, 20, 0.8)},
+        {"human:ann": Rate(None, 0)},
+    )
+    rows = table(told(agreement=asdict(found)), "Do they agree?")
+    assert [(row["who"], row["agreement"], row["on"]) for row in rows] == [
+        ("people, α", "0.41", "30"),
+        ("rule:x and people, κ", "0.62", "20"),
+    ]
+
+
+def test_a_campaign_of_an_older_version_has_none_of_these() -> None:
+    assert all(section.rows == () for section in labelling_sections(told()))
