@@ -32,6 +32,7 @@ class JudgeModels:
     ) -> None:
         self.versions: dict[str, str] = {}
         self.on_gpu = False
+        self._seconds_start = 0.0
         self._sampling = sampling
         self._start = start
         self._make_room = make_room
@@ -40,6 +41,11 @@ class JudgeModels:
         self.models = Models(
             self._rate, self._ask, layout.judge_replies, layout.judge_spending, report
         )
+
+    def started(self) -> dict[str, float]:
+        """A step's fact: the seconds that starting models took since this was last called."""
+        seconds, self._seconds_start = self._seconds_start, 0.0
+        return {"seconds_start": seconds} if seconds else {}
 
     def release(self) -> None:
         """End the children."""
@@ -76,6 +82,7 @@ class JudgeModels:
         if child is None or not child.alive():
             self._make_room()
             child = self._children[key] = self._start("generation.judge_worker", "judging")
+            self._seconds_start += child.seconds_start
         model = {
             "model": judge.model,
             "revision": judge.revision,
@@ -84,6 +91,7 @@ class JudgeModels:
             "tensor_parallel_size": self._sampling.tensor_parallel_size,
         }
         result = child.ask({**request, "model": model})
+        self._seconds_start += result["seconds_start"]
         self.versions |= result["versions"]
         self.on_gpu = result["device"] != "cpu"
         answers: list[dict[str, Any]] = result["answers"]

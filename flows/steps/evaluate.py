@@ -50,8 +50,9 @@ def evaluate(
         write_json(folder / "evaluation.json", numbers)
         undecided = sum(row["outcome"] is None for row in rows)
         dropped = {"unreadable": undecided} if undecided else {}
-        facts = {"judges": _behaviour(compared, own, ours)}
-        return Made(len(rows), len(rows) - undecided, dropped, facts=facts)
+        facts = {"judges": _behaviour(compared, own, ours), **session.judges.started()}
+        versions = dict(session.judges.versions)
+        return Made(len(rows), len(rows) - undecided, dropped, facts, versions)
 
     return session.step(
         number,

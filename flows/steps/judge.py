@@ -48,7 +48,7 @@ def judge(
         count = write_rows(folder / "judgements.parquet", rows(), JUDGEMENTS)
         abstained = verdicts["abstained"]
         dropped = {"abstained": abstained} if abstained else {}
-        facts = {"verdicts": dict(verdicts), "judges": judges}
+        facts = {"verdicts": dict(verdicts), "judges": judges, **session.judges.started()}
         versions = dict(session.judges.versions)
         return Made(count, count - abstained, dropped, facts=facts, versions=versions)
 

@@ -44,9 +44,8 @@ def score(
 
         count = write_rows(folder / "scores.parquet", rows(), SCORES)
         dropped = {"abstained": abstained.total()} if abstained.total() else {}
-        return Made(
-            count, count - abstained.total(), dropped, versions=dict(session.judges.versions)
-        )
+        kept, facts = count - abstained.total(), session.judges.started()
+        return Made(count, kept, dropped, facts, dict(session.judges.versions))
 
     return session.step(
         number,

@@ -38,7 +38,8 @@ class Behaviour:
     pairs: how many it was asked about; `decided` of them have a better answer, `ties` none (both
       bad is counted here), `abstained` no verdict.
     abstention_rate: abstained / pairs.
-    both_orders: pairs with a readable verdict in both orders; the next three are about these.
+    both_orders: pairs of different answers with a readable verdict in both orders; the next three
+      are about these.
     position_bias: share of them in which both orders name the same position, so that the answers
       had no say.
     first_position_rate: of the readings that name an answer, the share that names the one read
@@ -80,8 +81,10 @@ def behaviour(judged: Judged, scored: Scored = ()) -> Behaviour:
     abstained, decided = verdicts.count(None), verdicts.count("a") + verdicts.count("b")
     orders = [
         (judgement.forward, judgement.backward)
-        for _, judgement in judged
-        if judgement.forward is not None and judgement.backward is not None
+        for pair, judgement in judged
+        if judgement.forward is not None
+        and judgement.backward is not None
+        and pair.a.text != pair.b.text
     ]
     lengths = _length_outcomes(judged)
     confidences = [j.confidence for _, j in judged if j.confidence is not None]

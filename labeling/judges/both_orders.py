@@ -41,7 +41,7 @@ def _decided(forward: Judgement, backward: Judgement, agree: bool) -> Judgement:
     confidences = (forward.confidence, backward.confidence)
     known = [confidence for confidence in confidences if confidence is not None]
     mean = sum(known) / len(known) if len(known) == len(confidences) else None
-    return replace(forward, confidence=mean)
+    return replace(forward, confidence=mean, raw=_raws(forward, backward))
 
 
 def _raws(forward: Judgement, backward: Judgement) -> str | None:

@@ -19,15 +19,21 @@ _SHOWN = 80
 
 
 class LlmVerdicts:
-    """Reads a pair in the order it stands in."""
+    """Reads a pair in the order it stands in; equal answers are a tie that costs nothing."""
 
     def __init__(self, config: LlmJudge, models: Models) -> None:
         self.source = config.source
         self._asking = _Asking(config, models)
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
-        asked = [(pair.a.prompt, (pair.a.text, pair.b.text)) for pair in pairs]
-        return [_as_judgement(read) for read in self._asking.read(asked)]
+        asked = [(p.a.prompt, (p.a.text, p.b.text)) for p in pairs if p.a.text != p.b.text]
+        read = iter(self._asking.read(asked))
+        return [
+            _as_judgement(next(read))
+            if pair.a.text != pair.b.text
+            else Judgement("tie", "the answers are the same")
+            for pair in pairs
+        ]
 
 
 class LlmScores:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,23 @@ def check_judge(config: Judge) -> None:
         load_rubric(config)
         if config.needs_key:
             endpoint_key(config)
+        if config.endpoint is not None:
+            _check_library("openai", "pip install 'ratchet-dpo[labeling]'")
     if isinstance(config, RewardModelJudge) or (
         isinstance(config, LlmJudge) and config.endpoint is None
     ):
+        _check_library("vllm", "pip install 'ratchet-dpo[gpu]', or judge behind an endpoint")
         _check_model(config)
+
+
+def _check_library(name: str, remedy: str) -> None:
+    if find_spec(name) is None:
+        raise ConfigError(f"judge: this kind of judge needs {name}, which is not here", remedy)
 
 
 def _check_model(config: RewardModelJudge | LlmJudge) -> None:
     """What can be said of a model without loading it; one on the hub is not looked at."""
-    folder = Path(config.model).expanduser()
+    folder = Path(config.model)
     if not folder.is_dir():
         if config.model.startswith(("/", ".", "~")):
             raise ConfigError(

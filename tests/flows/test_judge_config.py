@@ -1,6 +1,5 @@
 """Judges in a campaign's config, and a campaign whose judge is behind an endpoint."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,7 @@ def test_a_campaign_judged_behind_an_endpoint(copy: Campaign) -> None:
         measured = copy.artifact(1, step).entry.facts["judges"]["llm:tiny"]
         assert (measured["position_bias"], measured["abstention_rate"]) == (0, 0)
         assert measured["longer_win_rate"] < 0.1 and measured["money"] > 0
-    spent = [json.loads(line) for line in copy.layout.judge_spending.open(encoding="utf-8")]
+    spent = copy.layout.judge_spending.read_text(encoding="utf-8").splitlines()
     assert len(spent) == asked
     secret = KEY.encode()
     files = [path for path in copy.folder.rglob("*") if path.is_file()]

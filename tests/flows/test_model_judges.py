@@ -35,7 +35,7 @@ from labeling.judges.rubric import load_rubric
 
 pytestmark = pytest.mark.xdist_group("model judges")
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-MAX_LEN, START_TIMEOUT_S = 2048, 240
+MAX_LEN, START_TIMEOUT_S = 2048, 480
 SPECIAL = ["<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"

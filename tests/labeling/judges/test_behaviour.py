@@ -64,13 +64,15 @@ def test_half_of_the_readings_that_disagree() -> None:
         (pair(n), Judgement("tie" if one else None, forward=one, backward=two))
         for n, (one, two) in enumerate(orders)
     ]
-    found = behaviour(judged)
+    same = Completion("s", PROMPT, "a 0", "stop", 3)
+    equal = Pair("equal", pair(0).a, same)  # says nothing of positions
+    found = behaviour([*judged, (equal, Judgement("tie", forward="tie", backward="tie"))])
     assert found.both_orders == 4
     assert found.position_bias == 2 / 4
     assert found.self_consistency == 1 / 4
     # Named first: (a, a) yes no; (a, b) yes yes; (b, a) no no; (tie, b) yes.
     assert found.first_position_rate == 4 / 7
-    assert (found.abstained, found.abstention_rate) == (1, 1 / 5)
+    assert (found.abstained, found.abstention_rate) == (1, 1 / 6)
 
 
 def test_win_rate_by_length_difference() -> None:

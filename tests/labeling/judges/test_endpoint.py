@@ -74,7 +74,7 @@ def test_both_orders_confidence_and_cost(server: Loopback, tmp_path: Path) -> No
     )
     assert (found.verdict, found.forward, found.backward) == ("a", "a", "a")
     assert found.confidence == pytest.approx(0.9)  # 0.9 and 0.1 for the reply and one other
-    assert (found.raw, found.reason) == ("A", "replied A")
+    assert (found.raw, found.reason) == ("A\nB", "replied A")  # both readings
     asked = [len(request["messages"][0]["content"]) // 4 for request in server.requests]
     money = (sum(asked) * 3 + 2 * 5) / 1e6
     assert found.cost == Cost(sum(asked), 2, pytest.approx(money))
@@ -308,6 +308,15 @@ def test_what_was_asked_once_is_remembered(server: Loopback, tmp_path: Path) -> 
     judged(server, tmp_path, pairs, budget_tokens=10**9, concurrency=2)
     assert len(server.requests) == 12
     assert b"sk-loopback" not in (tmp_path / "replies.sqlite").read_bytes()
+
+
+def test_equal_answers_are_a_tie_that_nobody_is_asked_about(
+    server: Loopback, tmp_path: Path
+) -> None:
+    found = judged(server, tmp_path, [pair(1), pair(2, "same", "same 2"), pair(3)])
+    assert [j.verdict for j in found] == ["a", "tie", "a"]
+    assert found[1].reason == "the answers are the same" and found[1].cost == Cost()
+    assert len(server.requests) == 4
 
 
 def test_a_step_that_fails_keeps_what_was_answered(server: Loopback, tmp_path: Path) -> None:
