@@ -1,14 +1,15 @@
 """`ratchet label serve`: progress, the address, and waiting until it is stopped."""
 
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.status import Status
 
-from labeling.server import DEFAULT_FOLDER, start
+from labeling.server import DEFAULT_FOLDER, Server, start
 from labeling.server.credentials import credentials_path
 from labeling.server.process import LOOPBACK, is_loopback
 
@@ -21,23 +22,21 @@ def serve_labels(folder: Path, port: int, host: str = LOOPBACK) -> None:
     with Console(stderr=True, highlight=False).status("Starting Argilla …") as status:
         server = start(folder, port, host, _teller(status))
     with server:
-        print(
-            f"Argilla: {server.credentials.url} (ready after {server.seconds_start:.1f} s)",
-            f"sign in: {server.credentials.username}, with the password in "
-            f"{credentials_path(folder)}",
-            "annotators: ratchet label user add NAME" + _where(folder),
-            "Ctrl-C stops",
-            sep="\n",
-            flush=True,
-        )
-        if not is_loopback(host):
-            print(
-                f"! Listening on {host} without encryption: put a proxy with TLS before it.",
-                flush=True,
-            )
+        print(*_announcement(server, host), sep="\n", flush=True)
         while server.alive():
             time.sleep(_POLL_S)
         raise server.died()
+
+
+def _announcement(server: Server, host: str) -> Iterator[str]:
+    folder = server.folder
+    where = "" if folder == DEFAULT_FOLDER else f" --dir {shlex.quote(str(folder))}"
+    yield f"Argilla: {server.credentials.url} (ready after {server.seconds_start:.1f} s)"
+    yield f"sign in: {server.credentials.username}, password in {credentials_path(folder)}"
+    yield f"annotators: ratchet label user add NAME{where}"
+    if not is_loopback(host):
+        yield f"! Listening on {host} without encryption: put a proxy with TLS before it."
+    yield "Ctrl-C stops"
 
 
 def _teller(status: Status) -> Callable[[str], None]:
@@ -49,7 +48,3 @@ def _teller(status: Status) -> Callable[[str], None]:
             print(line, file=sys.stderr, flush=True)
 
     return say
-
-
-def _where(folder: Path) -> str:
-    return "" if folder == DEFAULT_FOLDER else f" --dir {folder}"

@@ -43,6 +43,7 @@ class Server:
     seconds_start: float
     child: Child
     lock: ExitStack
+    """Closed last: it removes temporary files, then lets others serve the folder."""
 
     @property
     def access(self) -> Access:
@@ -73,7 +74,6 @@ class Server:
     def kill(self) -> None:
         """End it at once, as a crash would. What it has confirmed is kept."""
         self.child.close()
-        shutil.rmtree(_temporary(self.folder), ignore_errors=True)
         self.lock.close()
 
     def __enter__(self) -> "Server":
@@ -108,6 +108,7 @@ def start(folder: Path, port: int = 0, host: str = LOOPBACK, say: Say = _quiet) 
     lock = ExitStack()
     try:
         held = lock.enter_context(hold(folder / "lock", lambda found: _served(folder, found)))
+        lock.callback(shutil.rmtree, _temporary(folder), ignore_errors=True)
         started = time.monotonic()
         credentials = read_credentials(folder) or new_credentials()
         child = _child(python, folder, held.fileno())

@@ -83,7 +83,7 @@ def names(server: Server) -> set[str]:
 
 def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, killed, refused, without its credentials, open to others: nothing is ever lost."""
-    folder = tmp_path / "argilla"
+    folder = tmp_path / "100% ours? #1, 'argilla'"  # no part of a URL
     # Settings of a user's other server must not reach this one.
     monkeypatch.setenv("ARGILLA_DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.db")
     monkeypatch.setenv("ARGILLA_BASE_URL", "/elsewhere")
@@ -106,7 +106,7 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(BadInput, match="user 'old' has a default password") as refused:
         start(folder, host="0.0.0.0")
-    assert "12345678" not in str(refused.value)
+    assert "12345678" not in str(refused.value) and not (folder / "tmp").exists()
 
     (folder / "credentials.json").unlink()
     with running(folder) as server:  # the loopback address is not open to others
@@ -196,12 +196,15 @@ def test_no_page_of_another_origin_and_no_telemetry(argilla: Server) -> None:
     assert {address.split(":")[0] for address in locals_} == {"0100007F"}  # 127.0.0.1 alone
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "host"), [(signal.SIGINT, "127.0.0.1"), (signal.SIGTERM, "0.0.0.0")]
+)
+def test_the_command_stops_in_order(tmp_path: Path, number: signal.Signals, host: str) -> None:
     folder, temporary = tmp_path / "argilla", tmp_path / "temporary"
     temporary.mkdir()
-    with served(folder, "--port", "0", TMPDIR=str(temporary)) as (process, said):
+    with served(folder, "--port", "0", "--host", host, TMPDIR=str(temporary)) as (process, said):
         assert "Argilla: http://127.0.0.1:" in said
+        assert ("! Listening on 0.0.0.0 without encryption" in said) == (host == "0.0.0.0")
         [server] = processes_in(folder)
         process.send_signal(number)
         assert process.wait(WAIT_S) == 0

@@ -38,6 +38,8 @@ class Request:
             del os.environ[name]  # meant for clients, or for a server of the user's own
         os.environ |= {
             "ARGILLA_HOME_PATH": self.folder,
+            # Relative to the current folder: a URL could not hold every folder's name.
+            "ARGILLA_DATABASE_URL": "sqlite+aiosqlite:///argilla.db?check_same_thread=False",
             "ARGILLA_SEARCH_ENGINE": ENGINE,
             "ARGILLA_AUTH_SECRET_KEY": self.auth_secret,
             "ARGILLA_DATABASE_SQLITE_TIMEOUT": str(_SQLITE_TIMEOUT_S),
@@ -45,4 +47,4 @@ class Request:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # the user's own token is none of its business
         }
-        os.chdir(self.folder)  # it looks for .oauth.yaml in the current folder
+        os.chdir(self.folder)
