@@ -1,7 +1,9 @@
 """`ratchet export`: the preferences of a campaign's rounds, and what its steps say of them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,13 +14,14 @@ from dpo_core.records import Prompt, prompt_from_row
 from dpo_core.tables import iterate_rows, read_rows
 from flows.config import CampaignConfig, validate
 from flows.show.numbers import visible
+from labeling.aggregation.votes import person
 from labeling.exchange.card import Origin, People, Tally
 from labeling.exchange.exported import ExportedPair, ExportFormat
 from labeling.exchange.exporting import Answered, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
 
-_AFTER = ("reference", "training", "answers", "answer_scores", "evaluation", "gate")
+_AFTER = ("data", "reference", "training", "answers", "answer_scores", "evaluation", "gate")
 _LABELS = "labels.parquet"
 
 
@@ -127,9 +130,14 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Or
         campaign=config.name,
         rounds=rounds,
         judges={visible(m.source): m.kind for m in members(config.judge)},
-        people=_people([artifact for made in steps.values() for artifact in made]),
+        people=_people([row for made in steps.values() for row in _labels(made)]),
         dropped=dropped,
         imported=[n for n in rounds if current_artifact(layout, n, "imported") is not None],
+        agreement={
+            number: found
+            for number, made in steps.items()
+            if (found := _facts(made).get("agreement"))
+        },
     )
 
 
@@ -140,15 +148,23 @@ def _before_training(layout: Layout, number: int) -> list[Artifact]:
     return [artifact for artifact in found if artifact is not None]
 
 
-def _people(made: Sequence[Artifact]) -> People:
-    """Who labelled pairs, in which mode; what was discarded is no label."""
-    rows = [
-        row
-        for artifact in made
-        if _LABELS in artifact.entry.outputs
-        for row in read_rows(artifact.path(_LABELS), ["annotator", "mode", "kind", "verdict"])
-        if row["kind"] == "pair" and row["verdict"] is not None
-    ]
-    modes = sorted({row["mode"] for row in rows})
-    counts = {mode: sum(row["mode"] == mode for row in rows) for mode in modes}
-    return People(len({row["annotator"] for row in rows}), counts)
+def _facts(made: Sequence[Artifact]) -> Mapping[str, Any]:
+    """What the step of preferences measured."""
+    return next((a.entry.facts for a in made if a.entry.step == "preferences"), {})
+
+
+def _labels(made: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
+    """The labels of pairs in a round that count: neither discarded nor taken back."""
+    gone = set(_facts(made).get("retracted", ()))
+    for artifact in made:
+        if _LABELS in artifact.entry.outputs:
+            for row in read_rows(artifact.path(_LABELS), ["annotator", "mode", "kind", "verdict"]):
+                counts = row["kind"] == "pair" and row["verdict"] is not None
+                if counts and person(row["annotator"]) not in gone:
+                    yield row
+
+
+def _people(labels: Sequence[Mapping[str, Any]]) -> People:
+    """How many labelled, and how much in which mode."""
+    modes = Counter(str(row["mode"]) for row in labels)
+    return People(len({row["annotator"] for row in labels}), modes)

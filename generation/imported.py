@@ -35,12 +35,14 @@ class TokeniseJob:
     """Pairs (records.IMPORTED) that become prompts, completions and preferences in `out_dir`.
 
     held_out: parquet of prompts that must not be trained on. longest: tokens of prompt and answer.
+    hard: every chosen answer counts as the better one for certain, whatever the label says.
     """
 
     pairs: Path
     held_out: Path
     out_dir: Path
     longest: int
+    hard: bool = False
 
 
 class Dropped(Exception):
@@ -61,7 +63,7 @@ def tokenise_pairs(
     total = count_rows(job.pairs)
     dropped: Counter[str] = Counter()
     with ExitStack() as stack:
-        files = _Files.open(job.out_dir, stack)
+        files = _Files.open(job, stack)
         for done, row in enumerate(iterate_rows(job.pairs, batch_size=TEXTS_AT_ONCE), 1):
             try:
                 prompt = _prompt(row, held_out)
@@ -174,19 +176,21 @@ class _Files:
     prompts: RowWriter
     completions: RowWriter
     preferences: RowWriter
+    hard: bool
     tokens: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
 
     @classmethod
-    def open(cls, folder: Path, stack: ExitStack) -> "_Files":
+    def open(cls, job: TokeniseJob, stack: ExitStack) -> "_Files":
         def writer(name: str, schema: pa.Schema) -> RowWriter:
-            return stack.enter_context(RowWriter(folder / f"{name}.parquet", schema))
+            return stack.enter_context(RowWriter(job.out_dir / f"{name}.parquet", schema))
 
         return cls(
             writer("prompts", PROMPTS),
             writer("completions", COMPLETIONS),
             writer("preferences", PREFERENCES),
+            job.hard,
         )
 
     def write(
@@ -202,9 +206,10 @@ class _Files:
             self._completion(prompt.prompt_id, row[side], prompt_ids, ids)
             for side, ids in zip(("chosen", "rejected"), answers, strict=True)
         ]
-        kept = {name: row[name] for name in ("pair_id", "p_chosen", "sources", "agreement")}
+        kept = {name: row[name] for name in ("pair_id", "sources", "agreement")}
         ids = {"prompt_id": prompt.prompt_id, "chosen": names[0], "rejected": names[1]}
-        self.preferences.write({**kept, **ids})
+        p_chosen = 1.0 if self.hard else row["p_chosen"]
+        self.preferences.write({**kept, **ids, "p_chosen": p_chosen})
 
     def counts(self) -> dict[str, int]:
         return {

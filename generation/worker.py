@@ -74,6 +74,7 @@ def _tokenise(request: dict[str, Any], report: Report) -> dict[str, Any]:
         held_out=Path(request["held_out"]),
         out_dir=Path(request["out_dir"]),
         longest=positions if limit is None else min(limit, positions),
+        hard=request["hard"],
     )
     return tokenise_pairs(load_tokenizer(policy), policy, job, report)
 

@@ -20,6 +20,7 @@ def imported_preferences(
     assert session.config.data.imported is not None, "asked before"
     pairs = Path(session.config.data.imported) / PAIRS
     longest = session.config.sampling.max_model_len
+    hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
     def make(folder: Path) -> Made:
         result = session.tokenise(
@@ -30,6 +31,7 @@ def imported_preferences(
                 "held_out": str(held_out.path("prompts.parquet")),
                 "out_dir": str(folder),
                 "longest": longest,
+                "hard": hard,
             }
         )
         rows, kept, dropped = (result.pop(name) for name in ("rows", "preferences", "dropped"))
@@ -44,7 +46,7 @@ def imported_preferences(
         number,
         "imported",
         make,
-        config={"max_model_len": longest},
+        config={"max_model_len": longest, "targets": "hard" if hard else "as imported"},
         inputs={
             "imported": file_sha256(pairs),
             "policy": policy.id,

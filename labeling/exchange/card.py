@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from dpo_core.errors import LabelsError
+from labeling.aggregation.votes import is_person
 from labeling.exchange.exported import ExportFormat
 
 LLAMAFACTORY = "llamafactory"
@@ -28,7 +29,8 @@ class Origin:
     """What a campaign says of its exported rounds.
 
     judges: source → kind. dropped: round → step → reason → count. imported: rounds that took
-    preferences over from elsewhere. cut: exported answers that ended at the length limit.
+    preferences over from elsewhere. agreement: round → aggregation.agreement.RoundAgreement as a
+    dictionary, where it was measured.
     """
 
     campaign: str
@@ -37,6 +39,7 @@ class Origin:
     people: People = People()
     dropped: Mapping[int, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     imported: Sequence[int] = ()
+    agreement: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -128,7 +131,7 @@ def _where_from(origin: Origin, tally: Tally) -> list[str]:
         for n in origin.rounds
     ]
     sources = [
-        f"| {_cell(source)} | {origin.judges.get(source, '–')} | {count:,} |"
+        f"| {_cell(source)} | {_kind(source, origin)} | {count:,} |"
         for source, count in sorted(tally.sources.items())
     ]
     agreement = "unknown" if not tally.agreeing else f"{tally.agreement / tally.agreeing:.1%}"
@@ -140,8 +143,28 @@ def _where_from(origin: Origin, tally: Tally) -> list[str]:
         f"On average {agreement} of a pair's sources agree with the preference"
         + (f" (told for {tally.agreeing:,} of them)." if tally.agreeing else ".")
         + f" {tally.soft:,} have a soft label, `p_chosen` below 1.",
+        *_measured(origin),
         _people(origin.people),
     ]
+
+
+def _kind(source: str, origin: Origin) -> str:
+    return "human" if is_person(source) else origin.judges.get(source, "–")
+
+
+def _measured(origin: Origin) -> list[str]:
+    """Judges against people, and people among themselves, in rounds that have both."""
+    lines = []
+    for number, found in origin.agreement.items():
+        for judge, kappa in found.get("kappa", {}).items():
+            if kappa["value"] is not None:
+                said = f"Cohen's κ of {_cell(judge)} against people"
+                lines.append(f"- round {number}: {said} {kappa['value']:.2f} (n = {kappa['n']})")
+        alpha = found.get("alpha", {})
+        if alpha.get("value") is not None:
+            said = f"Krippendorff's α among {alpha['people']} people"
+            lines.append(f"- round {number}: {said} {alpha['value']:.2f} (n = {alpha['n']})")
+    return ["\n".join(lines)] if lines else []
 
 
 def _people(people: People) -> str:

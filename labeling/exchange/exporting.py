@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
 from dpo_core.tables import RowWriter
+from labeling.aggregation.votes import HUMAN, is_person
 from labeling.exchange.card import LLAMAFACTORY, Origin, Tally, card, dataset_info
 from labeling.exchange.exported import (
     CONVERSATIONAL,
@@ -61,8 +62,15 @@ def export_pairs(
 def _rows(
     pairs: Iterable[Answered], format: ExportFormat, tally: Tally
 ) -> Iterator[dict[str, object]]:
+    people: dict[str, str] = {}
+
+    def unnamed(source: str) -> str:
+        """A person's number: who labelled is nobody's business outside."""
+        return people.setdefault(source, f"{HUMAN}{len(people) + 1}")
+
     for found in pairs:
-        row = exported_row(found.pair, format)
+        sources = tuple(unnamed(s) if is_person(s) else s for s in found.pair.sources)
+        row = exported_row(replace(found.pair, sources=sources), format)
         tally.add(row)
         tally.cut += found.cut
         yield row

@@ -62,7 +62,8 @@ class Tokenised:
         out = tmp_path / "out"
         out.mkdir()
         longest = options.pop("longest", 16)
-        job = TokeniseJob(tmp_path / "pairs.parquet", tmp_path / "held.parquet", out, longest)
+        hard = options.pop("hard", False)
+        job = TokeniseJob(tmp_path / "pairs.parquet", tmp_path / "held.parquet", out, longest, hard)
         made = options.pop("tokenizer", None) or tokenizer()
         self.result = tokenise_pairs(made, tmp_path, job, lambda *_: None)
         self.completions = {
@@ -147,6 +148,11 @@ def test_an_answer_of_several_pairs_is_written_once(tmp_path: Path) -> None:
         ("sky", 2),
     ]
     assert found.preferences[0]["rejected"] == found.preferences[2]["chosen"]
+
+
+def test_a_loss_without_soft_labels_gets_hard_ones(tmp_path: Path) -> None:
+    found = Tokenised(tmp_path, [imported("why", "yes", "no")], hard=True)
+    assert [row["p_chosen"] for row in found.preferences] == [1.0]
 
 
 def test_what_the_policy_cannot_do_at_all_is_said(tmp_path: Path) -> None:

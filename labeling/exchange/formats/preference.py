@@ -34,10 +34,11 @@ def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
     prompt = _with_system(_prompt(_given(row), before), row.get("system"))
     if row.get("plain") is True:
         prompt = plain(prompt)
-    pair = ImportedPair(
-        prompt, chosen, rejected, _p_chosen(row), _sources(row), _share(row, "agreement")
-    )
-    return checked(pair)
+    p_chosen = _p_chosen(row)
+    if p_chosen == 0.5:
+        return Undecided("tie")
+    agreement = _share(row, "agreement")
+    return checked(ImportedPair(prompt, chosen, rejected, p_chosen, _sources(row), agreement))
 
 
 def _given(row: Mapping[str, Any]) -> str | Messages | None:

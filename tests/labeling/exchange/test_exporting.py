@@ -19,10 +19,16 @@ CHAT = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": 
 ORIGIN = Origin(
     campaign="demo",
     rounds=[1, 2],
-    judges={"rule:x": "rule", "people": "human"},
+    judges={"rule:x": "rule"},
     people=People(2, {"blind": 30, "review": 1}),
     dropped={1: {"pairs": {"tie": 3}}, 2: {}},
     imported=[1],
+    agreement={
+        2: {
+            "kappa": {"rule:x": {"value": 0.5, "n": 30, "agree": 0.75}},
+            "alpha": {"value": 0.25, "n": 8, "people": 2},
+        }
+    },
 )
 
 
@@ -49,7 +55,7 @@ def chat() -> Prompt:
 
 PAIRS = [
     pair(chat()),
-    pair(plain("Sky?"), 2, p_chosen=0.75, agreement=0.5, sources=("rule:x", "people")),
+    pair(plain("Sky?"), 2, p_chosen=0.75, agreement=0.5, sources=("rule:x", "human:ada")),
 ]
 
 
@@ -79,7 +85,12 @@ def test_datasets_reads_one_train_split(folder: Path, tmp_path: Path) -> None:
     assert (first["plain"], second["plain"]) == (False, True)
     assert second["prompt"] == [{"role": "user", "content": "Sky?"}]
     told = {name: second[name] for name in ("p_chosen", "agreement", "sources", "round")}
-    assert told == {"p_chosen": 0.75, "agreement": 0.5, "sources": ["rule:x", "people"], "round": 2}
+    assert told == {
+        "p_chosen": 0.75,
+        "agreement": 0.5,
+        "sources": ["rule:x", "human:1"],
+        "round": 2,
+    }
 
 
 def test_the_card_says_where_the_preferences_are_from(folder: Path) -> None:
@@ -93,9 +104,11 @@ def test_the_card_says_where_the_preferences_are_from(folder: Path) -> None:
         "| 1 | 1 | imported |",
         "| 2 | 1 | sampled |",
         "| rule:x | rule | 2 |",
-        "| people | human | 1 |",
+        "| human:1 | human | 1 |",
         "On average 75.0% of a pair's sources agree",  # of 1 and 0.5
         "1 have a soft label",
+        "- round 2: Cohen's κ of rule:x against people 0.50 (n = 30)",
+        "- round 2: Krippendorff's α among 2 people 0.25 (n = 8)",
         "Labels by 2 people: 30 blind, without a judge's opinion; 1 reviewing a judge's suggestion",
         "| 1 | pairs | tie | 3 |",
         "1 answers were cut",
@@ -177,7 +190,14 @@ def test_what_is_exported_can_be_imported(folder: Path, tmp_path: Path) -> None:
     for row, exported in zip(rows, PAIRS, strict=True):
         told = ("chosen", "rejected", "p_chosen", "agreement")
         assert [row[n] for n in told] == [getattr(exported.pair, n) for n in told]
-        assert row["sources"] == list(exported.pair.sources)
+    assert [row["sources"] for row in rows] == [["rule:x"], ["rule:x", "human:1"]]
+
+
+def test_nobody_is_named(folder: Path) -> None:
+    tables = [str(read_rows(path)) for path in folder.rglob("*.parquet")]
+    pages = [path.read_text() for path in (*folder.rglob("*.md"), *folder.rglob("*.json"))]
+    assert len(tables) == len(pages) == 2
+    assert not any(":ada" in text for text in (*tables, *pages))
 
 
 def test_a_card_cannot_be_broken_by_what_it_names(tmp_path: Path) -> None:

@@ -290,9 +290,11 @@ def test_a_dataset_saved_to_disk(tmp_path: Path) -> None:
 def test_the_same_pair_twice_is_one_also_the_other_way_round(tmp_path: Path) -> None:
     turned = {**PAIR, "chosen": PAIR["rejected"], "rejected": PAIR["chosen"]}
     same = {**PAIR, "rejected": PAIR["chosen"]}
-    result, [pair], _ = imported(tmp_path, lines(tmp_path / "r.jsonl", [PAIR, PAIR, turned, same]))
+    undecided = {**PAIR, "p_chosen": 0.5}
+    rows = [PAIR, PAIR, turned, same, undecided]
+    result, [pair], _ = imported(tmp_path, lines(tmp_path / "r.jsonl", rows))
     assert pair["chosen"] == "x"
-    assert result.dropped == {"duplicate": 2, "identical": 1}
+    assert result.dropped == {"duplicate": 2, "identical": 1, "tie": 1}
     assert result.rows == result.kept + sum(result.dropped.values())
 
 
