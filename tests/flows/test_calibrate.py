@@ -1,5 +1,6 @@
 """A judge that is sometimes unsure, over two rounds: what it is reliable on, and who is asked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,16 @@ import pytest
 from record_session import Records, judged, labelled, open_session
 
 from dpo_core.campaign.store import Artifact
+from dpo_core.errors import RatchetError
+from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, prompt_row
 from dpo_core.tables import read_rows
 from flows.policy import Played
 from flows.session import Session
+from flows.steps import labels as labels_step
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.calibrate import calibrate, read_reliability
 from labeling.aggregation.calibration import unreliable_pairs
-from labeling.pairs.for_people import UNRELIABLE, Candidate, Plan, choose_for_people
+from labeling.pairs.for_people import UNRELIABLE, Candidate, Chosen, Plan, choose_for_people
 
 JUDGE = {"kind": "committee", "members": [{"kind": "llm", "model": "m", "id": "llm"}]}
 JUDGE["members"].append({"kind": "human"})  # type: ignore[attr-defined]
@@ -22,7 +26,9 @@ SURE, UNSURE = 0.95, 0.6
 
 @pytest.fixture
 def session(tmp_path: Path) -> Any:
-    with open_session(tmp_path, judge=JUDGE, aggregation={"calibrate": True}) as opened:
+    people = {"server_dir": str(tmp_path / "no-server")}
+    config = {"judge": JUDGE, "people": people, "aggregation": {"calibrate": True}}
+    with open_session(tmp_path, **config) as opened:
         yield opened
 
 
@@ -76,6 +82,43 @@ def test_people_are_asked_where_the_judge_is_not_reliable(session: Session) -> N
     assert rows["unsure-0"]["sources"] == ["human:ann"]
     assert rows["sure"]["sources"] == ["llm"]
     assert made.entry.dropped == {"judge_unreliable": 1, "unreadable": 1}
+
+
+def test_the_plan_for_people_follows_the_calibration(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the server, which is not there: nobody named one."""
+    pairs, judgements = second_round(session)
+    found = calibrate(session, 2, pairs, judgements, None, [first_round(session)])
+    ids = [row["pair_id"] for row in read_rows(pairs.path("pairs.parquet"))]
+    prompts = [Prompt(pair_id, text=pair_id) for pair_id in ids]
+    records = Records(session)
+    asked_of = records.write(2, "prompts", map(prompt_row, prompts), PROMPTS)
+    answers = [answer(pair_id, side) for pair_id in ids for side in "ab"]
+    completions = records.write(2, "completions", answers, COMPLETIONS)
+    plans: list[Plan] = []
+
+    def watched(candidates: Sequence[Candidate], plan: Plan) -> list[Chosen]:
+        plans.append(plan)
+        return choose_for_people(candidates, plan)
+
+    monkeypatch.setattr(labels_step, "choose_for_people", watched)
+    for variable in ("ARGILLA_API_URL", "ARGILLA_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(RatchetError, match=r"Argilla|server"):
+        labels_step.ask_people(session, 2, pairs, judgements, completions, asked_of, found)
+    assert [plan.unreliable for plan in plans] == [{"unsure-0", "unsure-1", "silent"}]
+
+
+def answer(pair_id: str, side: str) -> dict[str, Any]:
+    return {
+        "completion_id": pair_id + side,
+        "prompt_id": pair_id,
+        "text": side,
+        "prompt_token_ids": [1],
+        "token_ids": [2],
+        "finish_reason": "stop",
+    }
 
 
 def test_answers_that_were_taken_back_teach_nothing(session: Session) -> None:
