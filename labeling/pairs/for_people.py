@@ -136,8 +136,9 @@ def choose_for_people(candidates: Sequence[Candidate], plan: Plan) -> list[Chose
 def policy_uncertainty(*token_logps: Sequence[float] | None) -> float | None:
     """Nats per token: −mean log π(token) of each completion as it was sampled, then their mean.
 
-    The log-prob of a sampled token is an unbiased estimate of the negative entropy there, so that
-    this estimates the policy's mean entropy along its answers. None where a log-prob is missing.
+    At temperature 1 the log-prob of a sampled token is an unbiased estimate of the negative entropy
+    there, so that this estimates the policy's mean entropy along its answers; at others it still
+    orders them. None where a log-prob is missing.
     """
     means = [fsum(logps) / len(logps) if logps else None for logps in token_logps]
     known = [mean for mean in means if mean is not None]
