@@ -45,8 +45,9 @@ screenshots: $(READY) ## take the docs' pictures anew
 	@scripts/chromium.sh
 	@$(VENV)/bin/pytest -q tests/flows/test_label_in_browser.py --screenshots docs/figures
 
-docs: $(READY) ## write docs/metrics.md and the figures of docs/dpo.md from the code
+docs: $(READY) ## write docs/metrics.md, tables and figures of other pages from the code
 	@$(VENV)/bin/python scripts/metrics_doc.py
+	@$(VENV)/bin/python scripts/audit_doc.py
 	@$(VENV)/bin/python scripts/dpo_doc.py
 
 lock: ## resolve the dependencies afresh into constraints/cpu.txt

@@ -12,6 +12,7 @@ from dpo_core.errors import RatchetError, WaitingForPeople
 from flows.exchange_cli import export, import_
 from flows.interrupts import interruptible
 from flows.label_cli import label
+from flows.labels_cli import labels
 from flows.worker_cli import submit, worker
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(label)
 app.command()(export)
 app.command("import")(import_)
+app.add_typer(labels)
 
 Campaign = Annotated[
     Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)

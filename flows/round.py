@@ -7,6 +7,7 @@ from flows.publish import publish_round
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer import answer_held_out
+from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out
 from flows.steps.calibrate import calibrate
 from flows.steps.evaluate import evaluate
@@ -44,14 +45,17 @@ def play(
         made = taken_over(do, number, policy, held)
     else:
         made = judged(do, number, policy, held, earlier)
-    reference = choose_reference(do, number, policy, base.policy, earlier)
     data = training_data(do, number, made.preferences, made.completions, earlier)
+    audited = step(audit_preferences)(do, number, base.policy, held, made, data, earlier)
+    check_audit(audited)
+    reference = choose_reference(do, number, policy, base.policy, earlier)
     trained = step(train)(do, number, policy, reference, data.preferences, data.completions)
     candidate = step(answer_held_out)(do, number, trained, held)
     evaluation = step(evaluate)(do, number, candidate, previous, base, held)
     steps = {
         **made.steps(),
         "data": data.made,
+        "audit": audited,
         "reference": averaged(reference),
         "training": trained.made_by,
         "answers": candidate.answers,
@@ -74,7 +78,7 @@ def judged(
     trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
     preferences = step(aggregate_preferences)(
-        do, number, pairs, judgements, labels, trusted, earlier
+        do, number, pairs, judgements, labels, trusted, earlier, do.store.retractions(number)
     )
     made = (prompts, scores, pairs, judgements, trusted, labels)
     return Preferred(completions, preferences, *made)

@@ -20,6 +20,7 @@ from typing import Any
 from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.campaign.retractions import RETRACT, retracted, retraction
 from dpo_core.children import out_of_space
 from dpo_core.errors import ArtifactCorrupted, DiskFull, RatchetError
 from dpo_core.hashing import digest, file_sha256
@@ -90,6 +91,7 @@ class Store:
         self._pruned = {
             (e.facts["fingerprint"], e.facts["subfolder"]) for e in entries if e.step == PRUNE
         }
+        self._retractions = [entry for entry in entries if entry.step == RETRACT]
         self._current = read_current(self.layout)
         self._last: dict[str, str] = {}
 
@@ -125,6 +127,20 @@ class Store:
             self.ledger.append(Entry(entry.round, PRUNE, digest(PRUNE, facts), facts=facts, at=at))
             self._pruned.add((entry.fingerprint, subfolder))
         shutil.rmtree(artifact.path(subfolder), ignore_errors=True)
+
+    def retract(self, source: str, number: int | None, *, undo: bool, by: str) -> None:
+        """Take the judgements of a source in round `number` (None: in all) back, or undo that."""
+        entry = retraction(source, number, undo=undo, by=by)
+        self.ledger.append(entry)
+        self._retractions.append(entry)
+
+    def retractions(self, number: int) -> frozenset[str]:
+        """Sources whose judgements do not count in that round."""
+        return retracted(self._retractions, number)
+
+    def was_retracted(self, source: str) -> bool:
+        """Whether its judgements were ever taken back, even if they count again."""
+        return any(entry.facts["source"] == source for entry in self._retractions)
 
     def remember(self, key: str, value: Any) -> None:
         """Keep a fact about the campaign as a whole in current.json."""

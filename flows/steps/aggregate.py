@@ -13,11 +13,12 @@ from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import Played
 from flows.session import Session
 from flows.steps.calibrate import read_reliability
+from flows.steps.sources import occurring
 from labeling.aggregation.agreement import Rate, round_agreement
 from labeling.aggregation.annotators import annotators
 from labeling.aggregation.drift import Measured, drifts, measured
 from labeling.aggregation.preferences import Aggregate, Aggregated, Compared, aggregate
-from labeling.aggregation.votes import Ballots, gather_votes, person
+from labeling.aggregation.votes import Ballots, gather_votes
 from labeling.judges.config import members
 
 Rows = Sequence[Mapping[str, Any]]
@@ -44,7 +45,7 @@ def aggregate_preferences(
     config = session.config.aggregation
     weights = {member.source: member.weight for member in members(session.config.judge)}
     before = [found for played in earlier if (found := _measured(played.made.get("preferences")))]
-    gone = _occurring(retracted, judgements, labels)
+    gone = occurring(retracted, judgements, labels)
 
     def make(folder: Path) -> Made:
         answers = _read_labels(labels)
@@ -124,17 +125,6 @@ def _read_labels(labels: Artifact | None) -> Rows:
 def _unreliable(calibration: Artifact | None) -> set[tuple[str, str]]:
     found = read_reliability(calibration)
     return {(one.source, one.pair_id) for one in found if not one.reliable}
-
-
-def _occurring(
-    retracted: Collection[str], judgements: Artifact, labels: Artifact | None
-) -> list[str]:
-    """Those of the retracted sources that said something in this round."""
-    if not retracted:
-        return []
-    sources = {row["source"] for row in _read(judgements)}
-    sources |= {person(row["annotator"]) for row in _read_labels(labels)}
-    return sorted(sources & set(retracted))
 
 
 def _measured(preferences: Artifact | None) -> Measured:

@@ -1,7 +1,8 @@
 """Which completions of a prompt are compared: pure functions of completions and scores.
 
-Identical texts never pair, scores within a pair may differ by more than `min_margin` only, and
-where scores leave a choice a hash makes it, so that the order of sampling favours nobody.
+Answers without text and identical texts never pair, scores within a pair may differ by more than
+`min_margin` only, and where scores leave a choice a hash makes it, so that the order of sampling
+favours nobody.
 """
 
 from collections import Counter
@@ -58,6 +59,10 @@ def select_pairs(
 def _one_pair(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
 ) -> Selected | str:
+    sampled = len(completions)
+    completions = [c for c in completions if c.text.strip()]
+    if len(completions) < min(2, sampled):
+        return "empty_answer"
     if config.truncated == "avoid":
         completions = [c for c in completions if c.finished]
         if len(completions) < 2:
@@ -177,6 +182,8 @@ def all_over_margin(
 def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsConfig) -> str | None:
     if config.truncated != "keep" and not (one.finished and other.finished):
         return "truncated"
+    if not (one.text.strip() and other.text.strip()):
+        return "empty_answer"
     if one.text == other.text:
         return "identical_texts"
     if len(_scored((one, other), scores)) < 2:

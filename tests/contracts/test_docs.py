@@ -66,6 +66,12 @@ def test_columns_of_metrics_are_documented() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == page, "run `make docs`"
 
 
+def test_findings_and_options_of_the_audit_are_documented() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "audit_doc.py"))
+    text = script["PAGE"].read_text()
+    assert script["page"](text) == text, "run `make docs`"
+
+
 def test_figures_and_losses_of_the_mathematics_are_those_of_the_code() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "dpo_doc.py"))
     text = (ROOT / "docs" / "dpo.md").read_text()

@@ -46,6 +46,7 @@ STEPS = (
     "pairs",
     "judgements",
     "preferences",
+    "audit",
     "training",
     "answers",
     "answer_scores",

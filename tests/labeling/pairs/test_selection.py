@@ -260,6 +260,18 @@ def test_identical_texts_are_no_pair_even_when_the_judge_tells_them_apart() -> N
     assert select(answers("same", "same"), {}, strategy="random") == "identical_texts"
 
 
+def test_answers_without_text_are_no_pair_even_as_the_best_or_the_worst() -> None:
+    scores = {"c0": 0.9, "c1": 0.5, "c2": 0.1, "c3": -1.0}
+    for strategy in get_args(StrategyName):
+        config = {"margin_per_token": 0.1} if strategy == "length_aware" else {}
+        found = all_of(answers("", "t", "u", " \n"), scores, strategy=strategy, **config)
+        assert [{pair.a, pair.b} for pair in found.pairs] == [{"c1", "c2"}], strategy
+        # Of the six pairs of four answers five have an empty one; else it is one pair per prompt.
+        expected = {"empty_answer": 5} if strategy == "all_over_margin" else {}
+        assert found.dropped == expected, strategy
+    assert select(answers("s", ""), {"c0": 1.0, "c1": 0.0}) == "empty_answer"
+
+
 def test_a_lone_answer_is_no_pair() -> None:
     assert select(answers("s"), {"c0": 1.0}) == "no_score"
     assert select(answers("s"), {}, strategy="random") == "identical_texts"

@@ -1,0 +1,57 @@
+"""`ratchet labels …`: what became of judgements after they were given."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dpo_core.errors import LabelsError
+from flows.interrupts import interruptible
+
+labels = typer.Typer(
+    name="labels",
+    help="Labels of a campaign: take a source's judgements back, or let them count again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@labels.callback()
+def _group() -> None:
+    """Makes `retract` a command of its own name while it is the only one."""
+
+
+@labels.command()
+def retract(
+    campaign: Annotated[
+        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
+    ],
+    annotator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Person whose labels are taken back.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="ID", help="Judge whose verdicts are taken back.")
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option("--round", metavar="N", help="Only in this round; else in all, also later."),
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Let them count again.")] = False,
+) -> None:
+    """Take a source's judgements back: they count in no preference any more.
+
+    Lists the rounds that used them and aggregates these anew; `ratchet run` then trains again what
+    depends on it. Nothing is deleted, the ledger shows who took what back, and --undo brings
+    everything back. The pairs stay as they were chosen, held-out answers as they were judged.
+    """
+    from flows.retract import take_back
+
+    if (annotator is None) == (judge is None):
+        raise LabelsError(
+            "name one source: either --annotator or --judge",
+            "ratchet labels retract CAMPAIGN --annotator NAME, or --judge ID.",
+        )
+    source = f"human:{annotator}" if annotator is not None else str(judge)
+    with interruptible(resumable=False):
+        take_back(campaign, source, number, undo=undo, console=Console(soft_wrap=True))

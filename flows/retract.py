@@ -1,0 +1,171 @@
+"""`ratchet labels retract`: a source's judgements no longer count, and the rounds that used them
+are aggregated anew. Nothing is deleted."""
+
+import getpass
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.lock import locked
+from dpo_core.campaign.store import Artifact, current_artifact
+from dpo_core.errors import BadInput, LabelsError
+from flows.config import CampaignConfig, validate
+from flows.policy import Played
+from flows.preference_changes import Changes, changes
+from flows.progress import CampaignProgress
+from flows.session import Session
+from flows.show.numbers import visible
+from flows.steps.aggregate import aggregate_preferences
+from flows.steps.sources import count_by_source, sources_ever
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a valid round has of a source: how many judgements, and where they went."""
+
+    number: int
+    judgements: int
+    pairs: Artifact
+    judged: Artifact
+    labels: Artifact | None
+    trusted: Artifact | None
+    before: Artifact | None
+
+
+def take_back(root: Path, source: str, number: int | None, *, undo: bool, console: Console) -> None:
+    """Take the judgements of `source` back, in round `number` or in all; see labels_cli.
+
+    Raises LabelsError for a source that judged nothing, CampaignLocked while the campaign runs.
+    """
+    layout = Layout(root)
+    config = _config(layout)
+    with (
+        locked(layout.lock),
+        CampaignProgress(console, config.rounds) as progress,
+        Session(root, config, progress) as session,
+    ):
+        _check_known(session, source)
+        uses = _uses(layout, source, number)
+        _check_request(session, source, number, uses, undo)
+        session.store.retract(source, number, undo=undo, by=_who())
+        _tell(session, source, number, uses, undo)
+
+
+def _config(layout: Layout) -> CampaignConfig:
+    if not layout.config.exists():
+        raise BadInput(
+            f"{layout.root} is not a campaign: it has no {layout.config.name}",
+            "Give the folder of a campaign; `ratchet run CONFIG` makes one.",
+        )
+    return validate(yaml.safe_load(layout.config.read_text("utf-8")), str(layout.config))
+
+
+def _check_known(session: Session, source: str) -> None:
+    known = sources_ever(session)
+    if source not in known:
+        people = sorted(s.removeprefix("human:") for s in known if s.startswith("human:"))
+        judges = sorted(s for s in known if not s.startswith("human:"))
+        raise LabelsError(
+            f"nothing in {session.layout.root} was judged by {visible(source)}",
+            f"Annotators: {', '.join(people) or 'none'}. Judges: {', '.join(judges) or 'none'}.",
+        )
+
+
+def _check_request(
+    session: Session, source: str, number: int | None, uses: Sequence[Use], undo: bool
+) -> None:
+    if number is not None and not uses:
+        raise LabelsError(
+            f"round {number} has no judgements by {source}, or is not valid now",
+            "Leave --round out to see the rounds that have.",
+        )
+    if undo and not session.store.was_retracted(source):
+        raise LabelsError(
+            f"the judgements of {source} were never taken back, so there is nothing to undo",
+            "Leave --undo out to take them back.",
+        )
+
+
+def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
+    """The valid rounds with judgements of `source`, the first one first."""
+    found = []
+    rounds = sorted(int(path.name) for path in layout.root.glob("rounds/*") if path.name.isdigit())
+    for each in rounds if number is None else [number]:
+        pairs = current_artifact(layout, each, "pairs")
+        judged = current_artifact(layout, each, "judgements")
+        if pairs is None or judged is None:
+            continue
+        labels = current_artifact(layout, each, "labels")
+        count = count_by_source(judged, labels)[source]
+        if count:
+            trusted = current_artifact(layout, each, "calibration")
+            before = current_artifact(layout, each, "preferences")
+            found.append(Use(each, count, pairs, judged, labels, trusted, before))
+    return found
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"unknown@{socket.gethostname()}"
+
+
+def _tell(
+    session: Session, source: str, number: int | None, uses: Sequence[Use], undo: bool
+) -> None:
+    """Aggregate the rounds anew and say what became of their preferences."""
+    note = session.progress.note
+    where = "all rounds" if number is None else f"round {number}"
+    note(f"{source}: {'counts again' if undo else 'taken back'} in {where}")
+    told = {use.number: _aggregated(session, use) for use in reversed(uses)}
+    for use in uses:
+        change, after = told[use.number]
+        of = f"{use.judgements} judgements of {use.pairs.entry.kept} pairs"
+        note(f"  round {use.number}: {of}; preferences: {change.shown()}")
+        if not after.entry.kept:
+            note(
+                f"    nothing is left to train round {use.number} on: `ratchet run` will stop "
+                "there. Undo it, or name another judge in the config."
+            )
+    changed = [use.number for use in uses if told[use.number][0].any]
+    note(_next(changed, session.config.rounds))
+    if not undo:
+        option = f"--round {number} " if number is not None else ""
+        note(f"Nothing is deleted: the same command with {option}--undo lets them count again.")
+
+
+def _aggregated(session: Session, use: Use) -> tuple[Changes, Artifact]:
+    """The last round first: an earlier one that changes makes the later ones invalid."""
+    number, gone = use.number, session.store.retractions(use.number)
+    earlier = _earlier(session.layout, number)
+    said = (use.pairs, use.judged, use.labels, use.trusted)
+    after = aggregate_preferences(session, number, *said, earlier, gone)
+    return changes(use.before, after), after
+
+
+def _earlier(layout: Layout, number: int) -> list[Played]:
+    """The rounds before, with what aggregation measures drift against: their preferences."""
+    return [
+        Played({"preferences": made}, None)
+        for each in range(1, number)
+        if (made := current_artifact(layout, each, "preferences"))
+    ]
+
+
+def _next(changed: Sequence[int], rounds: int) -> str:
+    if not changed:
+        return "No preference changed: `ratchet run CONFIG` trains nothing again."
+    first = changed[0]
+    later = ""
+    if first < rounds:
+        later = ", and of the rounds after it what its policy changes"
+    return (
+        f"`ratchet run CONFIG` runs round {first} again from its training on{later}; what is on "
+        "disk already is taken from there."
+    )

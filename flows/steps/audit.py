@@ -1,0 +1,202 @@
+"""Step `audit`: what is wrong with a round's preferences. It finishes whatever it finds, so that
+its findings are kept and shown; `check_audit` then stops a round that must not be trained on."""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_core.atomic import write_json
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.errors import AuditFailed
+from dpo_core.records import Prompt
+from dpo_core.tables import iterate_rows, read_rows
+from flows.policy import Played, Policy, Preferred
+from flows.session import Session
+from flows.steps.completions import read_prompts
+from flows.steps.replay import TrainingData
+from flows.steps.sources import occurring
+from labeling.aggregation.votes import person
+from labeling.audit.checks import CHECKS, audit
+from labeling.audit.findings import Finding
+from labeling.audit.judged import judged
+from labeling.audit.material import Answer, Dropped, Judged, Material, Preference
+from labeling.audit.special_tokens import SpecialTokens, read_special_tokens
+from labeling.audit.token_faults import token_faults
+
+FINDINGS = "audit.json"
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The round's own preferences with how they came about, and what is trained on."""
+
+    held_out: Artifact
+    own: Preferred
+    data: TrainingData
+    prompts: Sequence[Artifact]
+
+    def hashes(self) -> dict[str, str]:
+        """Of all that is looked at."""
+        named: dict[str, Artifact | None] = {
+            "held_out/prompts": self.held_out,
+            "preferences": self.data.preferences,
+            "completions": self.data.completions,
+            "pairs": self.own.pairs,
+            "judgements": self.own.judgements,
+            "labels": self.own.labels,
+            **{f"round_{a.entry.round}/prompts": a for a in self.prompts},
+        }
+        return {
+            name: made.hash(f"{name.split('/')[-1]}.parquet")
+            for name, made in named.items()
+            if made is not None
+        }
+
+
+def audit_preferences(
+    session: Session,
+    number: int,
+    base: Policy,
+    held_out: Artifact,
+    own: Preferred,
+    data: TrainingData,
+    earlier: Sequence[Played],
+) -> Artifact:
+    """The findings of the round, in its ledger entry and in audit.json."""
+    config, truncated = session.config.audit, session.config.pairs.truncated
+    retracted = occurring(session.store.retractions(number), own.judgements, own.labels)
+    audited = Audited(held_out, own, data, list(_prompts(own, data, earlier)))
+    selection = _dropped(own.pairs)
+    # What an import leaves out was never judged here.
+    aggregation = _dropped(own.preferences if own.judgements is not None else None)
+
+    def make(folder: Path) -> Made:
+        # Every round's policy has the base's tokenizer, and the base is never removed.
+        special = read_special_tokens(base.folder)
+        material = Material(
+            preferences=list(_preferences(audited, special)),
+            held_out=list(read_prompts(held_out).values()),
+            judged=_judged(own, retracted),
+            selection=selection,
+            aggregation=aggregation,
+            truncated=truncated,
+        )
+        found = audit(material, config)
+        facts = {"findings": {name: as_fact(finding) for name, finding in found.items()}}
+        write_json(folder / FINDINGS, facts)
+        count = len(material.preferences)
+        return Made(count, count, facts=facts)
+
+    return session.step(
+        number,
+        "audit",
+        make,
+        config={
+            **config.model_dump(mode="json"),
+            "truncated": truncated,
+            "selection": asdict(selection),
+            "aggregation": asdict(aggregation),
+            **({"retracted": retracted} if retracted else {}),
+        },
+        inputs={"base": base.id, **audited.hashes()},
+    )
+
+
+def as_fact(finding: Finding) -> dict[str, Any]:
+    """A finding as the ledger holds it."""
+    return {
+        "count": finding.count,
+        "of": finding.of,
+        "unit": finding.unit,
+        "share": round(finding.share, 6),
+        "blocks": finding.blocks,
+        "because": finding.because,
+        "examples": list(finding.examples),
+    }
+
+
+def check_audit(audited: Artifact) -> None:
+    """Raise AuditFailed for a round whose findings say that it must not be trained on."""
+    facts = audited.entry.facts["findings"]
+    blocking = [name for name in CHECKS if facts[name]["blocks"]]
+    if not blocking:
+        return
+    said = "".join(_said(name, facts[name], CHECKS[name].remedy) for name in blocking)
+    raise AuditFailed(
+        f"round {audited.entry.round}: the audit of its preferences found what must not be "
+        f"trained on{said}",
+        f"All findings: {audited.path(FINDINGS)}. Then type the same `ratchet run` again: it goes "
+        f"on from what changed. To train on them all the same: --set 'audit.allow="
+        f"[{', '.join(blocking)}]'.",
+    )
+
+
+def _said(name: str, fact: Mapping[str, Any], remedy: str) -> str:
+    counted = f"{fact['count']} of {fact['of']} {fact['unit']}; {fact['because']}"
+    examples = "".join(f"\n      {example}" for example in fact["examples"])
+    return f"\n  {name}: {counted}{examples}\n    {remedy}"
+
+
+def _prompts(own: Preferred, data: TrainingData, earlier: Sequence[Played]) -> Iterator[Artifact]:
+    """The steps with the prompts of what is trained on; an import holds its own."""
+    yield own.prompts or own.completions
+    for played in earlier if data.made is not None else ():
+        found = played.made["prompts"] or played.made["completions"]
+        assert found is not None, "every round has prompts"
+        yield found
+
+
+def _dropped(made: Artifact | None) -> Dropped:
+    return Dropped(made.entry.came_in, dict(made.entry.dropped)) if made is not None else Dropped()
+
+
+def _preferences(audited: Audited, special: SpecialTokens) -> Iterator[Preference]:
+    prompts = {k: v for artifact in audited.prompts for k, v in read_prompts(artifact).items()}
+    rows = read_rows(audited.data.preferences.path("preferences.parquet"))
+    needed = {row[side] for row in rows for side in ("chosen", "rejected")}
+    answers = _answers(audited.data.completions, needed, prompts, special)
+    pairs = audited.own.pairs
+    first = {row["pair_id"]: row["a"] for row in _rows(pairs, "pairs")}
+    for row in rows:
+        a = first.get(row["pair_id"])
+        yield Preference(
+            pair_id=row["pair_id"],
+            prompt=prompts[row["prompt_id"]],
+            chosen=answers[row["chosen"]],
+            rejected=answers[row["rejected"]],
+            p_chosen=row["p_chosen"],
+            side=None if a is None else "a" if row["chosen"] == a else "b",
+        )
+
+
+def _rows(made: Artifact | None, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a step's file, none for a step that the round did not have."""
+    return iterate_rows(made.path(f"{name}.parquet")) if made is not None else iter(())
+
+
+def _answers(
+    completions: Artifact,
+    needed: Set[str],
+    prompts: Mapping[str, Prompt],
+    special: SpecialTokens,
+) -> dict[str, Answer]:
+    columns = ["completion_id", "prompt_id", "text", "prompt_token_ids", "token_ids"]
+    found = {}
+    path = completions.path("completions.parquet")
+    for row in iterate_rows(path, [*columns, "finish_reason"]):
+        if row["completion_id"] in needed:
+            finished = row["finish_reason"] == "stop"
+            ids = (row["prompt_token_ids"], row["token_ids"])
+            faults = token_faults(prompts[row["prompt_id"]], *ids, finished, special)
+            found[row["completion_id"]] = Answer(row["text"], len(ids[1]), finished, faults)
+    return found
+
+
+def _judged(own: Preferred, retracted: Sequence[str]) -> Judged:
+    judgements, labels = _rows(own.judgements, "judgements"), _rows(own.labels, "labels")
+    asked = (row for row in labels if row["kind"] != "gold")
+    return judged(
+        (row for row in judgements if row["source"] not in retracted),
+        (row for row in asked if person(row["annotator"]) not in retracted),
+    )

@@ -1,0 +1,133 @@
+"""The audit: every check by the name of its finding."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from labeling.audit.config import AuditConfig, FindingName
+from labeling.audit.contamination import contaminated, held_out_overlap
+from labeling.audit.distributions import length_skew, same_side
+from labeling.audit.findings import Finding
+from labeling.audit.losses import dropped, ties, truncated
+from labeling.audit.material import Material
+from labeling.audit.texts import empty_answers, identical_texts, near_duplicates
+from labeling.audit.token_faults import fault
+
+
+@dataclass(frozen=True)
+class Check:
+    """`what` is found, when it `stops` the round, and what to do then."""
+
+    find: Callable[[Material, AuditConfig], Finding]
+    what: str
+    stops: str
+    remedy: str
+
+
+_REACHED = "one reached the preferences"
+_SAMPLED = "The policy's tokenizer and generation config disagree with what was sampled or imported"
+
+
+def _of_tokens(name: FindingName, material: Material, config: AuditConfig) -> Finding:
+    return fault(material, name)
+
+
+CHECKS: Mapping[FindingName, Check] = {
+    "dropped": Check(
+        dropped,
+        "judged pairs that became no preference, whatever the reason (pairs left to people and "
+        "not labelled do not count as judged)",
+        "above `max_dropped_share`",
+        "Look at the reasons: mend the judge, retract a source that abstains, or ask more people.",
+    ),
+    "truncated": Check(
+        truncated,
+        "answers cut at the length limit: pairs not chosen for them, and preferences",
+        f"{_REACHED} unless `pairs.truncated: keep`; above `max_truncated_share`",
+        "Raise sampling.max_tokens, or set pairs.truncated to avoid.",
+    ),
+    "ties": Check(
+        ties,
+        "pairs without a better answer: dropped ones, and preferences",
+        f"{_REACHED}; above `max_ties_share`",
+        "Give a judge that tells answers apart, or raise pairs.min_margin.",
+    ),
+    "identical_texts": Check(
+        identical_texts,
+        "preferences whose two answers are the same text",
+        _REACHED,
+        "Remove these pairs where they come from.",
+    ),
+    "near_duplicates": Check(
+        near_duplicates,
+        "preferences whose two answers are `near_duplicate_at` alike, case and spacing apart",
+        "above `max_near_duplicates_share`",
+        "Raise sampling.temperature, sampling.samples_per_prompt or pairs.min_margin.",
+    ),
+    "empty_answers": Check(
+        empty_answers,
+        "preferences with an answer that is empty, white space or only EOS",
+        _REACHED,
+        "Remove these pairs where they come from.",
+    ),
+    "eos_missing": Check(
+        partial(_of_tokens, "eos_missing"),
+        "preferences with a finished answer that does not end with EOS",
+        _REACHED,
+        f"{_SAMPLED}: set eos_token_id in the policy's generation_config.json.",
+    ),
+    "eos_doubled": Check(
+        partial(_of_tokens, "eos_doubled"),
+        "preferences with an EOS other than the one that ends a finished answer",
+        _REACHED,
+        f"{_SAMPLED}: end imported answers with one EOS, set eos_token_id to what ends answers.",
+    ),
+    "bos_missing": Check(
+        partial(_of_tokens, "bos_missing"),
+        "preferences whose prompt lacks the BOS that the tokenizer or the chat template adds",
+        _REACHED,
+        f"{_SAMPLED}: encode prompts as the policy's tokenizer does.",
+    ),
+    "bos_doubled": Check(
+        partial(_of_tokens, "bos_doubled"),
+        "preferences whose prompt has more than one BOS (in a chat: per turn of the user), or "
+        "whose answer begins with one",
+        _REACHED,
+        "Take the BOS out of the prompts or out of the chat template: the tokenizer adds it.",
+    ),
+    "contaminated": Check(
+        contaminated,
+        "preferences whose prompt is a held-out one, case and spacing apart",
+        _REACHED,
+        "Remove these prompts from what is trained on.",
+    ),
+    "held_out_overlap": Check(
+        held_out_overlap,
+        "preferences whose prompt shares `overlap_words` words in a row with one held-out prompt",
+        "above `max_overlap_share`",
+        "Remove prompts that are variants of held-out ones.",
+    ),
+    "length_skew": Check(
+        length_skew,
+        "preferences that choose the longer answer (or the shorter, if these are more), of those "
+        "of unequal length; and the ratio of mean tokens",
+        "from `fewest` preferences on: a ratio beyond `max_length_ratio`",
+        "Look at whether the judge judges length; pairs.strategy length_aware works against it.",
+    ),
+    "same_side": Check(
+        same_side,
+        "verdicts of the most one-sided source that name the same side or position",
+        "from `fewest` verdicts on: above `max_same_side_share`",
+        "That source does not read the answers: mend it, or take its verdicts back with "
+        "`ratchet labels retract`.",
+    ),
+}
+
+
+def audit(material: Material, config: AuditConfig) -> dict[FindingName, Finding]:
+    """Every finding by its name; those that the config allows do not block."""
+    found = {name: check.find(material, config) for name, check in CHECKS.items()}
+    return {
+        name: replace(finding, because="") if name in config.allow else finding
+        for name, finding in found.items()
+    }

@@ -1,0 +1,40 @@
+"""What was dropped on the way to the preferences, and what of it got through all the same."""
+
+from labeling.audit.config import AuditConfig
+from labeling.audit.findings import Finding, over, reached, some
+from labeling.audit.material import Material, Preference
+
+
+def dropped(material: Material, config: AuditConfig) -> Finding:
+    """Pairs that were judged and became no preference."""
+    step = material.aggregation
+    of = step.came_in - step.by_choice
+    lost = sum(step.reasons.values()) - step.by_choice
+    because = over(lost, of, config.max_dropped_share, "max_dropped_share")
+    said = some(f"{count} {name}" for name, count in step.reasons.items())
+    return Finding(lost, of, "pairs", because, said)
+
+
+def truncated(material: Material, config: AuditConfig) -> Finding:
+    """Answers cut at the length limit: pairs that were not chosen for them, and preferences."""
+    cut = [p for p in material.preferences if not all(a.finished for a in p.answers)]
+    count = len(cut) + material.selection.count("truncated")
+    of = max(material.selection.came_in, len(material.preferences))
+    because = reached(len(cut)) if material.truncated != "keep" else ""
+    because = because or over(count, of, config.max_truncated_share, "max_truncated_share")
+    return Finding(count, of, "pairs", because, some(p.shown() for p in cut))
+
+
+def ties(material: Material, config: AuditConfig) -> Finding:
+    """Pairs without a better answer: those dropped, and preferences."""
+    tied = [p for p in material.preferences if _tied(p, material)]
+    count = len(tied) + material.aggregation.count("tie", "both_bad")
+    of = max(material.aggregation.came_in, len(material.preferences))
+    because = reached(len(tied)) or over(count, of, config.max_ties_share, "max_ties_share")
+    undecided = (f"pair {pair_id}: dropped" for pair_id in sorted(material.judged.undecided))
+    examples = some((*(p.shown() for p in tied), *undecided))
+    return Finding(count, of, "pairs", because, examples)
+
+
+def _tied(preferred: Preference, material: Material) -> bool:
+    return preferred.p_chosen <= 0.5 or preferred.pair_id in material.judged.undecided

@@ -1,0 +1,84 @@
+"""The ids that begin and end texts for a policy, as the files beside its weights say it.
+
+Read as JSON: the orchestrator loads no model library.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """`eos`: every id that ends an answer. `plain_bos`, `chat_bos`: whether a prompt of plain text,
+    or one that went through the chat template, begins with `bos`."""
+
+    eos: frozenset[int] = frozenset()
+    bos: int | None = None
+    plain_bos: bool = False
+    chat_bos: bool = False
+
+
+def read_special_tokens(policy: Path) -> SpecialTokens:
+    """Those of a policy in the folder that `save_pretrained` wrote."""
+    model, generation = _read(policy / "config.json"), _read(policy / "generation_config.json")
+    settings, tokenizer = _read(policy / "tokenizer_config.json"), _read(policy / "tokenizer.json")
+    ids = {token["content"]: token["id"] for token in tokenizer.get("added_tokens") or ()}
+    for number, token in (settings.get("added_tokens_decoder") or {}).items():
+        ids[token["content"]] = int(number)
+    bos_token = _content(settings.get("bos_token"))
+    bos = ids.get(bos_token) if settings else next(_ids(model.get("bos_token_id")), None)
+    own = ids.get(_content(settings.get("eos_token")))
+    ends = generation.get("eos_token_id") or _of_model(model, "eos_token_id")
+    # Tokenizers that let it be switched say so; of the others the post-processor is the word.
+    adds = settings.get("add_bos_token")
+    in_template = bos_token in _template_tokens(tokenizer.get("post_processor") or {})
+    return SpecialTokens(
+        eos=frozenset((*_ids(ends), *_ids(own))),
+        bos=bos,
+        plain_bos=bos is not None and bool(in_template if adds is None else adds),
+        chat_bos=bos is not None and _chat_begins_with(bos_token, policy, settings),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _of_model(config: dict[str, Any], key: str) -> Any:
+    """A key of a model's config; that of a model for several media is below its text part."""
+    return config.get(key, (config.get("text_config") or {}).get(key))
+
+
+def _ids(value: Any) -> Iterator[int]:
+    if value is not None:
+        yield from value if isinstance(value, list) else [value]
+
+
+def _content(token: Any) -> str:
+    """A token as text: older files hold a mapping."""
+    return str(token["content"] if isinstance(token, dict) else token or "")
+
+
+def _template_tokens(processor: dict[str, Any]) -> set[str]:
+    """Special tokens that a tokenizer's post-processor puts around a single text."""
+    found = {
+        part["SpecialToken"]["id"]
+        for part in processor.get("single") or ()
+        if isinstance(part, dict) and "SpecialToken" in part
+    }
+    for inner in processor.get("processors") or ():
+        found |= _template_tokens(inner)
+    return found
+
+
+def _chat_begins_with(bos_token: str, policy: Path, settings: dict[str, Any]) -> bool:
+    file = policy / "chat_template.jinja"
+    template = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
+    written = json.dumps(template or "", ensure_ascii=False)
+    return bool(bos_token) and ("bos_token" in written or bos_token in written)
