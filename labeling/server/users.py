@@ -62,7 +62,8 @@ def call(
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
-        raise _refused(access, path, error) from None
+        with error:  # it holds the connection
+            raise _refused(access, path, error) from None
     except OSError as error:
         raise BadInput(
             f"no Argilla server answers at {access.url}: {error}",

@@ -66,3 +66,4 @@ def logged(argilla: Server, stranger: tuple[str, list[str]]) -> Iterator[Logged]
     people = {name: Access(argilla.access.url, keys[name]) for name in users}
     yield Logged(dataset, argilla.access, people, passwords)
     dataset.delete()
+    client.http_client.close()

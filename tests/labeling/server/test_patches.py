@@ -29,10 +29,12 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def client(argilla: Server) -> "rg.Argilla":
+def client(argilla: Server) -> Iterator["rg.Argilla"]:
     import argilla as rg
 
-    return rg.Argilla(api_url=argilla.access.url, api_key=argilla.access.api_key)
+    opened = rg.Argilla(api_url=argilla.access.url, api_key=argilla.access.api_key)
+    yield opened
+    opened.http_client.close()
 
 
 @pytest.fixture
@@ -44,7 +46,8 @@ def dataset(client: "rg.Argilla") -> Iterator["rg.Dataset"]:
         questions=[rg.LabelQuestion(name="better", labels=["A", "B"])],
         distribution=rg.TaskDistribution(min_submitted=2),
     )
-    made = rg.Dataset(name=f"jobs-{uuid4().hex[:8]}", workspace=WORKSPACE, settings=settings)
+    name = f"jobs-{uuid4().hex[:8]}"
+    made = rg.Dataset(name=name, workspace=WORKSPACE, settings=settings, client=client)
     made.create()
     yield made
     made.delete()
