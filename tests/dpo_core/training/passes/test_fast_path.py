@@ -123,7 +123,8 @@ def test_log_probs_and_gradients_are_those_of_the_plain_path(
     found = fast.logps(pairs)
     fast.backward(pairs, slopes)
 
-    close = {"rtol": 0, "atol": 1e-5}
+    # Against float64 either pass is off by up to 1.4e-5 here: log-probs of size 10 in float32.
+    close = {"rtol": 0, "atol": 2e-5}
     torch.testing.assert_close(found.logps_N, expected.logps_N, **close)
     assert found.log_collisions_N is not None and expected.log_collisions_N is not None
     torch.testing.assert_close(found.log_collisions_N, expected.log_collisions_N, **close)
@@ -224,7 +225,8 @@ def test_paths_and_micro_batches_move_no_number(
     for name, tokens in (("fast", 400), ("pair by pair", 1)):
         found, found_weights = train(name, path="fast", micro_batch_tokens=tokens)
         scale = np.maximum(1, np.abs(plain))
-        assert (np.abs(found - plain) / scale).max() < 1e-5
+        # Log-ratios are sums of up to 15 such differences; 2e-5 was seen on an AMD processor.
+        assert (np.abs(found - plain) / scale).max() < 3e-5
         for key, tensor in found_weights.items():
             torch.testing.assert_close(tensor, weights[key], rtol=0, atol=2e-5)
 
