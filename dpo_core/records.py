@@ -233,6 +233,17 @@ RELIABILITY = pa.schema(
         ("reliable", pa.bool_()),
     ]
 )
+ASKED = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("pair_id", pa.string()),
+        ("kind", pa.string()),  # pair, gold or repeat
+        ("why", pa.string()),  # the pair was chosen
+        ("mode", pa.string()),  # blind or review
+        ("answers", pa.int32()),
+        ("left_out", pa.bool_()),  # unanswered, and not left to other judges
+    ]
+)
 PREFERENCES = pa.schema(
     [
         ("pair_id", pa.string()),

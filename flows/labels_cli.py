@@ -11,15 +11,10 @@ from flows.interrupts import interruptible
 
 labels = typer.Typer(
     name="labels",
-    help="Labels of a campaign: take a source's judgements back, or let them count again.",
+    help="Labels of a campaign: let late ones in, take those of a source back.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-@labels.callback()
-def _group() -> None:
-    """Makes `retract` a command of its own name while it is the only one."""
 
 
 @labels.command()
@@ -55,3 +50,24 @@ def retract(
     source = f"human:{annotator}" if annotator is not None else str(judge)
     with interruptible(resumable=False):
         take_back(campaign, source, number, undo=undo, console=Console(soft_wrap=True))
+
+
+@labels.command()
+def pull(
+    campaign: Annotated[
+        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
+    ],
+    number: Annotated[
+        int | None,
+        typer.Option("--round", metavar="N", help="Only of this round; else of all."),
+    ] = None,
+) -> None:
+    """Read answers that came after a round had its labels.
+
+    Late and edited answers are kept beside the campaign. Where they change a round's labels, the
+    next `ratchet run` makes a new version of these and re-runs exactly what depends on it.
+    """
+    from flows.pull_labels import pull_labels
+
+    with interruptible(resumable=False):
+        pull_labels(campaign, number, Console(soft_wrap=True))

@@ -64,12 +64,35 @@ def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
     if waiting is None:
         return True
     people, log = config.asked, LabelLog(layout.labels(waiting.round))
-    if is_over(people, log.read(), datetime.now(UTC)) and people.at_deadline != "wait":
+    if people.at_deadline != "wait" and is_over(people, log.read(), datetime.now(UTC)):
         return True
     try:
-        return _reached(people, log)
+        found = _looked_at(people, log)
     except RatchetError:
         return False
+    if found.missing != waiting.missing:
+        write_waiting(layout, waiting_for(waiting.round, people, log.read(), found, waiting.url))
+    return found.reached
+
+
+def waiting_for(
+    number: int, people: PeopleConfig, log: RoundLog, tally: Tally, url: str
+) -> Waiting:
+    """What round `number` waits for."""
+    assert log.asked_at is not None and log.dataset is not None, "it was asked"
+    deadline = deadline_of(people, log)
+    until = f", until {deadline:%Y-%m-%d %H:%M} UTC" if deadline else ""
+    return Waiting(
+        round=number,
+        dataset=log.dataset,
+        url=url,
+        needed=tally.needed,
+        missing=tally.missing,
+        asked_at=log.asked_at.isoformat(),
+        deadline=deadline.isoformat() if deadline else None,
+        sentence=f"round {number} waits for people{until}: {tally.missing} of {tally.needed} "
+        f"answers are missing, label at {url}",
+    )
 
 
 def deadline_of(people: PeopleConfig, log: RoundLog) -> datetime | None:
@@ -88,20 +111,20 @@ def server_access(people: PeopleConfig) -> Access:
     return find_access(Path(people.server_dir) if people.server_dir else DEFAULT_SERVER)
 
 
-def _reached(people: PeopleConfig, log: LabelLog) -> bool:
+def _looked_at(people: PeopleConfig, log: LabelLog) -> Tally:
+    """How far the round is answered now. Raises RatchetError where the server does not answer."""
     from labeling.people.argilla_queue import IMPATIENT, ArgillaQueue
     from labeling.people.asking import collect
 
-    if _tally(people, log.read()).reached:
-        return True
-    name = log.read().dataset
+    known = log.read()
+    found = _tally(people, known)
+    if found.reached or known.dataset is None:
+        return found
     with ArgillaQueue(server_access(people), people.workspace, IMPATIENT) as queue:
-        dataset = queue.find(name) if name else None
-        if dataset is None:
-            return False
-        if _worth_reading(people, log.read(), queue.progress(dataset)):
+        dataset = queue.find(known.dataset)
+        if dataset is not None and _worth_reading(people, known, queue.progress(dataset)):
             collect(queue, dataset, log, lambda done, total, unit: None)
-    return _tally(people, log.read()).reached
+    return _tally(people, log.read())
 
 
 def _worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import Played
 from flows.session import Session
 from flows.steps.calibrate import read_reliability
+from flows.steps.labels import pairs_left_out
 from flows.steps.sources import occurring
 from labeling.aggregation.agreement import Rate, round_agreement
 from labeling.aggregation.annotators import annotators
@@ -46,11 +47,16 @@ def aggregate_preferences(
     weights = {member.source: member.weight for member in members(session.config.judge)}
     before = [found for played in earlier if (found := _measured(played.made.get("preferences")))]
     gone = occurring(retracted, judgements, labels)
+    unanswered = pairs_left_out(labels)
 
     def make(folder: Path) -> Made:
         answers = _read_labels(labels)
         ballots = gather_votes(
-            _read(judgements), answers, weights, retracted=gone, unreliable=_unreliable(calibration)
+            _read(judgements, unanswered),
+            answers,
+            weights,
+            retracted=gone,
+            unreliable=_unreliable(calibration),
         )
         compared = [Compared(**row) for row in _read_pairs(pairs)]
         takes_soft = session.config.takes_soft_labels
@@ -87,6 +93,7 @@ def aggregate_preferences(
         "weights": weights,
         "takes_soft": session.config.takes_soft_labels,
         **({"retracted": gone} if gone else {}),
+        **({"left_out": unanswered} if unanswered else {}),
     }
     return session.step(number, "preferences", make, config=recipe, inputs=inputs)
 
@@ -113,9 +120,10 @@ def _read_pairs(pairs: Artifact) -> Iterator[dict[str, Any]]:
     return iterate_rows(pairs.path("pairs.parquet"), ["pair_id", "prompt_id", "a", "b"])
 
 
-def _read(judgements: Artifact) -> Rows:
+def _read(judgements: Artifact, without: Collection[str] = ()) -> Rows:
     path = judgements.path("judgements.parquet")
-    return read_rows(path, ["pair_id", "source", "verdict"])
+    rows, left_out = read_rows(path, ["pair_id", "source", "verdict"]), set(without)
+    return [row for row in rows if row["pair_id"] not in left_out]
 
 
 def _read_labels(labels: Artifact | None) -> Rows:

@@ -14,24 +14,17 @@ from typing import TYPE_CHECKING, Any
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import ConfigError, LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id, file_sha256
-from dpo_core.records import LABELS, Judgement
+from dpo_core.records import ASKED, LABELS, Judgement
 from dpo_core.tables import read_rows, write_rows
 from flows.session import Session
 from flows.steps.calibrate import read_reliability
 from flows.steps.candidates import read_candidates
 from flows.steps.judge import read_pairs
-from flows.waiting import (
-    Waiting,
-    clear_waiting,
-    deadline_of,
-    is_over,
-    server_access,
-    write_waiting,
-)
+from flows.waiting import clear_waiting, is_over, server_access, waiting_for, write_waiting
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import Plan, choose_for_people, split_budget
-from labeling.people.answers import Tally, label_rows, latest
+from labeling.people.answers import Tally, asked_rows, label_rows, latest
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
 from labeling.people.log import LabelLog, RoundLog
@@ -72,14 +65,16 @@ def ask_people(
     if not asks_people(session.config.judge):
         return None
     distrusted = unreliable_pairs(read_reliability(calibration))
-    asking = _Round(session, number, (pairs, judgements, completions, prompts), distrusted)
     inputs = {
         "pairs": pairs.hash("pairs.parquet"),
         "judgements": judgements.hash("judgements.parquet"),
         "completions": completions.hash("completions.parquet"),
     }
-    if asking.people.gold is not None:
-        inputs["gold"] = file_sha256(Path(asking.people.gold))
+    gold = session.config.asked.gold
+    if gold is not None:
+        inputs["gold"] = file_sha256(Path(gold))
+    artifacts = (pairs, judgements, completions, prompts)
+    asking = _Round(session, number, artifacts, distrusted, inputs)
     return session.step(number, "labels", asking.make, config=asking.recipe(), inputs=inputs)
 
 
@@ -91,7 +86,8 @@ class _Round:
         session: Session,
         number: int,
         artifacts: tuple[Artifact, ...],
-        distrusted: Collection[str] = (),
+        distrusted: Collection[str],
+        inputs: Mapping[str, str],
     ) -> None:
         self.session = session
         self.number = number
@@ -101,19 +97,17 @@ class _Round:
         self.seed = session.seed("labels", number)
         self.log = LabelLog(session.layout.labels(number))
         self.guidelines = read_guidelines(self.people.guidelines)
-
-    def recipe(self) -> dict[str, Any]:
-        """What decides which records are asked, and which answers are let in."""
-        people = self.people.model_dump(mode="json", exclude={*_WAITING_ONLY, "gold"})
-        budget = self.session.config.budget.model_dump(mode="json")
-        pulls = self.log.read().pulls
-        return {
-            **people,
-            **budget,
+        asked = {
+            **self.people.model_dump(mode="json", exclude={*_WAITING_ONLY, "gold"}),
+            **session.config.budget.model_dump(mode="json"),
             "guidelines": self.guidelines,
             "seed": self.seed,
-            "pulls": pulls,
         }
+        self.plan = content_id("plan", asked, dict(inputs))
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides what is asked, and which answers are let in."""
+        return {"plan": self.plan, "pulls": self.log.read().pulls}
 
     def make(self, folder: Path) -> Made:
         items = self._items()
@@ -128,6 +122,8 @@ class _Round:
         asked = [log.asked[item.record_id] for item in items]
         rows = list(label_rows(asked, latest(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)
+        left_out = ended_by == "deadline, use"
+        write_rows(folder / "asked.parquet", asked_rows(asked, rows, left_out=left_out), ASKED)
         ids = [record.pair_id for record in asked if record.kind == "pair"]
         missing = _missing(ids, rows)
         return Made(
@@ -144,15 +140,23 @@ class _Round:
         judged = _judgements(judgements)
         gold = read_gold(Path(people.gold)) if people.gold is not None else []
         split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
-        plan = Plan(
-            split.pairs, self.seed, people.choose, people.calibration_share, self.distrusted
-        )
-        chosen = choose_for_people(read_candidates(pairs, judgements, completions), plan)
         opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
         sources = sorted({row["source"] for row in read_rows(judgements.path(_JUDGED), ["source"])})
         asking = Asking(self.number, self.seed, people.mode, opinions, ", ".join(sources))
-        asked = [(read[c.pair_id], c.why) for c in chosen]
+        asked = [(read[pair_id], why) for pair_id, why in self._chosen(split.pairs)]
         return plan_items(asking, asked, pick_gold(gold, split.gold, self.seed), split.repeats)
+
+    def _chosen(self, count: int) -> list[tuple[str, str]]:
+        """Pairs, each with why; what was asked for once stays, whatever is learnt meanwhile."""
+        log = self.log.read()
+        if log.plan == self.plan:
+            planned = (log.asked[record] for record in log.planned)
+            return [(record.pair_id, record.why) for record in planned if record.kind == "pair"]
+        pairs, judgements, completions, _ = self.artifacts
+        people = self.people
+        plan = Plan(count, self.seed, people.choose, people.calibration_share, self.distrusted)
+        candidates = read_candidates(pairs, judgements, completions)
+        return [(chosen.pair_id, chosen.why) for chosen in choose_for_people(candidates, plan)]
 
     def _task(self, items: Sequence[Item]) -> "Task":
         from labeling.people.argilla_queue import Questions
@@ -168,7 +172,7 @@ class _Round:
             self.log.opened(name, identity)
             log = self.log.read()
         assert log.dataset is not None, "it was opened"
-        return Task(log.dataset, questions, self.guidelines, items, people.quorum)
+        return Task(log.dataset, questions, self.guidelines, items, people.quorum, self.plan)
 
     def _ask(self, task: "Task") -> str:
         """Where to label, after the queue and the log were brought up to date."""
@@ -201,26 +205,10 @@ class _Round:
         return f"deadline, {self.people.at_deadline}"
 
     def _waiting(self, tally: Tally, log: RoundLog, url: str) -> WaitingForPeople:
-        deadline = deadline_of(self.people, log)
-        until = f", until {deadline:%Y-%m-%d %H:%M} UTC" if deadline else ""
-        sentence = (
-            f"round {self.number} waits for people{until}: {tally.missing} of {tally.needed} "
-            f"answers are missing, label at {url}"
-        )
-        assert log.asked_at is not None and log.dataset is not None, "it was asked"
-        waiting = Waiting(
-            round=self.number,
-            dataset=log.dataset,
-            url=url,
-            needed=tally.needed,
-            missing=tally.missing,
-            asked_at=log.asked_at.isoformat(),
-            deadline=deadline.isoformat() if deadline else None,
-            sentence=sentence,
-        )
+        waiting = waiting_for(self.number, self.people, log, tally, url)
         write_waiting(self.session.layout, waiting)
         self.session.release_children()
-        return WaitingForPeople(sentence, "Then type the same `ratchet run` again.")
+        return WaitingForPeople(waiting.sentence, "Then type the same `ratchet run` again.")
 
     def _waited(self, log: RoundLog, tally: Tally, ended_by: str) -> dict[str, Any]:
         assert log.asked_at is not None, "it was asked"
@@ -232,6 +220,14 @@ class _Round:
             "seconds_waited": round((datetime.now(UTC) - log.asked_at).total_seconds(), 1),
             "pulls": log.pulls,
         }
+
+
+def pairs_left_out(labels: Artifact | None) -> list[str]:
+    """Pairs that nobody answered before the deadline, and that are not left to other judges."""
+    if labels is None:
+        return []
+    rows = read_rows(labels.path("asked.parquet"), ["pair_id", "left_out"])
+    return sorted(row["pair_id"] for row in rows if row["left_out"])
 
 
 def read_guidelines(value: str | None) -> str:

@@ -125,6 +125,24 @@ def label_rows(asked: Iterable[Hidden], answers: Iterable[Answer]) -> Iterator[d
     yield from sorted(rows, key=lambda r: (r["pair_id"], r["record_id"], r["annotator"]))
 
 
+def asked_rows(
+    asked: Iterable[Hidden], labels: Sequence[Mapping[str, Any]], *, left_out: bool
+) -> Iterator[dict[str, Any]]:
+    """Rows of ASKED. left_out: what was not answered is to be no preference at all."""
+    counts = Counter(row["record_id"] for row in labels)
+    for record in asked:
+        answers = counts[record.record_id]
+        yield {
+            "record_id": record.record_id,
+            "pair_id": record.pair_id,
+            "kind": record.kind,
+            "why": record.why,
+            "mode": record.mode,
+            "answers": answers,
+            "left_out": left_out and answers == 0 and record.kind == "pair",
+        }
+
+
 def _row(record: Hidden, answer: Answer) -> dict[str, Any]:
     submitted = answer.status == SUBMITTED
     return {
@@ -140,13 +158,17 @@ def _row(record: Hidden, answer: Answer) -> dict[str, Any]:
         "shown_first": record.shown_first,
         "mode": record.mode,
         "why": record.why,
-        "at": _moment(answer),
+        "at": _to_millisecond(_moment(answer)),  # as the file keeps it
     }
 
 
 def _moment(answer: Answer) -> datetime:
     at = datetime.fromisoformat(answer.at)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _to_millisecond(at: datetime) -> datetime:
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _value(values: Mapping[str, Any], question: str) -> Any:

@@ -1,33 +1,23 @@
-"""The only module that imports Argilla's client: datasets of a workspace, their records, answers.
+"""The only module that speaks to Argilla about datasets, their records and what was answered.
 
-The client makes datasets. Records go through its HTTP connection, because its own models drop what
-the counting of answers rests on: an answer's id and when it was last changed. Every request is
-tried again with growing waits when the server does not answer or answers that it failed; a request
-that did succeed unheard is safe to repeat, or says that it is a repetition.
+It uses Argilla's HTTP interface. Argilla's own client drops what the counting of answers rests on,
+an answer's id and when it was last changed, and gives up at the first failure. Here every request
+is tried again with growing waits when the server does not answer or says that it failed. A request
+that did succeed unheard is harmless to repeat, or says that it is a repetition.
 """
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import argilla
 import httpx
-from argilla._exceptions import (
-    ArgillaAPIError,
-    ArgillaCredentialsError,
-    ArgillaError,
-    SettingsError,
-)
 
 from dpo_core.errors import LabelsError, LabelServerFailed
 from labeling.people.task import CHOICES, Item
 from labeling.server import Access
-
-T = TypeVar("T")
 
 Progress = Callable[[int, int, str], None]
 """Called with how many of how many things are done, and what they are."""
@@ -38,7 +28,8 @@ _BATCH_CHARACTERS = 4_000_000
 _DELETE_AT_ONCE = 100
 _STRENGTHS = (1, 2, 3)
 _SAID = 500
-_UNAUTHORIZED, _UNPROCESSABLE, _TOO_MANY = 401, 422, 429
+_READY = "ready"
+_UNAUTHORIZED, _CONFLICT, _UNPROCESSABLE, _TOO_MANY = 401, 409, 422, 429
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,7 @@ class Patience:
     waits_s: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0)
 
 
+PATIENT = Patience()
 IMPATIENT = Patience(timeout_s=10.0, waits_s=())
 """For those who will look again soon."""
 
@@ -73,7 +65,7 @@ class Refused(LabelServerFailed):
     """The server did not take what it was sent; trying again would not help."""
 
     def __init__(self, where: str, status: int, said: str) -> None:
-        super().__init__(f"Argilla at {where} answered {status}: {said}")
+        super().__init__(f"Argilla at {where} answered {said}")
         self.status = status
 
 
@@ -83,30 +75,21 @@ class ArgillaQueue:
     Raises LabelServerFailed where the server does not answer, LabelsError for a key it refuses.
     """
 
-    def __init__(self, access: Access, workspace: str, patience: Patience = Patience()) -> None:
+    def __init__(self, access: Access, workspace: str, patience: Patience | None = None) -> None:
         self._shown = shown_url(access.url)
-        self._patience = patience
+        self._patience = patience or PATIENT
         self._workspace_name = workspace
-        self._client: argilla.Argilla = self._tried(
-            lambda: argilla.Argilla(
-                api_url=access.url,
-                api_key=access.api_key,
-                timeout=patience.timeout_s,
-                retries=0,
-            )
+        self._http = httpx.Client(
+            base_url=f"{access.url}/api/v1/",
+            headers={"X-Argilla-Api-Key": access.api_key},
+            timeout=self._patience.timeout_s,
         )
-        self._http: httpx.Client = self._client.http_client
 
     def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
-        """The dataset of that name; made if there is none."""
-        found = self._find(name)
-        if found is not None and found["status"] == "draft":  # making it was interrupted
-            self._call("DELETE", f"datasets/{found['id']}")
-            found = None
-        if found is None:
-            self._tried(lambda: self._create(name, questions, guidelines))
-            found = self._find(name)
-            assert found is not None, "it was made"
+        """The dataset of that name, ready to be labelled; made if there is none."""
+        found = self._find(name) or self._create(name, questions, guidelines)
+        if found["status"] != _READY:  # new, or making it was interrupted
+            self._furnish(str(found["id"]), questions)
         elif found["guidelines"] != guidelines:
             self._call("PATCH", f"datasets/{found['id']}", json={"guidelines": guidelines})
         return self._described(found)
@@ -163,19 +146,44 @@ class ArgillaQueue:
             users = self._call("GET", f"workspaces/{self._workspace()}/users")["items"]
         return {str(user["id"]): str(user["username"]) for user in users}
 
-    def _create(self, name: str, questions: Questions, guidelines: str) -> None:
-        found = self._find(name)
-        if found is not None:  # by a try whose answer was lost
-            return
-        self._workspace()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            argilla.Dataset(
-                name=name,
-                workspace=self._workspace_name,
-                settings=_settings(questions, guidelines),
-                client=self._client,
-            ).create()
+    def _create(self, name: str, questions: Questions, guidelines: str) -> dict[str, Any]:
+        body = {
+            "name": name,
+            "workspace_id": self._workspace(),
+            "guidelines": guidelines,
+            "allow_extra_metadata": False,
+            "distribution": {"strategy": "overlap", "min_submitted": questions.min_submitted},
+        }
+        try:
+            made: dict[str, Any] = self._call("POST", "datasets", json=body)
+        except Refused as refused:
+            found = self._find(name)
+            if refused.status != _CONFLICT or found is None:
+                raise
+            return found  # made by a request whose answer was lost
+        return made
+
+    def _furnish(self, dataset_id: str, questions: Questions) -> None:
+        """Give a draft what it lacks, and publish it."""
+        for kind, parts in _parts(questions).items():
+            whose = "me/" if kind == "metadata-properties" else ""
+            items = self._call("GET", f"{whose}datasets/{dataset_id}/{kind}")["items"]
+            there = {item["name"] for item in items}
+            for part in parts:
+                if part["name"] not in there:
+                    self._unless_there(f"datasets/{dataset_id}/{kind}", part)
+        try:
+            self._call("PUT", f"datasets/{dataset_id}/publish")
+        except Refused:
+            if self._call("GET", f"datasets/{dataset_id}")["status"] != _READY:
+                raise
+
+    def _unless_there(self, path: str, part: Mapping[str, Any]) -> None:
+        try:
+            self._call("POST", path, json=part)
+        except Refused as refused:
+            if refused.status != _CONFLICT:
+                raise
 
     def _described(self, found: Mapping[str, Any]) -> Dataset:
         url = f"{self._shown}/dataset/{found['id']}/annotation-mode"
@@ -223,27 +231,22 @@ class ArgillaQueue:
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         """The JSON that the server answers. Raises Refused where it answers that it will not."""
-
-        def call() -> Any:
-            answer = self._http.request(method, f"/api/v1/{path}", **options)
-            answer.raise_for_status()
-            return answer.json() if answer.content else None
-
-        return self._tried(call)
-
-    def _tried(self, call: Callable[[], T]) -> T:
         for wait in (*self._patience.waits_s, None):
             try:
-                return call()
-            except (httpx.HTTPError, ArgillaError) as error:
-                status, said = _status(error)
-                if status == _UNAUTHORIZED:
-                    raise self._no_entry() from None
-                if status is not None and status < 500 and status != _TOO_MANY:
-                    raise Refused(self._shown, status, said) from None
-                if wait is None:
-                    raise self._silent(said) from None
-                time.sleep(wait)
+                answer = self._http.request(method, path, **options)
+            except httpx.HTTPError as error:
+                said = f"{type(error).__name__}: {error}"
+            else:
+                if answer.is_success:
+                    return answer.json() if answer.content else None
+                said = f"{answer.status_code}: {answer.text[:_SAID]}"
+                if answer.status_code == _UNAUTHORIZED:
+                    raise self._no_entry()
+                if answer.status_code < 500 and answer.status_code != _TOO_MANY:
+                    raise Refused(self._shown, answer.status_code, said)
+            if wait is None:
+                raise self._silent(said)
+            time.sleep(wait)
         raise AssertionError("the last wait is None")
 
     def _no_entry(self) -> LabelsError:
@@ -278,36 +281,51 @@ def shown_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
-def _settings(questions: Questions, guidelines: str) -> argilla.Settings:
-    asked = [
-        argilla.LabelQuestion(
-            name="preference", title="Which response is better?", labels=list(CHOICES)
-        )
-    ]
+def _parts(questions: Questions) -> dict[str, list[dict[str, Any]]]:
+    """What a dataset is made of, in the order of the page, by the name of its kind in the
+    interface."""
+    asked = [_question_part("preference", "Which response is better?", _CHOOSE, required=True)]
     if questions.strength:
-        asked.append(
-            argilla.RatingQuestion(
-                name="strength", title="How much better?", values=list(_STRENGTHS), required=False
-            )
-        )
+        asked.append(_question_part("strength", "How much better?", _RATE))
     if questions.comment:
-        asked.append(argilla.TextQuestion(name="comment", title="Comment", required=False))
-    return argilla.Settings(
-        guidelines=guidelines,
-        fields=[
-            argilla.ChatField(name="prompt", title="Prompt", use_markdown=True),
-            argilla.TextField(name="response_a", title="Response A", use_markdown=True),
-            argilla.TextField(name="response_b", title="Response B", use_markdown=True),
+        asked.append(_question_part("comment", "Comment", {"type": "text", "use_markdown": False}))
+    return {
+        "fields": [
+            _field_part("prompt", "Prompt", "chat"),
+            _field_part("response_a", "Response A", "text"),
+            _field_part("response_b", "Response B", "text"),
         ],
-        questions=asked,
-        metadata=[
-            argilla.IntegerMetadataProperty(name="round", title="Round"),
-            argilla.TermsMetadataProperty(name="tags", title="Tags of the prompt"),
-            argilla.IntegerMetadataProperty(name="length_a", title="Length of A"),
-            argilla.IntegerMetadataProperty(name="length_b", title="Length of B"),
+        "questions": asked,
+        "metadata-properties": [
+            {"name": name, "title": title, "settings": {"type": kind}}
+            for name, title, kind in _METADATA
         ],
-        distribution=argilla.TaskDistribution(min_submitted=questions.min_submitted),
-    )
+    }
+
+
+_CHOOSE = {
+    "type": "label_selection",
+    "options": [{"value": choice, "text": choice} for choice in CHOICES],
+    "visible_options": len(CHOICES),
+}
+_RATE = {"type": "rating", "options": [{"value": value} for value in _STRENGTHS]}
+_METADATA = (
+    ("round", "Round", "integer"),
+    ("tags", "Tags of the prompt", "terms"),
+    ("length_a", "Characters of A", "integer"),
+    ("length_b", "Characters of B", "integer"),
+)
+
+
+def _question_part(
+    name: str, title: str, settings: Mapping[str, Any], *, required: bool = False
+) -> dict[str, Any]:
+    return {"name": name, "title": title, "required": required, "settings": dict(settings)}
+
+
+def _field_part(name: str, title: str, kind: str) -> dict[str, Any]:
+    settings = {"type": kind, "use_markdown": True}
+    return {"name": name, "title": title, "required": True, "settings": settings}
 
 
 def _record(item: Item, question: str) -> dict[str, Any]:
@@ -348,19 +366,6 @@ def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
         characters += length
     if batch:
         yield batch
-
-
-def _status(error: Exception) -> tuple[int | None, str]:
-    """(HTTP status, what was said); None where no answer came."""
-    if isinstance(error, SettingsError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code, error.response.text[:_SAID]
-    if isinstance(error, ArgillaCredentialsError):
-        return _UNAUTHORIZED, ""
-    if isinstance(error, ArgillaAPIError):
-        return error.status_code, str(error)[:_SAID]
-    return None, f"{type(error).__name__}: {error}"
 
 
 def _unseen(done: int, total: int, unit: str) -> None:

@@ -32,13 +32,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Task:
-    """What a round asks of people. name: of its dataset."""
+    """What a round asks of people. name: of its dataset. plan: hash of what decided the items."""
 
     name: str
     questions: Questions
     guidelines: str
     items: Sequence[Item]
     quorum: float
+    plan: str = ""
 
     @property
     def record_ids(self) -> list[str]:
@@ -66,8 +67,8 @@ def ask(queue: ArgillaQueue, log: LabelLog, task: Task, progress: Progress) -> D
     stale = (set(known.asked) & set(standing.server_ids)) - set(task.record_ids) - standing.begun
     queue.remove(dataset, [standing.server_ids[record] for record in sorted(stuck | stale)])
     missing = open_ - (set(standing.server_ids) - stuck)
-    if known.planned != task.record_ids:
-        log.planned(task.record_ids)
+    if (known.planned, known.plan) != (task.record_ids, task.plan):
+        log.planned(task.record_ids, task.plan)
     queue.push(dataset, [i for i in task.items if i.record_id in missing], progress)
     return dataset
 

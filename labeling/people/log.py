@@ -24,7 +24,8 @@ class RoundLog:
     """What the log of a round comes to.
 
     dataset: its name in Argilla, and `questions`, a hash of what cannot be changed about it.
-    planned: ids of the records that are asked now, since `asked_at`; `asked`: all that ever were.
+    planned: ids of the records that are asked now, since `asked_at`, and `plan`, a hash of what
+    decided which; `asked`: all that ever were.
     answers: every version of every answer. pulls: how often late answers were let in.
     """
 
@@ -33,6 +34,7 @@ class RoundLog:
     asked_at: datetime | None = None
     asked: dict[str, Hidden] = field(default_factory=dict)
     planned: list[str] = field(default_factory=list)
+    plan: str | None = None
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     pulls: int = 0
 
@@ -58,8 +60,8 @@ class LabelLog:
         """Written before they are pushed, so that every answer finds its record."""
         self._append({"event": "asked", **asdict(record)} for record in records)
 
-    def planned(self, record_ids: Iterable[str]) -> None:
-        self._append([{"event": "planned", "records": list(record_ids)}])
+    def planned(self, record_ids: Iterable[str], plan: str) -> None:
+        self._append([{"event": "planned", "records": list(record_ids), "plan": plan}])
 
     def pulled(self) -> None:
         self._append([{"event": "pulled"}])
@@ -108,8 +110,9 @@ def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
             # What a record was pushed as, it stays.
             log.asked.setdefault(values["record_id"], Hidden(**values))
         case "planned":
-            log.planned = values["records"]
-            log.asked_at = datetime.fromisoformat(event["logged_at"])
+            if values["records"] != log.planned:  # the clock starts anew for what is new
+                log.asked_at = datetime.fromisoformat(event["logged_at"])
+            log.planned, log.plan = values["records"], values["plan"]
         case "answer":
             answer = Answer(**values)
             log.answers[answer.version] = answer
