@@ -89,7 +89,8 @@ def _texts(pair: ImportedPair) -> Sequence[tuple[str, str]]:
         prompt = [("prompt", pair.prompt)]
     else:
         prompt = [(f"the {m['role']} message of prompt", m["content"]) for m in pair.prompt]
-    return [*prompt, ("chosen", pair.chosen), ("rejected", pair.rejected)]
+    sources = [("a source", source) for source in pair.sources]
+    return [*prompt, ("chosen", pair.chosen), ("rejected", pair.rejected), *sources]
 
 
 def _is_unicode(text: str) -> bool:

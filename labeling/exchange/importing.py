@@ -26,6 +26,7 @@ from labeling.exchange.rows import Found, data_files, read_file
 
 SHOWN = 20
 """Rows that could not be read and are named on the screen."""
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class _Reading:
 
     def _reject(self, where: str, reason: str) -> None:
         self._unreadable += 1
+        reason = _printable(reason)
         line = json.dumps({"where": where, "reason": reason}, ensure_ascii=True)
         self._rejected.write(line + "\n")
         if len(self._problems) < SHOWN:
@@ -166,6 +168,12 @@ def parse_columns(text: str) -> dict[str, str]:
             "For example --columns prompt=question,a=left,b=right,verdict=better",
         )
     return columns
+
+
+def _printable(reason: str) -> str:
+    """What quotes a row without what could act on a screen, or fill it."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:_LONGEST_REASON])
+    return shown + ("…" if len(reason) > _LONGEST_REASON else "")
 
 
 def _why(result: Imported) -> str:

@@ -66,8 +66,10 @@ def _prompt(given: str | Messages | None, before: Messages) -> str | Messages:
 
 
 def _with_system(prompt: str | Messages, system: Any) -> str | Messages:
-    if not isinstance(system, str) or not system.strip():
+    if system is None or system == "":
         return prompt
+    if not isinstance(system, str):
+        raise UnreadableRow("system is not text")
     messages = chat(prompt)
     assert not isinstance(messages, str), "chat makes messages"
     if messages[0]["role"] == "system":

@@ -11,9 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings, strategies
 
 from dpo_core.errors import LabelsError
+from dpo_core.records import IMPORTED
 from dpo_core.tables import read_rows
+from labeling.exchange.formats.kinds import FORMATS, read_as
+from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row
 from labeling.exchange.importing import Imported, ImportOptions, import_files, parse_columns
 
 HUMAN = {"role": "user", "content": "Why?"}
@@ -226,6 +230,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
         {**PAIR, "p_chosen": True},
         "p_chosen must be a number from 0 to 1, found True",
     ),
+    "system no text": ({**PAIR, "system": 3}, "system is not text"),
+    "source no text": ({**PAIR, "sources": ["\udcff"]}, "a source is not valid Unicode"),
+    "a name that acts on a screen": ({"\x1b[2J": 1}, r"no preference row (its columns: \x1b[2J)"),
+    "a long name": ({"x" * 10**5: 1}, "no preference row (its columns: " + "x" * 268 + "…"),
     "a number": ({**PAIR, "rejected": 3}, "rejected must be text or a list of messages, found int"),
 }
 
@@ -234,6 +242,57 @@ BROKEN: dict[str, tuple[Any, str]] = {
 def test_a_row_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path: Path, name: str) -> None:
     row, reason = BROKEN[name]
     assert refusal(tmp_path, row) == reason
+
+
+NAMES = [
+    "prompt",
+    "chosen",
+    "rejected",
+    "system",
+    "messages",
+    "instruction",
+    "completions",
+    "ratings",
+    "response",
+    "score",
+    "role",
+    "content",
+    "text",
+    "a",
+    "b",
+    "verdict",
+    "p_chosen",
+    "sources",
+    "agreement",
+    "plain",
+    "user",
+    "assistant",
+    "tie",
+]
+ANYTHING = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.sampled_from(["\n\nHuman: Q\n\nAssistant: x", "\ud800", "\0", *NAMES]),
+    lambda part: (
+        strategies.lists(part, max_size=3)
+        | strategies.dictionaries(strategies.sampled_from(NAMES), part, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(row=strategies.dictionaries(strategies.sampled_from(NAMES), ANYTHING, max_size=8))
+def test_any_row_is_read_or_refused(row: dict[str, Any]) -> None:
+    for name in FORMATS:
+        try:
+            found = read_as(name, row)
+        except (UnreadableRow, LabelsError):
+            continue
+        if isinstance(found, ImportedPair):
+            pa.Table.from_pylist([imported_row(found, "file")], schema=IMPORTED)
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -328,6 +387,8 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 MEASURED = """
 import resource, sys
 from pathlib import Path
+from labeling.exchange.formats.kinds import FORMATS, read_as
+from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row
 from labeling.exchange.importing import ImportOptions, import_files
 import_files([Path(sys.argv[1])], Path(sys.argv[2]), ImportOptions())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
