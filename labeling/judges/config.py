@@ -89,6 +89,9 @@ class LlmJudge(_AnyJudge):
         False, description="the endpoint holds replies to a choice (vLLM's structured_outputs)"
     )
     logprobs: bool = Field(True, description="ask the endpoint for them: they give confidence")
+    request: dict[str, Any] = Field(
+        {}, description="more fields of each request to the endpoint; null takes one away"
+    )
     rubric: str | None = Field(
         None,
         description="pairwise, pointwise, reference, principles, or a file; none: pairwise for "
@@ -134,7 +137,8 @@ class LlmJudge(_AnyJudge):
                 "judge.budget_money needs prices: set judge.money_per_million_tokens_in and "
                 "judge.money_per_million_tokens_out, or use judge.budget_tokens"
             )
-        for key in ("revision", "max_model_len") if self.endpoint is not None else ("structured",):
+        remote = ("structured", "request")
+        for key in ("revision", "max_model_len") if self.endpoint is not None else remote:
             if getattr(self, key):
                 where = "runs here" if self.endpoint is not None else "an endpoint runs"
                 raise ValueError(f"judge.{key} is for a model that {where}: remove it")

@@ -128,10 +128,15 @@ class _Asking:
         }
         if config.logprobs:
             request |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+        more: dict[str, Any] = {}
         if config.structured:
-            choices = {"structured_outputs": {"choice": list(question.choices)}}
-            request["extra_body"] = choices
-        return request
+            more["structured_outputs"] = {"choice": list(question.choices)}
+        for key, value in config.request.items():
+            if value is None:
+                request.pop(key, None)
+            else:
+                more[key] = value
+        return {**request, "extra_body": more}
 
     def _refused(self, error: Any) -> Reply:
         text = self._hidden(str(error.message))
@@ -140,8 +145,8 @@ class _Asking:
         raise JudgeError(
             f"{self._config.endpoint} refuses requests of the judge {self._config.source}: "
             f"{text[:_SHOWN]}",
-            "If it does not know logprobs, set judge.logprobs to false; if it does not know "
-            "structured_outputs, set judge.structured to false.",
+            "If it does not know logprobs, set judge.logprobs to false; judge.request changes any "
+            "other field, such as {max_tokens: null, max_completion_tokens: 512}.",
         )
 
     def _failed(self, how: str) -> JudgeError:

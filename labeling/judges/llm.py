@@ -93,7 +93,15 @@ class _Asking:
         """One reply per question: remembered ones, and for the rest those of the model."""
         asked_of = {
             key: getattr(self._config, key)
-            for key in ("model", "revision", "endpoint", "max_tokens", "structured", "logprobs")
+            for key in (
+                "model",
+                "revision",
+                "endpoint",
+                "max_tokens",
+                "structured",
+                "logprobs",
+                "request",
+            )
         }
         keys = [key_of(question, asked_of) for question in questions]
         found = self._memory.get(keys)

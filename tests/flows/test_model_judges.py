@@ -114,16 +114,17 @@ def _untrained(kind: Any, vocab_size: int, **options: Any) -> Any:
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgeModels]:
     """Judging models in children, as a session has them."""
     layout = Layout(tmp_path_factory.mktemp("campaign"))
-    started: list[str] = []
+    started: list[Child] = []
 
     def start(module: str, log: str) -> Child:
-        started.append(module)
-        return Child.start(module, layout.log(f"{log}{len(started)}"), ENV)
+        started.append(Child.start(module, layout.log(f"{log}{len(started)}"), ENV))
+        return started[-1]
 
     made = JudgeModels(layout, SamplingConfig(), start, lambda: None, lambda *_: None)
     yield made
     made.release()
     assert len(started) <= 2  # a child stays for the next question
+    assert not any(child.alive() for child in started)
 
 
 @pytest.fixture(scope="module")

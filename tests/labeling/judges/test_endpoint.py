@@ -359,6 +359,19 @@ def test_a_token_budget_with_a_server_that_counts_nothing(server: Loopback, tmp_
     assert 0 < len(server.requests) < 20
 
 
+def test_what_is_sent_can_be_changed(server: Loopback, tmp_path: Path) -> None:
+    judged(server, tmp_path, [pair(1)], structured=True)
+    usual = server.requests[-1]
+    assert usual["structured_outputs"] == {"choice": ["A", "B", "tie"]}
+    assert (usual["max_tokens"], usual["temperature"], usual["logprobs"]) == (256, 0.0, True)
+    changed = {"max_tokens": None, "max_completion_tokens": 512, "temperature": 1, "seed": 3}
+    judged(server, tmp_path, [pair(1)], request=changed)
+    found = server.requests[-1]
+    assert len(server.requests) == 4  # another request is another question
+    assert "max_tokens" not in found and found["max_completion_tokens"] == 512
+    assert (found["temperature"], found["seed"]) == (1, 3)
+
+
 def test_a_missing_key_is_said_before_anything_starts(
     server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
