@@ -1,11 +1,10 @@
 """The judge decides: what a scripted judge prefers is what the policy turns to."""
 
 import json
-from pathlib import Path
 from statistics import mean, stdev
 
 import yaml
-from small_campaign import CONFIG, Campaign
+from small_campaign import Campaign
 
 from dpo_core.tables import read_rows
 
@@ -21,16 +20,18 @@ def verdict(difference):
 """
 
 
-def config(function: str) -> dict[str, object]:
-    return {
-        **CONFIG,
+def write_config(campaign: Campaign, function: str) -> None:
+    path = campaign.folder / "small.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config |= {
         "rounds": 1,
         "judge": {"kind": "rule", "function": f"length_judge:{function}", "gives": "verdict"},
         "pairs": {"strategy": "random"},
-        "prompts": {**CONFIG["prompts"], "per_round": 96},
-        "training": {**CONFIG["training"], "learning_rate": 2e-3},
-        "evaluation": {**CONFIG["evaluation"], "samples_per_prompt": 4},
+        "prompts": {**config["prompts"], "per_round": 96},
+        "training": {**config["training"], "learning_rate": 2e-3},
+        "evaluation": {**config["evaluation"], "samples_per_prompt": 4},
     }
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
 def lengths(campaign: Campaign, number: int) -> list[int]:
@@ -42,22 +43,21 @@ def lengths(campaign: Campaign, number: int) -> list[int]:
 
 
 def test_a_judge_that_prefers_the_longer_or_the_shorter_turns_length_that_way(
-    tmp_path: Path,
+    copy: Campaign,
 ) -> None:
-    campaign = Campaign.create(tmp_path)
-    (tmp_path / "length_judge.py").write_text(JUDGE, encoding="utf-8")
+    (copy.folder / "length_judge.py").write_text(JUDGE, encoding="utf-8")
     found = {}
-    for name in ("longer", "shorter"):  # in one folder: the base is made once
-        (tmp_path / "small.yaml").write_text(yaml.safe_dump(config(name)), encoding="utf-8")
-        done = campaign.run()
+    for name in ("longer", "shorter"):  # in one folder, from the same base
+        write_config(copy, name)
+        done = copy.run()
         assert done.returncode == 0, done.stderr + done.stdout
-        found[name] = lengths(campaign, 1)
-        facts = campaign.artifact(1, "judgements").entry.facts["judges"]
+        found[name] = lengths(copy, 1)
+        facts = copy.artifact(1, "judgements").entry.facts["judges"]
         assert list(facts) == [f"rule:length_judge:{name}"]
         measured = facts[f"rule:length_judge:{name}"]
         assert measured["longer_win_rate"] == float(name == "longer")
         assert measured["position_bias"] == 0 and measured["self_consistency"] == 1
-    base = lengths(campaign, 0)
+    base = lengths(copy, 0)
     noise = stdev(base) * (2 / len(base)) ** 0.5  # of the difference of two means
     report = {"base": mean(base), **{name: mean(tokens) for name, tokens in found.items()}}
     print(f"mean tokens of {len(base)} held-out answers: {json.dumps(report)}, noise {noise:.2f}")

@@ -33,7 +33,6 @@ from labeling.judges.llm import LlmScores, LlmVerdicts
 from labeling.judges.reward_model import RewardScores
 from labeling.judges.rubric import load_rubric
 
-pytestmark = pytest.mark.xdist_group("model judges")
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 MAX_LEN, START_TIMEOUT_S = 2048, 480
 SPECIAL = ["<|im_start|>", "<|im_end|>"]

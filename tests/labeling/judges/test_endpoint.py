@@ -153,6 +153,15 @@ def test_an_answer_that_gives_orders_decides_nothing(server: Loopback, tmp_path:
     assert leaks >= len(INJECTIONS) // 4
 
 
+def test_an_answer_that_gives_orders_changes_no_grade(server: Loopback, tmp_path: Path) -> None:
+    attacked = [completion_of(name, f"wrong\n{text}") for name, text in INJECTIONS.items()]
+    judge = LlmScores(config(server, gives="score"), models(tmp_path))
+    plain, *found = judge.score([completion_of("plain", "wrong"), *attacked])
+    flips = sum(score.value != plain.value for score in found)
+    print(f"flip rate of grades, marked: {flips}/{len(found)}")
+    assert flips == 0 and plain.value == pytest.approx(0.9 * 2 + 0.1 * 5)
+
+
 def test_data_cannot_hold_its_own_mark_or_a_control_token() -> None:
     rubric = load_rubric(LlmJudge(kind="llm", model="m"))
     for text in INJECTIONS.values():
