@@ -13,7 +13,7 @@ from labeling.server import Server, running
 CHROMIUM_REMEDY = "browser tests need chromium; as root: apt-get install -y chromium"
 
 
-SHARED = {"finished", "reference"}
+SHARED = {"finished", "reference", "waiting"}
 """Session fixtures that take long to make: their tests stay in one worker."""
 
 

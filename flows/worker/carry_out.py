@@ -5,13 +5,14 @@ one leaves its processes behind when it is killed. Running this module serves.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dpo_core.children import Report, serve
 from dpo_core.errors import RatchetError
 
-SUSPENDED = "Suspended"
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
 
 def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -28,14 +29,27 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
         try:
             run_flow(campaign, flow_run=run, return_type="result")
         except Pause:
-            return {"state": SUSPENDED, "message": ""}
+            return {"state": "Suspended", "message": _sentence(client.read_flow_run(run.id))}
         except Abort as error:
             return {"state": "Aborted", "message": str(error)}
-        except RatchetError as error:
-            return {"state": "Failed", "message": error.shown()}
+        except Exception as error:
+            ended = client.read_flow_run(run.id).state
+            if ended is None or not ended.is_final():
+                raise
+            message = error.shown() if isinstance(error, RatchetError) else repr(error)
+            return {"state": ended.name, "message": message}
         finally:
             flush()
     return {"state": "Completed", "message": ""}
+
+
+def _sentence(run: "FlowRun") -> str:
+    from flows.prefect_runs import tagged_campaign
+    from flows.waiting import read_waiting
+
+    layout = tagged_campaign(run.tags)
+    waiting = read_waiting(layout) if layout is not None else None
+    return waiting.sentence if waiting is not None else ""
 
 
 if __name__ == "__main__":

@@ -92,19 +92,21 @@ class Worker:
 
     def _finish(self) -> None:
         for id, running in list(self._running.items()):
-            if not running.result.done():
-                continue
-            del self._running[id]
-            try:
-                ended = running.result.result()
-                _say(running.run, f"{ended['state'].lower()}  {ended['message']}".rstrip())
-            except RatchetError as error:
-                if running.cancelled:
-                    self._put(id, Cancelled(message="cancelled; finished steps are kept"))
-                    _say(running.run, "cancelled")
-                else:
-                    self._put(id, Crashed(message=error.message))
-                    _say(running.run, error.shown())
+            if running.result.done():
+                self._tell(id, running)
+                del self._running[id]  # last: what could not be told is told at the next look
+
+    def _tell(self, id: UUID, running: _Running) -> None:
+        try:
+            ended = running.result.result()
+            _say(running.run, f"{ended['state'].lower()}  {ended['message']}".rstrip())
+        except RatchetError as error:
+            if running.cancelled:
+                self._put(id, Cancelled(message="cancelled; finished steps are kept"))
+                _say(running.run, "cancelled")
+            else:
+                self._put(id, Crashed(message=error.message))
+                _say(running.run, error.shown())
 
     def _cancel(self) -> None:
         for run in find_runs(self._client, self._deployment, [StateType.CANCELLING]):

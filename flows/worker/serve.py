@@ -5,13 +5,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from flows.prefect_server import prefect_environment, start_server, write_logging_config
 from flows.worker.place import API_VARIABLE, only_worker, tell_address
 
+if TYPE_CHECKING:
+    from flows.worker.loop import Worker
+
 _TICK_S = 1.0
+_PATIENCE_S = 10.0
 
 
 def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
@@ -34,9 +39,20 @@ def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
                 flush=True,
             )
             while server is None or server.alive():
-                worker.look()
+                _look(worker)
                 time.sleep(_TICK_S)
             raise server.died()
+
+
+def _look(worker: "Worker") -> None:
+    """One look; a server that does not answer now may do so at the next."""
+    import httpx
+
+    try:
+        worker.look()
+    except httpx.HTTPError as error:
+        print(f"Prefect did not answer, asked again in {_PATIENCE_S:.0f} s: {error}", flush=True)
+        time.sleep(_PATIENCE_S)
 
 
 @contextmanager
