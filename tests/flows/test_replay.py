@@ -52,7 +52,7 @@ def test_round_two_trains_on_the_pairs_of_both_rounds(
     finished: Campaign, replayed: Campaign
 ) -> None:
     made = replayed.entries()[len(finished.entries()) :]
-    after = STEPS[STEPS.index("training") :]
+    after = STEPS[STEPS.index("audit") :]
     # Round 1 has nothing to replay, so nothing of it is made again.
     assert [(e.round, e.step) for e in made] == [(2, step) for step in ("data", *after)]
     kept = {n: replayed.artifact(n, "preferences").entry.kept for n in (1, 2)}
