@@ -56,7 +56,7 @@ def test_round_two_trains_on_the_pairs_of_both_rounds(
     # Round 1 has nothing to replay, so nothing of it is made again.
     assert [(e.round, e.step) for e in made] == [(2, step) for step in ("data", *after)]
     kept = {n: replayed.artifact(n, "preferences").entry.kept for n in (1, 2)}
-    data, training = made[0], made[1]
+    data, training = made[0], made[2]
     assert data.facts["pairs_by_round"] == {str(n): count for n, count in kept.items()}
     assert data.came_in == data.kept == training.kept == training.came_in == sum(kept.values())
     row = pd.read_parquet(replayed.layout.metrics).to_dict("records")
