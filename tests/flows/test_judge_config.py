@@ -112,11 +112,15 @@ def test_a_campaign_judged_behind_an_endpoint(copy: Campaign) -> None:
         refused = copy.ratchet(*command)
         assert refused.returncode == 2 and "JUDGE_KEY, which is not set" in refused.stderr
         copy.variables["JUDGE_KEY"] = KEY
+        poor = copy.ratchet(*command, "--set", "judge.budget_tokens=4000")
+        assert poor.returncode == 1 and "may not fit budget_tokens 4000" in poor.stderr
+        assert 0 < len(server.requests) < 20
         done = copy.ratchet(*command)
         assert done.returncode == 0, done.stderr + done.stdout
+        assert "finished steps taken from disk" in done.stdout
         asked = len(server.requests)
-        again = copy.ratchet(*command)
-        assert again.returncode == 0 and len(server.requests) == asked
+        questions = {request["messages"][0]["content"] for request in server.requests}
+        assert len(questions) == asked  # nothing twice, in spite of the stop
     assert server.keys == {KEY}
     for step in ("judgements", "evaluation"):
         measured = copy.artifact(1, step).entry.facts["judges"]["llm:tiny"]
