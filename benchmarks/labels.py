@@ -28,6 +28,7 @@ from labeling.people.task import Asking, Item, plan_items
 from labeling.server import WORKSPACE, Access, Server, add_user, running
 
 _AT_ONCE = 100
+_ANNOTATOR = "benchmarked"
 _WORDS = "a review of the film says that its second half drags while the music carries it along"
 
 
@@ -98,6 +99,7 @@ def plain(server: Server, items: Sequence[Item], answer: "Answers") -> dict[str,
         _, push = measured(send)
         given = answer(str(dataset.id))
         found, read = measured(lambda: list(dataset.records(with_suggestions=False)))
+        client.http_client.close()
         answers = sum(len(list(record.responses)) for record in found)
         assert (len(found), answers) == (len(items), given), "all of it"
     return {"push": push, "collect": read}
@@ -119,30 +121,29 @@ class Answers:
     """An annotator who answers `count` records of a dataset."""
 
     def __init__(self, access: Access, count: int) -> None:
-        self.access, self.count = access, count
-        add_user(access, "benchmarked")
-        owner = {"X-Argilla-Api-Key": access.api_key}
-        users = httpx.get(f"{access.url}/api/v1/users", headers=owner).json()["items"]
-        key = next(user["api_key"] for user in users if user["username"] == "benchmarked")
-        headers = {"X-Argilla-Api-Key": key}
-        self.http = httpx.Client(base_url=f"{access.url}/api/v1/", headers=headers, timeout=300)
-        self.owner = httpx.Client(base_url=f"{access.url}/api/v1/", headers=owner, timeout=300)
+        self.count = count
+        self.base = f"{access.url}/api/v1/"
+        self.owner = {"X-Argilla-Api-Key": access.api_key}
+        add_user(access, _ANNOTATOR)
+        users = httpx.get(f"{self.base}users", headers=self.owner).json()["items"]
+        key = next(user["api_key"] for user in users if user["username"] == _ANNOTATOR)
+        self.annotator = {"X-Argilla-Api-Key": key}
 
     def __call__(self, dataset_id: str) -> int:
-        for start in range(0, self.count, _AT_ONCE):
-            limit = min(_AT_ONCE, self.count - start)
-            params = {"offset": start, "limit": limit}
-            page = self.owner.get(f"datasets/{dataset_id}/records", params=params).json()["items"]
-            items = [
-                {
-                    "record_id": record["id"],
-                    "values": {"preference": {"value": "A"}},
-                    "status": "submitted",
-                }
-                for record in page
-            ]
-            self.http.post("me/responses/bulk", json={"items": items}).raise_for_status()
+        with httpx.Client(base_url=self.base, timeout=300) as http:
+            for start in range(0, self.count, _AT_ONCE):
+                params = {"offset": start, "limit": min(_AT_ONCE, self.count - start)}
+                path = f"datasets/{dataset_id}/records"
+                page = http.get(path, params=params, headers=self.owner).json()["items"]
+                body = {"items": [_answer(record["id"]) for record in page]}
+                answered = http.post("me/responses/bulk", json=body, headers=self.annotator)
+                answered.raise_for_status()
         return self.count
+
+
+def _answer(record_id: str) -> dict[str, Any]:
+    values = {"preference": {"value": "A"}}
+    return {"record_id": record_id, "values": values, "status": "submitted"}
 
 
 def compare(server: Server, count: int, answered: float) -> dict[str, Any]:
