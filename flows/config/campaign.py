@@ -1,0 +1,99 @@
+"""The sections of a campaign's config, composed."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dpo_core.config import (
+    Count,
+    EvaluationConfig,
+    PolicyConfig,
+    PromoteConfig,
+    Section,
+    SftConfig,
+    TrainingConfig,
+)
+from dpo_core.loss_options import TRAITS
+from flows.config import checks
+from flows.config.data import DataConfig, KeepLast
+from generation.config import PromptsConfig, SamplingConfig
+from labeling.config import (
+    AggregationConfig,
+    AuditConfig,
+    BudgetConfig,
+    JudgeConfig,
+    PairsConfig,
+    PeopleConfig,
+)
+from labeling.judges.config import AnyJudgeConfig
+
+
+class CampaignConfig(Section):
+    """A whole campaign. Sections are described where the code they steer lives."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0)
+    rounds: Count = 3
+    data_dir: str | None = Field(None, description="replaces {data_dir} in paths and arguments")
+    threads: Count | Literal["auto"] = Field("auto", description="per process; fixed at creation")
+    keep_policies: Literal["all", "promoted"] | KeepLast = Field(
+        "all",
+        description="promoted: the weights of refused candidates are removed; last: k: those of "
+        "all but the last k rounds and the promoted policy",
+    )
+    policy: PolicyConfig
+    sft: SftConfig | None = None
+    prompts: PromptsConfig
+    sampling: SamplingConfig = SamplingConfig()
+    judge: JudgeConfig
+    evaluation_judge: JudgeConfig | None = Field(
+        None, description="judges held-out answers; none: those judges that need no person"
+    )
+    people: PeopleConfig | None = Field(None, description="how people are asked")
+    budget: BudgetConfig = BudgetConfig()
+    pairs: PairsConfig = PairsConfig()
+    aggregation: AggregationConfig = AggregationConfig()
+    audit: AuditConfig = AuditConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    promote: PromoteConfig = PromoteConfig()
+
+    @property
+    def held_out_judge(self) -> AnyJudgeConfig:
+        """The judge of held-out answers; people who are members of it are not asked."""
+        return self.evaluation_judge or self.judge
+
+    @property
+    def asked(self) -> PeopleConfig:
+        """How people are asked, where the judge asks any."""
+        return self.people or PeopleConfig()
+
+    @property
+    def takes_soft_labels(self) -> bool:
+        """Whether p_chosen may be anything but 1."""
+        return TRAITS[self.training.loss].soft_labels
+
+    @field_validator("keep_policies", mode="before")
+    @classmethod
+    def _keep_policies(cls, value: Any) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        last = value.get("last") if isinstance(value, dict) and len(value) == 1 else None
+        if value in ("all", "promoted") or (type(last) is int and last >= 1):
+            return value
+        raise ValueError(
+            "keep_policies must be all, promoted, or last: k with a k of at least 1 "
+            f"(found {value!r})"
+        )
+
+    @model_validator(mode="after")
+    def _possible(self) -> "CampaignConfig":
+        checks.check_sources(self.policy, self.prompts, self.sft)
+        checks.check_judges(self.judge, self.evaluation_judge, self.people)
+        checks.check_people(self.asked, self.budget.human_labels, self.judge)
+        checks.check_sampling(self.sampling)
+        checks.check_pairs(self.pairs, self.judge)
+        checks.check_data(self.data)
+        checks.check_reference_logps(self.training, self.sampling, self.data)
+        checks.check_aggregation(self.aggregation, self.training.loss, self.judge)
+        return self

@@ -1,0 +1,88 @@
+"""Paths in a config: made absolute, and looked up."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from dpo_core.errors import ConfigError
+from flows.config.campaign import CampaignConfig
+from labeling.exchange.folder import PAIRS
+
+_PATHS = (
+    ("prompts", "path"),
+    ("sft", "path"),
+    ("policy", "model"),
+    ("people", "gold"),
+    ("people", "guidelines"),
+    ("people", "server_dir"),
+    ("data", "imported"),
+)
+
+
+def resolve(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fill {data_dir}, make paths absolute: one file is one file however it was spelled."""
+    data_dir = raw.get("data_dir")
+    if data_dir is not None:
+        raw["data_dir"] = data_dir = os.path.abspath(str(data_dir))
+    raw = {key: _fill(value, data_dir, key) for key, value in raw.items()}
+    for section, key in _PATHS:
+        values = raw.get(section)
+        if not isinstance(values, dict) or not isinstance(path := values.get(key), str):
+            continue
+        # A model that is no folder here is the id of one on the hub; guidelines may be a text.
+        there = {"model": os.path.isdir, "guidelines": os.path.isfile}.get(key)
+        if there is None or there(path):
+            values[key] = os.path.abspath(path)
+    for judge in _judges(raw):
+        for key, exists in (("model", os.path.isdir), ("rubric", os.path.isfile)):
+            if isinstance(path := judge.get(key), str) and exists(path):
+                judge[key] = os.path.abspath(path)
+    return raw
+
+
+def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The sections of single judges, those of committees among them."""
+    for section in (raw.get("judge"), raw.get("evaluation_judge")):
+        if isinstance(section, dict):
+            members = section.get("members")
+            yield from (m for m in (section, *(members or ())) if isinstance(m, dict))
+
+
+def _fill(value: Any, data_dir: str | None, where: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _fill(v, data_dir, f"{where}.{k}") for k, v in value.items()}
+    if not isinstance(value, str) or "{data_dir}" not in value:
+        return value
+    if data_dir is None:
+        raise ConfigError(
+            f"{where} is {value!r}, but data_dir is not given",
+            "Say where the data lies: --set data_dir=PATH",
+        )
+    return value.replace("{data_dir}", data_dir)
+
+
+def check_files(config: CampaignConfig) -> None:
+    """Raise ConfigError for a file or folder that is not there."""
+    paths = {"prompts.path": config.prompts.path}
+    if config.sft is not None:
+        paths["sft.path"] = config.sft.path
+    if config.people is not None:
+        paths["people.gold"] = config.people.gold
+        guidelines = config.people.guidelines or ""
+        if guidelines.endswith((".md", ".txt")) and "\n" not in guidelines:
+            paths["people.guidelines"] = guidelines
+    for key, path in paths.items():
+        if path is not None and not os.path.isfile(path):
+            raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
+    imported = config.data.imported
+    if imported is not None and not os.path.isfile(os.path.join(imported, PAIRS)):
+        raise ConfigError(
+            f"data.imported: {imported} holds no {PAIRS}",
+            "Make it first: ratchet import FILE... OUT_DIR",
+        )
+    model = config.policy.model
+    if model is not None and model.startswith(("/", ".", "~")) and not os.path.isdir(model):
+        raise ConfigError(
+            f"policy.model: there is no folder {model}",
+            "Give the folder of a model or its name on the hub: --set policy.model=NAME",
+        )

@@ -1,0 +1,73 @@
+"""From a YAML file and --set to a config, and back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dpo_core.errors import ConfigError
+from flows.config.campaign import CampaignConfig
+from flows.config.paths import check_files, resolve
+from flows.config.problems import explain
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> CampaignConfig:
+    """Read `path`, apply `key.sub=value` overrides, resolve paths, validate.
+
+    Relative paths inside the config are taken from the current directory, as a shell would.
+    Raises ConfigError that names the key and the remedy.
+    """
+    raw = _read_yaml(path)
+    for override in overrides:
+        _apply(raw, override)
+    raw = resolve(raw)
+    config = validate(raw, str(path))
+    check_files(config)
+    return config
+
+
+def validate(raw: dict[str, Any], source: str) -> CampaignConfig:
+    """`raw` as a CampaignConfig; a ConfigError lists every problem, one per line."""
+    try:
+        return CampaignConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [explain(dict(problem)) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + "\n  ".join(lines)) from None
+
+
+def dump_config(config: CampaignConfig) -> str:
+    """The resolved config as YAML: every key, defaults included."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read config {path}: {error.strerror}", "Check the path."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys and values, found {type(raw).__name__}")
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, for example training.beta=0.2")
+    *sections, last = key.strip().split(".")
+    for name in sections:
+        if raw.get(name) is None:
+            raw[name] = {}
+        raw = raw[name]
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {override}: {name} is a value, it has no keys below it")
+    try:
+        raw[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None
