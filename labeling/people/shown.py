@@ -2,7 +2,7 @@
 
 Argilla renders markdown and takes dangerous HTML out, so that a tag that a model wrote would be
 missing from the page without a word. Outside of code, therefore, `<` and `&` are escaped; an image
-becomes its source text, since a browser would fetch its address. Control characters become their
+becomes a link, since a browser would fetch its address unasked. Control characters become their
 pictures. The markdown itself is left to work: headings, lists and code look as the model meant.
 """
 
