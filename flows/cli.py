@@ -27,10 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(label)
-app.command()(export)
-app.command("import")(import_)
-app.add_typer(labels)
 
 Campaign = Annotated[
     Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
@@ -138,6 +134,10 @@ def ui(
 
 app.command()(worker)
 app.command()(submit)
+app.add_typer(label)
+app.command()(export)
+app.command("import")(import_)
+app.add_typer(labels)
 
 
 def main() -> None:
