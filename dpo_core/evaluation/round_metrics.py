@@ -68,6 +68,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("labels", str, "JSON: how people were asked, answers by mode, annotator and verdict"),
     Column("annotators", str, "JSON: person → labels, accuracy on known pairs, on repeated ones"),
     Column("agreement", str, "JSON: κ of each judge against people, α among people, shares"),
+    Column("calibration", str, "JSON: judge → how its confidence fits people's earlier answers"),
+    Column("audit", str, "JSON: finding → how many, of how many, and whether it blocks"),
     *_interval("kl_previous_nats", "KL(policy || previous), nats per completion, on test prompts"),
     Column("kl_previous_nats_se", float, "standard error of kl_previous_nats"),
     *_interval("kl_base_nats", "KL(policy || base), nats per completion, on test prompts"),
@@ -118,7 +120,16 @@ COLUMNS: tuple[Column, ...] = (
 """Besides these there are three columns for each measure the judge reports (a share summed over
 test completions): `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`."""
 
-AS_JSON = ("dropped", "warnings", "judges", "labels", "annotators", "agreement")
+AS_JSON = (
+    "dropped",
+    "warnings",
+    "judges",
+    "labels",
+    "annotators",
+    "agreement",
+    "calibration",
+    "audit",
+)
 """Columns that are mappings in metrics.json and JSON text in metrics.parquet."""
 
 VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)

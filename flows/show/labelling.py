@@ -12,7 +12,14 @@ Shown = Sequence[tuple[str, str, Callable[[float], str]]]
 
 
 def labelling_sections(summary: CampaignSummary) -> tuple[Section, ...]:
-    return (_judges(summary), _asked(summary), _people(summary), _agreement(summary))
+    return (
+        _judges(summary),
+        _calibration(summary),
+        _asked(summary),
+        _people(summary),
+        _agreement(summary),
+        _audit(summary),
+    )
 
 
 def _judges(summary: CampaignSummary) -> Section:
@@ -20,17 +27,39 @@ def _judges(summary: CampaignSummary) -> Section:
         ("pairs", "pairs", count),
         ("abstention_rate", "abstained %", percent),
         ("ties", "ties", count),
-        ("position_bias", "follows position %", percent),
+        ("position_bias", "position %", percent),
         ("self_consistency", "consistent %", percent),
-        ("longer_win_rate", "longer wins %", percent),
-        ("win_rate_per_100_tokens", "wins per 100 tokens", "{:+.2f}".format),
+        ("longer_win_rate", "longer %", percent),
+        ("win_rate_per_100_tokens", "slope", "{:+.2f}".format),
         ("money", "money", "{:.4g}".format),
     )
     note = (
-        "follows position: both orders name the same place · consistent: same verdict when asked "
-        "again · wins per 100 tokens: growth of an answer's win rate with its length"
+        "position: both orders name the same place · consistent: same verdict when asked again · "
+        "longer: wins of the longer answer · slope: win rate gained per 100 tokens of length"
     )
     return _by_name("Who judged", note, "judge", shown, _nested(summary, "judges"))
+
+
+def _calibration(summary: CampaignSummary) -> Section:
+    shown: Shown = (
+        ("n", "shared pairs", count),
+        ("right", "right", count),
+        ("error_before", "error before", "{:.3f}".format),
+        ("error_after", "error after", "{:.3f}".format),
+    )
+    note = (
+        "pairs of earlier rounds that people judged too · error: expected calibration error of the "
+        "judge's confidence, before and after it was fitted to people's answers"
+    )
+    found = _nested(summary, "calibration")
+    return _by_name("How far judges are trusted", note, "judge", shown, found)
+
+
+def _audit(summary: CampaignSummary) -> Section:
+    shown: Shown = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
+    found = (finding for finding in _nested(summary, "audit") if finding[2]["count"])
+    note = "before training · a finding that blocks stops the round: docs/audit.md"
+    return _by_name("What the audit found", note, "finding", shown, found)
 
 
 def _asked(summary: CampaignSummary) -> Section:
@@ -41,7 +70,6 @@ def _asked(summary: CampaignSummary) -> Section:
         ("asked_repeat", "repeated", count),
         ("by_mode_blind", "labels, blind", count),
         ("by_mode_review", "labels, review", count),
-        ("gold_right", "known, right", count),
         ("answers_missing", "missing", count),
         ("seconds_waited", "waited, hours", lambda seconds: f"{seconds / 3600:.2f}"),
     )
@@ -51,7 +79,7 @@ def _asked(summary: CampaignSummary) -> Section:
     )
     found = ((f"round {row['round']}", row.get("labels") or {}) for row in summary.rounds)
     rows = [(name, _flat(numbers)) for name, numbers in found if numbers]
-    some = [one for one in shown if any(numbers.get(one[0]) is not None for _, numbers in rows)]
+    some = _telling(shown, [numbers for _, numbers in rows])
     lines = [(name, *(cell(n, key, write) for key, _, write in some)) for name, n in rows]
     header = ("people", *(heading for _, heading, _ in some))
     return Section("How people were asked", note, header, tuple(lines))
@@ -115,7 +143,7 @@ def _by_name(
 ) -> Section:
     """One row per name and round; columns that hold nothing anywhere are left out."""
     rows = [(name, round_, _flat(numbers)) for name, round_, numbers in found]
-    some = [one for one in shown if any(numbers.get(one[0]) is not None for _, _, numbers in rows)]
+    some = _telling(shown, [numbers for _, _, numbers in rows])
     lines = tuple(
         (visible(name), str(round_), *(cell(numbers, key, write) for key, _, write in some))
         for name, round_, numbers in rows
@@ -127,8 +155,18 @@ def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """{"gold": {"value": 1}} as {"gold_value": 1}."""
     found: dict[str, Any] = {}
     for name, value in numbers.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}_{inner}": one for inner, one in value.items()}
-        else:
+        if not isinstance(value, Mapping):
             found[name] = value
+        elif value.get("value", 0) is not None:  # a share of nothing has no count worth showing
+            found |= {f"{name}_{inner}": one for inner, one in value.items()}
     return found
+
+
+def _telling(shown: Shown, rows: Sequence[Mapping[str, Any]]) -> Shown:
+    """The columns that hold something; nothing spent is no column."""
+    return [
+        one
+        for one in shown
+        if any(row.get(one[0]) is not None for row in rows)
+        and (one[0] != "money" or any(row["money"] for row in rows))
+    ]

@@ -72,6 +72,8 @@ def round_row(
         "labels": _facts(made, "labels"),
         "annotators": preferred.get("annotators", {}),
         "agreement": preferred.get("agreement", {}),
+        "calibration": _facts(made, "calibration").get("calibration", {}),
+        "audit": _facts(made, "audit").get("findings", {}),
         **evaluation,
         **_seconds(made),
         "tokens_per_second": _tokens_per_second(facts),

@@ -44,11 +44,10 @@ def test_judges() -> None:
             "pairs": "4",
             "abstained %": "25.0",
             "ties": "1",
-            "follows position %": "33.3",  # of three pairs read in both orders, one
+            "position %": "33.3",  # of three pairs read in both orders, one
             "consistent %": "66.7",
-            "longer wins %": "50.0",  # a win, a loss and a tie
-            "wins per 100 tokens": "+0.00",
-            "money": "0",
+            "longer %": "50.0",  # a win, a loss and a tie
+            "slope": "+0.00",
         }
     ]
 
@@ -93,6 +92,23 @@ def test_agreement() -> None:
         ("people, α", "0.41", "30"),
         ("rule:x and people, κ", "0.62", "20"),
     ]
+
+
+def test_what_the_audit_found_is_shown_and_what_it_did_not_find_is_not() -> None:
+    facts = {
+        "near_duplicates": {"count": 3, "of": 40, "unit": "pairs", "share": 0.075},
+        "ties": {"count": 0, "of": 40, "unit": "pairs", "share": 0.0},
+    }
+    assert table(told(audit=facts), "What the audit found") == [
+        {"finding": "near_duplicates", "round": "1", "found": "3", "of": "40", "%": "7.5"}
+    ]
+
+
+def test_how_far_a_judge_is_trusted() -> None:
+    fitted = {"n": 30, "right": 24, "error_before": 0.21, "error_after": 0.04, "method": "platt"}
+    [row] = table(told(calibration={"llm:x": fitted}), "How far judges are trusted")
+    assert (row["shared pairs"], row["right"]) == ("30", "24")
+    assert (row["error before"], row["error after"]) == ("0.210", "0.040")
 
 
 def test_a_campaign_of_an_older_version_has_none_of_these() -> None:
