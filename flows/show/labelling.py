@@ -1,5 +1,6 @@
 """Tables of where a campaign's preferences come from: judges, people, how far they agree."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -100,28 +101,36 @@ def _people(summary: CampaignSummary) -> Section:
 
 
 def _agreement(summary: CampaignSummary) -> Section:
-    shown: Shown = (("value", "agreement", "{:.2f}".format), ("n", "on", count))
+    shown: Shown = (
+        ("kappa", "κ with people", "{:.2f}".format),
+        ("kappa_n", "on", count),
+        ("alpha", "α", "{:.2f}".format),
+        ("alpha_n", "on", count),
+        ("share", "as the others %", percent),
+        ("share_n", "on", count),
+    )
     note = (
-        "κ, α: 1 perfect, 0 as by chance · share: of the others' votes that say the same · on: "
-        "pairs or answers"
+        "κ, α: 1 perfect, 0 as by chance · as the others: share of the others' votes that say the "
+        "same · on: pairs, of α answers"
     )
     found = [
         (who, int(row["round"]), numbers)
         for row in summary.rounds
-        for who, numbers in _agreements(row.get("agreement") or {})
-        if numbers["value"] is not None
+        for who, numbers in _agreements(row.get("agreement") or {}).items()
     ]
     return _by_name("Do they agree?", note, "who", shown, iter(sorted(found, key=lambda f: f[:2])))
 
 
-def _agreements(agreement: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if not agreement:
-        return
-    yield "people, α", agreement["alpha"]
-    for judge, kappa in agreement["kappa"].items():
-        yield f"{judge} and people, κ", kappa
-    for source, rate in agreement["with_others"].items():
-        yield f"{source} and the others, share", rate
+def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Who → what is known of them: judges and persons by their names, all people together."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    named = [("all people", "alpha", agreement["alpha"])] if agreement else []
+    named += [(judge, "kappa", one) for judge, one in agreement.get("kappa", {}).items()]
+    named += [(source, "share", one) for source, one in agreement.get("with_others", {}).items()]
+    for who, name, number in named:
+        if number["value"] is not None:
+            found[who] |= {name: number["value"], f"{name}_n": number["n"]}
+    return found
 
 
 def _nested(summary: CampaignSummary, name: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:

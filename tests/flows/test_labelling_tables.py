@@ -88,10 +88,11 @@ def test_agreement() -> None:
         {"human:ann": Rate(None, 0)},
     )
     rows = table(told(agreement=asdict(found)), "Do they agree?")
-    assert [(row["who"], row["agreement"], row["on"]) for row in rows] == [
-        ("people, α", "0.41", "30"),
-        ("rule:x and people, κ", "0.62", "20"),
+    assert [(row["who"], row["α"], row["κ with people"]) for row in rows] == [
+        ("all people", "0.41", "–"),
+        ("rule:x", "–", "0.62"),
     ]
+    assert "as the others %" not in rows[0]  # nobody shared a pair with another
 
 
 def test_what_the_audit_found_is_shown_and_what_it_did_not_find_is_not() -> None:
