@@ -3,7 +3,6 @@
 from dpo_core.import_path import find_function, load_function
 from flows.config.campaign import CampaignConfig
 from labeling.judges.config import members
-from labeling.judges.make import check_judge
 
 
 def check_functions(config: CampaignConfig) -> None:
@@ -13,6 +12,8 @@ def check_functions(config: CampaignConfig) -> None:
     What runs in this process is imported; what runs in the training process, and may load a model
     library, is only looked up.
     """
+    from labeling.judges.make import check_judge  # with templates, which reading a config needs not
+
     for judge in (*members(config.judge), *members(config.held_out_judge)):
         check_judge(judge)
     if config.prompts.function is not None:
