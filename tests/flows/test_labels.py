@@ -32,9 +32,11 @@ from flows.config import CampaignConfig, dump_config, validate
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.labels import ask_people, pairs_left_out
-from flows.waiting import may_go_on, read_waiting
+from flows.waiting import _worth_reading, may_go_on, read_waiting
 from labeling.people import argilla_queue
 from labeling.people.argilla_queue import IMPATIENT, Dataset
+from labeling.people.config import PeopleConfig
+from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES
 from labeling.server import Server
 
@@ -343,3 +345,21 @@ def _no_secret(root: Path, key: str) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
             assert key.encode() not in Path(folder, name).read_bytes(), name
+
+
+def test_many_records_are_read_only_when_the_quorum_may_be_reached() -> None:
+    people = PeopleConfig(quorum=0.5)
+    log = RoundLog(planned=[str(n) for n in range(2000)])
+
+    def worth(completed: int, discarded: int = 0, total: int = 2000) -> bool:
+        users = [{"completed": {"submitted": completed}, "pending": {"discarded": discarded}}]
+        counts = {"total": total, "completed": completed, "users": users}
+        return _worth_reading(people, log, counts)
+
+    assert not worth(999)
+    assert worth(1000)
+    assert worth(990, discarded=10)  # what was discarded may be answered too
+    assert worth(990, total=1990)  # and so may what was deleted
+    # A few records are read whenever somebody has answered.
+    assert worth(1, total=900)
+    assert not worth(0, total=900)
