@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import RatchetError, WaitingForPeople
-from flows.exchange_cli import export, import_
-from flows.interrupts import interruptible
-from flows.label_cli import label
-from flows.labels_cli import labels
-from flows.worker_cli import submit, worker
+from flows.commands.exchange import export, import_
+from flows.commands.interrupts import interruptible
+from flows.commands.label import label
+from flows.commands.labels import labels
+from flows.commands.worker import submit, worker
 
 app = typer.Typer(
     name="ratchet",

@@ -38,7 +38,7 @@ class Use:
 
 
 def take_back(root: Path, source: str, number: int | None, *, undo: bool, console: Console) -> None:
-    """Take the judgements of `source` back, in round `number` or in all; see labels_cli.
+    """Take the judgements of `source` back, in round `number` or in all.
 
     Raises LabelsError for a source that judged nothing, CampaignLocked while the campaign runs.
     """

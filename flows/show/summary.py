@@ -15,7 +15,7 @@ from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput
 from dpo_core.records import prompt_from_row
 from dpo_core.tables import read_rows
-from flows.waiting import read_waiting
+from flows.people.waiting import read_waiting
 
 SAMPLES_SHOWN = 200
 """Held-out prompts whose answers the report shows."""

@@ -16,11 +16,11 @@ from dpo_core.errors import ConfigError, LabelsError, LabelServerFailed, Waiting
 from dpo_core.hashing import content_id, file_sha256
 from dpo_core.records import ASKED, LABELS, Judgement
 from dpo_core.tables import read_rows, write_rows
+from flows.people.waiting import clear_waiting, is_over, server_access, waiting_for, write_waiting
 from flows.session import Session
 from flows.steps.calibrate import read_reliability
 from flows.steps.candidates import read_candidates
 from flows.steps.judge import read_pairs
-from flows.waiting import clear_waiting, is_over, server_access, waiting_for, write_waiting
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import Plan, choose_for_people, split_budget

@@ -44,8 +44,8 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _sentence(run: "FlowRun") -> str:
+    from flows.people.waiting import read_waiting
     from flows.prefect_runs import tagged_campaign
-    from flows.waiting import read_waiting
 
     layout = tagged_campaign(run.tags)
     waiting = read_waiting(layout) if layout is not None else None

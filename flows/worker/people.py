@@ -10,8 +10,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
+from flows.people.waiting import DEFAULT_SERVER, may_go_on
 from flows.prefect_runs import tagged_campaign
-from flows.waiting import DEFAULT_SERVER, may_go_on
 from flows.worker.runs import Order
 
 _AFTER_ERROR_S = 60.0

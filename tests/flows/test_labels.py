@@ -29,10 +29,10 @@ from dpo_core.records import (
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
+from flows.people.waiting import _worth_reading, may_go_on, read_waiting
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.labels import ask_people, pairs_left_out
-from flows.waiting import _worth_reading, may_go_on, read_waiting
 from labeling.people import argilla_queue
 from labeling.people.argilla_queue import IMPATIENT, Dataset
 from labeling.people.config import PeopleConfig

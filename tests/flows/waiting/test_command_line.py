@@ -12,7 +12,7 @@ from waiting_runs import ASKED, TIMEOUT_S, Patient, answer, rows
 
 from dpo_core.campaign.lock import holder
 from flows.config import load_config
-from flows.waiting import may_go_on
+from flows.people.waiting import may_go_on
 from labeling.server import Server, running
 
 Ended = tuple[Patient, "subprocess.CompletedProcess[str]"]

@@ -4,8 +4,8 @@ import time
 
 from dpo_core.campaign.layout import Layout
 from flows.config import CampaignConfig
+from flows.people.waiting import may_go_on, read_waiting
 from flows.progress import CampaignProgress
-from flows.waiting import may_go_on, read_waiting
 
 
 def await_people(

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import LabelsError
-from flows.interrupts import interruptible
+from flows.commands.interrupts import interruptible
 
 labels = typer.Typer(
     name="labels",
@@ -67,7 +67,7 @@ def pull(
     Late and edited answers are kept beside the campaign. Where they change a round's labels, the
     next `ratchet run` makes a new version of these and re-runs exactly what depends on it.
     """
-    from flows.pull_labels import pull_labels
+    from flows.people.pull_labels import pull_labels
 
     with interruptible(resumable=False):
         pull_labels(campaign, number, Console(soft_wrap=True))

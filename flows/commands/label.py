@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.interrupts import interruptible
+from flows.commands.interrupts import interruptible
 from labeling.server import DEFAULT_FOLDER, WORKSPACE
 
 label = typer.Typer(
@@ -41,7 +41,7 @@ def serve(
     The first time on a machine it makes an environment for argilla-server, which takes about a
     minute. Ctrl-C stops it; the folder keeps everything.
     """
-    from flows.label_serve import serve_labels
+    from flows.people.label_serve import serve_labels
 
     with interruptible(resumable=False):
         serve_labels(folder, port, host)

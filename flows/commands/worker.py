@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.interrupts import interruptible
+from flows.commands.interrupts import interruptible
 from flows.worker.place import DEFAULT_FOLDER
 
 Folder = Annotated[

@@ -10,7 +10,7 @@ from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput, LabelsError
 from dpo_core.tables import read_rows
 from flows.config import CampaignConfig, validate
-from flows.waiting import server_access
+from flows.people.waiting import server_access
 from labeling.people.answers import label_rows, latest
 from labeling.people.log import LabelLog, RoundLog
 

@@ -1,0 +1,1 @@
+"""Commands of `ratchet`, joined in flows/cli.py."""

@@ -1,0 +1,1 @@
+"""A campaign and its people: what it waits for, and their answers."""
