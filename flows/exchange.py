@@ -5,14 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Artifact, current_artifact, read_current
 from dpo_core.errors import BadInput
 from dpo_core.records import Prompt, prompt_from_row
 from dpo_core.tables import iterate_rows, read_rows
-from flows.config import CampaignConfig, validate
+from flows.config import CampaignConfig, read_stored
 from flows.show.numbers import visible
 from labeling.aggregation.votes import person
 from labeling.exchange.card import Origin, People, Tally
@@ -30,14 +28,8 @@ def export_campaign(
 ) -> Tally:
     """Write the preferences of `rounds` (None: all there are) to the new folder `out`."""
     layout = Layout(root)
-    if not layout.config.exists():
-        raise BadInput(
-            f"{root} is not a campaign: it has no {layout.config.name}",
-            "Give the folder of a campaign; `ratchet run CONFIG` makes one.",
-        )
+    config = read_stored(layout)
     check_free(out)
-    raw = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
-    config = validate(raw, str(layout.config))
     chosen = _chosen(layout, config, rounds)
     pairs = (pair for number in chosen for pair in _pairs(layout, number))
     return export_pairs(pairs, _origin(layout, config, chosen), out, format, licence)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.store import Artifact, current_artifact
-from dpo_core.errors import BadInput, LabelsError
-from flows.config import CampaignConfig, validate
+from dpo_core.errors import LabelsError
+from flows.config import read_stored
 from flows.policy import Played
 from flows.preference_changes import Changes, changes
 from flows.progress import CampaignProgress
@@ -43,7 +42,7 @@ def take_back(root: Path, source: str, number: int | None, *, undo: bool, consol
     Raises LabelsError for a source that judged nothing, CampaignLocked while the campaign runs.
     """
     layout = Layout(root)
-    config = _config(layout)
+    config = read_stored(layout)
     with (
         locked(layout.lock),
         CampaignProgress(console, config.rounds) as progress,
@@ -54,15 +53,6 @@ def take_back(root: Path, source: str, number: int | None, *, undo: bool, consol
         _check_request(session, source, number, uses, undo)
         session.store.retract(source, number, undo=undo, by=_who())
         _tell(session, source, number, uses, undo)
-
-
-def _config(layout: Layout) -> CampaignConfig:
-    if not layout.config.exists():
-        raise BadInput(
-            f"{layout.root} is not a campaign: it has no {layout.config.name}",
-            "Give the folder of a campaign; `ratchet run CONFIG` makes one.",
-        )
-    return validate(yaml.safe_load(layout.config.read_text("utf-8")), str(layout.config))
 
 
 def _check_known(session: Session, source: str) -> None:

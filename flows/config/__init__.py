@@ -3,6 +3,7 @@
 from flows.config.campaign import CampaignConfig
 from flows.config.data import DataConfig, KeepLast, LastRounds, MixRounds
 from flows.config.reading import dump_config, load_config, validate
+from flows.config.stored import check_is_campaign, read_stored
 from flows.config.user_code import check_functions
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "LastRounds",
     "MixRounds",
     "check_functions",
+    "check_is_campaign",
     "dump_config",
     "load_config",
+    "read_stored",
     "validate",
 ]

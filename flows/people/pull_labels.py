@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Artifact, current_artifact
-from dpo_core.errors import BadInput, LabelsError
+from dpo_core.errors import LabelsError
 from dpo_core.tables import read_rows
-from flows.config import CampaignConfig, validate
+from flows.config import CampaignConfig, read_stored
 from flows.people.waiting import server_access
 from labeling.people.answers import label_rows, latest
 from labeling.people.log import LabelLog, RoundLog
@@ -21,9 +20,7 @@ def pull_labels(root: Path, number: int | None, console: Console) -> None:
     What was read stays in the campaign. Raises LabelsError for a round that asked nobody.
     """
     layout = Layout(root)
-    if not layout.config.exists():
-        raise BadInput(f"{root} is not a campaign", "Name the folder of one.")
-    config = validate(yaml.safe_load(layout.config.read_text(encoding="utf-8")), str(layout.config))
+    config = read_stored(layout)
     numbers = [n for n in range(1, config.rounds + 1) if layout.labels(n).exists()]
     wanted = numbers if number is None else [n for n in numbers if n == number]
     if not wanted:

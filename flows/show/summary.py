@@ -12,9 +12,9 @@ import yaml
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.store import Artifact, current_artifact
-from dpo_core.errors import BadInput
 from dpo_core.records import prompt_from_row
 from dpo_core.tables import read_rows
+from flows.config import check_is_campaign
 from flows.people.waiting import read_waiting
 
 SAMPLES_SHOWN = 200
@@ -64,11 +64,7 @@ class CampaignSummary:
 def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     """The campaign below `root`, read without locking it. Raises BadInput when there is none."""
     layout = Layout(root)
-    if not layout.config.exists():
-        raise BadInput(
-            f"{root} is not a campaign: it has no {layout.config.name}",
-            "Give the folder of a campaign; `ratchet run CONFIG` makes one.",
-        )
+    check_is_campaign(layout)
     config_yaml = layout.config.read_text(encoding="utf-8")
     config = yaml.safe_load(config_yaml)
     planned = int(config["rounds"])

@@ -1,0 +1,23 @@
+"""The resolved config that a campaign's folder holds."""
+
+import yaml
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
+from flows.config.campaign import CampaignConfig
+from flows.config.reading import validate
+
+
+def check_is_campaign(layout: Layout) -> None:
+    """Raise BadInput for a folder that holds no campaign."""
+    if not layout.config.exists():
+        raise BadInput(
+            f"{layout.root} is not a campaign: it has no {layout.config.name}",
+            "Give the folder of a campaign; `ratchet run CONFIG` makes one.",
+        )
+
+
+def read_stored(layout: Layout) -> CampaignConfig:
+    """The config of the campaign on disk. Raises BadInput where there is none."""
+    check_is_campaign(layout)
+    return validate(yaml.safe_load(layout.config.read_text(encoding="utf-8")), str(layout.config))
