@@ -5,11 +5,25 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from labeling.server import Server, running
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 CHROMIUM_REMEDY = "browser tests need chromium; as root: apt-get install -y chromium"
 
 
@@ -24,6 +38,17 @@ def chromium() -> str:
     if path is None:
         pytest.fail(CHROMIUM_REMEDY)
     return path
+
+
+@pytest.fixture(scope="module")  # while it is open, no other test of the process may run asyncio
+def browser(chromium: str) -> Iterator["Browser"]:
+    """A browser for the tests of one file."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

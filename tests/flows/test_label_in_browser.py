@@ -16,11 +16,10 @@ from dpo_core.tables import read_rows
 from labeling.server import Server, add_user
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WAIT_MS = 60_000
 WAITS = 75
 KEYS = {"A": "1", "B": "2", "Tie": "3", "Both bad": "4"}
@@ -46,7 +45,7 @@ class Labelled:
 @pytest.fixture(scope="module")
 def labelled(
     argilla: Server,
-    chromium: str,
+    browser: "Browser",
     tmp_path_factory: pytest.TempPathFactory,
     screenshots: Path,
 ) -> Labelled:
@@ -57,11 +56,13 @@ def labelled(
     assert waiting.returncode == WAITS, waiting.stderr + waiting.stdout
     url = json.loads(campaign.layout.waiting.read_text())["url"]
     password = add_user(argilla.access, "mouse-and-keys")
-    with page_of(chromium) as page:
-        page.goto(url)
-        sign_in(page, "mouse-and-keys", password)
-        page.goto(url)
-        clicks = tuple(label_all(page, screenshots / "labelling.png"))
+    page = browser.new_page(viewport={"width": 1280, "height": 760})
+    page.set_default_timeout(WAIT_MS)
+    page.goto(url)
+    sign_in(page, "mouse-and-keys", password)
+    page.goto(url)
+    clicks = tuple(label_all(page, screenshots / "labelling.png"))
+    page.close()
     done = campaign.run()
     assert done.returncode == 0, done.stderr + done.stdout
     return Labelled(campaign, clicks, waiting.stdout)
@@ -93,26 +94,6 @@ class Asking(Campaign):
         access = self.server.access
         named = {"ARGILLA_API_URL": access.url, "ARGILLA_API_KEY": access.api_key}
         return {**super().environment(), **named}
-
-
-class page_of:
-    """A page in a browser of its own."""
-
-    def __init__(self, chromium: str) -> None:
-        self.chromium = chromium
-
-    def __enter__(self) -> "Page":
-        from playwright.sync_api import sync_playwright
-
-        self._playwright = sync_playwright().start()
-        self._browser = self._playwright.chromium.launch(executable_path=self.chromium, args=FLAGS)
-        page = self._browser.new_page(viewport={"width": 1280, "height": 760})
-        page.set_default_timeout(WAIT_MS)
-        return page
-
-    def __exit__(self, *ended: object) -> None:
-        self._browser.close()
-        self._playwright.stop()
 
 
 def sign_in(page: "Page", name: str, password: str) -> None:

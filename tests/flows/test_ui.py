@@ -22,7 +22,6 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
 WAIT_MS = 60_000
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 CONFIG: dict[str, Any] = {
     "name": "Shown_in.Prefect",
     "rounds": 1,
@@ -77,16 +76,6 @@ def server(campaign: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         ]
         yield process, url
         process.terminate()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def links(page: "Page", part: str) -> list[tuple[str, str]]:

@@ -10,11 +10,10 @@ import pytest
 from search_rows import COUNT, ROWS, Logged, Row, cosine, rows
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WAIT_MS = 60_000
 PERSON = "one"
 
@@ -43,26 +42,22 @@ def pending(row: Row) -> bool:
 
 
 @pytest.fixture(scope="module")
-def opened(chromium: str, logged: Logged) -> Iterator[Opened]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(WAIT_MS)
-        seen = Opened(page)
-        page.on("pageerror", lambda error: seen.failures.append(str(error)))
-        page.on(
-            "response",
-            lambda answer: seen.failures.append(answer.url) if answer.status >= 400 else None,
-        )
-        page.goto(logged.access.url)
-        page.fill("input[type=text]", PERSON)
-        page.fill("input[type=password]", logged.passwords[PERSON])
-        page.keyboard.press("Enter")
-        page.wait_for_selector(f"text={COUNT} rows")
-        yield seen
-        browser.close()
+def opened(browser: "Browser", logged: Logged) -> Iterator[Opened]:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(WAIT_MS)
+    seen = Opened(page)
+    page.on("pageerror", lambda error: seen.failures.append(str(error)))
+    page.on(
+        "response",
+        lambda answer: seen.failures.append(answer.url) if answer.status >= 400 else None,
+    )
+    page.goto(logged.access.url)
+    page.fill("input[type=text]", PERSON)
+    page.fill("input[type=password]", logged.passwords[PERSON])
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"text={COUNT} rows")
+    yield seen
+    page.close()
 
 
 def test_search_filter_sort_and_similar(opened: Opened) -> None:
