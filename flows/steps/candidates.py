@@ -1,11 +1,9 @@
 """The pairs of a round as candidates for people, with what is known of them before anybody is
 asked."""
 
-from collections import defaultdict
-
 from dpo_core.campaign.store import Artifact
-from dpo_core.records import Judgement
 from dpo_core.tables import iterate_rows, read_rows
+from flows.steps.judge import read_judgements
 from labeling.pairs.for_people import Candidate, policy_uncertainty
 
 
@@ -14,7 +12,7 @@ def read_candidates(
 ) -> list[Candidate]:
     """One candidate per pair, in the order of the file; `judgements` are those of machines."""
     rows = read_rows(pairs.path("pairs.parquet"), ["pair_id", "a", "b", "margin"])
-    by_pair = _judgements(judgements)
+    by_pair = read_judgements(judgements)
     logps = _token_logps(completions, {row[side] for row in rows for side in ("a", "b")})
     return [
         Candidate(
@@ -25,16 +23,6 @@ def read_candidates(
         )
         for row in rows
     ]
-
-
-def _judgements(judgements: Artifact | None) -> dict[str, list[Judgement]]:
-    found: dict[str, list[Judgement]] = defaultdict(list)
-    if judgements is not None:
-        said = ("verdict", "confidence", "forward", "backward")
-        path = judgements.path("judgements.parquet")
-        for row in iterate_rows(path, ["pair_id", *said]):
-            found[row["pair_id"]].append(Judgement(**{name: row[name] for name in said}))
-    return found
 
 
 def _token_logps(completions: Artifact, wanted: set[str]) -> dict[str, list[float] | None]:

@@ -1,6 +1,6 @@
 """Step `judgements`: what each judge that needs no person says about every pair."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import JUDGEMENTS, Completion, Judgement, Pair, judgement_row
-from dpo_core.tables import read_rows, write_rows
+from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.session import Session
 from flows.steps.completions import ScoresBySource, read_completions, read_full_scores
 from labeling.judges.behaviour import behaviour
@@ -74,6 +74,17 @@ def read_pairs(pairs: Artifact, completions: Artifact, prompts: Artifact) -> lis
 def _pairs(pairs: Artifact, by_id: Mapping[str, Completion]) -> list[Pair]:
     rows = read_rows(pairs.path("pairs.parquet"))
     return [Pair(row["pair_id"], by_id[row["a"]], by_id[row["b"]]) for row in rows]
+
+
+def read_judgements(judgements: Artifact | None) -> dict[str, list[Judgement]]:
+    """pair_id → what each judge that needs no person says; without reasons and replies."""
+    found: dict[str, list[Judgement]] = defaultdict(list)
+    if judgements is not None:
+        said = ("verdict", "confidence", "forward", "backward")
+        path = judgements.path("judgements.parquet")
+        for row in iterate_rows(path, ["pair_id", *said]):
+            found[row["pair_id"]].append(Judgement(**{name: row[name] for name in said}))
+    return found
 
 
 def judged(

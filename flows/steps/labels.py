@@ -5,7 +5,7 @@ WaitingForPeople and holds nothing, and the next run comes back to the same poin
 """
 
 import secrets
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import ConfigError, LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id, file_sha256
-from dpo_core.records import ASKED, LABELS, Judgement
+from dpo_core.records import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
 from flows.people.waiting import clear_waiting, is_over, server_access, waiting_for, write_waiting
 from flows.session import Session
 from flows.steps.calibrate import read_reliability
 from flows.steps.candidates import read_candidates
-from flows.steps.judge import read_pairs
+from flows.steps.judge import read_judgements, read_pairs
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import Plan, choose_for_people, split_budget
@@ -137,7 +137,7 @@ class _Round:
         pairs, judgements, completions, prompts = self.artifacts
         config, people = self.session.config, self.people
         read = {pair.pair_id: pair for pair in read_pairs(pairs, completions, prompts)}
-        judged = _judgements(judgements)
+        judged = read_judgements(judgements)
         gold = read_gold(Path(people.gold)) if people.gold is not None else []
         split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
         opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
@@ -244,21 +244,6 @@ def read_guidelines(value: str | None) -> str:
             f"{GUIDELINES_CHARACTERS:,}: shorten it"
         )
     return text.strip() or GUIDELINES
-
-
-def _judgements(judgements: Artifact) -> dict[str, list[Judgement]]:
-    """pair_id → what each judge that needs no person says."""
-    found: dict[str, list[Judgement]] = defaultdict(list)
-    for row in read_rows(judgements.path(_JUDGED)):
-        found[row["pair_id"]].append(
-            Judgement(
-                row["verdict"],
-                confidence=row["confidence"],
-                forward=row["forward"],
-                backward=row["backward"],
-            )
-        )
-    return found
 
 
 def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
