@@ -16,7 +16,7 @@ from flows.steps.calibrate import read_reliability
 from flows.steps.labels import pairs_left_out
 from flows.steps.sources import occurring
 from labeling.aggregation.agreement import Rate, round_agreement
-from labeling.aggregation.annotators import annotators
+from labeling.aggregation.annotators import Annotator, annotators
 from labeling.aggregation.drift import Measured, drifts, measured
 from labeling.aggregation.preferences import Aggregate, Aggregated, Compared, aggregate
 from labeling.aggregation.votes import Ballots, gather_votes
@@ -64,18 +64,9 @@ def aggregate_preferences(
         rows = _rows(compared, ballots, found)
         kept = write_rows(folder / "preferences.parquet", rows, PREFERENCES)
         dropped = Counter(why for why in found.by_pair.values() if isinstance(why, str))
-        agreements = [p.agreement for p in found.by_pair.values() if isinstance(p, Aggregate)]
-        agreement = round_agreement(ballots, agreements)
         people = annotators(answers, retracted=gone)
-        now = measured(agreement.with_others, {name: one.gold for name, one in people.items()})
-        facts = {
-            "method": found.method,
-            "targets": found.targets,
-            "agreement": asdict(agreement),
-            "annotators": {name: asdict(one) for name, one in people.items()},
-            "drift": [asdict(one) for one in drifts(before, now, config.drift_alarm)],
-            "retracted": gone,
-        }
+        facts = _facts(found, ballots, people, before, config.drift_alarm)
+        facts["retracted"] = gone
         return Made(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = {
@@ -114,6 +105,26 @@ def _rows(
                 "sources": [vote.source for vote in ballots[pair.pair_id].votes],
                 "agreement": preference.agreement,
             }
+
+
+def _facts(
+    found: Aggregated,
+    ballots: Ballots,
+    people: Mapping[str, Annotator],
+    before: Sequence[Measured],
+    drift_alarm: float,
+) -> dict[str, Any]:
+    """How it was aggregated, and what that says of the sources, now and against earlier rounds."""
+    agreements = [p.agreement for p in found.by_pair.values() if isinstance(p, Aggregate)]
+    agreement = round_agreement(ballots, agreements)
+    now = measured(agreement.with_others, {name: one.gold for name, one in people.items()})
+    return {
+        "method": found.method,
+        "targets": found.targets,
+        "agreement": asdict(agreement),
+        "annotators": {name: asdict(one) for name, one in people.items()},
+        "drift": [asdict(one) for one in drifts(before, now, drift_alarm)],
+    }
 
 
 def _read_pairs(pairs: Artifact) -> Iterator[dict[str, Any]]:
