@@ -13,6 +13,7 @@ Shown = Sequence[tuple[str, str, Callable[[float], str]]]
 
 
 def labelling_sections(summary: CampaignSummary) -> tuple[Section, ...]:
+    """The tables in the order in which a preference comes about."""
     return (
         _judges(summary),
         _calibration(summary),

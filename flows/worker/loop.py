@@ -60,6 +60,7 @@ class Worker:
         return self
 
     def look(self) -> None:
+        """One round of the loop: what has ended, what to cancel, to resume and to start."""
         self._finish()
         self._cancel()
         for run in find_runs(self._client, self._deployment, [StateType.PAUSED]):

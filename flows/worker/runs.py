@@ -41,6 +41,7 @@ class Order:
 
     @classmethod
     def read(cls, parameters: Mapping[str, Any]) -> "Order":
+        """From a run's parameters, which Prefect's pages let anybody leave out or change."""
         return cls(
             config=parameters["config"],
             folder=Path(parameters.get("folder") or Path.cwd()).resolve(),
@@ -49,6 +50,7 @@ class Order:
         )
 
     def parameters(self) -> dict[str, Any]:
+        """As Prefect keeps them with the run."""
         return {
             "config": self.config,
             "folder": str(self.folder),

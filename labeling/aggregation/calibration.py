@@ -51,6 +51,7 @@ class Judged:
     margin: float | None = None
 
     def signal(self, kind: Signal | None) -> float | None:
+        """What the fit sees of the judgement: its margin, or the logit of its confidence."""
         if kind == "margin":
             return self.margin
         if kind is None or self.confidence is None:

@@ -55,6 +55,7 @@ class Tally:
     cut: int = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
+        """Count one row of the exported preferences."""
         self.pairs[row["round"]] += 1
         self.sources.update(set(row["sources"]))
         self.soft += row["p_chosen"] != 1.0

@@ -12,6 +12,8 @@ _BATCH = 256
 
 
 class LocalModel:
+    """Asks in batches, and hands over each reply with what it cost."""
+
     def __init__(self, meter: Meter, ask: AskHere) -> None:
         self._meter = meter
         self._ask = ask

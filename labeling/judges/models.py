@@ -21,6 +21,8 @@ AskHere = Callable[[LlmJudge, Sequence[Question]], list[Reply]]
 
 @dataclass(frozen=True)
 class Models:
+    """The callables and files that `make` gives to the judges of a campaign."""
+
     rate: Rate
     ask: AskHere
     replies: Path

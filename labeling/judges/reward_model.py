@@ -8,6 +8,8 @@ from labeling.judges.models import Models
 
 
 class RewardScores:
+    """Scores completions by the model's raw rewards."""
+
     def __init__(self, config: RewardModelJudge, models: Models) -> None:
         self.source = config.source
         self._config = config

@@ -47,6 +47,8 @@ _ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True)
 
 @dataclass(frozen=True)
 class Rubric:
+    """A template by which a language model judges, and what it is to reply with."""
+
     template: str
     gives: Literal["verdict", "score"]
     principles: tuple[str, ...] = ()

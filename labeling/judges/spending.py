@@ -24,6 +24,7 @@ class Meter:
         self._path = path
 
     def spend(self, cost: Cost) -> None:
+        """Write down what a reply took, before anything else is asked."""
         self.spent = self.spent + cost
         line = json.dumps(
             {
@@ -47,6 +48,7 @@ class Meter:
         )
 
     def priced(self, tokens_in: int, tokens_out: int) -> Cost:
+        """What so many tokens cost, at the prices of the judge's section."""
         judge = self.judge
         money = (
             tokens_in * judge.money_per_million_tokens_in
@@ -60,6 +62,7 @@ class Meter:
         return self.priced(tokens_in, self.judge.max_tokens)
 
     def refusal(self) -> BudgetSpent:
+        """The error to raise where the next question does not fit."""
         spent, judge = self.spent, self.judge
         limits = {"budget_money": judge.budget_money, "budget_tokens": judge.budget_tokens}
         named = " and ".join(f"{name} {value:g}" for name, value in limits.items() if value)

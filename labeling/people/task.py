@@ -109,6 +109,7 @@ class Asking:
         return Item(hidden, seen, metadata, self._opinion(pair.pair_id, first))
 
     def gold_item(self, gold: Gold) -> Item:
+        """The record of a pair with a known verdict; nothing seen tells it from the others."""
         first = first_shown(self.seed, gold.pair_id)
         texts = (gold.a, gold.b) if first == "a" else (gold.b, gold.a)
         seen = Seen.of(gold.messages, texts)

@@ -27,6 +27,7 @@ def fits(row: Mapping[str, Any]) -> bool:
 
 
 def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+    """The answers after what both conversations share. Raises UnreadableRow."""
     before, chosen = split_answer(row["chosen"], "chosen")
     before_rejected, rejected = split_answer(row["rejected"], "rejected")
     if before != before_rejected:

@@ -24,6 +24,7 @@ def fits(row: Mapping[str, Any]) -> bool:
 
 
 def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+    """The best rated answer against the worst. Raises UnreadableRow."""
     prompt, answers = _first(row, _PROMPTS), _first(row, _ANSWERS)
     if not isinstance(prompt, str):
         raise UnreadableRow("the prompt is not text")

@@ -29,6 +29,7 @@ def fits(row: Mapping[str, Any]) -> bool:
 
 
 def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+    """The answer that the verdict names against the other. Raises UnreadableRow."""
     prompt, a, b, said = (row[_column(row, name) or ""] for name in COLUMNS)
     for name, text in (("prompt", prompt), ("a", a), ("b", b)):
         if not isinstance(text, str):

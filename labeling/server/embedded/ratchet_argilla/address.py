@@ -10,6 +10,7 @@ _BACKLOG = 2048
 
 
 def listen(request: Request) -> socket.socket:
+    """A socket that listens there. Raises Refused where none can."""
     family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
     try:
         return socket.create_server((request.host, request.port), family=family, backlog=_BACKLOG)

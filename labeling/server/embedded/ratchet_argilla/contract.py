@@ -118,6 +118,7 @@ def check(version: str) -> None:
 
 
 def differences(version: str) -> Iterator[str]:
+    """One sentence for each point that is not as it was when this was written."""
     if installed != version:
         yield f"the version is {installed}, not {version}"
     for place, name, parameters in SIGNATURES:

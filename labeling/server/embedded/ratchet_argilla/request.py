@@ -13,6 +13,8 @@ _SQLITE_TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class Request:
+    """What the parent sends through the pipe: where to serve, for whom, and the secrets."""
+
     folder: str
     host: str
     port: int

@@ -73,6 +73,8 @@ async def _rows(statement: Any) -> Sequence[Any]:
 
 
 class SQLiteSearchEngine(SearchEngine):
+    """Answers what argilla-server asks of a search engine from Argilla's own tables."""
+
     @classmethod
     async def new_instance(cls) -> "SQLiteSearchEngine":
         return cls()

@@ -25,6 +25,7 @@ Condition = ColumnElement[bool]
 
 
 def condition(wanted: Filter) -> Condition:
+    """`wanted` as a condition on records. Raises UnprocessableEntityError for an unknown scope."""
     if isinstance(wanted, AndFilter):
         return and_(true(), *[condition(part) for part in wanted.filters])
     for scope, build in _BY_SCOPE.items():
