@@ -1,6 +1,6 @@
 """A real session on records written by hand, of rounds that nobody sampled."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from dpo_core.campaign.store import Artifact, Made, Recipe
-from dpo_core.records import JUDGEMENTS, LABELS, PAIRS, SCORES
+from dpo_core.records import ASKED, JUDGEMENTS, LABELS, PAIRS, SCORES
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress
@@ -47,11 +47,19 @@ class Records:
         self.session = session
 
     def write(
-        self, number: int, name: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
+        self,
+        number: int,
+        name: str,
+        rows: Iterable[Mapping[str, Any]],
+        schema: pa.Schema,
+        **beside: tuple[Iterable[Mapping[str, Any]], pa.Schema],
     ) -> Artifact:
-        kept = [{**dict.fromkeys(schema.names), **row} for row in rows]
+        """A step's file of its name, and others `beside` it."""
+        kept = list(_filled(rows, schema))
 
         def make(folder: Path) -> Made:
+            for other, (its_rows, its_schema) in beside.items():
+                write_rows(folder / f"{other}.parquet", _filled(its_rows, its_schema), its_schema)
             return Made(len(kept), write_rows(folder / f"{name}.parquet", kept, schema))
 
         return self.session.store.run(Recipe(number, name, {"rows": repr(kept)}), make)
@@ -68,9 +76,15 @@ class Records:
         return self.write(number, "scores", rows, SCORES)
 
     def labels(self, number: int, rows: Iterable[Mapping[str, Any]]) -> Artifact:
-        at = datetime(2026, 1, 1, tzinfo=UTC)
-        filled = ({"kind": "pair", "at": at, "label_id": str(n), **r} for n, r in enumerate(rows))
-        return self.write(number, "labels", filled, LABELS)
+        """What people said; nobody left out a pair that they were asked about."""
+        at, said = datetime(2026, 1, 1, tzinfo=UTC), list(rows)
+        filled = ({"kind": "pair", "at": at, "label_id": str(n), **r} for n, r in enumerate(said))
+        asked = [{"pair_id": pair, "left_out": False} for pair in {row["pair_id"] for row in said}]
+        return self.write(number, "labels", filled, LABELS, asked=(asked, ASKED))
+
+
+def _filled(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[dict[str, Any]]:
+    return ({**dict.fromkeys(schema.names), **row} for row in rows)
 
 
 def judged(source: str, pair_id: str, verdict: str | None, **more: Any) -> dict[str, Any]:
