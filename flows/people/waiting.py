@@ -113,7 +113,8 @@ def server_access(people: PeopleConfig) -> Access:
 
 def _looked_at(people: PeopleConfig, log: LabelLog) -> Tally:
     """How far the round is answered now. Raises RatchetError where the server does not answer."""
-    from labeling.people.argilla_queue import IMPATIENT, ArgillaQueue
+    from labeling.people.argilla_http import IMPATIENT
+    from labeling.people.argilla_queue import ArgillaQueue
     from labeling.people.asking import collect
 
     known = log.read()

@@ -1,21 +1,15 @@
 """The only module that speaks to Argilla about datasets, their records and what was answered.
 
 It uses Argilla's HTTP interface. Argilla's own client drops what the counting of answers rests on,
-an answer's id and when it was last changed, and gives up at the first failure. Here every request
-is tried again with growing waits when the server does not answer or says that it failed. A request
-that did succeed unheard is harmless to repeat, or says that it is a repetition.
+an answer's id and when it was last changed, and gives up at the first failure.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import httpx
-
-from dpo_core.errors import LabelsError, LabelServerFailed
+from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, Refused
 from labeling.people.task import CHOICES, Item
 from labeling.server import Access
 
@@ -27,22 +21,8 @@ _BATCH = 250
 _BATCH_CHARACTERS = 4_000_000
 _DELETE_AT_ONCE = 100
 _STRENGTHS = (1, 2, 3)
-_SAID = 500
 _READY = "ready"
-_UNAUTHORIZED, _CONFLICT, _UNPROCESSABLE, _TOO_MANY = 401, 409, 422, 429
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a request may take, and the waits before it is tried again."""
-
-    timeout_s: float = 60.0
-    waits_s: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0)
-
-
-PATIENT = Patience()
-IMPATIENT = Patience(timeout_s=10.0, waits_s=())
-"""For those who will look again soon."""
+_CONFLICT, _UNPROCESSABLE = 409, 422
 
 
 @dataclass(frozen=True)
@@ -56,17 +36,11 @@ class Questions:
 
 @dataclass(frozen=True)
 class Dataset:
+    """A round's dataset; `url`: where people label it."""
+
     id: str
     name: str
     url: str
-
-
-class Refused(LabelServerFailed):
-    """The server did not take what it was sent; trying again would not help."""
-
-    def __init__(self, where: str, status: int, said: str) -> None:
-        super().__init__(f"Argilla at {where} answered {said}")
-        self.status = status
 
 
 class ArgillaQueue:
@@ -76,14 +50,9 @@ class ArgillaQueue:
     """
 
     def __init__(self, access: Access, workspace: str, patience: Patience | None = None) -> None:
-        self._shown = shown_url(access.url)
-        self._patience = patience or PATIENT
+        self._http = ArgillaHttp(access, patience or PATIENT)
+        self._call = self._http.call
         self._workspace_name = workspace
-        self._http = httpx.Client(
-            base_url=f"{access.url}/api/v1/",
-            headers={"X-Argilla-Api-Key": access.api_key},
-            timeout=self._patience.timeout_s,
-        )
 
     def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
         """The dataset of that name, ready to be labelled; made if there is none."""
@@ -95,6 +64,7 @@ class ArgillaQueue:
         return self._described(found)
 
     def find(self, name: str) -> Dataset | None:
+        """The dataset of that name; None if there is none, and none is made."""
         found = self._find(name)
         return None if found is None else self._described(found)
 
@@ -128,6 +98,7 @@ class ArgillaQueue:
             progress(done, len(items), "records sent")
 
     def remove(self, dataset: Dataset, server_ids: Sequence[str]) -> None:
+        """Take records off the queue, and with them what Argilla has of their answers."""
         for start in range(0, len(server_ids), _DELETE_AT_ONCE):
             ids = ",".join(server_ids[start : start + _DELETE_AT_ONCE])
             self._call("DELETE", f"datasets/{dataset.id}/records", params={"ids": ids})
@@ -186,7 +157,7 @@ class ArgillaQueue:
                 raise
 
     def _described(self, found: Mapping[str, Any]) -> Dataset:
-        url = f"{self._shown}/dataset/{found['id']}/annotation-mode"
+        url = f"{self._http.shown}/dataset/{found['id']}/annotation-mode"
         return Dataset(str(found["id"]), str(found["name"]), url)
 
     def _find(self, name: str) -> dict[str, Any] | None:
@@ -229,40 +200,6 @@ class ArgillaQueue:
                     raise
                 records = left
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON that the server answers. Raises Refused where it answers that it will not."""
-        for wait in (*self._patience.waits_s, None):
-            try:
-                answer = self._http.request(method, path, **options)
-            except httpx.HTTPError as error:
-                said = f"{type(error).__name__}: {error}"
-            else:
-                if answer.is_success:
-                    return answer.json() if answer.content else None
-                said = f"{answer.status_code}: {answer.text[:_SAID]}"
-                if answer.status_code == _UNAUTHORIZED:
-                    raise self._no_entry()
-                if answer.status_code < 500 and answer.status_code != _TOO_MANY:
-                    raise Refused(self._shown, answer.status_code, said)
-            if wait is None:
-                raise self._silent(said)
-            time.sleep(wait)
-        raise AssertionError("the last wait is None")
-
-    def _no_entry(self) -> LabelsError:
-        return LabelsError(
-            f"Argilla at {self._shown} refuses the API key",
-            "It takes the key of an owner, or of an admin of the workspace: that of "
-            "credentials.json beside the server, or ARGILLA_API_KEY.",
-        )
-
-    def _silent(self, said: str) -> LabelServerFailed:
-        return LabelServerFailed(
-            f"Argilla at {self._shown} does not answer: {said}",
-            "Start it with `ratchet label serve`, then type the same `ratchet run` again; "
-            "no label is lost.",
-        )
-
     def __enter__(self) -> "ArgillaQueue":
         return self
 
@@ -273,12 +210,6 @@ class ArgillaQueue:
         trace: TracebackType | None,
     ) -> None:
         self._http.close()
-
-
-def shown_url(url: str) -> str:
-    """Without a user and a password, which an address may hold."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
 def _parts(questions: Questions) -> dict[str, list[dict[str, Any]]]:

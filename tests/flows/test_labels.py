@@ -34,7 +34,8 @@ from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.labels import ask_people, pairs_left_out
 from labeling.people import argilla_queue
-from labeling.people.argilla_queue import IMPATIENT, Dataset
+from labeling.people.argilla_http import IMPATIENT
+from labeling.people.argilla_queue import Dataset
 from labeling.people.config import PeopleConfig
 from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES

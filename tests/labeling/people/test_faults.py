@@ -19,7 +19,8 @@ from faulty_proxy import every, proxied
 
 from labeling.people import argilla_queue
 from labeling.people.answers import label_rows, latest
-from labeling.people.argilla_queue import ArgillaQueue, Patience
+from labeling.people.argilla_http import Patience
+from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import Task, ask
 from labeling.people.log import LabelLog
 from labeling.people.task import CHOICES, verdict_of

@@ -13,7 +13,8 @@ from dpo_core.errors import LabelsError, LabelServerFailed
 from dpo_core.records import Judgement, Pair
 from labeling.people import argilla_queue
 from labeling.people.answers import latest
-from labeling.people.argilla_queue import IMPATIENT, ArgillaQueue, Dataset, shown_url
+from labeling.people.argilla_http import IMPATIENT, shown_url
+from labeling.people.argilla_queue import ArgillaQueue, Dataset
 from labeling.people.asking import Task, ask, collect
 from labeling.people.log import LabelLog
 from labeling.people.task import Asking, plan_items
