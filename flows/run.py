@@ -14,9 +14,9 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.children import Child
 from dpo_core.errors import WaitingForPeople
+from flows.await_people import await_people
 from flows.config import CampaignConfig, check_functions
 from flows.open_campaign import adopt_config, check_folder
-from flows.people.await_people import await_people
 from flows.prefect_server import (
     address,
     free_port,
