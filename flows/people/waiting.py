@@ -18,9 +18,8 @@ from flows.config import CampaignConfig
 from labeling.people.answers import Tally, latest, tally
 from labeling.people.config import PeopleConfig
 from labeling.people.log import LabelLog, RoundLog
-from labeling.server import Access, find_access
+from labeling.server import DEFAULT_FOLDER, Access, find_access
 
-DEFAULT_SERVER = Path("argilla")
 _FEW = 1000
 """So many records are read in a second or two; more are read when it may be worth it."""
 
@@ -53,6 +52,13 @@ def read_waiting(layout: Layout) -> Waiting | None:
 
 def clear_waiting(layout: Layout) -> None:
     layout.waiting.unlink(missing_ok=True)
+
+
+def waited_for(layout: Layout, number: int) -> None:
+    """Round `number` needs nobody any more; a later round may."""
+    waiting = read_waiting(layout)
+    if waiting is not None and waiting.round == number:
+        clear_waiting(layout)
 
 
 def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
@@ -108,7 +114,7 @@ def is_over(people: PeopleConfig, log: RoundLog, now: datetime) -> bool:
 
 def server_access(people: PeopleConfig) -> Access:
     """The label server of a campaign. Raises BadInput when none was ever named."""
-    return find_access(Path(people.server_dir) if people.server_dir else DEFAULT_SERVER)
+    return find_access(Path(people.server_dir) if people.server_dir else DEFAULT_FOLDER)
 
 
 def _looked_at(people: PeopleConfig, log: LabelLog) -> Tally:

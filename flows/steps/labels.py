@@ -16,7 +16,7 @@ from dpo_core.errors import ConfigError, LabelsError, LabelServerFailed, Waiting
 from dpo_core.hashing import content_id, file_sha256
 from dpo_core.records import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
-from flows.people.waiting import clear_waiting, is_over, server_access, waiting_for, write_waiting
+from flows.people.waiting import is_over, server_access, waited_for, waiting_for, write_waiting
 from flows.session import Session
 from flows.steps.calibrate import read_reliability
 from flows.steps.candidates import read_candidates
@@ -63,6 +63,7 @@ def ask_people(
     Raises WaitingForPeople until the quorum is reached or the deadline has passed.
     """
     if not asks_people(session.config.judge):
+        waited_for(session.layout, number)
         return None
     distrusted = unreliable_pairs(read_reliability(calibration))
     inputs = {
@@ -75,7 +76,9 @@ def ask_people(
         inputs["gold"] = file_sha256(Path(gold))
     artifacts = (pairs, judgements, completions, prompts)
     asking = _Round(session, number, artifacts, distrusted, inputs)
-    return session.step(number, "labels", asking.make, config=asking.recipe(), inputs=inputs)
+    made = session.step(number, "labels", asking.make, config=asking.recipe(), inputs=inputs)
+    waited_for(session.layout, number)  # also where the labels were on disk
+    return made
 
 
 class _Round:
@@ -118,7 +121,6 @@ class _Round:
         ended_by = self._ended_by(tally, log)
         if ended_by is None:
             raise self._waiting(tally, log, url)
-        clear_waiting(self.session.layout)
         asked = [log.asked[item.record_id] for item in items]
         rows = list(label_rows(asked, latest(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)

@@ -10,9 +10,10 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
-from flows.people.waiting import DEFAULT_SERVER, may_go_on
+from flows.people.waiting import may_go_on
 from flows.prefect_runs import tagged_campaign
 from flows.worker.runs import Order
+from labeling.server import DEFAULT_FOLDER
 
 _AFTER_ERROR_S = 60.0
 
@@ -41,6 +42,6 @@ class People:
 def _config(layout: Layout, folder: Path) -> CampaignConfig:
     """The campaign's config, with the labelling server looked for where the campaign's run does."""
     config = load_config(layout.config, [])
-    server = str(folder / (config.asked.server_dir or DEFAULT_SERVER))
+    server = str(folder / (config.asked.server_dir or DEFAULT_FOLDER))
     asked = config.asked.model_copy(update={"server_dir": server})
     return config.model_copy(update={"people": asked})

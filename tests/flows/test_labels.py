@@ -29,7 +29,7 @@ from dpo_core.records import (
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
-from flows.people.waiting import _worth_reading, may_go_on, read_waiting
+from flows.people.waiting import _worth_reading, may_go_on, read_waiting, write_waiting
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.labels import ask_people, pairs_left_out
@@ -196,7 +196,9 @@ def test_people_are_waited_for_and_then_heard(
     assert (entry.came_in, entry.kept, entry.dropped) == (4, 3, {"discarded": 1})
     assert entry.facts["by_annotator"] == {someone.name: 4}
     assert entry.facts["ended_by"] == "quorum"
+    write_waiting(found.layout, waiting)  # as when another config asked in between
     assert found.ask().cached
+    assert read_waiting(found.layout) is None
     _no_secret(found.layout.root, argilla.access.api_key)
 
 
