@@ -96,7 +96,7 @@ def status(
 
         print(to_json.dumps(as_json(summary), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        Console().print(render_table(summary))
+        Console().print(render_table(summary), crop=False)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def _write_report_and_table(root: Path, console: Console) -> None:
 
     summary = read_summary(root)
     write_report(summary, Layout(root).report)
-    console.print(render_table(summary))
+    console.print(render_table(summary), crop=False)
     console.print(f"report: {Layout(root).report}", soft_wrap=True, highlight=False)
 
 

@@ -14,6 +14,7 @@ from dpo_core.campaign.lock import locked
 from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import LabelsError
 from flows.config import read_stored
+from flows.people.waiting import clear_waiting
 from flows.policy import Played
 from flows.preference_changes import Changes, changes
 from flows.progress import CampaignProgress
@@ -124,6 +125,8 @@ def _tell(
                 "there. Undo it, or name another judge in the config."
             )
     changed = [use.number for use in uses if told[use.number][0].any]
+    if changed:  # a later round, begun at a policy that is not valid now, waits for nobody
+        clear_waiting(session.layout)
     note(_next(changed, session.config.rounds))
     if not undo:
         option = f"--round {number} " if number is not None else ""

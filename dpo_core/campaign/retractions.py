@@ -1,6 +1,7 @@
 """Judgements that were taken back: entries of the ledger, so nothing is deleted and all is told."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,18 @@ from dpo_core.hashing import digest
 
 RETRACT = "retract"
 """Step name of the ledger entries that take a source's judgements back, or undo that."""
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """A source whose judgements do not count in `rounds`; `by` whom, `at` what time that was said
+    last. used: those of the rounds that had judgements of it."""
+
+    source: str
+    rounds: tuple[int, ...]
+    used: tuple[int, ...]
+    by: str
+    at: str
 
 
 def retraction(source: str, number: int | None, *, undo: bool, by: str) -> Entry:
@@ -27,3 +40,19 @@ def retracted(entries: Iterable[Entry], number: int) -> frozenset[str]:
         if entry.step == RETRACT and entry.facts["round"] in (None, number)
     }
     return frozenset(source for source, gone in last.items() if gone)
+
+
+def standing(entries: Sequence[Entry], rounds: int) -> list[TakenBack]:
+    """What is taken back now in rounds 1 to `rounds`, by source."""
+    gone = {number: retracted(entries, number) for number in range(1, rounds + 1)}
+    said = {e.facts["source"]: e for e in entries if e.step == RETRACT and not e.facts["undo"]}
+    used = {
+        (source, entry.round) for entry in entries for source in entry.facts.get("retracted", ())
+    }
+    found = []
+    for source, entry in sorted(said.items()):
+        stands = tuple(number for number, sources in gone.items() if source in sources)
+        had = tuple(number for number in stands if (source, number) in used)
+        if stands:
+            found.append(TakenBack(source, stands, had, entry.facts["by"], entry.at))
+    return found

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation.round_metrics import COLUMNS
@@ -20,6 +21,8 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
         "rounds_planned": summary.rounds_planned,
         "doing": summary.doing,
         "headline": headline(summary),
+        "taken_back": [asdict(one) for one in summary.taken_back],
+        "outdated": list(summary.outdated),
         "base": _plain(summary.base),
         "rounds": [_plain({**dict.fromkeys(names), **row}) for row in summary.rounds],
     }

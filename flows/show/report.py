@@ -23,7 +23,7 @@ from flows.show.as_json import as_json
 from flows.show.numbers import MISSING, visible
 from flows.show.plots import plots, spoken, written
 from flows.show.sections import sections
-from flows.show.sentences import cautions, headline, progress, verdict
+from flows.show.sentences import cautions, headline, progress, taken_back, verdict
 from flows.show.summary import CampaignSummary
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         state=summary.state,
         progress=progress(summary),
         headline=headline(summary),
+        taken_back=taken_back(summary),
         directory=visible(summary.directory),
         generated_at=generated_at,
         rounds=[(row, verdict(row), cautions(summary, row)) for row in summary.rounds],

@@ -1,7 +1,14 @@
 """What a campaign's numbers say, in sentences."""
 
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.retractions import TakenBack
 from flows.show.numbers import MISSING, Row, base_number, number, visible
 from flows.show.summary import CampaignSummary
+from labeling.aggregation.votes import HUMAN, is_person
 
 LENGTH_RATIO = 1.25
 """Mean lengths further apart than this are pointed out: judges are known to prefer long answers."""
@@ -73,6 +80,40 @@ def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
             f"(base {100 * (base_cut or 0.0):.0f} %)."
         )
     return (*found, *(visible(said) for said in (row.get("warnings") or {}).values()))
+
+
+def taken_back(summary: CampaignSummary) -> tuple[str, ...]:
+    """What was taken back, one sentence per source; and what to type where rounds do not know yet
+    what counts now."""
+    return (*(_taken(one, summary) for one in summary.taken_back), *_to_type(summary))
+
+
+def _taken(one: TakenBack, summary: CampaignSummary) -> str:
+    if is_person(one.source):
+        what = f"The labels of {visible(one.source.removeprefix(HUMAN))}"
+    else:
+        what = f"The judgements of {visible(one.source)}"
+    everywhere = len(one.rounds) == summary.rounds_planned
+    where = "any round" if everywhere else _rounds(one.rounds)
+    used = f"; {_rounds(one.used)} had some" if everywhere and one.used else ""
+    return (
+        f"{what} do not count in {where}{used}: {visible(one.by)} took them back on {one.at[:10]}."
+    )
+
+
+def _to_type(summary: CampaignSummary) -> Iterator[str]:
+    if summary.outdated:
+        config = Layout(Path(summary.directory)).config
+        command = ("ratchet", "run", str(config), "--campaign-dir", summary.directory)
+        yield (
+            f"What counts in {_rounds(summary.outdated)} has changed since: to train again what "
+            f"depends on it, type `{visible(shlex.join(command))}`."
+        )
+
+
+def _rounds(numbers: Sequence[int]) -> str:
+    *first, last = (str(number) for number in numbers)
+    return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"
 
 
 def _percent_interval(row: Row, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
+from dpo_core.campaign.retractions import RETRACT, TakenBack, standing
 from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.records import prompt_from_row
 from dpo_core.tables import read_rows
@@ -47,7 +49,9 @@ class CampaignSummary:
     `rounds` holds one mapping per finished round with the names of
     dpo_core.evaluation.round_metrics, except that `dropped` is a mapping from reason to count.
     `base` holds the base policy's numbers (score_mean, length_mean, truncated_share,
-    measure_<name>). `doing` says what runs now, or what people are asked for.
+    measure_<name>). `doing` says what runs now, or what people are asked for. `taken_back`: sources
+    whose judgements do not count. `outdated`: rounds that were finished before something was taken
+    back or let count again, and are to be run again for it.
     """
 
     name: str
@@ -59,6 +63,8 @@ class CampaignSummary:
     samples: tuple[SampleRow, ...] = ()
     config_yaml: str = ""
     doing: str = ""
+    taken_back: tuple[TakenBack, ...] = ()
+    outdated: tuple[int, ...] = ()
 
 
 def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
@@ -71,6 +77,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     rows = tuple(row for n in range(1, planned + 1) if (row := read_round_row(layout, n)))
     running = holder(layout.lock)
     waiting = read_waiting(layout)
+    entries = Ledger(layout.ledger).read()
     return CampaignSummary(
         name=config["name"],
         directory=str(root),
@@ -81,6 +88,8 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         samples=_samples(layout, planned) if samples else (),
         config_yaml=config_yaml,
         doing=waiting.sentence if waiting else _doing(layout, running),
+        taken_back=tuple(standing(entries, planned)),
+        outdated=() if running else _outdated(entries, rows, planned),
     )
 
 
@@ -91,6 +100,18 @@ def read_round_row(layout: Layout, number: int) -> dict[str, Any] | None:
         return None
     row: dict[str, Any] = json.loads(gate.path("metrics.json").read_text(encoding="utf-8"))
     return row
+
+
+def _outdated(
+    entries: Sequence[Entry], rows: Sequence[Mapping[str, Any]], planned: int
+) -> tuple[int, ...]:
+    """Rounds that were finished and are not, nothing having been made since the last retraction but
+    the preferences that follow it at once."""
+    at = [place for place, entry in enumerate(entries) if entry.step == RETRACT]
+    if not at or any(entry.step not in (RETRACT, "preferences") for entry in entries[at[-1] :]):
+        return ()
+    finished = {entry.round for entry in entries if entry.step == "gate"}
+    return tuple(sorted(n for n in finished - {row["round"] for row in rows} if n <= planned))
 
 
 def _state(running: bool, finished: int, planned: int) -> str:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from flows.show.cells import Section
 from flows.show.numbers import visible
 from flows.show.sections import sections
-from flows.show.sentences import cautions, headline, progress
+from flows.show.sentences import cautions, headline, progress, taken_back
 from flows.show.summary import CampaignSummary
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 _GAP = 2
 _NAME = 36
@@ -25,13 +26,24 @@ def render_table(summary: CampaignSummary) -> "RenderableType":
 
     waiting = " for people" if summary.state == "waiting" else ""
     state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
-    top = [Text(state, style="dim"), Text(headline(summary), style="bold")]
+    top = [
+        _copied(state, "dim") if waiting else Text(state, style="dim"),
+        Text(headline(summary), style="bold"),
+    ]
+    top += [_copied(f"! {said}", "yellow") for said in taken_back(summary)]
     top += [
         Text(f"! round {row['round']}: {caution}", style="yellow")
         for row in summary.rounds
         for caution in cautions(summary, row)
     ]
     return Group(*top, *(_Fitted(section) for section in sections(summary)))
+
+
+def _copied(text: str, style: str) -> "Text":
+    """What holds an address or a command: the terminal wraps it, so that it can be copied."""
+    from rich.text import Text
+
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 
 @dataclass(frozen=True)

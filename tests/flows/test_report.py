@@ -10,10 +10,11 @@ from html.parser import HTMLParser
 
 from demo_summary import HOSTILE, demo, metrics
 
+from dpo_core.campaign.retractions import TakenBack
 from flows.show.plots import plots
 from flows.show.report import embedded, render_report
 from flows.show.sections import sections
-from flows.show.sentences import headline, verdict
+from flows.show.sentences import headline, taken_back, verdict
 from flows.show.summary import CampaignSummary
 
 
@@ -45,6 +46,14 @@ def test_page_says_what_the_table_says() -> None:
     for section in sections(demo()):
         assert section.title in page.text
         assert all(cell in page.text for row in section.rows for cell in row)
+
+
+def test_page_says_what_was_taken_back() -> None:
+    gone = TakenBack("human:<b>bob", (1,), (1,), "ann@host", "2026-01-05T10:00:00+00:00")
+    summary = replace(demo(), taken_back=(gone,), outdated=(1,))
+    page = _Page(render_report(summary))
+    said = taken_back(summary)
+    assert len(said) == 2 and all(sentence in page.text for sentence in said)
 
 
 def test_equal_summaries_give_equal_pages() -> None:

@@ -10,11 +10,12 @@ import pytest
 from demo_summary import demo, metrics
 from rich.console import Console
 
+from dpo_core.campaign.retractions import TakenBack
 from dpo_core.evaluation.round_metrics import COLUMNS
 from flows.show.as_json import as_json
 from flows.show.numbers import visible
 from flows.show.sections import sections
-from flows.show.sentences import cautions, headline, verdict
+from flows.show.sentences import cautions, headline, taken_back, verdict
 from flows.show.summary import CampaignSummary
 from flows.show.terminal import render_table
 
@@ -25,7 +26,7 @@ def _with(*rounds: dict[str, object]) -> CampaignSummary:
 
 def _printed(summary: CampaignSummary, width: int) -> str:
     screen = io.StringIO()
-    Console(file=screen, width=width).print(render_table(summary))
+    Console(file=screen, width=width).print(render_table(summary), crop=False)
     return screen.getvalue()
 
 
@@ -86,6 +87,41 @@ def test_early_warnings_of_the_training_stand_with_the_cautions() -> None:
     assert "! round 1: Training, step 9: margins saturate" in _printed(_with(row), 100)
     older = {name: value for name, value in row.items() if name != "warnings"}
     assert cautions(_with(older), older) == ()
+
+
+def test_what_was_taken_back_is_told() -> None:
+    at = {"by": "ann@host", "at": "2026-01-05T10:00:00+00:00"}
+    summary = replace(
+        demo(),
+        taken_back=(
+            TakenBack("human:bob\x1b", (1, 2, 3), (1, 2), **at),
+            TakenBack("rule:x", (2,), (2,), **at),
+        ),
+        directory="/a campaign",
+        outdated=(1, 2, 3),
+    )
+    told = (
+        "The labels of bob⟨U+001B⟩ do not count in any round; rounds 1 and 2 had some: "
+        "ann@host took them back on 2026-01-05.",
+        "The judgements of rule:x do not count in round 2: ann@host took them back on 2026-01-05.",
+        "What counts in rounds 1, 2 and 3 has changed since: to train again what depends on it, "
+        "type `ratchet run '/a campaign/campaign.yaml' --campaign-dir '/a campaign'`.",
+    )
+    assert taken_back(summary) == told
+    assert "! The judgements of rule:x do not count in round 2" in _printed(summary, 200)
+    shown = as_json(summary)
+    assert shown["taken_back"][1] == {"source": "rule:x", "rounds": (2,), "used": (2,), **at}
+    assert shown["outdated"] == [1, 2, 3]
+    assert taken_back(demo()) == ()
+
+
+def test_an_address_and_a_command_can_be_copied() -> None:
+    url = "http://127.0.0.1:6900/dataset/c1513875-ba40-4baa-aee8-e6fa6fdd1996/annotation-mode"
+    waiting = replace(demo(), state="waiting", doing=f"round 2 waits for people: label at {url}")
+    assert url in _printed(waiting, 60)
+    outdated = replace(demo(), directory="/campaigns/" + 60 * "x", outdated=(1,))
+    command = f"ratchet run {outdated.directory}/campaign.yaml --campaign-dir {outdated.directory}"
+    assert command in _printed(outdated, 60)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
