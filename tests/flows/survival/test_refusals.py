@@ -187,7 +187,7 @@ def test_a_full_disk_is_named_and_nothing_is_lost(
     small_disk: tuple[Path, Callable[[], None], Callable[[], None]],
 ) -> None:
     folder, fill, free = small_disk
-    campaign = rewound(reference, folder / "full", 1, "preferences")
+    campaign = rewound(reference, folder / "full", 1, "audit")
     before = ledger(campaign)
     fill()
     with Run(config, campaign, prefect=False) as run:
