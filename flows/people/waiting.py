@@ -87,7 +87,6 @@ def waiting_for(
     """What round `number` waits for."""
     assert log.asked_at is not None and log.dataset is not None, "it was asked"
     deadline = deadline_of(people, log)
-    until = f", until {deadline:%Y-%m-%d %H:%M} UTC" if deadline else ""
     return Waiting(
         round=number,
         dataset=log.dataset,
@@ -96,9 +95,17 @@ def waiting_for(
         missing=tally.missing,
         asked_at=log.asked_at.isoformat(),
         deadline=deadline.isoformat() if deadline else None,
-        sentence=f"round {number} waits for people{until}: {tally.missing} of {tally.needed} "
-        f"answers are missing, label at {url}",
+        sentence=f"round {number} waits for people{_until(people, deadline)}: {tally.missing} of "
+        f"{tally.needed} answers are missing, label at {url}",
     )
+
+
+def _until(people: PeopleConfig, deadline: datetime | None) -> str:
+    if deadline is None:
+        return ""
+    # With another fallback the waiting is over at the deadline.
+    word = "beyond" if people.at_deadline == "wait" and deadline <= datetime.now(UTC) else "until"
+    return f", {word} {deadline:%Y-%m-%d %H:%M} UTC"
 
 
 def deadline_of(people: PeopleConfig, log: RoundLog) -> datetime | None:

@@ -196,7 +196,7 @@ class _Round:
         """What ends the waiting; None while it goes on."""
         if tally.reached:
             return "quorum"
-        if not is_over(self.people, log, datetime.now(UTC)):
+        if self.people.at_deadline == "wait" or not is_over(self.people, log, datetime.now(UTC)):
             return None
         if self.people.at_deadline == "stop":
             raise LabelsError(

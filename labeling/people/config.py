@@ -48,10 +48,10 @@ class PeopleConfig(Section):
                 "people.gold would stand out in mode review, since no judge has an opinion on it: "
                 "set people.mode to blind, or remove gold and gold_share"
             )
-        if (self.deadline_hours is None) != (self.at_deadline == "wait"):
+        if self.deadline_hours is None and self.at_deadline != "wait":
             raise ValueError(
-                "people.deadline_hours and people.at_deadline belong together: say when, and set "
-                "at_deadline to use, judge or stop; or neither, and people are waited for"
+                f"people.at_deadline {self.at_deadline} needs a deadline: set "
+                "people.deadline_hours, or remove at_deadline, and people are waited for"
             )
         return self
 

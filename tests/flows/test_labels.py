@@ -252,6 +252,17 @@ def test_pulling_from_rounds_that_asked_nobody(asking: Callable[..., Round]) -> 
         assert isinstance(done.exception, LabelsError)
 
 
+def test_a_deadline_after_which_people_are_waited_for_all_the_same(
+    asking: Callable[..., Round], someone: Annotator
+) -> None:
+    found = asking(labels=1, deadline_hours=1e-6, at_deadline="wait")
+    assert " waits for people, beyond 2" in found.wait().message
+    assert not may_go_on(found.layout, found.config)
+    someone.answer(someone.queue(found.dataset())[0], "B")
+    assert may_go_on(found.layout, found.config)
+    assert found.ask().entry.facts["ended_by"] == "quorum"
+
+
 @pytest.mark.parametrize("fallback", ["use", "judge", "stop"])
 def test_at_the_deadline(asking: Callable[..., Round], someone: Annotator, fallback: str) -> None:
     found = asking(labels=3, deadline_hours=100, at_deadline=fallback)
