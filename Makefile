@@ -23,7 +23,7 @@ demo: $(READY) ## run a real three-round campaign on CPU, a few minutes
 
 test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
 	@scripts/chromium.sh
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## style, types and import arrows
 	$(VENV)/bin/ruff check .

@@ -27,10 +27,6 @@ CHROMIUM_FLAGS = [
 CHROMIUM_REMEDY = "browser tests need chromium; as root: apt-get install -y chromium"
 
 
-SHARED = {"finished", "reference", "waiting"}
-"""Session fixtures that take long to make: their tests stay in one worker."""
-
-
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of the distribution's chromium. Without it a test fails: it is never skipped."""
@@ -94,16 +90,7 @@ def pytest_configure() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def _workplace(item: pytest.Item) -> str:
-    """What one worker does alone: a file, or all tests that share something made once for them."""
-    shared = SHARED.intersection(getattr(item, "fixturenames", ()))
-    return min(shared, default=item.path.as_posix())
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_workplace(item)))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and not _has_gpu():
         for item in gpu_items:

@@ -14,7 +14,8 @@ from benchmarks.online_round.workload import Size
 from dpo_core.records import Completion, Prompt
 
 TINY = Model("llama", 2, 2, 512, tied=False, pairs=0, hidden=128, intermediate=192)
-SIZE = Size(8, prompt_tokens=(8, 16), mean_answer=32, max_tokens=12, pairs_per_step=4)
+# Answers that end at once would be no pair for us: they have no text.
+SIZE = Size(8, prompt_tokens=(8, 16), mean_answer=1000, max_tokens=12, pairs_per_step=4)
 KEYS = {"cpu_seconds", "start_cpu_seconds", "sampling", "judging", "training", "other", "pairs"}
 
 

@@ -67,7 +67,9 @@ def test_interrupt_while_the_config_is_read(tmp_path: Path) -> None:
 
 def test_live_bar_in_a_terminal(copy: Campaign) -> None:
     """The bar shows where the campaign is and how fast; it goes, and the lines of steps stay."""
-    code, screen = in_terminal(copy, *RUN, "--set", "training.beta=0.4")
+    # Long enough to be drawn, and told in several parts.
+    slower = ("--set", "evaluation.samples_per_prompt=20", "--set", "sampling.shard_prompts=8")
+    code, screen = in_terminal(copy, *RUN, "--set", "training.beta=0.4", *slower)
     assert code == 0, screen
     drawn = _ESCAPES.sub("", screen)
     assert re.search(r"round 1/2  training.*[0-9]+/[0-9]+ .*/s", drawn)
