@@ -36,12 +36,13 @@ class Annotator:
         return call(self.access, self.key, method, path, **options)
 
     def queue(self, dataset: Dataset, status: str = "pending") -> list[dict[str, Any]]:
-        """The records that their page shows under that status."""
+        """The records that their page shows under that status, by id: the page draws an order."""
         wanted = {"type": "terms", "scope": {"entity": "response", "property": "status"}}
         body = {"filters": {"type": "and", "and": [{**wanted, "values": [status]}]}}
         path = f"me/datasets/{dataset.id}/records/search"
         found = self.call("POST", path, json=body, params={"limit": 500, "include": "responses"})
-        return [item["record"] for item in found["items"]]
+        records = [item["record"] for item in found["items"]]
+        return sorted(records, key=lambda record: str(record["external_id"]))
 
     def answer(
         self, record: dict[str, Any], choice: str | None, status: str = "submitted", **more: Any
