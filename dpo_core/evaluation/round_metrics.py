@@ -17,12 +17,33 @@ class Column:
     volatile: bool = False
 
 
-def _interval(name: str, meaning: str) -> list[Column]:
-    return [
+def _interval(name: str, meaning: str, *, se: bool = False) -> list[Column]:
+    columns = [
         Column(name, float, meaning),
         Column(f"{name}_low", float, f"lower end of the interval of {name}"),
         Column(f"{name}_high", float, f"upper end of the interval of {name}"),
     ]
+    return [*columns, Column(f"{name}_se", float, f"standard error of {name}")] if se else columns
+
+
+def _kl(other: str) -> list[Column]:
+    """Distances from the policy to another, on the policy's own test completions."""
+    per_token = "over all tokens of those completions"
+    return [
+        *_interval(
+            f"kl_{other}_nats",
+            f"KL(policy || {other}), nats per completion, on test prompts",
+            se=True,
+        ),
+        *_interval(
+            f"kl_{other}_nats_per_token", f"kl_{other}_nats per token: a ratio {per_token}", se=True
+        ),
+    ]
+
+
+def _of_texts(name: str, meaning: str) -> list[Column]:
+    """What the answers to the test prompts are like, and the base's beside it."""
+    return [*_interval(name, meaning), Column(f"{name}_base", float, f"{name} of the base policy")]
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -63,17 +84,16 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("padding_share", float, "share of the tokens through the model that are padding"),
     Column("steps", int, "optimiser steps"),
-    Column("warnings", str, "JSON: name → sentence of each early warning of the training"),
+    Column("warnings", str, "JSON: name → sentence of what the round's steps warn of"),
     Column("judges", str, "JSON: judge → what it did: labeling.judges.behaviour.Behaviour"),
     Column("labels", str, "JSON: how people were asked, answers by mode, annotator and verdict"),
     Column("annotators", str, "JSON: person → labels, accuracy on known pairs, on repeated ones"),
     Column("agreement", str, "JSON: κ of each judge against people, α among people, shares"),
     Column("calibration", str, "JSON: judge → how its confidence fits people's earlier answers"),
     Column("audit", str, "JSON: finding → how many, of how many, and whether it blocks"),
-    *_interval("kl_previous_nats", "KL(policy || previous), nats per completion, on test prompts"),
-    Column("kl_previous_nats_se", float, "standard error of kl_previous_nats"),
-    *_interval("kl_base_nats", "KL(policy || base), nats per completion, on test prompts"),
-    Column("kl_base_nats_se", float, "standard error of kl_base_nats"),
+    *_kl("previous"),
+    *_kl("reference"),
+    *_kl("base"),
     *_interval("length_mean", "tokens per completion on test prompts, EOS included"),
     *_interval("truncated_share", "share of test completions cut at the length limit"),
     *_interval("score_mean", "mean judge score of test completions; none with a pairwise judge"),
@@ -83,6 +103,48 @@ COLUMNS: tuple[Column, ...] = (
     *_interval("win_rate_base", "win rate against the base policy on test prompts, ties 0.5"),
     *_interval(
         "win_rate_gate", "win rate against the previous policy on gate prompts: decides promotion"
+    ),
+    *_interval(
+        "lc_win_rate_previous", "win_rate_previous as it would be at equal lengths (AlpacaEval 2)"
+    ),
+    *_interval("lc_win_rate_base", "win_rate_base as it would be at equal lengths"),
+    *_interval("lc_win_rate_gate", "win_rate_gate as it would be at equal lengths"),
+    *_interval(
+        "rating",
+        "Bradley-Terry strength of this round's policy, logits, the base at 0, from the matches of "
+        "all rounds' policies so far on test prompts",
+    ),
+    Column("ratings", str, "JSON: round → {estimate, low, high} of every policy so far; 0: base"),
+    Column("cycles", str, "JSON: [[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each clearly"),
+    Column(
+        "forgotten",
+        str,
+        "JSON: test prompts that an earlier round's policy answered better: count, of how many "
+        "compared, examples",
+    ),
+    Column(
+        "slices",
+        str,
+        "JSON: field=value → prompts, win_rate against the previous policy, low, high, p_adjusted, "
+        "flagged: worse, with care for the number of slices",
+    ),
+    Column(
+        "suites",
+        str,
+        "JSON: regression suite → prompts, score, low, high, before, change, change_low, "
+        "change_high, failed",
+    ),
+    *_of_texts("repetition_share", "share of a test completion's token 4-grams seen before in it"),
+    *_of_texts("distinct_1", "distinct words as a share of the words of all test completions"),
+    *_of_texts("distinct_2", "distinct word pairs as a share of those of all test completions"),
+    *_of_texts("self_similarity", "likeness of test completions to each other, 0 to 1"),
+    *_of_texts("refusal_share", "share of test completions that match evaluation.refusal_pattern"),
+    *_of_texts("training_score_mean", "mean score of test completions by the training judge"),
+    Column(
+        "overlap",
+        str,
+        "JSON: held-out prompts that share a long n-gram with a training prompt of the round: "
+        "prompts, of, ngram",
     ),
     Column("score_mean_base", float, "score_mean of the base policy"),
     Column("length_mean_base", float, "length_mean of the base policy"),
@@ -129,8 +191,14 @@ AS_JSON = (
     "agreement",
     "calibration",
     "audit",
+    "ratings",
+    "cycles",
+    "forgotten",
+    "slices",
+    "suites",
+    "overlap",
 )
-"""Columns that are mappings in metrics.json and JSON text in metrics.parquet."""
+"""Columns that are mappings or lists in metrics.json and JSON text in metrics.parquet."""
 
 VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)
 

@@ -135,7 +135,7 @@ def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
     return {
         name.removesuffix("_base"): value
         for name, value in rows[-1].items()
-        if name.endswith("_base") and not name.startswith("win_rate") and value is not None
+        if name.endswith("_base") and "win_rate" not in name and value is not None
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.campaign.store import Artifact
+from dpo_core.evaluation.round_metrics import COLUMNS
 from dpo_core.training.telling.early_warnings import EarlyWarning
 from flows.policy import Policy
 
@@ -50,13 +51,14 @@ def round_row(
 ) -> dict[str, Any]:
     """All columns of the round; `dropped` and `warnings` are mappings here, JSON in the parquet.
 
-    What a training step of an older version did not measure is None.
+    What was not measured is None.
     """
     made = _made(steps)
     training = made["training"].entry.facts
     facts = made["completions"].entry.facts
     preferred = _facts(made, "preferences")
     return {
+        **dict.fromkeys(column.name for column in COLUMNS),
         "round": number,
         "policy": candidate.id,
         "previous_policy": previous.id,
@@ -67,7 +69,6 @@ def round_row(
         "pairs_replayed": _replayed(number, made.get("data")),
         "dropped": _dropped(made),
         **{name: training.get(name) for name in _FROM_TRAINING},
-        "warnings": _warnings(training, preferred),
         "judges": _facts(made, "judgements").get("judges", {}),
         "labels": _facts(made, "labels"),
         "annotators": preferred.get("annotators", {}),
@@ -75,6 +76,7 @@ def round_row(
         "calibration": _facts(made, "calibration").get("calibration", {}),
         "audit": _facts(made, "audit").get("findings", {}),
         **evaluation,
+        "warnings": _warnings(training, preferred) | evaluation.get("warnings", {}),
         **_seconds(made),
         "tokens_per_second": _tokens_per_second(facts),
         **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
