@@ -1,7 +1,9 @@
 """One running campaign: its config and store, the processes it owns, the progress it shows."""
 
+import copy
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +16,16 @@ from dpo_core.hashing import derive_seed
 from flows.config import CampaignConfig
 from flows.judge_models import JudgeModels
 from flows.progress import CampaignProgress
+from generation.config import SamplingConfig
+
+
+@dataclass
+class _Sampling:
+    """The sampling process, if one runs, the config of its engine, and whether it took a GPU."""
+
+    child: Child | None = None
+    config: SamplingConfig | None = None
+    on_gpu: bool = False
 
 
 class Session:
@@ -25,11 +37,20 @@ class Session:
         self.progress = progress
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
-        self._sampler: Child | None = None
-        self._on_gpu = False
+        self._sampling = _Sampling()
         self.judges = JudgeModels(
             self.layout, config.sampling, self._start, self._make_room, progress.advance
         )
+
+    def under(self, config: CampaignConfig) -> "Session":
+        """This session under another config: the same folder, store, progress and processes.
+
+        For a round, or a part of one, whose config is not the campaign's. Threads stay those of
+        the campaign, and its processes end with the session that this is a view of.
+        """
+        view = copy.copy(self)
+        view.config = config.model_copy(update={"threads": self.config.threads})
+        return view
 
     def step(
         self,
@@ -57,7 +78,7 @@ class Session:
         config = self.config.sampling.model_dump(mode="json")
         result = sampler.ask({**request, "config": config}, self.progress.advance)
         result["seconds_start"] += seconds_process
-        self._on_gpu = result["device"] != "cpu"
+        self._sampling.on_gpu = result["device"] != "cpu"
         return result
 
     def tokenise(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,11 +89,15 @@ class Session:
     def _sampler_for(self, request: Mapping[str, Any]) -> tuple[Child, float]:
         """The sampling process, and the seconds that it took to start it just now."""
         check_weights(Path(request["policy"]))
-        if self._sampler is not None and self._sampler.alive():
-            return self._sampler, 0.0
+        running = self._sampling.child
+        if running is not None and running.alive():
+            if self._sampling.config == self.config.sampling:
+                return running, 0.0
+            running.close()  # an engine keeps the config that it was made with
         self._make_room()
-        self._sampler = self._start("generation.worker", "sampling")
-        return self._sampler, self._sampler.seconds_start
+        started = self._start("generation.worker", "sampling")
+        self._sampling.child, self._sampling.config = started, self.config.sampling
+        return started, started.seconds_start
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run one training job in its own process; a GPU it has to itself."""
@@ -89,14 +114,14 @@ class Session:
     def _make_room(self) -> None:
         """End the children that would hold what the next one needs: on a GPU, its memory."""
         keep = self.config.sampling.keep_worker
-        if keep == "step" or (keep == "auto" and (self._on_gpu or self.judges.on_gpu)):
+        if keep == "step" or (keep == "auto" and (self._sampling.on_gpu or self.judges.on_gpu)):
             self.release_children()
 
     def release_children(self) -> None:
         """End the processes that sample and judge; they are started again when needed."""
-        if self._sampler is not None:
-            self._sampler.close()
-            self._sampler = None
+        if self._sampling.child is not None:
+            self._sampling.child.close()
+            self._sampling.child = None
         self.judges.release()
 
     def _start(self, module: str, log: str) -> Child:

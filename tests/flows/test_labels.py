@@ -131,7 +131,7 @@ class Round:
     def session(self) -> Iterator[Session]:
         with CampaignProgress(Console(quiet=True), 1) as progress:
             session = Session(self.layout.root, self.config, progress)
-            session._sampler = self  # type: ignore[assignment]
+            session._sampling.child = self  # type: ignore[assignment]
             yield session
 
     def close(self) -> None:

@@ -1,0 +1,55 @@
+"""One session under two configs: what they share, and what a changed section starts anew."""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from small_campaign import CONFIG, Campaign
+
+from dpo_core.children import Child
+from flows.config import CampaignConfig
+from flows.progress import CampaignProgress
+from flows.session import Session
+
+
+def test_a_session_under_another_config_keeps_its_store_and_its_processes(
+    finished: Campaign, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load(finished.layout.config.read_text())
+    config = CampaignConfig.model_validate(raw)
+    gentler = CampaignConfig.model_validate(
+        {**raw, "threads": "auto", "training": {**CONFIG["training"], "beta": 2.0}}
+    )
+    cooler = gentler.model_copy(
+        update={"sampling": gentler.sampling.model_copy(update={"temperature": 0.5})}
+    )
+    shown = CampaignProgress(Console(file=StringIO()), rounds=1)
+    with Session(tmp_path, config, shown) as session:
+        view = session.under(gentler)
+        assert view.config.training.beta == 2.0
+        assert session.config.training.beta == CONFIG["training"]["beta"]
+        assert view.config.threads == 1, "threads are the campaign's"
+        assert view.store is session.store
+
+        first = _asked(view, finished, tmp_path / "1.parquet")
+        assert _asked(session, finished, tmp_path / "2.parquet") is first
+        second = _asked(view.under(cooler), finished, tmp_path / "3.parquet")
+        assert second is not first and not first.alive(), "its engine has another config"
+    assert not second.alive(), "the session ends what its views started"
+
+
+def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
+    """The sampling process that answered."""
+    base = campaign.artifact(0, "base")
+    request: dict[str, Any] = {
+        "op": "logps",
+        "policy": str(base.path("policy")),
+        "completions": str(campaign.artifact(0, "answers").path("completions.parquet")),
+        "out": str(out),
+    }
+    session.sample(request)
+    child = session._sampling.child
+    assert child is not None
+    return child
