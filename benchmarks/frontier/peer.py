@@ -1,0 +1,66 @@
+"""TRL's trainer as an arm: from the campaign's base, then its own held-out evaluation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import child_result
+from dpo_core.campaign.store import Made
+from dpo_core.hashing import weights_id
+from flows.policy import Answered, Policy
+from flows.round import prepare
+from flows.session import Session, child_environment
+from flows.steps.answer import answer_held_out
+from flows.steps.evaluate import evaluate
+from generation.prompts import draw_train, read_pool
+
+_ANSWERS_PER_PROMPT = 2  # TRL compares exactly two
+
+
+def play_peer(session: Session) -> dict[str, Any]:
+    """The numbers of the policy that TRL makes of the base with as many answers as the rounds."""
+    held, base = prepare(session)
+    policy, steps = _trained(session, base)
+    candidate = answer_held_out(session, 1, policy, held)
+    evaluation = evaluate(session, 1, candidate, base, base, held)
+    numbers = json.loads(evaluation.path("evaluation.json").read_text(encoding="utf-8"))
+    pairs = policy.made_by.entry.kept
+    return {"round": 1, "promoted": True, "pairs": pairs, "steps": steps, **numbers}
+
+
+def _trained(session: Session, base: Answered) -> tuple[Policy, int]:
+    config = session.config
+    answers = config.rounds * config.prompts.per_round * config.sampling.samples_per_prompt
+    seed = session.seed("peer") % 2**31
+    job = {
+        "seed": seed,
+        "pairs_per_step": config.training.pairs_per_step,
+        "learning_rate": config.training.learning_rate,
+        "warmup_steps": config.training.warmup_steps,
+        "beta": config.training.beta,
+        "max_tokens": config.sampling.max_tokens,
+        "max_model_len": config.sampling.max_model_len,
+    }
+
+    def make(folder: Path) -> Made:
+        drawn = draw_train(read_pool(config.prompts), answers // _ANSWERS_PER_PROMPT, seed, {})
+        texts = [prompt.text for prompt in drawn.prompts]
+        (folder / "prompts.json").write_text(json.dumps(texts), encoding="utf-8")
+        places = {
+            "policy": str(base.policy.folder),
+            "prompts": str(folder / "prompts.json"),
+            "out": str(folder / "policy"),
+        }
+        threads = config.threads if isinstance(config.threads, int) else 1
+        said = child_result(
+            ["benchmarks.frontier.trl_side", json.dumps({**job, **places})],
+            child_environment(threads),
+        )
+        facts = {"policy": weights_id(folder / "policy"), "steps": said["steps"]}
+        return Made(len(texts), len(texts), facts=facts)
+
+    artifact = session.step(
+        1, "peer", make, config={**job, "answers": answers}, inputs={"policy": base.policy.id}
+    )
+    facts = artifact.entry.facts
+    return Policy(1, facts["policy"], artifact.path("policy"), artifact), facts["steps"]
