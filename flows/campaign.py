@@ -13,7 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
-from flows.config import KeepLast
+from flows.config import KeepLast, config_of_round
 from flows.orchestration import run_flow
 from flows.policy import Answered, Played, Policy
 from flows.prefect_runs import campaign_tag
@@ -28,12 +28,14 @@ CAMPAIGN_FLOW = "campaign"
 def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
-    held, base = prepare_base(session)
+    held, base = prepare_base(_under(session, 0))
     promoted, earlier = base, list[Played]()
     _remember(session, promoted)
     for number in range(1, session.config.rounds + 1):
         session.progress.round_started()
-        promoted, played = play_round(session, number, promoted, base, held, earlier)
+        promoted, played = play_round(
+            _under(session, number), number, promoted, base, held, earlier
+        )
         earlier = [*earlier, played]
         _remember(session, promoted)
         _prune(session, promoted.policy, earlier)
@@ -50,6 +52,11 @@ def run_as_flow(session: Session) -> None:
             name=CAMPAIGN_FLOW,
             run_name=session.config.name,
         )
+
+
+def _under(session: Session, number: int) -> Session:
+    """The session under the config of that round, which in a branch may be the parent's."""
+    return session.under(config_of_round(session.layout, session.config, number))
 
 
 def _remember(session: Session, promoted: Answered) -> None:

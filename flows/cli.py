@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import RatchetError, WaitingForPeople
+from flows.commands.branch import branch
 from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
@@ -138,6 +139,7 @@ app.add_typer(label)
 app.command()(export)
 app.command("import")(import_)
 app.add_typer(labels)
+app.command()(branch)
 
 
 def main() -> None:

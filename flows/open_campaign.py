@@ -48,7 +48,7 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
         version += 1
     write_text(layout.old_config(version), old)
     write_text(layout.config, text)
-    return config, _differences(stored, yaml.safe_load(text))
+    return config, differences(stored, yaml.safe_load(text))
 
 
 def _stored(layout: Layout) -> dict[str, Any]:
@@ -58,12 +58,13 @@ def _stored(layout: Layout) -> dict[str, Any]:
     return found
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """`key.sub: old → new` for each value that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = dict.fromkeys([*old, *new])
         return [
             line
             for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+            for line in differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
         ]
     return [] if old == new else [f"{where}: {old} → {new}"]

@@ -1,8 +1,6 @@
 """`ratchet labels retract`: a source's judgements no longer count, and the rounds that used them
 are aggregated anew. Nothing is deleted."""
 
-import getpass
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from flows.session import Session
 from flows.show.numbers import visible
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.sources import count_by_source, sources_ever
+from flows.who import who
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def take_back(root: Path, source: str, number: int | None, *, undo: bool, consol
         _check_known(session, source)
         uses = _uses(layout, source, number)
         _check_request(session, source, number, uses, undo)
-        session.store.retract(source, number, undo=undo, by=_who())
+        session.store.retract(source, number, undo=undo, by=who())
         _tell(session, source, number, uses, undo)
 
 
@@ -98,13 +97,6 @@ def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
             before = current_artifact(layout, each, "preferences")
             found.append(Use(each, count, pairs, judged, labels, trusted, before))
     return found
-
-
-def _who() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):  # a user without a name
-        return f"unknown@{socket.gethostname()}"
 
 
 def _tell(

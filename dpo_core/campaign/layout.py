@@ -8,6 +8,7 @@
   rounds/01/<step>-<fp8>/  the steps of round 1; `.….partial` beside them while being made
   labels/01.jsonl          what people were asked in round 1, and every answer seen, append-only
   waiting.json             what the campaign waits for, while it waits for people
+  branch.json              of a branch: from which campaign, at which round, with which changes
   cache/judges/            replies of language models, by content; removing them costs asking again
   cache/reference_logps/   log-probs that training need not make again; may be removed
   judge_spending.jsonl     what each reply took of a judge's budget
@@ -65,6 +66,10 @@ class Layout:
     @property
     def waiting(self) -> Path:
         return self.root / "waiting.json"
+
+    @property
+    def branch(self) -> Path:
+        return self.root / "branch.json"
 
     def labels(self, number: int) -> Path:
         return self.root / "labels" / f"{number:02d}.jsonl"

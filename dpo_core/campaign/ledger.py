@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,15 @@ class Ledger:
 
     def append(self, entry: Entry) -> None:
         """Add one line and flush it to disk; a torn line before it is cut off first."""
+        self.extend([entry])
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """`append` for several."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as file:
             self._cut_torn_line(file.fileno())
-            file.write(json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n")
+            for entry in entries:
+                file.write(json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

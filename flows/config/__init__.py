@@ -2,8 +2,8 @@
 
 from flows.config.campaign import CampaignConfig
 from flows.config.data import DataConfig, KeepLast, LastRounds, MixRounds
-from flows.config.reading import dump_config, load_config, validate
-from flows.config.stored import check_is_campaign, read_stored
+from flows.config.reading import dump_config, load_config, overridden, validate
+from flows.config.stored import check_is_campaign, config_of_round, read_stored
 from flows.config.user_code import check_functions
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "MixRounds",
     "check_functions",
     "check_is_campaign",
+    "config_of_round",
     "dump_config",
     "load_config",
+    "overridden",
     "read_stored",
     "validate",
 ]

@@ -19,11 +19,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> CampaignConfig:
     Relative paths inside the config are taken from the current directory, as a shell would.
     Raises ConfigError that names the key and the remedy.
     """
-    raw = _read_yaml(path)
+    return overridden(_read_yaml(path), overrides, str(path))
+
+
+def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> CampaignConfig:
+    """The config of what was read from `source`, with `key.sub=value` overrides; as `load_config`.
+
+    `raw` is changed.
+    """
     for override in overrides:
         _apply(raw, override)
     raw = resolve(raw)
-    config = validate(raw, str(path))
+    config = validate(raw, source)
     check_files(config)
     return config
 

@@ -2,6 +2,7 @@
 
 import yaml
 
+from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config.campaign import CampaignConfig
@@ -21,3 +22,10 @@ def read_stored(layout: Layout) -> CampaignConfig:
     """The config of the campaign on disk. Raises BadInput where there is none."""
     check_is_campaign(layout)
     return validate(yaml.safe_load(layout.config.read_text(encoding="utf-8")), str(layout.config))
+
+
+def config_of_round(layout: Layout, config: CampaignConfig, number: int) -> CampaignConfig:
+    """The config that a round runs under: in a branch, the rounds that came along keep theirs."""
+    origin = read_origin(layout)
+    own = origin.config_of(number) if origin is not None else None
+    return config if own is None else validate(dict(own), str(layout.branch))

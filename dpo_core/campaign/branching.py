@@ -1,0 +1,161 @@
+"""A campaign that begins as another one: where it left it, and what both share on disk.
+
+A finished step is never written again, so a branch takes its files as hard links: no byte is there
+twice, and either campaign may prune its own or be removed without the other noticing. What grows
+while a campaign runs (the ledger, people's answers, remembered replies) is the branch's own copy.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_core.atomic import write_json
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.campaign.store import PRUNE, read_current
+from dpo_core.errors import BadInput
+
+Link = Callable[[Path, Path], object]
+"""Puts the file of the first path at the second one as well."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rounds up to `through`, and the config under which they ran."""
+
+    through: int
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a branch comes from. changes: the config's differences, in words. by, at: who made it,
+    when. stretches: the configs of the rounds that came along, the first ones first."""
+
+    campaign: str
+    name: str
+    round: int
+    changes: tuple[str, ...]
+    by: str
+    at: str
+    stretches: tuple[Stretch, ...]
+
+    def config_of(self, number: int) -> Mapping[str, Any] | None:
+        """What round `number` ran under before the branch; None for a round of its own."""
+        return next((s.config for s in self.stretches if number <= s.through), None)
+
+
+def read_origin(layout: Layout) -> Origin | None:
+    """None for a campaign that is no branch."""
+    if not layout.branch.exists():
+        return None
+    found = json.loads(layout.branch.read_text(encoding="utf-8"))
+    stretches = tuple(Stretch(**each) for each in found.pop("stretches"))
+    return Origin(**{**found, "changes": tuple(found["changes"]), "stretches": stretches})
+
+
+def write_origin(layout: Layout, origin: Origin) -> None:
+    write_json(layout.branch, asdict(origin))
+
+
+def stretches(before: Origin | None, config: Mapping[str, Any], number: int) -> Sequence[Stretch]:
+    """The configs of rounds up to `number` of a campaign that ran under `config`, and is itself a
+    branch where `before` is given."""
+    earlier = [s for s in before.stretches if s.through < number] if before is not None else []
+    last = before.config_of(number) if before is not None else None
+    return (*earlier, Stretch(number, last if last is not None else config))
+
+
+def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> None:
+    """Give the folder `branch` all that `parent` has of rounds up to `number`.
+
+    Raises BadInput where the file system has no hard links between the two.
+    """
+    entries = [entry for entry in Ledger(parent.ledger).read() if entry.round <= number]
+    gone = {(e.facts["fingerprint"], e.facts["subfolder"]) for e in entries if e.step == PRUNE}
+    ledger = Ledger(branch.ledger)
+    for entry in entries:
+        pruned = tuple(f"{name}/" for fingerprint, name in gone if fingerprint == entry.fingerprint)
+        _share_step(parent, branch, entry, pruned, link)
+    ledger.extend(entries)
+    rounds = read_current(parent).get("rounds", {})
+    valid = {key: steps for key, steps in rounds.items() if int(key) <= number}
+    write_json(branch.current, {"rounds": valid})
+    _copy_what_grows(parent, branch, number)
+
+
+def _share_step(
+    parent: Layout, branch: Layout, entry: Entry, pruned: tuple[str, ...], link: Link
+) -> None:
+    folder = parent.step(entry.round, entry.step, entry.fingerprint)
+    if not folder.is_dir():  # an entry about the campaign, or a step that somebody moved away
+        return
+    target = branch.step(entry.round, entry.step, entry.fingerprint)
+    for path in _files(folder):
+        new = target / path.relative_to(folder)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        _link(link, path, new)
+    missing = [
+        name
+        for name in entry.outputs
+        if not name.startswith(pruned) and not (target / name).exists()
+    ]
+    if missing:
+        raise BadInput(
+            f"{folder / missing[0]} is gone, but nothing says that it was removed",
+            "If the campaign removed it just now, type the same command again; else restore it.",
+        )
+
+
+def _link(link: Link, path: Path, new: Path) -> None:
+    try:
+        link(path, new)
+    except FileExistsError:  # two entries of one step
+        return
+    except FileNotFoundError:  # removed meanwhile: the outputs are counted afterwards
+        return
+    except OSError as error:
+        raise BadInput(
+            f"{new.parent} cannot share the files of {path.parent}: {error.strerror}",
+            "Name a folder on the same file system with --campaign-dir, one that knows hard links; "
+            "or give --copy, which takes as much room again.",
+        ) from None
+
+
+def _copy_what_grows(parent: Layout, branch: Layout, number: int) -> None:
+    for each in range(1, number + 1):
+        _copy(parent.labels(each), branch.labels(each))
+        events = f"round-{each:02d}"
+        if parent.events(events).is_dir():
+            shutil.copytree(parent.events(events), branch.events(events))
+    copy_replies(parent, branch)
+
+
+def copy_replies(parent: Layout, branch: Layout) -> bool:
+    """Whether there were replies of language models to remember; what was paid for is kept."""
+    if not parent.judge_replies.exists():
+        return False
+    branch.judge_replies.parent.mkdir(parents=True, exist_ok=True)
+    # Not a copy of the file: the parent may be writing to it.
+    with (
+        closing(sqlite3.connect(parent.judge_replies)) as old,
+        closing(sqlite3.connect(branch.judge_replies)) as new,
+    ):
+        old.backup(new)
+    return True
+
+
+def _copy(path: Path, new: Path) -> None:
+    if path.exists():
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, new)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())

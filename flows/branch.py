@@ -1,0 +1,143 @@
+"""`ratchet branch`: a new campaign that begins as another one and goes on under another config."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from dpo_core.atomic import write_text
+from dpo_core.campaign.branching import (
+    Link,
+    Origin,
+    Stretch,
+    read_origin,
+    share,
+    stretches,
+    write_origin,
+)
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import current_artifact, read_current
+from dpo_core.errors import BadInput, ConfigError
+from flows.config import CampaignConfig, dump_config, overridden, read_stored, validate
+from flows.goes_on import goes_on_from, policy_artifact
+from flows.open_campaign import differences
+from flows.shared_config import decides_what_is_shared, pinned
+from flows.who import who
+from labeling.exchange.folder import check_free, new_folder
+
+
+def branch_campaign(
+    root: Path,
+    number: int,
+    overrides: Sequence[str],
+    folder: Path | None,
+    name: str | None,
+    link: Link,
+) -> tuple[Layout, Origin]:
+    """Make the branch of the campaign in `root` that leaves it after round `number`.
+
+    folder: default beside the campaign, under the branch's name; name: default NAME-from-NUMBER.
+    Raises BadInput, and writes nothing, where that cannot be.
+    """
+    parent = Layout(root)
+    before = read_stored(parent)
+    _check_finished(parent, number)
+    earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
+    config = _changed(parent, before, overrides, name or f"{before.name}-from-{number}")
+    changes = _changes(before, config)
+    _check_shared(validate(dict(earlier[-1].config), str(parent.branch)), config)
+    target = Layout(folder or root.absolute().parent / config.name)
+    check_free(target.root)
+    _check_weights(parent, number)
+    origin = _origin(parent, before, number, changes, earlier)
+    with new_folder(target.root) as beside:
+        made = Layout(beside)
+        share(parent, made, number, link)
+        write_text(made.config, dump_config(config))
+        write_origin(made, origin)
+    return target, origin
+
+
+def told(root: Path, target: Layout, origin: Origin, rounds: int) -> Iterator[str]:
+    """What was made, and what to type next."""
+    number = origin.round
+    rounds_shared = f"rounds 1 to {number}" if number > 1 else "round 1"
+    shared = f"{rounds_shared} and the base" if number else "the base"
+    yield f"{target.root} shares {shared} with {root}"
+    yield "changed: " + ("; ".join(origin.changes) or "nothing")
+    command = ["ratchet", "run", str(target.config), "--campaign-dir", str(target.root)]
+    if rounds <= number:
+        command += ["--set", f"rounds={number + 1}"]
+        yield f"Its config ends with round {rounds}, so ask for more when you run it."
+    yield f"Next: {shlex.join(command)}"
+
+
+def _check_finished(parent: Layout, number: int) -> None:
+    done = read_current(parent).get("rounds", {})
+    step = "gate" if number else "answers"
+    finished = [int(key) for key, steps in done.items() if int(key) and "gate" in steps]
+    if current_artifact(parent, number, step) is None:
+        named = f"it has finished rounds 1 to {max(finished)}" if finished else "none is finished"
+        raise BadInput(
+            f"round {number} of {parent.root} is not finished: {named}",
+            "Name a finished round with --from-round, or 0 for the base policy alone.",
+        )
+
+
+def _changed(
+    parent: Layout, before: CampaignConfig, overrides: Sequence[str], name: str
+) -> CampaignConfig:
+    raw = yaml.safe_load(parent.config.read_text(encoding="utf-8"))
+    raw["name"] = name
+    config = overridden(raw, overrides, f"{parent.config} with its changes")
+    return pinned(before, config)
+
+
+def _changes(before: CampaignConfig, config: CampaignConfig) -> list[str]:
+    old, new = (c.model_dump(mode="json", exclude={"name"}) for c in (before, config))
+    return differences(old, new)
+
+
+def _check_shared(before: CampaignConfig, config: CampaignConfig) -> None:
+    """Held-out prompts and the base's answers to them are shared, so what decides them stays."""
+    old, new = decides_what_is_shared(before), decides_what_is_shared(config)
+    changed = differences(old, new)
+    if changed:
+        raise ConfigError(
+            f"a branch shares the base and its held-out answers, so this must stay: "
+            f"{'; '.join(changed)}",
+            "Start a new campaign for it: ratchet run CONFIG --campaign-dir DIR",
+        )
+
+
+def _check_weights(parent: Layout, number: int) -> None:
+    """Raise BadInput where the policy from which the next round starts was pruned."""
+    for each in {0, goes_on_from(parent, number)}:
+        made = policy_artifact(parent, each)
+        if made is not None and not made.path("policy").exists():
+            raise BadInput(
+                f"the weights of round {each}, from which round {number + 1} "
+                "starts, were removed to save space (keep_policies)",
+                "Branch from another round. Weights of rounds to come are kept with "
+                "keep_policies: all.",
+            )
+
+
+def _origin(
+    parent: Layout,
+    before: CampaignConfig,
+    number: int,
+    changes: Sequence[str],
+    earlier: Sequence[Stretch],
+) -> Origin:
+    return Origin(
+        campaign=str(parent.root.absolute()),
+        name=before.name,
+        round=number,
+        changes=tuple(changes),
+        by=who(),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        stretches=tuple(earlier),
+    )
