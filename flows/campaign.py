@@ -20,6 +20,7 @@ from flows.prefect_runs import campaign_tag
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.show.summary import read_round_row
+from flows.steps.prompts import nothing_left
 from flows.steps.reference import averaged
 
 CAMPAIGN_FLOW = "campaign"
@@ -32,6 +33,8 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     promoted, earlier = base, list[Played]()
     _remember(session, promoted)
     for number in range(1, session.config.rounds + 1):
+        if _without_prompts(session, number, earlier):
+            break
         session.progress.round_started()
         promoted, played = play_round(
             _under(session, number), number, promoted, base, held, earlier
@@ -57,6 +60,17 @@ def run_as_flow(session: Session) -> None:
 def _under(session: Session, number: int) -> Session:
     """The session under the config of that round, which in a branch may be the parent's."""
     return session.under(config_of_round(session.layout, session.config, number))
+
+
+def _without_prompts(session: Session, number: int, earlier: Sequence[Played]) -> bool:
+    """Whether the campaign ends before this round, for lack of prompts; said and remembered."""
+    sentence = nothing_left(session, number, earlier)
+    if sentence is not None:
+        session.progress.note(sentence)
+        session.store.remember("stopped", {"rule": "prompts", "sentence": sentence})
+    elif (session.store.remembered("stopped") or {}).get("rule") == "prompts":
+        session.store.remember("stopped", None)
+    return sentence is not None
 
 
 def _remember(session: Session, promoted: Answered) -> None:

@@ -46,11 +46,23 @@ class PromptsConfig(Section):
     A prompt's split depends on its own hash alone, so a pool that grows never moves a prompt.
     """
 
-    path: str | None = Field(None, description="JSONL or parquet with `prompt` or `messages`")
+    path: str | None = Field(
+        None,
+        description="JSONL or parquet with `prompt` or `messages`; a folder: all such files in it",
+    )
+    dataset: str | None = Field(
+        None, description="folder that `datasets` saved, or id of a dataset on the hub"
+    )
+    dataset_split: str = Field("train", description="split of `dataset`")
     function: str | None = Field(
         None, description="`package.module:function()` that yields such rows"
     )
     field: str = Field("prompt", description="name of the plain-text prompt field")
     per_round: Count = 512
+    reuse: bool = Field(
+        True,
+        description="once every prompt has been used, use them again; false: a round takes what is "
+        "left, and with nothing left the campaign ends",
+    )
     gate_share: Share = 0.1
     test_share: Share = 0.1

@@ -1,27 +1,20 @@
 """The prompt pool: read in a stream, split by hash, drawn from with memory that does not grow."""
 
 import heapq
-import json
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from dpo_core.errors import PromptError
 from dpo_core.hashing import derive_seed
-from dpo_core.import_path import load_function
 from dpo_core.records import Prompt, Split, prompt_id
-from dpo_core.tables import iterate_rows
 from generation.config import PromptsConfig
+from generation.prompt_rows import EXAMPLE as _EXAMPLE
+from generation.prompt_rows import read_prompt_rows
 
 _ROLES = ("system", "user", "assistant", "tool")
-_DECODE = json.JSONDecoder().raw_decode  # json.loads guesses the encoding of every line
 _MASK = (1 << 64) - 1
-_EXAMPLE = '{"prompt": "Why is the sky blue?"}'
 _MESSAGES_EXAMPLE = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
 
 
@@ -34,12 +27,13 @@ class Draw:
     dropped: Mapping[str, int]
 
 
-def read_pool(config: PromptsConfig) -> Iterator[Prompt]:
+def read_pool(config: PromptsConfig, unfinished: Counter[str] | None = None) -> Iterator[Prompt]:
     """The prompts of the pool in their order, each with its split; one row in memory at a time.
 
+    What somebody is writing just now is left out and counted in `unfinished`, by reason.
     Raises PromptError that names file, row and remedy at the first row that cannot be read.
     """
-    for where, row in _rows(config):
+    for where, row in read_prompt_rows(config, Counter() if unfinished is None else unfinished):
         yield parse_prompt(row, config, where)
 
 
@@ -51,13 +45,33 @@ def split_of(identity: str, config: PromptsConfig) -> Split:
     return "test" if share < config.gate_share + config.test_share else "train"
 
 
-def draw_train(pool: Iterable[Prompt], count: int, seed: int, used: Mapping[str, int]) -> Draw:
+def draw_train(
+    pool: Iterable[Prompt], count: int, seed: int, used: Mapping[str, int], *, reuse: bool = True
+) -> Draw:
     """`count` distinct train prompts, least used ones first, in an order decided by `seed`.
 
-    used: prompt_id → number of earlier rounds that drew it.
+    used: prompt_id → number of earlier rounds that drew it; without `reuse` these are left out,
+    and the draw may be smaller, or empty.
     """
     order = _shuffled(seed)
-    return _draw(pool, {"train": count}, lambda p: (used.get(p.prompt_id, 0), order(p.prompt_id)))
+    again = Counter[str]()
+    drawn = _draw(
+        pool if reuse else _unused(pool, used, again),
+        {"train": count},
+        lambda p: (used.get(p.prompt_id, 0), order(p.prompt_id)),
+    )
+    dropped = {k: v for k, v in sorted({**drawn.dropped, **again}.items()) if v}
+    return Draw(drawn.prompts, drawn.pool + again.total(), dropped)
+
+
+def _unused(
+    pool: Iterable[Prompt], used: Mapping[str, int], again: Counter[str]
+) -> Iterator[Prompt]:
+    for prompt in pool:
+        if used.get(prompt.prompt_id, 0):
+            again["used"] += 1
+        else:
+            yield prompt
 
 
 def draw_held_out(pool: Iterable[Prompt], gate: int, test: int) -> Draw:
@@ -181,54 +195,3 @@ def _is_message(message: Any) -> bool:
         and message.get("role") in _ROLES
         and isinstance(message.get("content"), str)
     )
-
-
-def _rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
-    if config.function is not None:
-        for number, row in enumerate(_called(config.function), 1):
-            yield f"{config.function} row {number}", row
-        return
-    assert config.path is not None
-    path = Path(config.path)
-    if path.suffix == ".parquet":
-        for number, row in enumerate(_parquet(path), 1):
-            yield f"{path} row {number}", row
-    else:
-        yield from _json_lines(path)
-
-
-def _called(function: str) -> Iterator[Any]:
-    rows = load_function(function)
-    try:
-        yield from rows()
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise PromptError(
-            f"{function} raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})",
-            "It is called without arguments and yields one row per prompt.",
-        ) from error
-
-
-def _parquet(path: Path) -> Iterator[Any]:
-    try:
-        yield from iterate_rows(path)
-    except pa.ArrowInvalid as error:
-        raise PromptError(
-            f"{path} is not a parquet file: {error}", "Name a file of JSON lines .jsonl."
-        ) from None
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                # A byte order mark may open the file.
-                text = str(line, "utf-8").removeprefix("\ufeff").strip()
-                if not text:
-                    continue
-                row, end = _DECODE(text)
-                yield f"{path}:{number}", row if end == len(text) else json.loads(text)
-            except ValueError as error:
-                raise PromptError(
-                    f"{path}:{number} is not JSON: {error}", f"One object per line: {_EXAMPLE}"
-                ) from None

@@ -148,6 +148,10 @@ class Store:
             self._current[key] = value
             write_json(self.layout.current, self._current)
 
+    def remembered(self, key: str) -> Any:
+        """What `remember` kept, or None."""
+        return self._current.get(key)
+
     def _adopt(self, recipe: Recipe) -> Artifact | None:
         """A step that was renamed into place by a run that died before it wrote the ledger."""
         folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)

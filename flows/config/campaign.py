@@ -16,6 +16,7 @@ from dpo_core.config import (
 from dpo_core.loss_options import TRAITS
 from flows.config import checks
 from flows.config.data import DataConfig, KeepLast
+from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
     AggregationConfig,
@@ -58,6 +59,9 @@ class CampaignConfig(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promote: PromoteConfig = PromoteConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    retries: RetriesConfig = RetriesConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @property
     def held_out_judge(self) -> AnyJudgeConfig:

@@ -1,5 +1,7 @@
 """Sections that cannot stand together: a ValueError names the keys and the remedy."""
 
+from collections.abc import Sequence
+
 from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingConfig
 from dpo_core.loss_options import TRAITS
 from flows.config.data import DataConfig, LastRounds, MixRounds
@@ -11,7 +13,7 @@ from labeling.judges.config import AnyJudgeConfig, asks_people, gives_scores, ma
 def check_sources(policy: PolicyConfig, prompts: PromptsConfig, sft: SftConfig | None) -> None:
     """Each comes from one place, and some prompts are left to train on."""
     _exactly_one("policy", policy, ("model", "build"))
-    _exactly_one("prompts", prompts, ("path", "function"))
+    _exactly_one("prompts", prompts, ("path", "dataset", "function"))
     if sft is not None:
         _exactly_one("sft", sft, ("path", "function"))
     if prompts.gate_share + prompts.test_share >= 1:
@@ -30,11 +32,13 @@ def _check_policy(policy: PolicyConfig) -> None:
             )
 
 
-def _exactly_one(section: str, values: Section, names: tuple[str, str]) -> None:
+def _exactly_one(section: str, values: Section, names: Sequence[str]) -> None:
     given = [name for name in names if getattr(values, name) is not None]
     if len(given) != 1:
-        found = "both are given" if given else "neither is given"
-        raise ValueError(f"{section}: give exactly one of {names[0]} and {names[1]} ({found})")
+        some, none = ("both", "neither") if len(names) == 2 else (" and ".join(given), "none")
+        found = f"{some} are given" if given else f"{none} is given"
+        choice = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise ValueError(f"{section}: give exactly one of {choice} ({found})")
 
 
 def check_judges(

@@ -10,6 +10,7 @@ from labeling.exchange.folder import PAIRS
 
 _PATHS = (
     ("prompts", "path"),
+    ("prompts", "dataset"),
     ("sft", "path"),
     ("policy", "model"),
     ("people", "gold"),
@@ -29,8 +30,13 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
         values = raw.get(section)
         if not isinstance(values, dict) or not isinstance(path := values.get(key), str):
             continue
-        # A model that is no folder here is the id of one on the hub; guidelines may be a text.
-        there = {"model": os.path.isdir, "guidelines": os.path.isfile}.get(key)
+        # A model or dataset that is no folder here is the id of one on the hub; guidelines may be
+        # a text.
+        there = {
+            "model": os.path.isdir,
+            "dataset": os.path.isdir,
+            "guidelines": os.path.isfile,
+        }.get(key)
         if there is None or there(path):
             values[key] = os.path.abspath(path)
     for judge in _judges(raw):
@@ -63,7 +69,8 @@ def _fill(value: Any, data_dir: str | None, where: str) -> Any:
 
 def check_files(config: CampaignConfig) -> None:
     """Raise ConfigError for a file or folder that is not there."""
-    paths = {"prompts.path": config.prompts.path}
+    _check_prompts(config.prompts.path)
+    paths: dict[str, str | None] = {}
     if config.sft is not None:
         paths["sft.path"] = config.sft.path
     if config.people is not None:
@@ -72,8 +79,7 @@ def check_files(config: CampaignConfig) -> None:
         if guidelines.endswith((".md", ".txt")) and "\n" not in guidelines:
             paths["people.guidelines"] = guidelines
     for key, path in paths.items():
-        if path is not None and not os.path.isfile(path):
-            raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
+        _check_file(key, path)
     imported = config.data.imported
     if imported is not None and not os.path.isfile(os.path.join(imported, PAIRS)):
         raise ConfigError(
@@ -86,3 +92,18 @@ def check_files(config: CampaignConfig) -> None:
             f"policy.model: there is no folder {model}",
             "Give the folder of a model or its name on the hub: --set policy.model=NAME",
         )
+
+
+def _check_prompts(path: str | None) -> None:
+    if path is None or not os.path.isdir(path):
+        _check_file("prompts.path", path)
+    elif not any(name.endswith((".jsonl", ".parquet")) for name in os.listdir(path)):
+        raise ConfigError(
+            f"prompts.path: the folder {path} holds no .jsonl or .parquet file",
+            "Put the first prompts there, or give another: --set prompts.path=PATH",
+        )
+
+
+def _check_file(key: str, path: str | None) -> None:
+    if path is not None and not os.path.isfile(path):
+        raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")

@@ -1,5 +1,6 @@
 """Round 0: the held-out prompts and the base policy, each made once for the whole campaign."""
 
+from collections import Counter
 from pathlib import Path
 
 from dpo_core.campaign.store import Artifact, Made
@@ -18,7 +19,8 @@ def held_out(session: Session) -> Artifact:
     evaluation = session.config.evaluation
 
     def make(folder: Path) -> Made:
-        pool = read_pool(session.config.prompts)
+        unfinished = Counter[str]()
+        pool = read_pool(session.config.prompts, unfinished)
         draw = draw_held_out(pool, evaluation.gate_prompts, evaluation.test_prompts)
         counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
         for split, count in counts.items():
@@ -28,7 +30,8 @@ def held_out(session: Session) -> Artifact:
                     f"Give more prompts, or raise prompts.{split}_share.",
                 )
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
-        return Made(draw.pool, kept, draw.dropped, facts=counts)
+        came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
+        return Made(came_in, kept, dropped, facts=counts)
 
     config = {
         **pool_config(session.config.prompts),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, Made, current_artifact
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, prompt_row
@@ -25,8 +25,10 @@ def draw_prompts(
     drawn = [made for played in earlier if (made := played.made["prompts"]) is not None]
 
     def make(folder: Path) -> Made:
-        used = Counter(pid for artifact in drawn for pid in _prompt_ids(artifact))
-        draw = draw_train(read_pool(config), config.per_round, seed, used)
+        used = _used(drawn)
+        unfinished = Counter[str]()
+        pool = read_pool(config, unfinished)
+        draw = draw_train(pool, config.per_round, seed, used, reuse=config.reuse)
         if not draw.prompts:
             raise PromptError(
                 f"none of the {draw.pool} prompts falls into the train split",
@@ -34,8 +36,9 @@ def draw_prompts(
             )
         _check_disjoint(draw, held_out)
         write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
-        reused = sum(used[p.prompt_id] > 0 for p in draw.prompts)
-        return Made(draw.pool, len(draw.prompts), draw.dropped, facts={"reused": reused})
+        facts = {"reused": sum(used[p.prompt_id] > 0 for p in draw.prompts)}
+        came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
+        return Made(came_in, len(draw.prompts), dropped, facts=facts)
 
     return session.step(
         number,
@@ -50,13 +53,37 @@ def draw_prompts(
     )
 
 
+def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> str | None:
+    """Why round `number` has no prompts to draw, or None: some are left, or they were drawn."""
+    config = session.config.prompts
+    if config.reuse or current_artifact(session.layout, number, "prompts") is not None:
+        return None
+    used = _used([made for played in earlier if (made := played.made["prompts"]) is not None])
+    left = (p for p in read_pool(config) if p.split == "train" and not used[p.prompt_id])
+    if next(left, None) is not None:
+        return None
+    return (
+        f"all {len(used):,} training prompts have been used, and prompts.reuse is false: "
+        f"round {number} starts when new ones arrive"
+    )
+
+
 def pool_config(config: PromptsConfig) -> dict[str, Any]:
-    """What the pool depends on; its contents are not part of it, so it may grow."""
-    return config.model_dump(mode="json", exclude={"per_round"})
+    """What the pool depends on; its contents are not part of it, so it may grow. Nor is whether
+    prompts are used again: that says how later rounds go on."""
+    given = config.model_dump(mode="json", exclude={"per_round", "reuse"})
+    if config.dataset is None:
+        del given["dataset"], given["dataset_split"]  # as before there were any
+    return given
 
 
 def pool_functions(config: PromptsConfig) -> Mapping[str, str]:
     return {config.function: source_hash(config.function)} if config.function else {}
+
+
+def _used(drawn: Sequence[Artifact]) -> Counter[str]:
+    """prompt_id → number of draws it was in."""
+    return Counter(pid for artifact in drawn for pid in _prompt_ids(artifact))
 
 
 def _prompt_ids(artifact: Artifact) -> list[str]:

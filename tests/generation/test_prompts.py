@@ -224,3 +224,82 @@ def test_held_out_prompts_are_the_same_in_every_campaign_and_order(tmp_path: Pat
     trained = {prompt.prompt_id for prompt in draw_train(pool, 500, 0, {}).prompts}
     assert trained.isdisjoint(ids(draw))
     assert draw.pool == len(draw.prompts) + sum(draw.dropped.values())
+
+
+def test_a_folder_is_read_in_the_order_of_names_and_only_its_prompt_files(tmp_path: Path) -> None:
+    jsonl(tmp_path / "b.jsonl", texts(2, start=2))
+    pq.write_table(pa.Table.from_pylist(texts(2)), tmp_path / "a.parquet")
+    (tmp_path / "README.md").write_text("no prompts", encoding="utf-8")
+    jsonl(tmp_path / ".c.jsonl", [{"hidden": "while it is copied"}])
+    pool = list(read_pool(PromptsConfig(path=str(tmp_path))))
+    assert [prompt.text for prompt in pool] == [f"question {number}" for number in range(4)]
+
+
+def test_a_row_that_is_being_written_is_left_out_until_it_is_whole(tmp_path: Path) -> None:
+    whole = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in texts(3))
+    torn = json.dumps({"prompt": "Größe"}, ensure_ascii=False).encode()
+    path = tmp_path / "p.jsonl"
+    config = PromptsConfig(path=str(path))
+    for cut in range(1, len(torn)):  # also within a character
+        path.write_bytes(whole.encode() + torn[:cut])
+        unfinished = Counter[str]()
+        assert len(list(read_pool(config, unfinished))) == 3
+        assert unfinished == {"unfinished_row": 1}
+    path.write_bytes(whole.encode() + torn)  # a last line needs no line break
+    unfinished = Counter[str]()
+    assert len(list(read_pool(config, unfinished))) == 4
+    assert unfinished.total() == 0
+    path.write_bytes(whole.encode() + torn[:5] + b"\n")
+    with pytest.raises(PromptError, match=r"p\.jsonl:4 is not JSON"):
+        list(read_pool(config))
+
+
+def test_files_of_a_folder_may_be_being_written(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", texts(2))
+    (tmp_path / "b.jsonl").write_text('{"prom', encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(texts(2, start=2)), tmp_path / "c.parquet")
+    (tmp_path / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes()[:-9])
+    unfinished = Counter[str]()
+    assert len(list(read_pool(PromptsConfig(path=str(tmp_path)), unfinished))) == 2
+    assert unfinished == {"unfinished_row": 1, "unfinished_file": 1}
+
+
+def test_a_dataset_is_one_that_was_saved_or_that_can_be_loaded(tmp_path: Path) -> None:
+    import datasets
+
+    rows = [{**row, "topic": "sea"} for row in texts(3)]
+    one, several = datasets.Dataset.from_list(rows), tmp_path / "several"
+    one.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": one, "dev": one.select([0])}).save_to_disk(str(several))
+    (tmp_path / "files").mkdir()
+    jsonl(tmp_path / "files" / "train.jsonl", rows)
+    pools = [
+        [
+            (prompt.text, prompt.extra)
+            for prompt in read_pool(PromptsConfig(dataset=str(tmp_path / name)))
+        ]
+        for name in ("one", "several", "files")
+    ]
+    assert pools == [[(row["prompt"], {"topic": "sea"}) for row in rows]] * 3
+    dev = PromptsConfig(dataset=str(several), dataset_split="dev")
+    assert len(list(read_pool(dev))) == 1
+    with pytest.raises(PromptError, match="dataset_split"):
+        list(read_pool(PromptsConfig(dataset=str(several), dataset_split="night")))
+
+
+def test_prompts_that_are_used_once_run_out(tmp_path: Path) -> None:
+    config = jsonl(tmp_path / "p.jsonl", texts(100))
+    pool = list(read_pool(config))
+    train = sum(prompt.split == "train" for prompt in pool)
+    used, sizes = Counter[str](), []
+    for number in range(1, 5):
+        draw = draw_train(pool, 30, number, used, reuse=False)
+        assert not set(ids(draw)) & set(used)
+        assert draw.pool == len(draw.prompts) + sum(draw.dropped.values()) == 100
+        used.update(ids(draw))
+        sizes.append(len(draw.prompts))
+    assert sizes == [30, 30, train - 60, 0]
+    jsonl(tmp_path / "p.jsonl", texts(130))  # it has grown
+    grown = draw_train(read_pool(config), 30, 5, used, reuse=False)
+    assert grown.prompts
+    assert not set(ids(grown)) & set(used)

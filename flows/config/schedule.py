@@ -1,0 +1,56 @@
+"""When rounds are added by the clock, what is tried again, and who is told."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from dpo_core.config import Count, Section
+
+Times = Annotated[int, Field(ge=0)]
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class ScheduleConfig(Section):
+    """What `ratchet schedule` makes of the campaign; its options stand above these."""
+
+    cron: str | None = Field(None, description='for example "0 2 * * 1": Mondays at two')
+    timezone: str | None = Field(None, description="such as Europe/Berlin; none: UTC")
+    rounds: Count = Field(1, description="rounds that each tick adds to those that are finished")
+
+
+class RetriesConfig(Section):
+    """How often a step is tried again when its process died or a server did not answer.
+
+    Bad input, a failed check or a full disk is never tried again.
+    """
+
+    sample: Times = Field(2, description="sampling, also of held-out answers")
+    judge: Times = Field(3, description="scores and verdicts, also of held-out answers")
+    train: Times = Field(1, description="training, also of the base policy")
+    labels: Times = Field(5, description="asking people and reading their answers")
+    delay_s: float = Field(10.0, ge=0, description="seconds before a step is tried again")
+
+
+class NotifyConfig(Section):
+    """Who is told. Addresses are secrets: the config names environment variables that hold them."""
+
+    webhook: str | None = Field(
+        None, description="variable with a URL, to which JSON is posted: event, campaign, text"
+    )
+    slack: str | None = Field(None, description="variable with the URL of a Slack webhook")
+    on: list[Literal["waiting", "gate", "failure"]] = Field(
+        ["waiting", "gate", "failure"],
+        description="waiting for people, decisions of the gate, failures",
+    )
+
+    @field_validator("webhook", "slack")
+    @classmethod
+    def _names_a_variable(cls, value: str | None) -> str | None:
+        if value is None or _VARIABLE.fullmatch(value):
+            return value
+        raise ValueError(
+            "notify.webhook and notify.slack name an environment variable that holds the address, "
+            "such as RATCHET_WEBHOOK, so that campaign.yaml holds no secret"
+        )
