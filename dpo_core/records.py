@@ -274,11 +274,22 @@ OUTCOMES = pa.schema(
         ("split", pa.string()),
         ("prompt_id", pa.string()),
         ("sample_index", pa.int32()),
-        ("outcome", pa.float64()),
+        ("outcome", pa.float64()),  # 1: the round's policy won; none: could not be read
+        ("length_difference", pa.int32()),  # tokens of its answer minus those of the other
         ("reason", pa.string()),
     ]
 )
+MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on test prompts
+    [
+        ("first", pa.int32()),  # a round; 0: the base
+        ("second", pa.int32()),
+        ("prompt_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("outcome", pa.float64()),  # 1: the first won
+    ]
+)
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
+POLICY_LOGPS = pa.schema([("policy", pa.string()), *LOGPS])
 
 
 def volatile_columns(schema: pa.Schema) -> list[str]:

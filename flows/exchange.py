@@ -19,7 +19,9 @@ from labeling.exchange.exporting import Answered, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
 
-_AFTER = ("data", "reference", "training", "answers", "answer_scores", "evaluation", "gate")
+_AFTER = ("data", "reference", "training", "answer", "suite_", "evaluation", "gate")
+"""How the steps begin that come after a round's preferences."""
+
 _LABELS = "labels.parquet"
 
 
@@ -136,7 +138,9 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Or
 def _before_training(layout: Layout, number: int) -> list[Artifact]:
     """The valid steps of a round that its preferences come from."""
     steps = read_current(layout).get("rounds", {}).get(f"{number:02d}", {})
-    found = (current_artifact(layout, number, step) for step in steps if step not in _AFTER)
+    found = (
+        current_artifact(layout, number, step) for step in steps if not step.startswith(_AFTER)
+    )
     return [artifact for artifact in found if artifact is not None]
 
 

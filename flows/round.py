@@ -1,12 +1,14 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
 from dpo_core.campaign.store import Artifact
+from flows.evaluation.held_out import Others
 from flows.orchestration import run_flow, step
 from flows.policy import Answered, Played, Policy, Preferred
 from flows.publish import publish_round
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer import answer_held_out
+from flows.steps.answer_logps import answer_logps
 from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out
 from flows.steps.calibrate import calibrate
@@ -51,7 +53,9 @@ def play(
     reference = choose_reference(do, number, policy, base.policy, earlier)
     trained = step(train)(do, number, policy, reference, data.preferences, data.completions)
     candidate = step(answer_held_out)(do, number, trained, held)
-    evaluation = step(evaluate)(do, number, candidate, previous, base, held)
+    others = Others(previous, base, reference)
+    logps = step(answer_logps)(do, number, candidate, others)
+    evaluation = step(evaluate)(do, number, candidate, others, logps, held)
     steps = {
         **made.steps(),
         "data": data.made,
@@ -60,6 +64,7 @@ def play(
         "training": trained.made_by,
         "answers": candidate.answers,
         "answer_scores": candidate.scores,
+        "answer_logps": logps,
         "evaluation": evaluation,
     }
     promoted = step(gate)(do, number, previous, candidate, evaluation, steps)

@@ -6,7 +6,6 @@ from pydantic import Field, field_validator, model_validator
 
 from dpo_core.config import (
     Count,
-    EvaluationConfig,
     PolicyConfig,
     PromoteConfig,
     Section,
@@ -16,6 +15,7 @@ from dpo_core.config import (
 from dpo_core.loss_options import TRAITS
 from flows.config import checks
 from flows.config.data import DataConfig, KeepLast
+from flows.config.evaluation import HeldOutConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
@@ -57,7 +57,7 @@ class CampaignConfig(Section):
     audit: AuditConfig = AuditConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: HeldOutConfig = HeldOutConfig()
     promote: PromoteConfig = PromoteConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     retries: RetriesConfig = RetriesConfig()

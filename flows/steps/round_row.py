@@ -35,7 +35,7 @@ _OF_THE_DEVICE = {
     "train_peak_memory_gib": "peak_memory_gib",
 }
 _JUDGING = ("scores", "pairs", "judgements", "labels", "preferences", "audit")
-_EVALUATING = ("answers", "answer_scores", "evaluation")
+_EVALUATING = ("answers", "answer_scores", "answer_logps", "evaluation")
 # Prompts left in the pool wait for later rounds, pairs without a label may still be judged, and
 # pairs of other rounds are not this one's.
 _NOT_A_LOSS = {"prompts", "labels", "data"}

@@ -50,6 +50,7 @@ STEPS = (
     "training",
     "answers",
     "answer_scores",
+    "answer_logps",
     "evaluation",
     "gate",
 )

@@ -30,6 +30,7 @@ SCHEMAS = {
     "preferences": ("preferences.parquet", records.PREFERENCES),
     "answers": ("completions.parquet", records.COMPLETIONS),
     "answer_scores": ("scores.parquet", records.SCORES),
+    "answer_logps": ("logps.parquet", records.POLICY_LOGPS),
     "evaluation": ("outcomes.parquet", records.OUTCOMES),
 }
 

@@ -1,0 +1,80 @@
+"""What of a round's policy is evaluated, beyond the numbers of prompts and intervals."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from dpo_core.config import Count, EvaluationConfig, Section
+from labeling.judges.config import RuleJudge
+
+REFUSALS = (
+    r"\b(i['’]?m|i am|we are) (very |so |truly )?sorry\b"
+    r"|\bi (cannot|can['’]?t|can not|could not|couldn['’]?t|won['’]?t|will not) "
+    r"(help|assist|do|provide|answer|comply|fulfil)"
+    r"|\bi (am|['’]m) (not able|unable) to\b"
+    r"|\bas an ai\b"
+)
+"""What refusals usually say, in English."""
+
+
+class SuiteConfig(Section):
+    """A regression suite: prompts of its own, each answered by every round's policy and scored by
+    a rule. It fails when the answers score clearly lower than those of the last promoted policy."""
+
+    prompts: str = Field(description="JSONL or parquet with `prompt` or `messages`")
+    field: str = Field("prompt", description="name of the plain-text prompt field")
+    judge: RuleJudge
+    may_fall: float = Field(
+        0.0, ge=0, description="by how much the mean score may fall, in the judge's own unit"
+    )
+
+    @field_validator("judge")
+    @classmethod
+    def _scores(cls, judge: RuleJudge) -> RuleJudge:
+        if judge.gives != "score":
+            raise ValueError(
+                "a suite's judge scores each answer (found gives: verdict): give a rule that scores"
+            )
+        return judge
+
+
+SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
+class HeldOutConfig(EvaluationConfig):
+    """Section `evaluation` of a campaign."""
+
+    opponents: Literal["previous", "all"] = Field(
+        "previous",
+        description="whom a judge that reads pairs compares each policy with, for the ratings: the "
+        "previous policy and the base, or the policies of all rounds; scores compare all anyway",
+    )
+    training_judge: bool = Field(
+        True,
+        description="a training judge that scores and is not the evaluation judge scores held-out "
+        "answers too: over-optimisation shows by it",
+    )
+    slices: list[str] = Field(
+        [],
+        description="fields of a prompt's row by whose values win rates are told apart, besides "
+        "`tags`, a list of words",
+    )
+    suites: dict[SuiteName, SuiteConfig] = Field({}, description="by name; see SuiteConfig")
+    refusal_pattern: str = Field(
+        REFUSALS, description="regular expression, in any case; what it finds is a refusal"
+    )
+    overlap_ngram: Count = Field(
+        8, description="words in a row by which a held-out prompt overlaps with a training prompt"
+    )
+
+    @field_validator("refusal_pattern")
+    @classmethod
+    def _pattern(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"evaluation.refusal_pattern is no regular expression: {error} (found {pattern!r})"
+            ) from None
+        return pattern

@@ -1,0 +1,33 @@
+"""What the answers are like: length, truncation, scores and measures, the others' beside them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.comparison import describe
+from dpo_core.records import score_row
+from flows.evaluation.held_out import HeldOutAnswers
+
+
+def descriptions(
+    ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers], config: EvaluationConfig
+) -> dict[str, Any]:
+    """Numbers of the policy's test answers with intervals; <number>_<other>: estimates alone."""
+    numbers = describe(ours.completions, _score_rows(ours), config)
+    for name, other in others.items():
+        found = describe(other.completions, _score_rows(other), config)
+        numbers |= {f"{key}_{name}": value for key, value in found.items() if _is_estimate(key)}
+    return numbers
+
+
+def _is_estimate(name: str) -> bool:
+    return not name.endswith(("_low", "_high"))
+
+
+def _score_rows(answers: HeldOutAnswers) -> list[dict[str, Any]]:
+    """Scores of the first judge that scores: those of several are on scales of their own."""
+    first = next(iter(answers.scores.items()), None)
+    if first is None:
+        return []
+    source, scores = first
+    return [score_row(identity, source, score) for identity, score in scores.items()]

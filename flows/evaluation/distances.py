@@ -1,0 +1,49 @@
+"""KL from the round's policy to others, on the policy's own answers to the test prompts."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from dpo_core.campaign.store import Artifact
+from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.comparison import summarise_kl
+from dpo_core.tables import iterate_rows, read_rows
+from flows.evaluation.held_out import HeldOutAnswers, Others
+from flows.policy import Answered
+
+ROLES = ("previous", "reference", "base")
+
+
+def distances(
+    candidate: Answered,
+    ours: HeldOutAnswers,
+    others: Others,
+    logps: Artifact | None,
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    """kl_<other>_nats of each other; None where there is no other, or no log-probs."""
+    numbers: dict[str, Any] = {f"kl_{name}_nats": None for name in ROLES}
+    if logps is None:
+        return numbers
+    own, theirs = _own_logps(candidate), _logps(logps)
+    test = ours.test()
+    groups = [c.prompt.prompt_id for c in test]
+    for name, policy in others.policies.items():
+        other = theirs[policy.id]
+        ratios = [own[c.completion_id] - other[c.completion_id] for c in test]
+        numbers |= summarise_kl(f"kl_{name}_nats", ratios, groups, config)
+    return numbers
+
+
+def _own_logps(candidate: Answered) -> dict[str, float]:
+    path = candidate.answers.path("completions.parquet")
+    rows = iterate_rows(path, ["completion_id", "token_logps"])
+    return {row["completion_id"]: sum(row["token_logps"]) for row in rows}
+
+
+def _logps(logps: Artifact) -> Mapping[str, Mapping[str, float]]:
+    """policy → completion_id → log-prob."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in read_rows(logps.path("logps.parquet")):
+        found[row["policy"]][row["completion_id"]] = row["logp"]
+    return found

@@ -1,0 +1,76 @@
+"""Whom a round's policy is compared with, and their held-out answers as they are read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dpo_core.campaign.store import Artifact
+from dpo_core.records import Completion
+from flows.policy import Answered, Played, Policy
+from flows.steps.completions import ScoresBySource, read_completions, read_full_scores
+
+
+@dataclass(frozen=True)
+class Others:
+    """The last promoted policy, the base, and the reference of the round's training if it had one.
+
+    The reference answers nothing: only the distance to it is measured.
+    """
+
+    previous: Answered
+    base: Answered
+    reference: Policy | None
+
+    @property
+    def answering(self) -> Mapping[str, Answered]:
+        return {"previous": self.previous, "base": self.base}
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """All of them that there are, by what they are to the round's policy."""
+        reference = {} if self.reference is None else {"reference": self.reference}
+        return {"previous": self.previous.policy, **reference, "base": self.base.policy}
+
+
+@dataclass(frozen=True)
+class HeldOutAnswers:
+    """The held-out answers of the policy of one round (0: the base), with the judges' scores."""
+
+    round: int
+    completions: Sequence[Completion]
+    scores: ScoresBySource
+
+    def test(self) -> list[Completion]:
+        """Those on which what is reported is measured; the gate's prompts flatter the winner."""
+        return [c for c in self.completions if c.prompt.split == "test"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The steps that hold the held-out answers of one round's policy, and their scores."""
+
+    round: int
+    answers: Artifact
+    scores: Artifact | None
+
+    @classmethod
+    def of(cls, answered: Answered) -> "Answers":
+        return cls(answered.policy.round, answered.answers, answered.scores)
+
+    def read(self, held_out: Artifact) -> HeldOutAnswers:
+        completions = list(read_completions(self.answers, held_out))
+        return HeldOutAnswers(self.round, completions, read_full_scores(self.scores))
+
+    def inputs(self, name: str) -> dict[str, str]:
+        """Their hashes, for the fingerprint of what is made of them."""
+        found = {f"{name}_answers": self.answers.hash("completions.parquet")}
+        if self.scores is not None:
+            found[f"{name}_scores"] = self.scores.hash("scores.parquet")
+        return found
+
+
+def answered_earlier(earlier: Sequence[Played]) -> Iterator[Answers]:
+    """The answers of the policies that earlier rounds trained, promoted or not."""
+    for played in earlier:
+        answers = played.made.get("answers")
+        if answers is not None:
+            yield Answers(answers.entry.round, answers, played.made.get("answer_scores"))

@@ -1,0 +1,63 @@
+"""Step `answer_logps`: what other policies make of a policy's held-out answers, for the distance
+from them. A step of its own, so that a change of what is evaluated needs no model."""
+
+from pathlib import Path
+
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.records import POLICY_LOGPS
+from dpo_core.tables import iterate_rows, write_rows
+from flows.evaluation.held_out import Others
+from flows.policy import Answered, Policy
+from flows.session import Session
+
+
+def answer_logps(
+    session: Session, number: int, candidate: Answered, others: Others
+) -> Artifact | None:
+    """Log-probs of the candidate's held-out answers under each other policy, each asked once.
+
+    None when answers are tempered or cut: they are no samples of the policy itself, so their mean
+    log-ratio would be no KL.
+    """
+    sampling = session.config.sampling
+    if not sampling.is_raw:
+        return None
+    policies = {policy.id: policy for policy in others.policies.values()}
+
+    def make(folder: Path) -> Made:
+        seconds = 0.0
+        files = {}
+        for identity, policy in policies.items():
+            files[identity] = folder / f"{identity[:16]}.parquet"
+            seconds += _ask(session, policy, candidate.answers, files[identity])
+        rows = (
+            {"policy": identity, **row} for identity, f in files.items() for row in iterate_rows(f)
+        )
+        count = write_rows(folder / "logps.parquet", rows, POLICY_LOGPS)
+        for file in files.values():
+            file.unlink()
+        return Made(count, count, facts={"seconds_start": seconds})
+
+    return session.step(
+        number,
+        "answer_logps",
+        make,
+        config={"sampling": sampling.model_dump(include={"temperature", "top_p"})},
+        inputs={
+            "answers": candidate.answers.hash("completions.parquet"),
+            **{f"{name}_policy": policy.id for name, policy in others.policies.items()},
+        },
+    )
+
+
+def _ask(session: Session, policy: Policy, answers: Artifact, out: Path) -> float:
+    """Write the log-probs under `policy`; the seconds until the sampling process had it."""
+    result = session.sample(
+        {
+            "op": "logps",
+            "policy": str(policy.folder),
+            "completions": str(answers.path("completions.parquet")),
+            "out": str(out),
+        }
+    )
+    return float(result["seconds_start"])
