@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dpo_core.cpu_time import cpu_seconds
 from dpo_core.errors import (
     BadInput,
     ChildDied,
@@ -142,7 +143,11 @@ def out_of_space(error: BaseException) -> bool:
 
 
 class Child:
-    """A running child process; a context manager that ends it, and all it started, on exit."""
+    """A running child process; a context manager that ends it, and all it started, on exit.
+
+    gpus: how many it holds, as it said with its last result that named them. started, ended: by
+    the monotonic clock; the latter None while it runs.
+    """
 
     def __init__(
         self,
@@ -156,7 +161,10 @@ class Child:
         self.module = module
         self.log = log
         read_fd, write_fd = os.pipe()
-        started = time.monotonic()
+        self.gpus = 0
+        self.started = time.monotonic()
+        self.ended: float | None = None
+        self._cpu_seconds = 0.0
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as log_file:
             self.process = subprocess.Popen(
@@ -176,7 +184,7 @@ class Child:
         except BaseException:
             self.close()
             raise
-        self.seconds_start = time.monotonic() - started
+        self.seconds_start = time.monotonic() - self.started
 
     @classmethod
     def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
@@ -201,6 +209,7 @@ class Child:
         except BrokenPipeError:
             raise self.died() from None
         result: dict[str, Any] = self._await("result", report, notice)["result"]
+        self.gpus = result.get("gpus", self.gpus)
         return result
 
     def stop(self) -> None:
@@ -256,8 +265,17 @@ class Child:
         except ChildProcessError:  # somebody has waited for it already
             return False
 
+    def cpu_seconds(self) -> float:
+        """CPU seconds of the child and of all it started, until now or until it was closed."""
+        if self.ended is None:
+            self._cpu_seconds = max(self._cpu_seconds, cpu_seconds(self.process.pid))
+        return self._cpu_seconds
+
     def close(self) -> None:
         """End the child's process group and wait for it."""
+        if self.ended is None:
+            self.cpu_seconds()  # once it was waited for nobody knows
+            self.ended = time.monotonic()
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

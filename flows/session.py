@@ -15,6 +15,7 @@ from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed
 from flows.config import CampaignConfig
 from flows.judge_models import JudgeModels
+from flows.metering import Meter
 from flows.progress import CampaignProgress
 from generation.config import SamplingConfig
 
@@ -37,6 +38,7 @@ class Session:
         self.progress = progress
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
+        self._meter = Meter(self.layout.judge_spending, self.store.ledger.read())
         self._sampling = _Sampling()
         self.judges = JudgeModels(
             self.layout, config.sampling, self._start, self._make_room, progress.advance
@@ -64,7 +66,8 @@ class Session:
     ) -> Artifact:
         """Run or skip one step and show it; see dpo_core.campaign.store."""
         self.progress.step_started(number, name)
-        artifact = self.store.run(Recipe(number, name, config, inputs or {}, functions or {}), make)
+        recipe = Recipe(number, name, config, inputs or {}, functions or {})
+        artifact = self.store.run(recipe, self._meter.measured(make))
         self.progress.step_finished(artifact)
         return artifact
 
@@ -127,7 +130,8 @@ class Session:
     def _start(self, module: str, log: str) -> Child:
         self.progress.starting(log)
         assert isinstance(self.config.threads, int), "checked when the session was made"
-        return Child.start(module, self.layout.log(log), child_environment(self.config.threads))
+        env = child_environment(self.config.threads)
+        return self._meter.watch(Child.start(module, self.layout.log(log), env))
 
     def __enter__(self) -> "Session":
         return self

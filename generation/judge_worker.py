@@ -23,7 +23,7 @@ class Worker:
         self._model: RewardModel | ChoosingModel | None = None
 
     def handle(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
-        started = time.monotonic()
+        started, on_gpu = time.monotonic(), torch.cuda.is_available()
         kind = RewardModel if request["op"] == "rate" else ChoosingModel
         model = self._model = self._model or kind(JudgeModel(**request["model"]))
         seconds_start = time.monotonic() - started
@@ -37,7 +37,8 @@ class Worker:
             "answers": answers,
             "seconds_start": seconds_start,
             "versions": versions(),
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "device": "cuda" if on_gpu else "cpu",
+            "gpus": request["model"]["tensor_parallel_size"] if on_gpu else 0,
         }
 
 

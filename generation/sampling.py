@@ -183,10 +183,14 @@ def _row(
 
 def _count(completions: Path) -> Mapping[str, int]:
     """Counts over a file of any size; a prompt is counted by its first sample."""
-    counts = {"prompts": 0, "completions": 0, "tokens": 0, "truncated": 0}
+    counts = {"prompts": 0, "prompt_tokens": 0, "completions": 0, "tokens": 0, "truncated": 0}
+    columns = ["sample_index", "prompt_token_ids", "token_ids", "finish_reason"]
     with pq.ParquetFile(completions) as file:
-        for batch in file.iter_batches(columns=["sample_index", "token_ids", "finish_reason"]):
-            counts["prompts"] += _sum(pc.equal(batch["sample_index"], 0))
+        for batch in file.iter_batches(columns=columns):
+            first = pc.equal(batch["sample_index"], 0)
+            counts["prompts"] += _sum(first)
+            lengths = pc.list_value_length(batch["prompt_token_ids"])
+            counts["prompt_tokens"] += _sum(pc.filter(lengths, first))
             counts["completions"] += batch.num_rows
             counts["tokens"] += _sum(pc.list_value_length(batch["token_ids"]))
             counts["truncated"] += _sum(pc.equal(batch["finish_reason"], "length"))

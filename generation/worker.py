@@ -44,12 +44,14 @@ class Worker:
             )
             result = sample_file(engine, self.tokenizer, job, self.config, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0
+        on_gpu = torch.cuda.is_available()
         return {
             **result,
             "seconds_start": seconds_start,
             "versions": engine.versions(),
             "threads": torch.get_num_threads(),
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "device": "cuda" if on_gpu else "cpu",
+            "gpus": self.config.tensor_parallel_size if on_gpu else 0,
         }
 
     def _ready(self, request: dict[str, Any]) -> Engine:

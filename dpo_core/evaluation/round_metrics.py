@@ -46,6 +46,35 @@ def _of_texts(name: str, meaning: str) -> list[Column]:
     return [*_interval(name, meaning), Column(f"{name}_base", float, f"{name} of the base policy")]
 
 
+COST: tuple[Column, ...] = (
+    Column("gpu_seconds", float, "seconds that steps held GPUs, times their number", True),
+    Column("cpu_seconds", float, "CPU time of all processes that steps ran in", True),
+    Column(
+        "tokens_in",
+        int,
+        "tokens read to answer prompts, each prompt once, and by language models that judge",
+        True,
+    ),
+    Column("tokens_out", int, "tokens sampled, and written by language models that judge", True),
+    Column("labels_by_source", str, "JSON: judge or person → verdicts on training pairs", True),
+    Column("money", float, "what all that has a price cost; none where nothing has one", True),
+    Column(
+        "money_by",
+        str,
+        "JSON: gpu, cpu, tokens, labels, judges (at prices of their own) → money, none where the "
+        "price of what was used is unknown",
+        True,
+    ),
+    Column("currency", str, "of money, as prices.currency says", True),
+    Column(
+        "cost_by_step",
+        str,
+        "JSON: step → seconds, cpu_seconds, gpu_seconds, tokens_in, tokens_out, money",
+        True,
+    ),
+)
+"""What the round cost; a step counts each time it was made, as when a round is tried again."""
+
 COLUMNS: tuple[Column, ...] = (
     Column("round", int, "number of the round, from 1; round 0 prepares the base policy"),
     Column("policy", str, "hash of the weights this round trained"),
@@ -178,6 +207,7 @@ COLUMNS: tuple[Column, ...] = (
         volatile=True,
     ),
     Column("train_peak_memory_gib", float, "most memory of the training process", volatile=True),
+    *COST,
 )
 """Besides these there are three columns for each measure the judge reports (a share summed over
 test completions): `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`."""
@@ -197,6 +227,9 @@ AS_JSON = (
     "slices",
     "suites",
     "overlap",
+    "labels_by_source",
+    "money_by",
+    "cost_by_step",
 )
 """Columns that are mappings or lists in metrics.json and JSON text in metrics.parquet."""
 

@@ -24,20 +24,26 @@ def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Carry out one request. Raises BadInput for an unknown one, ChildFailed when memory ends."""
     try:
         if request["op"] == "base":
-            return prepare_base(BaseJob.model_validate(request["job"]), report)
+            return _on_one(prepare_base(BaseJob.model_validate(request["job"]), report))
         if request["op"] == "dpo":
             return _train(DpoJob.model_validate(request["job"]), report)
         if request["op"] == "average":
-            return average_policies(AverageJob.model_validate(request["job"]), report)
+            return _on_one(average_policies(AverageJob.model_validate(request["job"]), report))
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error) from error
     raise BadInput(f"the training process knows no request {request['op']!r}")
 
 
 def _train(job: DpoJob, report: Report) -> dict[str, Any]:
-    if processes_of(job.config) > 1 or job.config.torchrun:
-        return train_together(job, report)
-    return train_round(job, report)
+    processes = processes_of(job.config)
+    if processes > 1 or job.config.torchrun:
+        gpus = processes if torch.cuda.is_available() else 0
+        return {**train_together(job, report), "gpus": gpus}
+    return _on_one(train_round(job, report))
+
+
+def _on_one(result: dict[str, Any]) -> dict[str, Any]:
+    return {**result, "gpus": int(torch.cuda.is_available())}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dpo_core.loss_options import TRAITS
 from flows.config import checks
 from flows.config.data import DataConfig, KeepLast
 from flows.config.evaluation import HeldOutConfig
+from flows.config.prices import PricesConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
@@ -62,6 +63,7 @@ class CampaignConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     retries: RetriesConfig = RetriesConfig()
     notify: NotifyConfig = NotifyConfig()
+    prices: PricesConfig = PricesConfig()
 
     @property
     def held_out_judge(self) -> AnyJudgeConfig:

@@ -7,6 +7,7 @@ from typing import Any
 from dpo_core.atomic import write_json
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import PromoteConfig
+from flows.costs import cost_columns
 from flows.policy import Answered
 from flows.session import Session
 from flows.steps.round_row import round_row
@@ -27,6 +28,7 @@ def gate(
         numbers = json.loads(evaluation.path("evaluation.json").read_text(encoding="utf-8"))
         promoted, reason = decide(numbers, promote)
         row = round_row(number, previous.policy, candidate.policy, promoted, numbers, steps)
+        row |= cost_columns(session.store.ledger.read(), number, session.config.prices)
         write_json(folder / "metrics.json", {**row, "decision": reason})
         return Made(facts={"promoted": promoted, "reason": reason})
 
