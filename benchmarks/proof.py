@@ -1,8 +1,8 @@
 """The long evidence: `make proof`, or `python -m benchmarks.proof [--only demo,pool] [--out FILE]`.
 
-Runs the demo with three seeds, GSM8K, every kill point and the benchmarks, and writes a dated page
-with the figures and whether each check holds. A check that fails is written as failed, and the
-exit code is then 1.
+Runs the demo with three seeds, GSM8K, every kill point, the benchmarks and the experiment of
+docs/experiments, and writes a dated page with the figures and whether each check holds. A check
+that fails is written as failed, and the exit code is then 1.
 """
 
 import json
@@ -198,6 +198,20 @@ def loop(options: Namespace, folder: Path) -> Part:
     return part
 
 
+def frontier(options: Namespace, folder: Path) -> Part:
+    """The experiment page docs/experiments/demo-frontier.md, every arm with each seed."""
+    words = ["--seeds", *map(str, options.seeds), *options.frontier_args.split()]
+    part = Part("The demo's frontier", " ".join(["python -m benchmarks.frontier", *words]))
+    command = [sys.executable, "-m", "benchmarks.frontier"]
+    command += ["--folder", str(folder / "frontier"), *words]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    files = (folder / "frontier" / "results").glob("*.json")
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    failed = [f"{r['arm']} {r['seed']}: {r['failed']}" for r in results if r["failed"]]
+    part.check("every arm runs to its end", not failed, "; ".join(failed) or f"{len(results)} runs")
+    return part
+
+
 def _benchmark(name: str, arguments: str, folder: Path) -> tuple[Part, dict[str, Any]]:
     """Run one benchmark in a process of its own; its printed lines and its figures."""
     written = folder / f"{name}.json"
@@ -217,6 +231,7 @@ PARTS: dict[str, Callable[[Namespace, Path], Part]] = {
     "sampling": sampling,
     "pool": pool,
     "loop": loop,
+    "frontier": frontier,
 }
 
 
@@ -300,7 +315,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     overrides: dict[str, Any] = {"action": "append", "default": [], "metavar": "KEY=VALUE"}
     parser.add_argument("--demo-set", **overrides)
     parser.add_argument("--gsm8k-set", **overrides)
-    for name in ("sampling", "pool", "loop", "pytest"):
+    for name in ("sampling", "pool", "loop", "frontier", "pytest"):
         parser.add_argument(f"--{name}-args", default="", help=f"further words for {name}")
     return parser.parse_args(arguments)
 

@@ -1,6 +1,6 @@
 """Does it align? Reward and win rate against KL to the base, at equal label and sample budgets.
 
-    python -m benchmarks.frontier [--folder DIR] [--seeds 0 1 2] [--arms reset,fixed]
+    python -m benchmarks.frontier [--folder DIR] [--seeds 0 1 2] [--arms reset,fixed] [--out FILE]
 
 The plan, fixed before the first run. The task is the demo (configs/demo-cpu.yaml: 0.86 M
 parameters, judged by a rule that is right by definition). Nothing is tuned per arm; what comes is
@@ -33,8 +33,10 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.frontier.arms import ARMS
-from benchmarks.frontier.run import run_arm
+from benchmarks.frontier.page import write_page
+from benchmarks.frontier.run import read_results, run_arm
 
+PAGE = Path(__file__).parents[2] / "docs/experiments/demo-frontier.md"
 FOLDER = Path("campaigns/frontier")
 
 
@@ -45,6 +47,9 @@ def main() -> None:
         for name in options.arms:
             result = run_arm(ARMS[name], seed, options.overrides, options.folder, console)
             console.print(f"arm {name}, seed {seed}: {result.failed or 'finished'}")
+    if options.out is not None:
+        write_page(read_results(options.folder), options.out, options.seeds)
+        print(options.out)
 
 
 def parse(arguments: list[str] | None = None) -> Namespace:
@@ -53,7 +58,12 @@ def parse(arguments: list[str] | None = None) -> Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", type=_names, default=list(ARMS), help=", ".join(ARMS))
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="K=V")
+    parser.add_argument("--out", type=_page, default=PAGE, help="the page; none: only run")
     return parser.parse_args(arguments)
+
+
+def _page(text: str) -> Path | None:
+    return None if text == "none" else Path(text)
 
 
 def _names(text: str) -> list[str]:

@@ -21,11 +21,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class Question:
-    """Arms that are compared with one of them, which is the simple choice or the default."""
+    """Arms that are compared with the one `against`; `simple` names the one with fewest parts."""
 
     title: str
     against: str
     arms: tuple[str, ...]
+    simple: str
 
 
 def _voters(*functions: str) -> str:
@@ -87,12 +88,18 @@ ARMS: Mapping[str, Arm] = {arm.name: arm for arm in _ALL}
 """In the order in which they are run: what is asked for first, what goes beyond it last."""
 
 QUESTIONS: Sequence[Question] = (
-    Question("The reference", "reset", ("reset", "fixed", "ema")),
-    Question("Rounds, one offline round, or a loop without rounds", "reset", ("offline", "trl")),
-    Question("Soft targets without noise", "reset", ("soft",)),
-    Question("10 % of the labels wrong", "noise10", ("noise10", "noise10-soft")),
-    Question("30 % of the labels wrong", "noise30", ("noise30", "noise30-soft")),
-    Question("30 % wrong, three labels per pair", "votes30", ("votes30", "votes30-soft")),
-    Question("The gate", "reset", ("ungated", "strict")),
-    Question("The gate, 30 % wrong", "noise30", ("noise30-ungated", "noise30-strict")),
+    Question("The reference", "reset", ("fixed", "ema"), "reset"),
+    Question("One offline round instead of three", "reset", ("offline",), "offline"),
+    Question("TRL's online loop instead of rounds", "reset", ("trl",), "trl"),
+    Question("Soft targets, no label wrong", "reset", ("soft",), "reset"),
+    Question("Soft targets, 10 % of the labels wrong", "noise10", ("noise10-soft",), "noise10"),
+    Question("Soft targets, 30 % wrong", "noise30", ("noise30-soft",), "noise30"),
+    Question(
+        "Soft targets, 30 % wrong, three labels a pair", "votes30", ("votes30-soft",), "votes30"
+    ),
+    Question("The gate", "ungated", ("reset", "strict"), "ungated"),
+    Question(
+        "The gate, 30 % wrong", "noise30-ungated", ("noise30", "noise30-strict"), "noise30-ungated"
+    ),
 )
+"""What the page says is said in these comparisons."""
