@@ -1,5 +1,5 @@
-"""`ratchet replay`: a round from its recorded inputs, config, seeds and threads, made once more in a
-scratch folder; the campaign stays as it is."""
+"""`ratchet replay`: a round from its recorded inputs, config, seeds and threads, made once more in
+a scratch folder; the campaign stays as it is."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
