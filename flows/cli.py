@@ -14,7 +14,6 @@ from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
 from flows.commands.labels import labels
-from flows.commands.replay import replay
 from flows.commands.worker import submit, worker
 
 app = typer.Typer(
@@ -141,7 +140,6 @@ app.command()(export)
 app.command("import")(import_)
 app.add_typer(labels)
 app.command()(branch)
-app.command()(replay)
 
 
 def main() -> None:

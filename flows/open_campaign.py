@@ -9,6 +9,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig, dump_config
 from flows.session import available_threads
+from flows.show.read.configs import note_replaced
 
 
 def check_folder(layout: Layout) -> None:
@@ -47,6 +48,7 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
     while layout.old_config(version).exists():
         version += 1
     write_text(layout.old_config(version), old)
+    note_replaced(layout, version)
     write_text(layout.config, text)
     return config, differences(stored, yaml.safe_load(text))
 

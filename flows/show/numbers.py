@@ -11,6 +11,7 @@ from flows.show.summary import CampaignSummary
 Row = Mapping[str, Any]
 
 MISSING = "–"
+_NOT_PLAIN = re.compile(r"[^\n\t\u200c\u200d\x20-\x7e]")
 STEPS = ("start", "sample", "judge", "train", "evaluate")
 
 
@@ -57,13 +58,12 @@ def visible(text: str) -> str:
     Controls (NUL, ANSI escapes), bidirectional overrides, invisible characters and lone
     surrogates; newlines and tabs stay.
     """
-    return "".join(_shown(character) for character in text)
+    return _NOT_PLAIN.sub(_shown, text)
 
 
-def _shown(character: str) -> str:
+def _shown(found: "re.Match[str]") -> str:
+    character = found.group()
     code = ord(character)
-    if character in "\n\t\u200c\u200d" or 0x20 <= code < 0x7F:
-        return character
     if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
         return f"⟨U+{code:04X}⟩"
     return character

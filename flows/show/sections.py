@@ -9,6 +9,7 @@ from flows.show.cells import Section, cell, count, percent, with_error, with_int
 from flows.show.labelling import labelling_sections
 from flows.show.numbers import (
     STEPS,
+    Row,
     base_number,
     dropped,
     measures,
@@ -17,6 +18,9 @@ from flows.show.numbers import (
     visible,
 )
 from flows.show.summary import CampaignSummary
+from flows.show.tables.evaluation import evaluation_sections
+from flows.show.tables.price import price
+from flows.show.tables.trust import trust
 
 
 def sections(summary: CampaignSummary) -> tuple[Section, ...]:
@@ -25,6 +29,9 @@ def sections(summary: CampaignSummary) -> tuple[Section, ...]:
         return ()
     made = (
         _better(summary),
+        price(summary),
+        trust(summary),
+        *evaluation_sections(summary),
         _answers(summary),
         _trained(summary),
         _speed(summary),
@@ -45,7 +52,7 @@ def _better(summary: CampaignSummary) -> Section:
             with_interval(row, "win_rate_previous", percent),
             with_error(row, "kl_base_nats"),
             with_error(row, "kl_previous_nats"),
-            "yes" if row.get("promoted") else "no",
+            _gated(row),
         )
         for row in summary.rounds
     ]
@@ -59,6 +66,14 @@ def _better(summary: CampaignSummary) -> Section:
     )
     note = f"{on} · [confidence interval] · ties count half · KL: nats ± s.e."
     return Section("Is it better?", note, header, tuple(rows))
+
+
+def _gated(row: Row) -> str:
+    """Whether the round was promoted, or what the gate made of it instead."""
+    if row.get("promoted"):
+        return "yes"
+    action = (row.get("gate") or {}).get("action", "keep")
+    return "no" if action == "keep" else f"no, {visible(str(action))}"
 
 
 def _answers(summary: CampaignSummary) -> Section:

@@ -31,12 +31,12 @@ def headline(summary: CampaignSummary) -> str:
     return said
 
 
-def _against_base(row: Row) -> str:
+def _against_base(row: Row, name: str = "") -> str:
     rate, low, high = (number(row, "win_rate_base" + end) for end in ("", "_low", "_high"))
-    name = f"Round {row['round']}"
+    name = name or f"Round {row['round']}"
     if rate is None:
         return f"{name} has not been compared with the base."
-    share = f"{_percent_interval(row, 'win_rate_base')} of {_prompts(row, 'test', 'held-out')}"
+    share = f"{percent_interval(row, 'win_rate_base')} of {_prompts(row, 'test', 'held-out')}"
     if low is not None and low > 0.5:
         said = f"{name} beats the base on {share}"
     elif high is not None and high < 0.5:
@@ -48,14 +48,54 @@ def _against_base(row: Row) -> str:
 
 
 def verdict(row: Row) -> str:
-    """Why the round's policy was promoted or not, and where it stands."""
+    """In one sentence: why the round's policy was promoted or not, and where it stands."""
+    stands = _against_base(row, "it")
     gate = number(row, "win_rate_gate")
-    said = "Promoted" if row.get("promoted") else "Not promoted"
     if gate is None:
-        return f"{said}. {_against_base(row)}"
+        return f"{_decided(row)}: {stands}"
     word = "won" if row.get("promoted") else "won only"
-    share = f"{_percent_interval(row, 'win_rate_gate')} of {_prompts(row, 'gate', 'gate')}"
-    return f"{said}: {word} {share} against the previous policy. {_against_base(row)}"
+    share = f"{percent_interval(row, 'win_rate_gate')} of {_prompts(row, 'gate', 'gate')}"
+    return f"{_decided(row)}: {word} {share} against the previous policy; {stands}"
+
+
+_DECIDED = {
+    "keep": "Not promoted",
+    "retry": "Not promoted, tried again",
+    "rollback": "Not promoted, rolled back",
+    "ask": "Left to a person",
+    "stop": "Not promoted, campaign stopped",
+}
+
+
+def _decided(row: Row) -> str:
+    if row.get("promoted"):
+        return "Promoted"
+    return _DECIDED.get((row.get("gate") or {}).get("action", "keep"), "Not promoted")
+
+
+def gate_reasons(row: Row) -> tuple[str, ...]:
+    """What the gate says of its decision, as it wrote it down."""
+    return tuple(visible(str(said)) for said in (row.get("gate") or {}).get("reasons") or ())
+
+
+def gate_checks(row: Row) -> tuple[tuple[str, str, str, str], ...]:
+    """(check, value, bound, whether it passed) of each of the gate's checks."""
+    checks = (row.get("gate") or {}).get("checks") or ()
+    return tuple(
+        (
+            visible(str(check.get("name", ""))),
+            _plain(check.get("value")),
+            _plain(check.get("bound")),
+            "passed" if check.get("passed") else "failed",
+        )
+        for check in checks
+    )
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return MISSING
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
 
 def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
@@ -116,7 +156,7 @@ def _rounds(numbers: Sequence[int]) -> str:
     return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"
 
 
-def _percent_interval(row: Row, name: str) -> str:
+def percent_interval(row: Row, name: str) -> str:
     value, low, high = (number(row, name + end) for end in ("", "_low", "_high"))
     if value is None:
         return MISSING

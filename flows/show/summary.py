@@ -1,7 +1,6 @@
 """A campaign read back from disk, as status, report and Prefect artifacts show it."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,33 +12,12 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.retractions import RETRACT, TakenBack, standing
-from dpo_core.campaign.store import Artifact, current_artifact
-from dpo_core.records import prompt_from_row
-from dpo_core.tables import read_rows
+from dpo_core.campaign.store import current_artifact
 from flows.config import check_is_campaign
 from flows.people.waiting import read_waiting
-
-SAMPLES_SHOWN = 200
-"""Held-out prompts whose answers the report shows."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One policy's answer to a held-out prompt; round 0 is the base policy."""
-
-    round: int
-    text: str
-    score: float | None
-    reason: str
-    finish_reason: str
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """One held-out test prompt and what every round's policy answered to it."""
-
-    prompt: str
-    answers: tuple[Answer, ...]
+from flows.show.read.details import Details, read_details
+from flows.show.read.pairs import training_rows
+from flows.show.read.samples import SampleRow, held_out_rows
 
 
 @dataclass(frozen=True)
@@ -49,9 +27,10 @@ class CampaignSummary:
     `rounds` holds one mapping per finished round with the names of
     dpo_core.evaluation.round_metrics, except that `dropped` is a mapping from reason to count.
     `base` holds the base policy's numbers (score_mean, length_mean, truncated_share,
-    measure_<name>). `doing` says what runs now, or what people are asked for. `taken_back`: sources
-    whose judgements do not count. `outdated`: rounds that were finished before something was taken
-    back or let count again, and are to be run again for it.
+    measure_<name>). `settings`: the config as it is read. `doing` says what runs now, or what
+    people are asked for. `taken_back`: sources whose judgements do not count. `outdated`: rounds
+    that were finished before something was taken back or let count again, and are to be run again
+    for it. `details`: what only the report shows.
     """
 
     name: str
@@ -62,13 +41,16 @@ class CampaignSummary:
     base: Mapping[str, float] = field(default_factory=dict)
     samples: tuple[SampleRow, ...] = ()
     config_yaml: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     doing: str = ""
     taken_back: tuple[TakenBack, ...] = ()
     outdated: tuple[int, ...] = ()
+    details: Details = field(default_factory=Details)
 
 
 def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
-    """The campaign below `root`, read without locking it. Raises BadInput when there is none."""
+    """The campaign below `root`, read without locking it; without `samples`, none of what only the
+    report shows. Raises BadInput when there is none."""
     layout = Layout(root)
     check_is_campaign(layout)
     config_yaml = layout.config.read_text(encoding="utf-8")
@@ -87,9 +69,11 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         base=_base(rows),
         samples=_samples(layout, planned) if samples else (),
         config_yaml=config_yaml,
+        settings=config,
         doing=waiting.sentence if waiting else _doing(layout, running),
         taken_back=tuple(standing(entries, planned)),
         outdated=() if running else _outdated(entries, rows, planned),
+        details=read_details(layout, planned) if samples else Details(),
     )
 
 
@@ -140,37 +124,4 @@ def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
 
 
 def _samples(layout: Layout, planned: int) -> tuple[SampleRow, ...]:
-    """The first test prompts with every round's first answer to each."""
-    held_out = current_artifact(layout, 0, "held_out")
-    if held_out is None:
-        return ()
-    prompts = [prompt_from_row(row) for row in read_rows(held_out.path("prompts.parquet"))]
-    shown = [prompt for prompt in prompts if prompt.split == "test"][:SAMPLES_SHOWN]
-    answers: dict[str, list[Answer]] = defaultdict(list)
-    for number in range(planned + 1):
-        for prompt_id, answer in _answers(layout, number).items():
-            answers[prompt_id].append(answer)
-    return tuple(SampleRow(p.shown(), tuple(answers[p.prompt_id])) for p in shown)
-
-
-def _answers(layout: Layout, number: int) -> dict[str, Answer]:
-    completions = current_artifact(layout, number, "answers")
-    if completions is None:
-        return {}
-    scores = _scores(current_artifact(layout, number, "answer_scores"))
-    columns = ["completion_id", "prompt_id", "sample_index", "text", "finish_reason"]
-    found = {}
-    for row in read_rows(completions.path("completions.parquet"), columns):
-        if row["sample_index"] == 0:
-            score, reason = scores.get(row["completion_id"], (None, ""))
-            found[row["prompt_id"]] = Answer(
-                number, row["text"], score, reason, row["finish_reason"]
-            )
-    return found
-
-
-def _scores(scores: Artifact | None) -> dict[str, tuple[float | None, str]]:
-    if scores is None:
-        return {}
-    rows = read_rows(scores.path("scores.parquet"), ["completion_id", "score", "reason"])
-    return {row["completion_id"]: (row["score"], row["reason"]) for row in rows}
+    return (*held_out_rows(layout, planned), *training_rows(layout, planned))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from flows.show.at_a_glance import at_a_glance
 from flows.show.cells import Section
 from flows.show.numbers import visible
 from flows.show.sections import sections
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 _GAP = 2
 _NAME = 36
+ROWS = 12
+ROWS_BEGINNING, ROWS_END = 2, 6
+"""Rows of a table that are shown where it has more than ROWS."""
+
+CAUTIONS_SHOWN = 6
 
 
 def render_table(summary: CampaignSummary) -> "RenderableType":
@@ -31,12 +37,30 @@ def render_table(summary: CampaignSummary) -> "RenderableType":
         Text(headline(summary), style="bold"),
     ]
     top += [_copied(f"! {said}", "yellow") for said in taken_back(summary)]
-    top += [
-        Text(f"! round {row['round']}: {caution}", style="yellow")
+    top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
+    top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
+    return Group(*top, *(_Fitted(shortened(section)) for section in sections(summary)))
+
+
+def _cautions(summary: CampaignSummary) -> list[str]:
+    """Of the last rounds; a screen full of warnings is read by nobody."""
+    said = [
+        f"round {row['round']}: {caution}"
         for row in summary.rounds
         for caution in cautions(summary, row)
     ]
-    return Group(*top, *(_Fitted(section) for section in sections(summary)))
+    left = len(said) - CAUTIONS_SHOWN
+    return [f"{left} earlier warnings are in the report", *said[left:]] if left > 0 else said
+
+
+def shortened(section: Section) -> Section:
+    """A long table's beginning and end."""
+    if len(section.rows) <= ROWS:
+        return section
+    left = len(section.rows) - ROWS_BEGINNING - ROWS_END
+    gap = ("⋮", *[""] * (len(section.header) - 1))
+    rows = (*section.rows[:ROWS_BEGINNING], gap, *section.rows[-ROWS_END:])
+    return replace(section, rows=rows, note=f"{section.note} · {left} rows more: ratchet report")
 
 
 def _copied(text: str, style: str) -> "Text":

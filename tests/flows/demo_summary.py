@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from flows.show.summary import Answer, CampaignSummary, SampleRow
+from flows.show.read.samples import Answer, SampleRow
+from flows.show.summary import CampaignSummary
 
 HOSTILE = (
     "</script><script>window.harmed = 1</script>",

@@ -1,5 +1,7 @@
 """The HTML page, read as text."""
 
+import base64
+import gzip
 import json
 import math
 import re
@@ -7,12 +9,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 from demo_summary import HOSTILE, demo, metrics
 
 from dpo_core.campaign.retractions import TakenBack
+from flows.show.page import embedded
 from flows.show.plots import plots
-from flows.show.report import embedded, render_report
+from flows.show.report import render_report
 from flows.show.sections import sections
 from flows.show.sentences import headline, taken_back, verdict
 from flows.show.summary import CampaignSummary
@@ -36,6 +40,14 @@ class _Page(HTMLParser):
     @property
     def text(self) -> str:
         return "".join(self.words).replace("\u00a0", " ")
+
+
+def samples(html: str) -> list[dict[str, Any]]:
+    """What the page's script unpacks."""
+    found = re.search('id="samples-data">([^<]*)<', html)
+    assert found
+    rows: list[dict[str, Any]] = json.loads(gzip.decompress(base64.b64decode(found[1])))
+    return rows
 
 
 def test_page_says_what_the_table_says() -> None:
@@ -63,10 +75,12 @@ def test_equal_summaries_give_equal_pages() -> None:
 def test_no_text_of_a_model_becomes_markup() -> None:
     page = _Page(render_report(demo()))
     tags = [tag for tag, _ in page.tags]
-    assert tags.count("script") == 3  # plot data, Vega, the page's own
+    assert tags.count("script") == 4  # plots, samples, Vega, the page's own
     assert not {"img", "svg", "b", "iframe", "link"} & set(tags)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert all(text in page.text for text in HOSTILE[:3])
+    answers = [answer[2] for row in samples(render_report(demo())) for answer in row["a"]]
+    assert all(text in answers for text in HOSTILE[:3])
 
 
 def test_page_is_utf8_and_free_of_control_characters() -> None:
@@ -76,7 +90,8 @@ def test_page_is_utf8_and_free_of_control_characters() -> None:
     assert not re.search(
         "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", body
     )
-    assert "nul⟨U+0000⟩ bell⟨U+0007⟩ ⟨U+001B⟩[31mred" in body
+    hostile = samples(html)[3]["p"]
+    assert hostile.startswith("nul⟨U+0000⟩ bell⟨U+0007⟩ ⟨U+001B⟩[31mred")
 
 
 def test_page_asks_for_nothing() -> None:
@@ -94,10 +109,12 @@ def test_page_asks_for_nothing() -> None:
 
 
 def test_long_answers_are_clipped_but_whole() -> None:
-    html = render_report(demo())
+    html = render_report(replace(demo(), samples=demo().samples[4:5]))
     assert "Show all 100,000 characters" in html
-    length = sum(len(run) for run in re.findall("A{50,}", html))
-    assert length == 5 * 100_000  # the prompt and four policies
+    length = sum(len(run) for run in re.findall("A{50,}", html[: html.index("<script")]))
+    assert length == 5 * 100_000  # the prompt and four policies, for readers without scripts
+    [row] = samples(html)
+    assert {len(text) for text in (row["p"], *(answer[2] for answer in row["a"]))} == {100_000}
 
 
 def test_embedded_json_cannot_end_its_script() -> None:
@@ -128,7 +145,7 @@ def test_missing_numbers_are_left_out() -> None:
     assert plots(bare) == ()
     page = _Page(render_report(bare))
     assert "nan" not in page.text.lower().split()
-    assert 'id="answers"' not in render_report(bare)
+    assert 'id="samples"' not in render_report(bare)
 
 
 def test_campaign_that_has_just_begun() -> None:
@@ -144,7 +161,7 @@ def test_hostile_names_stay_names() -> None:
         f"measure_{HOSTILE[0]}": 0.5,
     }
     tags = [tag for tag, _ in _Page(render_report(replace(demo(), rounds=(row,)))).tags]
-    assert tags.count("script") == 3
+    assert tags.count("script") == 4
 
 
 def test_importing_is_light() -> None:

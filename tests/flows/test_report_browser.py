@@ -1,5 +1,6 @@
 """The HTML page in a real browser, opened from disk."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from demo_summary import demo
+from playwright.sync_api import expect
 
 from flows.show.plots import plots, spoken
 from flows.show.report import render_report
@@ -34,7 +36,7 @@ def opened(browser: "Browser", tmp_path: Path) -> Iterator[Opened]:
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     page.on("request", lambda request: seen.requests.append(request.url))
     page.goto(report.as_uri())
-    page.wait_for_selector("body[data-ready]", timeout=30_000)
+    page.wait_for_selector("body[data-complete]", timeout=60_000)
     yield seen
     page.close()
 
@@ -63,39 +65,46 @@ def test_text_of_models_does_not_run(opened: Opened) -> None:
     assert opened.page.evaluate("window.harmed") is None
 
 
-def test_every_policy_answers_every_prompt_shown(opened: Opened) -> None:
-    rows = opened.page.query_selector_all("[data-row]")
-    assert len(rows) == len(demo().samples)
-    for row in rows:
-        cells = row.query_selector_all("td")
-        names = [cell.get_attribute("data-policy") for cell in cells]
-        assert names == ["base", "round 1", "round 2", "round 3"]
-    assert [row.is_visible() for row in rows] == [True] * 25 + [False] * (len(rows) - 25)
+def _choose(page: "Page", search: str, kind: str = "held-out") -> None:
+    """Search the sample browser; its first row is shown."""
+    page.select_option("#kind", kind)
+    page.fill("#filter", search)
+    expect(page.locator("#sample")).to_contain_text(search)
 
 
-def test_filter_and_pages(opened: Opened) -> None:
+def test_one_prompt_shows_every_rounds_answer(opened: Opened) -> None:
     page = opened.page
+    _choose(page, "Review 42: the film")
+    assert page.inner_text("#shown") == "1–1 of 1"
+    names = [item.inner_text() for item in page.query_selector_all("#sample h4")]
+    assert [name.split(" score")[0] for name in names] == ["base", "round 1", "round 2", "round 3"]
+    assert "+1.2 to base" in names[3]  # -0.5 + 0.4 for each round
+    assert "3 positive, 0 negative clauses" in page.inner_text("#sample")
+
+
+def test_filter_order_and_pages(opened: Opened) -> None:
+    page = opened.page
+    assert page.inner_text("#shown") == "1–25 of 64"
     page.click("#next")
-    assert page.inner_text("#shown") == "26–50 of 64 prompts"
-    page.fill("#filter", "lighthouse REVIEW 42:")
-    assert page.inner_text("#shown") == "1–1 of 1 prompts"
-    assert "Review 42: the film" in page.inner_text("[data-row]:visible")
+    assert page.inner_text("#shown") == "26–50 of 64"
+    assert page.evaluate("document.activeElement.className") == "entry"
     page.fill("#filter", "no such words")
-    assert page.inner_text("#shown") == "no prompt matches"
+    expect(page.locator("#shown")).to_have_text("Nothing matches.")
     page.fill("#filter", "")
-    page.check("#only-truncated")
+    page.select_option("#kind", "truncated")
     cut = [row for row in demo().samples if any(a.finish_reason == "length" for a in row.answers)]
-    assert page.inner_text("#shown").endswith(f"of {len(cut)} prompts")
+    expect(page.locator("#shown")).to_have_text(re.compile(f"of {len(cut)}$"))
 
 
 def test_long_answer_opens_and_never_widens_the_page(opened: Opened) -> None:
     page = opened.page
-    row = page.query_selector_all("[data-row]")[4]
-    text, button = row.query_selector("td .text"), row.query_selector("td .more")
+    _choose(page, "AAAAAAAA")
+    text, button = page.query_selector("#sample li .text"), page.query_selector("#sample li .more")
+    assert text is not None and button is not None
     assert len(text.inner_text()) < 2_000
     button.click()
     assert len(text.inner_text()) == 100_000  # all of it
-    for width in (1280, 480):
+    for width in (1280, 400):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     button.click()

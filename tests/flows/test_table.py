@@ -67,7 +67,7 @@ def test_headline_without_numbers() -> None:
 def test_verdict_gives_the_gate_that_decided() -> None:
     row = metrics(2, 0.7, 0.48, 0.49, 0.4)  # gate interval: ± 4.2 points
     assert verdict(row).startswith(
-        "Not promoted: won only 49 % [45, 53] of 256 gate prompts against the previous policy."
+        "Not promoted: won only 49 % [45, 53] of 256 gate prompts against the previous policy; "
     )
 
 

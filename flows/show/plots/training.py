@@ -1,0 +1,65 @@
+"""Plots of training: within rounds, and what each round came to."""
+
+from collections.abc import Iterator
+
+from flows.show.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_of
+from flows.show.summary import CampaignSummary
+
+
+def training(summary: CampaignSummary) -> Iterator[Plot]:
+    for name, title, about, unit, form in (
+        (
+            "accuracy",
+            "Accuracy within rounds",
+            "Share of a step's pairs with a positive margin, before its update. Each round starts "
+            "again from a reference of its own.",
+            "share",
+            PERCENT,
+        ),
+        (
+            "margin",
+            "Margin within rounds",
+            "Chosen minus rejected log-ratio of a step's pairs, without β: 0 at the first step of "
+            "a round whose reference is the policy it starts from.",
+            "nats",
+            DECIMAL,
+        ),
+    ):
+        series = _within(summary, name)
+        title_x = "rounds of training"
+        yield Plot(title, about, unit, form, series, mark="curve", x_title=title_x, from_zero=True)
+    for name, title, about, unit, form in (
+        ("loss", "Loss", "Mean over the last epoch, as pairs were trained on.", "loss", ".3f"),
+        ("accuracy", "Reward accuracy", "Share of pairs with a positive margin.", "share", PERCENT),
+        ("margin", "Margin", "Chosen minus rejected log-ratio, without β.", "nats", DECIMAL),
+    ):
+        yield Plot(title, about, unit, form, series_of(summary, {name: "policy"}))
+    yield Plot(
+        "Log-ratios",
+        "Mean log(policy/reference) of the trained completions. Chosen below 0: they became less "
+        "likely.",
+        "nats",
+        DECIMAL,
+        series_of(summary, {"chosen_logratio": "chosen", "rejected_logratio": "rejected"}),
+        from_zero=True,
+    )
+    yield Plot(
+        "Entropy",
+        "Of the policy at tokens of the trained completions.",
+        "nats per token",
+        DECIMAL,
+        series_of(summary, {"entropy": "policy"}),
+    )
+
+
+def _within(summary: CampaignSummary, name: str) -> tuple[Series, ...]:
+    """One stretch per round: at the end of round n the place is n, whatever its steps."""
+    found = []
+    for curve in summary.details.curves:
+        points = tuple(
+            Point(curve.round - 1 + at, value, label=f"round {curve.round}")
+            for at, value in curve.column(name)
+        )
+        if points:
+            found.append(Series(f"round {curve.round}", points))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""What the report alone shows of a campaign, read back from its artifacts."""

@@ -1,0 +1,136 @@
+"""Prompts with what policies answered to them and what was said of the answers."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import Artifact, current_artifact
+from dpo_core.records import Prompt, prompt_from_row
+from dpo_core.tables import read_rows
+
+PROMPTS_SHOWN = 5_000
+CHARACTERS_SHOWN = 24_000_000
+"""Held-out prompts in the report, and characters of all answers to them, at most."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one source said of an answer; `verdict` is in words, as "won against base"."""
+
+    source: str
+    verdict: str
+    reason: str = ""
+    person: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One policy's answer to a prompt; round 0 is the base policy.
+
+    `name` tells answers of one policy apart; `said`: verdicts on it.
+    """
+
+    round: int
+    text: str
+    score: float | None
+    reason: str
+    finish_reason: str
+    name: str = ""
+    said: tuple[Said, ...] = ()
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """A prompt and its answers. kind: "held-out", answered by every round's policy, or "training",
+    a pair of one round with what judges and people said of it."""
+
+    prompt: str
+    answers: tuple[Answer, ...]
+    kind: str = "held-out"
+    prompt_id: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass
+class _Budget:
+    characters: int = CHARACTERS_SHOWN
+
+    def takes(self, row: SampleRow) -> bool:
+        self.characters -= len(row.prompt) + sum(len(answer.text) for answer in row.answers)
+        return self.characters >= 0
+
+
+def held_out_rows(layout: Layout, planned: int) -> Iterator[SampleRow]:
+    """The first test prompts with every round's first answer to each."""
+    held_out = current_artifact(layout, 0, "held_out")
+    if held_out is None:
+        return
+    prompts = (prompt_from_row(row) for row in read_rows(held_out.path("prompts.parquet")))
+    shown = [prompt for prompt in prompts if prompt.split == "test"][:PROMPTS_SHOWN]
+    found: dict[str, list[Answer]] = defaultdict(list)
+    for number in range(planned + 1):
+        for prompt_id, answer in _answers(layout, number).items():
+            found[prompt_id].append(answer)
+    budget = _Budget()
+    for prompt in shown:
+        answers = tuple(found[prompt.prompt_id])
+        row = SampleRow(prompt.shown(), answers, "held-out", prompt.prompt_id, tags(prompt))
+        if budget.takes(row):
+            yield row
+
+
+def tags(prompt: Prompt) -> tuple[str, ...]:
+    """The prompt's fields that are short enough to be filtered by, as "field=value"."""
+    return tuple(
+        f"{name}={value}"
+        for name, values in prompt.extra.items()
+        for value in (values if isinstance(values, list) else [values])
+        if isinstance(value, str | int | bool) and len(str(value)) <= 40
+    )
+
+
+def _answers(layout: Layout, number: int) -> dict[str, Answer]:
+    completions = current_artifact(layout, number, "answers")
+    if completions is None:
+        return {}
+    scores = read_scores(current_artifact(layout, number, "answer_scores"))
+    outcomes = _outcomes(current_artifact(layout, number, "evaluation"))
+    columns = ["completion_id", "prompt_id", "sample_index", "text", "finish_reason"]
+    found = {}
+    for row in read_rows(completions.path("completions.parquet"), columns):
+        if row["sample_index"] == 0:
+            score, reason = scores.get(row["completion_id"], (None, ""))
+            said = tuple(outcomes.get(row["prompt_id"], ()))
+            found[row["prompt_id"]] = Answer(
+                number, row["text"], score, reason, row["finish_reason"], said=said
+            )
+    return found
+
+
+def read_scores(scores: Artifact | None) -> dict[str, tuple[float | None, str]]:
+    if scores is None:
+        return {}
+    rows = read_rows(scores.path("scores.parquet"), ["completion_id", "score", "reason"])
+    return {row["completion_id"]: (row["score"], row["reason"]) for row in rows}
+
+
+def _outcomes(evaluation: Artifact | None) -> Mapping[str, list[Said]]:
+    """What the evaluation's judge said of first answers, by prompt."""
+    found: dict[str, list[Said]] = defaultdict(list)
+    if evaluation is None:
+        return found
+    for row in read_rows(evaluation.path("outcomes.parquet")):
+        if row["sample_index"] == 0:
+            verdict = _in_words(row["outcome"], row["opponent"])
+            found[row["prompt_id"]].append(Said("evaluation", verdict, row.get("reason") or ""))
+    return found
+
+
+def _in_words(outcome: Any, opponent: str) -> str:
+    if outcome is None:
+        return f"not decided against {opponent}"
+    if outcome == 0.5:
+        return f"tied with {opponent}"
+    return f"{'won' if outcome > 0.5 else 'lost'} against {opponent}"

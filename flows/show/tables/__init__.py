@@ -1,0 +1,1 @@
+"""Tables of a campaign's numbers, by the question that they answer."""

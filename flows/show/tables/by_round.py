@@ -1,0 +1,24 @@
+"""A table with one row per round."""
+
+from collections.abc import Callable, Sequence
+
+from flows.show.cells import Section
+from flows.show.numbers import Row
+from flows.show.summary import CampaignSummary
+
+Column = tuple[str, Callable[[Row], str | None]]
+"""(heading, what stands in a round's cell; None where there is nothing to say)."""
+
+
+def by_round(
+    title: str, note: str, summary: CampaignSummary, columns: Sequence[Column], missing: str
+) -> Section:
+    """Columns that hold nothing in any round are left out, and with them the whole table."""
+    cells = [(heading, [write(row) for row in summary.rounds]) for heading, write in columns]
+    some = [(heading, found) for heading, found in cells if any(one is not None for one in found)]
+    if not some:
+        return Section(title, note, (), ())
+    names = [str(int(row["round"])) for row in summary.rounds]
+    rows = zip(names, *(found for _, found in some), strict=True)
+    written = tuple(tuple(missing if one is None else one for one in row) for row in rows)
+    return Section(title, note, ("round", *(heading for heading, _ in some)), written)

@@ -1,0 +1,136 @@
+"""Tables of the evaluation: ratings, slices, suites, what was forgotten, how varied answers are."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flows.show.cells import Section, cell, percent, with_interval
+from flows.show.numbers import MISSING, Row, base_number, number, visible
+from flows.show.summary import CampaignSummary
+
+
+def evaluation_sections(summary: CampaignSummary) -> tuple[Section, ...]:
+    return (
+        _ratings(summary),
+        _slices(summary),
+        _suites(summary),
+        _variety(summary),
+    )
+
+
+def cycles(row: Row) -> tuple[str, ...]:
+    """Rounds that beat each other in a circle, as "r3 > r2 > r1 > r3"."""
+    found: Sequence[Sequence[int]] = row.get("cycles") or ()
+    names = [[_policy(number) for number in cycle] for cycle in found if cycle]
+    return tuple(" > ".join([*cycle, cycle[0]]) for cycle in names)
+
+
+def _policy(number: Any) -> str:
+    return "base" if str(number) == "0" else f"r{number}"
+
+
+def _ratings(summary: CampaignSummary) -> Section:
+    """Of every policy by the matches of all rounds so far, best first."""
+    last = summary.rounds[-1]
+    found: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
+    order = sorted(found.items(), key=lambda one: -(number(one[1], "estimate") or 0.0))
+    rows = tuple((_policy(name), _estimate(one, "{:+.2f}")) for name, one in order)
+    note = "logits, base at 0: one up wins 73 % · [confidence interval]"
+    circles = "; ".join(cycles(last))
+    if circles:
+        note += f" · cycles: {circles}, so no single order is right"
+    return Section("All policies on one scale", note, ("policy", "rating"), rows)
+
+
+def _estimate(one: Mapping[str, Any], form: str, name: str = "estimate") -> str:
+    value, low, high = number(one, name), number(one, "low"), number(one, "high")
+    if value is None:
+        return MISSING
+    said = form.format(value)
+    return said if low is None or high is None else f"{said} [{_both(form, low, high)}]"
+
+
+def _both(form: str, low: float, high: float) -> str:
+    return f"{form.format(low)}, {form.format(high)}"
+
+
+def _slices(summary: CampaignSummary) -> Section:
+    """Of the last round; those that stand out first."""
+    last = summary.rounds[-1]
+    found: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
+    order = sorted(found.items(), key=lambda one: (not one[1].get("flagged"), one[0]))
+    rows = tuple(
+        (
+            visible(name),
+            cell(one, "prompts", "{:.0f}".format),
+            _share(one),
+            cell(one, "p_adjusted", "{:.3f}".format),
+            "yes" if one.get("flagged") else "no",
+        )
+        for name, one in order
+    )
+    note = (
+        f"round {last['round']} against the previous policy · p: adjusted for how many slices "
+        "there are"
+    )
+    header = ("slice", "prompts", "wins %", "p", "stands out")
+    return Section("Where is it better or worse?", note, header, rows)
+
+
+def _share(one: Mapping[str, Any]) -> str:
+    value, low, high = (number(one, name) for name in ("win_rate", "low", "high"))
+    if value is None:
+        return MISSING
+    if low is None or high is None:
+        return percent(value)
+    return f"{percent(value)} [{percent(low)}, {percent(high)}]"
+
+
+def _suites(summary: CampaignSummary) -> Section:
+    rows = tuple(
+        (
+            visible(name),
+            str(int(row["round"])),
+            cell(one, "prompts", "{:.0f}".format),
+            _estimate(one, "{:.3f}", "score"),
+            cell(one, "before", "{:.3f}".format),
+            _change(one),
+            "yes" if one.get("failed") else "no",
+        )
+        for row in summary.rounds
+        for name, one in sorted((row.get("suites") or {}).items())
+    )
+    note = "must not fall · change: against the previous policy, [confidence interval]"
+    header = ("suite", "round", "prompts", "score", "before", "change", "failed")
+    return Section("Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0])))
+
+
+def _change(one: Mapping[str, Any]) -> str:
+    return with_interval(one, "change", "{:+.3f}".format)
+
+
+_VARIETY: Sequence[tuple[str, str, Callable[[float], str]]] = (
+    ("repetition_share", "repetition %", percent),
+    ("distinct_1", "distinct words %", percent),
+    ("distinct_2", "distinct pairs %", percent),
+    ("self_similarity", "self-similarity", "{:.3f}".format),
+    ("refusal_share", "refusals %", percent),
+)
+
+
+def _variety(summary: CampaignSummary) -> Section:
+    shown = [one for one in _VARIETY if any(_known(row, one[0]) for row in summary.rounds)]
+    if not shown:
+        return Section("How varied are the answers?", "", (), ())
+    base = {name: base_number(summary, name) for name, _, _ in shown}
+    rows = [("base", *(cell(base, name, write) for name, _, write in shown))]
+    rows += [
+        (str(int(row["round"])), *(with_interval(row, name, write) for name, _, write in shown))
+        for row in summary.rounds
+    ]
+    note = "of test answers · distinct: share of all · self-similarity: of samples of one prompt"
+    header = ("round", *(heading for _, heading, _ in shown))
+    return Section("How varied are the answers?", note, header, tuple(rows))
+
+
+def _known(row: Row, name: str) -> bool:
+    return number(row, name) is not None

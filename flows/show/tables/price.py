@@ -1,0 +1,63 @@
+"""What rounds cost, and what that bought."""
+
+from collections.abc import Callable, Mapping
+
+from flows.show.cells import Section
+from flows.show.labels_bought import PER, Bought, Estimate, bought, labels_of
+from flows.show.numbers import MISSING, Row, number
+from flows.show.summary import CampaignSummary
+from flows.show.tables.by_round import Column, by_round
+from labeling.aggregation.votes import is_person
+
+
+def price(summary: CampaignSummary) -> Section:
+    """At what price?"""
+    per_labels = {one.round: one for one in bought(summary)}
+    columns: list[Column] = [
+        ("minutes", _scaled("seconds_round", 60, "{:.1f}")),
+        ("GPU-hours", _scaled("gpu_seconds", 3600, "{:.2f}")),
+        ("CPU-hours", _scaled("cpu_seconds", 3600, "{:.3f}")),
+        ("tokens in", _scaled("tokens_in", 1, "{:,.0f}")),
+        ("tokens out", _scaled("tokens_out", 1, "{:,.0f}")),
+        ("labels", lambda row: f"{labels_of(row):,}" if labels_of(row) else None),
+        ("of people", _of_people),
+        ("money", _scaled("money", 1, "{:,.2f}")),
+        (f"wins per {PER} labels", _bought(per_labels)),
+    ]
+    note = (
+        "minutes: wall time of the steps · labels: verdicts of judges and people · wins per "
+        f"{PER} labels: points of win rate over the previous policy, all credited to labels"
+    )
+    return by_round("At what price?", note, summary, columns, MISSING)
+
+
+def _scaled(name: str, by: float, form: str) -> Callable[[Row], str | None]:
+    def write(row: Row) -> str | None:
+        value = number(row, name)
+        return None if value is None else form.format(value / by)
+
+    return write
+
+
+def _of_people(row: Row) -> str | None:
+    by_source = row.get("labels_by_source")
+    if not isinstance(by_source, Mapping):
+        return None
+    found = [count for source, count in by_source.items() if is_person(str(source))]
+    return f"{sum(found):,}" if found else None
+
+
+def _bought(found: Mapping[int, Bought]) -> Callable[[Row], str | None]:
+    def write(row: Row) -> str | None:
+        one = found.get(int(row["round"]))
+        return None if one is None or one.win_rate is None else points(one.win_rate)
+
+    return write
+
+
+def points(value: Estimate) -> str:
+    """Percentage points with their interval, signed."""
+    said = f"{100 * value.estimate:+.1f}"
+    if value.low is None or value.high is None:
+        return said
+    return f"{said} [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"

@@ -1,0 +1,53 @@
+"""What speaks for or against believing a round's win rate."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flows.show.cells import Section, percent, with_interval
+from flows.show.numbers import MISSING, Row, number
+from flows.show.summary import CampaignSummary
+from flows.show.tables.by_round import Column, by_round
+
+
+def trust(summary: CampaignSummary) -> Section:
+    """Can I trust it?"""
+    columns: list[Column] = [
+        ("wins at equal length %", _interval("lc_win_rate_base")),
+        ("κ with people", _kappa),
+        ("forgotten", _of("forgotten", lambda f: f"{f.get('count', 0)} of {f.get('compared', 0)}")),
+        ("slices worse", _of("slices", lambda s: _count(s, "flagged"))),
+        ("suites failed", _of("suites", lambda s: _count(s, "failed"))),
+        ("cycles", lambda row: str(len(row["cycles"])) if row.get("cycles") is not None else None),
+        ("overlap", _of("overlap", lambda o: f"{o.get('prompts', 0)} of {o.get('of', 0)}")),
+        ("warnings", lambda row: str(len(row.get("warnings") or {}))),
+    ]
+    note = (
+        "wins against the base · κ: lowest of the judges · forgotten: prompts answered worse than "
+        "by an earlier round · overlap: held-out prompts that share long passages with training"
+    )
+    return by_round("Can I trust it?", note, summary, columns, MISSING)
+
+
+def _interval(name: str) -> Callable[[Row], str | None]:
+    def write(row: Row) -> str | None:
+        return None if number(row, name) is None else with_interval(row, name, percent)
+
+    return write
+
+
+def _of(name: str, write: Callable[[Mapping[str, Any]], str]) -> Callable[[Row], str | None]:
+    def written(row: Row) -> str | None:
+        found = row.get(name)
+        return write(found) if isinstance(found, Mapping) and found else None
+
+    return written
+
+
+def _count(found: Mapping[str, Any], name: str) -> str:
+    return f"{sum(bool(one.get(name)) for one in found.values())} of {len(found)}"
+
+
+def _kappa(row: Row) -> str | None:
+    kappas = ((row.get("agreement") or {}).get("kappa") or {}).values()
+    known = [value for one in kappas if (value := number(one, "value")) is not None]
+    return f"{min(known):.2f}" if known else None

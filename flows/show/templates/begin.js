@@ -1,0 +1,5 @@
+
+watchClipped();
+watchCopy();
+watchDownloads();
+Promise.all([drawPlots(), showSamples()]).then(() => { document.body.dataset.complete = ""; });
