@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.statistics import Interval, mean_interval, standard_error, win_rate
+from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
 from dpo_core.records import Completion, Verdict
 
 Row = Mapping[str, Any]

@@ -11,24 +11,22 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from dpo_core.evaluation.intervals import (
+    Floats,
+    Interval,
+    accelerated_ends,
+    around,
+    finite_values,
+    group_numbers,
+    outcome_values,
+)
 
 _DRAWS_AT_ONCE = 1 << 22
 """Group indices drawn at a time: 16 MiB, whatever the number of groups and resamples."""
 
 _BOOTSTRAP_RANGE = (0.2, 0.8)
 """Win rates for which resampling is trusted; see `win_rate`."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and the ends of its confidence interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,12 @@ class _Groups:
         return float(self.sums_n.sum() / self.counts_n.sum())
 
     @property
-    def all_alike(self) -> bool:
-        return bool(np.ptp(self.sums_n / self.counts_n) == 0)
+    def means_n(self) -> Floats:
+        return self.sums_n / self.counts_n
+
+    @property
+    def residuals_n(self) -> Floats:
+        return self.sums_n - self.mean * self.counts_n
 
 
 def win_rate(
@@ -55,25 +57,24 @@ def win_rate(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Mean of `outcomes` (1 the first policy won, 0.5 tie, 0 it lost) with its interval.
+    """Mean of `outcomes` with its interval; they lie in [0, 1]: 1 the first policy won, 0.5 a tie,
+    0 it lost, between them probabilities.
 
-    For win rates in 0.2 … 0.8 the interval is the percentile bootstrap over groups. Outside, and
-    when all groups have the same mean, resamples hardly differ (not at all when every comparison
-    was won), so there it is Wilson's score interval with n = number of groups: outcomes in [0, 1]
-    with mean p vary by at most p·(1 − p), so this errs on the wide side where there are ties.
+    For win rates in 0.2 … 0.8 the interval is the bootstrap over groups, bias-corrected and
+    accelerated (see dpo_core.evaluation.intervals). Outside, and when all groups have the same
+    mean, resamples hardly differ (not at all when every comparison was won), so there it is
+    Wilson's score interval for as many comparisons as say the same: see `_effective_n`. It has
+    width for any outcomes.
 
-    Source: Efron 1979, "Bootstrap methods", percentile interval over clusters; Wilson 1927,
-    "Probable inference", the interval of the score test. Raises ValueError for no outcomes,
-    outcomes outside [0, 1], groups of another length, and a confidence outside (0, 1).
+    Source: Efron 1987, "Better bootstrap confidence intervals", with groups for observations;
+    Wilson 1927, "Probable inference", the interval of the score test. Raises ValueError for no
+    outcomes, outcomes outside [0, 1], groups of another length, and a confidence outside (0, 1).
     """
-    values = _checked(outcomes, confidence)
-    if values.min() < 0 or values.max() > 1:
-        raise ValueError("outcomes must lie in [0, 1]: 1 a win of the first policy, 0.5 a tie")
-    grouped = _grouped(values, groups)
+    grouped = _grouped(outcome_values(outcomes, confidence), groups)
     low, high = _BOOTSTRAP_RANGE
-    if low <= grouped.mean <= high and not grouped.all_alike:
+    if low <= grouped.mean <= high and np.ptp(grouped.means_n) > 0:
         return _bootstrap(grouped, confidence, resamples, seed)
-    return _wilson(grouped.mean, len(grouped.counts_n), confidence)
+    return _wilson(grouped, confidence)
 
 
 def mean_interval(
@@ -84,12 +85,12 @@ def mean_interval(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Mean of `values` in their own unit, with its percentile bootstrap interval over groups.
+    """Mean of `values` in their own unit, with its bootstrap interval over groups.
 
     Raises ValueError for no values, values that are not finite, groups of another length, and a
     confidence outside (0, 1).
     """
-    grouped = _grouped(_checked(values, confidence), groups)
+    grouped = _grouped(finite_values(values, confidence), groups)
     return _bootstrap(grouped, confidence, resamples, seed)
 
 
@@ -101,33 +102,17 @@ def standard_error(values: Sequence[float], groups: Sequence[Hashable] | None = 
     inference", for a regression on a constant). NaN when there is one group. Raises ValueError as
     `mean_interval` does.
     """
-    grouped = _grouped(_checked(values), groups)
+    grouped = _grouped(finite_values(values), groups)
     n = len(grouped.counts_n)
     if n == 1:
         return math.nan
-    residuals_n = grouped.sums_n - grouped.mean * grouped.counts_n
-    return float(np.sqrt(n / (n - 1) * (residuals_n**2).sum()) / grouped.counts_n.sum())
-
-
-def _checked(values: Sequence[float], confidence: float = 0.95) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"expected at least one value in one dimension, got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError("values must be finite")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
-    return array
+    return float(np.sqrt(n / (n - 1) * (grouped.residuals_n**2).sum()) / grouped.counts_n.sum())
 
 
 def _grouped(values: Floats, groups: Sequence[Hashable] | None) -> _Groups:
     if groups is None:
         return _Groups(values, np.ones_like(values))
-    if len(groups) != len(values):
-        raise ValueError(f"{len(values)} values, but {len(groups)} groups")
-    # Sorted, so that the resamples, and the interval, do not depend on the order of the rows.
-    number = {group: index for index, group in enumerate(sorted(set(groups), key=str))}
-    index = np.fromiter((number[group] for group in groups), dtype=np.int64, count=len(groups))
+    index = group_numbers(groups, len(values))
     sums_n, counts_n = np.bincount(index, weights=values), np.bincount(index)
     return _Groups(sums_n.astype(np.float64), counts_n.astype(np.float64))
 
@@ -142,14 +127,31 @@ def _bootstrap(grouped: _Groups, confidence: float, resamples: int, seed: int) -
         drawn = rng.integers(n, size=(rows, n), dtype=np.int32)
         sums, counts = grouped.sums_n[drawn].sum(1), grouped.counts_n[drawn].sum(1)
         means_R[start : start + rows] = sums / counts
-    low, high = np.quantile(means_R, [(1 - confidence) / 2, (1 + confidence) / 2])
-    # Rounding may leave the mean of equal values outside resamples of them by an ulp.
-    mean = grouped.mean
-    return Interval(mean, min(float(low), mean), max(float(high), mean))
+    ends = accelerated_ends(means_R, grouped.mean, grouped.residuals_n, confidence)
+    return around(grouped.mean, *ends)
 
 
-def _wilson(p: float, n: int, confidence: float) -> Interval:
+def _wilson(grouped: _Groups, confidence: float) -> Interval:
     z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p, n = grouped.mean, _effective_n(grouped)
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Interval(p, min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))
+    return around(p, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def _effective_n(grouped: _Groups) -> float:
+    """Wins and losses that would tell as much as these groups do.
+
+    Groups of unequal size count as (Σ C_g)² / Σ C_g² of them (Kish 1965, "Survey sampling"). Ties,
+    probabilities and several answers to a prompt vary less than the p·(1 − p) of wins and losses,
+    by the design effect: that of the groups that differ from a sure win (below ½, a sure loss),
+    and of one more that varies no less, for where none differs there is nothing to know it from.
+    """
+    p, sizes = grouped.mean, grouped.counts_n
+    kish = float(sizes.sum() ** 2 / (sizes**2).sum())
+    of_binary = p * (1 - p) * float((sizes**2).sum())
+    if np.ptp(grouped.means_n) == 0 or of_binary == 0:
+        return kish
+    effect = float((grouped.residuals_n**2).sum()) / of_binary
+    differing = int((grouped.means_n != (0.0 if p < 0.5 else 1.0)).sum())
+    return kish * (differing + 1) / (differing * effect + 1)

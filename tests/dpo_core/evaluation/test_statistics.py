@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from dpo_core.evaluation.statistics import Interval, mean_interval, standard_error, win_rate
+from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
 
 
 def test_estimate_is_the_mean_with_ties_as_halves() -> None:

@@ -1,0 +1,127 @@
+"""An estimate with its interval, and what every resampling of this package has in common.
+
+Values carry the prompt they belong to as their *group*: answers to one prompt are alike, so whole
+groups are drawn. N values, n groups, R resamples.
+"""
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its confidence interval; NaN where nothing can be said."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
+
+
+def finite_values(values: Sequence[float], confidence: float = 0.95) -> Floats:
+    """`values` as an array, shape (N,). Raises ValueError for none, for values that are not finite
+    and for a confidence outside (0, 1)."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"expected at least one value in one dimension, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError("values must be finite")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+    return array
+
+
+def outcome_values(outcomes: Sequence[float], confidence: float = 0.95) -> Floats:
+    """`finite_values` that raises ValueError for outcomes outside [0, 1] as well."""
+    values = finite_values(outcomes, confidence)
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError("outcomes must lie in [0, 1]: 1 a win of the first policy, 0.5 a tie")
+    return values
+
+
+def group_numbers(groups: Sequence[Hashable] | None, length: int) -> Integers:
+    """The group of each value as a number from 0, shape (N,); without groups, one each.
+
+    Numbered by their sorted names, so that a resample does not depend on the order of the rows.
+    Raises ValueError for another number of groups than of values.
+    """
+    if groups is None:
+        return np.arange(length)
+    if len(groups) != length:
+        raise ValueError(f"{length} values, but {len(groups)} groups")
+    number = {group: index for index, group in enumerate(sorted(set(groups), key=str))}
+    return np.fromiter((number[group] for group in groups), dtype=np.int64, count=length)
+
+
+def smooth_weights(
+    rng: np.random.Generator, n: int, resamples: int, at_once: int
+) -> Iterator[Floats]:
+    """Weights of the groups in each resample, shape (≤ at_once, n), until there are `resamples`.
+
+    Independent Exponential(1) draws: up to their sum these are the flat Dirichlet weights of the
+    Bayesian bootstrap (Rubin 1981, "The Bayesian bootstrap"). Unlike counts of drawn groups they
+    are never 0, so that no resample loses a pair of policies or all spread of the lengths.
+    """
+    for start in range(0, resamples, at_once):
+        yield rng.standard_exponential((min(at_once, resamples - start), n))
+
+
+def percentile_ends(resampled: Floats, n: int, confidence: float) -> Floats:
+    """Low and high ends from statistics of resamples of n groups, shape (R, …) → (2, …).
+
+    Resamples of few groups vary too little, by √((n − 1)/n) and by the normal's tails in place of
+    Student's; the percentiles are moved out by both, to Φ(−√(n/(n − 1))·t) and its mirror image
+    (Hesterberg 2015, "What teachers should know about the bootstrap", the expanded interval).
+    """
+    from scipy.special import ndtr
+
+    z = _expanded_z(n, confidence)
+    ends: Floats = np.quantile(resampled, ndtr([-z, z]), axis=0)
+    return ends
+
+
+def accelerated_ends(
+    means_R: Floats, mean: float, residuals_n: Floats, confidence: float
+) -> Floats:
+    """As `percentile_ends`, but of a mean, and moved towards the longer tail, shape (2,).
+
+    The percentiles are Φ(z₀ + (z₀ ± z)/(1 − a·(z₀ ± z))) with the z₀ at which the mean stands among
+    its resamples and the acceleration a = Σ r³ / (6·(Σ r²)^1.5), a sixth of the skewness of the
+    groups' residuals r (Efron 1987, "Better bootstrap confidence intervals", BCa).
+    """
+    from scipy.special import ndtr, ndtri
+
+    squares = float((residuals_n**2).sum())
+    if squares == 0:
+        return np.array([mean, mean])
+    a = float((residuals_n**3).sum()) / (6 * squares**1.5)
+    ulps = 1e-12 * float(np.abs(means_R).max())  # equal means that were summed in another order
+    below = ((means_R < mean - ulps).mean() + (means_R <= mean + ulps).mean()) / 2
+    z_0 = float(ndtri(min(max(below, 0.5 / len(means_R)), 1 - 0.5 / len(means_R))))
+    z = z_0 + _expanded_z(len(residuals_n), confidence) * np.array([-1.0, 1.0])
+    shares = ndtr(z_0 + z / np.maximum(1 - a * z, 0.1))
+    ends: Floats = np.quantile(means_R, shares)
+    return ends
+
+
+def _expanded_z(n: int, confidence: float) -> float:
+    from scipy.special import ndtri, stdtrit
+
+    tail = (1 + confidence) / 2
+    if n == 1:
+        return float(ndtri(tail))
+    return math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, tail))
+
+
+def around(estimate: float, low: float, high: float) -> Interval:
+    """The interval, never without its own estimate."""
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))

@@ -1,0 +1,139 @@
+"""The win rate had both policies answered at the same length.
+
+N outcomes, n groups, R resamples.
+"""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from dpo_core.evaluation.intervals import (
+    UNKNOWN,
+    Floats,
+    Interval,
+    around,
+    finite_values,
+    group_numbers,
+    outcome_values,
+    percentile_ends,
+    smooth_weights,
+)
+from dpo_core.evaluation.statistics import win_rate
+
+RIDGE = 0.001
+"""Penalty ½·RIDGE·(θ² + φ²) on the log-likelihood: a normal prior with a standard deviation of 32
+logits. It keeps fits of separated outcomes finite and moves others by far less than their error."""
+
+_CELLS_AT_ONCE = 1 << 18
+"""Resampled outcomes fitted at a time: 2 MiB for each intermediate array."""
+
+_STEPS, _LONGEST_STEP, _PRECISION = 50, 2.0, 1e-7
+"""Newton's steps, the longest one in logits, and where it stops."""
+
+
+def length_controlled_win_rate(
+    outcomes: Sequence[float],
+    length_difference: Sequence[float],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Interval:
+    """The probability that the first policy wins between answers of equal length.
+
+    A logistic model of the outcomes y in [0, 1] (1 the first policy won, 0.5 a tie; probabilities
+    allowed) and of Δ, the first's length minus the second's, in any unit:
+
+        P(first wins) = σ(θ + φ·tanh(Δ / sd(Δ)))
+
+    read at Δ = 0, that is σ(θ). Δ is scaled but not centred: 0 stays "equally long". This is the
+    length-controlled win rate of AlpacaEval 2 (Dubois et al. 2024, arXiv:2404.04475, section 3)
+    without its term for the difficulty of each prompt, which needs the outcomes of many models.
+    θ and φ maximise Σ y·log σ + (1 − y)·log(1 − σ) less a small ridge (`RIDGE`) against
+    separation: where every longer answer won, φ would be infinite, where all won, θ.
+
+    What goes along with length counts as length: an answer that is better *because* it says more
+    is credited no more than one that is only longer, and skill that happens to come with length
+    is told apart only as far as answers of equal length show it.
+
+    The interval is the percentile bootstrap over groups with smooth weights, the model (sd(Δ), too)
+    fitted to each resample. Each holds besides, at Δ = 0, a win and a loss with independent
+    Gamma(½, 1) weights, in units of one group: alone they would be Jeffreys' prior on the win rate,
+    so that comparisons that were all won leave an interval of some width, as Wilson's does.
+
+    All Δ zero: `win_rate`. All Δ equal but not zero: the length cannot be told from the policy, and
+    estimate and ends are NaN. Raises ValueError for no outcomes, outcomes outside [0, 1], lengths
+    or groups of another number, values that are not finite, and a confidence outside (0, 1).
+    """
+    y_N, delta_N = outcome_values(outcomes, confidence), finite_values(length_difference)
+    if len(y_N) != len(delta_N):
+        raise ValueError(f"{len(y_N)} outcomes, but {len(delta_N)} length differences")
+    number_N = group_numbers(groups, len(y_N))
+    if not np.ptp(delta_N):
+        if delta_N[0]:
+            return UNKNOWN
+        return win_rate(outcomes, groups=groups, confidence=confidence, seed=seed)
+    whole = _fit(y_N, delta_N, np.ones((1, len(y_N))), np.zeros((1, 2)), np.zeros((1, 2)))
+    n = int(number_N.max()) + 1
+    rng = np.random.default_rng(seed)
+    thetas = [
+        _fit(
+            y_N,
+            delta_N,
+            weights[:, number_N],
+            rng.gamma(0.5, size=(len(weights), 2)) * len(y_N) / n,
+            whole,
+        )[:, 0]
+        for weights in smooth_weights(rng, n, resamples, max(1, _CELLS_AT_ONCE // len(y_N)))
+    ]
+    ends = percentile_ends(np.concatenate(thetas), n, confidence)
+    return around(*(float(_sigmoid(theta)) for theta in (whole[0, 0], *ends)))
+
+
+def _fit(
+    y_N: Floats, delta_N: Floats, weights_RN: Floats, at_0_R2: Floats, start_12: Floats
+) -> Floats:
+    """(θ, φ) of each resample, shape (R, 2), by Newton's method from `start_12`.
+
+    at_0_R2: weights of a win and of a loss at Δ = 0 in each resample.
+    """
+    x_RN = np.tanh(delta_N / _spread(delta_N, weights_RN)[:, None])
+    wins_R, both_R = at_0_R2[:, 0], at_0_R2.sum(1)
+    fitted_R2 = np.repeat(start_12, len(weights_RN), axis=0)
+    for _ in range(_STEPS):
+        theta_R, phi_R = fitted_R2.T
+        p_RN, p_0_R = _sigmoid(theta_R[:, None] + phi_R[:, None] * x_RN), _sigmoid(theta_R)
+        left_RN = weights_RN * (y_N - p_RN)
+        slope = (
+            left_RN.sum(1) + wins_R - both_R * p_0_R - RIDGE * theta_R,
+            np.einsum("rn,rn->r", left_RN, x_RN) - RIDGE * phi_R,
+        )
+        curvature_RN = weights_RN * p_RN * (1 - p_RN)
+        bent_RN = curvature_RN * x_RN
+        a = curvature_RN.sum(1) + both_R * p_0_R * (1 - p_0_R) + RIDGE
+        b = bent_RN.sum(1)
+        c = np.einsum("rn,rn->r", bent_RN, x_RN) + RIDGE
+        step = np.stack([c * slope[0] - b * slope[1], a * slope[1] - b * slope[0]], axis=1)
+        step_R2 = np.clip(step / (a * c - b * b)[:, None], -_LONGEST_STEP, _LONGEST_STEP)
+        fitted_R2 += step_R2
+        if np.abs(step_R2).max() < _PRECISION:
+            break
+    return fitted_R2
+
+
+def _spread(delta_N: Floats, weights_RN: Floats) -> Floats:
+    """Standard deviation of the length differences in each resample, shape (R,)."""
+    centred_N = delta_N - delta_N.mean()
+    total_R = weights_RN.sum(1)
+    spread: Floats = np.sqrt(
+        weights_RN @ centred_N**2 / total_R - (weights_RN @ centred_N / total_R) ** 2
+    )
+    return spread
+
+
+def _sigmoid(x: Floats) -> Floats:
+    from scipy.special import expit
+
+    sigmoid: Floats = expit(x)
+    return sigmoid
