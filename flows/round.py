@@ -55,15 +55,14 @@ def play(
     candidate = step(answer_held_out)(do, number, trained, held)
     others = Others(previous, base, reference)
     logps = step(answer_logps)(do, number, candidate, others)
-    evaluation = step(evaluate)(do, number, candidate, others, logps, held)
+    evaluation = step(evaluate)(do, number, candidate, others, logps, held, made, earlier)
     steps = {
         **made.steps(),
         "data": data.made,
         "audit": audited,
         "reference": averaged(reference),
         "training": trained.made_by,
-        "answers": candidate.answers,
-        "answer_scores": candidate.scores,
+        **candidate.steps(),
         "answer_logps": logps,
         "evaluation": evaluation,
     }

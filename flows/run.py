@@ -16,6 +16,7 @@ from dpo_core.children import Child
 from dpo_core.errors import WaitingForPeople
 from flows.await_people import await_people
 from flows.config import CampaignConfig, check_functions
+from flows.evaluation.judges import same_judge
 from flows.open_campaign import adopt_config, check_folder
 from flows.prefect_server import (
     address,
@@ -68,6 +69,8 @@ def opened(
         progress.note(f"campaign {config.name} in {root}, {rounds}{seen}")
         if changes:
             progress.note("config changed, what depends on it runs again: " + "; ".join(changes))
+        if said := same_judge(config):
+            progress.note(said)
         yield config, progress
 
 

@@ -39,11 +39,17 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
         }.get(key)
         if there is None or there(path):
             values[key] = os.path.abspath(path)
+    _resolve_judges(raw)
+    for suite in _suites(raw):
+        suite["prompts"] = os.path.abspath(suite["prompts"])
+    return raw
+
+
+def _resolve_judges(raw: dict[str, Any]) -> None:
     for judge in _judges(raw):
         for key, exists in (("model", os.path.isdir), ("rubric", os.path.isfile)):
             if isinstance(path := judge.get(key), str) and exists(path):
                 judge[key] = os.path.abspath(path)
-    return raw
 
 
 def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -52,6 +58,15 @@ def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if isinstance(section, dict):
             members = section.get("members")
             yield from (m for m in (section, *(members or ())) if isinstance(m, dict))
+
+
+def _suites(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The regression suites that name a file."""
+    evaluation = raw.get("evaluation")
+    suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
+    for suite in suites.values() if isinstance(suites, dict) else ():
+        if isinstance(suite, dict) and isinstance(suite.get("prompts"), str):
+            yield suite
 
 
 def _fill(value: Any, data_dir: str | None, where: str) -> Any:
@@ -78,6 +93,8 @@ def check_files(config: CampaignConfig) -> None:
         guidelines = config.people.guidelines or ""
         if guidelines.endswith((".md", ".txt")) and "\n" not in guidelines:
             paths["people.guidelines"] = guidelines
+    for name, suite in config.evaluation.suites.items():
+        paths[f"evaluation.suites.{name}.prompts"] = suite.prompts
     for key, path in paths.items():
         _check_file(key, path)
     imported = config.data.imported

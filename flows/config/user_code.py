@@ -14,7 +14,8 @@ def check_functions(config: CampaignConfig) -> None:
     """
     from labeling.judges.make import check_judge  # with templates, which reading a config needs not
 
-    for judge in (*members(config.judge), *members(config.held_out_judge)):
+    suites = (suite.judge for suite in config.evaluation.suites.values())
+    for judge in (*members(config.judge), *members(config.held_out_judge), *suites):
         check_judge(judge)
     if config.prompts.function is not None:
         load_function(config.prompts.function)

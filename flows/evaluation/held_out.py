@@ -33,11 +33,13 @@ class Others:
 
 @dataclass(frozen=True)
 class HeldOutAnswers:
-    """The held-out answers of the policy of one round (0: the base), with the judges' scores."""
+    """The held-out answers of the policy of one round (0: the base), with the scores of the
+    evaluation judges and those of the training judges, which may be the same."""
 
     round: int
     completions: Sequence[Completion]
     scores: ScoresBySource
+    training_scores: ScoresBySource
 
     def test(self) -> list[Completion]:
         """Those on which what is reported is measured; the gate's prompts flatter the winner."""
@@ -51,21 +53,27 @@ class Answers:
     round: int
     answers: Artifact
     scores: Artifact | None
+    training_scores: Artifact | None = None
 
     @classmethod
     def of(cls, answered: Answered) -> "Answers":
-        return cls(answered.policy.round, answered.answers, answered.scores)
+        return cls(
+            answered.policy.round, answered.answers, answered.scores, answered.training_scores
+        )
 
-    def read(self, held_out: Artifact) -> HeldOutAnswers:
+    def read(self, held_out: Artifact, *, same_judge: bool) -> HeldOutAnswers:
+        """same_judge: the evaluation judge trains as well, so its scores are those of training."""
         completions = list(read_completions(self.answers, held_out))
-        return HeldOutAnswers(self.round, completions, read_full_scores(self.scores))
+        scores = read_full_scores(self.scores)
+        training_scores = scores if same_judge else read_full_scores(self.training_scores)
+        return HeldOutAnswers(self.round, completions, scores, training_scores)
 
     def inputs(self, name: str) -> dict[str, str]:
         """Their hashes, for the fingerprint of what is made of them."""
         found = {f"{name}_answers": self.answers.hash("completions.parquet")}
-        if self.scores is not None:
-            found[f"{name}_scores"] = self.scores.hash("scores.parquet")
-        return found
+        scored = {"scores": self.scores, "training_scores": self.training_scores}
+        made = {f"{name}_{kind}": s.hash("scores.parquet") for kind, s in scored.items() if s}
+        return found | made
 
 
 def answered_earlier(earlier: Sequence[Played]) -> Iterator[Answers]:

@@ -16,6 +16,7 @@ from flows.session import Session
 from flows.steps.completions import read_prompts
 from flows.steps.replay import TrainingData
 from flows.steps.sources import occurring
+from flows.steps.suites import suite_files, suite_prompts
 from labeling.aggregation.votes import person
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import Finding
@@ -76,7 +77,7 @@ def audit_preferences(
         special = read_special_tokens(base.folder)
         material = Material(
             preferences=list(_preferences(audited, special)),
-            held_out=list(read_prompts(held_out).values()),
+            held_out=[*read_prompts(held_out).values(), *suite_prompts(session.config).values()],
             judged=_judged(own, retracted),
             selection=selection,
             aggregation=aggregation,
@@ -99,7 +100,7 @@ def audit_preferences(
             "aggregation": asdict(aggregation),
             **({"retracted": retracted} if retracted else {}),
         },
-        inputs={"base": base.id, **audited.hashes()},
+        inputs={"base": base.id, **audited.hashes(), **suite_files(session.config)},
     )
 
 

@@ -1,24 +1,76 @@
 """Step `evaluation`: is the candidate better than the last promoted policy and the base, and at
 what distance from them? What is compared is prompt by prompt, on held-out prompts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.evaluation.comparison import Comparison
 from dpo_core.records import OUTCOMES
 from dpo_core.tables import write_rows
+from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.descriptions import descriptions
 from flows.evaluation.distances import distances
-from flows.evaluation.held_out import Answers, Others
+from flows.evaluation.held_out import Answers, HeldOutAnswers, Others
+from flows.evaluation.judges import judges_alike, same_judge
 from flows.evaluation.judging import Match, judges_behaviour, play_match
-from flows.policy import Answered
+from flows.evaluation.suites import suite_inputs, suites
+from flows.evaluation.suites import told as suites_told
+from flows.evaluation.training_judge import (
+    agreed_with_people,
+    over_optimisation,
+    training_scores,
+)
+from flows.evaluation.win_rates import win_rates
+from flows.policy import Answered, Played, Preferred
 from flows.session import Session
 from flows.steps.judge import judge_config, judges_functions
 
-Rows = list[dict[str, Any]]
+
+@dataclass(frozen=True)
+class _Round:
+    """All that a round's policy is evaluated by."""
+
+    session: Session
+    number: int
+    candidate: Answered
+    others: Others
+    logps: Artifact | None
+    held_out: Artifact
+    own: Preferred
+    earlier: Sequence[Played]
+
+    @property
+    def config(self) -> HeldOutConfig:
+        return self.session.config.evaluation
+
+    @property
+    def answered(self) -> dict[str, Answered]:
+        return {"candidate": self.candidate, **self.others.answering}
+
+    def inputs(self) -> dict[str, str]:
+        inputs = {"candidate_policy": self.candidate.policy.id}
+        inputs |= {f"{name}_policy": policy.id for name, policy in self.others.policies.items()}
+        for name, answered in self.answered.items():
+            inputs |= Answers.of(answered).inputs(name)
+        if self.logps is not None:
+            inputs["logps"] = self.logps.hash("logps.parquet")
+        return inputs | suite_inputs(self.answered)
+
+    def recipe(self) -> dict[str, Any]:
+        """What the numbers depend on besides the inputs."""
+        config = self.session.config
+        agreed = agreed_with_people(self.own, self.earlier)
+        may_fall = {name: suite.may_fall for name, suite in self.config.suites.items()}
+        return {
+            **self.config.model_dump(mode="json", exclude={"suites"}),
+            **judge_config(config.held_out_judge),
+            **({"suites": may_fall} if may_fall else {}),
+            **({"agreed": [asdict(one) for one in agreed]} if agreed else {}),
+            "same_judge": judges_alike(config),
+        }
 
 
 def evaluate(
@@ -28,49 +80,48 @@ def evaluate(
     others: Others,
     logps: Artifact | None,
     held_out: Artifact,
+    own: Preferred,
+    earlier: Sequence[Played],
 ) -> Artifact:
-    """Win rates, KL, length and judge statistics of the candidate, with intervals."""
-    config = session.config.evaluation
+    """The candidate's numbers with their intervals, and in words what is wrong with them.
 
-    def make(folder: Path) -> Made:
-        ours = Answers.of(candidate).read(held_out)
-        theirs = {name: Answers.of(o).read(held_out) for name, o in others.answering.items()}
-        matches = {name: play_match(session, ours, other) for name, other in theirs.items()}
-        rows = list(_outcomes(matches))
-        write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
-        numbers = {
-            **_win_rates(session, rows),
-            **distances(candidate, ours, others, logps, config),
-            **descriptions(ours, theirs, config),
-        }
-        write_json(folder / "evaluation.json", numbers)
-        undecided = sum(row["outcome"] is None for row in rows)
-        dropped = {"unreadable": undecided} if undecided else {}
-        facts = {"judges": judges_behaviour(list(matches.values())), **session.judges.started()}
-        versions = dict(session.judges.versions)
-        return Made(len(rows), len(rows) - undecided, dropped, facts, versions)
-
+    own: how the round's preferences came about; earlier: the rounds before.
+    """
+    round_ = _Round(session, number, candidate, others, logps, held_out, own, earlier)
     return session.step(
         number,
         "evaluation",
-        make,
-        config={
-            **config.model_dump(mode="json"),
-            **judge_config(session.config.held_out_judge),
-        },
-        inputs=_inputs(candidate, others, logps),
+        lambda folder: _make(round_, folder),
+        config=round_.recipe(),
+        inputs=round_.inputs(),
         functions=judges_functions(session.config.held_out_judge),
     )
 
 
-def _inputs(candidate: Answered, others: Others, logps: Artifact | None) -> Mapping[str, str]:
-    inputs = {"candidate_policy": candidate.policy.id}
-    inputs |= {f"{name}_policy": policy.id for name, policy in others.policies.items()}
-    for name, answered in {"candidate": candidate, **others.answering}.items():
-        inputs |= Answers.of(answered).inputs(name)
-    if logps is not None:
-        inputs["logps"] = logps.hash("logps.parquet")
-    return inputs
+def _make(round_: _Round, folder: Path) -> Made:
+    session = round_.session
+    alike = judges_alike(session.config)
+    ours, *theirs = (
+        Answers.of(answered).read(round_.held_out, same_judge=alike)
+        for answered in round_.answered.values()
+    )
+    others = dict(zip(round_.others.answering, theirs, strict=True))
+    matches = {name: play_match(session, ours, other) for name, other in others.items()}
+    rows = list(_outcomes(matches))
+    write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
+    numbers = {
+        **win_rates(rows, round_.config),
+        **distances(round_.candidate, ours, round_.others, round_.logps, round_.config),
+        **descriptions(ours, others, round_.config),
+        **training_scores(ours, others["base"], round_.config),
+        "suites": suites(round_.candidate, round_.others, round_.config),
+    }
+    warnings = dict(_warnings(round_, ours, others, numbers))
+    write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
+    undecided = sum(row["outcome"] is None for row in rows)
+    dropped = {"unreadable": undecided} if undecided else {}
+    facts = {"judges": judges_behaviour(list(matches.values())), **session.judges.started()}
+    return Made(len(rows), len(rows) - undecided, dropped, facts, dict(session.judges.versions))
 
 
 def _outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
@@ -79,18 +130,16 @@ def _outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
         yield from ({"opponent": name, **row} for row in match.rows())
 
 
-def _win_rates(session: Session, rows: Rows) -> dict[str, Any]:
-    compare = Comparison(session.config.evaluation)
-    decided = [row for row in rows if row["outcome"] is not None]
-
-    def of(opponent: str, split: str) -> Rows:
-        return [r for r in decided if r["opponent"] == opponent and r["split"] == split]
-
-    numbers = {
-        **compare.win_rate("win_rate_previous", of("previous", "test")),
-        **compare.win_rate("win_rate_base", of("base", "test")),
-        **compare.win_rate("win_rate_gate", of("previous", "gate")),
-    }
-    for split in ("gate", "test"):
-        numbers[f"{split}_prompts"] = len({r["prompt_id"] for r in of("previous", split)})
-    return numbers
+def _warnings(
+    round_: _Round,
+    ours: HeldOutAnswers,
+    others: Mapping[str, HeldOutAnswers],
+    numbers: Mapping[str, Any],
+) -> Iterator[tuple[str, str]]:
+    """(name, sentence) of each thing to know before believing the numbers."""
+    said = same_judge(round_.session.config)
+    if said and round_.number == 1:  # it is true of all rounds, and said once
+        yield "same judge", said
+    agreed = agreed_with_people(round_.own, round_.earlier)
+    yield from over_optimisation(ours, others, numbers, agreed, round_.config)
+    yield from suites_told(numbers["suites"])

@@ -1,17 +1,18 @@
 """Step `prompts`: the training prompts of a round, drawn from the pool and then frozen."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.store import Artifact, Made, current_artifact
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
-from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.records import PROMPTS, Prompt, prompt_row
 from dpo_core.tables import read_rows, write_rows
 from flows.policy import Played
 from flows.session import Session
+from flows.steps.suites import suite_prompts
 from generation.config import PromptsConfig
 from generation.prompts import Draw, draw_train, read_pool
 
@@ -19,7 +20,11 @@ from generation.prompts import Draw, draw_train, read_pool
 def draw_prompts(
     session: Session, number: int, held_out: Artifact, earlier: Sequence[Played]
 ) -> Artifact:
-    """`prompts.per_round` train prompts, those that earlier rounds used least first."""
+    """`prompts.per_round` train prompts, those that earlier rounds used least first.
+
+    None of a regression suite's. As with the pool's contents, a change of a suite draws nothing
+    anew: the audit stops a round that would train on what became a suite's since.
+    """
     config = session.config.prompts
     seed = session.seed("prompts", number)
     drawn = [made for played in earlier if (made := played.made["prompts"]) is not None]
@@ -27,7 +32,8 @@ def draw_prompts(
     def make(folder: Path) -> Made:
         used = _used(drawn)
         unfinished = Counter[str]()
-        pool = read_pool(config, unfinished)
+        suites = suite_prompts(session.config)
+        pool = left_out(read_pool(config, unfinished), suites, unfinished)
         draw = draw_train(pool, config.per_round, seed, used, reuse=config.reuse)
         if not draw.prompts:
             raise PromptError(
@@ -53,13 +59,25 @@ def draw_prompts(
     )
 
 
+def left_out(
+    pool: Iterator[Prompt], suites: Container[str], dropped: Counter[str]
+) -> Iterator[Prompt]:
+    """The pool without the prompts of regression suites, which are counted in `dropped`."""
+    for prompt in pool:
+        if prompt.split == "train" and prompt.prompt_id in suites:
+            dropped["suite"] += 1
+        else:
+            yield prompt
+
+
 def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> str | None:
     """Why round `number` has no prompts to draw, or None: some are left, or they were drawn."""
     config = session.config.prompts
     if config.reuse or current_artifact(session.layout, number, "prompts") is not None:
         return None
     used = _used([made for played in earlier if (made := played.made["prompts"]) is not None])
-    left = (p for p in read_pool(config) if p.split == "train" and not used[p.prompt_id])
+    pool = left_out(read_pool(config), suite_prompts(session.config), Counter())
+    left = (p for p in pool if p.split == "train" and not used[p.prompt_id])
     if next(left, None) is not None:
         return None
     return (

@@ -35,7 +35,8 @@ _OF_THE_DEVICE = {
     "train_peak_memory_gib": "peak_memory_gib",
 }
 _JUDGING = ("scores", "pairs", "judgements", "labels", "preferences", "audit")
-_EVALUATING = ("answers", "answer_scores", "answer_logps", "evaluation")
+_EVALUATING = ("answer", "suite_", "evaluation")
+"""How the steps begin that evaluate; a round may have a few of its own."""
 # Prompts left in the pool wait for later rounds, pairs without a label may still be judged, and
 # pairs of other rounds are not this one's.
 _NOT_A_LOSS = {"prompts", "labels", "data"}
@@ -117,7 +118,7 @@ def _replayed(number: int, data: Artifact | None) -> int:
 def _dropped(made: Mapping[str, Artifact]) -> dict[str, int]:
     dropped: Counter[str] = Counter()
     for name, artifact in made.items():
-        if name not in _NOT_A_LOSS | set(_EVALUATING):
+        if name not in _NOT_A_LOSS and not name.startswith(_EVALUATING):
             dropped.update(artifact.entry.dropped)
     return dict(sorted(dropped.items()))
 
@@ -133,7 +134,7 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
         "seconds_sample": spent("completions"),
         "seconds_judge": spent(*_JUDGING),
         "seconds_train": spent("data", "reference", "training"),
-        "seconds_evaluate": spent(*_EVALUATING),
+        "seconds_evaluate": spent(*(name for name in made if name.startswith(_EVALUATING))),
         "seconds_start": sum(a.entry.facts.get("seconds_start", 0.0) for a in made.values()),
         "seconds_round": sum(a.entry.seconds for a in made.values()),
     }

@@ -5,8 +5,10 @@ from typing import Any
 
 from dpo_core.campaign.layout import SHARDS
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.tables import count_rows
 from flows.policy import Policy
 from flows.session import Session
+from generation.config import SamplingConfig
 
 _STEERS_SPEED_ONLY = {"keep_worker", "gpu_memory_utilization"}
 
@@ -30,34 +32,34 @@ def answer_file(
     """A step that samples `count` completions for each prompt of `prompts`."""
 
     def make(folder: Path) -> Made:
-        result = session.sample(
-            {
-                "op": "sample",
-                "policy": str(policy.folder),
-                "policy_id": policy.id,
-                "prompts": str(prompts.path("prompts.parquet")),
-                "out": str(folder / "completions.parquet"),
-                "shards": str(folder / SHARDS),
-                "samples_per_prompt": count,
-                "seed": seed,
-            }
-        )
-        return _made(result, prompts, count)
+        return answered(session, policy, prompts.path("prompts.parquet"), folder, count, seed)
 
-    config = session.config.sampling.model_dump(
-        mode="json", exclude={"samples_per_prompt", *_STEERS_SPEED_ONLY}
-    )
     return session.step(
         number,
         step,
         make,
-        config={**config, "samples_per_prompt": count, "seed": seed},
+        config=sampling_config(session.config.sampling, count, seed),
         inputs={"policy": policy.id, "prompts": prompts.hash("prompts.parquet")},
     )
 
 
-def _made(result: dict[str, Any], prompts: Artifact, count: int) -> Made:
-    asked = prompts.entry.kept * count
+def answered(
+    session: Session, policy: Policy, prompts: Path, folder: Path, count: int, seed: int
+) -> Made:
+    """Leave `count` completions of each prompt of a file in the `folder` of a step."""
+    result = session.sample(
+        {
+            "op": "sample",
+            "policy": str(policy.folder),
+            "policy_id": policy.id,
+            "prompts": str(prompts),
+            "out": str(folder / "completions.parquet"),
+            "shards": str(folder / SHARDS),
+            "samples_per_prompt": count,
+            "seed": seed,
+        }
+    )
+    asked = count_rows(prompts) * count
     too_long = asked - result["completions"]
     return Made(
         came_in=asked,
@@ -66,3 +68,9 @@ def _made(result: dict[str, Any], prompts: Artifact, count: int) -> Made:
         versions=result.pop("versions"),
         facts=result,
     )
+
+
+def sampling_config(sampling: SamplingConfig, count: int, seed: int) -> dict[str, Any]:
+    """What completions depend on besides policy and prompts."""
+    config = sampling.model_dump(mode="json", exclude={"samples_per_prompt", *_STEERS_SPEED_ONLY})
+    return {**config, "samples_per_prompt": count, "seed": seed}

@@ -1,0 +1,91 @@
+"""Over-optimisation in words: the judge that trains is ever more pleased, others are not.
+
+Gao, Schulman & Hilton 2023, "Scaling laws for reward model overoptimization": what is optimised
+goes on rising after what is meant by it has stopped.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from dpo_core.evaluation.statistics import Interval
+
+_FEWEST_LABELS = 20
+"""Pairs that people and judges must share in a round before their agreement says anything."""
+
+_WHAT_TO_DO = (
+    "The policy may be learning what the training judge rewards rather than what is wanted "
+    "(over-optimisation): read the answers, then raise training.beta or let people label."
+)
+
+
+@dataclass(frozen=True)
+class Risen:
+    """How the training judge likes the policy's answers against those of another policy.
+
+    difference: mean score gained, in the judge's unit. win_rate: share of answers it scores
+    higher, ties as one half.
+    """
+
+    difference: Interval
+    win_rate: Interval
+
+    @property
+    def clearly(self) -> bool:
+        return self.difference.low > 0 and self.win_rate.low > 0.5
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """In how many of the `pairs` that both judged in a round people and judges said the same."""
+
+    round: int
+    share: float
+    pairs: int
+
+
+def judges_part(whose: str, risen: Risen, evaluation: Interval | None) -> str | None:
+    """A sentence where the training judge clearly prefers the policy's answers to those of another
+    (`whose` answers), and the evaluation judge does not follow: its win rate is not clearly above
+    one half, and clearly below what the training judge's scores would have it be."""
+    if evaluation is None or not risen.clearly:
+        return None
+    if evaluation.low > 0.5 or risen.win_rate.estimate <= evaluation.high:
+        return None
+    gained = risen.difference
+    verb = "prefers the other" if evaluation.high < 0.5 else "does not"
+    return (
+        f"The training judge scores the answers higher than {whose} ({_signed(gained)}, preferring "
+        f"{_percent(risen.win_rate.estimate)}), but the evaluation judge {verb}: win rate "
+        f"{_percent(evaluation.estimate)} [{_percent(evaluation.low)}, "
+        f"{_percent(evaluation.high)}]. {_WHAT_TO_DO}"
+    )
+
+
+def people_part(risen: Risen, rounds: Sequence[Agreed], confidence: float) -> str | None:
+    """A sentence where the training judge clearly prefers the policy's answers to the base's, and
+    people say the same as the judges clearly less often than in the first round in which both were
+    asked: the whole interval of the change lies below 0 (normal, of two independent shares)."""
+    told = [found for found in rounds if found.pairs >= _FEWEST_LABELS]
+    if len(told) < 2 or not risen.clearly:
+        return None
+    first, last = told[0], told[-1]
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    error = math.sqrt(sum(one.share * (1 - one.share) / one.pairs for one in (first, last)))
+    if last.share - first.share + z * error >= 0:
+        return None
+    return (
+        f"The training judge scores the answers higher than the base's "
+        f"({_signed(risen.difference)}), but people agree with it less: on "
+        f"{_percent(last.share)} of {last.pairs} pairs in round {last.round}, on "
+        f"{_percent(first.share)} of {first.pairs} in round {first.round}. {_WHAT_TO_DO}"
+    )
+
+
+def _signed(found: Interval) -> str:
+    return f"{found.estimate:+.3g} [{found.low:+.3g}, {found.high:+.3g}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,119 @@
+"""Regression suites: what a policy could do and must go on doing."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dpo_core.campaign.store import Artifact
+from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.statistics import Interval, mean_interval
+from dpo_core.tables import read_rows
+from flows.config.evaluation import HeldOutConfig
+from flows.evaluation.held_out import Others
+from flows.policy import Answered, SuiteAnswers
+
+Key = tuple[str, int]
+"""(prompt_id, sample_index)"""
+
+
+def suites(candidate: Answered, others: Others, config: HeldOutConfig) -> dict[str, Any]:
+    """name → how the policy does in the suite.
+
+    prompts: how many have an answer that the rule scored. score: mean over them, with its
+    interval; `before` and `base`: the mean scores of the last promoted policy and the base.
+    change: mean over prompts of what the score gained since the last promoted policy, answer by
+    answer (same prompt, same seed), with its interval by resampling prompts.
+
+    failed: the whole interval of the change lies below −may_fall, so the suite fell by more than
+    it may, beyond what prompts alone explain at `evaluation.confidence`. A suite whose answers fall
+    alike has an interval without width and fails however few its prompts are. It fails, too, where
+    the rule could score some of the previous policy's answers and none of the new ones.
+    """
+    return {
+        name: _suite(
+            _scores(candidate.suites[name]),
+            _scores(others.previous.suites.get(name)),
+            _scores(others.base.suites.get(name)),
+            suite.may_fall,
+            config,
+        )
+        for name, suite in config.suites.items()
+    }
+
+
+def told(suites: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, sentence) of each suite that failed."""
+    for name, found in suites.items():
+        if found["failed"] and found["score"] is None:
+            yield f"suite {name}", f"Regression suite {name}: its rule could score no answer."
+        elif found["failed"]:
+            low, high = found["change_low"], found["change_high"]
+            yield (
+                f"suite {name}",
+                f"Regression suite {name} fell from {found['before']:.3g} to {found['score']:.3g}: "
+                f"{found['change']:+.3g} [{low:+.3g}, {high:+.3g}] on {found['prompts']} prompts.",
+            )
+
+
+def _suite(
+    ours: Mapping[Key, float],
+    previous: Mapping[Key, float],
+    base: Mapping[Key, float],
+    may_fall: float,
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    both = sorted(ours.keys() & previous.keys())
+    score = _mean(list(ours), list(ours.values()), config)
+    change = _mean(both, [ours[key] - previous[key] for key in both], config)
+    unreadable = bool(previous) and not ours
+    return {
+        "prompts": len({prompt for prompt, _ in ours}),
+        "score": score and score.estimate,
+        "low": score and score.low,
+        "high": score and score.high,
+        "before": _average(previous),
+        "base": _average(base),
+        "change": change and change.estimate,
+        "change_low": change and change.low,
+        "change_high": change and change.high,
+        "may_fall": may_fall,
+        "failed": unreadable or (change is not None and change.high < -may_fall),
+    }
+
+
+def _mean(keys: list[Key], values: list[float], config: EvaluationConfig) -> Interval | None:
+    if not values:
+        return None
+    return mean_interval(
+        values,
+        groups=[prompt for prompt, _ in keys],
+        confidence=config.confidence,
+        resamples=config.bootstrap_resamples,
+    )
+
+
+def _average(scores: Mapping[Key, float]) -> float | None:
+    return sum(scores.values()) / len(scores) if scores else None
+
+
+def _scores(suite: SuiteAnswers | None) -> dict[Key, float]:
+    """Of the answers that the rule did not abstain on."""
+    if suite is None:
+        return {}
+    key = {row["completion_id"]: (row["prompt_id"], row["sample_index"]) for row in _keys(suite)}
+    rows = read_rows(suite.scores.path("scores.parquet"), ["completion_id", "score"])
+    return {key[r["completion_id"]]: r["score"] for r in rows if r["score"] is not None}
+
+
+def _keys(suite: SuiteAnswers) -> list[dict[str, Any]]:
+    path = suite.answers.path("completions.parquet")
+    return read_rows(path, ["completion_id", "prompt_id", "sample_index"])
+
+
+def suite_inputs(answered: Mapping[str, Answered]) -> dict[str, str]:
+    """Hashes of everybody's scores, for the fingerprint of what is made of them."""
+    made: dict[str, Artifact] = {
+        f"{who}_suite_{name}": suite.scores
+        for who, one in answered.items()
+        for name, suite in one.suites.items()
+    }
+    return {name: scores.hash("scores.parquet") for name, scores in made.items()}

@@ -1,0 +1,31 @@
+"""How often the round's policy wins."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.comparison import Comparison
+
+Rows = Sequence[Mapping[str, Any]]
+
+COMPARED = {
+    "previous": ("previous", "test"),
+    "base": ("base", "test"),
+    "gate": ("previous", "gate"),
+}
+"""Whom and on which prompts each of the round's win rates is about."""
+
+
+def win_rates(rows: Rows, config: EvaluationConfig) -> dict[str, Any]:
+    """Win rates from rows of OUTCOMES, and how many prompts they rest on."""
+    compare = Comparison(config)
+    decided = {
+        name: [r for r in rows if (r["opponent"], r["split"]) == which and r["outcome"] is not None]
+        for name, which in COMPARED.items()
+    }
+    numbers: dict[str, Any] = {}
+    for name, found in decided.items():
+        numbers |= compare.win_rate(f"win_rate_{name}", found)
+    for split, name in (("gate", "gate"), ("test", "previous")):
+        numbers[f"{split}_prompts"] = len({r["prompt_id"] for r in decided[name]})
+    return numbers

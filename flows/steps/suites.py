@@ -1,0 +1,77 @@
+"""Steps `suite_<name>` and `suite_<name>_scores`: a policy answers the prompts of each regression
+suite, with the same seeds in every round, and the suite's rule scores the answers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.errors import PromptError
+from dpo_core.hashing import file_sha256
+from dpo_core.records import PROMPTS, Prompt, prompt_row
+from dpo_core.tables import write_rows
+from flows.config.campaign import CampaignConfig
+from flows.config.evaluation import SuiteConfig
+from flows.policy import Policy, SuiteAnswers
+from flows.session import Session
+from flows.steps.sample import answered, sampling_config
+from flows.steps.score import score
+from generation.config import PromptsConfig
+from generation.prompts import read_pool
+
+
+def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, SuiteAnswers]:
+    """The policy's answers to every suite, scored."""
+    found = {}
+    for name, suite in session.config.evaluation.suites.items():
+        answers = _answers(session, number, name, suite, policy)
+        scores = score(session, number, answers, answers, suite.judge, f"suite_{name}_scores")
+        assert scores is not None, "the config refuses a judge that gives no scores"
+        found[name] = SuiteAnswers(answers, scores)
+    return found
+
+
+def suite_prompts(config: CampaignConfig) -> Mapping[str, Prompt]:
+    """prompt_id → prompt of all suites: they are not to be trained on."""
+    suites = config.evaluation.suites.values()
+    return {prompt.prompt_id: prompt for suite in suites for prompt in _prompts(suite)}
+
+
+def suite_files(config: CampaignConfig) -> dict[str, str]:
+    """suite/<name> → hash of its file, for steps that look at the prompts."""
+    suites = config.evaluation.suites.items()
+    return {f"suite/{name}": file_sha256(Path(suite.prompts)) for name, suite in suites}
+
+
+def _answers(
+    session: Session, number: int, name: str, suite: SuiteConfig, policy: Policy
+) -> Artifact:
+    count = session.config.evaluation.samples_per_prompt
+    # The seed knows no round: policies differ by their weights alone.
+    seed = session.seed("suite", name)
+
+    def make(folder: Path) -> Made:
+        prompts = folder / "prompts.parquet"
+        if not write_rows(prompts, map(prompt_row, _prompts(suite)), PROMPTS):
+            raise PromptError(
+                f"evaluation.suites.{name}: {suite.prompts} holds no prompts",
+                "Write some, or remove the suite.",
+            )
+        return answered(session, policy, prompts, folder, count, seed)
+
+    return session.step(
+        number,
+        f"suite_{name}",
+        make,
+        config={**sampling_config(session.config.sampling, count, seed), "field": suite.field},
+        inputs={"policy": policy.id, "prompts": file_sha256(Path(suite.prompts))},
+    )
+
+
+def _prompts(suite: SuiteConfig) -> Iterator[Prompt]:
+    """Each prompt once; all of them are tests, whatever split their hash would give them."""
+    seen = set()
+    for prompt in read_pool(PromptsConfig(path=suite.prompts, field=suite.field)):
+        if prompt.prompt_id not in seen:
+            seen.add(prompt.prompt_id)
+            yield replace(prompt, split="test")
