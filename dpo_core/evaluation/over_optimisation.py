@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from dpo_core.evaluation.statistics import Interval
+from dpo_core.evaluation.intervals import Interval
 
 _FEWEST_LABELS = 20
 """Pairs that people and judges must share in a round before their agreement says anything."""

@@ -5,7 +5,8 @@ from typing import Any
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.statistics import Interval, mean_interval
+from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import Others

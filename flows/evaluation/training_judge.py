@@ -5,8 +5,9 @@ from typing import Any
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.over_optimisation import Agreed, Risen, judges_part, people_part
-from dpo_core.evaluation.statistics import Interval, mean_interval, win_rate
+from dpo_core.evaluation.statistics import mean_interval, win_rate
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.policy import Played, Preferred
 
