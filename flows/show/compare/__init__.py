@@ -1,0 +1,1 @@
+"""Campaigns, or branches of one, side by side."""
