@@ -10,10 +10,12 @@ from rich.console import Console
 
 from dpo_core.errors import RatchetError, WaitingForPeople
 from flows.commands.branch import branch
+from flows.commands.compare import compare
 from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
 from flows.commands.labels import labels
+from flows.commands.replay import replay
 from flows.commands.worker import submit, worker
 
 app = typer.Typer(
@@ -140,6 +142,8 @@ app.command()(export)
 app.command("import")(import_)
 app.add_typer(labels)
 app.command()(branch)
+app.command()(compare)
+app.command()(replay)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def render_table(summary: CampaignSummary) -> "RenderableType":
     top += [_copied(f"! {said}", "yellow") for said in taken_back(summary)]
     top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
     top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
-    return Group(*top, *(_Fitted(shortened(section)) for section in sections(summary)))
+    return Group(*top, *(Fitted(shortened(section)) for section in sections(summary)))
 
 
 def _cautions(summary: CampaignSummary) -> list[str]:
@@ -71,7 +71,7 @@ def _copied(text: str, style: str) -> "Text":
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class Fitted:
     """A section that is continued below itself where the terminal is too narrow for it.
 
     Rich would cut the numbers with an ellipsis instead.

@@ -35,6 +35,12 @@ class ReplyMemory:
             values = (key, json.dumps(asdict(reply), ensure_ascii=False))
             database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", values)
 
+    def count(self) -> int:
+        """How many replies are remembered."""
+        with closing(self._open()) as database:
+            found: int = database.execute("SELECT count(*) FROM replies").fetchone()[0]
+        return found
+
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)

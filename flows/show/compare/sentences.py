@@ -18,14 +18,16 @@ def headline(comparison: Comparison) -> str:
     rated = [(rate, side) for side in comparison.sides if (rate := _wins(side)) is not None]
     if not rated:
         return "No campaign has a policy that was compared with its base yet."
-    rate, best = max(rated, key=lambda one: one[0])
-    said = f"{best.label} stands highest: {100 * rate:.0f} % of wins against its base"
+    best = max(rate for rate, _ in rated)
+    first = [side.label for rate, side in rated if rate == best]
+    stand = "stand equally high" if len(first) > 1 else "stands highest"
+    said = f"{' and '.join(first)} {stand}: {100 * best:.0f} % of wins against the base"
     if not_comparable(comparison):
-        return f"{said}. The campaigns cannot be compared by it."
-    clear = [d for d in comparison.differences if best.label in (d.first, d.second) and _clear(d)]
-    if len(clear) == len(comparison.sides) - 1:
-        return f"{said}, clearly more than the other{'s' if len(clear) > 1 else ''}."
-    return f"{said}; the intervals do not tell it from all others."
+        return f"{said}, but the campaigns cannot be compared by it."
+    found = [d for d in comparison.differences if first[0] in (d.first, d.second)]
+    if len(first) == 1 and len(found) == len(comparison.sides) - 1 and all(map(_clear, found)):
+        return f"{said}, clearly more than the other{'s' if len(found) > 1 else ''}."
+    return f"{said}; the intervals do not tell them apart."
 
 
 def _wins(side: Side) -> float | None:
@@ -69,6 +71,11 @@ def differences(comparison: Comparison) -> tuple[str, ...]:
 
 def _differs(found: Difference) -> str:
     points, low, high = (100 * v for v in (found.wins.estimate, found.wins.low, found.wins.high))
+    if found.alike:
+        return (
+            f"{found.second} wins against the base wherever {found.first} does, on the same "
+            f"{found.prompts} test prompts."
+        )
     verdict = "" if _clear(found) else ", which may be chance"
     return (
         f"{found.second} wins {points:+.1f} points [{low:+.1f}, {high:+.1f}] against the base "

@@ -56,12 +56,13 @@ class Side:
 @dataclass(frozen=True)
 class Difference:
     """How many more of the test prompts the second campaign wins against the base than the first,
-    as a share, prompt by prompt."""
+    as a share, prompt by prompt. alike: with the same outcome on each."""
 
     first: str
     second: str
     prompts: int
     wins: Interval
+    alike: bool
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _difference(first: Side, second: Side) -> Difference | None:
     gained = [second.outcomes[key] - first.outcomes[key] for key in both]
     prompts = [prompt for prompt, _ in both]
     wins = mean_interval(gained, groups=prompts, resamples=_RESAMPLES)
-    return Difference(first.label, second.label, len(set(prompts)), wins)
+    return Difference(first.label, second.label, len(set(prompts)), wins, not any(gained))
 
 
 def _flat(value: Any, where: str) -> Iterator[tuple[str, str]]:

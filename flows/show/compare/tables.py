@@ -31,9 +31,9 @@ _BY_ROUND: tuple[tuple[str, str, str, Write], ...] = (
     ("score_mean", "Score", "of the judge of held-out answers · [interval]", _decimals),
 )
 _COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "seconds_round": ("hours", lambda value: f"{value / 3600:.2f}"),
-    "gpu_seconds": ("GPU hours", lambda value: f"{value / 3600:.2f}"),
-    "cpu_seconds": ("CPU hours", lambda value: f"{value / 3600:.2f}"),
+    "seconds_round": ("hours", lambda value: f"{value / 3600:.3g}"),
+    "gpu_seconds": ("GPU hours", lambda value: f"{value / 3600:.3g}"),
+    "cpu_seconds": ("CPU hours", lambda value: f"{value / 3600:.3g}"),
     "tokens_in": ("tokens in", "{:,.0f}".format),
     "tokens_out": ("tokens out", "{:,.0f}".format),
     "labels": ("labels of people", count),
@@ -59,7 +59,13 @@ def _standing(comparison: Comparison) -> Section:
         "mean length",
     )
     rows = tuple(_stands(side) for side in comparison.sides)
-    return Section("Where they stand", "the policy from which the next round starts", header, rows)
+    known = [n for n in range(len(header)) if any(row[n] != MISSING for row in rows)]
+    return Section(
+        "Where they stand",
+        "the policy from which the next round starts · [interval] · KL: nats ± s.e.",
+        tuple(header[n] for n in known),
+        tuple(tuple(row[n] for n in known) for row in rows),
+    )
 
 
 def _stands(side: Side) -> tuple[str, ...]:

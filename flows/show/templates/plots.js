@@ -128,7 +128,9 @@ function measuredAxis(plot, field) {
 }
 
 function measuredTooltip(plot) {
+  const of = plot.series.length > 1 ? [{ field: "series", title: "series" }] : [];
   return [
+    ...of,
     { field: "label", title: "of" },
     { field: "x", title: plot.x_title, format: ".3~g" },
     { field: "y", title: plot.unit, format: plot.form },
@@ -143,19 +145,21 @@ function pathLayers(plot) {
   const named = many ? "datum.at % 5 === 0" : "true";
   const bar = { type: "rule", strokeWidth: 1.2, color: colour, opacity: many ? 0.25 : 0.5 };
   const order = { field: "at", type: "quantitative" };
+  // Several series are told apart by colour, which then stands before that of the marks.
+  const paint = plot.series.length > 1 ? { color: shared(plot).color } : {};
   return [
     {
       transform: [{ filter: "isValid(datum.low) && isValid(datum.high)" }], mark: bar,
-      encoding: { x, y: valueAxis(plot, "low"), y2: { field: "high" } },
+      encoding: { x, y: valueAxis(plot, "low"), y2: { field: "high" }, ...paint },
     },
     {
       transform: [{ filter: "isValid(datum.x_low) && isValid(datum.x_high)" }], mark: bar,
-      encoding: { x: measuredAxis(plot, "x_low"), x2: { field: "x_high" }, y },
+      encoding: { x: measuredAxis(plot, "x_low"), x2: { field: "x_high" }, y, ...paint },
     },
-    { mark: { type: "line", strokeWidth: 1.2, color: colour, opacity: 0.6 }, encoding: { x, y, order } },
+    { mark: { type: "line", strokeWidth: 1.2, color: colour, opacity: 0.6 }, encoding: { x, y, order, ...paint } },
     {
       mark: { type: "point", filled: true, size: many ? 22 : 80, color: colour, opacity: 1 },
-      encoding: { x, y, tooltip: measuredTooltip(plot) },
+      encoding: { x, y, tooltip: measuredTooltip(plot), ...paint },
     },
     {
       transform: [{ filter: named }, { calculate: "replace(datum.label, 'round ', '')", as: "short" }],

@@ -1,0 +1,25 @@
+"""A comparison in a terminal."""
+
+from typing import TYPE_CHECKING
+
+from flows.show.compare.sentences import differences, headline, not_comparable, shared
+from flows.show.compare.sides import Comparison
+from flows.show.compare.tables import tables
+from flows.show.terminal import Fitted
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def render_comparison(comparison: Comparison) -> "RenderableType":
+    """The headline, what keeps it from being believed, and the tables, for `rich.print`."""
+    from rich.console import Group
+    from rich.text import Text
+
+    said = (*differences(comparison), *shared(comparison))
+    return Group(
+        Text(headline(comparison), style="bold"),
+        *(Text(f"! {warning}", style="yellow") for warning in not_comparable(comparison)),
+        *map(Text, said),
+        *map(Fitted, tables(comparison)),
+    )

@@ -1,0 +1,2 @@
+watchDownloads();
+drawPlots().then(() => { document.body.dataset.complete = ""; });

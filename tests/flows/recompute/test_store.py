@@ -1,0 +1,115 @@
+"""What becomes of steps that are made again and compared, on steps that write a line each."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dpo_core.campaign.store import Artifact, Made, Recipe, Store
+from dpo_core.errors import BadInput, PromptError
+from flows.recompute.store import Checked, RecomputingStore
+
+Make = Callable[[Path], Made]
+
+
+def writes(text: str, came_in: int = 1) -> Make:
+    def make(folder: Path) -> Made:
+        (folder / "lines.jsonl").write_text(text, encoding="utf-8")
+        return Made(came_in, 1)
+
+    return make
+
+
+def fails(folder: Path) -> Made:
+    raise PromptError("there is no file prompts.jsonl")
+
+
+def recipe(number: int, step: str, beta: float = 0.1) -> Recipe:
+    return Recipe(number, step, {"beta": beta})
+
+
+class Campaign:
+    """One of rounds 1 and 2, recorded, and the store that makes round 2 again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder / "campaign", 1)
+        for number in (1, 2):
+            for step in ("prompts", "training", "labels"):
+                self.store.run(recipe(number, step), writes(step))
+        self.folder = folder
+        self.told: list[Checked] = []
+
+    def again(self, asked: Recipe, make: Make) -> tuple[Artifact, Checked | None]:
+        root, scratch = self.store.layout.root, self.folder / "scratch"
+        before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        self.told.clear()
+        found = RecomputingStore(root, 1, 2, scratch, self.told.append).run(asked, make)
+        assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
+        return found, self.told[0] if self.told else None
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Campaign:
+    return Campaign(tmp_path)
+
+
+def test_equal_and_other_bytes(campaign: Campaign) -> None:
+    for text, verdict in (("training", "equal"), ("other", "differs")):
+        shutil.rmtree(campaign.folder / "scratch", ignore_errors=True)
+        found, checked = campaign.again(recipe(2, "training"), writes(text))
+        assert checked is not None and checked.found == verdict
+        # What follows is made from what was recorded, so that one difference is told once.
+        assert found.folder.is_relative_to(campaign.store.layout.root)
+    assert checked.said == "lines.jsonl: its bytes differ"
+
+
+def test_other_rounds_are_only_read(campaign: Campaign) -> None:
+    found, checked = campaign.again(recipe(1, "training"), fails)
+    assert checked is None and found.cached
+    with pytest.raises(BadInput, match="round 2 has no finished step evaluation"):
+        campaign.again(recipe(2, "evaluation"), fails)
+
+
+def test_another_recipe_is_a_difference(campaign: Campaign) -> None:
+    _, checked = campaign.again(recipe(2, "training", beta=0.2), writes("training"))
+    assert checked is not None and checked.found == "differs"
+    assert checked.said.startswith("its config, inputs or user code are not those")
+
+
+def test_people_are_not_asked_again(campaign: Campaign) -> None:
+    _, checked = campaign.again(recipe(2, "labels"), fails)
+    assert checked is not None and checked.found == "taken"
+
+
+@pytest.mark.parametrize(
+    ("make", "verdict", "said"),
+    [
+        (writes("prompts"), "equal", ""),
+        (writes("prompts and more", came_in=9), "taken", "the pool has 9 prompts now and had 1"),
+        (writes("others"), "differs", "lines.jsonl: its bytes differ"),
+        (fails, "taken", "the prompts are gone: there is no file prompts.jsonl"),
+    ],
+)
+def test_a_draw_is_frozen(campaign: Campaign, make: Make, verdict: str, said: str) -> None:
+    _, checked = campaign.again(recipe(2, "prompts"), make)
+    assert checked is not None and checked.found == verdict and said in checked.said
+
+
+def test_pruned_weights_are_compared_by_hash_and_made_again(campaign: Campaign) -> None:
+    def weights(text: str) -> Make:
+        def make(folder: Path) -> Made:
+            (folder / "policy").mkdir()
+            return writes(text)(folder / "policy")
+
+        return make
+
+    candidate = recipe(2, "candidate")
+    recorded = campaign.store.run(candidate, weights("weights"))
+    campaign.store.prune(recorded, "policy")
+    found, checked = campaign.again(candidate, weights("weights"))
+    assert checked is not None and checked.found == "equal"
+    assert found.path("policy/lines.jsonl").exists() and found.entry == recorded.entry
+    shutil.rmtree(campaign.folder / "scratch")
+    _, checked = campaign.again(candidate, weights("others"))
+    assert checked is not None and "the recorded file was pruned" in checked.said
