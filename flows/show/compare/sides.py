@@ -10,7 +10,8 @@ from dpo_core.campaign.branching import Origin, read_origin
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput
-from dpo_core.evaluation.statistics import Interval, mean_interval
+from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
 from flows.config import CampaignConfig, read_stored
 from flows.goes_on import goes_on_from
