@@ -85,32 +85,28 @@ def percentile_ends(resampled: Floats, n: int, confidence: float) -> Floats:
     from scipy.special import ndtr
 
     z = _expanded_z(n, confidence)
-    ends: Floats = np.quantile(resampled, ndtr([-z, z]), axis=0)
-    return ends
+    return _quantiles(resampled, ndtr([-z, z]))
 
 
-def accelerated_ends(
-    means_R: Floats, mean: float, residuals_n: Floats, confidence: float
-) -> Floats:
+def accelerated_ends(means_R: Floats, residuals_n: Floats, confidence: float) -> Floats:
     """As `percentile_ends`, but of a mean, and moved towards the longer tail, shape (2,).
 
-    The percentiles are Φ(z₀ + (z₀ ± z)/(1 − a·(z₀ ± z))) with the z₀ at which the mean stands among
-    its resamples and the acceleration a = Σ r³ / (6·(Σ r²)^1.5), a sixth of the skewness of the
-    groups' residuals r (Efron 1987, "Better bootstrap confidence intervals", BCa).
+    The percentiles are Φ(a + (a ± z)/(1 − a·(a ± z))) with a = Σ r³ / (6·(Σ r²)^1.5), a sixth of
+    the skewness of the sum of the groups' residuals r: Efron 1987, "Better bootstrap confidence
+    intervals", BCa, whose bias correction z₀ equals a for a mean and is not read off the resamples.
     """
-    from scipy.special import ndtr, ndtri
+    from scipy.special import ndtr
 
     squares = float((residuals_n**2).sum())
-    if squares == 0:
-        return np.array([mean, mean])
-    a = float((residuals_n**3).sum()) / (6 * squares**1.5)
-    ulps = 1e-12 * float(np.abs(means_R).max())  # equal means that were summed in another order
-    below = ((means_R < mean - ulps).mean() + (means_R <= mean + ulps).mean()) / 2
-    z_0 = float(ndtri(min(max(below, 0.5 / len(means_R)), 1 - 0.5 / len(means_R))))
-    z = z_0 + _expanded_z(len(residuals_n), confidence) * np.array([-1.0, 1.0])
-    shares = ndtr(z_0 + z / np.maximum(1 - a * z, 0.1))
-    ends: Floats = np.quantile(means_R, shares)
-    return ends
+    a = float((residuals_n**3).sum()) / (6 * squares**1.5) if squares else 0.0
+    z = a + _expanded_z(len(residuals_n), confidence) * np.array([-1.0, 1.0])
+    return _quantiles(means_R, ndtr(a + z / np.maximum(1 - a * z, 0.1)))
+
+
+def _quantiles(resampled: Floats, shares: Floats) -> Floats:
+    """Weibull's, at (R + 1)·share, so that few resamples do not narrow the interval."""
+    quantiles: Floats = np.quantile(resampled, shares, axis=0, method="weibull")
+    return quantiles
 
 
 def _expanded_z(n: int, confidence: float) -> float:

@@ -98,7 +98,7 @@ def bradley_terry(
     """
     rows = list(matches)
     outcomes = outcome_values([outcome for _, _, outcome in rows], confidence)
-    policies = _by_name({policy for first, second, _ in rows for policy in (first, second)})
+    policies = by_name({policy for first, second, _ in rows for policy in (first, second)})
     chosen = _base(policies, base)
     number_N = group_numbers(groups, len(rows))
     place = {policy: index for index, policy in enumerate(policies)}
@@ -217,7 +217,7 @@ def _outer_rows(difference_EP: Any) -> Any:
     return vstack([(row.T @ row).reshape((1, -1)) for row in rows]).tocsr()
 
 
-def _by_name(policies: Iterable[Hashable]) -> list[Hashable]:
+def by_name(policies: Iterable[Hashable]) -> list[Hashable]:
     """Numbers by value, before all others by their text."""
 
     def key(policy: Hashable) -> tuple[bool, float, str]:
