@@ -1,5 +1,6 @@
 """KL from the round's policy to others, on the policy's own answers to the test prompts."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +8,10 @@ from typing import Any
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import summarise_kl
+from dpo_core.evaluation.ratios import Ratio, ratio
 from dpo_core.tables import iterate_rows, read_rows
 from flows.evaluation.held_out import HeldOutAnswers, Others
 from flows.policy import Answered
-
-ROLES = ("previous", "reference", "base")
 
 
 def distances(
@@ -21,18 +21,30 @@ def distances(
     logps: Artifact | None,
     config: EvaluationConfig,
 ) -> dict[str, Any]:
-    """kl_<other>_nats of each other; None where there is no other, or no log-probs."""
-    numbers: dict[str, Any] = {f"kl_{name}_nats": None for name in ROLES}
+    """kl_<other>_nats of each other, and per token; none where there is no other or no
+    log-probs."""
     if logps is None:
-        return numbers
+        return {}
     own, theirs = _own_logps(candidate), _logps(logps)
     test = ours.test()
     groups = [c.prompt.prompt_id for c in test]
+    tokens = [float(c.tokens) for c in test]
+    numbers: dict[str, Any] = {}
     for name, policy in others.policies.items():
         other = theirs[policy.id]
         ratios = [own[c.completion_id] - other[c.completion_id] for c in test]
         numbers |= summarise_kl(f"kl_{name}_nats", ratios, groups, config)
+        per_token = ratio(ratios, tokens, groups=groups, confidence=config.confidence)
+        numbers |= _named(f"kl_{name}_nats_per_token", per_token)
     return numbers
+
+
+def _named(name: str, found: Ratio) -> dict[str, float | None]:
+    """Nats per token: what long answers say counts as often as they have tokens."""
+    interval = found.interval
+    values = {"": interval.estimate, "_low": interval.low, "_high": interval.high}
+    values["_se"] = found.error
+    return {f"{name}{end}": v if math.isfinite(v) else None for end, v in values.items()}
 
 
 def _own_logps(candidate: Answered) -> dict[str, float]:

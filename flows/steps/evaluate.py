@@ -3,6 +3,7 @@ what distance from them? What is compared is prompt by prompt, on held-out promp
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from flows.evaluation.distances import distances
 from flows.evaluation.held_out import Answers, HeldOutAnswers, Others
 from flows.evaluation.judges import judges_alike, same_judge
 from flows.evaluation.judging import Match, judges_behaviour, play_match
+from flows.evaluation.ratings import (
+    MATCHES_FILE,
+    Matches,
+    earlier_matches,
+    more_opponents,
+    ratings,
+    write_matches,
+)
 from flows.evaluation.suites import suite_inputs, suites
 from flows.evaluation.suites import told as suites_told
 from flows.evaluation.training_judge import (
@@ -50,6 +59,10 @@ class _Round:
     def answered(self) -> dict[str, Answered]:
         return {"candidate": self.candidate, **self.others.answering}
 
+    @property
+    def more(self) -> list[Answers]:
+        return more_opponents(self.session.config, self.others, self.earlier)
+
     def inputs(self) -> dict[str, str]:
         inputs = {"candidate_policy": self.candidate.policy.id}
         inputs |= {f"{name}_policy": policy.id for name, policy in self.others.policies.items()}
@@ -57,6 +70,10 @@ class _Round:
             inputs |= Answers.of(answered).inputs(name)
         if self.logps is not None:
             inputs["logps"] = self.logps.hash("logps.parquet")
+        for answers in self.more:
+            inputs |= answers.inputs(f"round_{answers.round}")
+        for name, made in earlier_matches(self.earlier).items():
+            inputs[name] = made.hash(MATCHES_FILE)
         return inputs | suite_inputs(self.answered)
 
     def recipe(self) -> dict[str, Any]:
@@ -99,28 +116,32 @@ def evaluate(
 
 
 def _make(round_: _Round, folder: Path) -> Made:
-    session = round_.session
-    alike = judges_alike(session.config)
-    ours, *theirs = (
-        Answers.of(answered).read(round_.held_out, same_judge=alike)
-        for answered in round_.answered.values()
-    )
+    session, config = round_.session, round_.config
+    read = partial(Answers.read, held_out=round_.held_out, same_judge=judges_alike(session.config))
+    ours, *theirs = (read(Answers.of(answered)) for answered in round_.answered.values())
     others = dict(zip(round_.others.answering, theirs, strict=True))
     matches = {name: play_match(session, ours, other) for name, other in others.items()}
+    more = [play_match(session, ours, read(answers)) for answers in round_.more]
     rows = list(_outcomes(matches))
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
+    played = [*matches.values(), *more]
+    write_matches(folder / MATCHES_FILE, round_.number, played)
+    before = earlier_matches(round_.earlier).values()
+    met = Matches.read([*(made.path(MATCHES_FILE) for made in before), folder / MATCHES_FILE])
     numbers = {
-        **win_rates(rows, round_.config),
-        **distances(round_.candidate, ours, round_.others, round_.logps, round_.config),
-        **descriptions(ours, others, round_.config),
-        **training_scores(ours, others["base"], round_.config),
-        "suites": suites(round_.candidate, round_.others, round_.config),
+        **win_rates(rows, config),
+        **distances(round_.candidate, ours, round_.others, round_.logps, config),
+        **descriptions(ours, others, config),
+        **training_scores(ours, others["base"], config),
+        **ratings(round_.number, met, config),
+        "suites": suites(round_.candidate, round_.others, config),
     }
     warnings = dict(_warnings(round_, ours, others, numbers))
     write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
     undecided = sum(row["outcome"] is None for row in rows)
     dropped = {"unreadable": undecided} if undecided else {}
-    facts = {"judges": judges_behaviour(list(matches.values())), **session.judges.started()}
+    judged = played if config.opponents == "all" else list(matches.values())
+    facts = {"judges": judges_behaviour(judged), **session.judges.started()}
     return Made(len(rows), len(rows) - undecided, dropped, facts, dict(session.judges.versions))
 
 
