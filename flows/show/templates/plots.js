@@ -22,11 +22,15 @@ function hasIntervals(plot) {
   return rowsOf(plot).some((row) => row.low !== null && row.high !== null);
 }
 
+function named(plot) {
+  return plot.x_title !== "round";
+}
+
 // Rounds by number behind the base; names of anything else as they come.
 function places(plot) {
   const present = [...new Set(rowsOf(plot).map((row) => row.x))];
+  if (named(plot)) return present;
   const rounds = present.filter((x) => x !== "base");
-  if (rounds.some((x) => Number.isNaN(Number(x)))) return present;
   rounds.sort((a, b) => a - b);
   return present.includes("base") ? ["base", ...rounds] : rounds;
 }
@@ -36,7 +40,9 @@ function shared(plot) {
   return {
     x: {
       field: "x", type: "ordinal", sort: places(plot),
-      axis: { title: plot.x_title, labelAngle: 0, grid: false, labelOverlap: true },
+      axis: named(plot)
+        ? { title: null, labelAngle: -30, grid: false }
+        : { title: plot.x_title, labelAngle: 0, grid: false, labelOverlap: true },
     },
     color: {
       field: "series", type: "nominal", sort: names,

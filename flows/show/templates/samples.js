@@ -91,6 +91,11 @@ const ORDERS = {
   loss: (gain) => gain,
 };
 
+// The base, and below it the newest first: what is compared most stands together.
+function inOrder(row) {
+  return row.k === "held-out" ? [row.a[0], ...row.a.slice(1).reverse()].filter(Boolean) : row.a;
+}
+
 class Samples {
   constructor(rows) {
     this.rows = rows;
@@ -190,15 +195,15 @@ class Samples {
     heading.id = "h-sample";
     const about = made("p", "quiet", [row.i, ...row.t].filter(Boolean).join(" · "));
     const answers = made("ul", "answers");
-    answers.append(...row.a.map((answer, index) => this.answer(row, answer, index)));
+    answers.append(...inOrder(row).map((answer) => this.answer(row, answer)));
     this.element("sample").replaceChildren(heading, about, shownText(row.p), answers);
   }
 
-  answer(row, answer, index) {
+  answer(row, answer) {
     const item = made("li");
     const heading = made("h4", "", answer[NAME]);
     if (answer[SCORE] !== null) heading.append(" ", made("span", "score", `score ${Number(answer[SCORE].toPrecision(4))}`));
-    const before = index && row.k === "held-out" ? row.a[0][SCORE] : null;
+    const before = answer !== row.a[0] && row.k === "held-out" ? row.a[0][SCORE] : null;
     if (answer[SCORE] !== null && before !== null) {
       const gain = answer[SCORE] - before;
       heading.append(" ", made("span", `badge ${gain > 0 ? "good" : gain < 0 ? "bad" : ""}`, `${signed(gain)} to ${row.a[0][NAME]}`));
