@@ -1,8 +1,9 @@
 """Writes that a reader, or a machine that loses power, never sees half of."""
 
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,20 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Add whole lines to a file that several processes may append to; flushed when it returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # A line that a crash tore would swallow the next one.
+        end = file.seek(0, os.SEEK_END)
+        torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+        text = ("\n" if torn else "") + "\n".join(lines) + "\n"
+        file.write(text.encode("utf-8", "surrogatepass"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def flush(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Configuration of training, evaluation and promotion. Loading it imports nothing heavy."""
+"""Configuration of training and evaluation. Loading it imports nothing heavy."""
 
 from typing import Annotated, Any, Literal
 
@@ -227,10 +227,3 @@ class EvaluationConfig(Section):
     samples_per_prompt: Count = 1
     confidence: float = Field(0.95, gt=0, lt=1)
     bootstrap_resamples: Count = 10_000
-
-
-class PromoteConfig(Section):
-    """Promote when the gate win rate against the last promoted policy exceeds `threshold`."""
-
-    use: Literal["estimate", "lower"] = "estimate"
-    threshold: Share = 0.5

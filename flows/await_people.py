@@ -4,8 +4,11 @@ import time
 
 from dpo_core.campaign.layout import Layout
 from flows.config import CampaignConfig
+from flows.gate.question import asked
 from flows.people.waiting import may_go_on, read_waiting
 from flows.progress import CampaignProgress
+
+_OWN_DISK_S = 1.0
 
 
 def await_people(
@@ -13,10 +16,12 @@ def await_people(
 ) -> None:
     """Return once the campaign may go on. Nothing of it runs meanwhile but this loop."""
     progress.note(sentence)
-    progress.note(f"waiting, and looking every {config.asked.poll_s:g} s; Ctrl-C stops")
+    # A yes or no is looked for on the disk, answers on a server.
+    poll_s = _OWN_DISK_S if asked(layout) is not None else config.asked.poll_s
+    progress.note(f"waiting, and looking every {poll_s:g} s; Ctrl-C stops")
     while not may_go_on(layout, config):
         waiting = read_waiting(layout)
         if waiting is not None:
             progress.waiting(waiting.needed - waiting.missing, waiting.needed)
-        time.sleep(config.asked.poll_s)
+        time.sleep(poll_s)
     progress.note("going on")

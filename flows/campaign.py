@@ -1,4 +1,4 @@
-"""The campaign: the base once, then round after round from the last promoted policy."""
+"""The campaign: the base once, then round after round from the policy that the gate lets go on."""
 
 import json
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ from dpo_core.campaign.store import current_artifact
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round
+from flows.gate.attempts import best_so_far
+from flows.gate.ending import end, ended_by_gate, ends_before
 from flows.orchestration import run_flow
 from flows.policy import Answered, Played, Policy
 from flows.prefect_runs import campaign_tag
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.show.summary import read_round_row
-from flows.steps.prompts import nothing_left
 from flows.steps.reference import averaged
 
 CAMPAIGN_FLOW = "campaign"
@@ -30,21 +31,29 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
     held, base = prepare_base(_under(session, 0))
-    promoted, earlier = base, list[Played]()
-    _remember(session, promoted)
+    goes_on, earlier, stopped = base, list[Played](), None
+    _remember(session, goes_on)
     for number in range(1, session.config.rounds + 1):
-        if _without_prompts(session, number, earlier):
+        stopped = ends_before(session, number, earlier)
+        if stopped is not None:
             break
         session.progress.round_started()
-        promoted, played = play_round(
-            _under(session, number), number, promoted, base, held, earlier
-        )
+        under = _under(session, number)
+        goes_on, played = play_round(under, number, goes_on, base, held, earlier)
         earlier = [*earlier, played]
-        _remember(session, promoted)
-        _prune(session, promoted.policy, earlier)
+        _remember(session, goes_on)
+        _prune(session, [goes_on.policy, *_may_come_back(session, base, earlier)], earlier)
         _write_metrics(session.layout, number)
         session.progress.round_finished(number)
+        stopped = ended_by_gate(played)
     session.progress.flush_cached()
+    end(session, stopped)
+
+
+def _may_come_back(session: Session, base: Answered, earlier: Sequence[Played]) -> list[Policy]:
+    """The policy that the gate may roll back to."""
+    rolls_back = session.config.gate.last_resort == "rollback"
+    return [best_so_far(base, earlier).answered.policy] if rolls_back else []
 
 
 def run_as_flow(session: Session) -> None:
@@ -62,36 +71,26 @@ def _under(session: Session, number: int) -> Session:
     return session.under(config_of_round(session.layout, session.config, number))
 
 
-def _without_prompts(session: Session, number: int, earlier: Sequence[Played]) -> bool:
-    """Whether the campaign ends before this round, for lack of prompts; said and remembered."""
-    sentence = nothing_left(session, number, earlier)
-    if sentence is not None:
-        session.progress.note(sentence)
-        session.store.remember("stopped", {"rule": "prompts", "sentence": sentence})
-    elif (session.store.remembered("stopped") or {}).get("rule") == "prompts":
-        session.store.remember("stopped", None)
-    return sentence is not None
-
-
-def _remember(session: Session, promoted: Answered) -> None:
-    """Which policy is promoted, for people and tools that look for the best weights."""
-    policy = promoted.policy
+def _remember(session: Session, goes_on: Answered) -> None:
+    """Which policy stands promoted, for people and tools that look for the best weights."""
+    policy = goes_on.policy
     folder = policy.folder.relative_to(session.layout.root)
     promoted_now = {"round": policy.round, "policy": policy.id, "path": str(folder)}
     session.store.remember("promoted", promoted_now)
 
 
-def _prune(session: Session, promoted: Policy, played: Sequence[Played]) -> None:
+def _prune(session: Session, needed: Sequence[Policy], played: Sequence[Played]) -> None:
     """Remove the weights that the config does not keep, with the optimiser state that belongs to
-    them; what the next round needs stays: the promoted policy, and the reference, from which the
-    next one may be made unless it is reset."""
+    them; what later rounds need stays: the policies that are `needed`, and the reference, from
+    which the next one may be made unless it is reset."""
     keep, reset = session.config.keep_policies, session.config.training.reference == "reset"
     reference = None if reset else played[-1].reference
-    kept = {policy.made_by.folder for policy in (promoted, reference) if policy is not None}
+    kept = {policy.made_by.folder for policy in (*needed, reference) if policy is not None}
     rounds = _expendable(keep, len(played))
     made = [current_artifact(session.layout, number, "training") for number in rounds]
     if keep != "all":
         made += [averaged(earlier.reference) for earlier in played]
+        made += [refused for earlier in played for refused in earlier.refused]
     for artifact in made:
         if artifact is not None and artifact.folder not in kept:
             session.store.prune(artifact, "policy")

@@ -11,6 +11,7 @@ from rich.console import Console
 from dpo_core.errors import RatchetError, WaitingForPeople
 from flows.commands.branch import branch
 from flows.commands.compare import compare
+from flows.commands.decide import decide
 from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
@@ -137,6 +138,7 @@ def ui(
 
 app.command()(worker)
 app.command()(submit)
+app.command()(decide)
 app.add_typer(label)
 app.command()(export)
 app.command("import")(import_)

@@ -1,8 +1,10 @@
 """A policy as the round passes it on: where its weights lie and what it answered."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from dpo_core.campaign.store import Artifact
 
@@ -32,14 +34,6 @@ class Preferred:
 
     def steps(self) -> dict[str, Artifact | None]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-@dataclass(frozen=True)
-class Played:
-    """What later rounds need of a round: what its steps made, and its reference if it had one."""
-
-    made: Mapping[str, Artifact | None]
-    reference: Policy | None
 
 
 @dataclass(frozen=True)
@@ -75,3 +69,23 @@ class Answered:
             "answer_training_scores": self.training_scores,
             **suites,
         }
+
+
+@dataclass(frozen=True)
+class Played:
+    """What later rounds need of a round: what its steps made, its reference if it had one, the
+    policy it trained, what the gate made of it, and the trainings of refused attempts."""
+
+    made: Mapping[str, Artifact | None]
+    reference: Policy | None
+    candidate: Answered | None = None
+    gate: Artifact | None = None
+    refused: tuple[Artifact, ...] = ()
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The round's numbers, with the names of dpo_core.evaluation.round_metrics."""
+        assert self.gate is not None, "a round that was played came to its gate"
+        path = self.gate.path("metrics.json")
+        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found

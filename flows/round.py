@@ -1,7 +1,11 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
 from dpo_core.campaign.store import Artifact
+from dpo_core.errors import WaitingForPeople
+from flows.config import changes_of
 from flows.evaluation.held_out import Others
+from flows.gate.attempts import best_so_far, under_changes, was_replaced
+from flows.gate.question import asked
 from flows.orchestration import run_flow, step
 from flows.policy import Answered, Played, Policy, Preferred
 from flows.publish import publish_round
@@ -13,7 +17,7 @@ from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out
 from flows.steps.calibrate import calibrate
 from flows.steps.evaluate import evaluate
-from flows.steps.gate import gate
+from flows.steps.gate import Candidate, Tried, decision_of, gate, refused
 from flows.steps.imported import imported_preferences
 from flows.steps.judge import judge
 from flows.steps.labels import ask_people
@@ -41,33 +45,66 @@ def play(
     held: Artifact,
     earlier: list[Played],
 ) -> tuple[Answered, Played]:
-    """Round `number` from the last promoted policy: the policy that goes on, and what it took."""
+    """Round `number` from the policy `previous`: the policy that goes on, and what it took.
+
+    What the gate refuses is tried again, under the changes that the config lists, if it lists any.
+    """
+    best, tried, trained = best_so_far(base, earlier), tuple[Tried, ...](), tuple[Artifact, ...]()
+    while True:
+        with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:
+            candidate, reference = attempt(do, number, previous, base, held, earlier, tried)
+            made = step(gate)(do, number, previous, candidate, best.best)
+            decision = decision_of(made)
+            if decision.action == "retry":
+                tried = refused(candidate, decision)
+                trained = (*trained, candidate.answered.policy.made_by)
+                continue
+            make_valid()
+            policies = {best.best.round: best.answered, previous.policy.round: previous}
+            goes_on = {**policies, number: candidate.answered}[decision.goes_on_from]
+            return goes_on, Played(candidate.steps, reference, candidate.answered, made, trained)
+
+
+def attempt(
+    do: Session,
+    number: int,
+    previous: Answered,
+    base: Answered,
+    held: Artifact,
+    earlier: list[Played],
+    tried: tuple[Tried, ...],
+) -> tuple[Candidate, Policy | None]:
+    """The round once: what it brings to the gate, and the reference of its training.
+
+    Trained under the config of this attempt; compared under the campaign's own, as all are.
+    """
     policy: Policy = previous.policy
+    changed = under_changes(do, number, len(tried) + 1)
     if number == 1 and do.config.data.imported is not None:
-        made = taken_over(do, number, policy, held)
+        made = taken_over(changed, number, policy, held)
     else:
-        made = judged(do, number, policy, held, earlier)
-    data = training_data(do, number, made.preferences, made.completions, earlier)
-    audited = step(audit_preferences)(do, number, base.policy, held, made, data, earlier)
+        made = judged(changed, number, policy, held, earlier)
+    data = training_data(changed, number, made.preferences, made.completions, earlier)
+    audited = step(audit_preferences)(changed, number, base.policy, held, made, data, earlier)
     check_audit(audited)
-    reference = choose_reference(do, number, policy, base.policy, earlier)
-    trained = step(train)(do, number, policy, reference, data.preferences, data.completions)
-    candidate = step(answer_held_out)(do, number, trained, held)
+    reference = choose_reference(changed, number, policy, base.policy, earlier)
+    trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
+    answered = step(answer_held_out)(do, number, trained, held)
     others = Others(previous, base, reference)
-    logps = step(answer_logps)(do, number, candidate, others)
-    evaluation = step(evaluate)(do, number, candidate, others, logps, held, made, earlier)
+    logps = step(answer_logps)(do, number, answered, others)
+    evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
     steps = {
         **made.steps(),
         "data": data.made,
         "audit": audited,
         "reference": averaged(reference),
         "training": trained.made_by,
-        **candidate.steps(),
+        **answered.steps(),
         "answer_logps": logps,
         "evaluation": evaluation,
     }
-    promoted = step(gate)(do, number, previous, candidate, evaluation, steps)
-    return promoted, Played(steps, reference)
+    changes = changes_of(do.config, len(tried) + 1)
+    return Candidate(answered, evaluation, steps, changes, tried), reference
 
 
 def judged(
@@ -110,7 +147,12 @@ def round_flow(
     """`play` as a Prefect flow, which then shows the round's numbers."""
 
     def played() -> tuple[Answered, Played]:
-        result = play(do, number, previous, base, held, earlier)
+        try:
+            result = play(do, number, previous, base, held, earlier)
+        except WaitingForPeople:
+            if asked(do.layout) is not None:  # whoever answers looks at the round's numbers
+                publish_round(do, number)
+            raise
         publish_round(do, number)
         return result
 

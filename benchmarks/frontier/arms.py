@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RULE = "examples.reviews.judge:score"
+GATE = "gate.use=estimate"
+"""Of every arm that sets no other: a win rate above one half promotes."""
+
 ROUNDS, PROMPTS, SAMPLES = 3, 512, 4
 """What configs/demo-cpu.yaml spends: 1,536 pairs are labelled, out of 6,144 answers."""
 
@@ -59,17 +62,17 @@ _ALL: Sequence[Arm] = (
     Arm("noise10-soft", "10 % noise, soft", _noisy("wrong_10", targets="soft")),
     Arm("noise30", "30 % noise, hard", _noisy("wrong_30", targets="hard")),
     Arm("noise30-soft", "30 % noise, soft", _noisy("wrong_30", targets="soft")),
-    Arm("ungated", "no gate", ("promote.threshold=0",)),
+    Arm("ungated", "no gate", ("gate.threshold=0",)),
     Arm(
         "noise30-ungated",
         "30 % noise, no gate",
-        (*_noisy("wrong_30", targets="hard"), "promote.threshold=0"),
+        (*_noisy("wrong_30", targets="hard"), "gate.threshold=0"),
     ),
-    Arm("strict", "gate on the lower bound", ("promote.use=lower",)),
+    Arm("strict", "gate on the lower bound", ("gate.use=lower",)),
     Arm(
         "noise30-strict",
         "30 % noise, gate on the lower bound",
-        (*_noisy("wrong_30", targets="hard"), "promote.use=lower"),
+        (*_noisy("wrong_30", targets="hard"), "gate.use=lower"),
     ),
     Arm(
         "votes30",

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.frontier.arms import Arm
+from benchmarks.frontier.arms import GATE, Arm
 from benchmarks.frontier.peer import play_peer
 from benchmarks.measure import machine
 from dpo_core.atomic import write_json
@@ -49,7 +49,7 @@ def run_arm(arm: Arm, seed: int, sets: Sequence[str], folder: Path, console: Con
     """The result of an arm, cached in `folder`. All arms of a seed share one campaign: what they
     have in common, such as the base policy, is made once, since its fingerprint is the same."""
     path = folder / "results" / f"{arm.name}-{seed}.json"
-    overrides = [f"seed={seed}", "threads=1", *arm.sets, *sets]
+    overrides = [f"seed={seed}", "threads=1", GATE, *arm.sets, *sets]
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["facts"]["overrides"] == overrides:

@@ -9,6 +9,7 @@
   labels/01.jsonl          what people were asked in round 1, and every answer seen, append-only
   waiting.json             what the campaign waits for, while it waits for people
   branch.json              of a branch: from which campaign, at which round, with which changes
+  decisions.jsonl          what people decided about policies that did not pass the gate
   cache/judges/            replies of language models, by content; removing them costs asking again
   cache/reference_logps/   log-probs that training need not make again; may be removed
   judge_spending.jsonl     what each reply took of a judge's budget
@@ -70,6 +71,10 @@ class Layout:
     @property
     def branch(self) -> Path:
         return self.root / "branch.json"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions.jsonl"
 
     def labels(self, number: int) -> Path:
         return self.root / "labels" / f"{number:02d}.jsonl"

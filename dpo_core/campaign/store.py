@@ -94,6 +94,7 @@ class Store:
         self._retractions = [entry for entry in entries if entry.step == RETRACT]
         self._current = read_current(self.layout)
         self._last: dict[str, str] = {}
+        self._aside: list[Artifact] | None = None
 
     def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
         """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
@@ -105,8 +106,38 @@ class Store:
         artifact = self.find(recipe) or self._adopt(recipe)
         if artifact is None:
             artifact = self._make(recipe, make)
-        self._point_to(artifact)
+        if self._aside is None:
+            self._point_to(artifact)
+        else:
+            self._aside.append(artifact)
         return artifact
+
+    @contextmanager
+    def aside(self, when: bool = True) -> Iterator[Callable[[], None]]:
+        """Within, finished steps do not become the valid ones, so that what follows those stays.
+
+        For going once more through what something later has replaced. The function that it gives
+        makes them valid after all, and so does an error. With `when` False, all is as usual.
+        """
+        self._aside = [] if when else None
+
+        def make_valid() -> None:
+            for artifact in self._aside or ():
+                self._point_to(artifact)
+            self._aside = None
+
+        try:
+            yield make_valid
+        except BaseException:
+            make_valid()
+            raise
+        finally:
+            self._aside = None
+
+    def finished(self, number: int, step: str) -> list[Entry]:
+        """Every version of a round's step that was ever finished, oldest first."""
+        entries = self._entries.values()
+        return [entry for entry in entries if (entry.round, entry.step) == (number, step)]
 
     def find(self, recipe: Recipe) -> Artifact | None:
         """The finished artifact of `recipe`, verified, or None when it was never finished."""

@@ -81,6 +81,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("previous_policy", str, "hash of the weights that sampled"),
     Column("reference_policy", str, "hash of the reference's weights; none for a loss without one"),
     Column("promoted", bool, "whether the trained policy replaced the previous one"),
+    Column(
+        "gate",
+        str,
+        "JSON: what the gate decided: action, reasons, checks (name, value, bound, passed), "
+        "attempt, goes_on_from, the attempts tried before, a person's answer",
+    ),
     Column("prompts", int, "training prompts drawn"),
     Column("completions", int, "completions sampled for them"),
     Column("pairs", int, "preferences trained on"),
@@ -132,6 +138,10 @@ COLUMNS: tuple[Column, ...] = (
     *_interval("win_rate_base", "win rate against the base policy on test prompts, ties 0.5"),
     *_interval(
         "win_rate_gate", "win rate against the previous policy on gate prompts: decides promotion"
+    ),
+    *_interval(
+        "win_rate_gate_base",
+        "win rate against the base on gate prompts: where a rollback goes, what a plateau is",
     ),
     *_interval(
         "lc_win_rate_previous", "win_rate_previous as it would be at equal lengths (AlpacaEval 2)"
@@ -221,6 +231,7 @@ AS_JSON = (
     "agreement",
     "calibration",
     "audit",
+    "gate",
     "ratings",
     "cycles",
     "forgotten",

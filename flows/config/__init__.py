@@ -1,17 +1,23 @@
 """The config of a campaign: one YAML file, overridden by --set, checked before anything starts."""
 
+from flows.config.attempts import changes_of, under_attempt
 from flows.config.campaign import CampaignConfig
 from flows.config.data import DataConfig, KeepLast, LastRounds, MixRounds
-from flows.config.reading import dump_config, load_config, overridden, validate
+from flows.config.gate import GateConfig, StopConfig
+from flows.config.raw import validate
+from flows.config.reading import dump_config, load_config, overridden
 from flows.config.stored import check_is_campaign, config_of_round, read_stored
 from flows.config.user_code import check_functions
 
 __all__ = [
     "CampaignConfig",
     "DataConfig",
+    "GateConfig",
     "KeepLast",
     "LastRounds",
     "MixRounds",
+    "StopConfig",
+    "changes_of",
     "check_functions",
     "check_is_campaign",
     "config_of_round",
@@ -19,5 +25,6 @@ __all__ = [
     "load_config",
     "overridden",
     "read_stored",
+    "under_attempt",
     "validate",
 ]

@@ -7,7 +7,6 @@ from pydantic import Field, field_validator, model_validator
 from dpo_core.config import (
     Count,
     PolicyConfig,
-    PromoteConfig,
     Section,
     SftConfig,
     TrainingConfig,
@@ -16,6 +15,7 @@ from dpo_core.loss_options import TRAITS
 from flows.config import checks
 from flows.config.data import DataConfig, KeepLast
 from flows.config.evaluation import HeldOutConfig
+from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
 from generation.config import PromptsConfig, SamplingConfig
@@ -59,7 +59,8 @@ class CampaignConfig(Section):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
-    promote: PromoteConfig = PromoteConfig()
+    gate: GateConfig = GateConfig()
+    stop: StopConfig = StopConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     retries: RetriesConfig = RetriesConfig()
     notify: NotifyConfig = NotifyConfig()
@@ -92,6 +93,16 @@ class CampaignConfig(Section):
             f"(found {value!r})"
         )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "promote" in raw:
+            raise ValueError(
+                "promote is now called gate, with the same keys: rename it. Where use is left out, "
+                "the lower end of the win rate decides; gate.use estimate is what promote did"
+            )
+        return raw
+
     @model_validator(mode="after")
     def _possible(self) -> "CampaignConfig":
         checks.check_sources(self.policy, self.prompts, self.sft)
@@ -100,6 +111,7 @@ class CampaignConfig(Section):
         checks.check_sampling(self.sampling)
         checks.check_pairs(self.pairs, self.judge)
         checks.check_data(self.data)
+        checks.check_gate(self.gate, self.sampling)
         checks.check_reference_logps(self.training, self.sampling, self.data)
         checks.check_aggregation(self.aggregation, self.training.loss, self.judge)
         return self

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingConfig
 from dpo_core.loss_options import TRAITS
 from flows.config.data import DataConfig, LastRounds, MixRounds
+from flows.config.gate import GateConfig
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import AggregationConfig, PairsConfig, PeopleConfig
 from labeling.judges.config import AnyJudgeConfig, asks_people, gives_scores, machines
@@ -135,6 +136,16 @@ def check_data(data: DataConfig) -> None:
         raise ValueError(
             f"data.rounds.mix.imported {rounds.mix.imported:g} is the weight of imported "
             "preferences, but data.imported names none: remove it, or import some"
+        )
+
+
+def check_gate(gate: GateConfig, sampling: SamplingConfig) -> None:
+    """A budget of KL needs KL, and that needs answers drawn from the policy as it is."""
+    if gate.kl_budget is not None and not sampling.is_raw:
+        raise ValueError(
+            "gate.kl_budget needs the KL to the base, which is measured at temperature 1 and top_p "
+            f"1 only (found sampling.temperature {sampling.temperature:g}, sampling.top_p "
+            f"{sampling.top_p:g}): set both to 1, or remove gate.kl_budget"
         )
 
 

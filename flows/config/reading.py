@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from dpo_core.errors import ConfigError
+from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
 from flows.config.paths import check_files, resolve
-from flows.config.problems import explain
+from flows.config.raw import set_key, validate
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> CampaignConfig:
@@ -32,16 +32,8 @@ def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> Ca
     raw = resolve(raw)
     config = validate(raw, source)
     check_files(config)
+    check_retries(config)
     return config
-
-
-def validate(raw: dict[str, Any], source: str) -> CampaignConfig:
-    """`raw` as a CampaignConfig; a ConfigError lists every problem, one per line."""
-    try:
-        return CampaignConfig.model_validate(raw)
-    except ValidationError as error:
-        lines = [explain(dict(problem)) for problem in error.errors()]
-        raise ConfigError(f"{source}: " + "\n  ".join(lines)) from None
 
 
 def dump_config(config: CampaignConfig) -> str:
@@ -67,14 +59,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected key=value, for example training.beta=0.2")
-    *sections, last = key.strip().split(".")
-    for name in sections:
-        if raw.get(name) is None:
-            raw[name] = {}
-        raw = raw[name]
-        if not isinstance(raw, dict):
-            raise ConfigError(f"--set {override}: {name} is a value, it has no keys below it")
     try:
-        raw[last] = yaml.safe_load(value)
+        set_key(raw, key.strip(), yaml.safe_load(value), f"--set {override}")
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None

@@ -6,7 +6,7 @@ from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config.campaign import CampaignConfig
-from flows.config.reading import validate
+from flows.config.raw import validate
 
 
 def check_is_campaign(layout: Layout) -> None:

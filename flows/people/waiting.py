@@ -26,7 +26,10 @@ _FEW = 1000
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a campaign waits for. needed, missing: numbers of answers. Times are ISO 8601, UTC."""
+    """What a campaign waits for. needed, missing: numbers of answers. Times are ISO 8601, UTC.
+
+    question: of the gate, where it asks whether a policy is promoted, and not for labels.
+    """
 
     round: int
     dataset: str
@@ -36,6 +39,7 @@ class Waiting:
     asked_at: str
     deadline: str | None
     sentence: str
+    question: str | None = None
 
 
 def write_waiting(layout: Layout, waiting: Waiting) -> None:
@@ -69,6 +73,8 @@ def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
     waiting = read_waiting(layout)
     if waiting is None:
         return True
+    if waiting.question is not None:
+        return False  # who answers takes the question away
     people, log = config.asked, LabelLog(layout.labels(waiting.round))
     if people.at_deadline != "wait" and is_over(people, log.read(), datetime.now(UTC)):
         return True

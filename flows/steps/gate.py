@@ -1,58 +1,173 @@
-"""Step `gate`: promote the candidate or keep the last promoted policy, and write the round down."""
+"""Step `gate`: does the candidate go on, what happens if not; and the round is written down."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.config import PromoteConfig
+from dpo_core.evaluation.comparison import Comparison
+from dpo_core.tables import read_rows
 from flows.costs import cost_columns
+from flows.gate.decision import Answer, Best, Decision, answered, decide
+from flows.gate.question import ask, find_answer, question_id
+from flows.people.waiting import waited_for
 from flows.policy import Answered
 from flows.session import Session
+from flows.show.report import write_report
+from flows.show.summary import read_summary
 from flows.steps.round_row import round_row
 
 
+@dataclass(frozen=True)
+class Tried:
+    """An attempt at the round that was refused: under what, and why."""
+
+    attempt: int
+    changes: tuple[str, ...]
+    decision: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A round's trained policy as it comes to the gate. changes: of the config, for this attempt;
+    tried: the attempts before it."""
+
+    answered: Answered
+    evaluation: Artifact
+    steps: Mapping[str, Artifact | None]
+    changes: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def attempt(self) -> int:
+        return len(self.tried) + 1
+
+
 def gate(
-    session: Session,
-    number: int,
-    previous: Answered,
-    candidate: Answered,
-    evaluation: Artifact,
-    steps: dict[str, Artifact | None],
-) -> Answered:
-    """The policy that goes on: the candidate if it passed, else the last promoted one."""
-    promote = session.config.promote
+    session: Session, number: int, previous: Answered, candidate: Candidate, best: Best
+) -> Artifact:
+    """What becomes of the candidate, with the round's numbers; see `decision_of`.
 
-    def make(folder: Path) -> Made:
-        numbers = json.loads(evaluation.path("evaluation.json").read_text(encoding="utf-8"))
-        promoted, reason = decide(numbers, promote)
-        row = round_row(number, previous.policy, candidate.policy, promoted, numbers, steps)
-        row |= cost_columns(session.store.ledger.read(), number, session.config.prices)
-        write_json(folder / "metrics.json", {**row, "decision": reason})
-        return Made(facts={"promoted": promoted, "reason": reason})
-
-    artifact = session.step(
-        number,
-        "gate",
-        make,
-        config={"promote": promote.model_dump(mode="json")},
-        inputs={
-            "evaluation": evaluation.hash("evaluation.json"),
-            "training": candidate.policy.made_by.entry.fingerprint,
-        },
-    )
-    return candidate if artifact.entry.facts["promoted"] else previous
+    Raises WaitingForPeople when a person is to say it and has not.
+    """
+    found = _Gate(session, number, previous, candidate, best)
+    question = question_id(number, candidate.evaluation.hash("evaluation.json"))
+    answer = find_answer(session.layout, question, session.store.finished(number, "gate"))
+    made = found.decided(question, answer)
+    if decision_of(made).action != "ask":
+        waited_for(session.layout, number)
+        return made
+    waiting = ask(session.layout, number, question, decision_of(made))
+    # Whoever answers looks at the report first.
+    write_report(read_summary(session.layout.root), session.layout.report)
+    raise waiting
 
 
-def decide(numbers: dict[str, Any], config: PromoteConfig) -> tuple[bool, str]:
-    """(promote?, the reason in a sentence) from the win rate on the gate prompts."""
-    name = "win_rate_gate" if config.use == "estimate" else "win_rate_gate_low"
-    value = numbers[name]
-    what = "gate win rate" if config.use == "estimate" else "lower end of the gate win rate"
-    if value is None:
-        return False, f"kept the previous policy: no {what}, no gate comparison could be read"
-    passed = value > config.threshold
-    verb = "promoted" if passed else "kept the previous policy"
-    relation = "is above" if passed else "is not above"
-    return passed, f"{verb}: {what} {value:.3f} {relation} {config.threshold:g}"
+def decision_of(made: Artifact) -> Decision:
+    return Decision.from_json(made.entry.facts["gate"])
+
+
+@dataclass(frozen=True)
+class _Gate:
+    session: Session
+    number: int
+    previous: Answered
+    candidate: Candidate
+    best: Best
+
+    def decided(self, question: str, answer: Answer | None) -> Artifact:
+        """By the numbers, and where they do not pass and a person is asked, by `answer`."""
+        candidate = self.candidate
+        recipe = {
+            "gate": self.session.config.gate.model_dump(mode="json"),
+            "attempt": candidate.attempt,
+            "tried": [asdict(tried) for tried in candidate.tried],
+            "changes": list(candidate.changes),
+            "best": asdict(self.best),
+            "answer": asdict(answer) if answer is not None else None,
+        }
+
+        def make(folder: Path) -> Made:
+            numbers = {**self._numbers(), **self._against_base()}
+            decision = self._decide(numbers, answer)
+            write_json(folder / "metrics.json", self._row(numbers, decision, answer))
+            facts = {
+                "promoted": decision.promoted,
+                "reason": decision.sentence,
+                "gate": decision.as_json(),
+                "against_base_low": numbers["win_rate_gate_base_low"],
+                "question": question,
+                "answer": recipe["answer"],
+            }
+            return Made(facts=facts)
+
+        return self.session.step(
+            self.number,
+            "gate",
+            make,
+            config=recipe,
+            inputs={
+                "evaluation": candidate.evaluation.hash("evaluation.json"),
+                "training": candidate.answered.policy.made_by.entry.fingerprint,
+            },
+        )
+
+    def _numbers(self) -> dict[str, Any]:
+        path = self.candidate.evaluation.path("evaluation.json")
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def _against_base(self) -> dict[str, Any]:
+        """How the candidate stands on gate prompts: those of the test only tell."""
+        rows = read_rows(self.candidate.evaluation.path("outcomes.parquet"))
+        on_gate = [
+            row
+            for row in rows
+            if (row["opponent"], row["split"]) == ("base", "gate") and row["outcome"] is not None
+        ]
+        compare = Comparison(self.session.config.evaluation)
+        return compare.win_rate("win_rate_gate_base", on_gate)
+
+    def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
+        decision = decide(
+            numbers,
+            self.session.config.gate,
+            number=self.number,
+            previous=self.previous.policy.round,
+            best=self.best,
+            attempt=self.candidate.attempt,
+        )
+        if decision.action == "ask" and answer is not None:
+            return answered(decision, answer, self.number)
+        return decision
+
+    def _row(
+        self, numbers: Mapping[str, Any], decision: Decision, answer: Answer | None
+    ) -> dict[str, Any]:
+        candidate = self.candidate
+        row = round_row(
+            self.number,
+            self.previous.policy,
+            candidate.answered.policy,
+            decision.promoted,
+            numbers,
+            candidate.steps,
+        )
+        entries = self.session.store.ledger.read()
+        row |= cost_columns(entries, self.number, self.session.config.prices)
+        told = {
+            **decision.as_json(),
+            "changes": list(candidate.changes),
+            "tried": [asdict(tried) for tried in candidate.tried],
+            "answer": asdict(answer) if answer is not None else None,
+        }
+        return {**row, "decision": decision.sentence, "gate": told}
+
+
+def refused(candidate: Candidate, decision: Decision) -> tuple[Tried, ...]:
+    """The attempts so far, this one included."""
+    this = Tried(candidate.attempt, candidate.changes, decision.sentence)
+    return (*candidate.tried, this)

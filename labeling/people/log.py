@@ -5,9 +5,7 @@ not. Several processes may write at once: lines go in whole, and a version of an
 there already is read as one.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -15,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dpo_core.atomic import append_lines
 from labeling.people.answers import DRAFT, Answer
 from labeling.people.task import Hidden
 
@@ -87,18 +86,8 @@ class LabelLog:
     def _append(self, events: Iterable[Mapping[str, Any]]) -> None:
         at = {"logged_at": datetime.now(UTC).isoformat(timespec="seconds")}
         lines = [json.dumps({**event, **at}, ensure_ascii=False) for event in events]
-        if not lines:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # A line that a crash tore would swallow the next one.
-            end = file.seek(0, os.SEEK_END)
-            torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
-            text = ("\n" if torn else "") + "\n".join(lines) + "\n"
-            file.write(text.encode("utf-8", "surrogatepass"))
-            file.flush()
-            os.fsync(file.fileno())
+        if lines:
+            append_lines(self.path, lines)
 
 
 def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:

@@ -31,6 +31,8 @@ CONFIG: dict[str, Any] = {
     "judge": {"function": "small_judge:score"},
     "training": {"beta": 0.5, "learning_rate": 1e-3, "pairs_per_step": 8},
     "evaluation": {"gate_prompts": 24, "test_prompts": 24, "bootstrap_resamples": 200},
+    # The lower end of an interval over so few prompts would promote nothing.
+    "gate": {"use": "estimate"},
 }
 JUDGE = """
 from dpo_core.records import Score

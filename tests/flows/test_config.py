@@ -65,6 +65,10 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return copy
 
 
+def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {"otherwise": "retry", "retry": {"changes": [changes], **others}}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -138,6 +142,24 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         ("pairs", {"strategy": "random", "min_margin": 0.1}, "pairs.min_margin is a difference"),
         ("data.rounds", {"mix": {"imported": 0.5}}, "but data.imported names none: remove it, or"),
         ("budget.human_labels", 50, "judge asks none: remove it, or add a judge of kind human"),
+        # the gate
+        ("promote", {"use": "lower"}, "promote is now called gate, with the same keys: rename it"),
+        ("gate.use", "upper", "gate.use: Input should be 'lower' or 'estimate' (found 'upper')"),
+        ("gate.otherwise", "retry", "gate.otherwise retry needs to know what to change: list it"),
+        ("gate.retry", {"changes": [{"seed": 1}]}, "gate.retry is not used with gate.otherwise"),
+        ("gate", _retry({"training.betta": 2}), "unknown key training.betta; did you mean beta?"),
+        ("gate", _retry({"training.beta": -1}), "changes, number 1: training.beta: Input should"),
+        ("gate", _retry({"evaluation.gate_prompts": 9}), "cannot be changed for one attempt"),
+        ("gate", _retry({"training.beta": 0.1}), "number 1, changes nothing: the config has these"),
+        ("gate", _retry({"training.loss": "2x"}), "needs a number to multiply, but the config has"),
+        ("gate", _retry({}), "gate.retry.changes: each attempt changes at least one key"),
+        (
+            "gate",
+            _retry({"training.beta": 2}, attempts=2),
+            "attempts 2 is more than the 1 of",
+        ),
+        ("stop.plateau", {"round": 2}, "unknown key stop.plateau.round; did you mean rounds?"),
+        ("stop.hours", 0, "stop.hours: Input should be greater than 0"),
         # files and folders
         ("prompts.path", "/no/prompts.jsonl", "prompts.path: there is no file /no/prompts.jsonl"),
         ("prompts.path", "/bin", "prompts.path: the folder /bin holds no .jsonl"),

@@ -56,7 +56,7 @@ CONFIG: dict[str, Any] = {
     "aggregation": {"calibrate": True, "reliable_at": 0.6},
     "pairs": {"strategy": "random", "truncated": "keep"},
     "training": {"pairs_per_step": 8},
-    "promote": {"threshold": 0.0},
+    "gate": {"use": "estimate", "threshold": 0.0},
     "evaluation": {"gate_prompts": 8, "test_prompts": 8, "bootstrap_resamples": 50},
 }
 JUDGE = """

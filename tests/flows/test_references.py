@@ -22,7 +22,7 @@ from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.train import train
 
-ALWAYS = ("--set", "promote.threshold=0")  # so that each round's policy samples in the next
+ALWAYS = ("--set", "gate.threshold=0")  # so that each round's policy samples in the next
 
 
 def run(campaign: Campaign, *settings: str) -> list[dict[str, Any]]:

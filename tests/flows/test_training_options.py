@@ -7,7 +7,7 @@ from small_campaign import Campaign
 
 from dpo_core.hashing import weights_id
 
-ALWAYS_PROMOTE = ("--set", "promote.threshold=0")
+ALWAYS_PROMOTE = ("--set", "gate.threshold=0")
 CARRIED = (
     *ALWAYS_PROMOTE,
     *("--set", "training.optimiser_state=carried"),

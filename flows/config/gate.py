@@ -1,0 +1,116 @@
+"""Sections `gate` and `stop`: what a new policy must show, and when a campaign ends."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dpo_core.config import Count, Positive, Section, Share
+
+Refusal = Literal["keep", "rollback", "ask", "stop"]
+
+
+class RetryConfig(Section):
+    """A refused round is run again under changed keys, once for each entry of `changes`."""
+
+    changes: Annotated[list[dict[str, Any]], Field(min_length=1)] = Field(
+        description="config keys with their values, one mapping per attempt, as {training.beta: "
+        "3.0}; 2x is twice the number that the config has"
+    )
+    attempts: Count | None = Field(None, description="how many of them are made; none: all")
+    then: Refusal = Field("keep", description="what happens when all of them were refused")
+
+    @model_validator(mode="after")
+    def _listed(self) -> "RetryConfig":
+        if self.attempts is not None and self.attempts > len(self.changes):
+            raise ValueError(
+                f"gate.retry.attempts {self.attempts} is more than the {len(self.changes)} of "
+                "gate.retry.changes: without a change an attempt would repeat the one before it; "
+                "list a change for each, or lower attempts"
+            )
+        if not all(self.changes):
+            raise ValueError("gate.retry.changes: each attempt changes at least one key")
+        return self
+
+    @property
+    def made(self) -> list[dict[str, Any]]:
+        """The changes of the attempts that are made."""
+        return self.changes[: self.attempts]
+
+
+class GateConfig(Section):
+    """Whether the trained policy replaces the last promoted one, and what happens otherwise."""
+
+    win_rate: Literal["plain", "length_controlled"] = Field(
+        "plain", description="which win rate against the last promoted policy, on gate prompts"
+    )
+    use: Literal["lower", "estimate"] = Field(
+        "lower",
+        description="what of it must exceed `threshold`: the lower end of its interval, "
+        "or the estimate itself",
+    )
+    threshold: Share = 0.5
+    kl_budget: Positive | None = Field(
+        None, description="KL to the base that is allowed, nats per completion"
+    )
+    otherwise: Literal["keep", "retry", "rollback", "ask", "stop"] = Field(
+        "keep",
+        description="what happens to a refused policy; keep: the next round starts from the last "
+        "promoted one; retry: see `retry`; rollback: the next round starts from the best round; "
+        "ask: a person says yes or no; stop: the campaign ends",
+    )
+    retry: RetryConfig | None = None
+
+    @model_validator(mode="after")
+    def _retries(self) -> "GateConfig":
+        if self.otherwise == "retry" and self.retry is None:
+            raise ValueError(
+                "gate.otherwise retry needs to know what to change: list it, as in "
+                "gate: {otherwise: retry, retry: {changes: [{training.beta: 2x}]}}"
+            )
+        if self.otherwise != "retry" and self.retry is not None:
+            raise ValueError(
+                f"gate.retry is not used with gate.otherwise {self.otherwise}: remove it, or set "
+                "gate.otherwise to retry"
+            )
+        return self
+
+    @property
+    def retries(self) -> list[dict[str, Any]]:
+        """The changes of each attempt after the first one."""
+        return self.retry.made if self.retry is not None else []
+
+    @property
+    def last_resort(self) -> Refusal:
+        """What happens to a policy that was refused, when it is not tried again."""
+        if self.otherwise == "retry":
+            assert self.retry is not None, "checked above"
+            return self.retry.then
+        return self.otherwise
+
+
+class PlateauConfig(Section):
+    """So many rounds in a row without a promoted policy that gains more than `gain`."""
+
+    rounds: Count
+    gain: float = Field(
+        0.0, ge=0, lt=1, description="of the win rate against the base, on gate prompts"
+    )
+
+
+class StopConfig(Section):
+    """When a campaign ends before its last round. Budgets are looked at before each round."""
+
+    plateau: PlateauConfig | None = Field(
+        None, description="rounds: k, gain: x; k alone is a gain above 0"
+    )
+    gpu_hours: Positive | None = None
+    labels: Count | None = Field(
+        None, description="people's labels; where nobody is asked, those of all judges"
+    )
+    money: Positive | None = Field(None, description="in the currency of `prices`")
+    hours: Positive | None = Field(None, description="wall time of all rounds")
+
+    @field_validator("plateau", mode="before")
+    @classmethod
+    def _plateau(cls, value: Any) -> Any:
+        return {"rounds": value} if type(value) is int else value

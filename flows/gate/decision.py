@@ -1,0 +1,210 @@
+"""What the gate decides of a round's policy: a pure function of the evaluation's numbers.
+
+Every condition is a check with its value and its bound, and every check is said in a sentence.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from flows.config.gate import GateConfig
+
+Action = Literal["promote", "keep", "retry", "rollback", "ask", "stop"]
+
+UNDECIDED = ("retry", "ask")
+"""Actions after which a round is not over."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of promotion. A value that could not be measured is None, and fails."""
+
+    name: str
+    value: float | None
+    bound: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Best:
+    """The round whose policy stands best against the base: `low` is the lower end of its win rate
+    on gate prompts. 0 is the base itself, at one half."""
+
+    round: int
+    low: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A person's yes or no to a policy that did not pass. at: ISO 8601, UTC."""
+
+    promote: bool
+    reason: str
+    by: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a round's policy. goes_on_from: the round whose policy samples next."""
+
+    action: Action
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+    attempt: int
+    goes_on_from: int
+
+    @property
+    def promoted(self) -> bool:
+        return self.action == "promote"
+
+    @property
+    def sentence(self) -> str:
+        return f"{_said(self)}: {'; '.join(self.reasons)}"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Decision":
+        checks = tuple(Check(**check) for check in found["checks"])
+        return cls(
+            found["action"],
+            tuple(found["reasons"]),
+            checks,
+            found["attempt"],
+            found["goes_on_from"],
+        )
+
+
+def decide(
+    numbers: Mapping[str, Any],
+    config: GateConfig,
+    *,
+    number: int,
+    previous: int,
+    best: Best,
+    attempt: int = 1,
+) -> Decision:
+    """What becomes of the policy of round `number`, which began at that of round `previous`.
+
+    numbers: of its evaluation, by the names of dpo_core.evaluation.round_metrics.
+    """
+    found = list(_checks(numbers, config))
+    checks = tuple(check for check, _ in found)
+    if all(check.passed for check in checks):
+        reasons = tuple(sentence for _, sentence in found)
+        return Decision("promote", reasons, checks, attempt, number)
+    action = _otherwise(config, attempt)
+    failed = (sentence for check, sentence in found if not check.passed)
+    reasons = (*failed, *_consequence(action, config, attempt, best))
+    goes_on_from = best.round if action == "rollback" else previous
+    return Decision(action, reasons, checks, attempt, goes_on_from)
+
+
+def answered(asked: Decision, answer: Answer, number: int) -> Decision:
+    """The decision after a person's answer."""
+    because = f" ({answer.reason})" if answer.reason else ""
+    word = "yes" if answer.promote else "no"
+    said = f"{answer.by} said {word} on {answer.at[:16].replace('T', ' ')} UTC{because}"
+    action: Action = "promote" if answer.promote else "keep"
+    goes_on_from = number if answer.promote else asked.goes_on_from
+    return Decision(action, (said, *asked.reasons), asked.checks, asked.attempt, goes_on_from)
+
+
+def _otherwise(config: GateConfig, attempt: int) -> Action:
+    return "retry" if attempt <= len(config.retries) else config.last_resort
+
+
+def _checks(numbers: Mapping[str, Any], config: GateConfig) -> Iterator[tuple[Check, str]]:
+    yield _win_rate(numbers, config)
+    if config.kl_budget is not None:
+        yield _kl(numbers, config.kl_budget)
+    for name, suite in sorted((numbers.get("suites") or {}).items()):
+        yield _suite(name, suite)
+
+
+def _win_rate(numbers: Mapping[str, Any], config: GateConfig) -> tuple[Check, str]:
+    controlled = config.win_rate == "length_controlled"
+    name = "lc_win_rate_gate" if controlled else "win_rate_gate"
+    name += "_low" if config.use == "lower" else ""
+    value = numbers.get(name)
+    what = "length-controlled gate win rate" if controlled else "gate win rate"
+    what = f"lower end of the {what}" if config.use == "lower" else what
+    passed = value is not None and value > config.threshold
+    check = Check(name, value, config.threshold, passed)
+    if value is None:
+        return check, f"no {what}, no gate comparison could be read"
+    relation = "is above" if passed else "is not above"
+    return check, f"{what} {value:.3f} {relation} {config.threshold:g}"
+
+
+def _kl(numbers: Mapping[str, Any], budget: float) -> tuple[Check, str]:
+    value = numbers.get("kl_base_nats")
+    passed = value is not None and value <= budget
+    check = Check("kl_base_nats", value, budget, passed)
+    if value is None:
+        return check, f"the KL to the base was not measured, and {budget:g} nats are allowed"
+    relation = "is within the" if passed else "is more than the"
+    return check, f"KL to the base {value:.2f} nats {relation} {budget:g} that are allowed"
+
+
+def _suite(name: str, suite: Mapping[str, Any]) -> tuple[Check, str]:
+    failed = bool(suite["failed"])
+    check = Check(f"suite {name}", suite.get("score"), suite.get("before"), not failed)
+    if failed:
+        fell = f"fell from {_share(suite.get('before'))} to {_share(suite.get('score'))}"
+        return check, f"regression suite {name} {fell}"
+    return check, f"regression suite {name} did not fall ({_share(suite.get('score'))})"
+
+
+def _share(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.3f}"
+
+
+def _consequence(action: Action, config: GateConfig, attempt: int, best: Best) -> Iterator[str]:
+    tries = len(config.retries) + 1
+    if action == "retry":
+        changes = _shown(config.retries[attempt - 1])
+        yield f"attempt {attempt + 1} of {tries} follows under {changes}"
+        return
+    if tries > 1:
+        yield f"that was attempt {attempt} of {tries}"
+    if action == "rollback":
+        where = "the base" if best.round == 0 else f"round {best.round}"
+        yield (
+            f"{where} stands best so far: lower end {best.low:.3f} of its win rate against the "
+            "base on gate prompts"
+        )
+
+
+def _shown(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in changes.items())
+
+
+def _said(decision: Decision) -> str:
+    policy = _policy(decision.goes_on_from)
+    return {
+        "promote": "promoted",
+        "keep": f"kept {policy}",
+        "retry": "refused and tried again",
+        "rollback": f"rolled back to {policy}",
+        "ask": "not passed, so a person is asked",
+        "stop": f"kept {policy} and ended the campaign",
+    }[decision.action]
+
+
+def _policy(number: int) -> str:
+    return "the base" if number == 0 else f"the policy of round {number}"
+
+
+def best_of(standing: Sequence[tuple[int, float | None]]) -> Best:
+    """The best of promoted rounds, given (round, lower end against the base); of equals the first.
+
+    The base wins one half of the comparisons with itself: what is not better does not go before it.
+    """
+    best = Best(0, 0.5)
+    for number, low in standing:
+        if low is not None and low > best.low:
+            best = Best(number, low)
+    return best

@@ -1,0 +1,108 @@
+"""A question of the gate to a person: is a policy promoted that did not pass?
+
+The question stands in waiting.json while nobody has answered, and holds no process. Answers come
+from `ratchet decide` or from the form in Prefect's pages, at any time and without the campaign's
+lock, into decisions.jsonl. The round that goes on takes its answer over into the ledger.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dpo_core.atomic import append_lines
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry
+from dpo_core.errors import BadInput, WaitingForPeople
+from dpo_core.hashing import content_id
+from flows.config import check_is_campaign
+from flows.gate.decision import Answer, Decision
+from flows.people.waiting import Waiting, clear_waiting, read_waiting, write_waiting
+
+
+def question_id(number: int, evaluation: str) -> str:
+    """What identifies a question: the round, and the hash of the numbers that it is about."""
+    return content_id("question", number, evaluation)
+
+
+def ask(layout: Layout, number: int, question: str, decision: Decision) -> WaitingForPeople:
+    """Write down that the campaign waits for an answer; the error that ends the run."""
+    command = shlex.join(["ratchet", "decide", str(layout.root)])
+    sentence = (
+        f"round {number} waits for a yes or no: {decision.sentence}; look at {layout.report} and "
+        f"type `{command} --promote` or `{command} --keep`"
+    )
+    waiting = Waiting(
+        round=number,
+        dataset="",
+        url="",
+        needed=1,
+        missing=1,
+        asked_at=_now(),
+        deadline=None,
+        sentence=sentence,
+        question=question,
+    )
+    write_waiting(layout, waiting)
+    return WaitingForPeople(sentence, "Then type the same `ratchet run` again.")
+
+
+def asked(layout: Layout) -> Waiting | None:
+    """The question that the campaign waits with; None where it waits for none."""
+    waiting = read_waiting(layout)
+    return waiting if waiting is not None and waiting.question is not None else None
+
+
+def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> Answer | None:
+    """The last answer; `finished`: gates of the round that have been decided, which keep theirs."""
+    given = [answer for about, answer in _given(layout) if about == question]
+    taken = [
+        Answer(**entry.facts["answer"])
+        for entry in finished
+        if entry.facts.get("question") == question and entry.facts.get("answer")
+    ]
+    return next(reversed([*taken, *given]), None)
+
+
+def give_answer(layout: Layout, question: str, *, promote: bool, reason: str, by: str) -> Answer:
+    """Keep an answer, and let the campaign go on."""
+    answer = Answer(promote, reason, by, _now())
+    append_lines(layout.decisions, [json.dumps({"question": question, **asdict(answer)})])
+    clear_waiting(layout)
+    return answer
+
+
+def decide_campaign(root: Path, *, promote: bool, reason: str, by: str) -> tuple[int, Answer]:
+    """Answer what the campaign in `root` asks; the round, and the answer.
+
+    Raises BadInput for a campaign that asks nothing.
+    """
+    layout = Layout(root)
+    check_is_campaign(layout)
+    waiting = asked(layout)
+    if waiting is None or waiting.question is None:
+        labels = read_waiting(layout)
+        found = f"it waits for something else: {labels.sentence}" if labels else "it asks nothing"
+        raise BadInput(
+            f"{root} waits for no yes or no: {found}",
+            "Rounds ask where gate.otherwise is ask and their policy did not pass; see `ratchet "
+            f"status {root}`.",
+        )
+    answer = give_answer(layout, waiting.question, promote=promote, reason=reason, by=by)
+    return waiting.round, answer
+
+
+def _given(layout: Layout) -> Iterator[tuple[str, Answer]]:
+    if not layout.decisions.exists():
+        return
+    for line in layout.decisions.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):  # a torn line, of a crash
+            found = json.loads(line)
+            yield found.pop("question"), Answer(**found)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

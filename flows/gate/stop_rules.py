@@ -1,0 +1,88 @@
+"""When a campaign ends before its last round: a pure function of the rounds' numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.config.gate import PlateauConfig, StopConfig
+from labeling.aggregation.votes import is_person
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Why a campaign ended early: the rule's name, and what happened in a sentence."""
+
+    rule: str
+    sentence: str
+
+
+def stop_rule(rows: Sequence[Row], config: StopConfig) -> Stopped | None:
+    """The first rule that forbids another round after the rounds of `rows`; None when none does."""
+    return next(_broken(rows, config), None)
+
+
+def _broken(rows: Sequence[Row], config: StopConfig) -> Iterator[Stopped]:
+    if config.plateau is not None and _flat(rows, config.plateau):
+        rounds, gain = config.plateau.rounds, config.plateau.gain
+        many = f"{rounds} rounds in a row" if rounds > 1 else "a round"
+        yield Stopped(
+            "plateau",
+            f"{many} brought no promoted policy that gained more than {gain:g} of the win rate "
+            "against the base",
+        )
+    for name, budget, spent, unit in _budgets(rows, config):
+        if budget is not None and spent >= budget:
+            yield Stopped(name, f"{spent:.4g} of {budget:g} {unit} are spent")
+
+
+def _budgets(
+    rows: Sequence[Row], config: StopConfig
+) -> Iterator[tuple[str, float | None, float, str]]:
+    yield "gpu_hours", config.gpu_hours, _sum(rows, "gpu_seconds") / 3600, "GPU-hours"
+    yield "labels", config.labels, _labels(rows), "labels"
+    yield "money", config.money, _sum(rows, "money"), "of money"
+    yield "hours", config.hours, sum(map(_seconds, rows)) / 3600, "hours"
+
+
+def _sum(rows: Sequence[Row], name: str) -> float:
+    return sum((row.get(name) or 0.0 for row in rows), 0.0)
+
+
+def _seconds(row: Row) -> float:
+    """Of all that was done for the round: refused attempts count."""
+    by_step = row.get("cost_by_step") or {}
+    return sum(one["seconds"] for one in by_step.values()) or row.get("seconds_round") or 0.0
+
+
+def _labels(rows: Sequence[Row]) -> float:
+    """Those of people; where nobody was asked, those of all judges."""
+    counts = [(row.get("labels_by_source") or {}) for row in rows]
+    people = [n for by in counts for source, n in by.items() if is_person(source)]
+    return float(sum(people) if people else sum(n for by in counts for n in by.values()))
+
+
+def _flat(rows: Sequence[Row], plateau: PlateauConfig) -> bool:
+    gains = list(_gains(rows))[-plateau.rounds :]
+    return len(gains) == plateau.rounds and all(gain <= plateau.gain for gain in gains)
+
+
+def _gains(rows: Sequence[Row]) -> Iterator[float]:
+    """What each round added to the win rate against the base, on gate prompts: nothing where its
+    policy was not promoted."""
+    standing, now = {0: 0.5}, 0.5
+    for row in rows:
+        reached = _against_base(row)
+        standing[row["round"]] = reached
+        yield reached - now if row.get("promoted") else 0.0
+        goes_on_from = (row.get("gate") or {}).get("goes_on_from")
+        if goes_on_from is None:  # a campaign from before gates had actions
+            goes_on_from = row["round"] if row.get("promoted") else None
+        now = standing.get(goes_on_from, now) if goes_on_from is not None else now
+
+
+def _against_base(row: Row) -> float:
+    value = row.get("win_rate_gate_base")
+    value = row.get("win_rate_base") if value is None else value
+    return 0.5 if value is None else float(value)

@@ -1,0 +1,123 @@
+"""What the gate decides, from numbers alone."""
+
+from typing import Any
+
+import pytest
+
+from flows.config.gate import GateConfig
+from flows.gate.decision import Answer, Best, Decision, answered, best_of, decide
+
+BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
+BETTER = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
+UNSURE = {"win_rate_gate": 0.54, "win_rate_gate_low": 0.48}
+RETRY = {
+    "otherwise": "retry",
+    "retry": {"changes": [{"training.beta": "2x"}, {"training.learning_rate": 1e-4}]},
+}
+
+
+def decided(numbers: dict[str, Any], attempt: int = 1, **gate: Any) -> Decision:
+    """Of round 3, which began at round 1; the best so far is round 1."""
+    config = GateConfig.model_validate(gate)
+    best = Best(1, 0.57)
+    return decide(numbers, config, number=3, previous=1, best=best, attempt=attempt)
+
+
+def test_the_lower_end_decides_unless_the_estimate_is_asked_for() -> None:
+    assert decided(UNSURE).action == "keep"
+    assert decided(UNSURE, use="estimate").action == "promote"
+    assert decided(BETTER).action == "promote"
+    assert decided(BETTER, threshold=0.55).action == "keep", "above, not at"
+    assert decided(BETTER).sentence == (
+        "promoted: lower end of the gate win rate 0.550 is above 0.5"
+    )
+    assert decided(UNSURE).sentence == (
+        "kept the policy of round 1: lower end of the gate win rate 0.480 is not above 0.5"
+    )
+    assert (decided(BETTER).goes_on_from, decided(UNSURE).goes_on_from) == (3, 1)
+
+
+def test_the_length_controlled_rate_may_decide() -> None:
+    numbers = {**BETTER, "lc_win_rate_gate": 0.52, "lc_win_rate_gate_low": 0.47}
+    found = decided(numbers, win_rate="length_controlled")
+    assert found.action == "keep"
+    assert found.checks[0].name == "lc_win_rate_gate_low"
+    assert "lower end of the length-controlled gate win rate 0.470" in found.sentence
+
+
+def test_nothing_that_was_not_measured_passes() -> None:
+    assert decided({"win_rate_gate_low": None}).action == "keep"
+    assert "no gate comparison could be read" in decided({}).sentence
+    found = decided({**BETTER, "kl_base_nats": None}, kl_budget=4)
+    assert found.action == "keep"
+    assert [(check.value, check.passed) for check in found.checks] == [(0.55, True), (None, False)]
+
+
+def test_the_kl_budget_is_cumulative_and_inclusive() -> None:
+    assert decided({**BETTER, "kl_base_nats": 4.0}, kl_budget=4).action == "promote"
+    found = decided({**BETTER, "kl_base_nats": 4.01}, kl_budget=4)
+    assert found.reasons == ("KL to the base 4.01 nats is more than the 4 that are allowed",)
+    assert decided({**BETTER, "kl_base_nats": 400.0}).action == "promote", "no budget"
+
+
+def test_a_regression_suite_that_fell_refuses() -> None:
+    suites = {
+        "arithmetic": {"score": 0.71, "before": 0.9, "failed": True},
+        "manners": {"score": 0.8, "before": 0.8, "failed": False},
+    }
+    found = decided({**BETTER, "suites": suites})
+    assert found.action == "keep"
+    assert found.reasons == ("regression suite arithmetic fell from 0.900 to 0.710",)
+    assert [(c.name, c.passed) for c in found.checks[1:]] == [
+        ("suite arithmetic", False),
+        ("suite manners", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "goes_on_from", "said"),
+    [
+        ("keep", 1, "kept the policy of round 1: lower end"),
+        ("stop", 1, "kept the policy of round 1 and ended the campaign: lower end"),
+        ("ask", 1, "not passed, so a person is asked: lower end"),
+        ("rollback", 2, "rolled back to the policy of round 2: lower end"),
+    ],
+)
+def test_what_happens_otherwise(otherwise: str, goes_on_from: int, said: str) -> None:
+    config = GateConfig.model_validate({"otherwise": otherwise})
+    found = decide(BEATEN, config, number=4, previous=1, best=Best(2, 0.612))
+    assert (found.action, found.goes_on_from) == (otherwise, goes_on_from)
+    assert found.sentence.startswith(said)
+    best = "round 2 stands best so far: lower end 0.612 of its win rate against the base"
+    assert (best in found.sentence) == (otherwise == "rollback")
+    assert Decision.from_json(found.as_json()) == found
+
+
+def test_attempts_are_made_as_listed_and_then_comes_what_then_says() -> None:
+    actions = [decided(BEATEN, attempt, **RETRY).action for attempt in (1, 2, 3)]
+    assert actions == ["retry", "retry", "keep"]
+    assert "attempt 2 of 3 follows under training.beta: 2x" in decided(BEATEN, **RETRY).sentence
+    last = decided(BEATEN, 3, otherwise="retry", retry={**RETRY["retry"], "then": "rollback"})
+    assert last.action == "rollback"
+    assert last.reasons[1] == "that was attempt 3 of 3"
+    once = {**RETRY, "retry": {**RETRY["retry"], "attempts": 1}}
+    assert [decided(BEATEN, attempt, **once).action for attempt in (1, 2)] == ["retry", "keep"]
+    assert decided(BETTER, 2, **RETRY).action == "promote"
+
+
+def test_a_persons_word_stands_with_name_and_time() -> None:
+    asked = decided(UNSURE, otherwise="ask")
+    yes = answered(asked, Answer(True, "they read well", "anna", "2026-01-02T03:04:05+00:00"), 3)
+    assert (yes.action, yes.goes_on_from) == ("promote", 3)
+    assert yes.sentence == (
+        "promoted: anna said yes on 2026-01-02 03:04 UTC (they read well); "
+        "lower end of the gate win rate 0.480 is not above 0.5"
+    )
+    no = answered(asked, Answer(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
+    assert (no.action, no.goes_on_from) == ("keep", 1)
+
+
+def test_the_best_is_the_base_until_a_round_is_clearly_better() -> None:
+    assert best_of([]) == Best(0, 0.5)
+    assert best_of([(1, 0.49), (2, None)]) == Best(0, 0.5)
+    assert best_of([(1, 0.6), (3, 0.7), (4, 0.7), (5, 0.65)]) == Best(3, 0.7)

@@ -1,0 +1,85 @@
+"""When a campaign ends early, from the numbers of its rounds alone."""
+
+from typing import Any
+
+from flows.config.gate import StopConfig
+from flows.gate.stop_rules import Stopped, stop_rule
+
+
+def row(
+    number: int, against_base: float, promoted: bool, goes_on_from: int | None = None, **others: Any
+) -> dict[str, Any]:
+    goes_on = number if promoted else goes_on_from
+    return {
+        "round": number,
+        "promoted": promoted,
+        "win_rate_gate_base": against_base,
+        "gate": {"goes_on_from": goes_on},
+        **others,
+    }
+
+
+def stopped(rows: list[dict[str, Any]], **stop: Any) -> Stopped | None:
+    return stop_rule(rows, StopConfig.model_validate(stop))
+
+
+def test_without_rules_nothing_stops() -> None:
+    rows = [row(1, 0.4, False, gpu_seconds=1e9, money=1e9, seconds_round=1e9)]
+    assert stopped(rows) is None
+
+
+def test_a_plateau_is_so_many_rounds_in_a_row() -> None:
+    gains = [row(1, 0.6, True), row(2, 0.63, True), row(3, 0.55, False), row(4, 0.632, True)]
+    # Round 4 began at round 2, and gains 0.002 on it.
+    assert stopped(gains, plateau=3) is None
+    assert stopped(gains, plateau=2) is None
+    assert stopped(gains[:3], plateau=1) == Stopped(
+        "plateau",
+        "a round brought no promoted policy that gained more than 0 of the win rate against the "
+        "base",
+    )
+    found = stopped(gains, plateau={"rounds": 2, "gain": 0.01})
+    assert found is not None and found.sentence.startswith("2 rounds in a row brought no promoted")
+    assert stopped(gains, plateau={"rounds": 3, "gain": 0.01}) is None, "round 2 gained 0.03"
+    assert stopped(gains, plateau={"rounds": 3, "gain": 0.05}) is not None
+
+
+def test_a_gain_is_measured_from_where_the_round_began() -> None:
+    fell = [row(1, 0.7, True), row(2, 0.6, True), row(3, 0.5, False, goes_on_from=1)]
+    # Rolled back to round 1 with its 0.7: 0.69 is no gain, although round 2 stood at 0.6.
+    assert stopped([*fell, row(4, 0.69, True)], plateau=2) is not None
+    assert stopped([*fell, row(4, 0.71, True)], plateau=2) is None
+
+
+def test_budgets_are_sums_over_the_rounds() -> None:
+    rows = [
+        row(number, 0.6, True, gpu_seconds=1800.0, money=2.5, seconds_round=900.0)
+        for number in (1, 2)
+    ]
+    for name, within, spent, said in (
+        ("gpu_hours", 1.1, 1.0, "1 of 1 GPU-hours are spent"),
+        ("money", 5.1, 5.0, "5 of 5 of money are spent"),
+        ("hours", 0.6, 0.5, "0.5 of 0.5 hours are spent"),
+    ):
+        assert stopped(rows, **{name: within}) is None, name
+        assert stopped(rows, **{name: spent}) == Stopped(name, said)
+
+
+def test_hours_count_refused_attempts() -> None:
+    by_step = {"training": {"seconds": 3000.0}, "evaluation": {"seconds": 600.0}}
+    rows = [row(1, 0.6, False, seconds_round=1800.0, cost_by_step=by_step)]
+    assert stopped(rows, hours=1.0) is not None
+
+
+def test_labels_are_those_of_people_where_any_were_asked() -> None:
+    judged = [row(1, 0.6, True, labels_by_source={"rule:m:f": 400})]
+    assert stopped(judged, labels=401) is None
+    assert stopped(judged, labels=400) is not None
+    asked = [row(1, 0.6, True, labels_by_source={"rule:m:f": 400, "human:ann": 9, "human:bo": 4})]
+    assert stopped(asked, labels=14) is None
+    assert stopped([*asked, *asked], labels=26) == Stopped("labels", "26 of 26 labels are spent")
+
+
+def test_what_was_not_measured_is_not_spent() -> None:
+    rows = [row(1, 0.6, True, gpu_seconds=None, money=None, labels_by_source=None)]
+    assert stopped(rows, gpu_hours=0.1, money=0.1, labels=1) is None
