@@ -29,7 +29,7 @@ def showing(
     shutil.rmtree(folder, ignore_errors=True)
     with closing(EventFileWriter(str(folder), flush_secs=_FLUSH_SECONDS)) as writer:
         for row in rows:
-            writer.add_event(_event(row[index], _numbers(row, index, group)))
+            writer.add_event(_event(row[index], numbers(row, index, group)))
             yield row
 
 
@@ -41,7 +41,8 @@ def _event(step: int, values: Mapping[str, float]) -> Any:
     return Event(wall_time=time.time(), step=step, summary=Summary(value=found))
 
 
-def _numbers(row: Mapping[str, Any], index: str, group: str) -> dict[str, float]:
+def numbers(row: Mapping[str, Any], index: str, group: str) -> dict[str, float]:
+    """The numbers of a row by their names, as `group/name`."""
     return {
         f"{group}/{name}": float(value)
         for name, value in row.items()

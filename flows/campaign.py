@@ -44,6 +44,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         _remember(session, goes_on)
         _prune(session, [goes_on.policy, *_may_come_back(session, base, earlier)], earlier)
         _write_metrics(session.layout, number)
+        session.tracking.send()
         session.progress.round_finished(number)
         stopped = ended_by_gate(played)
     session.progress.flush_cached()

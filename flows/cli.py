@@ -71,6 +71,7 @@ def run(
     from dpo_core.campaign.store import full_disk_named
     from flows.config import load_config
     from flows.run import run_campaign
+    from flows.tracking.tracking import tell_trackers
 
     console = Console(stderr=False, soft_wrap=False)
     with interruptible():
@@ -79,6 +80,7 @@ def run(
         with full_disk_named(root):
             run_campaign(loaded, root, console, with_prefect=prefect, wait=wait)
             _write_report_and_table(root, console)
+            tell_trackers(root, lambda said: console.print(said, markup=False, soft_wrap=True))
 
 
 @app.command()

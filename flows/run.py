@@ -27,6 +27,7 @@ from flows.prefect_server import (
 )
 from flows.progress import CampaignProgress
 from flows.session import Session
+from flows.tracking.tracking import check_trackers
 
 
 def run_campaign(
@@ -62,6 +63,7 @@ def opened(
     """The campaign's folder, checked and locked, with its resolved config and its progress."""
     layout = Layout(root)
     check_functions(config)
+    check_trackers(config.track)
     check_folder(layout)
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)

@@ -17,6 +17,7 @@ from flows.config import CampaignConfig
 from flows.judge_models import JudgeModels
 from flows.metering import Meter
 from flows.progress import CampaignProgress
+from flows.tracking.tracking import Tracking
 from generation.config import SamplingConfig
 
 
@@ -39,6 +40,7 @@ class Session:
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
         self._meter = Meter(self.layout.judge_spending, self.store.ledger.read())
+        self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
         self.judges = JudgeModels(
             self.layout, config.sampling, self._start, self._make_room, progress.advance
@@ -143,6 +145,7 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.release_children()
+        self.tracking.close()
 
 
 def check_weights(policy: Path) -> None:

@@ -15,6 +15,7 @@
   judge_spending.jsonl     what each reply took of a judge's budget
   metrics.parquet          one row per round
   report.html
+  tracking.json            which runs of trackers hold what; tracking/: files of their clients
   tensorboard/             the curves of each round's training, and the rounds, as events
   lock                     held by the process that runs the campaign
   logs/                    what children and Prefect print
@@ -85,6 +86,14 @@ class Layout:
 
     def events(self, name: str) -> Path:
         return self.root / "tensorboard" / name
+
+    @property
+    def tracking(self) -> Path:
+        return self.root / "tracking.json"
+
+    @property
+    def tracking_lock(self) -> Path:
+        return self.root / "tracking.lock"
 
     @property
     def prefect(self) -> Path:

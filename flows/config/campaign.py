@@ -18,6 +18,7 @@ from flows.config.evaluation import HeldOutConfig
 from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
+from flows.config.track import Track
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
     AggregationConfig,
@@ -65,6 +66,7 @@ class CampaignConfig(Section):
     retries: RetriesConfig = RetriesConfig()
     notify: NotifyConfig = NotifyConfig()
     prices: PricesConfig = PricesConfig()
+    track: Track = Field((), description="mlflow, trackio, wandb, or a list of them")
 
     @property
     def held_out_judge(self) -> AnyJudgeConfig:

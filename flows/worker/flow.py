@@ -24,6 +24,7 @@ from flows.run import opened
 from flows.session import Session
 from flows.show.report import write_report
 from flows.show.summary import read_summary
+from flows.tracking.tracking import tell_trackers
 from flows.worker.runs import Order, refuse_second
 
 DEPLOYMENT = "ratchet"
@@ -63,6 +64,7 @@ def campaign(
     except WaitingForPeople as waiting:
         _suspend(waiting.message)
     write_report(read_summary(layout.root), layout.report)
+    tell_trackers(layout.root, print)
 
 
 def _own_run(layout: Layout, name: str) -> UUID:

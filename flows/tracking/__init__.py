@@ -1,0 +1,1 @@
+"""Trackers: Weights & Biases, MLflow and Trackio are told what TensorBoard is told."""

@@ -1,0 +1,86 @@
+"""The process that tells trackers what they have not been told: `python -m flows.tracking.sender`,
+driven through dpo_core.children.
+
+Clients of trackers start threads and processes, wait for networks, and may hang: none of that
+happens where the campaign runs. Request: {"root", "trackers"}; result: {"failed": tracker → why}.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.children import Report, serve
+from dpo_core.errors import RatchetError
+from dpo_core.file_lock import Holder, hold
+from dpo_core.hashing import file_sha256
+from flows.tracking.mlflow_tracker import MlflowTracker
+from flows.tracking.protocol import Tracker, without_secrets
+from flows.tracking.sent import Sent
+from flows.tracking.told import CampaignTold, read_campaign, read_round
+from flows.tracking.trackio_tracker import TrackioTracker
+from flows.tracking.wandb_tracker import WandbTracker
+
+KINDS: Mapping[str, Callable[[str, Path], Tracker]] = {
+    "mlflow": MlflowTracker,
+    "trackio": TrackioTracker,
+    "wandb": WandbTracker,
+}
+_PATIENCE_S = 30.0
+_SHOWN = 200
+
+
+def send(layout: Layout, names: list[str], kinds: Mapping[str, Any] = KINDS) -> dict[str, str]:
+    """Tell each tracker what it lacks; tracker → why it could not be told, for those that failed.
+
+    Raises RatchetError while another process tells.
+    """
+    failed = {}
+    with hold(layout.tracking_lock, _refusal, patience_s=_PATIENCE_S):
+        sent, campaign = Sent(layout.tracking), read_campaign(layout)
+        for name in names:
+            try:
+                tracker = kinds[name](sent.identity, layout.root / "tracking")
+                _tell(tracker, name, layout, campaign, sent)
+            except Exception as error:  # whatever clients raise, and they raise anything
+                sys.excepthook(type(error), error, error.__traceback__)
+                failed[name] = _said(error)
+    return failed
+
+
+def _tell(tracker: Tracker, name: str, layout: Layout, campaign: CampaignTold, sent: Sent) -> None:
+    told = sent.to(name, tracker.place)
+    told.run = tracker.campaign(campaign, told.run)
+    sent.save()
+    for number, key in campaign.rounds.items():
+        if key not in told.rounds:
+            told.rounds[key] = tracker.round(read_round(layout, number), campaign, told.run)
+            sent.save()
+    hashes = {path.name: file_sha256(path) for path in campaign.files}
+    changed = [path for path in campaign.files if hashes[path.name] != told.files.get(path.name)]
+    if changed:
+        tracker.files(changed, campaign, told.run)
+        told.files = hashes
+    if told.finished != campaign.finished:
+        tracker.finish(campaign, told.run)
+        told.finished = campaign.finished
+    sent.save()
+
+
+def _refusal(found: Holder) -> RatchetError:
+    return RatchetError(f"process {found['pid']} on {found['host']} tells the trackers already")
+
+
+def _said(error: Exception) -> str:
+    """One line, without secrets."""
+    lines = str(error).strip().splitlines() or [""]
+    return without_secrets(f"{type(error).__name__}: {lines[0]}")[:_SHOWN]
+
+
+def _handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    return {"failed": send(Layout(Path(request["root"])), request["trackers"])}
+
+
+if __name__ == "__main__":
+    serve(_handle)

@@ -1,0 +1,100 @@
+"""What trackers are told of a campaign, read from its folder: the numbers that TensorBoard gets."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
+from dpo_core.campaign.store import current_artifact
+from dpo_core.scalars import numbers
+from dpo_core.tables import iterate_rows
+from flows.config import read_stored
+from flows.show.numbers import visible
+from flows.show.sentences import headline, verdict
+from flows.show.summary import CampaignSummary, read_round_row, read_summary
+
+
+@dataclass(frozen=True)
+class RoundTold:
+    """A finished round. key: another one when the round was made again. at: seconds since 1970.
+
+    numbers: the row of metrics.parquet; curve: step → numbers of each optimiser step.
+    """
+
+    key: str
+    number: int
+    at: float
+    numbers: Mapping[str, float]
+    curve: Mapping[int, Mapping[str, float]]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CampaignTold:
+    """The campaign as a whole. config: its values by dotted key; files: those that are there."""
+
+    name: str
+    finished: bool
+    headline: str
+    config: Mapping[str, str]
+    files: tuple[Path, ...]
+    rounds: Mapping[int, str]
+    """number → key of each finished round"""
+
+
+def read_campaign(layout: Layout) -> CampaignTold:
+    """What can be told now. Raises BadInput where there is no campaign."""
+    summary: CampaignSummary = read_summary(layout.root, samples=False)
+    config = read_stored(layout).model_dump(mode="json")
+    return CampaignTold(
+        name=summary.name,
+        finished=summary.state == "finished",
+        headline=headline(summary),
+        config=dict(flat(config)),
+        files=tuple(path for path in (layout.config, layout.report) if path.exists()),
+        rounds={row["round"]: _key(layout, row["round"]) for row in summary.rounds},
+    )
+
+
+def read_round(layout: Layout, number: int) -> RoundTold:
+    """A finished round with its numbers, its training's curve, and its decision."""
+    row, gate = read_round_row(layout, number), current_artifact(layout, number, "gate")
+    assert row is not None and gate is not None, "it is finished"
+    texts = {
+        "verdict": visible(verdict(row)),
+        "decision": visible(str(row.get("decision") or "")),
+        "policy": str(row.get("policy")),
+    }
+    at = datetime.fromisoformat(gate.entry.at).timestamp()
+    values = _finite(numbers(row, "round", "rounds"))
+    return RoundTold(_key(layout, number), number, at, values, _curve(layout, number), texts)
+
+
+def flat(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """{"a": {"b": 1}} as ("a.b", "1"), for all leaves that say something."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from flat(inner, f"{where}.{key}" if where else str(key))
+    elif value is not None and value != {} and value != []:
+        yield where, str(value)
+
+
+def _key(layout: Layout, number: int) -> str:
+    gate = current_artifact(layout, number, "gate")
+    assert gate is not None, "it is finished"
+    return f"{number}-{gate.entry.fingerprint[:FINGERPRINT_SHOWN]}"
+
+
+def _curve(layout: Layout, number: int) -> dict[int, Mapping[str, float]]:
+    training = current_artifact(layout, number, "training")
+    if training is None or not training.path("training.parquet").exists():
+        return {}
+    rows = iterate_rows(training.path("training.parquet"))
+    return {row["step"]: _finite(numbers(row, "step", "training")) for row in rows}
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
