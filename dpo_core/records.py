@@ -288,6 +288,15 @@ MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on tes
         ("outcome", pa.float64()),  # 1: the first won
     ]
 )
+FORGOTTEN = pa.schema(  # test prompts that an earlier round's policy answered better
+    [
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("better_in", pa.int32()),  # a round; 0: the base
+        ("outcome", pa.float64()),  # mean against that round's answers, below 0.5
+        ("answers", pa.int32()),  # compared
+    ]
+)
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
 POLICY_LOGPS = pa.schema([("policy", pa.string()), *LOGPS])
 

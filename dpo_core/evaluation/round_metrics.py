@@ -41,9 +41,10 @@ def _kl(other: str) -> list[Column]:
     ]
 
 
-def _of_texts(name: str, meaning: str) -> list[Column]:
+def _of_texts(name: str, meaning: str, *, interval: bool = True) -> list[Column]:
     """What the answers to the test prompts are like, and the base's beside it."""
-    return [*_interval(name, meaning), Column(f"{name}_base", float, f"{name} of the base policy")]
+    own = _interval(name, meaning) if interval else [Column(name, float, meaning)]
+    return [*own, Column(f"{name}_base", float, f"{name} of the base policy")]
 
 
 COST: tuple[Column, ...] = (
@@ -159,31 +160,45 @@ COLUMNS: tuple[Column, ...] = (
         "forgotten",
         str,
         "JSON: test prompts that an earlier round's policy answered better: count, of how many "
-        "compared, examples",
+        "compared, gained (better than all), examples, sentence; listed in forgotten.parquet",
     ),
     Column(
         "slices",
         str,
-        "JSON: field=value → prompts, win_rate against the previous policy, low, high, p_adjusted, "
-        "flagged: worse, with care for the number of slices",
+        "JSON: field=value → prompts, win_rate against the previous policy, low, high, p_value, "
+        "p_adjusted, flagged: worse, with care for the number of slices",
     ),
     Column(
         "suites",
         str,
-        "JSON: regression suite → prompts, score, low, high, before, change, change_low, "
-        "change_high, failed",
+        "JSON: regression suite → prompts, score, low, high, before, base, change, change_low, "
+        "change_high, may_fall, failed",
     ),
-    *_of_texts("repetition_share", "share of a test completion's token 4-grams seen before in it"),
-    *_of_texts("distinct_1", "distinct words as a share of the words of all test completions"),
-    *_of_texts("distinct_2", "distinct word pairs as a share of those of all test completions"),
-    *_of_texts("self_similarity", "likeness of test completions to each other, 0 to 1"),
+    *_of_texts(
+        "repetition_share",
+        "share of a test completion's runs of 4 words that stood in it before, mean",
+    ),
+    *_of_texts(
+        "distinct_1", "distinct words as a share of all in test completions", interval=False
+    ),
+    *_of_texts(
+        "distinct_2",
+        "distinct runs of 2 words as a share of all in test completions",
+        interval=False,
+    ),
+    *_of_texts(
+        "self_similarity",
+        "runs of 2 words that two test completions share, as a share of those of either, mean; of "
+        "one prompt where it has several, otherwise of different prompts",
+        interval=False,
+    ),
     *_of_texts("refusal_share", "share of test completions that match evaluation.refusal_pattern"),
     *_of_texts("training_score_mean", "mean score of test completions by the training judge"),
     Column(
         "overlap",
         str,
         "JSON: held-out prompts that share a long n-gram with a training prompt of the round: "
-        "prompts, of, ngram",
+        "prompts, of, ngram, examples",
     ),
     Column("score_mean_base", float, "score_mean of the base policy"),
     Column("length_mean_base", float, "length_mean of the base policy"),

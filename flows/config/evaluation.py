@@ -8,15 +8,6 @@ from pydantic import Field, field_validator
 from dpo_core.config import Count, EvaluationConfig, Section
 from labeling.judges.config import RuleJudge
 
-REFUSALS = (
-    r"\b(i['’]?m|i am|we are) (very |so |truly )?sorry\b"
-    r"|\bi (cannot|can['’]?t|can not|could not|couldn['’]?t|won['’]?t|will not) "
-    r"(help|assist|do|provide|answer|comply|fulfil)"
-    r"|\bi (am|['’]m) (not able|unable) to\b"
-    r"|\bas an ai\b"
-)
-"""What refusals usually say, in English."""
-
 
 class SuiteConfig(Section):
     """A regression suite: prompts of its own, each answered by every round's policy and scored by
@@ -61,18 +52,20 @@ class HeldOutConfig(EvaluationConfig):
         "`tags`, a list of words",
     )
     suites: dict[SuiteName, SuiteConfig] = Field({}, description="by name; see SuiteConfig")
-    refusal_pattern: str = Field(
-        REFUSALS, description="regular expression, in any case; what it finds is a refusal"
+    refusal_pattern: str | None = Field(
+        None,
+        description="regular expression, in any case, that finds refusals; none: how they begin in "
+        "English",
     )
     overlap_ngram: Count = Field(
-        8, description="words in a row by which a held-out prompt overlaps with a training prompt"
+        13, description="words in a row by which a held-out prompt overlaps with a training prompt"
     )
 
     @field_validator("refusal_pattern")
     @classmethod
-    def _pattern(cls, pattern: str) -> str:
+    def _pattern(cls, pattern: str | None) -> str | None:
         try:
-            re.compile(pattern)
+            re.compile(pattern or "")
         except re.error as error:
             raise ValueError(
                 f"evaluation.refusal_pattern is no regular expression: {error} (found {pattern!r})"

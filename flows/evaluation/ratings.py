@@ -41,6 +41,9 @@ class Matches:
         tables = [pq.read_table(file, columns=[f.name for f in fields(cls)]) for file in files]
         return cls(*(pa.concat_tables(tables)[f.name].to_pylist() for f in fields(cls)))
 
+    def rows(self) -> Iterator[tuple[int, int, str, float]]:
+        return zip(self.first, self.second, self.prompt_id, self.outcome, strict=True)
+
     def triples(self) -> list[tuple[int, int, float]]:
         return list(zip(self.first, self.second, self.outcome, strict=True))
 

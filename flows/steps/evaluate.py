@@ -14,9 +14,12 @@ from dpo_core.tables import write_rows
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.descriptions import descriptions
 from flows.evaluation.distances import distances
+from flows.evaluation.earlier_rounds import circles, forgotten_prompts
+from flows.evaluation.earlier_rounds import told as circles_told
 from flows.evaluation.held_out import Answers, HeldOutAnswers, Others
 from flows.evaluation.judges import judges_alike, same_judge
 from flows.evaluation.judging import Match, judges_behaviour, play_match
+from flows.evaluation.overlapping import overlapping, trained_on
 from flows.evaluation.ratings import (
     MATCHES_FILE,
     Matches,
@@ -25,6 +28,8 @@ from flows.evaluation.ratings import (
     ratings,
     write_matches,
 )
+from flows.evaluation.slices import slices
+from flows.evaluation.slices import told as slices_told
 from flows.evaluation.suites import suite_inputs, suites
 from flows.evaluation.suites import told as suites_told
 from flows.evaluation.training_judge import (
@@ -33,6 +38,7 @@ from flows.evaluation.training_judge import (
     training_scores,
 )
 from flows.evaluation.win_rates import win_rates
+from flows.evaluation.writing import writing
 from flows.policy import Answered, Played, Preferred
 from flows.session import Session
 from flows.steps.judge import judge_config, judges_functions
@@ -74,6 +80,7 @@ class _Round:
             inputs |= answers.inputs(f"round_{answers.round}")
         for name, made in earlier_matches(self.earlier).items():
             inputs[name] = made.hash(MATCHES_FILE)
+        inputs["training_prompts"] = trained_on(self.own).hash("prompts.parquet")
         return inputs | suite_inputs(self.answered)
 
     def recipe(self) -> dict[str, Any]:
@@ -133,7 +140,12 @@ def _make(round_: _Round, folder: Path) -> Made:
         **distances(round_.candidate, ours, round_.others, round_.logps, config),
         **descriptions(ours, others, config),
         **training_scores(ours, others["base"], config),
+        **writing(ours, others["base"], config),
         **ratings(round_.number, met, config),
+        "cycles": circles(met, config),
+        "forgotten": forgotten_prompts(folder / "forgotten.parquet", round_.number, met, ours),
+        "slices": slices(rows, ours, config),
+        "overlap": overlapping(round_.held_out, round_.own, config.overlap_ngram),
         "suites": suites(round_.candidate, round_.others, config),
     }
     warnings = dict(_warnings(round_, ours, others, numbers))
@@ -164,3 +176,5 @@ def _warnings(
     agreed = agreed_with_people(round_.own, round_.earlier)
     yield from over_optimisation(ours, others, numbers, agreed, round_.config)
     yield from suites_told(numbers["suites"])
+    yield from slices_told(numbers["slices"])
+    yield from circles_told(round_.number, numbers["cycles"])

@@ -1,0 +1,30 @@
+"""Held-out prompts that share words with those trained on. The same prompt is never in both: that
+is decided by its hash."""
+
+from typing import Any
+
+from dpo_core.campaign.store import Artifact
+from dpo_core.evaluation.overlap import overlap
+from flows.policy import Preferred
+from flows.steps.completions import read_prompts
+
+EXAMPLES = 10
+
+
+def overlapping(held_out: Artifact, own: Preferred, ngram: int) -> dict[str, Any]:
+    """How many held-out prompts share a run of `ngram` words with a training prompt of the round;
+    `examples` are ids of some. See dpo_core.evaluation.overlap for short prompts and templates."""
+    held = {prompt_id: prompt.shown() for prompt_id, prompt in read_prompts(held_out).items()}
+    training = (prompt.shown() for prompt in read_prompts(trained_on(own)).values())
+    found = overlap(held, training, ngram)
+    return {
+        "prompts": len(found.prompts),
+        "of": found.of,
+        "ngram": found.ngram,
+        "examples": list(found.prompts[:EXAMPLES]),
+    }
+
+
+def trained_on(own: Preferred) -> Artifact:
+    """The step with the round's training prompts; an import holds its own."""
+    return own.prompts or own.completions
