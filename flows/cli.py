@@ -12,6 +12,7 @@ from dpo_core.errors import RatchetError, WaitingForPeople
 from flows.commands.branch import branch
 from flows.commands.compare import compare
 from flows.commands.decide import decide
+from flows.commands.doctor import doctor
 from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
@@ -138,6 +139,7 @@ def ui(
         serve_ui(campaign, port)
 
 
+app.command()(doctor)
 app.command()(worker)
 app.command()(submit)
 app.command()(decide)

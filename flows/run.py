@@ -16,6 +16,7 @@ from dpo_core.children import Child
 from dpo_core.errors import WaitingForPeople
 from flows.await_people import await_people
 from flows.config import CampaignConfig, check_functions
+from flows.doctor.preflight import check_before_run
 from flows.evaluation.judges import same_judge
 from flows.open_campaign import adopt_config, check_folder
 from flows.prefect_server import (
@@ -44,7 +45,7 @@ def run_campaign(
     there, without a child or a server, and goes on.
     """
     seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
-    with opened(config, root, console, seen) as (config, progress):
+    with opened(config, root, console, seen, with_prefect=with_prefect) as (config, progress):
         while True:
             try:
                 with Session(root, config, progress) as session:
@@ -58,13 +59,19 @@ def run_campaign(
 
 @contextmanager
 def opened(
-    config: CampaignConfig, root: Path, console: Console, seen: str = ""
+    config: CampaignConfig,
+    root: Path,
+    console: Console,
+    seen: str = "",
+    *,
+    with_prefect: bool = False,
 ) -> Iterator[tuple[CampaignConfig, CampaignProgress]]:
     """The campaign's folder, checked and locked, with its resolved config and its progress."""
     layout = Layout(root)
     check_functions(config)
     check_trackers(config.track)
     check_folder(layout)
+    check_before_run(config, root, with_prefect=with_prefect)
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)
         rounds = f"{config.rounds} round" + ("" if config.rounds == 1 else "s")

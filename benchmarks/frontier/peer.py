@@ -7,10 +7,12 @@ from typing import Any
 from benchmarks.measure import child_result
 from dpo_core.campaign.store import Made
 from dpo_core.hashing import weights_id
-from flows.policy import Answered, Policy
+from flows.evaluation.held_out import Others
+from flows.policy import Answered, Policy, Preferred
 from flows.round import prepare
 from flows.session import Session, child_environment
 from flows.steps.answer import answer_held_out
+from flows.steps.answer_logps import answer_logps
 from flows.steps.evaluate import evaluate
 from generation.prompts import draw_train, read_pool
 
@@ -22,7 +24,10 @@ def play_peer(session: Session) -> dict[str, Any]:
     held, base = prepare(session)
     policy, steps = _trained(session, base)
     candidate = answer_held_out(session, 1, policy, held)
-    evaluation = evaluate(session, 1, candidate, base, base, held)
+    others = Others(previous=base, base=base, reference=None)
+    logps = answer_logps(session, 1, candidate, others)
+    made = Preferred(policy.made_by, policy.made_by)  # its pairs are in no file
+    evaluation = evaluate(session, 1, candidate, others, logps, held, made, [])
     numbers = json.loads(evaluation.path("evaluation.json").read_text(encoding="utf-8"))
     pairs = policy.made_by.entry.kept
     return {"round": 1, "promoted": True, "pairs": pairs, "steps": steps, **numbers}

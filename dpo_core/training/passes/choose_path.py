@@ -13,6 +13,7 @@ from dpo_core.errors import BadInput
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.passes.entropy import positions_per_pair
 from dpo_core.training.passes.fast_path import FastPath
+from dpo_core.training.passes.model_size import HEAD_ROWS
 from dpo_core.training.passes.pass_over_pairs import Enter, PairPath
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime
@@ -29,8 +30,6 @@ long pairs, but there the plain path is 3e-3 off what float64 finds.
 _PROBE_PAIRS = 2
 _PROBE_TOKENS = 32
 """Of each completion: the plain path needs the logits of all of them at once."""
-
-_HEAD_ROWS = 512
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def choose_path(
     expected = plain.logps(probe).logps_N
     before = model.config._attn_implementation
     try:
-        fast = FastPath(model, runtime, head_rows=_HEAD_ROWS, **asked)
+        fast = FastPath(model, runtime, head_rows=HEAD_ROWS, **asked)
         found = fast.logps(probe).logps_N
         difference = float((found - expected).abs().max())
         why = f"it differs from the plain path by {difference:.1e} nats per token"

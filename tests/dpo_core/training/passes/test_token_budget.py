@@ -6,12 +6,8 @@ import pytest
 import torch
 
 from dpo_core.config import LoraConfig, TrainingConfig
-from dpo_core.training.passes.token_budget import (
-    CPU_TOKENS,
-    ModelSize,
-    fitting_tokens,
-    token_budget,
-)
+from dpo_core.training.passes.model_size import CPU_TOKENS, ModelSize
+from dpo_core.training.passes.token_budget import fitting_tokens, model_size, token_budget
 from dpo_core.training.runtime import Runtime
 
 GIB = 2**30
@@ -54,7 +50,7 @@ def test_the_size_is_read_without_weights(tiny: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny)
-    size = ModelSize.of(tiny)
+    size = model_size(tiny)
     assert size.parameters == sum(p.numel() for p in model.parameters())
     assert (size.layers, size.hidden) == (
         model.config.num_hidden_layers,

@@ -1,0 +1,58 @@
+"""Room on the disk, against what a round and the whole campaign write."""
+
+import shutil
+from pathlib import Path
+
+from flows.config import CampaignConfig, KeepLast
+from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.shape import Shape
+
+_GIB = 2**30
+_TOKEN_BYTES = 12
+"""Of a sampled token: its id, its log-prob, its text; parquet makes less of it."""
+_COMPLETION_BYTES = 1024
+_WEIGHT_BYTES, _CHECKPOINT_BYTES, _STATE_BYTES = 4, 12, 8
+
+
+def round_gib(config: CampaignConfig) -> float:
+    """Answers of one round, without weights."""
+    sampling, evaluation = config.sampling, config.evaluation
+    answers = config.prompts.per_round * sampling.samples_per_prompt
+    held_out = evaluation.gate_prompts + evaluation.test_prompts
+    answers += held_out * evaluation.samples_per_prompt
+    return answers * (_TOKEN_BYTES * sampling.max_tokens + _COMPLETION_BYTES) / _GIB
+
+
+def weights_gib(shape: Shape | None) -> float:
+    """One policy on disk, float32; 0 where its size is not known."""
+    return _WEIGHT_BYTES * ((shape.parameters if shape else None) or 0) / _GIB
+
+
+def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> Finding:
+    """Whether the next round fits, and all of them."""
+    free = shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
+    one = weights_gib(shape)
+    carried = _STATE_BYTES if config.training.optimiser_state == "carried" else 0
+    policy = one * (1 + carried / _WEIGHT_BYTES)
+    next_round = round_gib(config) + policy + one * _CHECKPOINT_BYTES / _WEIGHT_BYTES
+    campaign = config.rounds * round_gib(config) + one + policy * _kept(config)
+    what = (
+        f"a round takes up to {next_round:.2f} GiB while it is trained (weights {one:.2f}), "
+        f"{config.rounds} rounds keep {campaign:.2f}; {free / _GIB:.1f} GiB are free"
+    )
+    if shape is None or shape.parameters is None:
+        what += "; without weights, whose size is not known here"
+    remedy = "Free some space, name another folder with --campaign-dir, or set keep_policies."
+    if next_round > free / _GIB:
+        return problem("disk", what, str(root), remedy)
+    if campaign > free / _GIB:
+        return note("disk", what, str(root), remedy)
+    return ok("disk", what, str(root))
+
+
+def _kept(config: CampaignConfig) -> int:
+    """Policies of rounds that lie there at the end."""
+    keep = config.keep_policies
+    if isinstance(keep, KeepLast):
+        return min(config.rounds, keep.last + 1)
+    return config.rounds if keep == "all" else min(config.rounds, 2)

@@ -1,0 +1,165 @@
+"""The whole examination: of the machine, and of what a config would make of it."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_core.children import Child
+from dpo_core.errors import RatchetError
+from dpo_core.hashing import derive_seed
+from flows.config import CampaignConfig
+from flows.doctor import judges, policy, prompts, servers
+from flows.doctor.disk import check_disk
+from flows.doctor.findings import Finding, note, problem, problems
+from flows.doctor.machine import (
+    MEASURED,
+    Machine,
+    check_devices,
+    check_packages,
+    check_python,
+    installed,
+)
+from flows.doctor.memory import Device, Estimate, check_memory, estimate, free_ram_gib
+from flows.doctor.shape import Shape, read_shape
+
+_ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass(frozen=True)
+class Examination:
+    findings: tuple[Finding, ...]
+    memory: Estimate | None
+
+    @property
+    def would_run(self) -> bool:
+        return not problems(self.findings)
+
+
+def examine(config: CampaignConfig | None, root: Path | None) -> Examination:
+    """Every check; without a config those of the machine. A child imports torch, builds the policy
+    and tokenises, so that this process stays light."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ratchet-doctor-") as place,
+        Child.start("generation.probe", Path(place) / "probe.log", _ENVIRONMENT) as child,
+    ):
+        versions = {name: installed(name) for name in MEASURED}
+        machine = _machine(child)
+        findings = [
+            check_python(),
+            *check_packages(versions, config),
+            *check_devices(machine, config),
+            *servers.check_ports(),
+            servers.check_prefect(versions["prefect"]),
+            servers.check_argilla(config),
+        ]
+        memory = None
+        if config is not None:
+            assert root is not None, "a config belongs to a folder"
+            memory = _of_config(config, root, machine, child, Path(place) / "policy", findings)
+    return Examination(tuple(findings), memory)
+
+
+def _machine(child: Child) -> Machine:
+    found = child.ask({"op": "machine"})
+    return Machine(**{**found, "gpus": tuple((name, gib) for name, gib in found["gpus"])})
+
+
+def _of_config(
+    config: CampaignConfig,
+    root: Path,
+    machine: Machine,
+    child: Child,
+    place: Path,
+    findings: list[Finding],
+) -> Estimate | None:
+    """Add what is found of the config to `findings`; the memory it takes, where that is known."""
+    findings += judges.check_user_code(config)
+    findings.append(judges.check_same_judge(config))
+    pool = _pool(config, findings)
+    there = policy.local_policy(config)
+    if there is not None:
+        findings += policy.check_files(there)
+    shape, folder = _policy(config, child, place, findings)
+    findings.append(check_disk(config, root, shape))
+    if folder is not None:
+        findings += _of_policy(config, child, folder, pool, checked=there is not None)
+    size = shape.size() if shape is not None else None
+    if shape is None or size is None:
+        return None
+    device = _device(machine)
+    found = estimate(shape, size, config, device)
+    findings.append(check_memory(found, device))
+    return found
+
+
+def _pool(config: CampaignConfig, findings: list[Finding]) -> prompts.Pool | None:
+    try:
+        pool = prompts.read(config)
+    except RatchetError as error:
+        findings += prompts.unreadable(error)
+        return None
+    findings += prompts.check_pool(pool, config)
+    findings.append(prompts.check_overlap(pool, config))
+    return pool
+
+
+def _policy(
+    config: CampaignConfig, child: Child, place: Path, findings: list[Finding]
+) -> tuple[Shape | None, Path | None]:
+    """The policy's shape and where its files are; a finding where it cannot be had."""
+    request = {**config.policy.model_dump(), "seed": derive_seed(config.seed, "base")}
+    try:
+        found = child.ask({"op": "policy", "out": str(place), **request})
+    except RatchetError as error:
+        local = policy.local_policy(config) is not None or config.policy.build is not None
+        make = problem if local else note  # a model on the hub may come when the run asks for it
+        remedy = "Name a folder that save_pretrained wrote, or a model on the hub that can be had."
+        findings.append(make("policy", error.message, "policy", error.remedy or remedy))
+        return None, None
+    folder = Path(found["folder"])
+    shape = Shape(**found["shape"])
+    return shape, folder if folder.is_dir() else None
+
+
+def _of_policy(
+    config: CampaignConfig, child: Child, folder: Path, pool: prompts.Pool | None, *, checked: bool
+) -> Iterator[Finding]:
+    if not checked:
+        yield from policy.check_files(folder)
+    yield policy.check_length(folder, config)
+    if pool is None:
+        return
+    template = policy.check_template(folder, chat=pool.chat)
+    yield template
+    if template.severity == "problem":
+        return
+    shape = read_shape(folder)
+    length = config.sampling.max_model_len or (shape.positions if shape else None)
+    if length is not None:
+        yield from _lengths(config, child, folder, length - config.sampling.max_tokens)
+
+
+def _lengths(config: CampaignConfig, child: Child, folder: Path, room: int) -> Iterator[Finding]:
+    own = config.sampling.engine == "vllm"  # which wants room for one token more
+    request: Mapping[str, Any] = {
+        "op": "tokens",
+        "folder": str(folder),
+        "revision": config.policy.revision,
+        "prompts": config.prompts.model_dump(mode="json"),
+        "room": room - own,
+    }
+    try:
+        found = child.ask(request)
+    except RatchetError as error:
+        yield problem("prompt lengths", error.message, "prompts", error.remedy)
+        return
+    yield prompts.check_lengths(found, room - own)
+    yield prompts.check_bos(found)
+
+
+def _device(machine: Machine) -> Device:
+    if machine.usable:
+        return Device(gpu=True, gib=min(gib for _, gib in machine.gpus), count=machine.usable)
+    return Device(gpu=False, gib=free_ram_gib())

@@ -1,0 +1,37 @@
+"""What a check came to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`problem`: `ratchet run` would not work; `note`: it would, but look at it.
+
+    check: name of the check; where: the config key, file or address it is about.
+    """
+
+    check: str
+    severity: Severity
+    what: str
+    where: str = ""
+    remedy: str = ""
+
+
+def ok(check: str, what: str, where: str = "") -> Finding:
+    return Finding(check, "ok", what, where)
+
+
+def note(check: str, what: str, where: str, remedy: str) -> Finding:
+    return Finding(check, "note", what, where, remedy)
+
+
+def problem(check: str, what: str, where: str, remedy: str) -> Finding:
+    return Finding(check, "problem", what, where, remedy)
+
+
+def problems(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity == "problem"]

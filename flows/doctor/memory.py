@@ -1,0 +1,180 @@
+"""How much memory a campaign takes, part by part, against what there is.
+
+An estimate by shapes: no allocator is asked. What libraries take was measured on a CPU.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpo_core.config import TrainingConfig
+from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
+from flows.config import CampaignConfig
+from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.shape import Shape
+
+_GIB = 2**30
+_FLOAT = 4
+_TRAINING_LIBRARIES_GIB, _SAMPLING_LIBRARIES_GIB, _VLLM_GIB = 0.49, 0.45, 0.85
+"""Resident memory of the processes with their libraries and nothing of a model, on a CPU."""
+_LOGIT_COPIES = 2
+_TIGHT = 0.8
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    gib: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Parts of the training process and of the sampling process; `together`: both at a time."""
+
+    training: tuple[Part, ...]
+    sampling: tuple[Part, ...]
+    together: bool
+
+    @property
+    def training_gib(self) -> float:
+        return sum(part.gib for part in self.training)
+
+    @property
+    def sampling_gib(self) -> float:
+        return sum(part.gib for part in self.sampling)
+
+    @property
+    def most_gib(self) -> float:
+        """What is needed at the moment that needs most."""
+        both = (self.training_gib, self.sampling_gib)
+        return sum(both) if self.together else max(both)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where models run: `gib` of memory each, `count` of them; a CPU is one."""
+
+    gpu: bool
+    gib: float
+    count: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"each of {self.count} GPUs" if self.count > 1 else "the GPU" if self.gpu else "RAM"
+
+
+def estimate(shape: Shape, size: ModelSize, config: CampaignConfig, device: Device) -> Estimate:
+    """What training and sampling take of one device."""
+    keep = config.sampling.keep_worker
+    return Estimate(
+        tuple(_training(shape, size, config, device)),
+        tuple(_sampling(shape, size, config, device)),
+        together=keep == "campaign" or (keep == "auto" and not device.gpu),
+    )
+
+
+def _training(
+    shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
+) -> Iterator[Part]:
+    training = config.training
+    value_bytes = _compute_bytes(training, device)
+    processes = training.processes if isinstance(training.processes, int) else device.count
+    if training.lora is None:
+        trained, frozen = size.parameters / processes, 0.0
+    else:
+        trained, frozen = _adapters(size, training.lora.rank), value_bytes * size.parameters
+    if frozen:
+        yield _part("frozen weights", frozen / processes)
+    yield _part("weights, float32", _FLOAT * trained)
+    yield _part("gradients", _FLOAT * trained)
+    yield _part("AdamW's state", 2 * _FLOAT * trained)
+    tokens = _tokens_at_a_time(shape, config)
+    kept = size.kept_bytes(value_bytes, checkpointing=training.gradient_checkpointing)
+    yield _part(f"activations of {tokens:,} tokens", tokens * kept)
+    yield _part("logits", _LOGIT_COPIES * _FLOAT * HEAD_ROWS * shape.vocabulary)
+    if not device.gpu:
+        yield Part("libraries", _TRAINING_LIBRARIES_GIB)
+
+
+def _sampling(
+    shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
+) -> Iterator[Part]:
+    sampling = config.sampling
+    value_bytes = _BYTES[sampling.dtype_on("cuda" if device.gpu else "cpu")]
+    yield _part("weights", value_bytes * size.parameters / sampling.tensor_parallel_size)
+    if sampling.engine == "vllm" and not device.gpu:
+        cache_gib = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
+        yield Part("key-value cache", cache_gib)
+        yield Part("libraries", _VLLM_GIB)
+        return
+    token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * value_bytes
+    length = sampling.max_model_len or shape.positions or 0
+    yield _part(f"key-value cache of one sequence, {length:,} tokens", token_bytes * length)
+    if not device.gpu:
+        yield Part("libraries", _SAMPLING_LIBRARIES_GIB)
+
+
+def _part(name: str, size_bytes: float) -> Part:
+    return Part(name, size_bytes / _GIB)
+
+
+def _compute_bytes(training: TrainingConfig, device: Device) -> int:
+    wanted = training.compute_dtype
+    return _BYTES[
+        "bfloat16" if wanted == "auto" and device.gpu else wanted.replace("auto", "float32")
+    ]
+
+
+def _tokens_at_a_time(shape: Shape, config: CampaignConfig) -> int:
+    """Of one forward pass: at least the longest pair, whose prompt counts once."""
+    wanted = config.training.micro_batch_tokens
+    length = config.sampling.max_model_len or shape.positions or 0
+    return max(CPU_TOKENS if wanted == "auto" else wanted, length + config.sampling.max_tokens)
+
+
+def _adapters(size: ModelSize, rank: int) -> float:
+    """Weights of adapters on all linear layers of Llama's shape."""
+    return size.layers * rank * (4 * 2 * size.hidden + 3 * (size.hidden + size.inner))
+
+
+def check_memory(found: Estimate, device: Device) -> Finding:
+    """Whether it fits, with every part."""
+    what = (
+        f"{found.most_gib:.2f} GiB of {device.gib:.1f} GiB of {device.name}: training "
+        f"{told(found.training)}; sampling {told(found.sampling)}"
+        f"{'; both at a time' if found.together else ''}"
+    )
+    remedy = (
+        "Take a smaller model, training.lora, training.gradient_checkpointing or fewer "
+        "training.micro_batch_tokens; sampling.keep_worker: step frees what sampling holds."
+    )
+    if found.most_gib > device.gib:
+        return problem("memory", what, "policy", remedy)
+    if found.most_gib > _TIGHT * device.gib:
+        return note("memory", what, "policy", remedy)
+    return ok("memory", what, "policy")
+
+
+def told(parts: tuple[Part, ...]) -> str:
+    listed = ", ".join(f"{part.name} {part.gib:.3g}" for part in parts)
+    return f"{sum(part.gib for part in parts):.2f} ({listed})"
+
+
+def free_ram_gib() -> float:
+    """What this machine, or this container, has left."""
+    lines = dict(line.split(":", 1) for line in _lines(Path("/proc/meminfo")))
+    available = int(lines.get("MemAvailable", "0 kB").split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    limit, used = (_lines(group / name) for name in ("memory.max", "memory.current"))
+    if limit and used and limit[0].isdigit():
+        available = min(available, int(limit[0]) - int(used[0]))
+    return available / _GIB
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

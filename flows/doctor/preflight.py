@@ -1,0 +1,60 @@
+"""The cheap part, before `ratchet run` writes or starts anything: no child, no model library."""
+
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
+from flows.config import CampaignConfig
+from flows.doctor import policy
+from flows.doctor.disk import check_disk
+from flows.doctor.findings import Finding, problems
+from flows.doctor.machine import MEASURED, check_packages, check_python, installed
+from flows.doctor.memory import Device, check_memory, estimate, free_ram_gib
+from flows.doctor.servers import check_argilla, check_prefect
+from flows.doctor.shape import read_shape
+from generation.prompts import read_pool
+
+_TIMEOUT_S = 0.5
+
+
+def check_before_run(config: CampaignConfig, root: Path, *, with_prefect: bool) -> None:
+    """Raise BadInput that lists every problem and its remedy."""
+    found = problems(_findings(config, Layout(root), with_prefect))
+    if found:
+        lines = [f"{one.what}\n    {one.remedy}" for one in found]
+        raise BadInput(
+            "this would not work:\n  " + "\n  ".join(lines),
+            "`ratchet doctor` with the same config says more.",
+        )
+
+
+def _findings(config: CampaignConfig, layout: Layout, with_prefect: bool) -> Iterator[Finding]:
+    folder = policy.local_policy(config)
+    shape = read_shape(folder) if folder is not None else None
+    versions = {name: installed(name) for name in MEASURED}
+    yield check_python()
+    yield from check_packages(versions, config)
+    yield check_disk(config, layout.root, shape)
+    if with_prefect:
+        yield check_prefect(versions["prefect"], timeout_s=_TIMEOUT_S)
+    if not layout.labels(1).exists():  # labels that are there need no server
+        yield check_argilla(config, timeout_s=_TIMEOUT_S)
+    if folder is not None and not any(layout.round(0).glob("base-*")):
+        yield from _policy(config, folder)
+
+
+def _policy(config: CampaignConfig, folder: Path) -> Iterator[Finding]:
+    yield from policy.check_files(folder)
+    yield policy.check_length(folder, config)
+    if config.prompts.path is not None:
+        first = islice(read_pool(config.prompts), 1)
+        chat = any(prompt.messages is not None for prompt in first)
+        yield policy.check_template(folder, chat=chat)
+    shape = read_shape(folder)
+    size = shape.size() if shape is not None else None
+    if shape is not None and size is not None and shutil.which("nvidia-smi") is None:
+        device = Device(gpu=False, gib=free_ram_gib())
+        yield check_memory(estimate(shape, size, config, device), device)

@@ -1,0 +1,140 @@
+"""Prompts: how many there are of each split, how long they are, what train and held-out share."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.errors import RatchetError
+from dpo_core.hashing import normalise
+from dpo_core.records import Prompt
+from flows.config import CampaignConfig
+from flows.doctor.findings import Finding, note, ok, problem
+from generation.prompts import draw_held_out, read_pool
+
+_EXAMPLE = 80
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What one reading of the prompts found; `runs`: words in a row that overlap, with examples."""
+
+    splits: Mapping[str, int]
+    chat: bool
+    held_out: int
+    duplicates: int
+    overlapping: int
+    example: str
+
+
+def read(config: CampaignConfig) -> Pool:
+    """Read the pool twice: what is held out, then all that it may be trained on."""
+    evaluation = config.evaluation
+    drawn = draw_held_out(
+        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts
+    )
+    length = evaluation.overlap_ngram
+    holders: dict[tuple[str, ...], set[str]] = {}
+    for prompt in drawn.prompts:
+        for run in runs(prompt, length):
+            holders.setdefault(run, set()).add(prompt.prompt_id)
+    held = {prompt.prompt_id for prompt in drawn.prompts}
+    splits, shared, example = Counter[str](), set[str](), ""
+    same, chat = 0, False
+    for prompt in read_pool(config.prompts):
+        splits[prompt.split] += 1
+        chat = chat or prompt.messages is not None
+        if prompt.split != "train":
+            continue
+        same += prompt.prompt_id in held
+        for run in runs(prompt, length):
+            if run in holders:
+                shared |= holders[run]
+                example = example or " ".join(run)
+    return Pool(dict(splits), chat, len(held), same, len(shared), example[:_EXAMPLE])
+
+
+def runs(prompt: Prompt, length: int) -> Iterator[tuple[str, ...]]:
+    """All runs of `length` words of a prompt, case and spacing apart; its system message apart."""
+    said = [m["content"] for m in prompt.messages or () if m["role"] != "system"]
+    words = normalise(prompt.text if prompt.text is not None else "\n".join(said)).split()
+    return (tuple(words[n : n + length]) for n in range(len(words) - length + 1))
+
+
+def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
+    """Every split has prompts, and rounds need not repeat any."""
+    for split in ("train", "gate", "test"):
+        if not pool.splits.get(split):
+            yield problem(
+                "prompts",
+                f"none of the {sum(pool.splits.values()):,} prompts falls into the {split} split",
+                "prompts",
+                "Give more prompts, or change prompts.gate_share and prompts.test_share.",
+            )
+    wanted, train = config.rounds * config.prompts.per_round, pool.splits.get("train", 0)
+    if 0 < train < wanted:
+        yield note(
+            "prompts",
+            f"{train:,} prompts to train on; {config.rounds} rounds want {wanted:,}",
+            "prompts.per_round",
+            "Give more, or lower prompts.per_round: later rounds repeat prompts or have fewer.",
+        )
+    elif train:
+        yield ok("prompts", f"{train:,} to train on, {pool.held_out:,} held out", "prompts")
+
+
+def check_overlap(pool: Pool, config: CampaignConfig) -> Finding:
+    """Held-out prompts are not trained on, and share no long run of words with those that are."""
+    length = config.evaluation.overlap_ngram
+    if pool.duplicates:
+        return problem(
+            "overlap",
+            f"{pool.duplicates} prompts to train on are held-out ones too",
+            "prompts",
+            "Remove them from the pool.",
+        )
+    what = (
+        f"{pool.overlapping} of {pool.held_out} held-out prompts share {length} words in a row "
+        "with a prompt to train on"
+    )
+    if pool.overlapping:
+        return note(
+            "overlap",
+            f"{what}, for example: {pool.example}",
+            "evaluation.overlap_ngram",
+            "If that is more than a template, remove near copies: win rates would flatter.",
+        )
+    return ok("overlap", f"no prompt is in both; {what}", "prompts")
+
+
+def check_lengths(found: Mapping[str, Any], room: int) -> Finding:
+    """found: what the child counted; room: tokens that a prompt may have."""
+    long, count, longest = found["too_long"], found["prompts"], found["longest"]
+    if not long:
+        return ok("prompt lengths", f"the longest of {count:,} has {longest} of {room} tokens")
+    make = problem if long == count else note
+    return make(
+        "prompt lengths",
+        f"{long:,} of {count:,} prompts have more than {room} tokens (the longest {longest:,}): "
+        "they would be dropped",
+        "sampling.max_model_len, sampling.max_tokens",
+        "Raise the first, lower the second, or shorten the prompts.",
+    )
+
+
+def check_bos(found: Mapping[str, Any]) -> Finding:
+    """No prompt begins twice."""
+    if found["bos_twice"]:
+        return problem(
+            "bos",
+            f"{found['bos_twice']:,} of {found['prompts']:,} prompts begin with two BOS tokens",
+            "prompts",
+            "The chat template or the prompt's text has one that the tokenizer adds anyway: remove "
+            "it there.",
+        )
+    return ok("bos", "no prompt begins with two BOS tokens")
+
+
+def unreadable(error: RatchetError) -> Sequence[Finding]:
+    """Prompts that cannot be read at all."""
+    return [problem("prompts", error.message, "prompts", error.remedy)]

@@ -1,0 +1,74 @@
+"""A model's shape from the files beside its weights: JSON and safetensors' headers, no tensor."""
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_core.training.passes.model_size import ModelSize
+
+WEIGHTS = "*.safetensors"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """parameters: None where no file says it; positions: most tokens of a sequence."""
+
+    parameters: int | None
+    layers: int
+    hidden: int
+    inner: int
+    vocabulary: int
+    kv_heads: int
+    head_dim: int
+    positions: int | None
+
+    def size(self) -> ModelSize | None:
+        if self.parameters is None:
+            return None
+        return ModelSize(self.parameters, self.layers, self.hidden, self.inner)
+
+
+def read_shape(folder: Path) -> Shape | None:
+    """The shape of the model in `folder`; None where its config is not that of a decoder."""
+    found = read_json(folder / "config.json")
+    config = found.get("text_config") or found
+    try:
+        hidden, heads = config["hidden_size"], config["num_attention_heads"]
+        return Shape(
+            parameters=stored_parameters(folder),
+            layers=config["num_hidden_layers"],
+            hidden=hidden,
+            inner=config.get("intermediate_size") or 4 * hidden,
+            vocabulary=config["vocab_size"],
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or hidden // heads,
+            positions=config.get("max_position_embeddings"),
+        )
+    except (KeyError, TypeError):
+        return None
+
+
+def stored_parameters(folder: Path) -> int | None:
+    """Weights in the folder's safetensors files, by the shapes in their headers."""
+    files = sorted(folder.glob(WEIGHTS))
+    return sum(map(_weights_in, files)) if files else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a file; empty where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _weights_in(path: Path) -> int:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    shapes = (entry["shape"] for name, entry in header.items() if name != "__metadata__")
+    return sum(math.prod(shape) for shape in shapes)

@@ -1,0 +1,100 @@
+"""A child of `ratchet doctor`: what only torch and a tokenizer can say. Samples nothing."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dpo_core.children import Report, serve
+from dpo_core.import_path import load_function
+from generation.config import PromptsConfig
+from generation.prompts import read_pool
+
+MOST_PROMPTS = 20_000
+"""So many prompts are tokenised."""
+
+
+def machine() -> dict[str, Any]:
+    """torch's build, what it can use, and what the driver shows."""
+    gpus, driver_cuda = _driver()
+    found: dict[str, Any] = {"gpus": gpus, "driver_cuda": driver_cuda}
+    try:
+        import torch
+    except Exception as error:  # a library that is missing or built for another machine
+        return {**found, "torch": None, "error": f"{type(error).__name__}: {error}"}
+    usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {
+        **found,
+        "torch": torch.__version__,
+        "cuda_build": torch.version.cuda,
+        "usable": usable,
+    }
+
+
+def _driver() -> tuple[list[tuple[str, float]], str | None]:
+    """((name, GiB) of each GPU, the newest CUDA that the driver knows)."""
+    if shutil.which("nvidia-smi") is None:
+        return [], None
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False)
+    shown = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False).stdout
+    rows = [line.rsplit(",", 1) for line in listed.stdout.splitlines() if "," in line]
+    cuda = shown.partition("CUDA Version:")[2].split()
+    return [(name, float(mib) / 1024) for name, mib in rows], cuda[0] if cuda else None
+
+
+def policy(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The folder of the base policy, built if it has to be, and its parameters by shapes."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = request["model"]
+    if request["build"] is not None:
+        folder = request["out"]
+        load_function(request["build"])(Path(folder), request["seed"], **request["build_args"])
+    config = AutoConfig.from_pretrained(folder, revision=request["revision"] or "main")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    shape = config.get_text_config()
+    heads = shape.num_attention_heads
+    return {
+        "folder": str(folder),
+        "shape": {
+            "parameters": sum(weight.numel() for weight in model.parameters()),
+            "layers": shape.num_hidden_layers,
+            "hidden": shape.hidden_size,
+            "inner": getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size,
+            "vocabulary": shape.vocab_size,
+            "kv_heads": getattr(shape, "num_key_value_heads", None) or heads,
+            "head_dim": getattr(shape, "head_dim", None) or shape.hidden_size // heads,
+            "positions": getattr(shape, "max_position_embeddings", None),
+        },
+    }
+
+
+def tokens(request: Mapping[str, Any]) -> dict[str, Any]:
+    """How long the first prompts are, and how many begin with two BOS."""
+    from generation.sampling import encode_prompt, load_tokenizer
+
+    tokenizer = load_tokenizer(request["folder"], request["revision"])
+    bos = tokenizer.bos_token_id
+    counts = {"prompts": 0, "longest": 0, "too_long": 0, "bos_twice": 0}
+    for prompt in islice(read_pool(PromptsConfig(**request["prompts"])), MOST_PROMPTS):
+        ids = encode_prompt(tokenizer, prompt)
+        counts["prompts"] += 1
+        counts["longest"] = max(counts["longest"], len(ids))
+        counts["too_long"] += len(ids) > request["room"]
+        counts["bos_twice"] += bos is not None and ids[:2] == [bos, bos]
+    return counts
+
+
+def _handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    if request["op"] == "machine":
+        return machine()
+    return policy(request) if request["op"] == "policy" else tokens(request)
+
+
+if __name__ == "__main__":
+    serve(_handle)
