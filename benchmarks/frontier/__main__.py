@@ -18,8 +18,8 @@ shown, collapses included. Arms, each with three seeds:
   every arm has one label per pair. Without noise and hard is `reset` itself.
 - Beyond equal budgets, and marked so: three labels per pair, each wrong with probability 0.3, their
   majority as a hard target against their smoothed share (7/8 or 5/8) as a soft one.
-- The gate: `reset` and `noise30` have the demo's, which promotes where the win rate on gate prompts
-  exceeds 0.5; `ungated` always promotes; `strict` wants the lower end of its interval above 0.5.
+- The gate promotes where the win rate on gate prompts exceeds 0.5; `ungated` always promotes;
+  `strict` wants the lower end of its interval above 0.5.
 
 What counts is the policy with which an arm ends: the one promoted last, or the base. All are judged
 without noise on the same 512 test prompts with the same seeds against the base's answers. Intervals

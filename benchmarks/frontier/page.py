@@ -61,8 +61,8 @@ def _what() -> Iterator[str]:
         "Where an arm has other numbers its row says so: TRL's trainer compares two answers of a",
         "prompt, so as many answers give it twice as many labels; arms with three labels per pair",
         "go beyond the budget. Test prompts are judged without noise, against the base's answers",
-        "with the same seeds. The demo's gate promotes where the win rate on gate prompts exceeds",
-        "0.5.",
+        "with the same seeds. The gate promotes where the win rate on gate prompts exceeds 0.5;",
+        "`strict` arms want the lower end of its interval above that.",
         "",
     )
 
