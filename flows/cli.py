@@ -13,6 +13,7 @@ from flows.commands.branch import branch
 from flows.commands.compare import compare
 from flows.commands.decide import decide
 from flows.commands.doctor import doctor
+from flows.commands.evaluate import evaluate
 from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
@@ -149,6 +150,7 @@ app.command("import")(import_)
 app.add_typer(labels)
 app.command()(branch)
 app.command()(compare)
+app.command()(evaluate)
 app.command()(replay)
 
 

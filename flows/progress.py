@@ -55,6 +55,10 @@ class CampaignProgress:
             self._task, total=None, description=f"{where}  {step}", rate="", left=self._left(number)
         )
 
+    def say(self, what: str) -> None:
+        """What the live bar is about."""
+        self._bar.update(self._task, description=what)
+
     def starting(self, process: str) -> None:
         self._bar.update(self._task, rate=f"starting the {process} process")
 

@@ -1,0 +1,1 @@
+"""`ratchet evaluate`: two models compared without a campaign."""

@@ -1,0 +1,158 @@
+"""The numbers of two models side by side; None for what cannot be had."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
+from dpo_core.evaluation.ratios import ratio
+from dpo_core.evaluation.slices import slice_win_rates
+from dpo_core.evaluation.statistics import mean_interval, standard_error
+from dpo_core.evaluation.texts import describe_writing
+from dpo_core.records import Prompt
+from flows.config.evaluation import HeldOutConfig
+from flows.evaluation.held_out import HeldOutAnswers
+from flows.two_models.asked import Asked
+from flows.two_models.compare import Compared, outcome_rows
+from flows.two_models.models import same_tokens
+
+FORMAT = 1
+"""Of `ratchet evaluate --json`; raised when a name changes its meaning or goes."""
+
+_MOST_FITS = 2_000
+"""Of a model that is fitted to each resample; the ends hardly move with more."""
+
+
+def numbers(asked: Asked, compared: Compared) -> dict[str, Any]:
+    """What `ratchet evaluate --json` prints; docs/evaluation.md says what each is."""
+    config = asked.config.evaluation
+    unit = "tokens" if same_tokens(*asked.models) else "characters"
+    rows = outcome_rows(compared, unit)
+    decided = [row for row in rows if row["outcome"] is not None]
+    return {
+        "format": FORMAT,
+        "confidence": config.confidence,
+        "prompts": len({row["prompt_id"] for row in decided}),
+        "comparisons": len(decided),
+        "unreadable": len(rows) - len(decided),
+        "too_long": compared.too_long,
+        **_win_rates(decided, config),
+        "length_unit": unit,
+        "kl": _kl(compared, config),
+        "models": {
+            name: {"model": model.name, "weights": model.id, **_side(answers, config)}
+            for name, model, answers in zip("ab", asked.models, compared.sides, strict=True)
+        },
+        "slices": _slices(decided, asked.prompts, config),
+        "judges": dict(compared.behaviour),
+    }
+
+
+def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict[str, Any]:
+    plain = controlled = None
+    if rows:
+        outcomes, groups = [row["outcome"] for row in rows], [row["prompt_id"] for row in rows]
+        options = _bootstrap(config)
+        plain = win_rate(outcomes, groups=groups, **options)
+        controlled = length_controlled_win_rate(
+            outcomes,
+            [row["length_difference"] for row in rows],
+            groups=groups,
+            **{**options, "resamples": min(config.bootstrap_resamples, _MOST_FITS)},
+        )
+    return {"win_rate": _shown(plain), "length_controlled_win_rate": _shown(controlled)}
+
+
+def _kl(compared: Compared, config: HeldOutConfig) -> dict[str, Any]:
+    """KL(A‖B) on A's own answers, nats per completion and per token."""
+    logratios = compared.logratios
+    if isinstance(logratios, str):
+        return {"unknown": logratios}
+    answers = compared.sides[0].completions
+    values = [logratios[c.completion_id] for c in answers]
+    groups = [c.prompt.prompt_id for c in answers]
+    per_token = ratio(
+        values, [c.tokens for c in answers], groups=groups, confidence=config.confidence
+    )
+    return {
+        "nats": {
+            **_interval(mean_interval(values, groups=groups, **_bootstrap(config))),
+            "se": _finite(standard_error(values, groups)),
+        },
+        "nats_per_token": {**_interval(per_token.interval), "se": _finite(per_token.error)},
+    }
+
+
+def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
+    """Length, truncation and writing of one model's answers, with what its judge scored."""
+    completions = answers.completions
+    groups = [c.prompt.prompt_id for c in completions]
+    means = {
+        "length_tokens": [float(c.tokens) for c in completions],
+        "length_characters": [float(len(c.text)) for c in completions],
+        "truncated_share": [float(not c.finished) for c in completions],
+    }
+    written = describe_writing(
+        [(c.prompt.prompt_id, c.text) for c in completions], config.refusal_pattern
+    )
+    return {
+        "completions": len(completions),
+        **{
+            name: _shown(mean_interval(values, groups=groups, **_bootstrap(config)))
+            for name, values in means.items()
+        },
+        **asdict(written),
+        "scores": {source: _score(answers, source, config) for source in answers.scores},
+    }
+
+
+def _score(answers: HeldOutAnswers, source: str, config: HeldOutConfig) -> dict[str, Any] | None:
+    scores = answers.scores[source]
+    known = [
+        (value, c.prompt.prompt_id)
+        for c in answers.completions
+        if (value := scores[c.completion_id].value) is not None
+    ]
+    if not known:
+        return None
+    values, groups = [value for value, _ in known], [group for _, group in known]
+    return _shown(mean_interval(values, groups=groups, **_bootstrap(config)))
+
+
+def _slices(
+    rows: Sequence[Mapping[str, Any]], prompts: Sequence[Prompt], config: HeldOutConfig
+) -> dict[str, Any]:
+    by_id = {prompt.prompt_id: prompt for prompt in prompts}
+    labelled = (
+        (label, row["outcome"], row["prompt_id"])
+        for row in rows
+        for label in _labels(by_id[row["prompt_id"]], config.slices)
+    )
+    found = slice_win_rates(labelled, **_bootstrap(config))
+    return {name: asdict(one) for name, one in found.items()}
+
+
+def _labels(prompt: Prompt, fields: Sequence[str]) -> Iterator[str]:
+    """ "tags=…" for each of the prompt's tags, "field=value" of the fields that are asked for."""
+    for name in dict.fromkeys(["tags", *fields]):
+        value = prompt.extra.get(name)
+        for one in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(one, str | int | float | bool):
+                yield f"{name}={one}"
+
+
+def _bootstrap(config: HeldOutConfig) -> dict[str, Any]:
+    return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
+
+
+def _shown(found: Interval | None) -> dict[str, float | None] | None:
+    return _interval(found) if found is not None and math.isfinite(found.estimate) else None
+
+
+def _interval(found: Interval) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in asdict(found).items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
