@@ -9,7 +9,7 @@ from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.slices import slice_win_rates
 from dpo_core.evaluation.statistics import mean_interval, standard_error
-from dpo_core.evaluation.texts import describe_writing
+from dpo_core.evaluation.texts import REFUSAL, describe_writing
 from dpo_core.records import Prompt
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
@@ -94,7 +94,8 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
         "truncated_share": [float(not c.finished) for c in completions],
     }
     written = describe_writing(
-        [(c.prompt.prompt_id, c.text) for c in completions], config.refusal_pattern
+        [(c.prompt.prompt_id, c.text) for c in completions],
+        config.refusal_pattern or REFUSAL,
     )
     return {
         "completions": len(completions),
