@@ -22,7 +22,7 @@ demo: $(READY) ## run a real three-round campaign on CPU, a few minutes
 	@$(VENV)/bin/ratchet report $(DEMO)
 
 test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
-	@scripts/chromium.sh
+	@scripts/test_packages.sh
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## style, types and import arrows
@@ -42,7 +42,7 @@ readme: $(READY) ## run the demo afresh and show its output in the README
 	@$(VENV)/bin/python scripts/demo_output.py
 
 screenshots: $(READY) ## take the docs' pictures anew
-	@scripts/chromium.sh
+	@scripts/test_packages.sh
 	@$(VENV)/bin/pytest -q tests/flows/test_label_in_browser.py --screenshots docs/figures
 
 docs: $(READY) ## write docs/metrics.md, tables and figures of other pages from the code

@@ -29,6 +29,7 @@ from dpo_core.errors import (
     ChildFailed,
     DiskFull,
     Interrupted,
+    InvariantViolated,
     RatchetError,
 )
 
@@ -44,6 +45,7 @@ _KINDS: dict[str, type[RatchetError]] = {
     "bad_input": BadInput,
     "disk_full": DiskFull,
     "interrupted": Interrupted,
+    "invariant_violated": InvariantViolated,
     "failed": ChildFailed,
 }
 
@@ -127,7 +129,10 @@ def describe_error(error: Exception) -> dict[str, Any]:
 
 def described_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
     """`remedy` is for an error that says none."""
-    return _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
+    error = _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
+    if isinstance(error, ChildFailed):
+        error.deliberate = described.get("typed", False)
+    return error
 
 
 def out_of_space(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ RatchetError            exit code 1
 ├── DiskFull            a write failed for lack of space
 ├── Interrupted         a process was asked to stop, and kept what it had done
 ├── JudgeError          a judge raised or answered out of contract
+│   └── EndpointFailed  a judge's endpoint did not answer
 ├── BudgetSpent         a judge has spent what it may
 ├── WaitingForPeople    exit code 75: answers of people are missing; nothing is wrong
 ├── AuditFailed         the preferences of a round must not be trained on
@@ -68,7 +69,9 @@ class ChildDied(RatchetError):
 
 
 class ChildFailed(RatchetError):
-    pass
+    """`deliberate`: what the child raised is an error of this tree, and would come again."""
+
+    deliberate = False
 
 
 class DiskFull(RatchetError):
@@ -80,6 +83,10 @@ class Interrupted(RatchetError):
 
 
 class JudgeError(RatchetError):
+    pass
+
+
+class EndpointFailed(JudgeError):
     pass
 
 

@@ -16,6 +16,7 @@ from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
+from flows.notify import decided, tell_decision
 from flows.orchestration import run_flow
 from flows.policy import Answered, Played, Policy
 from flows.prefect_runs import campaign_tag
@@ -38,7 +39,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         if stopped is not None:
             break
         session.progress.round_started()
-        under = _under(session, number)
+        under, before = _under(session, number), decided(session.layout, number)
         goes_on, played = play_round(under, number, goes_on, base, held, earlier)
         earlier = [*earlier, played]
         _remember(session, goes_on)
@@ -46,6 +47,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         _write_metrics(session.layout, number)
         session.tracking.send()
         session.progress.round_finished(number)
+        tell_decision(session, number, before)
         stopped = ended_by_gate(played)
     session.progress.flush_cached()
     end(session, stopped)

@@ -19,6 +19,7 @@ from flows.commands.interrupts import interruptible
 from flows.commands.label import label
 from flows.commands.labels import labels
 from flows.commands.replay import replay
+from flows.commands.schedule import schedule
 from flows.commands.worker import submit, worker
 
 app = typer.Typer(
@@ -144,6 +145,7 @@ app.command()(doctor)
 app.command()(worker)
 app.command()(submit)
 app.command()(decide)
+app.command()(schedule)
 app.add_typer(label)
 app.command()(export)
 app.command("import")(import_)

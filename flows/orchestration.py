@@ -4,12 +4,15 @@ Inside a flow run a step is a task, outside of one it is a plain function, so th
 runs without a Prefect server. The ledger, not Prefect's cache, decides what is skipped; Prefect
 shows a skipped step as Cached. What waits for people is Completed under the name Waiting, with the
 sentence that says for what: nothing failed, and no process is there that could be running.
+
+A step whose process died, or whose server did not answer, is tried again as often as the config
+says for its kind. In a flow Prefect does that, and shows it; without one this module does.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -20,6 +23,8 @@ from prefect.states import Completed
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
+from flows.retries import Retries
+from flows.session import Session
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +41,8 @@ class _Outcome(Generic[R]):
     raised: Exception | None = None
 
     def state(self, describe: Callable[[R], State[None]]) -> State[None]:
-        """Run the function; the state that Prefect shows for it."""
+        """Run the function; the state that Prefect shows for it. It may be called again."""
+        self.raised = None
         try:
             self.found = (self.function(),)
         except WaitingForPeople as waiting:
@@ -56,23 +62,31 @@ class _Outcome(Generic[R]):
         return self.found[0]
 
 
-def step(function: Callable[P, R]) -> Callable[P, R]:
+def step(
+    function: Callable[Concatenate[Session, P], R],
+) -> Callable[Concatenate[Session, P], R]:
     """Run `function` as a Prefect task when a flow is running, and plainly when none is."""
 
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(do: Session, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        name = function.__name__
+        again = Retries.of(name, do)
         if FlowRunContext.get() is None:
-            return function(*args, **kwargs)
-        outcome = _Outcome(lambda: function(*args, **kwargs))
+            return again.plainly(lambda: function(do, *args, **kwargs))
+        outcome = _Outcome(lambda: function(do, *args, **kwargs))
 
         def body() -> State[None]:
             return outcome.state(_state)
 
-        name = function.__name__
+        def wanted(*_: Any) -> bool:
+            return again.wanted(outcome.raised)
+
         options: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+        options |= {"retries": again.times, "retry_delay_seconds": again.delay_s}
         # Tagged tasks ask the server for a place under their tags' limits: 2 s after a long step.
         with TagsContext(current_tags=set()):
-            state = task(name=name, task_run_name=name, **options)(body)(return_state=True)
+            made = task(name=name, task_run_name=name, retry_condition_fn=wanted, **options)(body)
+            state = made(return_state=True)
         return outcome.get(state)
 
     return call

@@ -55,10 +55,14 @@ def own_server(api: str) -> Iterator[None]:
         yield
 
 
-def crash_stale_runs(layout: Layout, *, but: UUID | None = None) -> None:
-    """Mark as Crashed the campaign's runs that a killed process left Running, flows and tasks.
+def crash_stale_runs(
+    layout: Layout, *, but: UUID | None = None, state: State[None] | None = None
+) -> None:
+    """Mark as Crashed, or as `state` says, the campaign's runs that a killed process left Running,
+    flows and tasks.
 
-    The campaign's lock is held, so none of them is alive, except the run `but`.
+    The campaign's lock is held, or its process was ended just now, so none of them is alive, except
+    the run `but`.
     """
     ours = [campaign_tag(layout)]
     unfinished = [StateType.RUNNING, StateType.PENDING]
@@ -71,7 +75,7 @@ def crash_stale_runs(layout: Layout, *, but: UUID | None = None) -> None:
     task_runs = TaskRunFilter(
         state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished), name=None),
     )
-    state: State[None] = Crashed(message=_CRASHED)
+    state = state or Crashed(message=_CRASHED)
     with get_client(sync_client=True) as client:
         for task_run in client.read_task_runs(
             flow_run_filter=FlowRunFilter(tags=tagged), task_run_filter=task_runs

@@ -1,10 +1,12 @@
-"""A Prefect server that Ratchet owns: a child process on the campaign's own SQLite database.
+"""A Prefect server that Ratchet owns: a child process on the campaign's own SQLite database, or on
+the database that the user names.
 
 Prefect's ephemeral server outlives a killed flow; this one ends when its parent does. Importing
 this module loads no Prefect; running it (`python -m flows.prefect_server`) serves.
 """
 
 import json
+import os
 import socket
 import threading
 import time
@@ -21,6 +23,10 @@ from flows import prefect_database
 _START_TIMEOUT_S = 120.0
 _HOST = "127.0.0.1"
 _DATABASE = "prefect.db"
+_DATABASE_VARIABLES = (
+    "PREFECT_API_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+)
 
 REPORT_PATH = "/ratchet/report.html"
 """Where `ratchet ui` serves the report, on the Prefect server's own address."""
@@ -32,11 +38,20 @@ def prefect_environment(layout: Layout) -> dict[str, str]:
     return {
         "PREFECT_HOME": str(home),
         "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),  # PREFECT_HOME alone is not enough
-        "PREFECT_API_DATABASE_CONNECTION_URL": prefect_database.url(home / _DATABASE),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_SETTINGS_PATH": str(home / "logging.yml"),
     }
+
+
+def has_history(layout: Layout) -> bool:
+    """Whether a server of ours has run here before, or might have on the user's database."""
+    return (layout.prefect / _DATABASE).exists() or _users_database()
+
+
+def _users_database() -> bool:
+    """Whether the environment names a database, by either of Prefect's names for the setting."""
+    return any(os.environ.get(name) for name in _DATABASE_VARIABLES)
 
 
 def write_logging_config(layout: Layout) -> None:
@@ -78,9 +93,12 @@ def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -
         "PREFECT_UI_API_URL": f"{url}/api",
         "PREFECT_UI_ENABLED": str(ui).lower(),
     }
+    database = None
+    if not _users_database():
+        database = str(layout.prefect.resolve() / _DATABASE)
+        env[_DATABASE_VARIABLES[0]] = prefect_database.url(Path(database))
     child = Child.start("flows.prefect_server", layout.log("prefect-server"), env)
     reports = str(layout.root.resolve()) if ui else None
-    database = str(layout.prefect.resolve() / _DATABASE)
     child.ask({"port": port, "reports": reports, "database": database})
     return child, url
 
@@ -114,14 +132,21 @@ def _check_port(port: int) -> int:
 def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     import uvicorn
 
-    prefect_database.provide(Path(request["database"]))
+    if request["database"] is not None:
+        prefect_database.provide(Path(request["database"]))
     config = uvicorn.Config(
         _app(request["reports"]), host=_HOST, port=request["port"], log_level="warning"
     )
     server = uvicorn.Server(config)
-    threading.Thread(target=server.run, daemon=True).start()
+    serving = threading.Thread(target=server.run, daemon=True)
+    serving.start()
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not server.started:
+        if not serving.is_alive():
+            raise ServerFailed(
+                "the Prefect server did not start",
+                "If PREFECT_API_DATABASE_CONNECTION_URL names a database, check that it answers.",
+            )
         if time.monotonic() > deadline:
             raise ServerFailed(f"the Prefect server was not up after {_START_TIMEOUT_S:.0f} s")
         time.sleep(0.02)
@@ -131,6 +156,7 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
 def _app(reports: str | None) -> Any:
     from prefect.server.api.server import create_app
 
+    _let_ticks_be_written()
     app = create_app()
     if reports is not None:
         from starlette.routing import Mount
@@ -138,6 +164,17 @@ def _app(reports: str | None) -> Any:
         # Before Prefect's own pages, which answer every path that nobody else does.
         app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(Path(reports))))
     return app
+
+
+def _let_ticks_be_written() -> None:
+    """Beside SQLAlchemy 2.1 Prefect 3.7's scheduler cannot insert a run: 2.1 asks what to do with
+    the property `state` among a run's columns, which 2.0 leaves out. The scheduler writes the
+    states itself, as rows of their own, right afterwards: so nothing is to be done."""
+    from prefect.server.database.orm_models import FlowRun
+    from sqlalchemy import inspect
+
+    state: Any = inspect(FlowRun).all_orm_descriptors["state"]
+    state.bulk_dml_setter = lambda *_: None
 
 
 class _ReportFiles:

@@ -1,5 +1,7 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
+from prefect import tags
+
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
@@ -133,7 +135,7 @@ def taken_over(do: Session, number: int, policy: Policy, held: Artifact) -> Pref
 
 def prepare_flow(do: Session) -> tuple[Artifact, Answered]:
     """`prepare` as a Prefect flow."""
-    return run_flow(lambda: prepare(do), name="base", run_name="base")
+    return run_flow(lambda: prepare(do), name="base", run_name=f"{do.config.name} base")
 
 
 def round_flow(
@@ -156,4 +158,5 @@ def round_flow(
         publish_round(do, number)
         return result
 
-    return run_flow(played, name="round", run_name=f"round {number}")
+    with tags(f"round:{number}"):
+        return run_flow(played, name="round", run_name=f"{do.config.name} round {number}")

@@ -18,7 +18,9 @@ from flows.await_people import await_people
 from flows.config import CampaignConfig, check_functions
 from flows.doctor.preflight import check_before_run
 from flows.evaluation.judges import same_judge
+from flows.notify import tell_failure, tell_waiting
 from flows.open_campaign import adopt_config, check_folder
+from flows.people.waiting import read_waiting
 from flows.prefect_server import (
     address,
     free_port,
@@ -47,14 +49,19 @@ def run_campaign(
     seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
     with opened(config, root, console, seen, with_prefect=with_prefect) as (config, progress):
         while True:
+            before = read_waiting(Layout(root))
             try:
                 with Session(root, config, progress) as session:
                     _play(session, with_prefect=with_prefect)
                 return
             except WaitingForPeople as waiting:
+                tell_waiting(config, Layout(root), before, waiting.message, progress.notice)
                 if not wait:
                     raise
                 await_people(Layout(root), config, progress, waiting.message)
+            except Exception as error:
+                tell_failure(config, error, progress.notice)
+                raise
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from dpo_core.errors import RatchetError
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
+_SERVER_ERROR = 500
+
 
 def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """{"state", "message"}: how the flow run ended."""
@@ -33,6 +35,8 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
         except Abort as error:
             return {"state": "Aborted", "message": str(error)}
         except Exception as error:
+            if _unreachable(error):
+                return {"state": "Unreachable", "message": "it goes on when Prefect answers again"}
             ended = client.read_flow_run(run.id).state
             if ended is None or not ended.is_final():
                 raise
@@ -40,7 +44,21 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
             return {"state": ended.name, "message": message}
         finally:
             flush()
-    return {"state": "Completed", "message": ""}
+        ended = client.read_flow_run(run.id).state
+    return {"state": ended.name or "", "message": ended.message or ""} if ended else {}
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether Prefect's server was away, or is behind what the flow stumbled over."""
+    import httpx
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    while error is not None:
+        status = error.response.status_code if isinstance(error, PrefectHTTPStatusError) else 0
+        if isinstance(error, httpx.TransportError) or status >= _SERVER_ERROR:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _sentence(run: "FlowRun") -> str:

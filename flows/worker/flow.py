@@ -2,30 +2,36 @@
 
 Prefect can suspend neither subflows nor runs without a deployment, so this is where it happens.
 Suspended means that the process ends; the resumed run starts from the top and finished steps come
-from disk.
+from disk. Prefect's pages make their form from this flow's signature, and refuse what does not fit.
 """
 
 import os
 from pathlib import Path
 from typing import NoReturn
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from prefect import flow, get_run_logger, suspend_flow_run, tags
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.states import Completed
 from rich.console import Console
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.errors import WaitingForPeople
+from dpo_core.config import Count
+from dpo_core.errors import CampaignLocked, WaitingForPeople
 from flows.campaign import CAMPAIGN_FLOW, play_campaign
-from flows.config import load_config
+from flows.config import CampaignConfig, load_config
+from flows.notify import tell_waiting
+from flows.people.waiting import read_waiting
 from flows.prefect_runs import campaign_tag, crash_stale_runs
 from flows.run import opened
 from flows.session import Session
 from flows.show.report import write_report
 from flows.show.summary import read_summary
 from flows.tracking.tracking import tell_trackers
-from flows.worker.runs import Order, refuse_second
+from flows.worker.plan import Mode, came_to, finished_rounds, plan
+from flows.worker.runs import SKIPPED, Order, in_other_hands, runs_of
 
 DEPLOYMENT = "ratchet"
 
@@ -36,7 +42,9 @@ def campaign(
     folder: str | None = None,
     campaign_dir: str | None = None,
     overrides: list[str] | None = None,
-) -> None:
+    mode: Mode = "up_to",
+    rounds: Count | None = None,
+) -> State[None]:
     """Run a campaign of iterative online DPO, or resume it.
 
     Args:
@@ -45,38 +53,60 @@ def campaign(
             worker was started.
         campaign_dir: Folder of the campaign; default campaigns/<name>.
         overrides: Config keys to override, such as training.beta=0.2.
+        mode: up_to: play the campaign until it has so many rounds; append: add so many to those
+            that are finished, of which the first may have been begun.
+        rounds: How many; default: the config's rounds, or its schedule.rounds.
     """
     order = Order.read(
-        {"config": config, "folder": folder, "campaign_dir": campaign_dir, "overrides": overrides}
+        {
+            "config": config,
+            "folder": folder,
+            "campaign_dir": campaign_dir,
+            "overrides": overrides,
+            "mode": mode,
+            "rounds": rounds,
+        }
     )
     os.chdir(order.folder)
     loaded = load_config(Path(order.config), order.overrides)
     layout = Layout(order.root(loaded.name))
-    own = _own_run(layout, loaded.name)
+    run, before = _own_run(), finished_rounds(layout)
+    planned = plan(order.mode, order.rounds, loaded, before, run.tags)
+    with get_client(sync_client=True) as client:
+        others = runs_of(client, layout, but=run.id)
+        name = loaded.name if mode == "up_to" else f"{loaded.name} adds {planned.shown}"
+        tagged = {*run.tags, campaign_tag(layout), *(() if others else (planned.tag,))}
+        client.update_flow_run(run.id, name=name, tags=tagged)
+    if others:
+        return Completed(name=SKIPPED, message=in_other_hands(others[0]))
+    waited = read_waiting(layout)
     try:
-        with (
-            tags(campaign_tag(layout)),
-            opened(loaded, layout.root, Console()) as (resolved, progress),
-            Session(layout.root, resolved, progress) as session,
-        ):
-            crash_stale_runs(layout, but=own)
-            play_campaign(session, with_prefect=True)
+        _play(loaded.model_copy(update={"rounds": planned.last}), layout, run)
     except WaitingForPeople as waiting:
+        tell_waiting(loaded, layout, waited, waiting.message, print)
         _suspend(waiting.message)
+    except CampaignLocked as locked:
+        return Completed(name=SKIPPED, message=f"nothing to do: {locked.message}")
     write_report(read_summary(layout.root), layout.report)
     tell_trackers(layout.root, print)
+    return Completed(message=came_to(layout, planned, before))
 
 
-def _own_run(layout: Layout, name: str) -> UUID:
-    """Name and tag this run after its campaign; its id. Raises BadInput for a second one."""
+def _play(config: CampaignConfig, layout: Layout, run: FlowRun) -> None:
+    with (
+        tags(campaign_tag(layout)),
+        opened(config, layout.root, Console()) as (resolved, progress),
+        Session(layout.root, resolved, progress) as session,
+    ):
+        crash_stale_runs(layout, but=run.id)
+        play_campaign(session, with_prefect=True)
+
+
+def _own_run() -> FlowRun:
+    """The run of this flow."""
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None, "called within the flow"
-    run = context.flow_run
-    with get_client(sync_client=True) as client:
-        refuse_second(client, layout, but=run.id)
-        tagged = {*run.tags, campaign_tag(layout)}
-        client.update_flow_run(run.id, name=name, tags=tagged)
-    return run.id
+    return context.flow_run
 
 
 def _suspend(sentence: str) -> NoReturn:

@@ -5,9 +5,11 @@ worker that is killed and started again goes on where it was.
 """
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -16,16 +18,29 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import FlowRunResponse
 from prefect.deployments.runner import RunnerDeployment
-from prefect.states import Cancelled, Crashed, Pending, Scheduled
+from prefect.states import Cancelled, Completed, Crashed, Pending, Scheduled, Suspended
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from dpo_core.children import Child
 from dpo_core.errors import RatchetError
-from flows.prefect_runs import tagged_campaign
+from flows.config import load_config, read_stored
+from flows.notify import tell
+from flows.prefect_runs import crash_stale_runs, tagged_campaign
 from flows.worker.flow import DEPLOYMENT, campaign
 from flows.worker.people import People
-from flows.worker.runs import find_runs
+from flows.worker.runs import BEGUN, SKIPPED, Order, find_runs
+from flows.worker.schedules import find_schedules
+from flows.worker.ticks import BY_HAND, RESUMING, paused_by_hand, sort_out
+
+UNREACHABLE = "Unreachable"
+"""How a run ended whose process could not reach Prefect: it goes on when Prefect is back."""
+
+FAILED = "Failed"
+"""Prefect's name of the state of a run whose flow raised."""
+
+_CANCELLED = "cancelled; finished steps are kept"
+_PATIENCE = timedelta(seconds=10)
 
 
 @dataclass
@@ -34,6 +49,7 @@ class _Running:
     result: Future[dict[str, Any]]
     child: Child | None = None
     cancelled: bool = False
+    paused: bool = False
 
 
 @dataclass
@@ -55,33 +71,80 @@ class Worker:
             campaign, name=DEPLOYMENT, description="A campaign: from its config to its report."
         ).apply()
         assert isinstance(made, UUID), "outside of an event loop"
-        self._deployment = made
+        self._served = {made: DEPLOYMENT}
+        self._find_schedules()
         self._take_up()
         return self
 
     def look(self) -> None:
         """One round of the loop: what has ended, what to cancel, to resume and to start."""
+        self._find_schedules()
         self._finish()
         self._cancel()
-        for run in find_runs(self._client, self._deployment, [StateType.PAUSED]):
-            if self._people.answered(run):
+        for run in self._find([StateType.PAUSED]):
+            if paused_by_hand(run):
+                self._leave(run)
+            elif self._people.answered(run):
                 self._client.resume_flow_run(run.id)
-                _say(run, "goes on")
+                _say(run.name, "goes on")
         self._start()
+
+    def _find_schedules(self) -> None:
+        """Serve the deployments that `ratchet schedule` made, also those made meanwhile."""
+        found = {made.id: made.name for made in find_schedules(self._client)}
+        ours = {id: name for id, name in self._served.items() if name == DEPLOYMENT}
+        self._served = {**ours, **found}
+
+    def _find(self, states: Sequence[StateType]) -> list[FlowRun]:
+        return find_runs(self._client, list(self._served), states)
 
     def _start(self) -> None:
         free = self.at_once - len(self._running)
-        if free <= 0:
-            return
-        waiting = self._client.get_scheduled_flow_runs_for_deployments([self._deployment])
-        for run in sorted(waiting, key=lambda run: str(run.expected_start_time))[:free]:
-            accepted: State[Any] | None = self._client.set_flow_run_state(run.id, Pending()).state
-            if accepted is None or not accepted.is_pending():
-                continue
-            _say(run, "starts")
-            running = _Running(run, Future())
-            self._running[run.id] = running
-            running.result = self._threads.submit(self._carry_out, running)
+        due = self._client.get_scheduled_flow_runs_for_deployments(
+            list(self._served), scheduled_before=datetime.now(UTC)
+        )
+        due = [run for run in due if run.id not in self._running]
+        due.sort(key=lambda run: str(run.expected_start_time))
+        begun = self._find(BEGUN) if due else []
+        running = [running.run for running in self._running.values()]
+        for run, why in sort_out(due, [*running, *begun]):
+            if why is not None:
+                self._skip(run, why)
+            elif free > 0:
+                free -= self._begin(run)
+
+    def _begin(self, run: FlowRunResponse) -> bool:
+        """Start the run, unless Prefect says that it may not be started."""
+        accepted: State[Any] | None = self._client.set_flow_run_state(run.id, Pending()).state
+        if accepted is None or not accepted.is_pending():
+            return False
+        _say(self._called(run), "starts")
+        running = _Running(run, Future())
+        self._running[run.id] = running
+        running.result = self._threads.submit(self._carry_out, running)
+        return True
+
+    def _called(self, run: FlowRunResponse) -> str:
+        """Prefect names a tick by chance; the flow gives it a better name once it has begun."""
+        if run.deployment_id is None or not run.auto_scheduled or run.run_count:
+            return run.name
+        return self._served[run.deployment_id]
+
+    def _skip(self, run: FlowRunResponse, why: str) -> None:
+        name = f"{self._called(run)}, skipped"
+        self._client.update_flow_run(run.id, name=name)
+        self._put(run.id, Completed(name=SKIPPED, message=why))
+        _say(name, why)
+
+    def _leave(self, run: FlowRun) -> None:
+        """End the process of a run that somebody paused in Prefect's pages. It stays paused until
+        somebody resumes it there: without a time at which Prefect would make it fail."""
+        running = self._running.get(run.id)
+        if running is not None and running.child is not None and not running.paused:
+            running.paused = True
+            running.child.close()
+        if run.state is not None and run.state.state_details.pause_timeout is not None:
+            self._put(run.id, Suspended(pause_key=BY_HAND, message=run.state.message))
 
     def _carry_out(self, running: _Running) -> dict[str, Any]:
         log = self.layout.log(f"run-{running.run.id}")
@@ -100,17 +163,29 @@ class Worker:
     def _tell(self, id: UUID, running: _Running) -> None:
         try:
             ended = running.result.result()
-            _say(running.run, f"{ended['state'].lower()}  {ended['message']}".rstrip())
+            name = self._client.read_flow_run(id).name
+            if ended["state"] == UNREACHABLE:
+                self._put(id, _resuming("Prefect did not answer", _PATIENCE))
+            _say(name, f"{ended['state'].lower()}  {ended['message']}".rstrip())
+            if ended["state"] == FAILED:
+                _tell_failure(running.run, ended["message"])
         except RatchetError as error:
-            if running.cancelled:
-                self._put(id, Cancelled(message="cancelled; finished steps are kept"))
-                _say(running.run, "cancelled")
+            name = self._client.read_flow_run(id).name
+            if running.paused:
+                _say(name, "paused; it goes on when it is resumed in Prefect's pages")
+            elif running.cancelled:
+                self._put(id, Cancelled(message=_CANCELLED))
+                layout = tagged_campaign(self._client.read_flow_run(id).tags)
+                if layout is not None:
+                    crash_stale_runs(layout, state=Cancelled(message=_CANCELLED))
+                _say(name, "cancelled")
             else:
                 self._put(id, Crashed(message=error.message))
-                _say(running.run, error.shown())
+                _say(name, error.shown())
+                _tell_failure(running.run, str(error))
 
     def _cancel(self) -> None:
-        for run in find_runs(self._client, self._deployment, [StateType.CANCELLING]):
+        for run in self._find([StateType.CANCELLING]):
             running = self._running.get(run.id)
             if running is None:
                 self._put(run.id, Cancelled())
@@ -120,11 +195,10 @@ class Worker:
 
     def _take_up(self) -> None:
         """Schedule again what a process left that is gone, the worker's last one or this one."""
-        left = [StateType.RUNNING, StateType.PENDING]
-        for run in find_runs(self._client, self._deployment, left):
+        for run in self._find([StateType.RUNNING, StateType.PENDING]):
             layout = tagged_campaign(run.tags)
             if layout is None or holder(layout.lock) is None:
-                self._put(run.id, Scheduled(name="Resuming", message="its process ended"))
+                self._put(run.id, _resuming("its process ended"))
 
     def _put(self, run: UUID, state: State[Any]) -> None:
         self._client.set_flow_run_state(run, state, force=True)
@@ -145,5 +219,23 @@ class Worker:
         self._client.__exit__(None, None, None)
 
 
-def _say(run: FlowRun | FlowRunResponse, what: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {run.name}: {what}", flush=True)
+def _resuming(why: str, later: timedelta = timedelta()) -> State[Any]:
+    at = datetime.now(UTC) + later
+    return Scheduled(name=RESUMING, message=why, scheduled_time=at)
+
+
+def _tell_failure(run: FlowRunResponse, text: str) -> None:
+    """To whom the campaign's config names: as it stands in its folder, or as it was asked for."""
+    layout, order = tagged_campaign(run.tags), Order.read(run.parameters)
+    try:
+        if layout is not None and layout.config.exists():
+            config = read_stored(layout)
+        else:
+            config = load_config(order.folder / order.config, order.overrides)
+    except RatchetError:  # what failed may be just that
+        return
+    tell(config, "failure", text, print)
+
+
+def _say(name: str, what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {name}: {what}", flush=True)

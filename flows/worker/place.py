@@ -37,10 +37,15 @@ def tell_address(layout: Layout, api: str) -> None:
     write_text(_address(layout), json.dumps({"api": api}))
 
 
+def external_server() -> str | None:
+    """The API of the Prefect server that the environment names."""
+    return os.environ.get(API_VARIABLE) or None
+
+
 def find_server(folder: Path) -> str:
     """The API of the environment's Prefect server, or that of the worker that runs in `folder`."""
-    external = os.environ.get(API_VARIABLE)
-    if external:
+    external = external_server()
+    if external is not None:
         return external
     layout = Layout(folder)
     if holder(layout.lock) is None or not _address(layout).exists():

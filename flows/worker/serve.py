@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from flows.prefect_server import prefect_environment, start_server, write_logging_config
-from flows.worker.place import API_VARIABLE, only_worker, tell_address
+from flows.worker.place import API_VARIABLE, external_server, only_worker, tell_address
 
 if TYPE_CHECKING:
     from flows.worker.loop import Worker
@@ -23,7 +23,7 @@ def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
     """Work until interrupted. Raises BadInput for a taken folder or port, and ServerFailed or
     ChildDied when the server does not start or ends by itself."""
     layout = Layout(folder)
-    with only_worker(layout), _server(layout, port) as (api, server):
+    with only_worker(layout), serving(layout, port, ui=True) as (api, server):
         from flows.prefect_runs import own_server
         from flows.worker.loop import Worker
 
@@ -56,15 +56,17 @@ def _look(worker: "Worker") -> None:
 
 
 @contextmanager
-def _server(layout: Layout, port: int) -> Iterator[tuple[str, Child | None]]:
+def serving(
+    layout: Layout, port: int | None = None, *, ui: bool = False
+) -> Iterator[tuple[str, Child | None]]:
     """The API of the user's server or of one of our own, and that one's process."""
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)
-    external = os.environ.get(API_VARIABLE)
-    if external:
+    external = external_server()
+    if external is not None:
         yield external, None
         return
-    server, url = start_server(layout, port=port, ui=True)
+    server, url = start_server(layout, port=port, ui=ui)
     with server:
         os.environ[API_VARIABLE] = f"{url}/api"
         yield f"{url}/api", server

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dpo_core.errors import ConfigError, JudgeError, RatchetError
+from dpo_core.errors import ConfigError, EndpointFailed, JudgeError, RatchetError
 from dpo_core.records import Cost
 from labeling.judges.config import LlmJudge
 from labeling.judges.questions import Question, Reply, Take
@@ -149,10 +149,10 @@ class _Asking:
             "other field, such as {max_tokens: null, max_completion_tokens: 512}.",
         )
 
-    def _failed(self, how: str) -> JudgeError:
+    def _failed(self, how: str) -> EndpointFailed:
         config = self._config
         tried = f", after {config.retries} retries" if config.retries else ""
-        return JudgeError(
+        return EndpointFailed(
             f"{config.endpoint} (judge {config.source}) {self._hidden(how)[:_SHOWN]}{tried}", _AGAIN
         )
 

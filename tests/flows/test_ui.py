@@ -92,8 +92,14 @@ def test_runs_rounds_artifacts_and_report(
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{url}/runs", timeout=WAIT_MS)
     runs = [text for text, _ in links(page, "/runs/flow-run/")]
-    assert sorted(set(runs)) == ["Shown_in.Prefect", "base", "round 1"]
-    latest = next(href for text, href in links(page, "/runs/flow-run/") if text == "round 1")
+    assert sorted(set(runs)) == [
+        "Shown_in.Prefect",
+        "Shown_in.Prefect base",
+        "Shown_in.Prefect round 1",
+    ]
+    latest = next(
+        href for text, href in links(page, "/runs/flow-run/") if text.endswith(" round 1")
+    )
 
     page.goto(url + latest, timeout=WAIT_MS)
     page.get_by_text("Task Runs", exact=True).click()

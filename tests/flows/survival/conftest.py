@@ -48,6 +48,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "checkpoint_every": 8,
         },
         "evaluation": {"gate_prompts": 32, "test_prompts": 32},
+        "retries": {"sample": 0, "train": 0},
     }
     path = folder / "survival.yaml"
     path.write_text(yaml.safe_dump(campaign))

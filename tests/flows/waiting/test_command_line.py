@@ -45,7 +45,7 @@ def test_prefect_shows_waiting_and_nothing_failed(waiting: Ended) -> None:
     ]
     assert {type for _, type, _, _ in found} == {"COMPLETED"}
     waits = {name: message for name, _, state, message in found if state == "Waiting"}
-    assert {"patient", "round 1", "ask_people"} <= set(waits)
+    assert {"patient", "patient round 1", "ask_people"} <= set(waits)
     assert all(
         ended.stdout.splitlines()[-1].startswith(waits[name]) for name in waits if waits[name]
     )

@@ -1,0 +1,77 @@
+"""Which rounds a run is for: up to a number, or so many more than are finished."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import read_current
+from flows.config import CampaignConfig
+from flows.show.summary import read_round_row
+
+Mode = Literal["up_to", "append"]
+
+_TAG = re.compile(r"rounds:(\d+)-(\d+)")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The first and the last round that a run plays."""
+
+    mode: Mode
+    first: int
+    last: int
+
+    @property
+    def tag(self) -> str:
+        return f"rounds:{self.first}-{self.last}"
+
+    @property
+    def shown(self) -> str:
+        if self.first == self.last:
+            return f"round {self.last}"
+        return f"rounds {self.first}-{self.last}"
+
+
+def plan(
+    mode: Mode, rounds: int | None, config: CampaignConfig, finished: int, tags: Iterable[str]
+) -> Plan:
+    """What a run with these parameters and tags is for, `finished` rounds being finished.
+
+    A run that goes on, after people or a restart, has its tag already: the rounds that it added
+    itself are not counted again.
+    """
+    if mode == "up_to":
+        last = rounds or config.rounds
+        return Plan(mode, min(finished + 1, last), last)
+    found = [match for tag in tags if (match := _TAG.fullmatch(tag))]
+    if found:
+        return Plan(mode, int(found[0][1]), int(found[0][2]))
+    return Plan(mode, finished + 1, finished + (rounds or config.schedule.rounds))
+
+
+def finished_rounds(layout: Layout) -> int:
+    """Rounds that are finished and valid, counted from the first."""
+    number = 0
+    while read_round_row(layout, number + 1) is not None:
+        number += 1
+    return number
+
+
+def came_to(layout: Layout, plan: Plan, before: int) -> str:
+    """What a run did to the campaign, which had `before` finished rounds, in one sentence."""
+    now = min(finished_rounds(layout), plan.last)
+    why = "" if now >= plan.last else f"{stopped(layout)}"
+    if now <= before:
+        already = f"{before} round{'' if before == 1 else 's'} are finished"
+        return f"nothing to do: {why or already}"
+    decided = (read_round_row(layout, now) or {}).get("decision") or ""
+    done = Plan(plan.mode, min(before + 1, now), now).shown
+    return "; ".join(part for part in (f"{done} finished", decided, why) if part)
+
+
+def stopped(layout: Layout) -> str:
+    """Why the campaign plays no further round, or nothing."""
+    found = read_current(layout).get("stopped") or {}
+    return str(found.get("sentence", ""))

@@ -1,0 +1,120 @@
+"""`ratchet schedule`: put a campaign on the clock, on whichever Prefect server there is."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
+from dpo_core.file_lock import holder
+from flows.config import CampaignConfig, check_functions, load_config
+from flows.open_campaign import check_folder
+from flows.prefect_server import has_history, prefect_environment
+from flows.worker.place import DEFAULT_FOLDER, external_server, find_server, only_worker
+from flows.worker.serve import serving
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A campaign as it is named on the command line."""
+
+    config: Path
+    overrides: Sequence[str]
+    campaign_dir: Path | None
+
+    def loaded(self) -> tuple[CampaignConfig, Layout]:
+        config = load_config(self.config, self.overrides)
+        root = self.campaign_dir or Path("campaigns") / config.name
+        return config, Layout(root.resolve())
+
+
+def add(
+    asked: Asked, cron: str | None, timezone: str | None, rounds: int | None, folder: Path
+) -> None:
+    """Check the campaign as `ratchet run` does, and make its schedule."""
+    config, layout = asked.loaded()
+    check_functions(config)
+    check_folder(layout)
+    cron, timezone = cron or config.schedule.cron, timezone or config.schedule.timezone
+    if cron is None:
+        raise BadInput("a schedule needs a time", 'Give one: --cron "0 2 * * 1" (Mondays at two).')
+    os.environ.update(prefect_environment(Layout(folder)))  # before Prefect is imported
+    from flows.worker.runs import Order
+    from flows.worker.schedules import checked, client_of, next_times, put
+
+    schedule = checked(cron, timezone)
+    with _prefect(folder) as (api, served):
+        order = Order(
+            config=str(asked.config.resolve()),
+            folder=Path.cwd(),
+            campaign_dir=str(layout.root),
+            overrides=asked.overrides,
+            mode="append",
+            rounds=rounds or config.schedule.rounds,
+        )
+        with client_of(api) as client:
+            name = put(client, config.name, order, schedule)
+    each = f"{order.rounds} round" + ("" if order.rounds == 1 else "s")
+    times = ", ".join(time.isoformat(" ", "minutes") for time in next_times(schedule))
+    print(
+        f"{name}: {each} at each tick of {schedule.cron!r} ({schedule.timezone}) in {layout.root}"
+    )
+    print(f"next: {times}")
+    print(_what_next(folder, served))
+
+
+def show(folder: Path) -> None:
+    """One line for each schedule."""
+    if external_server() is None and not has_history(Layout(folder)):
+        print("no campaign is on a schedule")
+        return
+    with _prefect(folder) as (api, _):
+        from flows.worker.schedules import client_of, described, find_schedules
+
+        with client_of(api) as client:
+            rows = [described(made) for made in find_schedules(client)]
+    for row in rows:
+        print(
+            f"{row['name']}  {row['cron']!r} ({row['timezone']})  next: {row['next']}  "
+            f"{row['campaign']}"
+        )
+    if not rows:
+        print("no campaign is on a schedule")
+
+
+def change(what: str, name: str, asked: Asked | None, folder: Path) -> None:
+    """`what`: remove, pause or resume. The schedule is that of a config or one by its name."""
+    layout = asked.loaded()[1] if asked is not None else None
+    with _prefect(folder) as (api, _):
+        from flows.worker.schedules import client_of, find, remove
+
+        with client_of(api) as client:
+            made = find(client, name, layout)
+            if what == "remove":
+                remove(client, made)
+            elif what == "pause":
+                client.pause_deployment(made.id)
+            else:
+                client.resume_deployment(made.id)
+    print(f"{made.name}: {what}d")
+
+
+@contextmanager
+def _prefect(folder: Path) -> Iterator[tuple[str, bool]]:
+    """The API of a Prefect server, and whether a worker is known to serve it: the environment's,
+    that of the worker in `folder`, or one of our own that lives as long as this command."""
+    if external_server() is not None or holder(Layout(folder).lock) is not None:
+        yield find_server(folder), external_server() is None
+        return
+    layout = Layout(folder)
+    with only_worker(layout), serving(layout) as (api, _):
+        yield api, False
+
+
+def _what_next(folder: Path, served: bool) -> str:
+    if served:
+        return "the worker that runs here serves it"
+    there = "" if folder == DEFAULT_FOLDER else f" --dir {folder}"
+    return f"it needs a worker at these times: ratchet worker{there}"
