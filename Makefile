@@ -47,6 +47,7 @@ screenshots: $(READY) ## take the docs' pictures anew
 
 docs: $(READY) ## write docs/metrics.md, tables and figures of other pages from the code
 	@$(VENV)/bin/python scripts/metrics_doc.py
+	@$(VENV)/bin/python scripts/status_doc.py
 	@$(VENV)/bin/python scripts/audit_doc.py
 	@$(VENV)/bin/python scripts/dpo_doc.py
 

@@ -20,6 +20,7 @@ from flows.commands.label import label
 from flows.commands.labels import labels
 from flows.commands.replay import replay
 from flows.commands.schedule import schedule
+from flows.commands.status import status
 from flows.commands.worker import submit, worker
 
 app = typer.Typer(
@@ -86,26 +87,7 @@ def run(
             tell_trackers(root, lambda said: console.print(said, markup=False, soft_wrap=True))
 
 
-@app.command()
-def status(
-    campaign: Campaign,
-    json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
-) -> None:
-    """Show a campaign's rounds as a table.
-
-    Is each round better, at what distance, at what cost; readable while the campaign runs.
-    """
-    from flows.show.as_json import as_json
-    from flows.show.summary import read_summary
-    from flows.show.terminal import render_table
-
-    summary = read_summary(campaign, samples=False)
-    if json:
-        import json as to_json
-
-        print(to_json.dumps(as_json(summary), indent=1, ensure_ascii=False, allow_nan=False))
-    else:
-        Console().print(render_table(summary), crop=False)
+app.command()(status)
 
 
 @app.command()

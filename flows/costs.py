@@ -37,6 +37,18 @@ class Spent:
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "Spent") -> "Spent":
+        """Of different rounds or steps together."""
+        both = {*self.labels, *other.labels}
+        labels = {who: self.labels.get(who, 0) + other.labels.get(who, 0) for who in both}
+        return self._with(other, labels)
+
+    def again(self, other: "Spent") -> "Spent":
+        """Of one step that was made twice: both hold the same labels, or one of them more."""
+        both = {*self.labels, *other.labels}
+        labels = {who: max(self.labels.get(who, 0), other.labels.get(who, 0)) for who in both}
+        return self._with(other, labels)
+
+    def _with(self, other: "Spent", labels: Mapping[str, int]) -> "Spent":
         return Spent(
             self.seconds + other.seconds,
             _sum(self.cpu_seconds, other.cpu_seconds),
@@ -45,16 +57,24 @@ class Spent:
             _sum(self.tokens_out, other.tokens_out),
             (self.unpriced[0] + other.unpriced[0], self.unpriced[1] + other.unpriced[1]),
             self.judges + other.judges,
-            # Two versions of a step hold the same labels, or one holds the other's and more.
-            {**self.labels, **{k: max(v, self.labels.get(k, 0)) for k, v in other.labels.items()}},
+            labels,
         )
 
 
 def cost_columns(entries: Iterable[Entry], number: int, prices: PricesConfig) -> dict[str, Any]:
     """The columns of dpo_core.evaluation.round_metrics that say what round `number` cost."""
+    return campaign_cost((entry for entry in entries if entry.round == number), prices)
+
+
+def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> dict[str, Any]:
+    """The same columns for all of `entries`, of whatever rounds."""
+    made: dict[tuple[int, str], Spent] = {}
+    for entry in entries:
+        which = (entry.round, entry.step)
+        made[which] = made.get(which, Spent()).again(spent(entry))
     by_step: dict[str, Spent] = {}
-    for entry in (entry for entry in entries if entry.round == number):
-        by_step[entry.step] = by_step.get(entry.step, Spent()) + spent(entry)
+    for (_, step), one in made.items():
+        by_step[step] = by_step.get(step, Spent()) + one
     whole = sum(by_step.values(), Spent())
     return {
         "gpu_seconds": whole.gpu_seconds,

@@ -12,8 +12,10 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.retractions import RETRACT, TakenBack, standing
-from dpo_core.campaign.store import current_artifact
+from dpo_core.campaign.store import current_artifact, read_current
 from flows.config import check_is_campaign
+from flows.config.prices import PricesConfig
+from flows.costs import campaign_cost
 from flows.people.waiting import read_waiting
 from flows.show.read.details import Details, read_details
 from flows.show.read.pairs import training_rows
@@ -30,7 +32,8 @@ class CampaignSummary:
     measure_<name>). `settings`: the config as it is read. `doing` says what runs now, or what
     people are asked for. `taken_back`: sources whose judgements do not count. `outdated`: rounds
     that were finished before something was taken back or let count again, and are to be run again
-    for it. `details`: what only the report shows.
+    for it. `cost`: the columns of cost, of the whole campaign. `stopped`: which rule ended it
+    early. `details`: what only the report shows.
     """
 
     name: str
@@ -45,6 +48,8 @@ class CampaignSummary:
     doing: str = ""
     taken_back: tuple[TakenBack, ...] = ()
     outdated: tuple[int, ...] = ()
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    stopped: Mapping[str, str] | None = None
     details: Details = field(default_factory=Details)
 
 
@@ -73,6 +78,8 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         doing=waiting.sentence if waiting else _doing(layout, running),
         taken_back=tuple(standing(entries, planned)),
         outdated=() if running else _outdated(entries, rows, planned),
+        cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
+        stopped=read_current(layout).get("stopped"),
         details=read_details(layout, planned) if samples else Details(),
     )
 

@@ -10,7 +10,7 @@ from small_campaign import Campaign
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Made
 from flows.config.prices import PricesConfig
-from flows.costs import cost_columns
+from flows.costs import campaign_cost, cost_columns
 from flows.metering import Held, Meter, gpu_seconds
 from flows.show.summary import read_round_row
 
@@ -93,6 +93,13 @@ def test_a_step_counts_each_time_it_was_made_but_a_label_once() -> None:
     assert row["gpu_seconds"] == 2 * 7_200
     assert row["cost_by_step"]["training"]["seconds"] == 20
     assert row["labels_by_source"]["human:ann"] == 5
+
+
+def test_a_campaign_is_its_rounds_together() -> None:
+    second = entry("labels", number=2, by_annotator={"ann": 7})
+    whole = campaign_cost((*ROUND, second), PricesConfig())
+    assert whole["labels_by_source"]["human:ann"] == 4 + 7
+    assert whole["cpu_seconds"] == 6 * 36
 
 
 def test_what_older_versions_did_not_measure_is_unknown() -> None:

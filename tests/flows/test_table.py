@@ -110,7 +110,7 @@ def test_what_was_taken_back_is_told() -> None:
     assert taken_back(summary) == told
     assert "! The judgements of rule:x do not count in round 2" in _printed(summary, 200)
     shown = as_json(summary)
-    assert shown["taken_back"][1] == {"source": "rule:x", "rounds": (2,), "used": (2,), **at}
+    assert shown["taken_back"][1] == {"source": "rule:x", "rounds": [2], "used": [2], **at}
     assert shown["outdated"] == [1, 2, 3]
     assert taken_back(demo()) == ()
 

@@ -1,0 +1,55 @@
+"""Write docs/status.schema.json and docs/status-json.md from flows.show.as_json; `make docs` runs
+this."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flows.show.as_json import VERSION, schema
+
+HEAD = f"""# What `ratchet status --json` prints
+
+One JSON object, version {VERSION}; [status.schema.json](status.schema.json) is its JSON schema
+(draft 2020-12). The version grows when something is taken away, renamed, or gets another meaning or
+type; what is added leaves it as it is, so ignore what you do not know. A number that does not exist
+is null, never NaN. Texts are as they are in the campaign: show them with care.
+
+```bash
+ratchet status CAMPAIGN --json | jq '.rounds[-1] | {{round, win_rate_base, kl_base_nats, money}}'
+```
+
+| key | type | meaning |
+|---|---|---|
+"""
+TAIL = """
+Each of `rounds` has every column of [metrics.md](metrics.md), those that are JSON text in
+`metrics.parquet` as objects or arrays; `measure_<name>` for what judges measure; and `decision`,
+the gate's sentence. More may be there.
+"""
+
+
+def page() -> str:
+    """The page as it should be on disk."""
+    found = schema()["properties"]
+    rows = [
+        f"| `{name}` | {_kind(shape)} | {shape['description']} |" for name, shape in found.items()
+    ]
+    return HEAD + "\n".join(rows) + "\n" + TAIL
+
+
+def schema_text() -> str:
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _kind(shape: dict[str, Any]) -> str:
+    if "const" in shape:
+        return f"{shape['const']}"
+    if "enum" in shape:
+        return ", ".join(shape["enum"])
+    kinds = shape["type"]
+    return kinds if isinstance(kinds, str) else " or ".join(kinds)
+
+
+if __name__ == "__main__":
+    Path("docs/status-json.md").write_text(page(), encoding="utf-8")
+    Path("docs/status.schema.json").write_text(schema_text(), encoding="utf-8")
