@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from html_checks import complaints, nameless, tab_walk
 from long_campaign import ROUNDS, long_campaign
 from playwright.sync_api import expect
+from written_campaign import Written
 
+from flows.show.compare.page import write_page
+from flows.show.compare.sides import read_comparison
 from flows.show.plots import plots
 from flows.show.report import write_report
 
@@ -184,4 +187,37 @@ def test_it_can_be_read_without_a_script(browser: "Browser", long: Long) -> None
     assert page.locator("#static article").count() == 8
     assert page.locator("#browser").is_hidden()
     assert "Round 50 beats the base" in page.inner_text("h1")
+    page.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 400)])
+def test_comparison_page(
+    browser: "Browser",
+    tmp_path: Path,
+    screenshots: Path,
+    capsys: pytest.CaptureFixture[str],
+    scheme: Literal["light", "dark"],
+    width: int,
+) -> None:
+    for name, rounds in (("gentle", 2), ("eager", 3)):
+        campaign = Written(
+            tmp_path / name, name=name, training={"beta": 0.1 if rounds == 2 else 0.5}
+        )
+        for number in range(1, rounds + 1):
+            campaign.round(number, again=rounds)
+    path = tmp_path / "compare.html"
+    write_page(read_comparison([tmp_path / "gentle", tmp_path / "eager"]), path)
+    assert complaints(path.read_text(encoding="utf-8")) == []
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    started = time.monotonic()
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-complete]", timeout=LOADED_S * 1000)
+    seconds, weight = time.monotonic() - started, path.stat().st_size / 1e6
+    with capsys.disabled():
+        print(f"\ncomparison, {width} px: {weight:.1f} MB, drawn after {seconds:.1f} s")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert nameless(page) == [] and asked == [path.as_uri()]
+    page.screenshot(path=screenshots / f"compare-{scheme}-{width}.png", full_page=True)
     page.close()

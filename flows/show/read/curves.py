@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pyarrow.parquet as pq
+
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.tables import read_rows
@@ -37,14 +39,18 @@ def _read(layout: Layout, number: int, bins: int) -> Curve | None:
     path = training.path("training.parquet") if training else None
     if path is None or not path.exists():
         return None
-    rows = list(read_rows(path, ["step", *COLUMNS]))
-    if not rows:
+    there = pq.read_schema(path).names
+    wanted = [name for name in ("step", *COLUMNS) if name in there]
+    rows = list(read_rows(path, wanted))
+    if not rows or "step" not in wanted:
         return None
     size = -(-len(rows) // bins)
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     last = max(row["step"] for row in rows)
     at = tuple((part[-1]["step"] / last if last else 1.0) for part in parts)
-    means = {name: tuple(_mean([row[name] for row in part]) for part in parts) for name in COLUMNS}
+    means = {
+        name: tuple(_mean([row.get(name) for row in part]) for part in parts) for name in COLUMNS
+    }
     return Curve(number, at, means["accuracy"], means["margin"])
 
 

@@ -202,7 +202,7 @@ class Samples {
   answer(row, answer) {
     const item = made("li");
     const heading = made("h4", "", answer[NAME]);
-    if (answer[SCORE] !== null) heading.append(" ", made("span", "score", `score ${Number(answer[SCORE].toPrecision(4))}`));
+    if (answer[SCORE] !== null) heading.append(" ", made("span", "score", `score ${Number(answer[SCORE].toPrecision(4))}`.replace("-", "−")));
     const before = answer !== row.a[0] && row.k === "held-out" ? row.a[0][SCORE] : null;
     if (answer[SCORE] !== null && before !== null) {
       const gain = answer[SCORE] - before;
