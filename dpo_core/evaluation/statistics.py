@@ -118,15 +118,16 @@ def _grouped(values: Floats, groups: Sequence[Hashable] | None) -> _Groups:
 
 
 def _bootstrap(grouped: _Groups, confidence: float, resamples: int, seed: int) -> Interval:
-    n = len(grouped.counts_n)
+    n, counts_n = len(grouped.counts_n), grouped.counts_n
+    alike = bool(np.ptp(counts_n) == 0)  # then every resample has as many values
     rows_at_once = max(1, _DRAWS_AT_ONCE // n)
     rng = np.random.default_rng(seed)
     means_R = np.empty(resamples)
     for start in range(0, resamples, rows_at_once):
         rows = min(rows_at_once, resamples - start)
         drawn = rng.integers(n, size=(rows, n), dtype=np.int32)
-        sums, counts = grouped.sums_n[drawn].sum(1), grouped.counts_n[drawn].sum(1)
-        means_R[start : start + rows] = sums / counts
+        counts = counts_n.sum() if alike else counts_n[drawn].sum(1)
+        means_R[start : start + rows] = grouped.sums_n[drawn].sum(1) / counts
     ends = accelerated_ends(means_R, grouped.residuals_n, confidence)
     # Rounding may leave the mean of equal values outside resamples of them by an ulp.
     return around(grouped.mean, *ends)

@@ -14,8 +14,9 @@ def descriptions(
 ) -> dict[str, Any]:
     """Numbers of the policy's test answers with intervals; <number>_<other>: estimates alone."""
     numbers = describe(ours.completions, _score_rows(ours), config)
+    without_interval = config.model_copy(update={"bootstrap_resamples": 1})
     for name, other in others.items():
-        found = describe(other.completions, _score_rows(other), config)
+        found = describe(other.completions, _score_rows(other), without_interval)
         numbers |= {f"{key}_{name}": value for key, value in found.items() if _is_estimate(key)}
     return numbers
 

@@ -39,6 +39,8 @@ def slices(
     for row in compared:
         for tag in tags[row["prompt_id"]]:
             holds[tag].add(row["prompt_id"])
+    if not holds:
+        return {}
     found = slice_win_rates(
         (
             (tag, row["outcome"], row["prompt_id"])

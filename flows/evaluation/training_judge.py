@@ -40,6 +40,8 @@ def over_optimisation(
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each way in which others part from the training judge."""
+    if ours.training_scores is ours.scores and not agreed:
+        return  # there is nobody else
     risen = {name: found for name, o in others.items() if (found := _risen(ours, o, config))}
     apart = (
         judges_part(_WHOSE[name], found, _interval(numbers, f"win_rate_{name}"))
