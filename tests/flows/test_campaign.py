@@ -115,6 +115,33 @@ def test_metrics_have_the_documented_columns(finished: Campaign) -> None:
     assert frame["first_loss"].tolist() == pytest.approx([0.6931472] * 2, abs=1e-4)
 
 
+EVALUATED = (
+    "win_rate_previous lc_win_rate_previous lc_win_rate_base lc_win_rate_gate kl_previous_nats "
+    "kl_reference_nats kl_base_nats kl_previous_nats_per_token kl_reference_nats_per_token "
+    "kl_base_nats_per_token rating refusal_share training_score_mean"
+)
+
+
+def test_evaluation_fills_all_its_columns(finished: Campaign) -> None:
+    rows = pd.read_parquet(finished.layout.metrics).to_dict("records")
+    for number, row in enumerate(rows, 1):
+        for name in EVALUATED.split():
+            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"], name
+            assert not name.startswith("kl_") or row[f"{name}_se"] > 0, name
+        for name in ("distinct_1", "distinct_2", "self_similarity", "refusal_share"):
+            assert 0 <= row[name] <= 1 and 0 <= row[f"{name}_base"] <= 1, name
+        assert row["kl_reference_nats"] == row["kl_previous_nats"], "the reference is reset"
+        assert row["training_score_mean"] == row["score_mean"], "one judge for both"
+        told = {name: json.loads(row[name]) for name in AS_JSON}
+        assert list(told["ratings"]) == [str(n) for n in range(number + 1)]
+        assert told["ratings"][str(number)]["estimate"] == row["rating"]
+        assert told["forgotten"]["compared"] == row["test_prompts"] == 24
+        assert told["overlap"] == {"prompts": 0, "of": 48, "ngram": 13, "examples": []}
+        assert (told["cycles"], told["slices"], told["suites"]) == ([], {}, {})
+        assert ("same judge" in told["warnings"]) == (number == 1), "said once"
+    assert "judges the evaluation and the training alike" in finished.output.splitlines()[1]
+
+
 def test_status_shows_the_same_numbers(finished: Campaign) -> None:
     status = finished.ratchet("status", "campaign", "--json")
     shown = json.loads(status.stdout)["rounds"]
@@ -202,6 +229,37 @@ def test_a_changed_beta_trains_again_and_judges_nothing_of_round_one_again(copy:
     # Changing it back costs nothing: both versions are on disk.
     assert made_anew(copy) == []
     assert (copy.layout.root / "campaign-v2.yaml").exists()
+
+
+def test_what_is_evaluated_may_change_without_a_model(copy: Campaign) -> None:
+    anew = made_anew(copy, "--set", "evaluation.slices=[topic]")
+    # No prompt has a topic: the numbers are the same ones, and the gate has decided on them.
+    assert anew == [(1, "evaluation"), (2, "evaluation")]
+
+
+def test_a_suite_is_answered_by_every_policy_and_never_trained_on(copy: Campaign) -> None:
+    suite = copy.folder / "suite.jsonl"
+    suite.write_text('{"prompt": "the end was"}\n{"prompt": "i said that"}\n', encoding="utf-8")
+    sets = ("--set", "evaluation.suites.short.prompts=suite.jsonl")
+    sets += ("--set", "evaluation.suites.short.judge.function=small_judge:score")
+    anew = made_anew(copy, *sets)
+    answered = ["suite_short", "suite_short_scores"]
+    assert [step for number, step in anew if number == 0] == answered
+    for number in (1, 2):
+        steps = [step for found, step in anew if found == number]
+        assert steps == ["audit", *answered, "evaluation", "gate"]
+        told = json.loads(copy.artifact(number, "gate").path("metrics.json").read_text())
+        found = told["suites"]["short"]
+        assert found["prompts"] == 2 and found["score"] is not None
+        assert found["change"] == pytest.approx(found["score"] - found["before"])
+    preferred = pq.read_table(copy.artifact(1, "preferences").path("preferences.parquet"))
+    drawn = pq.read_table(copy.artifact(1, "prompts").path("prompts.parquet")).to_pylist()
+    trained_on = next(r for r in drawn if r["prompt_id"] == preferred["prompt_id"][0].as_py())
+    with suite.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"prompt": trained_on["prompt"]}) + "\n")
+    stopped = copy.run(*sets)
+    assert stopped.returncode != 0
+    assert "contaminated" in stopped.stderr and "Traceback" not in stopped.stderr
 
 
 def test_a_loss_that_is_not_finite_stops_the_round_and_keeps_the_promoted_policy(
