@@ -18,6 +18,7 @@ from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
 from flows.commands.labels import labels
+from flows.commands.publish import publish
 from flows.commands.replay import replay
 from flows.commands.schedule import schedule
 from flows.commands.status import status
@@ -132,6 +133,7 @@ app.add_typer(label)
 app.command()(export)
 app.command("import")(import_)
 app.add_typer(labels)
+app.command()(publish)
 app.command()(branch)
 app.command()(compare)
 app.command()(evaluate)

@@ -130,7 +130,7 @@ def export(
     In the format that TRL, Axolotl and LLaMA-Factory read; the card says where they are from.
     """
     from flows.exchange import export_campaign, parse_rounds
-    from labeling.exchange.card import check_licence
+    from labeling.exchange.markdown import check_licence
 
     check_licence(licence)
     chosen = parse_rounds(rounds) if rounds is not None else None

@@ -51,7 +51,8 @@ def read_campaign(layout: Layout) -> CampaignTold:
     config = read_stored(layout).model_dump(mode="json")
     return CampaignTold(
         name=summary.name,
-        finished=summary.state == "finished",
+        finished=summary.state == "finished"
+        or (summary.state == "stopped" and summary.stopped is not None),
         headline=headline(summary),
         config=dict(flat(config)),
         files=tuple(path for path in (layout.config, layout.report) if path.exists()),

@@ -1,6 +1,5 @@
 """The card of an exported dataset: what it holds, where that is from, and how to train on it."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from dpo_core.errors import LabelsError
 from labeling.aggregation.votes import is_person
 from labeling.exchange.exported import ExportFormat
+from labeling.exchange.markdown import cell_text, front_matter
 
 LLAMAFACTORY = "llamafactory"
 """Folder of a dataset in the shape that LLaMA-Factory reads."""
@@ -65,15 +64,6 @@ class Tally:
             self.agreeing += 1
 
 
-def check_licence(licence: str) -> None:
-    """Raise LabelsError for what cannot be a licence of the hub."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
-        raise LabelsError(
-            f"--licence {licence!r} is no name of the hub's list",
-            "For example apache-2.0, cc-by-4.0, other or unknown.",
-        )
-
-
 def card(origin: Origin, tally: Tally, format: ExportFormat, licence: str, name: str) -> str:
     """README.md of the dataset, with the front matter that the hub reads."""
     parts = [
@@ -117,7 +107,7 @@ def _front_matter(tally: Tally, licence: str, origin: Origin) -> str:
         "size_categories": [_size(tally.pairs.total())],
         "configs": [{"config_name": "default", "data_files": files}],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+    return front_matter(head)
 
 
 def _size(pairs: int) -> str:
@@ -256,4 +246,4 @@ def _limits(origin: Origin, tally: Tally) -> list[str]:
 
 def _cell(text: str) -> str:
     """A text that cannot leave its cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return cell_text(text).replace("|", "\\|").replace("<", "&lt;")

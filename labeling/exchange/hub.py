@@ -1,9 +1,14 @@
-"""An exported folder on the Hugging Face hub."""
+"""Folders and files on the Hugging Face hub."""
 
 import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dpo_core.errors import BadInput, RatchetError
+
+_TOKEN = "Set HF_TOKEN, or `hf auth login`"
 
 
 def push_folder(folder: Path, repo: str) -> str:
@@ -12,31 +17,52 @@ def push_folder(folder: Path, repo: str) -> str:
     The token is that of HF_TOKEN or of `hf auth login`. Raises BadInput without one, RatchetError
     when the hub cannot be reached or refuses.
     """
+    again = f"hf upload {shlex.quote(repo)} {shlex.quote(str(folder))} --repo-type dataset"
+    with _hub(f"{folder} is written, but", repo, "a dataset: NAME/SET", again) as api:
+        api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
+        api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
+    return f"https://huggingface.co/datasets/{repo}"
+
+
+def push_model(
+    files: Mapping[str, Path | bytes], repo: str, message: str, again: str, *, private: bool
+) -> str:
+    """Upload `files`, by their names, as one commit of the model `repo`; returns its address.
+
+    private: how the repository is made if it is new. again: the command to type after an error.
+    Raises as `push_folder` does.
+    """
+    with _hub("nothing was published:", repo, "a model: NAME/MODEL", again) as api:
+        from huggingface_hub import CommitOperationAdd
+
+        api.create_repo(repo, private=private, exist_ok=True)
+        parts = [CommitOperationAdd(name, content) for name, content in files.items()]
+        api.create_commit(repo, parts, commit_message=message)
+    return f"https://huggingface.co/{repo}"
+
+
+@contextmanager
+def _hub(state: str, repo: str, named: str, again: str) -> Iterator[Any]:
+    """The hub's client, whose errors become one sentence each, and what to type then.
+
+    state: how far things are, as its beginning.
+    """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    again = f"hf upload {shlex.quote(repo)} {shlex.quote(str(folder))} --repo-type dataset"
     if get_token() is None:
-        raise BadInput(
-            f"{folder} is written, but there is no token to push it with",
-            f"Set HF_TOKEN, or `hf auth login`; then: {again}",
-        )
+        raise BadInput(f"{state} there is no token to push it with", f"{_TOKEN}; then: {again}")
     try:
-        api = HfApi()
-        api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-        api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
+        yield HfApi()
     except HFValidationError:
-        raise BadInput(
-            f"{folder} is written, but {repo!r} is no name of a dataset", f"NAME/SET: {again}"
-        ) from None
+        raise BadInput(f"{state} {repo!r} is no name of {named}", f"Then: {again}") from None
     except HfHubHTTPError as error:
         raise RatchetError(
-            f"{folder} is written, but the hub refused {repo} ({error.response.status_code})",
+            f"{state} the hub refused {repo} ({error.response.status_code})",
             f"Check the name and the rights of the token; then: {again}",
         ) from None
     except Exception as error:  # of the HTTP library that the client has in this version
         raise RatchetError(
-            f"{folder} is written, but the hub cannot be reached ({type(error).__name__})",
+            f"{state} the hub cannot be reached ({type(error).__name__})",
             f"When there is a network: {again}",
         ) from None
-    return f"https://huggingface.co/datasets/{repo}"

@@ -1,0 +1,303 @@
+"""The card of a round's policy: what it was made of, how it was judged, what that does not show.
+
+Whatever a user, a person who labels or a model wrote is text in it: it makes no mark of markdown.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.campaign.ledger import Entry
+from flows.config import CampaignConfig
+from flows.show.numbers import MISSING, Row, number, visible
+from flows.show.sentences import cautions, verdict
+from flows.show.summary import CampaignSummary
+from labeling.aggregation.votes import is_person
+from labeling.exchange.markdown import code, front_matter, plain, table
+from labeling.judges.config import AnyJudgeConfig, members
+
+_NATS, _SHARE = "nats", "%"
+_MEASURED = (
+    ("win_rate_base", "win rate against the base", _SHARE),
+    ("lc_win_rate_base", "… at equal lengths", _SHARE),
+    ("win_rate_previous", "win rate against the previous policy", _SHARE),
+    ("lc_win_rate_previous", "… at equal lengths", _SHARE),
+    ("rating", "rating, the base at 0", "logits"),
+    ("kl_base_nats", "KL to the base, per completion", _NATS),
+    ("score_mean", "mean score by the judge", ""),
+    ("training_score_mean", "mean score by the training judge", ""),
+    ("length_mean", "length", "tokens"),
+    ("truncated_share", "cut at the length limit", _SHARE),
+    ("repetition_share", "repetition", _SHARE),
+    ("refusal_share", "refusals", _SHARE),
+)
+
+
+@dataclass(frozen=True)
+class PolicyFacts:
+    """What the card of one round's policy is made of. made: the steps of the round as they stand;
+    licence: as the user named it, None: nobody did."""
+
+    summary: CampaignSummary
+    config: CampaignConfig
+    row: Row
+    made: Sequence[Entry]
+    licence: str | None = None
+
+    @property
+    def rounds(self) -> list[Row]:
+        """The rounds up to this one."""
+        return [row for row in self.summary.rounds if row["round"] <= self.row["round"]]
+
+
+def model_card(facts: PolicyFacts) -> str:
+    """README.md of the policy, with the front matter that the hub reads."""
+    row, name = facts.row, facts.summary.name
+    parts = [
+        f"# {plain(name)}, round {row['round']}",
+        f"A policy of iterative online DPO, made by the campaign {plain(name)} with Ratchet. "
+        + _said(verdict(row)),
+        *_use(facts.config),
+        *_data(facts),
+        *_rounds(facts),
+        *_judges(facts.config),
+        *_evaluation(facts),
+        *_lineage(facts),
+        *_limits(facts),
+        *_licence(facts),
+    ]
+    return _head(facts) + "\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(facts: PolicyFacts) -> str:
+    policy = facts.config.policy
+    head: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["dpo", "rlhf", "iterative-dpo", "ratchet"],
+    }
+    if policy.model is not None and _of_the_hub(policy.model):
+        head |= {"base_model": policy.model, "base_model_relation": "finetune"}
+    if facts.licence is not None:
+        head |= {"license": facts.licence}
+    return front_matter(head)
+
+
+def _of_the_hub(model: str) -> bool:
+    """NAME/MODEL, and no folder: the config's paths are absolute."""
+    return model.count("/") == 1 and not model.startswith(("/", ".", "~"))
+
+
+def _use(config: CampaignConfig) -> list[str]:
+    sampling = config.sampling
+    return [
+        "## Use",
+        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'model = AutoModelForCausalLM.from_pretrained("PATH")\n'
+        'tokenizer = AutoTokenizer.from_pretrained("PATH")\n```',
+        f"It was sampled and evaluated at temperature {sampling.temperature:g}, top_p "
+        f"{sampling.top_p:g}, at most {sampling.max_tokens} tokens: other settings are untested.",
+    ]
+
+
+def _data(facts: PolicyFacts) -> list[str]:
+    prompts = facts.config.prompts
+    source = prompts.path.rpartition("/")[2] if prompts.path is not None else prompts.function
+    rounds = facts.rounds
+    labels: dict[str, int] = {}
+    for row in rounds:
+        for who, count in (row.get("labels_by_source") or {}).items():
+            labels[who] = labels.get(who, 0) + count
+    people = [who for who in labels if is_person(who)]
+    said = "No label is by a person."
+    if people:
+        given = sum(labels[who] for who in people)
+        said = f"{given:,} labels are by people ({len(people)} of them)."
+    verdicts = [
+        (code(visible(who)), f"{count:,}")
+        for who, count in sorted(labels.items())
+        if not is_person(who)
+    ]
+    return [
+        "## Data",
+        f"Prompts: {code(visible(source or ''))}. In {_count(len(rounds), 'round')} the policy "
+        f"answered {_sum(rounds, 'prompts')} prompts with {_sum(rounds, 'completions')} "
+        f"completions; {_sum(rounds, 'pairs')} preferences between its own answers were trained "
+        f"on. {said}",
+        table(("judge", "verdicts"), verdicts),
+        *_dropped(rounds),
+    ]
+
+
+def _dropped(rounds: Sequence[Row]) -> list[str]:
+    reasons: dict[str, int] = {}
+    for row in rounds:
+        for reason, count in (row.get("dropped") or {}).items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    rows = [(_said(reason), f"{count:,}") for reason, count in sorted(reasons.items())]
+    return [table(("dropped because", "count"), rows)]
+
+
+def _rounds(facts: PolicyFacts) -> list[str]:
+    rows = [
+        (
+            str(row["round"]),
+            "yes" if row.get("promoted") else "no",
+            _cell(row, "prompts"),
+            _cell(row, "pairs"),
+            _interval(row, "win_rate_base", _SHARE),
+            _interval(row, "kl_base_nats", _NATS),
+            code(str(row.get("policy"))[:16]),
+        )
+        for row in facts.rounds
+    ]
+    training = facts.config.training
+    header = (
+        "round",
+        "promoted",
+        "prompts",
+        "preferences",
+        "wins vs base",
+        "KL to base",
+        "weights",
+    )
+    return [
+        "## Rounds",
+        f"Loss {training.loss}, β {training.beta:g}, learning rate {training.learning_rate:g}, "
+        f"reference {_said(str(training.reference))}: as the config says; a round that was tried "
+        "again may have been trained with other values. A round starts from the last promoted one.",
+        table(header, rows),
+    ]
+
+
+def _judges(config: CampaignConfig) -> list[str]:
+    def named(judge: AnyJudgeConfig) -> str:
+        sources = (getattr(member, "source", "people") for member in members(judge))
+        return ", ".join(code(visible(source)) for source in sources)
+
+    return [
+        "## Judges",
+        f"- trained by: {named(config.judge)}\n- evaluated by: {named(config.held_out_judge)}",
+    ]
+
+
+def _evaluation(facts: PolicyFacts) -> list[str]:
+    row, evaluation = facts.row, facts.config.evaluation
+    rows = [
+        (said, _interval(row, name, unit), _base(row, name, unit))
+        for name, said, unit in _MEASURED
+        if number(row, name) is not None
+    ]
+    prompts = _cell(row, "test_prompts")
+    return [
+        "## Evaluation",
+        f"On {prompts} prompts that no round trained on. In brackets: intervals at "
+        f"{100 * evaluation.confidence:g} %, by resampling prompts; ties count half.",
+        table(("measured", "this policy", "base"), rows),
+        table(("suite", "score", "change"), _suites(row)),
+        table(("slice", "prompts", "win rate"), _slices(row)),
+    ]
+
+
+def _suites(row: Row) -> Iterator[tuple[str, str, str]]:
+    for name, suite in sorted((row.get("suites") or {}).items()):
+        failed = " (fell)" if suite.get("failed") else ""
+        score = _between(suite, "score", "low", "high")
+        yield _said(name), score, _interval(suite, "change") + failed
+
+
+def _slices(row: Row) -> Iterator[tuple[str, str, str]]:
+    for name, one in sorted((row.get("slices") or {}).items()):
+        flagged = " (worse)" if one.get("flagged") else ""
+        rate = _between(one, "win_rate", "low", "high", _SHARE)
+        yield _said(name), _cell(one, "prompts"), rate + flagged
+
+
+def _lineage(facts: PolicyFacts) -> list[str]:
+    row, config = facts.row, facts.config
+    policy = config.policy
+    base = policy.model or policy.build or ""
+    revision = f", revision {code(visible(policy.revision))}" if policy.revision else ""
+    local = "" if policy.model is None or _of_the_hub(policy.model) else " (a folder)"
+    shown = base if not local else base.rstrip("/").rpartition("/")[2]
+    versions = {k: v for entry in facts.made for k, v in entry.versions.items()}
+    return [
+        "## Lineage",
+        f"- weights: {code(str(row.get('policy')))}\n"
+        f"- trained from: {code(str(row.get('previous_policy')))}\n"
+        f"- base: {code(visible(shown))}{local}{revision}\n"
+        f"- campaign: {plain(facts.summary.name)}, seed {config.seed}; its ledger has every step",
+        table(
+            ("step", "fingerprint", "made"),
+            [(e.step, code(e.fingerprint[:16]), plain(e.at)) for e in facts.made],
+        ),
+        "Versions: " + ", ".join(f"{plain(k)} {plain(v)}" for k, v in sorted(versions.items()))
+        if versions
+        else "",
+    ]
+
+
+def _limits(facts: PolicyFacts) -> list[str]:
+    lines = [
+        "A win rate says what the judge of the evaluation prefers, on prompts like those of the "
+        "training. It is no measure of truth, of safety, or of other tasks: none of these was "
+        "tested.",
+        "The intervals hold what drawing other prompts would change, not what another judge, "
+        "another seed of the training or other sampling settings would.",
+        "Promotion was decided on gate prompts round after round, which flatters the winner; "
+        "the numbers above are of test prompts, which decide nothing.",
+        "Held-out prompts are kept apart by a hash of their text: near copies are only counted "
+        "(see the overlap in the report).",
+        *cautions(facts.summary, facts.row),
+    ]
+    if not facts.row.get("promoted"):
+        lines.insert(0, "The gate refused this policy.")
+    return ["## Limits", "\n".join(f"- {_said(line)}" for line in lines)]
+
+
+def _licence(facts: PolicyFacts) -> list[str]:
+    base = "The licences of the base model, of the prompts and of the judges' models go on to bind."
+    if facts.licence is None:
+        return [
+            "## Licence",
+            "Not stated. Whoever publishes this says under which licence "
+            f"(`ratchet publish … --licence ID`). {base}",
+        ]
+    return ["## Licence", f"{code(facts.licence)}. {base}"]
+
+
+def _said(text: str) -> str:
+    return plain(visible(text))
+
+
+def _interval(row: Row, name: str, unit: str = "") -> str:
+    return _between(row, name, f"{name}_low", f"{name}_high", unit)
+
+
+def _between(row: Row, name: str, low_name: str, high_name: str, unit: str = "") -> str:
+    """An estimate with the ends of its interval, where there is one."""
+    value, low, high = number(row, name), number(row, low_name), number(row, high_name)
+    if value is None:
+        return MISSING
+    scale, digits = (100, 1) if unit == _SHARE else (1, 3)
+    said = f"{scale * value:.{digits}f}"
+    if low is not None and high is not None:
+        said += f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    return f"{said} {unit}".rstrip()
+
+
+def _base(row: Row, name: str, unit: str) -> str:
+    return _interval(row, f"{name}_base", unit) if not name.endswith("_base") else MISSING
+
+
+def _cell(row: Row, name: str) -> str:
+    value = number(row, name)
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def _sum(rows: Sequence[Row], name: str) -> str:
+    return f"{sum(number(row, name) or 0 for row in rows):,.0f}"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
