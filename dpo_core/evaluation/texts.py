@@ -5,9 +5,7 @@ spaces, single characters. Every share is None where nothing could be counted.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from statistics import fmean
 
@@ -26,41 +24,6 @@ _REPEATED_RUN = 4
 """Words of a run whose return counts as repetition (Welleck et al. 2020, seq-rep-4)."""
 
 Words = Sequence[str]
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Numbers of all answers of a policy; None where no answer has enough words.
-
-    repetition_share: mean `repetition`. distinct_1, distinct_2: `distinct`. self_similarity: mean
-    over prompts of `self_similarity`. refusal_share: answers in which the pattern is found.
-    """
-
-    repetition_share: float | None
-    distinct_1: float | None
-    distinct_2: float | None
-    self_similarity: float | None
-    refusal_share: float | None
-
-
-def describe_writing(answers: Iterable[tuple[str, str]], refusal: str = REFUSAL) -> Writing:
-    """Of (prompt_id, text) rows; `refusal` is a regular expression, searched regardless of case.
-
-    Raises ValueError for a pattern that cannot be read.
-    """
-    texts: Mapping[str, list[str]] = defaultdict(list)
-    for prompt_id, text in answers:
-        texts[prompt_id].append(text)
-    refused = refusals((text for of_prompt in texts.values() for text in of_prompt), refusal)
-    spoken = {prompt: [words(text) for text in of_prompt] for prompt, of_prompt in texts.items()}
-    everything = [answer for of_prompt in spoken.values() for answer in of_prompt]
-    return Writing(
-        _mean(repetition(answer) for answer in everything),
-        distinct(everything, 1),
-        distinct(everything, 2),
-        _mean(self_similarity(of_prompt) for of_prompt in spoken.values()),
-        _mean(map(float, refused)),
-    )
 
 
 def words(text: str) -> list[str]:
@@ -99,7 +62,8 @@ def self_similarity(samples: Sequence[Words], n: int = 2) -> float | None:
     The question is Self-BLEU's (Zhu et al. 2018, "Texygen"), symmetric and without its weights.
     """
     runs = [found for said in samples if (found := set(ngrams(said, n)))]
-    return _mean(len(a & b) / len(a | b) for a, b in combinations(runs, 2))
+    likeness = [len(a & b) / len(a | b) for a, b in combinations(runs, 2)]
+    return fmean(likeness) if likeness else None
 
 
 def refusals(texts: Iterable[str], pattern: str = REFUSAL) -> list[bool]:
@@ -109,8 +73,3 @@ def refusals(texts: Iterable[str], pattern: str = REFUSAL) -> list[bool]:
     except re.error as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
     return [compiled.search(text) is not None for text in texts]
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None

@@ -1,7 +1,7 @@
 """Win rates within groups of prompts that share a tag."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,21 +22,29 @@ _RESAMPLES = 2_000
 def slices(
     rows: Sequence[Mapping[str, Any]], ours: HeldOutAnswers, config: HeldOutConfig
 ) -> dict[str, Any]:
-    """field=value → prompts, win rate against the previous policy on test prompts with its own
-    interval, p_adjusted among all slices, and whether it is flagged as worse.
-
-    rows: of OUTCOMES. Slices of fewer than FEWEST_PROMPTS prompts are left out before anything is
-    adjusted; see dpo_core.evaluation.slices for how.
-    """
-    fields = list(dict.fromkeys([TAGS, *config.slices]))
-    tags = {c.prompt.prompt_id: tuple(_tags(c.prompt, fields)) for c in ours.test()}
+    """Slices of the win rate against the previous policy on test prompts; rows: of OUTCOMES."""
     compared = [
         row
         for row in rows
         if (row["opponent"], row["split"]) == ("previous", "test") and row["outcome"] is not None
     ]
+    return by_tag(compared, [c.prompt for c in ours.test()], config)
+
+
+def by_tag(
+    rows: Sequence[Mapping[str, Any]], prompts: Iterable[Prompt], config: HeldOutConfig
+) -> dict[str, Any]:
+    """field=value → prompts, win rate with its own interval, p_adjusted among all slices, and
+    whether it is flagged as worse.
+
+    rows: prompt_id and outcome of comparisons that were decided. Slices of fewer than
+    FEWEST_PROMPTS prompts are left out before anything is adjusted; see
+    dpo_core.evaluation.slices for how.
+    """
+    fields = list(dict.fromkeys([TAGS, *config.slices]))
+    tags = {prompt.prompt_id: tuple(_tags(prompt, fields)) for prompt in prompts}
     holds: dict[str, set[str]] = defaultdict(set)
-    for row in compared:
+    for row in rows:
         for tag in tags[row["prompt_id"]]:
             holds[tag].add(row["prompt_id"])
     if not holds:
@@ -44,7 +52,7 @@ def slices(
     found = slice_win_rates(
         (
             (tag, row["outcome"], row["prompt_id"])
-            for row in compared
+            for row in rows
             for tag in tags[row["prompt_id"]]
             if len(holds[tag]) >= FEWEST_PROMPTS
         ),

@@ -29,17 +29,18 @@ def writing(ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig) -
     """Numbers of the test answers, those that are means over answers with their intervals, and the
     base's as <number>_base. None where no answer has words enough."""
     numbers: dict[str, Any] = {}
-    for name, values in _by_answer(ours.test(), config).items():
+    for name, values in by_answer(ours.test(), config).items():
         numbers |= _mean(name, values, config)
-    numbers |= _of_all(ours.test())
+    numbers |= of_all(ours.test())
     of_base = {
         name: fmean(value for _, value in values) if values else None
-        for name, values in _by_answer(base.test(), config).items()
+        for name, values in by_answer(base.test(), config).items()
     }
-    return numbers | {f"{k}_base": v for k, v in {**of_base, **_of_all(base.test())}.items()}
+    return numbers | {f"{k}_base": v for k, v in {**of_base, **of_all(base.test())}.items()}
 
 
-def _by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, Answered]:
+def by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, Answered]:
+    """What each answer has of repetition and refusal; those without words enough are left out."""
     repeated = ((c.prompt.prompt_id, repetition(words(c.text))) for c in test)
     refused = refusals([c.text for c in test], config.refusal_pattern or REFUSAL)
     return {
@@ -50,7 +51,7 @@ def _by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, A
     }
 
 
-def _of_all(test: Sequence[Completion]) -> dict[str, float | None]:
+def of_all(test: Sequence[Completion]) -> dict[str, float | None]:
     """They have no interval: a resample repeats answers, so that it never varies as much."""
     said = [words(c.text) for c in test]
     return {

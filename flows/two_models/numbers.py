@@ -1,18 +1,17 @@
 """The numbers of two models side by side; None for what cannot be had."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
 from dpo_core.evaluation.ratios import ratio
-from dpo_core.evaluation.slices import slice_win_rates
 from dpo_core.evaluation.statistics import mean_interval, standard_error
-from dpo_core.evaluation.texts import REFUSAL, describe_writing
-from dpo_core.records import Prompt
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
+from flows.evaluation.slices import by_tag
+from flows.evaluation.writing import by_answer, of_all
 from flows.two_models.asked import Asked
 from flows.two_models.compare import Compared, outcome_rows
 from flows.two_models.models import same_tokens
@@ -44,7 +43,7 @@ def numbers(asked: Asked, compared: Compared) -> dict[str, Any]:
             name: {"model": model.name, "weights": model.id, **_side(answers, config)}
             for name, model, answers in zip("ab", asked.models, compared.sides, strict=True)
         },
-        "slices": _slices(decided, asked.prompts, config),
+        "slices": by_tag(decided, asked.prompts, config),
         "judges": dict(compared.behaviour),
     }
 
@@ -85,62 +84,40 @@ def _kl(compared: Compared, config: HeldOutConfig) -> dict[str, Any]:
 
 
 def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
-    """Length, truncation and writing of one model's answers, with what its judge scored."""
+    """What one model's answers are like, with intervals of what is a mean over answers."""
     completions = answers.completions
-    groups = [c.prompt.prompt_id for c in completions]
-    means = {
-        "length_tokens": [float(c.tokens) for c in completions],
-        "length_characters": [float(len(c.text)) for c in completions],
-        "truncated_share": [float(not c.finished) for c in completions],
+    prompts = [c.prompt.prompt_id for c in completions]
+    means: dict[str, Sequence[tuple[str, float]]] = {
+        "length_tokens": list(zip(prompts, (c.tokens for c in completions), strict=True)),
+        "length_characters": list(zip(prompts, (len(c.text) for c in completions), strict=True)),
+        "truncated_share": list(zip(prompts, (not c.finished for c in completions), strict=True)),
+        **by_answer(completions, config),
     }
-    written = describe_writing(
-        [(c.prompt.prompt_id, c.text) for c in completions],
-        config.refusal_pattern or REFUSAL,
-    )
+    scores = {source: _scores(answers, source) for source in answers.scores}
     return {
         "completions": len(completions),
-        **{
-            name: _shown(mean_interval(values, groups=groups, **_bootstrap(config)))
-            for name, values in means.items()
-        },
-        **asdict(written),
-        "scores": {source: _score(answers, source, config) for source in answers.scores},
+        **{name: _mean(values, config) for name, values in means.items()},
+        **of_all(completions),
+        "scores": {source: _mean(values, config) for source, values in scores.items()},
     }
 
 
-def _score(answers: HeldOutAnswers, source: str, config: HeldOutConfig) -> dict[str, Any] | None:
+def _scores(answers: HeldOutAnswers, source: str) -> list[tuple[str, float]]:
+    """(prompt_id, score) of the answers that the judge scored."""
     scores = answers.scores[source]
-    known = [
-        (value, c.prompt.prompt_id)
+    return [
+        (c.prompt.prompt_id, value)
         for c in answers.completions
         if (value := scores[c.completion_id].value) is not None
     ]
-    if not known:
+
+
+def _mean(values: Sequence[tuple[str, float]], config: HeldOutConfig) -> dict[str, Any] | None:
+    """Of (prompt_id, value)."""
+    if not values:
         return None
-    values, groups = [value for value, _ in known], [group for _, group in known]
-    return _shown(mean_interval(values, groups=groups, **_bootstrap(config)))
-
-
-def _slices(
-    rows: Sequence[Mapping[str, Any]], prompts: Sequence[Prompt], config: HeldOutConfig
-) -> dict[str, Any]:
-    by_id = {prompt.prompt_id: prompt for prompt in prompts}
-    labelled = (
-        (label, row["outcome"], row["prompt_id"])
-        for row in rows
-        for label in _labels(by_id[row["prompt_id"]], config.slices)
-    )
-    found = slice_win_rates(labelled, **_bootstrap(config))
-    return {name: asdict(one) for name, one in found.items()}
-
-
-def _labels(prompt: Prompt, fields: Sequence[str]) -> Iterator[str]:
-    """ "tags=…" for each of the prompt's tags, "field=value" of the fields that are asked for."""
-    for name in dict.fromkeys(["tags", *fields]):
-        value = prompt.extra.get(name)
-        for one in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(one, str | int | float | bool):
-                yield f"{name}={one}"
+    prompts, numbers = zip(*values, strict=True)
+    return _shown(mean_interval(numbers, groups=prompts, **_bootstrap(config)))
 
 
 def _bootstrap(config: HeldOutConfig) -> dict[str, Any]:

@@ -56,7 +56,9 @@ def _side_table(numbers: Mapping[str, Any]) -> Table:
         table.add_column(side, justify="right")
     models = [numbers["models"][name] for name in "ab"]
     for name, title, form in _SIDES:
-        table.add_row(title, *(_value(model[name], form) for model in models))
+        values = [model[name] for model in models]
+        if values != [None, None]:
+            table.add_row(title, *(_value(value, form) for value in values))
     for source in models[0]["scores"]:
         table.add_row(
             f"score of {visible(source)}", *(_value(m["scores"][source], "{:.3g}") for m in models)

@@ -91,7 +91,10 @@ def test_it_says_what_the_campaign_said(evaluated: dict[str, Any], finished: Cam
     assert trained["truncated_share"]["estimate"] == pytest.approx(told["truncated_share"])
     [scored] = trained["scores"].values()
     assert scored["estimate"] == pytest.approx(told["score_mean"])
-    assert trained["self_similarity"] is None  # one sample per prompt
+    for name in ("distinct_1", "distinct_2", "self_similarity"):
+        assert trained[name] == pytest.approx(told[name])
+        assert base[name] == pytest.approx(told[f"{name}_base"])
+    assert trained["refusal_share"]["estimate"] == told["refusal_share"] == 0
     assert evaluated["length_unit"] == "tokens"
 
 

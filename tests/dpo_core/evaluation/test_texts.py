@@ -3,8 +3,6 @@
 import pytest
 
 from dpo_core.evaluation.texts import (
-    Writing,
-    describe_writing,
     distinct,
     refusals,
     repetition,
@@ -64,15 +62,3 @@ def test_a_pattern_of_ones_own_and_a_broken_one() -> None:
     assert refusals(["Das kann ich nicht", "gern"], "kann ich nicht") == [True, False]
     with pytest.raises(ValueError, match="no regular expression"):
         refusals([], "(")
-
-
-def test_all_of_a_policy_together() -> None:
-    answers = [("p", "I cannot help you"), ("p", "i cannot help you!"), ("q", "fine"), ("q", "")]
-    assert describe_writing(answers) == Writing(
-        repetition_share=0.0,  # of the two that have four words
-        distinct_1=pytest.approx(5 / 9),
-        distinct_2=pytest.approx(3 / 6),
-        self_similarity=1.0,  # of p; the answers to q have no two words
-        refusal_share=0.5,
-    )
-    assert describe_writing([]) == Writing(None, None, None, None, None)
