@@ -249,7 +249,7 @@ def test_the_hub_gets_policy_and_card_in_one_commit(campaign: Written, tmp_path:
     assert done.returncode == 0, done.stderr
     assert "to the hub, as me/model; a folder would be ./me/model" in done.stdout
     made = next(body for path, body in asked if path == "/api/repos/create")
-    assert made[0]["private"] is True
+    assert made[0].get("private") is True or made[0].get("visibility") == "private"
     [commit] = [body for path, body in asked if "/commit/" in path]
     assert commit[0]["value"]["summary"] == "Round 1 of written"
     files = {line["value"]["path"]: line["value"] for line in commit[1:]}
