@@ -38,6 +38,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         stopped = ends_before(session, number, earlier)
         if stopped is not None:
             break
+        session.store.remember("stopped", None)
         session.progress.round_started()
         under, before = _under(session, number), decided(session.layout, number)
         goes_on, played = play_round(under, number, goes_on, base, held, earlier)

@@ -19,6 +19,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
 from flows import prefect_database
+from flows.report_address import served
 
 _START_TIMEOUT_S = 120.0
 _HOST = "127.0.0.1"
@@ -27,9 +28,6 @@ _DATABASE_VARIABLES = (
     "PREFECT_API_DATABASE_CONNECTION_URL",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
 )
-
-REPORT_PATH = "/ratchet/report.html"
-"""Where `ratchet ui` serves the report, on the Prefect server's own address."""
 
 
 def prefect_environment(layout: Layout) -> dict[str, str]:
@@ -178,17 +176,16 @@ def _let_ticks_be_written() -> None:
 
 
 class _ReportFiles:
-    """Serves report.html and metrics.parquet of the campaign, and nothing else of it."""
+    """Serves reports and metrics of campaigns, and nothing else of them."""
 
     def __init__(self, root: Path) -> None:
-        self.layout = Layout(root)
+        self.root = root
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from starlette.responses import FileResponse, PlainTextResponse
 
-        names = {p.name: p for p in (self.layout.report, self.layout.metrics)}
-        path = names.get(scope["path"].rsplit("/", 1)[-1])
-        if path is None or not path.exists():
+        path = served(self.root, scope["path"])
+        if path is None:
             await PlainTextResponse("not found", 404)(scope, receive, send)
         else:
             await FileResponse(path)(scope, receive, send)

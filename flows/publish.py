@@ -6,16 +6,13 @@ from dataclasses import replace
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.prefect_server import REPORT_PATH
+from flows.report_address import report_link
 from flows.session import Session
 from flows.show.numbers import dropped, visible
 from flows.show.report import write_report
 from flows.show.sections import sections
 from flows.show.sentences import cautions, headline, verdict
 from flows.show.summary import CampaignSummary, read_summary
-
-# Relative: `ratchet ui` serves the report on the same address, whatever the port.
-_LINK = f"[Open the report]({REPORT_PATH}) (served by `ratchet ui`)"
 
 
 def publish_round(session: Session, number: int) -> None:
@@ -24,10 +21,11 @@ def publish_round(session: Session, number: int) -> None:
     write_report(summary, session.layout.report)
     row = next(row for row in summary.rounds if row["round"] == number)
     key = re.sub(r"[^a-z0-9]+", "-", session.config.name.lower()).strip("-")
+    link = report_link(session.layout)
     said = " ".join((verdict(row), *cautions(summary, row)))
     table = [{"number": name, "value": value} for name, value in _numbers(summary, number)]
-    create_table_artifact(table, key=f"{key}-round-{number}", description=f"{said} {_LINK}")
-    text = f"# {session.config.name}\n\nRound {number}: {said}\n\n{_LINK}\n"
+    create_table_artifact(table, key=f"{key}-round-{number}", description=f"{said} {link}")
+    text = f"# {session.config.name}\n\nRound {number}: {said}\n\n{link}\n"
     create_markdown_artifact(text, key=f"{key}-report", description=headline(summary))
 
 

@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect_server import REPORT_PATH, start_server
+from flows.prefect_server import start_server
+from flows.report_address import REPORT_PATH
 from flows.show.report import write_report
 from flows.show.summary import read_summary
 

@@ -11,8 +11,13 @@ from flows.config.gate import GateConfig
 
 Action = Literal["promote", "keep", "retry", "rollback", "ask", "stop"]
 
-UNDECIDED = ("retry", "ask")
-"""Actions after which a round is not over."""
+
+_UNDECIDED = ("retry", "ask")
+
+
+def is_over(row: Mapping[str, Any]) -> bool:
+    """Whether a round with these numbers is finished: its gate neither tries again nor asks."""
+    return (row.get("gate") or {}).get("action") not in _UNDECIDED
 
 
 @dataclass(frozen=True)

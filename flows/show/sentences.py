@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.retractions import TakenBack
+from flows.gate.decision import is_over
 from flows.show.numbers import MISSING, Row, base_number, number, visible
 from flows.show.summary import CampaignSummary
 from labeling.aggregation.votes import HUMAN, is_person
@@ -13,13 +14,19 @@ from labeling.aggregation.votes import HUMAN, is_person
 LENGTH_RATIO = 1.25
 """Mean lengths further apart than this are pointed out: judges are known to prefer long answers."""
 TRUNCATED_RISE = 0.05
+DECISIONS_SHOWN = 4
 
 
 def headline(summary: CampaignSummary) -> str:
     """What the campaign has reached so far, in one or two sentences."""
     if not summary.rounds:
         return "No round has finished yet."
-    promoted = [row for row in summary.rounds if row.get("promoted")]
+    stands = (summary.rounds[-1].get("gate") or {}).get("goes_on_from")
+    promoted = [
+        row
+        for row in summary.rounds
+        if row.get("promoted") and (stands is None or row["round"] <= stands)
+    ]
     row = promoted[-1] if promoted else summary.rounds[-1]
     said = _against_base(row)
     if not promoted:
@@ -71,6 +78,22 @@ def _decided(row: Row) -> str:
     if row.get("promoted"):
         return "Promoted"
     return _DECIDED.get((row.get("gate") or {}).get("action", "keep"), "Not promoted")
+
+
+def decisions(summary: CampaignSummary) -> tuple[str, ...]:
+    """What the gate decided of the last rounds that it did not simply promote, and why."""
+    told = [
+        f"round {row['round']}: {visible(str(row['decision']))}"
+        for row in summary.rounds
+        if row.get("decision")
+        and (not row.get("promoted") or (row.get("gate") or {}).get("answer"))
+    ]
+    return tuple(told[-DECISIONS_SHOWN:])
+
+
+def _simply_promoted(row: Row) -> bool:
+    """Without a person's word."""
+    return bool(row.get("promoted")) and (row.get("gate") or {}).get("answer") is None
 
 
 def gate_reasons(row: Row) -> tuple[str, ...]:
@@ -175,7 +198,9 @@ def _nats(value: float) -> str:
 
 
 def progress(summary: CampaignSummary) -> str:
-    done = len(summary.rounds)
+    done = sum(map(is_over, summary.rounds))
     said = f"{done} of {summary.rounds_planned} rounds done"
+    if summary.stopped is not None and summary.state == "finished":
+        return f"{said}, ended early: {visible(summary.stopped['sentence'])}"
     now = "" if summary.state == "waiting" else "now "
     return f"{said}, {now}{visible(summary.doing)}" if summary.doing else said

@@ -16,6 +16,7 @@ from dpo_core.campaign.store import current_artifact, read_current
 from flows.config import check_is_campaign
 from flows.config.prices import PricesConfig
 from flows.costs import campaign_cost
+from flows.gate.decision import is_over
 from flows.people.waiting import read_waiting
 from flows.show.read.details import Details, read_details
 from flows.show.read.pairs import training_rows
@@ -62,13 +63,15 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     config = yaml.safe_load(config_yaml)
     planned = int(config["rounds"])
     rows = tuple(row for n in range(1, planned + 1) if (row := read_round_row(layout, n)))
+    done = sum(map(is_over, rows)) >= planned
+    stopped = read_current(layout).get("stopped")
     running = holder(layout.lock)
     waiting = read_waiting(layout)
     entries = Ledger(layout.ledger).read()
     return CampaignSummary(
         name=config["name"],
         directory=str(root),
-        state="waiting" if waiting else _state(running is not None, len(rows), planned),
+        state="waiting" if waiting else _state(running is not None, done, stopped is not None),
         rounds_planned=planned,
         rounds=rows,
         base=_base(rows),
@@ -79,7 +82,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         taken_back=tuple(standing(entries, planned)),
         outdated=() if running else _outdated(entries, rows, planned),
         cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
-        stopped=read_current(layout).get("stopped"),
+        stopped=stopped,
         details=read_details(layout, planned) if samples else Details(),
     )
 
@@ -105,10 +108,10 @@ def _outdated(
     return tuple(sorted(n for n in finished - {row["round"] for row in rows} if n <= planned))
 
 
-def _state(running: bool, finished: int, planned: int) -> str:
+def _state(running: bool, done: bool, ended_early: bool) -> str:
     if running:
         return "running"
-    return "finished" if finished >= planned else "stopped"
+    return "finished" if done or ended_early else "stopped"
 
 
 def _doing(layout: Layout, running: Mapping[str, object] | None) -> str:

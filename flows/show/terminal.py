@@ -8,7 +8,7 @@ from flows.show.at_a_glance import at_a_glance
 from flows.show.cells import Section
 from flows.show.numbers import visible
 from flows.show.sections import sections
-from flows.show.sentences import cautions, headline, progress, taken_back
+from flows.show.sentences import cautions, decisions, headline, progress, taken_back
 from flows.show.summary import CampaignSummary
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def render_table(summary: CampaignSummary) -> "RenderableType":
     ]
     top += [_copied(f"! {said}", "yellow") for said in taken_back(summary)]
     top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
+    top += [Text(said) for said in decisions(summary)]
     top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
     return Group(*top, *(Fitted(shortened(section)) for section in sections(summary)))
 

@@ -8,9 +8,8 @@ from disk. Prefect's pages make their form from this flow's signature, and refus
 import os
 from pathlib import Path
 from typing import NoReturn
-from uuid import uuid4
 
-from prefect import flow, get_run_logger, suspend_flow_run, tags
+from prefect import flow, get_run_logger, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
@@ -31,6 +30,7 @@ from flows.show.report import write_report
 from flows.show.summary import read_summary
 from flows.tracking.tracking import tell_trackers
 from flows.worker.plan import Mode, came_to, finished_rounds, plan
+from flows.worker.question import suspend, take_answer
 from flows.worker.runs import SKIPPED, Order, in_other_hands, runs_of
 
 DEPLOYMENT = "ratchet"
@@ -73,6 +73,7 @@ def campaign(
     run, before = _own_run(), finished_rounds(layout)
     planned = plan(order.mode, order.rounds, loaded, before, run.tags)
     with get_client(sync_client=True) as client:
+        take_answer(client, run.id, layout)
         others = runs_of(client, layout, but=run.id)
         name = loaded.name if mode == "up_to" else f"{loaded.name} adds {planned.shown}"
         tagged = {*run.tags, campaign_tag(layout), *(() if others else (planned.tag,))}
@@ -84,7 +85,7 @@ def campaign(
         _play(loaded.model_copy(update={"rounds": planned.last}), layout, run)
     except WaitingForPeople as waiting:
         tell_waiting(loaded, layout, waited, waiting.message, print)
-        _suspend(waiting.message)
+        _suspend(layout, waiting.message)
     except CampaignLocked as locked:
         return Completed(name=SKIPPED, message=f"nothing to do: {locked.message}")
     write_report(read_summary(layout.root), layout.report)
@@ -109,12 +110,9 @@ def _own_run() -> FlowRun:
     return context.flow_run
 
 
-def _suspend(sentence: str) -> NoReturn:
-    """End this process and leave the run Suspended, for as long as people need.
-
-    Without a key of its own, a later wait of the same run would pass for this one and not suspend.
-    """
+def _suspend(layout: Layout, sentence: str) -> NoReturn:
+    """End this process and leave the run Suspended, for as long as people need."""
     get_run_logger().info(sentence)
     print(sentence, flush=True)
-    suspend_flow_run(timeout=None, key=uuid4().hex)
+    suspend(layout, sentence)
     raise AssertionError("Prefect ends a suspended run by an exception")

@@ -85,7 +85,8 @@ class Worker:
             if paused_by_hand(run):
                 self._leave(run)
             elif self._people.answered(run):
-                self._client.resume_flow_run(run.id)
+                # Not resumed: where the run has a form, Prefect would want it filled in.
+                self._put(run.id, Scheduled(name=RESUMING))
                 _say(run.name, "goes on")
         self._start()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from flows.prefect_server import prefect_environment, start_server, write_logging_config
+from flows.report_address import serve_reports_in
 from flows.worker.place import API_VARIABLE, external_server, only_worker, tell_address
 
 if TYPE_CHECKING:
@@ -69,4 +70,5 @@ def serving(
     server, url = start_server(layout, port=port, ui=ui)
     with server:
         os.environ[API_VARIABLE] = f"{url}/api"
+        serve_reports_in(layout.root)
         yield f"{url}/api", server

@@ -60,9 +60,9 @@ def test_a_bad_round_is_refused_and_the_campaign_ends_as_well_as_without_it(
     # ... and ends as well: not worse than the good round beyond what prompts and seeds differ in,
     _, estimate, high = gain(planted, 3, improving, 2)
     assert high > 0 and estimate > -0.5
-    # and clearly better than the round that the gate kept out, and what would have followed it.
+    # clearly better than the round that the gate kept out, and better than what would have come.
     assert gain(planted, 3, planted, 2)[0] > 0
     done = ungated.run("--set", "rounds=3", *ANY)
     assert done.returncode == 0, done.stderr
     assert row(ungated, 3)["previous_policy"] == row(ungated, 2)["policy"] == bad["policy"]
-    assert gain(planted, 3, ungated, 3)[0] > 0
+    assert gain(planted, 3, ungated, 3)[1] > 0

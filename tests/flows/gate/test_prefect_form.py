@@ -1,0 +1,111 @@
+"""Under `ratchet worker` the gate asks by a form on the suspended run, with the report linked."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from planted import copied
+from small_campaign import RUN, TIMEOUT_S, Campaign
+from test_planted import row
+
+from dpo_core.campaign.layout import Layout
+from flows.prefect_server import free_port
+
+ASK = (
+    *("--set", "gate.threshold=1", "--set", "gate.otherwise=ask"),
+    *("--set", "rounds=1"),
+)
+
+ASKED = "not passed, so a person is asked"
+
+
+@contextmanager
+def _worker(campaign: Campaign, port: int) -> Iterator[Path]:
+    """The worker's output, while it runs."""
+    log = campaign.folder / "worker.out"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "worker", "--dir", "w", "--port", str(port)],
+            cwd=campaign.folder,
+            env={**campaign.environment(), "PYTHONUNBUFFERED": "1"},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _says(log, "Ctrl-C stops")
+            yield log
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(TIMEOUT_S)
+
+
+def _says(log: Path, text: str, times: int = 1) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while log.read_text().count(text) < times:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+def _submit(campaign: Campaign, folder: str) -> str:
+    """The id of the run."""
+    arguments = (RUN[1], "--campaign-dir", folder, *ASK)
+    handed = campaign.ratchet("submit", *arguments, "--dir", "w")
+    assert handed.returncode == 0, handed.stderr
+    return handed.stdout.strip().rsplit("/", 1)[-1]
+
+
+def test_the_form_or_the_command_line_answers_a_suspended_run(
+    improving: Campaign, tmp_path: Path
+) -> None:
+    copy, port = copied(improving, tmp_path / "copy"), free_port()
+    with (
+        _worker(copy, port) as log,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
+        api = f"/api/flow_runs/{_submit(copy, 'campaign')}"
+        _says(log, "small: suspended  round 1 waits for a yes or no")
+        _look_at_the_form(http, api)
+        refused = http.post(f"{api}/resume", json={"run_input": {"answer": "perhaps"}}).json()
+        assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]
+        given = {"answer": "promote", "reason": "", "name": "anna"}
+        accepted = http.post(f"{api}/resume", json={"run_input": given}).json()
+        assert accepted["status"] == "ACCEPT", accepted
+        _says(log, "small: completed")
+        assert row(copy, 1)["decision"].startswith("promoted: anna said yes on 20")
+        assert copy.entries()[-1].facts["answer"]["by"] == "anna"
+
+        (copy.folder / "other").mkdir()
+        copied(improving, copy.folder / "other" / "one")
+        other = "other/one/campaign"
+        _submit(copy, other)
+        _says(log, "small: suspended", times=2)
+        said = copy.ratchet("decide", other, "--keep", "--reason", "not yet")
+        assert said.returncode == 0, said.stderr
+        _says(log, "small: completed", times=2)
+        layout = Layout(copy.folder / other)
+        assert '"by": "' in layout.decisions.read_text() and "not yet" in layout.ledger.read_text()
+
+
+def _look_at_the_form(http: httpx.Client, api: str) -> None:
+    state: dict[str, Any] = http.get(api).json()["state"]
+    assert (state["type"], state["name"]) == ("PAUSED", "Suspended")
+    keys = state["state_details"]["run_input_keyset"]
+    description = http.get(f"{api}/input/{keys['description']}").json()
+    print(description)
+    assert description.startswith("round 1 waits for a yes or no: not passed, so a person is asked")
+    link = re.search(
+        r"\[Open the report\]\((/ratchet/campaigns/[0-9a-f]+/report.html)\)", description
+    )
+    assert link is not None
+    assert ASKED in http.get(link[1]).raise_for_status().text
+    assert http.get(link[1].replace("report.html", "ledger.jsonl")).status_code == 404
+    schema = http.get(f"{api}/input/{keys['schema']}").json()
+    assert schema["required"] == ["answer"]
+    assert schema["properties"]["answer"]["enum"] == ["promote", "keep"]
