@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.interrupts import interruptible
+from flows.commands.interrupts import EXIT_INTERRUPTED, interruptible
 
 
 def evaluate(
@@ -65,8 +65,11 @@ def evaluate(
         *(overrides or ()),
     ]
     with interruptible(resumable=False):
-        request = asked((model_a, model_b), prompts, read_judge(judge, judge_config), chosen)
-        found = run(request, out, Console(stderr=True, soft_wrap=True))
+        try:
+            request = asked((model_a, model_b), prompts, read_judge(judge, judge_config), chosen)
+            found = run(request, out, Console(stderr=True, soft_wrap=True))
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     if json:
         import json as to_json
 

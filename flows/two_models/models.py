@@ -8,6 +8,10 @@ from dpo_core.errors import BadInput
 from dpo_core.hashing import file_sha256, weights_id
 
 
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+"""Files of a model on the hub; many hold their weights in other formats besides."""
+
+
 @dataclass(frozen=True)
 class Model:
     """name: as the user gave it. id: hash of the weights."""
@@ -57,7 +61,7 @@ def _fetched(name: str) -> Path:
     if name.startswith(("/", ".", "~")):
         raise BadInput(f"there is no folder {name}", "Give another, or an id on the hub.")
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
     except Exception as error:  # of the hub's client and of the HTTP library that it has
         raise BadInput(
             f"{name} is neither a folder here nor a model that the hub could give "
