@@ -7,7 +7,6 @@ from pathlib import Path
 from dpo_core.errors import BadInput
 from dpo_core.hashing import file_sha256, weights_id
 
-
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """Files of a model on the hub; many hold their weights in other formats besides."""
 

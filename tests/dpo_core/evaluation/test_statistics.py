@@ -1,6 +1,8 @@
 """Intervals: hand-made cases, refusals, and coverage on simulated campaigns."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,14 @@ def test_estimate_is_the_mean_with_ties_as_halves() -> None:
     found = win_rate([1, 0.5, 0, 0.5])
     assert found.estimate == 0.5
     assert 0 <= found.low < 0.5 < found.high <= 1
+
+
+def test_what_the_page_shows() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(example, {})
+    found = win_rate([1] * 30)
+    assert f"30 of 30 is {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]" in page
 
 
 @pytest.mark.parametrize("outcome", [0.0, 1.0])
