@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.frontier.arms import ARMS, PROMPTS, ROUNDS, SAMPLES, Arm
 from benchmarks.frontier.figure import draw
 from benchmarks.frontier.run import Result
-from benchmarks.frontier.verdicts import by_arm, sentences, value
+from benchmarks.frontier.verdicts import astray, by_arm, sentences, value
 from dpo_core.atomic import write_text
 
 FIGURE = "demo-frontier.svg"
@@ -37,10 +37,17 @@ def lines(results: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
         "## What it says",
         "",
         "At equal KL: an arm's win rate minus that which the other had at the same KL, on the",
-        "straight lines between its rounds; of the seeds in which the other went as far.",
+        "straight lines between its rounds; of the seeds in which the other has rounds on both",
+        "sides of it.",
         "",
     )
     yield from sentences(results)
+    yield from ("", "## Rounds that went astray", "")
+    yield from (
+        "Refused, or more than a fifth further from the base than the policy at the end:",
+        "",
+    )
+    yield from list(astray(results)) or ["None."]
     yield from ("", "## Numbers", "")
     yield from (
         "Of the policy with which an arm ends: the one promoted last, in `round` (0: the base).",

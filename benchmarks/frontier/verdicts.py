@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from benchmarks.frontier.arms import ARMS, QUESTIONS, Question
 from benchmarks.frontier.run import Result
 
+_FURTHER = 1.2
 BASE = {"win_rate_base": 0.5, "kl_base_nats": 0.0}
 """Of an arm that promoted nothing: it ends with the base."""
 
@@ -19,8 +21,8 @@ ByArm = Mapping[str, Mapping[int, Result]]
 class Difference:
     """An arm minus another in the seeds that both have.
 
-    `at_equal_kl`: its win rate minus what the other had at the same KL on its way from the base,
-    for seeds in which the other went as far.
+    `at_equal_kl`: its win rate minus what the other had at the same KL between its rounds, for
+    seeds in which the other has rounds on both sides.
     """
 
     wins: tuple[float, ...]
@@ -67,13 +69,42 @@ def difference(ours: Mapping[int, Result], theirs: Mapping[int, Result]) -> Diff
 
 
 def _at_equal_kl(ours: Result, theirs: Result) -> float | None:
-    """The difference to the other's rounds, joined by straight lines that begin at the base."""
-    kl = value(ours, "kl_base_nats")
-    way = sorted((row["kl_base_nats"], row["win_rate_base"]) for row in theirs.rounds)
-    if kl > way[-1][0]:
+    """The difference to the other's rounds, joined by straight lines up to where it ends.
+
+    Before the first round nothing is known: a line from the base would lie below every concave way.
+    """
+    kl, end = value(ours, "kl_base_nats"), value(theirs, "kl_base_nats")
+    rounds = [row for row in theirs.rounds if row["kl_base_nats"] <= end]
+    way = sorted((row["kl_base_nats"], row["win_rate_base"]) for row in rounds)
+    if not way or not way[0][0] <= kl <= end:
         return None
-    kls, wins = zip((BASE["kl_base_nats"], BASE["win_rate_base"]), *way, strict=True)
+    kls, wins = zip(*way, strict=True)
     return value(ours, "win_rate_base") - float(np.interp(kl, kls, wins))
+
+
+def astray(results: Sequence[Result]) -> Iterator[str]:
+    """Rounds that were refused, or that ended further from the base than the arm did, as list
+    items; arms that share such a round share its item."""
+    found: dict[str, list[str]] = {}
+    for name, seeds in by_arm(results).items():
+        for seed, result in seeds.items():
+            for row in result.rounds:
+                if _is_astray(row, value(result, "kl_base_nats")):
+                    found.setdefault(_told(seed, row), []).append(f"`{name}`")
+    yield from (f"- {', '.join(arms)}: {said}" for said, arms in found.items())
+
+
+def _is_astray(row: Mapping[str, Any], end: float) -> bool:
+    return not row["promoted"] or row["kl_base_nats"] > _FURTHER * end
+
+
+def _told(seed: int, row: Mapping[str, Any]) -> str:
+    formed, fate = row.get("measure_accepted"), "promoted" if row["promoted"] else "refused"
+    formed_too = "" if formed is None else f", {formed:.0%} of the answers well formed"
+    return (
+        f"seed {seed}, round {row['round']}: KL {row['kl_base_nats']:.2f} nats, win rate "
+        f"{row['win_rate_base']:.3f}{formed_too}; {fate}."
+    )
 
 
 def sentences(results: Sequence[Result]) -> Iterator[str]:

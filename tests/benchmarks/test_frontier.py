@@ -100,9 +100,22 @@ def test_sentences_say_what_the_seeds_agree_on() -> None:
     assert not any("trl" in line for line in said)
 
 
+def test_nothing_is_said_at_equal_kl_where_the_other_was_not() -> None:
+    other = {0: result("reset", 0, row(1, 0.6, 0.2), row(2, 0.5, 2.0), row(3, 0.8, 1.0))}
+    for kl, expected in ((0.1, ()), (0.6, (0.0,)), (1.5, ())):  # half way: 0.7
+        found = verdicts.difference({0: result("soft", 0, row(1, 0.7, kl))}, other)
+        assert found is not None and found.at_equal_kl == pytest.approx(expected)
+
+
 def test_an_arm_ends_with_the_policy_promoted_last() -> None:
     kept = result("reset", 0, row(1, 0.6, 0.2), row(2, 0.3, 9.0, promoted=False))
     assert verdicts.value(kept, "kl_base_nats") == 0.2
+    assert list(verdicts.astray([kept, result("reset", 1, row(1, 0.6, 0.2))])) == [
+        "- `reset`: seed 0, round 2: KL 9.00 nats, win rate 0.300; refused."
+    ]
+    far = result("ema", 0, row(1, 0.55, 1.3), row(2, 0.7, 1.0))
+    [said] = verdicts.astray([far])
+    assert "round 1: KL 1.30" in said and said.endswith("promoted.")
     none = result("reset", 0, row(1, 0.3, 9.0, promoted=False))
     found = [verdicts.value(none, n) for n in ("win_rate_base", "score_mean", "kl_base_nats")]
     assert found == [0.5, -0.1, 0.0]
