@@ -77,8 +77,8 @@ def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> dict[str, A
         by_step[step] = by_step.get(step, Spent()) + one
     whole = sum(by_step.values(), Spent())
     return {
-        "gpu_seconds": whole.gpu_seconds,
-        "cpu_seconds": whole.cpu_seconds,
+        "gpu_seconds": _rounded(whole.gpu_seconds),
+        "cpu_seconds": _rounded(whole.cpu_seconds),
         "tokens_in": whole.tokens_in,
         "tokens_out": whole.tokens_out,
         "labels_by_source": dict(sorted(whole.labels.items())),
@@ -144,6 +144,7 @@ def total(parts: Mapping[str, float | None]) -> float | None:
 def _shown(spent: Spent, prices: PricesConfig) -> dict[str, Any]:
     names = ("seconds", "cpu_seconds", "gpu_seconds", "tokens_in", "tokens_out")
     shown = {name: getattr(spent, name) for name in names}
+    shown |= {name: _rounded(value) for name, value in shown.items() if "seconds" in name}
     return {**shown, "money": total(money(spent, prices))}
 
 
@@ -169,6 +170,10 @@ def _labels_money(
         for source, count in labels.items()
     ]
     return None if None in sums else sum(one for one in sums if one is not None)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
 
 
 def _times(amount: float | None, price: float | None, unit: float = 1.0) -> float | None:

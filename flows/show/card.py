@@ -49,6 +49,17 @@ class PolicyFacts:
         """The rounds up to this one."""
         return [row for row in self.summary.rounds if row["round"] <= self.row["round"]]
 
+    @property
+    def line(self) -> list[Row]:
+        """Those among them that the policy came through: no refused round's training is in it."""
+        by_policy = {row.get("policy"): row for row in self.rounds}
+        found = [self.row]
+        while (before := by_policy.get(found[0].get("previous_policy"))) is not None:
+            if before in found:
+                break
+            found.insert(0, before)
+        return found
+
 
 def model_card(facts: PolicyFacts) -> str:
     """README.md of the policy, with the front matter that the hub reads."""
@@ -103,7 +114,7 @@ def _use(config: CampaignConfig) -> list[str]:
 def _data(facts: PolicyFacts) -> list[str]:
     prompts = facts.config.prompts
     source = prompts.path.rpartition("/")[2] if prompts.path is not None else prompts.function
-    rounds = facts.rounds
+    rounds = facts.line
     labels: dict[str, int] = {}
     for row in rounds:
         for who, count in (row.get("labels_by_source") or {}).items():
@@ -139,10 +150,12 @@ def _dropped(rounds: Sequence[Row]) -> list[str]:
 
 
 def _rounds(facts: PolicyFacts) -> list[str]:
+    line = facts.line
     rows = [
         (
             str(row["round"]),
             "yes" if row.get("promoted") else "no",
+            "yes" if row in line else "no",
             _cell(row, "prompts"),
             _cell(row, "pairs"),
             _interval(row, "win_rate_base", _SHARE),
@@ -152,15 +165,9 @@ def _rounds(facts: PolicyFacts) -> list[str]:
         for row in facts.rounds
     ]
     training = facts.config.training
-    header = (
-        "round",
-        "promoted",
-        "prompts",
-        "preferences",
-        "wins vs base",
-        "KL to base",
-        "weights",
-    )
+    counts = ("prompts", "preferences")
+    gained = ("wins vs base", "KL to base", "weights")
+    header = ("round", "promoted", "in this policy", *counts, *gained)
     return [
         "## Rounds",
         f"Loss {training.loss}, β {training.beta:g}, learning rate {training.learning_rate:g}, "

@@ -78,6 +78,29 @@ def test_the_licence_is_the_users(campaign: Written) -> None:
     assert head["license"] == "cc-by-4.0" and "Not stated" not in body
 
 
+def test_only_the_rounds_that_a_policy_came_through_are_its_data(tmp_path: Path) -> None:
+    """Round 2 was refused, so round 3 went on from the policy of round 1."""
+    written = Written(tmp_path / "c", rounds=3)
+    first = written.round(1)
+    written.round(2, promoted=False)
+    third = written.round(3, previous_policy=first["policy"])
+    card = prepare(tmp_path / "c", 3, None, even_if_refused=False).card
+    pairs = first["pairs"] + third["pairs"]
+    assert "In 2 rounds the policy answered 1,024 prompts" in card
+    assert f"{pairs} preferences between its own answers" in card
+    rows = re.findall(r"^\| (\d) \| (yes|no) \| (yes|no) \|", card, re.MULTILINE)
+    assert rows == [("1", "yes", "yes"), ("2", "no", "no"), ("3", "yes", "yes")]
+
+
+def test_the_hubs_own_client_reads_the_head(campaign: Written) -> None:
+    from huggingface_hub import ModelCard
+
+    card = ModelCard(prepare(campaign.root, 1, "apache-2.0", even_if_refused=False).card)
+    found = card.data.to_dict()
+    assert found["license"] == "apache-2.0" and found["base_model"] == "nobody/loads-it"
+    assert found["pipeline_tag"] == "text-generation" and "dpo" in found["tags"]
+
+
 def test_a_base_in_a_folder_is_no_model_of_the_hub(tmp_path: Path) -> None:
     written = Written(tmp_path / "c", policy={"model": str(tmp_path / "secret" / "base")})
     written.round(1)
@@ -192,7 +215,7 @@ def test_hostile_texts_are_text_in_the_card(tmp_path: Path) -> None:
     assert page.count("<h2>") == 8 and not re.search(r"[\x00-\x08\x0b-\x1f\u202e]", body)
     rows = [line for line in body.splitlines() if line.startswith("|")]
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
-    assert columns <= {3, 4, 8}, "a text made a cell of its own"
+    assert columns <= {3, 4, 9}, "a text made a cell of its own"
 
 
 class _Hub(BaseHTTPRequestHandler):
