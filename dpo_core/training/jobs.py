@@ -45,7 +45,7 @@ class DpoJob(Section):
 class BaseJob(Section):
     """The base policy: `model`, a folder or hub id, or what `build` makes; warm-started by `sft`.
 
-    held_out: parquet of prompts (records.PROMPTS) that must not be trained on.
+    held_out: parquet of prompts (records.PROMPTS) that must not be trained on; never: ids of more.
     out_dir: folder for the base policy; curve_path: parquet, schema curves.SFT_CURVE.
     """
 
@@ -55,6 +55,7 @@ class BaseJob(Section):
     build_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
     sft: SftConfig | None = None
     held_out: Path | None = None
+    never: list[str] = Field(default_factory=list)
     out_dir: Path
     curve_path: Path
     seed: int = 0

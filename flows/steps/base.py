@@ -11,6 +11,7 @@ from dpo_core.tables import write_rows
 from flows.policy import Policy
 from flows.session import Session
 from flows.steps.prompts import pool_config, pool_functions
+from flows.steps.suites import suite_prompts
 from generation.prompts import draw_held_out, read_pool
 
 
@@ -43,7 +44,11 @@ def held_out(session: Session) -> Artifact:
 
 
 def base_policy(session: Session, held_out: Artifact) -> Policy:
-    """π_0: loaded or built, then fine-tuned on the task's prompts if the config asks for it."""
+    """π_0: loaded or built, then fine-tuned on the task's prompts if the config asks for it.
+
+    The prompts of regression suites are left out of that, but a suite that comes later changes no
+    base.
+    """
     policy, sft = session.config.policy, session.config.sft
     seed = session.seed("base")
 
@@ -52,6 +57,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
             **policy.model_dump(mode="json"),
             "sft": sft.model_dump(mode="json") if sft is not None else None,
             "held_out": str(held_out.path("prompts.parquet")),
+            "never": sorted(suite_prompts(session.config)),
             "out_dir": str(folder / "policy"),
             "curve_path": str(folder / "sft.parquet"),
             "seed": seed,

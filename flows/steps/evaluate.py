@@ -1,7 +1,7 @@
 """Step `evaluation`: is the candidate better than the last promoted policy and the base, and at
 what distance from them? What is compared is prompt by prompt, on held-out prompts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -125,13 +125,15 @@ def evaluate(
 def _make(round_: _Round, folder: Path) -> Made:
     session, config = round_.session, round_.config
     read = partial(Answers.read, held_out=round_.held_out, same_judge=judges_alike(session.config))
-    ours, *theirs = (read(Answers.of(answered)) for answered in round_.answered.values())
-    others = dict(zip(round_.others.answering, theirs, strict=True))
-    matches = {name: play_match(session, ours, other) for name, other in others.items()}
+    ours, others = read(Answers.of(round_.candidate)), _others(round_, read)
+    # The base is the previous policy until a round is promoted: one match then is both.
+    distinct = {other.round: other for other in others.values()}
+    by_round = {number: play_match(session, ours, other) for number, other in distinct.items()}
+    matches = {name: by_round[other.round] for name, other in others.items()}
     more = [play_match(session, ours, read(answers)) for answers in round_.more]
     rows = list(_outcomes(matches))
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
-    played = [*matches.values(), *more]
+    played = [*by_round.values(), *more]
     write_matches(folder / MATCHES_FILE, round_.number, played)
     before = earlier_matches(round_.earlier).values()
     met = Matches.read([*(made.path(MATCHES_FILE) for made in before), folder / MATCHES_FILE])
@@ -152,9 +154,17 @@ def _make(round_: _Round, folder: Path) -> Made:
     write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
     undecided = sum(row["outcome"] is None for row in rows)
     dropped = {"unreadable": undecided} if undecided else {}
-    judged = played if config.opponents == "all" else list(matches.values())
+    judged = played if config.opponents == "all" else list(by_round.values())
     facts = {"judges": judges_behaviour(judged), **session.judges.started()}
     return Made(len(rows), len(rows) - undecided, dropped, facts, dict(session.judges.versions))
+
+
+def _others(round_: _Round, read: Callable[[Answers], HeldOutAnswers]) -> dict[str, HeldOutAnswers]:
+    """The answers of those who are compared, each read once."""
+    asked = {name: Answers.of(answered) for name, answered in round_.others.answering.items()}
+    distinct = {answers.round: answers for answers in asked.values()}
+    found = {number: read(answers) for number, answers in distinct.items()}
+    return {name: found[answers.round] for name, answers in asked.items()}
 
 
 def _outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:

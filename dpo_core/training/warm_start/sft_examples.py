@@ -42,7 +42,7 @@ def load_examples(
     assert job.sft is not None
     if tokenizer.eos_token_id is None:
         raise BadInput("the policy's tokenizer has no EOS token, so answers could never end")
-    held_out = _held_out(job.held_out)
+    held_out = _held_out(job.held_out) | set(job.never)
     limit = min(longest, job.sft.max_length)
     kept: list[Example] = []
     dropped: Counter[str] = Counter()

@@ -1,0 +1,63 @@
+"""What section `evaluation` refuses, and that prompts of suites are kept from training."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from record_session import open_session
+
+from dpo_core.errors import ConfigError
+from dpo_core.records import Prompt, prompt_id
+from flows.config.evaluation import HeldOutConfig
+from flows.config.paths import check_files, resolve
+from flows.steps.prompts import left_out
+from flows.steps.suites import suite_prompts
+
+RULE = {"function": "told_by_text:worth"}
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"refusal_pattern": "("}, "is no regular expression"),
+        ({"suites": {"Sums!": {"prompts": "x.jsonl", "judge": RULE}}}, "pattern"),
+        ({"suites": {"sums": {"prompts": "x.jsonl"}}}, "Field required"),
+        (
+            {"suites": {"sums": {"prompts": "x.jsonl", "judge": {**RULE, "gives": "verdict"}}}},
+            "a suite's judge scores each answer",
+        ),
+    ],
+)
+def test_nonsense_is_refused(section: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        HeldOutConfig.model_validate(section)
+
+
+def test_a_suite_without_its_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    suites = {"sums": {"prompts": str(tmp_path / "no.jsonl"), "judge": RULE}}
+    session = open_session(tmp_path, evaluation={"suites": suites})
+    with pytest.raises(ConfigError, match=r"evaluation\.suites\.sums\.prompts: there is no file"):
+        check_files(session.config)
+
+
+def test_paths_of_suites_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = {"evaluation": {"suites": {"sums": {"prompts": "x.jsonl", "judge": RULE}}}}
+    assert resolve(raw)["evaluation"]["suites"]["sums"]["prompts"] == str(tmp_path / "x.jsonl")
+
+
+def test_a_prompt_of_a_suite_is_not_drawn_however_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "sums.jsonl"
+    file.write_text(
+        '{"prompt": "What  is 1 + 1?"}\n{"prompt": "what is 1 + 1?"}\n', encoding="utf-8"
+    )
+    suites = {"sums": {"prompts": str(file), "judge": RULE}}
+    session = open_session(tmp_path / "campaign", evaluation={"suites": suites})
+    texts = ("WHAT IS 1 + 1?", "What is 2 + 2?")
+    pool = [Prompt(prompt_id(text, None), text=text) for text in texts]
+    dropped = Counter[str]()
+    kept = list(left_out(iter(pool), suite_prompts(session.config), dropped))
+    assert [prompt.text for prompt in kept] == ["What is 2 + 2?"]
+    assert dropped == {"suite": 1}
