@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.intervals import columns
+from dpo_core.evaluation.length_control import length_controlled_win_rate
 from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
 from dpo_core.records import Completion, Verdict
 
 Row = Mapping[str, Any]
+
+_MOST_FITS = 2_000
+"""Resamples that a model is fitted to; the ends of an interval hardly move with more."""
 
 
 def outcome(identical: bool, verdict: Verdict | None) -> float | None:
@@ -30,10 +34,24 @@ class Comparison:
     def win_rate(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
         """{name, name_low, name_high} of outcome rows; None for each when there are none."""
         if not rows:
-            return _named(name, None)
+            return columns(name, None)
         groups = [row["prompt_id"] for row in rows]
         found = win_rate([row["outcome"] for row in rows], groups=groups, **_bootstrap(self.config))
-        return _named(name, found)
+        return columns(name, found)
+
+    def length_controlled(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
+        """The same of the win rate at equal lengths; None, too, where length cannot be told from
+        the policy."""
+        if not rows:
+            return columns(name, None)
+        found = length_controlled_win_rate(
+            [row["outcome"] for row in rows],
+            [row["length_difference"] for row in rows],
+            groups=[row["prompt_id"] for row in rows],
+            confidence=self.config.confidence,
+            resamples=min(self.config.bootstrap_resamples, _MOST_FITS),
+        )
+        return columns(name, found)
 
 
 def summarise_kl(
@@ -44,7 +62,7 @@ def summarise_kl(
     The mean over samples is unbiased, and its standard error is that of the prompts' means.
     """
     found = mean_interval(logratios, groups=groups, **_bootstrap(config))
-    return {**_named(name, found), f"{name}_se": _finite(standard_error(logratios, groups))}
+    return {**columns(name, found), f"{name}_se": _finite(standard_error(logratios, groups))}
 
 
 def describe(
@@ -68,9 +86,9 @@ def _mean(
     name: str, completions: Sequence[Completion], values: Sequence[float], config: EvaluationConfig
 ) -> dict[str, Any]:
     if not values:
-        return _named(name, None)
+        return columns(name, None)
     groups = [c.prompt.prompt_id for c in completions]
-    return _named(name, mean_interval(values, groups=groups, **_bootstrap(config)))
+    return columns(name, mean_interval(values, groups=groups, **_bootstrap(config)))
 
 
 def _measures(scores: Sequence[Row]) -> dict[str, float | None]:
@@ -85,12 +103,6 @@ def _measures(scores: Sequence[Row]) -> dict[str, float | None]:
 
 def _bootstrap(config: EvaluationConfig) -> dict[str, Any]:
     return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
-
-
-def _named(name: str, found: Interval | None) -> dict[str, Any]:
-    if found is None:
-        return {name: None, f"{name}_low": None, f"{name}_high": None}
-    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _finite(value: float) -> float | None:

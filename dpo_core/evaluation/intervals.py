@@ -24,6 +24,13 @@ class Interval:
     high: float
 
 
+def columns(name: str, found: Interval | None) -> dict[str, float | None]:
+    """{name, name_low, name_high}: None for what is not known."""
+    ends = found or UNKNOWN
+    values = {name: ends.estimate, f"{name}_low": ends.low, f"{name}_high": ends.high}
+    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 

@@ -5,6 +5,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
+from dpo_core.evaluation.intervals import columns
 from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.evaluation.texts import (
     REFUSAL,
@@ -77,11 +78,11 @@ def _likeness(test: Sequence[Completion], said: Sequence[Sequence[str]]) -> floa
 
 def _mean(name: str, values: Answered, config: HeldOutConfig) -> dict[str, Any]:
     if not values:
-        return {f"{name}{end}": None for end in ("", "_low", "_high")}
+        return columns(name, None)
     found = mean_interval(
         [value for _, value in values],
         groups=[prompt for prompt, _ in values],
         confidence=config.confidence,
         resamples=config.bootstrap_resamples,
     )
-    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+    return columns(name, found)

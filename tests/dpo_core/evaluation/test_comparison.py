@@ -64,6 +64,22 @@ def test_no_outcome_gives_no_number() -> None:
     assert Comparison(CONFIG).win_rate("w", []) == {"w": None, "w_low": None, "w_high": None}
 
 
+def test_at_equal_lengths_where_that_can_be_told() -> None:
+    """Longer answers win, shorter ones lose, those of equal length tie: ½ at equal lengths."""
+    played = [
+        {"prompt_id": f"p{n}", "outcome": [0.0, 0.5, 1.0][n % 3], "length_difference": n % 3 - 1}
+        for n in range(90)
+    ]
+    compare = Comparison(CONFIG)
+    found = compare.length_controlled("w", played)
+    assert found["w"] == pytest.approx(0.5, abs=1e-6)
+    assert found["w_low"] < 0.5 < found["w_high"]
+    unknown = {"w": None, "w_low": None, "w_high": None}
+    assert compare.length_controlled("w", []) == unknown
+    alike = [{**row, "length_difference": 3} for row in played]
+    assert compare.length_controlled("w", alike) == unknown
+
+
 def test_kl_is_the_mean_log_ratio_with_the_standard_error_of_prompt_means() -> None:
     logratios, groups = [0.1, 0.3, 0.4, 0.6, -0.2, 0.0], ["p", "p", "q", "q", "r", "r"]
     found = summarise_kl("kl", logratios, groups, CONFIG)
