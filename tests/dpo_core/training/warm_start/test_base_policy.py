@@ -133,6 +133,7 @@ def test_rows_are_dropped_by_reason(make_base: MakeBase, tmp_path: Path) -> None
         {"q": "the book was", "a": "good"},
         {"q": "the play was", "a": "very very very very very good"},
         {"q": "the play is", "a": " "},
+        {"q": "the song was", "a": "of a regression suite"},
     ]
     held_out = Prompt(prompt_id("the film was", None), text="the film was", split="test")
     write_rows(tmp_path / "prompts.parquet", [prompt_row(held_out)], PROMPTS)
@@ -146,12 +147,13 @@ def test_rows_are_dropped_by_reason(make_base: MakeBase, tmp_path: Path) -> None
             model="unused",
             sft={"path": path, **fields},
             held_out=str(tmp_path / "prompts.parquet"),
+            never=[prompt_id("The song was", None)],
         )
         kept, counts = load_examples(job, make_tokenizer(), 64)
         # The prompt has the BOS the tokenizer gives it; the completion has none, and ends.
         assert kept == [Example([BOS, *ids("the book was")], [*ids("good"), EOS])]
-        dropped = {"held_out": 2, "too_long": 1, "empty": 1}
-        assert counts == {"rows_in": 5, "rows_kept": 1, "dropped": dropped}
+        dropped = {"held_out": 3, "too_long": 1, "empty": 1}
+        assert counts == {"rows_in": 6, "rows_kept": 1, "dropped": dropped}
 
 
 def test_no_row_is_longer_than_the_model_reads(make_base: MakeBase, tmp_path: Path) -> None:
