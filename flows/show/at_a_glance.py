@@ -15,6 +15,8 @@ Answered = tuple[str, str]
 """(question, what is known in a sentence or two)."""
 
 CONCERNS_SHOWN = 4
+SAME_JUDGE = "same judge"
+"""Name of the warning, which the first round alone carries."""
 _LENGTH_GAP = 0.05
 _KAPPA_WEAK = 0.4
 
@@ -56,15 +58,13 @@ def _price(summary: CampaignSummary) -> str:
 
 
 def _spent(summary: CampaignSummary) -> Iterator[str]:
-    for name, by, form in (
-        ("gpu_seconds", 3600, "{:.2f} GPU-hours"),
-        ("cpu_seconds", 3600, "{:.2f} CPU-hours"),
-        ("seconds_round", 60, "{:.1f} minutes"),
-        ("tokens_out", 1, "{:,.0f} tokens written"),
-    ):
+    for name, what in (("seconds_round", ""), ("gpu_seconds", "GPU-"), ("cpu_seconds", "CPU-")):
         total = _total(summary, name)
         if total:
-            yield form.format(total / by)
+            yield _duration(total, what)
+    written = _total(summary, "tokens_out")
+    if written:
+        yield f"{written:,.0f} tokens written"
     labels = sum(labels_of(row) for row in summary.rounds)
     people = sum(_people(row) for row in summary.rounds)
     yield f"{labels:,} labels ({people:,} of people)"
@@ -74,8 +74,17 @@ def _spent(summary: CampaignSummary) -> Iterator[str]:
         yield f"{visible(str(prices.get('currency', 'money')))} {money:,.2f}"
 
 
+def _duration(seconds: float, what: str) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {what}{unit}"
+    return f"{seconds:.0f} {what}seconds"
+
+
 def _total(summary: CampaignSummary, name: str) -> float:
-    return sum(number(row, name) or 0.0 for row in summary.rounds)
+    """Of the whole campaign, with the base and what was made in vain, where that is known."""
+    whole = number(summary.cost, name)
+    return sum(number(row, name) or 0.0 for row in summary.rounds) if whole is None else whole
 
 
 def _people(row: Row) -> int:
@@ -84,14 +93,20 @@ def _people(row: Row) -> int:
 
 
 def _trust(summary: CampaignSummary, row: Row) -> str:
-    found = [*_measured(row), *cautions(summary, row)]
+    """What was found in any round by the evaluation's own set-up counts for all of them."""
+    found = dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)])
     if not found:
-        return (
-            f"Nothing that was measured in round {row['round']} speaks against it. {_checked(row)}"
-        )
-    shown = " ".join(found[:CONCERNS_SHOWN])
+        said = f"Nothing that was measured in round {row['round']} speaks against it."
+        return f"{said} {_checked(row)}"
+    shown = " ".join(list(found)[:CONCERNS_SHOWN])
     left = len(found) - CONCERNS_SHOWN
-    return f"With care: {shown}" + (f" And {left} more below." if left > 0 else "")
+    more = f" And {left} more below." if left > 0 else ""
+    return f"With care: {shown}{more} {_checked(row)}"
+
+
+def _same_judge(summary: CampaignSummary) -> Iterator[str]:
+    if any(SAME_JUDGE in (row.get("warnings") or {}) for row in summary.rounds):
+        yield "The judge of the evaluation is that of the training."
 
 
 def _checked(row: Row) -> str:
@@ -106,7 +121,7 @@ def _measured(row: Row) -> Iterator[str]:
     """What the evaluation found that speaks against the win rate."""
     plain, controlled = (number(row, f"{p}win_rate_base") for p in ("", "lc_"))
     if plain is not None and controlled is not None and plain - controlled > _LENGTH_GAP:
-        yield f"{100 * (plain - controlled):.0f} points of the win rate are length."
+        yield f"At equal length it wins {100 * (plain - controlled):.0f} points less."
     failed = [name for name, one in (row.get("suites") or {}).items() if one.get("failed")]
     if failed:
         yield f"Suites that fell: {', '.join(map(visible, failed))}."

@@ -97,8 +97,21 @@ def _simply_promoted(row: Row) -> bool:
 
 
 def gate_reasons(row: Row) -> tuple[str, ...]:
-    """What the gate says of its decision, as it wrote it down."""
-    return tuple(visible(str(said)) for said in (row.get("gate") or {}).get("reasons") or ())
+    """What the gate says of its decision, of the attempts before it and of a person's answer."""
+    gate = row.get("gate") or {}
+    said = [str(reason) for reason in gate.get("reasons") or ()]
+    for tried in gate.get("tried") or ():
+        under = ", ".join(tried.get("changes") or ()) or "the config as it is"
+        said.append(f"attempt {tried.get('attempt')} under {under}: {tried.get('decision')}")
+    if gate.get("changes"):
+        said.append(f"attempt {gate.get('attempt')} ran under {', '.join(gate['changes'])}")
+    answer = gate.get("answer")
+    if answer:
+        word = "yes" if answer.get("promote") else "no"
+        said.append(f"{answer.get('by')} said {word}: {answer.get('reason')}")
+    if gate.get("goes_on_from") not in (None, row.get("round")):
+        said.append(f"the next round goes on from round {gate['goes_on_from']}")
+    return tuple(visible(one) for one in said)
 
 
 def gate_checks(row: Row) -> tuple[tuple[str, str, str, str], ...]:
@@ -203,4 +216,6 @@ def progress(summary: CampaignSummary) -> str:
     if summary.stopped is not None and summary.state == "finished":
         return f"{said}, ended early: {visible(summary.stopped['sentence'])}"
     now = "" if summary.state == "waiting" else "now "
+    if summary.stopped:
+        said += f", ended early: {visible(str(summary.stopped.get('sentence', '')))}"
     return f"{said}, {now}{visible(summary.doing)}" if summary.doing else said

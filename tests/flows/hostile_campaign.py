@@ -60,7 +60,7 @@ from dpo_core.records import Score
 
 def score(completions):
     return [
-        Score(-float(c.tokens), "because " + c.text[:200], {"<b>\\x1b[1mharm": (c.finished, 1)})
+        Score(-float(c.tokens), "because " + c.text[:200], {"<b>\\x1b[1m\\x9b1m\\u202eharm": (c.finished, 1)})
         for c in completions
     ]
 """

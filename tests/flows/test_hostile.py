@@ -163,7 +163,13 @@ def test_terminal_and_comparison_obey_nothing(
     branch = ("branch", "campaign", "--from-round", "1", "--name", "other")
     page = tmp_path / "compare.html"
     compare = ("compare", "campaign", "other", "--html", str(page))
-    for arguments in (("status", "campaign"), branch, compare):
+    for arguments in (
+        ("status", "campaign"),
+        ("status", "campaign", "--json"),
+        branch,
+        compare,
+        _evaluate(campaign),
+    ):
         done = campaign.ratchet(*arguments)
         assert done.returncode == 0, (arguments, done.stderr)
         assert not ACTS.search(done.stdout + done.stderr), arguments
@@ -175,6 +181,17 @@ def test_terminal_and_comparison_obey_nothing(
         assert not ACTS.search(seen.page.inner_text("body"))
         assert seen.page.evaluate("window.harmed") is None
         assert seen.said == [] and seen.elsewhere(page.as_uri()) == []
+
+
+def _evaluate(campaign: Hostile) -> tuple[str, ...]:
+    """The base against the round's policy, on the same prompts, outside of the campaign."""
+    steps = ((0, "base"), (1, "training"))
+    policies = [str(campaign.artifact(number, step).path("policy")) for number, step in steps]
+    some = campaign.folder / "some.jsonl"
+    lines = (campaign.folder / "prompts.jsonl").read_text().splitlines()[:9]
+    some.write_text("\n".join(lines) + "\n")
+    judge = ("--judge", "small_judge:score", "--engine", "transformers", "--max-tokens", "6")
+    return ("evaluate", *policies, "--prompts", str(some), *judge)
 
 
 def test_argilla_shows_it_and_runs_none_of_it(played: Played) -> None:
