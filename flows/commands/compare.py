@@ -31,11 +31,10 @@ def compare(
     if html is not None:
         write_page(comparison, html)
     if json:
-        import json as to_json
-
         from flows.show.compare.as_json import as_json
+        from flows.show.numbers import printed_json
 
-        print(to_json.dumps(as_json(comparison), indent=1, ensure_ascii=False, allow_nan=False))
+        print(printed_json(as_json(comparison)))
         return
     from rich.console import Console
 

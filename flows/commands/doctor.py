@@ -58,7 +58,7 @@ def _lines(found: "Examination") -> Iterator[str]:
 
 
 def _as_json(found: "Examination") -> str:
-    from json import dumps
+    from flows.show.numbers import printed_json
 
     told = {
         "version": JSON_VERSION,
@@ -66,4 +66,4 @@ def _as_json(found: "Examination") -> str:
         "findings": [asdict(finding) for finding in found.findings],
         "memory_gib": asdict(found.memory) if found.memory is not None else None,
     }
-    return dumps(told, indent=1, ensure_ascii=False)
+    return printed_json(told)

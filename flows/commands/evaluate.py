@@ -71,9 +71,9 @@ def evaluate(
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     if json:
-        import json as to_json
+        from flows.show.numbers import printed_json
 
-        print(to_json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False))
+        print(printed_json(found))
         return
     from flows.two_models.terminal import shown
 

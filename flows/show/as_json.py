@@ -4,13 +4,13 @@ VERSION grows when something is taken away, renamed, or gets another meaning or 
 leaves it as it is: a program that reads it ignores what it does not know.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS, Column
+from flows.show.numbers import printed_json
 from flows.show.sentences import headline
 from flows.show.summary import CampaignSummary
 
@@ -86,7 +86,7 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
 
 def written(found: Mapping[str, Any]) -> str:
     """As text that any parser of JSON takes."""
-    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    return printed_json(found)
 
 
 def schema() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A campaign's numbers and texts, fit to be shown: finite numbers, harmless characters."""
 
+import json
 import math
 import re
 import unicodedata
@@ -11,6 +12,9 @@ from flows.show.summary import CampaignSummary
 Row = Mapping[str, Any]
 
 MISSING = "–"
+_ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of controls, marks without a shape, lone surrogates, separators of lines."""
+
 _NOT_PLAIN = re.compile(r"[^\n\t\u200c\u200d\x20-\x7e]")
 STEPS = ("start", "sample", "judge", "train", "evaluate")
 
@@ -61,10 +65,25 @@ def visible(text: str) -> str:
     return _NOT_PLAIN.sub(_shown, text)
 
 
+def printed_json(data: Any) -> str:
+    """JSON for people and programs: letters of all languages as they are, but what could act on a
+    screen, in whichever text it is, as the escape that JSON has for it."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    return _NOT_PLAIN.sub(_json_escape, text)
+
+
+def _json_escape(found: "re.Match[str]") -> str:
+    character = found.group()
+    if unicodedata.category(character) not in _ACTING:
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else json.dumps(character)[1:-1]
+
+
 def _shown(found: "re.Match[str]") -> str:
     character = found.group()
     code = ord(character)
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+    if unicodedata.category(character) in _ACTING:
         return f"⟨U+{code:04X}⟩"
     return character
 

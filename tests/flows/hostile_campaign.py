@@ -59,8 +59,9 @@ JUDGE = """
 from dpo_core.records import Score
 
 def score(completions):
+    name = "<b>\\x1b[1m\\x9b1m\\u202eharm"
     return [
-        Score(-float(c.tokens), "because " + c.text[:200], {"<b>\\x1b[1m\\x9b1m\\u202eharm": (c.finished, 1)})
+        Score(-float(c.tokens), "because " + c.text[:200], {name: (c.finished, 1)})
         for c in completions
     ]
 """

@@ -13,7 +13,7 @@ from rich.console import Console
 from dpo_core.campaign.retractions import TakenBack
 from dpo_core.evaluation.round_metrics import COLUMNS
 from flows.show.as_json import as_json
-from flows.show.numbers import visible
+from flows.show.numbers import printed_json, visible
 from flows.show.sections import sections
 from flows.show.sentences import cautions, headline, taken_back, verdict
 from flows.show.summary import CampaignSummary
@@ -153,6 +153,14 @@ def test_visible_keeps_what_people_write() -> None:
     text = "Grüße\n\tالفيلم 映画 👩\u200d🚀"
     assert visible(text) == text
     assert visible("\x00\x9b\u202e\ud800") == "⟨U+0000⟩⟨U+009B⟩⟨U+202E⟩⟨U+D800⟩"
+
+
+def test_printed_json_is_the_same_and_no_terminal_obeys_it() -> None:
+    told = {"a\x9b2J": ["\x1b[31m\x7f", "\u202e", "\ud800", "\U000e0001", "Grüße 映画 👩\u200d🚀"]}
+    text = printed_json(told)
+    assert json.loads(text) == told
+    assert not set(text) & {"\x1b", "\x7f", "\x9b", "\u202e", "\ud800", "\U000e0001"}
+    assert "Grüße 映画 👩\u200d🚀" in text
 
 
 def test_json_has_every_column_and_round_trips() -> None:
