@@ -12,7 +12,7 @@ from dpo_core.hashing import derive_seed
 from flows.config import CampaignConfig
 from flows.doctor import judges, policy, prompts, servers
 from flows.doctor.disk import check_disk
-from flows.doctor.findings import Finding, note, problem, problems
+from flows.doctor.findings import Finding, problem, problems
 from flows.doctor.machine import (
     MEASURED,
     Machine,
@@ -113,10 +113,9 @@ def _policy(
     try:
         found = child.ask({"op": "policy", "out": str(place), **request})
     except RatchetError as error:
-        local = policy.local_policy(config) is not None or config.policy.build is not None
-        make = problem if local else note  # a model on the hub may come when the run asks for it
         remedy = "Name a folder that save_pretrained wrote, or a model on the hub that can be had."
-        findings.append(make("policy", error.message, "policy", error.remedy or remedy))
+        what = f"the policy cannot be had: {error.message.splitlines()[0]}"
+        findings.append(problem("policy", what, "policy", remedy))
         return None, None
     folder = Path(found["folder"])
     shape = Shape(**found["shape"])
@@ -153,7 +152,10 @@ def _lengths(config: CampaignConfig, child: Child, folder: Path, room: int) -> I
     try:
         found = child.ask(request)
     except RatchetError as error:
-        yield problem("prompt lengths", error.message, "prompts", error.remedy)
+        what = error.message.splitlines()[0]
+        yield problem(
+            "prompt lengths", what, "prompts", "Write prompts that the tokenizer can read."
+        )
         return
     yield prompts.check_lengths(found, room - own)
     yield prompts.check_bos(found)

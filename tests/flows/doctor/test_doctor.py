@@ -360,6 +360,30 @@ def test_prompts_that_are_too_long_or_begin_twice(tmp_path: Path) -> None:
     assert twice == ["ok", "problem"]
 
 
+def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
+    """The template writes a BOS of its own where the prompt's text has one already."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({"<unk>": 0, "<s>": 1, "why": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", bos_token="<s>")
+    tokenizer.chat_template = (
+        "{{ bos_token }} {% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    texts = ["why", "why why why", "<s> why"]
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    path = tmp_path / "chat.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"folder": str(tmp_path / "tokenizer"), "revision": None, "room": 3}
+    found = probe.tokens({**asked, "prompts": {"path": str(path)}})
+    # <s> why; <s> why why why; <s> <s> why
+    assert found == {"prompts": 3, "longest": 4, "too_long": 1, "bos_twice": 1}
+
+
 def test_one_judge_for_both_and_user_code_that_is_not_there(tmp_path: Path) -> None:
     same = a_config(tmp_path)
     apart = a_config(tmp_path, evaluation_judge={"function": "math:prod"})
