@@ -8,9 +8,11 @@ this module loads no Prefect; running it (`python -m flows.prefect_server`) serv
 import json
 import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,30 @@ def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -
     reports = str(layout.root.resolve()) if ui else None
     child.ask({"port": port, "reports": reports, "database": database})
     return child, url
+
+
+@contextmanager
+def vital(server: Child, stop: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Within, the death of the server ends this process at once; `stop` is called before.
+
+    Prefect's client would go on for minutes, trying every call again. As after a SIGKILL, finished
+    steps are kept and the children end by themselves.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        server.process.wait()
+        if not over.is_set():
+            error = server.died()
+            stop()
+            print(error.shown(), file=sys.stderr, flush=True)
+            os._exit(error.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def address(port: int) -> str:

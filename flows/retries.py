@@ -56,8 +56,9 @@ class Retries:
         if not isinstance(error, _MAY_PASS) or getattr(error, "deliberate", False):
             return False
         shown = error.message if isinstance(error, RatchetError) else str(error)
+        first = next(iter(shown.splitlines()), type(error).__name__)
         after = f"in {self.delay_s:g} s" if self.delay_s else "at once"
-        self.say(f"{self.step} is tried again {after}: {shown.splitlines()[0]}")
+        self.say(f"{self.step} is tried again {after}: {first}")
         return True
 
     def plainly(self, function: Callable[[], R]) -> R:

@@ -1,8 +1,6 @@
 """`ratchet run`: everything between the checked config and the finished table."""
 
 import os
-import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from flows.prefect_server import (
     free_port,
     prefect_environment,
     start_server,
+    vital,
     write_logging_config,
 )
 from flows.progress import CampaignProgress
@@ -123,7 +122,7 @@ def _prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     port = free_port()
     os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
     try:
-        with _server_beside_imports(layout, port) as server, _vital(server, progress):
+        with _server_beside_imports(layout, port) as server, vital(server, progress.stop):
             from flows.prefect_runs import own_server
 
             with own_server(f"{address(port)}/api"):
@@ -140,27 +139,3 @@ def _server_beside_imports(layout: Layout, port: int) -> Child:
 
         server, _ = starting.result()
         return server
-
-
-@contextmanager
-def _vital(server: Child, progress: CampaignProgress) -> Iterator[None]:
-    """Within, the death of the server ends this process at once.
-
-    Prefect's client would go on for minutes, trying every call again. As after a SIGKILL, finished
-    steps are kept and the children end by themselves.
-    """
-    over = threading.Event()
-
-    def watch() -> None:
-        server.process.wait()
-        if not over.is_set():
-            error = server.died()
-            progress.stop()
-            print(error.shown(), file=sys.stderr, flush=True)
-            os._exit(error.exit_code)
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()

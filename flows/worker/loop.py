@@ -39,6 +39,8 @@ UNREACHABLE = "Unreachable"
 FAILED = "Failed"
 """Prefect's name of the state of a run whose flow raised."""
 
+SUSPENDED = "Suspended"
+_PAUSED = "paused; it goes on when it is resumed in Prefect's pages"
 _CANCELLED = "cancelled; finished steps are kept"
 _PATIENCE = timedelta(seconds=10)
 
@@ -164,7 +166,11 @@ class Worker:
     def _tell(self, id: UUID, running: _Running) -> None:
         try:
             ended = running.result.result()
-            name = self._client.read_flow_run(id).name
+            run = self._client.read_flow_run(id)
+            name = run.name
+            if ended["state"] == SUSPENDED and paused_by_hand(run):
+                _say(name, _PAUSED)
+                return
             if ended["state"] == UNREACHABLE:
                 self._put(id, _resuming("Prefect did not answer", _PATIENCE))
             _say(name, f"{ended['state'].lower()}  {ended['message']}".rstrip())
@@ -173,7 +179,7 @@ class Worker:
         except RatchetError as error:
             name = self._client.read_flow_run(id).name
             if running.paused:
-                _say(name, "paused; it goes on when it is resumed in Prefect's pages")
+                _say(name, _PAUSED)
             elif running.cancelled:
                 self._put(id, Cancelled(message=_CANCELLED))
                 layout = tagged_campaign(self._client.read_flow_run(id).tags)

@@ -109,7 +109,7 @@ def _prefect(folder: Path) -> Iterator[tuple[str, bool]]:
         yield find_server(folder), external_server() is None
         return
     layout = Layout(folder)
-    with only_worker(layout), serving(layout) as (api, _):
+    with only_worker(layout), serving(layout) as api:
         yield api, False
 
 

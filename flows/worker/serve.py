@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.children import Child
-from flows.prefect_server import prefect_environment, start_server, write_logging_config
+from flows.prefect_server import prefect_environment, start_server, vital, write_logging_config
 from flows.report_address import serve_reports_in
 from flows.worker.place import API_VARIABLE, external_server, only_worker, tell_address
 
@@ -21,10 +20,10 @@ _PATIENCE_S = 10.0
 
 
 def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
-    """Work until interrupted. Raises BadInput for a taken folder or port, and ServerFailed or
-    ChildDied when the server does not start or ends by itself."""
+    """Work until interrupted. Raises BadInput for a taken folder or port, and ServerFailed
+    when the server does not start."""
     layout = Layout(folder)
-    with only_worker(layout), serving(layout, port, ui=True) as (api, server):
+    with only_worker(layout), serving(layout, port, ui=True) as api:
         from flows.prefect_runs import own_server
         from flows.worker.loop import Worker
 
@@ -39,10 +38,9 @@ def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
                 sep="\n",
                 flush=True,
             )
-            while server is None or server.alive():
+            while True:
                 _look(worker)
                 time.sleep(_TICK_S)
-            raise server.died()
 
 
 def _look(worker: "Worker") -> None:
@@ -57,18 +55,16 @@ def _look(worker: "Worker") -> None:
 
 
 @contextmanager
-def serving(
-    layout: Layout, port: int | None = None, *, ui: bool = False
-) -> Iterator[tuple[str, Child | None]]:
-    """The API of the user's server or of one of our own, and that one's process."""
+def serving(layout: Layout, port: int | None = None, *, ui: bool = False) -> Iterator[str]:
+    """The API of the user's server, or of one of our own, without which this process ends."""
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)
     external = external_server()
     if external is not None:
-        yield external, None
+        yield external
         return
     server, url = start_server(layout, port=port, ui=ui)
-    with server:
+    with server, vital(server):
         os.environ[API_VARIABLE] = f"{url}/api"
         serve_reports_in(layout.root)
-        yield f"{url}/api", server
+        yield f"{url}/api"

@@ -4,14 +4,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+import pytest
 from prefect.client.schemas.objects import FlowRun, StateDetails
 from prefect.client.schemas.responses import FlowRunResponse
 from prefect.states import Running, Scheduled, Suspended
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
 from flows.config import CampaignConfig
 from flows.prefect_runs import campaign_tag
 from flows.worker.plan import Plan, plan
+from flows.worker.schedules import checked, next_times
 from flows.worker.ticks import BY_HAND, paused_by_hand, sort_out
 
 CONFIG = CampaignConfig.model_validate(
@@ -95,3 +98,15 @@ def test_a_tick_keeps_its_rounds_when_it_goes_on() -> None:
     assert plan("append", 1, CONFIG, 3, []) == Plan("append", 4, 4)
     assert plan("up_to", None, CONFIG, 3, [begun.tag]) == Plan("up_to", 4, 5)
     assert plan("up_to", 3, CONFIG, 3, []) == Plan("up_to", 3, 3)
+
+
+def test_a_cron_line_and_a_timezone_are_checked() -> None:
+    assert checked("0 2 * * 1", None).timezone == "UTC"
+    two = next_times(checked("0 2 * * 1", "Europe/Berlin"), 2)
+    assert [(tick.weekday(), tick.hour, tick.minute) for tick in two] == [(0, 2, 0)] * 2
+    for cron in ("", "nonsense", "61 * * * *", "* * *"):
+        with pytest.raises(BadInput, match="is no cron line"):
+            checked(cron, None)
+    for timezone in ("Europe/Berln", "../etc/passwd", "Berlin"):
+        with pytest.raises(BadInput, match="is no timezone"):
+            checked("0 2 * * 1", timezone)
