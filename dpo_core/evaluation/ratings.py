@@ -5,6 +5,7 @@ P policies but for the base, E pairs of policies that met, n groups, R resamples
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ class _Met:
         pairs, pair_N = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
         shape = (len(pairs), int(number_N.max(initial=-1)) + 1)
         by_pair = [
-            coo_array((values, (pair_N, number_N)), shape=shape).tocsr()
+            coo_array((values, (pair_N.ravel(), number_N)), shape=shape).tocsr()
             for values in (np.ones(len(ends)), won)
         ]
         rows = np.arange(len(pairs))
@@ -148,6 +149,14 @@ class _Met:
         difference = coo_array((signs, places), shape=(len(pairs), size)).tocsc()
         others = [int(place) for place in np.unique(pairs) if place != base]
         return cls(others, difference[:, others].tocsr(), *by_pair)
+
+    @cached_property
+    def outer_EQ(self) -> Any:
+        """Outer product of each difference with itself, flattened: sparse, shape (E, P·P)."""
+        from scipy.sparse import vstack
+
+        rows = (self.difference_EP[[row]] for row in range(self.difference_EP.shape[0]))
+        return vstack([(row.T @ row).reshape((1, -1)) for row in rows]).tocsr()
 
     @property
     def groups(self) -> int:
@@ -193,12 +202,11 @@ def _fit(met: _Met, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: 
 
     difference_EP = met.difference_EP
     policies = len(start_P1)
-    squares_EQ = _outer_rows(difference_EP)
     theta_PR = np.repeat(start_P1, played_ER.shape[1], axis=1)
     for _ in range(_STEPS):
         p_ER = expit(difference_EP @ theta_PR)
         slope_PR = difference_EP.T @ (won_ER - played_ER * p_ER) - ridge * theta_PR
-        curvature_RPP = (squares_EQ.T @ (played_ER * p_ER * (1 - p_ER))).T.reshape(
+        curvature_RPP = (met.outer_EQ.T @ (played_ER * p_ER * (1 - p_ER))).T.reshape(
             -1, policies, policies
         ) + ridge * np.eye(policies)
         step_PR = np.linalg.solve(curvature_RPP, slope_PR.T[:, :, None])[:, :, 0].T
@@ -207,14 +215,6 @@ def _fit(met: _Met, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: 
         if np.abs(step_PR).max() < _PRECISION:
             break
     return theta_PR
-
-
-def _outer_rows(difference_EP: Any) -> Any:
-    """Outer product of each row with itself, flattened: sparse, shape (E, P·P)."""
-    from scipy.sparse import vstack
-
-    rows = (difference_EP[[row]] for row in range(difference_EP.shape[0]))
-    return vstack([(row.T @ row).reshape((1, -1)) for row in rows]).tocsr()
 
 
 def by_name(policies: Iterable[Hashable]) -> list[Hashable]:

@@ -137,7 +137,7 @@ def test_coverage(theta: float, bias: float, ties: float, copies: float) -> None
             outcomes.ravel().tolist(),
             delta.ravel().tolist(),
             groups=list(range(n)) * len(delta),
-            resamples=150,
+            resamples=100,
             seed=seed,
         )
         held += found.low <= truth <= found.high
