@@ -150,6 +150,10 @@ COLUMNS: tuple[Column, ...] = (
     *_interval("lc_win_rate_base", "win_rate_base as it would be at equal lengths"),
     *_interval("lc_win_rate_gate", "win_rate_gate as it would be at equal lengths"),
     *_interval(
+        "lc_win_rate_gate_base",
+        "win_rate_gate_base as it would be at equal lengths, where the gate goes by such",
+    ),
+    *_interval(
         "rating",
         "Bradley-Terry strength of this round's policy, logits, the base at 0, from the matches of "
         "all rounds' policies so far on test prompts",

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingConfig
 from dpo_core.loss_options import TRAITS
 from flows.config.data import DataConfig, LastRounds, MixRounds
-from flows.config.gate import GateConfig
+from flows.config.gate import GateConfig, StopConfig
+from flows.config.prices import PricesConfig
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import AggregationConfig, PairsConfig, PeopleConfig
 from labeling.judges.config import AnyJudgeConfig, asks_people, gives_scores, machines
@@ -146,6 +147,17 @@ def check_gate(gate: GateConfig, sampling: SamplingConfig) -> None:
             "gate.kl_budget needs the KL to the base, which is measured at temperature 1 and top_p "
             f"1 only (found sampling.temperature {sampling.temperature:g}, sampling.top_p "
             f"{sampling.top_p:g}): set both to 1, or remove gate.kl_budget"
+        )
+
+
+def check_stop(stop: StopConfig, prices: PricesConfig, judge: AnyJudgeConfig) -> None:
+    """A budget of money needs prices, or nothing would ever be spent of it."""
+    priced = any(value is not None for name, value in prices if name != "currency")
+    judges = any(getattr(m, "money_per_million_tokens_in", None) for m in machines(judge))
+    if stop.money is not None and not priced and not judges:
+        raise ValueError(
+            "stop.money needs to know what things cost: give prices, such as prices.gpu_hour or "
+            "prices.label, or remove stop.money"
         )
 
 

@@ -30,3 +30,16 @@ def win_rates(rows: Rows, config: EvaluationConfig) -> dict[str, Any]:
     for split, name in (("gate", "gate"), ("test", "previous")):
         numbers[f"{split}_prompts"] = len({r["prompt_id"] for r in decided[name]})
     return numbers
+
+
+def against_base(
+    rows: Rows, config: EvaluationConfig, *, length_controlled: bool
+) -> dict[str, Any]:
+    """How the round's policy stands against the base on gate prompts, from rows of OUTCOMES."""
+    which = ("base", "gate")
+    found = [r for r in rows if (r["opponent"], r["split"]) == which and r["outcome"] is not None]
+    compare = Comparison(config)
+    numbers = compare.win_rate("win_rate_gate_base", found)
+    if length_controlled:
+        numbers |= compare.length_controlled("lc_win_rate_gate_base", found)
+    return numbers

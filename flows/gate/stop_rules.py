@@ -83,6 +83,6 @@ def _gains(rows: Sequence[Row]) -> Iterator[float]:
 
 
 def _against_base(row: Row) -> float:
-    value = row.get("win_rate_gate_base")
-    value = row.get("win_rate_base") if value is None else value
-    return 0.5 if value is None else float(value)
+    """By the win rate that the gate goes by; campaigns of older versions have that on test."""
+    names = ("lc_win_rate_gate_base", "win_rate_gate_base", "win_rate_base")
+    return next((float(row[name]) for name in names if row.get(name) is not None), 0.5)

@@ -8,9 +8,9 @@ from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.evaluation.comparison import Comparison
 from dpo_core.tables import read_rows
 from flows.costs import cost_columns
+from flows.evaluation.win_rates import against_base
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.people.waiting import waited_for
@@ -98,7 +98,7 @@ class _Gate:
                 "promoted": decision.promoted,
                 "reason": decision.sentence,
                 "gate": decision.as_json(),
-                "against_base_low": numbers["win_rate_gate_base_low"],
+                "against_base_low": _standing(numbers),
                 "question": question,
                 "answer": recipe["answer"],
             }
@@ -122,14 +122,10 @@ class _Gate:
 
     def _against_base(self) -> dict[str, Any]:
         """How the candidate stands on gate prompts: those of the test only tell."""
+        config = self.session.config
         rows = read_rows(self.candidate.evaluation.path("outcomes.parquet"))
-        on_gate = [
-            row
-            for row in rows
-            if (row["opponent"], row["split"]) == ("base", "gate") and row["outcome"] is not None
-        ]
-        compare = Comparison(self.session.config.evaluation)
-        return compare.win_rate("win_rate_gate_base", on_gate)
+        controlled = config.gate.win_rate == "length_controlled"
+        return against_base(rows, config.evaluation, length_controlled=controlled)
 
     def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
         decision = decide(
@@ -165,6 +161,13 @@ class _Gate:
             "answer": asdict(answer) if answer is not None else None,
         }
         return {**row, "decision": decision.sentence, "gate": told}
+
+
+def _standing(numbers: Mapping[str, Any]) -> float | None:
+    """The lower end against the base, of the win rate that the gate goes by."""
+    plain = numbers["win_rate_gate_base_low"]
+    low: float | None = numbers.get("lc_win_rate_gate_base_low", plain)
+    return low
 
 
 def refused(candidate: Candidate, decision: Decision) -> tuple[Tried, ...]:

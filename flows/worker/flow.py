@@ -114,5 +114,5 @@ def _suspend(layout: Layout, sentence: str) -> NoReturn:
     """End this process and leave the run Suspended, for as long as people need."""
     get_run_logger().info(sentence)
     print(sentence, flush=True)
-    suspend(layout, sentence)
+    suspend(layout)
     raise AssertionError("Prefect ends a suspended run by an exception")

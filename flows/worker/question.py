@@ -14,6 +14,8 @@ from pydantic import Field
 from dpo_core.campaign.layout import Layout
 from flows.gate.question import asked, give_answer
 from flows.report_address import report_link
+from flows.show.numbers import visible
+from flows.show.summary import read_round_row
 
 _FORMS = 100
 _UNNAMED = "somebody in Prefect's pages"
@@ -30,7 +32,7 @@ class Verdict(RunInput):
     name: str = Field("", title="Your name", description="Stands there too.")
 
 
-def suspend(layout: Layout, sentence: str) -> None:
+def suspend(layout: Layout) -> None:
     """Suspend the run of this flow, with a form where the gate asks; ends by an exception.
 
     Without a key of its own, a later wait of the same run would pass for this one and not suspend.
@@ -39,7 +41,9 @@ def suspend(layout: Layout, sentence: str) -> None:
     if waiting is None:
         suspend_flow_run(timeout=None, key=uuid4().hex)
         return
-    form = Verdict.with_initial_data(description=f"{sentence}\n\n{report_link(layout)}")
+    decision = visible(str((read_round_row(layout, waiting.round) or {}).get("decision", "")))
+    described = f"Round {waiting.round}: {decision}.\n\n{report_link(layout)}"
+    form = Verdict.with_initial_data(description=described)
     key = f"{waiting.question}-{uuid4().hex}"
     suspend_flow_run(wait_for_input=form, timeout=None, key=key)
 

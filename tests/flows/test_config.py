@@ -159,6 +159,7 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
             "attempts 2 is more than the 1 of",
         ),
         ("stop.plateau", {"round": 2}, "unknown key stop.plateau.round; did you mean rounds?"),
+        ("stop.money", 9, "stop.money needs to know what things cost: give prices, such as"),
         ("stop.hours", 0, "stop.hours: Input should be greater than 0"),
         # files and folders
         ("prompts.path", "/no/prompts.jsonl", "prompts.path: there is no file /no/prompts.jsonl"),

@@ -74,11 +74,12 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
         _look_at_the_form(http, api)
         refused = http.post(f"{api}/resume", json={"run_input": {"answer": "perhaps"}}).json()
         assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]
-        given = {"answer": "promote", "reason": "", "name": "anna"}
+        given = {"answer": "promote", "reason": "they read well", "name": "anna"}
         accepted = http.post(f"{api}/resume", json={"run_input": given}).json()
         assert accepted["status"] == "ACCEPT", accepted
         _says(log, "small: completed")
-        assert row(copy, 1)["decision"].startswith("promoted: anna said yes on 20")
+        said = r"promoted: anna said yes on 20[-\d]+ [\d:]+ UTC \(they read well\); lower end"
+        assert re.match(said, row(copy, 1)["decision"])
         assert copy.entries()[-1].facts["answer"]["by"] == "anna"
 
         (copy.folder / "other").mkdir()
@@ -86,8 +87,8 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
         other = "other/one/campaign"
         _submit(copy, other)
         _says(log, "small: suspended", times=2)
-        said = copy.ratchet("decide", other, "--keep", "--reason", "not yet")
-        assert said.returncode == 0, said.stderr
+        told = copy.ratchet("decide", other, "--keep", "--reason", "not yet")
+        assert told.returncode == 0, told.stderr
         _says(log, "small: completed", times=2)
         layout = Layout(copy.folder / other)
         assert '"by": "' in layout.decisions.read_text() and "not yet" in layout.ledger.read_text()
@@ -99,7 +100,7 @@ def _look_at_the_form(http: httpx.Client, api: str) -> None:
     keys = state["state_details"]["run_input_keyset"]
     description = http.get(f"{api}/input/{keys['description']}").json()
     print(description)
-    assert description.startswith("round 1 waits for a yes or no: not passed, so a person is asked")
+    assert description.startswith(f"Round 1: {ASKED}: lower end of the gate win rate")
     link = re.search(
         r"\[Open the report\]\((/ratchet/campaigns/[0-9a-f]+/report.html)\)", description
     )
