@@ -63,6 +63,7 @@ def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
         plots_json=embedded([asdict(plot) | {"spoken": spoken(plot)} for plot in drawn]),
         samples=browser.packed(summary),
         sample_count=len(summary.samples),
+        left_out=summary.samples_left_out,
         static=browser.static(summary),
         flow=_flow(summary),
         lineage=lineage(summary),

@@ -35,6 +35,7 @@ class CampaignSummary:
     that were finished before something was taken back or let count again, and are to be run again
     for it. `cost`: the columns of cost, of the whole campaign. `stopped`: which rule ended it
     early. `details`: what only the report shows.
+    `samples_left_out`: held-out prompts that are too many for one page.
     """
 
     name: str
@@ -52,6 +53,7 @@ class CampaignSummary:
     cost: Mapping[str, Any] = field(default_factory=dict)
     stopped: Mapping[str, str] | None = None
     details: Details = field(default_factory=Details)
+    samples_left_out: int = 0
 
 
 def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
@@ -68,6 +70,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     running = holder(layout.lock)
     waiting = read_waiting(layout)
     entries = Ledger(layout.ledger).read()
+    held_out, left_out = held_out_rows(layout, planned) if samples else ((), 0)
     return CampaignSummary(
         name=config["name"],
         directory=str(root),
@@ -75,7 +78,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         rounds_planned=planned,
         rounds=rows,
         base=_base(rows),
-        samples=_samples(layout, planned) if samples else (),
+        samples=(*held_out, *training_rows(layout, planned)) if samples else (),
         config_yaml=config_yaml,
         settings=config,
         doing=waiting.sentence if waiting else _doing(layout, running),
@@ -84,6 +87,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
         stopped=stopped,
         details=read_details(layout, planned) if samples else Details(),
+        samples_left_out=left_out,
     )
 
 
@@ -131,7 +135,3 @@ def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
         for name, value in rows[-1].items()
         if name.endswith("_base") and "win_rate" not in name and value is not None
     }
-
-
-def _samples(layout: Layout, planned: int) -> tuple[SampleRow, ...]:
-    return (*held_out_rows(layout, planned), *training_rows(layout, planned))

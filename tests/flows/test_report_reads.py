@@ -21,6 +21,7 @@ from flows.show.plots import plots
 from flows.show.read.configs import read_configs
 from flows.show.read.flow import data_flow
 from flows.show.read.steps import current_entries
+from flows.show.report import render_report
 from flows.show.sentences import gate_checks, gate_reasons, verdict
 from flows.show.summary import CampaignSummary, read_summary
 
@@ -42,6 +43,17 @@ def test_samples_have_every_rounds_answer_with_verdict_and_reason(finished: Camp
     words = {1.0: "won against base", 0.5: "tied with base", 0.0: "lost against base"}
     [said] = [said for said in row.answers[2].said if said.verdict.endswith("base")]
     assert (said.verdict, said.reason) == (words[wanted["outcome"]], wanted["reason"])
+
+
+def test_what_is_too_much_for_a_page_is_counted(
+    finished: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.show.read.samples.PROMPTS_SHOWN", 10)
+    summary = read_summary(finished.layout.root)
+    assert sum(row.kind == "held-out" for row in summary.samples) == 10
+    assert summary.samples_left_out == 14  # of 24
+    said = "14 more held-out prompts are in the campaign&#39;s files"
+    assert said.replace("&#39;", "'") in render_report(summary)
 
 
 def test_training_pairs_have_both_answers_and_the_judges_verdict(finished: Campaign) -> None:

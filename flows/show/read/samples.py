@@ -1,7 +1,7 @@
 """Prompts with what policies answered to them and what was said of the answers."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,32 +53,30 @@ class SampleRow:
     tags: tuple[str, ...] = ()
 
 
-@dataclass
-class _Budget:
-    characters: int = CHARACTERS_SHOWN
-
-    def takes(self, row: SampleRow) -> bool:
-        self.characters -= len(row.prompt) + sum(len(answer.text) for answer in row.answers)
-        return self.characters >= 0
-
-
-def held_out_rows(layout: Layout, planned: int) -> Iterator[SampleRow]:
-    """The first test prompts with every round's first answer to each."""
+def held_out_rows(layout: Layout, planned: int) -> tuple[tuple[SampleRow, ...], int]:
+    """The first test prompts with every round's first answer to each; how many more there are."""
     held_out = current_artifact(layout, 0, "held_out")
     if held_out is None:
-        return
+        return (), 0
     prompts = (prompt_from_row(row) for row in read_rows(held_out.path("prompts.parquet")))
-    shown = [prompt for prompt in prompts if prompt.split == "test"][:PROMPTS_SHOWN]
+    test = [prompt for prompt in prompts if prompt.split == "test"]
     found: dict[str, list[Answer]] = defaultdict(list)
     for number in range(planned + 1):
         for prompt_id, answer in _answers(layout, number).items():
             found[prompt_id].append(answer)
-    budget = _Budget()
-    for prompt in shown:
-        answers = tuple(found[prompt.prompt_id])
-        row = SampleRow(prompt.shown(), answers, "held-out", prompt.prompt_id, tags(prompt))
-        if budget.takes(row):
-            yield row
+    rows = tuple(_within_budget(test[:PROMPTS_SHOWN], found))
+    return rows, len(test) - len(rows)
+
+
+def _within_budget(
+    prompts: Sequence[Prompt], answers: Mapping[str, list[Answer]]
+) -> Iterator[SampleRow]:
+    left = CHARACTERS_SHOWN
+    for prompt in prompts:
+        said = tuple(answers.get(prompt.prompt_id, ()))
+        left -= len(prompt.shown()) + sum(len(answer.text) for answer in said)
+        if left >= 0:
+            yield SampleRow(prompt.shown(), said, "held-out", prompt.prompt_id, tags(prompt))
 
 
 def tags(prompt: Prompt) -> tuple[str, ...]:
