@@ -77,8 +77,8 @@ def test_one_prompt_shows_every_rounds_answer(opened: Opened) -> None:
     _choose(page, "Review 42: the film")
     assert page.inner_text("#shown") == "1–1 of 1"
     names = [item.inner_text() for item in page.query_selector_all("#sample h4")]
-    assert [name.split(" score")[0] for name in names] == ["base", "round 1", "round 2", "round 3"]
-    assert "+1.2 to base" in names[3]  # -0.5 + 0.4 for each round
+    assert [name.split(" score")[0] for name in names] == ["base", "round 3", "round 2", "round 1"]
+    assert "+1.2 to base" in names[1]  # -0.5 + 0.4 for each round
     assert "3 positive, 0 negative clauses" in page.inner_text("#sample")
 
 
