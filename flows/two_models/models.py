@@ -24,15 +24,15 @@ def find_model(name: str) -> Model:
     """Raises BadInput for a name that leads to no model with a tokenizer and safetensors."""
     folder = Path(name) if Path(name).exists() else _fetched(name)
     wanted = {
-        "a config.json": folder / "config.json",
-        "a tokenizer (tokenizer_config.json)": folder / "tokenizer_config.json",
+        "config.json": folder / "config.json",
+        "tokenizer (tokenizer_config.json)": folder / "tokenizer_config.json",
     }
     missing = [what for what, path in wanted.items() if not path.is_file()]
     if not any(folder.glob("*.safetensors")):
         missing.append("weights (*.safetensors)")
     if missing:
         raise BadInput(
-            f"{name} is no model: it has no {' and no '.join(missing)}",
+            f"{name} is no model: it has no {', no '.join(missing)}",
             "Give a folder that save_pretrained wrote, model and tokenizer, such as "
             "CAMPAIGN/rounds/01/training-…/policy, or an id on the hub.",
         )
