@@ -3,34 +3,19 @@
 Whatever a user, a person who labels or a model wrote is text in it: it makes no mark of markdown.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.campaign.ledger import Entry
 from flows.config import CampaignConfig
-from flows.show.numbers import MISSING, Row, number, visible
+from flows.show.card_numbers import NATS, SHARE, as_text, cell, evaluation, interval
+from flows.show.numbers import Row, number, visible
 from flows.show.sentences import cautions, verdict
 from flows.show.summary import CampaignSummary
 from labeling.aggregation.votes import is_person
 from labeling.exchange.markdown import code, front_matter, plain, table
 from labeling.judges.config import AnyJudgeConfig, members
-
-_NATS, _SHARE = "nats", "%"
-_MEASURED = (
-    ("win_rate_base", "win rate against the base", _SHARE),
-    ("lc_win_rate_base", "… at equal lengths", _SHARE),
-    ("win_rate_previous", "win rate against the previous policy", _SHARE),
-    ("lc_win_rate_previous", "… at equal lengths", _SHARE),
-    ("rating", "rating, the base at 0", "logits"),
-    ("kl_base_nats", "KL to the base, per completion", _NATS),
-    ("score_mean", "mean score by the judge", ""),
-    ("training_score_mean", "mean score by the training judge", ""),
-    ("length_mean", "length", "tokens"),
-    ("truncated_share", "cut at the length limit", _SHARE),
-    ("repetition_share", "repetition", _SHARE),
-    ("refusal_share", "refusals", _SHARE),
-)
 
 
 @dataclass(frozen=True)
@@ -67,12 +52,12 @@ def model_card(facts: PolicyFacts) -> str:
     parts = [
         f"# {plain(name)}, round {row['round']}",
         f"A policy of iterative online DPO, made by the campaign {plain(name)} with Ratchet. "
-        + _said(verdict(row)),
+        + as_text(verdict(row)),
         *_use(facts.config),
         *_data(facts),
         *_rounds(facts),
         *_judges(facts.config),
-        *_evaluation(facts),
+        *evaluation(facts.row, facts.config),
         *_lineage(facts),
         *_limits(facts),
         *_licence(facts),
@@ -145,7 +130,7 @@ def _dropped(rounds: Sequence[Row]) -> list[str]:
     for row in rounds:
         for reason, count in (row.get("dropped") or {}).items():
             reasons[reason] = reasons.get(reason, 0) + count
-    rows = [(_said(reason), f"{count:,}") for reason, count in sorted(reasons.items())]
+    rows = [(as_text(reason), f"{count:,}") for reason, count in sorted(reasons.items())]
     return [table(("dropped because", "count"), rows)]
 
 
@@ -156,10 +141,10 @@ def _rounds(facts: PolicyFacts) -> list[str]:
             str(row["round"]),
             "yes" if row.get("promoted") else "no",
             "yes" if row in line else "no",
-            _cell(row, "prompts"),
-            _cell(row, "pairs"),
-            _interval(row, "win_rate_base", _SHARE),
-            _interval(row, "kl_base_nats", _NATS),
+            cell(row, "prompts"),
+            cell(row, "pairs"),
+            interval(row, "win_rate_base", SHARE),
+            interval(row, "kl_base_nats", NATS),
             code(str(row.get("policy"))[:16]),
         )
         for row in facts.rounds
@@ -171,7 +156,7 @@ def _rounds(facts: PolicyFacts) -> list[str]:
     return [
         "## Rounds",
         f"Loss {training.loss}, β {training.beta:g}, learning rate {training.learning_rate:g}, "
-        f"reference {_said(str(training.reference))}: as the config says; a round that was tried "
+        f"reference {as_text(str(training.reference))}: as the config says; a round that was tried "
         "again may have been trained with other values. A round starts from the last promoted one.",
         table(header, rows),
     ]
@@ -186,38 +171,6 @@ def _judges(config: CampaignConfig) -> list[str]:
         "## Judges",
         f"- trained by: {named(config.judge)}\n- evaluated by: {named(config.held_out_judge)}",
     ]
-
-
-def _evaluation(facts: PolicyFacts) -> list[str]:
-    row, evaluation = facts.row, facts.config.evaluation
-    rows = [
-        (said, _interval(row, name, unit), _base(row, name, unit))
-        for name, said, unit in _MEASURED
-        if number(row, name) is not None
-    ]
-    prompts = _cell(row, "test_prompts")
-    return [
-        "## Evaluation",
-        f"On {prompts} prompts that no round trained on. In brackets: intervals at "
-        f"{100 * evaluation.confidence:g} %, by resampling prompts; ties count half.",
-        table(("measured", "this policy", "base"), rows),
-        table(("suite", "score", "change"), _suites(row)),
-        table(("slice", "prompts", "win rate"), _slices(row)),
-    ]
-
-
-def _suites(row: Row) -> Iterator[tuple[str, str, str]]:
-    for name, suite in sorted((row.get("suites") or {}).items()):
-        failed = " (fell)" if suite.get("failed") else ""
-        score = _between(suite, "score", "low", "high")
-        yield _said(name), score, _interval(suite, "change") + failed
-
-
-def _slices(row: Row) -> Iterator[tuple[str, str, str]]:
-    for name, one in sorted((row.get("slices") or {}).items()):
-        flagged = " (worse)" if one.get("flagged") else ""
-        rate = _between(one, "win_rate", "low", "high", _SHARE)
-        yield _said(name), _cell(one, "prompts"), rate + flagged
 
 
 def _lineage(facts: PolicyFacts) -> list[str]:
@@ -259,7 +212,7 @@ def _limits(facts: PolicyFacts) -> list[str]:
     ]
     if not facts.row.get("promoted"):
         lines.insert(0, "The gate refused this policy.")
-    return ["## Limits", "\n".join(f"- {_said(line)}" for line in lines)]
+    return ["## Limits", "\n".join(f"- {as_text(line)}" for line in lines)]
 
 
 def _licence(facts: PolicyFacts) -> list[str]:
@@ -271,35 +224,6 @@ def _licence(facts: PolicyFacts) -> list[str]:
             f"(`ratchet publish … --licence ID`). {base}",
         ]
     return ["## Licence", f"{code(facts.licence)}. {base}"]
-
-
-def _said(text: str) -> str:
-    return plain(visible(text))
-
-
-def _interval(row: Row, name: str, unit: str = "") -> str:
-    return _between(row, name, f"{name}_low", f"{name}_high", unit)
-
-
-def _between(row: Row, name: str, low_name: str, high_name: str, unit: str = "") -> str:
-    """An estimate with the ends of its interval, where there is one."""
-    value, low, high = number(row, name), number(row, low_name), number(row, high_name)
-    if value is None:
-        return MISSING
-    scale, digits = (100, 1) if unit == _SHARE else (1, 3)
-    said = f"{scale * value:.{digits}f}"
-    if low is not None and high is not None:
-        said += f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
-    return f"{said} {unit}".rstrip()
-
-
-def _base(row: Row, name: str, unit: str) -> str:
-    return _interval(row, f"{name}_base", unit) if not name.endswith("_base") else MISSING
-
-
-def _cell(row: Row, name: str) -> str:
-    value = number(row, name)
-    return MISSING if value is None else f"{value:,.0f}"
 
 
 def _sum(rows: Sequence[Row], name: str) -> str:
