@@ -54,7 +54,7 @@ def judges_part(whose: str, risen: Risen, evaluation: Interval | None) -> str | 
     if evaluation.low > 0.5 or risen.win_rate.estimate <= evaluation.high:
         return None
     gained = risen.difference
-    verb = "prefers the other" if evaluation.high < 0.5 else "does not"
+    verb = "prefers the latter" if evaluation.high < 0.5 else "does not"
     return (
         f"The training judge scores the answers higher than {whose} ({_signed(gained)}, preferring "
         f"{_percent(risen.win_rate.estimate)}), but the evaluation judge {verb}: win rate "
