@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 from planted import copied
 from small_campaign import RUN, TIMEOUT_S, Campaign
 from test_planted import row
@@ -18,6 +19,12 @@ from test_planted import row
 from dpo_core.campaign.layout import Layout
 from flows.prefect_server import free_port
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
+
+WAIT_MS = 60_000
 ASK = (
     *("--set", "gate.threshold=1", "--set", "gate.otherwise=ask"),
     *("--set", "rounds=1"),
@@ -62,7 +69,7 @@ def _submit(campaign: Campaign, folder: str) -> str:
 
 
 def test_the_form_or_the_command_line_answers_a_suspended_run(
-    improving: Campaign, tmp_path: Path
+    improving: Campaign, tmp_path: Path, browser: "Browser"
 ) -> None:
     copy, port = copied(improving, tmp_path / "copy"), free_port()
     with (
@@ -74,9 +81,7 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
         _look_at_the_form(http, api)
         refused = http.post(f"{api}/resume", json={"run_input": {"answer": "perhaps"}}).json()
         assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]
-        given = {"answer": "promote", "reason": "they read well", "name": "anna"}
-        accepted = http.post(f"{api}/resume", json={"run_input": given}).json()
-        assert accepted["status"] == "ACCEPT", accepted
+        _fill_in(browser, f"http://127.0.0.1:{port}/runs/flow-run/{api.rsplit('/', 1)[-1]}")
         _says(log, "small: completed")
         said = r"promoted: anna said yes on 20[-\d]+ [\d:]+ UTC \(they read well\); lower end"
         assert re.match(said, row(copy, 1)["decision"])
@@ -92,6 +97,23 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
         _says(log, "small: completed", times=2)
         layout = Layout(copy.folder / other)
         assert '"by": "' in layout.decisions.read_text() and "not yet" in layout.ledger.read_text()
+
+
+def _fill_in(browser: "Browser", address: str) -> None:
+    """As a person would."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(address, timeout=WAIT_MS)
+    page.get_by_role("button", name="Resume").first.click(timeout=WAIT_MS)
+    form = page.locator(".p-modal__card")
+    form.get_by_role("link", name="Open the report").wait_for(timeout=WAIT_MS)
+    form.locator(".p-select-button__control").focus()
+    page.keyboard.press("Space")
+    page.locator(".p-select-option", has_text="promote").click(timeout=WAIT_MS)
+    for box, text in zip(form.locator("textarea").all(), ("they read well", "anna"), strict=True):
+        box.fill(text)
+    form.get_by_role("button", name="Submit").click()
+    form.wait_for(state="detached", timeout=WAIT_MS)
+    page.close()
 
 
 def _look_at_the_form(http: httpx.Client, api: str) -> None:
