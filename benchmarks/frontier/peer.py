@@ -7,6 +7,8 @@ from typing import Any
 from benchmarks.measure import child_result
 from dpo_core.campaign.store import Made
 from dpo_core.hashing import weights_id
+from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.tables import write_rows
 from flows.evaluation.held_out import Others
 from flows.policy import Answered, Policy, Preferred
 from flows.round import prepare
@@ -51,6 +53,7 @@ def _trained(session: Session, base: Answered) -> tuple[Policy, int]:
         drawn = draw_train(read_pool(config.prompts), answers // _ANSWERS_PER_PROMPT, seed, {})
         texts = [prompt.text for prompt in drawn.prompts]
         (folder / "prompts.json").write_text(json.dumps(texts), encoding="utf-8")
+        write_rows(folder / "prompts.parquet", map(prompt_row, drawn.prompts), PROMPTS)
         places = {
             "policy": str(base.policy.folder),
             "prompts": str(folder / "prompts.json"),
