@@ -283,3 +283,29 @@ def test_the_manifest_is_the_ledger_line(root: Path) -> None:
     made = Store(root, threads=1).run(RECIPE, Maker())
     manifest = json.loads(made.path(MANIFEST).read_text(encoding="utf-8"))
     assert manifest == json.loads(Layout(root).ledger.read_text(encoding="utf-8"))
+
+
+def test_what_is_gone_through_again_aside_stays_replaced(root: Path) -> None:
+    """An attempt that a later one replaced, and a round that followed: both as they were."""
+    first, second = RECIPE, replace(RECIPE, config={"seed": 4})
+    later = replace(RECIPE, round=2)
+    store, make = Store(root, threads=1), Maker()
+    for recipe in (first, second, later):
+        store.run(recipe, make)
+    before = read_current(Layout(root))
+    again = Store(root, threads=1)
+    with again.aside():
+        assert again.run(first, make).cached
+    again.run(second, make)
+    assert read_current(Layout(root)) == before and make.calls == 3
+    with again.aside() as make_valid:
+        again.run(first, make)
+        make_valid()
+    found = current_artifact(Layout(root), 1, "scores")
+    assert found is not None and found.entry.fingerprint == first.fingerprint
+    assert current_artifact(Layout(root), 2, "scores") is None, "it followed the other one"
+    with pytest.raises(KeyError), again.aside():
+        again.run(second, make)
+        raise KeyError("whatever stops it is looked at where it stopped")
+    found = current_artifact(Layout(root), 1, "scores")
+    assert found is not None and found.entry.fingerprint == second.fingerprint
