@@ -16,6 +16,7 @@ from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
+from flows.goes_on import after_people
 from flows.notify import decided, tell_decision
 from flows.orchestration import run_flow
 from flows.policy import Answered, Played, Policy
@@ -43,6 +44,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         under, before = _under(session, number), decided(session.layout, number)
         goes_on, played = play_round(under, number, goes_on, base, held, earlier)
         earlier = [*earlier, played]
+        goes_on = after_people(session, number, goes_on, base, earlier)
         _remember(session, goes_on)
         _prune(session, [goes_on.policy, *_may_come_back(session, base, earlier)], earlier)
         _write_metrics(session.layout, number)

@@ -20,6 +20,7 @@ from flows.commands.label import label
 from flows.commands.labels import labels
 from flows.commands.publish import publish
 from flows.commands.replay import replay
+from flows.commands.rollback import rollback
 from flows.commands.schedule import schedule
 from flows.commands.status import status
 from flows.commands.worker import submit, worker
@@ -138,6 +139,7 @@ app.command()(branch)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(replay)
+app.command()(rollback)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.retractions import RETRACT, retracted, retraction
+from dpo_core.campaign.rollbacks import ROLLBACK, RolledBack, rolled_back
 from dpo_core.children import out_of_space
 from dpo_core.errors import ArtifactCorrupted, DiskFull, RatchetError
 from dpo_core.hashing import digest, file_sha256
@@ -92,6 +93,7 @@ class Store:
             (e.facts["fingerprint"], e.facts["subfolder"]) for e in entries if e.step == PRUNE
         }
         self._retractions = [entry for entry in entries if entry.step == RETRACT]
+        self._rollbacks = [entry for entry in entries if entry.step == ROLLBACK]
         self._current = read_current(self.layout)
         self._last: dict[str, str] = {}
         self._aside: list[Artifact] | None = None
@@ -172,6 +174,20 @@ class Store:
     def was_retracted(self, source: str) -> bool:
         """Whether its judgements were ever taken back, even if they count again."""
         return any(entry.facts["source"] == source for entry in self._retractions)
+
+    def roll_back(self, entry: Entry) -> None:
+        """Write down that another policy goes on after a round, or no other one after all."""
+        self.ledger.append(entry)
+        self._rollbacks.append(entry)
+
+    @property
+    def rollbacks(self) -> list[RolledBack]:
+        """Those that stand, by round."""
+        return rolled_back(self._rollbacks)
+
+    def rolled_back(self, number: int) -> int | None:
+        """The round whose policy a person lets go on after round `number`, if any."""
+        return next((one.to for one in self.rollbacks if one.after == number), None)
 
     def remember(self, key: str, value: Any) -> None:
         """Keep a fact about the campaign as a whole in current.json."""

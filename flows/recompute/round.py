@@ -15,6 +15,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig, config_of_round, read_stored
+from flows.goes_on import after_people
 from flows.policy import Answered, Played, Policy
 from flows.progress import CampaignProgress
 from flows.recompute.store import Checked, RecomputingStore
@@ -138,6 +139,7 @@ def _walk(session: Session, layout: Layout, number: int) -> None:
             _check_weights(do.config, number, previous, base, earlier)
         previous, played = play(do, each, previous, base, held, earlier)
         earlier = [*earlier, played]
+        previous = after_people(session, each, previous, base, earlier)
 
 
 def _under(session: Session, layout: Layout, config: CampaignConfig, number: int) -> Session:

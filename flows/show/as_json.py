@@ -78,6 +78,7 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
         "stopped": _plain(summary.stopped),
         "taken_back": [_plain(asdict(one)) for one in summary.taken_back],
         "outdated": list(summary.outdated),
+        "rolled_back": [asdict(one) for one in summary.rolled_back],
         "base": _plain(summary.base),
         "cost": _plain(summary.cost),
         "rounds": [_plain({**dict.fromkeys(names), **row}) for row in summary.rounds],

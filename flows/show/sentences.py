@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.retractions import TakenBack
+from dpo_core.campaign.rollbacks import RolledBack
 from flows.gate.decision import is_over
 from flows.show.numbers import MISSING, Row, base_number, number, visible
 from flows.show.summary import CampaignSummary
@@ -159,9 +160,22 @@ def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
 
 
 def taken_back(summary: CampaignSummary) -> tuple[str, ...]:
-    """What was taken back, one sentence per source; and what to type where rounds do not know yet
-    what counts now."""
-    return (*(_taken(one, summary) for one in summary.taken_back), *_to_type(summary))
+    """What was taken back, one sentence per source or rollback; and what to type where rounds do
+    not know yet what counts now."""
+    return (
+        *map(_rolled_back, summary.rolled_back),
+        *(_taken(one, summary) for one in summary.taken_back),
+        *_to_type(summary),
+    )
+
+
+def _rolled_back(one: RolledBack) -> str:
+    to = f"round {one.to}" if one.to else "the base"
+    why = f": {visible(one.why)}" if one.why else ", without a reason given"
+    return (
+        f"After round {one.after} the campaign was taken back to {to}, whose policy goes on, by "
+        f"{visible(one.by)} on {one.at[:10]}{why}."
+    )
 
 
 def _taken(one: TakenBack, summary: CampaignSummary) -> str:

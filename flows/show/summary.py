@@ -12,6 +12,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.retractions import RETRACT, TakenBack, standing
+from dpo_core.campaign.rollbacks import RolledBack, rolled_back
 from dpo_core.campaign.store import current_artifact, read_current
 from flows.config import check_is_campaign
 from flows.config.prices import PricesConfig
@@ -34,8 +35,8 @@ class CampaignSummary:
     people are asked for. `taken_back`: sources whose judgements do not count. `outdated`: rounds
     that were finished before something was taken back or let count again, and are to be run again
     for it. `cost`: the columns of cost, of the whole campaign. `stopped`: which rule ended it
-    early. `details`: what only the report shows.
-    `samples_left_out`: held-out prompts that are too many for one page.
+    early. `rolled_back`: where a person let another policy go on than the gate. `details`: what
+    only the report shows. `samples_left_out`: held-out prompts that are too many for one page.
     """
 
     name: str
@@ -52,6 +53,7 @@ class CampaignSummary:
     outdated: tuple[int, ...] = ()
     cost: Mapping[str, Any] = field(default_factory=dict)
     stopped: Mapping[str, str] | None = None
+    rolled_back: tuple[RolledBack, ...] = ()
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
 
@@ -86,6 +88,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         outdated=() if running else _outdated(entries, rows, planned),
         cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
         stopped=stopped,
+        rolled_back=tuple(rolled_back(entries)),
         details=read_details(layout, planned) if samples else Details(),
         samples_left_out=left_out,
     )

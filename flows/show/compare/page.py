@@ -8,9 +8,8 @@ from typing import Any
 from dpo_core.atomic import write_text
 from flows.show.compare.plots import plot_groups
 from flows.show.compare.sentences import differences, headline, not_comparable, shared
-from flows.show.compare.sides import Comparison, Side
+from flows.show.compare.sides import Comparison, Side, clipped
 from flows.show.compare.tables import tables
-from flows.show.numbers import visible
 from flows.show.page import csp_hash, embedded, read, rendered, trusted, vega
 from flows.show.plots.model import spoken
 from flows.show.sentences import headline as stands
@@ -50,5 +49,5 @@ def _side(side: Side) -> Mapping[str, Any]:
         "label": side.label,
         "state": side.summary.state,
         "headline": stands(side.summary),
-        "directory": visible(side.summary.directory),
+        "directory": clipped(side.summary.directory),
     }

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from flows.show.compare.sides import Comparison, Difference, Side
-from flows.show.numbers import number, visible
+from flows.show.compare.sides import Comparison, Difference, Side, clipped
+from flows.show.numbers import number
 
 _SECTIONS = {
     "sampling": "sampled in another way (section sampling)",
@@ -57,9 +57,9 @@ def shared(comparison: Comparison) -> tuple[str, ...]:
 def _branches(comparison: Comparison) -> Iterator[str]:
     for side in comparison.sides:
         if side.origin is not None:
-            changes = "; ".join(map(visible, side.origin.changes)) or "nothing"
+            changes = "; ".join(map(clipped, side.origin.changes)) or "nothing"
             yield (
-                f"{side.label} is a branch of {visible(side.origin.name)} after round "
+                f"{side.label} is a branch of {clipped(side.origin.name)} after round "
                 f"{side.origin.round}; changed: {changes}."
             )
 

@@ -16,7 +16,7 @@ from dpo_core.tables import read_rows
 from flows.config import CampaignConfig, read_stored
 from flows.goes_on import goes_on_from
 from flows.shared_config import decides_what_is_shared
-from flows.show.numbers import Row, visible
+from flows.show.numbers import MISSING, Row, visible
 from flows.show.summary import CampaignSummary, read_summary
 
 Outcomes = Mapping[tuple[str, int], float]
@@ -24,6 +24,8 @@ Outcomes = Mapping[tuple[str, int], float]
 
 _NOT_COMPARED = {"name", "rounds", "data_dir"}
 _RESAMPLES = 2000
+_CLIP = 200
+"""Longer texts of a config or a name are cut: a comparison is no place to read them."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ class Comparison:
         return shared
 
 
+def clipped(text: str) -> str:
+    """A text of a campaign, harmless and not too long."""
+    return visible(text if len(text) <= _CLIP else f"{text[: _CLIP - 1]}…")
+
+
 def read_comparison(roots: Sequence[Path]) -> Comparison:
     """The campaigns below `roots`, read without locking them. Raises BadInput."""
     if len({root.resolve() for root in roots}) < max(len(roots), 2):
@@ -122,7 +129,7 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
     standing = goes_on_from(layout, max((int(row["round"]) for row in summary.rounds), default=0))
     base = current_artifact(layout, 0, "base")
     return Side(
-        label=visible(f"{summary.name} ({root})" if alike else summary.name),
+        label=clipped(f"{summary.name} ({root})" if alike else summary.name),
         summary=summary,
         settings=dict(_flat(config.model_dump(mode="json", exclude=_NOT_COMPARED), "")),
         base=base.entry.facts["policy"] if base is not None else "",
@@ -173,10 +180,11 @@ def _flat(value: Any, where: str) -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _flat(inner, f"{where}.{key}" if where else str(key))
     else:
-        yield visible(where), "–" if value is None else visible(str(value))
+        yield clipped(where), MISSING if value is None else str(value)
 
 
 def _differing(settings: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     keys = dict.fromkeys(key for each in settings for key in each)
-    values = {key: tuple(each.get(key, "–") for each in settings) for key in keys}
-    return {key: found for key, found in values.items() if len(set(found)) > 1}
+    values = {key: tuple(each.get(key, MISSING) for each in settings) for key in keys}
+    differing = {key: found for key, found in values.items() if len(set(found)) > 1}
+    return {key: tuple(map(clipped, found)) for key, found in differing.items()}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from flows.show.cells import Section, cell, count, percent, with_error, with_interval
 from flows.show.compare.sides import Comparison, Side
-from flows.show.numbers import MISSING, Row, number, visible
+from flows.show.numbers import MISSING, Row, number
 
 Write = Callable[[Row, str], str]
 
@@ -134,14 +134,7 @@ def _labels(row: Row) -> float | None:
 
 
 def _settings(comparison: Comparison) -> Section:
-    rows = tuple((key, *map(_clipped, values)) for key, values in comparison.settings.items())
+    rows = tuple((key, *values) for key, values in comparison.settings.items())
     header = ("key", *(side.label for side in comparison.sides))
     note = f"keys of campaign.yaml whose values differ · {MISSING}: not given"
     return Section("Config differences", note, header, rows)
-
-
-_CLIP = 200
-
-
-def _clipped(value: str) -> str:
-    return visible(value if len(value) <= _CLIP else value[: _CLIP - 1] + "…")

@@ -1,0 +1,43 @@
+"""A person's word on which policy goes on after a round: entries of the ledger, so that what the
+gate had decided stays on disk and all is told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dpo_core.campaign.ledger import Entry
+from dpo_core.hashing import digest
+
+ROLLBACK = "rollback"
+"""Step name of the ledger entries that take a campaign back, or undo that."""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """After round `after` the policy of round `to` goes on (0: the base); `by` whom that was said,
+    `at` what time, and `why`."""
+
+    after: int
+    to: int
+    by: str
+    at: str
+    why: str
+
+
+def rollback(after: int, to: int, *, undo: bool, by: str, why: str) -> Entry:
+    """The entry that takes the campaign back to round `to`, or with `undo` lets the gate's word on
+    round `after` stand again."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    facts: dict[str, Any] = {"after": after, "to": to, "undo": undo, "by": by, "why": why}
+    return Entry(after, ROLLBACK, digest(ROLLBACK, facts, at), facts=facts, at=at)
+
+
+def rolled_back(entries: Iterable[Entry]) -> list[RolledBack]:
+    """What stands now, by round; of several words on one round the last counts."""
+    last = {entry.facts["after"]: entry for entry in entries if entry.step == ROLLBACK}
+    return [
+        RolledBack(after, e.facts["to"], e.facts["by"], e.at, e.facts["why"])
+        for after, e in sorted(last.items())
+        if not e.facts["undo"]
+    ]

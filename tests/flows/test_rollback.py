@@ -1,0 +1,169 @@
+"""`ratchet rollback`: on rounds whose numbers are made up, and on a small real campaign."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from small_campaign import STEPS, Campaign
+from typer.testing import CliRunner
+
+from dpo_core.atomic import write_json
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Ledger
+from dpo_core.campaign.lock import locked
+from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
+from dpo_core.campaign.store import Made, Recipe, Store, read_current
+from dpo_core.errors import BadInput, CampaignLocked, RatchetError
+from flows.cli import app
+from flows.config import dump_config, validate
+from flows.goes_on import goes_on_from
+from flows.show.as_json import as_json
+from flows.show.report import render_report
+from flows.show.summary import read_summary
+from flows.show.terminal import render_table
+
+CONFIG = {
+    "name": "made-up",
+    "rounds": 3,
+    "threads": 1,
+    "policy": {"model": "any"},
+    "prompts": {"path": "prompts.jsonl"},
+    "judge": {"function": "judge:score"},
+}
+
+
+def made_up(root: Path, rows: list[dict[str, Any]]) -> Store:
+    """A campaign of a base and of rounds with these numbers, each with weights of one byte."""
+    root.mkdir()
+    (root / "campaign.yaml").write_text(dump_config(validate(CONFIG, "test")), encoding="utf-8")
+    store = Store(root, 1)
+
+    def weights(folder: Path) -> Made:
+        (folder / "policy").mkdir()
+        (folder / "policy" / "weights").write_bytes(b"w")
+        return Made(facts={"policy": f"hash of {folder.parent.name}"})
+
+    store.run(Recipe(0, "base", {}), weights)
+    for number, row in enumerate(rows, 1):
+
+        def gate(folder: Path, number: int = number, row: dict[str, Any] = row) -> Made:
+            write_json(folder / "metrics.json", {"round": number, **row})
+            return Made(facts={"promoted": row.get("promoted")})
+
+        store.run(Recipe(number, "training", {}), weights)
+        store.run(Recipe(number, "gate", {}), gate)
+    return store
+
+
+def rollback(root: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(app, ["rollback", str(root), *arguments])
+    if isinstance(done.exception, RatchetError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
+    rows = [
+        {"promoted": True},
+        {"promoted": False},
+        {"promoted": False, "gate": {"goes_on_from": 0}},
+    ]
+    root = tmp_path / "campaign"
+    layout = made_up(root, rows).layout
+    assert [goes_on_from(layout, number) for number in range(4)] == [0, 1, 1, 0]
+
+    said = rollback(root, "--to-round", "2", "--why", "reads better")
+    assert "round 4 will start from round 2's policy, instead of the base policy" in said
+    assert "--set rounds=4" in said
+    assert [goes_on_from(layout, number) for number in range(4)] == [0, 1, 1, 2]
+    assert read_current(layout)["promoted"] == {
+        "round": 2,
+        "policy": "hash of 02",
+        "path": str(next(layout.round(2).glob("training-*")).relative_to(root) / "policy"),
+    }
+    (entry,) = [e for e in Ledger(layout.ledger).read() if e.step == ROLLBACK]
+    assert entry.facts["why"] == "reads better" and "@" in entry.facts["by"] and entry.at
+    # What was promoted before is where it was.
+    assert all(any(layout.round(n).glob("*/policy/weights")) for n in range(4))
+
+    assert "round 4 starts from the base policy again" in rollback(root, "--undo")
+    assert goes_on_from(layout, 3) == 0 and read_current(layout)["promoted"]["round"] == 0
+    assert rolled_back(Ledger(layout.ledger).read()) == []
+
+
+def test_refusals_say_nothing_in_the_ledger(tmp_path: Path) -> None:
+    store = made_up(tmp_path / "campaign", [{"promoted": True}, {"promoted": True}])
+    root, layout = store.layout.root, store.layout
+    trained = store.find(Recipe(1, "training", {}))
+    assert trained is not None
+    store.prune(trained, "policy")
+    before = Ledger(layout.ledger).read()
+    for arguments, message in (
+        (["--to-round", "3"], "round 3 has no policy to go back to: 2 is the last finished"),
+        (["--to-round", "2"], "round 3 starts from round 2's policy already"),
+        (["--to-round", "1"], "weights of round 1's policy were removed"),
+        (["--undo"], "was not rolled back"),
+        ([], "say either where to go back to, or --undo"),
+        (["--undo", "--to-round", "1"], "say either where to go back to, or --undo"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            rollback(root, *arguments)
+    with locked(layout.lock), pytest.raises(CampaignLocked):
+        rollback(root, "--to-round", "0")
+    assert Ledger(layout.ledger).read() == before
+    with pytest.raises(BadInput, match="no finished round"):
+        rollback(made_up(tmp_path / "new", []).layout.root, "--to-round", "0")
+
+
+def test_undoing_one_of_two(tmp_path: Path) -> None:
+    store = made_up(tmp_path / "campaign", [{"promoted": True}])
+    root = store.layout.root
+    rollback(root, "--to-round", "0")
+    store.run(Recipe(2, "training", {}), lambda folder: Made(facts={"policy": "second"}))
+
+    def gate(folder: Path) -> Made:
+        write_json(folder / "metrics.json", {"round": 2, "promoted": True})
+        return Made(facts={"promoted": True})
+
+    store.run(Recipe(2, "gate", {}), gate)
+    said = rollback(root, "--undo")
+    assert "round 2 starts from round 1's policy again" in said
+    assert "What started from the base policy runs again: round 2." in said
+
+
+def test_the_next_round_starts_there(copy: Campaign) -> None:
+    root, before = copy.layout.root, copy.entries()
+    gates = goes_on_from(copy.layout, 2)
+    to = 0 if gates else 1
+    rollback(root, "--to-round", str(to), "--why", "\x1b[31mworse")
+    done = copy.run("--set", "rounds=3")
+    assert done.returncode == 0, done.stderr + done.stdout
+    chosen = "round 1's policy" if to else "the base policy"
+    assert f"after round 2: taken back to {chosen}" in done.stdout
+    later = copy.entries()[len(before) :]
+    assert [(e.round, e.step) for e in later] == [(2, ROLLBACK), *((3, step) for step in STEPS)]
+    policy = copy.artifact(to, "training" if to else "base").entry.facts["policy"]
+    assert copy.artifact(3, "completions").entry.inputs["policy"] == policy
+
+    summary = read_summary(root)
+    place = f"round {to}" if to else "the base"
+    said = f"After round 2 the campaign was taken back to {place}, whose policy goes on, by "
+    console = Console(width=300)
+    with console.capture() as shown:
+        console.print(render_table(summary))
+    assert said in shown.get() and "⟨U+001B⟩[31mworse" in shown.get()
+    assert said in render_report(summary) and "\x1b" not in render_report(summary)
+    (told,) = as_json(summary)["rolled_back"]
+    assert (told["after"], told["to"]) == (2, to)
+
+
+def test_a_branch_takes_the_rollback_along(tmp_path: Path) -> None:
+    from dpo_core.campaign.branching import share
+
+    layout = made_up(tmp_path / "campaign", [{"promoted": True}]).layout
+    rollback(layout.root, "--to-round", "0")
+    branch = Layout(tmp_path / "branch")
+    share(layout, branch, 1)
+    assert goes_on_from(branch, 1) == 0
