@@ -163,7 +163,7 @@ def _write_report_and_table(root: Path, console: Console) -> None:
 
     summary = read_summary(root)
     write_report(summary, Layout(root).report)
-    console.print(render_table(summary), crop=False)
+    console.print(render_table(summary, whole=False), crop=False)
     console.print(f"report: {Layout(root).report}", soft_wrap=True, highlight=False)
 
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 CAMPAIGN = Path("campaigns/demo")
 BEGIN, END = "<!-- demo-output:begin -->", "<!-- demo-output:end -->"
 FIRST_LINE = "demo-cpu: finished"
-LAST_SECTION = "What was trained"
-"""The README shows the output from FIRST_LINE up to this heading."""
+LAST_LINE = "report: "
+"""The README shows the output from FIRST_LINE up to this line."""
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def with_output(readme: str, output: str) -> str:
 
 def excerpt(output: str) -> str:
     """The part of the demo's output that the README shows."""
-    return output[output.index(FIRST_LINE) : output.index(LAST_SECTION)].strip()
+    return output[output.index(FIRST_LINE) : output.index(LAST_LINE)].strip()
 
 
 if __name__ == "__main__":

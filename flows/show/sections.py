@@ -23,16 +23,21 @@ from flows.show.tables.price import price
 from flows.show.tables.trust import trust
 
 
+def first_screen(summary: CampaignSummary) -> tuple[Section, ...]:
+    """The tables that tell whether a campaign got better, at what price, and what it says now."""
+    if not summary.rounds:
+        return ()
+    made = (_better(summary), _answers(summary), price(summary), trust(summary))
+    return tuple(section for section in made if section.rows)
+
+
 def sections(summary: CampaignSummary) -> tuple[Section, ...]:
     """The campaign's numbers as tables, without those that would be empty."""
     if not summary.rounds:
         return ()
     made = (
-        _better(summary),
-        price(summary),
-        trust(summary),
+        *first_screen(summary),
         *evaluation_sections(summary),
-        _answers(summary),
         _trained(summary),
         _speed(summary),
         *labelling_sections(summary),

@@ -1,5 +1,6 @@
 """A campaign in a terminal: the state, the headline and the tables, none wider than the screen."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.show.at_a_glance import at_a_glance
 from flows.show.cells import Section
 from flows.show.numbers import visible
-from flows.show.sections import sections
+from flows.show.sections import first_screen, sections
 from flows.show.sentences import cautions, decisions, headline, progress, taken_back
 from flows.show.summary import CampaignSummary
 
@@ -25,8 +26,9 @@ ROWS_BEGINNING, ROWS_END = 2, 6
 CAUTIONS_SHOWN = 6
 
 
-def render_table(summary: CampaignSummary) -> "RenderableType":
-    """The state, the headline and the tables, for `rich.print`."""
+def render_table(summary: CampaignSummary, *, whole: bool = True) -> "RenderableType":
+    """The state, the headline and the tables, for `rich.print`; not `whole`: those that come first,
+    and where the others are."""
     from rich.console import Group
     from rich.text import Text
 
@@ -40,7 +42,11 @@ def render_table(summary: CampaignSummary) -> "RenderableType":
     top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
     top += [Text(said) for said in decisions(summary)]
     top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
-    return Group(*top, *(Fitted(shortened(section)) for section in sections(summary)))
+    shown = sections(summary) if whole else first_screen(summary)
+    left = len(sections(summary)) - len(shown)
+    command = shlex.join(("ratchet", "status", summary.directory))
+    more = [Text(f"\n{left} more tables: {visible(command)}", style="dim")] if left else []
+    return Group(*top, *(Fitted(shortened(section)) for section in shown), *more)
 
 
 def _cautions(summary: CampaignSummary) -> list[str]:

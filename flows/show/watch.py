@@ -50,7 +50,7 @@ def _redraw(root: Path, console: Console, poll_s: float) -> None:
     ) as live:
         for summary in _changes(root, poll_s, lambda: live.update(live.renderable, refresh=True)):
             hint = Text("Ctrl-C ends this, not the campaign.", style="dim")
-            live.update(Group(hint, render_table(summary)), refresh=True)
+            live.update(Group(hint, render_table(summary, whole=False)), refresh=True)
     console.print(render_table(summary), crop=False)
 
 

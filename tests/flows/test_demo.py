@@ -57,14 +57,18 @@ def test_readme_shows_what_the_demo_prints(demo: tuple[pd.DataFrame, str]) -> No
     assert not _words(shown) - _words(printed), "run `make readme`"
 
 
+_SENTENCES = ("!", "Better? ", "At what price? ", "Can I trust it? ")
+
+
 def _words(output: str) -> set[str]:
     """The headings of an output: its lines without numbers, and without the report's path.
 
-    Cautions are left out: whether there are any depends on the numbers, and these on the machine.
+    Sentences above the tables are left out: what they say, and where they break, depends on the
+    numbers, and these on the machine.
     """
-    kept, caution = set(), False
+    kept, sentence = set(), False
     for line in output.splitlines():
-        caution = line.startswith("!") or (caution and bool(line.strip()))
-        if not caution and not line.startswith("report: "):
+        sentence = line.startswith(_SENTENCES) or (sentence and bool(line.strip()))
+        if not sentence and not line.startswith("report: "):
             kept.add(line.strip())
     return {line for line in kept if line and not any(c.isdigit() for c in line)}

@@ -24,10 +24,20 @@ def _with(*rounds: dict[str, object]) -> CampaignSummary:
     return replace(demo(), rounds=rounds)
 
 
-def _printed(summary: CampaignSummary, width: int) -> str:
+def _printed(summary: CampaignSummary, width: int, *, whole: bool = True) -> str:
     screen = io.StringIO()
-    Console(file=screen, width=width).print(render_table(summary), crop=False)
+    Console(file=screen, width=width).print(render_table(summary, whole=whole), crop=False)
     return screen.getvalue()
+
+
+def test_the_first_screen_names_how_to_see_the_rest() -> None:
+    short, all_tables = (_printed(demo(), 90, whole=whole) for whole in (False, True))
+    titles = [section.title for section in sections(demo())]
+    shown = [title for title in titles if title in short.splitlines()]
+    assert shown == titles[: len(shown)] and "Is it better?" in shown
+    assert f"{len(titles) - len(shown)} more tables: ratchet status" in short
+    assert not {"more", "tables:"} & set(all_tables.split())
+    assert set(titles) <= set(all_tables.splitlines())
 
 
 def test_headline_names_the_last_promoted_round_with_its_numbers() -> None:
