@@ -180,7 +180,6 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
 def _app(reports: str | None) -> Any:
     from prefect.server.api.server import create_app
 
-    _let_ticks_be_written()
     app = create_app()
     if reports is not None:
         from starlette.routing import Mount
@@ -188,17 +187,6 @@ def _app(reports: str | None) -> Any:
         # Before Prefect's own pages, which answer every path that nobody else does.
         app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(Path(reports))))
     return app
-
-
-def _let_ticks_be_written() -> None:
-    """Beside SQLAlchemy 2.1 Prefect 3.7's scheduler cannot insert a run: 2.1 asks what to do with
-    the property `state` among a run's columns, which 2.0 leaves out. The scheduler writes the
-    states itself, as rows of their own, right afterwards: so nothing is to be done."""
-    from prefect.server.database.orm_models import FlowRun
-    from sqlalchemy import inspect
-
-    state: Any = inspect(FlowRun).all_orm_descriptors["state"]
-    state.bulk_dml_setter = lambda *_: None
 
 
 class _ReportFiles:
