@@ -1,39 +1,163 @@
-"""What Prefect's UI shows of a round: its table, and the way to the report, as artifacts."""
+"""`ratchet publish`: a round's policy and its card, to a folder, an fsspec URL or the hub."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.campaign.store import current_artifact, read_current
+from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
+from dpo_core.hashing import file_sha256
+from flows.config import read_stored
+from flows.show.card import PolicyFacts, model_card
+from flows.show.summary import read_summary
+from labeling.exchange.folder import new_folder
 
-from flows.report_address import report_link
-from flows.session import Session
-from flows.show.numbers import dropped, visible
-from flows.show.report import write_report
-from flows.show.sections import sections
-from flows.show.sentences import cautions, headline, verdict
-from flows.show.summary import CampaignSummary, read_summary
-
-
-def publish_round(session: Session, number: int) -> None:
-    """Bring the report up to date and hand the round's numbers to the flow run that is active."""
-    summary = read_summary(session.layout.root)
-    write_report(summary, session.layout.report)
-    row = next(row for row in summary.rounds if row["round"] == number)
-    key = re.sub(r"[^a-z0-9]+", "-", session.config.name.lower()).strip("-")
-    link = report_link(session.layout)
-    said = " ".join((verdict(row), *cautions(summary, row)))
-    table = [{"number": name, "value": value} for name, value in _numbers(summary, number)]
-    create_table_artifact(table, key=f"{key}-round-{number}", description=f"{said} {link}")
-    text = f"# {session.config.name}\n\nRound {number}: {said}\n\n{link}\n"
-    create_markdown_artifact(text, key=f"{key}-report", description=headline(summary))
+CARD = "README.md"
+_POLICY = "policy/"
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def _numbers(summary: CampaignSummary, number: int) -> Iterator[tuple[str, str]]:
-    """The round's numbers as `ratchet status` writes them, one below the other."""
-    row = next(row for row in summary.rounds if row["round"] == number)
-    for section in sections(replace(summary, rounds=(row,))):
-        if section.header[0] == "round":
-            yield from zip(section.header[1:], section.rows[-1][1:], strict=True)
-    for reason, count in dropped(row).items():
-        yield f"dropped: {visible(reason)}", f"{count:.0f}"
+@dataclass(frozen=True)
+class Publication:
+    """A round's policy, checked: files by their names, and its card."""
+
+    number: int
+    campaign: str
+    files: Mapping[str, Path]
+    card: str
+
+
+def prepare(
+    root: Path, number: int | None, licence: str | None, *, even_if_refused: bool
+) -> Publication:
+    """The policy of round `number` (None: the promoted one) and its card.
+
+    Raises BadInput for a round that is not finished, whose policy was refused or whose weights were
+    removed; ArtifactCorrupted where they are not what the ledger recorded.
+    """
+    layout = Layout(root)
+    config, summary = read_stored(layout), read_summary(root, samples=False)
+    number = number if number is not None else _promoted(layout)
+    row = next((row for row in summary.rounds if row["round"] == number), None)
+    if row is None:
+        raise BadInput(
+            f"round {number} of {root} is not finished: its policy was not evaluated",
+            "Name a finished round with --round; `ratchet status` shows them.",
+        )
+    if not row.get("promoted") and not even_if_refused:
+        raise BadInput(
+            f"the gate refused the policy of round {number}: {row.get('decision', '')}",
+            "Name another round with --round, or say --even-if-refused.",
+        )
+    entry = _training(layout, number, str(row["policy"]))
+    files = _files(layout, entry)
+    steps = read_current(layout).get("rounds", {}).get(f"{number:02d}", {})
+    made = [artifact.entry for s in steps if (artifact := current_artifact(layout, number, s))]
+    facts = PolicyFacts(summary, config, row, made, licence)
+    return Publication(number, summary.name, files, model_card(facts))
+
+
+def publish(found: Publication, to: str, again: str, *, private: bool) -> str:
+    """Copy or push it; where it is now. again: the command to type after an error.
+
+    Raises BadInput for a place that holds something else, RatchetError where it cannot be reached.
+    """
+    if "://" in to:
+        return _to_url(found, to.rstrip("/"), again)
+    if goes_to_hub(to):
+        from labeling.exchange.hub import push_model
+
+        files: dict[str, Path | bytes] = {**found.files, CARD: found.card.encode()}
+        message = f"Round {found.number} of {found.campaign}"
+        return push_model(files, to, message, again, private=private)
+    return _to_folder(found, Path(to).expanduser())
+
+
+def goes_to_hub(to: str) -> bool:
+    """NAME/MODEL, where no folder NAME is here; a folder is written ./NAME/MODEL."""
+    return bool(_REPO.fullmatch(to)) and not Path(to).exists() and not Path(to).parent.exists()
+
+
+def _promoted(layout: Layout) -> int:
+    promoted = read_current(layout).get("promoted", {})
+    if not promoted.get("round"):
+        raise BadInput(
+            f"{layout.root} has promoted no policy yet: the base stands",
+            "Name a round with --round, or run the campaign on.",
+        )
+    return int(promoted["round"])
+
+
+def _training(layout: Layout, number: int, policy: str) -> Entry:
+    """The step that made the round's policy: of several attempts, the one that was judged."""
+    for entry in reversed(Ledger(layout.ledger).read()):
+        made = entry.round == number and entry.step == "training"
+        if made and entry.facts.get("policy") == policy:
+            return entry
+    raise ArtifactCorrupted(
+        f"no step in {layout.ledger} made the policy of round {number}",
+        "Restore the ledger from a backup, or run the round again.",
+    )
+
+
+def _files(layout: Layout, entry: Entry) -> dict[str, Path]:
+    """Files of the policy, each as the ledger recorded it."""
+    folder = layout.step(entry.round, entry.step, entry.fingerprint)
+    if not (folder / _POLICY).exists():
+        raise BadInput(
+            f"the weights of round {entry.round} are gone: keep_policies removed them",
+            f"Publish another round; or move the step away (mv {folder} {folder}.pruned), and "
+            "`ratchet run` trains it again.",
+        )
+    recorded = {name: sha for name, sha in entry.outputs.items() if name.startswith(_POLICY)}
+    for name, sha in recorded.items():
+        if not (folder / name).exists() or file_sha256(folder / name) != sha:
+            raise ArtifactCorrupted(
+                f"{folder / name} is not what the ledger recorded", "Restore it from a backup."
+            )
+    return {name.removeprefix(_POLICY): folder / name for name in recorded}
+
+
+def _to_folder(found: Publication, folder: Path) -> str:
+    with new_folder(folder) as beside:
+        for name, path in found.files.items():
+            target = beside / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        (beside / CARD).write_text(found.card, encoding="utf-8")
+    return str(folder)
+
+
+def _to_url(found: Publication, url: str, again: str) -> str:
+    """The card comes last: where it lies, the policy is whole."""
+    import fsspec
+
+    try:
+        system, path = fsspec.url_to_fs(url)
+        if system.exists(f"{path}/{CARD}"):
+            if system.cat_file(f"{path}/{CARD}") == found.card.encode():
+                return url
+            raise BadInput(f"{url} holds another policy already", "Name a new place with --to.")
+        for name, source in found.files.items():
+            target = f"{path}/{name}"
+            system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            system.put_file(str(source), target)
+        system.pipe_file(f"{path}/{CARD}", found.card.encode())
+    except RatchetError:
+        raise
+    except Exception as error:  # whatever the file system of the URL raises
+        said = (str(error).splitlines() or [""])[0]
+        raise RatchetError(
+            f"{url} cannot be written ({type(error).__name__}: {said})",
+            f"It can be repeated: {again}",
+        ) from None
+    return url
+
+
+def again_command(arguments: list[str]) -> str:
+    return shlex.join(["ratchet", *arguments])
