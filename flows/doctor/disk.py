@@ -37,8 +37,8 @@ def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> Findi
     next_round = round_gib(config) + policy + one * _CHECKPOINT_BYTES / _WEIGHT_BYTES
     campaign = config.rounds * round_gib(config) + one + policy * _kept(config)
     what = (
-        f"a round takes up to {next_round:.2f} GiB while it is trained (weights {one:.2f}), "
-        f"{config.rounds} rounds keep {campaign:.2f}; {free / _GIB:.1f} GiB are free"
+        f"a round takes up to {_size(next_round)} while it is trained (weights {_size(one)}), "
+        f"{config.rounds} rounds keep {_size(campaign)}; {_size(free / _GIB)} are free"
     )
     if shape is None or shape.parameters is None:
         what += "; without weights, whose size is not known here"
@@ -48,6 +48,10 @@ def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> Findi
     if campaign > free / _GIB:
         return note("disk", what, str(root), remedy)
     return ok("disk", what, str(root))
+
+
+def _size(gib: float) -> str:
+    return f"{gib:,.1f} GiB" if gib >= 0.1 else f"{1024 * gib:.1f} MiB"
 
 
 def _kept(config: CampaignConfig) -> int:

@@ -59,7 +59,7 @@ def _kind(device: str, model: workload.Model) -> Kind:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_the_round_is_measured_and_compared(
     device: str, capsys: pytest.CaptureFixture[str]

@@ -139,7 +139,7 @@ def test_the_page_names_what_is_missing_and_what_failed(tmp_path: Path) -> None:
     assert len(shown) == 3 and all(len(column["vconcat"]) == 2 for column in shown)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_arms_run_at_a_tiny_size_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "short.py").write_text(SHORT)
     monkeypatch.syspath_prepend(tmp_path)

@@ -19,7 +19,7 @@ SIZE = Size(8, prompt_tokens=(8, 16), mean_answer=1000, max_tokens=12, pairs_per
 KEYS = {"cpu_seconds", "start_cpu_seconds", "sampling", "judging", "training", "other", "pairs"}
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_both_sides_train_on_every_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workload.prepare(tmp_path, TINY, SIZE)
     settings = {"batch": 2, "allocator": True}

@@ -28,11 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SHARDS = 3  # 48 prompts, 16 to a shard
 
 MOMENTS: dict[str, Condition] = {
-    "after the base": after(0, "base"),
     "inside sampling": inside_sampling(1, SHARDS),
     "after the preferences": after(1, "preferences"),
     "inside training": inside_training(1),
-    "after the evaluation": after(1, "evaluation"),
     "past a checkpoint": past_a_checkpoint(2),
 }
 

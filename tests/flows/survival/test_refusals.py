@@ -88,7 +88,7 @@ def test_runs_that_prefect_believes_alive_are_marked_crashed(
         run.end(signal.SIGKILL)
         run.assert_nothing_survives()
     believed = runs(campaign, "RUNNING")
-    assert {"survival", "round 2"} <= {name for _, name in believed}
+    assert {"survival", "survival round 2"} <= {name for _, name in believed}
     finish(config, campaign)
     assert believed <= runs(campaign, "CRASHED")
     assert states(campaign) == {"COMPLETED", "CRASHED"}
@@ -189,8 +189,9 @@ def test_a_full_disk_is_named_and_nothing_is_lost(
     folder, fill, free = small_disk
     campaign = rewound(reference, folder / "full", 1, "audit")
     before = ledger(campaign)
-    fill()
     with Run(config, campaign, prefect=False) as run:
+        run.wait_for(inside_training(1))
+        fill()
         assert run.finish() == 1, run.error
         run.assert_nothing_survives()
     assert f"no room left to write below {campaign}" in run.error
