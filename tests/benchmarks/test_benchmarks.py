@@ -26,6 +26,7 @@ def test_pool_reads_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     pool.show(result)
 
 
+@pytest.mark.proof
 def test_sampling_compares_the_same_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     words = "--prompts 6 --memory-prompts --repeats 1 --samples 2 --max-tokens 4 --threads 1"
     options = sampling.parse([*words.split(), "--hidden-size", "128", "--layers", "1"])

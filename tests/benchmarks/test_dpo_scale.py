@@ -30,6 +30,7 @@ def test_pairs_are_judged_reviews(tmp_path: Path) -> None:
             assert accepts(text) and text.endswith(row["text"])
 
 
+@pytest.mark.proof
 def test_sizes_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     result = dpo_scale.measure(dpo_scale.parse(["--pairs", "40", "80"]))
     assert [size["pairs"] for size in result["sizes"]] == [40, 80]

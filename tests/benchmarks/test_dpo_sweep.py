@@ -64,6 +64,7 @@ def test_growth_beyond_attentions_demand_fails(
     assert found["holds"] is holds
 
 
+@pytest.mark.proof
 def test_a_small_sweep_is_run_shown_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

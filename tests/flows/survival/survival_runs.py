@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,7 @@ from dpo_core.evaluation.round_metrics import VOLATILE, steady
 from dpo_core.records import volatile_columns
 
 ROOT = Path(__file__).parents[3]
-SAMPLER, TRAINER, SERVER = (
-    "generation.worker",
-    "dpo_core.training.train_worker",
-    "flows.prefect_server",
-)
+TRAINER, SERVER = "dpo_core.training.train_worker", "flows.prefect_server"
 
 Condition = Callable[[Path], bool]
 """Whether a campaign's folder shows that a moment has come."""
@@ -269,3 +267,21 @@ def _content(path: Path) -> Any:
 def _metrics(campaign: Path) -> pa.Table:
     table = pq.read_table(Layout(campaign).metrics)
     return table.drop_columns(sorted(VOLATILE & set(table.column_names))).replace_schema_metadata()
+
+
+def runs(campaign: Path, state: str) -> set[tuple[str, str]]:
+    """(id, name) of Prefect's flow and task runs in a state."""
+    return {(i, name) for i, name, found in _prefect_runs(campaign) if found == state}
+
+
+def states(campaign: Path) -> set[str]:
+    return {state for _, _, state in _prefect_runs(campaign)}
+
+
+def _prefect_runs(campaign: Path) -> list[tuple[str, str, str]]:
+    with closing(sqlite3.connect(Layout(campaign).prefect / "prefect.db")) as database:
+        return [
+            row
+            for table in ("flow_run", "task_run")
+            for row in database.execute(f"select id, name, state_type from {table}")
+        ]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from survival_runs import (
-    SAMPLER,
     SERVER,
     TRAINER,
     Condition,
@@ -20,6 +19,8 @@ from survival_runs import (
     past_a_checkpoint,
     resumed_from_step,
     rewound,
+    runs,
+    states,
 )
 
 # Generous: the same test takes a quarter of this on two idle cores.
@@ -49,11 +50,16 @@ def test_a_campaign_killed_again_and_again_ends_as_if_never_killed(
     config: Path, reference: Path, tmp_path: Path
 ) -> None:
     campaign = tmp_path / "killed"
+    believed: set[tuple[str, str]] = set()  # by Prefect, to be alive
     for name, moment in MOMENTS.items():
         assert not moment(campaign), f"{name}: nothing would be interrupted"
         kill_at(config, campaign, moment)
+        believed |= runs(campaign, "RUNNING")
+    assert {"survival", "survival round 1", "survival round 2"} <= {name for _, name in believed}
     finish(config, campaign)
     assert_equal_campaigns(campaign, reference)
+    assert believed <= runs(campaign, "CRASHED")
+    assert states(campaign) == {"COMPLETED", "CRASHED"}
     assert resumed_from_step(campaign, 2) >= 8
 
 
@@ -75,7 +81,6 @@ def test_a_killed_child_ends_the_run_with_its_log_and_what_to_do(
 ) -> None:
     campaign = rewound(reference, tmp_path / "child", 0, "base")
     cases = [
-        (SAMPLER, "sampling", inside_sampling(1, SHARDS), False),
         (TRAINER, "training", inside_training(1), False),
         (SERVER, "prefect-server", inside_training(2), True),
     ]

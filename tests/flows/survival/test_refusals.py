@@ -8,11 +8,9 @@ import shlex
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,6 +27,7 @@ from survival_runs import (
     past_a_checkpoint,
     resumed_from_step,
     rewound,
+    states,
 )
 
 from dpo_core.campaign.layout import Layout
@@ -77,40 +76,6 @@ def test_interrupts_end_everything_and_say_how_to_continue(
     assert_equal_campaigns(campaign, reference)
     assert resumed_from_step(campaign, 1) >= 8
     assert states(campaign) <= TERMINAL
-
-
-def test_runs_that_prefect_believes_alive_are_marked_crashed(
-    config: Path, reference: Path, tmp_path: Path
-) -> None:
-    campaign = rewound(reference, tmp_path / "believed", 2, "preferences")
-    with Run(config, campaign) as run:
-        run.wait_for(inside_training(2))
-        run.end(signal.SIGKILL)
-        run.assert_nothing_survives()
-    believed = runs(campaign, "RUNNING")
-    assert {"survival", "survival round 2"} <= {name for _, name in believed}
-    finish(config, campaign)
-    assert believed <= runs(campaign, "CRASHED")
-    assert states(campaign) == {"COMPLETED", "CRASHED"}
-    assert_equal_campaigns(campaign, reference)
-
-
-def runs(campaign: Path, state: str) -> set[tuple[str, str]]:
-    """(id, name) of Prefect's flow and task runs in a state."""
-    return {(i, name) for i, name, found in _prefect_runs(campaign) if found == state}
-
-
-def states(campaign: Path) -> set[str]:
-    return {state for _, _, state in _prefect_runs(campaign)}
-
-
-def _prefect_runs(campaign: Path) -> list[tuple[str, str, str]]:
-    with closing(sqlite3.connect(Layout(campaign).prefect / "prefect.db")) as database:
-        return [
-            row
-            for table in ("flow_run", "task_run")
-            for row in database.execute(f"select id, name, state_type from {table}")
-        ]
 
 
 def test_a_torn_last_line_of_the_ledger_is_tolerated(
