@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +41,11 @@ def add(
     if cron is None:
         raise BadInput("a schedule needs a time", 'Give one: --cron "0 2 * * 1" (Mondays at two).')
     os.environ.update(prefect_environment(Layout(folder)))  # before Prefect is imported
-    from flows.worker.runs import Order
-    from flows.worker.schedules import checked, client_of, next_times, put
+    with _home(folder):
+        from flows.worker.runs import Order
+        from flows.worker.schedules import checked, client_of, next_times, put
 
-    schedule = checked(cron, timezone)
+        schedule = checked(cron, timezone)
     with _prefect(folder) as (api, served):
         order = Order(
             config=str(asked.config.resolve()),
@@ -63,6 +64,21 @@ def add(
     )
     print(f"next: {times}")
     print(_what_next(folder, served))
+
+
+@contextmanager
+def _home(folder: Path) -> Iterator[None]:
+    """Prefect's home, whose lack it warns of when it is imported; bad input leaves none behind."""
+    home = Layout(folder).prefect
+    new = [path for path in (home, folder) if not path.exists()]
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BadInput:
+        for path in new:
+            with suppress(OSError):  # something else came to lie there
+                path.rmdir()
+        raise
 
 
 def show(folder: Path) -> None:
