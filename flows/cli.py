@@ -18,6 +18,7 @@ from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
 from flows.commands.labels import labels
+from flows.commands.options import Campaign, CampaignDir, Config
 from flows.commands.publish import publish
 from flows.commands.replay import replay
 from flows.commands.rollback import rollback
@@ -38,17 +39,9 @@ app = typer.Typer(
 )
 
 
-Campaign = Annotated[
-    Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-]
-
-
 @app.command()
 def run(
-    config: Annotated[
-        Path,
-        typer.Argument(help="YAML config of the campaign.", metavar="CONFIG", show_default=False),
-    ],
+    config: Config,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,10 +50,7 @@ def run(
             help="Override a config key, e.g. training.beta=0.2; repeatable.",
         ),
     ] = None,
-    campaign_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the campaign; default campaigns/<name>.", show_default=False),
-    ] = None,
+    campaign_dir: CampaignDir = None,
     prefect: Annotated[
         bool, typer.Option(help="Run as Prefect flows; without it, as plain Python.")
     ] = True,

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.options import Campaign
+
 
 def branch(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     from_round: Annotated[
         int,
         typer.Option(

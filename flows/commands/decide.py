@@ -1,16 +1,15 @@
 """`ratchet decide`: a person's yes or no to a policy that did not pass the gate."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flows.commands.options import Campaign
+
 
 def decide(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     promote: Annotated[
         bool | None,
         typer.Option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.interrupts import interruptible
+from flows.commands.options import CampaignDir, Overrides
 
 if TYPE_CHECKING:
     from flows.doctor.examine import Examination
@@ -21,14 +22,8 @@ def doctor(
         Path | None,
         typer.Argument(help="YAML config of a campaign; without one only the machine is examined."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; repeatable."),
-    ] = None,
-    campaign_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the campaign; default campaigns/<name>.", show_default=False),
-    ] = None,
+    overrides: Overrides = None,
+    campaign_dir: CampaignDir = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Say whether `ratchet run` would work here, and what to change if not.

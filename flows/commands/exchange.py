@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.options import Campaign
+
 
 class ImportFormat(StrEnum):
     auto = "auto"
@@ -87,9 +89,7 @@ def import_(
 
 
 def export(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     out: Annotated[
         Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR", show_default=False)
     ],

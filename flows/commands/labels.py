@@ -1,6 +1,5 @@
 """`ratchet labels …`: what became of judgements after they were given."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ from rich.console import Console
 
 from dpo_core.errors import LabelsError
 from flows.commands.interrupts import interruptible
+from flows.commands.options import Campaign
 
 labels = typer.Typer(
     name="labels",
@@ -19,9 +19,7 @@ labels = typer.Typer(
 
 @labels.command()
 def retract(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     annotator: Annotated[
         str | None, typer.Option(metavar="NAME", help="Person whose labels are taken back.")
     ] = None,
@@ -54,9 +52,7 @@ def retract(
 
 @labels.command()
 def pull(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     number: Annotated[
         int | None,
         typer.Option("--round", metavar="N", help="Only of this round; else of all."),

@@ -1,16 +1,15 @@
 """`ratchet publish`: a round's policy with its card, where the user wants it."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flows.commands.options import Campaign
+
 
 def publish(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     to: Annotated[
         str,
         typer.Option(

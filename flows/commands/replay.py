@@ -7,12 +7,11 @@ import typer
 from rich.console import Console
 
 from flows.commands.interrupts import interruptible
+from flows.commands.options import Campaign
 
 
 def replay(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     number: Annotated[
         int,
         typer.Option(

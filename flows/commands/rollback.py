@@ -1,17 +1,15 @@
 """`ratchet rollback`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dpo_core.errors import BadInput
+from flows.commands.options import Campaign
 
 
 def rollback(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     to_round: Annotated[
         int | None,
         typer.Option(

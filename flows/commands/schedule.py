@@ -7,6 +7,7 @@ import typer
 
 from dpo_core.errors import BadInput
 from flows.commands.interrupts import interruptible
+from flows.commands.options import CampaignDir, Overrides
 from flows.commands.worker import Folder
 from flows.worker.place import DEFAULT_FOLDER
 
@@ -30,14 +31,8 @@ def schedule(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds that each tick adds; default: the config's.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; repeatable."),
-    ] = None,
-    campaign_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the campaign; default campaigns/<name>.", show_default=False),
-    ] = None,
+    overrides: Overrides = None,
+    campaign_dir: CampaignDir = None,
     list_: Annotated[bool, typer.Option("--list", help="Show what is on a schedule.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take it off its schedule.")] = False,
     pause: Annotated[

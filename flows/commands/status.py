@@ -7,12 +7,11 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import BadInput
+from flows.commands.options import Campaign
 
 
 def status(
-    campaign: Annotated[
-        Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-    ],
+    campaign: Campaign,
     json: Annotated[
         bool, typer.Option("--json", help="Print the numbers as JSON: docs/status-json.md.")
     ] = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.interrupts import interruptible
+from flows.commands.options import CampaignDir, Config, Overrides
 from flows.worker.place import DEFAULT_FOLDER
 
 Folder = Annotated[
@@ -32,18 +33,9 @@ def worker(
 
 
 def submit(
-    config: Annotated[
-        Path,
-        typer.Argument(help="YAML config of the campaign.", metavar="CONFIG", show_default=False),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; repeatable."),
-    ] = None,
-    campaign_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the campaign; default campaigns/<name>.", show_default=False),
-    ] = None,
+    config: Config,
+    overrides: Overrides = None,
+    campaign_dir: CampaignDir = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Hand a campaign over to the worker of this machine, to be run from this folder."""

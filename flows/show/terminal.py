@@ -42,8 +42,9 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
     top += [Text(said) for said in decisions(summary)]
     top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
-    shown = sections(summary) if whole else first_screen(summary)
-    left = len(sections(summary)) - len(shown)
+    every = sections(summary)
+    shown = every if whole else first_screen(summary)
+    left = len(every) - len(shown)
     command = shlex.join(("ratchet", "status", summary.directory))
     more = [Text(f"\n{left} more tables: {visible(command)}", style="dim")] if left else []
     return Group(*top, *(Fitted(shortened(section)) for section in shown), *more)
