@@ -4,14 +4,13 @@ Which pairs, is decided by the hash of the voter's name and the pair's id. The i
 answers and of the policy that gave them, so that campaigns with other seeds err on other pairs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Completion, Pair, Prompt, Verdict
 from examples.reviews.judge import score
 
 _OTHER: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie"}
-Voter = Callable[[Sequence[Pair]], list[Verdict]]
 
 
 def wrong_10(pairs: Sequence[Pair]) -> list[Verdict]:

@@ -86,15 +86,14 @@ def decisions(summary: CampaignSummary) -> tuple[str, ...]:
     told = [
         f"round {row['round']}: {visible(str(row['decision']))}"
         for row in summary.rounds
-        if row.get("decision")
-        and (not row.get("promoted") or (row.get("gate") or {}).get("answer"))
+        if row.get("decision") and not _simply_promoted(row)
     ]
     return tuple(told[-DECISIONS_SHOWN:])
 
 
 def _simply_promoted(row: Row) -> bool:
     """Without a person's word."""
-    return bool(row.get("promoted")) and (row.get("gate") or {}).get("answer") is None
+    return bool(row.get("promoted")) and not (row.get("gate") or {}).get("answer")
 
 
 def gate_reasons(row: Row) -> tuple[str, ...]:
