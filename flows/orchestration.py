@@ -23,6 +23,7 @@ from prefect.states import Completed
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
+from flows.prefect_runs import told
 from flows.retries import Retries
 from flows.session import Session
 
@@ -87,6 +88,7 @@ def step(
         with TagsContext(current_tags=set()):
             made = task(name=name, task_run_name=name, retry_condition_fn=wanted, **options)(body)
             state = made(return_state=True)
+        told(state)
         return outcome.get(state)
 
     return call

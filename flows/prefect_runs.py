@@ -1,11 +1,17 @@
-"""The bookkeeping of runs in Prefect: stale ones are closed, logs arrive before the server goes."""
+"""The bookkeeping of runs in Prefect: stale ones are closed, logs and states arrive before the
+server goes.
+"""
 
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
@@ -18,6 +24,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_URL,
@@ -29,6 +36,7 @@ from prefect.states import Crashed
 from dpo_core.campaign.layout import Layout
 
 _FLUSH_TIMEOUT_S = 5.0
+_POLL_S = 0.02
 _TAG = "campaign:"
 _CRASHED = "its process ended; a later run took the campaign up again"
 
@@ -85,10 +93,39 @@ def crash_stale_runs(
             client.set_flow_run_state(flow_run.id, state, force=True)
 
 
-def flush() -> None:
-    """Send what Prefect's workers for logs and events still hold while the server is up.
+_told: deque[State[Any]] = deque(maxlen=8)
+"""How the last tasks ended. These states travel as events, which a server writes one after the
+other, two at a time: once these are written, those before them are."""
 
-    Both are made anew for what follows, which may talk to another server.
+
+def told(state: State[Any]) -> None:
+    """A task ended in `state`, which Prefect's client has handed to its worker for events."""
+    _told.append(state)
+
+
+def flush() -> None:
+    """Send what Prefect's workers for logs and events still hold while the server is up, and wait
+    until it has written the states of the last tasks.
+
+    Both workers are made anew for what follows, which may talk to another server.
     """
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=_FLUSH_TIMEOUT_S)
+    deadline = time.monotonic() + _FLUSH_TIMEOUT_S
+    # A server that has gone away meanwhile is nobody to wait for.
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+        while _told and time.monotonic() < deadline:
+            if _written(client, _told[0]):
+                _told.popleft()
+            else:
+                time.sleep(_POLL_S)
+    _told.clear()
+
+
+def _written(client: SyncPrefectClient, state: State[Any]) -> bool:
+    task_run = state.state_details.task_run_id
+    assert task_run is not None, "the state of a task that ran names its run"
+    try:
+        return client.read_task_run(task_run).state_id == state.id
+    except ObjectNotFound:
+        return False

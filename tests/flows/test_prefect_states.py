@@ -1,0 +1,59 @@
+"""What a server of ours knows of a run when it is ended: all, however quick the last steps."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from dpo_core.campaign.layout import Layout
+from flows.prefect_server import prefect_environment, start_server
+
+STEPS = 40
+QUICK_STEPS = f"""
+import sys
+from types import SimpleNamespace
+from dpo_core.errors import WaitingForPeople
+from flows.config.schedule import RetriesConfig
+from flows.orchestration import run_flow, step
+from flows.prefect_runs import flush, own_server
+
+session = SimpleNamespace(
+    config=SimpleNamespace(retries=RetriesConfig()), progress=SimpleNamespace(notice=print)
+)
+
+@step
+def quick(do):
+    return None
+
+@step
+def ask_people(do):
+    raise WaitingForPeople("three answers are missing")
+
+def steps():
+    for _ in range({STEPS}):
+        quick(session)
+    ask_people(session)
+
+with own_server(sys.argv[1]):
+    try:
+        run_flow(steps, name="quick", run_name="quick")
+    except WaitingForPeople:
+        pass
+    finally:
+        flush()
+"""
+
+
+def test_states_of_the_last_steps_are_written_before_the_server_ends(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "campaign")
+    server, url = start_server(layout)
+    environment = os.environ | prefect_environment(layout)
+    with server:
+        command = [sys.executable, "-c", QUICK_STEPS, f"{url}/api"]
+        subprocess.run(command, env=environment, check=True)
+
+    with closing(sqlite3.connect(layout.prefect / "prefect.db")) as database:
+        found = database.execute("select name, state_name from task_run").fetchall()
+    assert sorted(found) == [("ask_people", "Waiting"), *[("quick", "Completed")] * STEPS]
