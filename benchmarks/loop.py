@@ -159,8 +159,8 @@ def _as_tasks(noop: Any, session: Any, numbers: Sequence[int]) -> tuple[float, f
     """`_timed` steps inside one flow run."""
     from prefect import flow
 
-    from flows.orchestration import step
-    from flows.prefect_runs import flush
+    from flows.prefect.runs import flush
+    from flows.prefect.tasks import step
 
     def body() -> tuple[float, float]:
         return _timed(lambda number: step(noop)(session, number), numbers)

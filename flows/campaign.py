@@ -13,14 +13,14 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
+from flows.branching.goes_on import after_people
 from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
-from flows.goes_on import after_people
 from flows.notify import decided, tell_decision
-from flows.orchestration import run_flow
 from flows.policy import Answered, Played, Policy
-from flows.prefect_runs import campaign_tag
+from flows.prefect.runs import campaign_tag
+from flows.prefect.tasks import run_flow
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.show.summary import read_round_row

@@ -8,9 +8,9 @@ from flows.config import changes_of
 from flows.evaluation.held_out import Others
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
-from flows.orchestration import run_flow, step
 from flows.policy import Answered, Played, Policy, Preferred
-from flows.prefect_artifacts import publish_round
+from flows.prefect.artifacts import publish_round
+from flows.prefect.tasks import run_flow, step
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer import answer_held_out

@@ -12,14 +12,14 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.children import Child
 from dpo_core.errors import WaitingForPeople
-from flows.await_people import await_people
 from flows.config import CampaignConfig, check_functions
 from flows.doctor.preflight import check_before_run
 from flows.evaluation.judges import same_judge
 from flows.notify import tell_failure, tell_waiting
 from flows.open_campaign import adopt_config, check_folder
+from flows.people.await_people import await_people
 from flows.people.waiting import read_waiting
-from flows.prefect_server import (
+from flows.prefect.server import (
     address,
     free_port,
     prefect_environment,
@@ -102,7 +102,7 @@ def _with_server(session: Session) -> None:
     session.progress.starting("Prefect server")
     with _prefect_api(session.layout, session.progress):
         from flows.campaign import run_as_flow
-        from flows.prefect_runs import crash_stale_runs, flush
+        from flows.prefect.runs import crash_stale_runs, flush
 
         crash_stale_runs(session.layout)
         try:
@@ -123,7 +123,7 @@ def _prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
     try:
         with _server_beside_imports(layout, port) as server, vital(server, progress.stop):
-            from flows.prefect_runs import own_server
+            from flows.prefect.runs import own_server
 
             with own_server(f"{address(port)}/api"):
                 yield

@@ -14,8 +14,8 @@ from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed
 from flows.config import CampaignConfig
+from flows.costs.metering import Meter
 from flows.judge_models import JudgeModels
-from flows.metering import Meter
 from flows.progress import CampaignProgress
 from flows.tracking.tracking import Tracking
 from generation.config import SamplingConfig

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect_server import start_server
-from flows.report_address import REPORT_PATH
+from flows.prefect.report_address import REPORT_PATH
+from flows.prefect.server import start_server
 from flows.show.report import write_report
 from flows.show.summary import read_summary
 

@@ -51,7 +51,7 @@ def branch(
     Nothing is copied and nothing of those rounds runs again: finished steps are hard links, so
     either campaign may be pruned or removed. See docs/branches.md.
     """
-    from flows.branch import branch_campaign, told
+    from flows.branching.branch import branch_campaign, told
     from flows.config import read_stored
 
     changes = overrides or []

@@ -38,7 +38,7 @@ def retract(
     depends on it. Nothing is deleted, the ledger shows who took what back, and --undo brings
     everything back. The pairs stay as they were chosen, held-out answers as they were judged.
     """
-    from flows.retract import take_back
+    from flows.people.retract import take_back
 
     if (annotator is None) == (judge is None):
         raise LabelsError(

@@ -14,8 +14,8 @@ from dpo_core.campaign.branching import copy_replies
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput
+from flows.branching.goes_on import after_people
 from flows.config import CampaignConfig, config_of_round, read_stored
-from flows.goes_on import after_people
 from flows.policy import Answered, Played, Policy
 from flows.progress import CampaignProgress
 from flows.recompute.store import Checked, RecomputingStore

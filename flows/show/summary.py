@@ -16,7 +16,7 @@ from dpo_core.campaign.rollbacks import RolledBack, rolled_back
 from dpo_core.campaign.store import current_artifact, read_current
 from flows.config import check_is_campaign
 from flows.config.prices import PricesConfig
-from flows.costs import campaign_cost
+from flows.costs.spending import campaign_cost
 from flows.gate.decision import is_over
 from flows.people.waiting import read_waiting
 from flows.show.read.details import Details, read_details

@@ -9,7 +9,7 @@ from typing import Any
 from dpo_core.atomic import write_json
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.tables import read_rows
-from flows.costs import cost_columns
+from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id

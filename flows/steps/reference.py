@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import EmaReference, EveryReference
-from flows.orchestration import step
 from flows.policy import Played, Policy
+from flows.prefect.tasks import step
 from flows.session import Session, check_weights
 
 

@@ -13,8 +13,8 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import COMPLETIONS, PREFERENCES
 from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
 from flows.config import DataConfig, LastRounds, MixRounds
-from flows.orchestration import step
 from flows.policy import Played
+from flows.prefect.tasks import step
 from flows.session import Session
 from labeling.pairs.replay import Kind, RoundPairs, replay
 

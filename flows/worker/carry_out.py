@@ -23,7 +23,7 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     from prefect.exceptions import Abort, Pause
     from prefect.flow_engine import run_flow
 
-    from flows.prefect_runs import flush, own_server
+    from flows.prefect.runs import flush, own_server
     from flows.worker.flow import campaign
 
     with own_server(request["api"]), get_client(sync_client=True) as client:
@@ -63,7 +63,7 @@ def _unreachable(error: BaseException | None) -> bool:
 
 def _sentence(run: "FlowRun") -> str:
     from flows.people.waiting import read_waiting
-    from flows.prefect_runs import tagged_campaign
+    from flows.prefect.runs import tagged_campaign
 
     layout = tagged_campaign(run.tags)
     waiting = read_waiting(layout) if layout is not None else None

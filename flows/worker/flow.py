@@ -23,7 +23,7 @@ from flows.campaign import CAMPAIGN_FLOW, play_campaign
 from flows.config import CampaignConfig, load_config
 from flows.notify import tell_waiting
 from flows.people.waiting import read_waiting
-from flows.prefect_runs import campaign_tag, crash_stale_runs
+from flows.prefect.runs import campaign_tag, crash_stale_runs
 from flows.run import opened
 from flows.session import Session
 from flows.show.report import write_report

@@ -26,7 +26,7 @@ from dpo_core.children import Child
 from dpo_core.errors import RatchetError
 from flows.config import load_config, read_stored
 from flows.notify import tell
-from flows.prefect_runs import crash_stale_runs, tagged_campaign
+from flows.prefect.runs import crash_stale_runs, tagged_campaign
 from flows.worker.flow import DEPLOYMENT, campaign
 from flows.worker.people import People
 from flows.worker.runs import BEGUN, SKIPPED, Order, find_runs

@@ -11,7 +11,7 @@ from dpo_core.campaign.lock import holder
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
 from flows.people.waiting import may_go_on
-from flows.prefect_runs import tagged_campaign
+from flows.prefect.runs import tagged_campaign
 from flows.worker.runs import Order
 from labeling.server import DEFAULT_FOLDER
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from dpo_core.campaign.layout import Layout
 from flows.gate.question import asked, give_answer
-from flows.report_address import report_link
+from flows.prefect.report_address import report_link
 from flows.show.numbers import visible
 from flows.show.summary import read_round_row
 

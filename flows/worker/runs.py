@@ -21,7 +21,7 @@ from prefect.client.schemas.responses import FlowRunResponse
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
-from flows.prefect_runs import campaign_tag
+from flows.prefect.runs import campaign_tag
 from flows.worker.plan import Mode
 
 BEGUN = (StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)

@@ -11,7 +11,7 @@ from dpo_core.errors import BadInput
 from dpo_core.file_lock import holder
 from flows.config import CampaignConfig, check_functions, load_config
 from flows.open_campaign import check_folder
-from flows.prefect_server import has_history, prefect_environment
+from flows.prefect.server import has_history, prefect_environment
 from flows.worker.place import DEFAULT_FOLDER, external_server, find_server, only_worker
 from flows.worker.serve import serving
 

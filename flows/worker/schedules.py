@@ -25,7 +25,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.hashing import digest
 from flows.campaign import CAMPAIGN_FLOW
-from flows.prefect_runs import campaign_tag, own_server, tagged_campaign
+from flows.prefect.runs import campaign_tag, own_server, tagged_campaign
 from flows.worker.runs import BEGUN, Order, runs_of
 
 _TAG = "ratchet:schedule"

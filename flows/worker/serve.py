@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect_server import prefect_environment, start_server, vital, write_logging_config
-from flows.report_address import serve_reports_in
+from flows.prefect.report_address import serve_reports_in
+from flows.prefect.server import prefect_environment, start_server, vital, write_logging_config
 from flows.worker.place import API_VARIABLE, external_server, only_worker, tell_address
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
     when the server does not start."""
     layout = Layout(folder)
     with only_worker(layout), serving(layout, port, ui=True) as api:
-        from flows.prefect_runs import own_server
+        from flows.prefect.runs import own_server
         from flows.worker.loop import Worker
 
         with own_server(api), Worker(layout, api, at_once) as worker:

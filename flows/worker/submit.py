@@ -21,7 +21,7 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
     from prefect.exceptions import ObjectNotFound
 
     from flows.campaign import CAMPAIGN_FLOW
-    from flows.prefect_runs import campaign_tag, own_server
+    from flows.prefect.runs import campaign_tag, own_server
     from flows.worker.flow import DEPLOYMENT
     from flows.worker.runs import Order, refuse_second
 

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import FlowRunResponse
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect_runs import tagged_campaign
+from flows.prefect.runs import tagged_campaign
 from flows.worker.runs import in_other_hands
 
 RESUMING = "Resuming"

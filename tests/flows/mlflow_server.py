@@ -14,7 +14,7 @@ from platformdirs import user_cache_path
 
 from dpo_core.atomic import write_text
 from dpo_core.file_lock import hold
-from flows.prefect_server import free_port
+from flows.prefect.server import free_port
 
 CLIENT = version("mlflow-skinny")
 SERVER = (

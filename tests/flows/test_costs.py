@@ -10,8 +10,8 @@ from small_campaign import Campaign
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Made
 from flows.config.prices import PricesConfig
-from flows.costs import campaign_cost, cost_columns
-from flows.metering import Held, Meter, gpu_seconds
+from flows.costs.metering import Held, Meter, gpu_seconds
+from flows.costs.spending import campaign_cost, cost_columns
 from flows.show.summary import read_round_row
 
 

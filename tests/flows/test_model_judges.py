@@ -24,7 +24,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.records import Completion, Cost, Pair, Prompt, pair_id
 from flows.judge_models import JudgeModels
-from flows.prefect_server import free_port
+from flows.prefect.server import free_port
 from generation.config import SamplingConfig
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import LlmJudge, RewardModelJudge

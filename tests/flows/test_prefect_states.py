@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect_server import prefect_environment, start_server
+from flows.prefect.server import prefect_environment, start_server
 
 STEPS = 40
 QUICK_STEPS = f"""
@@ -16,8 +16,8 @@ import sys
 from types import SimpleNamespace
 from dpo_core.errors import WaitingForPeople
 from flows.config.schedule import RetriesConfig
-from flows.orchestration import run_flow, step
-from flows.prefect_runs import flush, own_server
+from flows.prefect.tasks import run_flow, step
+from flows.prefect.runs import flush, own_server
 
 session = SimpleNamespace(
     config=SimpleNamespace(retries=RetriesConfig()), progress=SimpleNamespace(notice=print)

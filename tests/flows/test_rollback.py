@@ -15,9 +15,9 @@ from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
 from dpo_core.campaign.store import Made, Recipe, Store, read_current
 from dpo_core.errors import BadInput, CampaignLocked, RatchetError
+from flows.branching.goes_on import goes_on_from
 from flows.cli import app
 from flows.config import dump_config, validate
-from flows.goes_on import goes_on_from
 from flows.show.as_json import as_json
 from flows.show.report import render_report
 from flows.show.summary import read_summary

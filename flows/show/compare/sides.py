@@ -13,9 +13,9 @@ from dpo_core.errors import BadInput
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
+from flows.branching.goes_on import goes_on_from
+from flows.branching.shared_config import decides_what_is_shared
 from flows.config import CampaignConfig, read_stored
-from flows.goes_on import goes_on_from
-from flows.shared_config import decides_what_is_shared
 from flows.show.numbers import MISSING, Row, visible
 from flows.show.summary import CampaignSummary, read_summary
 

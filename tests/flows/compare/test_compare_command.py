@@ -8,7 +8,7 @@ from small_campaign import Campaign
 from typer.testing import CliRunner
 
 from dpo_core.errors import BadInput
-from flows.branch import branch_campaign
+from flows.branching.branch import branch_campaign
 from flows.cli import app
 
 

@@ -17,7 +17,7 @@ from small_campaign import RUN, TIMEOUT_S, Campaign
 from test_planted import row
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect_server import free_port
+from flows.prefect.server import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

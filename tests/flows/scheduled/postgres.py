@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.prefect_server import free_port
+from flows.prefect.server import free_port
 
 _PATIENCE_S = 60
 _USER = "postgres"  # who must be somebody else than root, whom it refuses

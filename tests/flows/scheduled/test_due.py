@@ -12,7 +12,7 @@ from prefect.states import Running, Scheduled, Suspended
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig
-from flows.prefect_runs import campaign_tag
+from flows.prefect.runs import campaign_tag
 from flows.worker.plan import Plan, plan
 from flows.worker.schedules import checked, next_times
 from flows.worker.ticks import BY_HAND, paused_by_hand, sort_out

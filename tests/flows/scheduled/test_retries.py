@@ -18,7 +18,7 @@ from dpo_core.errors import (
     WaitingForPeople,
 )
 from flows.config.schedule import RetriesConfig
-from flows.orchestration import step
+from flows.prefect.tasks import step
 
 
 class Session:

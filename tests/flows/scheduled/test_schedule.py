@@ -11,7 +11,7 @@ from tiny_runs import PER_ROUND, Inbox, Pages, Tiny, prefect_server
 from waiting_runs import TIMEOUT_S, Running, until
 
 from dpo_core.tables import read_rows
-from flows.prefect_server import free_port
+from flows.prefect.server import free_port
 
 CRON = "* * * * * */5"  # every five seconds
 PROMPTS = 31  # of which the train split holds those of two rounds, the second not a full one
@@ -28,9 +28,9 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
         with tiny.start("worker", "--port", str(port)) as worker:
             _ticks(tiny, worker, Pages(port))
             _is_paused_cancelled_and_tried_again(tiny, worker, Pages(port))
-            tiny.kill("flows.prefect_server")
+            tiny.kill("flows.prefect.server")
             assert worker.process.wait(TIMEOUT_S) == 1
-            assert "flows.prefect_server was ended by SIGKILL" in worker.output()
+            assert "flows.prefect.server was ended by SIGKILL" in worker.output()
         assert not (tiny.folder / "worker/prefect/prefect.db").exists()
         there = Tiny(tmp_path, PREFECT_API_URL=f"http://127.0.0.1:{remote}/api", **hook)
         _goes_on_with_a_remote_server(there, remote, database)

@@ -23,7 +23,7 @@ from dpo_core.evaluation.round_metrics import VOLATILE, steady
 from dpo_core.records import volatile_columns
 
 ROOT = Path(__file__).parents[3]
-TRAINER, SERVER = "dpo_core.training.train_worker", "flows.prefect_server"
+TRAINER, SERVER = "dpo_core.training.train_worker", "flows.prefect.server"
 
 Condition = Callable[[Path], bool]
 """Whether a campaign's folder shows that a moment has come."""

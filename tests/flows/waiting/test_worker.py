@@ -10,7 +10,7 @@ from pathlib import Path
 
 from waiting_runs import ASKED, Patient, Running, answer, rows, until
 
-from flows.prefect_server import free_port
+from flows.prefect.server import free_port
 from labeling.server import Server
 
 Ended = tuple[Patient, "subprocess.CompletedProcess[str]"]
@@ -44,7 +44,7 @@ def test_a_suspended_campaign_holds_no_process_and_survives_restarts(
         processes = patient.processes()
         print("processes while it is suspended:", *processes.items(), sep="\n  ")
         assert len(processes) == 2
-        assert any("flows.prefect_server" in line for line in processes.values())
+        assert any("flows.prefect.server" in line for line in processes.values())
         twice = patient.ratchet("submit", "--dir", "worker")
         assert twice.returncode == 2
         assert "was handed over already: its run patient is Suspended" in twice.stderr

@@ -23,8 +23,8 @@ from prefect.states import Completed
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
-from flows.prefect_runs import told
-from flows.retries import Retries
+from flows.prefect.retries import Retries
+from flows.prefect.runs import told
 from flows.session import Session
 
 P = ParamSpec("P")

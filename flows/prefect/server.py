@@ -2,7 +2,7 @@
 the database that the user names.
 
 Prefect's ephemeral server outlives a killed flow; this one ends when its parent does. Importing
-this module loads no Prefect; running it (`python -m flows.prefect_server`) serves.
+this module loads no Prefect; running it (`python -m flows.prefect.server`) serves.
 """
 
 import json
@@ -20,8 +20,8 @@ from dpo_core.atomic import write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
-from flows import prefect_database
-from flows.report_address import served
+from flows.prefect import database as prefect_database
+from flows.prefect.report_address import served
 
 _START_TIMEOUT_S = 120.0
 _HOST = "127.0.0.1"
@@ -97,7 +97,7 @@ def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -
     if not _users_database():
         database = str(layout.prefect.resolve() / _DATABASE)
         env[_DATABASE_VARIABLES[0]] = prefect_database.url(Path(database))
-    child = Child.start("flows.prefect_server", layout.log("prefect-server"), env)
+    child = Child.start("flows.prefect.server", layout.log("prefect-server"), env)
     reports = str(layout.root.resolve()) if ui else None
     child.ask({"port": port, "reports": reports, "database": database})
     return child, url

@@ -9,8 +9,8 @@ from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import RolledBack, rollback
 from dpo_core.campaign.store import Store
 from dpo_core.errors import BadInput
+from flows.branching.goes_on import goes_on_from, named, policy_artifact, standing
 from flows.config import CampaignConfig, read_stored
-from flows.goes_on import goes_on_from, named, policy_artifact, standing
 from flows.people.waiting import clear_waiting
 from flows.show.numbers import visible
 from flows.show.summary import read_round_row

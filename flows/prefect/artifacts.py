@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.report_address import report_link
+from flows.prefect.report_address import report_link
 from flows.session import Session
 from flows.show.numbers import dropped, visible
 from flows.show.report import write_report

@@ -20,11 +20,11 @@ from dpo_core.campaign.branching import (
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact, read_current
 from dpo_core.errors import BadInput, ConfigError
+from flows.branching.goes_on import goes_on_from, policy_artifact
+from flows.branching.shared_config import decides_what_is_shared, pinned
 from flows.config import CampaignConfig, dump_config, overridden, read_stored, validate
 from flows.gate.decision import is_over
-from flows.goes_on import goes_on_from, policy_artifact
 from flows.open_campaign import differences
-from flows.shared_config import decides_what_is_shared, pinned
 from flows.show.summary import read_round_row
 from flows.who import who
 from labeling.exchange.folder import check_free, new_folder

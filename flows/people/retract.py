@@ -12,9 +12,9 @@ from dpo_core.campaign.lock import locked
 from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import LabelsError
 from flows.config import read_stored
+from flows.people.preference_changes import Changes, changes
 from flows.people.waiting import clear_waiting
 from flows.policy import Played
-from flows.preference_changes import Changes, changes
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.show.numbers import visible

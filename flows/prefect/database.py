@@ -1,7 +1,7 @@
 """A new Prefect database: a copy of an empty one, which is migrated once per user and version.
 
 Prefect builds its tables by a hundred migrations, some six seconds of a core; copying the result
-takes milliseconds. `python -m flows.prefect_database` makes the empty one in advance. It holds the
+takes milliseconds. `python -m flows.prefect.database` makes the empty one in advance. It holds the
 tables and the version of the last migration, no rows and no secrets; a server that starts on a
 copy still runs whatever migrations are missing.
 """

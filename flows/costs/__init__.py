@@ -1,0 +1,1 @@
+"""What steps took, and what that costs."""
