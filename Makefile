@@ -43,7 +43,7 @@ readme: $(READY) ## run the demo afresh and show its output in the README
 
 screenshots: $(READY) ## take the docs' pictures anew
 	@scripts/test_packages.sh
-	@$(VENV)/bin/pytest -q tests/flows/test_label_in_browser.py --screenshots docs/figures
+	@$(VENV)/bin/pytest -q tests/flows/people/test_label_in_browser.py --screenshots docs/figures
 
 docs: $(READY) ## write docs/metrics.md, tables and figures of other pages from the code
 	@$(VENV)/bin/python scripts/metrics_doc.py

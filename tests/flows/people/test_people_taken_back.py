@@ -29,7 +29,7 @@ from labeling.people.log import LabelLog
 from labeling.people.task import choice_for
 from labeling.server import Server
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "labeling" / "people"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
 from annotators import Annotator
 
 WAITS = 75

@@ -9,7 +9,7 @@ import pytest
 
 from labeling.server import Server
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def ratchet(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from flows.tracking.sender import send
 from flows.tracking.told import CampaignTold, RoundTold
 from flows.tracking.tracking import Tracking, check_trackers, tell_trackers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Fake:

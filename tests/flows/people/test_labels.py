@@ -41,7 +41,7 @@ from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES
 from labeling.server import Server
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "labeling" / "people"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
 from annotators import Annotator, pairs
 
 COUNT = 12

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "labeling" / "judges"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "judges"))
 from injections import INJECTIONS
 
 from dpo_core.campaign.layout import Layout
