@@ -24,16 +24,25 @@ _WHAT_TO_DO = (
 class Risen:
     """How the training judge likes the policy's answers against those of another policy.
 
-    difference: mean score gained, in the judge's unit. win_rate: share of answers it scores
-    higher, ties as one half.
+    difference: mean score gained, in the judge's unit; None of a judge that reads pairs. win_rate:
+    share of answers it prefers, ties as one half.
     """
 
-    difference: Interval
+    difference: Interval | None
     win_rate: Interval
 
     @property
     def clearly(self) -> bool:
-        return self.difference.low > 0 and self.win_rate.low > 0.5
+        return self.win_rate.low > 0.5 and (self.difference is None or self.difference.low > 0)
+
+    def told(self, whose: str) -> str:
+        """The beginning of a sentence; `whose` answers it likes less."""
+        if self.difference is None:
+            return f"The training judge prefers the answers to {whose} ({_shares(self.win_rate)})"
+        return (
+            f"The training judge scores the answers higher than {whose} "
+            f"({_signed(self.difference)}, preferring {_percent(self.win_rate.estimate)})"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,18 +57,15 @@ class Agreed:
 def judges_part(whose: str, risen: Risen, evaluation: Interval | None) -> str | None:
     """A sentence where the training judge clearly prefers the policy's answers to those of another
     (`whose` answers), and the evaluation judge does not follow: its win rate is not clearly above
-    one half, and clearly below what the training judge's scores would have it be."""
+    one half, and clearly below that of the training judge."""
     if evaluation is None or not risen.clearly:
         return None
     if evaluation.low > 0.5 or risen.win_rate.estimate <= evaluation.high:
         return None
-    gained = risen.difference
     verb = "prefers the latter" if evaluation.high < 0.5 else "does not"
     return (
-        f"The training judge scores the answers higher than {whose} ({_signed(gained)}, preferring "
-        f"{_percent(risen.win_rate.estimate)}), but the evaluation judge {verb}: win rate "
-        f"{_percent(evaluation.estimate)} [{_percent(evaluation.low)}, "
-        f"{_percent(evaluation.high)}]. {_WHAT_TO_DO}"
+        f"{risen.told(whose)}, but the evaluation judge {verb}: win rate {_shares(evaluation)}. "
+        f"{_WHAT_TO_DO}"
     )
 
 
@@ -75,9 +81,9 @@ def people_part(risen: Risen, rounds: Sequence[Agreed], confidence: float) -> st
     error = math.sqrt(sum(one.share * (1 - one.share) / one.pairs for one in (first, last)))
     if last.share - first.share + z * error >= 0:
         return None
+    base = "the base's"
     return (
-        f"The training judge scores the answers higher than the base's "
-        f"({_signed(risen.difference)}), but people agree with it less: on "
+        f"{risen.told(base)}, but people agree with it less: on "
         f"{_percent(last.share)} of {last.pairs} pairs in round {last.round}, on "
         f"{_percent(first.share)} of {first.pairs} in round {first.round}. {_WHAT_TO_DO}"
     )
@@ -85,6 +91,10 @@ def people_part(risen: Risen, rounds: Sequence[Agreed], confidence: float) -> st
 
 def _signed(found: Interval) -> str:
     return f"{found.estimate:+.3g} [{found.low:+.3g}, {found.high:+.3g}]"
+
+
+def _shares(found: Interval) -> str:
+    return f"{_percent(found.estimate)} [{_percent(found.low)}, {_percent(found.high)}]"
 
 
 def _percent(share: float) -> str:

@@ -198,6 +198,11 @@ COLUMNS: tuple[Column, ...] = (
     ),
     *_of_texts("refusal_share", "share of test completions that match evaluation.refusal_pattern"),
     *_of_texts("training_score_mean", "mean score of test completions by the training judge"),
+    *_interval(
+        "training_win_rate_previous",
+        "win_rate_previous by the training judge; of one that reads pairs, on some test prompts",
+    ),
+    *_interval("training_win_rate_base", "win_rate_base by the training judge, likewise"),
     Column(
         "overlap",
         str,

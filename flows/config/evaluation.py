@@ -43,8 +43,14 @@ class HeldOutConfig(EvaluationConfig):
     )
     training_judge: bool = Field(
         True,
-        description="a training judge that scores and is not the evaluation judge scores held-out "
-        "answers too: over-optimisation shows by it",
+        description="a training judge that is not the evaluation judge judges held-out answers "
+        "too: over-optimisation shows by it",
+    )
+    training_judge_prompts: Count = Field(
+        100,
+        description="on how many test prompts a training judge that reads pairs compares each "
+        "policy's first answer with those of the previous policy and the base, where "
+        "`training_judge`; one that scores scores all",
     )
     slices: list[str] = Field(
         [],

@@ -1,7 +1,7 @@
 """Whom a round's policy is compared with, and their held-out answers as they are read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.records import Completion
@@ -44,6 +44,15 @@ class HeldOutAnswers:
     def test(self) -> list[Completion]:
         """Those on which what is reported is measured; the gate's prompts flatter the winner."""
         return [c for c in self.completions if c.prompt.split == "test"]
+
+    def few(self, prompts: int) -> "HeldOutAnswers":
+        """The first answers to so many test prompts, in every round the same: ids are hashes, so
+        that the first by them are as good as drawn."""
+        first = {
+            c.prompt.prompt_id: c
+            for c in sorted(self.test(), key=lambda c: c.sample_index, reverse=True)
+        }
+        return replace(self, completions=[first[i] for i in sorted(first)[:prompts]])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,13 @@ def training_judge_scores_too(config: CampaignConfig) -> bool:
     return wanted and not judges_alike(config)
 
 
+def training_judge_compares_too(config: CampaignConfig) -> bool:
+    """Whether the training judge reads pairs of held-out answers besides the evaluation judge: it
+    gives no scores by which they could be compared."""
+    wanted = config.evaluation.training_judge and not gives_scores(config.judge)
+    return wanted and bool(_asked_by(config.judge)) and not judges_alike(config)
+
+
 def judges_alike(config: CampaignConfig) -> bool:
     """Whether evaluation and training ask the same judges, people apart."""
     return _asked_by(config.judge) == _asked_by(config.held_out_judge)

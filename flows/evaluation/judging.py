@@ -1,4 +1,4 @@
-"""Held-out answers of two policies side by side, and what the evaluation judge says of them."""
+"""Held-out answers of two policies side by side, and what a judge says of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from flows.evaluation.held_out import HeldOutAnswers
 from flows.session import Session
 from flows.steps.judge import judged
 from labeling.judges.behaviour import behaviour
-from labeling.judges.config import machines
+from labeling.judges.config import AnyJudgeConfig, machines
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,32 @@ class Match:
             }
 
 
-def play_match(session: Session, ours: HeldOutAnswers, theirs: HeldOutAnswers) -> Match:
-    """Answers of both to the same prompt with the same seed, judged."""
-    judge = session.config.held_out_judge
+def play_all(
+    session: Session,
+    judge: AnyJudgeConfig,
+    ours: HeldOutAnswers,
+    others: Mapping[str, HeldOutAnswers],
+) -> dict[str, Match]:
+    """The match against each of `others`.
+
+    The base is the previous policy until a round is promoted: one match then is both.
+    """
+    distinct = {other.round: other for other in others.values()}
+    by_round = {n: play_match(session, judge, ours, other) for n, other in distinct.items()}
+    return {name: by_round[other.round] for name, other in others.items()}
+
+
+def outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
+    """Rows of OUTCOMES, one per opponent and pair; 1: the round's policy won."""
+    for name, match in matches.items():
+        yield from ({"opponent": name, **row} for row in match.rows())
+
+
+def play_match(
+    session: Session, judge: AnyJudgeConfig, ours: HeldOutAnswers, theirs: HeldOutAnswers
+) -> Match:
+    """Answers of both to the same prompt with the same seed, judged; where `judge` scores, by the
+    scores that the answers have of the evaluation judge."""
     matching = {(c.prompt.prompt_id, c.sample_index): c for c in theirs.completions}
     pairs = [
         Pair(pair_id(c.completion_id, other.completion_id), c, other)

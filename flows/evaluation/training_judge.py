@@ -5,11 +5,17 @@ from typing import Any
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.over_optimisation import Agreed, Risen, judges_part, people_part
 from dpo_core.evaluation.statistics import mean_interval, win_rate
+from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
+from flows.evaluation.judges import judges_alike, training_judge_compares_too
+from flows.evaluation.judging import outcomes, play_all
 from flows.policy import Played, Preferred
+from flows.session import Session
+
+TRAINING_OUTCOMES_FILE = "training_outcomes.parquet"
 
 _WHOSE = {"previous": "the previous policy's", "base": "the base's"}
 Key = tuple[str, int]
@@ -32,6 +38,40 @@ def training_scores(
     return {**numbers, **ends, f"{name}_base": mean_of_base}
 
 
+def training_outcomes(
+    session: Session, ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers]
+) -> list[dict[str, Any]]:
+    """Rows of OUTCOMES by a training judge that reads pairs and is not the evaluation judge, on a
+    few test prompts; none of any other."""
+    config = session.config
+    if not training_judge_compares_too(config):
+        return []
+    few = ours.few(config.evaluation.training_judge_prompts)
+    return list(outcomes(play_all(session, config.judge, few, others)))
+
+
+def training_win_rates(
+    config: CampaignConfig,
+    ours: HeldOutAnswers,
+    others: Mapping[str, HeldOutAnswers],
+    compared: Sequence[Mapping[str, Any]],
+    evaluated: Mapping[str, Any],
+) -> dict[str, Any]:
+    """training_win_rate_<other>: how often the training judge prefers the policy's test answers.
+
+    By its scores, or where it reads pairs by what it `compared` (rows of OUTCOMES). Of a judge that
+    evaluates as well they are the win rates `evaluated`.
+    """
+    numbers: dict[str, Any] = {}
+    for name, other in others.items():
+        found = _interval(evaluated, f"win_rate_{name}")
+        if not judges_alike(config):
+            won = _read(compared, name) or _scored_higher(_gained(ours, other))
+            found = _win_rate(won, config.evaluation)
+        numbers |= columns(f"training_win_rate_{name}", found)
+    return numbers
+
+
 def over_optimisation(
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
@@ -40,9 +80,11 @@ def over_optimisation(
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each way in which others part from the training judge."""
-    if ours.training_scores is ours.scores and not agreed:
-        return  # there is nobody else
-    risen = {name: found for name, o in others.items() if (found := _risen(ours, o, config))}
+    risen = {
+        name: Risen(_mean(gained, config) if (gained := _gained(ours, other)) else None, won)
+        for name, other in others.items()
+        if (won := _interval(numbers, f"training_win_rate_{name}"))
+    }
     apart = (
         judges_part(_WHOSE[name], found, _interval(numbers, f"win_rate_{name}"))
         for name, found in risen.items()
@@ -66,21 +108,38 @@ def _agreed(preferences: Artifact) -> Agreed | None:
     if not pairs:
         return None
     same = sum(found["agree"] * found["n"] for found in kappas)
-    return Agreed(preferences.entry.round, same / pairs, pairs)
+    # Judges of a committee are compared with people on the same pairs: these count once.
+    return Agreed(preferences.entry.round, same / pairs, max(found["n"] for found in kappas))
 
 
-def _risen(ours: HeldOutAnswers, other: HeldOutAnswers, config: EvaluationConfig) -> Risen | None:
+def _gained(ours: HeldOutAnswers, other: HeldOutAnswers) -> dict[Key, float]:
+    """By how much the training judge scores test answers higher."""
     scores, theirs = _scores(ours), _scores(other)
-    gained = {key: score - theirs[key] for key, score in scores.items() if key in theirs}
-    if not gained:
+    return {key: score - theirs[key] for key, score in scores.items() if key in theirs}
+
+
+def _scored_higher(gained: Mapping[Key, float]) -> dict[Key, float]:
+    return {key: 0.5 if gain == 0 else float(gain > 0) for key, gain in gained.items()}
+
+
+def _read(compared: Sequence[Mapping[str, Any]], opponent: str) -> dict[Key, float]:
+    """The decided outcomes against an opponent."""
+    return {
+        (row["prompt_id"], row["sample_index"]): row["outcome"]
+        for row in compared
+        if row["opponent"] == opponent and row["outcome"] is not None
+    }
+
+
+def _win_rate(won: Mapping[Key, float], config: EvaluationConfig) -> Interval | None:
+    if not won:
         return None
-    won = win_rate(
-        [0.5 if gain == 0 else float(gain > 0) for gain in gained.values()],
-        groups=[prompt for prompt, _ in gained],
+    return win_rate(
+        list(won.values()),
+        groups=[prompt for prompt, _ in won],
         confidence=config.confidence,
         resamples=config.bootstrap_resamples,
     )
-    return Risen(_mean(gained, config), won)
 
 
 def _mean(values: Mapping[Key, float], config: EvaluationConfig) -> Interval:

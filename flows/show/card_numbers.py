@@ -16,6 +16,7 @@ _MEASURED = (
     ("kl_base_nats", "KL to the base, per completion", NATS),
     ("score_mean", "mean score by the judge", ""),
     ("training_score_mean", "mean score by the training judge", ""),
+    ("training_win_rate_base", "win rate against the base by the training judge", SHARE),
     ("length_mean", "length", "tokens"),
     ("truncated_share", "cut at the length limit", SHARE),
     ("repetition_share", "repetition", SHARE),

@@ -17,8 +17,8 @@ from flows.evaluation.distances import distances
 from flows.evaluation.earlier_rounds import circles, forgotten_prompts
 from flows.evaluation.earlier_rounds import told as circles_told
 from flows.evaluation.held_out import Answers, HeldOutAnswers, Others
-from flows.evaluation.judges import judges_alike, same_judge
-from flows.evaluation.judging import Match, judges_behaviour, play_match
+from flows.evaluation.judges import judges_alike, same_judge, training_judge_compares_too
+from flows.evaluation.judging import judges_behaviour, outcomes, play_all, play_match
 from flows.evaluation.overlapping import overlapping, trained_on
 from flows.evaluation.ratings import (
     MATCHES_FILE,
@@ -33,15 +33,21 @@ from flows.evaluation.slices import told as slices_told
 from flows.evaluation.suites import suite_inputs, suites
 from flows.evaluation.suites import told as suites_told
 from flows.evaluation.training_judge import (
+    TRAINING_OUTCOMES_FILE,
     agreed_with_people,
     over_optimisation,
+    training_outcomes,
     training_scores,
+    training_win_rates,
 )
 from flows.evaluation.win_rates import win_rates
 from flows.evaluation.writing import writing
 from flows.policy import Answered, Played, Preferred
 from flows.session import Session
 from flows.steps.judge import judge_config, judges_functions
+
+Outcomes = Sequence[Mapping[str, Any]]
+"""Rows of OUTCOMES."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +94,22 @@ class _Round:
         config = self.session.config
         agreed = agreed_with_people(self.own, self.earlier)
         may_fall = {name: suite.may_fall for name, suite in self.config.suites.items()}
+        prompts = self.config.training_judge_prompts
+        training = {**judge_config(config.judge), "prompts": prompts}
         return {
-            **self.config.model_dump(mode="json", exclude={"suites"}),
+            **self.config.model_dump(mode="json", exclude={"suites", "training_judge_prompts"}),
             **judge_config(config.held_out_judge),
             **({"suites": may_fall} if may_fall else {}),
             **({"agreed": [asdict(one) for one in agreed]} if agreed else {}),
+            **({"trained_by": training} if training_judge_compares_too(config) else {}),
             "same_judge": judges_alike(config),
         }
+
+    def functions(self) -> dict[str, str]:
+        """User code that the numbers depend on."""
+        config = self.session.config
+        trained_by = judges_functions(config.judge) if training_judge_compares_too(config) else {}
+        return {**judges_functions(config.held_out_judge), **trained_by}
 
 
 def evaluate(
@@ -118,7 +133,7 @@ def evaluate(
         lambda folder: _make(round_, folder),
         config=round_.recipe(),
         inputs=round_.inputs(),
-        functions=judges_functions(session.config.held_out_judge),
+        functions=round_.functions(),
     )
 
 
@@ -126,22 +141,24 @@ def _make(round_: _Round, folder: Path) -> Made:
     session, config = round_.session, round_.config
     read = partial(Answers.read, held_out=round_.held_out, same_judge=judges_alike(session.config))
     ours, others = read(Answers.of(round_.candidate)), _others(round_, read)
-    # The base is the previous policy until a round is promoted: one match then is both.
-    distinct = {other.round: other for other in others.values()}
-    by_round = {number: play_match(session, ours, other) for number, other in distinct.items()}
-    matches = {name: by_round[other.round] for name, other in others.items()}
-    more = [play_match(session, ours, read(answers)) for answers in round_.more]
-    rows = list(_outcomes(matches))
+    judge = session.config.held_out_judge
+    matches = play_all(session, judge, ours, others)
+    distinct = list({match.theirs.round: match for match in matches.values()}.values())
+    more = [play_match(session, judge, ours, read(answers)) for answers in round_.more]
+    rows, by_training = list(outcomes(matches)), training_outcomes(session, ours, others)
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
-    played = [*by_round.values(), *more]
+    write_rows(folder / TRAINING_OUTCOMES_FILE, by_training, OUTCOMES)
+    played = [*distinct, *more]
     write_matches(folder / MATCHES_FILE, round_.number, played)
     before = earlier_matches(round_.earlier).values()
     met = Matches.read([*(made.path(MATCHES_FILE) for made in before), folder / MATCHES_FILE])
+    won = win_rates(rows, config)
     numbers = {
-        **win_rates(rows, config),
+        **won,
         **distances(round_.candidate, ours, round_.others, round_.logps, config),
         **descriptions(ours, others, config),
         **training_scores(ours, others["base"], config),
+        **training_win_rates(session.config, ours, others, by_training, won),
         **writing(ours, others["base"], config),
         **ratings(round_.number, met, config),
         "cycles": circles(met, config),
@@ -152,11 +169,19 @@ def _make(round_: _Round, folder: Path) -> Made:
     }
     warnings = dict(_warnings(round_, ours, others, numbers))
     write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
-    undecided = sum(row["outcome"] is None for row in rows)
-    dropped = {"unreadable": undecided} if undecided else {}
-    judged = played if config.opponents == "all" else list(by_round.values())
+    judged = played if config.opponents == "all" else distinct
     facts = {"judges": judges_behaviour(judged), **session.judges.started()}
-    return Made(len(rows), len(rows) - undecided, dropped, facts, dict(session.judges.versions))
+    dropped = _unread(rows, by_training)
+    came_in = len(rows) + len(by_training)
+    kept, versions = came_in - sum(dropped.values()), dict(session.judges.versions)
+    return Made(came_in, kept, dropped, facts, versions)
+
+
+def _unread(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
+    """Comparisons that a judge could not decide, by what they are called."""
+    named = {"unreadable": rows, "unreadable to the training judge": by_training}
+    counts = {name: sum(row["outcome"] is None for row in of) for name, of in named.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _others(round_: _Round, read: Callable[[Answers], HeldOutAnswers]) -> dict[str, HeldOutAnswers]:
@@ -165,12 +190,6 @@ def _others(round_: _Round, read: Callable[[Answers], HeldOutAnswers]) -> dict[s
     distinct = {answers.round: answers for answers in asked.values()}
     found = {number: read(answers) for number, answers in distinct.items()}
     return {name: found[answers.round] for name, answers in asked.items()}
-
-
-def _outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
-    """One row per opponent and pair; 1: the candidate won."""
-    for name, match in matches.items():
-        yield from ({"opponent": name, **row} for row in match.rows())
 
 
 def _warnings(

@@ -52,7 +52,7 @@ def compare(asked: Asked, folder: Path, progress: CampaignProgress) -> Compared:
         logratios = _logratios(session, asked, answers[0])
         session.release_children()
         ours, theirs = (_scored(session, prompts, each) for each in answers)
-        match = play_match(session, ours, theirs)
+        match = play_match(session, asked.config.held_out_judge, ours, theirs)
         behaviour = judges_behaviour([match])
     files = [each.path("completions.parquet") for each in answers]
     too_long = sum(each.entry.dropped.get("prompt_too_long", 0) for each in answers)

@@ -118,7 +118,8 @@ def test_metrics_have_the_documented_columns(finished: Campaign) -> None:
 EVALUATED = (
     "win_rate_previous lc_win_rate_previous lc_win_rate_base lc_win_rate_gate kl_previous_nats "
     "kl_reference_nats kl_base_nats kl_previous_nats_per_token kl_reference_nats_per_token "
-    "kl_base_nats_per_token rating refusal_share training_score_mean"
+    "kl_base_nats_per_token rating refusal_share training_score_mean "
+    "training_win_rate_previous training_win_rate_base"
 )
 
 
@@ -132,6 +133,7 @@ def test_evaluation_fills_all_its_columns(finished: Campaign) -> None:
             assert 0 <= row[name] <= 1 and 0 <= row[f"{name}_base"] <= 1, name
         assert row["kl_reference_nats"] == row["kl_previous_nats"], "the reference is reset"
         assert row["training_score_mean"] == row["score_mean"], "one judge for both"
+        assert row["training_win_rate_base"] == row["win_rate_base"], "one judge for both"
         told = {name: json.loads(row[name]) for name in AS_JSON}
         assert list(told["ratings"]) == [str(n) for n in range(number + 1)]
         assert told["ratings"][str(number)]["estimate"] == row["rating"]

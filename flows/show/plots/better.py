@@ -32,6 +32,7 @@ def better(summary: CampaignSummary) -> Iterator[Plot]:
         "The win rate at equal lengths, by a logistic model of the difference in length. Far below "
         "the plain one: answers win by being long.",
     )
+    yield _judges_apart(summary)
     yield Plot(
         "Rating",
         "Bradley-Terry strength of every policy from all matches so far, in logits; the base is 0. "
@@ -53,6 +54,27 @@ def _rates(summary: CampaignSummary, title: str, prefix: str, about: str) -> Plo
         f"{prefix}win_rate_gate": "gate",
     }
     return Plot(title, about, "wins", PERCENT, series_of(summary, names), 0.5, "equal")
+
+
+def _judges_apart(summary: CampaignSummary) -> Plot:
+    """Nothing where one judge does both."""
+    training, evaluation = "training_win_rate_base", "win_rate_base"
+    apart = any(
+        (by_training := number(row, training)) is not None
+        and by_training != number(row, evaluation)
+        for row in summary.rounds
+    )
+    names = {training: "training judge", evaluation: "evaluation judge"}
+    return Plot(
+        "Training and evaluation judge",
+        "Share of test answers that each judge prefers to the base's, ties count half. The "
+        "training judge up while the evaluation judge is not: over-optimised.",
+        "wins",
+        PERCENT,
+        series_of(summary, names) if apart else (),
+        0.5,
+        "equal",
+    )
 
 
 def _ratings(summary: CampaignSummary) -> tuple[Series, ...]:

@@ -21,6 +21,7 @@ Texts = Mapping[str, str]
 
 WORTH = {"function": "told_by_text:worth"}
 LENGTH = {"function": "told_by_text:length"}
+LONGER = {"function": "told_by_text:longer", "gives": "verdict"}
 
 
 class Synthetic:

@@ -17,6 +17,15 @@ def better(pairs: Sequence[Pair]) -> list[Verdict | None]:
     return [_verdict(_worth(pair.a.text), _worth(pair.b.text)) for pair in pairs]
 
 
+def longer(pairs: Sequence[Pair]) -> list[Verdict | None]:
+    return [_verdict(float(pair.a.tokens), float(pair.b.tokens)) for pair in pairs]
+
+
+def first_of_all(pairs: Sequence[Pair]) -> list[Verdict]:
+    """Whatever stands first."""
+    return ["a" for _ in pairs]
+
+
 def _worth(text: str) -> float | None:
     """None for an answer that does not say."""
     words = text.split()

@@ -72,6 +72,8 @@ def row(n: int) -> dict[str, Any]:
         },
         **_interval("training_score_mean", 0.02 + 1.6 * level, 0.04),
         "training_score_mean_base": 0.02,
+        **_interval("training_win_rate_base", 0.5 + 0.45 * level, 0.03),
+        **_interval("training_win_rate_previous", previous + 0.02, 0.03),
         **{
             name: value
             for stem, value, base in (
