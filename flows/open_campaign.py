@@ -8,8 +8,8 @@ from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig, dump_config
+from flows.config.versions import changes, note_replaced
 from flows.session import available_threads
-from flows.show.read.configs import note_replaced
 
 
 def check_folder(layout: Layout) -> None:
@@ -50,7 +50,7 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
     write_text(layout.old_config(version), old)
     note_replaced(layout, version)
     write_text(layout.config, text)
-    return config, differences(stored, yaml.safe_load(text))
+    return config, changes(stored, yaml.safe_load(text))
 
 
 def _stored(layout: Layout) -> dict[str, Any]:
@@ -58,15 +58,3 @@ def _stored(layout: Layout) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
     return found
-
-
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """`key.sub: old → new` for each value that differs."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = dict.fromkeys([*old, *new])
-        return [
-            line
-            for key in keys
-            for line in differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
-        ]
-    return [] if old == new else [f"{where}: {old} → {new}"]

@@ -39,7 +39,7 @@ class Session:
         self.progress = progress
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
-        self._meter = Meter(self.layout.judge_spending, self.store.ledger.read())
+        self._meter = Meter(self.layout.judge_spending, self.store.entries)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
         self.judges = JudgeModels(

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,14 @@ class Entry:
     at: str = ""
 
 
+def now() -> str:
+    """This moment, as entries name it: ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 class Ledger:
+    """The file of entries: read whole, and only ever added to."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 

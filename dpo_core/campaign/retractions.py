@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
 
 RETRACT = "retract"
@@ -27,7 +26,7 @@ class TakenBack:
 def retraction(source: str, number: int | None, *, undo: bool, by: str) -> Entry:
     """The entry that takes the judgements of `source` in round `number` back; None: in all rounds,
     also later ones. With `undo` they count again."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    at = now()
     facts: Mapping[str, Any] = {"source": source, "round": number, "undo": undo, "by": by}
     return Entry(number or 0, RETRACT, digest(RETRACT, facts, at), facts=facts, at=at)
 

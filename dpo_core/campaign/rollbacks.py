@@ -3,10 +3,9 @@ gate had decided stays on disk and all is told."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
 
 ROLLBACK = "rollback"
@@ -28,7 +27,7 @@ class RolledBack:
 def rollback(after: int, to: int, *, undo: bool, by: str, why: str) -> Entry:
     """The entry that takes the campaign back to round `to`, or with `undo` lets the gate's word on
     round `after` stand again."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    at = now()
     facts: dict[str, Any] = {"after": after, "to": to, "undo": undo, "by": by, "why": why}
     return Entry(after, ROLLBACK, digest(ROLLBACK, facts, at), facts=facts, at=at)
 

@@ -13,15 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
-from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.retractions import RETRACT, retracted, retraction
-from dpo_core.campaign.rollbacks import ROLLBACK, RolledBack, rolled_back
+from dpo_core.campaign.rollbacks import RolledBack, rolled_back
 from dpo_core.children import out_of_space
 from dpo_core.errors import ArtifactCorrupted, DiskFull, RatchetError
 from dpo_core.hashing import digest, file_sha256
@@ -87,13 +86,12 @@ class Store:
         self.layout = Layout(root)
         self.ledger = Ledger(self.layout.ledger)
         self.threads = threads
-        entries = self.ledger.read()
-        self._entries = {(e.round, e.step, e.fingerprint): e for e in entries}
+        self.entries = self.ledger.read()
+        """What the ledger says, oldest first."""
+        self._steps = {(e.round, e.step, e.fingerprint): e for e in self.entries}
         self._pruned = {
-            (e.facts["fingerprint"], e.facts["subfolder"]) for e in entries if e.step == PRUNE
+            (e.facts["fingerprint"], e.facts["subfolder"]) for e in self.entries if e.step == PRUNE
         }
-        self._retractions = [entry for entry in entries if entry.step == RETRACT]
-        self._rollbacks = [entry for entry in entries if entry.step == ROLLBACK]
         self._current = read_current(self.layout)
         self._last: dict[str, str] = {}
         self._aside: list[Artifact] | None = None
@@ -138,12 +136,12 @@ class Store:
 
     def finished(self, number: int, step: str) -> list[Entry]:
         """Every version of a round's step that was ever finished, oldest first."""
-        entries = self._entries.values()
-        return [entry for entry in entries if (entry.round, entry.step) == (number, step)]
+        steps = self._steps.values()
+        return [entry for entry in steps if (entry.round, entry.step) == (number, step)]
 
     def find(self, recipe: Recipe) -> Artifact | None:
         """The finished artifact of `recipe`, verified, or None when it was never finished."""
-        entry = self._entries.get((recipe.round, recipe.step, recipe.fingerprint))
+        entry = self._steps.get((recipe.round, recipe.step, recipe.fingerprint))
         folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
         if entry is None or not folder.exists():
             return None
@@ -156,34 +154,31 @@ class Store:
         entry = artifact.entry
         if (entry.fingerprint, subfolder) not in self._pruned:
             facts = {"fingerprint": entry.fingerprint, "subfolder": subfolder}
-            at = datetime.now(UTC).isoformat(timespec="seconds")
-            self.ledger.append(Entry(entry.round, PRUNE, digest(PRUNE, facts), facts=facts, at=at))
+            self._write(Entry(entry.round, PRUNE, digest(PRUNE, facts), facts=facts, at=now()))
             self._pruned.add((entry.fingerprint, subfolder))
         shutil.rmtree(artifact.path(subfolder), ignore_errors=True)
 
     def retract(self, source: str, number: int | None, *, undo: bool, by: str) -> None:
         """Take the judgements of a source in round `number` (None: in all) back, or undo that."""
-        entry = retraction(source, number, undo=undo, by=by)
-        self.ledger.append(entry)
-        self._retractions.append(entry)
+        self._write(retraction(source, number, undo=undo, by=by))
 
     def retractions(self, number: int) -> frozenset[str]:
         """Sources whose judgements do not count in that round."""
-        return retracted(self._retractions, number)
+        return retracted(self.entries, number)
 
     def was_retracted(self, source: str) -> bool:
         """Whether its judgements were ever taken back, even if they count again."""
-        return any(entry.facts["source"] == source for entry in self._retractions)
+        words = (entry for entry in self.entries if entry.step == RETRACT)
+        return any(entry.facts["source"] == source for entry in words)
 
     def roll_back(self, entry: Entry) -> None:
         """Write down that another policy goes on after a round, or no other one after all."""
-        self.ledger.append(entry)
-        self._rollbacks.append(entry)
+        self._write(entry)
 
     @property
     def rollbacks(self) -> list[RolledBack]:
         """Those that stand, by round."""
-        return rolled_back(self._rollbacks)
+        return rolled_back(self.entries)
 
     def rolled_back(self, number: int) -> int | None:
         """The round whose policy a person lets go on after round `number`, if any."""
@@ -246,7 +241,7 @@ class Store:
             outputs=outputs,
             threads=self.threads,
             seconds=round(seconds, 3),
-            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            at=now(),
             **asdict(made),
         )
 
@@ -259,8 +254,12 @@ class Store:
         return folder
 
     def _record(self, entry: Entry) -> None:
+        self._write(entry)
+        self._steps[(entry.round, entry.step, entry.fingerprint)] = entry
+
+    def _write(self, entry: Entry) -> None:
         self.ledger.append(entry)
-        self._entries[(entry.round, entry.step, entry.fingerprint)] = entry
+        self.entries.append(entry)
 
     def _point_to(self, artifact: Artifact) -> None:
         """Make `artifact` the valid version of its step; what followed another one is not valid."""

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -18,13 +17,14 @@ from dpo_core.campaign.branching import (
     write_origin,
 )
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import now
 from dpo_core.campaign.store import current_artifact, read_current
 from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
 from flows.config import CampaignConfig, dump_config, overridden, read_stored, validate
+from flows.config.versions import changes
 from flows.gate.decision import is_over
-from flows.open_campaign import differences
 from flows.show.summary import read_round_row
 from flows.who import who
 from labeling.exchange.folder import check_free, new_folder
@@ -48,12 +48,12 @@ def branch_campaign(
     _check_finished(parent, number)
     earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
     config = _changed(parent, before, overrides, name or f"{before.name}-from-{number}")
-    changes = _changes(before, config)
+    changed = _changes(before, config)
     _check_shared(validate(dict(earlier[-1].config), str(parent.branch)), config)
     target = Layout(folder or root.absolute().parent / config.name)
     check_free(target.root)
     _check_weights(parent, number)
-    origin = _origin(parent, before, number, changes, earlier)
+    origin = _origin(parent, before, number, changed, earlier)
     with new_folder(target.root) as beside:
         made = Layout(beside)
         share(parent, made, number, link)
@@ -105,13 +105,13 @@ def _changed(
 
 def _changes(before: CampaignConfig, config: CampaignConfig) -> list[str]:
     old, new = (c.model_dump(mode="json", exclude={"name"}) for c in (before, config))
-    return differences(old, new)
+    return changes(old, new)
 
 
 def _check_shared(before: CampaignConfig, config: CampaignConfig) -> None:
     """Held-out prompts and the base's answers to them are shared, so what decides them stays."""
     old, new = decides_what_is_shared(before), decides_what_is_shared(config)
-    changed = differences(old, new)
+    changed = changes(old, new)
     if changed:
         raise ConfigError(
             f"a branch shares the base and its held-out answers, so this must stay: "
@@ -137,15 +137,15 @@ def _origin(
     parent: Layout,
     before: CampaignConfig,
     number: int,
-    changes: Sequence[str],
+    changed: Sequence[str],
     earlier: Sequence[Stretch],
 ) -> Origin:
     return Origin(
         campaign=str(parent.root.absolute()),
         name=before.name,
         round=number,
-        changes=tuple(changes),
+        changes=tuple(changed),
         by=who(),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=now(),
         stretches=tuple(earlier),
     )

@@ -10,12 +10,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dpo_core.atomic import append_lines
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.ledger import Entry, now
 from dpo_core.errors import BadInput, WaitingForPeople
 from dpo_core.hashing import content_id
 from flows.config import check_is_campaign
@@ -41,7 +40,7 @@ def ask(layout: Layout, number: int, question: str, decision: Decision) -> Waiti
         url="",
         needed=1,
         missing=1,
-        asked_at=_now(),
+        asked_at=now(),
         deadline=None,
         sentence=sentence,
         question=question,
@@ -69,7 +68,7 @@ def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> Ans
 
 def give_answer(layout: Layout, question: str, *, promote: bool, reason: str, by: str) -> Answer:
     """Keep an answer, and let the campaign go on."""
-    answer = Answer(promote, reason, by, _now())
+    answer = Answer(promote, reason, by, now())
     append_lines(layout.decisions, [json.dumps({"question": question, **asdict(answer)})])
     clear_waiting(layout)
     return answer
@@ -102,7 +101,3 @@ def _given(layout: Layout) -> Iterator[tuple[str, Answer]]:
         with suppress(ValueError, TypeError, KeyError):  # a torn line, of a crash
             found = json.loads(line)
             yield found.pop("question"), Answer(**found)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

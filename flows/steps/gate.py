@@ -152,8 +152,7 @@ class _Gate:
             numbers,
             candidate.steps,
         )
-        entries = self.session.store.ledger.read()
-        row |= cost_columns(entries, self.number, self.session.config.prices)
+        row |= cost_columns(self.session.store.entries, self.number, self.session.config.prices)
         told = {
             **decision.as_json(),
             "changes": list(candidate.changes),

@@ -29,7 +29,7 @@ def occurring(retracted: Collection[str], *made: Artifact | None) -> list[str]:
 def sources_ever(session: Session) -> set[str]:
     """Every source that ever judged something in the campaign, also in rounds not valid now."""
     found = set[str]()
-    for entry in session.store.ledger.read():
+    for entry in session.store.entries:
         folder = session.layout.step(entry.round, entry.step, entry.fingerprint)
         if entry.step in _FILES and folder.exists():
             found |= _counted(folder, entry.step).keys()

@@ -1,0 +1,46 @@
+"""The configs that a campaign's folder has held one after another, and how two of them differ."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dpo_core.atomic import write_json
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import now
+from dpo_core.campaign.store import read_current
+
+REPLACED = "configs_replaced"
+"""Key in current.json: version of an earlier config → when it was replaced."""
+
+
+def note_replaced(layout: Layout, version: int) -> None:
+    """Write down until when a config was in force; the times of files do not survive a copy."""
+    current = read_current(layout)
+    current[REPLACED] = {**current.get(REPLACED, {}), str(version): now()}
+    write_json(layout.current, current)
+
+
+def replaced(layout: Layout) -> Iterator[tuple[str, str]]:
+    """(file, until when it was in force) of earlier configs, oldest first."""
+    noted: Mapping[str, str] = read_current(layout).get(REPLACED, {})
+    version = 1
+    while (path := layout.old_config(version)).exists():
+        # Campaigns of older versions noted nothing: the file was written when it was replaced.
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        yield path.name, noted.get(str(version), written)
+        version += 1
+
+
+def differences(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
+    """(key, old value, new value) of what is not the same; keys of sections are joined by dots."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            inner = f"{where}.{key}" if where else str(key)
+            yield from differences(old.get(key), new.get(key), inner)
+    elif old != new:
+        yield where, str(old), str(new)
+
+
+def changes(old: Any, new: Any) -> list[str]:
+    """The same in words: `key: old → new`."""
+    return [f"{key}: {before} → {after}" for key, before, after in differences(old, new)]
