@@ -18,7 +18,7 @@ from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
 from flows.notify import decided, tell_decision
-from flows.policy import Answered, Played, Policy
+from flows.policy import Answered, Played, Policy, Start
 from flows.prefect.runs import campaign_tag
 from flows.prefect.tasks import run_flow
 from flows.round import play, prepare, prepare_flow, round_flow
@@ -42,7 +42,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         session.store.remember("stopped", None)
         session.progress.round_started()
         under, before = _under(session, number), decided(session.layout, number)
-        goes_on, played = play_round(under, number, goes_on, base, held, earlier)
+        goes_on, played = play_round(under, Start(number, goes_on, base, held, earlier))
         earlier = [*earlier, played]
         goes_on = after_people(session, number, goes_on, base, earlier)
         _remember(session, goes_on)

@@ -1,7 +1,7 @@
 """A policy as the round passes it on: where its weights lie and what it answered."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -89,3 +89,15 @@ class Played:
         path = self.gate.path("metrics.json")
         found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
+
+
+@dataclass(frozen=True)
+class Start:
+    """What round `number` starts from: the policy that goes on and the base, each with its answers
+    to the held-out prompts `held`, and the rounds before."""
+
+    number: int
+    previous: Answered
+    base: Answered
+    held: Artifact
+    earlier: Sequence[Played] = ()

@@ -1,5 +1,7 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
+from collections.abc import Sequence
+
 from prefect import tags
 
 from dpo_core.campaign.store import Artifact
@@ -8,7 +10,7 @@ from flows.config import changes_of
 from flows.evaluation.held_out import Others
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
-from flows.policy import Answered, Played, Policy, Preferred
+from flows.policy import Answered, Played, Policy, Preferred, Start
 from flows.prefect.artifacts import publish_round
 from flows.prefect.tasks import run_flow, step
 from flows.session import Session
@@ -39,60 +41,48 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
     return held, step(answer_held_out)(do, 0, base, held)
 
 
-def play(
-    do: Session,
-    number: int,
-    previous: Answered,
-    base: Answered,
-    held: Artifact,
-    earlier: list[Played],
-) -> tuple[Answered, Played]:
-    """Round `number` from the policy `previous`: the policy that goes on, and what it took.
+def play(do: Session, start: Start) -> tuple[Answered, Played]:
+    """One round: the policy that goes on, and what it took.
 
     What the gate refuses is tried again, under the changes that the config lists, if it lists any.
     """
-    best, tried, trained = best_so_far(base, earlier), tuple[Tried, ...](), tuple[Artifact, ...]()
+    number, previous = start.number, start.previous
+    best = best_so_far(start.base, start.earlier)
+    tried, trained = tuple[Tried, ...](), tuple[Artifact, ...]()
     while True:
         with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:
-            candidate, reference = attempt(do, number, previous, base, held, earlier, tried)
+            candidate, reference = attempt(do, start, tried)
             made = step(gate)(do, number, previous, candidate, best.best)
             decision = decision_of(made)
-            if decision.action == "retry":
-                tried = refused(candidate, decision)
-                trained = (*trained, candidate.answered.policy.made_by)
-                continue
-            make_valid()
-            policies = {best.best.round: best.answered, previous.policy.round: previous}
-            goes_on = {**policies, number: candidate.answered}[decision.goes_on_from]
-            return goes_on, Played(candidate.steps, reference, candidate.answered, made, trained)
+            if decision.action != "retry":
+                make_valid()
+                break
+        tried = refused(candidate, decision)
+        trained = (*trained, candidate.answered.policy.made_by)
+    policies = {best.best.round: best.answered, previous.policy.round: previous}
+    goes_on = {**policies, number: candidate.answered}[decision.goes_on_from]
+    return goes_on, Played(candidate.steps, reference, candidate.answered, made, trained)
 
 
-def attempt(
-    do: Session,
-    number: int,
-    previous: Answered,
-    base: Answered,
-    held: Artifact,
-    earlier: list[Played],
-    tried: tuple[Tried, ...],
-) -> tuple[Candidate, Policy | None]:
+def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candidate, Policy | None]:
     """The round once: what it brings to the gate, and the reference of its training.
 
     Trained under the config of this attempt; compared under the campaign's own, as all are.
     """
-    policy: Policy = previous.policy
+    number, held, earlier = start.number, start.held, start.earlier
+    policy, base = start.previous.policy, start.base.policy
     changed = under_changes(do, number, len(tried) + 1)
     if number == 1 and do.config.data.imported is not None:
         made = taken_over(changed, number, policy, held)
     else:
         made = judged(changed, number, policy, held, earlier)
     data = training_data(changed, number, made.preferences, made.completions, earlier)
-    audited = step(audit_preferences)(changed, number, base.policy, held, made, data, earlier)
+    audited = step(audit_preferences)(changed, number, base, held, made, data, earlier)
     check_audit(audited)
-    reference = choose_reference(changed, number, policy, base.policy, earlier)
+    reference = choose_reference(changed, number, policy, base, earlier)
     trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
     answered = step(answer_held_out)(do, number, trained, held)
-    others = Others(previous, base, reference)
+    others = Others(start.previous, start.base, reference)
     logps = step(answer_logps)(do, number, answered, others)
     evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
     steps = {
@@ -110,7 +100,7 @@ def attempt(
 
 
 def judged(
-    do: Session, number: int, policy: Policy, held: Artifact, earlier: list[Played]
+    do: Session, number: int, policy: Policy, held: Artifact, earlier: Sequence[Played]
 ) -> Preferred:
     """The policy answers prompts, pairs of its answers are judged."""
     prompts = step(draw_prompts)(do, number, held, earlier)
@@ -138,19 +128,13 @@ def prepare_flow(do: Session) -> tuple[Artifact, Answered]:
     return run_flow(lambda: prepare(do), name="base", run_name=f"{do.config.name} base")
 
 
-def round_flow(
-    do: Session,
-    number: int,
-    previous: Answered,
-    base: Answered,
-    held: Artifact,
-    earlier: list[Played],
-) -> tuple[Answered, Played]:
+def round_flow(do: Session, start: Start) -> tuple[Answered, Played]:
     """`play` as a Prefect flow, which then shows the round's numbers."""
+    number = start.number
 
     def played() -> tuple[Answered, Played]:
         try:
-            result = play(do, number, previous, base, held, earlier)
+            result = play(do, start)
         except WaitingForPeople:
             if asked(do.layout) is not None:  # whoever answers looks at the round's numbers
                 publish_round(do, number)

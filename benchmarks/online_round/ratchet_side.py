@@ -23,6 +23,7 @@ from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.children import Child
 from flows.config import CampaignConfig, validate
+from flows.policy import Start
 from flows.progress import CampaignProgress
 from flows.round import play, prepare
 from flows.session import Session
@@ -68,7 +69,7 @@ def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str,
         held, base = prepare(session)
         session.parts.clear()
         started = session.cpu_seconds()
-        play(session, 1, base, base, held, [])
+        play(session, Start(1, base, base, held))
         used = session.cpu_seconds() - started
         entries = Ledger(session.layout.ledger).read()
     facts = {entry.step: entry.facts for entry in entries if entry.round == 1}

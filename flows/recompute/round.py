@@ -1,7 +1,7 @@
 """`ratchet replay`: a round from its recorded inputs, config, seeds and threads, made once more in
 a scratch folder; the campaign stays as it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput
 from flows.branching.goes_on import after_people
 from flows.config import CampaignConfig, config_of_round, read_stored
-from flows.policy import Answered, Played, Policy
+from flows.policy import Played, Start
 from flows.progress import CampaignProgress
 from flows.recompute.store import Checked, RecomputingStore
 from flows.session import Session
@@ -131,37 +131,28 @@ def _walk(session: Session, layout: Layout, number: int) -> None:
     from flows.round import play, prepare
 
     config = session.config
-    held, base = prepare(_under(session, layout, config, 0))
+    held, base = prepare(session.under(config_of_round(layout, config, 0)))
     previous, earlier = base, list[Played]()
     for each in range(1, number + 1):
-        do = _under(session, layout, config, each)
+        do = session.under(config_of_round(layout, config, each))
+        start = Start(each, previous, base, held, earlier)
         if each == number:
-            _check_weights(do.config, number, previous, base, earlier)
-        previous, played = play(do, each, previous, base, held, earlier)
+            _check_weights(do.config, start)
+        previous, played = play(do, start)
         earlier = [*earlier, played]
         previous = after_people(session, each, previous, base, earlier)
 
 
-def _under(session: Session, layout: Layout, config: CampaignConfig, number: int) -> Session:
-    return session.under(config_of_round(layout, config, number))
-
-
-def _check_weights(
-    config: CampaignConfig,
-    number: int,
-    previous: Answered,
-    base: Answered,
-    earlier: Sequence[Played],
-) -> None:
+def _check_weights(config: CampaignConfig, start: Start) -> None:
     """Raise BadInput where the round would find weights removed."""
-    needed: list[Policy] = [base.policy, previous.policy]
-    reference = earlier[-1].reference if earlier else None
+    needed = [start.base.policy, start.previous.policy]
+    reference = start.earlier[-1].reference if start.earlier else None
     if reference is not None and config.training.reference != "reset":
         needed.append(reference)
     for policy in needed:
         if not policy.folder.exists():
             raise BadInput(
-                f"round {number} cannot be computed again: it needs the weights of round "
+                f"round {start.number} cannot be computed again: it needs the weights of round "
                 f"{policy.round}, which were removed to save space (keep_policies)",
                 "Replay a round whose weights are there. Those of rounds to come are kept with "
                 "keep_policies: all.",
