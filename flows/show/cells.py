@@ -1,6 +1,6 @@
 """Tables of numbers that are already written, and how their cells are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flows.show.numbers import MISSING, Row, number
@@ -16,6 +16,16 @@ class Section:
     rows: tuple[tuple[str, ...], ...]
 
 
+Write = Callable[[float], str]
+
+Shown = Sequence[tuple[str, str, Write]]
+"""(name, heading, how it is written) of each column."""
+
+
+def headings(shown: Shown) -> tuple[str, ...]:
+    return tuple(heading for _, heading, _ in shown)
+
+
 def count(value: float) -> str:
     return f"{value:.0f}"
 
@@ -24,15 +34,23 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def cell(row: Row, name: str, write: Callable[[float], str]) -> str:
+def cell(row: Row, name: str, write: Write) -> str:
     value = number(row, name)
     return MISSING if value is None else write(value)
 
 
-def with_interval(row: Row, name: str, write: Callable[[float], str]) -> str:
+def with_interval(row: Row, name: str, write: Write) -> str:
+    """A number of a round's row, whose interval stands beside it under the same name."""
     low, high = number(row, f"{name}_low"), number(row, f"{name}_high")
-    value = cell(row, name, write)
-    return value if low is None or high is None else f"{value} [{write(low)}, {write(high)}]"
+    return estimated(number(row, name), low, high, write)
+
+
+def estimated(value: float | None, low: float | None, high: float | None, write: Write) -> str:
+    """A number and its interval, if it has one."""
+    if value is None:
+        return MISSING
+    said = write(value)
+    return said if low is None or high is None else f"{said} [{write(low)}, {write(high)}]"
 
 
 def with_error(row: Row, name: str) -> str:

@@ -1,15 +1,15 @@
 """Tables of where a campaign's preferences come from: judges, people, how far they agree."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from flows.show.cells import Section, cell, count, percent
-from flows.show.numbers import visible
+from flows.show.cells import Section, Shown, cell, count, headings, percent
+from flows.show.numbers import Row, visible
 from flows.show.summary import CampaignSummary
 
-Shown = Sequence[tuple[str, str, Callable[[float], str]]]
-"""(name, heading, how it is written) of each column."""
+Named = tuple[str, int, Mapping[str, Any]]
+"""(who, round, numbers)."""
 
 
 def labelling_sections(summary: CampaignSummary) -> tuple[Section, ...]:
@@ -80,11 +80,8 @@ def _asked(summary: CampaignSummary) -> Section:
         "was shown, review: it was a suggestion"
     )
     found = ((f"round {row['round']}", row.get("labels") or {}) for row in summary.rounds)
-    rows = [(name, _flat(numbers)) for name, numbers in found if numbers]
-    some = _telling(shown, [numbers for _, numbers in rows])
-    lines = [(name, *(cell(n, key, write) for key, _, write in some)) for name, n in rows]
-    header = ("people", *(heading for _, heading, _ in some))
-    return Section("How people were asked", note, header, tuple(lines))
+    rows = (((name,), numbers) for name, numbers in found if numbers)
+    return _table("How people were asked", note, ("people",), shown, rows)
 
 
 def _people(summary: CampaignSummary) -> Section:
@@ -114,12 +111,8 @@ def _agreement(summary: CampaignSummary) -> Section:
         "κ, α: 1 perfect, 0 as by chance · as the others: share of the others' votes that say the "
         "same · on: pairs, of α answers"
     )
-    found = [
-        (who, int(row["round"]), numbers)
-        for row in summary.rounds
-        for who, numbers in _agreements(row.get("agreement") or {}).items()
-    ]
-    return _by_name("Do they agree?", note, "who", shown, iter(sorted(found, key=lambda f: f[:2])))
+    found = _of_each(summary, lambda row: _agreements(row.get("agreement") or {}))
+    return _by_name("Do they agree?", note, "who", shown, found)
 
 
 def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -134,31 +127,43 @@ def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _nested(summary: CampaignSummary, name: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """(who, round, numbers) of a column that maps names to numbers, by name and then by round."""
+def _nested(summary: CampaignSummary, name: str) -> list[Named]:
+    """Of a column that maps names to numbers."""
+    return _of_each(summary, lambda row: row.get(name) or {})
+
+
+def _of_each(
+    summary: CampaignSummary, read: Callable[[Row], Mapping[str, Mapping[str, Any]]]
+) -> list[Named]:
+    """What a round's row says of each name, by name and then by round."""
     found = [
         (who, int(row["round"]), numbers)
         for row in summary.rounds
-        for who, numbers in (row.get(name) or {}).items()
+        for who, numbers in read(row).items()
     ]
-    return iter(sorted(found, key=lambda one: one[:2]))
+    return sorted(found, key=lambda one: one[:2])
 
 
-def _by_name(
+def _by_name(title: str, note: str, who: str, shown: Shown, found: Iterable[Named]) -> Section:
+    """One row per name and round."""
+    rows = (((visible(name), str(round_)), numbers) for name, round_, numbers in found)
+    return _table(title, note, (who, "round"), shown, rows)
+
+
+def _table(
     title: str,
     note: str,
-    who: str,
+    names: tuple[str, ...],
     shown: Shown,
-    found: Iterator[tuple[str, int, Mapping[str, Any]]],
+    found: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]],
 ) -> Section:
-    """One row per name and round; columns that hold nothing anywhere are left out."""
-    rows = [(name, round_, _flat(numbers)) for name, round_, numbers in found]
-    some = _telling(shown, [numbers for _, _, numbers in rows])
+    """Rows of names and numbers; columns that hold no number anywhere are left out."""
+    rows = [(named, _flat(numbers)) for named, numbers in found]
+    some = _telling(shown, [numbers for _, numbers in rows])
     lines = tuple(
-        (visible(name), str(round_), *(cell(numbers, key, write) for key, _, write in some))
-        for name, round_, numbers in rows
+        (*named, *(cell(numbers, key, write) for key, _, write in some)) for named, numbers in rows
     )
-    return Section(title, note, (who, "round", *(heading for _, heading, _ in some)), lines)
+    return Section(title, note, (*names, *headings(some)), lines)
 
 
 def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:

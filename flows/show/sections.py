@@ -3,14 +3,20 @@
 The terminal and the HTML report both show exactly these tables, so they can never disagree.
 """
 
-from collections.abc import Callable
-
-from flows.show.cells import Section, cell, count, percent, with_error, with_interval
+from flows.show.cells import (
+    Section,
+    Shown,
+    cell,
+    count,
+    headings,
+    percent,
+    with_error,
+    with_interval,
+)
 from flows.show.labelling import labelling_sections
 from flows.show.numbers import (
     STEPS,
     Row,
-    base_number,
     dropped,
     measures,
     number,
@@ -18,6 +24,7 @@ from flows.show.numbers import (
     visible,
 )
 from flows.show.summary import CampaignSummary
+from flows.show.tables.by_round import beside_base
 from flows.show.tables.evaluation import evaluation_sections
 from flows.show.tables.price import price
 from flows.show.tables.trust import trust
@@ -82,31 +89,19 @@ def _gated(row: Row) -> str:
 
 
 def _answers(summary: CampaignSummary) -> Section:
-    shown: list[tuple[str, str, Callable[[float], str]]] = [
+    shown: Shown = (
         ("length_mean", "mean length", "{:.1f}".format),
         ("truncated_share", "truncated %", percent),
         ("score_mean", "score", "{:.3f}".format),
-    ]
-    shown += [(f"measure_{name}", f"{visible(name)} %", percent) for name in measures(summary)]
-    shown = [one for one in shown if any(number(row, one[0]) is not None for row in summary.rounds)]
-    base = {name: base_number(summary, name) for name, _, _ in shown}
-    rows = [("base", *(cell(base, name, write) for name, _, write in shown))]
-    rows += [
-        (
-            cell(row, "round", count),
-            *(with_interval(row, name, write) for name, _, write in shown),
-        )
-        for row in summary.rounds
-    ]
-    note = "on the same test prompts · length in tokens · [confidence interval]"
-    return Section(
-        "What are the answers like?", note, ("round", *(one[1] for one in shown)), tuple(rows)
+        *((f"measure_{name}", f"{visible(name)} %", percent) for name in measures(summary)),
     )
+    note = "on the same test prompts · length in tokens · [confidence interval]"
+    return beside_base("What are the answers like?", note, summary, shown)
 
 
 def _trained(summary: CampaignSummary) -> Section:
     replayed = (("pairs_replayed", "replayed", count),)
-    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    shown: Shown = (
         ("round", "round", count),
         ("prompts", "prompts", count),
         ("completions", "completions", count),
@@ -126,7 +121,7 @@ def _trained(summary: CampaignSummary) -> Section:
 
 
 def _speed(summary: CampaignSummary) -> Section:
-    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    shown: Shown = (
         ("round", "round", count),
         ("train_tokens_per_second", "tokens/s", "{:,.0f}".format),
         ("train_flops_per_second", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
@@ -139,15 +134,10 @@ def _speed(summary: CampaignSummary) -> Section:
     return _table("How fast it trained", note, summary, shown if known else ())
 
 
-def _table(
-    title: str,
-    note: str,
-    summary: CampaignSummary,
-    shown: tuple[tuple[str, str, Callable[[float], str]], ...],
-) -> Section:
-    """One row per round, one column for each (name, heading, how it is written)."""
+def _table(title: str, note: str, summary: CampaignSummary, shown: Shown) -> Section:
+    """One row per round."""
     rows = [tuple(cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
-    return Section(title, note, tuple(one[1] for one in shown), tuple(rows) if shown else ())
+    return Section(title, note, headings(shown), tuple(rows) if shown else ())
 
 
 def _dropped(summary: CampaignSummary) -> Section:

@@ -1,9 +1,9 @@
-"""A table with one row per round."""
+"""Tables with one row per round."""
 
 from collections.abc import Callable, Sequence
 
-from flows.show.cells import Section
-from flows.show.numbers import Row
+from flows.show.cells import Section, Shown, cell, headings, with_interval
+from flows.show.numbers import Row, base_number, number
 from flows.show.summary import CampaignSummary
 
 Column = tuple[str, Callable[[Row], str | None]]
@@ -22,3 +22,17 @@ def by_round(
     rows = zip(names, *(found for _, found in some), strict=True)
     written = tuple(tuple(missing if one is None else one for one in row) for row in rows)
     return Section(title, note, ("round", *(heading for heading, _ in some)), written)
+
+
+def beside_base(title: str, note: str, summary: CampaignSummary, shown: Shown) -> Section:
+    """The base, then each round with its intervals; what no round has is left out."""
+    some = [one for one in shown if any(number(r, one[0]) is not None for r in summary.rounds)]
+    if not some:
+        return Section(title, note, (), ())
+    base = {name: base_number(summary, name) for name, _, _ in some}
+    rows = [("base", *(cell(base, name, write) for name, _, write in some))]
+    rows += [
+        (str(int(row["round"])), *(with_interval(row, name, write) for name, _, write in some))
+        for row in summary.rounds
+    ]
+    return Section(title, note, ("round", *headings(some)), tuple(rows))

@@ -1,11 +1,12 @@
 """Tables of the evaluation: ratings, slices, suites, what was forgotten, how varied answers are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.show.cells import Section, cell, percent, with_interval
-from flows.show.numbers import MISSING, Row, base_number, number, visible
+from flows.show.cells import Section, Shown, Write, cell, estimated, percent, with_interval
+from flows.show.numbers import Row, number, visible
 from flows.show.summary import CampaignSummary
+from flows.show.tables.by_round import beside_base
 
 
 def evaluation_sections(summary: CampaignSummary) -> tuple[Section, ...]:
@@ -33,7 +34,9 @@ def _ratings(summary: CampaignSummary) -> Section:
     last = summary.rounds[-1]
     found: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
     order = sorted(found.items(), key=lambda one: -(number(one[1], "estimate") or 0.0))
-    rows = tuple((_policy(name), _estimate(one, "{:+.2f}")) for name, one in order)
+    rows = tuple(
+        (_policy(name), _estimate(one, "estimate", "{:+.2f}".format)) for name, one in order
+    )
     note = "logits, base at 0: one up wins 73 % · [confidence interval]"
     circles = "; ".join(cycles(last))
     if circles:
@@ -41,16 +44,8 @@ def _ratings(summary: CampaignSummary) -> Section:
     return Section("All policies on one scale", note, ("policy", "rating"), rows)
 
 
-def _estimate(one: Mapping[str, Any], form: str, name: str = "estimate") -> str:
-    value, low, high = number(one, name), number(one, "low"), number(one, "high")
-    if value is None:
-        return MISSING
-    said = form.format(value)
-    return said if low is None or high is None else f"{said} [{_both(form, low, high)}]"
-
-
-def _both(form: str, low: float, high: float) -> str:
-    return f"{form.format(low)}, {form.format(high)}"
+def _estimate(one: Mapping[str, Any], name: str, write: Write) -> str:
+    return estimated(number(one, name), number(one, "low"), number(one, "high"), write)
 
 
 def _slices(summary: CampaignSummary) -> Section:
@@ -62,7 +57,7 @@ def _slices(summary: CampaignSummary) -> Section:
         (
             visible(name),
             cell(one, "prompts", "{:.0f}".format),
-            _share(one),
+            _estimate(one, "win_rate", percent),
             cell(one, "p_adjusted", "{:.3f}".format),
             "yes" if one.get("flagged") else "no",
         )
@@ -76,24 +71,15 @@ def _slices(summary: CampaignSummary) -> Section:
     return Section("Where is it better or worse?", note, header, rows)
 
 
-def _share(one: Mapping[str, Any]) -> str:
-    value, low, high = (number(one, name) for name in ("win_rate", "low", "high"))
-    if value is None:
-        return MISSING
-    if low is None or high is None:
-        return percent(value)
-    return f"{percent(value)} [{percent(low)}, {percent(high)}]"
-
-
 def _suites(summary: CampaignSummary) -> Section:
     rows = tuple(
         (
             visible(name),
             str(int(row["round"])),
             cell(one, "prompts", "{:.0f}".format),
-            _estimate(one, "{:.3f}", "score"),
+            _estimate(one, "score", "{:.3f}".format),
             cell(one, "before", "{:.3f}".format),
-            _change(one),
+            with_interval(one, "change", "{:+.3f}".format),
             "yes" if one.get("failed") else "no",
         )
         for row in summary.rounds
@@ -104,11 +90,7 @@ def _suites(summary: CampaignSummary) -> Section:
     return Section("Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0])))
 
 
-def _change(one: Mapping[str, Any]) -> str:
-    return with_interval(one, "change", "{:+.3f}".format)
-
-
-_VARIETY: Sequence[tuple[str, str, Callable[[float], str]]] = (
+_VARIETY: Shown = (
     ("repetition_share", "repetition %", percent),
     ("distinct_1", "distinct words %", percent),
     ("distinct_2", "distinct pairs %", percent),
@@ -118,19 +100,5 @@ _VARIETY: Sequence[tuple[str, str, Callable[[float], str]]] = (
 
 
 def _variety(summary: CampaignSummary) -> Section:
-    shown = [one for one in _VARIETY if any(_known(row, one[0]) for row in summary.rounds)]
-    if not shown:
-        return Section("How varied are the answers?", "", (), ())
-    base = {name: base_number(summary, name) for name, _, _ in shown}
-    rows = [("base", *(cell(base, name, write) for name, _, write in shown))]
-    rows += [
-        (str(int(row["round"])), *(with_interval(row, name, write) for name, _, write in shown))
-        for row in summary.rounds
-    ]
     note = "of test answers · distinct: share of all · self-similarity: of samples of one prompt"
-    header = ("round", *(heading for _, heading, _ in shown))
-    return Section("How varied are the answers?", note, header, tuple(rows))
-
-
-def _known(row: Row, name: str) -> bool:
-    return number(row, name) is not None
+    return beside_base("How varied are the answers?", note, summary, _VARIETY)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from flows.show.cells import Section
+from flows.show.cells import Section, estimated
 from flows.show.labels_bought import PER, Bought, Estimate, bought, labels_of
 from flows.show.numbers import MISSING, Row, number
 from flows.show.summary import CampaignSummary
@@ -57,7 +57,4 @@ def _bought(found: Mapping[int, Bought]) -> Callable[[Row], str | None]:
 
 def points(value: Estimate) -> str:
     """Percentage points with their interval, signed."""
-    said = f"{100 * value.estimate:+.1f}"
-    if value.low is None or value.high is None:
-        return said
-    return f"{said} [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
+    return estimated(value.estimate, value.low, value.high, lambda v: f"{100 * v:+.1f}")
