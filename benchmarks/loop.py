@@ -123,7 +123,7 @@ def _noop_steps(count: int) -> dict[str, float]:
     from dpo_core.campaign.store import Artifact, Made
     from flows.config import load_config
     from flows.progress import CampaignProgress
-    from flows.run import _prefect_api
+    from flows.run import prefect_api
     from flows.session import Session
 
     config = load_config(Path("configs/demo-cpu.yaml"), ["threads=1"])
@@ -135,7 +135,7 @@ def _noop_steps(count: int) -> dict[str, float]:
             return session.step(0, f"noop{number}", lambda _: Made(), config={})
 
         plain = _timed(lambda number: noop(session, number), range(count))
-        with _prefect_api(session.layout, progress):
+        with prefect_api(session.layout, progress):
             tasks = _as_tasks(noop, session, range(count, 2 * count))
     return {
         "store_ms": plain[0],

@@ -6,8 +6,8 @@ import platform
 import statistics
 import subprocess
 import sys
-from argparse import ArgumentParser
-from collections.abc import Iterable, Mapping, Sequence
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -91,6 +91,20 @@ def child_result(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any
 
 def add_json_option(parser: ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+
+
+def names_among(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Reads an option that names some of `known`, divided by commas."""
+    every = tuple(known)
+
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        unknown = sorted(set(chosen) - set(every))
+        if unknown:
+            raise ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(every)}")
+        return chosen
+
+    return names
 
 
 def write_result(result: Mapping[str, Any], path: Path | None) -> None:

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import machine
+from benchmarks.measure import machine, names_among
 
 ROOT = Path(__file__).parents[1]
 DEMO_SECONDS = 240.0
@@ -306,7 +306,7 @@ def run_part(name: str, options: Namespace, folder: Path) -> Part:
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser = ArgumentParser(prog="python -m benchmarks.proof", description=__doc__)
     parser.add_argument(
-        "--only", type=_names, default=list(PARTS), metavar="A,B", help=", ".join(PARTS)
+        "--only", type=names_among(PARTS), default=list(PARTS), metavar="A,B", help=", ".join(PARTS)
     )
     parser.add_argument("--out", type=Path, help="default: benchmarks/YYYY-MM-DD-proof.md")
     default = Path(os.environ[GSM8K_DIR]) if GSM8K_DIR in os.environ else None
@@ -318,14 +318,6 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     for name in ("sampling", "pool", "loop", "frontier", "pytest"):
         parser.add_argument(f"--{name}-args", default="", help=f"further words for {name}")
     return parser.parse_args(arguments)
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = sorted(set(names) - set(PARTS))
-    if unknown:
-        raise ValueError(f"unknown parts: {', '.join(unknown)}")
-    return names
 
 
 def main() -> None:

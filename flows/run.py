@@ -100,7 +100,7 @@ def _play(session: Session, *, with_prefect: bool) -> None:
 
 def _with_server(session: Session) -> None:
     session.progress.starting("Prefect server")
-    with _prefect_api(session.layout, session.progress):
+    with prefect_api(session.layout, session.progress):
         from flows.campaign import run_as_flow
         from flows.prefect.runs import crash_stale_runs, flush
 
@@ -112,7 +112,7 @@ def _with_server(session: Session) -> None:
 
 
 @contextmanager
-def _prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
+def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     """Settings for the Prefect client, before it is imported: the user's server, or our own."""
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)

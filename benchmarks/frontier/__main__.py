@@ -35,6 +35,7 @@ from rich.console import Console
 from benchmarks.frontier.arms import ARMS
 from benchmarks.frontier.page import write_page
 from benchmarks.frontier.run import read_results, run_arm
+from benchmarks.measure import names_among
 
 PAGE = Path(__file__).parents[2] / "docs/experiments/demo-frontier.md"
 FOLDER = Path("campaigns/frontier")
@@ -56,7 +57,7 @@ def parse(arguments: list[str] | None = None) -> Namespace:
     parser = ArgumentParser(prog="python -m benchmarks.frontier")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of the runs; {FOLDER}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", type=_names, default=list(ARMS), help=", ".join(ARMS))
+    parser.add_argument("--arms", type=names_among(ARMS), default=list(ARMS), help=", ".join(ARMS))
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="K=V")
     parser.add_argument("--out", type=_page, default=PAGE, help="the page; none: only run")
     return parser.parse_args(arguments)
@@ -64,14 +65,6 @@ def parse(arguments: list[str] | None = None) -> Namespace:
 
 def _page(text: str) -> Path | None:
     return None if text == "none" else Path(text)
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = sorted(set(names) - set(ARMS))
-    if unknown:
-        raise ValueError(f"unknown arms: {', '.join(unknown)}")
-    return names
 
 
 if __name__ == "__main__":

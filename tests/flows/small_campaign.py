@@ -34,6 +34,18 @@ CONFIG: dict[str, Any] = {
     # The lower end of an interval over so few prompts would promote nothing.
     "gate": {"use": "estimate"},
 }
+UNTRAINED: dict[str, Any] = {
+    "threads": 1,
+    "policy": {
+        "build": "examples.reviews.model:build",
+        "build_args": {"hidden_size": 32, "layers": 1},
+    },
+    "sampling": {"engine": "transformers", "max_tokens": 8},
+    "pairs": {"strategy": "random", "truncated": "keep"},
+    "training": {"pairs_per_step": 8},
+}
+"""Of campaigns in which it matters who is asked and when, and not what the policy writes."""
+
 JUDGE = """
 from dpo_core.records import Score
 

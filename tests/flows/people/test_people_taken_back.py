@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_campaign import STEPS, Campaign
+from small_campaign import STEPS, UNTRAINED, Campaign
 from typer.testing import CliRunner
 
 from dpo_core.evaluation.round_metrics import steady
@@ -36,15 +36,10 @@ WAITS = 75
 ASKED = 16
 WEIGHTS = {"rule": 1.0, "human:ada": 2.0, "human:bob": 2.0}
 CONFIG: dict[str, Any] = {
+    **UNTRAINED,
     "name": "two-people",
     "rounds": 2,
-    "threads": 1,
-    "policy": {
-        "build": "examples.reviews.model:build",
-        "build_args": {"hidden_size": 32, "layers": 1},
-    },
     "prompts": {"path": "prompts.jsonl", "per_round": 24},
-    "sampling": {"engine": "transformers", "max_tokens": 8},
     "judge": {
         "kind": "committee",
         "members": [
@@ -55,8 +50,6 @@ CONFIG: dict[str, Any] = {
     "people": {"min_submitted": 2, "calibration_share": 0.25},
     "budget": {"human_labels": 2 * ASKED},
     "aggregation": {"calibrate": True, "reliable_at": 0.6},
-    "pairs": {"strategy": "random", "truncated": "keep"},
-    "training": {"pairs_per_step": 8},
     "gate": {"use": "estimate", "threshold": 0.0},
     "evaluation": {"gate_prompts": 8, "test_prompts": 8, "bootstrap_resamples": 50},
 }

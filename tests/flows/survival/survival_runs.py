@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from dpo_core.campaign.layout import Layout
 from dpo_core.evaluation.round_metrics import VOLATILE, steady
 from dpo_core.records import volatile_columns
+from tests.living import living
 
 ROOT = Path(__file__).parents[3]
 TRAINER, SERVER = "dpo_core.training.train_worker", "flows.prefect.server"
@@ -86,22 +87,8 @@ class Run:
         return self.process.wait(timeout=_PATIENCE_S)
 
     def alive(self) -> dict[int, str]:
-        """Pid → command line of every process of this run that lives, whoever its parent is now.
-
-        They are known by a variable in their environment, which all of them inherit.
-        """
-        found = {}
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            try:
-                marked = self._mark.encode() in (folder / "environ").read_bytes().split(b"\0")
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it ended, or belongs to somebody else
-                continue
-            if marked and command:
-                found[int(folder.name)] = command
-        return found
+        """Pid → command line of every process of this run that lives."""
+        return living(self._mark)
 
     def child(self, module: str) -> int:
         """Pid of the child that runs `module`."""

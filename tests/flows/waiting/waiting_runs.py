@@ -18,26 +18,23 @@ from typing import Any
 
 import httpx
 import yaml
+from small_campaign import UNTRAINED
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from examples.reviews.grammar import prompts
 from labeling.server import Access
+from tests.living import living
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 300
 ASKED = 3
 _MARK = "RATCHET_TEST_MARK"
 CONFIG: dict[str, Any] = {
+    **UNTRAINED,
     "name": "patient",
     "rounds": 1,
-    "threads": 1,
-    "policy": {
-        "build": "examples.reviews.model:build",
-        "build_args": {"hidden_size": 32, "layers": 1},
-    },
     "prompts": {"path": "prompts.jsonl", "per_round": 12},
-    "sampling": {"engine": "transformers", "max_tokens": 8},
     "judge": {
         "kind": "committee",
         "members": [
@@ -47,8 +44,6 @@ CONFIG: dict[str, Any] = {
     },
     "people": {"poll_s": 1},
     "budget": {"human_labels": ASKED},
-    "pairs": {"strategy": "random", "truncated": "keep"},
-    "training": {"pairs_per_step": 8},
     "evaluation": {"gate_prompts": 4, "test_prompts": 4, "bootstrap_resamples": 50},
 }
 
@@ -119,15 +114,7 @@ class Patient:
 
     def processes(self) -> dict[int, str]:
         """pid → command line of every living process that this campaign's commands started."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and self.mark.encode() in (entry / "environ").read_bytes():
-                    words = (entry / "cmdline").read_bytes().decode().split("\0")
-                    found[int(entry.name)] = " ".join(words[1:]).strip()
-            except OSError:  # it has ended meanwhile, or is not ours to read
-                continue
-        return {pid: line for pid, line in found.items() if line}
+        return living(f"{_MARK}={self.mark}")
 
     def asked(self) -> str:
         """The dataset in Argilla of round 1."""

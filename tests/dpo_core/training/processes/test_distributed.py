@@ -27,6 +27,7 @@ from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.processes.team import Team
 from dpo_core.training.processes.torchrun import processes_of
 from dpo_core.training.trainer import train_round
+from tests.living import living
 
 from ..conftest import EOS, VOCABULARY, make_tokenizer, sentiment
 
@@ -99,18 +100,8 @@ def request(job: DpoJob, **config: Any) -> dict[str, Any]:
 
 def marked(mark: str, module: str = "") -> list[int]:
     """Pids of the living processes that carry `mark` and run `module`."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and f"{MARK}={mark}".encode() in (
-                folder / "environ"
-            ).read_bytes().split(b"\0"):
-                command = (folder / "cmdline").read_bytes().decode().split("\0")
-                if command != [""] and (not module or module in command):
-                    found.append(int(folder.name))
-        except OSError:  # it ended meanwhile
-            continue
-    return found
+    found = living(f"{MARK}={mark}").items()
+    return [pid for pid, command in found if not module or module in command.split()]
 
 
 def wait_until_none(mark: str) -> None:
