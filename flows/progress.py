@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
 from flows.show.numbers import visible
+from flows.words import counted
 
 
 class CampaignProgress:
@@ -90,8 +91,7 @@ class CampaignProgress:
     def flush_cached(self) -> None:
         """Say once how many finished steps were taken from disk."""
         if self._cached:
-            plural = "" if self._cached == 1 else "s"
-            self.note(f"{self._cached} finished step{plural} taken from disk")
+            self.note(f"{counted(self._cached, 'finished step')} taken from disk")
         self._cached = 0
 
     def stop(self) -> None:

@@ -30,6 +30,7 @@ from flows.prefect.server import (
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.tracking.tracking import check_trackers
+from flows.words import counted
 
 
 def run_campaign(
@@ -80,7 +81,7 @@ def opened(
     check_before_run(config, root, with_prefect=with_prefect)
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)
-        rounds = f"{config.rounds} round" + ("" if config.rounds == 1 else "s")
+        rounds = counted(config.rounds, "round")
         progress.note(f"campaign {config.name} in {root}, {rounds}{seen}")
         if changes:
             progress.note("config changed, what depends on it runs again: " + "; ".join(changes))

@@ -39,13 +39,14 @@ def retract(
     everything back. The pairs stay as they were chosen, held-out answers as they were judged.
     """
     from flows.people.retract import take_back
+    from labeling.aggregation.votes import person
 
     if (annotator is None) == (judge is None):
         raise LabelsError(
             "name one source: either --annotator or --judge",
             "ratchet labels retract CAMPAIGN --annotator NAME, or --judge ID.",
         )
-    source = f"human:{annotator}" if annotator is not None else str(judge)
+    source = person(annotator) if annotator is not None else str(judge)
     with interruptible(resumable=False):
         take_back(campaign, source, number, undo=undo, console=Console(soft_wrap=True))
 

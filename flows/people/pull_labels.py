@@ -10,6 +10,7 @@ from dpo_core.errors import LabelsError
 from dpo_core.tables import read_rows
 from flows.config import CampaignConfig, read_stored
 from flows.people.waiting import server_access
+from flows.words import counted
 from labeling.people.answers import label_rows, latest
 from labeling.people.log import LabelLog, RoundLog
 
@@ -48,8 +49,7 @@ def _pull(layout: Layout, config: CampaignConfig, number: int, console: Console)
         what = "its labels change"
     else:
         what = "its labels stay as they are"
-    said = f"{seen} new answer" + ("" if seen == 1 else "s")
-    console.print(f"round {number}: {said}; {what}", highlight=False)
+    console.print(f"round {number}: {counted(seen, 'new answer')}; {what}", highlight=False)
     return changed
 
 

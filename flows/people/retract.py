@@ -21,6 +21,7 @@ from flows.show.numbers import visible
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.sources import count_by_source, sources_ever
 from flows.who import who
+from labeling.aggregation.votes import HUMAN, is_person
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def take_back(root: Path, source: str, number: int | None, *, undo: bool, consol
 def _check_known(session: Session, source: str) -> None:
     known = sources_ever(session)
     if source not in known:
-        people = sorted(s.removeprefix("human:") for s in known if s.startswith("human:"))
-        judges = sorted(s for s in known if not s.startswith("human:"))
+        people = sorted(source.removeprefix(HUMAN) for source in known if is_person(source))
+        judges = sorted(source for source in known if not is_person(source))
         raise LabelsError(
             f"nothing in {session.layout.root} was judged by {visible(source)}",
             f"Annotators: {', '.join(people) or 'none'}. Judges: {', '.join(judges) or 'none'}.",

@@ -21,6 +21,7 @@ from flows.progress import CampaignProgress
 from flows.recompute.store import Checked, RecomputingStore
 from flows.session import Session
 from flows.show.numbers import visible
+from flows.words import counted
 from labeling.exchange.folder import check_free
 from labeling.judges.memory import ReplyMemory
 
@@ -90,8 +91,7 @@ def said(replayed: Replayed) -> Iterator[str]:
 
 def _line(checked: Checked) -> str:
     if checked.found == "equal":
-        plural = "" if checked.files == 1 else "s"
-        what = f"{checked.files} file{plural}"
+        what = counted(checked.files, "file")
         what += f", {checked.volatile} of them aside from volatile columns" * bool(checked.volatile)
     else:
         what = checked.said

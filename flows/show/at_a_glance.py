@@ -9,6 +9,7 @@ from flows.show.sentences import cautions, percent_interval
 from flows.show.summary import CampaignSummary
 from flows.show.tables.evaluation import cycles
 from flows.show.tables.price import points
+from flows.words import counted
 from labeling.aggregation.votes import is_person
 
 Answered = tuple[str, str]
@@ -48,8 +49,7 @@ def _better(row: Row) -> str:
 
 
 def _price(summary: CampaignSummary) -> str:
-    rounds = len(summary.rounds)
-    said = f"{rounds} round{'' if rounds == 1 else 's'}: {', '.join(_spent(summary))}."
+    said = f"{counted(len(summary.rounds), 'round')}: {', '.join(_spent(summary))}."
     last = bought(summary)
     if last and last[-1].win_rate is not None:
         gained = points(last[-1].win_rate)

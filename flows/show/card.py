@@ -13,6 +13,7 @@ from flows.show.card_numbers import NATS, SHARE, as_text, cell, evaluation, inte
 from flows.show.numbers import Row, number, visible
 from flows.show.sentences import cautions, verdict
 from flows.show.summary import CampaignSummary
+from flows.words import counted
 from labeling.aggregation.votes import is_person
 from labeling.exchange.markdown import code, front_matter, plain, table
 from labeling.judges.config import AnyJudgeConfig, members
@@ -116,7 +117,7 @@ def _data(facts: PolicyFacts) -> list[str]:
     ]
     return [
         "## Data",
-        f"Prompts: {code(visible(source or ''))}. In {_count(len(rounds), 'round')} the policy "
+        f"Prompts: {code(visible(source or ''))}. In {counted(len(rounds), 'round')} the policy "
         f"answered {_sum(rounds, 'prompts')} prompts with {_sum(rounds, 'completions')} "
         f"completions; {_sum(rounds, 'pairs')} preferences between its own answers were trained "
         f"on. {said}",
@@ -228,7 +229,3 @@ def _licence(facts: PolicyFacts) -> list[str]:
 
 def _sum(rows: Sequence[Row], name: str) -> str:
     return f"{sum(number(row, name) or 0 for row in rows):,.0f}"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")

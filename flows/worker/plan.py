@@ -10,6 +10,7 @@ from dpo_core.campaign.store import read_current
 from flows.config import CampaignConfig
 from flows.gate.decision import is_over
 from flows.show.summary import read_round_row
+from flows.words import counted
 
 Mode = Literal["up_to", "append"]
 
@@ -65,7 +66,7 @@ def came_to(layout: Layout, plan: Plan, before: int) -> str:
     now = min(finished_rounds(layout), plan.last)
     why = "" if now >= plan.last else f"{stopped(layout)}"
     if now <= before:
-        already = f"{before} round{'' if before == 1 else 's'} are finished"
+        already = f"{counted(before, 'round')} {'is' if before == 1 else 'are'} finished"
         return f"nothing to do: {why or already}"
     decided = (read_round_row(layout, now) or {}).get("decision") or ""
     done = Plan(plan.mode, min(before + 1, now), now).shown

@@ -12,6 +12,7 @@ from dpo_core.file_lock import holder
 from flows.config import CampaignConfig, check_functions, load_config
 from flows.open_campaign import check_folder
 from flows.prefect.server import has_history, prefect_environment
+from flows.words import counted
 from flows.worker.place import DEFAULT_FOLDER, external_server, find_server, only_worker
 from flows.worker.serve import serving
 
@@ -46,6 +47,7 @@ def add(
         from flows.worker.schedules import checked, client_of, next_times, put
 
         schedule = checked(cron, timezone)
+    added = rounds or config.schedule.rounds
     with _prefect(folder) as (api, served):
         order = Order(
             config=str(asked.config.resolve()),
@@ -53,15 +55,13 @@ def add(
             campaign_dir=str(layout.root),
             overrides=asked.overrides,
             mode="append",
-            rounds=rounds or config.schedule.rounds,
+            rounds=added,
         )
         with client_of(api) as client:
             name = put(client, config.name, order, schedule)
-    each = f"{order.rounds} round" + ("" if order.rounds == 1 else "s")
     times = ", ".join(time.isoformat(" ", "minutes") for time in next_times(schedule))
-    print(
-        f"{name}: {each} at each tick of {schedule.cron!r} ({schedule.timezone}) in {layout.root}"
-    )
+    ticks = f"each tick of {schedule.cron!r} ({schedule.timezone})"
+    print(f"{name}: {counted(added, 'round')} at {ticks} in {layout.root}")
     print(f"next: {times}")
     print(_what_next(folder, served))
 

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from labeling.aggregation.votes import person
 from labeling.audit.material import Judged
 
 _OTHER = {"a": "b", "b": "a"}
@@ -43,4 +44,4 @@ def _of_judge(row: Row) -> Iterator[tuple[str, str]]:
 def _of_person(row: Row) -> Iterator[tuple[str, str]]:
     if row["verdict"] in _OTHER:
         first = row["verdict"] == row["shown_first"]
-        yield f"human:{row['annotator']} (order on screen)", "a" if first else "b"
+        yield f"{person(row['annotator'])} (order on screen)", "a" if first else "b"
