@@ -18,7 +18,8 @@ from typing import Any
 from dpo_core.atomic import write_json
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import PRUNE, read_current
+from dpo_core.campaign.prunes import pruned
+from dpo_core.campaign.store import read_current
 from dpo_core.errors import BadInput
 
 Link = Callable[[Path, Path], object]
@@ -78,11 +79,10 @@ def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> 
     Raises BadInput where the file system has no hard links between the two.
     """
     entries = [entry for entry in Ledger(parent.ledger).read() if entry.round <= number]
-    gone = {(e.facts["fingerprint"], e.facts["subfolder"]) for e in entries if e.step == PRUNE}
+    gone = pruned(entries)
     ledger = Ledger(branch.ledger)
     for entry in entries:
-        pruned = tuple(f"{name}/" for fingerprint, name in gone if fingerprint == entry.fingerprint)
-        _share_step(parent, branch, entry, pruned, link)
+        _share_step(parent, branch, entry, gone.get(entry.fingerprint, ()), link)
     ledger.extend(entries)
     rounds = read_current(parent).get("rounds", {})
     valid = {key: steps for key, steps in rounds.items() if int(key) <= number}
@@ -91,7 +91,7 @@ def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> 
 
 
 def _share_step(
-    parent: Layout, branch: Layout, entry: Entry, pruned: tuple[str, ...], link: Link
+    parent: Layout, branch: Layout, entry: Entry, gone: tuple[str, ...], link: Link
 ) -> None:
     folder = parent.step(entry.round, entry.step, entry.fingerprint)
     if not folder.is_dir():  # an entry about the campaign, or a step that somebody moved away
@@ -102,9 +102,7 @@ def _share_step(
         new.parent.mkdir(parents=True, exist_ok=True)
         _link(link, path, new)
     missing = [
-        name
-        for name in entry.outputs
-        if not name.startswith(pruned) and not (target / name).exists()
+        name for name in entry.outputs if not name.startswith(gone) and not (target / name).exists()
     ]
     if missing:
         raise BadInput(

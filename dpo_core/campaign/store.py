@@ -17,21 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, write_json
+from dpo_core.campaign.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
+from dpo_core.campaign.prunes import prune, pruned
 from dpo_core.campaign.retractions import RETRACT, retracted, retraction
 from dpo_core.campaign.rollbacks import RolledBack, rolled_back
-from dpo_core.children import out_of_space
-from dpo_core.errors import ArtifactCorrupted, DiskFull, RatchetError
+from dpo_core.errors import ArtifactCorrupted, DiskFull
 from dpo_core.hashing import digest, file_sha256
-
-PRUNE = "prune"
-"""Step name of the ledger entries that say what was removed to save space."""
-
-_FULL_BYTES = 64 * 1024
-"""With less room than this the disk is to blame for an error that does not say so."""
-
-OUT_OF_SPACE_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
 
 @dataclass(frozen=True)
@@ -89,9 +82,7 @@ class Store:
         self.entries = self.ledger.read()
         """What the ledger says, oldest first."""
         self._steps = {(e.round, e.step, e.fingerprint): e for e in self.entries}
-        self._pruned = {
-            (e.facts["fingerprint"], e.facts["subfolder"]) for e in self.entries if e.step == PRUNE
-        }
+        self._pruned = pruned(self.entries)
         self._current = read_current(self.layout)
         self._last: dict[str, str] = {}
         self._aside: list[Artifact] | None = None
@@ -145,17 +136,14 @@ class Store:
         folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
         if entry is None or not folder.exists():
             return None
-        pruned = (name for fingerprint, name in self._pruned if fingerprint == recipe.fingerprint)
-        _verify(folder, entry, tuple(f"{name}/" for name in pruned))
+        _verify(folder, entry, self._pruned.get(recipe.fingerprint, ()))
         return Artifact(folder, entry, cached=True)
 
     def prune(self, artifact: Artifact, subfolder: str) -> None:
         """Give the disk space of a step's `subfolder` back; the ledger says so first."""
-        entry = artifact.entry
-        if (entry.fingerprint, subfolder) not in self._pruned:
-            facts = {"fingerprint": entry.fingerprint, "subfolder": subfolder}
-            self._write(Entry(entry.round, PRUNE, digest(PRUNE, facts), facts=facts, at=now()))
-            self._pruned.add((entry.fingerprint, subfolder))
+        if f"{subfolder}/" not in self._pruned.get(artifact.entry.fingerprint, ()):
+            self._write(prune(artifact.entry, subfolder))
+            self._pruned = pruned(self.entries)
         shutil.rmtree(artifact.path(subfolder), ignore_errors=True)
 
     def retract(self, source: str, number: int | None, *, undo: bool, by: str) -> None:
@@ -300,32 +288,6 @@ def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
     folder = layout.round(number) / name
     entry = Entry(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     return Artifact(folder, replace(entry), cached=True)
-
-
-def disk_full(root: Path, detail: str) -> DiskFull:
-    free = _free(root) / 2**20
-    return DiskFull(
-        f"no room left to write below {root} ({free:.0f} MiB free): {detail}",
-        "Free some space and type the same `ratchet run` again; finished steps are kept.",
-    )
-
-
-@contextmanager
-def full_disk_named(root: Path) -> Iterator[None]:
-    """Raise DiskFull in place of whatever a library makes of a write below `root` without room."""
-    try:
-        yield
-    except RatchetError:
-        raise
-    except Exception as error:
-        if out_of_space(error) or _free(root) < _FULL_BYTES:
-            raise disk_full(root, f"{type(error).__name__}: {error}".splitlines()[0]) from error
-        raise
-
-
-def _free(root: Path) -> int:
-    """Bytes free where `root` is, or where it would be made."""
-    return shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
 
 
 def _clear(partial: Path) -> None:
