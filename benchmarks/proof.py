@@ -66,7 +66,7 @@ def demo(options: Namespace, folder: Path) -> Part:
         seconds = _campaign("demo-cpu", campaign, [f"seed={seed}", *options.demo_set])
         rows = _rounds(campaign)
         part.lines += [_demo_line(seed, row) for row in rows]
-        _check_demo(part, seed, rows, seconds)
+        check_demo(part, seed, rows, seconds)
     return part
 
 
@@ -77,7 +77,7 @@ def _demo_line(seed: int, row: Row) -> str:
     )
 
 
-def _check_demo(part: Part, seed: int, rows: Sequence[Row], seconds: float) -> None:
+def check_demo(part: Part, seed: int, rows: Sequence[Row], seconds: float) -> None:
     rates = [row["win_rate_base"] for row in rows]
     last = rows[-1]
     fall = last["measure_accepted_base"] - min(map(_accepted, rows))

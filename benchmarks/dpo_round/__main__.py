@@ -57,15 +57,15 @@ def measure(kind: Kind, name: str, options: Namespace, ceiling: Ceiling) -> dict
             runs["ratchet"].append(ratchet(folder, config, kind.environment))
             runs["trl_plain"].append(needed(peer(kind.plain)))
             runs["trl_strongest"].append(needed(peer(strongest)))
-        result = _compare(kind, runs, tried, strongest, count, len(few))
-        result |= _shares(model, lengths, result["runs"]["ratchet"][kind.clock], ceiling)
+        result = compare(kind, runs, tried, strongest, count, len(few))
+        result |= shares(model, lengths, result["runs"]["ratchet"][kind.clock], ceiling)
         if len(longer) > count:
             result["compared_mfu"] = result["mfu"]
             workload.write(folder, list(workload.pairs(model.vocabulary, longer)))
             alone = [ratchet(folder, config, kind.environment) for _ in range(options.repeats)]
             seconds = statistics.median(run[kind.clock] for run in alone)
             result["alone"] = {"pairs": len(longer), kind.clock: seconds}
-            result |= _shares(model, longer, seconds, ceiling)
+            result |= shares(model, longer, seconds, ceiling)
     return result
 
 
@@ -89,7 +89,7 @@ def _tried(
     return tried
 
 
-def _compare(
+def compare(
     kind: Kind,
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
     tried: Mapping[str, Mapping[str, Any]],
@@ -127,7 +127,7 @@ def _compare(
     return result
 
 
-def _shares(
+def shares(
     model: workload.Model, lengths: Sequence[workload.Lengths], seconds: float, ceiling: Ceiling
 ) -> dict[str, float | None]:
     """Useful operations as shares of what the device can do, None where that is not known."""

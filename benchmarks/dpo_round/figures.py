@@ -14,7 +14,7 @@ def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {
-        "dpo-round-time.svg": (_times(rows), "CPU-seconds per pair"),
+        "dpo-round-time.svg": (times(rows), "CPU-seconds per pair"),
         "dpo-round-memory.svg": (_memory(rows), "MiB that the round adds"),
     }
     files = []
@@ -65,7 +65,7 @@ def spec(values: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
     }
 
 
-def _times(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def times(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """What was measured, and the shortest pairs' time grown as useful operations grow."""
     yield from _measured(rows, "cpu_seconds_per_pair")
     first: dict[str, Mapping[str, Any]] = {}

@@ -78,9 +78,9 @@ def measure(
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in (*OURS, *peers)}
         for _ in range(repeats):
             for name, config in OURS.items():
-                runs[name].append(_ratchet(folder, size, config))
+                runs[name].append(ratchet_run(folder, size, config))
             for peer, name in strongest.items():
-                runs[peer].append(_trl(folder, size, peers[peer][name]))
+                runs[peer].append(trl_run(folder, size, peers[peer][name]))
     return {
         "size": asdict(size),
         "tried": {name: run for found in tried.values() for name, run in found.items()},
@@ -127,20 +127,20 @@ def _with_start(run: Mapping[str, float]) -> float:
 def _tried(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A run under `settings`, or the line that says why it ended before its end."""
     try:
-        return _trl(folder, size, settings)
+        return trl_run(folder, size, settings)
     except SystemExit as ended:
         lines = str(ended).splitlines()
         return {"fails": next((line for line in reversed(lines) if "Error" in line), lines[0])}
 
 
-def _ratchet(folder: Path, size: Size, config: Mapping[str, Any]) -> dict[str, Any]:
+def ratchet_run(folder: Path, size: Size, config: Mapping[str, Any]) -> dict[str, Any]:
     module = "benchmarks.online_round.ratchet_side"
     environment = child_environment(workload.THREADS)
     arguments = [str(folder), json.dumps(asdict(size)), json.dumps(config)]
     return child_result([module, *arguments], environment)
 
 
-def _trl(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
+def trl_run(folder: Path, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
     module = "benchmarks.online_round.trl_side"
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     if settings.get("huge_pages"):

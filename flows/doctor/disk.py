@@ -35,7 +35,7 @@ def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> Findi
     carried = _STATE_BYTES if config.training.optimiser_state == "carried" else 0
     policy = one * (1 + carried / _WEIGHT_BYTES)
     next_round = round_gib(config) + policy + one * _CHECKPOINT_BYTES / _WEIGHT_BYTES
-    campaign = config.rounds * round_gib(config) + one + policy * _kept(config)
+    campaign = config.rounds * round_gib(config) + one + policy * policies_kept(config)
     what = (
         f"a round takes up to {_size(next_round)} while it is trained (weights {_size(one)}), "
         f"{config.rounds} rounds keep {_size(campaign)}; {_size(free / _GIB)} are free"
@@ -54,7 +54,7 @@ def _size(gib: float) -> str:
     return f"{gib:,.1f} GiB" if gib >= 0.1 else f"{1024 * gib:.1f} MiB"
 
 
-def _kept(config: CampaignConfig) -> int:
+def policies_kept(config: CampaignConfig) -> int:
     """Policies of rounds that lie there at the end."""
     keep = config.keep_policies
     if isinstance(keep, KeepLast):

@@ -142,12 +142,12 @@ def _looked_at(people: PeopleConfig, log: LabelLog) -> Tally:
         return found
     with ArgillaQueue(server_access(people), people.workspace, IMPATIENT) as queue:
         dataset = queue.find(known.dataset)
-        if dataset is not None and _worth_reading(people, known, queue.progress(dataset)):
+        if dataset is not None and worth_reading(people, known, queue.progress(dataset)):
             collect(queue, dataset, log, lambda done, total, unit: None)
     return _tally(people, log.read())
 
 
-def _worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:
+def worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:
     """Whether the records may hold what the log does not; counts: those of the server."""
     kinds = [
         user.get(status, {}) for user in counts["users"] for status in ("completed", "pending")

@@ -39,7 +39,7 @@ def ready_python(say: Say) -> Path:
     Raises LabelServerFailed with the end of pip's log when it cannot be made.
     """
     folder = environment_folder()
-    if not _complete(folder):
+    if not is_complete(folder):
         _make(folder, say)
     return _python(folder)
 
@@ -56,7 +56,7 @@ def _python(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def _complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether it was finished, and the Python that it is made of is still there."""
     return (folder / "complete").exists() and _python(folder).exists()
 
@@ -72,7 +72,7 @@ def _make(folder: Path, say: Say) -> None:
     if holder(lock) is not None:
         say("Another process is making Argilla's environment: waiting for it.")
     with hold(lock, refusal, patience_s=_PATIENCE_S) as held:
-        if _complete(folder):  # made by another process while this one waited
+        if is_complete(folder):  # made by another process while this one waited
             return
         say(f"Making Argilla's own environment, once: 600 MB in {folder}")
         shutil.rmtree(folder, ignore_errors=True)  # what a killed one left
@@ -103,7 +103,7 @@ def _run(command: list[str], log: Path, say: Say, lock: int) -> None:
         try:
             for line in process.stdout or ():
                 file.write(line)
-                for news in _news(line):
+                for news in news_in(line):
                     say(news)
             code = process.wait()
         except BaseException:
@@ -118,7 +118,7 @@ def _run(command: list[str], log: Path, say: Say, lock: int) -> None:
         )
 
 
-def _news(line: str) -> Iterator[str]:
+def news_in(line: str) -> Iterator[str]:
     """What is worth telling of a line of pip's output."""
     words = line.split()
     if words[:1] == ["Collecting"]:

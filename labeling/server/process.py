@@ -25,7 +25,7 @@ from labeling.server.credentials import (
 from labeling.server.environment import VERSION, Say, ready_python
 
 LOOPBACK = "127.0.0.1"
-_EMBEDDED = Path(__file__).parent / "embedded"
+EMBEDDED = Path(__file__).parent / "embedded"
 _STOP_TIMEOUT_S = 15.0
 _STOP_POLL_S = 0.02
 
@@ -144,7 +144,7 @@ def _child(python: Path, folder: Path, lock: int) -> Child:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
     env = {
-        "PYTHONPATH": str(_EMBEDDED),
+        "PYTHONPATH": str(EMBEDDED),
         "PYTHONNOUSERSITE": "1",
         "TMPDIR": str(temporary.resolve()),  # each start copies 14 MB of web pages there
     }

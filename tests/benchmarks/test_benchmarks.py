@@ -97,7 +97,7 @@ def demo_rows(rates: list[float], accepted: float = 0.95) -> list[dict[str, Any]
 )
 def test_demo_checks(rows: list[dict[str, Any]], seconds: float, failing: list[str]) -> None:
     part = proof.Part("demo", "")
-    proof._check_demo(part, 0, rows, seconds)
+    proof.check_demo(part, 0, rows, seconds)
     found = [check.what for check in part.checks if not check.holds]
     assert len(found) == len(failing)
     assert all(words in what for words, what in zip(failing, found, strict=True))

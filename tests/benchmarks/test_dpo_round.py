@@ -48,9 +48,9 @@ def test_result_has_the_promised_form() -> None:
     slow = {**run, "cpu_seconds": 8.0, "memory_mib": 400.0, "flags": {}}
     runs = {"ratchet": [ours], "trl_plain": [slow], "trl_strongest": [slow]}
     peak = {"gflops": 1.0, "data_sheet_gflops": None}
-    result = dpo_round._compare(CPU, runs, {"batch 8": slow}, "batch 8", 16, 8)
+    result = dpo_round.compare(CPU, runs, {"batch 8": slow}, "batch 8", 16, 8)
     pair = (10, 5, 5)
-    result |= dpo_round._shares(TINY, [pair], TINY.round_flops(*pair) / 0.5e9, peak)
+    result |= dpo_round.shares(TINY, [pair], TINY.round_flops(*pair) / 0.5e9, peak)
     assert result["trl_plain"] == {"speedup": 4.0, "memory_ratio": 0.25}
     assert result["max_loss_diff"] == 0 and result["mfu"] == pytest.approx(0.5)
     table.show(CPU, "A", result)

@@ -84,7 +84,7 @@ def test_a_small_sweep_is_run_shown_and_drawn(
 
 
 def test_the_plot_compares_time_with_useful_operations() -> None:
-    values = list(figures._times(_rows(1.25, 1)))
+    values = list(figures.times(_rows(1.25, 1)))
     useful = {v["length"]: v["value"] for v in values if v["kind"] == "useful operations"}
     measured = {v["length"]: v["value"] for v in values if v["kind"] == "ratchet"}
     assert useful[256] == measured[256] and useful[4096] == pytest.approx(measured[4096] / 2)

@@ -24,8 +24,8 @@ def test_both_sides_train_on_every_pair(tmp_path: Path, capsys: pytest.CaptureFi
     workload.prepare(tmp_path, TINY, SIZE)
     settings = {"batch": 2, "allocator": True}
     runs = {
-        "ratchet": online_round._ratchet(tmp_path, SIZE, {}),
-        "trl_tuned": online_round._trl(tmp_path, SIZE, settings),
+        "ratchet": online_round.ratchet_run(tmp_path, SIZE, {}),
+        "trl_tuned": online_round.trl_run(tmp_path, SIZE, settings),
     }
     for run in runs.values():
         assert set(run) >= KEYS

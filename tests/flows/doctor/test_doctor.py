@@ -293,7 +293,7 @@ def test_kept_policies_decide_what_a_campaign_takes(tmp_path: Path) -> None:
     free_gib = disk.weights_gib(LLAMA_8B)
     assert free_gib == pytest.approx(4 * 8_030_261_248 / GIB)
     for keep, policies in (("all", 20), ("promoted", 2), ({"last": 3}, 4)):
-        assert disk._kept(a_config(tmp_path, rounds=20, keep_policies=keep)) == policies
+        assert disk.policies_kept(a_config(tmp_path, rounds=20, keep_policies=keep)) == policies
 
 
 # ── the policy ───────────────────────────────────────────────────────────────────────────────────

@@ -29,7 +29,7 @@ from dpo_core.records import (
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
-from flows.people.waiting import _worth_reading, may_go_on, read_waiting, write_waiting
+from flows.people.waiting import may_go_on, read_waiting, worth_reading, write_waiting
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.labels import ask_people, pairs_left_out
@@ -368,7 +368,7 @@ def test_many_records_are_read_only_when_the_quorum_may_be_reached() -> None:
     def worth(completed: int, discarded: int = 0, total: int = 2000) -> bool:
         users = [{"completed": {"submitted": completed}, "pending": {"discarded": discarded}}]
         counts = {"total": total, "completed": completed, "users": users}
-        return _worth_reading(people, log, counts)
+        return worth_reading(people, log, counts)
 
     assert not worth(999)
     assert worth(1000)

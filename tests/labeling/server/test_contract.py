@@ -53,7 +53,7 @@ print(json.dumps(found))
 def test_each_point_that_is_relied_on_is_checked(tmp_path: Path) -> None:
     env = {
         **os.environ,
-        "PYTHONPATH": str(process._EMBEDDED),
+        "PYTHONPATH": str(process.EMBEDDED),
         "TMPDIR": str(tmp_path),
         "ARGILLA_HOME_PATH": str(tmp_path),
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -33,7 +33,7 @@ def test_a_failure_shows_pips_reason_and_what_a_killed_one_left_is_removed(
     with pytest.raises(LabelServerFailed, match="No matching distribution found") as failed:
         environment.ready_python(print)
     assert "network error" in failed.value.remedy
-    assert folder.exists() and not environment._complete(folder)
+    assert folder.exists() and not environment.is_complete(folder)
     assert not (folder / "left over").exists()
 
 
@@ -54,7 +54,7 @@ def test_a_complete_one_is_used_as_it_is_unless_its_python_is_gone(cache: Path) 
     assert environment.ready_python(said.append) == python and said == []
     python.unlink()
     python.symlink_to(cache / "removed")
-    assert not environment._complete(folder)
+    assert not environment.is_complete(folder)
 
 
 def test_two_do_not_make_it_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_news_of_pips_output() -> None:
         "  Using cached sqlalchemy.whl (3 MB)\n",
         "Installing collected packages: a, b, c\n",
     ]
-    assert [news for line in lines for news in environment._news(line)] == [
+    assert [news for line in lines for news in environment.news_in(line)] == [
         "collecting sqlalchemy~=2.0.0",
         "installing 3 packages",
     ]
