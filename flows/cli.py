@@ -65,6 +65,7 @@ def run(
     are asked it says where to label and ends with exit code 75; type it again when they are done.
     """
     from dpo_core.campaign.full_disk import full_disk_named
+    from dpo_core.campaign.layout import default_root
     from flows.config import load_config
     from flows.run import run_campaign
     from flows.tracking.tracking import tell_trackers
@@ -72,7 +73,7 @@ def run(
     console = Console(stderr=False, soft_wrap=False)
     with interruptible():
         loaded = load_config(config, overrides or [])
-        root = campaign_dir or Path("campaigns") / loaded.name
+        root = campaign_dir or default_root(loaded.name)
         with full_disk_named(root):
             run_campaign(loaded, root, console, with_prefect=prefect, wait=wait)
             _write_report_and_table(root, console)

@@ -8,10 +8,10 @@ from typing import Any
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Artifact, current_artifact, read_current
 from dpo_core.errors import BadInput
-from dpo_core.records import Prompt, prompt_from_row
 from dpo_core.tables import iterate_rows, read_rows
 from flows.config import CampaignConfig, read_stored
 from flows.show.numbers import visible
+from flows.steps.completions import read_prompts
 from labeling.aggregation.votes import person
 from labeling.exchange.card import Origin, People, Tally
 from labeling.exchange.exported import ExportedPair, ExportFormat
@@ -76,7 +76,7 @@ def _pairs(layout: Layout, number: int) -> Iterator[Answered]:
     found = _preferred(layout, number)
     assert found is not None, "chosen for its preferences"
     made, completions, preferences = found
-    prompts = _prompts(made)
+    prompts = read_prompts(made)
     texts = _texts(completions, preferences)
     for row in iterate_rows(preferences.path("preferences.parquet")):
         (chosen, cut), (rejected, cut_too) = texts[row["chosen"]], texts[row["rejected"]]
@@ -91,11 +91,6 @@ def _pairs(layout: Layout, number: int) -> Iterator[Answered]:
             pair_id=row["pair_id"],
         )
         yield Answered(pair, cut + cut_too)
-
-
-def _prompts(made: Artifact) -> Mapping[str, Prompt]:
-    rows = iterate_rows(made.path("prompts.parquet"))
-    return {prompt.prompt_id: prompt for prompt in map(prompt_from_row, rows)}
 
 
 def _texts(completions: Artifact, preferences: Artifact) -> Mapping[str, tuple[str, bool]]:

@@ -43,7 +43,7 @@ def prepare(
     layout = Layout(root)
     config, summary = read_stored(layout), read_summary(root, samples=False)
     number = number if number is not None else _promoted(layout)
-    row = next((row for row in summary.rounds if row["round"] == number), None)
+    row = summary.row(number)
     if row is None:
         raise BadInput(
             f"round {number} of {root} is not finished: its policy was not evaluated",

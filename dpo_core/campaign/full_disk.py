@@ -16,7 +16,7 @@ _FULL_BYTES = 64 * 1024
 
 def disk_full(root: Path, detail: str) -> DiskFull:
     """The error that says so of the campaign in `root`; detail: what could not be written."""
-    free = _free(root) / 2**20
+    free = free_bytes(root) / 2**20
     return DiskFull(
         f"no room left to write below {root} ({free:.0f} MiB free): {detail}",
         "Free some space and type the same `ratchet run` again; finished steps are kept.",
@@ -31,11 +31,11 @@ def full_disk_named(root: Path) -> Iterator[None]:
     except RatchetError:
         raise
     except Exception as error:
-        if out_of_space(error) or _free(root) < _FULL_BYTES:
+        if out_of_space(error) or free_bytes(root) < _FULL_BYTES:
             raise disk_full(root, f"{type(error).__name__}: {error}".splitlines()[0]) from error
         raise
 
 
-def _free(root: Path) -> int:
+def free_bytes(root: Path) -> int:
     """Bytes free where `root` is, or where it would be made."""
     return shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free

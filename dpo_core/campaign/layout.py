@@ -33,13 +33,19 @@ MANIFEST = "step.json"
 SHARDS = "shards"
 """Folder of an unfinished step with what need not be made again when the step is resumed."""
 
-
 CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
 
 
+def default_root(name: str) -> Path:
+    """Where a campaign of that name lies unless another folder is named."""
+    return Path("campaigns") / name
+
+
 @dataclass(frozen=True)
 class Layout:
+    """The paths of the campaign in the folder `root`."""
+
     root: Path
 
     @property

@@ -30,12 +30,13 @@ def doctor(
 
     Exit code 0: it would; 2: it would not. Writes nothing; `ratchet run` does the cheap part of it.
     """
+    from dpo_core.campaign.layout import default_root
     from flows.config import load_config
     from flows.doctor.examine import examine
 
     with interruptible(resumable=False):
         loaded = load_config(config, overrides or []) if config is not None else None
-        root = campaign_dir or (Path("campaigns") / loaded.name if loaded is not None else None)
+        root = campaign_dir or (default_root(loaded.name) if loaded is not None else None)
         found = examine(loaded, root)
         print(_as_json(found) if json else "\n".join(_lines(found)))
     if not found.would_run:

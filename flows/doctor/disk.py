@@ -1,8 +1,8 @@
 """Room on the disk, against what a round and the whole campaign write."""
 
-import shutil
 from pathlib import Path
 
+from dpo_core.campaign.full_disk import free_bytes
 from flows.config import CampaignConfig, KeepLast
 from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.shape import Shape
@@ -30,7 +30,7 @@ def weights_gib(shape: Shape | None) -> float:
 
 def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> Finding:
     """Whether the next round fits, and all of them."""
-    free = shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
+    free = free_bytes(root)
     one = weights_gib(shape)
     carried = _STATE_BYTES if config.training.optimiser_state == "carried" else 0
     policy = one * (1 + carried / _WEIGHT_BYTES)

@@ -57,6 +57,10 @@ class CampaignSummary:
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
 
+    def row(self, number: int) -> Mapping[str, Any] | None:
+        """What was measured of a finished round."""
+        return next((row for row in self.rounds if row["round"] == number), None)
+
 
 def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     """The campaign below `root`, read without locking it; without `samples`, none of what only the

@@ -7,7 +7,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import POLICY_LOGPS
 from dpo_core.tables import iterate_rows, write_rows
 from flows.evaluation.held_out import Others
-from flows.policy import Answered, Policy
+from flows.policy import Answered
 from flows.session import Session
 
 
@@ -29,7 +29,7 @@ def answer_logps(
         files = {}
         for identity, policy in policies.items():
             files[identity] = folder / f"{identity[:16]}.parquet"
-            seconds += _ask(session, policy, candidate.answers, files[identity])
+            seconds += write_logps(session, policy.folder, candidate.answers, files[identity])
         rows = (
             {"policy": identity, **row} for identity, f in files.items() for row in iterate_rows(f)
         )
@@ -50,12 +50,12 @@ def answer_logps(
     )
 
 
-def _ask(session: Session, policy: Policy, answers: Artifact, out: Path) -> float:
-    """Write the log-probs under `policy`; the seconds until the sampling process had it."""
+def write_logps(session: Session, weights: Path, answers: Artifact, out: Path) -> float:
+    """Write the log-probs of answers under other weights; the seconds until these were loaded."""
     result = session.sample(
         {
             "op": "logps",
-            "policy": str(policy.folder),
+            "policy": str(weights),
             "completions": str(answers.path("completions.parquet")),
             "out": str(out),
         }

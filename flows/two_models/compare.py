@@ -15,6 +15,7 @@ from flows.evaluation.judging import Match, judges_behaviour, play_match
 from flows.policy import Policy
 from flows.progress import CampaignProgress
 from flows.session import Session
+from flows.steps.answer_logps import write_logps
 from flows.steps.sample import answer_file
 from flows.steps.score import score
 from flows.two_models.asked import Asked
@@ -90,17 +91,10 @@ def _logratios(session: Session, asked: Asked, answers: Artifact) -> Mapping[str
     if not same_tokens(first, second):
         return "the models have different tokenizers"
     out = session.layout.root / "logps.parquet"
-    completions = answers.path("completions.parquet")
-    session.sample(
-        {
-            "op": "logps",
-            "policy": str(second.folder),
-            "completions": str(completions),
-            "out": str(out),
-        }
-    )
+    write_logps(session, second.folder, answers, out)
     theirs = {row["completion_id"]: row["logp"] for row in read_rows(out)}
-    rows = iterate_rows(completions, ["completion_id", "token_logps"])
+    path = answers.path("completions.parquet")
+    rows = iterate_rows(path, ["completion_id", "token_logps"])
     return {
         r["completion_id"]: math.fsum(r["token_logps"]) - theirs[r["completion_id"]] for r in rows
     }

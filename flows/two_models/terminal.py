@@ -6,6 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from flows.show.cells import estimated
 from flows.show.numbers import visible
 
 _SIDES = (
@@ -96,13 +97,11 @@ def _against(rate: Mapping[str, float]) -> str:
 
 
 def _share(rate: Mapping[str, float]) -> str:
-    return f"{rate['estimate']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
+    return _value(rate, "{:.3f}")
 
 
 def _value(value: Any, form: str) -> str:
-    if value is None:
-        return "–"
-    if not isinstance(value, Mapping):
-        return form.format(value)
-    ends = ", ".join(form.format(value[end]) for end in ("low", "high"))
-    return f"{form.format(value['estimate'])} [{ends}]"
+    """A number, with its interval where it has one."""
+    if isinstance(value, Mapping):
+        return estimated(value["estimate"], value["low"], value["high"], form.format)
+    return estimated(value, None, None, form.format)

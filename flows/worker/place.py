@@ -5,6 +5,7 @@ The folder is laid out like a campaign's: `prefect/` with the database, `logs/`,
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,11 @@ def only_worker(layout: Layout) -> Iterator[None]:
 
     with hold(layout.lock, refusal):
         yield
+
+
+def in_folder(folder: Path) -> str:
+    """What a command that is shown says of a worker's folder: nothing where it is the default."""
+    return "" if folder == DEFAULT_FOLDER else f" --dir {shlex.quote(str(folder))}"
 
 
 def tell_address(layout: Layout, api: str) -> None:

@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import FlowRunResponse
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from flows.prefect.runs import campaign_tag
 from flows.worker.plan import Mode
@@ -67,7 +67,7 @@ class Order:
 
     def root(self, name: str) -> Path:
         """The campaign's folder."""
-        return (self.folder / (self.campaign_dir or Path("campaigns") / name)).resolve()
+        return (self.folder / (self.campaign_dir or default_root(name))).resolve()
 
 
 def find_runs(

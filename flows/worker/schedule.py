@@ -6,14 +6,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import holder
 from flows.config import CampaignConfig, check_functions, load_config
 from flows.open_campaign import check_folder
 from flows.prefect.server import has_history, prefect_environment
 from flows.words import counted
-from flows.worker.place import DEFAULT_FOLDER, external_server, find_server, only_worker
+from flows.worker.place import external_server, find_server, in_folder, only_worker
 from flows.worker.serve import serving
 
 
@@ -27,7 +27,7 @@ class Asked:
 
     def loaded(self) -> tuple[CampaignConfig, Layout]:
         config = load_config(self.config, self.overrides)
-        root = self.campaign_dir or Path("campaigns") / config.name
+        root = self.campaign_dir or default_root(config.name)
         return config, Layout(root.resolve())
 
 
@@ -132,5 +132,4 @@ def _prefect(folder: Path) -> Iterator[tuple[str, bool]]:
 def _what_next(folder: Path, served: bool) -> str:
     if served:
         return "the worker that runs here serves it"
-    there = "" if folder == DEFAULT_FOLDER else f" --dir {folder}"
-    return f"it needs a worker at these times: ratchet worker{there}"
+    return f"it needs a worker at these times: ratchet worker{in_folder(folder)}"

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from dpo_core.campaign.layout import Layout
 from flows.prefect.report_address import serve_reports_in
 from flows.prefect.server import prefect_environment, start_server, vital, write_logging_config
-from flows.worker.place import API_VARIABLE, external_server, only_worker, tell_address
+from flows.worker.place import (
+    API_VARIABLE,
+    external_server,
+    in_folder,
+    only_worker,
+    tell_address,
+)
 
 if TYPE_CHECKING:
     from flows.worker.loop import Worker
@@ -32,8 +38,7 @@ def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
             pages = api.removesuffix("/api")
             print(
                 f"runs: {pages}/runs",
-                "hand a campaign over: ratchet submit CONFIG"
-                + ("" if folder == Path("worker") else f" --dir {folder}"),
+                f"hand a campaign over: ratchet submit CONFIG{in_folder(folder)}",
                 "Ctrl-C stops; what was handed over goes on at the next start",
                 sep="\n",
                 flush=True,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from flows.config import check_functions, load_config
 from flows.open_campaign import check_folder
@@ -14,7 +14,7 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
     """Check the campaign as `ratchet run` does, and make a run of it that a worker starts."""
     loaded = load_config(config, overrides)
     check_functions(loaded)
-    root = campaign_dir or Path("campaigns") / loaded.name
+    root = campaign_dir or default_root(loaded.name)
     check_folder(Layout(root))
     api = find_server(folder)
     from prefect.client.orchestration import get_client

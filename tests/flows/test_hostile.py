@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hostile_campaign import HARM, Hostile, prompt
 from html_checks import complaints
-from test_ui import command, free_port
+from test_ui import command
 
 from dpo_core.campaign.store import current_artifact
 from dpo_core.tables import read_rows
+from flows.prefect.server import free_port
 from labeling.server import Server, add_user
 
 if TYPE_CHECKING:

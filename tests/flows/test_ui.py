@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from dpo_core.campaign.lock import holder
+from flows.prefect.server import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -52,12 +53,6 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.stderr == ""  # vLLM's and Prefect's noise is in the logs
         assert "INFO" not in done.stdout and "\x1b" not in done.stdout
     return folder / "campaign"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

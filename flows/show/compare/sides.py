@@ -53,7 +53,7 @@ class Side:
         return self.row(self.standing)
 
     def row(self, number: int) -> Row:
-        return next((row for row in self.summary.rounds if row["round"] == number), {})
+        return self.summary.row(number) or {}
 
 
 @dataclass(frozen=True)
