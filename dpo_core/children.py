@@ -32,6 +32,7 @@ from dpo_core.errors import (
     InvariantViolated,
     RatchetError,
 )
+from dpo_core.full_disk import out_of_space
 
 Report = Callable[[int, int, str], None]
 """Called as report(done, total, unit) while a request is carried out."""
@@ -133,15 +134,6 @@ def described_error(described: Mapping[str, Any], remedy: str = "") -> RatchetEr
     if isinstance(error, ChildFailed):
         error.deliberate = described.get("typed", False)
     return error
-
-
-def out_of_space(error: BaseException) -> bool:
-    """Whether `error` means that a write found no room, also as Rust or C++ libraries say it."""
-    text = str(error)
-    return any(
-        sign in text
-        for sign in ("No space left", "os error 28", "File too large", "quota exceeded")
-    )
 
 
 # ── in the parent ────────────────────────────────────────────────────────────────────────────────

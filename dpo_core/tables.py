@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+T = TypeVar("T")
 
 _ROW_GROUP = 4096
 _CODEC = "zstd"
@@ -101,8 +103,9 @@ def concatenate(paths: Sequence[Path], out: Path, schema: pa.Schema) -> int:
     return count
 
 
-def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in their order, `size` at a time; the last list holds what is left."""
+    batch: list[T] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:

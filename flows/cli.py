@@ -64,8 +64,8 @@ def run(
     same command again to continue. A changed config re-runs exactly what depends on it. When people
     are asked it says where to label and ends with exit code 75; type it again when they are done.
     """
-    from dpo_core.campaign.full_disk import full_disk_named
     from dpo_core.campaign.layout import default_root
+    from dpo_core.full_disk import full_disk_named
     from flows.config import load_config
     from flows.run import run_campaign
     from flows.tracking.tracking import tell_trackers

@@ -6,6 +6,7 @@ from typing import Any
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report
 from dpo_core.records import Completion, Cost, Score
+from dpo_core.tables import batched
 from generation.config import SamplingConfig
 from labeling.judges.config import LlmJudge, RewardModelJudge
 from labeling.judges.models import Models
@@ -54,8 +55,7 @@ class JudgeModels:
 
     def _rate(self, judge: RewardModelJudge, completions: Sequence[Completion]) -> list[Score]:
         scores: list[Score] = []
-        for start in range(0, len(completions), _BATCH):
-            batch = completions[start : start + _BATCH]
+        for batch in batched(completions, _BATCH):
             answers = self._answers(judge, op="rate", conversations=list(map(_spoken, batch)))
             scores += [Score(answer["value"], answer["reason"]) for answer in answers]
             self._report(len(scores), len(completions), "completions")

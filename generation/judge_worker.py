@@ -19,6 +19,8 @@ from generation.vllm_judges import ChoosingModel, JudgeModel, RewardModel, versi
 
 
 class Worker:
+    """Answers requests with the one model that the first of them names."""
+
     def __init__(self) -> None:
         self._model: RewardModel | ChoosingModel | None = None
 

@@ -15,6 +15,7 @@ from transformers import (
     LogitsProcessorList,
 )
 
+from dpo_core.tables import batched
 from generation.config import SamplingConfig
 from generation.engine import Request, Sample, Tick
 
@@ -23,6 +24,8 @@ _BATCH_SCORED = 32
 
 
 class TransformersEngine:
+    """An Engine for small models and for tests, where vLLM cannot be had."""
+
     def __init__(self, config: SamplingConfig, policy: Path) -> None:
         self.config = config
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -43,8 +46,7 @@ class TransformersEngine:
     def sample(self, requests: Sequence[Request], tick: Tick) -> list[list[Sample]]:
         rows = [(r.prompt_token_ids, r.seed + i) for r in requests for i in range(r.n)]
         samples: list[Sample] = []
-        for start in range(0, len(rows), _BATCH_SEQUENCES):
-            batch = rows[start : start + _BATCH_SEQUENCES]
+        for batch in batched(rows, _BATCH_SEQUENCES):
             samples += self._sample_batch([ids for ids, _ in batch], [seed for _, seed in batch])
             tick(len(batch))
         remaining = iter(samples)
@@ -54,8 +56,8 @@ class TransformersEngine:
     def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
         pairs = list(zip(prompts, completions, strict=True))
         found: list[float] = []
-        for start in range(0, len(pairs), _BATCH_SCORED):
-            found += self._score_batch(pairs[start : start + _BATCH_SCORED])
+        for batch in batched(pairs, _BATCH_SCORED):
+            found += self._score_batch(batch)
         return found
 
     def versions(self) -> dict[str, str]:

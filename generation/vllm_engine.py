@@ -42,6 +42,8 @@ fewest that its kernel takes."""
 
 
 class VllmEngine:
+    """An Engine whose weights are exchanged in place, so that rounds share a process."""
+
     def __init__(self, config: SamplingConfig, policy: Path) -> None:
         self.config = config
         self._llm = LLM(str(policy), **_engine_arguments(config, policy))

@@ -20,6 +20,8 @@ from generation.sampling import SampleJob, load_tokenizer, sample_file, score_fi
 
 
 class Worker:
+    """Answers requests with one engine, made on first use."""
+
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.tokenizer: Any = None

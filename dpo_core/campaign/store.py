@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, write_json
-from dpo_core.campaign.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import prune, pruned
 from dpo_core.campaign.retractions import RETRACT, retracted, retraction
 from dpo_core.campaign.rollbacks import RolledBack, rolled_back
 from dpo_core.errors import ArtifactCorrupted, DiskFull
+from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
 from dpo_core.hashing import digest, file_sha256
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Column:
+    """A column of metrics.parquet. volatile: it cannot repeat between equal runs."""
+
     name: str
     kind: type
     meaning: str

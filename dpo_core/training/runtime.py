@@ -17,6 +17,8 @@ from dpo_core.errors import ChildFailed
 
 @dataclass(frozen=True)
 class Runtime:
+    """Where a round is trained, and in which precision its forward passes compute."""
+
     device: torch.device
     compute_dtype: torch.dtype
 

@@ -22,10 +22,14 @@ class Mix(Section):
 
 
 class MixRounds(Section):
+    """Pairs of all rounds, in the shares of `mix`."""
+
     mix: Mix
 
 
 class LastRounds(Section):
+    """Pairs of the `last` rounds, this one counted."""
+
     last: Count
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dpo_core.campaign.full_disk import free_bytes
+from dpo_core.full_disk import free_bytes
 from flows.config import CampaignConfig, KeepLast
 from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.shape import Shape

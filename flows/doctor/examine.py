@@ -29,6 +29,8 @@ _ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "fa
 
 @dataclass(frozen=True)
 class Examination:
+    """What all checks came to. memory: None without a config, or where a shape is not known."""
+
     findings: tuple[Finding, ...]
     memory: Estimate | None
 

@@ -38,6 +38,7 @@ class Machine:
 
 
 def check_python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
+    """Whether Ratchet and vLLM run on this Python."""
     shown = ".".join(map(str, running))
     if running < _PYTHON:
         return problem("python", f"Python {shown}", "", "vLLM and Ratchet need 3.11 or later.")

@@ -25,6 +25,8 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Part:
+    """One thing that takes memory."""
+
     name: str
     gib: float
 

@@ -25,6 +25,8 @@ STATIC_ANSWERS = 4
 
 @dataclass(frozen=True)
 class StaticAnswer:
+    """An answer for readers without a script: its text in what is shown at once and the rest."""
+
     policy: str
     start: str
     rest: str
@@ -34,6 +36,8 @@ class StaticAnswer:
 
 @dataclass(frozen=True)
 class StaticPrompt:
+    """A prompt, divided like its answers."""
+
     start: str
     rest: str
     answers: tuple[StaticAnswer, ...]

@@ -29,6 +29,7 @@ def all_columns(summary: CampaignSummary) -> tuple[tuple[str, str, tuple[str, ..
 
 
 def written(value: Any) -> str:
+    """A value of whatever type as a cell of the long table, cut where it is long."""
     if value is None:
         return MISSING
     if isinstance(value, bool):

@@ -11,6 +11,8 @@ PER = 100
 
 @dataclass(frozen=True)
 class Estimate:
+    """A number, with its interval where it has one."""
+
     estimate: float
     low: float | None = None
     high: float | None = None

@@ -12,6 +12,8 @@ _WHAT = {
 
 
 class TwoModelsProgress(CampaignProgress):
+    """Says which model answers now, and how many answers that came to."""
+
     def step_started(self, number: int, step: str) -> None:
         super().step_started(number, step)
         self.say(_WHAT.get((number, step), step))

@@ -98,6 +98,7 @@ def krippendorff_alpha(answers: Iterable[Sequence[Verdict]]) -> tuple[float | No
 
 
 def alpha_among_people(ballots: Ballots) -> Alpha:
+    """Krippendorff's α of people's votes, on the pairs that several of them judged."""
     by_pair = [_of_people(ballot.votes) for ballot in ballots.values()]
     several = [votes for votes in by_pair if len(votes) > 1]
     value, units = krippendorff_alpha([vote.verdict for vote in votes] for votes in several)

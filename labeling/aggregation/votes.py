@@ -22,6 +22,8 @@ Shares = Mapping[Verdict, float]
 
 @dataclass(frozen=True)
 class Vote:
+    """What one source says of a pair, and as how many votes that counts."""
+
     source: str
     verdict: Verdict
     weight: float = 1.0

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from dpo_core.records import Judgement, Pair, Verdict
+from dpo_core.tables import batched
 from labeling.judges.protocol import BATCH, PairwiseJudge
 
 _UNSWAPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
@@ -11,8 +12,7 @@ _UNSWAPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie", "both_ba
 
 def judge_both_orders(judge: PairwiseJudge, pairs: Sequence[Pair]) -> Iterator[Judgement]:
     """Each pair judged as it stands and swapped; a verdict that follows the position is a tie."""
-    for start in range(0, len(pairs), BATCH):
-        batch = pairs[start : start + BATCH]
+    for batch in batched(pairs, BATCH):
         forward = judge.judge(batch)
         backward = judge.judge([pair.swapped() for pair in batch])
         for first, second in zip(forward, backward, strict=True):

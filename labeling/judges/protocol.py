@@ -11,12 +11,15 @@ from dataclasses import replace
 from typing import Protocol
 
 from dpo_core.records import Completion, Judgement, Pair, Score, Verdict
+from dpo_core.tables import batched
 
 BATCH = 1024
 """Completions or pairs handed to a judge at a time."""
 
 
 class PointwiseJudge(Protocol):
+    """Scores completions one by one; `source`: the name that its judgements carry."""
+
     source: str
 
     def score(self, completions: Sequence[Completion]) -> list[Score]:
@@ -24,6 +27,8 @@ class PointwiseJudge(Protocol):
 
 
 class PairwiseJudge(Protocol):
+    """Reads pairs; `source`: the name that its judgements carry."""
+
     source: str
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
@@ -34,13 +39,7 @@ def score_all(
     judge: PointwiseJudge, completions: Iterable[Completion]
 ) -> Iterator[tuple[Completion, Score]]:
     """Every completion with its score, batch by batch."""
-    batch: list[Completion] = []
-    for completion in completions:
-        batch.append(completion)
-        if len(batch) == BATCH:
-            yield from zip(batch, judge.score(batch), strict=True)
-            batch = []
-    if batch:
+    for batch in batched(completions, BATCH):
         yield from zip(batch, judge.score(batch), strict=True)
 
 

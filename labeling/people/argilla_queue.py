@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from dpo_core.tables import batched
 from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, Refused
 from labeling.people.task import CHOICES, Item
 from labeling.server import Access
@@ -99,9 +100,8 @@ class ArgillaQueue:
 
     def remove(self, dataset: Dataset, server_ids: Sequence[str]) -> None:
         """Take records off the queue, and with them what Argilla has of their answers."""
-        for start in range(0, len(server_ids), _DELETE_AT_ONCE):
-            ids = ",".join(server_ids[start : start + _DELETE_AT_ONCE])
-            self._call("DELETE", f"datasets/{dataset.id}/records", params={"ids": ids})
+        for ids in batched(server_ids, _DELETE_AT_ONCE):
+            self._call("DELETE", f"datasets/{dataset.id}/records", params={"ids": ",".join(ids)})
 
     def progress(self, dataset: Dataset) -> dict[str, Any]:
         """Argilla's own count: records in `total` and `completed`, and answers of its `users`."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.children import Child, out_of_space
+from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildDied, ChildFailed, DiskFull, RatchetError
+from dpo_core.full_disk import out_of_space
 
 CHILD = """
 import os, signal, subprocess, sys, time

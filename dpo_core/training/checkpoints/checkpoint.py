@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import disk_usage
 from typing import Any
 
 import pyarrow as pa
@@ -29,8 +28,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from dpo_core.atomic import flush, flush_tree, write_json
-from dpo_core.children import out_of_space
 from dpo_core.errors import BadInput, ChildFailed
+from dpo_core.full_disk import FULL_BYTES, free_bytes, out_of_space
 from dpo_core.tables import iterate_rows, write_rows
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
@@ -41,9 +40,6 @@ _UNFINISHED = ".unfinished"
 _TENSORS, _PROGRESS, _REFERENCE = "tensors", "progress.json", "reference.parquet"
 _SIDES = ("chosen", "rejected", "plain_chosen", "plain_rejected")
 _REFERENCE_SCHEMA = pa.schema([("pair_id", pa.string()), *((s, pa.float64()) for s in _SIDES)])
-
-_FULL_BYTES = 64 * 1024
-"""With less room than this the disk is to blame for an error that does not say so."""
 
 # Frozen weights are those of the policy that the round starts from.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
@@ -81,6 +77,7 @@ def latest(checkpoints: Path | None, round_id: str) -> Path | None:
 
 
 def read_progress(checkpoint: Path) -> Progress:
+    """What `write` kept besides the tensors."""
     path = checkpoint / _REFERENCE
     reference, plain_sums = (
         LogpsByPair(row["pair_id"] for row in iterate_rows(path, ["pair_id"])) for _ in range(2)
@@ -170,7 +167,7 @@ def _as_we_mean_it(checkpoints: Path) -> Iterator[None]:
         first = next(iter(error.failures.values()))[0]
         # A full disk breaks torch's own cleaning up, whose error then stands before the first one.
         causes = [cause for cause in (first, first.__context__) if cause is not None]
-        full = any(map(out_of_space, causes)) or disk_usage(checkpoints).free < _FULL_BYTES
+        full = any(map(out_of_space, causes)) or free_bytes(checkpoints) < FULL_BYTES
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ChildFailed(f"a checkpoint in {checkpoints} failed: {first}") from error

@@ -75,6 +75,7 @@ def _order(pairs: Sequence[TrainingPair], seed: int, epoch: int) -> "np.ndarray[
 
 
 def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:
+    """The pairs as one padded batch on `device`, each pair's chosen before its rejected one."""
     completions = [ids for p in pairs for ids in (p.chosen_ids, p.rejected_ids)]
     prompts = [p.prompt_ids for p in pairs for _ in range(2)]
     input_ids_BT, ends_B = padded([a + b for a, b in zip(prompts, completions, strict=True)])

@@ -21,6 +21,8 @@ from dpo_core.training.runtime import Runtime
 
 
 class FastPath:
+    """A PairPath for models of Llama's kind: see the module."""
+
     name = "fast"
 
     def __init__(

@@ -22,6 +22,8 @@ up, their product and its factor."""
 
 @dataclass(frozen=True)
 class ModelSize:
+    """Weights in all, layers, and the widths between layers and within their MLP."""
+
     parameters: int
     layers: int
     hidden: int

@@ -63,6 +63,7 @@ class PackedPairs:
 def pack(
     pairs: Sequence[TrainingPair], device: torch.device, entropies_per_pair: int = 0
 ) -> PackedPairs:
+    """The pairs in their order in one row on `device`; see PackedPairs for the shapes."""
     segments = tuple(_segments(pairs))
     lengths_P3 = np.array([(s.prompt, s.chosen, s.rejected) for s in segments])
     starts_P3 = np.array([(s.start, s.start + s.prompt, s.fork) for s in segments])

@@ -19,6 +19,8 @@ from dpo_core.training.runtime import Runtime
 
 
 class PlainPath:
+    """The PairPath for whatever model there is: see the module."""
+
     name = "plain"
 
     def __init__(

@@ -132,6 +132,7 @@ def chosen_falls(seen: History) -> tuple[str, str] | None:
 
 
 def margins_saturate(seen: History) -> tuple[str, str] | None:
+    """The loss has no slope left at most margins: it teaches only what contradicts them."""
     weight = seen.mean("gradient_weight")
     if not seen.full or seen.config.loss not in _SATURATING or weight > SATURATED_WEIGHT:
         return None
@@ -144,6 +145,7 @@ def margins_saturate(seen: History) -> tuple[str, str] | None:
 
 
 def length_correlates(seen: History) -> tuple[str, str] | None:
+    """The policy learns to write longer, or shorter, rather than better."""
     known = [row for row in seen.recent if row["length_correlation"] is not None]
     found = mean(known, "length_correlation")
     if not _is_window(known) or abs(found) < LENGTH_CORRELATION:
@@ -159,6 +161,7 @@ def length_correlates(seen: History) -> tuple[str, str] | None:
 
 
 def labels_leak(seen: History) -> tuple[str, str] | None:
+    """Unseen pairs are told apart before anything was learnt: the labels show in the texts."""
     rows = seen.opening
     accuracy, pairs = mean(rows, "accuracy"), sum(row["pairs"] for row in rows)
     new = bool(rows) and rows[-1]["step"] <= seen.steps / seen.config.epochs
@@ -173,6 +176,7 @@ def labels_leak(seen: History) -> tuple[str, str] | None:
 
 
 def stuck_at_reference(seen: History) -> tuple[str, str] | None:
+    """No margin moves away from 0: nothing is trained."""
     spread, step = seen.mean("margin_spread"), seen.last["step"]
     early = step < seen.config.warmup_steps + STUCK_SHARE_OF_ROUND * seen.steps
     if not seen.full or early or spread > STUCK_SPREAD_NATS:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dpo_core.children import Report, out_of_space
+from dpo_core.children import Report
 from dpo_core.errors import BadInput, ConfigError
+from dpo_core.full_disk import out_of_space
 from dpo_core.hashing import weights_id
 from dpo_core.import_path import load_function
 from dpo_core.tables import write_rows

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.children import out_of_space
 from dpo_core.config import SftConfig
 from dpo_core.errors import BadInput
+from dpo_core.full_disk import out_of_space
 from dpo_core.import_path import load_function
 from dpo_core.records import prompt_id
 from dpo_core.tables import batched, iterate_rows, read_rows

@@ -18,6 +18,7 @@ from flows.show.summary import CampaignSummary
 
 
 def better(summary: CampaignSummary) -> Iterator[Plot]:
+    """Is the policy better than others, and at what distance from them?"""
     yield _rates(
         summary,
         "Win rate",

@@ -8,6 +8,7 @@ from flows.show.summary import CampaignSummary
 
 
 def flow(summary: CampaignSummary) -> Iterator[Plot]:
+    """Nothing for a campaign without a finished round."""
     counts = [one for one in summary.details.flow if one.round == summary.details.flow[-1].round]
     if not counts:
         return

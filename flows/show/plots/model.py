@@ -27,6 +27,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
+    """Points that belong together, under the name in the legend."""
+
     name: str
     points: tuple[Point, ...]
 

@@ -8,6 +8,7 @@ from flows.show.summary import CampaignSummary
 
 
 def texts(summary: CampaignSummary) -> Iterator[Plot]:
+    """What the judge measured of the answers, how long they are, how they are written."""
     for name in measures(summary):
         about = "Measured by the judge on the test prompts."
         yield _against_base(summary, f"measure_{name}", _title(name), about, "share", PERCENT)

@@ -7,6 +7,7 @@ from flows.show.summary import CampaignSummary
 
 
 def training(summary: CampaignSummary) -> Iterator[Plot]:
+    """Curves within rounds first, then one point per round."""
     for name, title, about, unit, form in (
         (
             "accuracy",

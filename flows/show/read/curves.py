@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
-from dpo_core.tables import read_rows
+from dpo_core.tables import batched, read_rows
 
 COLUMNS = ("accuracy", "margin")
 VALUES = 600
@@ -44,8 +44,7 @@ def _read(layout: Layout, number: int, bins: int) -> Curve | None:
     rows = list(read_rows(path, wanted))
     if not rows or "step" not in wanted:
         return None
-    size = -(-len(rows) // bins)
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    parts = list(batched(rows, -(-len(rows) // bins)))
     last = max(row["step"] for row in rows)
     at = tuple((part[-1]["step"] / last if last else 1.0) for part in parts)
     means = {

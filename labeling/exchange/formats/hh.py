@@ -23,6 +23,7 @@ def fits(row: Mapping[str, Any]) -> bool:
 
 
 def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+    """Raises UnreadableRow for transcripts that differ before their last answers."""
     chosen, rejected = (_turns(row[name], name) for name in ("chosen", "rejected"))
     if chosen[:-1] != rejected[:-1]:
         raise UnreadableRow("the transcripts differ before their last answers")

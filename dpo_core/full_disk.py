@@ -1,17 +1,25 @@
-"""No room left for a campaign: said as such, whatever the system or a library makes of it."""
+"""No room left on the disk: said as such, whatever the system or a library makes of it."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpo_core.children import out_of_space
 from dpo_core.errors import DiskFull, RatchetError
 
 OUT_OF_SPACE_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
-_FULL_BYTES = 64 * 1024
+FULL_BYTES = 64 * 1024
 """With less room than this the disk is to blame for an error that does not say so."""
+
+
+def out_of_space(error: BaseException) -> bool:
+    """Whether `error` means that a write found no room, also as Rust or C++ libraries say it."""
+    text = str(error)
+    return any(
+        sign in text
+        for sign in ("No space left", "os error 28", "File too large", "quota exceeded")
+    )
 
 
 def disk_full(root: Path, detail: str) -> DiskFull:
@@ -31,11 +39,12 @@ def full_disk_named(root: Path) -> Iterator[None]:
     except RatchetError:
         raise
     except Exception as error:
-        if out_of_space(error) or free_bytes(root) < _FULL_BYTES:
+        if out_of_space(error) or free_bytes(root) < FULL_BYTES:
             raise disk_full(root, f"{type(error).__name__}: {error}".splitlines()[0]) from error
         raise
 
 
-def free_bytes(root: Path) -> int:
-    """Bytes free where `root` is, or where it would be made."""
-    return shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
+def free_bytes(folder: Path) -> int:
+    """Bytes free where `folder` is, or where it would be made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
