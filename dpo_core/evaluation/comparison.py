@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.intervals import columns
+from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.length_control import length_controlled_win_rate
 from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
 from dpo_core.records import Completion, Verdict
 
 Row = Mapping[str, Any]
+
+ByPrompt = Sequence[tuple[str, float]]
+"""(prompt_id, value), of answers or comparisons."""
 
 _MOST_FITS = 2_000
 """Resamples that a model is fitted to; the ends of an interval hardly move with more."""
@@ -25,6 +28,27 @@ def outcome(identical: bool, verdict: Verdict | None) -> float | None:
     return None if verdict is None else float(verdict == "a")
 
 
+def resampling(config: EvaluationConfig) -> dict[str, Any]:
+    """How every interval of an evaluation is made, as keywords of the functions that make them."""
+    return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
+
+
+def mean_by_prompt(values: ByPrompt, config: EvaluationConfig) -> Interval | None:
+    """The mean and its interval, for which prompts are resampled; None without values."""
+    if not values:
+        return None
+    groups, numbers = zip(*values, strict=True)
+    return mean_interval(numbers, groups=groups, **resampling(config))
+
+
+def win_rate_by_prompt(outcomes: ByPrompt, config: EvaluationConfig) -> Interval | None:
+    """The same of outcomes, which are 0, ½ or 1; see win_rate."""
+    if not outcomes:
+        return None
+    groups, numbers = zip(*outcomes, strict=True)
+    return win_rate(numbers, groups=groups, **resampling(config))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Win rates under one evaluation config; intervals resample prompts, not answers."""
@@ -33,11 +57,8 @@ class Comparison:
 
     def win_rate(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
         """{name, name_low, name_high} of outcome rows; None for each when there are none."""
-        if not rows:
-            return columns(name, None)
-        groups = [row["prompt_id"] for row in rows]
-        found = win_rate([row["outcome"] for row in rows], groups=groups, **_bootstrap(self.config))
-        return columns(name, found)
+        outcomes = [(row["prompt_id"], row["outcome"]) for row in rows]
+        return columns(name, win_rate_by_prompt(outcomes, self.config))
 
     def length_controlled(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
         """The same of the win rate at equal lengths; None, too, where length cannot be told from
@@ -61,7 +82,7 @@ def summarise_kl(
 
     The mean over samples is unbiased, and its standard error is that of the prompts' means.
     """
-    found = mean_interval(logratios, groups=groups, **_bootstrap(config))
+    found = mean_interval(logratios, groups=groups, **resampling(config))
     return {**columns(name, found), f"{name}_se": _finite(standard_error(logratios, groups))}
 
 
@@ -85,10 +106,8 @@ def describe(
 def _mean(
     name: str, completions: Sequence[Completion], values: Sequence[float], config: EvaluationConfig
 ) -> dict[str, Any]:
-    if not values:
-        return columns(name, None)
-    groups = [c.prompt.prompt_id for c in completions]
-    return columns(name, mean_interval(values, groups=groups, **_bootstrap(config)))
+    prompts = (c.prompt.prompt_id for c in completions)
+    return columns(name, mean_by_prompt(list(zip(prompts, values, strict=True)), config))
 
 
 def _measures(scores: Sequence[Row]) -> dict[str, float | None]:
@@ -99,10 +118,6 @@ def _measures(scores: Sequence[Row]) -> dict[str, float | None]:
             sums[measure["name"]][0] += measure["numerator"]
             sums[measure["name"]][1] += measure["denominator"]
     return {f"measure_{n}": (top / of if of else None) for n, (top, of) in sorted(sums.items())}
-
-
-def _bootstrap(config: EvaluationConfig) -> dict[str, Any]:
-    return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
 
 
 def _finite(value: float) -> float | None:

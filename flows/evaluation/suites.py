@@ -5,8 +5,7 @@ from typing import Any
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.intervals import Interval
-from dpo_core.evaluation.statistics import mean_interval
+from dpo_core.evaluation.comparison import mean_by_prompt
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import Others
@@ -63,8 +62,8 @@ def _suite(
     config: EvaluationConfig,
 ) -> dict[str, Any]:
     both = sorted(ours.keys() & previous.keys())
-    score = _mean(list(ours), list(ours.values()), config)
-    change = _mean(both, [ours[key] - previous[key] for key in both], config)
+    score = mean_by_prompt([(prompt, one) for (prompt, _), one in ours.items()], config)
+    change = mean_by_prompt([(key[0], ours[key] - previous[key]) for key in both], config)
     unreadable = bool(previous) and not ours
     return {
         "prompts": len({prompt for prompt, _ in ours}),
@@ -79,17 +78,6 @@ def _suite(
         "may_fall": may_fall,
         "failed": unreadable or (change is not None and change.high < -may_fall),
     }
-
-
-def _mean(keys: list[Key], values: list[float], config: EvaluationConfig) -> Interval | None:
-    if not values:
-        return None
-    return mean_interval(
-        values,
-        groups=[prompt for prompt, _ in keys],
-        confidence=config.confidence,
-        resamples=config.bootstrap_resamples,
-    )
 
 
 def _average(scores: Mapping[Key, float]) -> float | None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, win_rate_by_prompt
 from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.over_optimisation import Agreed, Risen, judges_part, people_part
-from dpo_core.evaluation.statistics import mean_interval, win_rate
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.judges import judges_alike, training_judge_compares_too
@@ -32,7 +32,8 @@ def training_scores(
     scores, of_base = _scores(ours), _scores(base)
     if not scores:
         return numbers
-    found = _mean(scores, config)
+    found = mean_by_prompt(_by_prompt(scores), config)
+    assert found is not None, "there are scores"
     ends = {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
     mean_of_base = sum(of_base.values()) / len(of_base) if of_base else None
     return {**numbers, **ends, f"{name}_base": mean_of_base}
@@ -67,7 +68,7 @@ def training_win_rates(
         found = _interval(evaluated, f"win_rate_{name}")
         if not judges_alike(config):
             won = _read(compared, name) or _scored_higher(_gained(ours, other))
-            found = _win_rate(won, config.evaluation)
+            found = win_rate_by_prompt(_by_prompt(won), config.evaluation)
         numbers |= columns(f"training_win_rate_{name}", found)
     return numbers
 
@@ -81,7 +82,7 @@ def over_optimisation(
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each way in which others part from the training judge."""
     risen = {
-        name: Risen(_mean(gained, config) if (gained := _gained(ours, other)) else None, won)
+        name: Risen(mean_by_prompt(_by_prompt(_gained(ours, other)), config), won)
         for name, other in others.items()
         if (won := _interval(numbers, f"training_win_rate_{name}"))
     }
@@ -131,24 +132,8 @@ def _read(compared: Sequence[Mapping[str, Any]], opponent: str) -> dict[Key, flo
     }
 
 
-def _win_rate(won: Mapping[Key, float], config: EvaluationConfig) -> Interval | None:
-    if not won:
-        return None
-    return win_rate(
-        list(won.values()),
-        groups=[prompt for prompt, _ in won],
-        confidence=config.confidence,
-        resamples=config.bootstrap_resamples,
-    )
-
-
-def _mean(values: Mapping[Key, float], config: EvaluationConfig) -> Interval:
-    return mean_interval(
-        list(values.values()),
-        groups=[prompt for prompt, _ in values],
-        confidence=config.confidence,
-        resamples=config.bootstrap_resamples,
-    )
+def _by_prompt(values: Mapping[Key, float]) -> ByPrompt:
+    return [(prompt, value) for (prompt, _), value in values.items()]
 
 
 def _scores(answers: HeldOutAnswers) -> dict[Key, float]:

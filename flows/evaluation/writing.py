@@ -5,8 +5,8 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
+from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt
 from dpo_core.evaluation.intervals import columns
-from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.evaluation.texts import (
     REFUSAL,
     distinct,
@@ -22,16 +22,13 @@ from flows.evaluation.held_out import HeldOutAnswers
 LIKENED = 64
 """Answers that are compared with each other where every prompt has one."""
 
-Answered = Sequence[tuple[str, float]]
-"""(prompt_id, value) of answers"""
-
 
 def writing(ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     """Numbers of the test answers, those that are means over answers with their intervals, and the
     base's as <number>_base. None where no answer has words enough."""
     numbers: dict[str, Any] = {}
     for name, values in by_answer(ours.test(), config).items():
-        numbers |= _mean(name, values, config)
+        numbers |= columns(name, mean_by_prompt(values, config))
     numbers |= of_all(ours.test())
     of_base = {
         name: fmean(value for _, value in values) if values else None
@@ -40,7 +37,7 @@ def writing(ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig) -
     return numbers | {f"{k}_base": v for k, v in {**of_base, **of_all(base.test())}.items()}
 
 
-def by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, Answered]:
+def by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, ByPrompt]:
     """What each answer has of repetition and refusal; those without words enough are left out."""
     repeated = ((c.prompt.prompt_id, repetition(words(c.text))) for c in test)
     refused = refusals([c.text for c in test], config.refusal_pattern or REFUSAL)
@@ -74,15 +71,3 @@ def _likeness(test: Sequence[Completion], said: Sequence[Sequence[str]]) -> floa
         return self_similarity(said[:LIKENED])
     found = [value for s in by_prompt if (value := self_similarity(s)) is not None]
     return fmean(found) if found else None
-
-
-def _mean(name: str, values: Answered, config: HeldOutConfig) -> dict[str, Any]:
-    if not values:
-        return columns(name, None)
-    found = mean_interval(
-        [value for _, value in values],
-        groups=[prompt for prompt, _ in values],
-        confidence=config.confidence,
-        resamples=config.bootstrap_resamples,
-    )
-    return columns(name, found)

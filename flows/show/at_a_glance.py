@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flows.show.labels_bought import PER, bought, labels_of
-from flows.show.numbers import Row, number, visible
+from flows.show.labels_bought import PER, bought, labels_of, labels_of_people
+from flows.show.numbers import Row, lowest_kappa, number, visible
 from flows.show.sentences import cautions, percent_interval
 from flows.show.summary import CampaignSummary
 from flows.show.tables.evaluation import cycles
 from flows.show.tables.price import points
 from flows.words import counted
-from labeling.aggregation.votes import is_person
 
 Answered = tuple[str, str]
 """(question, what is known in a sentence or two)."""
@@ -66,7 +65,7 @@ def _spent(summary: CampaignSummary) -> Iterator[str]:
     if written:
         yield f"{written:,.0f} tokens written"
     labels = sum(labels_of(row) for row in summary.rounds)
-    people = sum(_people(row) for row in summary.rounds)
+    people = sum(labels_of_people(row) or 0 for row in summary.rounds)
     yield f"{labels:,} labels ({people:,} of people)"
     money = _total(summary, "money")
     if money:
@@ -87,11 +86,6 @@ def _total(summary: CampaignSummary, name: str) -> float:
     return sum(number(row, name) or 0.0 for row in summary.rounds) if whole is None else whole
 
 
-def _people(row: Row) -> int:
-    by_source: Mapping[str, Any] = row.get("labels_by_source") or {}
-    return sum(int(count) for source, count in by_source.items() if is_person(source))
-
-
 def _trust(summary: CampaignSummary, row: Row) -> str:
     """What was found in any round by the evaluation's own set-up counts for all of them."""
     found = dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)])
@@ -110,11 +104,10 @@ def _same_judge(summary: CampaignSummary) -> Iterator[str]:
 
 
 def _checked(row: Row) -> str:
-    kappas = ((row.get("agreement") or {}).get("kappa") or {}).values()
-    known = [value for one in kappas if (value := number(one, "value")) is not None]
-    if not known:
+    lowest = lowest_kappa(row)
+    if lowest is None:
         return "No person's verdict was compared with the judge's."
-    return f"Judges agree with people at κ {min(known):.2f}."
+    return f"Judges agree with people at κ {lowest:.2f}."
 
 
 def _measured(row: Row) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flows.show.numbers import MISSING, Row, number
+from flows.show.numbers import MISSING, Row, number, with_ends
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def cell(row: Row, name: str, write: Write) -> str:
 
 def with_interval(row: Row, name: str, write: Write) -> str:
     """A number of a round's row, whose interval stands beside it under the same name."""
-    low, high = number(row, f"{name}_low"), number(row, f"{name}_high")
-    return estimated(number(row, name), low, high, write)
+    return estimated(*with_ends(row, name), write)
 
 
 def estimated(value: float | None, low: float | None, high: float | None, write: Write) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flows.show.numbers import Row, base_number, number
+from flows.show.numbers import Row, base_number, number, with_ends
 from flows.show.summary import CampaignSummary
+from labeling.aggregation.votes import is_person
 
 PER = 100
 
@@ -48,7 +49,7 @@ def bought(summary: CampaignSummary) -> tuple[Bought, ...]:
 
 def _bought(row: Row, count: int, before: float | None) -> Bought:
     scale = PER / count
-    rate, low, high = (number(row, f"win_rate_previous{end}") for end in ("", "_low", "_high"))
+    rate, low, high = with_ends(row, "win_rate_previous")
     now = number(row, "score_mean")
     wins = None
     if rate is not None:
@@ -66,3 +67,13 @@ def labels_of(row: Row) -> int:
         return int(sum(by_source.values()))
     judges = row.get("judges") or {}
     return sum(int(judge.get("pairs") or 0) for judge in judges.values())
+
+
+def labels_of_people(row: Row) -> int | None:
+    """Verdicts of people that the round had; None where nobody was asked or they were not counted
+    by source."""
+    by_source = row.get("labels_by_source")
+    if not isinstance(by_source, Mapping):
+        return None
+    found = [int(count) for source, count in by_source.items() if is_person(str(source))]
+    return sum(found) if found else None

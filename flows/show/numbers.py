@@ -27,6 +27,18 @@ def number(row: Row, name: str) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def with_ends(row: Row, name: str) -> tuple[float | None, float | None, float | None]:
+    """The number under `name` and the ends of its interval."""
+    return number(row, name), number(row, f"{name}_low"), number(row, f"{name}_high")
+
+
+def lowest_kappa(row: Row) -> float | None:
+    """Of the judges that people were compared with in the round."""
+    kappas = ((row.get("agreement") or {}).get("kappa") or {}).values()
+    known = [value for one in kappas if (value := number(one, "value")) is not None]
+    return min(known, default=None)
+
+
 def measures(summary: CampaignSummary) -> tuple[str, ...]:
     """Names of what the judge measured, without their prefix, in order of appearance."""
     found: dict[str, None] = {}

@@ -8,7 +8,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.retractions import TakenBack
 from dpo_core.campaign.rollbacks import RolledBack
 from flows.gate.decision import is_over
-from flows.show.numbers import MISSING, Row, base_number, number, visible
+from flows.show.numbers import MISSING, Row, base_number, number, visible, with_ends
 from flows.show.summary import CampaignSummary
 from labeling.aggregation.votes import HUMAN, is_person
 
@@ -40,7 +40,7 @@ def headline(summary: CampaignSummary) -> str:
 
 
 def _against_base(row: Row, name: str = "") -> str:
-    rate, low, high = (number(row, "win_rate_base" + end) for end in ("", "_low", "_high"))
+    rate, low, high = with_ends(row, "win_rate_base")
     name = name or f"Round {row['round']}"
     if rate is None:
         return f"{name} has not been compared with the base."
@@ -206,7 +206,8 @@ def _rounds(numbers: Sequence[int]) -> str:
 
 
 def percent_interval(row: Row, name: str) -> str:
-    value, low, high = (number(row, name + end) for end in ("", "_low", "_high"))
+    """A share in per cent, with its interval where it has one."""
+    value, low, high = with_ends(row, name)
     if value is None:
         return MISSING
     if low is None or high is None:
@@ -224,6 +225,7 @@ def _nats(value: float) -> str:
 
 
 def progress(summary: CampaignSummary) -> str:
+    """How far the campaign is, and what it does now."""
     done = sum(map(is_over, summary.rounds))
     said = f"{done} of {summary.rounds_planned} rounds done"
     if summary.stopped is not None and summary.state == "finished":

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
+from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, resampling
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
 from flows.config.evaluation import HeldOutConfig
@@ -52,7 +53,7 @@ def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict
     plain = controlled = None
     if rows:
         outcomes, groups = [row["outcome"] for row in rows], [row["prompt_id"] for row in rows]
-        options = _bootstrap(config)
+        options = resampling(config)
         plain = win_rate(outcomes, groups=groups, **options)
         controlled = length_controlled_win_rate(
             outcomes,
@@ -76,7 +77,7 @@ def _kl(compared: Compared, config: HeldOutConfig) -> dict[str, Any]:
     )
     return {
         "nats": {
-            **_interval(mean_interval(values, groups=groups, **_bootstrap(config))),
+            **_interval(mean_interval(values, groups=groups, **resampling(config))),
             "se": _finite(standard_error(values, groups)),
         },
         "nats_per_token": {**_interval(per_token.interval), "se": _finite(per_token.error)},
@@ -87,22 +88,25 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     """What one model's answers are like, with intervals of what is a mean over answers."""
     completions = answers.completions
     prompts = [c.prompt.prompt_id for c in completions]
-    means: dict[str, Sequence[tuple[str, float]]] = {
+    means: dict[str, ByPrompt] = {
         "length_tokens": list(zip(prompts, (c.tokens for c in completions), strict=True)),
         "length_characters": list(zip(prompts, (len(c.text) for c in completions), strict=True)),
         "truncated_share": list(zip(prompts, (not c.finished for c in completions), strict=True)),
         **by_answer(completions, config),
     }
-    scores = {source: _scores(answers, source) for source in answers.scores}
+    scores = {
+        source: _shown(mean_by_prompt(_scores(answers, source), config))
+        for source in answers.scores
+    }
     return {
         "completions": len(completions),
-        **{name: _mean(values, config) for name, values in means.items()},
+        **{name: _shown(mean_by_prompt(values, config)) for name, values in means.items()},
         **of_all(completions),
-        "scores": {source: _mean(values, config) for source, values in scores.items()},
+        "scores": scores,
     }
 
 
-def _scores(answers: HeldOutAnswers, source: str) -> list[tuple[str, float]]:
+def _scores(answers: HeldOutAnswers, source: str) -> ByPrompt:
     """(prompt_id, score) of the answers that the judge scored."""
     scores = answers.scores[source]
     return [
@@ -110,18 +114,6 @@ def _scores(answers: HeldOutAnswers, source: str) -> list[tuple[str, float]]:
         for c in answers.completions
         if (value := scores[c.completion_id].value) is not None
     ]
-
-
-def _mean(values: Sequence[tuple[str, float]], config: HeldOutConfig) -> dict[str, Any] | None:
-    """Of (prompt_id, value)."""
-    if not values:
-        return None
-    prompts, numbers = zip(*values, strict=True)
-    return _shown(mean_interval(numbers, groups=prompts, **_bootstrap(config)))
-
-
-def _bootstrap(config: HeldOutConfig) -> dict[str, Any]:
-    return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
 
 
 def _shown(found: Interval | None) -> dict[str, float | None] | None:

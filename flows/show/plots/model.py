@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flows.show.numbers import MISSING, Row, number
+from flows.show.numbers import MISSING, Row, with_ends
 from flows.show.summary import CampaignSummary
 
 PERCENT, DECIMAL, SECONDS, COUNT = ".0%", ".3~g", ".1f", ",.0f"
@@ -113,8 +113,7 @@ def series_of(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Serie
 
 
 def point(row: Row, name: str) -> Point | None:
-    value = number(row, name)
-    low, high = number(row, f"{name}_low"), number(row, f"{name}_high")
+    value, low, high = with_ends(row, name)
     return None if value is None else Point(round_of(row), value, low, high)
 
 

@@ -3,11 +3,17 @@
 from collections.abc import Callable, Mapping
 
 from flows.show.cells import Section, estimated
-from flows.show.labels_bought import PER, Bought, Estimate, bought, labels_of
+from flows.show.labels_bought import (
+    PER,
+    Bought,
+    Estimate,
+    bought,
+    labels_of,
+    labels_of_people,
+)
 from flows.show.numbers import MISSING, Row, number
 from flows.show.summary import CampaignSummary
 from flows.show.tables.by_round import Column, by_round
-from labeling.aggregation.votes import is_person
 
 
 def price(summary: CampaignSummary) -> Section:
@@ -40,11 +46,8 @@ def _scaled(name: str, by: float, form: str) -> Callable[[Row], str | None]:
 
 
 def _of_people(row: Row) -> str | None:
-    by_source = row.get("labels_by_source")
-    if not isinstance(by_source, Mapping):
-        return None
-    found = [count for source, count in by_source.items() if is_person(str(source))]
-    return f"{sum(found):,}" if found else None
+    count = labels_of_people(row)
+    return None if count is None else f"{count:,}"
 
 
 def _bought(found: Mapping[int, Bought]) -> Callable[[Row], str | None]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flows.show.cells import Section, percent, with_interval
-from flows.show.numbers import MISSING, Row, number
+from flows.show.numbers import MISSING, Row, lowest_kappa, number
 from flows.show.summary import CampaignSummary
 from flows.show.tables.by_round import Column, by_round
 
@@ -48,6 +48,5 @@ def _count(found: Mapping[str, Any], name: str) -> str:
 
 
 def _kappa(row: Row) -> str | None:
-    kappas = ((row.get("agreement") or {}).get("kappa") or {}).values()
-    known = [value for one in kappas if (value := number(one, "value")) is not None]
-    return f"{min(known):.2f}" if known else None
+    lowest = lowest_kappa(row)
+    return None if lowest is None else f"{lowest:.2f}"
