@@ -21,7 +21,8 @@ import httpx
 
 from benchmarks.measure import add_json_option, machine, write_result
 from dpo_core.records import Completion, Pair, Prompt, pair_id
-from labeling.people.argilla_queue import ArgillaQueue, Questions
+from labeling.people.argilla_parts import Questions
+from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import Task, ask, collect
 from labeling.people.log import LabelLog
 from labeling.people.task import Asking, Item, plan_items

@@ -1,6 +1,5 @@
 """What making a step takes: CPU time, GPU time, and what judges were paid."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,7 @@ from typing import Any
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Made
 from dpo_core.children import Child
-from dpo_core.records import Cost
+from labeling.judges.spending import spent_by_source
 
 _SPENDING_TO = "spending_to"
 
@@ -82,19 +81,6 @@ class Meter:
             return {}
         paid = {source: asdict(cost) for source, cost in by_source.items()}
         return {"judges_spent": paid, _SPENDING_TO: self._counted}
-
-
-def spent_by_source(lines: Iterable[str]) -> dict[str, Cost]:
-    """source → the sum of its lines in the file of labeling.judges.spending; torn ones are not."""
-    spent: dict[str, Cost] = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        source = row.pop("source")
-        spent[source] = spent.get(source, Cost()) + Cost(**row)
-    return spent
 
 
 def gpu_seconds(held: Iterable[Held], start: float, end: float) -> float:

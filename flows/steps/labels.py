@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.errors import ConfigError, LabelsError, LabelServerFailed, WaitingForPeople
+from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id, file_sha256
 from dpo_core.records import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
@@ -27,22 +27,13 @@ from labeling.pairs.for_people import Plan, choose_for_people, split_budget
 from labeling.people.answers import Tally, asked_rows, label_rows, latest
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
+from labeling.people.guidelines import read_guidelines
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import Asking, Item, joint_opinion, pick_gold, plan_items
 
 if TYPE_CHECKING:
     from labeling.people.asking import Task
 
-GUIDELINES = """Read the prompt, then both responses, and say which one you would rather have got.
-
-- **A** or **B**: that response is better.
-- **Tie**: both are good, and neither is better.
-- **Both bad**: neither should have been given.
-
-Judge what the responses say, not how long they are. A response that stops in the middle is worse
-than one that ends. Discard what you cannot judge."""
-
-GUIDELINES_CHARACTERS = 10_000
 _JUDGED = "judgements.parquet"
 _WAITING_ONLY = {"quorum", "deadline_hours", "at_deadline", "poll_s", "server_dir", "workspace"}
 
@@ -161,7 +152,7 @@ class _Round:
         return [(chosen.pair_id, chosen.why) for chosen in choose_for_people(candidates, plan)]
 
     def _task(self, items: Sequence[Item]) -> "Task":
-        from labeling.people.argilla_queue import Questions
+        from labeling.people.argilla_parts import Questions
         from labeling.people.asking import Task
 
         people = self.people
@@ -230,22 +221,6 @@ def pairs_left_out(labels: Artifact | None) -> list[str]:
         return []
     rows = read_rows(labels.path("asked.parquet"), ["pair_id", "left_out"])
     return sorted(row["pair_id"] for row in rows if row["left_out"])
-
-
-def read_guidelines(value: str | None) -> str:
-    """The text itself, or what the file holds that it names; without one, those of Ratchet.
-
-    Raises ConfigError for more than Argilla takes.
-    """
-    text = value or GUIDELINES
-    if value and "\n" not in value and Path(value).is_file():
-        text = Path(value).read_text(encoding="utf-8")
-    if len(text) > GUIDELINES_CHARACTERS:
-        raise ConfigError(
-            f"people.guidelines has {len(text):,} characters, Argilla takes "
-            f"{GUIDELINES_CHARACTERS:,}: shorten it"
-        )
-    return text.strip() or GUIDELINES
 
 
 def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

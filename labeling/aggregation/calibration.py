@@ -1,15 +1,9 @@
 """How often a judge is right where it is so sure, learnt from people's answers on shared pairs.
 
 A judge is right on a pair where it says what people together say. Its `signal` is how sure it is:
-the logit of its confidence, or the margin of its scores. Three fits, by what there is to learn
-from:
-
-- `platt`: σ(slope·signal + intercept) by scikit-learn's logistic regression, its slope regularised
-  (C = 1, on signals of unit spread), its targets those of Platt 1999, (N₊ + 1)/(N₊ + 2) and
-  1/(N₋ + 2), so that a few right answers do not make anybody certain;
-- `isotonic`, from ISOTONIC pairs on: any curve that never falls, by scikit-learn;
-- `constant`, (k + ½)/(n + 1) for k of n right, where there is no signal, where all were right or
-  all wrong, or where being surer did not mean being right more often.
+the logit of its confidence, or the margin of its scores. The fits are those of
+labeling.aggregation.curves, by what there is to learn from; `constant` is (k + ½)/(n + 1) for k of
+n right.
 """
 
 import math
@@ -20,20 +14,17 @@ from typing import Any, Literal
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Verdict
+from labeling.aggregation.curves import Curve, Method, fit_curve
 from labeling.aggregation.votes import combined, gather_votes
 from labeling.pairs.for_people import RANDOM
 
 LEAST = 10
 """Shared pairs below which nothing is said about a judge, and it is trusted as before."""
 
-ISOTONIC = 1000
-"""Isotonic regression overfits below about this (scikit-learn's guide on calibration)."""
-
 _FOLDS = 5
 _BINS = 10
 _SUREST = 1e-6
 
-Method = Literal["platt", "isotonic", "constant"]
 Signal = Literal["confidence", "margin"]
 
 
@@ -67,23 +58,6 @@ class Shared:
     judged: Judged
     right: bool
     random: bool
-
-
-@dataclass(frozen=True)
-class Curve:
-    """From a signal to a probability: σ(slope·signal + intercept), or between points (x, y)."""
-
-    slope: float = 0.0
-    intercept: float = 0.0
-    x: tuple[float, ...] = ()
-    y: tuple[float, ...] = ()
-
-    def at(self, signal: float) -> float:
-        if self.x:
-            import numpy as np
-
-            return float(np.interp(signal, self.x, self.y))
-        return 1 / (1 + math.exp(-(self.slope * signal + self.intercept)))
 
 
 @dataclass(frozen=True)
@@ -228,38 +202,7 @@ def _constant(shared: Sequence[Shared]) -> float:
 
 def _curve(shared: Sequence[Shared], signal: Signal | None) -> tuple[Method, Curve | None]:
     told = [(x, o.right) for o in shared if (x := o.judged.signal(signal)) is not None]
-    if len({x for x, _ in told}) < 2 or len({r for _, r in told}) < 2:
-        return "constant", None
-    if len(told) >= ISOTONIC:
-        return "isotonic", _isotonic(told)
-    curve = _platt(told)
-    return ("platt", curve) if curve.slope > 0 else ("constant", None)
-
-
-def _platt(told: Sequence[tuple[float, bool]]) -> Curve:
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-
-    signals = np.array([x for x, _ in told])
-    right = np.array([r for _, r in told])
-    hits, misses = right.sum(), (~right).sum()
-    target = np.where(right, (hits + 1) / (hits + 2), 1 / (misses + 2))
-    spread = signals.std()
-    # A target between 0 and 1 is the same example once of either class, by weight.
-    model = LogisticRegression(C=1.0).fit(
-        np.tile(signals / spread, 2)[:, None],
-        np.repeat([True, False], len(told)),
-        np.concatenate([target, 1 - target]),
-    )
-    return Curve(float(model.coef_[0, 0] / spread), float(model.intercept_[0]))
-
-
-def _isotonic(told: Sequence[tuple[float, bool]]) -> Curve:
-    from sklearn.isotonic import IsotonicRegression
-
-    model = IsotonicRegression(y_min=0, y_max=1).fit(*zip(*told, strict=True))
-    xs, ys = model.X_thresholds_, model.y_thresholds_
-    return Curve(x=tuple(float(x) for x in xs), y=tuple(float(y) for y in ys))
+    return fit_curve(told)
 
 
 def _held_out(shared: Sequence[Shared], signal: Signal | None) -> list[tuple[float, bool]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from dpo_core.errors import BudgetSpent
@@ -74,18 +75,24 @@ class Meter:
         )
 
 
-def _read(path: Path, source: str) -> Cost:
-    spent = Cost()
-    if not path.exists():
-        return spent
-    for line in path.read_text(encoding="utf-8").splitlines():
+def spent_by_source(lines: Iterable[str]) -> dict[str, Cost]:
+    """source → the sum of its lines in such a file; torn ones are not counted."""
+    spent: dict[str, Cost] = {}
+    for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:  # torn
+        except ValueError:
             continue
-        if row.pop("source") == source:
-            spent = spent + Cost(**row)
+        source = row.pop("source")
+        spent[source] = spent.get(source, Cost()) + Cost(**row)
     return spent
+
+
+def _read(path: Path, source: str) -> Cost:
+    if not path.exists():
+        return Cost()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return spent_by_source(text.splitlines()).get(source, Cost())
 
 
 def _ends_line(path: Path) -> bool:

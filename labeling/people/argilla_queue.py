@@ -11,7 +11,8 @@ from typing import Any
 
 from dpo_core.tables import batched
 from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, Refused
-from labeling.people.task import CHOICES, Item
+from labeling.people.argilla_parts import Questions, batches, parts_of, record_of
+from labeling.people.task import Item
 from labeling.server import Access
 
 Progress = Callable[[int, int, str], None]
@@ -19,20 +20,9 @@ Progress = Callable[[int, int, str], None]
 
 PAGE = 500
 _BATCH = 250
-_BATCH_CHARACTERS = 4_000_000
 _DELETE_AT_ONCE = 100
-_STRENGTHS = (1, 2, 3)
 _READY = "ready"
 _CONFLICT, _UNPROCESSABLE = 409, 422
-
-
-@dataclass(frozen=True)
-class Questions:
-    """What people are asked about each record; of a dataset it can never be changed."""
-
-    min_submitted: int
-    strength: bool
-    comment: bool
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,7 @@ class ArgillaQueue:
         """Send what is not there yet, in batches. Those that are there are passed over."""
         question = self._question(dataset) if any(item.opinion for item in items) else ""
         done = 0
-        for batch in _batches(items):
+        for batch in batches(items, _BATCH):
             self._push(dataset, batch, question)
             done += len(batch)
             progress(done, len(items), "records sent")
@@ -136,7 +126,7 @@ class ArgillaQueue:
 
     def _furnish(self, dataset_id: str, questions: Questions) -> None:
         """Give a draft what it lacks, and publish it."""
-        for kind, parts in _parts(questions).items():
+        for kind, parts in parts_of(questions).items():
             whose = "me/" if kind == "metadata-properties" else ""
             items = self._call("GET", f"{whose}datasets/{dataset_id}/{kind}")["items"]
             there = {item["name"] for item in items}
@@ -185,7 +175,7 @@ class ArgillaQueue:
         return page
 
     def _push(self, dataset: Dataset, batch: Sequence[Item], question: str) -> None:
-        records = {item.record_id: _record(item, question) for item in batch}
+        records = {item.record_id: record_of(item, question) for item in batch}
         while records:
             try:
                 body = {"items": list(records.values())}
@@ -210,93 +200,6 @@ class ArgillaQueue:
         trace: TracebackType | None,
     ) -> None:
         self._http.close()
-
-
-def _parts(questions: Questions) -> dict[str, list[dict[str, Any]]]:
-    """What a dataset is made of, in the order of the page, by the name of its kind in the
-    interface."""
-    asked = [_question_part("preference", "Which response is better?", _CHOOSE, required=True)]
-    if questions.strength:
-        asked.append(_question_part("strength", "How much better?", _RATE))
-    if questions.comment:
-        asked.append(_question_part("comment", "Comment", {"type": "text", "use_markdown": False}))
-    return {
-        "fields": [
-            _field_part("prompt", "Prompt", "chat"),
-            _field_part("response_a", "Response A", "text"),
-            _field_part("response_b", "Response B", "text"),
-        ],
-        "questions": asked,
-        "metadata-properties": [
-            {"name": name, "title": title, "settings": {"type": kind}}
-            for name, title, kind in _METADATA
-        ],
-    }
-
-
-_CHOOSE = {
-    "type": "label_selection",
-    "options": [{"value": choice, "text": choice} for choice in CHOICES],
-    "visible_options": len(CHOICES),
-}
-_RATE = {"type": "rating", "options": [{"value": value} for value in _STRENGTHS]}
-_METADATA = (
-    ("round", "Round", "integer"),
-    ("tags", "Tags of the prompt", "terms"),
-    ("length_a", "Characters of A", "integer"),
-    ("length_b", "Characters of B", "integer"),
-)
-
-
-def _question_part(
-    name: str, title: str, settings: Mapping[str, Any], *, required: bool = False
-) -> dict[str, Any]:
-    return {"name": name, "title": title, "required": required, "settings": dict(settings)}
-
-
-def _field_part(name: str, title: str, kind: str) -> dict[str, Any]:
-    settings = {"type": kind, "use_markdown": True}
-    return {"name": name, "title": title, "required": True, "settings": settings}
-
-
-def _record(item: Item, question: str) -> dict[str, Any]:
-    """A record as the server takes it."""
-    record: dict[str, Any] = {
-        "external_id": item.record_id,
-        "fields": {
-            "prompt": [{"role": role, "content": content} for role, content in item.seen.prompt],
-            "response_a": item.seen.response_a,
-            "response_b": item.seen.response_b,
-        },
-        "metadata": dict(item.metadata),
-    }
-    if item.opinion is not None:
-        record["suggestions"] = [
-            {
-                "question_id": question,
-                "value": item.opinion.choice,
-                "score": item.opinion.confidence,
-                "agent": item.opinion.agent,
-                "type": "model",
-            }
-        ]
-    return record
-
-
-def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Items in their order, few enough and short enough for one request."""
-    batch: list[Item] = []
-    characters = 0
-    for item in items:
-        length = len(item.seen.response_a) + len(item.seen.response_b)
-        length += sum(len(content) for _, content in item.seen.prompt)
-        if batch and (len(batch) == _BATCH or characters + length > _BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(item)
-        characters += length
-    if batch:
-        yield batch
 
 
 def _unseen(done: int, total: int, unit: str) -> None:

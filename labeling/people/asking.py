@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeling.people.answers import Answer, Tally, answers_of, latest, people_per_record, tally
-from labeling.people.argilla_queue import ArgillaQueue, Dataset, Progress, Questions
+from labeling.people.argilla_parts import Questions
+from labeling.people.argilla_queue import ArgillaQueue, Dataset, Progress
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import Item
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from labeling.aggregation.calibration import (
-    ISOTONIC,
     Fitted,
     Judged,
     Reliability,
@@ -19,6 +18,7 @@ from labeling.aggregation.calibration import (
     shared_with_people,
     unreliable_pairs,
 )
+from labeling.aggregation.curves import ISOTONIC
 from labeling.pairs.for_people import RANDOM
 
 

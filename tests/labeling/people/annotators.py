@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from dpo_core.records import Completion, Pair, Prompt, pair_id
-from labeling.people.argilla_queue import Dataset, Questions
+from labeling.people.argilla_parts import Questions
+from labeling.people.argilla_queue import Dataset
 from labeling.people.asking import Task
 from labeling.people.log import LabelLog
 from labeling.people.task import Asking, Item, plan_items

@@ -1,0 +1,106 @@
+"""What Argilla is sent, as its HTTP interface takes it: the parts of a dataset, and records."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.people.task import CHOICES, Item
+
+_BATCH_CHARACTERS = 4_000_000
+_STRENGTHS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What people are asked about each record; of a dataset it can never be changed."""
+
+    min_submitted: int
+    strength: bool
+    comment: bool
+
+
+def parts_of(questions: Questions) -> dict[str, list[dict[str, Any]]]:
+    """What a dataset is made of, in the order of the page, by the name of its kind in the
+    interface."""
+    asked = [_question_part("preference", "Which response is better?", _CHOOSE, required=True)]
+    if questions.strength:
+        asked.append(_question_part("strength", "How much better?", _RATE))
+    if questions.comment:
+        asked.append(_question_part("comment", "Comment", {"type": "text", "use_markdown": False}))
+    return {
+        "fields": [
+            _field_part("prompt", "Prompt", "chat"),
+            _field_part("response_a", "Response A", "text"),
+            _field_part("response_b", "Response B", "text"),
+        ],
+        "questions": asked,
+        "metadata-properties": [
+            {"name": name, "title": title, "settings": {"type": kind}}
+            for name, title, kind in _METADATA
+        ],
+    }
+
+
+_CHOOSE = {
+    "type": "label_selection",
+    "options": [{"value": choice, "text": choice} for choice in CHOICES],
+    "visible_options": len(CHOICES),
+}
+_RATE = {"type": "rating", "options": [{"value": value} for value in _STRENGTHS]}
+_METADATA = (
+    ("round", "Round", "integer"),
+    ("tags", "Tags of the prompt", "terms"),
+    ("length_a", "Characters of A", "integer"),
+    ("length_b", "Characters of B", "integer"),
+)
+
+
+def _question_part(
+    name: str, title: str, settings: Mapping[str, Any], *, required: bool = False
+) -> dict[str, Any]:
+    return {"name": name, "title": title, "required": required, "settings": dict(settings)}
+
+
+def _field_part(name: str, title: str, kind: str) -> dict[str, Any]:
+    settings = {"type": kind, "use_markdown": True}
+    return {"name": name, "title": title, "required": True, "settings": settings}
+
+
+def record_of(item: Item, question: str) -> dict[str, Any]:
+    """A record as the server takes it."""
+    record: dict[str, Any] = {
+        "external_id": item.record_id,
+        "fields": {
+            "prompt": [{"role": role, "content": content} for role, content in item.seen.prompt],
+            "response_a": item.seen.response_a,
+            "response_b": item.seen.response_b,
+        },
+        "metadata": dict(item.metadata),
+    }
+    if item.opinion is not None:
+        record["suggestions"] = [
+            {
+                "question_id": question,
+                "value": item.opinion.choice,
+                "score": item.opinion.confidence,
+                "agent": item.opinion.agent,
+                "type": "model",
+            }
+        ]
+    return record
+
+
+def batches(items: Sequence[Item], most: int) -> Iterator[list[Item]]:
+    """Items in their order, at most so many at a time and short enough for one request."""
+    batch: list[Item] = []
+    characters = 0
+    for item in items:
+        length = len(item.seen.response_a) + len(item.seen.response_b)
+        length += sum(len(content) for _, content in item.seen.prompt)
+        if batch and (len(batch) == most or characters + length > _BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(item)
+        characters += length
+    if batch:
+        yield batch
