@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from test_planted import row
 
 from dpo_core.campaign.layout import Layout
 from flows.prefect.server import free_port
+from tests.until import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -54,10 +54,7 @@ def _worker(campaign: Campaign, port: int) -> Iterator[Path]:
 
 
 def _says(log: Path, text: str, times: int = 1) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while log.read_text().count(text) < times:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+    until(lambda: log.read_text().count(text) >= times, log.read_text)
 
 
 def _submit(campaign: Campaign, folder: str) -> str:

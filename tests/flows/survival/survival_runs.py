@@ -22,6 +22,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.evaluation.round_metrics import VOLATILE, steady
 from dpo_core.records import volatile_columns
 from tests.living import living
+from tests.until import until
 
 ROOT = Path(__file__).parents[3]
 TRAINER, SERVER = "dpo_core.training.train_worker", "flows.prefect.server"
@@ -96,10 +97,11 @@ class Run:
         return pid
 
     def assert_nothing_survives(self) -> None:
-        deadline = time.monotonic() + _MAY_LINGER_S
-        while alive := self.alive():
-            assert time.monotonic() < deadline, f"still alive after {_MAY_LINGER_S} s: {alive}"
-            time.sleep(0.05)
+        until(
+            lambda: not self.alive(),
+            lambda: f"still alive after {_MAY_LINGER_S} s: {self.alive()}",
+            within_s=_MAY_LINGER_S,
+        )
 
     def __enter__(self) -> "Run":
         return self

@@ -8,9 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +23,7 @@ from dpo_core.campaign.ledger import Ledger
 from examples.reviews.grammar import prompts
 from labeling.server import Access
 from tests.living import living
+from tests.until import until
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 300
@@ -179,14 +178,6 @@ class Running:
         if self.process.poll() is None:
             self.end(signal.SIGKILL)
         until(lambda: not self.campaign.processes(), lambda: str(self.campaign.processes()))
-
-
-def until(condition: Callable[[], object], describe: Callable[[], str]) -> float:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < TIMEOUT_S, describe()
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 def answer(access: Access, dataset: str) -> int:

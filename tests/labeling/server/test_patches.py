@@ -2,8 +2,7 @@
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -14,18 +13,10 @@ import pytest
 from dpo_core.errors import LabelServerFailed
 from labeling.server import WORKSPACE, Server
 from labeling.server.users import call
+from tests.until import until
 
 if TYPE_CHECKING:
     import argilla as rg
-
-WAIT_S = 60.0
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +55,8 @@ def test_fewer_answers_needed_completes_records_in_the_background(
     assert dataset.progress() == {"total": 2, "completed": 0, "pending": 2}
     distribution = {"strategy": "overlap", "min_submitted": 1}
     call(argilla.access, "PATCH", f"datasets/{dataset.id}", {"distribution": distribution})
-    wait_for(lambda: dataset.progress() == {"total": 2, "completed": 1, "pending": 1})
-    wait_for(lambda: list((argilla.folder / "jobs").iterdir()) == [])
+    until(lambda: dataset.progress() == {"total": 2, "completed": 1, "pending": 1})
+    until(lambda: list((argilla.folder / "jobs").iterdir()) == [])
 
 
 def test_a_webhook_hears_of_new_records(argilla: Server, dataset: "rg.Dataset") -> None:
@@ -87,7 +78,7 @@ def test_a_webhook_hears_of_new_records(argilla: Server, dataset: "rg.Dataset") 
         hook = {"url": f"http://127.0.0.1:{ear.server_port}/", "events": ["record.created"]}
         made = call(argilla.access, "POST", "webhooks", hook)
         dataset.records.log([rg.Record(id=f"r{n}", fields={"text": "heard"}) for n in range(3)])
-        wait_for(lambda: len(heard) == 3)
+        until(lambda: len(heard) == 3)
         call(argilla.access, "DELETE", f"webhooks/{made['id']}")
         ear.shutdown()
     assert {event["type"] for event in heard} == {"record.created"}

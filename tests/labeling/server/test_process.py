@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from dpo_core.errors import BadInput
 from dpo_core.file_lock import holder
 from labeling.server import Access, Server, add_user, running, start
 from labeling.server.users import call
+from tests.until import until
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 60.0
@@ -37,13 +37,6 @@ def processes_in(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -111,7 +104,7 @@ def test_the_life_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (folder / "credentials.json").unlink()
     with running(folder) as server:  # the loopback address is not open to others
         assert server.access.api_key != first.api_key
-        wait_for(lambda: not job.exists())  # carried out, as if nothing had happened
+        until(lambda: not job.exists())  # carried out, as if nothing had happened
         sign_in(server, server.credentials.username, server.credentials.password)
         with pytest.raises(BadInput, match="refuses the API key"):
             add_user(Access(server.access.url, first.api_key), "bob")
@@ -223,8 +216,8 @@ def test_no_orphan_when_the_command_is_killed(tmp_path: Path) -> None:
         assert processes_in(folder)
         process.kill()
         process.wait()
-        wait_for(lambda: processes_in(folder) == [])
-    wait_for(lambda: holder(folder / "lock") is None)  # its folder is free
+        until(lambda: processes_in(folder) == [])
+    until(lambda: holder(folder / "lock") is None)  # its folder is free
     assert not (folder / "tmp").exists()
 
 

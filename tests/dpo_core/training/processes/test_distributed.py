@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from dpo_core.training.processes.team import Team
 from dpo_core.training.processes.torchrun import processes_of
 from dpo_core.training.trainer import train_round
 from tests.living import living
+from tests.until import until
 
 from ..conftest import EOS, VOCABULARY, make_tokenizer, sentiment
 
@@ -105,10 +105,7 @@ def marked(mark: str, module: str = "") -> list[int]:
 
 
 def wait_until_none(mark: str) -> None:
-    deadline = time.monotonic() + 10
-    while left := marked(mark):
-        assert time.monotonic() < deadline, f"still alive: {left}"
-        time.sleep(0.05)
+    until(lambda: not marked(mark), lambda: f"still alive: {marked(mark)}", within_s=10)
 
 
 def distance(one: Path, other: Path) -> float:
