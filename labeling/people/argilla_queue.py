@@ -6,7 +6,6 @@ an answer's id and when it was last changed, and gives up at the first failure.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from dpo_core.tables import batched
@@ -193,12 +192,7 @@ class ArgillaQueue:
     def __enter__(self) -> "ArgillaQueue":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Literal
 
 from dpo_core.errors import Interrupted
@@ -79,11 +79,6 @@ class Keeper:
             self._handler_before = signal.signal(signal.SIGTERM, self._ask)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._handler_before is not None:
             signal.signal(signal.SIGTERM, self._handler_before)
