@@ -41,6 +41,15 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, str,
         yield where, str(old), str(new)
 
 
+def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """(key, value) of all that a config says; a list is one value, and so is an empty section."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, f"{where}.{key}" if where else str(key))
+    else:
+        yield where, value
+
+
 def changes(old: Any, new: Any) -> list[str]:
     """The same in words: `key: old → new`."""
     return [f"{key}: {before} → {after}" for key, before, after in differences(old, new)]

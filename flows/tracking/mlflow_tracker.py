@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.tracking.protocol import PROJECT, batches, metric_name, named, without_secrets
+from dpo_core.tables import batched
+from flows.tracking.protocol import PROJECT, metric_name, named, without_secrets
 from flows.tracking.told import CampaignTold, RoundTold
 
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -78,7 +79,7 @@ class MlflowTracker:
         from mlflow.entities import Param
 
         params = [Param(metric_name(key), text[:_VALUE]) for key, text in config.items()]
-        for batch in batches(params, _PARAMS):
+        for batch in batched(params, _PARAMS):
             self._client.log_batch(run, params=batch)
 
     def _numbers(self, run: str, rows: Mapping[int, Mapping[str, float]], at: int) -> None:
@@ -90,5 +91,5 @@ class MlflowTracker:
             for step, row in rows.items()
             for name, value in named(row).items()
         ]
-        for batch in batches(metrics, _METRICS):
+        for batch in batched(metrics, _METRICS):
             self._client.log_batch(run, metrics=batch)

@@ -1,17 +1,14 @@
 """What a tracker is, and what is common to all."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from flows.tracking.told import CampaignTold, RoundTold
 
 PROJECT = "ratchet"
 """Experiment or project, unless the tracker's own environment variable names another."""
-
-T = TypeVar("T")
 
 
 class Tracker(Protocol):
@@ -46,12 +43,6 @@ def metric_name(name: str) -> str:
 
 def named(numbers: Mapping[str, float]) -> dict[str, float]:
     return {metric_name(name): value for name, value in numbers.items()}
-
-
-def batches(values: Sequence[T], size: int) -> Iterator[list[T]]:
-    left = iter(values)
-    while batch := list(islice(left, size)):
-        yield batch
 
 
 def without_secrets(text: str) -> str:

@@ -1,17 +1,17 @@
 """What trackers are told of a campaign, read from its folder: the numbers that TensorBoard gets."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.scalars import numbers
 from dpo_core.tables import iterate_rows
 from flows.config import read_stored
+from flows.config.versions import leaves
 from flows.show.numbers import visible
 from flows.show.sentences import headline, verdict
 from flows.show.summary import CampaignSummary, read_round_row, read_summary
@@ -54,7 +54,7 @@ def read_campaign(layout: Layout) -> CampaignTold:
         finished=summary.state == "finished"
         or (summary.state == "stopped" and summary.stopped is not None),
         headline=headline(summary),
-        config=dict(flat(config)),
+        config={k: str(v) for k, v in leaves(config) if v is not None and v != {} and v != []},
         files=tuple(path for path in (layout.config, layout.report) if path.exists()),
         rounds={row["round"]: _key(layout, row["round"]) for row in summary.rounds},
     )
@@ -72,15 +72,6 @@ def read_round(layout: Layout, number: int) -> RoundTold:
     at = datetime.fromisoformat(gate.entry.at).timestamp()
     values = _finite(numbers(row, "round", "rounds"))
     return RoundTold(_key(layout, number), number, at, values, _curve(layout, number), texts)
-
-
-def flat(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """{"a": {"b": 1}} as ("a.b", "1"), for all leaves that say something."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from flat(inner, f"{where}.{key}" if where else str(key))
-    elif value is not None and value != {} and value != []:
-        yield where, str(value)
 
 
 def _key(layout: Layout, number: int) -> str:

@@ -16,6 +16,7 @@ from dpo_core.tables import read_rows
 from flows.branching.goes_on import goes_on_from
 from flows.branching.shared_config import decides_what_is_shared
 from flows.config import CampaignConfig, read_stored
+from flows.config.versions import leaves
 from flows.show.numbers import MISSING, Row, visible
 from flows.show.summary import CampaignSummary, read_summary
 
@@ -131,7 +132,7 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
     return Side(
         label=clipped(f"{summary.name} ({root})" if alike else summary.name),
         summary=summary,
-        settings=dict(_flat(config.model_dump(mode="json", exclude=_NOT_COMPARED), "")),
+        settings=_settings(config),
         base=base.entry.facts["policy"] if base is not None else "",
         standing=standing,
         origin=read_origin(layout),
@@ -174,13 +175,10 @@ def _difference(first: Side, second: Side) -> Difference | None:
     return Difference(first.label, second.label, len(set(prompts)), wins, not any(gained))
 
 
-def _flat(value: Any, where: str) -> Iterator[tuple[str, str]]:
-    """(key, value in words) of every leaf; a list is one leaf."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{where}.{key}" if where else str(key))
-    else:
-        yield clipped(where), MISSING if value is None else str(value)
+def _settings(config: CampaignConfig) -> dict[str, str]:
+    """key → its value in words."""
+    found = leaves(config.model_dump(mode="json", exclude=_NOT_COMPARED))
+    return {clipped(key): MISSING if value is None else str(value) for key, value in found}
 
 
 def _differing(settings: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
