@@ -10,8 +10,8 @@ from dpo_core.campaign.store import Artifact, current_artifact, read_current
 from dpo_core.errors import BadInput
 from dpo_core.tables import iterate_rows, read_rows
 from flows.config import CampaignConfig, read_stored
+from flows.read_back.completions import read_prompts
 from flows.show.numbers import visible
-from flows.steps.completions import read_prompts
 from labeling.aggregation.votes import person
 from labeling.exchange.card import Origin, People, Tally
 from labeling.exchange.exported import ExportedPair, ExportFormat

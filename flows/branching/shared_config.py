@@ -4,7 +4,7 @@ held-out prompts and how they are answered and judged. So their win rates can be
 from typing import Any
 
 from flows.config import CampaignConfig, validate
-from flows.steps.judge import judge_config
+from flows.judge_answers import judge_config
 from labeling.judges.config import machines
 
 _STEERS_NO_ANSWER = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from dpo_core.campaign.store import Artifact
 from dpo_core.records import Completion
 from flows.policy import Answered, Played, Policy
-from flows.steps.completions import ScoresBySource, read_completions, read_full_scores
+from flows.read_back.completions import ScoresBySource, read_completions, read_full_scores
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 from dpo_core.evaluation.comparison import outcome
 from dpo_core.records import Judgement, Pair, pair_id
 from flows.evaluation.held_out import HeldOutAnswers
+from flows.judge_answers import judged
 from flows.session import Session
-from flows.steps.judge import judged
 from labeling.judges.behaviour import behaviour
 from labeling.judges.config import AnyJudgeConfig, machines
 

@@ -6,7 +6,7 @@ from typing import Any
 from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.overlap import overlap
 from flows.policy import Preferred
-from flows.steps.completions import read_prompts
+from flows.read_back.completions import read_prompts
 
 EXAMPLES = 10
 

@@ -16,10 +16,10 @@ from flows.people.preference_changes import Changes, changes
 from flows.people.waiting import clear_waiting
 from flows.policy import Played
 from flows.progress import CampaignProgress
+from flows.read_back.sources import count_by_source, sources_ever
 from flows.session import Session
 from flows.show.numbers import visible
 from flows.steps.aggregate import aggregate_preferences
-from flows.steps.sources import count_by_source, sources_ever
 from flows.who import who
 from labeling.aggregation.votes import HUMAN, is_person
 

@@ -11,10 +11,10 @@ from dpo_core.hashing import digest
 from dpo_core.records import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import Played
+from flows.read_back.judgements import read_reliability
+from flows.read_back.sources import occurring
 from flows.session import Session
-from flows.steps.calibrate import read_reliability
 from flows.steps.labels import pairs_left_out
-from flows.steps.sources import occurring
 from labeling.aggregation.agreement import Rate, round_agreement
 from labeling.aggregation.annotators import Annotator, annotators
 from labeling.aggregation.drift import Measured, drifts, measured

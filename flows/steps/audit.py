@@ -12,10 +12,10 @@ from dpo_core.errors import AuditFailed
 from dpo_core.records import Prompt
 from dpo_core.tables import iterate_rows, read_rows
 from flows.policy import Played, Policy, Preferred
+from flows.read_back.completions import read_prompts
+from flows.read_back.sources import occurring
 from flows.session import Session
-from flows.steps.completions import read_prompts
 from flows.steps.replay import TrainingData
-from flows.steps.sources import occurring
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.aggregation.votes import person
 from labeling.audit.checks import CHECKS, audit

@@ -10,11 +10,10 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import RELIABILITY
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import Played
+from flows.read_back.completions import read_scores_by_source
 from flows.session import Session
-from flows.steps.completions import read_scores_by_source
 from labeling.aggregation.calibration import (
     Judged,
-    Reliability,
     Shared,
     fit,
     reliabilities,
@@ -67,14 +66,6 @@ def calibrate(
     if gone:
         recipe["retracted"] = gone
     return session.step(number, "calibration", make, config=recipe, inputs=inputs)
-
-
-def read_reliability(calibration: Artifact | None) -> list[Reliability]:
-    """Of each judgement of the round whether it is reliable; nothing where nothing is known."""
-    if calibration is None:
-        return []
-    rows = read_rows(calibration.path("reliability.parquet"))
-    return [Reliability(**row) for row in rows]
 
 
 def _shared(steps: Steps) -> list[Shared]:

@@ -42,9 +42,9 @@ from flows.evaluation.training_judge import (
 )
 from flows.evaluation.win_rates import win_rates
 from flows.evaluation.writing import writing
+from flows.judge_answers import judge_config, judges_functions
 from flows.policy import Answered, Played, Preferred
 from flows.session import Session
-from flows.steps.judge import judge_config, judges_functions
 
 Outcomes = Sequence[Mapping[str, Any]]
 """Rows of OUTCOMES."""

@@ -17,10 +17,9 @@ from dpo_core.hashing import content_id, file_sha256
 from dpo_core.records import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
 from flows.people.waiting import is_over, server_access, waited_for, waiting_for, write_waiting
+from flows.read_back.candidates import read_candidates
+from flows.read_back.judgements import read_judgements, read_pairs, read_reliability
 from flows.session import Session
-from flows.steps.calibrate import read_reliability
-from flows.steps.candidates import read_candidates
-from flows.steps.judge import read_judgements, read_pairs
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import Plan, choose_for_people, split_budget

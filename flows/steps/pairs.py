@@ -9,8 +9,8 @@ from typing import Any
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PAIRS
 from dpo_core.tables import write_rows
+from flows.read_back.completions import by_prompt, read_completions, read_scores
 from flows.session import Session
-from flows.steps.completions import by_prompt, read_completions, read_scores
 from labeling.judges.config import machines
 from labeling.pairs import selection
 

@@ -8,9 +8,9 @@ from typing import Any
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import SCORES, Score, score_row
 from dpo_core.tables import write_rows
+from flows.judge_answers import judge_config, judges_functions
+from flows.read_back.completions import read_completions
 from flows.session import Session
-from flows.steps.completions import read_completions
-from flows.steps.judge import judge_config, judges_functions
 from labeling.judges.config import AnyJudgeConfig, machines
 from labeling.judges.make import pointwise_judge
 from labeling.judges.protocol import PointwiseJudge, score_all

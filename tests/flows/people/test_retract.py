@@ -15,8 +15,8 @@ from dpo_core.records import LABELS
 from dpo_core.tables import write_rows
 from flows.config import validate
 from flows.progress import CampaignProgress
+from flows.read_back.sources import count_by_source, occurring, sources_ever
 from flows.session import Session
-from flows.steps.sources import count_by_source, occurring, sources_ever
 
 OTHER = """
 

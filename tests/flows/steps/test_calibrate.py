@@ -12,10 +12,11 @@ from dpo_core.errors import RatchetError
 from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, prompt_row
 from dpo_core.tables import read_rows
 from flows.policy import Played
+from flows.read_back.judgements import read_reliability
 from flows.session import Session
 from flows.steps import labels as labels_step
 from flows.steps.aggregate import aggregate_preferences
-from flows.steps.calibrate import calibrate, read_reliability
+from flows.steps.calibrate import calibrate
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.pairs.for_people import UNRELIABLE, Candidate, Chosen, Plan, choose_for_people
 

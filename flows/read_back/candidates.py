@@ -3,7 +3,7 @@ asked."""
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.tables import iterate_rows, read_rows
-from flows.steps.judge import read_judgements
+from flows.read_back.judgements import read_judgements
 from labeling.pairs.for_people import Candidate, policy_uncertainty
 
 

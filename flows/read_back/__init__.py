@@ -1,0 +1,1 @@
+"""What steps wrote, read back as records."""
