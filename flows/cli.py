@@ -103,7 +103,9 @@ def report(
 @app.command()
 def ui(
     campaign: Campaign,
-    port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 4200,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
+    ] = 4200,
 ) -> None:
     """Serve the campaign's runs and report as web pages.
 

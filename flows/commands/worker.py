@@ -16,7 +16,12 @@ Folder = Annotated[
 
 def worker(
     folder: Folder = DEFAULT_FOLDER,
-    port: Annotated[int, typer.Option(help="Port of Prefect's pages, loopback only.")] = 4200,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, help="Port of Prefect's pages on the loopback address; 0: a free one."
+        ),
+    ] = 4200,
     at_once: Annotated[
         int, typer.Option(min=1, help="Campaigns that run at the same time; each may want the GPU.")
     ] = 1,

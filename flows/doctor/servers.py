@@ -1,5 +1,6 @@
 """Ports, and the servers that the environment or the config names: Prefect, Argilla."""
 
+import base64
 import json
 import os
 import socket
@@ -46,7 +47,8 @@ def check_prefect(
     if not url:
         return ok("prefect", f"{PREFECT_VARIABLE} is not set: a run starts its own server")
     try:
-        server = str(_get(f"{url.rstrip('/')}/admin/version", {}, timeout_s))
+        address = f"{url.rstrip('/')}/admin/version"
+        server = str(_get(address, prefect_key(environment), timeout_s))
     except (OSError, ValueError) as error:
         return problem(
             "prefect",
@@ -62,6 +64,15 @@ def check_prefect(
             "Bring both to the same version.",
         )
     return ok("prefect", f"the Prefect server at {url} answers, {server}", PREFECT_VARIABLE)
+
+
+def prefect_key(environment: Mapping[str, str]) -> dict[str, str]:
+    """What Prefect's client proves itself with."""
+    if key := environment.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    if login := environment.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+    return {}
 
 
 def check_argilla(

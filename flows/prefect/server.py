@@ -82,9 +82,10 @@ def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -
     """A running server child and its address, http://127.0.0.1:PORT.
 
     With `ui` it also serves Prefect's web pages, and the campaign's files under /ratchet/.
-    Raises BadInput when the port is taken, ServerFailed when the server does not come up.
+    Without a port, or with 0, it takes a free one. Raises BadInput when the port is taken,
+    ServerFailed when the server does not come up.
     """
-    port = free_port() if port is None else _check_port(port)
+    port = _check_port(port) if port else free_port()
     url = address(port)
     layout.prefect.mkdir(parents=True, exist_ok=True)
     env = {

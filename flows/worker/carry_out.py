@@ -40,7 +40,7 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
             ended = client.read_flow_run(run.id).state
             if ended is None or not ended.is_final():
                 raise
-            message = error.shown() if isinstance(error, RatchetError) else repr(error)
+            message = str(error) if isinstance(error, RatchetError) else repr(error)
             return {"state": ended.name, "message": message}
         finally:
             flush()

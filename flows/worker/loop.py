@@ -6,7 +6,7 @@ worker that is killed and started again goes on where it was.
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,9 +24,11 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from dpo_core.children import Child
 from dpo_core.errors import RatchetError
+from flows.campaign import CAMPAIGN_FLOW
 from flows.config import load_config, read_stored
 from flows.notify import tell
 from flows.prefect.runs import crash_stale_runs, tagged_campaign
+from flows.worker.claim import Claim
 from flows.worker.flow import DEPLOYMENT, campaign
 from flows.worker.people import People
 from flows.worker.runs import BEGUN, SKIPPED, Order, find_runs
@@ -43,6 +45,7 @@ SUSPENDED = "Suspended"
 _PAUSED = "paused; it goes on when it is resumed in Prefect's pages"
 _CANCELLED = "cancelled; finished steps are kept"
 _PATIENCE = timedelta(seconds=10)
+_LAST_STATES_S = 20.0
 
 
 @dataclass
@@ -67,6 +70,8 @@ class Worker:
 
     def __enter__(self) -> "Worker":
         self._client: SyncPrefectClient = get_client(sync_client=True).__enter__()
+        self._claim = Claim(self._client, self.layout, f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
+        self._claim.take()
         self._threads = ThreadPoolExecutor(self.at_once)
         self._people = People()
         made = RunnerDeployment.from_flow(
@@ -79,7 +84,11 @@ class Worker:
         return self
 
     def look(self) -> None:
-        """One round of the loop: what has ended, what to cancel, to resume and to start."""
+        """One round of the loop: what has ended, what to cancel, to resume and to start.
+
+        Raises BadInput when another worker has come in place of this one.
+        """
+        self._claim.keep()
         self._find_schedules()
         self._finish()
         self._cancel()
@@ -106,7 +115,7 @@ class Worker:
         due = self._client.get_scheduled_flow_runs_for_deployments(
             list(self._served), scheduled_before=datetime.now(UTC)
         )
-        due = [run for run in due if run.id not in self._running]
+        due = [self._called(run) for run in due if run.id not in self._running]
         due.sort(key=lambda run: str(run.expected_start_time))
         begun = self._find(BEGUN) if due else []
         running = [running.run for running in self._running.values()]
@@ -121,20 +130,21 @@ class Worker:
         accepted: State[Any] | None = self._client.set_flow_run_state(run.id, Pending()).state
         if accepted is None or not accepted.is_pending():
             return False
-        _say(self._called(run), "starts")
+        _say(run.name, "starts")
         running = _Running(run, Future())
         self._running[run.id] = running
         running.result = self._threads.submit(self._carry_out, running)
         return True
 
-    def _called(self, run: FlowRunResponse) -> str:
-        """Prefect names a tick by chance; the flow gives it a better name once it has begun."""
+    def _called(self, run: FlowRunResponse) -> FlowRunResponse:
+        """The run under the name of its campaign: Prefect names a tick by chance, and the flow
+        gives it a better name once it has begun."""
         if run.deployment_id is None or not run.auto_scheduled or run.run_count:
-            return run.name
-        return self._served[run.deployment_id]
+            return run
+        return run.model_copy(update={"name": self._served[run.deployment_id]})
 
     def _skip(self, run: FlowRunResponse, why: str) -> None:
-        name = f"{self._called(run)}, skipped"
+        name = f"{run.name}, skipped"
         self._client.update_flow_run(run.id, name=name)
         self._put(run.id, Completed(name=SKIPPED, message=why))
         _say(name, why)
@@ -201,11 +211,21 @@ class Worker:
                 running.child.close()
 
     def _take_up(self) -> None:
-        """Schedule again what a process left that is gone, the worker's last one or this one."""
+        """Schedule again what the worker's last process left."""
         for run in self._find([StateType.RUNNING, StateType.PENDING]):
             layout = tagged_campaign(run.tags)
             if layout is None or holder(layout.lock) is None:
                 self._put(run.id, _resuming("its process ended"))
+
+    def _let_end(self) -> None:
+        """A run that is over has a process until Prefect has its last states: it may end by itself,
+        and is told of."""
+        for id, running in self._running.items():
+            run = self._client.read_flow_run(id)
+            assert run.state is not None, "it was started"
+            if run.state.is_final() or (run.state.is_paused() and not paused_by_hand(run)):
+                wait([running.result], _LAST_STATES_S)
+        self._finish()
 
     def _put(self, run: UUID, state: State[Any]) -> None:
         self._client.set_flow_run_state(run, state, force=True)
@@ -216,13 +236,18 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with suppress(Exception):  # the server may be why we leave
+            self._let_end()
         self._closing = True
         for running in self._running.values():
             if running.child is not None:
                 running.child.close()
         self._threads.shutdown(cancel_futures=True)
-        with suppress(Exception):  # the server may be why we leave
-            self._take_up()
+        with suppress(Exception):
+            for run in self._find([StateType.RUNNING, StateType.PENDING]):
+                if run.id in self._running:
+                    self._put(run.id, _resuming("the worker was stopped"))
+            self._claim.release()
         self._client.__exit__(None, None, None)
 
 

@@ -14,9 +14,10 @@ from dpo_core.atomic import write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import Holder, hold, holder
+from flows.doctor.servers import PREFECT_VARIABLE, check_prefect
 
 DEFAULT_FOLDER = Path("worker")
-API_VARIABLE = "PREFECT_API_URL"
+API_VARIABLE = PREFECT_VARIABLE
 
 
 @contextmanager
@@ -48,10 +49,22 @@ def external_server() -> str | None:
     return os.environ.get(API_VARIABLE) or None
 
 
+def check_external_server() -> None:
+    """Raise BadInput when the environment names a Prefect server that does not answer."""
+    found = check_prefect(None)
+    if found.severity == "problem":
+        raise BadInput(
+            found.what,
+            f"Start it, or unset {API_VARIABLE} for the server of the worker's folder. The address "
+            "ends in /api.",
+        )
+
+
 def find_server(folder: Path) -> str:
     """The API of the environment's Prefect server, or that of the worker that runs in `folder`."""
     external = external_server()
     if external is not None:
+        check_external_server()
         return external
     layout = Layout(folder)
     if holder(layout.lock) is None or not _address(layout).exists():

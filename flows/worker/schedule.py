@@ -1,7 +1,7 @@
 """`ratchet schedule`: put a campaign on the clock, on whichever Prefect server there is."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ def add(
         raise BadInput("a schedule needs a time", 'Give one: --cron "0 2 * * 1" (Mondays at two).')
     os.environ.update(prefect_environment(Layout(folder)))  # before Prefect is imported
     with _home(folder):
+        from flows.worker.claim import who_serves
         from flows.worker.runs import Order
         from flows.worker.schedules import checked, client_of, next_times, put
 
@@ -59,11 +60,12 @@ def add(
         )
         with client_of(api) as client:
             name = put(client, config.name, order, schedule)
+            elsewhere = who_serves(client) if external_server() is not None else None
     times = ", ".join(time.isoformat(" ", "minutes") for time in next_times(schedule))
     ticks = f"each tick of {schedule.cron!r} ({schedule.timezone})"
     print(f"{name}: {counted(added, 'round')} at {ticks} in {layout.root}")
     print(f"next: {times}")
-    print(_what_next(folder, served))
+    print(_what_next(folder, served, elsewhere))
 
 
 @contextmanager
@@ -129,7 +131,9 @@ def _prefect(folder: Path) -> Iterator[tuple[str, bool]]:
         yield api, False
 
 
-def _what_next(folder: Path, served: bool) -> str:
+def _what_next(folder: Path, served: bool, elsewhere: Mapping[str, str] | None) -> str:
     if served:
         return "the worker that runs here serves it"
+    if elsewhere is not None:
+        return f"the worker in {elsewhere['folder']} on {elsewhere['host']} serves it while it runs"
     return f"it needs a worker at these times: ratchet worker{in_folder(folder)}"

@@ -4,9 +4,10 @@ A deployment of its own gives a campaign its own switch, its own form with its p
 and its own runs in Prefect's pages.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,7 +34,7 @@ _NEXT = 3
 
 
 def checked(cron: str, timezone: str | None) -> CronSchedule:
-    """Raises BadInput for a cron line or a timezone that is none."""
+    """Raises BadInput for a cron line or a timezone that is none, and for one without a day."""
     try:
         ZoneInfo(timezone or "UTC")
     except (ValueError, OSError, KeyError):
@@ -42,21 +43,32 @@ def checked(cron: str, timezone: str | None) -> CronSchedule:
             "Give a name of the IANA database, such as Europe/Berlin.",
         ) from None
     try:
-        return CronSchedule(cron=cron, timezone=timezone or "UTC")
+        schedule = CronSchedule(cron=cron, timezone=timezone or "UTC")
     except ValueError:
         raise BadInput(
             f"{cron!r} is no cron line",
             'Give minute, hour, day, month and weekday, such as "0 2 * * 1": Mondays at two.',
         ) from None
+    try:
+        next_times(schedule, 1)
+    except ValueError:  # croniter's: it looks for fifty years
+        raise BadInput(
+            f"{cron!r} names a time that never comes", "Look at its day and its month."
+        ) from None
+    return schedule
 
 
 def next_times(schedule: CronSchedule, count: int = _NEXT) -> list[datetime]:
-    """The next ticks, in the schedule's own timezone."""
-    from prefect._vendor import croniter as vendored
+    """The next ticks as Prefect's scheduler has them, in the schedule's own timezone.
 
-    croniter: Any = vendored.croniter  # type: ignore[attr-defined]
-    ticks = croniter(schedule.cron, datetime.now(ZoneInfo(schedule.timezone or "UTC")))
-    return [ticks.get_next(datetime) for _ in range(count)]
+    Where clocks are put forward or back, no other way of counting agrees with it.
+    """
+    from prefect.server.schemas.schedules import CronSchedule as Scheduler
+
+    scheduler = Scheduler(cron=schedule.cron, timezone=schedule.timezone)
+    zone = ZoneInfo(schedule.timezone or "UTC")
+    ticks = asyncio.run(scheduler.get_dates(count, datetime.now(UTC)))
+    return [datetime.fromtimestamp(tick.timestamp(), zone) for tick in ticks]
 
 
 @contextmanager

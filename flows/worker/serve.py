@@ -12,6 +12,7 @@ from flows.prefect.report_address import serve_reports_in
 from flows.prefect.server import prefect_environment, start_server, vital, write_logging_config
 from flows.worker.place import (
     API_VARIABLE,
+    check_external_server,
     external_server,
     in_folder,
     only_worker,
@@ -66,6 +67,7 @@ def serving(layout: Layout, port: int | None = None, *, ui: bool = False) -> Ite
     write_logging_config(layout)
     external = external_server()
     if external is not None:
+        check_external_server()
         yield external
         return
     server, url = start_server(layout, port=port, ui=ui)

@@ -191,6 +191,10 @@ def test_prefect_unnamed_silent_and_of_another_version(answers: tuple[str, dict[
     silent = check("http://127.0.0.1:9/api")
     assert silent.severity == "problem" and "--no-prefect" in silent.remedy
     assert check("postgres://somewhere").severity == "problem"
+    # By the headers of Prefect's own client; base64 of admin:pass, as in RFC 7617.
+    assert servers.prefect_key({"PREFECT_API_KEY": "pnu_1"}) == {"Authorization": "Bearer pnu_1"}
+    login = servers.prefect_key({"PREFECT_API_AUTH_STRING": "admin:pass"})
+    assert login == {"Authorization": "Basic YWRtaW46cGFzcw=="}
 
 
 def test_argilla_where_people_are_asked(

@@ -102,8 +102,17 @@ def test_a_tick_keeps_its_rounds_when_it_goes_on() -> None:
 
 def test_a_cron_line_and_a_timezone_are_checked() -> None:
     assert checked("0 2 * * 1", None).timezone == "UTC"
+    (leap,) = next_times(checked("0 2 29 2 *", None), 1)
+    assert (leap.month, leap.day, leap.year % 4) == (2, 29, 0)
+    # Two years of midnights: on four of the days the clocks change.
+    midnights = next_times(checked("0 0 * * *", "Europe/Berlin"), 730)
+    assert {(tick.hour, tick.minute) for tick in midnights} == {(0, 0)}
+    assert len({tick.date() for tick in midnights}) == 730
     two = next_times(checked("0 2 * * 1", "Europe/Berlin"), 2)
     assert [(tick.weekday(), tick.hour, tick.minute) for tick in two] == [(0, 2, 0)] * 2
+    for never in ("0 2 30 2 *", "0 2 31 4,6 *"):
+        with pytest.raises(BadInput, match="names a time that never comes"):
+            checked(never, None)
     for cron in ("", "nonsense", "61 * * * *", "* * *"):
         with pytest.raises(BadInput, match="is no cron line"):
             checked(cron, None)

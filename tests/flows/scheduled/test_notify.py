@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Inbox
+from inbox import Inbox
 
 from dpo_core.errors import ChildDied
 from flows.config import CampaignConfig

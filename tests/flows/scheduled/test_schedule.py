@@ -3,15 +3,21 @@
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
+from inbox import Inbox
 from postgres import postgres
-from tiny_runs import PER_ROUND, Inbox, Pages, Tiny, prefect_server
+from prefect.client.orchestration import SyncPrefectClient
+from tiny_runs import PER_ROUND, Pages, Tiny, prefect_server
 from waiting_runs import TIMEOUT_S, Running, until
 
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput
 from dpo_core.tables import read_rows
 from flows.prefect.server import free_port
+from flows.worker.claim import Claim
 
 CRON = "* * * * * */5"  # every five seconds
 PROMPTS = 31  # of which the train split holds those of two rounds, the second not a full one
@@ -103,6 +109,8 @@ def _goes_on_with_a_remote_server(tiny: Tiny, port: int, database: str) -> None:
     folder = tiny.folder / "remote"
     with prefect_server(folder, port, database) as server, tiny.start("worker") as worker:
         pages = Pages(port)
+        worker.says("Ctrl-C stops")
+        _has_no_second_worker(tiny, port)
         assert pages.start(rounds=0) == pages.start(mode="sometimes") == 409
         assert pages.start() == 201
         worker.says("nothing to do: all")
@@ -125,6 +133,23 @@ def _goes_on_with_a_remote_server(tiny: Tiny, port: int, database: str) -> None:
     print("prompts of each round:", [len(ids) for ids in drawn])
     assert len(drawn[0]) == PER_ROUND
     assert len(set().union(*drawn)) == sum(len(ids) for ids in drawn)  # each is used once
+
+
+def _has_no_second_worker(tiny: Tiny, port: int) -> None:
+    """Whether it were on the same machine or on another one."""
+    second = tiny.ratchet("worker", "--dir", "second")
+    assert second.returncode == 2
+    has_one = f"the Prefect server at http://127.0.0.1:{port}/api has a worker already: the one in "
+    assert f"{has_one}{tiny.folder}/worker on {socket.gethostname()}" in second.stderr
+    with SyncPrefectClient(f"http://127.0.0.1:{port}/api") as client:
+        claim = Claim(client, Layout(tiny.folder / "worker"), "campaign/ratchet")
+        claim.keep()  # it is the first one's own
+        with pytest.MonkeyPatch.context() as there:
+            there.setattr(socket, "gethostname", lambda: "elsewhere")
+            far = Claim(client, Layout(tiny.folder / "worker"), "campaign/ratchet")
+        with pytest.raises(BadInput, match="has a worker already") as refused:
+            far.take()
+    assert "try again in two minutes" in refused.value.remedy
 
 
 def _steps(tiny: Tiny, number: int) -> list[str]:
