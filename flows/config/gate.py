@@ -100,6 +100,9 @@ class PlateauConfig(Section):
 class StopConfig(Section):
     """When a campaign ends before its last round. Budgets are looked at before each round."""
 
+    rounds: Count | None = Field(
+        None, description="of the campaign in all, also where a schedule adds rounds for ever"
+    )
     plateau: PlateauConfig | None = Field(
         None, description="rounds: k, gain: x; k alone is a gain above 0"
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.config.gate import PlateauConfig, StopConfig
+from flows.words import counted
 from labeling.aggregation.votes import is_person
 
 Row = Mapping[str, Any]
@@ -24,6 +25,8 @@ def stop_rule(rows: Sequence[Row], config: StopConfig) -> Stopped | None:
 
 
 def _broken(rows: Sequence[Row], config: StopConfig) -> Iterator[Stopped]:
+    if config.rounds is not None and len(rows) >= config.rounds:
+        yield Stopped("rounds", f"{len(rows)} of {counted(config.rounds, 'round')} are played")
     if config.plateau is not None and _flat(rows, config.plateau):
         rounds, gain = config.plateau.rounds, config.plateau.gain
         many = f"{rounds} rounds in a row" if rounds > 1 else "a round"

@@ -29,7 +29,7 @@ from flows.session import Session
 from flows.show.report import write_report
 from flows.show.summary import read_summary
 from flows.tracking.tracking import tell_trackers
-from flows.worker.plan import Mode, came_to, finished_rounds, plan
+from flows.worker.plan import NOTHING, Mode, came_to, finished_rounds, plan
 from flows.worker.question import suspend, take_answer
 from flows.worker.runs import SKIPPED, Order, in_other_hands, runs_of
 
@@ -75,7 +75,8 @@ def campaign(
     with get_client(sync_client=True) as client:
         take_answer(client, run.id, layout)
         others = runs_of(client, layout, but=run.id)
-        name = loaded.name if mode == "up_to" else f"{loaded.name} adds {planned.shown}"
+        adds = loaded.name if mode == "up_to" else f"{loaded.name} adds {planned.shown}"
+        name = f"{loaded.name}, skipped" if others else adds
         tagged = {*run.tags, campaign_tag(layout), *(() if others else (planned.tag,))}
         client.update_flow_run(run.id, name=name, tags=tagged)
     if others:
@@ -87,10 +88,14 @@ def campaign(
         tell_waiting(loaded, layout, waited, waiting.message, print)
         _suspend(layout, waiting.message)
     except CampaignLocked as locked:
-        return Completed(name=SKIPPED, message=f"nothing to do: {locked.message}")
+        _rename(run, f"{loaded.name}, skipped")
+        return Completed(name=SKIPPED, message=f"{NOTHING}: {locked.message}")
     write_report(read_summary(layout.root), layout.report)
     tell_trackers(layout.root, print)
-    return Completed(message=came_to(layout, planned, before))
+    message = came_to(layout, planned, before)
+    if before < planned.first and message.startswith(NOTHING):
+        _rename(run, f"{loaded.name}, {NOTHING}")
+    return Completed(message=message)
 
 
 def _play(config: CampaignConfig, layout: Layout, run: FlowRun) -> None:
@@ -101,6 +106,12 @@ def _play(config: CampaignConfig, layout: Layout, run: FlowRun) -> None:
     ):
         crash_stale_runs(layout, but=run.id)
         play_campaign(session, with_prefect=True)
+
+
+def _rename(run: FlowRun, name: str) -> None:
+    """It names the rounds that the run is for, of which none was played."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(run.id, name=name)
 
 
 def _own_run() -> FlowRun:

@@ -14,6 +14,9 @@ from flows.words import counted
 
 Mode = Literal["up_to", "append"]
 
+NOTHING = "nothing to do"
+"""How a run's message begins that played no round."""
+
 _TAG = re.compile(r"rounds:(\d+)-(\d+)")
 
 
@@ -64,13 +67,14 @@ def finished_rounds(layout: Layout) -> int:
 def came_to(layout: Layout, plan: Plan, before: int) -> str:
     """What a run did to the campaign, which had `before` finished rounds, in one sentence."""
     now = min(finished_rounds(layout), plan.last)
-    why = "" if now >= plan.last else f"{stopped(layout)}"
+    why = stopped(layout) if now < plan.last else ""
     if now <= before:
         already = f"{counted(before, 'round')} {'is' if before == 1 else 'are'} finished"
-        return f"nothing to do: {why or already}"
+        return f"{NOTHING}: {why or already}"
     decided = (read_round_row(layout, now) or {}).get("decision") or ""
     done = Plan(plan.mode, min(before + 1, now), now).shown
-    return "; ".join(part for part in (f"{done} finished", decided, why) if part)
+    parts = dict.fromkeys((f"{done} finished", decided, why))  # a gate that stops says both
+    return "; ".join(part for part in parts if part)
 
 
 def stopped(layout: Layout) -> str:

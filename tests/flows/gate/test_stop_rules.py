@@ -28,6 +28,12 @@ def test_without_rules_nothing_stops() -> None:
     assert stopped(rows) is None
 
 
+def test_rounds_are_counted_in_all() -> None:
+    rows = [row(1, 0.6, True), row(2, 0.4, False)]
+    assert stopped(rows, rounds=3) is None
+    assert stopped(rows, rounds=2) == Stopped("rounds", "2 of 2 rounds are played")
+
+
 def test_a_plateau_is_so_many_rounds_in_a_row() -> None:
     gains = [row(1, 0.6, True), row(2, 0.63, True), row(3, 0.55, False), row(4, 0.632, True)]
     # Round 4 began at round 2, and gains 0.002 on it.

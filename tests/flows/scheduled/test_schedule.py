@@ -114,7 +114,7 @@ def _goes_on_with_a_remote_server(tiny: Tiny, port: int, database: str) -> None:
         assert pages.start(rounds=0) == pages.start(mode="sometimes") == 409
         assert pages.start() == 201
         worker.says("nothing to do: all")
-        assert pages.state("tiny adds round 3")["type"] == "COMPLETED"
+        assert pages.state("tiny, nothing to do")["type"] == "COMPLETED"
         assert pages.start(overrides=["prompts.path=/nowhere"]) == 201
         worker.says("failed")
         tiny.add_prompts("b.jsonl", PROMPTS, PROMPTS)
