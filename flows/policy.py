@@ -20,6 +20,16 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What was said of a round's pairs: by judges, by people, and how far judges are trusted."""
+
+    pairs: Artifact
+    judgements: Artifact
+    labels: Artifact | None = None
+    calibration: Artifact | None = None
+
+
+@dataclass(frozen=True)
 class Preferred:
     """A round's preferences and the completions they name, with the steps between, if any."""
 

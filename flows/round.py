@@ -10,7 +10,7 @@ from flows.config import changes_of
 from flows.evaluation.held_out import Others
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
-from flows.policy import Answered, Played, Policy, Preferred, Start
+from flows.policy import Answered, Played, Policy, Preferred, Said, Start
 from flows.prefect.artifacts import publish_round
 from flows.prefect.tasks import run_flow, step
 from flows.session import Session
@@ -110,9 +110,9 @@ def judged(
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
-    preferences = step(aggregate_preferences)(
-        do, number, pairs, judgements, labels, trusted, earlier, do.store.retractions(number)
-    )
+    said = Said(pairs, judgements, labels, trusted)
+    gone = do.store.retractions(number)
+    preferences = step(aggregate_preferences)(do, number, said, earlier, gone)
     made = (prompts, scores, pairs, judgements, trusted, labels)
     return Preferred(completions, preferences, *made)
 

@@ -14,7 +14,7 @@ from dpo_core.errors import LabelsError
 from flows.config import read_stored
 from flows.people.preference_changes import Changes, changes
 from flows.people.waiting import clear_waiting
-from flows.policy import Played
+from flows.policy import Played, Said
 from flows.progress import CampaignProgress
 from flows.read_back.sources import count_by_source, sources_ever
 from flows.session import Session
@@ -30,10 +30,7 @@ class Use:
 
     number: int
     judgements: int
-    pairs: Artifact
-    judged: Artifact
-    labels: Artifact | None
-    trusted: Artifact | None
+    said: Said
     before: Artifact | None
 
 
@@ -96,7 +93,7 @@ def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
         if count:
             trusted = current_artifact(layout, each, "calibration")
             before = current_artifact(layout, each, "preferences")
-            found.append(Use(each, count, pairs, judged, labels, trusted, before))
+            found.append(Use(each, count, Said(pairs, judged, labels, trusted), before))
     return found
 
 
@@ -110,7 +107,7 @@ def _tell(
     told = {use.number: _aggregated(session, use) for use in reversed(uses)}
     for use in uses:
         change, after = told[use.number]
-        of = f"{use.judgements} judgements of {use.pairs.entry.kept} pairs"
+        of = f"{use.judgements} judgements of {use.said.pairs.entry.kept} pairs"
         note(f"  round {use.number}: {of}; preferences: {change.shown()}")
         if not after.entry.kept:
             note(
@@ -130,8 +127,7 @@ def _aggregated(session: Session, use: Use) -> tuple[Changes, Artifact]:
     """The last round first: an earlier one that changes makes the later ones invalid."""
     number, gone = use.number, session.store.retractions(use.number)
     earlier = _earlier(session.layout, number)
-    said = (use.pairs, use.judged, use.labels, use.trusted)
-    after = aggregate_preferences(session, number, *said, earlier, gone)
+    after = aggregate_preferences(session, number, use.said, earlier, gone)
     return changes(use.before, after), after
 
 

@@ -10,7 +10,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.hashing import digest
 from dpo_core.records import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.policy import Played
+from flows.policy import Played, Said
 from flows.read_back.judgements import read_reliability
 from flows.read_back.sources import occurring
 from flows.session import Session
@@ -28,16 +28,13 @@ Rows = Sequence[Mapping[str, Any]]
 def aggregate_preferences(
     session: Session,
     number: int,
-    pairs: Artifact,
-    judgements: Artifact,
-    labels: Artifact | None = None,
-    calibration: Artifact | None = None,
+    said: Said,
     earlier: Sequence[Played] = (),
     retracted: Collection[str] = (),
 ) -> Artifact:
     """One preference per decided pair; undecided pairs are counted by reason.
 
-    calibration: which judgements are not reliable; these do not vote, and a pair that nobody else
+    Judgements that are not reliable by the calibration do not vote, and a pair that nobody else
     votes on is dropped. earlier: rounds that drift is measured against. retracted: sources whose
     judgements and labels of this round were taken back. Facts: how the round was aggregated
     (`method`, `targets`), and `agreement`, `annotators` and `drift` as the dataclasses of
@@ -46,19 +43,19 @@ def aggregate_preferences(
     config = session.config.aggregation
     weights = {member.source: member.weight for member in members(session.config.judge)}
     before = [found for played in earlier if (found := _measured(played.made.get("preferences")))]
-    gone = occurring(retracted, judgements, labels)
-    unanswered = pairs_left_out(labels)
+    gone = occurring(retracted, said.judgements, said.labels)
+    unanswered = pairs_left_out(said.labels)
 
     def make(folder: Path) -> Made:
-        answers = _read_labels(labels)
+        answers = _read_labels(said.labels)
         ballots = gather_votes(
-            _read(judgements, unanswered),
+            _read(said.judgements, unanswered),
             answers,
             weights,
             retracted=gone,
-            unreliable=_unreliable(calibration),
+            unreliable=_unreliable(said.calibration),
         )
-        compared = [Compared(**row) for row in _read_pairs(pairs)]
+        compared = [Compared(**row) for row in _read_pairs(said.pairs)]
         takes_soft = session.config.takes_soft_labels
         found = aggregate(compared, ballots, config, takes_soft=takes_soft)
         rows = _rows(compared, ballots, found)
@@ -70,13 +67,13 @@ def aggregate_preferences(
         return Made(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = {
-        "pairs": pairs.hash("pairs.parquet"),
-        "judgements": judgements.hash("judgements.parquet"),
+        "pairs": said.pairs.hash("pairs.parquet"),
+        "judgements": said.judgements.hash("judgements.parquet"),
     }
-    if labels is not None:
-        inputs["labels"] = labels.hash("labels.parquet")
-    if calibration is not None:
-        inputs["reliability"] = calibration.hash("reliability.parquet")
+    if said.labels is not None:
+        inputs["labels"] = said.labels.hash("labels.parquet")
+    if said.calibration is not None:
+        inputs["reliability"] = said.calibration.hash("reliability.parquet")
     if before:
         inputs["measured"] = _digest(before)
     recipe = {

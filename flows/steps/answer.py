@@ -4,7 +4,7 @@ from dpo_core.campaign.store import Artifact
 from flows.evaluation.judges import training_judge_scores_too
 from flows.policy import Answered, Policy
 from flows.session import Session
-from flows.steps.sample import answer_file
+from flows.steps.sample import Samples, answer_file
 from flows.steps.score import score
 from flows.steps.suites import answer_suites
 
@@ -14,8 +14,8 @@ def answer_held_out(session: Session, number: int, policy: Policy, held_out: Art
     the regression suites."""
     config = session.config
     # The seed knows no round: policies differ by their weights alone.
-    seed, count = session.seed("answers"), config.evaluation.samples_per_prompt
-    answers = answer_file(session, number, "answers", policy, held_out, count, seed)
+    samples = Samples(config.evaluation.samples_per_prompt, session.seed("answers"))
+    answers = answer_file(session, number, "answers", policy, held_out, samples)
     scores = score(session, number, answers, held_out, config.held_out_judge, "answer_scores")
     training_scores = None
     if training_judge_scores_too(config):

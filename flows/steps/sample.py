@@ -1,5 +1,6 @@
 """Step `completions`: the policy answers the round's prompts in the sampling process."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,19 @@ from generation.config import SamplingConfig
 _STEERS_SPEED_ONLY = {"keep_worker", "gpu_memory_utilization"}
 
 
+@dataclass(frozen=True)
+class Samples:
+    """So many completions of each prompt, drawn by this seed."""
+
+    count: int
+    seed: int
+
+
 def sample(session: Session, number: int, policy: Policy, prompts: Artifact) -> Artifact:
     """`sampling.samples_per_prompt` completions of every training prompt."""
-    count = session.config.sampling.samples_per_prompt
     seed = session.seed("completions", number)
-    return answer_file(session, number, "completions", policy, prompts, count, seed)
+    samples = Samples(session.config.sampling.samples_per_prompt, seed)
+    return answer_file(session, number, "completions", policy, prompts, samples)
 
 
 def answer_file(
@@ -26,27 +35,26 @@ def answer_file(
     step: str,
     policy: Policy,
     prompts: Artifact,
-    count: int,
-    seed: int,
+    samples: Samples,
 ) -> Artifact:
-    """A step that samples `count` completions for each prompt of `prompts`."""
+    """A step that samples completions of every prompt of `prompts`."""
 
     def make(folder: Path) -> Made:
-        return answered(session, policy, prompts.path("prompts.parquet"), folder, count, seed)
+        return answered(session, policy, prompts.path("prompts.parquet"), folder, samples)
 
     return session.step(
         number,
         step,
         make,
-        config=sampling_config(session.config.sampling, count, seed),
+        config=sampling_config(session.config.sampling, samples),
         inputs={"policy": policy.id, "prompts": prompts.hash("prompts.parquet")},
     )
 
 
 def answered(
-    session: Session, policy: Policy, prompts: Path, folder: Path, count: int, seed: int
+    session: Session, policy: Policy, prompts: Path, folder: Path, samples: Samples
 ) -> Made:
-    """Leave `count` completions of each prompt of a file in the `folder` of a step."""
+    """Leave completions of each prompt of a file in the `folder` of a step."""
     result = session.sample(
         {
             "op": "sample",
@@ -55,11 +63,11 @@ def answered(
             "prompts": str(prompts),
             "out": str(folder / "completions.parquet"),
             "shards": str(folder / SHARDS),
-            "samples_per_prompt": count,
-            "seed": seed,
+            "samples_per_prompt": samples.count,
+            "seed": samples.seed,
         }
     )
-    asked = count_rows(prompts) * count
+    asked = count_rows(prompts) * samples.count
     too_long = asked - result["completions"]
     return Made(
         came_in=asked,
@@ -70,7 +78,7 @@ def answered(
     )
 
 
-def sampling_config(sampling: SamplingConfig, count: int, seed: int) -> dict[str, Any]:
+def sampling_config(sampling: SamplingConfig, samples: Samples) -> dict[str, Any]:
     """What completions depend on besides policy and prompts."""
     config = sampling.model_dump(mode="json", exclude={"samples_per_prompt", *_STEERS_SPEED_ONLY})
-    return {**config, "samples_per_prompt": count, "seed": seed}
+    return {**config, "samples_per_prompt": samples.count, "seed": samples.seed}

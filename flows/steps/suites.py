@@ -14,7 +14,7 @@ from flows.config.campaign import CampaignConfig
 from flows.config.evaluation import SuiteConfig
 from flows.policy import Policy, SuiteAnswers
 from flows.session import Session
-from flows.steps.sample import answered, sampling_config
+from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
 from generation.config import PromptsConfig
 from generation.prompts import read_pool
@@ -46,9 +46,9 @@ def suite_files(config: CampaignConfig) -> dict[str, str]:
 def _answers(
     session: Session, number: int, name: str, suite: SuiteConfig, policy: Policy
 ) -> Artifact:
-    count = session.config.evaluation.samples_per_prompt
     # The seed knows no round: policies differ by their weights alone.
     seed = session.seed("suite", name)
+    samples = Samples(session.config.evaluation.samples_per_prompt, seed)
 
     def make(folder: Path) -> Made:
         prompts = folder / "prompts.parquet"
@@ -57,13 +57,13 @@ def _answers(
                 f"evaluation.suites.{name}: {suite.prompts} holds no prompts",
                 "Write some, or remove the suite.",
             )
-        return answered(session, policy, prompts, folder, count, seed)
+        return answered(session, policy, prompts, folder, samples)
 
     return session.step(
         number,
         f"suite_{name}",
         make,
-        config={**sampling_config(session.config.sampling, count, seed), "field": suite.field},
+        config={**sampling_config(session.config.sampling, samples), "field": suite.field},
         inputs={"policy": policy.id, "prompts": file_sha256(Path(suite.prompts))},
     )
 

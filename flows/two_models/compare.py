@@ -16,7 +16,7 @@ from flows.policy import Policy
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.answer_logps import write_logps
-from flows.steps.sample import answer_file
+from flows.steps.sample import Samples, answer_file
 from flows.steps.score import score
 from flows.two_models.asked import Asked
 from flows.two_models.models import Model, same_tokens
@@ -43,12 +43,12 @@ def compare(asked: Asked, folder: Path, progress: CampaignProgress) -> Compared:
     with Session(folder, asked.config, progress) as session:
         prompts = _prompts(session, asked)
         seed = session.seed("answers")  # of a campaign's evaluation: the same in both
-        count = asked.config.evaluation.samples_per_prompt
+        samples = Samples(asked.config.evaluation.samples_per_prompt, seed)
         answers = []
         for number, model in enumerate(asked.models, 1):
             session.release_children()  # the other model may be of another architecture
             policy = Policy(number, model.id, model.folder, prompts)
-            answers.append(answer_file(session, number, "answers", policy, prompts, count, seed))
+            answers.append(answer_file(session, number, "answers", policy, prompts, samples))
             _check_answered(answers[-1], model, asked)
         logratios = _logratios(session, asked, answers[0])
         session.release_children()

@@ -13,7 +13,7 @@ from dpo_core.tables import read_rows
 from dpo_core.training.objective import StepObjective
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.pass_over_pairs import TokenLogps
-from flows.policy import Played
+from flows.policy import Played, Said
 from flows.steps.aggregate import aggregate_preferences
 
 BETA = 0.5
@@ -50,7 +50,7 @@ def test_what_people_and_judges_say_is_the_target_of_the_loss(tmp_path: Path) ->
         labels = records.labels(
             1, [labelled("ann", "x", "a"), labelled("ann", "y", "tie"), labelled("bob", "y", "b")]
         )
-        made = aggregate_preferences(session, 1, pairs, judgements, labels)
+        made = aggregate_preferences(session, 1, Said(pairs, judgements, labels))
         answers = [completion(f"{i}{side}", [5, 6]) for i in "xy" for side in "ab"]
         completions = records.write(1, "completions", answers, COMPLETIONS)
         config = session.config.training
@@ -78,20 +78,17 @@ def test_what_people_and_judges_say_is_the_target_of_the_loss(tmp_path: Path) ->
 def test_the_facts_of_a_round(tmp_path: Path) -> None:
     with open_session(tmp_path) as session:
         records = Records(session)
-        made = aggregate_preferences(
-            session,
-            1,
+        labels = [
+            labelled("ann", "x", "a", shown_first="b"),
+            labelled("ann", "y", "b"),
+            labelled("ann", "g", "b", kind="gold", expected="a", shown_first="b"),
+        ]
+        said = Said(
             records.pairs(1, "xy"),
             records.judgements(1, [judged("llm", "x", "a"), judged("llm", "y", "b")]),
-            records.labels(
-                1,
-                [
-                    labelled("ann", "x", "a", shown_first="b"),
-                    labelled("ann", "y", "b"),
-                    labelled("ann", "g", "b", kind="gold", expected="a", shown_first="b"),
-                ],
-            ),
+            records.labels(1, labels),
         )
+        made = aggregate_preferences(session, 1, said)
     facts = made.entry.facts
     assert (facts["method"], facts["targets"], facts["drift"]) == ("majority", "soft", [])
     assert facts["agreement"] == {
@@ -114,15 +111,15 @@ def test_the_facts_of_a_round(tmp_path: Path) -> None:
 def test_taking_back_makes_the_round_again_only_where_it_was_used(tmp_path: Path) -> None:
     with open_session(tmp_path) as session:
         records = Records(session)
-        inputs = (
+        said = Said(
             records.pairs(1, "x"),
             records.judgements(1, [judged("llm", "x", "a")]),
             records.labels(1, [labelled("ann", "x", "b"), labelled("bob", "x", "b")]),
         )
-        before = aggregate_preferences(session, 1, *inputs)
-        elsewhere = aggregate_preferences(session, 1, *inputs, retracted=["human:carl"])
-        after = aggregate_preferences(session, 1, *inputs, retracted=["human:carl", "human:ann"])
-        both = aggregate_preferences(session, 1, *inputs, retracted=["human:ann", "human:bob"])
+        before = aggregate_preferences(session, 1, said)
+        elsewhere = aggregate_preferences(session, 1, said, retracted=["human:carl"])
+        after = aggregate_preferences(session, 1, said, retracted=["human:carl", "human:ann"])
+        both = aggregate_preferences(session, 1, said, retracted=["human:ann", "human:bob"])
     assert elsewhere.cached and elsewhere.entry.fingerprint == before.entry.fingerprint
     # b by 2 of 3; then one each; then a alone, a lone source.
     assert rows_of(before)["x"]["chosen"] == "xb" and before.entry.facts["retracted"] == []
@@ -140,8 +137,8 @@ def test_a_judge_that_leaves_the_others_raises_an_alarm(tmp_path: Path) -> None:
             ids = [f"{number}-{i}" for i in range(10)]
             said = [judged("rule", i, "a") for i in ids]
             said += [judged("llm", i, "a" if n < same else "b") for n, i in enumerate(ids)]
-            pairs, judgements = records.pairs(number, ids), records.judgements(number, said)
-            return aggregate_preferences(session, number, pairs, judgements, earlier=earlier)
+            of = Said(records.pairs(number, ids), records.judgements(number, said))
+            return aggregate_preferences(session, number, of, earlier)
 
         first = play(1, 10, [])
         second = play(2, 4, [Played({"preferences": first}, None)])
@@ -159,9 +156,8 @@ def test_a_lone_rule_stays_certain(tmp_path: Path) -> None:
     with open_session(tmp_path, judge=judge, evaluation_judge=None, pairs={}) as session:
         records = Records(session)
         said = [judged("rule", "x", "b"), judged("rule", "y", "tie"), judged("rule", "z", None)]
-        made = aggregate_preferences(
-            session, 1, records.pairs(1, "xyz"), records.judgements(1, said)
-        )
+        of = Said(records.pairs(1, "xyz"), records.judgements(1, said))
+        made = aggregate_preferences(session, 1, of)
     assert [(r["chosen"], r["p_chosen"]) for r in rows_of(made).values()] == [("xb", 1.0)]
     assert made.entry.dropped == {"tie": 1, "unreadable": 1}
     assert made.entry.facts["targets"] == "hard"

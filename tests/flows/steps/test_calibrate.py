@@ -11,7 +11,7 @@ from dpo_core.campaign.store import Artifact
 from dpo_core.errors import RatchetError
 from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, prompt_row
 from dpo_core.tables import read_rows
-from flows.policy import Played
+from flows.policy import Played, Said
 from flows.read_back.judgements import read_reliability
 from flows.session import Session
 from flows.steps import labels as labels_step
@@ -40,9 +40,8 @@ def first_round(session: Session, *, retracted: tuple[str, ...] = ()) -> Played:
     people = [labelled("ann", x, "b" if i % 4 == 1 else "a") for i, x in enumerate(ids)]
     pairs, judgements = records.pairs(1, ids), records.judgements(1, said)
     labels = records.labels(1, people)
-    preferences = aggregate_preferences(
-        session, 1, pairs, judgements, labels, retracted=list(retracted)
-    )
+    of = Said(pairs, judgements, labels)
+    preferences = aggregate_preferences(session, 1, of, retracted=list(retracted))
     made = {"pairs": pairs, "judgements": judgements, "labels": labels}
     return Played({**made, "preferences": preferences}, None)
 
@@ -77,7 +76,7 @@ def test_people_are_asked_where_the_judge_is_not_reliable(session: Session) -> N
 
     # People answer one of the two; the judge's own verdict counts only where it is reliable.
     labels = Records(session).labels(2, [labelled("ann", "unsure-0", "b")])
-    made = aggregate_preferences(session, 2, pairs, judgements, labels, found)
+    made = aggregate_preferences(session, 2, Said(pairs, judgements, labels, found))
     rows = {r["pair_id"]: r for r in read_rows(made.path("preferences.parquet"))}
     assert rows["unsure-0"]["chosen"] == "unsure-0b"
     assert rows["unsure-0"]["sources"] == ["human:ann"]
