@@ -10,6 +10,7 @@ from dpo_core.campaign.rollbacks import rolled_back
 from dpo_core.campaign.store import Artifact, current_artifact
 from flows.policy import Answered, Played
 from flows.session import Session
+from flows.show.standing import goes_on
 from flows.show.summary import read_round_row
 
 
@@ -32,17 +33,8 @@ def after_people(
 def goes_on_from(layout: Layout, number: int) -> int:
     """The round whose policy the next one starts from, once round `number` is finished; 0: the
     base. As the campaign's folder says it, without running anything."""
-    people = {one.after: one.to for one in rolled_back(Ledger(layout.ledger).read())}
-    for each in range(number, 0, -1):
-        if each in people:
-            return people[each]
-        row = read_round_row(layout, each) or {}
-        named = (row.get("gate") or {}).get("goes_on_from")
-        if named is not None:
-            return int(named)
-        if row.get("promoted"):
-            return each
-    return 0
+    rows = {each: read_round_row(layout, each) or {} for each in range(1, number + 1)}
+    return goes_on(rows, rolled_back(Ledger(layout.ledger).read()), number)
 
 
 def policy_artifact(layout: Layout, number: int) -> Artifact | None:

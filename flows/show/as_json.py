@@ -28,6 +28,17 @@ _TAKEN_BACK = {
         "at": _TEXT,
     },
 }
+_ROLLED_BACK = {
+    "type": "object",
+    "required": ["after", "to", "by", "at", "why"],
+    "properties": {
+        "after": {"type": "integer"},
+        "to": {"type": "integer"},
+        "by": _TEXT,
+        "at": _TEXT,
+        "why": _TEXT,
+    },
+}
 _STOPPED = {
     "type": ["object", "null"],
     "required": ["rule", "sentence"],
@@ -52,6 +63,11 @@ _TOP: Mapping[str, tuple[dict[str, Any], str]] = {
     "outdated": (
         {"type": "array", "items": {"type": "integer"}},
         "rounds to be run again, because what counts in them has changed",
+    ),
+    "rolled_back": (
+        {"type": "array", "items": _ROLLED_BACK},
+        "after which rounds a person let another policy go on than the gate: that of round `to`, "
+        "0 for the base",
     ),
     "base": ({"type": "object", "additionalProperties": _NUMBER}, "the base policy's own numbers"),
     "cost": (

@@ -6,6 +6,7 @@ from typing import Any
 from flows.show.labels_bought import PER, bought, labels_of, labels_of_people
 from flows.show.numbers import Row, lowest_kappa, number, visible
 from flows.show.sentences import cautions, percent_interval
+from flows.show.standing import standing_row
 from flows.show.summary import CampaignSummary
 from flows.show.tables.evaluation import cycles
 from flows.show.tables.price import points
@@ -31,12 +32,6 @@ def at_a_glance(summary: CampaignSummary) -> tuple[Answered, ...]:
         ("At what price?", _price(summary)),
         ("Can I trust it?", _trust(summary, row)),
     )
-
-
-def standing_row(summary: CampaignSummary) -> Row:
-    """The round whose policy stands; where none was promoted, the last one."""
-    promoted = [row for row in summary.rounds if row.get("promoted")]
-    return promoted[-1] if promoted else summary.rounds[-1]
 
 
 def _better(row: Row) -> str:

@@ -9,6 +9,7 @@ from dpo_core.campaign.retractions import TakenBack
 from dpo_core.campaign.rollbacks import RolledBack
 from flows.gate.decision import is_over
 from flows.show.numbers import MISSING, Row, base_number, number, visible, with_ends
+from flows.show.standing import standing_number, standing_row
 from flows.show.summary import CampaignSummary
 from labeling.aggregation.votes import HUMAN, is_person
 
@@ -19,24 +20,27 @@ DECISIONS_SHOWN = 4
 
 
 def headline(summary: CampaignSummary) -> str:
-    """What the campaign has reached so far, in one or two sentences."""
+    """What the campaign has reached so far, in one to three sentences."""
     if not summary.rounds:
         return "No round has finished yet."
-    stands = (summary.rounds[-1].get("gate") or {}).get("goes_on_from")
-    promoted = [
-        row
-        for row in summary.rounds
-        if row.get("promoted") and (stands is None or row["round"] <= stands)
-    ]
-    row = promoted[-1] if promoted else summary.rounds[-1]
-    said = _against_base(row)
-    if not promoted:
+    stands = standing_number(summary)
+    said = _against_base(standing_row(summary))
+    later = [row for row in summary.rounds if row["round"] > stands]
+    left = [int(row["round"]) for row in later if row.get("promoted")]
+    if left:
+        were = "were" if len(left) > 1 else "was"
+        gone = f"{_capital(_rounds(left))} {were} promoted, and taken back later."
+        said = f"{said} {gone}" if stands else f"The base policy stands. {gone}"
+    elif not stands:
         return f"No round was promoted, the base policy stands. {said}"
-    refused = [str(other["round"]) for other in summary.rounds if other["round"] > row["round"]]
-    if refused:
-        later = "Rounds " + ", ".join(refused) if len(refused) > 1 else "Round " + refused[0]
-        return f"{said} {later} did not improve on it."
+    refused = [int(row["round"]) for row in later if not row.get("promoted")]
+    if refused and stands:
+        said += f" {_capital(_rounds(refused))} did not improve on it."
     return said
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _against_base(row: Row, name: str = "") -> str:

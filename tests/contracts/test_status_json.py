@@ -16,7 +16,7 @@ from flows.show.as_json import VERSION, as_json, schema, written
 ROOT = Path(__file__).parents[2]
 PROMISED = (
     "version name directory state rounds_planned doing headline taken_back outdated base rounds "
-    "stopped cost"
+    "stopped cost rolled_back"
 )
 """Keys of version 1. One may be added; if one has to go, VERSION grows and this starts anew."""
 PROMISED_OF_ROUNDS = (

@@ -11,8 +11,10 @@ from demo_summary import demo, metrics
 from rich.console import Console
 
 from dpo_core.campaign.retractions import TakenBack
+from dpo_core.campaign.rollbacks import RolledBack
 from dpo_core.evaluation.round_metrics import COLUMNS
 from flows.show.as_json import as_json
+from flows.show.at_a_glance import at_a_glance
 from flows.show.numbers import printed_json, visible
 from flows.show.sections import sections
 from flows.show.sentences import cautions, headline, taken_back, verdict
@@ -67,6 +69,25 @@ def test_headline_tells_of_rounds_that_were_not_promoted() -> None:
     assert "Round 1 beats" in headline(_with(first, second))
     assert headline(_with(first, second)).endswith("Round 2 did not improve on it.")
     assert headline(_with(second)).startswith("No round was promoted, the base policy stands.")
+
+
+def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
+    rows = [metrics(n, 0.5 + 0.1 * n, 0.6, 0.6, 0.2) for n in (1, 2, 3)]
+    rows[2] |= {"promoted": False, "gate": {"action": "rollback", "goes_on_from": 1}}
+    summary = _with(*rows)
+    said = headline(summary)
+    assert said.startswith("Round 1 beats the base on 60 %")
+    assert said.endswith(
+        "Round 2 was promoted, and taken back later. Round 3 did not improve on it."
+    )
+    assert at_a_glance(summary)[0][1].startswith("Round 1 wins 60 %")
+    by_person = replace(summary, rolled_back=(RolledBack(3, 2, "ann", "2026-01-05", ""),))
+    assert headline(by_person).startswith("Round 2 beats the base on 70 %")
+    assert at_a_glance(by_person)[0][1].startswith("Round 2 wins 70 %")
+    to_base = replace(summary, rolled_back=(RolledBack(3, 0, "ann", "2026-01-05", ""),))
+    assert headline(to_base) == (
+        "The base policy stands. Rounds 1 and 2 were promoted, and taken back later."
+    )
 
 
 def test_headline_without_numbers() -> None:
