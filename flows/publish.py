@@ -68,14 +68,21 @@ def publish(found: Publication, to: str, again: str, *, private: bool) -> str:
     Raises BadInput for a place that holds something else, RatchetError where it cannot be reached.
     """
     if "://" in to:
-        return _to_url(found, to.rstrip("/"), again)
+        return _to_url(found, _checked(to), again)
     if goes_to_hub(to):
         from labeling.exchange.hub import push_model
 
         files: dict[str, Path | bytes] = {**found.files, CARD: found.card.encode()}
         message = f"Round {found.number} of {found.campaign}"
         return push_model(files, to, message, again, private=private)
-    return _to_folder(found, Path(to).expanduser())
+    return _to_folder(found, Path(to).expanduser(), again)
+
+
+def _checked(url: str) -> str:
+    kind, _, place = url.partition("://")
+    if not kind or not place.strip("/"):
+        raise BadInput(f"--to {url} names no place", "For example s3://bucket/my-policy.")
+    return url.rstrip("/")
 
 
 def goes_to_hub(to: str) -> bool:
@@ -123,13 +130,19 @@ def _files(layout: Layout, entry: Entry) -> dict[str, Path]:
     return {name.removeprefix(_POLICY): folder / name for name in recorded}
 
 
-def _to_folder(found: Publication, folder: Path) -> str:
-    with new_folder(folder) as beside:
-        for name, path in found.files.items():
-            target = beside / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        (beside / CARD).write_text(found.card, encoding="utf-8")
+def _to_folder(found: Publication, folder: Path, again: str) -> str:
+    try:
+        with new_folder(folder) as beside:
+            for name, path in found.files.items():
+                target = beside / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+            (beside / CARD).write_text(found.card, encoding="utf-8")
+    except OSError as error:
+        raise RatchetError(
+            f"{folder} cannot be written ({error.strerror}); nothing is there",
+            f"It can be repeated: {again}",
+        ) from None
     return str(folder)
 
 

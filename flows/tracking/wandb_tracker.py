@@ -14,7 +14,8 @@ class WandbTracker:
     """Its key, mode and place come from its own variables: WANDB_API_KEY, WANDB_MODE, …"""
 
     def __init__(self, identity: str, folder: Path) -> None:
-        self._identity, self._folder = identity, folder
+        self._identity = identity
+        self._folder = Path(os.environ.get("WANDB_DIR") or folder)
         self._project = os.environ.get("WANDB_PROJECT") or PROJECT
         names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_MODE")
         self.place = " ".join([*(os.environ.get(name, "") for name in names), self._project])

@@ -22,13 +22,18 @@ SUMMARY = "import.json"
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to write into, which becomes `path` as a whole when the block ends well.
 
-    Raises LabelsError when `path` already holds something.
+    Raises LabelsError when `path` already holds something or cannot be made.
     """
     check_free(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
+    except OSError as error:
+        raise LabelsError(
+            f"{path} cannot be made: {error.strerror}", "Name a folder where you may write."
+        ) from None
+    try:
         yield beside
         flush_tree(beside)
         os.rename(beside, path)

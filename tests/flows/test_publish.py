@@ -1,6 +1,7 @@
 """A round's policy and its card, where the user wants them and nowhere else."""
 
 import base64
+import errno
 import json
 import os
 import re
@@ -124,6 +125,26 @@ def test_what_is_not_published(campaign: Written, tmp_path: Path) -> None:
     with pytest.raises(ArtifactCorrupted):
         published(campaign, str(tmp_path / "no"), number=2, even_if_refused=True)
     assert not (tmp_path / "no").exists()
+
+
+def test_places_that_cannot_be_are_named(
+    campaign: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for no_place in ("s3://", "file:///", "://x"):
+        with pytest.raises(BadInput, match="names no place"):
+            published(campaign, no_place)
+    (tmp_path / "file").touch()
+    with pytest.raises(RatchetError, match="cannot be made: File exists"):
+        published(campaign, str(tmp_path / "file" / "policy"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(RatchetError, match=r"cannot be written \(No space left.*nothing is there"):
+        published(campaign, str(tmp_path / "policy"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "file"]
 
 
 def test_the_attempt_that_was_judged_is_published(tmp_path: Path) -> None:
