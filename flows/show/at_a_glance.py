@@ -43,7 +43,8 @@ def _better(row: Row) -> str:
 
 
 def _price(summary: CampaignSummary) -> str:
-    said = f"{counted(len(summary.rounds), 'round')}: {', '.join(_spent(summary))}."
+    spent = ", ".join(_spent(summary)) or "nothing was counted"
+    said = f"{counted(len(summary.rounds), 'round')}: {spent}."
     last = bought(summary)
     if last and last[-1].win_rate is not None:
         gained = points(last[-1].win_rate)
@@ -59,9 +60,10 @@ def _spent(summary: CampaignSummary) -> Iterator[str]:
     written = _total(summary, "tokens_out")
     if written:
         yield f"{written:,.0f} tokens written"
-    labels = sum(labels_of(row) for row in summary.rounds)
-    people = sum(labels_of_people(row) or 0 for row in summary.rounds)
-    yield f"{labels:,} labels ({people:,} of people)"
+    if any("labels_by_source" in row or row.get("judges") for row in summary.rounds):
+        labels = sum(labels_of(row) for row in summary.rounds)
+        people = sum(labels_of_people(row) or 0 for row in summary.rounds)
+        yield f"{labels:,} labels ({people:,} of people)"
     money = _total(summary, "money")
     if money:
         prices: Mapping[str, Any] = summary.settings.get("prices") or {}

@@ -119,11 +119,6 @@ def _reached(row: Row, name: str) -> Point | None:
 
 
 def _distance(summary: CampaignSummary) -> Plot:
-    names = {
-        "kl_base_nats": "from base",
-        "kl_previous_nats": "from previous",
-        "kl_reference_nats": "from reference",
-    }
     budget = kl_budget(summary)
     return Plot(
         "Distance travelled",
@@ -131,11 +126,22 @@ def _distance(summary: CampaignSummary) -> Plot:
         + ("; the line is the budget of the gate." if budget is not None else "."),
         "KL, nats",
         DECIMAL,
-        series_of(summary, names),
+        series_of(summary, _distances(summary)),
         budget,
         "budget" if budget is not None else "",
         from_zero=True,
     )
+
+
+def _distances(summary: CampaignSummary) -> Mapping[str, str]:
+    """Column → name. One line for previous policy and reference where they are the same in every
+    round, which one of two lines would hide."""
+    names = {"kl_base_nats": "from base", "kl_previous_nats": "from previous"}
+    pairs = [(row.get("kl_reference_nats"), row.get("kl_previous_nats")) for row in summary.rounds]
+    if all(reference in (None, previous) for reference, previous in pairs):
+        same = any(reference is not None for reference, _ in pairs)
+        return {**names, "kl_previous_nats": "from previous = reference"} if same else names
+    return {**names, "kl_reference_nats": "from reference"}
 
 
 def kl_budget(summary: CampaignSummary) -> float | None:

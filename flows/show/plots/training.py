@@ -1,9 +1,15 @@
 """Plots of training: within rounds, and what each round came to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from statistics import NormalDist
 
+from flows.show.numbers import number
 from flows.show.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_of
+from flows.show.read.curves import Ends, Mean
 from flows.show.summary import CampaignSummary
+
+CONFIDENCE = 0.95
+"""Of intervals where a config does not say it."""
 
 
 def training(summary: CampaignSummary) -> Iterator[Plot]:
@@ -12,16 +18,17 @@ def training(summary: CampaignSummary) -> Iterator[Plot]:
         (
             "accuracy",
             "Accuracy within rounds",
-            "Share of a step's pairs with a positive margin, before its update. Each round starts "
-            "again from a reference of its own.",
+            "Share of a step's pairs with a positive margin, before its update, with Wilson's "
+            "interval over those pairs. Each round starts again from a reference of its own.",
             "share",
             PERCENT,
         ),
         (
             "margin",
             "Margin within rounds",
-            "Chosen minus rejected log-ratio of a step's pairs, without β: 0 at the first step of "
-            "a round whose reference is the policy it starts from.",
+            "Chosen minus rejected log-ratio of a step's pairs, without β, with the interval of "
+            "their mean: 0 at the first step of a round whose reference is the policy it starts "
+            "from.",
             "nats",
             DECIMAL,
         ),
@@ -55,12 +62,30 @@ def training(summary: CampaignSummary) -> Iterator[Plot]:
 
 def _within(summary: CampaignSummary, name: str) -> tuple[Series, ...]:
     """One stretch per round: at the end of round n the place is n, whatever its steps."""
+    z = NormalDist().inv_cdf((1 + confidence(summary)) / 2)
     found = []
     for curve in summary.details.curves:
         points = tuple(
-            Point(curve.round - 1 + at, value, label=f"round {curve.round}")
-            for at, value in curve.column(name)
+            _point(
+                curve.round,
+                at,
+                mean,
+                mean.share_ends(z) if name == "accuracy" else mean.mean_ends(z),
+            )
+            for at, mean in curve.column(name)
         )
         if points:
             found.append(Series(f"round {curve.round}", points))
     return tuple(found)
+
+
+def _point(number: int, at: float, mean: Mean, ends: Ends) -> Point:
+    low, high = ends or (None, None)
+    return Point(number - 1 + at, mean.value, low, high, label=f"round {number}")
+
+
+def confidence(summary: CampaignSummary) -> float:
+    """The `evaluation.confidence` in force."""
+    evaluation = summary.settings.get("evaluation")
+    said = number(evaluation, "confidence") if isinstance(evaluation, Mapping) else None
+    return said if said is not None and 0 < said < 1 else CONFIDENCE

@@ -1,7 +1,9 @@
 """How accuracy and margin went within each round's training."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -10,8 +12,39 @@ from dpo_core.campaign.store import current_artifact
 from dpo_core.tables import batched, read_rows
 
 COLUMNS = ("accuracy", "margin")
+COUNTED = ("pairs", "margin_spread")
+"""What intervals need; files of older versions may lack it."""
 VALUES = 600
 """Values of all rounds' curves together, about: a plot has no room for more."""
+
+Ends = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """`value`: mean over `pairs` pairs, whose standard deviation is `spread`; 0 and None where that
+    was not written."""
+
+    value: float
+    pairs: int = 0
+    spread: float | None = None
+
+    def share_ends(self, z: float) -> Ends:
+        """Wilson's interval of a share."""
+        if not self.pairs:
+            return None
+        scale = 1 + z * z / self.pairs
+        middle = (self.value + z * z / (2 * self.pairs)) / scale
+        variance = max(0.0, self.value * (1 - self.value))
+        half = z / scale * math.sqrt(variance / self.pairs + (z / (2 * self.pairs)) ** 2)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def mean_ends(self, z: float) -> Ends:
+        """The interval of a mean, by its standard error."""
+        if not self.pairs or self.spread is None:
+            return None
+        half = z * self.spread / math.sqrt(self.pairs)
+        return self.value - half, self.value + half
 
 
 @dataclass(frozen=True)
@@ -21,10 +54,10 @@ class Curve:
 
     round: int
     at: tuple[float, ...]
-    accuracy: tuple[float | None, ...]
-    margin: tuple[float | None, ...]
+    accuracy: tuple[Mean | None, ...]
+    margin: tuple[Mean | None, ...]
 
-    def column(self, name: str) -> Iterator[tuple[float, float]]:
+    def column(self, name: str) -> Iterator[tuple[float, Mean]]:
         values = self.accuracy if name == "accuracy" else self.margin
         return ((at, v) for at, v in zip(self.at, values, strict=True) if v is not None)
 
@@ -40,19 +73,36 @@ def _read(layout: Layout, number: int, bins: int) -> Curve | None:
     if path is None or not path.exists():
         return None
     there = pq.read_schema(path).names
-    wanted = [name for name in ("step", *COLUMNS) if name in there]
+    wanted = [name for name in ("step", *COLUMNS, *COUNTED) if name in there]
     rows = list(read_rows(path, wanted))
     if not rows or "step" not in wanted:
         return None
     parts = list(batched(rows, -(-len(rows) // bins)))
     last = max(row["step"] for row in rows)
     at = tuple((part[-1]["step"] / last if last else 1.0) for part in parts)
-    means = {
-        name: tuple(_mean([row.get(name) for row in part]) for part in parts) for name in COLUMNS
-    }
-    return Curve(number, at, means["accuracy"], means["margin"])
+    accuracy, margin = (tuple(_mean(name, part) for part in parts) for name in COLUMNS)
+    return Curve(number, at, accuracy, margin)
 
 
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None and value == value]
-    return sum(known) / len(known) if known else None
+def _mean(name: str, part: Sequence[Mapping[str, Any]]) -> Mean | None:
+    """Over the pairs of neighbouring steps, of which each weighs as many as it had."""
+    known = [row for row in part if _is_number(row.get(name))]
+    if not known:
+        return None
+    counted = all(_is_number(row.get("pairs")) and row["pairs"] > 0 for row in known)
+    pairs = sum(int(row["pairs"]) for row in known) if counted else 0
+
+    def over(of: Callable[[Mapping[str, Any]], float]) -> float:
+        return sum(of(row) * (row["pairs"] if counted else 1) for row in known) / (
+            pairs or len(known)
+        )
+
+    value = over(lambda row: row[name])
+    if not all(_is_number(row.get(f"{name}_spread")) for row in known):
+        return Mean(value, pairs)
+    squares = over(lambda row: row[f"{name}_spread"] ** 2 + (row[name] - value) ** 2)
+    return Mean(value, pairs, math.sqrt(squares))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

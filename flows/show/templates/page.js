@@ -92,3 +92,8 @@ function watchDownloads() {
     table.parentElement.after(button);
   }
 }
+
+// On paper nothing can be opened, and each round's verdict belongs there.
+function openForPaper() {
+  for (const closed of document.querySelectorAll("#rounds > details")) closed.open = true;
+}

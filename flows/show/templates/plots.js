@@ -35,6 +35,15 @@ function places(plot) {
   return present.includes("base") ? ["base", ...rounds] : rounds;
 }
 
+// As many columns as fit beside each other: a name that runs over the card cannot be read.
+function legendFit(names) {
+  const widths = names.map((name) => 6.2 * name.length + 28);
+  const widest = (columns, at) => Math.max(0, ...widths.filter((_, place) => place % columns === at));
+  const whole = (columns) => [0, 1, 2].slice(0, columns).reduce((sum, at) => sum + widest(columns, at), 0);
+  const columns = [3, 2].find((count) => whole(count) <= room - 50) ?? 1;
+  return { columns, labelLimit: Math.min(320, room - 90) };
+}
+
 function shared(plot) {
   const names = plot.series.map((series) => series.name);
   return {
@@ -47,7 +56,7 @@ function shared(plot) {
     color: {
       field: "series", type: "nominal", sort: names,
       scale: { domain: names, range: names.map((_, place) => COLOURS[place % COLOURS.length]) },
-      legend: names.length > 1 ? { title: null, orient: "top", columns: 3, labelLimit: 220 } : null,
+      legend: names.length > 1 ? { title: null, orient: "top", ...legendFit(names) } : null,
     },
   };
 }
@@ -56,11 +65,11 @@ function tooltip(plot) {
   const fields = [{ field: "x", title: plot.x_title }];
   if (plot.series.length > 1) fields.push({ field: "series", title: "series" });
   fields.push({ field: "y", title: plot.unit, format: plot.form });
-  if (hasIntervals(plot)) {
-    fields.push({ field: "low", title: "from", format: plot.form });
-    fields.push({ field: "high", title: "to", format: plot.form });
-  }
-  return fields;
+  return hasIntervals(plot) ? [...fields, ...ends(plot)] : fields;
+}
+
+function ends(plot) {
+  return [["low", "from"], ["high", "to"]].map(([field, title]) => ({ field, title, format: plot.form }));
 }
 
 // Shares get an axis of at least ten points: on a shorter one noise looks like news.
@@ -77,7 +86,8 @@ function extent(plot) {
 }
 
 function valueAxis(plot, field) {
-  const format = plot.form.endsWith("%") ? ".1~%" : "~r";
+  // Six digits at most, said so: left to itself the axis may write 0.12 as 0.1.
+  const format = plot.form.endsWith("%") ? ".1~%" : ",.6~r";
   return {
     field, type: "quantitative", title: plot.unit,
     scale: { domain: extent(plot), zero: false, nice: true },
@@ -98,16 +108,19 @@ function lineLayers(plot) {
   const y = valueAxis(plot, "y");
   const interval = { x, color, y: valueAxis(plot, "low"), y2: { field: "high" } };
   const bounded = [{ filter: "isValid(datum.low) && isValid(datum.high)" }];
+  const many = places(plot).length > MANY; // so many bars would hide the line between them
   const bands = [
     { transform: bounded, mark: { type: "area" }, encoding: { ...interval, opacity: fade(0.16, 0.03) } },
-    { transform: bounded, mark: { type: "rule", strokeWidth: 1.5 }, encoding: { ...interval, opacity: fade(0.8, 0.1) } },
   ];
+  if (!many) {
+    bands.push({ transform: bounded, mark: { type: "rule", strokeWidth: 1.5 }, encoding: { ...interval, opacity: fade(0.8, 0.1) } });
+  }
   const layers = [
     ...(hasIntervals(plot) ? bands : []),
     { mark: { type: "line", strokeWidth: 2.2 }, encoding: { x, y, color, opacity: fade(1, 0.15) } },
     {
       params: [pick()],
-      mark: { type: "point", filled: true, size: places(plot).length > MANY ? 18 : 70 },
+      mark: { type: "point", filled: true, size: many ? 18 : 70 },
       encoding: { x, y, color, opacity: fade(1, 0.15), tooltip: tooltip(plot) },
     },
   ];
@@ -140,6 +153,7 @@ function measuredTooltip(plot) {
     { field: "label", title: "of" },
     { field: "x", title: plot.x_title, format: ".3~g" },
     { field: "y", title: plot.unit, format: plot.form },
+    ...(hasIntervals(plot) ? ends(plot) : []),
   ];
 }
 
@@ -169,7 +183,7 @@ function pathLayers(plot) {
     },
     {
       transform: [{ filter: named }, { calculate: "replace(datum.label, 'round ', '')", as: "short" }],
-      mark: { type: "text", dx: 9, dy: -9, fontSize: 12, fontWeight: 600, color: "var(--ink)" },
+      mark: { type: "text", align: "left", dx: 6, dy: -9, fontSize: 12, fontWeight: 600, color: "var(--ink)" },
       encoding: { x, y, text: { field: "short" } },
     },
   ];
@@ -179,13 +193,19 @@ function pathLayers(plot) {
 function curveLayers(plot) {
   const [x, y] = [measuredAxis(plot, "x"), valueAxis(plot, "y")];
   const colour = "var(--s1)";
+  const band = {
+    transform: [{ filter: "isValid(datum.low) && isValid(datum.high)" }],
+    mark: { type: "area", color: colour, opacity: 0.16 },
+    encoding: { x, y: valueAxis(plot, "low"), y2: { field: "high" }, detail: { field: "series" } },
+  };
   return [
+    ...(hasIntervals(plot) ? [band] : []),
     {
-      mark: { type: "line", strokeWidth: 1.6, color: colour },
+      mark: { type: "line", strokeWidth: rowsOf(plot).length > 200 ? 0.9 : 1.6, color: colour },
       encoding: { x, y, detail: { field: "series" }, order: { field: "at", type: "quantitative" } },
     },
     {
-      mark: { type: "point", filled: true, size: 10, color: colour, opacity: 1 },
+      mark: { type: "point", filled: true, size: rowsOf(plot).length > 200 ? 3 : 10, color: colour, opacity: 1 },
       encoding: { x, y, tooltip: measuredTooltip(plot) },
     },
   ];
@@ -218,6 +238,7 @@ function specification(plot) {
   };
 }
 
+let room = 400; // pixels that the plot being drawn has in width
 let parsedPlots = null;
 
 function allPlots() {
@@ -229,6 +250,7 @@ async function drawPlot(place) {
   if ("drawn" in place.dataset) return;
   place.dataset.drawn = "";
   const plot = allPlots()[Number(place.dataset.plot)];
+  room = place.clientWidth || room;
   // `ast` interprets expressions: the page's policy does not allow code made at run time.
   await vegaEmbed(place, specification(plot), { renderer: "svg", actions: false, ast: true });
 }

@@ -8,7 +8,7 @@ from demo_summary import HOSTILE, demo, metrics
 
 from dpo_core.campaign.ledger import Entry
 from flows.show.read.configs import ConfigInForce
-from flows.show.read.curves import Curve
+from flows.show.read.curves import Curve, Mean
 from flows.show.read.details import Details
 from flows.show.read.flow import data_flow
 from flows.show.read.samples import Answer, Said, SampleRow
@@ -203,7 +203,8 @@ def _entries(n: int) -> list[Entry]:
 
 def _curve(n: int) -> Curve:
     at = tuple((k + 1) / 12 for k in range(12))
-    return Curve(n, at, tuple(0.5 + 0.03 * k for k in range(12)), tuple(0.2 * k for k in range(12)))
+    accuracy = tuple(Mean(0.5 + 0.03 * k, 32) for k in range(12))
+    return Curve(n, at, accuracy, tuple(Mean(0.2 * k, 32, 0.9) for k in range(12)))
 
 
 def long_campaign(prompts: int = 5_000, rounds: int = ROUNDS) -> CampaignSummary:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+AXIS = "[aria-label^='Y-axis'] .role-axis-label text"
+
 
 @dataclass
 class Opened:
@@ -50,6 +52,8 @@ def test_plots_are_drawn_without_complaint_or_request(opened: Opened) -> None:
     for place, plot in zip(drawn, wanted, strict=True):
         marks = place.query_selector_all(".mark-symbol.role-mark path, .mark-rect.role-mark path")
         assert len(marks) == len(list(plot.points()))
+        axis = [label.text_content() for label in place.query_selector_all(AXIS)]
+        assert len(axis) > 1 and len(set(axis)) == len(axis), axis  # no two places read alike
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith("file://")] == []
     assert len(opened.requests) == 1  # the page itself

@@ -29,6 +29,12 @@ WEIGHT_MB = 8
 LOADED_S = 60
 """Generous: other tests run beside this one. A quiet machine with two cores takes some seconds."""
 
+OUTSIDE = """[...document.querySelectorAll("figure")].flatMap((card) =>
+  [...card.querySelectorAll(".role-legend-label text")]
+    .filter((name) => name.getBoundingClientRect().right > card.getBoundingClientRect().right)
+    .map((name) => name.textContent))"""
+"""Names in legends that run over their card."""
+
 
 @dataclass
 class Long:
@@ -149,8 +155,10 @@ def test_every_figure_is_a_csv(long: Long) -> None:
 
 def test_a_table_is_a_csv_that_no_spreadsheet_runs(long: Long) -> None:
     page = long.page
-    page.evaluate("document.querySelector('[data-csv-table] tbody th').textContent = '=1+1'")
-    rows = _downloaded(page, page.query_selector(".scroll:has([data-csv-table]) + .csv"))
+    page.evaluate(
+        "document.querySelector('#numbers [data-csv-table] tbody th').textContent = '=1+1'"
+    )
+    rows = _downloaded(page, page.query_selector("#numbers .scroll:has([data-csv-table]) + .csv"))
     assert any("'=1+1" in row for row in rows)
 
 
@@ -181,6 +189,12 @@ def test_pictures(long: Long, screenshots: Path, scheme: str, width: int) -> Non
         page.screenshot(path=screenshots / f"report-{name}-{scheme}-{width}.png")
 
 
+def test_paper_has_the_verdict_of_every_round(long: Long) -> None:
+    assert long.page.locator("#rounds li:visible").count() < ROUNDS
+    long.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert long.page.locator("#rounds li:visible").count() == ROUNDS
+
+
 def test_it_can_be_read_without_a_script(browser: "Browser", long: Long) -> None:
     page = browser.new_page(java_script_enabled=False)
     page.goto(long.path.as_uri())
@@ -199,9 +213,10 @@ def test_comparison_page(
     scheme: Literal["light", "dark"],
     width: int,
 ) -> None:
+    names = {"gentle": "a-gentle-pull-to-the-reference", "eager": "an-eager-one-that-goes-further"}
     for name, rounds in (("gentle", 2), ("eager", 3)):
         campaign = Written(
-            tmp_path / name, name=name, training={"beta": 0.1 if rounds == 2 else 0.5}
+            tmp_path / name, name=names[name], training={"beta": 0.1 if rounds == 2 else 0.5}
         )
         for number in range(1, rounds + 1):
             campaign.round(number, again=rounds)
@@ -218,6 +233,7 @@ def test_comparison_page(
     with capsys.disabled():
         print(f"\ncomparison, {width} px: {weight:.1f} MB, drawn after {seconds:.1f} s")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(OUTSIDE) == []
     assert nameless(page) == [] and asked == [path.as_uri()]
     page.screenshot(path=screenshots / f"compare-{scheme}-{width}.png", full_page=True)
     page.close()

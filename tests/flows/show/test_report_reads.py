@@ -19,6 +19,7 @@ from flows.show.lineage import lineage
 from flows.show.numbers import Row
 from flows.show.plots import plots
 from flows.show.read.configs import read_configs
+from flows.show.read.curves import Mean
 from flows.show.read.flow import data_flow
 from flows.show.read.steps import current_entries
 from flows.show.report import render_report
@@ -89,9 +90,13 @@ def test_flow_and_lineage_are_the_ledgers(finished: Campaign) -> None:
 def test_curves_begin_without_a_margin(finished: Campaign) -> None:
     curves = read_summary(finished.layout.root).details.curves
     for number, curve in enumerate(curves, 1):
-        rows = read_rows(finished.artifact(number, "training").path("training.parquet"))
+        rows = list(read_rows(finished.artifact(number, "training").path("training.parquet")))
         values = [row["margin"] for row in rows]
-        assert [value for _, value in curve.column("margin")] == values  # few steps: no means
+        means = [mean for _, mean in curve.column("margin")]
+        assert [mean.value for mean in means] == values  # few steps: no means
+        assert [(mean.pairs, mean.spread) for mean in means] == [
+            (row["pairs"], row["margin_spread"]) for row in rows
+        ]
         assert values[0] == pytest.approx(0, abs=1e-4)
 
 
@@ -216,3 +221,30 @@ def test_without_a_script_the_biggest_changes_can_be_read() -> None:
         "round 2",
         "round 3",
     ]
+
+
+def test_intervals_within_a_round_are_those_of_its_pairs() -> None:
+    """8 of 10: Wilson's score interval by its textbook form; the mean by sd / √n."""
+    low, high = Mean(0.8, 10).share_ends(1.96) or (0, 0)
+    assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
+    assert (Mean(1.0, 10).share_ends(1.96) or (0,))[0] < 0.8  # all right: still some width
+    assert Mean(3.0, 25, 0.5).mean_ends(2.0) == pytest.approx((2.8, 3.2))  # ± 2 · 0.5 / 5
+    assert Mean(0.8).share_ends(1.96) is None and Mean(3.0, 25).mean_ends(2.0) is None
+
+
+def test_previous_policy_and_reference_are_one_line_where_they_are_the_same() -> None:
+    def names(reference: float) -> list[str]:
+        row = metrics(1, 0.6, 0.6, 0.6, 0.2) | {"kl_reference_nats": reference}
+        plot = next(one for one in plots(_with(row)) if one.title == "Distance travelled")
+        return [series.name for series in plot.series]
+
+    same = metrics(1, 0.6, 0.6, 0.6, 0.2)["kl_previous_nats"]
+    assert names(same) == ["from base", "from previous = reference"]
+    assert names(same + 0.1) == ["from base", "from previous", "from reference"]
+
+
+def test_labels_that_an_older_version_did_not_count_are_not_said_to_be_none() -> None:
+    row = metrics(1, 0.6, 0.6, 0.6, 0.2)
+    assert "labels" not in at_a_glance(_with(row))[1][1]
+    counted = row | {"labels_by_source": {"rule:x": 40, "human:ann": 2}}
+    assert "42 labels (2 of people)" in at_a_glance(_with(counted))[1][1]
