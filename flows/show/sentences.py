@@ -53,6 +53,8 @@ def _against_base(row: Row, name: str = "") -> str:
         said = f"{name} beats the base on {share}"
     elif high is not None and high < 0.5:
         said = f"{name} is worse than the base: it wins on only {share}"
+    elif low is None or high is None:
+        said = f"{name} wins against the base on {share}, without an interval"
     else:
         said = f"{name} is not clearly better than the base: it wins on {share}"
     kl = number(row, "kl_base_nats")

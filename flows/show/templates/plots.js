@@ -167,15 +167,17 @@ function pathLayers(plot) {
   const order = { field: "at", type: "quantitative" };
   // Several series are told apart by colour, which then stands before that of the marks.
   const paint = plot.series.length > 1 ? { color: shared(plot).color } : {};
-  return [
-    {
-      transform: [{ filter: "isValid(datum.low) && isValid(datum.high)" }], mark: bar,
-      encoding: { x, y: valueAxis(plot, "low"), y2: { field: "high" }, ...paint },
-    },
-    {
-      transform: [{ filter: "isValid(datum.x_low) && isValid(datum.x_high)" }], mark: bar,
-      encoding: { x: measuredAxis(plot, "x_low"), x2: { field: "x_high" }, y, ...paint },
-    },
+  const upright = {
+    transform: [{ filter: "isValid(datum.low) && isValid(datum.high)" }], mark: bar,
+    encoding: { x, y: valueAxis(plot, "low"), y2: { field: "high" }, ...paint },
+  };
+  const across = {
+    transform: [{ filter: "isValid(datum.x_low) && isValid(datum.x_high)" }], mark: bar,
+    encoding: { x: measuredAxis(plot, "x_low"), x2: { field: "x_high" }, y, ...paint },
+  };
+  return [ // a layer without a value makes Vega complain
+    ...(hasIntervals(plot) ? [upright] : []),
+    ...(rowsOf(plot).some((row) => row.x_low !== null && row.x_high !== null) ? [across] : []),
     { mark: { type: "line", strokeWidth: 1.2, color: colour, opacity: 0.6 }, encoding: { x, y, order, ...paint } },
     {
       mark: { type: "point", filled: true, size: many ? 22 : 80, color: colour, opacity: 1 },

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,3 +136,19 @@ def test_pointing_at_a_value_shows_it_with_its_interval(opened: Opened) -> None:
     page.wait_for_selector("#vg-tooltip-element.visible")
     shown = page.inner_text("#vg-tooltip-element")
     assert all(text in shown for text in ("against base", "78%", "74%", "82%"))
+
+
+def test_rounds_of_an_older_version_are_drawn_without_complaint(
+    browser: "Browser", tmp_path: Path
+) -> None:
+    ends = re.compile("_(low|high|se)$")
+    rounds = [{k: v for k, v in row.items() if not ends.search(k)} for row in demo().rounds]
+    path = tmp_path / "report.html"
+    path.write_text(render_report(replace(demo(), rounds=tuple(rounds), samples=())), "utf-8")
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-complete]", timeout=60_000)
+    assert complaints == []
+    page.close()

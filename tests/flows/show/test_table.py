@@ -92,6 +92,12 @@ def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
 
 def test_headline_without_numbers() -> None:
     assert headline(_with()) == "No round has finished yet."
+    older = {
+        k: v for k, v in metrics(1, 0.8, 0.6, 0.6, 0.2).items() if k[-4:] not in ("_low", "high")
+    }
+    assert headline(_with(older)).startswith(
+        "Round 1 wins against the base on 80 % of 512 held-out prompts, without an interval;"
+    )
     assert "has not been compared" in headline(_with({"round": 1, "promoted": True}))
 
 
