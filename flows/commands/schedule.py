@@ -49,8 +49,10 @@ def schedule(
     from flows.worker.schedule import Asked, add, change, show
 
     wished = [name for name, on in _changes(remove, pause, resume).items() if on]
-    if len(wished) > 1:
-        raise BadInput("--remove, --pause and --resume exclude each other", "Give one of them.")
+    if len(wished) + list_ > 1:
+        raise BadInput(
+            "--list, --remove, --pause and --resume exclude each other", "Give one of them."
+        )
     with interruptible(resumable=False):
         if list_:
             show(folder)

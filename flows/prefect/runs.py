@@ -46,6 +46,12 @@ def campaign_tag(layout: Layout) -> str:
     return f"{_TAG}{layout.root.resolve()}"
 
 
+def retagged(tags: Iterable[str], layout: Layout) -> set[str]:
+    """The tags of a run of that campaign, which was perhaps made for another one: Prefect's pages
+    take any parameters, and the tags are those of the deployment."""
+    return {tag for tag in tags if not tag.startswith(_TAG)} | {campaign_tag(layout)}
+
+
 def tagged_campaign(tags: Iterable[str]) -> Layout | None:
     """The campaign that a run with these tags belongs to."""
     folders = [tag.removeprefix(_TAG) for tag in tags if tag.startswith(_TAG)]

@@ -23,7 +23,7 @@ from flows.campaign import CAMPAIGN_FLOW, play_campaign
 from flows.config import CampaignConfig, load_config
 from flows.notify import tell_waiting
 from flows.people.waiting import read_waiting
-from flows.prefect.runs import campaign_tag, crash_stale_runs
+from flows.prefect.runs import campaign_tag, crash_stale_runs, retagged
 from flows.run import opened
 from flows.session import Session
 from flows.show.report import write_report
@@ -77,7 +77,7 @@ def campaign(
         others = runs_of(client, layout, but=run.id)
         adds = loaded.name if mode == "up_to" else f"{loaded.name} adds {planned.shown}"
         name = f"{loaded.name}, skipped" if others else adds
-        tagged = {*run.tags, campaign_tag(layout), *(() if others else (planned.tag,))}
+        tagged = {*retagged(run.tags, layout), *(() if others else (planned.tag,))}
         client.update_flow_run(run.id, name=name, tags=tagged)
     if others:
         return Completed(name=SKIPPED, message=in_other_hands(others[0]))

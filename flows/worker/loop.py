@@ -15,9 +15,11 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import FlowRunResponse
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Crashed, Pending, Scheduled, Suspended
 
 from dpo_core.campaign.layout import Layout
@@ -44,6 +46,7 @@ FAILED = "Failed"
 SUSPENDED = "Suspended"
 _PAUSED = "paused; it goes on when it is resumed in Prefect's pages"
 _CANCELLED = "cancelled; finished steps are kept"
+_DELETED = "deleted in Prefect's pages; finished steps are kept"
 _PATIENCE = timedelta(seconds=10)
 _LAST_STATES_S = 20.0
 
@@ -92,6 +95,7 @@ class Worker:
         self._find_schedules()
         self._finish()
         self._cancel()
+        self._end_deleted()
         for run in self._find([StateType.PAUSED]):
             if paused_by_hand(run):
                 self._leave(run)
@@ -170,7 +174,10 @@ class Worker:
     def _finish(self) -> None:
         for id, running in list(self._running.items()):
             if running.result.done():
-                self._tell(id, running)
+                try:
+                    self._tell(id, running)
+                except ObjectNotFound:
+                    _say(running.run.name, _DELETED)
                 del self._running[id]  # last: what could not be told is told at the next look
 
     def _tell(self, id: UUID, running: _Running) -> None:
@@ -208,6 +215,16 @@ class Worker:
                 self._put(run.id, Cancelled())
             elif running.child is not None:
                 running.cancelled = True
+                running.child.close()
+
+    def _end_deleted(self) -> None:
+        """End the processes of runs that somebody deleted in Prefect's pages."""
+        if not self._running:
+            return
+        ours = FlowRunFilter(id=FlowRunFilterId(any_=list(self._running)))
+        there = {run.id for run in self._client.read_flow_runs(flow_run_filter=ours)}
+        for id, running in self._running.items():
+            if id not in there and running.child is not None:
                 running.child.close()
 
     def _take_up(self) -> None:

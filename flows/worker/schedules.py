@@ -150,8 +150,11 @@ def described(made: DeploymentResponse) -> dict[str, Any]:
 
 
 def _name(client: SyncPrefectClient, name: str, layout: Layout) -> str:
-    """The campaign's name, told apart where a campaign elsewhere has it already."""
-    for made in find_schedules(client):
-        if made.name == name and tagged_campaign(made.tags) != layout:
-            return f"{name}-{digest(str(layout.root))[:6]}"
-    return name
+    """The campaign's name, told apart where a campaign elsewhere has it already, or the deployment
+    that takes what `ratchet submit` hands over."""
+    from flows.worker.flow import DEPLOYMENT
+
+    others = [made.name for made in find_schedules(client) if tagged_campaign(made.tags) != layout]
+    if name not in (*others, DEPLOYMENT):
+        return name
+    return f"{name}-{digest(str(layout.root))[:6]}"

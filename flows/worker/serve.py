@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,11 +50,14 @@ def serve_campaigns(folder: Path, port: int, at_once: int) -> None:
 
 
 def _look(worker: "Worker") -> None:
-    """One look; a server that does not answer now may do so at the next."""
+    """One look; a server that does not answer now may do so at the next, and what was deleted
+    while the worker looked is not there any more."""
     import httpx
+    from prefect.exceptions import ObjectNotFound
 
     try:
-        worker.look()
+        with suppress(ObjectNotFound):
+            worker.look()
     except httpx.HTTPError as error:
         print(f"Prefect did not answer, asked again in {_PATIENCE_S:.0f} s: {error}", flush=True)
         time.sleep(_PATIENCE_S)

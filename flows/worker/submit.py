@@ -31,8 +31,9 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
             deployment = client.read_deployment_by_name(f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
         except ObjectNotFound:
             raise BadInput(
-                f"no worker has been started with the Prefect server at {api}",
-                "Start one there: PREFECT_API_URL=… ratchet worker",
+                f"the Prefect server at {api} has no deployment {CAMPAIGN_FLOW}/{DEPLOYMENT}, "
+                "which a worker makes when it starts",
+                "Start one there, or start it again.",
             ) from None
         refuse_second(client, Layout(root))
         run = client.create_flow_run_from_deployment(

@@ -118,8 +118,8 @@ def _goes_on_with_a_remote_server(tiny: Tiny, port: int, database: str) -> None:
         assert pages.start(overrides=["prompts.path=/nowhere"]) == 201
         worker.says("failed")
         tiny.add_prompts("b.jsonl", PROMPTS, PROMPTS)
-        assert pages.start() == 201
-        until(lambda: "prompts" in _steps(tiny, 3), worker.output)
+        _ends_when_deleted(pages, worker)
+        _plays_round_3(pages, worker)
         os.killpg(server.pid, signal.SIGKILL)
         server.wait(TIMEOUT_S)
         with prefect_server(folder, port, database):
@@ -133,6 +133,17 @@ def _goes_on_with_a_remote_server(tiny: Tiny, port: int, database: str) -> None:
     print("prompts of each round:", [len(ids) for ids in drawn])
     assert len(drawn[0]) == PER_ROUND
     assert len(set().union(*drawn)) == sum(len(ids) for ids in drawn)  # each is used once
+
+
+def _ends_when_deleted(pages: Pages, worker: Running) -> None:
+    _plays_round_3(pages, worker)
+    pages.delete("tiny adds round 3")
+    worker.says("deleted in Prefect's pages")
+
+
+def _plays_round_3(pages: Pages, worker: Running) -> None:
+    assert pages.start() == 201
+    until(lambda: pages.runs().get("tiny adds round 3") == "Running", worker.output)
 
 
 def _has_no_second_worker(tiny: Tiny, port: int) -> None:

@@ -101,6 +101,10 @@ class Pages:
         state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
         self._set(name, state, force=False)
 
+    def delete(self, name: str) -> None:
+        path = f"{self._api}/flow_runs/{self.run(name)['id']}"
+        httpx.delete(path, timeout=60).raise_for_status()
+
     def deployment(self) -> dict[str, Any]:
         return dict(self._get("/deployments/name/campaign/tiny"))
 
