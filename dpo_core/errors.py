@@ -12,7 +12,8 @@ RatchetError            exit code 1
 ├── DiskFull            a write failed for lack of space
 ├── Interrupted         a process was asked to stop, and kept what it had done
 ├── JudgeError          a judge raised or answered out of contract
-│   └── EndpointFailed  a judge's endpoint did not answer
+│   ├── EndpointFailed  a judge's endpoint did not answer
+│   └── NotRemembered   replies are not kept, and their endpoint may not be asked
 ├── BudgetSpent         a judge has spent what it may
 ├── WaitingForPeople    exit code 75: answers of people are missing; nothing is wrong
 ├── AuditFailed         the preferences of a round must not be trained on
@@ -87,6 +88,10 @@ class JudgeError(RatchetError):
 
 
 class EndpointFailed(JudgeError):
+    pass
+
+
+class NotRemembered(JudgeError):
     pass
 
 

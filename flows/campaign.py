@@ -51,7 +51,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         session.tracking.send()
         session.progress.round_finished(number)
         tell_decision(session, number, before)
-        stopped = ended_by_gate(played)
+        stopped = ended_by_gate(session, played)
     session.progress.flush_cached()
     end(session, stopped)
 

@@ -2,15 +2,18 @@
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import RolledBack, rollback
-from dpo_core.campaign.store import Store
+from dpo_core.campaign.store import Store, read_current
 from dpo_core.errors import BadInput
 from flows.branching.goes_on import goes_on_from, named, policy_artifact, standing
 from flows.config import CampaignConfig, read_stored
+from flows.gate.stop_rules import Stopped
 from flows.people.waiting import clear_waiting
 from flows.show.numbers import visible
 from flows.show.summary import read_round_row
@@ -104,11 +107,28 @@ def _check(layout: Layout, last: int, before: int, to: int) -> None:
 def _remember(store: Store, last: int) -> None:
     """As a run would, and nobody is waited for: the round that asked may begin elsewhere now."""
     store.remember("promoted", standing(store.layout, last))
+    if (store.remembered("stopped") or {"rule": "gate"})["rule"] == "gate":
+        store.remember("stopped", _stopped_by_gate(store, last))
     clear_waiting(store.layout)
+
+
+def _stopped_by_gate(store: Store, last: int) -> dict[str, Any] | None:
+    """A person's word on a round counts more than the gate's, which had ended the campaign."""
+    row = read_round_row(store.layout, last) or {}
+    stops = (row.get("gate") or {}).get("action") == "stop"
+    if not stops or store.rolled_back(last) is not None:
+        return None
+    return asdict(Stopped("gate", row["decision"]))
 
 
 def _next(root: Path, config: CampaignConfig, last: int) -> Iterator[str]:
     command = ["ratchet", "run", str(Layout(root).config), "--campaign-dir", str(root)]
     if config.rounds <= last:
         command += ["--set", f"rounds={last + 1}"]
+    stopped = read_current(Layout(root)).get("stopped")
+    if stopped is not None:
+        yield (
+            "The campaign has ended early, and ends again as long as that is so: "
+            f"{stopped['sentence']}"
+        )
     yield f"Next: {shlex.join(command)}"

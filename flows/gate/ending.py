@@ -13,7 +13,7 @@ from flows.steps.prompts import nothing_left
 
 def ends_before(session: Session, number: int, earlier: Sequence[Played]) -> Stopped | None:
     """What forbids round `number` after the rounds `earlier`, if anything does."""
-    if earlier and (stopped := ended_by_gate(earlier[-1])) is not None:
+    if earlier and (stopped := ended_by_gate(session, earlier[-1])) is not None:
         return stopped
     sentence = nothing_left(session, number, earlier)
     if sentence is not None:
@@ -24,8 +24,11 @@ def ends_before(session: Session, number: int, earlier: Sequence[Played]) -> Sto
     return stop_rule(rows, session.config.stop)
 
 
-def ended_by_gate(played: Played) -> Stopped | None:
+def ended_by_gate(session: Session, played: Played) -> Stopped | None:
+    """None as well where a person has said since which policy goes on."""
     assert played.gate is not None, "every round that was played came to its gate"
+    if session.store.rolled_back(played.gate.entry.round) is not None:
+        return None
     decision = decision_of(played.gate)
     return Stopped("gate", decision.sentence) if decision.action == "stop" else None
 

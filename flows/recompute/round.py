@@ -3,7 +3,7 @@ a scratch folder; the campaign stays as it is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
@@ -28,11 +28,13 @@ from labeling.judges.memory import ReplyMemory
 
 @dataclass(frozen=True)
 class Replayed:
-    """What became of a round's steps. asked_again: replies of language models that no cache had."""
+    """What became of a round's steps. remembered: whether language models judge, and their replies
+    were kept; asked_again: replies of those that run here, and were not kept."""
 
     number: int
     steps: tuple[Checked, ...]
     asked_again: int
+    remembered: bool = False
 
     @property
     def first_difference(self) -> Checked | None:
@@ -59,10 +61,11 @@ def replay(root: Path, number: int, scratch: Path | None, console: Console) -> R
             progress.note(_line(checked))
 
         with Session(folder, config, progress) as session:
+            session.judges.models = replace(session.judges.models, ask_endpoints=False)
             session.store = RecomputingStore(root, session.store.threads, number, folder, tell)
             _walk(session, layout, number)
         asked = ReplyMemory(Layout(folder).judge_replies).count() - remembered
-        replayed = Replayed(number, tuple(steps), asked)
+        replayed = Replayed(number, tuple(steps), asked, bool(remembered))
         for line in said(replayed):
             progress.note(line)
     return replayed
@@ -73,8 +76,10 @@ def said(replayed: Replayed) -> Iterator[str]:
     if replayed.asked_again:
         yield (
             f"! {replayed.asked_again} replies of language models were not remembered and were "
-            "asked for again"
+            "asked for again of the model here"
         )
+    elif replayed.remembered:
+        yield "language models were not asked again: their replies are those that were kept"
     taken = [step.step for step in replayed.steps if step.found == "taken"]
     but = f", {', '.join(taken)} taken as recorded" if taken else ""
     first = replayed.first_difference

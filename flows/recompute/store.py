@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
-from dpo_core.errors import BadInput, PromptError
+from dpo_core.errors import BadInput, NotRemembered, PromptError
 from flows.recompute.differences import difference
 
 _OF_PEOPLE = {"labels"}
@@ -80,6 +80,9 @@ class RecomputingStore(Store):
         began = time.monotonic()
         try:
             again = self._again.run(recipe, make)
+        except NotRemembered as missing:
+            self._tell(Checked(recipe.step, "taken", missing.message))
+            return None
         except (PromptError, OSError) as error:
             if recipe.step not in _FROM_A_POOL:
                 raise

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dpo_core.errors import NotRemembered
 from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, Verdict
 from labeling.judges.config import LlmJudge
 from labeling.judges.endpoint import Endpoint
@@ -115,8 +116,17 @@ class _Asking:
             self._models.report(len(found), len(set(keys)), "replies")
 
         if missing:
+            self._check_may_ask(len(missing))
             self._model()(list(missing.values()), take)
         return [found[key] for key in keys]
+
+    def _check_may_ask(self, missing: int) -> None:
+        endpoint = self._config.endpoint
+        if endpoint is not None and not self._models.ask_endpoints:
+            raise NotRemembered(
+                f"not all replies of {self._config.source} were kept ({missing:,} are missing), "
+                f"and {endpoint} is not asked again"
+            )
 
     def _model(self) -> Ask:
         if self._ask is None:

@@ -31,3 +31,5 @@ class Models:
     """File of what was spent."""
     report: Report
     """Hears of progress within a batch."""
+    ask_endpoints: bool = True
+    """Whether endpoints, which cost money, are asked for what is not remembered."""

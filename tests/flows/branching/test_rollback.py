@@ -93,6 +93,22 @@ def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
     assert rolled_back(Ledger(layout.ledger).read()) == []
 
 
+def test_a_persons_word_counts_more_than_the_gates_stop(tmp_path: Path) -> None:
+    stop = {"promoted": False, "gate": {"action": "stop", "goes_on_from": 1}, "decision": "lost"}
+    store = made_up(tmp_path / "campaign", [{"promoted": True}, stop])
+    root, layout = store.layout.root, store.layout
+    by_gate = {"rule": "gate", "sentence": "lost"}
+    store.remember("stopped", by_gate)
+
+    assert "ended early" not in rollback(root, "--to-round", "2")
+    assert read_current(layout)["stopped"] is None
+    assert "and ends again as long as that is so: lost" in rollback(root, "--undo")
+    assert read_current(layout)["stopped"] == by_gate
+
+    store.remember("stopped", {"rule": "money", "sentence": "10 of 10 spent"})
+    assert "10 of 10 spent" in rollback(root, "--to-round", "2")
+
+
 def test_refusals_say_nothing_in_the_ledger(tmp_path: Path) -> None:
     store = made_up(tmp_path / "campaign", [{"promoted": True}, {"promoted": True}])
     root, layout = store.layout.root, store.layout

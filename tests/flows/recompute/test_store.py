@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store
-from dpo_core.errors import BadInput, PromptError
+from dpo_core.errors import BadInput, NotRemembered, PromptError
 from flows.recompute.store import Checked, RecomputingStore
 
 Make = Callable[[Path], Made]
@@ -80,6 +80,15 @@ def test_another_recipe_is_a_difference(campaign: Campaign) -> None:
 def test_people_are_not_asked_again(campaign: Campaign) -> None:
     _, checked = campaign.again(recipe(2, "labels"), fails)
     assert checked is not None and checked.found == "taken"
+
+
+def test_endpoints_are_not_asked_again(campaign: Campaign) -> None:
+    def not_remembered(folder: Path) -> Made:
+        raise NotRemembered("3 replies are missing")
+
+    _, checked = campaign.again(recipe(2, "training"), not_remembered)
+    assert checked is not None and checked.found == "taken"
+    assert checked.said == "3 replies are missing"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from injections import INJECTIONS
 from loopback import KEY, Loopback, completion, verdict
 
-from dpo_core.errors import BudgetSpent, ConfigError, JudgeError
+from dpo_core.errors import BudgetSpent, ConfigError, JudgeError, NotRemembered
 from dpo_core.records import Completion, Cost, Judgement, Pair, Prompt, pair_id
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import LlmJudge
@@ -79,6 +80,17 @@ def test_both_orders_confidence_and_cost(server: Loopback, tmp_path: Path) -> No
     money = (sum(asked) * 3 + 2 * 5) / 1e6
     assert found.cost == Cost(sum(asked), 2, pytest.approx(money))
     assert server.keys == {KEY}
+
+
+def test_what_is_remembered_needs_no_endpoint(server: Loopback, tmp_path: Path) -> None:
+    first = judged(server, tmp_path, [pair(1)])
+    asked = len(server.requests)
+    only_remembered = replace(models(tmp_path), ask_endpoints=False)
+    judge = LlmVerdicts(config(server), only_remembered)
+    assert list(judge_both_orders(judge, [pair(1)])) == first
+    with pytest.raises(NotRemembered, match="are missing"):
+        list(judge_both_orders(judge, [pair(1), pair(2)]))
+    assert len(server.requests) == asked
 
 
 def test_a_reader_that_names_a_position_ties(server: Loopback, tmp_path: Path) -> None:
