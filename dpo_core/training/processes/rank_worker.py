@@ -88,4 +88,9 @@ def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is written and told. Threads of torch may still run, and the interpreter's way out
+    # would abort where it meets one: a job that is done would count as failed.
+    os._exit(code)
