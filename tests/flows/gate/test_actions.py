@@ -94,6 +94,9 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     assert "not passed, so a person is asked" in copy.layout.report.read_text()
     assert row(copy, 1)["gate"]["action"] == "ask"
     assert ratchet(*RUN, *one) == 75, "nobody has answered"
+    capsys.readouterr()
+    assert ratchet("replay", "campaign", "--round", "1") == 2
+    assert "round 1 of campaign is not finished" in capsys.readouterr().err
 
     assert ratchet("decide", "campaign") == 2
     assert ratchet("decide", "campaign", "--promote", "--by", "anna", "--reason", "they do") == 0
