@@ -11,32 +11,17 @@ ROUNDS, PROMPTS, SAMPLES = 3, 512, 4
 """What configs/demo-cpu.yaml spends: 1,536 pairs are labelled, out of 6,144 answers."""
 
 
-GATES: Mapping[str, tuple[str, ...]] = {
-    "estimate": ("gate.use=estimate",),
-    "lower": ("gate.use=lower",),
-    "open": ("gate.use=estimate", "gate.threshold=0"),
-}
-"""Of the win rate on gate prompts: its estimate, or the lower end of its interval, exceeds 0.5;
-open: every policy is promoted, but one that wins nothing at all."""
-
-
 @dataclass(frozen=True)
 class Arm:
-    """One way to train. TRL's trainer (`peer`) has the recipe's numbers and no rounds.
-
-    own: overrides of the recipe; gate: what the gate wants, see GATES.
+    """One way to train; `sets` are overrides of the recipe. TRL's trainer (`peer`) has the recipe's
+    numbers and no rounds.
     """
 
     name: str
     title: str
-    own: tuple[str, ...] = ()
-    gate: str = "estimate"
+    sets: tuple[str, ...] = ()
     peer: bool = False
     labels: int = ROUNDS * PROMPTS
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        return (*self.own, *GATES[self.gate])
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,16 @@ class Result:
         return next((row for row in reversed(self.rounds) if row["promoted"]), None)
 
 
+def overrides_of(arm: Arm, seed: int, sets: Sequence[str] = ()) -> list[str]:
+    """What an arm changes of the recipe; of two words on one key the later counts."""
+    return [f"seed={seed}", "threads=1", GATE, *arm.sets, *sets]
+
+
 def run_arm(arm: Arm, seed: int, sets: Sequence[str], folder: Path, console: Console) -> Result:
     """The result of an arm, cached in `folder`. All arms of a seed share one campaign: what they
     have in common, such as the base policy, is made once, since its fingerprint is the same."""
     path = folder / "results" / f"{arm.name}-{seed}.json"
-    overrides = [f"seed={seed}", "threads=1", GATE, *arm.sets, *sets]
+    overrides = overrides_of(arm, seed, sets)
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["facts"]["overrides"] == overrides:

@@ -11,7 +11,7 @@ from benchmarks.frontier import figure, page, verdicts
 from benchmarks.frontier.__main__ import parse
 from benchmarks.frontier.arms import ARMS, QUESTIONS
 from benchmarks.frontier.judge import rewards, wrong_10, wrong_30, wrong_30_first
-from benchmarks.frontier.run import RECIPE, Result, read_results, run_arm
+from benchmarks.frontier.run import RECIPE, Result, overrides_of, read_results, run_arm
 from benchmarks.measure import machine
 from dpo_core.records import Completion, Pair, Prompt
 from flows.config import load_config
@@ -70,6 +70,13 @@ def test_arms_are_recipes_that_load(arm: Any) -> None:
     prompts = config.rounds * config.prompts.per_round
     assert (prompts, config.sampling.samples_per_prompt) == (3 * 512, 4)
     assert arm.labels in (prompts, 2 * prompts, 3 * prompts)
+
+
+@pytest.mark.parametrize("arm", ARMS.values(), ids=lambda arm: arm.name)
+def test_the_gate_is_the_one_that_the_arm_is_named_after(arm: Any) -> None:
+    gate = load_config(RECIPE, overrides_of(arm, 0)).gate
+    assert gate.use == ("lower" if arm.name.endswith("strict") else "estimate")
+    assert gate.threshold == (0 if arm.name.endswith("ungated") else 0.5)
 
 
 def test_questions_are_about_arms() -> None:
