@@ -137,6 +137,17 @@ def _expanded_z(n: int, confidence: float) -> float:
     return math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, tail))
 
 
+def wilson_ends(share: float, n: float, z: float) -> tuple[float, float]:
+    """(low, high) of Wilson's score interval for a share of n, z standard errors wide.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    variance = max(0.0, share * (1 - share))  # a mean of ones may be an ulp above 1
+    half = z / (1 + z * z / n) * math.sqrt(variance / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def around(estimate: float, low: float, high: float) -> Interval:
     """The interval, never without its own estimate."""
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))

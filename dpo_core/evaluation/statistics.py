@@ -20,6 +20,7 @@ from dpo_core.evaluation.intervals import (
     finite_values,
     group_numbers,
     outcome_values,
+    wilson_ends,
 )
 
 _DRAWS_AT_ONCE = 1 << 22
@@ -135,10 +136,7 @@ def _bootstrap(grouped: _Groups, confidence: float, resamples: int, seed: int) -
 
 def _wilson(grouped: _Groups, confidence: float) -> Interval:
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p, n = grouped.mean, _effective_n(grouped)
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return around(p, max(0.0, centre - half), min(1.0, centre + half))
+    return around(grouped.mean, *wilson_ends(grouped.mean, _effective_n(grouped), z))
 
 
 def _effective_n(grouped: _Groups) -> float:

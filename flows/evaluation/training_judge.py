@@ -27,16 +27,10 @@ def training_scores(
 ) -> dict[str, Any]:
     """training_score_mean of test answers with its interval, and the base's; None for a judge that
     gives no scores."""
-    name = "training_score_mean"
-    numbers = {f"{name}{end}": None for end in ("", "_low", "_high", "_base")}
-    scores, of_base = _scores(ours), _scores(base)
-    if not scores:
-        return numbers
-    found = mean_by_prompt(_by_prompt(scores), config)
-    assert found is not None, "there are scores"
-    ends = {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-    mean_of_base = sum(of_base.values()) / len(of_base) if of_base else None
-    return {**numbers, **ends, f"{name}_base": mean_of_base}
+    name, scores, of_base = "training_score_mean", _scores(ours), _scores(base)
+    numbers = columns(name, mean_by_prompt(_by_prompt(scores), config))
+    mean_of_base = sum(of_base.values()) / len(of_base) if scores and of_base else None
+    return {**numbers, f"{name}_base": mean_of_base}
 
 
 def training_outcomes(

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
+from dpo_core.evaluation.intervals import wilson_ends
 from dpo_core.tables import batched, read_rows
 
 COLUMNS = ("accuracy", "margin")
@@ -31,13 +32,7 @@ class Mean:
 
     def share_ends(self, z: float) -> Ends:
         """Wilson's interval of a share."""
-        if not self.pairs:
-            return None
-        scale = 1 + z * z / self.pairs
-        middle = (self.value + z * z / (2 * self.pairs)) / scale
-        variance = max(0.0, self.value * (1 - self.value))
-        half = z / scale * math.sqrt(variance / self.pairs + (z / (2 * self.pairs)) ** 2)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return wilson_ends(self.value, self.pairs, z) if self.pairs else None
 
     def mean_ends(self, z: float) -> Ends:
         """The interval of a mean, by its standard error."""
