@@ -18,14 +18,13 @@ from dpo_core.campaign.branching import (
 )
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import now
-from dpo_core.campaign.store import current_artifact, read_current
+from dpo_core.campaign.store import read_current
 from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
 from flows.config import CampaignConfig, dump_config, overridden, read_stored, validate
 from flows.config.versions import changes
-from flows.gate.decision import is_over
-from flows.show.summary import read_round_row
+from flows.show.summary import is_finished
 from flows.who import who
 from labeling.exchange.folder import check_free, new_folder
 
@@ -76,17 +75,10 @@ def told(root: Path, target: Layout, origin: Origin, rounds: int) -> Iterator[st
     yield f"Next: {shlex.join(command)}"
 
 
-def _is_over(parent: Layout, number: int) -> bool:
-    """Whether the gate has decided the round; the base needs no gate."""
-    row = read_round_row(parent, number)
-    return number == 0 or (row is not None and is_over(row))
-
-
 def _check_finished(parent: Layout, number: int) -> None:
-    done = read_current(parent).get("rounds", {})
-    step = "gate" if number else "answers"
-    finished = [int(key) for key in done if int(key) and _is_over(parent, int(key))]
-    if current_artifact(parent, number, step) is None or not _is_over(parent, number):
+    if not is_finished(parent, number):
+        done = read_current(parent).get("rounds", {})
+        finished = [int(key) for key in done if int(key) and is_finished(parent, int(key))]
         named = f"it has finished rounds 1 to {max(finished)}" if finished else "none is finished"
         raise BadInput(
             f"round {number} of {parent.root} is not finished: {named}",

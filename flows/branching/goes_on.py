@@ -8,9 +8,9 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.rollbacks import rolled_back
 from dpo_core.campaign.store import Artifact, current_artifact
+from flows.gate.standing import goes_on
 from flows.policy import Answered, Played
 from flows.session import Session
-from flows.show.standing import goes_on
 from flows.show.summary import read_round_row
 
 

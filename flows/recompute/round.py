@@ -12,17 +12,15 @@ from rich.console import Console
 
 from dpo_core.campaign.branching import copy_replies
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput
 from flows.branching.goes_on import after_people
 from flows.config import CampaignConfig, config_of_round, read_stored
-from flows.gate.decision import is_over
 from flows.policy import Played, Start
 from flows.progress import CampaignProgress
 from flows.recompute.store import Checked, RecomputingStore
 from flows.session import Session
 from flows.show.numbers import visible
-from flows.show.summary import read_round_row
+from flows.show.summary import is_finished
 from flows.words import counted
 from labeling.exchange.folder import check_free
 from labeling.judges.memory import ReplyMemory
@@ -106,10 +104,7 @@ def _line(checked: Checked) -> str:
 
 
 def _check_finished(layout: Layout, number: int) -> None:
-    """Raise BadInput, also for a round that its gate asks about or tries again."""
-    row = read_round_row(layout, number) if number else {}
-    ended = current_artifact(layout, number, "gate" if number else "answers")
-    if ended is None or row is None or not is_over(row):
+    if not is_finished(layout, number):
         raise BadInput(
             f"round {number} of {layout.root} is not finished, or is not valid now",
             f"`ratchet status {layout.root}` shows the rounds that are.",

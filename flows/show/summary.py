@@ -107,6 +107,15 @@ def read_round_row(layout: Layout, number: int) -> dict[str, Any] | None:
     return row
 
 
+def is_finished(layout: Layout, number: int) -> bool:
+    """Whether a round is finished and valid and its gate has decided; 0: the base with its answers.
+    A round that its gate asks about, or tries again, is not."""
+    if number == 0:
+        return current_artifact(layout, 0, "answers") is not None
+    row = read_round_row(layout, number)
+    return row is not None and is_over(row)
+
+
 def _outdated(
     entries: Sequence[Entry], rows: Sequence[Mapping[str, Any]], planned: int
 ) -> tuple[int, ...]:

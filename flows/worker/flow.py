@@ -92,10 +92,9 @@ def campaign(
         return Completed(name=SKIPPED, message=f"{NOTHING}: {locked.message}")
     write_report(read_summary(layout.root), layout.report)
     tell_trackers(layout.root, print)
-    message = came_to(layout, planned, before)
-    if before < planned.first and message.startswith(NOTHING):
+    if finished_rounds(layout) <= before < planned.first:
         _rename(run, f"{loaded.name}, {NOTHING}")
-    return Completed(message=message)
+    return Completed(message=came_to(layout, planned, before))
 
 
 def _play(config: CampaignConfig, layout: Layout, run: FlowRun) -> None:

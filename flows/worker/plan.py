@@ -8,8 +8,7 @@ from typing import Literal
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import read_current
 from flows.config import CampaignConfig
-from flows.gate.decision import is_over
-from flows.show.summary import read_round_row
+from flows.show.summary import is_finished, read_round_row
 from flows.words import counted
 
 Mode = Literal["up_to", "append"]
@@ -59,7 +58,7 @@ def plan(
 def finished_rounds(layout: Layout) -> int:
     """Rounds that are finished and valid, counted from the first."""
     number = 0
-    while (row := read_round_row(layout, number + 1)) is not None and is_over(row):
+    while is_finished(layout, number + 1):
         number += 1
     return number
 

@@ -22,7 +22,7 @@ from prefect.client.schemas.responses import FlowRunResponse
 from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from flows.prefect.runs import campaign_tag
-from flows.worker.plan import Mode
+from flows.worker.plan import NOTHING, Mode
 
 BEGUN = (StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
 """A process has it, or had it and left it for people."""
@@ -115,7 +115,7 @@ def refuse_second(client: SyncPrefectClient, layout: Layout) -> None:
 def in_other_hands(other: FlowRun | FlowRunResponse) -> str:
     """What a run says that found `other` at its campaign."""
     return (
-        f"nothing to do: the campaign's run {other.name} is {other.state_name}, and a second one "
+        f"{NOTHING}: the campaign's run {other.name} is {other.state_name}, and a second one "
         "beside it is refused"
     )
 

@@ -10,6 +10,7 @@ from prefect.client.schemas.responses import FlowRunResponse
 
 from dpo_core.campaign.layout import Layout
 from flows.prefect.runs import tagged_campaign
+from flows.worker.plan import NOTHING
 from flows.worker.runs import in_other_hands
 
 RESUMING = "Resuming"
@@ -19,7 +20,7 @@ BY_HAND = "by-hand"
 """Pause key of a run that somebody paused in Prefect's pages."""
 
 _FRESH = ("Scheduled", "Late")
-_MISSED = "nothing to do: no worker ran at this tick, and a later one that is due stands for both"
+_MISSED = f"{NOTHING}: no worker ran at this tick, and a later one that is due stands for both"
 
 
 def sort_out(
