@@ -8,7 +8,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,17 @@ def source_hash(path: str) -> str:
     """
     module_name, _ = _split(path)
     _find(path, module_name)
-    sources = _sources(module_name)
+    return _hash(_sources(module_name))
+
+
+def source_hash_of_package(path: str) -> str:
+    """The same, of the modules of the function's own top-level package alone."""
+    module_name, _ = _split(path)
+    _find(path, module_name)
+    return _hash(_sources(module_name))
+
+
+def _hash(sources: Mapping[str, bytes]) -> str:
     hashed = hashlib.sha256()
     for name in sorted(sources):
         # Lengths keep (name, source) sequences from running into one another.

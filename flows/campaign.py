@@ -33,6 +33,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
     held, base = prepare_base(_under(session, 0))
+    session.store.settle(0)
     goes_on, earlier, stopped = base, list[Played](), None
     _remember(session, goes_on)
     for number in range(1, session.config.rounds + 1):
@@ -43,6 +44,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         session.progress.round_started()
         under, before = _under(session, number), decided(session.layout, number)
         goes_on, played = play_round(under, Start(number, goes_on, base, held, earlier))
+        session.store.settle(number)
         earlier = [*earlier, played]
         goes_on = after_people(session, number, goes_on, base, earlier)
         _remember(session, goes_on)

@@ -72,7 +72,7 @@ def run(
 
     console = Console(stderr=False, soft_wrap=False)
     with interruptible():
-        loaded = load_config(config, overrides or [])
+        loaded = load_config(config, overrides or [], campaign_dir)
         root = campaign_dir or default_root(loaded.name)
         with full_disk_named(root):
             run_campaign(loaded, root, console, with_prefect=prefect, wait=wait)
