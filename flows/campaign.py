@@ -18,6 +18,7 @@ from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
 from flows.notify import decided, tell_decision
+from flows.older_rounds import tell_of_older
 from flows.policy import Answered, Played, Policy, Start
 from flows.prefect.runs import campaign_tag
 from flows.prefect.tasks import run_flow
@@ -32,6 +33,7 @@ CAMPAIGN_FLOW = "campaign"
 def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
+    tell_of_older(session)
     held, base = prepare_base(_under(session, 0))
     session.store.settle(0)
     goes_on, earlier, stopped = base, list[Played](), None

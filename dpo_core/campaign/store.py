@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,9 @@ class Store:
             self._settled = number
 
     def recompute(self) -> None:
-        """From now on nothing counts that an older version finished."""
-        if any(entry.identity < IDENTITY for entry in self._steps.values()):
+        """From now on nothing counts that an older version finished. Said once, it holds."""
+        older = any(entry.identity < IDENTITY for entry in self._steps.values())
+        if older and not isinf(self._settled):
             self._write(recomputed())
             self._kept, self._settled = {}, settled_through(self.entries)
 

@@ -85,7 +85,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         "base",
         make,
         config=base_config(session.config, seed),
-        inputs={"held_out": held_out.input("prompts.parquet"), **_of_the_user(session)},
+        inputs={"held_out": held_out.input("prompts.parquet"), **of_the_user(session)},
         functions={path: source_hash(path) for path in functions},
     )
     return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
@@ -103,7 +103,7 @@ def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
     return {"policy": policy, "sft": sft, "seed": seed}
 
 
-def _of_the_user(session: Session) -> dict[str, Input]:
+def of_the_user(session: Session) -> dict[str, Input]:
     policy, sft = session.config.policy, session.config.sft
     found = {}
     if is_local(policy) and policy.model is not None:

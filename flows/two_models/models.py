@@ -13,7 +13,7 @@ _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 @dataclass(frozen=True)
 class Model:
-    """name: as the user gave it. id: hash of the weights."""
+    """name: as the user gave it. id: hash of its files."""
 
     name: str
     folder: Path
