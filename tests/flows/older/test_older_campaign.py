@@ -167,6 +167,9 @@ def test_recompute_makes_everything_anew(old: Path) -> None:
     assert not any(entry.step == KEPT for entry in entries(old))
 
 
-def test_a_new_campaign_has_the_defaults_of_today(tmp_path: Path) -> None:
+def test_a_new_campaign_has_the_defaults_of_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(MADE_BEFORE)
     config = load_config(MADE_BEFORE / "old_campaign.yaml", [], tmp_path / "new")
     assert config.defaults == DEFAULTS
