@@ -9,7 +9,7 @@ from typing import Any
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PAIRS
 from dpo_core.tables import write_rows
-from flows.read_back.completions import by_prompt, read_completions, read_scores
+from flows.read_back.completions import by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import selection
@@ -28,11 +28,12 @@ def select_pairs(
     def make(folder: Path) -> Made:
         dropped: Counter[str] = Counter()
         paired: Counter[bool] = Counter()
-        by_id = read_scores(scores, session.config.judge)
+        committee = read_committee(scores, session.config.judge)
 
         def rows() -> Iterator[dict[str, Any]]:
             for _, answers in by_prompt(read_completions(completions, prompts)):
-                found = selection.select_pairs(answers, by_id, session.config.pairs, seed)
+                given = committee.scores([answer.completion_id for answer in answers])
+                found = selection.select_pairs(answers, given, session.config.pairs, seed)
                 dropped.update(found.dropped)
                 paired[bool(found.pairs)] += 1
                 yield from map(asdict, found.pairs)
