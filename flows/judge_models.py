@@ -81,7 +81,9 @@ class JudgeModels:
     def _answers(self, judge: RewardModelJudge | LlmJudge, **request: Any) -> list[dict[str, Any]]:
         key = f"{judge.kind} {judge.model} {judge.revision} {judge.max_model_len}"
         child = self._children.get(key)
-        if child is None or not child.alive():
+        if child is None or not child.usable():
+            if child is not None:
+                child.close()
             self._make_room()
             child = self._children[key] = self._start("generation.judge_worker", "judging")
             self._seconds_start += child.seconds_start
