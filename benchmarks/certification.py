@@ -254,7 +254,7 @@ def power(rate: float, alpha: float, runs: int, seed: int) -> Power:
     half, most = fixed_sample(rate, alpha, 0.5), fixed_sample(rate, alpha, 0.8)
     rng, taken = np.random.default_rng(seed), []
     for _ in range(runs):
-        won = (rng.random(3 * most) < rate).astype(np.float64)
+        won = (rng.random(3 * most // 2) < rate).astype(np.float64)
         reached = log_wealth(won, 0.5) >= -np.log(alpha)
         taken.append(int(reached.argmax()) + 1 if reached.any() else 10 * most)
     return Power(rate, alpha, float(np.median(taken)), half, most)

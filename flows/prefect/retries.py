@@ -28,6 +28,7 @@ _KINDS = {
     "score": "judge",
     "judge": "judge",
     "evaluate": "judge",
+    "certify": "sample",
     "base_policy": "train",
     "reference": "train",
     "train": "train",
