@@ -32,7 +32,7 @@ def read(config: CampaignConfig) -> Pool:
     """Read the pool twice: what is held out, then all that it may be trained on."""
     evaluation = config.evaluation
     drawn = draw_held_out(
-        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts
+        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts, config.prompts
     )
     length = evaluation.overlap_ngram
     holders: dict[tuple[str, ...], set[str]] = {}

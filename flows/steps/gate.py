@@ -11,6 +11,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.tables import read_rows
 from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
+from flows.gate.certificate import certificate_checks
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.people.waiting import waited_for
@@ -18,6 +19,7 @@ from flows.policy import Answered
 from flows.session import Session
 from flows.show.report import write_report
 from flows.show.summary import read_summary
+from flows.steps.certify import Certified
 from flows.steps.round_row import round_row
 
 
@@ -33,13 +35,14 @@ class Tried:
 @dataclass(frozen=True)
 class Candidate:
     """A round's trained policy as it comes to the gate. changes: of the config, for this attempt;
-    tried: the attempts before it."""
+    tried: the attempts before it; certified: what the test came to, where the gate goes by one."""
 
     answered: Answered
     evaluation: Artifact
     steps: Mapping[str, Artifact | None]
     changes: tuple[str, ...] = ()
     tried: tuple[Tried, ...] = ()
+    certified: Certified | None = None
 
     @property
     def attempt(self) -> int:
@@ -82,7 +85,7 @@ class _Gate:
         """By the numbers, and where they do not pass and a person is asked, by `answer`."""
         candidate = self.candidate
         recipe = {
-            "gate": self.session.config.gate.model_dump(mode="json"),
+            "gate": self.session.config.gate.decides_by(),
             "attempt": candidate.attempt,
             "tried": [asdict(tried) for tried in candidate.tried],
             "changes": list(candidate.changes),
@@ -112,6 +115,7 @@ class _Gate:
             inputs={
                 "evaluation": candidate.evaluation.hash("evaluation.json"),
                 "training": candidate.answered.policy.made_by.entry.fingerprint,
+                **(candidate.certified.inputs if candidate.certified is not None else {}),
             },
         )
 
@@ -128,13 +132,16 @@ class _Gate:
         return against_base(rows, config.evaluation, length_controlled=controlled)
 
     def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
+        certified = self.candidate.certified
+        holds = certified is not None and certified.facts["certified"]
         decision = decide(
-            numbers,
+            {**numbers, "certified": holds},
             self.session.config.gate,
             number=self.number,
             previous=self.previous.policy.round,
             best=self.best,
             attempt=self.candidate.attempt,
+            more=list(certificate_checks(certified.facts)) if certified is not None else (),
         )
         if decision.action == "ask" and answer is not None:
             return answered(decision, answer, self.number)
@@ -158,6 +165,7 @@ class _Gate:
             "changes": list(candidate.changes),
             "tried": [asdict(tried) for tried in candidate.tried],
             "answer": asdict(answer) if answer is not None else None,
+            **({"certificate": certified.told} if (certified := candidate.certified) else {}),
         }
         return {**row, "decision": decision.sentence, "gate": told}
 
