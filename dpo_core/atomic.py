@@ -34,6 +34,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write for nobody's eyes but the owner's, at no moment readable by others."""
+
+    def write(beside: Path) -> None:
+        beside.unlink(missing_ok=True)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    write_atomic(path, write)
+
+
 def append_lines(path: Path, lines: Sequence[str]) -> None:
     """Add whole lines to a file that several processes may append to; flushed when it returns."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ RatchetError            exit code 1
 ├── ChildFailed         a sampling or training process reported an error
 ├── DiskFull            a write failed for lack of space
 ├── Interrupted         a process was asked to stop, and kept what it had done
-├── JudgeError          a judge raised or answered out of contract
+├── JudgeError          a judge raised, or its endpoint refuses
 │   ├── EndpointFailed  a judge's endpoint did not answer
 │   └── NotRemembered   replies are not kept, and their endpoint may not be asked
 ├── BudgetSpent         a judge has spent what it may

@@ -21,10 +21,11 @@ from flows.notify import decided, tell_decision
 from flows.older_rounds import tell_of_older
 from flows.policy import Answered, Played, Policy, Start
 from flows.prefect.runs import campaign_tag
-from flows.prefect.tasks import run_flow
+from flows.prefect.tasks import run_flow, step
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.show.summary import read_round_row
+from flows.steps.gate_pool import gate_pool
 from flows.steps.reference import averaged
 
 CAMPAIGN_FLOW = "campaign"
@@ -35,6 +36,8 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
     tell_of_older(session)
     held, base = prepare_base(_under(session, 0))
+    if session.config.gate.false_promotions is not None:
+        step(gate_pool)(session, held)
     session.store.settle(0)
     goes_on, earlier, stopped = base, list[Played](), None
     _remember(session, goes_on)

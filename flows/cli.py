@@ -18,13 +18,14 @@ from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
 from flows.commands.labels import labels
-from flows.commands.options import Campaign, CampaignDir, Config
+from flows.commands.options import AllowHost, Campaign, CampaignDir, Config, names
 from flows.commands.publish import publish
 from flows.commands.replay import replay
 from flows.commands.rollback import rollback
 from flows.commands.schedule import schedule
 from flows.commands.status import status
 from flows.commands.worker import submit, worker
+from flows.worker.place import DEFAULT_FOLDER
 
 app = typer.Typer(
     name="ratchet",
@@ -115,16 +116,29 @@ def ui(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
     ] = 4200,
+    allow_host: AllowHost = None,
 ) -> None:
     """Serve the campaign's runs and report as web pages.
 
     Prefect's own pages on the campaign's database, with the report beside them on the same address;
-    also while the campaign runs. Ends with Ctrl-C.
+    also while the campaign runs. The link that it prints signs one browser in. Ends with Ctrl-C.
     """
     from flows.ui import serve_ui
 
     with interruptible(resumable=False):
-        serve_ui(campaign, port)
+        serve_ui(campaign, port, names(allow_host))
+
+
+@app.command()
+def sign_in(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the worker or of the campaign that is served.")
+    ] = DEFAULT_FOLDER,
+) -> None:
+    """Print a link that signs one more browser in to the pages of a worker or of `ratchet ui`."""
+    from flows.ui import new_link
+
+    print(new_link(folder))
 
 
 app.command()(doctor)

@@ -121,8 +121,8 @@ class Session:
         """The sampling process, and the seconds that it took to start it just now."""
         check_weights(Path(request["policy"]))
         running = self._sampling.child
-        if running is not None and running.alive():
-            if self._sampling.config == self.config.sampling:
+        if running is not None:
+            if running.usable() and self._sampling.config == self.config.sampling:
                 return running, 0.0
             running.close()  # an engine keeps the config that it was made with
         self._make_room()

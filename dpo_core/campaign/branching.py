@@ -37,7 +37,8 @@ class Stretch:
 @dataclass(frozen=True)
 class Origin:
     """Where a branch comes from. changes: the config's differences, in words. by, at: who made it,
-    when. stretches: the configs of the rounds that came along, the first ones first."""
+    when. stretches: the configs of the rounds that came along, the first ones first. certified:
+    what a certified gate had used of the campaign when it was left."""
 
     campaign: str
     name: str
@@ -46,6 +47,7 @@ class Origin:
     by: str
     at: str
     stretches: tuple[Stretch, ...]
+    certified: Mapping[str, Any] | None = None
 
     def config_of(self, number: int) -> Mapping[str, Any] | None:
         """What round `number` ran under before the branch; None for a round of its own."""

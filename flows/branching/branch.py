@@ -1,8 +1,9 @@
 """`ratchet branch`: a new campaign that begins as another one and goes on under another config."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dpo_core.atomic import write_text
 from dpo_core.campaign.branching import (
@@ -15,14 +16,15 @@ from dpo_core.campaign.branching import (
     write_origin,
 )
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.ledger import now
-from dpo_core.campaign.store import read_current
+from dpo_core.campaign.ledger import Ledger, now
+from dpo_core.campaign.store import current_artifact, read_current
 from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
 from flows.config import CampaignConfig, dump_config, overridden, read_stored
 from flows.config.stored import read_raw, validate_recorded
 from flows.config.versions import changes
+from flows.gate.account import read_inherited, spent, written
 from flows.show.summary import is_finished
 from flows.who import who
 from labeling.exchange.folder import check_free, new_folder
@@ -51,7 +53,7 @@ def branch_campaign(
     target = Layout(folder or root.absolute().parent / config.name)
     check_free(target.root)
     _check_weights(parent, number)
-    origin = _origin(parent, before, number, changed, earlier)
+    origin = _origin(parent, before, number, changed, earlier, _used(parent, config))
     with new_folder(target.root) as beside:
         made = Layout(beside)
         share(parent, made, number, link)
@@ -130,6 +132,7 @@ def _origin(
     number: int,
     changed: Sequence[str],
     earlier: Sequence[Stretch],
+    certified: Mapping[str, Any] | None,
 ) -> Origin:
     return Origin(
         campaign=str(parent.root.absolute()),
@@ -139,4 +142,18 @@ def _origin(
         by=who(),
         at=now(),
         stretches=tuple(earlier),
+        certified=certified,
     )
+
+
+def _used(parent: Layout, config: CampaignConfig) -> Mapping[str, Any] | None:
+    """What a certified gate may not use again: whoever makes a branch may have seen all rounds."""
+    held_out, origin = current_artifact(parent, 0, "held_out"), read_origin(parent)
+    assert held_out is not None, "a campaign that can be left has its base"
+    inherited = read_inherited(origin.certified) if origin is not None else None
+    left_after = origin.round if origin is not None else 0
+    entries = Ledger(parent.ledger).read()
+    found = spent(entries, held_out.entry.facts["gate"], inherited, left_after)
+    if config.gate.false_promotions is None and not found.decisions:
+        return None
+    return written(found)

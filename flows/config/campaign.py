@@ -122,6 +122,7 @@ class CampaignConfig(Section):
         checks.check_pairs(self.pairs, self.judge)
         checks.check_data(self.data)
         checks.check_gate(self.gate, self.sampling)
+        checks.check_certified(self.gate, self.evaluation)
         checks.check_stop(self.stop, self.prices, self.judge)
         checks.check_reference_logps(self.training, self.sampling, self.data)
         checks.check_aggregation(self.aggregation, self.training.loss, self.judge)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingConfig
+from dpo_core.config import EvaluationConfig, PolicyConfig, Section, SftConfig, TrainingConfig
 from dpo_core.loss_options import TRAITS
 from flows.config.data import DataConfig, LastRounds, MixRounds
 from flows.config.gate import GateConfig, StopConfig
@@ -137,6 +137,16 @@ def check_data(data: DataConfig) -> None:
         raise ValueError(
             f"data.rounds.mix.imported {rounds.mix.imported:g} is the weight of imported "
             "preferences, but data.imported names none: remove it, or import some"
+        )
+
+
+def check_certified(gate: GateConfig, evaluation: EvaluationConfig) -> None:
+    """A decision looks at the gate prompts of the evaluation at least."""
+    if gate.at_most_prompts is not None and gate.at_most_prompts < evaluation.gate_prompts:
+        raise ValueError(
+            f"gate.at_most_prompts {gate.at_most_prompts} is fewer than the evaluation."
+            f"gate_prompts {evaluation.gate_prompts} with which each decision begins: raise the "
+            "first or lower the second"
         )
 
 

@@ -52,6 +52,17 @@ class GateConfig(Section):
     kl_budget: Positive | None = Field(
         None, description="KL to the base that is allowed, nats per completion"
     )
+    false_promotions: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="the chance, over the whole campaign, that the gate promotes a policy that is "
+        "not better than the one before: it decides by a test that keeps to this, and samples more "
+        "gate prompts until it knows; null: it looks at the same gate prompts every time",
+    )
+    at_most_prompts: Count | None = Field(
+        None,
+        description="gate prompts of one decision, with `false_promotions`; null: four times "
+        "`evaluation.gate_prompts`",
+    )
     otherwise: Literal["keep", "retry", "rollback", "ask", "stop"] = Field(
         "keep",
         description="what happens to a refused policy; keep: the next round starts from the last "
@@ -73,6 +84,28 @@ class GateConfig(Section):
                 "gate.otherwise to retry"
             )
         return self
+
+    @model_validator(mode="after")
+    def _certified(self) -> "GateConfig":
+        if self.false_promotions is None and self.at_most_prompts is not None:
+            raise ValueError(
+                f"gate.at_most_prompts {self.at_most_prompts} limits what gate.false_promotions "
+                "asks for, which is not given: remove it, or set gate.false_promotions to 0.05"
+            )
+        if self.false_promotions is not None and self.use == "estimate":
+            raise ValueError(
+                f"gate.use estimate does not go with gate.false_promotions "
+                f"{self.false_promotions:g}, which decides by a test: set gate.use to lower, or "
+                "remove gate.false_promotions"
+            )
+        return self
+
+    def decides_by(self) -> dict[str, Any]:
+        """The keys as they decide a round; those of the test are left out where there is none, as
+        before there was any."""
+        of_the_test = {"false_promotions", "at_most_prompts"}
+        without = of_the_test if self.false_promotions is None else set[str]()
+        return self.model_dump(mode="json", exclude=without)
 
     @property
     def retries(self) -> list[dict[str, Any]]:

@@ -160,7 +160,7 @@ def _lengths(config: CampaignConfig, child: Child, folder: Path, room: int) -> I
         )
         return
     yield prompts.check_lengths(found, room - own)
-    yield prompts.check_bos(found)
+    yield from prompts.check_bos(found)
 
 
 def _device(machine: Machine) -> Device:

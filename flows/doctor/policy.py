@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from dpo_core.special_tokens import read_special_tokens
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.shape import WEIGHTS, read_json, read_shape
-from labeling.audit.special_tokens import read_special_tokens
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 

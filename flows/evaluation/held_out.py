@@ -79,14 +79,16 @@ class Answers:
         return found | made
 
 
-def read_answers(inputs: Inputs, name: str, number: int, *, same_judge: bool) -> HeldOutAnswers:
+def read_answers(
+    inputs: Inputs, name: str, number: int, *, same_judge: bool, prompts: str = "held_out"
+) -> HeldOutAnswers:
     """The answers of the policy of round `number`, which are `name`'s among the inputs, to the
-    prompts in `held_out`.
+    prompts that are the input `prompts`.
 
     same_judge: the evaluation judge trains as well, so its scores are those of training.
     """
     answers = inputs.path(f"{name}_answers")
-    completions = list(read_completions(answers, inputs.path("held_out")))
+    completions = list(read_completions(answers, inputs.path(prompts)))
     scores = read_full_scores(inputs.find(f"{name}_scores"))
     by_training = inputs.find(f"{name}_training_scores")
     training_scores = scores if same_judge else read_full_scores(by_training)

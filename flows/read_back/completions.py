@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dpo_core.records import Completion, Prompt, Score, prompt_from_row, score_from_row
 from dpo_core.tables import iterate_rows, read_rows
-from labeling.judges.committee import combined_scores
+from labeling.judges.answers import as_number
+from labeling.judges.committee import Committee
 from labeling.judges.config import AnyJudgeConfig, machines
 
 ScoresBySource = Mapping[str, Mapping[str, Score]]
@@ -42,20 +43,17 @@ def read_prompts(prompts: Path) -> Mapping[str, Prompt]:
     return {prompt.prompt_id: prompt for prompt in rows}
 
 
-def read_scores(scores: Path | None, config: AnyJudgeConfig) -> dict[str, float | None]:
-    """completion_id → score of the judges together, None for an abstention; empty when none of
-    them scores."""
-    if scores is None:
-        return {}
+def read_committee(scores: Path | None, config: AnyJudgeConfig) -> Committee:
+    """The scores of the judges together; none when none of them scores."""
     weights = {member.source: member.weight for member in machines(config)}
-    return combined_scores(read_scores_by_source(scores), weights)
+    return Committee(read_scores_by_source(scores) if scores is not None else {}, weights)
 
 
 def read_scores_by_source(scores: Path) -> dict[str, dict[str, float | None]]:
-    """source → completion_id → score."""
+    """source → completion_id → score, a finite number; None for an abstention."""
     found: dict[str, dict[str, float | None]] = defaultdict(dict)
     for row in read_rows(scores, ["source", "completion_id", "score"]):
-        found[row["source"]][row["completion_id"]] = row["score"]
+        found[row["source"]][row["completion_id"]] = as_number(row["score"])  # older files had NaN
     return found
 
 

@@ -11,6 +11,7 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import AuditFailed
 from dpo_core.records import Prompt
+from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows
 from flows.policy import Played, Policy, Preferred
 from flows.read_back.completions import read_prompts
@@ -23,10 +24,11 @@ from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import Finding
 from labeling.audit.judged import judged
 from labeling.audit.material import Answer, Dropped, Judged, Material, Preference
-from labeling.audit.special_tokens import SpecialTokens, read_special_tokens
 from labeling.audit.token_faults import token_faults
 
 FINDINGS = "audit.json"
+RULES = 2
+"""1 took the BOS that begins each turn of a chat for one too many."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +97,31 @@ def audit_preferences(
         )
         found = audit(material, config)
         facts = {"findings": {name: as_fact(finding) for name, finding in found.items()}}
+        facts |= {"rules": RULES}
         write_json(folder / FINDINGS, facts)
         count = len(material.preferences)
         return Made(count, count, facts=facts)
 
-    return session.step(
-        number,
-        "audit",
-        make,
-        config={
-            **config.model_dump(mode="json"),
-            "truncated": truncated,
-            "selection": asdict(selection),
-            "aggregation": asdict(aggregation),
-            **({"retracted": retracted} if retracted else {}),
-        },
-        inputs={"base": base.input, **audited.inputs(), **suites},
-    )
+    depends_on = {
+        **config.model_dump(mode="json"),
+        "truncated": truncated,
+        "selection": asdict(selection),
+        "aggregation": asdict(aggregation),
+        **({"retracted": retracted} if retracted else {}),
+    }
+    inputs = {"base": base.input, **audited.inputs(), **suites}
+    done = session.step(number, "audit", make, config=depends_on, inputs=inputs)
+    if not _stopped_by_older_rules(done):
+        return done
+    return session.step(number, "audit", make, config={**depends_on, "rules": RULES}, inputs=inputs)
+
+
+def _stopped_by_older_rules(audited: Artifact) -> bool:
+    """Whether it found what these rules may not: then the round is audited once more by them.
+    Rounds that were let through are left as they are."""
+    facts = audited.entry.facts
+    changed = (name for name in facts["findings"] if name.startswith("bos_"))
+    return facts.get("rules", 1) < RULES and any(facts["findings"][n]["blocks"] for n in changed)
 
 
 def as_fact(finding: Finding) -> dict[str, Any]:

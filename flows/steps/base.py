@@ -14,6 +14,7 @@ from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
 from flows.policy import Policy
 from flows.session import Session
+from flows.steps.gate_pool import POOL, gate_pool, prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
 from generation.prompts import draw_held_out, read_pool
@@ -26,7 +27,9 @@ def held_out(session: Session) -> Artifact:
     def make(folder: Path, _: Inputs) -> Made:
         unfinished = Counter[str]()
         pool = read_pool(session.config.prompts, unfinished)
-        draw = draw_held_out(pool, evaluation.gate_prompts, evaluation.test_prompts)
+        draw = draw_held_out(
+            pool, evaluation.gate_prompts, evaluation.test_prompts, session.config.prompts
+        )
         counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
         for split, count in counts.items():
             if count == 0:
@@ -51,19 +54,21 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     """π_0: loaded or built, then fine-tuned on the task's prompts if the config asks for it.
 
     The prompts of regression suites are left out of that, but a suite that comes later changes no
-    base.
+    base. Nor is it trained on any prompt that a certified gate may use.
     """
     policy, sft = session.config.policy, session.config.sft
     seed = session.seed("base")
+    pool = gate_pool(session, held_out) if sft is not None else None
 
     def make(folder: Path, inputs: Inputs) -> Made:
         for name in ("model", "sft"):
             inputs.find(name)  # raises for a file of the user that is gone
+        set_aside = prompt_ids(inputs.find("gate_pool"))
         job = {
             **policy.model_dump(mode="json"),
             "sft": sft.model_dump(mode="json") if sft is not None else None,
             "held_out": str(inputs.path("held_out")),
-            "never": sorted(suite_prompts(session.config)),
+            "never": sorted({*suite_prompts(session.config), *set_aside}),
             "out_dir": str(folder / "policy"),
             "curve_path": str(folder / "sft.parquet"),
             "seed": seed,
@@ -85,7 +90,11 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         "base",
         make,
         config=base_config(session.config, seed),
-        inputs={"held_out": held_out.input("prompts.parquet"), **of_the_user(session)},
+        inputs={
+            "held_out": held_out.input("prompts.parquet"),
+            **({"gate_pool": pool.input(POOL)} if pool is not None else {}),
+            **of_the_user(session),
+        },
         functions={path: source_hash(path) for path in functions},
     )
     return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)

@@ -13,6 +13,7 @@ from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
 from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
+from flows.gate.certificate import certificate_checks
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.people.waiting import waited_for
@@ -20,6 +21,7 @@ from flows.policy import Answered
 from flows.session import Session
 from flows.show.report import write_report
 from flows.show.summary import read_summary
+from flows.steps.certify import Certified
 from flows.steps.round_row import round_row
 
 
@@ -35,13 +37,14 @@ class Tried:
 @dataclass(frozen=True)
 class Candidate:
     """A round's trained policy as it comes to the gate. changes: of the config, for this attempt;
-    tried: the attempts before it."""
+    tried: the attempts before it; certified: what the test came to, where the gate goes by one."""
 
     answered: Answered
     evaluation: Artifact
     steps: Mapping[str, Artifact | None]
     changes: tuple[str, ...] = ()
     tried: tuple[Tried, ...] = ()
+    certified: Certified | None = None
 
     @property
     def attempt(self) -> int:
@@ -84,7 +87,7 @@ class _Gate:
         """By the numbers, and where they do not pass and a person is asked, by `answer`."""
         candidate = self.candidate
         recipe = {
-            "gate": self.session.config.gate.model_dump(mode="json"),
+            "gate": self.session.config.gate.decides_by(),
             "attempt": candidate.attempt,
             "tried": [asdict(tried) for tried in candidate.tried],
             "changes": list(candidate.changes),
@@ -117,6 +120,7 @@ class _Gate:
                 "outcomes": candidate.evaluation.input("outcomes.parquet"),
                 "training": Input(candidate.answered.policy.made_by.entry.fingerprint),
                 "steps": Input(_told_of(candidate.steps)),
+                **(candidate.certified.inputs if candidate.certified is not None else {}),
             },
         )
 
@@ -128,13 +132,16 @@ class _Gate:
         return against_base(rows, config.evaluation, length_controlled=controlled)
 
     def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
+        certified = self.candidate.certified
+        holds = certified is not None and certified.facts["certified"]
         decision = decide(
-            numbers,
+            {**numbers, "certified": holds},
             self.session.config.gate,
             number=self.number,
             previous=self.previous.policy.round,
             best=self.best,
             attempt=self.candidate.attempt,
+            more=list(certificate_checks(certified.facts)) if certified is not None else (),
         )
         if decision.action == "ask" and answer is not None:
             return answered(decision, answer, self.number)
@@ -158,6 +165,7 @@ class _Gate:
             "changes": list(candidate.changes),
             "tried": [asdict(tried) for tried in candidate.tried],
             "answer": asdict(answer) if answer is not None else None,
+            **({"certificate": certified.told} if (certified := candidate.certified) else {}),
         }
         return {**row, "decision": decision.sentence, "gate": told}
 

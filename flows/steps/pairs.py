@@ -10,7 +10,7 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PAIRS
 from dpo_core.tables import write_rows
-from flows.read_back.completions import by_prompt, read_completions, read_scores
+from flows.read_back.completions import by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import selection
@@ -29,12 +29,13 @@ def select_pairs(
     def make(folder: Path, inputs: Inputs) -> Made:
         dropped: Counter[str] = Counter()
         paired: Counter[bool] = Counter()
-        by_id = read_scores(inputs.find("scores"), session.config.judge)
+        committee = read_committee(inputs.find("scores"), session.config.judge)
         read = read_completions(inputs.path("completions"), inputs.path("prompts"))
 
         def rows() -> Iterator[dict[str, Any]]:
             for _, answers in by_prompt(read):
-                found = selection.select_pairs(answers, by_id, session.config.pairs, seed)
+                given = committee.scores([answer.completion_id for answer in answers])
+                found = selection.select_pairs(answers, given, session.config.pairs, seed)
                 dropped.update(found.dropped)
                 paired[bool(found.pairs)] += 1
                 yield from map(asdict, found.pairs)

@@ -95,6 +95,8 @@ def pool_config(config: PromptsConfig) -> dict[str, Any]:
     given = config.model_dump(mode="json", exclude={"per_round", "reuse"})
     if config.dataset is None:
         del given["dataset"], given["dataset_split"]  # as before there were any
+    if config.split_by == "prompt":
+        del given["split_by"]
     return given
 
 

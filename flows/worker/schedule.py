@@ -127,7 +127,7 @@ def _prefect(folder: Path) -> Iterator[tuple[str, bool]]:
         yield find_server(folder), external_server() is None
         return
     layout = Layout(folder)
-    with only_worker(layout), serving(layout) as api:
+    with only_worker(layout), serving(layout) as (api, _):
         yield api, False
 
 

@@ -90,16 +90,18 @@ CHECKS: Mapping[FindingName, Check] = {
     ),
     "bos_missing": Check(
         partial(_of_tokens, "bos_missing"),
-        "preferences whose prompt lacks the BOS that the tokenizer or the chat template adds",
+        "preferences whose prompt has fewer BOS than the tokenizer (in a chat: the template) adds",
         _REACHED,
-        f"{_SAMPLED}: encode prompts as the policy's tokenizer does.",
+        "Tokenizer and chat template are not those that these prompts were encoded with: restore "
+        "the policy's files.",
     ),
     "bos_doubled": Check(
         partial(_of_tokens, "bos_doubled"),
-        "preferences whose prompt has more than one BOS (in a chat: per turn of the user), or "
-        "whose answer begins with one",
+        "preferences whose prompt has more BOS than the tokenizer (in a chat: the template) adds, "
+        "or two side by side, or whose answer begins with one",
         _REACHED,
-        "Take the BOS out of the prompts or out of the chat template: the tokenizer adds it.",
+        "Remove the BOS that the prompts spell out, in their text or their messages; where none "
+        "does, the chat template writes two in a row: remove one there.",
     ),
     "contaminated": Check(
         contaminated,

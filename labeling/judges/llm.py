@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from dpo_core.errors import NotRemembered
 from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, Verdict
+from labeling.judges.answers import shown
 from labeling.judges.config import LlmJudge
 from labeling.judges.endpoint import Endpoint
 from labeling.judges.local_model import LocalModel
@@ -139,6 +140,8 @@ class _Asking:
 def _read(question: Question, reply: Reply) -> _Read:
     if reply.failure:
         return _Read(reply, None, why=reply.failure)
+    if not isinstance(reply.text, str):  # of a model that runs here, whatever it made
+        return _Read(replace(reply, text=""), None, why=f"unreadable reply {shown(reply.text)}")
     choice = chosen(reply.text, question.choices)
     if choice is None:
         return _Read(reply, None, why=f"unreadable reply {reply.text[:_SHOWN]!r}")

@@ -32,8 +32,9 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
         tiny.add_prompts("a.jsonl", 0, PROMPTS)
         _is_put_on_it(tiny)
         with tiny.start("worker", "--port", str(port)) as worker:
-            _ticks(tiny, worker, Pages(port))
-            _is_paused_cancelled_and_tried_again(tiny, worker, Pages(port))
+            pages = Pages(port, tiny.folder / "worker")
+            _ticks(tiny, worker, pages)
+            _is_paused_cancelled_and_tried_again(tiny, worker, pages)
             tiny.kill("flows.prefect.server")
             assert worker.process.wait(TIMEOUT_S) == 1
             assert "flows.prefect.server was ended by SIGKILL" in worker.output()
