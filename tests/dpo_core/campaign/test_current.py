@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Made, Recipe, Store, read_current
+from dpo_core.campaign.store import Made, Recipe, Store
 
 
 def _run(store: Store, number: int, step: str, beta: float) -> str:
