@@ -39,7 +39,9 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
     """Round 0: the held-out prompts, and the base policy with its answers to them."""
     held = step(held_out)(do)
     base = step(base_policy)(do, held)
-    return held, step(answer_held_out)(do, 0, base, held)
+    answered = step(answer_held_out)(do, 0, base, held)
+    do.store.settle(0)
+    return held, answered
 
 
 def play(do: Session, start: Start) -> tuple[Answered, Played]:
@@ -48,7 +50,7 @@ def play(do: Session, start: Start) -> tuple[Answered, Played]:
     What the gate refuses is tried again, under the changes that the config lists, if it lists any.
     """
     number, previous = start.number, start.previous
-    best = best_so_far(start.base, start.earlier)
+    best = best_so_far(start.base, start.earlier, do.store.rollbacks)
     tried, trained = tuple[Tried, ...](), tuple[Artifact, ...]()
     while True:
         with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:
