@@ -58,6 +58,13 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait", help="When people are asked, stay until they have answered.")
     ] = False,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Make anew all that an older version of Ratchet finished, instead of keeping it.",
+        ),
+    ] = False,
 ) -> None:
     """Run a campaign, or resume it: finished steps are taken from disk.
 
@@ -73,10 +80,12 @@ def run(
 
     console = Console(stderr=False, soft_wrap=False)
     with interruptible():
-        loaded = load_config(config, overrides or [])
+        loaded = load_config(config, overrides or [], campaign_dir)
         root = campaign_dir or default_root(loaded.name)
         with full_disk_named(root):
-            run_campaign(loaded, root, console, with_prefect=prefect, wait=wait)
+            run_campaign(
+                loaded, root, console, with_prefect=prefect, wait=wait, recompute=recompute
+            )
             _write_report_and_table(root, console)
             tell_trackers(root, lambda said: console.print(said, markup=False, soft_wrap=True))
 

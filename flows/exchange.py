@@ -77,7 +77,7 @@ def _pairs(layout: Layout, number: int) -> Iterator[Answered]:
     found = _preferred(layout, number)
     assert found is not None, "chosen for its preferences"
     made, completions, preferences = found
-    prompts = read_prompts(made)
+    prompts = read_prompts(made.path("prompts.parquet"))
     texts = _texts(completions, preferences)
     for row in iterate_rows(preferences.path("preferences.parquet")):
         (chosen, cut), (rejected, cut_too) = texts[row["chosen"]], texts[row["rejected"]]

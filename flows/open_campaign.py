@@ -8,6 +8,7 @@ from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig, dump_config
+from flows.config.stored import read_raw
 from flows.config.versions import changes, note_replaced
 from flows.session import available_threads
 
@@ -54,7 +55,4 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
 
 
 def _stored(layout: Layout) -> dict[str, Any]:
-    if not layout.config.exists():
-        return {}
-    found: dict[str, Any] = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
-    return found
+    return read_raw(layout) if layout.config.exists() else {}

@@ -41,8 +41,11 @@ def run_campaign(
     *,
     with_prefect: bool = True,
     wait: bool = False,
+    recompute: bool = False,
 ) -> None:
     """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile.
+
+    recompute: what an older version of Ratchet finished does not count.
 
     Raises WaitingForPeople when answers of people are missing; with `wait` it stays until they are
     there, without a child or a server, and goes on.
@@ -53,6 +56,8 @@ def run_campaign(
             before = read_waiting(Layout(root))
             try:
                 with Session(root, config, progress) as session:
+                    if recompute:
+                        session.store.recompute()
                     _play(session, with_prefect=with_prefect)
                 return
             except WaitingForPeople as waiting:

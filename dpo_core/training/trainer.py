@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from dpo_core.children import Report
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.scalars import showing
 from dpo_core.tables import write_rows
 from dpo_core.training.checkpoints.checkpoint import read_tensors, save
@@ -69,7 +69,7 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
         **progress.found,
         **told,
         "warnings": [*progress.found["warnings"], *told["warnings"]],
-        "policy": weights_id(job.out_dir),
+        "policy": policy_id(job.out_dir),
         "reference_policy": start.compared_with,
         "pairs": len(pairs),
         "resumed_from_step": progress.steps,

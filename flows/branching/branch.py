@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dpo_core.atomic import write_text
 from dpo_core.campaign.branching import (
     Link,
@@ -24,7 +22,8 @@ from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
-from flows.config import CampaignConfig, dump_config, overridden, read_stored, validate
+from flows.config import CampaignConfig, dump_config, overridden, read_stored
+from flows.config.stored import read_raw, validate_recorded
 from flows.config.versions import changes
 from flows.gate.account import read_inherited, spent, written
 from flows.show.summary import is_finished
@@ -51,7 +50,7 @@ def branch_campaign(
     earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
     config = _changed(parent, before, overrides, name or f"{before.name}-from-{number}")
     changed = _changes(before, config)
-    _check_shared(validate(dict(earlier[-1].config), str(parent.branch)), config)
+    _check_shared(validate_recorded(earlier[-1].config, str(parent.branch)), config)
     target = Layout(folder or root.absolute().parent / config.name)
     check_free(target.root)
     _check_weights(parent, number)
@@ -91,7 +90,7 @@ def _check_finished(parent: Layout, number: int) -> None:
 def _changed(
     parent: Layout, before: CampaignConfig, overrides: Sequence[str], name: str
 ) -> CampaignConfig:
-    raw = yaml.safe_load(parent.config.read_text(encoding="utf-8"))
+    raw = read_raw(parent)
     raw["name"] = name
     config = overridden(raw, overrides, f"{parent.config} with its changes")
     return pinned(before, config)

@@ -12,6 +12,7 @@ _STEERS_NO_ANSWER = {
     "shard_prompts",
     "keep_worker",
     "gpu_memory_utilization",
+    "tensor_parallel_size",
 }
 
 

@@ -9,17 +9,26 @@ import yaml
 from dpo_core.errors import ConfigError
 from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
+from flows.config.defaults import folder_of, made_under, with_defaults
 from flows.config.paths import check_files, resolve
 from flows.config.raw import set_key, validate
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> CampaignConfig:
+def load_config(
+    path: Path, overrides: Sequence[str] = (), folder: Path | None = None
+) -> CampaignConfig:
     """Read `path`, apply `key.sub=value` overrides, resolve paths, validate.
+
+    folder: of the campaign, where it was named; a campaign that is there keeps its defaults.
 
     Relative paths inside the config are taken from the current directory, as a shell would.
     Raises ConfigError that names the key and the remedy.
     """
-    return overridden(_read_yaml(path), overrides, str(path))
+    raw = _read_yaml(path)
+    for override in overrides:
+        _apply(raw, override)
+    raw = with_defaults(raw, made_under(folder_of(path, raw, folder)))
+    return overridden(raw, (), str(path))
 
 
 def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> CampaignConfig:

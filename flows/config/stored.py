@@ -1,11 +1,16 @@
 """The resolved config that a campaign's folder holds."""
 
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
 import yaml
 
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config.campaign import CampaignConfig
+from flows.config.defaults import FIRST, with_defaults
 from flows.config.raw import validate
 
 
@@ -21,11 +26,22 @@ def check_is_campaign(layout: Layout) -> None:
 def read_stored(layout: Layout) -> CampaignConfig:
     """The config of the campaign on disk. Raises BadInput where there is none."""
     check_is_campaign(layout)
-    return validate(yaml.safe_load(layout.config.read_text(encoding="utf-8")), str(layout.config))
+    return validate(read_raw(layout), str(layout.config))
+
+
+def read_raw(layout: Layout) -> dict[str, Any]:
+    """Its keys and values, those included that have other defaults since it was written."""
+    found: dict[str, Any] = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
+    return with_defaults(found, FIRST)
 
 
 def config_of_round(layout: Layout, config: CampaignConfig, number: int) -> CampaignConfig:
     """The config that a round runs under: in a branch, the rounds that came along keep theirs."""
     origin = read_origin(layout)
     own = origin.config_of(number) if origin is not None else None
-    return config if own is None else validate(dict(own), str(layout.branch))
+    return config if own is None else validate_recorded(own, str(layout.branch))
+
+
+def validate_recorded(config: Mapping[str, Any], where: str) -> CampaignConfig:
+    """A config that was written when rounds ran under it."""
+    return validate(with_defaults(deepcopy(dict(config)), FIRST), where)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from dpo_core.campaign.current import read_current
+from dpo_core.campaign.identity import KEPT, SETTLED
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
@@ -123,7 +124,8 @@ def _outdated(
     """Rounds that were finished and are not, nothing having been made since the last retraction but
     the preferences that follow it at once."""
     at = [place for place, entry in enumerate(entries) if entry.step == RETRACT]
-    if not at or any(entry.step not in (RETRACT, "preferences") for entry in entries[at[-1] :]):
+    aside = {RETRACT, KEPT, SETTLED, "preferences"}
+    if not at or any(entry.step not in aside for entry in entries[at[-1] :]):
         return ()
     finished = {entry.round for entry in entries if entry.step == "gate"}
     return tuple(sorted(n for n in finished - {row["round"] for row in rows} if n <= planned))

@@ -6,19 +6,21 @@ knows or `gate.at_most_prompts` are used: both policies answer them, the evaluat
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import log
 from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.branching import read_origin
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.evaluation.certification import cannot_win, evidence, unit_outcomes
 from dpo_core.hashing import digest
 from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig
-from flows.evaluation.held_out import Answers
+from flows.evaluation.held_out import Answers, read_answers
 from flows.evaluation.judging import outcomes, play_match
 from flows.gate.account import (
     CERTIFICATE,
@@ -28,7 +30,7 @@ from flows.gate.account import (
     account_before,
     read_inherited,
 )
-from flows.judge_answers import judge_config, judges_functions
+from flows.judge_answers import judge_config, judges_functions, judges_models
 from flows.policy import Answered, Policy
 from flows.session import Session
 from flows.steps.gate_pool import POOL, at_most, gate_pool, planned_decisions
@@ -71,8 +73,8 @@ class Certified:
         return {name: value for name, value in self.facts.items() if name not in _UNTOLD}
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {CERTIFICATE: self.made.hash("certificate.json")}
+    def inputs(self) -> dict[str, Input]:
+        return {CERTIFICATE: self.made.input("certificate.json")}
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,11 @@ def _compare(test: _Test, prompts: Sequence[Prompt], block: range) -> dict[str, 
     )
     session, judge = test.session, test.config.held_out_judge
 
-    def make(folder: Path) -> Made:
-        read = [each.read(each.answers, same_judge=True) for each in (mine, other)]
-        match = play_match(session, judge, read[0], read[1])
+    def make(folder: Path, inputs: Inputs) -> Made:
+        read = partial(read_answers, inputs, same_judge=True)
+        ours = read("candidate", mine.round, prompts="candidate_prompts")
+        theirs = read("previous", other.round, prompts="previous_prompts")
+        match = play_match(session, judge, ours, theirs)
         rows = list(outcomes({"previous": match}))
         write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
         unread = sum(row["outcome"] is None for row in rows)
@@ -224,7 +228,13 @@ def _compare(test: _Test, prompts: Sequence[Prompt], block: range) -> dict[str, 
         f"evaluation_{name}",
         make,
         config={**judge_config(judge), LOOKED: block.stop, "turn": test.turn.id},
-        inputs={**mine.inputs("candidate"), **other.inputs("previous")},
+        inputs={
+            **mine.inputs("candidate"),
+            **other.inputs("previous"),
+            "candidate_prompts": mine.answers.input(POOL),
+            "previous_prompts": other.answers.input(POOL),
+            **judges_models(session, judge),
+        },
         functions=judges_functions(judge),
     )
     return {**both, f"evaluation_{name}": judged}
@@ -238,9 +248,9 @@ def _answer(
     # The seed knows no round: policies differ by their weights alone.
     samples = Samples(evaluation.samples_per_prompt, session.seed("answers"))
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         write_rows(folder / POOL, map(prompt_row, prompts), PROMPTS)
-        return answered(session, policy, folder / POOL, folder, samples)
+        return answered(session, policy, inputs, folder / POOL, folder, samples)
 
     answers = session.step(
         test.number,
@@ -250,7 +260,7 @@ def _answer(
             **sampling_config(session.config.sampling, samples),
             "prompts": digest([prompt.prompt_id for prompt in prompts]),
         },
-        inputs={"policy": policy.id, "pool": test.pool.hash(POOL)},
+        inputs={"policy": policy.input, "pool": test.pool.input(POOL)},
     )
     judge = test.config.held_out_judge
     scores = score(session, test.number, answers, answers, judge, f"{step}_scores")
@@ -266,7 +276,7 @@ def _certificate(
 ) -> Artifact:
     found = evidence(units, test.config.gate.threshold)
     compared = {
-        name: made.hash("outcomes.parquet")
+        name: made.input("outcomes.parquet")
         for name, made in steps.items()
         if made is not None and name.startswith("evaluation")
     }
@@ -284,12 +294,12 @@ def _certificate(
         "planned": test.account.planned or planned_decisions(test.config),
         **_common(test, pool),
     }
-    return _step(test, facts, {**compared, "evaluation": test.turn.evaluation}, units)
+    return _step(test, facts, {**compared, "evaluation": Input(test.turn.evaluation)}, units)
 
 
 def _none_left(test: _Test, pool: int) -> Artifact:
     facts = {"certified": False, "passed": False, "prompts": 0, **_common(test, pool)}
-    return _step(test, facts, {"evaluation": test.turn.evaluation}, ())
+    return _step(test, facts, {"evaluation": Input(test.turn.evaluation)}, ())
 
 
 def _common(test: _Test, pool: int) -> dict[str, Any]:
@@ -304,9 +314,9 @@ def _common(test: _Test, pool: int) -> dict[str, Any]:
 
 
 def _step(
-    test: _Test, facts: Mapping[str, Any], inputs: Mapping[str, str], units: Sequence[float]
+    test: _Test, facts: Mapping[str, Any], inputs: Mapping[str, Input], units: Sequence[float]
 ) -> Artifact:
-    def make(folder: Path) -> Made:
+    def make(folder: Path, _: Inputs) -> Made:
         write_json(folder / "certificate.json", {**facts, "outcomes": list(units)})
         return Made(len(units), len(units), facts=facts)
 

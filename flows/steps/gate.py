@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
 from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
@@ -93,8 +95,9 @@ class _Gate:
             "answer": asdict(answer) if answer is not None else None,
         }
 
-        def make(folder: Path) -> Made:
-            numbers = {**self._numbers(), **self._against_base()}
+        def make(folder: Path, inputs: Inputs) -> Made:
+            numbers = _numbers(inputs.path("evaluation"))
+            numbers |= self._against_base(inputs.path("outcomes"))
             decision = self._decide(numbers, answer)
             write_json(folder / "metrics.json", self._row(numbers, decision, answer))
             facts = {
@@ -113,21 +116,18 @@ class _Gate:
             make,
             config=recipe,
             inputs={
-                "evaluation": candidate.evaluation.hash("evaluation.json"),
-                "training": candidate.answered.policy.made_by.entry.fingerprint,
+                "evaluation": candidate.evaluation.input("evaluation.json"),
+                "outcomes": candidate.evaluation.input("outcomes.parquet"),
+                "training": Input(candidate.answered.policy.made_by.entry.fingerprint),
+                "steps": Input(_told_of(candidate.steps)),
                 **(candidate.certified.inputs if candidate.certified is not None else {}),
             },
         )
 
-    def _numbers(self) -> dict[str, Any]:
-        path = self.candidate.evaluation.path("evaluation.json")
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-
-    def _against_base(self) -> dict[str, Any]:
+    def _against_base(self, outcomes: Path) -> dict[str, Any]:
         """How the candidate stands on gate prompts: those of the test only tell."""
         config = self.session.config
-        rows = read_rows(self.candidate.evaluation.path("outcomes.parquet"))
+        rows = read_rows(outcomes)
         controlled = config.gate.win_rate == "length_controlled"
         return against_base(rows, config.evaluation, length_controlled=controlled)
 
@@ -168,6 +168,16 @@ class _Gate:
             **({"certificate": certified.told} if (certified := candidate.certified) else {}),
         }
         return {**row, "decision": decision.sentence, "gate": told}
+
+
+def _numbers(evaluation: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
+    return found
+
+
+def _told_of(steps: Mapping[str, Artifact | None]) -> str:
+    """Hash of all steps whose counts and facts the round's row repeats."""
+    return digest({name: made.entry.fingerprint for name, made in steps.items() if made})
 
 
 def _standing(numbers: Mapping[str, Any]) -> float | None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_from_row, prompt_row
@@ -27,8 +28,9 @@ def gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
     # A branch goes on with the prompts of its campaign's beginning.
     config = config_of_round(session.layout, session.config, 0)
 
-    def make(folder: Path) -> Made:
-        first = [prompt for prompt in _prompts(held_out) if prompt.split == "gate"]
+    def make(folder: Path, inputs: Inputs) -> Made:
+        asked = map(prompt_from_row, iterate_rows(inputs.path("held_out")))
+        first = [prompt for prompt in asked if prompt.split == "gate"]
         unfinished, trained = Counter[str](), _trained(config)
         pool = _checked(read_pool(config.prompts, unfinished), config)
         draw = draw_held_out(pool, MOST, 0, config.prompts)
@@ -42,14 +44,14 @@ def gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
         "gate_pool",
         make,
         config=pool_config(config.prompts),
-        inputs={"held_out": held_out.hash("prompts.parquet")},
+        inputs={"held_out": held_out.input("prompts.parquet")},
         functions=pool_functions(config.prompts),
     )
 
 
-def prompt_ids(pool: Artifact | None) -> set[str]:
-    """Of the prompts in it; none where there is none."""
-    rows = read_rows(pool.path(POOL), ["prompt_id"]) if pool is not None else []
+def prompt_ids(pool: Path | None) -> set[str]:
+    """Of the prompts in its file; none where there is none."""
+    rows = read_rows(pool, ["prompt_id"]) if pool is not None else []
     return {row["prompt_id"] for row in rows}
 
 
@@ -61,10 +63,6 @@ def at_most(config: CampaignConfig) -> int:
 def planned_decisions(config: CampaignConfig) -> int:
     rounds = min(config.rounds, config.stop.rounds or config.rounds)
     return rounds * (1 + len(config.gate.retries))
-
-
-def _prompts(made: Artifact) -> Iterator[Prompt]:
-    return map(prompt_from_row, iterate_rows(made.path(POOL)))
 
 
 def _checked(pool: Iterable[Prompt], config: CampaignConfig) -> Iterator[Prompt]:

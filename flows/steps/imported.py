@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import LabelsError
-from dpo_core.hashing import file_sha256
 from flows.policy import Policy
 from flows.session import Session
 from labeling.exchange.folder import PAIRS
@@ -22,13 +22,13 @@ def imported_preferences(
     longest = session.config.sampling.max_model_len
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         result = session.tokenise(
             {
                 "op": "tokenise",
-                "policy": str(policy.folder),
-                "pairs": str(pairs),
-                "held_out": str(held_out.path("prompts.parquet")),
+                "policy": str(inputs.path("policy")),
+                "pairs": str(inputs.path("imported")),
+                "held_out": str(inputs.path("held_out")),
                 "out_dir": str(folder),
                 "longest": longest,
                 "hard": hard,
@@ -48,8 +48,8 @@ def imported_preferences(
         make,
         config={"max_model_len": longest, "targets": "hard" if hard else "as imported"},
         inputs={
-            "imported": file_sha256(pairs),
-            "policy": policy.id,
-            "held_out": held_out.hash("prompts.parquet"),
+            "imported": Input.of_file(pairs),
+            "policy": policy.input,
+            "held_out": held_out.input("prompts.parquet"),
         },
     )

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, JUDGE, STEPS, Campaign
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Made
 from dpo_core.records import LABELS
@@ -166,7 +167,7 @@ def test_a_folder_without_a_campaign(judged: Campaign) -> None:
 
 
 def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path, _: Inputs) -> Made:
         nothing = dict.fromkeys(LABELS.names)
         labels = [{**nothing, "annotator": name} for name in ("anna", "bert", "anna")]
         return Made(3, write_rows(folder / "labels.parquet", labels, LABELS))

@@ -136,7 +136,7 @@ def inside_sampling(number: int, shards: int) -> Condition:
 
     def reached(campaign: Path) -> bool:
         found = list(
-            Layout(campaign).round(number).glob(".completions-*.partial/shards/0*.parquet")
+            Layout(campaign).round(number).glob(".completions-*.partial/shards/*/0*.parquet")
         )
         return 0 < len(found) < shards
 
