@@ -39,9 +39,7 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
     """Round 0: the held-out prompts, and the base policy with its answers to them."""
     held = step(held_out)(do)
     base = step(base_policy)(do, held)
-    answered = step(answer_held_out)(do, 0, base, held)
-    do.store.settle(0)
-    return held, answered
+    return held, step(answer_held_out)(do, 0, base, held)
 
 
 def play(do: Session, start: Start) -> tuple[Answered, Played]:

@@ -191,8 +191,12 @@ class Store:
         )
 
     def settle(self, number: int) -> None:
-        """What older versions finished up to round `number` was looked at: from now on it counts
-        for what it was found to be, and for nothing else."""
+        """The round has run to its end: steps after the last one that ran are not valid any more.
+
+        What older versions finished up to it was looked at: from now on it counts for what it was
+        found to be, and for nothing else.
+        """
+        self._current.settle(number)
         older = any(e.identity < IDENTITY for e in self._steps.values() if e.round <= number)
         if older and number > self._settled:
             self._write(settled(number))
@@ -249,10 +253,6 @@ class Store:
     def remembered(self, key: str) -> Any:
         """What `remember` kept, or None."""
         return self._current.remembered(key)
-
-    def settle(self, number: int) -> None:
-        """A round has run to its end: steps after the last one that ran are not valid any more."""
-        self._current.settle(number)
 
     def _adopt(self, recipe: Recipe) -> Artifact | None:
         """A step that was renamed into place by a run that died before it wrote the ledger."""
