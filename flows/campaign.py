@@ -66,7 +66,8 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
 def _may_come_back(session: Session, base: Answered, earlier: Sequence[Played]) -> list[Policy]:
     """The policy that the gate may roll back to."""
     rolls_back = session.config.gate.last_resort == "rollback"
-    return [best_so_far(base, earlier).answered.policy] if rolls_back else []
+    best = best_so_far(base, earlier, session.store.rollbacks)
+    return [best.answered.policy] if rolls_back else []
 
 
 def run_as_flow(session: Session) -> None:

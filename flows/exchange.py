@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, current_artifact, read_current
+from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput
 from dpo_core.tables import iterate_rows, read_rows
 from flows.config import CampaignConfig, read_stored
@@ -132,7 +133,7 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Or
 
 def _before_training(layout: Layout, number: int) -> list[Artifact]:
     """The valid steps of a round that its preferences come from."""
-    steps = read_current(layout).get("rounds", {}).get(f"{number:02d}", {})
+    steps = valid_steps(layout, number)
     found = (
         current_artifact(layout, number, step) for step in steps if not step.startswith(_AFTER)
     )

@@ -48,7 +48,7 @@ def play(do: Session, start: Start) -> tuple[Answered, Played]:
     What the gate refuses is tried again, under the changes that the config lists, if it lists any.
     """
     number, previous = start.number, start.previous
-    best = best_so_far(start.base, start.earlier)
+    best = best_so_far(start.base, start.earlier, do.store.rollbacks)
     tried, trained = tuple[Tried, ...](), tuple[Artifact, ...]()
     while True:
         with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.current import read_current, write_current
+from dpo_core.campaign.layout import Layout, round_number
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.prunes import pruned
-from dpo_core.campaign.store import read_current
 from dpo_core.errors import BadInput
 
 Link = Callable[[Path, Path], object]
@@ -87,8 +87,8 @@ def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> 
         _share_step(parent, branch, entry, gone.get(entry.fingerprint, ()), link)
     ledger.extend(entries)
     rounds = read_current(parent).get("rounds", {})
-    valid = {key: steps for key, steps in rounds.items() if int(key) <= number}
-    write_json(branch.current, {"rounds": valid})
+    valid = {key: steps for key, steps in rounds.items() if round_number(key) <= number}
+    write_current(branch, {"rounds": valid})
     _copy_what_grows(parent, branch, number)
 
 
@@ -131,9 +131,8 @@ def _link(link: Link, path: Path, new: Path) -> None:
 def _copy_what_grows(parent: Layout, branch: Layout, number: int) -> None:
     for each in range(1, number + 1):
         _copy(parent.labels(each), branch.labels(each))
-        events = f"round-{each:02d}"
-        if parent.events(events).is_dir():
-            shutil.copytree(parent.events(events), branch.events(events))
+        if parent.round_events(each).is_dir():
+            shutil.copytree(parent.round_events(each), branch.round_events(each))
     copy_replies(parent, branch)
 
 

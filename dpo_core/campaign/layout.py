@@ -38,6 +38,17 @@ CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
 
 
+def round_name(number: int) -> str:
+    """How a round is called in names of files and folders. Names do not stand in the order of
+    rounds, from the hundredth on: compare what `round_number` gives."""
+    return f"{number:02d}"
+
+
+def round_number(name: str) -> int:
+    """The round that is called so."""
+    return int(name)
+
+
 def default_root(name: str) -> Path:
     """Where a campaign of that name lies unless another folder is named."""
     return Path("campaigns") / name
@@ -85,7 +96,7 @@ class Layout:
         return self.root / "decisions.jsonl"
 
     def labels(self, number: int) -> Path:
-        return self.root / "labels" / f"{number:02d}.jsonl"
+        return self.root / "labels" / f"{round_name(number)}.jsonl"
 
     @property
     def report(self) -> Path:
@@ -122,11 +133,19 @@ class Layout:
     def judge_spending(self) -> Path:
         return self.root / "judge_spending.jsonl"
 
+    def round_events(self, number: int) -> Path:
+        return self.events(f"round-{round_name(number)}")
+
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
 
     def round(self, number: int) -> Path:
-        return self.root / "rounds" / f"{number:02d}"
+        return self.root / "rounds" / round_name(number)
+
+    def round_numbers(self) -> list[int]:
+        """Rounds that have a folder, in order."""
+        names = (path.name for path in self.root.glob("rounds/*"))
+        return sorted(round_number(name) for name in names if name.isdecimal())
 
     def step(self, number: int, step: str, fingerprint: str) -> Path:
         return self.round(number) / f"{step}-{fingerprint[:FINGERPRINT_SHOWN]}"

@@ -15,9 +15,10 @@ from dpo_core.campaign.branching import (
     stretches,
     write_origin,
 )
+from dpo_core.campaign.current import valid_rounds
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, now
-from dpo_core.campaign.store import current_artifact, read_current
+from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
@@ -78,8 +79,7 @@ def told(root: Path, target: Layout, origin: Origin, rounds: int) -> Iterator[st
 
 def _check_finished(parent: Layout, number: int) -> None:
     if not is_finished(parent, number):
-        done = read_current(parent).get("rounds", {})
-        finished = [int(key) for key in done if int(key) and is_finished(parent, int(key))]
+        finished = [each for each in valid_rounds(parent) if each and is_finished(parent, each)]
         named = f"it has finished rounds 1 to {max(finished)}" if finished else "none is finished"
         raise BadInput(
             f"round {number} of {parent.root} is not finished: {named}",

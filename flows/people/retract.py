@@ -82,8 +82,7 @@ def _check_request(
 def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
     """The valid rounds with judgements of `source`, the first one first."""
     found = []
-    rounds = sorted(int(path.name) for path in layout.root.glob("rounds/*") if path.name.isdigit())
-    for each in rounds if number is None else [number]:
+    for each in layout.round_numbers() if number is None else [number]:
         pairs = current_artifact(layout, each, "pairs")
         judged = current_artifact(layout, each, "judgements")
         if pairs is None or judged is None:

@@ -71,6 +71,9 @@ class RecomputingStore(Store):
     def prune(self, artifact: Artifact, subfolder: str) -> None:
         """Nothing: the campaign is only read."""
 
+    def settle(self, number: int) -> None:
+        """Nothing: the campaign is only read."""
+
     def remember(self, key: str, value: Any) -> None:
         """Nothing: the campaign is only read."""
 
@@ -98,8 +101,10 @@ class RecomputingStore(Store):
 
     def _whole(self, recorded: Artifact, again: Artifact | None) -> Artifact:
         """What later steps read: the recorded step, or the new one where some of it was pruned."""
-        lost = not all(recorded.path(name).exists() for name in recorded.entry.outputs)
-        return replace(recorded, folder=again.folder) if lost and again is not None else recorded
+        lost = not all((recorded.folder / name).exists() for name in recorded.entry.outputs)
+        if not lost or again is None:
+            return recorded
+        return replace(recorded, folder=again.folder, made_again=again.entry.outputs)
 
 
 _OTHER_RECIPE = "its config, inputs or user code are not those that the ledger recorded; "

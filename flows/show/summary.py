@@ -8,13 +8,14 @@ from typing import Any
 
 import yaml
 
+from dpo_core.campaign.current import read_current
 from dpo_core.campaign.identity import KEPT, SETTLED
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.retractions import RETRACT, TakenBack, standing
 from dpo_core.campaign.rollbacks import RolledBack, rolled_back
-from dpo_core.campaign.store import current_artifact, read_current
+from dpo_core.campaign.store import current_artifact
 from flows.config import check_is_campaign
 from flows.config.prices import PricesConfig
 from flows.costs.spending import campaign_cost

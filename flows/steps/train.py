@@ -45,7 +45,7 @@ def train(
             "optimiser_from": str(optimiser) if optimiser is not None else None,
             "optimiser_to": str(folder / _OPTIMISER) if carried else None,
             "checkpoints": str(folder / CHECKPOINTS),
-            "events_dir": str(session.layout.events(f"round-{number:02d}")),
+            "events_dir": str(session.layout.round_events(number)),
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "threads": session.config.threads,

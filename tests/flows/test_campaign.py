@@ -11,8 +11,8 @@ import yaml
 from small_campaign import JUDGE, STEPS, Campaign
 
 from dpo_core import records
+from dpo_core.campaign.current import read_current
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import read_current
 from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS
 from dpo_core.hashing import file_sha256, policy_id
 

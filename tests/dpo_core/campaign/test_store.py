@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.current import Current, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact, read_current
+from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 
 RECIPE = Recipe(
@@ -148,7 +149,7 @@ def test_a_crash_after_the_ledger_line_is_healed(
 ) -> None:
     make = Maker()
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "remember", crash)
+        patched.setattr(Current, "remember", crash)
         with pytest.raises(Crash):
             Store(root, threads=1).run(RECIPE, make)
     assert Store(root, threads=1).run(RECIPE, make).cached

@@ -18,9 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.current import read_current, write_current
+from dpo_core.campaign.layout import Layout, round_name
 from dpo_core.evaluation.round_metrics import VOLATILE, steady
 from dpo_core.records import volatile_columns
+from dpo_core.sealed import unsealed
 from tests.living import living
 from tests.until import until
 
@@ -173,7 +175,7 @@ def ledger(campaign: Path) -> list[dict[str, Any]]:
     path = Layout(campaign).ledger
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    return [unsealed(line)[0] for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def finished_steps(campaign: Path) -> list[tuple[int, str]]:
@@ -194,12 +196,13 @@ def rewound(reference: Path, campaign: Path, number: int, step: str) -> Path:
     kept = steps.index((number, step)) + 1
     lines = layout.ledger.read_text().splitlines(keepends=True)
     layout.ledger.write_text("".join(lines[:kept]))
-    current = json.loads(layout.current.read_text())
+    current = read_current(layout)
     for gone_round, gone in steps[kept:]:
-        shutil.rmtree(layout.round(gone_round) / current["rounds"][f"{gone_round:02d}"].pop(gone))
+        name = current["rounds"][round_name(gone_round)].pop(gone)
+        shutil.rmtree(layout.round(gone_round) / name)
     if number == 0:
         del current["promoted"]
-    layout.current.write_text(json.dumps(current))
+    write_current(layout, current)
     layout.metrics.unlink()
     return campaign
 
