@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dpo_core.campaign.store import Artifact
+from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion
+from dpo_core.tables import iterate_rows
 from flows.policy import Answered, Played, Policy
 from flows.read_back.completions import ScoresBySource, read_completions, read_full_scores
 
@@ -34,12 +36,17 @@ class Others:
 @dataclass(frozen=True)
 class HeldOutAnswers:
     """The held-out answers of the policy of one round (0: the base), with the scores of the
-    evaluation judges and those of the training judges, which may be the same."""
+    evaluation judges and those of the training judges, which may be the same.
+
+    repeated: completion_id → share of the answer's runs of tokens that stood in it before; 0 for an
+    answer that is too short for any.
+    """
 
     round: int
     completions: Sequence[Completion]
     scores: ScoresBySource
     training_scores: ScoresBySource
+    repeated: Mapping[str, float]
 
     def test(self) -> list[Completion]:
         """Those on which what is reported is measured; the gate's prompts flatter the winner."""
@@ -75,7 +82,13 @@ class Answers:
         completions = list(read_completions(self.answers, held_out))
         scores = read_full_scores(self.scores)
         training_scores = scores if same_judge else read_full_scores(self.training_scores)
-        return HeldOutAnswers(self.round, completions, scores, training_scores)
+        repeated = {
+            row["completion_id"]: repetition(row["token_ids"]) or 0.0
+            for row in iterate_rows(
+                self.answers.path("completions.parquet"), ["completion_id", "token_ids"]
+            )
+        }
+        return HeldOutAnswers(self.round, completions, scores, training_scores, repeated)
 
     def inputs(self, name: str) -> dict[str, str]:
         """Their hashes, for the fingerprint of what is made of them."""

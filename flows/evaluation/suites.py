@@ -18,8 +18,10 @@ Key = tuple[str, int]
 def suites(candidate: Answered, others: Others, config: HeldOutConfig) -> dict[str, Any]:
     """name → how the policy does in the suite.
 
-    prompts: how many have an answer that the rule scored. score: mean over them, with its
-    interval; `before` and `base`: the mean scores of the last promoted policy and the base.
+    prompts: how many have an answer that the rule scored. answers: how many there are in all,
+    `compared`: those that were scored, as was the last promoted policy's. score: mean over what was
+    scored, with its interval; `before` and `base`: the mean scores of the last promoted policy and
+    the base.
     change: mean over prompts of what the score gained since the last promoted policy, answer by
     answer (same prompt, same seed), with its interval by resampling prompts.
 
@@ -34,6 +36,7 @@ def suites(candidate: Answered, others: Others, config: HeldOutConfig) -> dict[s
             _scores(others.previous.suites.get(name)),
             _scores(others.base.suites.get(name)),
             suite.may_fall,
+            _count(candidate.suites[name]),
             config,
         )
         for name, suite in config.suites.items()
@@ -59,6 +62,7 @@ def _suite(
     previous: Mapping[Key, float],
     base: Mapping[Key, float],
     may_fall: float,
+    answers: int,
     config: EvaluationConfig,
 ) -> dict[str, Any]:
     both = sorted(ours.keys() & previous.keys())
@@ -67,6 +71,8 @@ def _suite(
     unreadable = bool(previous) and not ours
     return {
         "prompts": len({prompt for prompt, _ in ours}),
+        "answers": answers,
+        "compared": len(both),
         "score": score and score.estimate,
         "low": score and score.low,
         "high": score and score.high,
@@ -91,6 +97,10 @@ def _scores(suite: SuiteAnswers | None) -> dict[Key, float]:
     key = {row["completion_id"]: (row["prompt_id"], row["sample_index"]) for row in _keys(suite)}
     rows = read_rows(suite.scores.path("scores.parquet"), ["completion_id", "score"])
     return {key[r["completion_id"]]: r["score"] for r in rows if r["score"] is not None}
+
+
+def _count(suite: SuiteAnswers) -> int:
+    return len(_keys(suite))
 
 
 def _keys(suite: SuiteAnswers) -> list[dict[str, Any]]:

@@ -9,8 +9,10 @@ from typing import Any
 from dpo_core.atomic import write_json
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.tables import read_rows
+from flows.config.gate import as_asked
 from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
+from flows.gate.checks import notices
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.people.waiting import waited_for
@@ -82,7 +84,7 @@ class _Gate:
         """By the numbers, and where they do not pass and a person is asked, by `answer`."""
         candidate = self.candidate
         recipe = {
-            "gate": self.session.config.gate.model_dump(mode="json"),
+            "gate": as_asked(self.session.config.gate),
             "attempt": candidate.attempt,
             "tried": [asdict(tried) for tried in candidate.tried],
             "changes": list(candidate.changes),
@@ -93,6 +95,8 @@ class _Gate:
         def make(folder: Path) -> Made:
             numbers = {**self._numbers(), **self._against_base()}
             decision = self._decide(numbers, answer)
+            for said in self._notices(numbers).values():
+                self.session.progress.notice(f"round {self.number}: {said}")
             write_json(folder / "metrics.json", self._row(numbers, decision, answer))
             facts = {
                 "promoted": decision.promoted,
@@ -140,6 +144,13 @@ class _Gate:
             return answered(decision, answer, self.number)
         return decision
 
+    def _notices(self, numbers: Mapping[str, Any]) -> dict[str, str]:
+        """name → what is not checked although it is meant to be; said once, in the first round."""
+        if self.number > 1:
+            return {}
+        found = notices(numbers, self.session.config.gate)
+        return {name: f"{said[:1].upper()}{said[1:]}." for name, said in found.items()}
+
     def _row(
         self, numbers: Mapping[str, Any], decision: Decision, answer: Answer | None
     ) -> dict[str, Any]:
@@ -153,6 +164,7 @@ class _Gate:
             candidate.steps,
         )
         row |= cost_columns(self.session.store.entries, self.number, self.session.config.prices)
+        row["warnings"] = row["warnings"] | self._notices(numbers)
         told = {
             **decision.as_json(),
             "changes": list(candidate.changes),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dpo_core.records import Judgement, Pair, Verdict
+from dpo_core.records import OTHER_SIDE, Judgement, Pair, Verdict
 from dpo_core.tables import batched
 from labeling.judges.protocol import BATCH, PairwiseJudge
 
@@ -32,9 +32,11 @@ def both_together(forward: Judgement, backward: Judgement) -> Judgement:
 
 
 def _decided(forward: Judgement, backward: Judgement, agree: bool) -> Judgement:
-    for judgement in (forward, backward):
-        if judgement.verdict is None:
-            return judgement
+    if forward.verdict is None:
+        return forward
+    if backward.verdict is None:
+        said = backward.caused_by
+        return replace(backward, caused_by=None if said is None else OTHER_SIDE[said])
     if not agree:
         reason = "the verdict follows the position of the answers"
         return Judgement("tie", reason, raw=_raws(forward, backward))
