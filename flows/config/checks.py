@@ -152,11 +152,12 @@ def check_certified(gate: GateConfig, evaluation: EvaluationConfig) -> None:
 
 def check_gate(gate: GateConfig, sampling: SamplingConfig) -> None:
     """A budget of KL needs KL, and that needs answers drawn from the policy as it is."""
-    if gate.kl_budget is not None and not sampling.is_raw:
+    if gate.kl_budget not in (None, "auto") and not sampling.is_raw:
         raise ValueError(
-            "gate.kl_budget needs the KL to the base, which is measured at temperature 1 and top_p "
-            f"1 only (found sampling.temperature {sampling.temperature:g}, sampling.top_p "
-            f"{sampling.top_p:g}): set both to 1, or remove gate.kl_budget"
+            f"gate.kl_budget {gate.kl_budget:g} needs the KL to the base, which is measured at "
+            f"temperature 1 and top_p 1 only (found sampling.temperature "
+            f"{sampling.temperature:g}, sampling.top_p {sampling.top_p:g}): set both to 1, or "
+            "remove gate.kl_budget"
         )
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flows.gate.decision import Check
+from flows.gate.checks import Check
 
 
 def certificate_checks(facts: Mapping[str, Any]) -> Iterator[tuple[Check, str]]:

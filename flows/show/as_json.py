@@ -69,6 +69,11 @@ _TOP: Mapping[str, tuple[dict[str, Any], str]] = {
         "after which rounds a person let another policy go on than the gate: that of round `to`, "
         "0 for the base",
     ),
+    "gate_looks": (
+        {"type": "integer", "minimum": 0},
+        "policies that the gate has decided on, refused attempts among them: each is a test on the "
+        "same gate prompts",
+    ),
     "base": ({"type": "object", "additionalProperties": _NUMBER}, "the base policy's own numbers"),
     "cost": (
         {"type": "object"},
@@ -95,6 +100,7 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
         "taken_back": [_plain(asdict(one)) for one in summary.taken_back],
         "outdated": list(summary.outdated),
         "rolled_back": [asdict(one) for one in summary.rolled_back],
+        "gate_looks": summary.gate_looks,
         "base": _plain(summary.base),
         "cost": _plain(summary.cost),
         "rounds": [_plain({**dict.fromkeys(names), **row}) for row in summary.rounds],

@@ -20,6 +20,7 @@ from flows.config import check_is_campaign
 from flows.config.prices import PricesConfig
 from flows.costs.spending import campaign_cost
 from flows.gate.decision import is_over
+from flows.gate.looks import looks
 from flows.people.waiting import read_waiting
 from flows.show.read.details import Details, read_details
 from flows.show.read.pairs import training_rows
@@ -39,6 +40,7 @@ class CampaignSummary:
     for it. `cost`: the columns of cost, of the whole campaign. `stopped`: which rule ended it
     early. `rolled_back`: where a person let another policy go on than the gate. `details`: what
     only the report shows. `samples_left_out`: held-out prompts that are too many for one page.
+    `gate_looks`: policies that the gate decided on, with the same prompts.
     """
 
     name: str
@@ -58,6 +60,7 @@ class CampaignSummary:
     rolled_back: tuple[RolledBack, ...] = ()
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
+    gate_looks: int = 0
 
     def row(self, number: int) -> Mapping[str, Any] | None:
         """What was measured of a finished round."""
@@ -97,6 +100,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         rolled_back=tuple(rolled_back(entries)),
         details=read_details(layout, planned) if samples else Details(),
         samples_left_out=left_out,
+        gate_looks=looks(entries),
     )
 
 

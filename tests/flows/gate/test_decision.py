@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
+from flows.config.defaults import since
 from flows.config.gate import GateConfig
 from flows.gate.decision import Answer, Best, Decision, answered, best_of, decide
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
 BETTER = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
 UNSURE = {"win_rate_gate": 0.54, "win_rate_gate_low": 0.48}
+OTHERS_OFF = {key.removeprefix("gate."): old for key, old in since(1).items()}
+"""Without the checks of test_checks.py."""
 RETRY = {
     "otherwise": "retry",
     "retry": {"changes": [{"training.beta": "2x"}, {"training.learning_rate": 1e-4}]},
@@ -18,7 +21,7 @@ RETRY = {
 
 def decided(numbers: dict[str, Any], attempt: int = 1, **gate: Any) -> Decision:
     """Of round 3, which began at round 1; the best so far is round 1."""
-    config = GateConfig.model_validate(gate)
+    config = GateConfig.model_validate({**OTHERS_OFF, **gate})
     best = Best(1, 0.57)
     return decide(numbers, config, number=3, previous=1, best=best, attempt=attempt)
 
@@ -84,7 +87,7 @@ def test_a_regression_suite_that_fell_refuses() -> None:
     ],
 )
 def test_what_happens_otherwise(otherwise: str, goes_on_from: int, said: str) -> None:
-    config = GateConfig.model_validate({"otherwise": otherwise})
+    config = GateConfig.model_validate({**OTHERS_OFF, "otherwise": otherwise})
     found = decide(BEATEN, config, number=4, previous=1, best=Best(2, 0.612))
     assert (found.action, found.goes_on_from) == (otherwise, goes_on_from)
     assert found.sentence.startswith(said)
