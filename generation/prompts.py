@@ -37,6 +37,20 @@ def read_pool(config: PromptsConfig, unfinished: Counter[str] | None = None) -> 
         yield parse_prompt(row, config, where)
 
 
+def check_pool(config: PromptsConfig) -> None:
+    """Read the whole pool as the first steps of a campaign will.
+
+    Raises PromptError for a row that cannot be read, and for a split without prompts.
+    """
+    counts = Counter(prompt.split for prompt in read_pool(config))
+    for split in ("train", "gate", "test"):
+        if counts[split] == 0:
+            raise PromptError(
+                f"none of the {counts.total()} prompts falls into the {split} split",
+                "Give more prompts, or change prompts.gate_share and prompts.test_share.",
+            )
+
+
 def split_of(identity: str, config: PromptsConfig) -> Split:
     """The split of a prompt: the leading 32 bits of its id as a share of the range."""
     share = int(identity[:8], 16) / 0x1_0000_0000

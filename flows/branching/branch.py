@@ -4,8 +4,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
 from dpo_core.atomic import write_text
 from dpo_core.campaign.branching import (
     Link,
@@ -23,6 +21,7 @@ from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
 from flows.config import CampaignConfig, dump_config, overridden, read_stored, validate
+from flows.config.stored import read_stored_text
 from flows.config.versions import changes
 from flows.show.summary import is_finished
 from flows.who import who
@@ -89,7 +88,7 @@ def _check_finished(parent: Layout, number: int) -> None:
 def _changed(
     parent: Layout, before: CampaignConfig, overrides: Sequence[str], name: str
 ) -> CampaignConfig:
-    raw = yaml.safe_load(parent.config.read_text(encoding="utf-8"))
+    _, raw = read_stored_text(parent)
     raw["name"] = name
     config = overridden(raw, overrides, f"{parent.config} with its changes")
     return pinned(before, config)
