@@ -17,13 +17,14 @@ def check_folder(layout: Layout) -> None:
     """Refuse a folder that holds something else. Writes nothing."""
     root = layout.root
     try:
-        found = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+        whole = root.absolute()
+        nearest = next(path for path in (whole, *whole.parents) if path.exists())
     except OSError as error:  # a name that no file system takes
         raise BadInput(
             f"{root} cannot be a folder: {error.strerror}", "Name another with --campaign-dir."
         ) from None
-    if not found.is_dir():
-        raise BadInput(f"{found} is a file", "Name a folder with --campaign-dir.")
+    if not nearest.is_dir():
+        raise BadInput(f"{nearest} is a file", "Name a folder with --campaign-dir.")
     if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
         known = {layout.lock.name, layout.prefect.name, "logs"}
         found = {path.name for path in root.iterdir() if not is_unfinished(path)}

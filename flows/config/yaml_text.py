@@ -17,8 +17,8 @@ _DEEPEST = 40
 class _Loader(yaml.SafeLoader):
     """Where YAML itself would go on silently, with the last of two keys or with `on` as a yes."""
 
-    def construct_mapping(self, node: Node, deep: bool = False) -> dict[Any, Any]:
-        if isinstance(node, MappingNode):
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if node.id == "mapping":  # `!!map 3` is none
             _refuse_twice(node)
             self.flatten_mapping(node)
             for key, _ in node.value:
@@ -32,8 +32,14 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if tag != f"{_TAG}timestamp"]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _refuse_kind(_: yaml.SafeLoader, node: Node) -> Any:
+    raise ConstructorError(None, None, f"no key takes a value of kind {node.tag}", node.start_mark)
+
+
 for _name in _FOREIGN:
-    _Loader.add_constructor(f"{_TAG}{_name}", yaml.SafeLoader.construct_undefined)
+    _Loader.add_constructor(f"{_TAG}{_name}", _refuse_kind)
 
 
 def parse_yaml(text: str, source: str) -> Any:

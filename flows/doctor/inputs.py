@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import LabelsError, PromptError
 from dpo_core.records import IMPORTED
+from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
@@ -29,6 +30,8 @@ def check_inputs(config: CampaignConfig, layout: Layout) -> None:
         return
     if config.prompts.path is not None:
         check_pool(config.prompts)
+    if config.sft is not None and config.sft.path is not None:
+        check_sft_rows(config.sft)
     for name, suite in config.evaluation.suites.items():
         _check_suite(name, PromptsConfig(path=suite.prompts, field=suite.field))
     if config.people is not None and config.people.gold is not None:

@@ -133,3 +133,15 @@ def test_a_split_without_prompts(workplace: Workplace) -> None:
     workplace.write("prompts.jsonl", '{"prompt": "why?"}\n')
     workplace.write("c.yaml", yaml.safe_dump(GOOD))
     workplace.ratchet("run", "c.yaml").assert_refused("none of the 1 prompts falls into the")
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"5", b"{", b'{"prompt": "x", "completion": "\xff"}', b"[" * 100_000]
+)
+def test_rows_of_a_warm_start(workplace: Workplace, line: bytes) -> None:
+    good = b'{"prompt": "x", "completion": "y"}\n'
+    workplace.write("c.yaml", yaml.safe_dump({**GOOD, "sft": {"path": "sft.jsonl"}}))
+    workplace.write("sft.jsonl", good + b"\n" + good)
+    assert workplace.ratchet("run", "c.yaml").code == "accepted"
+    workplace.write("sft.jsonl", good + line + b"\n")
+    workplace.ratchet("run", "c.yaml").assert_refused("sft.jsonl")
