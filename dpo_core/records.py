@@ -236,7 +236,8 @@ JUDGEMENTS = pa.schema(
 )
 LABELS = pa.schema(
     [
-        ("label_id", pa.string()),  # of the answer, given by Argilla
+        # Of the answer, given by Argilla.
+        pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
         ("record_id", pa.string()),  # of what was asked, a content address
         ("pair_id", pa.string()),
         ("kind", pa.string()),  # pair, gold or repeat

@@ -1,5 +1,6 @@
 """The configs under which a refused round is tried again."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -79,6 +80,8 @@ def _value(raw: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
             "Give the value itself.",
         )
     times = now * float(found[1])
+    if not math.isfinite(times):
+        raise ConfigError(f"{where}: {key}: {value} is more than a number holds", "Give another.")
     return round(times) if isinstance(now, int) else times
 
 

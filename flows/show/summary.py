@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.identity import KEPT, SETTLED
 from dpo_core.campaign.layout import Layout
@@ -18,6 +16,7 @@ from dpo_core.campaign.rollbacks import RolledBack, rolled_back
 from dpo_core.campaign.store import current_artifact
 from flows.config import check_is_campaign
 from flows.config.prices import PricesConfig
+from flows.config.stored import planned_rounds, read_stored_text
 from flows.costs.spending import campaign_cost
 from flows.gate.decision import is_over
 from flows.gate.looks import looks
@@ -72,9 +71,8 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     report shows. Raises BadInput when there is none."""
     layout = Layout(root)
     check_is_campaign(layout)
-    config_yaml = layout.config.read_text(encoding="utf-8")
-    config = yaml.safe_load(config_yaml)
-    planned = int(config["rounds"])
+    config_yaml, config = read_stored_text(layout)
+    planned = planned_rounds(config)
     rows = tuple(row for n in range(1, planned + 1) if (row := read_round_row(layout, n)))
     done = sum(map(is_over, rows)) >= planned
     stopped = read_current(layout).get("stopped")
