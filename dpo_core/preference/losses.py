@@ -48,7 +48,7 @@ def preference_loss(
     p_chosen (pair,): probability that the chosen completion is the better one, where labels are
     uncertain. The other options are those of LossOptions.
     nll_weight: α of a term −α·log π(y_w)/|y_w| that keeps chosen completions likely, Pang et al.
-    2024 (arXiv:2404.19733), equation 1.
+    2024 (arXiv:2404.19733), equation 1: the whole likelihood, whatever the loss counts of it.
     Losses are multiplied by `policy.weights` where there are any.
 
     Minimising `sigmoid` over Bradley–Terry preferences of a reward r reaches π_ref·exp(r/β)/Z
@@ -93,8 +93,8 @@ class PairLosses:
             lengths = policy.lengths("chosen", self.loss)
             losses = losses / (tokens_per_pair or lengths.double().mean().item())
         if self.nll_weight:
-            lengths = policy.lengths("chosen", f"{self.loss} with nll_weight")
-            losses = losses - self.nll_weight * policy.chosen / lengths.clamp(min=1)
+            lengths = policy.plain.lengths("chosen", f"{self.loss} with nll_weight")
+            losses = losses - self.nll_weight * policy.plain.chosen / lengths.clamp(min=1)
         return losses if policy.weights is None else losses * policy.weights
 
 
