@@ -105,8 +105,12 @@ def check_options(loss: str, options: LossOptions) -> None:
         )
 
 
-def check_together(loss: str, *, wpo: bool, ld_alpha: float | None) -> None:
-    """Raise ValueError for what neither `loss` nor the method's own paper gives a meaning to."""
+def check_together(loss: str, *, wpo: bool, shortened: bool) -> None:
+    """Raise ValueError for what has no meaning together.
+
+    wpo: weights of pairs (WPO). shortened: likelihoods in which tokens beyond the pair's shorter
+    completion count less (LD-DPO).
+    """
     traits = TRAITS[loss]
     if wpo and not traits.weights:
         raise ValueError(
@@ -114,7 +118,7 @@ def check_together(loss: str, *, wpo: bool, ld_alpha: float | None) -> None:
             "step, after which its values belong to no pair: set training.wpo to false, or choose "
             "another training.loss"
         )
-    if ld_alpha not in (None, 1) and not traits.sums:
+    if shortened and not traits.sums:
         taking = ", ".join(name for name, traits in TRAITS.items() if traits.sums)
         raise ValueError(
             "training.ld_alpha shortens the likelihoods of whole completions (LD-DPO), but "

@@ -14,6 +14,7 @@ from dpo_core.loss_options import (
     LossOptions,
     Traits,
     check_options,
+    check_together,
 )
 from dpo_core.preference.loss_functions import LOSSES, terms
 from dpo_core.preference.pair_logps import PairLogps
@@ -87,7 +88,7 @@ class PairLosses:
         will be averaged, when these are only some of them.
         """
         traits = TRAITS[self.loss]
-        _check_inputs(self.loss, traits, reference, p_chosen)
+        _check_inputs(self.loss, traits, policy, reference, p_chosen)
         losses = LOSSES[self.loss](terms(policy, reference, self.options, p_chosen), self.options)
         if traits.normaliser == "chosen_tokens":
             lengths = policy.lengths("chosen", self.loss)
@@ -99,8 +100,13 @@ class PairLosses:
 
 
 def _check_inputs(
-    loss: str, traits: Traits, reference: PairLogps | None, p_chosen: Tensor | None
+    loss: str,
+    traits: Traits,
+    policy: PairLogps,
+    reference: PairLogps | None,
+    p_chosen: Tensor | None,
 ) -> None:
+    check_together(loss, wpo=policy.weights is not None, shortened=policy.whole is not None)
     if reference is None and traits.reference:
         raise ValueError(f"loss {loss} compares with a reference: pass one")
     if p_chosen is not None and not traits.soft_labels:

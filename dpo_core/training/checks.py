@@ -34,7 +34,7 @@ _CLIPPED_PAIR_IDS = 8
 def check_loss(config: TrainingConfig) -> None:
     """Raise BadInput for a loss with options that have no meaning together."""
     try:
-        check_together(config.loss, wpo=config.wpo, ld_alpha=config.ld_alpha)
+        check_together(config.loss, wpo=config.wpo, shortened=config.shortens)
     except ValueError as error:
         raise BadInput(str(error)) from None
 

@@ -148,7 +148,7 @@ def completion_sums(
         collisions_P2L = by_completion(tokens.log_collisions_N, lengths_P2)
         weights = wpo_weights(logps_P2L, collisions_P2L, lengths_P2)
     whole = PairLogps(*sums_P2.unbind(1), *lengths_P2.unbind(1), weights=weights)
-    if config.ld_alpha in (None, 1):
+    if config.ld_alpha is None or not config.shortens:
         return whole
     shortened_P2 = length_desensitised_sums(logps_P2L, lengths_P2, config.ld_alpha)
     return PairLogps(*shortened_P2.unbind(1), weights=weights, whole=whole)

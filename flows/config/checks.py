@@ -168,7 +168,7 @@ def check_loss(training: TrainingConfig, source: str) -> None:
     Campaigns that were made with them can still be read: this is asked of what shall be run.
     """
     try:
-        check_together(training.loss, wpo=training.wpo, ld_alpha=training.ld_alpha)
+        check_together(training.loss, wpo=training.wpo, shortened=training.shortens)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from None
 

@@ -57,6 +57,12 @@ class Window:
     tokens: int | None
     known: bool
 
+    def __getattr__(self, name: str) -> Any:
+        """What a model asks of a mask that it computes with."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotImplementedError("its attention computes with its mask")
+
 
 class _Row:
     """The row that attention sees now, the masks it has made for it, how often it was called."""
