@@ -224,6 +224,11 @@ class TrainingConfig(Section):
         """Whether the policy is compared with a reference at all."""
         return TRAITS[self.loss].reference
 
+    @property
+    def shortens(self) -> bool:
+        """Whether tokens beyond the pair's shorter completion count less than others."""
+        return self.ld_alpha is not None and self.ld_alpha < 1
+
     def loss_options(self) -> LossOptions:
         return LossOptions(
             self.beta,

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from dpo_core.config import EvaluationConfig, PolicyConfig, Section, SftConfig, TrainingConfig
-from dpo_core.loss_options import TRAITS
+from dpo_core.errors import ConfigError
+from dpo_core.loss_options import TRAITS, check_together
 from flows.config.data import DataConfig, LastRounds, MixRounds
 from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
@@ -170,6 +171,17 @@ def check_stop(stop: StopConfig, prices: PricesConfig, judge: AnyJudgeConfig) ->
             "stop.money needs to know what things cost: give prices, such as prices.gpu_hour or "
             "prices.label, or remove stop.money"
         )
+
+
+def check_loss(training: TrainingConfig, source: str) -> None:
+    """Raise ConfigError for a loss with options that have no meaning together.
+
+    Campaigns that were made with them can still be read: this is asked of what shall be run.
+    """
+    try:
+        check_together(training.loss, wpo=training.wpo, shortened=training.shortens)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def check_aggregation(aggregation: AggregationConfig, loss: str, judge: AnyJudgeConfig) -> None:

@@ -9,6 +9,7 @@ import yaml
 from dpo_core.errors import ConfigError
 from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
+from flows.config.checks import check_loss
 from flows.config.defaults import folder_of, made_under, with_defaults
 from flows.config.paths import check_files, resolve
 from flows.config.raw import set_key, validate
@@ -42,6 +43,7 @@ def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> Ca
         _apply(raw, override)
     raw = resolve(raw)
     config = validate(raw, source)
+    check_loss(config.training, source)
     check_files(config)
     check_times(config.schedule)
     check_retries(config)

@@ -116,6 +116,26 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
             {"ld_alpha": 0.5, "reference_logps": "from_sampling"},
             "training.ld_alpha weighs tokens",
         ),
+        (
+            "training",
+            {"loss": "aot", "wpo": True},
+            "training.wpo weighs pairs, but training.loss aot sorts log-probs",
+        ),
+        (
+            "training",
+            {"loss": "sft", "ld_alpha": 0.5},
+            "but training.loss sft takes no pair to shorten: remove training.ld_alpha, or choose",
+        ),
+        (
+            "training",
+            {"loss": "ipo", "ld_alpha": 0.5},
+            "but training.loss ipo takes them per token: remove training.ld_alpha, or choose",
+        ),
+        (
+            "gate",
+            _retry({"training.loss": "aot_unpaired", "training.wpo": True}),
+            "gate.retry.changes, number 1: training.wpo weighs pairs",
+        ),
         ("sampling.engine", "vlm", "sampling.engine: Input should be 'vllm' or 'transformers'"),
         ("sampling.top_p", 0, "sampling.top_p: Input should be greater than 0"),
         ("keep_policies", "last", "keep_policies must be all, promoted, or last: k"),
