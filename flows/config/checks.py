@@ -50,7 +50,8 @@ def check_judges(
     """Held-out answers have a judge, none of them people; people are described where asked."""
     if evaluation_judge is not None and asks_people(evaluation_judge):
         raise ValueError(
-            "evaluation_judge must need no person: held-out answers are judged in every round"
+            "evaluation_judge must need no person, since held-out answers are judged in every "
+            "round: give a rule, a reward model or a language model"
         )
     if not list(machines(evaluation_judge or judge)):
         raise ValueError(
@@ -59,8 +60,8 @@ def check_judges(
         )
     if people is not None and not asks_people(judge):
         raise ValueError(
-            "people says how people are asked, but judge asks none: remove it, set judge.kind to "
-            "human, or add a member of kind human to a committee"
+            "people says how people are asked, but judge asks none: remove it, make judge "
+            "{kind: human}, or add a member of kind human to a committee"
         )
 
 
@@ -82,7 +83,7 @@ def check_people(people: PeopleConfig, labels: int | None, judge: AnyJudgeConfig
     if not asks_people(judge):
         raise ValueError(
             "budget.human_labels limits what people are asked, but judge asks none: remove it, or "
-            "add a judge of kind human"
+            "make judge a committee with a member of kind human"
         )
     if labels < people.min_submitted:
         raise ValueError(
@@ -118,7 +119,8 @@ def check_sampling(sampling: SamplingConfig) -> None:
         )
     if sampling.engine == "transformers" and sampling.tensor_parallel_size > 1:
         raise ValueError(
-            "sampling.tensor_parallel_size needs engine vllm: remove it, or set sampling.engine"
+            "sampling.tensor_parallel_size needs engine vllm: remove it, or set sampling.engine "
+            "to vllm"
         )
 
 

@@ -161,7 +161,7 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ("sampling", {"engine": "transformers", "tensor_parallel_size": 2}, "needs engine vllm"),
         ("pairs", {"strategy": "random", "min_margin": 0.1}, "pairs.min_margin is a difference"),
         ("data.rounds", {"mix": {"imported": 0.5}}, "but data.imported names none: remove it, or"),
-        ("budget.human_labels", 50, "judge asks none: remove it, or add a judge of kind human"),
+        ("budget.human_labels", 50, "judge asks none: remove it, or make judge a committee"),
         # the gate
         ("promote", {"use": "lower"}, "promote is now called gate, with the same keys: rename it"),
         ("gate.use", "upper", "gate.use: Input should be 'lower' or 'estimate' (found 'upper')"),
