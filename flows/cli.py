@@ -131,7 +131,7 @@ def ui(
 
 
 @app.command()
-def sign_in(
+def link(
     folder: Annotated[
         Path, typer.Argument(help="Folder of the worker or of the campaign that is served.")
     ] = DEFAULT_FOLDER,

@@ -6,7 +6,26 @@ from contextlib import contextmanager
 from dpo_core.errors import ConfigError
 from dpo_core.import_path import find_function, load_function
 from flows.config.campaign import CampaignConfig
-from labeling.judges.config import Judge, members
+from labeling.judges.config import Judge, LlmJudge, RuleJudge, members
+
+
+def judges_of(config: CampaignConfig) -> tuple[Judge, ...]:
+    """Every judge that the config names, those of suites and people among them."""
+    return tuple(judge for _, judge in _judges(config))
+
+
+def functions_of(config: CampaignConfig) -> frozenset[str]:
+    """The import path of every user function that the config names."""
+    rules = (judge.function for judge in judges_of(config) if isinstance(judge, RuleJudge))
+    sft = config.sft.function if config.sft is not None else None
+    more = (config.prompts.function, config.policy.build, sft)
+    return frozenset((*rules, *(path for path in more if path is not None)))
+
+
+def endpoints_of(config: CampaignConfig) -> frozenset[tuple[str, str | None]]:
+    """(URL, environment variable with its key) of every endpoint that the config's judges ask."""
+    models = (judge for judge in judges_of(config) if isinstance(judge, LlmJudge))
+    return frozenset((m.endpoint, m.api_key_env) for m in models if m.endpoint is not None)
 
 
 def check_functions(config: CampaignConfig) -> None:
