@@ -214,7 +214,7 @@ def binomial(trials: int, p: float) -> Floats:
     k = np.arange(trials + 1)
     logs = _log_factorials(trials)
     chosen = logs[trials] - logs[k] - logs[trials - k]
-    return np.exp(chosen + k * np.log(p) + (trials - k) * np.log1p(-p))
+    return np.asarray(np.exp(chosen + k * np.log(p) + (trials - k) * np.log1p(-p)))
 
 
 def _log_factorials(n: int) -> Floats:

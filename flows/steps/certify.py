@@ -31,7 +31,7 @@ from flows.gate.account import (
 from flows.judge_answers import judge_config, judges_functions
 from flows.policy import Answered, Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, at_most, gate_pool, planned_decisions
+from flows.steps.gate_pool import POOL, at_most, drawn_pool, planned_decisions
 from flows.steps.prompts import pool_functions
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
@@ -109,7 +109,7 @@ def certify(
     held_out: Artifact,
 ) -> Certified | None:
     """The candidate's certificate, or that there can be none; None where the gate asks for none."""
-    pool = gate_pool(session, held_out)
+    pool = drawn_pool(session, held_out)
     if pool is None:
         return None
     turn = _turn(session.config, number, attempt, evaluation)
@@ -127,7 +127,7 @@ def _turn(config: CampaignConfig, number: int, attempt: int, evaluation: Artifac
 
 
 def _account(session: Session, turn: Turn, first: int) -> Account:
-    origin = read_origin(session.layout)
+    origin = read_origin(session.store.layout)
     inherited = read_inherited(origin.certified) if origin is not None else None
     left_after = origin.round if origin is not None else 0
     return account_before(session.store.entries, turn, first, inherited, left_after)

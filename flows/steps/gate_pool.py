@@ -1,17 +1,21 @@
 """Step `gate_pool`: the gate prompts that a certified campaign may use, in the order of their
-hashes. Frozen when it is first made; no training sees any of them."""
+hashes. No training sees any of them.
+
+Frozen when it is first made: a place in it means one prompt for ever. Where the held-out prompts
+are drawn anew, it grows at its end.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.store import Artifact, Made, current_artifact
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_from_row, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig, config_of_round
 from flows.session import Session
-from flows.steps.prompts import pool_config, pool_functions
 from generation.prompts import draw_held_out, read_pool
 
 POOL = "prompts.parquet"
@@ -25,26 +29,30 @@ def gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
     if session.config.gate.false_promotions is None:
         return None
     # A branch goes on with the prompts of its campaign's beginning.
-    config = config_of_round(session.layout, session.config, 0)
+    config = config_of_round(session.store.layout, session.config, 0)
+    inputs = _inputs(session, held_out)
 
     def make(folder: Path) -> Made:
-        first = [prompt for prompt in _prompts(held_out) if prompt.split == "gate"]
-        unfinished, trained = Counter[str](), _trained(config)
+        unfinished = Counter[str]()
         pool = _checked(read_pool(config.prompts, unfinished), config)
         draw = draw_held_out(pool, MOST, 0, config.prompts)
-        known = {prompt.prompt_id for prompt in first}
-        more = [p for p in draw.prompts if p.prompt_id not in known | trained]
-        kept = write_rows(folder / POOL, map(prompt_row, [*first, *more]), PROMPTS)
+        known = [*_known(session, inputs), *_gate_prompts(held_out)]
+        never = _trained(config) | _used_before(session, held_out)
+        new = [prompt for prompt in draw.prompts if prompt.prompt_id not in never]
+        rows = {prompt.prompt_id: prompt_row(prompt) for prompt in [*known, *new]}
+        kept = write_rows(folder / POOL, iter(rows.values()), PROMPTS)
         return Made(draw.pool + unfinished.total(), kept, {**draw.dropped, **unfinished})
 
-    return session.step(
-        0,
-        "gate_pool",
-        make,
-        config=pool_config(config.prompts),
-        inputs={"held_out": held_out.hash("prompts.parquet")},
-        functions=pool_functions(config.prompts),
-    )
+    return session.step(0, "gate_pool", make, config={}, inputs=inputs)
+
+
+def drawn_pool(session: Session, held_out: Artifact) -> Artifact | None:
+    """The same, once the campaign has begun."""
+    made = current_artifact(session.store.layout, 0, "gate_pool")
+    asked = session.config.gate.false_promotions is not None
+    if asked and made is not None and made.entry.inputs["held_out"] == held_out.hash(POOL):
+        return made
+    return gate_pool(session, held_out)
 
 
 def prompt_ids(pool: Artifact | None) -> set[str]:
@@ -63,8 +71,45 @@ def planned_decisions(config: CampaignConfig) -> int:
     return rounds * (1 + len(config.gate.retries))
 
 
-def _prompts(made: Artifact) -> Iterator[Prompt]:
-    return map(prompt_from_row, iterate_rows(made.path(POOL)))
+def _inputs(session: Session, held_out: Artifact) -> dict[str, str]:
+    """What the pool was made of, if it was; else the held-out prompts, and the pool before."""
+    made = session.store.finished(0, "gate_pool")
+    for entry in reversed(made):
+        if entry.inputs["held_out"] == held_out.hash(POOL):
+            return dict(entry.inputs)
+    before = {"before": made[-1].outputs[POOL]} if made else {}
+    return {"held_out": held_out.hash(POOL), **before}
+
+
+def _known(session: Session, inputs: dict[str, str]) -> Iterator[Prompt]:
+    """The prompts of the pool before, which keep their places."""
+    for entry in session.store.finished(0, "gate_pool"):
+        if entry.outputs[POOL] == inputs.get("before"):
+            yield from _prompts(_folder(session, entry))
+            return
+
+
+def _used_before(session: Session, held_out: Artifact) -> set[str]:
+    """Gate prompts that other held-out prompts of this campaign had, before it was certified."""
+    others = [
+        entry
+        for entry in session.store.finished(0, "held_out")
+        if entry.fingerprint != held_out.entry.fingerprint
+    ]
+    folders = [folder for entry in others if (folder := _folder(session, entry)).exists()]
+    return {p.prompt_id for folder in folders for p in _prompts(folder) if p.split == "gate"}
+
+
+def _folder(session: Session, entry: Entry) -> Path:
+    return session.store.layout.step(entry.round, entry.step, entry.fingerprint)
+
+
+def _gate_prompts(held_out: Artifact) -> list[Prompt]:
+    return [prompt for prompt in _prompts(held_out.folder) if prompt.split == "gate"]
+
+
+def _prompts(folder: Path) -> Iterator[Prompt]:
+    return map(prompt_from_row, iterate_rows(folder / POOL))
 
 
 def _checked(pool: Iterable[Prompt], config: CampaignConfig) -> Iterator[Prompt]:
