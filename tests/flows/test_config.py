@@ -167,6 +167,18 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ("gate.use", "upper", "gate.use: Input should be 'lower' or 'estimate' (found 'upper')"),
         ("gate.otherwise", "retry", "gate.otherwise retry needs to know what to change: list it"),
         ("gate.retry", {"changes": [{"seed": 1}]}, "gate.retry is not used with gate.otherwise"),
+        (
+            "gate",
+            {"false_promotions": 0.05, "use": "estimate"},
+            "gate.use estimate does not go with gate.false_promotions 0.05",
+        ),
+        ("gate.false_promotions", 0, "gate.false_promotions: Input should be greater than 0"),
+        ("gate.at_most_prompts", 512, "at_most_prompts 512 limits what gate.false_promotions asks"),
+        (
+            "gate",
+            {"false_promotions": 0.05, "at_most_prompts": 9},
+            "gate.at_most_prompts 9 is fewer than the evaluation.gate_prompts 256",
+        ),
         ("gate", _retry({"training.betta": 2}), "unknown key training.betta; did you mean beta?"),
         ("gate", _retry({"training.beta": -1}), "changes, number 1: training.beta: Input should"),
         ("gate", _retry({"evaluation.gate_prompts": 9}), "cannot be changed for one attempt"),
