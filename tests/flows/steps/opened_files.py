@@ -6,7 +6,7 @@ begins with the folder that it is made in and ends when that is renamed: both ar
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from dpo_core.campaign.ledger import Entry, Ledger
 _MADE_IN = re.compile(r"rounds/(\d+)/\.([a-z_]+)-[0-9a-f]+\.partial$")
 _CALL = re.compile(r"^\d+ +(?:\[[^]]*\] +)?(\w+)\((.*)$")
 _PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_CALLS = "open,openat,openat2,mkdir,mkdirat,rename,renameat,renameat2"
+"""Whoever reads a file opens it. All calls that name files (%file) would be five times as many."""
 _WITHOUT_CONTENTS = ("cache/", "logs/", "tensorboard/", "judge_spending.jsonl")
 """What counts by its own contents or only tells: replies and log-probs that are remembered by what
 they answer, what children print, curves, what was spent."""
@@ -32,19 +34,19 @@ class Read:
 
 def traced(command: Sequence[str], trace: Path, **options: object) -> subprocess.CompletedProcess:  # type: ignore[type-arg]
     """Run a command under strace, its children included."""
-    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", "trace=%file"]
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={_CALLS}"]
     return subprocess.run([*strace, "-o", str(trace), "--", *command], **options)  # type: ignore[call-overload,no-any-return]
 
 
-def undeclared(trace: Path, root: Path) -> set[Read]:
-    """Reads of the campaign's files that were none of the running step's inputs."""
+def undeclared(found: Iterable[Read], root: Path) -> set[Read]:
+    """Those reads of the campaign's files that were none of the running step's inputs."""
     layout = Layout(root)
     entries = Ledger(layout.ledger).read()
     hashes = _hashes(layout, entries)
     declared = {(e.round, e.step): set(e.inputs.values()) for e in entries}
     return {
         read
-        for read in reads(trace, root)
+        for read in found
         if not read.file.startswith(_WITHOUT_CONTENTS)
         and not hashes.get(read.file, set()) & declared[(read.round, read.step)]
     }
@@ -55,7 +57,7 @@ def reads(trace: Path, root: Path) -> Iterator[Read]:
     making: re.Match[str] | None = None
     with trace.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            call = _CALL.match(line)
+            call = _CALL.match(line) if str(root) in line else None
             if call is None or " = -1 " in line:
                 continue
             name, arguments = call.groups()

@@ -80,7 +80,6 @@ def config(url: str) -> dict[str, Any]:
             "learning_rate": 1e-3,
             "lora": {"rank": 2},
             "reference": "base",
-            "optimiser_state": "carried",
         },
         "evaluation": {
             "gate_prompts": 4,
@@ -97,8 +96,8 @@ def config(url: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A campaign and the trace of its run; the judge of one suite peeks."""
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Read]]:
+    """A campaign, and what was read of it while steps were made; the judge of one suite peeks."""
     if shutil.which("strace") is None:
         pytest.fail("this test needs strace; as root: apt-get install -y strace")
     folder = tmp_path_factory.mktemp("watched").resolve()
@@ -120,26 +119,25 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             timeout=TIMEOUT_S,
         )
     assert done.returncode == 0, done.stderr + done.stdout
-    return campaign, trace
+    return campaign, list(reads(trace, campaign))
 
 
-def test_every_kind_of_step_was_watched(watched: tuple[Path, Path]) -> None:
-    campaign, trace = watched
+def test_every_kind_of_step_was_watched(watched: tuple[Path, list[Read]]) -> None:
+    campaign, found = watched
     made = {entry.step for entry in Ledger(Layout(campaign).ledger).read()}
     assert {"base", "scores", "judgements", "data", "audit", "suite_longer", "gate"} <= made
     # The first step draws from the user's prompts alone.
-    assert {read.step for read in reads(trace, campaign)} == made - {"held_out"}
-    kinds = {Path(read.file).suffix for read in reads(trace, campaign)}
-    assert {".parquet", ".safetensors", ".json"} <= kinds
+    assert {read.step for read in found} == made - {"held_out"}
+    assert {".parquet", ".safetensors", ".json"} <= {Path(read.file).suffix for read in found}
 
 
-def test_no_step_reads_what_it_does_not_declare(watched: tuple[Path, Path]) -> None:
+def test_no_step_reads_what_it_does_not_declare(watched: tuple[Path, list[Read]]) -> None:
     """But for the judge that peeks, which shows that such a read is seen: from Arrow's C++, and
     from a child."""
-    campaign, trace = watched
+    campaign, found = watched
     [prompts] = campaign.glob("rounds/00/held_out-*/prompts.parquet")
     [model] = campaign.glob("rounds/00/base-*/policy/config.json")
-    assert undeclared(trace, campaign) == {
+    assert undeclared(found, campaign) == {
         Read(number, "suite_peeking_scores", str(peeked.relative_to(campaign)))
         for number in (0, 1, 2)
         for peeked in (prompts, model)
