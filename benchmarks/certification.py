@@ -214,7 +214,7 @@ def binomial(trials: int, p: float) -> Floats:
     k = np.arange(trials + 1)
     logs = _log_factorials(trials)
     chosen = logs[trials] - logs[k] - logs[trials - k]
-    return np.exp(chosen + k * np.log(p) + (trials - k) * np.log1p(-p))
+    return np.asarray(np.exp(chosen + k * np.log(p) + (trials - k) * np.log1p(-p)))
 
 
 def _log_factorials(n: int) -> Floats:
@@ -224,15 +224,16 @@ def _log_factorials(n: int) -> Floats:
 def fixed_sample(rate: float, alpha: float, power: float) -> int:
     """How many prompts the exact binomial test of one half at level `alpha` takes for `power`."""
     low, high = 1, 1
-    while _power(high, rate, alpha) < power:
+    while power_of(high, rate, alpha) < power:
         low, high = high, 2 * high
     while high - low > 1:  # power has small teeth: this finds one of the crossings
         middle = (low + high) // 2
-        low, high = (low, middle) if _power(middle, rate, alpha) >= power else (middle, high)
+        low, high = (low, middle) if power_of(middle, rate, alpha) >= power else (middle, high)
     return high
 
 
-def _power(trials: int, rate: float, alpha: float) -> float:
+def power_of(trials: int, rate: float, alpha: float) -> float:
+    """Of that test with so many prompts, against the true win rate `rate`."""
     tails = binomial(trials, 0.5)[::-1].cumsum()  # P(X ≥ n), P(X ≥ n − 1) …
     rejected = int((tails <= alpha).sum())
     return float(binomial(trials, rate)[::-1][:rejected].sum())

@@ -56,6 +56,15 @@ def find_function(path: str) -> None:
             raise ConfigError(f"{path}: {module_name} has no {name!r}", _near(name, sorted(known)))
 
 
+def module_file(path: str) -> str:
+    """The file of the module of `package.module:function`, absolute and without links.
+
+    Nothing of the module is executed. Raises ConfigError when it is not found.
+    """
+    module_name, _ = _split(path)
+    return os.path.realpath(_find(path, module_name).origin or module_name)
+
+
 def source_hash(path: str) -> str:
     """SHA-256, 64 hex characters, of the source that `package.module:function` runs.
 

@@ -1,5 +1,6 @@
 """The command `ratchet`. Heavy modules are imported by the commands that need them."""
 
+import errno
 import shlex
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dpo_core.errors import RatchetError, WaitingForPeople
+from dpo_core.errors import BadInput, RatchetError, WaitingForPeople
 from flows.commands.branch import branch
 from flows.commands.compare import compare
 from flows.commands.decide import decide
@@ -130,7 +131,7 @@ def ui(
 
 
 @app.command()
-def sign_in(
+def link(
     folder: Annotated[
         Path, typer.Argument(help="Folder of the worker or of the campaign that is served.")
     ] = DEFAULT_FOLDER,
@@ -169,6 +170,17 @@ def main() -> None:
     except RatchetError as error:
         print(error.shown(), file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _PATHS_THAT_CANNOT_BE:
+            raise
+        print(f"ratchet: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(BadInput.exit_code)
+
+
+_PATHS_THAT_CANNOT_BE = {
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS),
+}
+"""What the system says of a path, wherever a command first touches it."""
 
 
 def _write_report_and_table(root: Path, console: Console) -> None:

@@ -20,7 +20,16 @@ from labeling.exchange.exporting import Answered, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
 
-_AFTER = ("data", "reference", "training", "answer", "suite_", "evaluation", "gate")
+_AFTER = (
+    "data",
+    "reference",
+    "training",
+    "answer",
+    "suite_",
+    "evaluation",
+    "certificate",
+    "gate",
+)
 """How the steps begin that come after a round's preferences."""
 
 _LABELS = "labels.parquet"

@@ -25,7 +25,7 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
     and ChildDied when the server ends by itself."""
     layout = Layout(root)
     write_report(read_summary(root), layout.report)
-    command = f"ratchet sign-in {shlex.quote(str(root))}"
+    command = f"ratchet link {shlex.quote(str(root))}"
     pages = Pages(trusted, ask_for_link(command, of_campaign(layout)))
     server, url, key = start_server(layout, of_campaign(layout), port=port, pages=pages)
     with server:

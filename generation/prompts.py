@@ -43,6 +43,20 @@ def unit_of(identity: str, extra: Mapping[str, Any], config: PromptsConfig) -> s
     return identity if group is None else content_id("group", group)
 
 
+def check_pool(config: PromptsConfig) -> None:
+    """Read the whole pool as the first steps of a campaign will.
+
+    Raises PromptError for a row that cannot be read, and for a split without prompts.
+    """
+    counts = Counter(prompt.split for prompt in read_pool(config))
+    for split in ("train", "gate", "test"):
+        if counts[split] == 0:
+            raise PromptError(
+                f"none of the {counts.total()} prompts falls into the {split} split",
+                "Give more prompts, or change prompts.gate_share and prompts.test_share.",
+            )
+
+
 def split_of(identity: str, config: PromptsConfig) -> Split:
     """The split of a prompt, or of a group: the leading 32 bits of its id as a share of the
     range."""

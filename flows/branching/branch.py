@@ -23,7 +23,7 @@ from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
 from flows.config import CampaignConfig, dump_config, overridden, read_stored
-from flows.config.stored import read_raw, validate_recorded
+from flows.config.stored import read_stored_text, validate_recorded
 from flows.config.versions import changes
 from flows.gate.account import read_inherited, spent, written
 from flows.show.summary import is_finished
@@ -90,7 +90,7 @@ def _check_finished(parent: Layout, number: int) -> None:
 def _changed(
     parent: Layout, before: CampaignConfig, overrides: Sequence[str], name: str
 ) -> CampaignConfig:
-    raw = read_raw(parent)
+    _, raw = read_stored_text(parent)
     raw["name"] = name
     config = overridden(raw, overrides, f"{parent.config} with its changes")
     return pinned(before, config)

@@ -43,7 +43,7 @@ def worker(
     from flows.worker.serve import serve_campaigns
 
     with interruptible(resumable=False):
-        serve_campaigns(folder, port, at_once, names(allow_host))
+        serve_campaigns(folder, port, at_once, names(allow_host), allow_env or [])
 
 
 def submit(

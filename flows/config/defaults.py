@@ -13,7 +13,15 @@ import yaml
 from dpo_core.campaign.layout import Layout, default_root
 
 CHANGED: Mapping[int, Mapping[str, Any]] = {
-    2: {},
+    2: {
+        "gate.decided_share": None,
+        "gate.kl_budget": None,
+        "gate.length": None,
+        "gate.length_base": None,
+        "gate.truncated_rise": None,
+        "gate.empty_share": None,
+        "gate.repetition_rise": None,
+    },
 }
 """version → the keys whose defaults it changed, each with the value that it had before. For a key
 that is new in that version: the value that leaves everything as it was without it."""

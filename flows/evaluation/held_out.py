@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact
+from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion
+from dpo_core.tables import iterate_rows
 from flows.policy import Answered, Played, Policy
 from flows.read_back.completions import ScoresBySource, read_completions, read_full_scores
 
@@ -35,12 +37,17 @@ class Others:
 @dataclass(frozen=True)
 class HeldOutAnswers:
     """The held-out answers of the policy of one round (0: the base), with the scores of the
-    evaluation judges and those of the training judges, which may be the same."""
+    evaluation judges and those of the training judges, which may be the same.
+
+    repeated: completion_id → share of the answer's runs of tokens that stood in it before; 0 for an
+    answer that is too short for any.
+    """
 
     round: int
     completions: Sequence[Completion]
     scores: ScoresBySource
     training_scores: ScoresBySource
+    repeated: Mapping[str, float]
 
     def test(self) -> list[Completion]:
         """Those on which what is reported is measured; the gate's prompts flatter the winner."""
@@ -92,7 +99,9 @@ def read_answers(
     scores = read_full_scores(inputs.find(f"{name}_scores"))
     by_training = inputs.find(f"{name}_training_scores")
     training_scores = scores if same_judge else read_full_scores(by_training)
-    return HeldOutAnswers(number, completions, scores, training_scores)
+    rows = iterate_rows(answers, ["completion_id", "token_ids"])
+    repeated = {row["completion_id"]: repetition(row["token_ids"]) or 0.0 for row in rows}
+    return HeldOutAnswers(number, completions, scores, training_scores, repeated)
 
 
 def answered_earlier(earlier: Sequence[Played]) -> Iterator[Answers]:

@@ -6,7 +6,7 @@ from typing import Any
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import mean_by_prompt
-from dpo_core.tables import read_rows
+from dpo_core.tables import count_rows, read_rows
 from flows.config.evaluation import HeldOutConfig
 from flows.policy import Answered
 
@@ -17,8 +17,10 @@ Key = tuple[str, int]
 def suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
     """name → how the policy does in the suite.
 
-    prompts: how many have an answer that the rule scored. score: mean over them, with its
-    interval; `before` and `base`: the mean scores of the last promoted policy and the base.
+    prompts: how many have an answer that the rule scored. answers: how many there are in all,
+    `compared`: those that were scored, as was the last promoted policy's. score: mean over what was
+    scored, with its interval; `before` and `base`: the mean scores of the last promoted policy and
+    the base.
     change: mean over prompts of what the score gained since the last promoted policy, answer by
     answer (same prompt, same seed), with its interval by resampling prompts.
 
@@ -33,6 +35,7 @@ def suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
             _scores(inputs, "previous", name),
             _scores(inputs, "base", name),
             suite.may_fall,
+            count_rows(inputs.path(f"candidate_suite_{name}_answers")),
             config,
         )
         for name, suite in config.suites.items()
@@ -58,6 +61,7 @@ def _suite(
     previous: Mapping[Key, float],
     base: Mapping[Key, float],
     may_fall: float,
+    answers: int,
     config: EvaluationConfig,
 ) -> dict[str, Any]:
     both = sorted(ours.keys() & previous.keys())
@@ -66,6 +70,8 @@ def _suite(
     unreadable = bool(previous) and not ours
     return {
         "prompts": len({prompt for prompt, _ in ours}),
+        "answers": answers,
+        "compared": len(both),
         "score": score and score.estimate,
         "low": score and score.low,
         "high": score and score.high,

@@ -181,7 +181,7 @@ def _decided(state: _State, entry: Entry) -> _State:
     number, attempt = entry.round, gate.get("attempt", 1)
     if state.at != (number, attempt) or entry.facts.get("answer"):
         return state.closed()
-    action = gate.get("action")
+    action = str(gate.get("action"))
     if action == "ask":
         return state
     follows = {"retry": (number, attempt + 1), "keep": (number + 1, 1)}.get(action)

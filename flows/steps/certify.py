@@ -4,6 +4,7 @@ The gate's prompts are compared in the order of their hashes, a batch at a time,
 knows or `gate.at_most_prompts` are used: both policies answer them, the evaluation judge compares.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,10 +34,11 @@ from flows.gate.account import (
 from flows.judge_answers import judge_config, judges_functions, judges_models
 from flows.policy import Answered, Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, at_most, gate_pool, planned_decisions
+from flows.steps.gate_pool import POOL, at_most, drawn_pool, planned_decisions
 from flows.steps.prompts import pool_functions
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
+from generation.config import PromptsConfig
 from generation.prompts import unit_of
 
 _STEERS_NO_CANDIDATE = {
@@ -111,7 +113,7 @@ def certify(
     held_out: Artifact,
 ) -> Certified | None:
     """The candidate's certificate, or that there can be none; None where the gate asks for none."""
-    pool = gate_pool(session, held_out)
+    pool = drawn_pool(session, held_out)
     if pool is None:
         return None
     turn = _turn(session.config, number, attempt, evaluation)
@@ -129,7 +131,7 @@ def _turn(config: CampaignConfig, number: int, attempt: int, evaluation: Artifac
 
 
 def _account(session: Session, turn: Turn, first: int) -> Account:
-    origin = read_origin(session.layout)
+    origin = read_origin(session.store.layout)
     inherited = read_inherited(origin.certified) if origin is not None else None
     left_after = origin.round if origin is not None else 0
     return account_before(session.store.entries, turn, first, inherited, left_after)
@@ -162,7 +164,8 @@ def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
             rows += read_rows(made[f"evaluation_gate_{block.start}"].path("outcomes.parquet"))
             steps |= made
         end = block.stop
-        units = _units(test, pool, rows, start, end)
+        samples = test.config.evaluation.samples_per_prompt
+        units = whole_units(pool, range(start, end), rows, samples, test.config.prompts)
         if end >= most or _knows(units, test.config.gate.threshold, test.alpha):
             return Certified(_certificate(test, units, end - start, steps, len(pool)), steps)
 
@@ -173,19 +176,22 @@ def _compared_already(test: _Test) -> list[Mapping[str, Any]]:
     return [r for r in rows if (r["opponent"], r["split"]) == ("previous", "gate")]
 
 
-def _units(
-    test: _Test, pool: Sequence[Prompt], rows: Sequence[Mapping[str, Any]], start: int, end: int
+def whole_units(
+    pool: Sequence[Prompt],
+    looked: range,
+    rows: Sequence[Mapping[str, Any]],
+    samples: int,
+    config: PromptsConfig,
 ) -> list[float]:
-    """Outcomes of the units that were compared as a whole, in the order of the pool."""
-    config = test.config
-    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config.prompts) for p in pool}
-    sizes: dict[str, int] = {}
-    for prompt in pool:
-        name = unit[prompt.prompt_id]
-        sizes[name] = sizes.get(name, 0) + config.evaluation.samples_per_prompt
-    looked = dict.fromkeys(unit[prompt.prompt_id] for prompt in pool[start:end])
+    """Outcomes of the units of which all comparisons are among `rows`, in the order of the pool.
+
+    looked: places in the pool of the prompts that were compared, each `samples` times.
+    """
+    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config) for p in pool}
+    sizes = Counter(unit.values())
+    seen = dict.fromkeys(unit[pool[place].prompt_id] for place in looked)
     told = [(unit[row["prompt_id"]], row["outcome"]) for row in rows if row["prompt_id"] in unit]
-    return unit_outcomes(told, [(name, sizes[name]) for name in looked])
+    return unit_outcomes(told, [(name, samples * sizes[name]) for name in seen])
 
 
 def _knows(units: Sequence[float], threshold: float, alpha: float) -> bool:

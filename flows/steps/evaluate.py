@@ -19,7 +19,13 @@ from flows.evaluation.earlier_rounds import circles, forgotten_prompts
 from flows.evaluation.earlier_rounds import told as circles_told
 from flows.evaluation.held_out import Answers, HeldOutAnswers, Others, read_answers
 from flows.evaluation.judges import judges_alike, same_judge, training_judge_compares_too
-from flows.evaluation.judging import judges_behaviour, outcomes, play_all, play_match
+from flows.evaluation.judging import (
+    judges_behaviour,
+    outcomes,
+    play_all,
+    play_match,
+    unjudged_loses,
+)
 from flows.evaluation.overlapping import overlapping, trained_on
 from flows.evaluation.ratings import (
     MATCHES_FILE,
@@ -113,6 +119,7 @@ class _Round:
             **({"agreed": [asdict(one) for one in agreed]} if agreed else {}),
             **({"trained_by": training} if training_judge_compares_too(config) else {}),
             "same_judge": judges_alike(config),
+            **({"unjudged": "loses"} if unjudged_loses(config.gate) else {}),
         }
 
     def functions(self) -> dict[str, str]:

@@ -11,9 +11,11 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
+from flows.config.gate import as_asked
 from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
 from flows.gate.certificate import certificate_checks
+from flows.gate.checks import notices
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.people.waiting import waited_for
@@ -87,7 +89,7 @@ class _Gate:
         """By the numbers, and where they do not pass and a person is asked, by `answer`."""
         candidate = self.candidate
         recipe = {
-            "gate": self.session.config.gate.decides_by(),
+            "gate": as_asked(self.session.config.gate),
             "attempt": candidate.attempt,
             "tried": [asdict(tried) for tried in candidate.tried],
             "changes": list(candidate.changes),
@@ -99,6 +101,8 @@ class _Gate:
             numbers = _numbers(inputs.path("evaluation"))
             numbers |= self._against_base(inputs.path("outcomes"))
             decision = self._decide(numbers, answer)
+            for said in self._notices(numbers).values():
+                self.session.progress.notice(f"round {self.number}: {said}")
             write_json(folder / "metrics.json", self._row(numbers, decision, answer))
             facts = {
                 "promoted": decision.promoted,
@@ -147,6 +151,13 @@ class _Gate:
             return answered(decision, answer, self.number)
         return decision
 
+    def _notices(self, numbers: Mapping[str, Any]) -> dict[str, str]:
+        """name → what is not checked although it is meant to be; said once, in the first round."""
+        if self.number > 1:
+            return {}
+        found = notices(numbers, self.session.config.gate)
+        return {name: f"{said[:1].upper()}{said[1:]}." for name, said in found.items()}
+
     def _row(
         self, numbers: Mapping[str, Any], decision: Decision, answer: Answer | None
     ) -> dict[str, Any]:
@@ -160,6 +171,7 @@ class _Gate:
             candidate.steps,
         )
         row |= cost_columns(self.session.store.entries, self.number, self.session.config.prices)
+        row["warnings"] = row["warnings"] | self._notices(numbers)
         told = {
             **decision.as_json(),
             "changes": list(candidate.changes),

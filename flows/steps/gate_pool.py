@@ -1,21 +1,26 @@
 """Step `gate_pool`: the gate prompts that a certified campaign may use, in the order of their
-hashes. Frozen when it is first made; no training sees any of them."""
+hashes. No training sees any of them.
+
+Frozen when it is first made: a place in it means one prompt for ever. Where the held-out prompts
+are drawn anew, it grows at its end.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.store import Artifact, Made, current_artifact
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_from_row, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig, config_of_round
 from flows.session import Session
-from flows.steps.prompts import pool_config, pool_functions
 from generation.prompts import draw_held_out, read_pool
 
 POOL = "prompts.parquet"
+_OTHER = "held_out_"
 MOST = 100_000
 """Prompts that are set aside, of a pool that has more. All that a campaign may ever use must be
 known before its base is trained."""
@@ -26,27 +31,32 @@ def gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
     if session.config.gate.false_promotions is None:
         return None
     # A branch goes on with the prompts of its campaign's beginning.
-    config = config_of_round(session.layout, session.config, 0)
+    config = config_of_round(session.store.layout, session.config, 0)
+    declared = _inputs(session, held_out)
+    others = [name for name in declared if name.startswith(_OTHER)]
 
     def make(folder: Path, inputs: Inputs) -> Made:
-        asked = map(prompt_from_row, iterate_rows(inputs.path("held_out")))
-        first = [prompt for prompt in asked if prompt.split == "gate"]
-        unfinished, trained = Counter[str](), _trained(config)
+        unfinished = Counter[str]()
         pool = _checked(read_pool(config.prompts, unfinished), config)
         draw = draw_held_out(pool, MOST, 0, config.prompts)
-        known = {prompt.prompt_id for prompt in first}
-        more = [p for p in draw.prompts if p.prompt_id not in known | trained]
-        kept = write_rows(folder / POOL, map(prompt_row, [*first, *more]), PROMPTS)
+        known = [*_prompts(inputs.find("before")), *_gate_prompts(inputs.path("held_out"))]
+        used = (p.prompt_id for name in others for p in _gate_prompts(inputs.path(name)))
+        never = _trained(config) | set(used)
+        new = [prompt for prompt in draw.prompts if prompt.prompt_id not in never]
+        rows = {prompt.prompt_id: prompt_row(prompt) for prompt in [*known, *new]}
+        kept = write_rows(folder / POOL, iter(rows.values()), PROMPTS)
         return Made(draw.pool + unfinished.total(), kept, {**draw.dropped, **unfinished})
 
-    return session.step(
-        0,
-        "gate_pool",
-        make,
-        config=pool_config(config.prompts),
-        inputs={"held_out": held_out.input("prompts.parquet")},
-        functions=pool_functions(config.prompts),
-    )
+    return session.step(0, "gate_pool", make, config={}, inputs=declared)
+
+
+def drawn_pool(session: Session, held_out: Artifact) -> Artifact | None:
+    """The same, once the campaign has begun."""
+    made = current_artifact(session.store.layout, 0, "gate_pool")
+    asked = session.config.gate.false_promotions is not None
+    if asked and made is not None and made.entry.inputs["held_out"] == held_out.hash(POOL):
+        return made
+    return gate_pool(session, held_out)
 
 
 def prompt_ids(pool: Path | None) -> set[str]:
@@ -63,6 +73,36 @@ def at_most(config: CampaignConfig) -> int:
 def planned_decisions(config: CampaignConfig) -> int:
     rounds = min(config.rounds, config.stop.rounds or config.rounds)
     return rounds * (1 + len(config.gate.retries))
+
+
+def _inputs(session: Session, held_out: Artifact) -> dict[str, Input]:
+    """What the pool was made of, if it was; else the held-out prompts, the pool before, and other
+    held-out prompts that this campaign had before it was certified."""
+    pools, held = (session.store.finished(0, step) for step in ("gate_pool", "held_out"))
+    files = {entry.outputs[POOL]: _file(session, entry) for entry in (*pools, *held)}
+    for entry in reversed(pools):
+        if entry.inputs["held_out"] == held_out.hash(POOL):
+            return {name: Input(found, files.get(found)) for name, found in entry.inputs.items()}
+    others = [entry.outputs[POOL] for entry in held if files[entry.outputs[POOL]].exists()]
+    numbered = enumerate(found for found in others if found != held_out.hash(POOL))
+    before = {"before": pools[-1].outputs[POOL]} if pools else {}
+    more = {**before, **{f"{_OTHER}{number}": found for number, found in numbered}}
+    return {
+        "held_out": held_out.input(POOL),
+        **{name: Input(found, files[found]) for name, found in more.items()},
+    }
+
+
+def _file(session: Session, entry: Entry) -> Path:
+    return session.store.layout.step(entry.round, entry.step, entry.fingerprint) / POOL
+
+
+def _gate_prompts(held_out: Path) -> list[Prompt]:
+    return [prompt for prompt in _prompts(held_out) if prompt.split == "gate"]
+
+
+def _prompts(file: Path | None) -> Iterator[Prompt]:
+    return map(prompt_from_row, iterate_rows(file)) if file is not None else iter(())
 
 
 def _checked(pool: Iterable[Prompt], config: CampaignConfig) -> Iterator[Prompt]:

@@ -7,6 +7,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import LabelsError
 from flows.policy import Policy
 from flows.session import Session
+from flows.steps.gate_pool import POOL, drawn_pool
 from labeling.exchange.folder import PAIRS
 
 
@@ -15,11 +16,13 @@ def imported_preferences(
 ) -> Artifact:
     """One artifact with prompts, completions and preferences: the texts as the policy's tokens.
 
-    Held-out prompts, and pairs that the policy cannot hold, are dropped and counted.
+    Held-out prompts, those that a certified gate may use, and pairs that the policy cannot hold,
+    are dropped and counted.
     """
     assert session.config.data.imported is not None, "asked before"
     pairs = Path(session.config.data.imported) / PAIRS
     longest = session.config.sampling.max_model_len
+    pool = drawn_pool(session, held_out)
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
     def make(folder: Path, inputs: Inputs) -> Made:
@@ -29,6 +32,7 @@ def imported_preferences(
                 "policy": str(inputs.path("policy")),
                 "pairs": str(inputs.path("imported")),
                 "held_out": str(inputs.path("held_out")),
+                "gate_pool": str(inputs.path("gate_pool")) if pool is not None else None,
                 "out_dir": str(folder),
                 "longest": longest,
                 "hard": hard,
@@ -51,5 +55,6 @@ def imported_preferences(
             "imported": Input.of_file(pairs),
             "policy": policy.input,
             "held_out": held_out.input("prompts.parquet"),
+            **({"gate_pool": pool.input(POOL)} if pool is not None else {}),
         },
     )

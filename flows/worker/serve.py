@@ -33,16 +33,22 @@ _TICK_S = 1.0
 _PATIENCE_S = 10.0
 
 
-def serve_campaigns(folder: Path, port: int, at_once: int, trusted: Sequence[str] = ()) -> None:
+def serve_campaigns(
+    folder: Path,
+    port: int,
+    at_once: int,
+    trusted: Sequence[str] = (),
+    allow_env: Sequence[str] = (),
+) -> None:
     """Work until interrupted. Raises BadInput for a taken folder or port, and ServerFailed
     when the server does not start."""
     layout = Layout(folder)
-    pages = Pages(trusted, ask_for_link(f"ratchet sign-in{in_folder(folder)}", of_worker(layout)))
+    pages = Pages(trusted, ask_for_link(f"ratchet link{in_folder(folder)}", of_worker(layout)))
     with only_worker(layout), serving(layout, port, pages) as (api, key):
         from flows.prefect.runs import own_server
         from flows.worker.loop import Worker
 
-        with own_server(api), Worker(layout, api, at_once) as worker:
+        with own_server(api), Worker(layout, api, at_once, allow_env) as worker:
             tell_address(layout, api)
             print(
                 *_addresses(api, key),

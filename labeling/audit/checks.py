@@ -85,8 +85,8 @@ CHECKS: Mapping[FindingName, Check] = {
         partial(_of_tokens, "eos_doubled"),
         "preferences with an EOS other than the one that ends a finished answer",
         _REACHED,
-        f"{_SAMPLED}: end imported answers with one EOS; set eos_token_id to what ends answers "
-        f"{_AT_THE_SOURCE}.",
+        f"{_SAMPLED}: end imported answers with one EOS; let eos_token in tokenizer_config.json "
+        f"name what ends answers, and nothing else, and so eos_token_id {_AT_THE_SOURCE}.",
     ),
     "bos_missing": Check(
         partial(_of_tokens, "bos_missing"),
@@ -120,7 +120,8 @@ CHECKS: Mapping[FindingName, Check] = {
         "preferences that choose the longer answer (or the shorter, if these are more), of those "
         "of unequal length; and the ratio of mean tokens",
         "from `fewest` preferences on: a ratio beyond `max_length_ratio`",
-        "Look at whether the judge judges length; pairs.strategy length_aware works against it.",
+        "Look at whether the judge judges length; pairs.strategy length_aware with "
+        "pairs.margin_per_token works against it.",
     ),
     "same_side": Check(
         same_side,

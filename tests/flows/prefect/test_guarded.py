@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.web_guard import HEADER
+from flows.commands.options import names
 from flows.prefect.credentials import of_worker, provide_key, read_key, sign_in_link, with_key
 from flows.prefect.server import Pages, prefect_environment, start_server
 from flows.ui import new_link
@@ -53,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A worker's server, with pages and a report, behind a proxy's name."""
     layout = Layout(tmp_path_factory.mktemp("worker"))
     layout.report.write_text("<!doctype html><h1>Of this campaign</h1>", encoding="utf-8")
-    pages = Pages((PROXY,), "type `ratchet sign-in`")
+    pages = Pages((PROXY,), "type `ratchet link`")
     server, url, key = start_server(layout, of_worker(layout), pages=pages)
     with server:
         yield Served(layout, url, key.headers)
@@ -69,7 +70,7 @@ def test_what_it_refuses(served: Served) -> None:
     assert ask(served, **served.key).json() == []
     without = ask(served)
     assert without.status_code == 403
-    assert without.text == "The secret of this server is missing: type `ratchet sign-in`.\n"
+    assert without.text == "The secret of this server is missing: type `ratchet link`.\n"
     # A page elsewhere, with the secret even: as a browser that is signed in would send it.
     foreign = ask(served, Origin="http://attacker.example", **served.key)
     assert foreign.status_code == 403
@@ -145,6 +146,13 @@ def test_its_secret_is_for_nobody_else(served: Served, tmp_path: Path) -> None:
         provide_key(copy)
     with pytest.raises(BadInput, match="no server has shown pages in"):
         new_link(tmp_path / "nowhere")
+
+
+def test_names_that_are_none() -> None:
+    assert names(["ratchet.example.com", "host:8443", "[fd00::1]:80", "10.0.0.1"])
+    for wrong in ("https://ratchet.example.com", "*", "", "a/b", "a b", "-a", "host:"):
+        with pytest.raises(BadInput, match="is no name of a host"):
+            names([wrong])
 
 
 @pytest.mark.browser
