@@ -188,8 +188,9 @@ def _numbers(evaluation: Path) -> dict[str, Any]:
 
 
 def _told_of(steps: Mapping[str, Artifact | None]) -> str:
-    """Hash of all steps whose counts and facts the round's row repeats."""
-    return digest({name: made.entry.fingerprint for name, made in steps.items() if made})
+    """Hash of what came of the steps whose counts and facts the round's row repeats."""
+    entries = {name: made.entry for name, made in steps.items() if made is not None}
+    return digest({name: [e.kept, e.dropped, e.outputs] for name, e in entries.items()})
 
 
 def _standing(numbers: Mapping[str, Any]) -> float | None:

@@ -68,7 +68,8 @@ def reads(trace: Path, root: Path) -> Iterator[Read]:
                 making = None
             elif making is not None and name.startswith("open") and _reads(arguments) and paths:
                 own = making.group(0)
-                if paths[0] and not paths[0].startswith(own):
+                # A folder is opened to be flushed.
+                if paths[0] and not paths[0].startswith(own) and not (root / paths[0]).is_dir():
                     yield Read(int(making.group(1)), making.group(2), paths[0])
 
 
