@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.branching import own_entries
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store
 from dpo_core.children import Child
@@ -38,7 +39,8 @@ class Session:
         self.progress = progress
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
-        self._meter = Meter(self.layout.judge_spending, self.store.entries)
+        own = own_entries(self.layout, self.store.entries)
+        self._meter = Meter(self.layout.judge_spending, own)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
         self.judges = JudgeModels(

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -55,7 +56,7 @@ def branch_campaign(
     origin = _origin(parent, before, number, changed, earlier)
     with new_folder(target.root) as beside:
         made = Layout(beside)
-        share(parent, made, number, link)
+        origin = replace(origin, entries=share(parent, made, number, link))
         write_text(made.config, dump_config(config))
         write_origin(made, origin)
     return target, origin
