@@ -53,11 +53,13 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     seed = session.seed("base")
 
     def make(folder: Path) -> Made:
+        never = suite_prompts(session.config)
         job = {
             **policy.model_dump(mode="json"),
             "sft": sft.model_dump(mode="json") if sft is not None else None,
             "held_out": str(held_out.path("prompts.parquet")),
-            "never": sorted(suite_prompts(session.config)),
+            "never": sorted(never),
+            "never_messages": [p.messages for p in never.values() if p.messages is not None],
             "out_dir": str(folder / "policy"),
             "curve_path": str(folder / "sft.parquet"),
             "seed": seed,
