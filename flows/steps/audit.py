@@ -100,7 +100,7 @@ def audit_preferences(
             "aggregation": asdict(aggregation),
             **({"retracted": retracted} if retracted else {}),
         },
-        inputs={"base": base.id, **audited.hashes(), **suite_files(session.config)},
+        inputs={"base": base.id, **audited.hashes(), **suite_files(session, number, "audit")},
     )
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import LabelsError
-from dpo_core.hashing import file_sha256
 from flows.policy import Policy
 from flows.session import Session
+from flows.steps.given import check_given, given_sha256
 from labeling.exchange.folder import PAIRS
 
 
@@ -23,6 +23,7 @@ def imported_preferences(
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
     def make(folder: Path) -> Made:
+        check_given(pairs)
         result = session.tokenise(
             {
                 "op": "tokenise",
@@ -48,7 +49,7 @@ def imported_preferences(
         make,
         config={"max_model_len": longest, "targets": "hard" if hard else "as imported"},
         inputs={
-            "imported": file_sha256(pairs),
+            "imported": given_sha256(session, number, "imported", "imported", pairs),
             "policy": policy.id,
             "held_out": held_out.hash("prompts.parquet"),
         },
