@@ -181,9 +181,7 @@ def _of_layer(mask: Any) -> int | None:
     return mask.tokens
 
 
-def _window_of(
-    *, mask_function: MaskFunction, local_size: int | None = None, **_: Any
-) -> Window:
+def _window_of(*, mask_function: MaskFunction, local_size: int | None = None, **_: Any) -> Window:
     """In the place of transformers' mask: what kind of mask it would have been.
 
     The mask is asked at the edges of what tokens of the row's first sequence would see, so whoever
