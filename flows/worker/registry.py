@@ -94,7 +94,7 @@ class Registry:
         """Raise NotRegistered for a run with parameters that nobody has handed over.
 
         Changes into the order's folder, where the campaign runs, once that is known to be one. A
-        config that cannot be read is left to the run, which will say so.
+        config that cannot be read, or names what is not there, is left to the run, which says so.
         """
         here = [
             entry
@@ -122,7 +122,8 @@ class Registry:
             # The name first: to find a module, the packages above it are imported.
             if path not in entry.functions:
                 return f"the function {path}"
-            if (found := module_file(path)) != (place := entry.functions[path]):
+            found, place = _place_of(path), entry.functions[path]
+            if found not in (None, place):
                 return f"the function {path} in {found} (it lay in {place})"
         known = {tuple(pair) for pair in entry.endpoints}
         for url, variable in sorted(endpoints_of(config), key=str):
@@ -210,6 +211,13 @@ def registry_of(client: SyncPrefectClient, folder: Path) -> Registry:
 
 def _config_path(order: Order) -> str:
     return str((order.folder / order.config).resolve())
+
+
+def _place_of(path: str) -> str | None:
+    try:
+        return module_file(path)
+    except ConfigError:
+        return None
 
 
 def _notified(config: CampaignConfig) -> frozenset[str]:
