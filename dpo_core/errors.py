@@ -4,6 +4,7 @@ RatchetError            exit code 1
 ├── BadInput            exit code 2: the user's request cannot be carried out as it stands
 │   ├── ConfigError     a key, value or combination in the config
 │   ├── PromptError     a prompt file or a row of it
+│   ├── InputGone       a file of others, from which a step was made, is not there any more
 │   ├── LabelsError     labels, or a file of preferences, that cannot be used as asked
 │   └── CampaignLocked  another process is running this campaign
 ├── ArtifactCorrupted   a file differs from what the ledger recorded
@@ -51,6 +52,10 @@ class ConfigError(BadInput):
 
 
 class PromptError(BadInput):
+    pass
+
+
+class InputGone(BadInput):
     pass
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.branching import own_entries
 from dpo_core.campaign.file_hashes import FileHashes
-from dpo_core.campaign.inputs import GONE, Input, Inputs
+from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store
+from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
@@ -44,7 +45,8 @@ class Session:
         self.progress = progress
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
-        self._meter = Meter(self.layout.judge_spending, self.store.entries)
+        own = own_entries(self.layout, self.store.entries)
+        self._meter = Meter(self.layout.judge_spending, own)
         self.file_hashes = FileHashes(self.layout.file_hashes)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
@@ -78,7 +80,7 @@ class Session:
         from them alone.
         """
         self.progress.step_started(number, name)
-        given = Inputs(name, inputs or {})
+        given = Inputs(name, self.as_made(number, name, inputs or {}))
         recipe = Recipe(number, name, config, given.hashes, functions or {})
         if self.store.keeps_older(number, name):
             recipe = replace(
@@ -88,16 +90,23 @@ class Session:
         self.progress.step_finished(artifact)
         return artifact
 
+    def as_made(self, number: int, name: str, inputs: Mapping[str, Input]) -> Mapping[str, Input]:
+        """The inputs; those that are gone as the valid version of the step had them."""
+        if not any(each.gone for each in inputs.values()):
+            return inputs
+        made = current_artifact(self.store.layout, number, name)
+        return as_made(inputs, made.entry.inputs if made is not None else {})
+
     def file_input(self, path: Path) -> Input:
         """A file of the user, by its contents."""
-        return Input(self.file_hashes(path) if path.is_file() else GONE, path)
+        return Input(self.file_hashes(path), path) if path.is_file() else Input.of_gone(path)
 
     def model_input(self, folder: Path) -> Input:
         """A model in a folder of the user, by all of its files that change what it says."""
         try:
             return Input(policy_id(folder, self.file_hashes), folder)
         except FileNotFoundError:  # finished steps do not need it
-            return Input(GONE, folder)
+            return Input.of_gone(folder)
 
     def seed(self, *parts: Any) -> int:
         """A seed that depends on the campaign's seed and `parts`."""

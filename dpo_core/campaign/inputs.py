@@ -5,28 +5,35 @@ its fingerprint knows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpo_core.errors import BadInput, InvariantViolated
+from dpo_core.errors import InputGone, InvariantViolated
 from dpo_core.hashing import file_sha256
 
 GONE = "gone"
-"""In place of the hash of a file that is no longer there: finished steps do not need it."""
+"""In place of the hash of a file of the user that is not there, and that no step was made of."""
 
 
 @dataclass(frozen=True)
 class Input:
     """hash: of the contents; None where they are not part of what the step is, as of a log that
-    grows meanwhile. path: None for a value that is no file."""
+    grows meanwhile. path: None for a value that is no file. gone: a file of the user that is not
+    there any more; finished steps do not need it."""
 
     hash: str | None
     path: Path | None = None
+    gone: bool = False
 
     @classmethod
     def of_file(cls, path: Path) -> "Input":
         """A file of the user, which may be another one tomorrow or be gone."""
-        return cls(file_sha256(path) if path.is_file() else GONE, path)
+        return cls(file_sha256(path), path) if path.is_file() else cls.of_gone(path)
+
+    @classmethod
+    def of_gone(cls, path: Path) -> "Input":
+        """A file or folder of the user that is not there."""
+        return cls(GONE, path, gone=True)
 
 
 class Inputs:
@@ -37,8 +44,8 @@ class Inputs:
         self._declared = declared
 
     def path(self, name: str) -> Path:
-        """Where the input lies. Raises InvariantViolated for one that was not declared, BadInput
-        for a file that is gone."""
+        """Where the input lies. Raises InvariantViolated for one that was not declared, InputGone
+        for a file that is not there any more."""
         path = self.find(name)
         if path is None:
             raise InvariantViolated(f"step {self._step} reads {name}, which it did not declare")
@@ -49,10 +56,10 @@ class Inputs:
         found = self._declared.get(name)
         if found is None or found.path is None:
             return None
-        if found.hash == GONE:
-            raise BadInput(
+        if found.gone:
+            raise InputGone(
                 f"step {self._step} needs {found.path}, which is gone",
-                "Put it back, or name another in the config.",
+                "Put it back where it was, or name another one in the config.",
             )
         return found.path
 
@@ -60,3 +67,14 @@ class Inputs:
     def hashes(self) -> dict[str, str]:
         """What the step's fingerprint knows of them."""
         return {name: found.hash for name, found in self._declared.items() if found.hash}
+
+
+def as_made(declared: Mapping[str, Input], recorded: Mapping[str, str]) -> dict[str, Input]:
+    """Inputs that are gone get the hash with which the step was made, so that it is found.
+
+    recorded: the hashes of its inputs by their names; empty for a step that was not made.
+    """
+    return {
+        name: replace(one, hash=recorded.get(name, GONE)) if one.gone else one
+        for name, one in declared.items()
+    }

@@ -160,6 +160,10 @@ class Store:
         finally:
             self._aside = None
 
+    def as_recorded(self, number: int, step: str) -> Artifact | None:
+        """A step that is taken as it was recorded, whatever it depends on now; None: it is not."""
+        return None
+
     def finished(self, number: int, step: str) -> list[Entry]:
         """Every version of a round's step that was ever finished, oldest first."""
         steps = self._steps.values()

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def branch_campaign(
     origin = _origin(parent, before, number, changed, earlier, _used(parent, config))
     with new_folder(target.root) as beside:
         made = Layout(beside)
-        share(parent, made, number, link)
+        origin = replace(origin, entries=share(parent, made, number, link))
         write_text(made.config, dump_config(config))
         write_origin(made, origin)
     return target, origin

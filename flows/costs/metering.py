@@ -29,7 +29,8 @@ class Meter:
     """Watches a session's processes, and the file of what judges spent.
 
     Money that a killed run spent is counted with the next step that is finished, so that nothing is
-    lost or counted twice.
+    lost or counted twice. entries: those that this campaign wrote itself: what a branch took along
+    counts in another campaign's file.
     """
 
     def __init__(self, spending: Path, entries: Sequence[Entry]) -> None:

@@ -63,12 +63,13 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     def make(folder: Path, inputs: Inputs) -> Made:
         for name in ("model", "sft"):
             inputs.find(name)  # raises for a file of the user that is gone
-        set_aside = prompt_ids(inputs.find("gate_pool"))
+        never, set_aside = suite_prompts(session.config), prompt_ids(inputs.find("gate_pool"))
         job = {
             **policy.model_dump(mode="json"),
             "sft": sft.model_dump(mode="json") if sft is not None else None,
             "held_out": str(inputs.path("held_out")),
-            "never": sorted({*suite_prompts(session.config), *set_aside}),
+            "never": sorted({*never, *set_aside}),
+            "never_messages": [p.messages for p in never.values() if p.messages is not None],
             "out_dir": str(folder / "policy"),
             "curve_path": str(folder / "sft.parquet"),
             "seed": seed,

@@ -55,6 +55,9 @@ def ask_people(
     if not asks_people(session.config.judge):
         waited_for(session.layout, number)
         return None
+    recorded = session.store.as_recorded(number, "labels")
+    if recorded is not None:
+        return recorded
     reliability = calibration.path("reliability.parquet") if calibration is not None else None
     distrusted = unreliable_pairs(read_reliability(reliability))
     inputs = {
@@ -65,7 +68,7 @@ def ask_people(
     gold = session.config.asked.gold
     if gold is not None:
         inputs["gold"] = Input.of_file(Path(gold))
-    asking = _Round(session, number, distrusted, inputs)
+    asking = _Round(session, number, distrusted, session.as_made(number, "labels", inputs))
     made = session.step(
         number,
         "labels",

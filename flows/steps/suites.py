@@ -32,8 +32,10 @@ def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, Su
 
 
 def suite_prompts(config: CampaignConfig) -> Mapping[str, Prompt]:
-    """prompt_id → prompt of all suites: they are not to be trained on."""
+    """prompt_id → prompt of all suites: they are not to be trained on. Raises InputGone."""
     suites = config.evaluation.suites.values()
+    for name, file in suite_files(config).items():
+        Inputs("suites", {name: file}).path(name)  # raises where it is gone
     return {prompt.prompt_id: prompt for suite in suites for prompt in _prompts(suite)}
 
 
@@ -51,6 +53,7 @@ def _answers(
     samples = Samples(session.config.evaluation.samples_per_prompt, seed)
 
     def make(folder: Path, inputs: Inputs) -> Made:
+        inputs.path("prompts")  # raises where the file is gone
         prompts = folder / "prompts.parquet"
         if not write_rows(prompts, map(prompt_row, _prompts(suite)), PROMPTS):
             raise PromptError(

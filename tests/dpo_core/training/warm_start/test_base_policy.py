@@ -156,6 +156,53 @@ def test_rows_are_dropped_by_reason(make_base: MakeBase, tmp_path: Path) -> None
         assert counts == {"rows_in": 6, "rows_kept": 1, "dropped": dropped}
 
 
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} ; {% endfor %}"
+    "{% if add_generation_prompt %}assistant :{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The film  was",
+        "user: the film was",
+        "user : the film was ; assistant :",
+        "<s>user : the film was ;",
+    ],
+)
+@pytest.mark.parametrize("suite", [False, True])
+def test_a_held_out_conversation_is_found_as_text(
+    make_base: MakeBase, tmp_path: Path, text: str, suite: bool
+) -> None:
+    messages = ({"role": "user", "content": "the film was"},)
+    held_out = Prompt(prompt_id(None, messages), messages=messages, split="test")
+    write_rows(tmp_path / "prompts.parquet", [prompt_row(held_out)], PROMPTS)
+    rows = [{"prompt": text, "completion": "good"}, {"prompt": "the book", "completion": "bad"}]
+    never: dict[str, Any] = {"held_out": str(tmp_path / "prompts.parquet")}
+    if suite:
+        never = {"never": [held_out.prompt_id], "never_messages": [list(messages)]}
+    sft = {"path": _jsonl(tmp_path / "rows.jsonl", rows)}
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    _, counts = load_examples(make_base("base", model="unused", sft=sft, **never), tokenizer, 64)
+    assert counts["dropped"] == {"held_out": 1} and counts["rows_kept"] == 1
+
+
+def test_a_template_that_refuses_a_conversation_wrote_no_text(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    messages = ({"role": "system", "content": "be"}, {"role": "user", "content": "the film was"})
+    held_out = Prompt(prompt_id(None, messages), messages=messages, split="test")
+    write_rows(tmp_path / "prompts.parquet", [prompt_row(held_out)], PROMPTS)
+    rows = [{"prompt": p, "completion": "good"} for p in ("the film was", "the book")]
+    sft = {"path": _jsonl(tmp_path / "rows.jsonl", rows)}
+    job = make_base("base", model="unused", sft=sft, held_out=str(tmp_path / "prompts.parquet"))
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
+    assert load_examples(job, tokenizer, 64)[1]["dropped"] == {"held_out": 1}
+
+
 def test_no_row_is_longer_than_the_model_reads(make_base: MakeBase, tmp_path: Path) -> None:
     path = _jsonl(tmp_path / "rows.jsonl", [{"prompt": "the film", "completion": "good"}])
     job = make_base("base", model="unused", sft={"path": path})
