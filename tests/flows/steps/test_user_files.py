@@ -87,7 +87,8 @@ def test_the_audits_own_remedy_lets_a_campaign_go_on_and_a_moved_model_changes_n
 ) -> None:
     blocked = run(folder)
     assert blocked.returncode == 1 and "eos_doubled" in blocked.stderr
-    assert "set eos_token_id to what ends answers in generation_config.json" in blocked.stderr
+    remedy = "eos_token_id in generation_config.json of the folder that policy.model names"
+    assert remedy in blocked.stderr
     _end(folder / "model", END)
     done = run(folder)
     assert done.returncode == 0, done.stderr
