@@ -68,7 +68,7 @@ def test_weights_are_looked_at_before_a_process_reads_them(tmp_path: Path) -> No
     policy = made.path("policy")
     check_weights(policy)
     (policy / "model.safetensors").write_bytes(b"weightz")
-    with pytest.raises(ArtifactCorrupted, match="model.safetensors is not what the ledger"):
+    with pytest.raises(ArtifactCorrupted, match=r"model\.safetensors is not what the ledger"):
         check_weights(policy)
     check_weights(tmp_path)  # made by no step: `ratchet evaluate` compares any two models
     with pytest.raises(ArtifactCorrupted, match="are gone"):
