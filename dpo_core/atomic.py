@@ -33,6 +33,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write for nobody's eyes but the owner's, at no moment readable by others."""
+
+    def write(beside: Path) -> None:
+        beside.unlink(missing_ok=True)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    write_atomic(path, write)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it; each that is new is on disk when it returns."""
     if folder.is_dir():

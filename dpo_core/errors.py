@@ -11,8 +11,9 @@ RatchetError            exit code 1
 ├── ChildDied           a sampling or training process ended without a result
 ├── ChildFailed         a sampling or training process reported an error
 ├── DiskFull            a write failed for lack of space
+├── DiskFailed          the disk did not do what it was asked for
 ├── Interrupted         a process was asked to stop, and kept what it had done
-├── JudgeError          a judge raised or answered out of contract
+├── JudgeError          a judge raised, or its endpoint refuses
 │   ├── EndpointFailed  a judge's endpoint did not answer
 │   └── NotRemembered   replies are not kept, and their endpoint may not be asked
 ├── BudgetSpent         a judge has spent what it may
@@ -81,6 +82,10 @@ class ChildFailed(RatchetError):
 
 
 class DiskFull(RatchetError):
+    pass
+
+
+class DiskFailed(RatchetError):
     pass
 
 

@@ -6,6 +6,7 @@ Importing this module loads neither torch nor a model library.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from dpo_core.hashing import content_id, normalise, text_id
 Split = Literal["train", "gate", "test"]
 Verdict = Literal["a", "b", "tie", "both_bad"]
 VERDICTS: tuple[Verdict, ...] = ("a", "b", "tie", "both_bad")
+Side = Literal["a", "b"]
+OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "b": "a"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class Completion:
         """Whether the policy ended the answer itself (and was not cut at the length limit)."""
         return self.finish_reason == "stop"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it shows nothing: no character but spaces, controls and invisible ones."""
+        return not any(c.isprintable() and not c.isspace() for c in self.text)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -95,6 +103,9 @@ class Cost:
 class Score:
     """A pointwise judgement of one completion; `value` None is an abstention, with its reason.
 
+    A value is finite: what else is given for one becomes an abstention, for NaN and infinity would
+    lose every comparison, or win it, for no reason of the judge's.
+
     `measures` are task-specific shares reported over rounds: name → (numerator, denominator),
     summed over completions (right annotations of all annotations, say). `raw` is what a model
     replied.
@@ -106,6 +117,18 @@ class Score:
     raw: str | None = None
     cost: Cost = Cost()
 
+    def __post_init__(self) -> None:
+        if self.value is not None and not _is_finite(self.value):
+            object.__setattr__(self, "reason", f"the score is not finite: {self.value!r:.80}")
+            object.__setattr__(self, "value", None)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):  # user code makes scores too
+        return False
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -114,6 +137,8 @@ class Judgement:
     confidence: probability, in the source's own opinion, that the verdict is right.
     forward, backward: the verdicts with a read first and with b read first, both in terms of a and
     b, where a source read both orders.
+    caused_by: of an abstention, whose answer alone it was that could not be judged; None: neither's
+    or both's, or not known.
     """
 
     verdict: Verdict | None
@@ -123,6 +148,7 @@ class Judgement:
     forward: Verdict | None = None
     backward: Verdict | None = None
     cost: Cost = Cost()
+    caused_by: Side | None = None
 
 
 def imported_completion_id(prompt: str, text: str) -> str:
@@ -210,7 +236,8 @@ JUDGEMENTS = pa.schema(
 )
 LABELS = pa.schema(
     [
-        ("label_id", pa.string()),  # of the answer, given by Argilla
+        # Of the answer, given by Argilla.
+        pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
         ("record_id", pa.string()),  # of what was asked, a content address
         ("pair_id", pa.string()),
         ("kind", pa.string()),  # pair, gold or repeat
@@ -277,6 +304,7 @@ OUTCOMES = pa.schema(
         ("outcome", pa.float64()),  # 1: the round's policy won; none: could not be read
         ("length_difference", pa.int32()),  # tokens of its answer minus those of the other
         ("reason", pa.string()),
+        ("unjudged", pa.string()),  # policy or opponent: whose answer alone could not be judged
     ]
 )
 MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on test prompts

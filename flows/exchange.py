@@ -20,7 +20,16 @@ from labeling.exchange.exporting import Answered, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
 
-_AFTER = ("data", "reference", "training", "answer", "suite_", "evaluation", "gate")
+_AFTER = (
+    "data",
+    "reference",
+    "training",
+    "answer",
+    "suite_",
+    "evaluation",
+    "certificate",
+    "gate",
+)
 """How the steps begin that come after a round's preferences."""
 
 _LABELS = "labels.parquet"
@@ -77,7 +86,7 @@ def _pairs(layout: Layout, number: int) -> Iterator[Answered]:
     found = _preferred(layout, number)
     assert found is not None, "chosen for its preferences"
     made, completions, preferences = found
-    prompts = read_prompts(made)
+    prompts = read_prompts(made.path("prompts.parquet"))
     texts = _texts(completions, preferences)
     for row in iterate_rows(preferences.path("preferences.parquet")):
         (chosen, cut), (rejected, cut_too) = texts[row["chosen"]], texts[row["rejected"]]

@@ -20,6 +20,7 @@ from flows.steps.answer_logps import answer_logps
 from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out
 from flows.steps.calibrate import calibrate
+from flows.steps.certify import certify
 from flows.steps.evaluate import evaluate
 from flows.steps.gate import Candidate, Tried, decision_of, gate, refused
 from flows.steps.imported import imported_preferences
@@ -38,9 +39,7 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
     """Round 0: the held-out prompts, and the base policy with its answers to them."""
     held = step(held_out)(do)
     base = step(base_policy)(do, held)
-    answered = step(answer_held_out)(do, 0, base, held)
-    do.store.settle(0)
-    return held, answered
+    return held, step(answer_held_out)(do, 0, base, held)
 
 
 def play(do: Session, start: Start) -> tuple[Answered, Played]:
@@ -87,6 +86,8 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     others = Others(start.previous, start.base, reference)
     logps = step(answer_logps)(do, number, answered, others)
     evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
+    turn = (number, len(tried) + 1)
+    certified = step(certify)(do, *turn, answered, start.previous, evaluation, held)
     steps = {
         **made.steps(),
         "data": data.made,
@@ -96,9 +97,10 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
         **answered.steps(),
         "answer_logps": logps,
         "evaluation": evaluation,
+        **(certified.steps if certified is not None else {}),
     }
     changes = changes_of(do.config, len(tried) + 1)
-    return Candidate(answered, evaluation, steps, changes, tried), reference
+    return Candidate(answered, evaluation, steps, changes, tried, certified), reference
 
 
 def judged(

@@ -43,7 +43,8 @@ class SamplingConfig(Section):
 class PromptsConfig(Section):
     """Where prompts come from and how they are divided into train, gate and test.
 
-    A prompt's split depends on its own hash alone, so a pool that grows never moves a prompt.
+    A prompt's split depends on its own hash alone, or on that of its group, so a pool that grows
+    never moves a prompt.
     """
 
     path: str | None = Field(
@@ -66,3 +67,8 @@ class PromptsConfig(Section):
     )
     gate_share: Share = 0.1
     test_share: Share = 0.1
+    split_by: Literal["prompt", "group"] = Field(
+        "prompt",
+        description="group: prompts whose rows have the same `group` fall into the same split, and "
+        "are one unit of evidence for the gate",
+    )

@@ -37,8 +37,9 @@ class Stretch:
 @dataclass(frozen=True)
 class Origin:
     """Where a branch comes from. changes: the config's differences, in words. by, at: who made it,
-    when. stretches: the configs of the rounds that came along, the first ones first. entries: how
-    many lines of the ledger came along; None for branches of earlier versions."""
+    when. stretches: the configs of the rounds that came along, the first ones first. certified:
+    what a certified gate had used of the campaign when it was left. entries: how many lines of the
+    ledger came along; None for branches of earlier versions."""
 
     campaign: str
     name: str
@@ -47,6 +48,7 @@ class Origin:
     by: str
     at: str
     stretches: tuple[Stretch, ...]
+    certified: Mapping[str, Any] | None = None
     entries: int | None = None
 
     def config_of(self, number: int) -> Mapping[str, Any] | None:

@@ -12,6 +12,7 @@
   decisions.jsonl          what people decided about policies that did not pass the gate
   cache/judges/            replies of language models, by content; removing them costs asking again
   cache/reference_logps/   log-probs that training need not make again; may be removed
+  cache/file_hashes.json   hashes of the user's files; may be removed
   judge_spending.jsonl     what each reply took of a judge's budget
   metrics.parquet          one row per round
   report.html
@@ -119,6 +120,10 @@ class Layout:
     @property
     def reference_logps(self) -> Path:
         return self.root / "cache" / "reference_logps"
+
+    @property
+    def file_hashes(self) -> Path:
+        return self.root / "cache" / "file_hashes.json"
 
     @property
     def judge_replies(self) -> Path:

@@ -18,7 +18,8 @@ class Entry:
 
     `inputs` and `outputs` map names to content hashes; `dropped` maps reasons to counts, so that
     came_in = kept + sum(dropped) where the unit of a step stays the same. `facts` are the numbers
-    that the step reports. `seconds` and `at` are volatile.
+    that the step reports. `seconds` and `at` are volatile. `ratchet`: the version that made it,
+    empty where it did not say; `identity`: how it named what a step depends on.
     """
 
     round: int
@@ -34,6 +35,8 @@ class Entry:
     threads: int = 0
     seconds: float = 0.0
     at: str = ""
+    ratchet: str = ""
+    identity: int = 1
 
 
 def now() -> str:

@@ -12,11 +12,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from math import isinf
 from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, make_folder
 from dpo_core.campaign.current import Current, valid_steps
+from dpo_core.campaign.identity import (
+    IDENTITY,
+    VERSION,
+    kept,
+    kept_as,
+    recomputed,
+    settled,
+    settled_through,
+)
+from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import prune, pruned
@@ -67,12 +78,17 @@ class Artifact:
         """Content hash of one output file."""
         return self.entry.outputs[name]
 
+    def input(self, name: str) -> Input:
+        """One output file, for a step that depends on it."""
+        return Input(self.hash(name), self.path(name))
+
 
 @dataclass(frozen=True)
 class Recipe:
     """What a step depends on. Equal recipes are equal steps.
 
     `inputs`: name → content hash; `functions`: import path of user code → hash of its source.
+    `older`: fingerprints that older versions of Ratchet gave it; see dpo_core.campaign.identity.
     """
 
     round: int
@@ -80,10 +96,12 @@ class Recipe:
     config: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
     functions: Mapping[str, str] = field(default_factory=dict)
+    older: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def fingerprint(self) -> str:
-        return digest(self.step, dict(self.config), dict(self.inputs), dict(self.functions))
+        parts = (dict(self.config), dict(self.inputs), dict(self.functions))
+        return digest(self.step, *parts, {"identity": IDENTITY})
 
 
 class Store:
@@ -96,6 +114,8 @@ class Store:
         self.entries = self.ledger.read()
         """What the ledger says, oldest first."""
         self._steps = {(e.round, e.step, e.fingerprint): e for e in self.entries}
+        self._kept = kept_as(self.entries)
+        self._settled = settled_through(self.entries)
         self._pruned = pruned(self.entries)
         self._current = Current(self.layout)
         self._aside: list[Artifact] | None = None
@@ -110,6 +130,8 @@ class Store:
         artifact = self.find(recipe) or self._adopt(recipe)
         if artifact is None:
             artifact = self._make(recipe, make)
+        if artifact.entry.fingerprint not in (recipe.fingerprint, self._kept.get(_key(recipe))):
+            self._keep(artifact.entry, recipe)
         if self._aside is None:
             self._point_to(artifact)
         else:
@@ -149,12 +171,51 @@ class Store:
 
     def find(self, recipe: Recipe) -> Artifact | None:
         """The finished artifact of `recipe`, verified, or None when it was never finished."""
-        entry = self._steps.get((recipe.round, recipe.step, recipe.fingerprint))
-        folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
-        if entry is None or not folder.exists():
+        entry = self._entry_of(recipe)
+        if entry is None:
             return None
-        _verify(folder, entry, self._pruned.get(recipe.fingerprint, ()))
+        folder = self.layout.step(entry.round, entry.step, entry.fingerprint)
+        if not folder.exists():
+            return None
+        _verify(folder, entry, self._pruned.get(entry.fingerprint, ()))
         return Artifact(folder, entry, cached=True)
+
+    def _entry_of(self, recipe: Recipe) -> Entry | None:
+        """By its fingerprint, or by one that it was finished under before and that still counts."""
+        number, step, fingerprint = _key(recipe)
+        may_count = recipe.older if self.keeps_older(number, step) else ()
+        known = (fingerprint, self._kept.get((number, step, fingerprint), ""), *may_count)
+        found = (self._steps.get((number, step, name)) for name in known)
+        return next((entry for entry in found if entry is not None), None)
+
+    def keeps_older(self, number: int, step: str) -> bool:
+        """Whether an older Ratchet finished this step, and that may still count; see identity."""
+        return number > self._settled and any(
+            entry.identity < IDENTITY for entry in self.finished(number, step)
+        )
+
+    def settle(self, number: int) -> None:
+        """The round has run to its end: steps after the last one that ran are not valid any more.
+
+        What older versions finished up to it was looked at: from now on it counts for what it was
+        found to be, and for nothing else.
+        """
+        self._current.settle(number)
+        older = any(e.identity < IDENTITY for e in self._steps.values() if e.round <= number)
+        if older and number > self._settled:
+            self._write(settled(number))
+            self._settled = number
+
+    def recompute(self) -> None:
+        """From now on nothing counts that an older version finished. Said once, it holds."""
+        older = any(entry.identity < IDENTITY for entry in self._steps.values())
+        if older and not isinf(self._settled):
+            self._write(recomputed())
+            self._kept, self._settled = {}, settled_through(self.entries)
+
+    def _keep(self, entry: Entry, recipe: Recipe) -> None:
+        self._write(kept(entry, recipe.fingerprint))
+        self._kept[_key(recipe)] = entry.fingerprint
 
     def prune(self, artifact: Artifact, subfolder: str) -> None:
         """Give the disk space of a step's `subfolder` back; the ledger says so first."""
@@ -196,10 +257,6 @@ class Store:
     def remembered(self, key: str) -> Any:
         """What `remember` kept, or None."""
         return self._current.remembered(key)
-
-    def settle(self, number: int) -> None:
-        """A round has run to its end: steps after the last one that ran are not valid any more."""
-        self._current.settle(number)
 
     def _adopt(self, recipe: Recipe) -> Artifact | None:
         """A step that was renamed into place by a run that died before it wrote the ledger."""
@@ -249,6 +306,8 @@ class Store:
             threads=self.threads,
             seconds=round(seconds, 3),
             at=now(),
+            ratchet=VERSION,
+            identity=IDENTITY,
             **asdict(made),
         )
 
@@ -271,6 +330,10 @@ class Store:
     def _point_to(self, artifact: Artifact) -> None:
         entry = artifact.entry
         self._current.point_to(entry.round, entry.step, artifact.folder.name)
+
+
+def _key(recipe: Recipe) -> tuple[int, str, str]:
+    return recipe.round, recipe.step, recipe.fingerprint
 
 
 def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.intervals import Interval, columns
-from dpo_core.evaluation.length_control import length_controlled_win_rate
+from dpo_core.evaluation.length_control import is_extrapolated, length_controlled_win_rate
 from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
 from dpo_core.records import Completion, Verdict
 
@@ -68,9 +68,9 @@ class Comparison:
 
     def length_controlled(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
         """The same of the win rate at equal lengths; None, too, where length cannot be told from
-        the policy."""
+        the policy. {name}_extrapolated: see `is_extrapolated`."""
         if not rows:
-            return columns(name, None)
+            return {**columns(name, None), f"{name}_extrapolated": None}
         found = length_controlled_win_rate(
             [row["outcome"] for row in rows],
             [row["length_difference"] for row in rows],
@@ -78,7 +78,8 @@ class Comparison:
             confidence=self.config.confidence,
             resamples=min(self.config.bootstrap_resamples, _MOST_FITS),
         )
-        return columns(name, found)
+        extrapolated = is_extrapolated([row["length_difference"] for row in rows])
+        return {**columns(name, found), f"{name}_extrapolated": extrapolated}
 
 
 def summarise_kl(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.config import MOVES_NO_NUMBER
-from dpo_core.hashing import digest, file_sha256, weights_id
+from dpo_core.hashing import digest, file_sha256, policy_id
 from dpo_core.training.checkpoints.checkpoint import Progress, latest, read_progress
 from dpo_core.training.checks import SAMPLING_TOLERANCE, check_sampled_by_policy, sampling_gap
 from dpo_core.training.policy_in_training import PolicyInTraining, load_policy
@@ -51,7 +51,7 @@ def start_of_round(setting: Setting) -> Start:
 
     Raises InvariantViolated when other weights than the policy's sampled the pairs.
     """
-    own = weights_id(setting.job.policy_dir)
+    own = policy_id(setting.job.policy_dir)
     compared_with = _compared_with(setting, own)
     round_id = _round_id(setting, own, compared_with)
     checkpoint = latest(setting.job.checkpoints, round_id)
@@ -73,7 +73,7 @@ def _compared_with(setting: Setting, own: str) -> str | None:
     job = setting.job
     if not job.config.has_reference:
         return None
-    return own if job.reference_dir is None else weights_id(job.reference_dir)
+    return own if job.reference_dir is None else policy_id(job.reference_dir)
 
 
 def _round_id(setting: Setting, own: str, compared_with: str | None) -> str:

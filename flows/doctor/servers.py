@@ -13,6 +13,7 @@ from typing import Any
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
+from flows.prefect.credentials import client_headers
 from labeling.judges.config import asks_people
 from labeling.server import DEFAULT_FOLDER, find_access
 
@@ -67,12 +68,13 @@ def check_prefect(
 
 
 def prefect_key(environment: Mapping[str, str]) -> dict[str, str]:
-    """What Prefect's client proves itself with."""
+    """What Prefect's client proves itself with. Raises BadInput for headers that are no JSON."""
+    more = client_headers(environment)
     if key := environment.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
+        return {**more, "Authorization": f"Bearer {key}"}
     if login := environment.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
-    return {}
+        return {**more, "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+    return more
 
 
 def check_argilla(

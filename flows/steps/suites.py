@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_row
@@ -13,7 +14,6 @@ from flows.config.campaign import CampaignConfig
 from flows.config.evaluation import SuiteConfig
 from flows.policy import Policy, SuiteAnswers
 from flows.session import Session
-from flows.steps.given import check_given, given_sha256
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
 from generation.config import PromptsConfig
@@ -34,15 +34,15 @@ def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, Su
 def suite_prompts(config: CampaignConfig) -> Mapping[str, Prompt]:
     """prompt_id → prompt of all suites: they are not to be trained on. Raises InputGone."""
     suites = config.evaluation.suites.values()
-    for suite in suites:
-        check_given(Path(suite.prompts))
+    for name, file in suite_files(config).items():
+        Inputs("suites", {name: file}).path(name)  # raises where it is gone
     return {prompt.prompt_id: prompt for suite in suites for prompt in _prompts(suite)}
 
 
-def suite_files(session: Session, number: int, step: str) -> dict[str, str]:
-    """suite/<name> → hash of its file, for a step that looks at the prompts."""
-    suites = ((f"suite/{n}", Path(s.prompts)) for n, s in session.config.evaluation.suites.items())
-    return {name: given_sha256(session, number, step, name, path) for name, path in suites}
+def suite_files(config: CampaignConfig) -> dict[str, Input]:
+    """suite/<name> → its file, for steps that look at the prompts."""
+    suites = config.evaluation.suites.items()
+    return {f"suite/{name}": Input.of_file(Path(suite.prompts)) for name, suite in suites}
 
 
 def _answers(
@@ -52,24 +52,22 @@ def _answers(
     seed = session.seed("suite", name)
     samples = Samples(session.config.evaluation.samples_per_prompt, seed)
 
-    def make(folder: Path) -> Made:
-        check_given(Path(suite.prompts))
+    def make(folder: Path, inputs: Inputs) -> Made:
+        inputs.path("prompts")  # raises where the file is gone
         prompts = folder / "prompts.parquet"
         if not write_rows(prompts, map(prompt_row, _prompts(suite)), PROMPTS):
             raise PromptError(
                 f"evaluation.suites.{name}: {suite.prompts} holds no prompts",
                 "Write some, or remove the suite.",
             )
-        return answered(session, policy, prompts, folder, samples)
+        return answered(session, policy, inputs, prompts, folder, samples)
 
-    step = f"suite_{name}"
-    file = given_sha256(session, number, step, "prompts", Path(suite.prompts))
     return session.step(
         number,
-        step,
+        f"suite_{name}",
         make,
         config={**sampling_config(session.config.sampling, samples), "field": suite.field},
-        inputs={"policy": policy.id, "prompts": file},
+        inputs={"policy": policy.input, "prompts": Input.of_file(Path(suite.prompts))},
     )
 
 

@@ -12,6 +12,7 @@ from dpo_core.evaluation.comparison import (
     resampling,
     share_by_prompt,
 )
+from dpo_core.evaluation.length_control import is_extrapolated
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
 from flows.config.evaluation import HeldOutConfig
@@ -41,6 +42,10 @@ def numbers(asked: Asked, compared: Compared) -> dict[str, Any]:
         "prompts": len({row["prompt_id"] for row in decided}),
         "comparisons": len(decided),
         "unreadable": len(rows) - len(decided),
+        "unjudged": {
+            name: sum(row["unjudged"] == whose for row in rows)
+            for name, whose in (("a", "policy"), ("b", "opponent"))
+        },
         "too_long": compared.too_long,
         **_win_rates(decided, config),
         "length_unit": unit,
@@ -66,7 +71,10 @@ def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict
             groups=groups,
             **{**options, "resamples": min(config.bootstrap_resamples, _MOST_FITS)},
         )
-    return {"win_rate": _shown(plain), "length_controlled_win_rate": _shown(controlled)}
+    shown = _shown(controlled)
+    if shown is not None:
+        shown["extrapolated"] = is_extrapolated([row["length_difference"] for row in rows])
+    return {"win_rate": _shown(plain), "length_controlled_win_rate": shown}
 
 
 def _kl(compared: Compared, config: HeldOutConfig) -> dict[str, Any]:

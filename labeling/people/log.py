@@ -104,7 +104,8 @@ def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
             # What a record was pushed as, it stays.
             log.asked.setdefault(values["record_id"], Hidden(**values))
         case "planned":
-            if values["records"] != log.planned:  # the clock starts anew for what is new
+            # The clock starts anew for what is new; a round may also have nothing to ask.
+            if log.asked_at is None or values["records"] != log.planned:
                 log.asked_at = datetime.fromisoformat(event["logged_at"])
             log.planned, log.plan = values["records"], values["plan"]
         case "answer":

@@ -11,7 +11,7 @@ from small_campaign import CONFIG, Campaign
 
 from dpo_core.campaign.store import Made, Recipe, Store
 from dpo_core.children import Child
-from dpo_core.errors import ArtifactCorrupted
+from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress
 from flows.session import Session, check_weights
@@ -41,6 +41,23 @@ def test_a_session_under_another_config_keeps_its_store_and_its_processes(
         second = _asked(view.under(cooler), finished, tmp_path / "3.parquet")
         assert second is not first and not first.alive(), "its engine has another config"
     assert not second.alive(), "the session ends what its views started"
+
+
+def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
+    finished: Campaign, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load(finished.layout.config.read_text())
+    shown = CampaignProgress(Console(file=StringIO()), rounds=1)
+    with Session(tmp_path, CampaignConfig.model_validate(raw), shown) as session:
+        policy = str(finished.artifact(0, "base").path("policy"))
+        nothing = {"op": "logps", "policy": policy, "completions": "/nowhere", "out": "/nowhere"}
+        with pytest.raises(ChildFailed):
+            session.sample(nothing)
+        failed = session._sampling.child
+        assert failed is not None and failed.alive()
+        fresh = _asked(session, finished, tmp_path / "logps.parquet")
+        assert fresh is not failed and not failed.alive()
+        assert _asked(session, finished, tmp_path / "again.parquet") is fresh
 
 
 def _asked(session: Session, campaign: Campaign, out: Path) -> Child:

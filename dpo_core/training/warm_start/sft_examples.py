@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from jinja2 import TemplateError
 
 from dpo_core.config import SftConfig
@@ -116,6 +117,12 @@ def _encode(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> Iterator[Example
         yield Example(list(ids[:-1] if closed else ids), [*completion_ids, eos])
 
 
+def check_sft_rows(config: SftConfig) -> None:
+    """Read the rows of `config.path` through. Raises BadInput at the first that is none."""
+    for _ in _rows(config, 0):
+        pass
+
+
 def _rows(config: SftConfig, seed: int) -> Iterator[tuple[str, str]]:
     """(prompt, completion) of each row, in order."""
     fields = (config.prompt_field, config.completion_field)
@@ -150,13 +157,18 @@ def _read(path: Path, fields: tuple[str, str]) -> Iterator[Any]:
     if not path.is_file():
         raise BadInput(f"there is no file {path}", "Check sft.path.")
     if path.suffix == ".parquet":
-        yield from iterate_rows(path)
+        try:
+            yield from iterate_rows(path)
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            raise BadInput(f"{path} is not a parquet file that can be read: {error}") from None
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
             try:
-                yield json.loads(line)
+                text = str(line, "utf-8").strip()
+                if text:
+                    yield json.loads(text)
             except ValueError as error:
                 raise BadInput(f"{path}:{number} is not JSON: {error}") from None
+            except RecursionError:
+                raise BadInput(f"{path}:{number} is nested too deeply") from None

@@ -74,10 +74,11 @@ def test_at_equal_lengths_where_that_can_be_told() -> None:
     found = compare.length_controlled("w", played)
     assert found["w"] == pytest.approx(0.5, abs=1e-6)
     assert found["w_low"] < 0.5 < found["w_high"]
+    assert found["w_extrapolated"] is False
     unknown = {"w": None, "w_low": None, "w_high": None}
-    assert compare.length_controlled("w", []) == unknown
+    assert compare.length_controlled("w", []) == {**unknown, "w_extrapolated": None}
     alike = [{**row, "length_difference": 3} for row in played]
-    assert compare.length_controlled("w", alike) == unknown
+    assert compare.length_controlled("w", alike) == {**unknown, "w_extrapolated": True}
 
 
 def test_kl_is_the_mean_log_ratio_with_the_standard_error_of_prompt_means() -> None:

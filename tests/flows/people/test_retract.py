@@ -12,6 +12,7 @@ from rich.console import Console
 from small_campaign import CONFIG, JUDGE, STEPS, Campaign
 
 from dpo_core.campaign.branching import Origin, Stretch, write_origin
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Made
 from dpo_core.records import LABELS
@@ -201,14 +202,14 @@ def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
         changed = session.under(under_attempt(session.config, 2))
         records = Records(session)
         aggregated_anew(session, records, changed)  # what stands before the gate
-        session.step(1, "gate", lambda folder: made, config={})
+        session.step(1, "gate", lambda folder, _: made, config={})
         assert session.store.layout.current.exists()
         use_config = _as_it_ran(session, 1).config
     assert use_config.aggregation.targets == "hard" != session.config.aggregation.targets
 
 
 def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path, _: Inputs) -> Made:
         nothing = dict.fromkeys(LABELS.names)
         labels = [{**nothing, "annotator": name} for name in ("anna", "bert", "anna")]
         return Made(3, write_rows(folder / "labels.parquet", labels, LABELS))

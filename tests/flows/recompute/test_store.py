@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from record_session import open_session
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
@@ -15,7 +16,6 @@ from dpo_core.hashing import file_sha256
 from flows.policy import Policy
 from flows.recompute.store import Checked, RecomputingStore
 from flows.session import Session
-from flows.steps.given import check_given, given_sha256
 from flows.steps.imported import imported_preferences
 from flows.steps.labels import ask_people
 
@@ -101,24 +101,33 @@ def test_files_of_others_may_be_gone(campaign: Campaign) -> None:
     """Preferences that were imported, prompts of a suite: what was made of them is recorded."""
 
     def gone(folder: Path) -> Made:
-        check_given(campaign.folder / "pairs.jsonl")
+        Inputs("training", {"pairs": Input.of_file(campaign.folder / "pairs.jsonl")}).path("pairs")
         raise AssertionError("it is not there")
 
     _, checked = campaign.again(recipe(2, "training"), gone)
     assert checked is not None and checked.found == "taken"
-    assert "pairs.jsonl is gone" in checked.said
+    assert "pairs.jsonl, which is gone" in checked.said
 
 
 def test_what_a_gone_file_was_is_known_from_the_step_made_of_it(tmp_path: Path) -> None:
     file = tmp_path / "gold.jsonl"
     file.write_text("gold")
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        (folder / "labels").write_text(inputs.path("gold").read_text())
+        return Made(1, 1)
+
     with open_session(tmp_path / "campaign") as session:
-        sha = given_sha256(session, 1, "labels", "gold", file)
-        session.step(1, "labels", writes("labels"), config={}, inputs={"gold": sha})
+
+        def step(number: int) -> Artifact:
+            inputs = {"gold": session.file_input(file)}
+            return session.step(number, "labels", make, config={}, inputs=inputs)
+
+        made = step(1)
         file.unlink()
-        assert given_sha256(session, 1, "labels", "gold", file) == sha
-        with pytest.raises(InputGone, match=r"gold\.jsonl is gone"):
-            given_sha256(session, 2, "labels", "gold", file)
+        assert (step(1).entry, step(1).cached) == (made.entry, True)
+        with pytest.raises(InputGone, match=r"gold\.jsonl, which is gone"):
+            step(2)
 
 
 def test_a_round_whose_imported_preferences_or_gold_are_gone(tmp_path: Path) -> None:
@@ -132,8 +141,11 @@ def test_a_round_whose_imported_preferences_or_gold_are_gone(tmp_path: Path) -> 
     people = {"gold": gold, "gold_share": 0.1}
     sections = {"data": {"imported": str(folder)}, "people": people}
     with open_session(root, **sections) as session:
-        made = session.step(1, "imported", writes("i"), config={}, inputs={"imported": sha})
-        asked = session.step(1, "labels", writes("labels"), config={})
+        recorded = {"imported": Input(sha)}
+        made = session.step(
+            1, "imported", lambda folder, _: writes("i")(folder), config={}, inputs=recorded
+        )
+        asked = session.step(1, "labels", lambda folder, _: writes("labels")(folder), config={})
         shutil.rmtree(folder)
         with pytest.raises(InputGone):
             imported_preferences(session, 2, Policy(0, "id", root, made), held(session))
@@ -142,7 +154,7 @@ def test_a_round_whose_imported_preferences_or_gold_are_gone(tmp_path: Path) -> 
         assert imported_preferences(session, 1, policy, held(session)).entry == made.entry
         assert ask_people(session, 1, *[made] * 4) == replace(asked, cached=True)
     assert [(one.step, one.found) for one in told] == [("imported", "taken"), ("labels", "taken")]
-    assert "pairs.parquet is gone" in told[0].said
+    assert "pairs.parquet, which is gone" in told[0].said
 
 
 def held(session: Session) -> Artifact:

@@ -197,6 +197,25 @@ def test_one_bad_item_in_the_preferences_stops_the_round(
     assert sound.findings(allow=[name])[name]["count"] == before + 1
 
 
+def test_an_audit_that_older_rules_stopped_is_made_again_and_others_are_not(sound: Round) -> None:
+    by_older_rules = sound.audit()
+    ledger = sound.folder / "audited" / "ledger.jsonl"
+
+    def as_if_written_before(blocks: bool) -> None:
+        [entry, *_] = [json.loads(line) for line in ledger.read_text().splitlines()]
+        entry["facts"].pop("rules", None)
+        entry["facts"]["findings"]["bos_doubled"]["blocks"] = blocks
+        ledger.write_text(json.dumps(entry) + "\n")
+
+    as_if_written_before(blocks=False)
+    assert sound.audit().entry.fingerprint == by_older_rules.entry.fingerprint
+    as_if_written_before(blocks=True)
+    again = sound.audit()
+    assert again.entry.fingerprint != by_older_rules.entry.fingerprint
+    check_audit(again)
+    assert sound.audit().cached
+
+
 def test_cut_answers_may_be_kept(sound: Round) -> None:
     cut(sound)
     sound.config["pairs"]["truncated"] = "keep"

@@ -136,7 +136,7 @@ def inside_sampling(number: int, shards: int) -> Condition:
 
     def reached(campaign: Path) -> bool:
         found = list(
-            Layout(campaign).round(number).glob(".completions-*.partial/shards/0*.parquet")
+            Layout(campaign).round(number).glob(".completions-*.partial/shards/*/0*.parquet")
         )
         return 0 < len(found) < shards
 
@@ -221,7 +221,7 @@ def assert_equal_artifacts(found: Path, reference: Path) -> None:
     assert sorted(ours) == sorted(theirs)
     kinds = {Path(name).suffix for name in ours}
     assert {".parquet", ".safetensors", ".json"} <= kinds
-    different = [name for name in ours if _content(ours[name]) != _content(theirs[name])]
+    different = [name for name in ours if content(ours[name]) != content(theirs[name])]
     assert different == []
     assert _metrics(found).equals(_metrics(reference))
 
@@ -246,7 +246,7 @@ def _current_files(campaign: Path) -> dict[str, Path]:
     }
 
 
-def _content(path: Path) -> Any:
+def content(path: Path) -> Any:
     """What must repeat of a file."""
     if path.suffix == ".parquet":
         table = pq.read_table(path)

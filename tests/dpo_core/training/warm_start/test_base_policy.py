@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dpo_core.errors import BadInput
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
@@ -79,7 +79,7 @@ def _jsonl(path: Path, rows: list[Any]) -> str:
 def test_without_warm_start_the_weights_stay_as_they_are(make_base: MakeBase, tiny: Path) -> None:
     job = make_base("base", model=str(tiny))
     result = prepare_base(job, quiet)
-    assert result["policy"] == weights_id(job.out_dir) == weights_id(tiny)
+    assert result["policy"] == policy_id(job.out_dir) == policy_id(tiny)
     assert result["final_loss"] is None and result["steps"] == 0
     assert read_rows(job.curve_path) == []
 
@@ -91,7 +91,7 @@ def test_without_warm_start_the_precision_stays(make_base: MakeBase, tiny: Path)
     make_tokenizer().save_pretrained(half.out_dir)
     job = make_base("base", model=str(half.out_dir))
     prepare_base(job, quiet)
-    assert weights_id(job.out_dir) == weights_id(half.out_dir)
+    assert policy_id(job.out_dir) == policy_id(half.out_dir)
 
 
 def test_builds_and_warm_starts_and_repeats(make_base: MakeBase) -> None:
