@@ -15,12 +15,12 @@ from dpo_core.campaign.identity import IDENTITY
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import ROLLBACK
-from flows.config.campaign import CampaignConfig
-from flows.config.stored import validate_recorded
 from flows.session import Session
 from flows.show.read.configs import read_configs
 from flows.show.read.steps import current_entries
-from labeling.judges.config import RewardModelJudge, machines
+
+Settings = Mapping[str, Any]
+"""A config as its file has it, all keys written out."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Finished:
     number: int
     layout: Layout
     steps: Mapping[str, Entry]
-    config: CampaignConfig
+    settings: Settings
 
     def file(self, step: str, name: str) -> Path:
         entry = self.steps[step]
@@ -45,7 +45,7 @@ def tell_of_older(session: Session) -> None:
     entries = session.store.entries
     if not entries or any(entry.identity >= IDENTITY for entry in entries):
         return
-    found = list(_finished(session.layout, session.config))
+    found = list(_finished(session.layout, session.config.rounds))
     say = session.progress.notice
     say(
         "an older version of Ratchet made what is here, and it stays as it is. From the next round "
@@ -72,38 +72,44 @@ def faults(found: Sequence[Finished], rolled_back: bool = False) -> Iterator[str
         )
 
 
-def _finished(layout: Layout, config: CampaignConfig) -> Iterator[Finished]:
-    entries = current_entries(layout, config.rounds)
+def _finished(layout: Layout, planned: int) -> Iterator[Finished]:
+    entries = current_entries(layout, planned)
     files = {found.round: found.file for found in read_configs(layout, entries)}
     for number, file in files.items():
         steps = {e.step: e for e in entries if e.round == number and e.identity < IDENTITY}
         if "gate" in steps:
-            yield Finished(number, layout, steps, _config(layout, file, number, config))
+            yield Finished(number, layout, steps, _settings(layout, file, number))
 
 
-def _config(layout: Layout, file: str, number: int, config: CampaignConfig) -> CampaignConfig:
+def _settings(layout: Layout, file: str, number: int) -> Settings:
+    """As they were written then: some of them are refused today."""
     if file == layout.branch.name:
         raw = json.loads(layout.branch.read_text(encoding="utf-8"))["stretches"]
-        own = next(each["config"] for each in raw if number <= each["through"])
-        return validate_recorded(own, file)
-    own = yaml.safe_load((layout.root / file).read_text(encoding="utf-8"))
-    return validate_recorded(own, file)
+        own: Settings = next(each["config"] for each in raw if number <= each["through"])
+        return own
+    found: Settings = yaml.safe_load((layout.root / file).read_text(encoding="utf-8"))
+    return found
+
+
+def _judges(found: Finished) -> list[Settings]:
+    judge = found.settings["judge"]
+    return list(judge.get("members") or [judge])
 
 
 def _sorted_apart(found: Finished) -> bool:
-    training = found.config.training
-    return training.wpo and training.loss in ("aot", "aot_unpaired")
+    training = found.settings["training"]
+    return bool(training["wpo"]) and training["loss"] in ("aot", "aot_unpaired")
 
 
 def _shortened(found: Finished) -> bool:
-    training = found.config.training
-    whole = training.loss in ("sft", "orpo", "simpo", "ipo", "sigmoid_norm")
-    return training.ld_alpha is not None and (whole or training.nll_weight > 0)
+    training = found.settings["training"]
+    whole = training["loss"] in ("sft", "orpo", "simpo", "ipo", "sigmoid_norm")
+    return training["ld_alpha"] is not None and (whole or training["nll_weight"] > 0)
 
 
 def _off_centre(found: Finished) -> bool:
-    several = len([m for m in machines(found.config.judge) if getattr(m, "gives", "") == "score"])
-    return several > 1 and "scores" in found.steps and bool(found.steps["scores"].dropped)
+    several = sum(judge.get("gives") == "score" for judge in _judges(found)) > 1
+    return several and "scores" in found.steps and bool(found.steps["scores"].dropped)
 
 
 _WINDOWS_IN_THE_MASK = {"qwen2_moe", "phimoe", "doge"}
@@ -121,7 +127,7 @@ def _windows_dropped(found: Finished) -> bool:
 
 
 def _not_numbers(found: Finished) -> bool:
-    if not any(isinstance(m, RewardModelJudge) for m in machines(found.config.judge)):
+    if not any(judge.get("kind") == "reward_model" for judge in _judges(found)):
         return False
     path = found.file("scores", "scores.parquet") if "scores" in found.steps else None
     if path is None or not path.is_file():
@@ -131,7 +137,7 @@ def _not_numbers(found: Finished) -> bool:
 
 
 def _chats_warmed_up(found: Finished) -> bool:
-    if found.number != 1 or found.config.sft is None:
+    if found.number != 1 or found.settings.get("sft") is None:
         return False
     held = next(found.layout.round(0).glob("held_out-*/prompts.parquet"), None)
     return held is not None and bool(

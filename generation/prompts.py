@@ -49,7 +49,8 @@ def check_pool(config: PromptsConfig) -> None:
     Raises PromptError for a row that cannot be read, and for a split without prompts.
     """
     counts = Counter(prompt.split for prompt in read_pool(config))
-    for split in ("train", "gate", "test"):
+    # Without reuse, a pool with nothing to train on yet is one that waits for more.
+    for split in ("train", "gate", "test") if config.reuse else ("gate", "test"):
         if counts[split] == 0:
             raise PromptError(
                 f"none of the {counts.total()} prompts falls into the {split} split",

@@ -7,8 +7,9 @@ first come to again. After that (`settled`) the recipe of today is what counts: 
 has the step made anew. `recomputed` lets nothing count that an older version finished.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
@@ -72,5 +73,9 @@ def settled_through(entries: Iterable[Entry]) -> float:
 
 def _entry(number: int, step: str, facts: dict[str, str]) -> Entry:
     at = now()
-    name = digest(step, number, facts, at)
+    return stated(number, step, digest(step, number, facts, at), facts, at)
+
+
+def stated(number: int, step: str, name: str, facts: Mapping[str, Any], at: str) -> Entry:
+    """An entry that is no finished step, but says something about a campaign."""
     return Entry(number, step, name, facts=facts, at=at, ratchet=VERSION, identity=IDENTITY)

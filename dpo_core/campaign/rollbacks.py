@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.campaign.identity import stated
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
 
@@ -47,7 +48,7 @@ def rollback(after: int, to: int, *, undo: bool, by: str, why: str) -> Entry:
     round `after` stand again."""
     at = now()
     facts: dict[str, Any] = {"after": after, "to": to, "undo": undo, "by": by, "why": why}
-    return Entry(after, ROLLBACK, digest(ROLLBACK, facts, at), facts=facts, at=at)
+    return stated(after, ROLLBACK, digest(ROLLBACK, facts, at), facts, at)
 
 
 def rolled_back(entries: Iterable[Entry]) -> list[RolledBack]:

@@ -73,18 +73,29 @@ def _gaps(
             yield abs(ours - theirs) / max(len(ids), 1)
 
 
-def check_sampled_by_policy(gap: float | None, tolerance: float) -> None:
+def check_sampled_by_policy(
+    gap: float | None, tolerance: float, rope_limit: int | None = None
+) -> None:
     """Raise InvariantViolated when other weights than the policy's sampled the completions.
 
     An engine that serves stale weights after an update goes unnoticed otherwise: margins are still
     zero at the first step, and the round trains on answers of a policy that is not there any more.
     """
+    remedy = (
+        "The sampling engine did not serve the weights it was given; try sampling.keep_worker: step, "
+        "or the other engine, and report it."
+    )
+    if rope_limit is not None:  # vLLM takes one factor for all, by how long sequences may become
+        remedy = (
+            "The policy's rotary embedding depends on how long a sequence is, which engines do not "
+            f"treat alike: set sampling.max_model_len to at most {rope_limit}, or sampling.engine to "
+            "transformers."
+        )
     if gap is not None and not gap <= tolerance:  # a NaN is no small gap
         raise InvariantViolated(
             "the completions were not sampled by the policy they train: log-probs differ by "
             f"{gap:.2e} nats per token on average, more than {tolerance:.0e}",
-            "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
-            "step, or the other engine, and report it.",
+            remedy,
         )
 
 

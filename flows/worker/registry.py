@@ -11,10 +11,10 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prefect.client.orchestration import SyncPrefectClient
 
@@ -77,11 +77,14 @@ class Registry:
     opened: Sequence[str] = ()
 
     def add(self, entry: Entry) -> None:
-        """In place of the one that the same command made for the same campaign."""
-        self._write(entry.way, entry.root, [entry])
+        """Beside what was handed over before: runs may be under way, or suspended, that name it."""
+        new = json.loads(json.dumps(asdict(entry)))
+        self._change(lambda old: [*(entry for entry in old if entry != new), new])
 
     def remove(self, way: Way, root: Path) -> None:
-        self._write(way, str(root), [])
+        """All that the command handed over of the campaign in that folder."""
+        gone = (way, str(root))
+        self._change(lambda old: [one for one in old if (one["way"], one["root"]) != gone])
 
     def knows(self, root: Path) -> bool:
         """Whether the campaign in that folder was handed over."""
@@ -91,7 +94,7 @@ class Registry:
         """Raise NotRegistered for a run with parameters that nobody has handed over.
 
         Changes into the order's folder, where the campaign runs, once that is known to be one. A
-        config that cannot be read is left to the run, which will say so.
+        config that cannot be read, or names what is not there, is left to the run, which says so.
         """
         here = [
             entry
@@ -119,7 +122,8 @@ class Registry:
             # The name first: to find a module, the packages above it are imported.
             if path not in entry.functions:
                 return f"the function {path}"
-            if (found := module_file(path)) != (place := entry.functions[path]):
+            found, place = _place_of(path), entry.functions[path]
+            if found not in (None, place):
                 return f"the function {path} in {found} (it lay in {place})"
         known = {tuple(pair) for pair in entry.endpoints}
         for url, variable in sorted(endpoints_of(config), key=str):
@@ -147,6 +151,9 @@ class Registry:
         return self.layout.root / "registry.json"
 
     def _entries(self) -> list[Entry]:
+        return [Entry(**entry) for entry in self._read()]
+
+    def _read(self) -> list[dict[str, Any]]:
         try:
             if stat.S_IMODE(self._path.stat().st_mode) & 0o077:
                 raise BadInput(
@@ -154,7 +161,7 @@ class Registry:
                     f"Look whether somebody did, then type: chmod 600 {self._path}",
                 )
             found = json.loads(self._path.read_text(encoding="utf-8"))
-            return [Entry(**entry) for entry in found]
+            return [asdict(Entry(**entry)) for entry in found]
         except FileNotFoundError:
             return []
         except (ValueError, TypeError):
@@ -164,7 +171,9 @@ class Registry:
                 "campaign.",
             ) from None
 
-    def _write(self, way: Way, root: str, new: list[Entry]) -> None:
+    def _change(
+        self, changed: Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]
+    ) -> None:
         def refusal(other: Holder) -> BadInput:
             return BadInput(
                 f"process {other['pid']} on {other['host']} is changing {self._path}",
@@ -174,9 +183,8 @@ class Registry:
         lock = self._path.with_suffix(".lock")
         try:
             with hold(lock, refusal, patience_s=_PATIENCE_S):
-                kept = [old for old in self._entries() if (old.way, old.root) != (way, root)]
-                entries = [asdict(entry) for entry in (*kept, *new)]
-                write_private(self._path, json.dumps(entries, indent=1) + "\n")
+                text = json.dumps(changed(self._read()), indent=1)
+                write_private(self._path, text + "\n")
         except OSError as error:
             raise BadInput(
                 f"{self._path}, where the worker looks what was handed over, cannot be written: "
@@ -203,6 +211,13 @@ def registry_of(client: SyncPrefectClient, folder: Path) -> Registry:
 
 def _config_path(order: Order) -> str:
     return str((order.folder / order.config).resolve())
+
+
+def _place_of(path: str) -> str | None:
+    try:
+        return module_file(path)
+    except ConfigError:
+        return None
 
 
 def _notified(config: CampaignConfig) -> frozenset[str]:

@@ -26,7 +26,7 @@ class Asked:
     campaign_dir: Path | None
 
     def loaded(self) -> tuple[CampaignConfig, Layout]:
-        config = load_config(self.config, self.overrides)
+        config = load_config(self.config, self.overrides, self.campaign_dir)
         root = self.campaign_dir or default_root(config.name)
         return config, Layout(root.resolve())
 

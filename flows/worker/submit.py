@@ -12,7 +12,7 @@ from flows.worker.place import find_server
 
 def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, folder: Path) -> None:
     """Check the campaign as `ratchet run` does, and make a run of it that a worker starts."""
-    loaded = load_config(config, overrides)
+    loaded = load_config(config, overrides, campaign_dir)
     check_functions(loaded)
     root = campaign_dir or default_root(loaded.name)
     check_folder(Layout(root))

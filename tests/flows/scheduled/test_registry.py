@@ -119,6 +119,7 @@ def test_what_was_not_is_refused(
 
 def test_a_module_that_lies_elsewhere_now(registry: Registry, folder: Path) -> None:
     (folder / "mine/handed_over_judge.py").unlink()
+    registry.admit(order(folder))  # the run says so itself
     package = folder / "mine/handed_over_judge"
     package.mkdir()
     (package / "__init__.py").write_text("def score(c): ...\n")
@@ -134,7 +135,17 @@ def test_variables_that_the_worker_opens(registry: Registry, folder: Path) -> No
         opened.admit(order(folder, overrides=["evaluation_judge.api_key_env=HOME"]))
 
 
-def test_each_command_keeps_its_own_entry(registry: Registry, folder: Path) -> None:
+def test_what_was_handed_over_before_stays(registry: Registry, folder: Path) -> None:
+    """A run may be suspended with it; the same again is no second entry."""
+    plain = ["evaluation_judge=null", "notify.webhook=null"]
+    asked = order(folder, overrides=plain)
+    for _ in range(2):
+        registry.add(Entry.of("submit", asked, load_config(Path(asked.config), plain)))
+    registry.admit(order(folder))
+    assert len(json.loads((folder / "worker/registry.json").read_text())) == 2
+
+
+def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) -> None:
     root = folder / "mine/campaign"
     plain = ["evaluation_judge=null", "notify.webhook=null"]
     asked = order(folder, overrides=plain)
