@@ -1,8 +1,8 @@
 """Append-only files of JSON lines: the ledger, logs of labels, decisions, what judges spent.
 
-Every line is sealed (dpo_core.sealed). Lines go in whole, by several processes if need be, and are
-on disk when `append` returns. A crash can tear the last line only: it is left out when the file is
-read, and cut off when the next line comes. Anything else that is not as it was written is an error.
+Every line is sealed (dpo_core.sealed). Lines go in whole, by several processes if need be. A crash
+can tear the last line only: it is left out when the file is read, and cut off when the next line
+comes. Anything else that is not as it was written is an error.
 """
 
 import fcntl
@@ -19,10 +19,11 @@ _BLOCK = 1 << 16
 _MARK = f'"{SEAL}"'.encode()
 
 
-def append(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+def append(path: Path, values: Iterable[Mapping[str, Any]], *, flushed: bool = True) -> None:
     """Add a line for each value, all or none where the disk is full; only the file's end is read.
 
-    Raises ArtifactCorrupted where the file ends in what no crash leaves behind.
+    flushed: lines are on disk when it returns, and survive a loss of power and not of a process
+    alone. Raises ArtifactCorrupted where the file ends in what no crash leaves behind.
     """
     lines = b"".join(as_bytes(as_text(sealed(value))) + b"\n" for value in values)
     if not lines:
@@ -34,7 +35,8 @@ def append(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
         os.ftruncate(file.fileno(), end)
         try:
             _write(file.fileno(), lines)
-            os.fsync(file.fileno())
+            if flushed:
+                os.fsync(file.fileno())
         except OSError:
             os.ftruncate(file.fileno(), end)
             raise

@@ -7,6 +7,7 @@ the same tick of the clock, so nothing is kept of it yet.
 
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,31 +19,30 @@ Found = TypeVar("Found")
 _SETTLED_NS = 10**8
 """Much coarser than the clock of Linux's file systems, which ticks every 1 to 10 ms."""
 
-_Which = tuple[int, ...]
 
-
-def remembering(find: Callable[[Path], Found]) -> Callable[[Path], Found]:
-    """`find`, which is asked again only for a file that is not the one it was asked about. What it
-    finds is shared by all who ask, and not to be changed."""
-    known: dict[Path, tuple[_Which, Found]] = {}
+def remembering(find: Callable[[Path], Found], *, files: int) -> Callable[[Path], Found]:
+    """`find`, which is asked again only for a file that is not one of those it was asked about
+    last, so many of them. What it finds is shared by all who ask, and not to be changed."""
+    known: OrderedDict[tuple[int, ...], Found] = OrderedDict()
 
     def remembered(path: Path) -> Found:
         which = _which(path)
-        kept = known.get(path)
-        if kept is not None and kept[0] == which:
-            return kept[1]
+        if which in known:
+            return known[which]
         found = find(path)
         if time.time_ns() - max(which[-2:]) > _SETTLED_NS and _which(path) == which:
-            known[path] = which, found
+            known[which] = found
+            if len(known) > files:
+                known.popitem(last=False)
         return found
 
     return remembered
 
 
-def _which(path: Path) -> _Which:
+def _which(path: Path) -> tuple[int, ...]:
     found = os.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-sha256_of = remembering(file_sha256)
+sha256_of = remembering(file_sha256, files=100_000)
 """The hash of a file's content."""

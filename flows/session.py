@@ -11,7 +11,14 @@ from dpo_core.campaign.branching import own_entries
 from dpo_core.campaign.file_hashes import FileHashes
 from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
+from dpo_core.campaign.store import (
+    Artifact,
+    Made,
+    Recipe,
+    Store,
+    current_artifact,
+    verify_outputs,
+)
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
@@ -179,13 +186,14 @@ class Session:
 
 
 def check_weights(policy: Path) -> None:
-    """Raise ArtifactCorrupted for weights that were removed."""
+    """Raise ArtifactCorrupted for weights that were removed, or are not what was recorded."""
     if not policy.exists():
         raise ArtifactCorrupted(
             f"the weights in {policy} are gone, but a step needs them again",
             f"If keep_policies removed them, move their step away (mv {policy.parent} "
             f"{policy.parent}.pruned) and `ratchet run` trains them again.",
         )
+    verify_outputs(policy.parent, f"{policy.name}/")
 
 
 def child_environment(threads: int) -> dict[str, str]:

@@ -102,8 +102,7 @@ def _shared(layout: Layout) -> Mapping[str, Any]:
     return _read(layout.current) if layout.current.exists() else {}
 
 
-@remembering
-def _read(path: Path) -> Mapping[str, Any]:
+def _parsed(path: Path) -> Mapping[str, Any]:
     try:
         found, _ = unsealed(path.read_bytes())
     except BrokenSeal as broken:
@@ -113,6 +112,9 @@ def _read(path: Path) -> Mapping[str, Any]:
             "ledger, and makes nothing again.",
         ) from None
     return found
+
+
+_read = remembering(_parsed, files=16)
 
 
 def write_current(layout: Layout, found: Mapping[str, Any]) -> None:

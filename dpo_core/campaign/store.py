@@ -348,6 +348,15 @@ def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
     return Artifact(folder, _read_manifest(folder), cached=True)
 
 
+def verify_outputs(folder: Path, beginning: str) -> None:
+    """Raise ArtifactCorrupted where outputs of the step in `folder` whose names begin so are not
+    what was recorded; nothing for a folder that no step made."""
+    if (folder / MANIFEST).exists():
+        for name, expected in _read_manifest(folder).outputs.items():
+            if name.startswith(beginning):
+                _check(folder, name, expected)
+
+
 def _read_manifest(folder: Path) -> Entry:
     path = folder / MANIFEST
     try:
