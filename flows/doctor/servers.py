@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import RatchetError
+from dpo_core.web_guard import HEADER
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
-from flows.prefect.credentials import client_headers
+from flows.prefect.credentials import CLIENT_VARIABLE, client_headers
 from labeling.judges.config import asks_people
 from labeling.server import DEFAULT_FOLDER, find_access
 
 PREFECT_VARIABLE, ARGILLA_VARIABLE = "PREFECT_API_URL", "ARGILLA_API_URL"
 PORTS: Mapping[int, str] = {4200: "ratchet ui", 6900: "ratchet label serve"}
+_SHOWN = 400
 _ARGILLA_MEASURED = "2.8.0"
 
 
@@ -50,6 +52,16 @@ def check_prefect(
     try:
         address = f"{url.rstrip('/')}/admin/version"
         server = str(_get(address, prefect_key(environment), timeout_s))
+    except urllib.error.HTTPError as error:
+        with error:
+            said = error.read(_SHOWN).decode(errors="replace").strip() or error.reason
+        return problem(
+            "prefect",
+            f"the Prefect server at {url} answers {error.code}: {said}",
+            PREFECT_VARIABLE,
+            "It takes PREFECT_API_KEY or PREFECT_API_AUTH_STRING; that of a worker takes "
+            f'{CLIENT_VARIABLE}=\'{{"{HEADER}": "…"}}\' with the secret in its credentials.json.',
+        )
     except (OSError, ValueError) as error:
         return problem(
             "prefect",

@@ -18,6 +18,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.web_guard import HEADER
 from flows.commands.options import names
+from flows.doctor.servers import check_prefect
 from flows.prefect.credentials import of_worker, provide_key, read_key, sign_in_link, with_key
 from flows.prefect.server import Pages, prefect_environment, start_server
 from flows.ui import new_link
@@ -129,6 +130,17 @@ def test_prefects_own_client_sends_the_secret(served: Served) -> None:
 def _knows_the_event(served: Served) -> bool:
     found = ask(served, _FILTER, **served.key).json()["events"]
     return any(event["event"] == "ratchet.tested" for event in found)
+
+
+def test_the_doctor_says_what_it_takes(served: Served) -> None:
+    environment = {"PREFECT_API_URL": f"{served.url}/api"}
+    found = check_prefect(None, environment, 30)
+    assert found.severity == "problem"
+    assert "answers 403: The secret of this server is missing" in found.what
+    told = found.remedy.partition("PREFECT_CLIENT_CUSTOM_HEADERS='")[2].partition("'")[0]
+    secret = served.key[HEADER]
+    environment["PREFECT_CLIENT_CUSTOM_HEADERS"] = told.replace("…", secret)  # followed literally
+    assert check_prefect(None, environment, 30).severity == "ok"
 
 
 def test_its_secret_is_for_nobody_else(served: Served, tmp_path: Path) -> None:
