@@ -59,7 +59,9 @@ def _limit(module: Any) -> int | None:
 def _limit_of(module: Any, layer: str | None, kind: str) -> int | None:
     if kind == "longrope":
         options = module.config.rope_parameters
-        return int((options if layer is None else options[layer])["original_max_position_embeddings"])
+        return int(
+            (options if layer is None else options[layer])["original_max_position_embeddings"]
+        )
     return int(module.original_max_seq_len) if "dynamic" in kind else None
 
 

@@ -60,7 +60,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
         "fast",
     ),
     # Masks that are no window, and positions that depend on how long a sequence is.
-    "doge": ("DogeConfig", {"sliding_window": 7, "keep_window_size": 8, "num_key_value_heads": 2}, "plain"),
+    "doge": (
+        "DogeConfig",
+        {"sliding_window": 7, "keep_window_size": 8, "num_key_value_heads": 2},
+        "plain",
+    ),
     "phi3, longrope": (
         "Phi3Config",
         {"rope_parameters": _LONGROPE, "original_max_position_embeddings": LIMIT},

@@ -109,5 +109,3 @@ def _reference(round: Round, pairs: list[TrainingPair], other: Round | None) -> 
     if round.config.reference_logps == "from_sampling":
         return reference_from_sampling(pairs).counted
     return reference_pass(other or round, pairs)[0]
-
-
