@@ -50,7 +50,7 @@ class PairLogps:
 
     def detached(self) -> "PairLogps":
         values = (None if v is None else v.detach() for v in self._values())
-        return PairLogps(*values, whole=self.whole and self.whole.detached())  # type: ignore[arg-type]
+        return PairLogps(*values, whole=self.whole and self.whole.detached())  # type: ignore[arg-type, misc]
 
     @classmethod
     def joined(cls, parts: Sequence["PairLogps"]) -> "PairLogps":
@@ -58,7 +58,7 @@ class PairLogps:
         columns = zip(*(part._values() for part in parts), strict=True)
         wholes = [part.whole for part in parts if part.whole is not None]
         whole = cls.joined(wholes) if wholes else None
-        return cls(*(_concatenated(column) for column in columns), whole=whole)  # type: ignore[arg-type]
+        return cls(*(_concatenated(column) for column in columns), whole=whole)  # type: ignore[arg-type, misc]
 
     def _values(self) -> tuple[Tensor | None, ...]:
         return (

@@ -82,14 +82,14 @@ def check_sampled_by_policy(
     zero at the first step, and the round trains on answers of a policy that is not there any more.
     """
     remedy = (
-        "The sampling engine did not serve the weights it was given; try sampling.keep_worker: step, "
-        "or the other engine, and report it."
+        "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
+        "step, or the other engine, and report it."
     )
     if rope_limit is not None:  # vLLM takes one factor for all, by how long sequences may become
         remedy = (
-            "The policy's rotary embedding depends on how long a sequence is, which engines do not "
-            f"treat alike: set sampling.max_model_len to at most {rope_limit}, or sampling.engine to "
-            "transformers."
+            "The policy's rotary embedding depends on how long a sequence is, which engines do "
+            f"not treat alike: set sampling.max_model_len to at most {rope_limit}, or "
+            "sampling.engine to transformers."
         )
     if gap is not None and not gap <= tolerance:  # a NaN is no small gap
         raise InvariantViolated(

@@ -31,8 +31,8 @@ ReferenceLogps = Mapping[str, tuple[float, float]]
 
 
 NUMBERS = 2
-"""Raised when a job computes other numbers than before: what an older version left half-done, or kept
-to be used again, is then made anew."""
+"""Raised when a job computes other numbers than before: what an older version left half-done, or
+kept to be used again, is then made anew."""
 
 _CORRELATION = "length_correlation"
 
@@ -151,11 +151,13 @@ def completion_sums(
         assert tokens.log_collisions_N is not None, "WPO asks the pass for collisions"
         collisions_P2L = by_completion(tokens.log_collisions_N, lengths_P2)
         weights = wpo_weights(logps_P2L, collisions_P2L, lengths_P2)
-    whole = PairLogps(*sums_P2.unbind(1), *lengths_P2.unbind(1), weights=weights)
+    whole = PairLogps(
+        sums_P2[:, 0], sums_P2[:, 1], lengths_P2[:, 0], lengths_P2[:, 1], weights=weights
+    )
     if config.ld_alpha is None or not config.shortens:
         return whole
     shortened_P2 = length_desensitised_sums(logps_P2L, lengths_P2, config.ld_alpha)
-    return PairLogps(*shortened_P2.unbind(1), weights=weights, whole=whole)
+    return PairLogps(shortened_P2[:, 0], shortened_P2[:, 1], weights=weights, whole=whole)
 
 
 def _entropies(pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:

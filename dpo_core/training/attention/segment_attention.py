@@ -3,10 +3,10 @@
 Each completion sees its prompt and itself, and never its rival or another pair. H query heads, K
 key heads, T tokens of the row, D their width.
 
-What a token sees is what the model's own mask lets it see, layer by layer: transformers asks for each
-mask by `_window_of`, which finds out what kind it is, and the layer hands the answer on. A mask of
-another kind, or one that a model makes for itself, is refused, and so is an argument of attention
-that is not known here: the caller then takes the plain path.
+What a token sees is what the model's own mask lets it see, layer by layer: transformers asks for
+each mask by `_window_of`, which finds out what kind it is, and the layer hands the answer on. A
+mask of another kind, or one that a model makes for itself, is refused, and so is an argument of
+attention that is not known here: the caller then takes the plain path.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ _MOVES_NOTHING = frozenset(
         "max_length_k",
     }
 )
-"""Arguments of transformers' attention functions that say nothing new of what attention computes."""
+"""Arguments of transformers' attention functions that say nothing new of what is computed."""
 
 MaskFunction = Callable[[int, int, Tensor, Tensor], Tensor]
 """mask(batch, head, query, key), places in the row (n,), as transformers composes it."""

@@ -198,8 +198,8 @@ def test_nll_weight_adds_the_chosen_completions_likelihood_per_token() -> None:
 
 
 def test_nll_weight_is_of_the_whole_likelihood_where_the_loss_shortens_it() -> None:
-    """LD-DPO with α = ½: tokens of −1, 4 chosen and 2 rejected, of which 2 are shared. Chosen counts
-    −2 − ½·2 = −3, rejected −2; the chosen completion is worth −4 in 4 tokens, whatever counts."""
+    """LD-DPO with α = ½: tokens of −1, 4 chosen and 2 rejected, of which 2 are shared. Chosen
+    counts −2 − ½·2 = −3, rejected −2; the chosen completion has −4 in 4 tokens, whatever counts."""
     whole = pairs([-4.0], [-2.0])
     policy = PairLogps(*(torch.tensor([x]) for x in (-3.0, -2.0)), whole=whole)
     reference = PairLogps(*(torch.tensor([x]) for x in (-3.5, -2.5)))

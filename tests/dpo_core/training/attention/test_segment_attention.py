@@ -127,7 +127,7 @@ def test_flex_attention_computes_the_same_function(monkeypatch: pytest.MonkeyPat
 
 
 def attended(given: tuple[Tensor, ...], make: Callable[..., Any], **options: Any) -> Tensor:
-    """Attention as a model asks for it: the mask first, of a row without padding, then the layer."""
+    """Attention as a model asks for it: the mask of a row without padding first, then the layer."""
     config = PretrainedConfig(attn_implementation=NAME, sliding_window=4, attention_chunk_size=4)
     arguments = {"attention_mask": None, "past_key_values": None}
     with attending(SEGMENTS, CPU):

@@ -1,4 +1,4 @@
-"""Losses with the options that act on them: which combinations have a meaning, and arrays of them."""
+"""Losses with the options that act on them: which combinations have a meaning; arrays of them."""
 
 import itertools
 import random
@@ -91,7 +91,7 @@ def everything(family: str = "mistral") -> Iterator[Case]:
 
 
 def pairwise(tries: int = 30) -> list[Case]:
-    """Cases in which every two values of two options meet: in one that has a meaning, if any has."""
+    """Cases in which every two values of two options meet, in one that has a meaning if any has."""
     chosen, cases = random.Random(0), list[Case]()
     missing = {
         ((a, x), (b, y))

@@ -67,7 +67,7 @@ def meaningful(cases: Iterable[Case]) -> list[Case]:
 
 
 def alone(cases: Iterable[Case]) -> dict[Case, Step]:
-    """Each case on the plain path in one batch, and found again however else one process does it."""
+    """Each case on the plain path in one batch, and the same however else one process does it."""
     models = {family: (build(family), build(family, seed=1)) for family in LEVELS["family"]}
     expected = {}
     for case in cases:
