@@ -26,7 +26,7 @@ KEPT = Path(sys.prefix) / ".versions.json"
 KEPT_S = 7 * 24 * 3600
 PYTHONS = ("3.11", "3.12", "3.13")
 PROFILES = ("gpu", "cpu")
-AT_ONCE = 3  # it waits for the index more than it computes
+AT_ONCE = 4  # it waits for the index more than it computes
 
 # pip has wheels chosen for another Python, but reads markers by its own.
 PIP = """

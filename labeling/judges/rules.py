@@ -3,11 +3,11 @@
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from dpo_core.errors import JudgeError
 from dpo_core.import_path import load_function
-from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Score, Verdict
+from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Score
 from labeling.judges import answers
 from labeling.judges.answers import as_number, listed, plain, shown
 
@@ -101,7 +101,7 @@ def _as_judgement(answer: Any) -> Judgement:
     if not isinstance(verdict, str):
         return Judgement(None, f"{shown(answer)} is no verdict, (verdict, reason) or Judgement")
     if verdict in VERDICTS:
-        return Judgement(cast(Verdict, verdict), plain(str(reason)))
+        return Judgement(verdict, plain(str(reason)))
     return Judgement(None, f"unreadable verdict {shown(verdict)}", raw=plain(verdict))
 
 
