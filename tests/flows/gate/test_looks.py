@@ -19,8 +19,8 @@ from flows.show.summary import read_summary
 def gates(*questions: str | None) -> Iterator[Entry]:
     for number, question in enumerate(questions, 1):
         facts = {} if question is None else {"question": question}
-        yield Entry(round=number, step="gate", fingerprint=f"f{number}", facts=facts)
-        yield Entry(round=number, step="training", fingerprint=f"t{number}")
+        yield Entry(round=1, step="gate", fingerprint=f"f{number}", facts=facts)
+        yield Entry(round=1, step="training", fingerprint=f"t{number}")
 
 
 def test_each_policy_that_was_decided_on_is_a_look() -> None:
