@@ -63,6 +63,12 @@ class GateConfig(Section):
         description="gate prompts of one decision, with `false_promotions`; null: four times "
         "`evaluation.gate_prompts`",
     )
+    when_used_up: Literal["not_certified", "gate_set"] = Field(
+        "not_certified",
+        description="with `false_promotions`, where no unused gate prompts are left; "
+        "not_certified: the interval decides; gate_set: a test on fresh answers to the first gate "
+        "prompts, which speaks of these prompts alone",
+    )
     otherwise: Literal["keep", "retry", "rollback", "ask", "stop"] = Field(
         "keep",
         description="what happens to a refused policy; keep: the next round starts from the last "
@@ -92,6 +98,11 @@ class GateConfig(Section):
                 f"gate.at_most_prompts {self.at_most_prompts} limits what gate.false_promotions "
                 "asks for, which is not given: remove it, or set gate.false_promotions to 0.05"
             )
+        if self.false_promotions is None and self.when_used_up != "not_certified":
+            raise ValueError(
+                f"gate.when_used_up {self.when_used_up} goes with gate.false_promotions, which is "
+                "not given: remove it, or set gate.false_promotions to 0.05"
+            )
         if self.false_promotions is not None and self.use == "estimate":
             raise ValueError(
                 f"gate.use estimate does not go with gate.false_promotions "
@@ -103,7 +114,7 @@ class GateConfig(Section):
     def decides_by(self) -> dict[str, Any]:
         """The keys as they decide a round; those of the test are left out where there is none, as
         before there was any."""
-        of_the_test = {"false_promotions", "at_most_prompts"}
+        of_the_test = {"false_promotions", "at_most_prompts", "when_used_up"}
         without = of_the_test if self.false_promotions is None else set[str]()
         return self.model_dump(mode="json", exclude=without)
 
