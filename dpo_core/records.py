@@ -18,6 +18,8 @@ from dpo_core.hashing import content_id, normalise, text_id
 Split = Literal["train", "gate", "test"]
 Verdict = Literal["a", "b", "tie", "both_bad"]
 VERDICTS: tuple[Verdict, ...] = ("a", "b", "tie", "both_bad")
+Side = Literal["a", "b"]
+OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "b": "a"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Completion:
     def finished(self) -> bool:
         """Whether the policy ended the answer itself (and was not cut at the length limit)."""
         return self.finish_reason == "stop"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it shows nothing: no character but spaces, controls and invisible ones."""
+        return not any(c.isprintable() and not c.isspace() for c in self.text)
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,8 @@ class Judgement:
     confidence: probability, in the source's own opinion, that the verdict is right.
     forward, backward: the verdicts with a read first and with b read first, both in terms of a and
     b, where a source read both orders.
+    caused_by: of an abstention, whose answer alone it was that could not be judged; None: neither's
+    or both's, or not known.
     """
 
     verdict: Verdict | None
@@ -139,6 +148,7 @@ class Judgement:
     forward: Verdict | None = None
     backward: Verdict | None = None
     cost: Cost = Cost()
+    caused_by: Side | None = None
 
 
 def imported_completion_id(prompt: str, text: str) -> str:
@@ -226,7 +236,8 @@ JUDGEMENTS = pa.schema(
 )
 LABELS = pa.schema(
     [
-        ("label_id", pa.string()),  # of the answer, given by Argilla
+        # Of the answer, given by Argilla.
+        pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
         ("record_id", pa.string()),  # of what was asked, a content address
         ("pair_id", pa.string()),
         ("kind", pa.string()),  # pair, gold or repeat
@@ -293,6 +304,7 @@ OUTCOMES = pa.schema(
         ("outcome", pa.float64()),  # 1: the round's policy won; none: could not be read
         ("length_difference", pa.int32()),  # tokens of its answer minus those of the other
         ("reason", pa.string()),
+        ("unjudged", pa.string()),  # policy or opponent: whose answer alone could not be judged
     ]
 )
 MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on test prompts

@@ -74,6 +74,7 @@ class JudgeModels:
                 answer["first_token"],
                 Cost(answer["tokens_in"], answer["tokens_out"]),
                 answer["failure"],
+                refused=bool(answer["failure"]),  # they fail where a question is too long
             )
             for answer in answers
         ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RULE = "examples.reviews.judge:score"
-GATE = "gate.use=estimate"
+GATE = ("gate.false_promotions=null", "gate.use=estimate")
 """Of every arm that sets no other: a win rate above one half promotes."""
 
 ROUNDS, PROMPTS, SAMPLES = 3, 512, 4

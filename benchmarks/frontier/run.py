@@ -47,7 +47,7 @@ class Result:
 
 def overrides_of(arm: Arm, seed: int, sets: Sequence[str] = ()) -> list[str]:
     """What an arm changes of the recipe; of two words on one key the later counts."""
-    return [f"seed={seed}", "threads=1", GATE, *arm.sets, *sets]
+    return [f"seed={seed}", "threads=1", *GATE, *arm.sets, *sets]
 
 
 def run_arm(arm: Arm, seed: int, sets: Sequence[str], folder: Path, console: Console) -> Result:

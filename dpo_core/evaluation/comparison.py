@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.intervals import Interval, columns
-from dpo_core.evaluation.length_control import length_controlled_win_rate
+from dpo_core.evaluation.length_control import is_extrapolated, length_controlled_win_rate
 from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
 from dpo_core.records import Completion, Verdict
 
@@ -49,6 +49,12 @@ def win_rate_by_prompt(outcomes: ByPrompt, config: EvaluationConfig) -> Interval
     return win_rate(numbers, groups=groups, **resampling(config))
 
 
+def share_by_prompt(values: ByPrompt, config: EvaluationConfig) -> Interval | None:
+    """The same of what answers have a share of, from 0 to 1: none of 500 is no proof that there is
+    none, and resampling 500 zeros gives nothing else."""
+    return win_rate_by_prompt(values, config)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Win rates under one evaluation config; intervals resample prompts, not answers."""
@@ -62,9 +68,9 @@ class Comparison:
 
     def length_controlled(self, name: str, rows: Sequence[Row]) -> dict[str, Any]:
         """The same of the win rate at equal lengths; None, too, where length cannot be told from
-        the policy."""
+        the policy. {name}_extrapolated: see `is_extrapolated`."""
         if not rows:
-            return columns(name, None)
+            return {**columns(name, None), f"{name}_extrapolated": None}
         found = length_controlled_win_rate(
             [row["outcome"] for row in rows],
             [row["length_difference"] for row in rows],
@@ -72,7 +78,8 @@ class Comparison:
             confidence=self.config.confidence,
             resamples=min(self.config.bootstrap_resamples, _MOST_FITS),
         )
-        return columns(name, found)
+        extrapolated = is_extrapolated([row["length_difference"] for row in rows])
+        return {**columns(name, found), f"{name}_extrapolated": extrapolated}
 
 
 def summarise_kl(
@@ -93,11 +100,10 @@ def describe(
     test = [c for c in completions if c.prompt.split == "test"]
     by_id = {row["completion_id"]: row for row in scores}
     scored = [c for c in test if (r := by_id.get(c.completion_id)) and r["score"] is not None]
+    cut = [(c.prompt.prompt_id, float(c.finish_reason == "length")) for c in test]
     return {
         **_mean("length_mean", test, [float(c.tokens) for c in test], config),
-        **_mean(
-            "truncated_share", test, [float(c.finish_reason == "length") for c in test], config
-        ),
+        **columns("truncated_share", share_by_prompt(cut, config)),
         **_mean("score_mean", scored, [by_id[c.completion_id]["score"] for c in scored], config),
         **_measures([by_id[c.completion_id] for c in test if c.completion_id in by_id]),
     }

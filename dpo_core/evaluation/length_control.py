@@ -31,6 +31,21 @@ _STEPS, _LONGEST_STEP, _PRECISION = 50, 2.0, 1e-7
 """Newton's steps, the longest one in logits, and where it stops."""
 
 
+FEWEST_BESIDE = 0.05
+"""Share of the comparisons that must lie on either side of equal length, or at it."""
+
+
+def is_extrapolated(length_difference: Sequence[float]) -> bool:
+    """Whether a length-controlled win rate says what hardly any comparison shows.
+
+    It is read at equal length. Where fewer than `FEWEST_BESIDE` of the first's answers are at least
+    as long as the second's, or at most as long, no data hold the curve there, only its shape.
+    """
+    n = len(length_difference)
+    longer, shorter = (sum(sign * d >= 0 for d in length_difference) for sign in (1, -1))
+    return n > 0 and min(longer, shorter) < FEWEST_BESIDE * n
+
+
 def length_controlled_win_rate(
     outcomes: Sequence[float],
     length_difference: Sequence[float],

@@ -28,6 +28,12 @@ def _interval(name: str, meaning: str, *, se: bool = False) -> list[Column]:
     return [*columns, Column(f"{name}_se", float, f"standard error of {name}")] if se else columns
 
 
+def _controlled(other: str, meaning: str) -> list[Column]:
+    name = f"lc_win_rate_{other}"
+    said = f"whether fewer than 5 % of the comparisons of {name} lie on one side of equal length"
+    return [*_interval(name, meaning), Column(f"{name}_extrapolated", bool, said)]
+
+
 def _kl(other: str) -> list[Column]:
     """Distances from the policy to another, on the policy's own test completions."""
     per_token = "over all tokens of those completions"
@@ -40,6 +46,13 @@ def _kl(other: str) -> list[Column]:
         *_interval(
             f"kl_{other}_nats_per_token", f"kl_{other}_nats per token: a ratio {per_token}", se=True
         ),
+    ]
+
+
+def _of_others(name: str) -> list[Column]:
+    return [
+        Column(f"{name}_previous", float, f"{name} of the previous policy"),
+        Column(f"{name}_base", float, f"{name} of the base policy"),
     ]
 
 
@@ -80,9 +93,9 @@ COST: tuple[Column, ...] = (
 
 COLUMNS: tuple[Column, ...] = (
     Column("round", int, "number of the round, from 1; round 0 prepares the base policy"),
-    Column("policy", str, "hash of the weights this round trained"),
-    Column("previous_policy", str, "hash of the weights that sampled"),
-    Column("reference_policy", str, "hash of the reference's weights; none for a loss without one"),
+    Column("policy", str, "id of the policy this round trained: hash of its files"),
+    Column("previous_policy", str, "id of the policy that sampled"),
+    Column("reference_policy", str, "id of the reference; none for a loss without one"),
     Column("promoted", bool, "whether the trained policy replaced the previous one"),
     Column(
         "gate",
@@ -134,6 +147,15 @@ COLUMNS: tuple[Column, ...] = (
     *_kl("base"),
     *_interval("length_mean", "tokens per completion on test prompts, EOS included"),
     *_interval("truncated_share", "share of test completions cut at the length limit"),
+    *_of_others("truncated_share"),
+    *_interval("empty_share", "share of test completions without a visible character"),
+    *_of_others("empty_share"),
+    *_interval(
+        "token_repetition",
+        "share of a test completion's runs of 4 tokens that stood in it before, mean; 0 for those "
+        "of fewer tokens",
+    ),
+    *_of_others("token_repetition"),
     *_interval("score_mean", "mean judge score of test completions; none with a pairwise judge"),
     *_interval(
         "win_rate_previous", "win rate against the previous policy on test prompts, ties 0.5"
@@ -146,13 +168,18 @@ COLUMNS: tuple[Column, ...] = (
         "win_rate_gate_base",
         "win rate against the base on gate prompts: where a rollback goes, what a plateau is",
     ),
-    *_interval(
-        "lc_win_rate_previous", "win_rate_previous as it would be at equal lengths (AlpacaEval 2)"
+    Column(
+        "decided",
+        str,
+        "JSON: gate, previous (on test prompts), base → comparisons, decided, unjudged and "
+        "unjudged_opponent (answers of either side that alone could not be judged), why the others "
+        "were not decided",
     ),
-    *_interval("lc_win_rate_base", "win_rate_base as it would be at equal lengths"),
-    *_interval("lc_win_rate_gate", "win_rate_gate as it would be at equal lengths"),
-    *_interval(
-        "lc_win_rate_gate_base",
+    *_controlled("previous", "win_rate_previous as it would be at equal lengths (AlpacaEval 2)"),
+    *_controlled("base", "win_rate_base as it would be at equal lengths"),
+    *_controlled("gate", "win_rate_gate as it would be at equal lengths"),
+    *_controlled(
+        "gate_base",
         "win_rate_gate_base as it would be at equal lengths, where the gate goes by such",
     ),
     *_interval(
@@ -177,8 +204,8 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "suites",
         str,
-        "JSON: regression suite → prompts, score, low, high, before, base, change, change_low, "
-        "change_high, may_fall, failed",
+        "JSON: regression suite → prompts, answers, compared, score, low, high, before, base, "
+        "change, change_low, change_high, may_fall, failed",
     ),
     *_of_texts(
         "repetition_share",
@@ -212,7 +239,7 @@ COLUMNS: tuple[Column, ...] = (
         "prompts, of, ngram, examples",
     ),
     Column("score_mean_base", float, "score_mean of the base policy"),
-    Column("length_mean_base", float, "length_mean of the base policy"),
+    *_of_others("length_mean"),
     Column("gate_prompts", int, "distinct gate prompts compared"),
     Column("test_prompts", int, "distinct test prompts compared"),
     Column("seconds_sample", float, "sampling the training completions", volatile=True),
@@ -263,6 +290,7 @@ AS_JSON = (
     "forgotten",
     "slices",
     "suites",
+    "decided",
     "overlap",
     "labels_by_source",
     "money_by",

@@ -5,9 +5,10 @@ spaces, single characters. Every share is None where nothing could be counted.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
 from statistics import fmean
+from typing import TypeVar
 
 from dpo_core.hashing import normalise
 
@@ -24,22 +25,23 @@ _REPEATED_RUN = 4
 """Words of a run whose return counts as repetition (Welleck et al. 2020, seq-rep-4)."""
 
 Words = Sequence[str]
+Word = TypeVar("Word", bound=Hashable)
 
 
 def words(text: str) -> list[str]:
     return _WORD.findall(normalise(text))
 
 
-def ngrams(said: Words, n: int) -> Iterator[tuple[str, ...]]:
+def ngrams(said: Sequence[Word], n: int) -> Iterator[tuple[Word, ...]]:
     """Runs of n words."""
     return zip(*(said[start:] for start in range(n)), strict=False)
 
 
-def repetition(said: Words, n: int = _REPEATED_RUN) -> float | None:
+def repetition(said: Sequence[Hashable], n: int = _REPEATED_RUN) -> float | None:
     """Share of an answer's runs of n words that stood in it before: 1 − |distinct| / |all|.
 
     Source: Welleck et al. 2020, "Neural text generation with unlikelihood training", section 6.1.
-    None for answers of fewer than n words.
+    None for answers of fewer than n words. The words may be token ids.
     """
     runs = list(ngrams(said, n))
     return 1 - len(set(runs)) / len(runs) if runs else None

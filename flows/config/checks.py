@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingConfig
-from dpo_core.loss_options import TRAITS
+from dpo_core.config import EvaluationConfig, PolicyConfig, Section, SftConfig, TrainingConfig
+from dpo_core.errors import ConfigError
+from dpo_core.loss_options import TRAITS, check_together
 from flows.config.data import DataConfig, LastRounds, MixRounds
 from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
@@ -142,13 +143,24 @@ def check_data(data: DataConfig) -> None:
         )
 
 
+def check_certified(gate: GateConfig, evaluation: EvaluationConfig) -> None:
+    """A decision looks at the gate prompts of the evaluation at least."""
+    if gate.at_most_prompts is not None and gate.at_most_prompts < evaluation.gate_prompts:
+        raise ValueError(
+            f"gate.at_most_prompts {gate.at_most_prompts} is fewer than the evaluation."
+            f"gate_prompts {evaluation.gate_prompts} with which each decision begins: raise the "
+            "first or lower the second"
+        )
+
+
 def check_gate(gate: GateConfig, sampling: SamplingConfig) -> None:
     """A budget of KL needs KL, and that needs answers drawn from the policy as it is."""
-    if gate.kl_budget is not None and not sampling.is_raw:
+    if gate.kl_budget not in (None, "auto") and not sampling.is_raw:
         raise ValueError(
-            "gate.kl_budget needs the KL to the base, which is measured at temperature 1 and top_p "
-            f"1 only (found sampling.temperature {sampling.temperature:g}, sampling.top_p "
-            f"{sampling.top_p:g}): set both to 1, or remove gate.kl_budget"
+            f"gate.kl_budget {gate.kl_budget:g} needs the KL to the base, which is measured at "
+            f"temperature 1 and top_p 1 only (found sampling.temperature "
+            f"{sampling.temperature:g}, sampling.top_p {sampling.top_p:g}): set both to 1, or "
+            "remove gate.kl_budget"
         )
 
 
@@ -161,6 +173,17 @@ def check_stop(stop: StopConfig, prices: PricesConfig, judge: AnyJudgeConfig) ->
             "stop.money needs to know what things cost: give prices, such as prices.gpu_hour or "
             "prices.label, or remove stop.money"
         )
+
+
+def check_loss(training: TrainingConfig, source: str) -> None:
+    """Raise ConfigError for a loss with options that have no meaning together.
+
+    Campaigns that were made with them can still be read: this is asked of what shall be run.
+    """
+    try:
+        check_together(training.loss, wpo=training.wpo, shortened=training.shortens)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def check_aggregation(aggregation: AggregationConfig, loss: str, judge: AnyJudgeConfig) -> None:

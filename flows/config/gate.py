@@ -1,10 +1,14 @@
 """Sections `gate` and `stop`: what a new policy must show, and when a campaign ends."""
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from dpo_core.config import Count, Positive, Section, Share
+from dpo_core.config import Count, Positive, PositiveShare, Section, Share
+
+Range = tuple[Positive, Positive]
+"""Least and most of what a number may be, as multiples of another."""
 
 Refusal = Literal["keep", "rollback", "ask", "stop"]
 
@@ -49,8 +53,47 @@ class GateConfig(Section):
         "or the estimate itself",
     )
     threshold: Share = 0.5
-    kl_budget: Positive | None = Field(
-        None, description="KL to the base that is allowed, nats per completion"
+    decided_share: PositiveShare | None = Field(
+        0.9,
+        description="least share of the gate comparisons, and of each suite's answers, that must "
+        "be decided; with it an answer that could not be judged loses. null: any share will do, "
+        "and what could not be judged is left out",
+    )
+    kl_budget: Positive | Literal["auto"] | None = Field(
+        "auto",
+        description="KL to the base that is allowed, nats per completion; auto: half a nat for "
+        "each token of the base's mean length, and no limit where KL cannot be measured",
+    )
+    length: Range | None = Field(
+        (0.5, 2.0),
+        description="least and most that the mean length may be of the last promoted policy's",
+    )
+    length_base: Range | None = Field(
+        (0.33, 3.0), description="least and most that the mean length may be of the base's"
+    )
+    truncated_rise: Share | None = Field(
+        0.05,
+        description="by how much the share of truncated answers may lie above the last promoted "
+        "policy's, and above the base's",
+    )
+    empty_share: Share | None = Field(
+        0.01, description="most share of empty answers, unless the last promoted policy has more"
+    )
+    repetition_rise: Share | None = Field(
+        0.1,
+        description="by how much the share of repeated runs of tokens may lie above the last "
+        "promoted policy's, and above the base's",
+    )
+    false_promotions: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="the chance, over the whole campaign, that the gate promotes a policy that is "
+        "not better than the one before: it decides by a test that keeps to this, and samples more "
+        "gate prompts until it knows; null: it looks at the same gate prompts every time",
+    )
+    at_most_prompts: Count | None = Field(
+        None,
+        description="gate prompts of one decision, with `false_promotions`; null: four times "
+        "`evaluation.gate_prompts`",
     )
     otherwise: Literal["keep", "retry", "rollback", "ask", "stop"] = Field(
         "keep",
@@ -59,6 +102,28 @@ class GateConfig(Section):
         "ask: a person says yes or no; stop: the campaign ends",
     )
     retry: RetryConfig | None = None
+
+    @field_validator("kl_budget", mode="before")
+    @classmethod
+    def _kl_budget(cls, value: Any) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        if value in (None, "auto") or (_is_number(value) and value > 0):
+            return value
+        raise ValueError(
+            "gate.kl_budget must be auto, a number of nats above 0, or null for no limit "
+            f"(found {value!r})"
+        )
+
+    @field_validator("length", "length_base", mode="before")
+    @classmethod
+    def _lengths(cls, value: Any, info: ValidationInfo) -> Any:
+        """Likewise."""
+        if value is None or (_is_range(value) and 0 < value[0] <= 1 <= value[1]):
+            return value
+        raise ValueError(
+            f"gate.{info.field_name} must be [least, most] with 1 between the two, as in [0.5, 2], "
+            f"or null for no limit (found {value!r})"
+        )
 
     @model_validator(mode="after")
     def _retries(self) -> "GateConfig":
@@ -74,6 +139,21 @@ class GateConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _certified(self) -> "GateConfig":
+        if self.false_promotions is None and self.at_most_prompts is not None:
+            raise ValueError(
+                f"gate.at_most_prompts {self.at_most_prompts} limits what gate.false_promotions "
+                "asks for, which is not given: remove it, or set gate.false_promotions to 0.05"
+            )
+        if self.false_promotions is not None and self.use == "estimate":
+            raise ValueError(
+                f"gate.use estimate does not go with gate.false_promotions "
+                f"{self.false_promotions:g}, which decides by a test: set gate.use to lower, or "
+                "remove gate.false_promotions"
+            )
+        return self
+
     @property
     def retries(self) -> list[dict[str, Any]]:
         """The changes of each attempt after the first one."""
@@ -86,6 +166,33 @@ class GateConfig(Section):
             assert self.retry is not None, "checked above"
             return self.retry.then
         return self.otherwise
+
+
+def as_asked(gate: GateConfig) -> dict[str, Any]:
+    """What a decision depends on: of checks that there were not always, those that are asked for,
+    so that decisions made before there were any stay valid."""
+    found = gate.model_dump(mode="json")
+    return {k: v for k, v in found.items() if v is not None or k not in _LATER_CHECKS}
+
+
+_LATER_CHECKS = (
+    "false_promotions",
+    "at_most_prompts",
+    "decided_share",
+    "length",
+    "length_base",
+    "truncated_rise",
+    "empty_share",
+    "repetition_rise",
+)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
 class PlateauConfig(Section):

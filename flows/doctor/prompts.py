@@ -32,7 +32,7 @@ def read(config: CampaignConfig) -> Pool:
     """Read the pool twice: what is held out, then all that it may be trained on."""
     evaluation = config.evaluation
     drawn = draw_held_out(
-        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts
+        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts, config.prompts
     )
     length = evaluation.overlap_ngram
     holders: dict[tuple[str, ...], set[str]] = {}
@@ -82,6 +82,21 @@ def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
         )
     elif train:
         yield ok("prompts", f"{train:,} to train on, {pool.held_out:,} held out", "prompts")
+    if config.gate.false_promotions is not None:
+        yield from _check_certified(pool.splits.get("gate", 0), config)
+
+
+def _check_certified(gate: int, config: CampaignConfig) -> Iterator[Finding]:
+    """A promotion uses its gate prompts up, the next decision takes others."""
+    each = config.evaluation.gate_prompts
+    if 0 < gate < each * config.rounds:
+        yield note(
+            "gate prompts",
+            f"{gate:,} gate prompts last for {gate // each} promotions at {each} each, of "
+            f"{config.rounds} rounds: later ones would not be certified",
+            "prompts.gate_share, evaluation.gate_prompts",
+            "Give more prompts, raise the first or lower the second.",
+        )
 
 
 def check_overlap(pool: Pool, config: CampaignConfig) -> Finding:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.comparison import describe
+from dpo_core.evaluation.comparison import describe, mean_by_prompt
+from dpo_core.evaluation.intervals import columns
 from dpo_core.records import score_row
 from flows.evaluation.held_out import HeldOutAnswers
 
@@ -13,11 +14,25 @@ def descriptions(
     ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers], config: EvaluationConfig
 ) -> dict[str, Any]:
     """Numbers of the policy's test answers with intervals; <number>_<other>: estimates alone."""
-    numbers = describe(ours.completions, _score_rows(ours), config)
+    numbers = _described(ours, config)
     without_interval = config.model_copy(update={"bootstrap_resamples": 1})
     for name, other in others.items():
-        found = describe(other.completions, _score_rows(other), without_interval)
+        found = _described(other, without_interval)
         numbers |= {f"{key}_{name}": value for key, value in found.items() if _is_estimate(key)}
+    return numbers
+
+
+def _described(answers: HeldOutAnswers, config: EvaluationConfig) -> dict[str, Any]:
+    test = answers.test()
+    prompts = [c.prompt.prompt_id for c in test]
+    shares = {
+        "empty_share": [float(c.is_empty) for c in test],
+        "token_repetition": [answers.repeated[c.completion_id] for c in test],
+    }
+    numbers = describe(answers.completions, _score_rows(answers), config)
+    for name, values in shares.items():
+        found = mean_by_prompt(list(zip(prompts, values, strict=True)), config)
+        numbers |= columns(name, found)
     return numbers
 
 

@@ -5,24 +5,33 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dpo_core.evaluation.comparison import outcome
-from dpo_core.records import Judgement, Pair, pair_id
+from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
+from flows.config.gate import GateConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.judge_answers import judged
 from flows.session import Session
 from labeling.judges.behaviour import behaviour
 from labeling.judges.config import AnyJudgeConfig, machines
+from labeling.judges.protocol import unjudged_side
+
+_WHOSE: Mapping[Side, str] = {"a": "policy", "b": "opponent"}
 
 
 @dataclass(frozen=True)
 class Match:
     """The round's policy (a) against another policy (b): a pair of answers per prompt and sample
-    index, and what each judge says of it."""
+    index, and what each judge says of it.
+
+    unjudged_loses: where one answer alone could not be judged, it lost; else that judge's verdict
+    is left out.
+    """
 
     ours: HeldOutAnswers
     theirs: HeldOutAnswers
     pairs: Sequence[Pair]
     by_source: Mapping[str, Sequence[Judgement]]
     weights: Mapping[str, float]
+    unjudged_loses: bool = False
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per pair, but for the opponent's name; 1: the round's policy won."""
@@ -33,10 +42,28 @@ class Match:
                 "split": pair.a.prompt.split,
                 "prompt_id": pair.a.prompt.prompt_id,
                 "sample_index": pair.a.sample_index,
-                "outcome": _outcome(pair, counted, judgements),
+                "outcome": self._outcome(pair, counted, judgements),
                 "length_difference": pair.a.tokens - pair.b.tokens,
                 "reason": "; ".join(judgement.reason for judgement in judgements),
+                "unjudged": _unjudged(pair, judgements),
             }
+
+    def _outcome(
+        self, pair: Pair, weights: Sequence[float], judgements: Sequence[Judgement]
+    ) -> float | None:
+        """The mean outcome of the judges that decided, by their weights; None when none did."""
+        decided = [
+            (weight, value)
+            for weight, judgement in zip(weights, judgements, strict=True)
+            if (value := self._value(pair, judgement)) is not None
+        ]
+        total = sum(weight for weight, _ in decided)
+        return sum(weight * value for weight, value in decided) / total if decided else None
+
+    def _value(self, pair: Pair, judgement: Judgement) -> float | None:
+        side = unjudged_side(pair, judgement) if self.unjudged_loses else None
+        verdict = judgement.verdict if side is None else OTHER_SIDE[side]
+        return outcome(pair.a.text == pair.b.text, verdict)
 
 
 def play_all(
@@ -74,7 +101,8 @@ def play_match(
     both = {source: {**theirs.scores[source], **own} for source, own in ours.scores.items()}
     found = {source: list(said) for source, said in judged(session, judge, pairs, both)}
     weights = {member.source: member.weight for member in machines(judge)}
-    return Match(ours, theirs, pairs, found, weights)
+    loses = unjudged_loses(session.config.gate)
+    return Match(ours, theirs, pairs, found, weights, loses)
 
 
 def judges_behaviour(matches: Sequence[Match]) -> dict[str, Any]:
@@ -92,13 +120,13 @@ def judges_behaviour(matches: Sequence[Match]) -> dict[str, Any]:
     return found
 
 
-def _outcome(pair: Pair, weights: list[float], judgements: tuple[Judgement, ...]) -> float | None:
-    """The mean outcome of the judges that could decide, by their weights; None when none could."""
-    same = pair.a.text == pair.b.text
-    decided = [
-        (weight, value)
-        for weight, judgement in zip(weights, judgements, strict=True)
-        if (value := outcome(same, judgement.verdict)) is not None
-    ]
-    total = sum(weight for weight, _ in decided)
-    return sum(weight * value for weight, value in decided) / total if decided else None
+def unjudged_loses(gate: GateConfig) -> bool:
+    """Whether an answer that could not be judged lost; campaigns made before there was a
+    `gate.decided_share` leave the comparison out."""
+    return gate.decided_share is not None
+
+
+def _unjudged(pair: Pair, judgements: Sequence[Judgement]) -> str | None:
+    """Whose answer alone some judge could not judge."""
+    sides = {side for one in judgements if (side := unjudged_side(pair, one)) is not None}
+    return _WHOSE[sides.pop()] if len(sides) == 1 else None

@@ -1,13 +1,12 @@
-"""What the gate decides of a round's policy: a pure function of the evaluation's numbers.
-
-Every condition is a check with its value and its bound, and every check is said in a sentence.
-"""
+"""What the gate decides of a round's policy: a pure function of the evaluation's numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from flows.config.gate import GateConfig
+from flows.gate.checks import Check, Checked, checks, notices
+from flows.words import counted
 
 Action = Literal["promote", "keep", "retry", "rollback", "ask", "stop"]
 
@@ -18,16 +17,6 @@ _UNDECIDED = ("retry", "ask")
 def is_over(row: Mapping[str, Any]) -> bool:
     """Whether a round with these numbers is finished: its gate neither tries again nor asks."""
     return (row.get("gate") or {}).get("action") not in _UNDECIDED
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of promotion. A value that could not be measured is None, and fails."""
-
-    name: str
-    value: float | None
-    bound: float | None
-    passed: bool
 
 
 @dataclass(frozen=True)
@@ -65,18 +54,24 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        return f"{_said(self)}: {'; '.join(self.reasons)}"
+        """What was decided and why; of a policy that passed every check, the first is enough."""
+        reasons = self.reasons
+        many = len(self.checks)
+        if self.promoted and many > 1 and all(check.passed for check in self.checks):
+            passed = f"{counted(many - 1, 'other check')} passed"
+            reasons = (reasons[0], passed, *reasons[many:])
+        return f"{_said(self)}: {'; '.join(reasons)}"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Decision":
-        checks = tuple(Check(**check) for check in found["checks"])
+        made = tuple(Check(**check) for check in found["checks"])
         return cls(
             found["action"],
             tuple(found["reasons"]),
-            checks,
+            made,
             found["attempt"],
             found["goes_on_from"],
         )
@@ -90,21 +85,23 @@ def decide(
     previous: int,
     best: Best,
     attempt: int = 1,
+    more: Sequence[Checked] = (),
 ) -> Decision:
     """What becomes of the policy of round `number`, which began at that of round `previous`.
 
-    numbers: of its evaluation, by the names of dpo_core.evaluation.round_metrics.
+    numbers: of its evaluation, by the names of dpo_core.evaluation.round_metrics. more: checks
+    besides those that such numbers decide.
     """
-    found = list(_checks(numbers, config))
-    checks = tuple(check for check, _ in found)
-    if all(check.passed for check in checks):
-        reasons = tuple(sentence for _, sentence in found)
-        return Decision("promote", reasons, checks, attempt, number)
+    found = [*checks(numbers, config), *more]
+    made = tuple(check for check, _ in found)
+    if all(check.passed for check in made):
+        reasons = (*(sentence for _, sentence in found), *notices(numbers, config).values())
+        return Decision("promote", reasons, made, attempt, number)
     action = _otherwise(config, attempt)
     failed = (sentence for check, sentence in found if not check.passed)
     reasons = (*failed, *_consequence(action, config, attempt, best))
     goes_on_from = best.round if action == "rollback" else previous
-    return Decision(action, reasons, checks, attempt, goes_on_from)
+    return Decision(action, reasons, made, attempt, goes_on_from)
 
 
 def answered(asked: Decision, answer: Answer, number: int) -> Decision:
@@ -119,52 +116,6 @@ def answered(asked: Decision, answer: Answer, number: int) -> Decision:
 
 def _otherwise(config: GateConfig, attempt: int) -> Action:
     return "retry" if attempt <= len(config.retries) else config.last_resort
-
-
-def _checks(numbers: Mapping[str, Any], config: GateConfig) -> Iterator[tuple[Check, str]]:
-    yield _win_rate(numbers, config)
-    if config.kl_budget is not None:
-        yield _kl(numbers, config.kl_budget)
-    for name, suite in sorted((numbers.get("suites") or {}).items()):
-        yield _suite(name, suite)
-
-
-def _win_rate(numbers: Mapping[str, Any], config: GateConfig) -> tuple[Check, str]:
-    controlled = config.win_rate == "length_controlled"
-    name = "lc_win_rate_gate" if controlled else "win_rate_gate"
-    name += "_low" if config.use == "lower" else ""
-    value = numbers.get(name)
-    what = "length-controlled gate win rate" if controlled else "gate win rate"
-    what = f"lower end of the {what}" if config.use == "lower" else what
-    passed = value is not None and value > config.threshold
-    check = Check(name, value, config.threshold, passed)
-    if value is None:
-        return check, f"no {what}, no gate comparison could be read"
-    relation = "is above" if passed else "is not above"
-    return check, f"{what} {value:.3f} {relation} {config.threshold:g}"
-
-
-def _kl(numbers: Mapping[str, Any], budget: float) -> tuple[Check, str]:
-    value = numbers.get("kl_base_nats")
-    passed = value is not None and value <= budget
-    check = Check("kl_base_nats", value, budget, passed)
-    if value is None:
-        return check, f"the KL to the base was not measured, and {budget:g} nats are allowed"
-    relation = "is within the" if passed else "is more than the"
-    return check, f"KL to the base {value:.2f} nats {relation} {budget:g} that are allowed"
-
-
-def _suite(name: str, suite: Mapping[str, Any]) -> tuple[Check, str]:
-    failed = bool(suite["failed"])
-    check = Check(f"suite {name}", suite.get("score"), suite.get("before"), not failed)
-    if failed:
-        fell = f"fell from {_share(suite.get('before'))} to {_share(suite.get('score'))}"
-        return check, f"regression suite {name} {fell}"
-    return check, f"regression suite {name} did not fall ({_share(suite.get('score'))})"
-
-
-def _share(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.3f}"
 
 
 def _consequence(action: Action, config: GateConfig, attempt: int, best: Best) -> Iterator[str]:

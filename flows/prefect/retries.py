@@ -29,6 +29,7 @@ KINDS = {
     "score": "judge",
     "judge": "judge",
     "evaluate": "judge",
+    "certify": "sample",
     "base_policy": "train",
     "reference": "train",
     "train": "train",

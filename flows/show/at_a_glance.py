@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flows.show.certified import certified_sentences
 from flows.show.labels_bought import PER, bought, labels_of, labels_of_people
 from flows.show.numbers import Row, lowest_kappa, number, visible
 from flows.show.sentences import cautions, percent_interval
@@ -20,6 +21,7 @@ SAME_JUDGE = "same judge"
 """Name of the warning, which the first round alone carries."""
 _LENGTH_GAP = 0.05
 _KAPPA_WEAK = 0.4
+_FEW_DECIDED = 0.9
 
 
 def at_a_glance(summary: CampaignSummary) -> tuple[Answered, ...]:
@@ -37,7 +39,8 @@ def at_a_glance(summary: CampaignSummary) -> tuple[Answered, ...]:
 def _better(row: Row) -> str:
     parts = [f"Round {row['round']} wins {percent_interval(row, 'win_rate_base')} against the base"]
     if number(row, "lc_win_rate_base") is not None:
-        parts.append(f"{percent_interval(row, 'lc_win_rate_base')} at equal length")
+        how = " (extrapolated)" if row.get("lc_win_rate_base_extrapolated") else ""
+        parts.append(f"{percent_interval(row, 'lc_win_rate_base')} at equal length{how}")
     parts.append(f"{percent_interval(row, 'win_rate_previous')} against the policy before it")
     return ", ".join(parts) + "."
 
@@ -86,13 +89,14 @@ def _total(summary: CampaignSummary, name: str) -> float:
 def _trust(summary: CampaignSummary, row: Row) -> str:
     """What was found in any round by the evaluation's own set-up counts for all of them."""
     found = dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)])
+    last = " ".join((f"{_checked(row)}{_looked(summary)}", *certified_sentences(summary)))
     if not found:
         said = f"Nothing that was measured in round {row['round']} speaks against it."
-        return f"{said} {_checked(row)}"
+        return f"{said} {last}"
     shown = " ".join(list(found)[:CONCERNS_SHOWN])
     left = len(found) - CONCERNS_SHOWN
     more = f" And {left} more below." if left > 0 else ""
-    return f"With care: {shown}{more} {_checked(row)}"
+    return f"With care: {shown}{more} {last}"
 
 
 def _same_judge(summary: CampaignSummary) -> Iterator[str]:
@@ -107,8 +111,31 @@ def _checked(row: Row) -> str:
     return f"Judges agree with people at κ {lowest:.2f}."
 
 
+def _looked(summary: CampaignSummary) -> str:
+    if summary.gate_looks < 2:
+        return ""
+    return (
+        f" The gate decided {summary.gate_looks} times on the same prompts: each time a policy "
+        "that is no better may pass by chance."
+    )
+
+
+def _left_out(row: Row) -> Iterator[str]:
+    """Where many comparisons with the base were not decided."""
+    found = (row.get("decided") or {}).get("base") or {}
+    of, decided = found.get("comparisons") or 0, found.get("decided") or 0
+    if of and decided < _FEW_DECIDED * of:
+        yield f"Only {decided} of {of} comparisons with the base were decided."
+
+
 def _measured(row: Row) -> Iterator[str]:
     """What the evaluation found that speaks against the win rate."""
+    if row.get("lc_win_rate_base_extrapolated"):
+        yield (
+            "The win rate at equal length is extrapolated: nearly all answers are longer than the "
+            "base's, or nearly all shorter."
+        )
+    yield from _left_out(row)
     plain, controlled = (number(row, f"{p}win_rate_base") for p in ("", "lc_"))
     if plain is not None and controlled is not None and plain - controlled > _LENGTH_GAP:
         yield f"At equal length it wins {100 * (plain - controlled):.0f} points less."

@@ -26,7 +26,7 @@ _MEASURED = (
 
 def evaluation(row: Row, config: CampaignConfig) -> list[str]:
     rows = [
-        (said, interval(row, name, unit), _base(row, name, unit))
+        (said + _extrapolated(row, name), interval(row, name, unit), _base(row, name, unit))
         for name, said, unit in _MEASURED
         if number(row, name) is not None
     ]
@@ -39,6 +39,10 @@ def evaluation(row: Row, config: CampaignConfig) -> list[str]:
         table(("suite", "score", "change"), _suites(row)),
         table(("slice", "prompts", "win rate"), _slices(row)),
     ]
+
+
+def _extrapolated(row: Row, name: str) -> str:
+    return " (extrapolated)" if row.get(f"{name}_extrapolated") else ""
 
 
 def _suites(row: Row) -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import AuditFailed
 from dpo_core.records import Prompt
@@ -39,8 +40,12 @@ class Audited:
     data: TrainingData
     prompts: Sequence[Artifact]
 
-    def hashes(self) -> dict[str, str]:
-        """Of all that is looked at."""
+    @property
+    def prompts_by_name(self) -> dict[str, Artifact]:
+        return {f"round_{made.entry.round}/prompts": made for made in self.prompts}
+
+    def inputs(self) -> dict[str, Input]:
+        """All that is looked at."""
         named: dict[str, Artifact | None] = {
             "held_out/prompts": self.held_out,
             "preferences": self.data.preferences,
@@ -48,10 +53,10 @@ class Audited:
             "pairs": self.own.pairs,
             "judgements": self.own.judgements,
             "labels": self.own.labels,
-            **{f"round_{a.entry.round}/prompts": a for a in self.prompts},
+            **self.prompts_by_name,
         }
         return {
-            name: made.hash(f"{name.split('/')[-1]}.parquet")
+            name: made.input(f"{name.split('/')[-1]}.parquet")
             for name, made in named.items()
             if made is not None
         }
@@ -74,13 +79,18 @@ def audit_preferences(
     # What an import leaves out was never judged here.
     aggregation = _dropped(own.preferences if own.judgements is not None else None)
 
-    def make(folder: Path) -> Made:
+    suites = suite_files(session.config)
+
+    def make(folder: Path, inputs: Inputs) -> Made:
         # Every round's policy has the base's tokenizer, and the base is never removed.
-        special = read_special_tokens(base.folder)
+        special = read_special_tokens(inputs.path("base"))
+        asked = read_prompts(inputs.path("held_out/prompts"))
+        for name in suites:
+            inputs.path(name)  # raises for a file that is gone
         material = Material(
-            preferences=list(_preferences(audited, special)),
-            held_out=[*read_prompts(held_out).values(), *suite_prompts(session.config).values()],
-            judged=_judged(own, retracted),
+            preferences=list(_preferences(inputs, list(audited.prompts_by_name), special)),
+            held_out=[*asked.values(), *suite_prompts(session.config).values()],
+            judged=_judged(inputs, retracted),
             selection=selection,
             aggregation=aggregation,
             truncated=truncated,
@@ -99,7 +109,7 @@ def audit_preferences(
         "aggregation": asdict(aggregation),
         **({"retracted": retracted} if retracted else {}),
     }
-    inputs = {"base": base.id, **audited.hashes(), **suite_files(session.config)}
+    inputs = {"base": base.input, **audited.inputs(), **suites}
     done = session.step(number, "audit", make, config=depends_on, inputs=inputs)
     if not _stopped_by_older_rules(done):
         return done
@@ -162,13 +172,15 @@ def _dropped(made: Artifact | None) -> Dropped:
     return Dropped(made.entry.came_in, dict(made.entry.dropped)) if made is not None else Dropped()
 
 
-def _preferences(audited: Audited, special: SpecialTokens) -> Iterator[Preference]:
-    prompts = {k: v for artifact in audited.prompts for k, v in read_prompts(artifact).items()}
-    rows = read_rows(audited.data.preferences.path("preferences.parquet"))
+def _preferences(
+    inputs: Inputs, prompt_files: Sequence[str], special: SpecialTokens
+) -> Iterator[Preference]:
+    read = (read_prompts(inputs.path(name)) for name in prompt_files)
+    prompts = {prompt_id: prompt for found in read for prompt_id, prompt in found.items()}
+    rows = read_rows(inputs.path("preferences"))
     needed = {row[side] for row in rows for side in ("chosen", "rejected")}
-    answers = _answers(audited.data.completions, needed, prompts, special)
-    pairs = audited.own.pairs
-    first = {row["pair_id"]: row["a"] for row in _rows(pairs, "pairs")}
+    answers = _answers(inputs.path("completions"), needed, prompts, special)
+    first = {row["pair_id"]: row["a"] for row in _rows(inputs, "pairs")}
     for row in rows:
         a = first.get(row["pair_id"])
         yield Preference(
@@ -181,21 +193,21 @@ def _preferences(audited: Audited, special: SpecialTokens) -> Iterator[Preferenc
         )
 
 
-def _rows(made: Artifact | None, name: str) -> Iterator[dict[str, Any]]:
+def _rows(inputs: Inputs, name: str) -> Iterator[dict[str, Any]]:
     """The rows of a step's file, none for a step that the round did not have."""
-    return iterate_rows(made.path(f"{name}.parquet")) if made is not None else iter(())
+    path = inputs.find(name)
+    return iterate_rows(path) if path is not None else iter(())
 
 
 def _answers(
-    completions: Artifact,
+    completions: Path,
     needed: Set[str],
     prompts: Mapping[str, Prompt],
     special: SpecialTokens,
 ) -> dict[str, Answer]:
     columns = ["completion_id", "prompt_id", "text", "prompt_token_ids", "token_ids"]
     found = {}
-    path = completions.path("completions.parquet")
-    for row in iterate_rows(path, [*columns, "finish_reason"]):
+    for row in iterate_rows(completions, [*columns, "finish_reason"]):
         if row["completion_id"] in needed:
             finished = row["finish_reason"] == "stop"
             ids = (row["prompt_token_ids"], row["token_ids"])
@@ -204,8 +216,8 @@ def _answers(
     return found
 
 
-def _judged(own: Preferred, retracted: Sequence[str]) -> Judged:
-    judgements, labels = _rows(own.judgements, "judgements"), _rows(own.labels, "labels")
+def _judged(inputs: Inputs, retracted: Sequence[str]) -> Judged:
+    judgements, labels = _rows(inputs, "judgements"), _rows(inputs, "labels")
     asked = (row for row in labels if row["kind"] != "gold")
     return judged(
         (row for row in judgements if row["source"] not in retracted),

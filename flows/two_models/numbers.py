@@ -6,7 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
-from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, resampling
+from dpo_core.evaluation.comparison import (
+    ByPrompt,
+    mean_by_prompt,
+    resampling,
+    share_by_prompt,
+)
+from dpo_core.evaluation.length_control import is_extrapolated
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
 from flows.config.evaluation import HeldOutConfig
@@ -36,6 +42,10 @@ def numbers(asked: Asked, compared: Compared) -> dict[str, Any]:
         "prompts": len({row["prompt_id"] for row in decided}),
         "comparisons": len(decided),
         "unreadable": len(rows) - len(decided),
+        "unjudged": {
+            name: sum(row["unjudged"] == whose for row in rows)
+            for name, whose in (("a", "policy"), ("b", "opponent"))
+        },
         "too_long": compared.too_long,
         **_win_rates(decided, config),
         "length_unit": unit,
@@ -61,7 +71,10 @@ def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict
             groups=groups,
             **{**options, "resamples": min(config.bootstrap_resamples, _MOST_FITS)},
         )
-    return {"win_rate": _shown(plain), "length_controlled_win_rate": _shown(controlled)}
+    shown = _shown(controlled)
+    if shown is not None:
+        shown["extrapolated"] = is_extrapolated([row["length_difference"] for row in rows])
+    return {"win_rate": _shown(plain), "length_controlled_win_rate": shown}
 
 
 def _kl(compared: Compared, config: HeldOutConfig) -> dict[str, Any]:
@@ -91,6 +104,8 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     means: dict[str, ByPrompt] = {
         "length_tokens": list(zip(prompts, (c.tokens for c in completions), strict=True)),
         "length_characters": list(zip(prompts, (len(c.text) for c in completions), strict=True)),
+    }
+    shares: dict[str, ByPrompt] = {
         "truncated_share": list(zip(prompts, (not c.finished for c in completions), strict=True)),
         **by_answer(completions, config),
     }
@@ -101,6 +116,7 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     return {
         "completions": len(completions),
         **{name: _shown(mean_by_prompt(values, config)) for name, values in means.items()},
+        **{name: _shown(share_by_prompt(values, config)) for name, values in shares.items()},
         **of_all(completions),
         "scores": scores,
     }

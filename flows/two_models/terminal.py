@@ -42,8 +42,13 @@ def _sentences(numbers: Mapping[str, Any]) -> Iterator[str]:
             f"on {numbers['prompts']:,} prompts, {numbers['comparisons']:,} comparisons"
         )
         equal = f"{_share(controlled)}" if controlled else "not known: all lengths differ alike"
+        if controlled and controlled["extrapolated"]:
+            equal += ", extrapolated: nearly all answers of one are longer"
         yield f"at equal lengths ({numbers['length_unit']}): {equal}"
     yield from _distances(numbers["kl"])
+    for name, count in numbers["unjudged"].items():
+        if count:
+            yield f"{name.upper()} lost {count:,} comparisons: its answer could not be judged"
     if numbers["unreadable"]:
         yield f"left out: {numbers['unreadable']:,} comparisons that the judge could not decide"
     if numbers["too_long"]:

@@ -27,6 +27,11 @@ class Check:
 _REACHED = "one reached the preferences"
 _SAMPLED = "The policy's tokenizer and generation config disagree with what was sampled or imported"
 
+_AT_THE_SOURCE = (
+    "in generation_config.json of the folder that policy.model names, or in what policy.build "
+    "writes; the base is then made anew, and what follows from it"
+)
+
 
 def _of_tokens(name: FindingName, material: Material, config: AuditConfig) -> Finding:
     return fault(material, name)
@@ -74,15 +79,14 @@ CHECKS: Mapping[FindingName, Check] = {
         partial(_of_tokens, "eos_missing"),
         "preferences with a finished answer that does not end with EOS",
         _REACHED,
-        f"{_SAMPLED}: set eos_token_id in the policy's generation_config.json.",
+        f"{_SAMPLED}: set eos_token_id {_AT_THE_SOURCE}.",
     ),
     "eos_doubled": Check(
         partial(_of_tokens, "eos_doubled"),
         "preferences with an EOS other than the one that ends a finished answer",
         _REACHED,
-        f"{_SAMPLED}: end imported answers with one EOS; let eos_token_id in "
-        "generation_config.json and eos_token in tokenizer_config.json name what ends answers, and "
-        "nothing else.",
+        f"{_SAMPLED}: end imported answers with one EOS; let eos_token in tokenizer_config.json "
+        f"name what ends answers, and nothing else, and so eos_token_id {_AT_THE_SOURCE}.",
     ),
     "bos_missing": Check(
         partial(_of_tokens, "bos_missing"),

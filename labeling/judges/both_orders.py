@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dpo_core.records import VERDICTS, Judgement, Pair, Verdict
+from dpo_core.records import OTHER_SIDE, VERDICTS, Judgement, Pair, Verdict
 from dpo_core.tables import batched
 from labeling.judges.answers import as_number, one_each, plain, shown
 from labeling.judges.protocol import BATCH, PairwiseJudge
@@ -49,9 +49,11 @@ def both_together(forward: Judgement, backward: Judgement) -> Judgement:
 
 
 def _decided(forward: Judgement, backward: Judgement, agree: bool) -> Judgement:
-    for judgement in (forward, backward):
-        if judgement.verdict is None:
-            return judgement
+    if forward.verdict is None:
+        return forward
+    if backward.verdict is None:
+        said = backward.caused_by
+        return replace(backward, caused_by=None if said is None else OTHER_SIDE[said])
     if not agree:
         reason = "the verdict follows the position of the answers"
         return Judgement("tie", reason, raw=_raws(forward, backward))

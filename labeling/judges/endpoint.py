@@ -166,7 +166,8 @@ class _Asking:
     def _refused(self, error: Any) -> Reply:
         text = self._hidden(str(error.message))
         if any(word in text.lower() for word in _OF_THE_QUESTION):
-            return Reply("", failure=f"the endpoint refused the question: {text[:_SHOWN]}")
+            failure = f"the endpoint refused the question: {text[:_SHOWN]}"
+            return Reply("", failure=failure, refused=True)
         raise JudgeError(
             f"{self._config.endpoint} refuses requests of the judge {self._config.source}: "
             f"{text[:_SHOWN]}",

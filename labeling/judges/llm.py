@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dpo_core.errors import NotRemembered
-from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, Verdict
+from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, Side, Verdict
 from labeling.judges.answers import shown
 from labeling.judges.config import LlmJudge
 from labeling.judges.endpoint import Endpoint
@@ -31,7 +31,7 @@ class LlmVerdicts:
         asked = [(p.a.prompt, (p.a.text, p.b.text)) for p in pairs if p.a.text != p.b.text]
         read = iter(self._asking.read(asked))
         return [
-            _as_judgement(next(read))
+            _as_judgement(next(read), pair)
             if pair.a.text != pair.b.text
             else Judgement("tie", "the answers are the same")
             for pair in pairs
@@ -58,6 +58,7 @@ class _Read:
     choice: str | None
     probabilities: Mapping[str, float] | None = None
     why: str = ""
+    question: Question | None = None
 
 
 class _Asking:
@@ -139,7 +140,7 @@ class _Asking:
 
 def _read(question: Question, reply: Reply) -> _Read:
     if reply.failure:
-        return _Read(reply, None, why=reply.failure)
+        return _Read(reply, None, why=reply.failure, question=question)
     if not isinstance(reply.text, str):  # of a model that runs here, whatever it made
         return _Read(replace(reply, text=""), None, why=f"unreadable reply {shown(reply.text)}")
     choice = chosen(reply.text, question.choices)
@@ -149,13 +150,21 @@ def _read(question: Question, reply: Reply) -> _Read:
     return _Read(reply, choice, found)
 
 
-def _as_judgement(read: _Read) -> Judgement:
+def _as_judgement(read: _Read, pair: Pair) -> Judgement:
     raw, cost = read.reply.text or None, read.reply.cost
     if read.choice is None:
-        return Judgement(None, read.why, raw=raw, cost=cost)
+        caused_by = _most_of(read.question, pair) if read.reply.refused else None
+        return Judgement(None, read.why, raw=raw, cost=cost, caused_by=caused_by)
     confidence = read.probabilities[read.choice] if read.probabilities else None
     verdict = _VERDICTS[read.choice]
     return Judgement(verdict, f"replied {read.choice}", confidence, raw, cost=cost)
+
+
+def _most_of(question: Question | None, pair: Pair) -> Side | None:
+    """Whose answer is most of a question that was refused: longer than all the rest together."""
+    whole = len(question.text) if question is not None else 0
+    sides: tuple[tuple[Side, Completion], ...] = (("a", pair.a), ("b", pair.b))
+    return next((side for side, c in sides if 2 * len(c.text) > whole), None)
 
 
 def _as_score(read: _Read) -> Score:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from dpo_core.records import Completion, Judgement, Pair, Score, Verdict
+from dpo_core.records import Completion, Judgement, Pair, Score, Side, Verdict
 from dpo_core.tables import batched
 from labeling.judges.answers import one_each
 
@@ -58,9 +58,22 @@ def verdict_from_scores(a: Score, b: Score, *, rewards: bool = False) -> Judgeme
 def _compared(a: Score, b: Score, rewards: bool) -> Judgement:
     if a.value is None or b.value is None:
         missing = a if a.value is None else b
-        return Judgement(None, f"no score: {missing.reason}")
+        alone: Side | None = "b" if a.value is not None else "a" if b.value is not None else None
+        return Judgement(None, f"no score: {missing.reason}", caused_by=alone)
     if a.value == b.value:
         return Judgement("tie", f"both score {a.value:g}")
     confidence = 1 / (1 + math.exp(-abs(a.value - b.value))) if rewards else None
     verdict: Verdict = "a" if a.value > b.value else "b"
     return Judgement(verdict, f"scores {a.value:g} and {b.value:g}", confidence)
+
+
+def unjudged_side(pair: Pair, judgement: Judgement) -> Side | None:
+    """Whose answer alone kept the source from a verdict; None: neither's or both's, or not known.
+
+    What the source says itself; else an empty answer beside one that is not.
+    """
+    if judgement.verdict is not None or judgement.caused_by is not None:
+        return judgement.caused_by
+    if pair.a.is_empty == pair.b.is_empty:
+        return None
+    return "a" if pair.a.is_empty else "b"

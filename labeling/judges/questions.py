@@ -32,13 +32,15 @@ class Reply:
 
     text: as it came. first_token: log-probs (nats) of the tokens that might have opened the reply,
     by their text; empty where the engine gives none. failure: why there is no reply to read, such
-    as a question that is too long; the judge then abstains.
+    as a question that is too long; the judge then abstains. refused: it was the question that could
+    not be answered, not the model that failed to.
     """
 
     text: str
     first_token: Mapping[str, float] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     failure: str = ""
+    refused: bool = False
 
 
 Take = Callable[[int, Reply], None]

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dpo_core.hashing import content_id, derive_seed
-from dpo_core.records import Judgement, Pair, Prompt, Verdict
+from dpo_core.records import Judgement, Pair, Prompt, Side, Verdict
 from labeling.people.gold import Gold, prompt_tags
 from labeling.people.shown import as_chat, as_markdown, visible
 
-Side = Literal["a", "b"]
 Kind = Literal["pair", "gold", "repeat"]
 Mode = Literal["blind", "review"]
 

@@ -9,11 +9,12 @@ import yaml
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
+from dpo_core.campaign.store import Made, Recipe, Store
 from dpo_core.children import Child
-from dpo_core.errors import ChildFailed
+from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress
-from flows.session import Session
+from flows.session import Session, check_weights
 
 
 def test_a_session_under_another_config_keeps_its_store_and_its_processes(
@@ -72,3 +73,20 @@ def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     child = session._sampling.child
     assert child is not None
     return child
+
+
+def test_weights_are_looked_at_before_a_process_reads_them(tmp_path: Path) -> None:
+    def make(folder: Path) -> Made:
+        (folder / "policy").mkdir()
+        (folder / "policy" / "model.safetensors").write_bytes(b"weights")
+        return Made()
+
+    made = Store(tmp_path, 1).run(Recipe(1, "training", {}), make)
+    policy = made.path("policy")
+    check_weights(policy)
+    (policy / "model.safetensors").write_bytes(b"weightz")
+    with pytest.raises(ArtifactCorrupted, match=r"model\.safetensors is not what the ledger"):
+        check_weights(policy)
+    check_weights(tmp_path)  # made by no step: `ratchet evaluate` compares any two models
+    with pytest.raises(ArtifactCorrupted, match="are gone"):
+        check_weights(tmp_path / "nowhere")

@@ -17,13 +17,18 @@ def _percents(row: Row, name: str) -> str:
     return with_interval(row, name, percent)
 
 
+def _controlled(row: Row, name: str) -> str:
+    said = _percents(row, name)
+    return f"{said} extrapolated" if row.get(f"{name}_extrapolated") else said
+
+
 def _tokens(row: Row, name: str) -> str:
     return with_interval(row, name, "{:.1f}".format)
 
 
 _BY_ROUND: tuple[tuple[str, str, str, Write], ...] = (
     ("win_rate_base", "Wins against the base", "% · ties count half · [interval]", _percents),
-    ("lc_win_rate_base", "The same at equal lengths", "% · [interval]", _percents),
+    ("lc_win_rate_base", "The same at equal lengths", "% · [interval]", _controlled),
     ("win_rate_previous", "Wins against the previous policy", "% · [interval]", _percents),
     ("rating", "Rating", "logits, the base at 0 · within each campaign · [interval]", _decimals),
     ("kl_base_nats", "KL to the base", "nats per completion ± s.e.", with_error),
@@ -76,7 +81,7 @@ def _stands(side: Side) -> tuple[str, ...]:
         f"{len(side.summary.rounds)} of {side.summary.rounds_planned}",
         f"round {side.standing}" if side.standing else "the base",
         _percents(row, "win_rate_base"),
-        _percents(row, "lc_win_rate_base"),
+        _controlled(row, "lc_win_rate_base"),
         with_error(row, "kl_base_nats"),
         _tokens(row, "length_mean"),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flows.gate.checks import kl_allowed
 from flows.show.numbers import Row, base_number, number
 from flows.show.plots.model import (
     DECIMAL,
@@ -31,7 +32,7 @@ def better(summary: CampaignSummary) -> Iterator[Plot]:
         "Length-controlled win rate",
         "lc_",
         "The win rate at equal lengths, by a logistic model of the difference in length. Far below "
-        "the plain one: answers win by being long.",
+        f"the plain one: answers win by being long.{_extrapolated(summary)}",
     )
     yield _judges_apart(summary)
     yield Plot(
@@ -55,6 +56,17 @@ def _rates(summary: CampaignSummary, title: str, prefix: str, about: str) -> Plo
         f"{prefix}win_rate_gate": "gate",
     }
     return Plot(title, about, "wins", PERCENT, series_of(summary, names), 0.5, "equal")
+
+
+def _extrapolated(summary: CampaignSummary) -> str:
+    found = [
+        str(round_of(row))
+        for row in summary.rounds
+        if any(
+            row.get(f"lc_win_rate_{other}_extrapolated") for other in ("base", "previous", "gate")
+        )
+    ]
+    return f" Extrapolated, lengths hardly overlap: round {', '.join(found)}." if found else ""
 
 
 def _judges_apart(summary: CampaignSummary) -> Plot:
@@ -147,4 +159,7 @@ def _distances(summary: CampaignSummary) -> Mapping[str, str]:
 def kl_budget(summary: CampaignSummary) -> float | None:
     """The `gate.kl_budget` in force."""
     gate = summary.settings.get("gate")
-    return number(gate, "kl_budget") if isinstance(gate, Mapping) else None
+    budget = gate.get("kl_budget") if isinstance(gate, Mapping) else None
+    if budget != "auto" and not isinstance(budget, int | float):
+        return None
+    return kl_allowed(budget, base_number(summary, "length_mean"))

@@ -12,7 +12,8 @@ from flows.show.tables.by_round import Column, by_round
 def trust(summary: CampaignSummary) -> Section:
     """Can I trust it?"""
     columns: list[Column] = [
-        ("wins at equal length %", _interval("lc_win_rate_base")),
+        ("wins at equal length %", _controlled),
+        ("decided %", _decided),
         ("κ with people", _kappa),
         ("forgotten", _of("forgotten", lambda f: f"{f.get('count', 0)} of {f.get('compared', 0)}")),
         ("slices worse", _of("slices", lambda s: _count(s, "flagged"))),
@@ -22,8 +23,9 @@ def trust(summary: CampaignSummary) -> Section:
         ("warnings", lambda row: str(len(row.get("warnings") or {}))),
     ]
     note = (
-        "wins against the base · κ: lowest of the judges · forgotten: prompts answered worse than "
-        "by an earlier round · overlap: held-out prompts that share long passages with training"
+        "wins against the base · decided: of the gate's comparisons · κ: lowest of the judges · "
+        "forgotten: prompts answered worse than by an earlier round · overlap: held-out prompts "
+        "that share long passages with training"
     )
     return by_round("Can I trust it?", note, summary, columns, MISSING)
 
@@ -33,6 +35,18 @@ def _interval(name: str) -> Callable[[Row], str | None]:
         return None if number(row, name) is None else with_interval(row, name, percent)
 
     return write
+
+
+def _controlled(row: Row) -> str | None:
+    said = _interval("lc_win_rate_base")(row)
+    return f"{said} extrapolated" if said and row.get("lc_win_rate_base_extrapolated") else said
+
+
+def _decided(row: Row) -> str | None:
+    """Of the gate's comparisons, where some were not."""
+    found = (row.get("decided") or {}).get("gate") or {}
+    of, decided = found.get("comparisons") or 0, found.get("decided") or 0
+    return percent(decided / of) if decided < of else None
 
 
 def _of(name: str, write: Callable[[Mapping[str, Any]], str]) -> Callable[[Row], str | None]:

@@ -8,6 +8,7 @@ import pytest
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
 from dpo_core.evaluation.intervals import Floats
+from dpo_core.evaluation.length_control import is_extrapolated
 
 
 def sigma(x: Floats) -> Floats:
@@ -42,6 +43,24 @@ def test_a_planted_length_bias_is_removed() -> None:
     found = length_controlled_win_rate(outcomes, delta.tolist())
     assert found.low < 0.5 < found.high
     assert found.high - found.low < 0.12
+
+
+@pytest.mark.parametrize(
+    ("longer", "equal", "shorter", "extrapolated"),
+    [
+        (5, 0, 95, False),
+        (4, 0, 96, True),
+        (96, 0, 4, True),
+        (0, 0, 100, True),
+        (0, 5, 95, False),  # those at equal length hold the curve where it is read
+        (0, 4, 96, True),
+        (0, 100, 0, False),
+    ],
+)
+def test_where_lengths_hardly_overlap_it_is_extrapolated(
+    longer: int, equal: int, shorter: int, extrapolated: bool
+) -> None:
+    assert is_extrapolated([7.0] * longer + [0.0] * equal + [-3.0] * shorter) is extrapolated
 
 
 def test_zero_is_equally_long_and_not_the_mean() -> None:

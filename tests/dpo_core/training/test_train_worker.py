@@ -8,7 +8,7 @@ import pytest
 
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.training.jobs import BaseJob, DpoJob
 
 from .conftest import sentiment
@@ -22,7 +22,7 @@ def test_base_then_round_in_one_process(
     env = {"PYTHONPATH": str(Path(__file__).parents[3])}
     with Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child:
         made = child.ask({"op": "base", "job": base.model_dump(mode="json")})
-        assert made["policy"] == weights_id(base.out_dir)
+        assert made["policy"] == policy_id(base.out_dir)
 
         job = make_job("round", *sentiment(8), policy_dir=base.out_dir)
         result = child.ask(

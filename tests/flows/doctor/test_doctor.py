@@ -355,6 +355,18 @@ def test_prompts_that_overlap_or_are_too_few(tmp_path: Path) -> None:
     assert severities(prompts.check_pool(prompts.read(many), many)) == ["note"]
 
 
+def test_gate_prompts_that_do_not_last_for_a_certified_campaign(tmp_path: Path) -> None:
+    few = a_config(tmp_path, gate={"false_promotions": 0.05})
+    gate = prompts.read(few).splits["gate"]
+    assert gate < few.rounds * few.evaluation.gate_prompts
+    [_, found] = prompts.check_pool(prompts.read(few), few)
+    assert found.severity == "note"
+    assert f"{gate} gate prompts last for {gate // few.evaluation.gate_prompts} prom" in found.what
+    enough = {"gate_prompts": gate // few.rounds}
+    enough_config = a_config(tmp_path, gate={"false_promotions": 0.05}, evaluation=enough)
+    assert severities(prompts.check_pool(prompts.read(enough_config), enough_config)) == ["ok"]
+
+
 def test_prompts_that_are_too_long_or_begin_twice(tmp_path: Path) -> None:
     counts = {"prompts": 10, "longest": 60, "too_long": 3, "bos_missing": 0}
     counts["bos_doubled"] = 0

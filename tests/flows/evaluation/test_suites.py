@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from synthetic import Synthetic, asked, says
 
+from flows.config.gate import GateConfig
+from flows.gate.decision import Best, decide
+
 SUITE = {"sums": {"prompts": "/nowhere.jsonl", "judge": {"function": "told_by_text:worth"}}}
 N = 20
 
@@ -33,6 +36,19 @@ def test_a_suite_fails_that_clearly_fell(
     assert found["failed"] is failed
     said = numbers["warnings"].get("suite sums", "")
     assert said.startswith("Regression suite sums fell from 1 to") is failed
+
+
+def test_how_many_answers_were_scored_is_counted(tmp_path: Path) -> None:
+    """Three of the new ones, and one of these not of the policy before."""
+    campaign = Synthetic(tmp_path, asked(2), says([1, 1]), evaluation={"suites": SUITE})
+    campaign.add_suites({"sums": says([None] + [1] * (N - 1))})
+    numbers = campaign.play(says([1, 1]), {"sums": says([1, 1, 1] + [None] * (N - 3))})
+    found = numbers["suites"]["sums"]
+    assert (found["answers"], found["prompts"], found["compared"]) == (N, 3, 2)
+    assert not found["failed"], "those that were scored did not fall"
+    decision = decide(numbers, GateConfig(), number=1, previous=0, best=Best(0, 0.5))
+    [check] = [check for check in decision.checks if check.name == "suite sums decided_share"]
+    assert (check.value, check.bound, check.passed) == (0.1, 0.9, False)
 
 
 def test_a_rule_that_can_score_nothing_any_more_fails_its_suite(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from flows.steps.audit import FINDINGS, audit_preferences, check_audit
 from flows.steps.replay import TrainingData
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
+from tests.resealed import reseal
 
 Rows = list[dict[str, Any]]
 FILES = {
@@ -312,13 +313,13 @@ def plant(campaign: Campaign, artifact: Artifact, rows: Rows) -> None:
     path = artifact.path("preferences.parquet")
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
     planted = {**artifact.entry.outputs, path.name: file_sha256(path)}
-    manifest = json.loads(artifact.path(MANIFEST).read_text())
-    artifact.path(MANIFEST).write_text(json.dumps({**manifest, "outputs": planted}))
-    entries = [json.loads(line) for line in campaign.layout.ledger.read_text().splitlines()]
-    for entry in entries:
+
+    def change(entry: dict[str, Any]) -> None:
         if entry["fingerprint"] == artifact.entry.fingerprint:
             entry["outputs"] = planted
-    campaign.layout.ledger.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    for recorded in (artifact.path(MANIFEST), campaign.layout.ledger):
+        reseal(recorded, change)
 
 
 def test_a_planted_pair_stops_the_run_before_training_and_mending_goes_on(copy: Campaign) -> None:

@@ -303,6 +303,11 @@ def test_a_question_that_is_too_long_is_an_abstention(server: Loopback, tmp_path
     server.script = [lambda: (400, too_long)]
     (found,) = judged(server, tmp_path, [pair(1)], concurrency=1)
     assert found.verdict is None and "maximum context length" in found.reason
+    assert found.caused_by is None, "neither answer is most of the question"
+    for sides, said in (({"a": "long " * 2000}, "a"), ({"b": "long " * 2000}, "b")):
+        server.script = [lambda: (400, too_long)]
+        (found,) = judged(server, tmp_path, [pair(1, **sides)], concurrency=1)
+        assert found.caused_by == said
 
 
 # ── concurrency, memory, budget, key ─────────────────────────────────────────────────────────────

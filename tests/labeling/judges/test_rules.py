@@ -187,7 +187,9 @@ def test_verdicts_from_scores() -> None:
     assert verdict(1, 0.5) == Judgement("a", "scores 1 and 0.5")
     assert verdict(-1, 0.5) == Judgement("b", "scores -1 and 0.5")
     assert verdict(0.5, 0.5) == Judgement("tie", "both score 0.5")
-    assert verdict(None, 1) == verdict(1, None) == Judgement(None, "no score: unparsable")
+    assert verdict(None, 1) == Judgement(None, "no score: unparsable", caused_by="a")
+    assert verdict(1, None) == Judgement(None, "no score: unparsable", caused_by="b")
+    assert verdict(None, None) == Judgement(None, "no score: unparsable"), "neither's alone"
 
 
 # ── which judge, and what it depends on ──────────────────────────────────────────────────────────

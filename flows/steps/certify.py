@@ -1,0 +1,331 @@
+"""Step `certificate`: is the candidate better, by a test that holds over the whole campaign?
+
+The gate's prompts are compared in the order of their hashes, a batch at a time, until the test
+knows or `gate.at_most_prompts` are used: both policies answer them, the evaluation judge compares.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import log
+from pathlib import Path
+from typing import Any
+
+from dpo_core.atomic import write_json
+from dpo_core.campaign.branching import read_origin
+from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.evaluation.certification import cannot_win, evidence, unit_outcomes
+from dpo_core.hashing import digest
+from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
+from dpo_core.tables import iterate_rows, read_rows, write_rows
+from flows.config import CampaignConfig
+from flows.evaluation.held_out import Answers, read_answers
+from flows.evaluation.judging import outcomes, play_match
+from flows.gate.account import (
+    CERTIFICATE,
+    LOOKED,
+    Account,
+    Turn,
+    account_before,
+    read_inherited,
+)
+from flows.judge_answers import judge_config, judges_functions, judges_models
+from flows.policy import Answered, Policy
+from flows.session import Session
+from flows.steps.gate_pool import POOL, at_most, drawn_pool, planned_decisions
+from flows.steps.prompts import pool_functions
+from flows.steps.sample import Samples, answered, sampling_config
+from flows.steps.score import score
+from generation.config import PromptsConfig
+from generation.prompts import unit_of
+
+_STEERS_NO_CANDIDATE = {
+    "name",
+    "rounds",
+    "stop",
+    "keep_policies",
+    "schedule",
+    "retries",
+    "notify",
+    "prices",
+    "track",
+    "threads",
+}
+"""Sections whose change makes no candidate another one, so that it may look at the same prompts."""
+
+_UNTOLD = ("turn", "declared")
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What the test came to, and the steps that it took by their names."""
+
+    made: Artifact
+    steps: Mapping[str, Artifact | None]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self.made.entry.facts
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a round's numbers say of it."""
+        return {name: value for name, value in self.facts.items() if name not in _UNTOLD}
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {CERTIFICATE: self.made.input("certificate.json")}
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One decision: the candidate against the policy that stands, under `account`."""
+
+    session: Session
+    number: int
+    turn: Turn
+    candidate: Answered
+    previous: Answered
+    evaluation: Artifact
+    pool: Artifact
+    account: Account
+
+    @property
+    def config(self) -> CampaignConfig:
+        return self.session.config
+
+    @property
+    def alpha(self) -> float:
+        level = self.config.gate.false_promotions
+        assert level is not None, "asked before"
+        return self.account.alpha(planned_decisions(self.config), level)
+
+
+def certify(
+    session: Session,
+    number: int,
+    attempt: int,
+    candidate: Answered,
+    previous: Answered,
+    evaluation: Artifact,
+    held_out: Artifact,
+) -> Certified | None:
+    """The candidate's certificate, or that there can be none; None where the gate asks for none."""
+    pool = drawn_pool(session, held_out)
+    if pool is None:
+        return None
+    turn = _turn(session.config, number, attempt, evaluation)
+    first = held_out.entry.facts["gate"]
+    account = _account(session, turn, first)
+    test = _Test(session, number, turn, candidate, previous, evaluation, pool, account)
+    return _run(test, list(map(prompt_from_row, iterate_rows(pool.path(POOL)))), first)
+
+
+def _turn(config: CampaignConfig, number: int, attempt: int, evaluation: Artifact) -> Turn:
+    """Another threshold or level makes another test: whoever changes it may have seen this one."""
+    gate, found = config.gate, evaluation.hash("evaluation.json")
+    level = (gate.threshold, gate.false_promotions, at_most(config))
+    return Turn(number, attempt, digest(number, attempt, found, *level), found, _declared(config))
+
+
+def _account(session: Session, turn: Turn, first: int) -> Account:
+    origin = read_origin(session.store.layout)
+    inherited = read_inherited(origin.certified) if origin is not None else None
+    left_after = origin.round if origin is not None else 0
+    return account_before(session.store.entries, turn, first, inherited, left_after)
+
+
+def _declared(config: CampaignConfig) -> str:
+    """All that decides which candidates follow when each is refused, and how they are compared."""
+    functions = {
+        **judges_functions(config.judge),
+        **judges_functions(config.held_out_judge),
+        **pool_functions(config.prompts),
+    }
+    return digest(config.model_dump(mode="json", exclude=_STEERS_NO_CANDIDATE), functions)
+
+
+def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
+    start = test.account.start
+    if start and len(pool) - start < min(first, test.config.evaluation.gate_prompts):
+        return Certified(_none_left(test, len(pool)), {})
+    most = min(start + at_most(test.config), len(pool))
+    steps: dict[str, Artifact | None] = {}
+    rows: list[Mapping[str, Any]] = []
+    end = start
+    while True:
+        block = range(end, min(end + first, most))
+        if block.start == 0:
+            rows += _compared_already(test)
+        else:
+            made = _compare(test, pool[block.start : block.stop], block)
+            rows += read_rows(made[f"evaluation_gate_{block.start}"].path("outcomes.parquet"))
+            steps |= made
+        end = block.stop
+        samples = test.config.evaluation.samples_per_prompt
+        units = whole_units(pool, range(start, end), rows, samples, test.config.prompts)
+        if end >= most or _knows(units, test.config.gate.threshold, test.alpha):
+            return Certified(_certificate(test, units, end - start, steps, len(pool)), steps)
+
+
+def _compared_already(test: _Test) -> list[Mapping[str, Any]]:
+    """On the gate prompts of the evaluation, which are the first of the pool."""
+    rows = read_rows(test.evaluation.path("outcomes.parquet"))
+    return [r for r in rows if (r["opponent"], r["split"]) == ("previous", "gate")]
+
+
+def whole_units(
+    pool: Sequence[Prompt],
+    looked: range,
+    rows: Sequence[Mapping[str, Any]],
+    samples: int,
+    config: PromptsConfig,
+) -> list[float]:
+    """Outcomes of the units of which all comparisons are among `rows`, in the order of the pool.
+
+    looked: places in the pool of the prompts that were compared, each `samples` times.
+    """
+    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config) for p in pool}
+    sizes = Counter(unit.values())
+    seen = dict.fromkeys(unit[pool[place].prompt_id] for place in looked)
+    told = [(unit[row["prompt_id"]], row["outcome"]) for row in rows if row["prompt_id"] in unit]
+    return unit_outcomes(told, [(name, samples * sizes[name]) for name in seen])
+
+
+def _knows(units: Sequence[float], threshold: float, alpha: float) -> bool:
+    return evidence(units, threshold).promotes(alpha) or cannot_win(units, threshold)
+
+
+def _compare(test: _Test, prompts: Sequence[Prompt], block: range) -> dict[str, Artifact]:
+    """Both policies' answers to more gate prompts, and who won, by the names of the steps."""
+    name = f"gate_{block.start}"
+    ours = _answer(test, test.candidate.policy, prompts, f"answers_{name}")
+    theirs = _answer(test, test.previous.policy, prompts, f"answers_{name}_before")
+    both = {**ours, **theirs}
+    mine, other = (
+        Answers(policy.round, both[step], both.get(f"{step}_scores"))
+        for policy, step in (
+            (test.candidate.policy, f"answers_{name}"),
+            (test.previous.policy, f"answers_{name}_before"),
+        )
+    )
+    session, judge = test.session, test.config.held_out_judge
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        read = partial(read_answers, inputs, same_judge=True)
+        ours = read("candidate", mine.round, prompts="candidate_prompts")
+        theirs = read("previous", other.round, prompts="previous_prompts")
+        match = play_match(session, judge, ours, theirs)
+        rows = list(outcomes({"previous": match}))
+        write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
+        unread = sum(row["outcome"] is None for row in rows)
+        return Made(
+            len(rows),
+            len(rows) - unread,
+            {"unreadable": unread} if unread else {},
+            {LOOKED: block.stop, "turn": test.turn.id, **session.judges.started()},
+            dict(session.judges.versions),
+        )
+
+    judged = session.step(
+        test.number,
+        f"evaluation_{name}",
+        make,
+        config={**judge_config(judge), LOOKED: block.stop, "turn": test.turn.id},
+        inputs={
+            **mine.inputs("candidate"),
+            **other.inputs("previous"),
+            "candidate_prompts": mine.answers.input(POOL),
+            "previous_prompts": other.answers.input(POOL),
+            **judges_models(session, judge),
+        },
+        functions=judges_functions(judge),
+    )
+    return {**both, f"evaluation_{name}": judged}
+
+
+def _answer(
+    test: _Test, policy: Policy, prompts: Sequence[Prompt], step: str
+) -> dict[str, Artifact]:
+    """A policy's answers in one step with their prompts, and their scores where judges score."""
+    session, evaluation = test.session, test.config.evaluation
+    # The seed knows no round: policies differ by their weights alone.
+    samples = Samples(evaluation.samples_per_prompt, session.seed("answers"))
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        write_rows(folder / POOL, map(prompt_row, prompts), PROMPTS)
+        return answered(session, policy, inputs, folder / POOL, folder, samples)
+
+    answers = session.step(
+        test.number,
+        step,
+        make,
+        config={
+            **sampling_config(session.config.sampling, samples),
+            "prompts": digest([prompt.prompt_id for prompt in prompts]),
+        },
+        inputs={"policy": policy.input, "pool": test.pool.input(POOL)},
+    )
+    judge = test.config.held_out_judge
+    scores = score(session, test.number, answers, answers, judge, f"{step}_scores")
+    return {step: answers, **({f"{step}_scores": scores} if scores is not None else {})}
+
+
+def _certificate(
+    test: _Test,
+    units: Sequence[float],
+    prompts: int,
+    steps: Mapping[str, Artifact | None],
+    pool: int,
+) -> Artifact:
+    found = evidence(units, test.config.gate.threshold)
+    compared = {
+        name: made.input("outcomes.parquet")
+        for name, made in steps.items()
+        if made is not None and name.startswith("evaluation")
+    }
+    facts = {
+        "certified": True,
+        "passed": found.promotes(test.alpha),
+        "log_e": found.log_e,
+        "needed": -log(test.alpha),
+        "alpha": test.alpha,
+        "win_rate": sum(units) / len(units) if units else None,
+        "prompts": prompts,
+        "units": found.units,
+        "reached_at": found.reached_at,
+        "decision": test.account.decisions + 1,
+        "planned": test.account.planned or planned_decisions(test.config),
+        **_common(test, pool),
+    }
+    return _step(test, facts, {**compared, "evaluation": Input(test.turn.evaluation)}, units)
+
+
+def _none_left(test: _Test, pool: int) -> Artifact:
+    facts = {"certified": False, "passed": False, "prompts": 0, **_common(test, pool)}
+    return _step(test, facts, {"evaluation": Input(test.turn.evaluation)}, ())
+
+
+def _common(test: _Test, pool: int) -> dict[str, Any]:
+    return {
+        "false_promotions": test.config.gate.false_promotions,
+        "start": test.account.start,
+        "pool": pool,
+        "attempt": test.turn.attempt,
+        "turn": test.turn.id,
+        "declared": test.turn.declared,
+    }
+
+
+def _step(
+    test: _Test, facts: Mapping[str, Any], inputs: Mapping[str, Input], units: Sequence[float]
+) -> Artifact:
+    def make(folder: Path, _: Inputs) -> Made:
+        write_json(folder / "certificate.json", {**facts, "outcomes": list(units)})
+        return Made(len(units), len(units), facts=facts)
+
+    # What was declared is a fact of that time: a config that changes later changes no test.
+    config = {key: value for key, value in facts.items() if key != "declared"}
+    return test.session.step(test.number, CERTIFICATE, make, config=config, inputs=inputs)
