@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dpo_core import collector
 from dpo_core.cpu_time import cpu_seconds
 from dpo_core.errors import (
     BadInput,
@@ -63,11 +64,13 @@ def run_module(module: str) -> None:
     outlive its parent by that long.
     """
     threading.Thread(target=_read_requests, daemon=True).start()
+    collector.hold_back()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
     """Answer the parent's requests; when it closes the pipe, the process group ends."""
+    collector.let_go()
     events_fd = int(os.environ[_EVENTS_FD])
     os.set_inheritable(events_fd, False)  # or what this process starts would hold the pipe open
     events = os.fdopen(events_fd, "w", buffering=1)

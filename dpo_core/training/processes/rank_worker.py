@@ -12,6 +12,7 @@ import threading
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
+from dpo_core import collector
 from dpo_core.children import Report, describe_error, forward_notices
 
 ADDRESS, KEY = "RATCHET_RANKS_ADDRESS", "RATCHET_RANKS_KEY"
@@ -66,6 +67,7 @@ def _train(connection: Connection | None, job: dict[str, Any] | None) -> int:
 
 
 def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]:
+    collector.hold_back()
     import torch
 
     from dpo_core.errors import BadInput
@@ -74,6 +76,7 @@ def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]
     from dpo_core.training.runtime import out_of_memory
     from dpo_core.training.trainer import train_round
 
+    collector.let_go()
     with Team.joined() as team:
         job = team.gather(job)[0]
         if job is None:
