@@ -76,3 +76,16 @@ def test_a_version_that_there_is_not_is_refused(config: Path, wrong: str) -> Non
 
 def test_a_section_that_is_null_is_left_to_the_checks() -> None:
     assert with_defaults({"gate": None}, FIRST)["gate"] is None
+
+
+def test_a_campaign_whose_config_is_damaged_is_named(config: Path) -> None:
+    root = made(config.parent / "elsewhere")
+    Layout(root).config.write_text("{")
+    with pytest.raises(
+        ConfigError, match=r"(?s)elsewhere/campaign\.yaml is not valid YAML.*Restore"
+    ):
+        load_config(config, [], root)
+
+
+def test_a_name_that_no_folder_can_have_is_no_campaign(config: Path) -> None:
+    assert load_config(config, [f"name={'x' * 5000}"]).defaults == DEFAULTS

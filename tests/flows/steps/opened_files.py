@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
+from dpo_core.campaign.layout import FINGERPRINT_SHOWN, MANIFEST, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 
-_MADE_IN = re.compile(r"rounds/(\d+)/\.([a-z_]+)-[0-9a-f]+\.partial$")
+_MADE_IN = re.compile(r"rounds/(\d+)/\.([a-z0-9_]+)-[0-9a-f]+\.partial$")
 _CALL = re.compile(r"^\d+ +(?:\[[^]]*\] +)?(\w+)\((.*)$")
 _PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _CALLS = "open,openat,openat2,mkdir,mkdirat,rename,renameat,renameat2"
@@ -94,4 +94,6 @@ def _hashes(layout: Layout, entries: Sequence[Entry]) -> Mapping[str, set[str]]:
             if name.startswith("policy/"):
                 names.add(entry.facts["policy"])
             found[f"{folder}/{name}"] = names
+            # By which whoever reads a file checks that it is whole.
+            found.setdefault(f"{folder}/{MANIFEST}", set()).update(names)
     return found

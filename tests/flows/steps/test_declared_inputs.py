@@ -91,7 +91,7 @@ def config(url: str) -> dict[str, Any]:
                 for name in ("longer", "peeking")
             },
         },
-        "gate": {"use": "estimate"},
+        "gate": {"false_promotions": 0.5, "at_most_prompts": 8},
     }
 
 
@@ -126,6 +126,7 @@ def test_every_kind_of_step_was_watched(watched: tuple[Path, list[Read]]) -> Non
     campaign, found = watched
     made = {entry.step for entry in Ledger(Layout(campaign).ledger).read()}
     assert {"base", "scores", "judgements", "data", "audit", "suite_longer", "gate"} <= made
+    assert {"gate_pool", "certificate"} <= made
     # The first step draws from the user's prompts alone.
     assert {read.step for read in found} == made - {"held_out"}
     assert {".parquet", ".safetensors", ".json"} <= {Path(read.file).suffix for read in found}
