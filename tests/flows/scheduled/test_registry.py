@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.errors import BadInput
+from dpo_core.errors import BadInput, ConfigError
 from flows.config import load_config
 from flows.worker.registry import Entry, NotRegistered, Registry
 from flows.worker.runs import Order
@@ -68,7 +68,8 @@ def test_what_was_handed_over_runs(registry: Registry, folder: Path) -> None:
     registry.admit(order(folder))
     assert Path.cwd() == folder / "mine"
     registry.admit(order(folder, overrides=["training.beta=0.3"], mode="append", rounds=2))
-    registry.admit(order(folder, overrides=["prompts.path=/nowhere"]))  # the run says so itself
+    with pytest.raises(ConfigError, match="there is no file /nowhere"):
+        registry.admit(order(folder, overrides=["prompts.path=/nowhere"]))
     registry.admit(order(folder, campaign_dir="campaign", config="tiny.yaml"))
     (folder / "mine/handed_over_judge.py").write_text("def score(c): return []\n")  # its owner's
     registry.admit(order(folder))
