@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
-from flows.config import load_config
+from flows.config import CampaignConfig, load_config
 from flows.worker.registry import Entry, NotRegistered, Registry
 from flows.worker.runs import Order
 
@@ -27,6 +28,8 @@ CONFIG: dict[str, Any] = {
 }
 JUDGE = "{kind: llm, model: m, gives: score, endpoint: 'http://a/v1', api_key_env: null}"
 MARK = "imported"
+SPEAK_OF_IT = {"LlmJudge.structured", "LlmJudge.logprobs", "LlmJudge.request"}
+"""Fields that are about an endpoint, and name none."""
 
 
 @pytest.fixture
@@ -160,6 +163,26 @@ def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) ->
     assert not registry.knows(root)
     with pytest.raises(NotRegistered, match="was not handed over to the worker in"):
         registry.admit(asked)
+
+
+def test_no_section_names_code_or_secrets_beyond_those_that_are_looked_at() -> None:
+    """Who adds such a field adds it to functions_of, endpoints_of or the notifications."""
+    found = set()
+    for model, schema in CampaignConfig.model_json_schema()["$defs"].items():
+        for name, field in schema.get("properties", {}).items():
+            text = f"{name} {field.get('description', '')}"
+            if re.search(r"module:function|_env\b|\bvariable|\bendpoint\b|\bfunction\b", text):
+                found.add(f"{model}.{name}")
+    assert found - SPEAK_OF_IT == {
+        "RuleJudge.function",
+        "PolicyConfig.build",
+        "SftConfig.function",
+        "PromptsConfig.function",
+        "LlmJudge.endpoint",
+        "LlmJudge.api_key_env",
+        "NotifyConfig.webhook",
+        "NotifyConfig.slack",
+    }
 
 
 def test_nobody_else_writes_it(registry: Registry, folder: Path) -> None:
