@@ -11,7 +11,7 @@ from uuid import UUID
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Report, serve
-from dpo_core.errors import BadInput, RatchetError
+from dpo_core.errors import BadInput, ConfigError, RatchetError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -38,9 +38,10 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
         run = client.read_flow_run(UUID(request["run"]))
         try:
             registry.admit(Order.read(run.parameters))
-        except BadInput as refused:
-            client.set_flow_run_state(run.id, Failed(message=str(refused)), force=True)
-            return {"state": REFUSED, "message": str(refused)}
+        except BadInput as error:
+            client.set_flow_run_state(run.id, Failed(message=str(error)), force=True)
+            state = "Failed" if isinstance(error, ConfigError) else REFUSED
+            return {"state": state, "message": str(error)}
         return _carried_out(client, run)
 
 

@@ -6,7 +6,6 @@ from disk. Prefect's pages make their form from this flow's signature, and refus
 """
 
 import os
-from pathlib import Path
 from typing import NoReturn
 
 from prefect import flow, get_run_logger, tags
@@ -20,7 +19,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.config import Count
 from dpo_core.errors import CampaignLocked, WaitingForPeople
 from flows.campaign import CAMPAIGN_FLOW, play_campaign
-from flows.config import CampaignConfig, load_config
+from flows.config import CampaignConfig
 from flows.notify import tell_waiting
 from flows.people.waiting import read_waiting
 from flows.prefect.runs import campaign_tag, crash_stale_runs, retagged
@@ -68,8 +67,7 @@ def campaign(
         }
     )
     os.chdir(order.folder)
-    named = Path(order.campaign_dir) if order.campaign_dir is not None else None
-    loaded = load_config(Path(order.config), order.overrides, named)
+    loaded = order.load()
     layout = Layout(order.root(loaded.name))
     run, before = _own_run(), finished_rounds(layout)
     planned = plan(order.mode, order.rounds, loaded, before, run.tags)

@@ -23,7 +23,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.file_lock import Holder, hold
 from dpo_core.import_path import module_file
-from flows.config import CampaignConfig, load_config
+from flows.config import CampaignConfig
 from flows.config.user_code import endpoints_of, functions_of
 from flows.worker.claim import who_serves
 from flows.worker.place import external_server
@@ -93,8 +93,9 @@ class Registry:
     def admit(self, order: Order) -> None:
         """Raise NotRegistered for a run with parameters that nobody has handed over.
 
-        Changes into the order's folder, where the campaign runs, once that is known to be one. A
-        config that cannot be read, or names what is not there, is left to the run, which says so.
+        Changes into the order's folder, where the campaign runs, once that is known to be one.
+        Raises ConfigError for a config that cannot be; functions that are not there are left to the
+        run, which says so.
         """
         here = [
             entry
@@ -104,10 +105,7 @@ class Registry:
         if not here:
             raise self.refusal(f"the config {_config_path(order)} in {order.folder}")
         os.chdir(order.folder)
-        try:
-            config = load_config(Path(order.config), order.overrides)
-        except ConfigError:
-            return
+        config = order.load()
         root = order.root(config.name)
         mine = [entry for entry in here if entry.root == str(root)]
         if not mine:

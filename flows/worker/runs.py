@@ -21,6 +21,7 @@ from prefect.client.schemas.responses import FlowRunResponse
 
 from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
+from flows.config import CampaignConfig, load_config
 from flows.prefect.runs import campaign_tag
 from flows.worker.plan import NOTHING, Mode
 
@@ -64,6 +65,11 @@ class Order:
             "mode": self.mode,
             "rounds": self.rounds,
         }
+
+    def load(self) -> CampaignConfig:
+        """The config as the run has it, whose folder is the current one. Raises ConfigError."""
+        named = Path(self.campaign_dir) if self.campaign_dir is not None else None
+        return load_config(Path(self.config), self.overrides, named)
 
     def root(self, name: str) -> Path:
         """The campaign's folder."""

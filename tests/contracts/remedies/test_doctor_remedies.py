@@ -136,9 +136,11 @@ class Here:
         self.replies["/api/v1/me"] = {} if me is None else me
         return self.argilla(ARGILLA_API_URL=self.url, ARGILLA_API_KEY="key")
 
-    def prefect(self, url: str | None, client: str = "3.7.7") -> Findings:
-        self.replies["/api/admin/version"] = "3.7.7"
-        return servers.check_prefect(client, {"PREFECT_API_URL": url} if url else {})
+    def prefect(
+        self, url: str | None, client: str = "3.7.7", reply: Any = "3.7.7", **more: str
+    ) -> Findings:
+        self.replies["/api/admin/version"] = reply
+        return servers.check_prefect(client, {"PREFECT_API_URL": url, **more} if url else {})
 
 
 @pytest.fixture
@@ -591,6 +593,18 @@ CASES = {
                     with_prefect=False,
                 )
                 or []
+            ),
+        },
+    ),
+    "Prefect refuses": Case(  # what a server of Ratchet takes: tests/flows/prefect/test_guarded.py
+        lambda here: here.prefect(f"{here.url}/api", reply=403),
+        {
+            "PREFECT_API_KEY": lambda here: here.prefect(f"{here.url}/api", PREFECT_API_KEY="key"),
+            "PREFECT_API_AUTH_STRING": lambda here: here.prefect(
+                f"{here.url}/api", PREFECT_API_AUTH_STRING="user:password"
+            ),
+            """PREFECT_CLIENT_CUSTOM_HEADERS='{"X-Ratchet-Key": "…"}'""": lambda here: here.prefect(
+                f"{here.url}/api", PREFECT_CLIENT_CUSTOM_HEADERS='{"X-Ratchet-Key": "secret"}'
             ),
         },
     ),

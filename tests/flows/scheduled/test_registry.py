@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 import yaml
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.errors import BadInput
-from flows.config import load_config
+from dpo_core.errors import BadInput, ConfigError
+from flows.config import CampaignConfig, load_config
 from flows.worker.registry import Entry, NotRegistered, Registry
 from flows.worker.runs import Order
 
@@ -27,6 +28,8 @@ CONFIG: dict[str, Any] = {
 }
 JUDGE = "{kind: llm, model: m, gives: score, endpoint: 'http://a/v1', api_key_env: null}"
 MARK = "imported"
+SPEAK_OF_IT = {"LlmJudge.structured", "LlmJudge.logprobs", "LlmJudge.request"}
+"""Fields that are about an endpoint, and name none."""
 
 
 @pytest.fixture
@@ -68,7 +71,8 @@ def test_what_was_handed_over_runs(registry: Registry, folder: Path) -> None:
     registry.admit(order(folder))
     assert Path.cwd() == folder / "mine"
     registry.admit(order(folder, overrides=["training.beta=0.3"], mode="append", rounds=2))
-    registry.admit(order(folder, overrides=["prompts.path=/nowhere"]))  # the run says so itself
+    with pytest.raises(ConfigError, match="there is no file /nowhere"):
+        registry.admit(order(folder, overrides=["prompts.path=/nowhere"]))
     registry.admit(order(folder, campaign_dir="campaign", config="tiny.yaml"))
     (folder / "mine/handed_over_judge.py").write_text("def score(c): return []\n")  # its owner's
     registry.admit(order(folder))
@@ -159,6 +163,26 @@ def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) ->
     assert not registry.knows(root)
     with pytest.raises(NotRegistered, match="was not handed over to the worker in"):
         registry.admit(asked)
+
+
+def test_no_section_names_code_or_secrets_beyond_those_that_are_looked_at() -> None:
+    """Who adds such a field adds it to functions_of, endpoints_of or the notifications."""
+    found = set()
+    for model, schema in CampaignConfig.model_json_schema()["$defs"].items():
+        for name, field in schema.get("properties", {}).items():
+            text = f"{name} {field.get('description', '')}"
+            if re.search(r"module:function|_env\b|\bvariable|\bendpoint\b|\bfunction\b", text):
+                found.add(f"{model}.{name}")
+    assert found - SPEAK_OF_IT == {
+        "RuleJudge.function",
+        "PolicyConfig.build",
+        "SftConfig.function",
+        "PromptsConfig.function",
+        "LlmJudge.endpoint",
+        "LlmJudge.api_key_env",
+        "NotifyConfig.webhook",
+        "NotifyConfig.slack",
+    }
 
 
 def test_nobody_else_writes_it(registry: Registry, folder: Path) -> None:

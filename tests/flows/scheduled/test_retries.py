@@ -121,6 +121,7 @@ def test_every_step_has_its_kind_or_asks_nobody() -> None:
     asks_nobody = {
         "held_out",
         "gate",
+        "gate_pool",
         "audit_preferences",
         "draw_prompts",
         "select_pairs",
