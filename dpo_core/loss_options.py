@@ -115,15 +115,12 @@ def check_together(loss: str, *, wpo: bool, shortened: bool) -> None:
     if wpo and not traits.weights:
         raise ValueError(
             f"training.wpo weighs pairs, but training.loss {loss} sorts log-probs over the "
-            "optimiser step, after which its values belong to no pair: set training.wpo to false, "
-            "or choose another training.loss"
+            "optimiser step, after which its values belong to no pair: set training.wpo to false"
         )
     if shortened and not traits.sums:
-        taking = ", ".join(name for name, traits in TRAITS.items() if traits.sums)
         raise ValueError(
             "training.ld_alpha shortens the likelihoods of whole completions (LD-DPO), but "
-            f"training.loss {loss} takes {_likelihood_of(loss)}: remove training.ld_alpha, or "
-            f"choose training.loss from {taking}"
+            f"training.loss {loss} takes {_likelihood_of(loss)}: remove training.ld_alpha"
         )
 
 

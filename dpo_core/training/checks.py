@@ -88,8 +88,8 @@ def check_sampled_by_policy(
     if rope_limit is not None:  # vLLM takes one factor for all, by how long sequences may become
         remedy = (
             "The policy's rotary embedding depends on how long a sequence is, which engines do "
-            f"not treat alike: set sampling.max_model_len to at most {rope_limit}, or "
-            "sampling.engine to transformers."
+            f"not treat alike: set sampling.max_model_len to at most {rope_limit}, and where that "
+            "is not enough sampling.engine to transformers."
         )
     if gap is not None and not gap <= tolerance:  # a NaN is no small gap
         raise InvariantViolated(

@@ -18,6 +18,7 @@ from dpo_core.preference.pair_logps import completion_token_logps
 from dpo_core.tables import batched
 from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
 from dpo_core.training.pairs.batching import padded
+from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.runtime import Runtime
 from dpo_core.training.telling.curves import SFT_CURVE
 from dpo_core.training.warm_start.sft_examples import Example
@@ -102,5 +103,6 @@ def batch_logps(model: Any, batch: Sequence[Example], device: torch.device) -> T
     attention_BT = (position_T < ends_B[:, None]).to(device)
     completion_BT = attention_BT & (position_T >= starts_B[:, None]).to(device)
     ids_BT = ids_BT.to(device)
-    logits_BTV = model(ids_BT, attention_mask=attention_BT.long(), use_cache=False).logits
+    with RopeLengths(model).of(ends_B.tolist()):
+        logits_BTV = model(ids_BT, attention_mask=attention_BT.long(), use_cache=False).logits
     return completion_token_logps(logits_BTV, ids_BT, completion_BT)

@@ -208,7 +208,7 @@ def test_a_model_that_cannot_skip_the_head_gives_equal_logps(make_job: MakeJob, 
     model = load_master(tiny, torch.device("cpu"))
     pairs = load_pairs(job.preferences, job.completions)
 
-    class Plain:
+    class Plain(torch.nn.Module):
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None: ...
 
         def __call__(self, **inputs: Any) -> Any:

@@ -28,6 +28,8 @@ from dpo_core.training.passes.pass_over_pairs import TokenLogps
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, attention_for
 from dpo_core.training.trainer import train_round
+from dpo_core.training.warm_start.sft import batch_logps
+from dpo_core.training.warm_start.sft_examples import Example
 
 from ..conftest import sentiment
 
@@ -251,6 +253,15 @@ def test_positions_of_a_sequence_depend_on_its_own_length_alone(rope: str) -> No
         expected = logits_TV.log_softmax(-1)[range(len(ids) - 1), ids[1:]]
         found = path.logps([pair]).logps_N[: len(pair.chosen_ids)]
         torch.testing.assert_close(found, expected[len(pair.prompt_ids) - 1 :], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rope", ROPES)
+def test_a_warm_start_says_of_an_example_the_same_in_every_batch(rope: str) -> None:
+    model = build_from(*ROPES[rope])
+    examples = [Example(p.prompt_ids, p.chosen_ids) for p in lengths((9, 20, 5), (4, 3, 2))]
+    together = batch_logps(model, examples, CPU.device)
+    apart = torch.cat([batch_logps(model, [example], CPU.device) for example in examples])
+    torch.testing.assert_close(apart, together, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("rope", ROPES)
