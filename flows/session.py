@@ -43,6 +43,13 @@ class _Sampling:
     on_gpu: bool = False
 
 
+@dataclass
+class _Training:
+    """The training process, if one runs."""
+
+    child: Child | None = None
+
+
 class Session:
     """What every step gets. A context manager: on exit no child process is left."""
 
@@ -57,6 +64,7 @@ class Session:
         self.file_hashes = FileHashes(self.layout.file_hashes)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
+        self._training = _Training()
         self.judges = JudgeModels(
             self.layout, config.sampling, self._start, self._make_room, progress.advance
         )
@@ -147,29 +155,54 @@ class Session:
         return started, started.seconds_start
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one training job in its own process; a GPU it has to itself."""
+        """Ask the training process, started on first use, for one job; a GPU it has to itself."""
+        trainer, seconds_process = self._trainer()
+        stays = False
+        try:
+            result = trainer.ask(request, self.progress.advance, self.progress.notice)
+            stays = not self._one_at_a_time(on_gpu=trainer.gpus > 0)
+        except KeyboardInterrupt:
+            self.progress.note("stopping; interrupt again to leave at once")
+            trainer.stop()
+            raise
+        finally:
+            if not stays:
+                self._end_training()
+        return {**result, "seconds_start": seconds_process}
+
+    def _trainer(self) -> tuple[Child, float]:
+        """The training process, and the seconds that it took to start it just now."""
+        running = self._training.child
+        if running is not None:
+            if running.usable():
+                return running, 0.0
+            running.close()
         self._make_room()
-        with self._start("dpo_core.training.train_worker", "training") as child:
-            try:
-                result = child.ask(request, self.progress.advance, self.progress.notice)
-            except KeyboardInterrupt:
-                self.progress.note("stopping; interrupt again to leave at once")
-                child.stop()
-                raise
-            return {**result, "seconds_start": child.seconds_start}
+        started = self._training.child = self._start("dpo_core.training.train_worker", "training")
+        return started, started.seconds_start
+
+    def _one_at_a_time(self, *, on_gpu: bool) -> bool:
+        """Whether a process makes room for the next one: on a GPU, it holds its memory."""
+        keep = self.config.sampling.keep_worker
+        return keep == "step" or (keep == "auto" and on_gpu)
 
     def _make_room(self) -> None:
-        """End the children that would hold what the next one needs: on a GPU, its memory."""
-        keep = self.config.sampling.keep_worker
-        if keep == "step" or (keep == "auto" and (self._sampling.on_gpu or self.judges.on_gpu)):
+        """End the children that would hold what the next one needs."""
+        if self._one_at_a_time(on_gpu=self._sampling.on_gpu or self.judges.on_gpu):
             self.release_children()
 
     def release_children(self) -> None:
-        """End the processes that sample and judge; they are started again when needed."""
+        """End the processes of this session; they are started again when needed."""
         if self._sampling.child is not None:
             self._sampling.child.close()
             self._sampling.child = None
+        self._end_training()
         self.judges.release()
+
+    def _end_training(self) -> None:
+        if self._training.child is not None:
+            self._training.child.close()
+            self._training.child = None
 
     def _start(self, module: str, log: str) -> Child:
         self.progress.starting(log)

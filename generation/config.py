@@ -26,8 +26,8 @@ class SamplingConfig(Section):
     )
     keep_worker: Literal["auto", "campaign", "step"] = Field(
         "auto",
-        description="how long the sampling process lives: a campaign, or one step at a time; "
-        "auto: campaign on CPU, step on GPU, where training needs the memory",
+        description="how long the processes that sample, judge and train live: a campaign, or one "
+        "step at a time; auto: campaign on CPU, step on GPU, where each needs the memory",
     )
     gpu_memory_utilization: PositiveShare = 0.9
     tensor_parallel_size: Count = Field(

@@ -4,8 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RULE = "examples.reviews.judge:score"
-GATE = ("gate.false_promotions=null", "gate.use=estimate")
-"""Of every arm that sets no other: a win rate above one half promotes."""
+_CHECKS = (
+    "decided_share",
+    "kl_budget",
+    "length",
+    "length_base",
+    "truncated_rise",
+    "empty_share",
+    "repetition_rise",
+)
+GATE = ("gate.false_promotions=null", "gate.use=estimate", *(f"gate.{key}=null" for key in _CHECKS))
+"""Of every arm that sets no other: a win rate above one half promotes, whatever else there is."""
 
 ROUNDS, PROMPTS, SAMPLES = 3, 512, 4
 """What configs/demo-cpu.yaml spends: 1,536 pairs are labelled, out of 6,144 answers."""

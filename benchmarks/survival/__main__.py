@@ -22,7 +22,7 @@ from benchmarks.survival.processes import Commands
 from benchmarks.survival.services import services, shared
 from benchmarks.survival.shim import Shim, compiled
 
-_PER_CAMPAIGN = 20
+_PER_CAMPAIGN = 27
 
 
 class Benchmark:

@@ -42,22 +42,51 @@ class Disturbed:
         self._running: Command | None = None
         self._prefect, self._hurt = False, False
         self._code: int | None = None
+        self._armed: dict[str, str] = {}  # service → what its next requests suffer
 
     def disturb(self, kinds: list[str]) -> list[str]:
-        """Every fault in its turn; those for which the campaign was over too soon are returned."""
+        """The faults in their turn; those for which the campaign was over too soon are returned.
+
+        Requests are harmed beside the others: each service has its next fault waiting for it.
+        """
+        waiting = {s: [kind for kind in kinds if kind.startswith(f"{s}: ")] for s in SERVICES}
+        others = [kind for kind in kinds if kind.partition(": ")[0] not in SERVICES]
         missed: list[str] = []
-        for number, kind in enumerate(kinds):
-            if self.finished():
-                return [*missed, *kinds[number:]]
-            if self._act(kind):
-                self.done[kind] += 1
-                print(f"    {kind} at {self._at()}", flush=True)
+        while (others or any(waiting.values()) or self._armed) and not self.finished():
+            self._arm(waiting)
+            if not others:
+                self._ensure()
+                self._pause(2.0)
+            elif self._act(kind := others.pop(0)):
+                self._count(kind)
             else:
                 missed.append(kind)
-        return missed
+            self._collect()
+        left = [kind for kinds in waiting.values() for kind in kinds]
+        return [*missed, *others, *self._armed.values(), *left]
+
+    def _arm(self, waiting: dict[str, list[str]]) -> None:
+        for service, kinds in waiting.items():
+            if kinds and service not in self._armed:
+                self._armed[service] = kind = kinds.pop(0)
+                harm, count = _HTTP[kind.partition(": ")[2]]
+                self._services.harms[service].arm(harm, count)
+        self._hurt = self._hurt or bool(self._armed)
+
+    def _collect(self) -> None:
+        """Count what requests suffered meanwhile."""
+        for service, kind in list(self._armed.items()):
+            if self._services.harms[service].hit:
+                del self._armed[service]
+                self._count(kind)
+
+    def _count(self, kind: str) -> None:
+        self.done[kind] += 1
+        print(f"    {kind} at {self._at()}", flush=True)
 
     def finish(self) -> None:
         """Without another fault to the end."""
+        self._armed.clear()
         if self._shim is not None:
             self._shim.heal()
         for harm in self._services.harms.values():
@@ -85,13 +114,11 @@ class Disturbed:
             return self._running is not None and self._kill(how)
         if what == "disk":
             return self._break_disk(*_DISK[how])
-        if kind == "clock jumps":
-            self._pause(self._chance.uniform(0.5, 6.0))
-            if self._shim is None or self._running is None:
-                return False
-            self._shim.clock(self._chance.choice(_CLOCKS_S))
-            return True
-        return self._break_requests(what, *_HTTP[how])
+        self._pause(self._chance.uniform(0.5, 6.0))
+        if self._shim is None or self._running is None:
+            return False
+        self._shim.clock(self._chance.choice(_CLOCKS_S))
+        return True
 
     def _kill(self, how: str) -> bool:
         self._hurt = True
@@ -172,18 +199,6 @@ class Disturbed:
         shim.heal()
         return shim.hit > 0
 
-    def _break_requests(self, service: str, harm: str, count: int) -> bool:
-        found = self._services.harms[service]
-        found.arm(harm, count)
-        self._hurt = True
-        self._await(lambda: found.hit > 0, within_s=90)
-        if found.hit:
-            self._pause(self._chance.uniform(0.5, 3.0))
-        hit = found.hit > 0
-        if harm != "late":
-            found.disarm()
-        return hit
-
     # ── the run ──────────────────────────────────────────────────────────────────────────────────
 
     def _ensure(self, kind: str = "") -> None:
@@ -194,7 +209,7 @@ class Disturbed:
             self._running.process.terminate()
             self._ended()
         if self._running is None:
-            self._hurt = False
+            self._hurt = bool(self._armed)
             self._prefect = needed or self._chance.random() < _UNDER_PREFECT
             self._running = self._commands.run(prefect=self._prefect)
 

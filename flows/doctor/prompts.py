@@ -12,6 +12,7 @@ from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
 from generation.prompts import draw_held_out, read_pool
 from labeling.audit.checks import CHECKS
+from labeling.audit.config import FindingName
 
 _EXAMPLE = 80
 
@@ -140,7 +141,11 @@ def check_lengths(found: Mapping[str, Any], room: int) -> Finding:
 
 def check_bos(found: Mapping[str, Any]) -> Iterator[Finding]:
     """Every prompt has as many BOS as tokenizer and chat template give it; found: the child's."""
-    for fault, what in (("bos_missing", "lack the BOS"), ("bos_doubled", "have a BOS too many")):
+    faults: dict[FindingName, str] = {
+        "bos_missing": "lack the BOS",
+        "bos_doubled": "have a BOS too many",
+    }
+    for fault, what in faults.items():
         if found[fault]:
             said = f"{found[fault]:,} of {found['prompts']:,} prompts {what}"
             yield problem("bos", said, "prompts", CHECKS[fault].remedy)

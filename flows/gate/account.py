@@ -164,11 +164,13 @@ def _tested(state: _State, entry: Entry) -> _State:
     state = state.looked(facts["start"] + facts["prompts"])
     account = state.account
     if facts["turn"] not in state.seen:
-        account = replace(state.account, decisions=account.decisions + 1)
+        account = replace(account, decisions=account.decisions + 1)
+    account = replace(account, planned=account.planned or facts["planned"])
+    state = replace(state, account=account, seen=state.seen | {facts["turn"]})
+    if facts.get("about") == "gate_set":  # whose prompts were used before
+        return state.closed()
     return replace(
         state,
-        account=replace(account, planned=account.planned or facts["planned"]),
-        seen=state.seen | {facts["turn"]},
         start=facts["start"],
         at=(entry.round, facts["attempt"]),
         follows=None,

@@ -74,6 +74,8 @@ def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> Checked:
     name = f"{'lc_' if controlled else ''}win_rate_gate{'_low' if lower else ''}"
     what = f"{'lower end of the ' if lower else ''}{'length-controlled ' if controlled else ''}"
     what += "gate win rate"
+    if controlled and numbers.get("lc_win_rate_gate_extrapolated"):
+        what += " (extrapolated)"
     value = numbers.get(name)
     passed = value is not None and value > config.threshold
     check = Check(name, value, config.threshold, passed)

@@ -13,4 +13,4 @@ def looks(entries: Iterable[Entry]) -> int:
     pass. A decision that a person gave, on numbers that were looked at before, is no other look.
     """
     decided = (entry for entry in entries if entry.step == "gate")
-    return len({entry.facts.get("question", entry.fingerprint) for entry in decided})
+    return len({(e.round, e.facts.get("question", e.fingerprint)) for e in decided})

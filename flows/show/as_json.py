@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS, Column
-from flows.show.certified import BY_A_PERSON, CERTIFIED, NOT_CERTIFIED, certified
+from flows.show.certified import BY_A_PERSON, CERTIFIED, NOT_CERTIFIED, ON_SET, certified
 from flows.show.numbers import printed_json
 from flows.show.sentences import headline
 from flows.show.summary import CampaignSummary
@@ -69,7 +69,7 @@ _CERTIFIED = {
                 "required": ["round", "rests_on"],
                 "properties": {
                     "round": {"type": "integer"},
-                    "rests_on": {"enum": [CERTIFIED, NOT_CERTIFIED, BY_A_PERSON]},
+                    "rests_on": {"enum": [CERTIFIED, ON_SET, NOT_CERTIFIED, BY_A_PERSON]},
                 },
             },
         },

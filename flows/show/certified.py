@@ -7,7 +7,8 @@ from flows.show.numbers import Row
 from flows.show.summary import CampaignSummary
 from flows.words import counted
 
-CERTIFIED, NOT_CERTIFIED, BY_A_PERSON = "certified", "not certified", "by a person"
+CERTIFIED, ON_SET = "certified", "certified on the gate set"
+NOT_CERTIFIED, BY_A_PERSON = "not certified", "by a person"
 
 
 def standing_of(row: Row) -> str | None:
@@ -18,7 +19,9 @@ def standing_of(row: Row) -> str | None:
         return None
     if answer and answer.get("promote"):
         return BY_A_PERSON
-    return CERTIFIED if certificate.get("certified") else NOT_CERTIFIED
+    if not certificate.get("certified"):
+        return NOT_CERTIFIED
+    return ON_SET if certificate.get("about") == "gate_set" else CERTIFIED
 
 
 def certified(summary: CampaignSummary) -> dict[str, Any] | None:
@@ -55,6 +58,12 @@ def _sentences(summary: CampaignSummary) -> Iterator[str]:
         by_word.setdefault(standing_of(row), []).append(row)
     if certified := by_word.get(CERTIFIED):
         yield _claim(certified)
+    if on_set := by_word.get(ON_SET):
+        yield (
+            f"Certified on the gate set alone from round {on_set[0]['round']} on, where unused "
+            "prompts had run out: that speaks of fresh answers to its "
+            f"{_certificate(on_set[0])['prompts']:,} prompts, not of prompts like them."
+        )
     if left := by_word.get(NOT_CERTIFIED):
         pool = _certificate(left[0])["pool"]
         yield (

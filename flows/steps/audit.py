@@ -96,8 +96,8 @@ def audit_preferences(
             truncated=truncated,
         )
         found = audit(material, config)
-        facts = {"findings": {name: as_fact(finding) for name, finding in found.items()}}
-        facts |= {"rules": RULES}
+        findings = {name: as_fact(finding) for name, finding in found.items()}
+        facts = {"findings": findings, "rules": RULES}
         write_json(folder / FINDINGS, facts)
         count = len(material.preferences)
         return Made(count, count, facts=facts)

@@ -6,17 +6,23 @@ knows or `gate.at_most_prompts` are used: both policies answer them, the evaluat
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.evaluation.certification import cannot_win, evidence, unit_outcomes
+from dpo_core.evaluation.certification import (
+    Evidence,
+    cannot_win,
+    evidence,
+    evidence_on_set,
+    unit_outcomes,
+)
 from dpo_core.hashing import digest
 from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
@@ -103,6 +109,26 @@ class _Test:
         return self.account.alpha(planned_decisions(self.config), level)
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Gate prompts that are compared in steps of this name. to: up to which place of the pool they
+    are used now; afresh: a part of the seeds of answers that are sampled for one test alone."""
+
+    name: str
+    prompts: Sequence[Prompt]
+    to: int
+    afresh: str | None = None
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What a test is about, and the prompts of the pool that it used."""
+
+    about: Literal["pool", "gate_set"]
+    start: int
+    prompts: int
+
+
 def certify(
     session: Session,
     number: int,
@@ -150,6 +176,8 @@ def _declared(config: CampaignConfig) -> str:
 def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
     start = test.account.start
     if start and len(pool) - start < min(first, test.config.evaluation.gate_prompts):
+        if test.config.gate.when_used_up == "gate_set":
+            return _on_set(test, pool, first)
         return Certified(_none_left(test, len(pool)), {})
     most = min(start + at_most(test.config), len(pool))
     steps: dict[str, Artifact | None] = {}
@@ -160,14 +188,31 @@ def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
         if block.start == 0:
             rows += _compared_already(test)
         else:
-            made = _compare(test, pool[block.start : block.stop], block)
-            rows += read_rows(made[f"evaluation_gate_{block.start}"].path("outcomes.parquet"))
+            batch = _Batch(f"gate_{block.start}", pool[block.start : block.stop], block.stop)
+            made = _compare(test, batch)
+            rows += read_rows(made[f"evaluation_{batch.name}"].path("outcomes.parquet"))
             steps |= made
         end = block.stop
         samples = test.config.evaluation.samples_per_prompt
         units = whole_units(pool, range(start, end), rows, samples, test.config.prompts)
         if end >= most or _knows(units, test.config.gate.threshold, test.alpha):
-            return Certified(_certificate(test, units, end - start, steps, len(pool)), steps)
+            found = evidence(units, test.config.gate.threshold)
+            used = _Used("pool", start, end - start)
+            return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
+
+
+def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
+    """On the first gate prompts, whatever they were used for before: answers are sampled afresh, by
+    seeds that nothing had before, so that the test holds for the mean over these prompts."""
+    batch = _Batch("gate_set", pool[:first], 0, test.turn.id)
+    steps = _compare(test, batch)
+    rows = read_rows(steps[f"evaluation_{batch.name}"].path("outcomes.parquet"))
+    samples = test.config.evaluation.samples_per_prompt
+    apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
+    units = whole_units(pool, range(first), rows, samples, apart)
+    found = evidence_on_set(units, test.config.gate.threshold)
+    used = _Used("gate_set", 0, first)
+    return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
 
 
 def _compared_already(test: _Test) -> list[Mapping[str, Any]]:
@@ -198,11 +243,11 @@ def _knows(units: Sequence[float], threshold: float, alpha: float) -> bool:
     return evidence(units, threshold).promotes(alpha) or cannot_win(units, threshold)
 
 
-def _compare(test: _Test, prompts: Sequence[Prompt], block: range) -> dict[str, Artifact]:
-    """Both policies' answers to more gate prompts, and who won, by the names of the steps."""
-    name = f"gate_{block.start}"
-    ours = _answer(test, test.candidate.policy, prompts, f"answers_{name}")
-    theirs = _answer(test, test.previous.policy, prompts, f"answers_{name}_before")
+def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
+    """Both policies' answers to gate prompts, and who won, by the names of the steps."""
+    name = batch.name
+    ours = _answer(test, test.candidate.policy, batch, f"answers_{name}")
+    theirs = _answer(test, test.previous.policy, batch, f"answers_{name}_before")
     both = {**ours, **theirs}
     mine, other = (
         Answers(policy.round, both[step], both.get(f"{step}_scores"))
@@ -225,7 +270,7 @@ def _compare(test: _Test, prompts: Sequence[Prompt], block: range) -> dict[str, 
             len(rows),
             len(rows) - unread,
             {"unreadable": unread} if unread else {},
-            {LOOKED: block.stop, "turn": test.turn.id, **session.judges.started()},
+            {LOOKED: batch.to, "turn": test.turn.id, **session.judges.started()},
             dict(session.judges.versions),
         )
 
@@ -233,7 +278,7 @@ def _compare(test: _Test, prompts: Sequence[Prompt], block: range) -> dict[str, 
         test.number,
         f"evaluation_{name}",
         make,
-        config={**judge_config(judge), LOOKED: block.stop, "turn": test.turn.id},
+        config={**judge_config(judge), LOOKED: batch.to, "turn": test.turn.id},
         inputs={
             **mine.inputs("candidate"),
             **other.inputs("previous"),
@@ -246,16 +291,15 @@ def _compare(test: _Test, prompts: Sequence[Prompt], block: range) -> dict[str, 
     return {**both, f"evaluation_{name}": judged}
 
 
-def _answer(
-    test: _Test, policy: Policy, prompts: Sequence[Prompt], step: str
-) -> dict[str, Artifact]:
+def _answer(test: _Test, policy: Policy, batch: _Batch, step: str) -> dict[str, Artifact]:
     """A policy's answers in one step with their prompts, and their scores where judges score."""
     session, evaluation = test.session, test.config.evaluation
-    # The seed knows no round: policies differ by their weights alone.
-    samples = Samples(evaluation.samples_per_prompt, session.seed("answers"))
+    # The seed knows no policy: they differ by their weights alone.
+    afresh = () if batch.afresh is None else (batch.afresh,)
+    samples = Samples(evaluation.samples_per_prompt, session.seed("answers", *afresh))
 
     def make(folder: Path, inputs: Inputs) -> Made:
-        write_rows(folder / POOL, map(prompt_row, prompts), PROMPTS)
+        write_rows(folder / POOL, map(prompt_row, batch.prompts), PROMPTS)
         return answered(session, policy, inputs, folder / POOL, folder, samples)
 
     answers = session.step(
@@ -264,7 +308,7 @@ def _answer(
         make,
         config={
             **sampling_config(session.config.sampling, samples),
-            "prompts": digest([prompt.prompt_id for prompt in prompts]),
+            "prompts": digest([prompt.prompt_id for prompt in batch.prompts]),
         },
         inputs={"policy": policy.input, "pool": test.pool.input(POOL)},
     )
@@ -275,12 +319,12 @@ def _answer(
 
 def _certificate(
     test: _Test,
+    found: Evidence,
     units: Sequence[float],
-    prompts: int,
+    used: _Used,
     steps: Mapping[str, Artifact | None],
     pool: int,
 ) -> Artifact:
-    found = evidence(units, test.config.gate.threshold)
     compared = {
         name: made.input("outcomes.parquet")
         for name, made in steps.items()
@@ -293,7 +337,7 @@ def _certificate(
         "needed": -log(test.alpha),
         "alpha": test.alpha,
         "win_rate": sum(units) / len(units) if units else None,
-        "prompts": prompts,
+        **asdict(used),
         "units": found.units,
         "reached_at": found.reached_at,
         "decision": test.account.decisions + 1,
@@ -304,14 +348,14 @@ def _certificate(
 
 
 def _none_left(test: _Test, pool: int) -> Artifact:
-    facts = {"certified": False, "passed": False, "prompts": 0, **_common(test, pool)}
+    facts = {"certified": False, "passed": False, "start": test.account.start, "prompts": 0}
+    facts |= _common(test, pool)
     return _step(test, facts, {"evaluation": Input(test.turn.evaluation)}, ())
 
 
 def _common(test: _Test, pool: int) -> dict[str, Any]:
     return {
         "false_promotions": test.config.gate.false_promotions,
-        "start": test.account.start,
         "pool": pool,
         "attempt": test.turn.attempt,
         "turn": test.turn.id,

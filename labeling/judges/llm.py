@@ -141,8 +141,9 @@ class _Asking:
 def _read(question: Question, reply: Reply) -> _Read:
     if reply.failure:
         return _Read(reply, None, why=reply.failure, question=question)
-    if not isinstance(reply.text, str):  # of a model that runs here, whatever it made
-        return _Read(replace(reply, text=""), None, why=f"unreadable reply {shown(reply.text)}")
+    text: object = reply.text  # of a model that runs here, whatever it made
+    if not isinstance(text, str):
+        return _Read(replace(reply, text=""), None, why=f"unreadable reply {shown(text)}")
     choice = chosen(reply.text, question.choices)
     if choice is None:
         return _Read(reply, None, why=f"unreadable reply {reply.text[:_SHOWN]!r}")

@@ -173,6 +173,7 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
             "gate.use estimate does not go with gate.false_promotions 0.05",
         ),
         ("gate.false_promotions", 0, "gate.false_promotions: Input should be greater than 0"),
+        ("gate.when_used_up", "gate_set", "goes with gate.false_promotions, which is not given"),
         ("gate.at_most_prompts", 512, "at_most_prompts 512 limits what gate.false_promotions asks"),
         (
             "gate",

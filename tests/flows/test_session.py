@@ -60,6 +60,37 @@ def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
         assert _asked(session, finished, tmp_path / "again.parquet") is fresh
 
 
+def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
+    finished: Campaign, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load(finished.layout.config.read_text())
+    config = CampaignConfig.model_validate(raw)
+    by_step = config.model_copy(
+        update={"sampling": config.sampling.model_copy(update={"keep_worker": "step"})}
+    )
+    shown = CampaignProgress(Console(file=StringIO()), rounds=1)
+    with Session(tmp_path, config, shown) as session:
+        assert _averaged(session, finished, tmp_path / "1")["seconds_start"] > 0
+        kept = session._training.child
+        assert _averaged(session, finished, tmp_path / "2")["seconds_start"] == 0
+        assert kept is not None and session._training.child is kept
+        with pytest.raises(ChildFailed):
+            session.train({"op": "average", "job": {}})
+        assert not kept.alive()
+        _averaged(session.under(by_step), finished, tmp_path / "3")
+        assert session._training.child is None
+    weights = {(tmp_path / n / "model.safetensors").read_bytes() for n in "123"}
+    assert len(weights) == 1, "the second job of a process is as the first of another"
+
+
+def _averaged(session: Session, campaign: Campaign, out: Path) -> dict[str, Any]:
+    """What a short job of the training process came to."""
+    ends = (campaign.artifact(0, "base"), campaign.artifact(1, "training"))
+    before, after = (str(end.path("policy")) for end in ends)
+    job = {"from_dir": before, "to_dir": after, "out_dir": str(out), "rate": 0.5}
+    return session.train({"op": "average", "job": job})
+
+
 def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     """The sampling process that answered."""
     base = campaign.artifact(0, "base")

@@ -13,6 +13,16 @@ def length(completions: Sequence[Completion]) -> list[float | None]:
     return [float(c.tokens) for c in completions]
 
 
+def echo(completions: Sequence[Completion]) -> list[float | None]:
+    """Words of the prompt that the answer has."""
+    return [float(len(_words(c.text) & _words(c.prompt.text or ""))) for c in completions]
+
+
+def repeats(completions: Sequence[Completion]) -> list[float | None]:
+    """How little is said that was not said before."""
+    return [-len(_words(c.text)) / c.tokens for c in completions]
+
+
 def better(pairs: Sequence[Pair]) -> list[Verdict | None]:
     return [_verdict(_worth(pair.a.text), _worth(pair.b.text)) for pair in pairs]
 
@@ -36,3 +46,7 @@ def _verdict(a: float | None, b: float | None) -> Verdict | None:
     if a is None or b is None:
         return None
     return "tie" if a == b else "a" if a > b else "b"
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())

@@ -150,6 +150,12 @@ def test_where_no_prompts_were_left_nothing_is_used_again() -> None:
     assert before(entries, turn(3)) == Account(1, 6, used=FIRST, start=FIRST)
 
 
+def test_a_test_on_the_gate_set_counts_and_lets_no_prompts_be_used_again() -> None:
+    on_set = certificate(turn(2), about="gate_set")
+    entries = [*judged(turn(1), "promote"), evaluated(turn(2)), on_set, decided(turn(2), "keep")]
+    assert before(entries, turn(3)) == Account(2, 6, used=FIRST, start=FIRST)
+
+
 def test_a_branch_inherits_what_its_campaign_had_used_also_in_later_rounds() -> None:
     parent = judged(turn(1), "keep") + judged(turn(2), "promote", prompts=1024)
     inherited = spent(parent, FIRST)

@@ -50,7 +50,7 @@ def test_an_impossible_combination_is_refused_as_a_whole() -> None:
 
 def test_a_kl_budget_needs_kl() -> None:
     raw = {**RAW, "gate": {"kl_budget": 3}, "sampling": {"temperature": 0.7}}
-    with pytest.raises(ConfigError, match=r"gate.kl_budget needs the KL to the base"):
+    with pytest.raises(ConfigError, match=r"gate.kl_budget 3 needs the KL to the base"):
         validate(raw, "test")
 
 

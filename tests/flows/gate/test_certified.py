@@ -21,6 +21,8 @@ from dpo_core.evaluation.certification import evidence
 from dpo_core.tables import read_rows
 from flows.steps.gate_pool import POOL
 
+ANSWERS = "completions.parquet"
+
 CERTIFIED: dict[str, Any] = {
     **UNTRAINED,
     "name": "certified",
@@ -113,6 +115,28 @@ def test_a_resumed_decision_repeats_no_look_and_comes_to_the_same(
     assert [entry.step for entry in killed.entries()[before:]] == ["certificate", "gate"]
     old, new = certificates(certified)[1], certificates(killed)[1]
     assert (new.facts, new.outputs) == (old.facts, old.outputs)
+
+
+def test_where_prompts_run_out_the_gate_set_may_be_tested_on_fresh_answers(
+    certified: Campaign, tmp_path: Path
+) -> None:
+    copy = copied(certified, tmp_path / "on_set")
+    before = len(copy.entries())
+    done = copy.run("--set", "gate.when_used_up=gate_set")
+    assert done.returncode == 0, done.stderr
+    made = {(e.round, e.step): e for e in copy.entries()[before:]}
+    assert [(n, step) for n, step in made if n < 3] == [(1, "gate"), (2, "gate")]
+    facts = made[3, "certificate"].facts
+    assert (facts["certified"], facts["about"], facts["decision"]) == (True, "gate_set", 3)
+    pool = [r["prompt_id"] for r in read_rows(copy.artifact(0, "gate_pool").path(POOL))]
+    rows = read_rows(copy.artifact(3, "evaluation_gate_set").path("outcomes.parquet"))
+    assert [r["prompt_id"] for r in rows] == pool[:24]
+    fresh, again = (
+        {r["prompt_id"]: r["text"] for r in read_rows(copy.artifact(3, step).path(ANSWERS))}
+        for step in ("answers_gate_set", "answers")
+    )
+    assert any(fresh[prompt] != again[prompt] for prompt in pool[:24])
+    assert "Certified on the gate set alone from round 3 on" in " ".join(done.stdout.split())
 
 
 def test_a_branch_inherits_what_was_used(

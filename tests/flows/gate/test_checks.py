@@ -161,7 +161,10 @@ def test_an_extrapolated_win_rate_does_not_pass_alone() -> None:
         "lower end of the gate win rate 0.400 is not above 0.5, which counts too: the "
         "length-controlled one is extrapolated",
     )
-    assert decided(gate, **numbers, lc_win_rate_gate_extrapolated=True).promoted, "both pass"
+    both = decided(gate, **numbers, lc_win_rate_gate_extrapolated=True)
+    assert both.promoted and both.sentence.startswith(
+        "promoted: lower end of the length-controlled gate win rate (extrapolated) 0.700 is above"
+    )
     lost = {"lc_win_rate_gate_low": 0.4, "lc_win_rate_gate_extrapolated": True}
     assert failed(decided(gate, **lost)) == ["lc_win_rate_gate_low"], "nor does the plain one"
 

@@ -65,6 +65,15 @@ def test_it_says_where_prompts_ran_out_and_what_a_person_promoted() -> None:
     ]
 
 
+def test_a_test_on_the_gate_set_is_named_as_the_weaker_claim_that_it_is() -> None:
+    weaker = row(2, about="gate_set", start=0)
+    first, second = certified_sentences(summary(row(1), weaker))
+    assert "the chance that round 1 was promoted without being better" in first
+    assert second.startswith("Certified on the gate set alone from round 2 on, where unused")
+    assert "fresh answers to its 256 prompts, not of prompts like them" in second
+    assert verdict(weaker).startswith("Promoted, certified on the gate set:")
+
+
 def test_a_campaign_without_certificates_says_nothing_of_them() -> None:
     assert certified(summary({"round": 1, "promoted": True})) is None
     assert certified_sentences(summary()) == ()
