@@ -274,6 +274,13 @@ CASES = [
         },
     ),
     Case(
+        {"gate.when_used_up": "gate_set"},
+        {
+            "remove it": {"gate.when_used_up": GONE},
+            "set gate.false_promotions to 0.05": {"gate.false_promotions": 0.05},
+        },
+    ),
+    Case(
         {"gate.at_most_prompts": 5000},
         {
             "remove it": {"gate.at_most_prompts": GONE},
