@@ -233,15 +233,17 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
     "eos_missing": [
         (
             of_tokens([7, 2], 1),
-            {"set eos_token_id in the policy's generation_config.json": of_tokens([7, 2], [1, 2])},
+            {"set eos_token_id in generation_config.json": of_tokens([7, 2], [1, 2])},
         )
     ],
     "eos_doubled": [
         (
             of_tokens([7, 1, 7, 2], [1, 2]),
             {
-                "let eos_token_id in generation_config.json and eos_token in tokenizer_config.json "
-                "name what ends answers, and nothing else": of_tokens([7, 1, 7, 2], 2, "<end>"),
+                "let eos_token in tokenizer_config.json name what ends answers, and nothing else, "
+                "and so eos_token_id in generation_config.json": (
+                    of_tokens([7, 1, 7, 2], 2, "<end>")
+                ),
             },
         ),
         (of_tokens([7, 1, 1], 1), {"end imported answers with one EOS": of_tokens([7, 1], 1)}),

@@ -23,7 +23,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.loss_options import TRAITS
 from flows.config import load_config
-from flows.config.stored import check_is_campaign
+from flows.config.stored import check_is_campaign, read_stored
+from flows.config.user_code import check_functions
 
 GONE = object()
 """In place of a value: the key is not there."""
@@ -262,6 +263,64 @@ CASES = [
             "gate.use estimate": {"promote": GONE, "gate.use": "estimate"},
         },
     ),
+    Case(
+        {
+            "gate": {"false_promotions": 0.05, "at_most_prompts": 10},
+            "evaluation.gate_prompts": 64,
+        },
+        {
+            "raise the first": {"gate.at_most_prompts": 64},
+            "lower the second": {"evaluation.gate_prompts": 10},
+        },
+    ),
+    Case(
+        {"gate.when_used_up": "gate_set"},
+        {
+            "remove it": {"gate.when_used_up": GONE},
+            "set gate.false_promotions to 0.05": {"gate.false_promotions": 0.05},
+        },
+    ),
+    Case(
+        {"gate.at_most_prompts": 5000},
+        {
+            "remove it": {"gate.at_most_prompts": GONE},
+            "set gate.false_promotions to 0.05": {"gate.false_promotions": 0.05},
+        },
+    ),
+    Case(
+        {"gate": {"use": "estimate", "false_promotions": 0.05}},
+        {
+            "set gate.use to lower": {"gate.use": "lower"},
+            "remove gate.false_promotions": {"gate.false_promotions": GONE},
+        },
+    ),
+    Case(
+        {"gate.kl_budget": 0},
+        {
+            "auto": {"gate.kl_budget": "auto"},
+            "a number of nats above 0": {"gate.kl_budget": 5.0},
+            "null for no limit": {"gate.kl_budget": None},
+        },
+    ),
+    Case(
+        {"gate.length": [2, 3]},
+        {
+            "[least, most] with 1 between the two, as in [0.5, 2]": {"gate.length": [0.5, 2]},
+            "null for no limit": {"gate.length": None},
+        },
+    ),
+    Case(
+        {**RETRY, "gate.retry.changes": [{"training.beta": f"{'9' * 400}x"}]},
+        {"Give another": {"gate.retry.changes": [{"training.beta": "9x"}]}},
+    ),
+    Case(
+        {"schedule.cron": "0 2"},
+        {'such as "0 2 * * 1"': {"schedule.cron": "0 2 * * 1"}},
+    ),
+    Case(
+        {"schedule.timezone": "Europe/Berlln"},
+        {"such as Europe/Berlin": {"schedule.timezone": "Europe/Berlin"}},
+    ),
     # ── training ─────────────────────────────────────────────────────────────────────────────────
     Case(
         {"aggregation.targets": "soft", "training.loss": "hinge"},
@@ -325,6 +384,7 @@ CASES = [
         {"prompts.path": "{data_dir}/prompts.jsonl"},
         {"--set data_dir=PATH": {"data_dir": "{here}"}},
     ),
+    Case({"data_dir": ["a"]}, {"--set data_dir=PATH": {"data_dir": "{here}"}}),
     Case(
         {"data.imported": "{here}/empty"},
         {"ratchet import FILE... OUT_DIR": {"data.imported": "{here}/imported"}},
@@ -409,6 +469,26 @@ def _is_accepted(text: str | None = None, *overrides: str) -> Mended:
     return mended
 
 
+def _code(function: str) -> Mended:
+    def check(here: Path) -> None:
+        config = good({"judge.function": function, "policy": {"model": "org/name"}})
+        (here / "c.yaml").write_text(yaml.safe_dump(config).replace("{here}", str(here)))
+        check_functions(load_config(here / "c.yaml"))
+
+    return check
+
+
+def _stored(content: bytes | None) -> Mended:
+    """campaign.yaml holds these bytes, or the config that it was run with."""
+
+    def read(here: Path) -> None:
+        layout = Layout(here)
+        layout.config.write_bytes(content or yaml.safe_dump(good()).encode())
+        read_stored(layout)
+
+    return read
+
+
 def _campaign(here: Path) -> None:
     (here / "campaign.yaml").write_text("name: made by ratchet run\n")
     check_is_campaign(Layout(here))
@@ -437,6 +517,23 @@ OTHERS: dict[str, tuple[Mended, str, Mended]] = {
         "name is a value, it has no keys below it",
         _is_accepted(None, "name=a"),
     ),
+    "too deep": (
+        _is_accepted("a: " + "[" * 60 + "]" * 60),
+        "sections are nested too deeply, or hold themselves",
+        _is_accepted(),
+    ),
+    "no value": (_is_accepted("a: !!int x"), "holds a value that cannot be read", _is_accepted()),
+    "no such function": (_code("math:fsun"), "fsum", _code("math:fsum")),
+    "a campaign's config in no encoding": (
+        _stored(b"name: \xff"),
+        "Copy the config that it was run with to this place",
+        _stored(None),
+    ),
+    "something else in its place": (
+        _stored(b"- a"),
+        "Copy the config that it was run with to this place",
+        _stored(None),
+    ),
     "no campaign": (
         lambda here: check_is_campaign(Layout(here)),
         "`ratchet run CONFIG` makes one",
@@ -461,6 +558,7 @@ def test_every_error_has_its_case(here: Path) -> None:
             load(here, good(case.bad))
         said.append((refused.value.message, refused.value.remedy))
     for bad, _, _ in OTHERS.values():
+        (here / "campaign.yaml").unlink(missing_ok=True)
         with pytest.raises(BadInput) as refused_too:
             bad(here)
         said.append((refused_too.value.message, refused_too.value.remedy))

@@ -16,17 +16,22 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from said import ROOT, found, raised
 
+from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
-from dpo_core.errors import BadInput, ChildFailed
+from dpo_core.errors import BadInput, ChildFailed, RatchetError
+from dpo_core.records import IMPORTED
 from flows.config import CampaignConfig, load_config
 from flows.doctor import disk, examine, judges, machine, memory, policy, prompts, servers
-from flows.doctor.findings import Finding
+from flows.doctor.findings import Finding, problem
+from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, Machine
 from flows.doctor.memory import Device
 from flows.doctor.preflight import check_before_run
@@ -247,6 +252,31 @@ def lengths(
     return look
 
 
+SUITE = {"prompts": "suite.jsonl", "judge": {"function": "math:fsum"}}
+
+
+def the_inputs(written: Any, **changes: Any) -> Look:
+    """Of a suite's file, or of imported preferences."""
+
+    def look(here: Here) -> Findings:
+        place = here.folder / "suite.jsonl"
+        if isinstance(written, str):
+            place.write_text(written)
+        else:
+            (here.folder / "imported").mkdir(exist_ok=True)
+            pq.write_table(written, here.folder / "imported" / "pairs.parquet")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(here.folder)
+            config = here.config(**changes)
+        try:
+            check_inputs(config, Layout(here.folder / "new"))
+        except RatchetError as error:
+            return problem("inputs", error.message, "", error.remedy)
+        return []
+
+    return look
+
+
 class OneChild:
     """Answers every request so, or raises."""
 
@@ -428,6 +458,39 @@ CASES = {
                 lambda here: here.write_prompts(f"prompt {n}" for n in range(2000)),
                 lambda here: here.pool(prompts={"per_round": 150}),
             ),
+        },
+    ),
+    "gate prompts for fewer promotions than rounds": Case(
+        lambda here: here.pool(gate={"false_promotions": 0.05}, rounds=9),
+        {
+            "raise the first": lambda here: here.pool(
+                gate={"false_promotions": 0.05}, rounds=9, prompts={"gate_share": 0.5}
+            ),
+            "lower the second": lambda here: here.pool(
+                gate={"false_promotions": 0.05},
+                rounds=9,
+                evaluation={"gate_prompts": 1, "test_prompts": 8},
+            ),
+            "Give more prompts": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(4000)),
+                lambda here: here.pool(gate={"false_promotions": 0.05}, rounds=9),
+            ),
+        },
+    ),
+    "a suite without prompts": Case(
+        the_inputs("", evaluation={"suites": {"s": SUITE}}),
+        {
+            "Write some": the_inputs('{"prompt": "why?"}', evaluation={"suites": {"s": SUITE}}),
+            "or remove the suite": the_inputs(""),
+        },
+    ),
+    "imported preferences that are none": Case(
+        the_inputs(pa.table({"a": [1]}), data={"imported": "imported"}),
+        {
+            "ratchet import FILE... OUT_DIR": the_inputs(
+                pa.Table.from_pylist([{"prompt": "why?"}], schema=IMPORTED),
+                data={"imported": "imported"},
+            )
         },
     ),
     "held-out prompts among those to train on": Case(

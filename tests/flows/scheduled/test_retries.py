@@ -120,6 +120,7 @@ def test_every_step_has_its_kind_or_asks_nobody() -> None:
     """Whoever adds a step says which it is."""
     asks_nobody = {
         "held_out",
+        "gate_pool",
         "gate",
         "gate_pool",
         "audit_preferences",
