@@ -10,8 +10,10 @@ from small_campaign import Campaign
 
 from dpo_core.campaign.store import read_current
 from dpo_core.evaluation.statistics import mean_interval
+from flows.config.defaults import EARLIER_DEFAULTS
 
-ANY = ("--set", "gate.use=estimate", "--set", "gate.threshold=0", "--set", "gate.otherwise=keep")
+ANY = ("gate.use=estimate", "gate.threshold=0", "gate.otherwise=keep")
+ANY += tuple(f"{key}=null" for key in EARLIER_DEFAULTS[1] if key.startswith("gate."))
 
 
 def row(campaign: Campaign, number: int) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def test_a_bad_round_is_refused_and_the_campaign_ends_as_well_as_without_it(
     assert high > 0 and estimate > -0.5
     # clearly better than the round that the gate kept out, and better than what would have come.
     assert gain(planted, 3, planted, 2)[0] > 0
-    done = ungated.run("--set", "rounds=3", *ANY)
+    done = ungated.run(*(part for one in ("rounds=3", *ANY) for part in ("--set", one)))
     assert done.returncode == 0, done.stderr
     assert row(ungated, 3)["previous_policy"] == row(ungated, 2)["policy"] == bad["policy"]
     assert gain(planted, 3, ungated, 3)[1] > 0
