@@ -25,11 +25,12 @@ test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
 	@scripts/test_packages.sh
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(READY) ## style, types and import arrows
+lint: $(READY) ## style, types, import arrows, and whether all profiles resolve
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/python scripts/check_versions.py
 
 proof: $(READY) ## the long evidence: three seeds, GSM8K, kill points, benchmarks
 	$(VENV)/bin/python -m benchmarks.proof

@@ -132,7 +132,7 @@ def _noop_steps(count: int) -> dict[str, float]:
         session = Session(Path(folder), config, progress)
 
         def noop(session: Session, number: int) -> Artifact:
-            return session.step(0, f"noop{number}", lambda _: Made(), config={})
+            return session.step(0, f"noop{number}", lambda folder, inputs: Made(), config={})
 
         plain = _timed(lambda number: noop(session, number), range(count))
         with prefect_api(session.layout, progress):

@@ -161,6 +161,22 @@ def kills(options: Namespace, folder: Path) -> Part:
     return part
 
 
+def survival(options: Namespace, folder: Path) -> Part:
+    """A campaign with every kind of step under every kind of fault, three times each."""
+    page = folder / "survival.md"
+    words = ["--append", str(page), *options.survival_args.split()]
+    part = Part(
+        "Survival", " ".join(["python -m benchmarks.survival", *options.survival_args.split()])
+    )
+    command = [sys.executable, "-m", "benchmarks.survival", *words]
+    done = subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr)
+    text = page.read_text(encoding="utf-8")
+    part.lines += [line for line in text.splitlines() if line.startswith(("## ", "- ", "| "))]
+    found = next(line for line in part.lines if line.startswith("## "))
+    part.check("every campaign ends as the undisturbed one", done.returncode == 0, found[3:])
+    return part
+
+
 def sampling(options: Namespace, folder: Path) -> Part:
     from benchmarks.sampling import TARGET_SHARE
 
@@ -228,6 +244,7 @@ PARTS: dict[str, Callable[[Namespace, Path], Part]] = {
     "demo": demo,
     "gsm8k": gsm8k,
     "kills": kills,
+    "survival": survival,
     "sampling": sampling,
     "pool": pool,
     "loop": loop,
@@ -315,7 +332,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     overrides: dict[str, Any] = {"action": "append", "default": [], "metavar": "KEY=VALUE"}
     parser.add_argument("--demo-set", **overrides)
     parser.add_argument("--gsm8k-set", **overrides)
-    for name in ("sampling", "pool", "loop", "frontier", "pytest"):
+    for name in ("sampling", "pool", "loop", "frontier", "survival", "pytest"):
         parser.add_argument(f"--{name}-args", default="", help=f"further words for {name}")
     return parser.parse_args(arguments)
 

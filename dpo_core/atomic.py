@@ -1,16 +1,15 @@
 """Writes that a reader, or a machine that loses power, never sees half of."""
 
-import fcntl
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a path beside `path`, flush it to disk, rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(beside)
@@ -34,18 +33,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def append_lines(path: Path, lines: Sequence[str]) -> None:
-    """Add whole lines to a file that several processes may append to; flushed when it returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        # A line that a crash tore would swallow the next one.
-        end = file.seek(0, os.SEEK_END)
-        torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
-        text = ("\n" if torn else "") + "\n".join(lines) + "\n"
-        file.write(text.encode("utf-8", "surrogatepass"))
-        file.flush()
-        os.fsync(file.fileno())
+def write_private(path: Path, text: str) -> None:
+    """Write for nobody's eyes but the owner's, at no moment readable by others."""
+
+    def write(beside: Path) -> None:
+        beside.unlink(missing_ok=True)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    write_atomic(path, write)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; each that is new is on disk when it returns."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    flush(folder.parent)
 
 
 def flush(path: Path) -> None:

@@ -161,6 +161,7 @@ class Child:
         self.started = time.monotonic()
         self.ended: float | None = None
         self._cpu_seconds = 0.0
+        self._failed = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as log_file:
             self.process = subprocess.Popen(
@@ -196,8 +197,31 @@ class Child:
         """Send one request, pass its progress to `report`, its notices on, return its result.
 
         Raises ChildFailed, DiskFull, Interrupted or BadInput as the child says, ChildDied when it
-        is gone.
+        is gone. A child that failed a request is asked no other: what it holds of the failed one,
+        memory of a device or half an engine, may fail the next one too.
         """
+        if self._failed and self.alive():
+            raise InvariantViolated(f"{self.module} failed a request, and was asked another one")
+        try:
+            result = self._ask(request, report, notice)
+        except Interrupted:  # it was told to stop, and did
+            raise
+        except Exception:
+            self._failed = True
+            raise
+        self.gpus = result.get("gpus", self.gpus)
+        return result
+
+    def usable(self) -> bool:
+        """Whether it may be asked: it lives, and no request failed."""
+        return not self._failed and self.alive()
+
+    def _ask(
+        self,
+        request: Mapping[str, Any],
+        report: Report | None,
+        notice: Callable[[str], None] | None,
+    ) -> dict[str, Any]:
         try:
             assert self.process.stdin is not None
             self.process.stdin.write(json.dumps(request) + "\n")
@@ -205,7 +229,6 @@ class Child:
         except BrokenPipeError:
             raise self.died() from None
         result: dict[str, Any] = self._await("result", report, notice)["result"]
-        self.gpus = result.get("gpus", self.gpus)
         return result
 
     def stop(self) -> None:

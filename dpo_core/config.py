@@ -1,8 +1,18 @@
 """Configuration of training and evaluation. Loading it imports nothing heavy."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from dpo_core.loss_options import TRAITS, Divergence, LossName, LossOptions, check_options
 from dpo_core.reference_options import check_reference
@@ -13,6 +23,26 @@ class Section(BaseModel):
     frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """Pydantic takes true as 1, and YAML takes yes and on as true: `rounds: yes` is no 1."""
+        if isinstance(value, bool) and not _may_be_bool(cls.model_fields[field.field_name or ""]):
+            raise PydanticCustomError("no_bool", "Input should be a value, not yes or no")
+        return value
+
+
+def _may_be_bool(field: FieldInfo) -> bool:
+    """Whether a yes or no, or whatever a validator of its own makes of it, can be its value."""
+    return bool in (found := list(_parts(field.annotation))) or Any in found
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -193,6 +223,11 @@ class TrainingConfig(Section):
     def has_reference(self) -> bool:
         """Whether the policy is compared with a reference at all."""
         return TRAITS[self.loss].reference
+
+    @property
+    def shortens(self) -> bool:
+        """Whether tokens beyond the pair's shorter completion count less than others."""
+        return self.ld_alpha is not None and self.ld_alpha < 1
 
     def loss_options(self) -> LossOptions:
         return LossOptions(

@@ -4,14 +4,16 @@ RatchetError            exit code 1
 ├── BadInput            exit code 2: the user's request cannot be carried out as it stands
 │   ├── ConfigError     a key, value or combination in the config
 │   ├── PromptError     a prompt file or a row of it
+│   ├── InputGone       a file of others, from which a step was made, is not there any more
 │   ├── LabelsError     labels, or a file of preferences, that cannot be used as asked
 │   └── CampaignLocked  another process is running this campaign
 ├── ArtifactCorrupted   a file differs from what the ledger recorded
 ├── ChildDied           a sampling or training process ended without a result
 ├── ChildFailed         a sampling or training process reported an error
 ├── DiskFull            a write failed for lack of space
+├── DiskFailed          the disk did not do what it was asked for
 ├── Interrupted         a process was asked to stop, and kept what it had done
-├── JudgeError          a judge raised or answered out of contract
+├── JudgeError          a judge raised, or its endpoint refuses
 │   ├── EndpointFailed  a judge's endpoint did not answer
 │   └── NotRemembered   replies are not kept, and their endpoint may not be asked
 ├── BudgetSpent         a judge has spent what it may
@@ -53,6 +55,10 @@ class PromptError(BadInput):
     pass
 
 
+class InputGone(BadInput):
+    pass
+
+
 class LabelsError(BadInput):
     pass
 
@@ -76,6 +82,10 @@ class ChildFailed(RatchetError):
 
 
 class DiskFull(RatchetError):
+    pass
+
+
+class DiskFailed(RatchetError):
     pass
 
 

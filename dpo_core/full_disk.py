@@ -1,11 +1,11 @@
-"""No room left on the disk: said as such, whatever the system or a library makes of it."""
+"""No room left on the disk, or a disk that fails: said as such, whatever a library makes of it."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpo_core.errors import DiskFull, RatchetError
+from dpo_core.errors import DiskFailed, DiskFull, RatchetError
 
 OUT_OF_SPACE_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
@@ -22,6 +22,12 @@ def out_of_space(error: BaseException) -> bool:
     )
 
 
+def _io_failed(error: BaseException) -> bool:
+    """Whether the disk itself did not do what it was asked for."""
+    text = str(error)
+    return any(sign in text for sign in ("Input/output error", "os error 5)", "disk I/O error"))
+
+
 def disk_full(root: Path, detail: str) -> DiskFull:
     """The error that says so of the campaign in `root`; detail: what could not be written."""
     free = free_bytes(root) / 2**20
@@ -33,7 +39,8 @@ def disk_full(root: Path, detail: str) -> DiskFull:
 
 @contextmanager
 def full_disk_named(root: Path) -> Iterator[None]:
-    """Raise DiskFull in place of whatever a library makes of a write below `root` without room."""
+    """Raise DiskFull or DiskFailed in place of whatever a library makes of a write below `root`
+    that found no room, or that the disk did not carry out."""
     try:
         yield
     except RatchetError:
@@ -41,6 +48,12 @@ def full_disk_named(root: Path) -> Iterator[None]:
     except Exception as error:
         if out_of_space(error) or free_bytes(root) < FULL_BYTES:
             raise disk_full(root, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+        if _io_failed(error):
+            raise DiskFailed(
+                f"the disk below {root} failed: {error}".splitlines()[0],
+                "Look at the disk (dmesg says more). Finished steps are kept: the same `ratchet "
+                "run` goes on from them.",
+            ) from error
         raise
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,28 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def weights_id(policy_dir: Path) -> str:
-    """Id of a policy: hash of the safetensors files in `policy_dir`, in name order."""
-    files = sorted(policy_dir.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"no *.safetensors in {policy_dir}")
-    return content_id([[file.name, file_sha256(file)] for file in files])
+_WEIGHTS = {".bin", ".gguf", ".safetensors"}
+_OF_A_MODEL = _WEIGHTS | {".jinja", ".json", ".model", ".py", ".tiktoken", ".txt"}
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model that change what it says or learns, in the order of their names:
+    weights, tokenizer, chat templates, generation config, config. What else lies beside them
+    (a card, pictures, the state of an optimiser) does not count."""
+    found = [*folder.glob("*"), *folder.glob("additional_chat_templates/*.jinja")]
+    return sorted(path for path in found if path.suffix in _OF_A_MODEL and path.is_file())
+
+
+def policy_id(policy_dir: Path, hash_of: Callable[[Path], str] = file_sha256) -> str:
+    """Id of a policy: hash of every file of `policy_dir` that changes what it says or learns.
+
+    hash_of: reads a file's hash, where it is known already. Raises FileNotFoundError for a folder
+    without weights.
+    """
+    files = model_files(policy_dir)
+    if not any(file.suffix in _WEIGHTS for file in files):
+        raise FileNotFoundError(f"no weights in {policy_dir}")
+    return content_id([[file.relative_to(policy_dir).as_posix(), hash_of(file)] for file in files])
 
 
 def normalise(text: str) -> str:

@@ -8,12 +8,16 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import ConfigError
+
+_RATCHET = {"dpo_core", "flows", "generation", "labeling"}
+"""Its versions are told apart by dpo_core.campaign.identity."""
 
 
 def load_function(path: str) -> Callable[..., Any]:
@@ -52,15 +56,46 @@ def find_function(path: str) -> None:
             raise ConfigError(f"{path}: {module_name} has no {name!r}", _near(name, sorted(known)))
 
 
+def module_file(path: str) -> str:
+    """The file of the module of `package.module:function`, absolute and without links.
+
+    Nothing of the module is executed. Raises ConfigError when it is not found.
+    """
+    module_name, _ = _split(path)
+    return os.path.realpath(_find(path, module_name).origin or module_name)
+
+
 def source_hash(path: str) -> str:
     """SHA-256, 64 hex characters, of the source that `package.module:function` runs.
 
-    It covers the function's module and, recursively, what it imports from its own top-level
-    package. Nothing of the module is executed. Raises ConfigError when it is not found.
+    It covers the function's module and, recursively, what it imports from its own top-level package
+    and from beside that, in the same folder or below: not Python's library, nor what was installed,
+    nor Ratchet. Nothing of these is executed, so what a function loads by other ways than `import`,
+    or reads from files, is not seen. Raises ConfigError when the module is not found.
     """
+    return _hash(_covered(path))
+
+
+def covered_modules(path: str) -> list[str]:
+    """The names of the modules that `source_hash` covers."""
+    return sorted(_covered(path))
+
+
+def source_hash_of_package(path: str) -> str:
+    """The same, of the modules of the function's own top-level package alone."""
     module_name, _ = _split(path)
     _find(path, module_name)
-    sources = _sources(module_name)
+    return _hash(_sources(path, module_name, lambda _: False))
+
+
+def _covered(path: str) -> dict[str, bytes]:
+    module_name, _ = _split(path)
+    _find(path, module_name)
+    home = _home(module_name)
+    return _sources(path, module_name, lambda found: _is_users(found, home))
+
+
+def _hash(sources: Mapping[str, bytes]) -> str:
     hashed = hashlib.sha256()
     for name in sorted(sources):
         # Lengths keep (name, source) sequences from running into one another.
@@ -132,20 +167,67 @@ def _near(name: str, known: list[str]) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
-def _sources(module_name: str) -> dict[str, bytes]:
-    """Module name → source of `module_name` and of all it imports from its top-level package."""
+def _sources(path: str, module_name: str, counts: Callable[[ModuleSpec], bool]) -> dict[str, bytes]:
+    """Module name → source of `module_name` and of all it imports from its top-level package, or
+    that `counts`."""
     package = module_name.partition(".")[0]
     sources: dict[str, bytes] = {}
-    waiting = [module_name]
+    waiting, seen = [module_name], set[str]()
     while waiting:
         name = waiting.pop()
-        spec = _spec(name) if name not in sources else None
+        if name in seen:
+            continue
+        seen.add(name)
+        spec = _located(name)
         if spec is None or not (spec.origin or "").endswith(".py"):
             continue
+        if name.partition(".")[0] != package and not counts(spec):
+            continue
         sources[name] = Path(spec.origin or "").read_bytes()
-        imported = _imported(sources[name], spec)
-        waiting += [found for found in imported if found.partition(".")[0] == package]
+        try:
+            waiting += _imported(sources[name], spec)
+        except SyntaxError as error:
+            raise ConfigError(f"{path}: {spec.origin}: {error}", "Mend the module.") from None
     return sources
+
+
+def _located(module_name: str) -> ModuleSpec | None:
+    """The module's spec, or None; unlike `find_spec`, it imports nothing."""
+    top, *rest = module_name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module that was not loaded from a file, as __main__
+        return None
+    for name in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(f"{spec.name}.{name}", spec.submodule_search_locations)
+    return spec
+
+
+def _home(module_name: str) -> Path | None:
+    """The folder that the module's top-level package lies in; None where it was installed there."""
+    spec = _located(module_name.partition(".")[0])
+    if spec is None:
+        return None
+    places = spec.submodule_search_locations
+    home = Path(next(iter(places)) if places else spec.origin or "").resolve().parent
+    return None if _is_library(home) else home
+
+
+def _is_users(found: ModuleSpec, home: Path | None) -> bool:
+    """Whether a module is a user's own, from the folder where the function's package lies."""
+    if home is None or found.name.partition(".")[0] in _RATCHET:
+        return False
+    file = Path(found.origin or "").resolve()
+    return file.is_relative_to(home) and not _is_library(file)
+
+
+def _is_library(path: Path) -> bool:
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return True
+    libraries = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+    return any(path.is_relative_to(Path(library).resolve()) for library in libraries)
 
 
 def _imported(source: bytes, spec: ModuleSpec) -> Iterator[str]:

@@ -52,6 +52,9 @@ class Traits:
     reference: whether it compares with a reference.
     smoothing: whether it takes label smoothing. soft_labels: whether it takes p_chosen.
     divergence: whether it takes another divergence than the reverse KL.
+    sums: whether it goes by likelihoods of whole completions, not per token: only there has the
+    shortened likelihood of LD-DPO a meaning. weights: whether each of its values belongs to one
+    pair, so that a weight of pairs says what it counts.
     """
 
     normaliser: Literal["pairs", "chosen_tokens"] = "pairs"
@@ -60,26 +63,28 @@ class Traits:
     smoothing: bool = False
     soft_labels: bool = False
     divergence: bool = False
+    sums: bool = True
+    weights: bool = True
 
 
 TRAITS: dict[str, Traits] = {
     "sigmoid": Traits(smoothing=True, soft_labels=True, divergence=True),
-    "sigmoid_norm": Traits(smoothing=True, soft_labels=True, divergence=True),
+    "sigmoid_norm": Traits(smoothing=True, soft_labels=True, divergence=True, sums=False),
     "hinge": Traits(divergence=True),
-    "ipo": Traits(divergence=True),
+    "ipo": Traits(divergence=True, sums=False),
     "exo_pair": Traits(smoothing=True, divergence=True),
     "robust": Traits(smoothing=True, divergence=True),
     "nca_pair": Traits(),
     "bco_pair": Traits(),
     "sppo_hard": Traits(),
-    "aot": Traits(whole_step=True, smoothing=True),
-    "aot_unpaired": Traits(whole_step=True, smoothing=True),
+    "aot": Traits(whole_step=True, smoothing=True, weights=False),
+    "aot_unpaired": Traits(whole_step=True, smoothing=True, weights=False),
     "apo_zero": Traits(),
     "apo_down": Traits(),
     "discopop": Traits(divergence=True),
-    "sft": Traits(normaliser="chosen_tokens", reference=False),
-    "simpo": Traits(reference=False),
-    "orpo": Traits(reference=False),
+    "sft": Traits(normaliser="chosen_tokens", reference=False, sums=False),
+    "simpo": Traits(reference=False, sums=False),
+    "orpo": Traits(reference=False, sums=False),
 }
 
 
@@ -98,6 +103,32 @@ def check_options(loss: str, options: LossOptions) -> None:
             f"discopop_tau must lie in (0, 1], not {options.discopop_tau}: above 1 the loss grows "
             "like an exponential at negative margins"
         )
+
+
+def check_together(loss: str, *, wpo: bool, shortened: bool) -> None:
+    """Raise ValueError for what has no meaning together.
+
+    wpo: weights of pairs (WPO). shortened: likelihoods in which tokens beyond the pair's shorter
+    completion count less (LD-DPO).
+    """
+    traits = TRAITS[loss]
+    if wpo and not traits.weights:
+        raise ValueError(
+            f"training.wpo weighs pairs, but training.loss {loss} sorts log-probs over the "
+            "optimiser step, after which its values belong to no pair: set training.wpo to false, "
+            "or choose another training.loss"
+        )
+    if shortened and not traits.sums:
+        taking = ", ".join(name for name, traits in TRAITS.items() if traits.sums)
+        raise ValueError(
+            "training.ld_alpha shortens the likelihoods of whole completions (LD-DPO), but "
+            f"training.loss {loss} takes {_likelihood_of(loss)}: remove training.ld_alpha, or "
+            f"choose training.loss from {taking}"
+        )
+
+
+def _likelihood_of(loss: str) -> str:
+    return "no pair to shorten" if loss == "sft" else "them per token"
 
 
 def _check_smoothing(loss: str, traits: Traits, smoothing: float) -> None:

@@ -6,6 +6,7 @@ Importing this module loads neither torch nor a model library.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -102,6 +103,9 @@ class Cost:
 class Score:
     """A pointwise judgement of one completion; `value` None is an abstention, with its reason.
 
+    A value is finite: what else is given for one becomes an abstention, for NaN and infinity would
+    lose every comparison, or win it, for no reason of the judge's.
+
     `measures` are task-specific shares reported over rounds: name → (numerator, denominator),
     summed over completions (right annotations of all annotations, say). `raw` is what a model
     replied.
@@ -112,6 +116,18 @@ class Score:
     measures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     raw: str | None = None
     cost: Cost = Cost()
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not _is_finite(self.value):
+            object.__setattr__(self, "reason", f"the score is not finite: {self.value!r:.80}")
+            object.__setattr__(self, "value", None)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):  # user code makes scores too
+        return False
 
 
 @dataclass(frozen=True)
@@ -220,7 +236,8 @@ JUDGEMENTS = pa.schema(
 )
 LABELS = pa.schema(
     [
-        ("label_id", pa.string()),  # of the answer, given by Argilla
+        # Of the answer, given by Argilla.
+        pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
         ("record_id", pa.string()),  # of what was asked, a content address
         ("pair_id", pa.string()),
         ("kind", pa.string()),  # pair, gold or repeat

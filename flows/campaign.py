@@ -18,12 +18,14 @@ from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
 from flows.notify import decided, tell_decision
+from flows.older_rounds import tell_of_older
 from flows.policy import Answered, Played, Policy, Start
 from flows.prefect.runs import campaign_tag
-from flows.prefect.tasks import run_flow
+from flows.prefect.tasks import run_flow, step
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
 from flows.show.summary import read_round_row
+from flows.steps.gate_pool import gate_pool
 from flows.steps.reference import averaged
 
 CAMPAIGN_FLOW = "campaign"
@@ -32,7 +34,11 @@ CAMPAIGN_FLOW = "campaign"
 def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
+    tell_of_older(session)
     held, base = prepare_base(_under(session, 0))
+    if session.config.gate.false_promotions is not None:
+        step(gate_pool)(session, held)
+    session.store.settle(0)
     goes_on, earlier, stopped = base, list[Played](), None
     _remember(session, goes_on)
     for number in range(1, session.config.rounds + 1):
@@ -43,6 +49,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         session.progress.round_started()
         under, before = _under(session, number), decided(session.layout, number)
         goes_on, played = play_round(under, Start(number, goes_on, base, held, earlier))
+        session.store.settle(number)
         earlier = [*earlier, played]
         goes_on = after_people(session, number, goes_on, base, earlier)
         _remember(session, goes_on)
@@ -59,7 +66,8 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
 def _may_come_back(session: Session, base: Answered, earlier: Sequence[Played]) -> list[Policy]:
     """The policy that the gate may roll back to."""
     rolls_back = session.config.gate.last_resort == "rollback"
-    return [best_so_far(base, earlier).answered.policy] if rolls_back else []
+    best = best_so_far(base, earlier, session.store.rollbacks)
+    return [best.answered.policy] if rolls_back else []
 
 
 def run_as_flow(session: Session) -> None:

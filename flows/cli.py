@@ -1,5 +1,6 @@
 """The command `ratchet`. Heavy modules are imported by the commands that need them."""
 
+import errno
 import shlex
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dpo_core.errors import RatchetError, WaitingForPeople
+from dpo_core.errors import BadInput, RatchetError, WaitingForPeople
 from flows.commands.branch import branch
 from flows.commands.compare import compare
 from flows.commands.decide import decide
@@ -18,13 +19,14 @@ from flows.commands.exchange import export, import_
 from flows.commands.interrupts import interruptible
 from flows.commands.label import label
 from flows.commands.labels import labels
-from flows.commands.options import Campaign, CampaignDir, Config
+from flows.commands.options import AllowHost, Campaign, CampaignDir, Config, names
 from flows.commands.publish import publish
 from flows.commands.replay import replay
 from flows.commands.rollback import rollback
 from flows.commands.schedule import schedule
 from flows.commands.status import status
 from flows.commands.worker import submit, worker
+from flows.worker.place import DEFAULT_FOLDER
 
 app = typer.Typer(
     name="ratchet",
@@ -57,6 +59,13 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait", help="When people are asked, stay until they have answered.")
     ] = False,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Make anew all that an older version of Ratchet finished, instead of keeping it.",
+        ),
+    ] = False,
 ) -> None:
     """Run a campaign, or resume it: finished steps are taken from disk.
 
@@ -72,10 +81,12 @@ def run(
 
     console = Console(stderr=False, soft_wrap=False)
     with interruptible():
-        loaded = load_config(config, overrides or [])
+        loaded = load_config(config, overrides or [], campaign_dir)
         root = campaign_dir or default_root(loaded.name)
         with full_disk_named(root):
-            run_campaign(loaded, root, console, with_prefect=prefect, wait=wait)
+            run_campaign(
+                loaded, root, console, with_prefect=prefect, wait=wait, recompute=recompute
+            )
             _write_report_and_table(root, console)
             tell_trackers(root, lambda said: console.print(said, markup=False, soft_wrap=True))
 
@@ -106,16 +117,29 @@ def ui(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")
     ] = 4200,
+    allow_host: AllowHost = None,
 ) -> None:
     """Serve the campaign's runs and report as web pages.
 
     Prefect's own pages on the campaign's database, with the report beside them on the same address;
-    also while the campaign runs. Ends with Ctrl-C.
+    also while the campaign runs. The link that it prints signs one browser in. Ends with Ctrl-C.
     """
     from flows.ui import serve_ui
 
     with interruptible(resumable=False):
-        serve_ui(campaign, port)
+        serve_ui(campaign, port, names(allow_host))
+
+
+@app.command()
+def link(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the worker or of the campaign that is served.")
+    ] = DEFAULT_FOLDER,
+) -> None:
+    """Print a link that signs one more browser in to the pages of a worker or of `ratchet ui`."""
+    from flows.ui import new_link
+
+    print(new_link(folder))
 
 
 app.command()(doctor)
@@ -146,6 +170,17 @@ def main() -> None:
     except RatchetError as error:
         print(error.shown(), file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _PATHS_THAT_CANNOT_BE:
+            raise
+        print(f"ratchet: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(BadInput.exit_code)
+
+
+_PATHS_THAT_CANNOT_BE = {
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS),
+}
+"""What the system says of a path, wherever a command first touches it."""
 
 
 def _write_report_and_table(root: Path, console: Console) -> None:

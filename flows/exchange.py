@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, current_artifact, read_current
+from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput
 from dpo_core.tables import iterate_rows, read_rows
 from flows.config import CampaignConfig, read_stored
@@ -19,7 +20,16 @@ from labeling.exchange.exporting import Answered, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
 
-_AFTER = ("data", "reference", "training", "answer", "suite_", "evaluation", "gate")
+_AFTER = (
+    "data",
+    "reference",
+    "training",
+    "answer",
+    "suite_",
+    "evaluation",
+    "certificate",
+    "gate",
+)
 """How the steps begin that come after a round's preferences."""
 
 _LABELS = "labels.parquet"
@@ -76,7 +86,7 @@ def _pairs(layout: Layout, number: int) -> Iterator[Answered]:
     found = _preferred(layout, number)
     assert found is not None, "chosen for its preferences"
     made, completions, preferences = found
-    prompts = read_prompts(made)
+    prompts = read_prompts(made.path("prompts.parquet"))
     texts = _texts(completions, preferences)
     for row in iterate_rows(preferences.path("preferences.parquet")):
         (chosen, cut), (rejected, cut_too) = texts[row["chosen"]], texts[row["rejected"]]
@@ -132,7 +142,7 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Or
 
 def _before_training(layout: Layout, number: int) -> list[Artifact]:
     """The valid steps of a round that its preferences come from."""
-    steps = read_current(layout).get("rounds", {}).get(f"{number:02d}", {})
+    steps = valid_steps(layout, number)
     found = (
         current_artifact(layout, number, step) for step in steps if not step.startswith(_AFTER)
     )

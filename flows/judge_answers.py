@@ -1,8 +1,10 @@
 """What the judges of a config say of pairs, and what that depends on."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Input
 from dpo_core.records import Judgement, Pair
 from flows.read_back.completions import ScoresBySource
 from flows.session import Session
@@ -45,6 +47,18 @@ def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, 
 def judges_functions(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, str]:
     """User code that the answers of the judges depend on."""
     return {k: v for m in _giving(config, gives) for k, v in judge_functions(m).items()}
+
+
+def judges_models(
+    session: Session, config: AnyJudgeConfig, gives: str | None = None
+) -> dict[str, Input]:
+    """The models in folders of this machine that judge: by what is in them, wherever they lie."""
+    named = ((m.source, getattr(m, "model", None)) for m in _giving(config, gives))
+    return {
+        f"model of {source}": session.model_input(Path(model))
+        for source, model in named
+        if model is not None and Path(model).is_dir()
+    }
 
 
 def _giving(config: AnyJudgeConfig, gives: str | None) -> Iterator[Judge]:

@@ -8,6 +8,7 @@ from dpo_core.children import Child, Report
 from dpo_core.records import Completion, Cost, Score
 from dpo_core.tables import batched
 from generation.config import SamplingConfig
+from labeling.judges.answers import one_each
 from labeling.judges.config import LlmJudge, RewardModelJudge
 from labeling.judges.models import Models
 from labeling.judges.questions import Question, Reply
@@ -57,7 +58,8 @@ class JudgeModels:
         scores: list[Score] = []
         for batch in batched(completions, _BATCH):
             answers = self._answers(judge, op="rate", conversations=list(map(_spoken, batch)))
-            scores += [Score(answer["value"], answer["reason"]) for answer in answers]
+            rated = [Score(answer["value"], answer["reason"]) for answer in answers]
+            scores += one_each(rated, batch, Score, lambda why: Score(None, why))
             self._report(len(scores), len(completions), "completions")
         return scores
 
@@ -80,7 +82,9 @@ class JudgeModels:
     def _answers(self, judge: RewardModelJudge | LlmJudge, **request: Any) -> list[dict[str, Any]]:
         key = f"{judge.kind} {judge.model} {judge.revision} {judge.max_model_len}"
         child = self._children.get(key)
-        if child is None or not child.alive():
+        if child is None or not child.usable():
+            if child is not None:
+                child.close()
             self._make_room()
             child = self._children[key] = self._start("generation.judge_worker", "judging")
             self._seconds_start += child.seconds_start

@@ -8,6 +8,7 @@ from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig, dump_config
+from flows.config.stored import read_stored_text
 from flows.config.versions import changes, note_replaced
 from flows.session import available_threads
 
@@ -15,8 +16,15 @@ from flows.session import available_threads
 def check_folder(layout: Layout) -> None:
     """Refuse a folder that holds something else. Writes nothing."""
     root = layout.root
-    if root.exists() and not root.is_dir():
-        raise BadInput(f"{root} is a file", "Name a folder with --campaign-dir.")
+    try:
+        whole = root.absolute()
+        nearest = next(path for path in (whole, *whole.parents) if path.exists())
+    except OSError as error:  # a name that no file system takes
+        raise BadInput(
+            f"{root} cannot be a folder: {error.strerror}", "Name another with --campaign-dir."
+        ) from None
+    if not nearest.is_dir():
+        raise BadInput(f"{nearest} is a file", "Name a folder with --campaign-dir.")
     if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
         known = {layout.lock.name, layout.prefect.name, "logs"}
         found = {path.name for path in root.iterdir() if not is_unfinished(path)}
@@ -56,5 +64,4 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
 def _stored(layout: Layout) -> dict[str, Any]:
     if not layout.config.exists():
         return {}
-    found: dict[str, Any] = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
-    return found
+    return read_stored_text(layout)[1]

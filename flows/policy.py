@@ -6,17 +6,23 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.store import Artifact
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Weights made in `round` (0: the base), known by the hash of their files."""
+    """A policy made in `round` (0: the base), known by the hash of all of its files."""
 
     round: int
     id: str
     folder: Path
     made_by: Artifact
+
+    @property
+    def input(self) -> Input:
+        """For a step that depends on it."""
+        return Input(self.id, self.folder)
 
 
 @dataclass(frozen=True)

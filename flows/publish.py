@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpo_core.campaign.current import read_current, valid_steps
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import current_artifact, read_current
+from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
 from dpo_core.hashing import file_sha256
 from flows.config import read_stored
@@ -56,7 +57,7 @@ def prepare(
         )
     entry = _training(layout, number, str(row["policy"]))
     files = _files(layout, entry)
-    steps = read_current(layout).get("rounds", {}).get(f"{number:02d}", {})
+    steps = valid_steps(layout, number)
     made = [artifact.entry for s in steps if (artifact := current_artifact(layout, number, s))]
     facts = PolicyFacts(summary, config, row, made, licence)
     return Publication(number, summary.name, files, model_card(facts))

@@ -20,6 +20,7 @@ from flows.steps.answer_logps import answer_logps
 from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out
 from flows.steps.calibrate import calibrate
+from flows.steps.certify import certify
 from flows.steps.evaluate import evaluate
 from flows.steps.gate import Candidate, Tried, decision_of, gate, refused
 from flows.steps.imported import imported_preferences
@@ -47,7 +48,7 @@ def play(do: Session, start: Start) -> tuple[Answered, Played]:
     What the gate refuses is tried again, under the changes that the config lists, if it lists any.
     """
     number, previous = start.number, start.previous
-    best = best_so_far(start.base, start.earlier)
+    best = best_so_far(start.base, start.earlier, do.store.rollbacks)
     tried, trained = tuple[Tried, ...](), tuple[Artifact, ...]()
     while True:
         with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:
@@ -85,6 +86,10 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     others = Others(start.previous, start.base, reference)
     logps = step(answer_logps)(do, number, answered, others)
     evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
+    certified = None
+    if do.config.gate.false_promotions is not None:
+        turn = (number, len(tried) + 1)
+        certified = step(certify)(do, *turn, answered, start.previous, evaluation, held)
     steps = {
         **made.steps(),
         "data": data.made,
@@ -94,9 +99,10 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
         **answered.steps(),
         "answer_logps": logps,
         "evaluation": evaluation,
+        **(certified.steps if certified is not None else {}),
     }
     changes = changes_of(do.config, len(tried) + 1)
-    return Candidate(answered, evaluation, steps, changes, tried), reference
+    return Candidate(answered, evaluation, steps, changes, tried, certified), reference
 
 
 def judged(

@@ -19,6 +19,7 @@ from flows.notify import tell_failure, tell_waiting
 from flows.open_campaign import adopt_config, check_folder
 from flows.people.await_people import await_people
 from flows.people.waiting import read_waiting
+from flows.prefect.credentials import CLIENT_VARIABLE, of_campaign, provide_key, with_key
 from flows.prefect.server import (
     address,
     free_port,
@@ -40,8 +41,11 @@ def run_campaign(
     *,
     with_prefect: bool = True,
     wait: bool = False,
+    recompute: bool = False,
 ) -> None:
     """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile.
+
+    recompute: what an older version of Ratchet finished does not count.
 
     Raises WaitingForPeople when answers of people are missing; with `wait` it stays until they are
     there, without a child or a server, and goes on.
@@ -52,6 +56,8 @@ def run_campaign(
             before = read_waiting(Layout(root))
             try:
                 with Session(root, config, progress) as session:
+                    if recompute:
+                        session.store.recompute()
                     _play(session, with_prefect=with_prefect)
                 return
             except WaitingForPeople as waiting:
@@ -121,7 +127,9 @@ def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
         yield
         return
     port = free_port()
+    before = os.environ.get(CLIENT_VARIABLE)
     os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
+    os.environ.update(with_key(os.environ, provide_key(of_campaign(layout))))
     try:
         with _server_beside_imports(layout, port) as server, vital(server, progress.stop):
             from flows.prefect.runs import own_server
@@ -129,14 +137,16 @@ def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
             with own_server(f"{address(port)}/api"):
                 yield
     finally:
-        del os.environ["PREFECT_API_URL"]
+        del os.environ["PREFECT_API_URL"], os.environ[CLIENT_VARIABLE]
+        if before is not None:
+            os.environ[CLIENT_VARIABLE] = before
 
 
 def _server_beside_imports(layout: Layout, port: int) -> Child:
     """The server, started while this process imports Prefect: both take seconds."""
     with ThreadPoolExecutor(1) as beside:
-        starting = beside.submit(start_server, layout, port=port)
+        starting = beside.submit(start_server, layout, of_campaign(layout), port=port)
         import flows.campaign  # noqa: F401
 
-        server, _ = starting.result()
+        server, _, _ = starting.result()
         return server

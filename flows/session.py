@@ -3,21 +3,35 @@
 import copy
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.branching import own_entries
+from dpo_core.campaign.file_hashes import FileHashes
+from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store
+from dpo_core.campaign.store import (
+    Artifact,
+    Made,
+    Recipe,
+    Store,
+    current_artifact,
+    verify_outputs,
+)
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.hashing import derive_seed
+from dpo_core.hashing import derive_seed, policy_id
 from flows.config import CampaignConfig
 from flows.costs.metering import Meter
 from flows.judge_models import JudgeModels
+from flows.older_fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
 from flows.tracking.tracking import Tracking
 from generation.config import SamplingConfig
+
+Make = Callable[[Path, Inputs], Made]
+"""Makes a step in a folder, out of its inputs."""
 
 
 @dataclass
@@ -29,6 +43,13 @@ class _Sampling:
     on_gpu: bool = False
 
 
+@dataclass
+class _Training:
+    """The training process, if one runs."""
+
+    child: Child | None = None
+
+
 class Session:
     """What every step gets. A context manager: on exit no child process is left."""
 
@@ -38,9 +59,12 @@ class Session:
         self.progress = progress
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
-        self._meter = Meter(self.layout.judge_spending, self.store.entries)
+        own = own_entries(self.layout, self.store.entries)
+        self._meter = Meter(self.layout.judge_spending, own)
+        self.file_hashes = FileHashes(self.layout.file_hashes)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
+        self._training = _Training()
         self.judges = JudgeModels(
             self.layout, config.sampling, self._start, self._make_room, progress.advance
         )
@@ -59,18 +83,45 @@ class Session:
         self,
         number: int,
         name: str,
-        make: Callable[[Path], Made],
+        make: Make,
         *,
         config: Mapping[str, Any],
-        inputs: Mapping[str, str] | None = None,
+        inputs: Mapping[str, Input] | None = None,
         functions: Mapping[str, str] | None = None,
     ) -> Artifact:
-        """Run or skip one step and show it; see dpo_core.campaign.store."""
+        """Run or skip one step and show it; see dpo_core.campaign.store.
+
+        `make` gets the folder to write into, and the inputs: what it reads of the campaign it has
+        from them alone.
+        """
         self.progress.step_started(number, name)
-        recipe = Recipe(number, name, config, inputs or {}, functions or {})
-        artifact = self.store.run(recipe, self._meter.measured(make))
+        given = Inputs(name, self.as_made(number, name, inputs or {}))
+        recipe = Recipe(number, name, config, given.hashes, functions or {})
+        if self.store.keeps_older(number, name):
+            recipe = replace(
+                recipe, older=tuple(older_fingerprints(recipe, self.config, self.layout))
+            )
+        artifact = self.store.run(recipe, self._meter.measured(lambda f: make(f, given)))
         self.progress.step_finished(artifact)
         return artifact
+
+    def as_made(self, number: int, name: str, inputs: Mapping[str, Input]) -> Mapping[str, Input]:
+        """The inputs; those that are gone as the valid version of the step had them."""
+        if not any(each.gone for each in inputs.values()):
+            return inputs
+        made = current_artifact(self.store.layout, number, name)
+        return as_made(inputs, made.entry.inputs if made is not None else {})
+
+    def file_input(self, path: Path) -> Input:
+        """A file of the user, by its contents."""
+        return Input(self.file_hashes(path), path) if path.is_file() else Input.of_gone(path)
+
+    def model_input(self, folder: Path) -> Input:
+        """A model in a folder of the user, by all of its files that change what it says."""
+        try:
+            return Input(policy_id(folder, self.file_hashes), folder)
+        except FileNotFoundError:  # finished steps do not need it
+            return Input.of_gone(folder)
 
     def seed(self, *parts: Any) -> int:
         """A seed that depends on the campaign's seed and `parts`."""
@@ -94,8 +145,8 @@ class Session:
         """The sampling process, and the seconds that it took to start it just now."""
         check_weights(Path(request["policy"]))
         running = self._sampling.child
-        if running is not None and running.alive():
-            if self._sampling.config == self.config.sampling:
+        if running is not None:
+            if running.usable() and self._sampling.config == self.config.sampling:
                 return running, 0.0
             running.close()  # an engine keeps the config that it was made with
         self._make_room()
@@ -104,29 +155,54 @@ class Session:
         return started, started.seconds_start
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one training job in its own process; a GPU it has to itself."""
+        """Ask the training process, started on first use, for one job; a GPU it has to itself."""
+        trainer, seconds_process = self._trainer()
+        stays = False
+        try:
+            result = trainer.ask(request, self.progress.advance, self.progress.notice)
+            stays = not self._one_at_a_time(on_gpu=trainer.gpus > 0)
+        except KeyboardInterrupt:
+            self.progress.note("stopping; interrupt again to leave at once")
+            trainer.stop()
+            raise
+        finally:
+            if not stays:
+                self._end_training()
+        return {**result, "seconds_start": seconds_process}
+
+    def _trainer(self) -> tuple[Child, float]:
+        """The training process, and the seconds that it took to start it just now."""
+        running = self._training.child
+        if running is not None:
+            if running.usable():
+                return running, 0.0
+            running.close()
         self._make_room()
-        with self._start("dpo_core.training.train_worker", "training") as child:
-            try:
-                result = child.ask(request, self.progress.advance, self.progress.notice)
-            except KeyboardInterrupt:
-                self.progress.note("stopping; interrupt again to leave at once")
-                child.stop()
-                raise
-            return {**result, "seconds_start": child.seconds_start}
+        started = self._training.child = self._start("dpo_core.training.train_worker", "training")
+        return started, started.seconds_start
+
+    def _one_at_a_time(self, *, on_gpu: bool) -> bool:
+        """Whether a process makes room for the next one: on a GPU, it holds its memory."""
+        keep = self.config.sampling.keep_worker
+        return keep == "step" or (keep == "auto" and on_gpu)
 
     def _make_room(self) -> None:
-        """End the children that would hold what the next one needs: on a GPU, its memory."""
-        keep = self.config.sampling.keep_worker
-        if keep == "step" or (keep == "auto" and (self._sampling.on_gpu or self.judges.on_gpu)):
+        """End the children that would hold what the next one needs."""
+        if self._one_at_a_time(on_gpu=self._sampling.on_gpu or self.judges.on_gpu):
             self.release_children()
 
     def release_children(self) -> None:
-        """End the processes that sample and judge; they are started again when needed."""
+        """End the processes of this session; they are started again when needed."""
         if self._sampling.child is not None:
             self._sampling.child.close()
             self._sampling.child = None
+        self._end_training()
         self.judges.release()
+
+    def _end_training(self) -> None:
+        if self._training.child is not None:
+            self._training.child.close()
+            self._training.child = None
 
     def _start(self, module: str, log: str) -> Child:
         self.progress.starting(log)
@@ -143,13 +219,14 @@ class Session:
 
 
 def check_weights(policy: Path) -> None:
-    """Raise ArtifactCorrupted for weights that were removed."""
+    """Raise ArtifactCorrupted for weights that were removed, or are not what was recorded."""
     if not policy.exists():
         raise ArtifactCorrupted(
             f"the weights in {policy} are gone, but a step needs them again",
             f"If keep_policies removed them, move their step away (mv {policy.parent} "
             f"{policy.parent}.pruned) and `ratchet run` trains them again.",
         )
+    verify_outputs(policy.parent, f"{policy.name}/")
 
 
 def child_environment(threads: int) -> dict[str, str]:

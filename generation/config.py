@@ -19,14 +19,21 @@ class SamplingConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of weights while sampling; auto: float32 on CPU, bfloat16 on GPU"
     )
-    shard_prompts: Count = Field(1024, description="prompts sampled and written as one unit")
+    shard_prompts: Count = Field(
+        1024,
+        description="prompts sampled and written as one unit; where a device's sums depend on what "
+        "is computed side by side it moves last bits, and what is sampled already stays",
+    )
     keep_worker: Literal["auto", "campaign", "step"] = Field(
         "auto",
-        description="how long the sampling process lives: a campaign, or one step at a time; "
-        "auto: campaign on CPU, step on GPU, where training needs the memory",
+        description="how long the processes that sample, judge and train live: a campaign, or one "
+        "step at a time; auto: campaign on CPU, step on GPU, where each needs the memory",
     )
     gpu_memory_utilization: PositiveShare = 0.9
-    tensor_parallel_size: Count = 1
+    tensor_parallel_size: Count = Field(
+        1,
+        description="GPUs that share the model; it moves last bits, what is sampled already stays",
+    )
 
     @property
     def is_raw(self) -> bool:
@@ -43,7 +50,8 @@ class SamplingConfig(Section):
 class PromptsConfig(Section):
     """Where prompts come from and how they are divided into train, gate and test.
 
-    A prompt's split depends on its own hash alone, so a pool that grows never moves a prompt.
+    A prompt's split depends on its own hash alone, or on that of its group, so a pool that grows
+    never moves a prompt.
     """
 
     path: str | None = Field(
@@ -66,3 +74,8 @@ class PromptsConfig(Section):
     )
     gate_share: Share = 0.1
     test_share: Share = 0.1
+    split_by: Literal["prompt", "group"] = Field(
+        "prompt",
+        description="group: prompts whose rows have the same `group` fall into the same split, and "
+        "are one unit of evidence for the gate",
+    )

@@ -34,8 +34,9 @@ _POLICY = "imported"
 class TokeniseJob:
     """Pairs (records.IMPORTED) that become prompts, completions and preferences in `out_dir`.
 
-    held_out: parquet of prompts that must not be trained on. longest: tokens of prompt and answer.
-    hard: every chosen answer counts as the better one for certain, whatever the label says.
+    held_out: parquet of prompts that must not be trained on; gate_pool: of more. longest: tokens of
+    prompt and answer. hard: every chosen answer counts as the better one for certain, whatever the
+    label says.
     """
 
     pairs: Path
@@ -43,6 +44,7 @@ class TokeniseJob:
     out_dir: Path
     longest: int
     hard: bool = False
+    gate_pool: Path | None = None
 
 
 class Dropped(Exception):
@@ -59,20 +61,21 @@ def tokenise_pairs(
     (`template`). Raises BadInput for a tokenizer without EOS.
     """
     encoder = _Encoder(tokenizer, _closing_ids(tokenizer, policy), job.longest)
-    held_out = {row["prompt_id"] for row in read_rows(job.held_out, ["prompt_id"])}
+    files = [job.held_out, *([job.gate_pool] if job.gate_pool is not None else [])]
+    held_out = {row["prompt_id"] for file in files for row in read_rows(file, ["prompt_id"])}
     total = count_rows(job.pairs)
     dropped: Counter[str] = Counter()
     with ExitStack() as stack:
-        files = _Files.open(job, stack)
+        outputs = _Files.open(job, stack)
         for done, row in enumerate(iterate_rows(job.pairs, batch_size=TEXTS_AT_ONCE), 1):
             try:
                 prompt = _prompt(row, held_out)
-                files.write(row, prompt, *encoder.pair(prompt, row))
+                outputs.write(row, prompt, *encoder.pair(prompt, row))
             except Dropped as reason:
                 dropped[str(reason)] += 1
             if done % TEXTS_AT_ONCE == 0:
                 report(done, total, "pairs")
-    return {"rows": total, "dropped": dict(sorted(dropped.items())), **files.counts()}
+    return {"rows": total, "dropped": dict(sorted(dropped.items())), **outputs.counts()}
 
 
 def longest_of(policy: Path) -> int:

@@ -2,13 +2,16 @@
 
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dpo_core.bos import bos_faults
 from dpo_core.children import Report, serve
 from dpo_core.import_path import load_function
+from dpo_core.special_tokens import read_special_tokens
 from generation.config import PromptsConfig
 from generation.prompts import read_pool
 
@@ -75,19 +78,19 @@ def policy(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tokens(request: Mapping[str, Any]) -> dict[str, Any]:
-    """How long the first prompts are, and how many begin with two BOS."""
+    """How long the first prompts are, and of how many the BOS is missing or doubled."""
     from generation.sampling import encode_prompt, load_tokenizer
 
     tokenizer = load_tokenizer(request["folder"], request["revision"])
-    bos = tokenizer.bos_token_id
-    counts = {"prompts": 0, "longest": 0, "too_long": 0, "bos_twice": 0}
+    special = read_special_tokens(Path(request["folder"]))
+    counts = Counter(prompts=0, longest=0, too_long=0, bos_missing=0, bos_doubled=0)
     for prompt in islice(read_pool(PromptsConfig(**request["prompts"])), MOST_PROMPTS):
         ids = encode_prompt(tokenizer, prompt)
         counts["prompts"] += 1
         counts["longest"] = max(counts["longest"], len(ids))
         counts["too_long"] += len(ids) > request["room"]
-        counts["bos_twice"] += bos is not None and ids[:2] == [bos, bos]
-    return counts
+        counts.update(bos_faults(prompt, ids, special))
+    return dict(counts)
 
 
 def _handle(request: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -114,9 +114,12 @@ def _was_saved(folder: Path) -> bool:
 def _parquet(path: Path) -> Iterator[Any]:
     try:
         yield from iterate_rows(path)
-    except pa.ArrowInvalid as error:
+    # Arrow tells of broken pages as of failures to read, and of texts that are none and of days
+    # out of range as Python does.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise PromptError(
-            f"{path} is not a parquet file: {error}", "Name a file of JSON lines .jsonl."
+            f"{path} is not a parquet file that can be read: {error}",
+            "Write it anew, or name a file of JSON lines .jsonl.",
         ) from None
 
 
@@ -130,6 +133,10 @@ def _json_lines(path: Path, unfinished: Counter[str], begun: bool) -> Iterator[R
                     continue
                 row, end = _DECODE(text)
                 yield f"{path}:{number}", row if end == len(text) else json.loads(text)
+            except RecursionError:
+                raise PromptError(
+                    f"{path}:{number} is nested too deeply", f"One object per line: {EXAMPLE}"
+                ) from None
             except ValueError as error:
                 if (begun or number > 1) and not line.endswith(b"\n"):
                     unfinished["unfinished_row"] += 1

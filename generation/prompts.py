@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.errors import PromptError
-from dpo_core.hashing import derive_seed
+from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import Prompt, Split, prompt_id
 from generation.config import PromptsConfig
 from generation.prompt_rows import EXAMPLE as _EXAMPLE
@@ -37,8 +37,30 @@ def read_pool(config: PromptsConfig, unfinished: Counter[str] | None = None) -> 
         yield parse_prompt(row, config, where)
 
 
+def unit_of(identity: str, extra: Mapping[str, Any], config: PromptsConfig) -> str:
+    """What stays together: the id of the prompt's group, where rows of groups do, or its own."""
+    group = extra.get("group") if config.split_by == "group" else None
+    return identity if group is None else content_id("group", group)
+
+
+def check_pool(config: PromptsConfig) -> None:
+    """Read the whole pool as the first steps of a campaign will.
+
+    Raises PromptError for a row that cannot be read, and for a split without prompts.
+    """
+    counts = Counter(prompt.split for prompt in read_pool(config))
+    # Without reuse, a pool with nothing to train on yet is one that waits for more.
+    for split in ("train", "gate", "test") if config.reuse else ("gate", "test"):
+        if counts[split] == 0:
+            raise PromptError(
+                f"none of the {counts.total()} prompts falls into the {split} split",
+                "Give more prompts, or change prompts.gate_share and prompts.test_share.",
+            )
+
+
 def split_of(identity: str, config: PromptsConfig) -> Split:
-    """The split of a prompt: the leading 32 bits of its id as a share of the range."""
+    """The split of a prompt, or of a group: the leading 32 bits of its id as a share of the
+    range."""
     share = int(identity[:8], 16) / 0x1_0000_0000
     if share < config.gate_share:
         return "gate"
@@ -74,17 +96,29 @@ def _unused(
             yield prompt
 
 
-def draw_held_out(pool: Iterable[Prompt], gate: int, test: int) -> Draw:
-    """`gate` and `test` distinct held-out prompts: those with the lowest shuffled ids."""
+def draw_held_out(
+    pool: Iterable[Prompt], gate: int, test: int, config: PromptsConfig | None = None
+) -> Draw:
+    """`gate` and `test` distinct held-out prompts: those with the lowest shuffled ids.
+
+    config: of the pool, where its groups stay together: they then come one after the other.
+    """
     order = _shuffled(derive_seed("held_out"))
-    return _draw(pool, {"gate": gate, "test": test}, lambda p: (0, order(p.prompt_id)))
+
+    def place(prompt: Prompt) -> tuple[int, int]:
+        unit = prompt.prompt_id
+        if config is not None:
+            unit = unit_of(prompt.prompt_id, prompt.extra, config)
+        return order(unit), order(prompt.prompt_id)
+
+    return _draw(pool, {"gate": gate, "test": test}, place)
 
 
 def _draw(
     pool: Iterable[Prompt], wanted: Mapping[str, int], key: Callable[[Prompt], tuple[int, int]]
 ) -> Draw:
     """The prompts with the smallest keys of each wanted split; keeps only those in memory."""
-    best: dict[str, _Smallest] = {split: _Smallest(count) for split, count in wanted.items()}
+    best = {split: _Smallest(count) for split, count in wanted.items() if count}
     dropped: Counter[str] = Counter()
     size = 0
     for prompt in pool:
@@ -161,7 +195,9 @@ def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> P
     _check_unicode([str(text)] if messages is None else [m["content"] for m in messages], where)
     extra = {key: value for key, value in row.items() if key not in (field, "messages")}
     identity = prompt_id(text, messages)
-    return Prompt(identity, text, messages, extra, split_of(identity, config))
+    return Prompt(
+        identity, text, messages, extra, split_of(unit_of(identity, extra, config), config)
+    )
 
 
 def _check_unicode(texts: Iterable[str], where: str) -> None:

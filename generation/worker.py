@@ -79,6 +79,7 @@ def _tokenise(request: dict[str, Any], report: Report) -> dict[str, Any]:
         out_dir=Path(request["out_dir"]),
         longest=positions if limit is None else min(limit, positions),
         hard=request["hard"],
+        gate_pool=Path(request["gate_pool"]) if request.get("gate_pool") else None,
     )
     return tokenise_pairs(load_tokenizer(policy), policy, job, report)
 

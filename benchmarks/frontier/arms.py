@@ -13,7 +13,7 @@ _CHECKS = (
     "empty_share",
     "repetition_rise",
 )
-GATE = ("gate.use=estimate", *(f"gate.{key}=null" for key in _CHECKS))
+GATE = ("gate.false_promotions=null", "gate.use=estimate", *(f"gate.{key}=null" for key in _CHECKS))
 """Of every arm that sets no other: a win rate above one half promotes, whatever else there is."""
 
 ROUNDS, PROMPTS, SAMPLES = 3, 512, 4

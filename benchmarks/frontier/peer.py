@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import child_result
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Made
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import write_rows
 from flows.evaluation.held_out import Others
@@ -49,13 +50,13 @@ def _trained(session: Session, base: Answered) -> tuple[Policy, int]:
         "max_model_len": config.sampling.max_model_len,
     }
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         drawn = draw_train(read_pool(config.prompts), answers // _ANSWERS_PER_PROMPT, seed, {})
         texts = [prompt.text for prompt in drawn.prompts]
         (folder / "prompts.json").write_text(json.dumps(texts), encoding="utf-8")
         write_rows(folder / "prompts.parquet", map(prompt_row, drawn.prompts), PROMPTS)
         places = {
-            "policy": str(base.policy.folder),
+            "policy": str(inputs.path("policy")),
             "prompts": str(folder / "prompts.json"),
             "out": str(folder / "policy"),
         }
@@ -64,11 +65,11 @@ def _trained(session: Session, base: Answered) -> tuple[Policy, int]:
             ["benchmarks.frontier.trl_side", json.dumps({**job, **places})],
             child_environment(threads),
         )
-        facts = {"policy": weights_id(folder / "policy"), "steps": said["steps"]}
+        facts = {"policy": policy_id(folder / "policy"), "steps": said["steps"]}
         return Made(len(texts), len(texts), facts=facts)
 
     artifact = session.step(
-        1, "peer", make, config={**job, "answers": answers}, inputs={"policy": base.policy.id}
+        1, "peer", make, config={**job, "answers": answers}, inputs={"policy": base.policy.input}
     )
     facts = artifact.entry.facts
     return Policy(1, facts["policy"], artifact.path("policy"), artifact), facts["steps"]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.current import read_current, write_current
+from dpo_core.campaign.layout import Layout, round_number
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.prunes import pruned
-from dpo_core.campaign.store import read_current
 from dpo_core.errors import BadInput
 
 Link = Callable[[Path, Path], object]
@@ -37,7 +37,9 @@ class Stretch:
 @dataclass(frozen=True)
 class Origin:
     """Where a branch comes from. changes: the config's differences, in words. by, at: who made it,
-    when. stretches: the configs of the rounds that came along, the first ones first."""
+    when. stretches: the configs of the rounds that came along, the first ones first. certified:
+    what a certified gate had used of the campaign when it was left. entries: how many lines of the
+    ledger came along; None for branches of earlier versions."""
 
     campaign: str
     name: str
@@ -46,6 +48,8 @@ class Origin:
     by: str
     at: str
     stretches: tuple[Stretch, ...]
+    certified: Mapping[str, Any] | None = None
+    entries: int | None = None
 
     def config_of(self, number: int) -> Mapping[str, Any] | None:
         """What round `number` ran under before the branch; None for a round of its own."""
@@ -65,6 +69,17 @@ def write_origin(layout: Layout, origin: Origin) -> None:
     write_json(layout.branch, asdict(origin))
 
 
+def own_entries(layout: Layout, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Those of `entries`, which are all of the campaign's, that it wrote itself: in a branch, all
+    that came after it left its campaign."""
+    origin = read_origin(layout)
+    if origin is None:
+        return entries
+    if origin.entries is not None:
+        return entries[origin.entries :]
+    return [entry for entry in entries if entry.at > origin.at]
+
+
 def stretches(before: Origin | None, config: Mapping[str, Any], number: int) -> Sequence[Stretch]:
     """The configs of rounds up to `number` of a campaign that ran under `config`, and is itself a
     branch where `before` is given."""
@@ -73,8 +88,9 @@ def stretches(before: Origin | None, config: Mapping[str, Any], number: int) -> 
     return (*earlier, Stretch(number, last if last is not None else config))
 
 
-def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> None:
-    """Give the folder `branch` all that `parent` has of rounds up to `number`.
+def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> int:
+    """Give the folder `branch` all that `parent` has of rounds up to `number`; how many lines of
+    the ledger that is.
 
     Raises BadInput where the file system has no hard links between the two.
     """
@@ -85,9 +101,10 @@ def share(parent: Layout, branch: Layout, number: int, link: Link = os.link) -> 
         _share_step(parent, branch, entry, gone.get(entry.fingerprint, ()), link)
     ledger.extend(entries)
     rounds = read_current(parent).get("rounds", {})
-    valid = {key: steps for key, steps in rounds.items() if int(key) <= number}
-    write_json(branch.current, {"rounds": valid})
+    valid = {key: steps for key, steps in rounds.items() if round_number(key) <= number}
+    write_current(branch, {"rounds": valid})
     _copy_what_grows(parent, branch, number)
+    return len(entries)
 
 
 def _share_step(
@@ -129,9 +146,8 @@ def _link(link: Link, path: Path, new: Path) -> None:
 def _copy_what_grows(parent: Layout, branch: Layout, number: int) -> None:
     for each in range(1, number + 1):
         _copy(parent.labels(each), branch.labels(each))
-        events = f"round-{each:02d}"
-        if parent.events(events).is_dir():
-            shutil.copytree(parent.events(events), branch.events(events))
+        if parent.round_events(each).is_dir():
+            shutil.copytree(parent.round_events(each), branch.round_events(each))
     copy_replies(parent, branch)
 
 

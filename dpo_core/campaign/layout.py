@@ -12,6 +12,7 @@
   decisions.jsonl          what people decided about policies that did not pass the gate
   cache/judges/            replies of language models, by content; removing them costs asking again
   cache/reference_logps/   log-probs that training need not make again; may be removed
+  cache/file_hashes.json   hashes of the user's files; may be removed
   judge_spending.jsonl     what each reply took of a judge's budget
   metrics.parquet          one row per round
   report.html
@@ -35,6 +36,17 @@ SHARDS = "shards"
 
 CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
+
+
+def round_name(number: int) -> str:
+    """How a round is called in names of files and folders. Names do not stand in the order of
+    rounds, from the hundredth on: compare what `round_number` gives."""
+    return f"{number:02d}"
+
+
+def round_number(name: str) -> int:
+    """The round that is called so."""
+    return int(name)
 
 
 def default_root(name: str) -> Path:
@@ -84,7 +96,7 @@ class Layout:
         return self.root / "decisions.jsonl"
 
     def labels(self, number: int) -> Path:
-        return self.root / "labels" / f"{number:02d}.jsonl"
+        return self.root / "labels" / f"{round_name(number)}.jsonl"
 
     @property
     def report(self) -> Path:
@@ -110,6 +122,10 @@ class Layout:
         return self.root / "cache" / "reference_logps"
 
     @property
+    def file_hashes(self) -> Path:
+        return self.root / "cache" / "file_hashes.json"
+
+    @property
     def judge_replies(self) -> Path:
         return self.root / "cache" / "judges" / "replies.sqlite"
 
@@ -117,11 +133,19 @@ class Layout:
     def judge_spending(self) -> Path:
         return self.root / "judge_spending.jsonl"
 
+    def round_events(self, number: int) -> Path:
+        return self.events(f"round-{round_name(number)}")
+
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
 
     def round(self, number: int) -> Path:
-        return self.root / "rounds" / f"{number:02d}"
+        return self.root / "rounds" / round_name(number)
+
+    def round_numbers(self) -> list[int]:
+        """Rounds that have a folder, in order."""
+        names = (path.name for path in self.root.glob("rounds/*"))
+        return sorted(round_number(name) for name in names if name.isdecimal())
 
     def step(self, number: int, step: str, fingerprint: str) -> Path:
         return self.round(number) / f"{step}-{fingerprint[:FINGERPRINT_SHOWN]}"

@@ -1,14 +1,15 @@
 """The ledger: an append-only file, one JSON line per finished step, the truth about a campaign."""
 
-import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dpo_core import json_lines
 from dpo_core.errors import ArtifactCorrupted
+
+_REMEDY = "Restore the ledger from a backup, or remove that line to make its step run again."
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Entry:
 
     `inputs` and `outputs` map names to content hashes; `dropped` maps reasons to counts, so that
     came_in = kept + sum(dropped) where the unit of a step stays the same. `facts` are the numbers
-    that the step reports. `seconds` and `at` are volatile.
+    that the step reports. `seconds` and `at` are volatile. `ratchet`: the version that made it,
+    empty where it did not say; `identity`: how it named what a step depends on.
     """
 
     round: int
@@ -33,6 +35,8 @@ class Entry:
     threads: int = 0
     seconds: float = 0.0
     at: str = ""
+    ratchet: str = ""
+    identity: int = 1
 
 
 def now() -> str:
@@ -47,12 +51,12 @@ class Ledger:
         self.path = path
 
     def read(self) -> list[Entry]:
-        """All entries, oldest first. A torn last line (a crash while writing) is left out."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        entries = [self._parse(line, number) for number, line in enumerate(lines[:-1], 1) if line]
-        return entries
+        """All entries, oldest first. A torn last line (a crash while writing) is left out.
+
+        Raises ArtifactCorrupted for a line that is not as it was written.
+        """
+        lines = json_lines.read(self.path, _REMEDY)
+        return [self._parse(value, number) for number, value in lines]
 
     def append(self, entry: Entry) -> None:
         """Add one line and flush it to disk; a torn line before it is cut off first."""
@@ -60,24 +64,12 @@ class Ledger:
 
     def extend(self, entries: Iterable[Entry]) -> None:
         """`append` for several."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            self._cut_torn_line(file.fileno())
-            for entry in entries:
-                file.write(json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        json_lines.append(self.path, map(asdict, entries))
 
-    def _cut_torn_line(self, fd: int) -> None:
-        content = self.path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            os.ftruncate(fd, content.rfind(b"\n") + 1)
-
-    def _parse(self, line: str, number: int) -> Entry:
+    def _parse(self, value: Mapping[str, Any], number: int) -> Entry:
         try:
-            return Entry(**json.loads(line))
-        except (ValueError, TypeError):
+            return Entry(**value)
+        except TypeError:
             raise ArtifactCorrupted(
-                f"{self.path} line {number} is not a ledger entry",
-                "Restore the ledger from a backup, or remove that line to make its step run again.",
+                f"{self.path} line {number} is not a ledger entry", _REMEDY
             ) from None

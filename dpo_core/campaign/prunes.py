@@ -4,6 +4,7 @@ were removed are told from outputs that were lost."""
 from collections import defaultdict
 from collections.abc import Iterable
 
+from dpo_core.campaign.identity import stated
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
 
@@ -14,7 +15,7 @@ PRUNE = "prune"
 def prune(entry: Entry, subfolder: str) -> Entry:
     """The entry that says that `subfolder` of a finished step is removed."""
     facts = {"fingerprint": entry.fingerprint, "subfolder": subfolder}
-    return Entry(entry.round, PRUNE, digest(PRUNE, facts), facts=facts, at=now())
+    return stated(entry.round, PRUNE, digest(PRUNE, facts), facts, now())
 
 
 def pruned(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.campaign.identity import stated
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
 
@@ -28,7 +29,7 @@ def retraction(source: str, number: int | None, *, undo: bool, by: str) -> Entry
     also later ones. With `undo` they count again."""
     at = now()
     facts: Mapping[str, Any] = {"source": source, "round": number, "undo": undo, "by": by}
-    return Entry(number or 0, RETRACT, digest(RETRACT, facts, at), facts=facts, at=at)
+    return stated(number or 0, RETRACT, digest(RETRACT, facts, at), facts, at)
 
 
 def retracted(entries: Iterable[Entry], number: int) -> frozenset[str]:

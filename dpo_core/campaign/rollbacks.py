@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.campaign.identity import stated
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
 
@@ -24,12 +25,30 @@ class RolledBack:
     why: str
 
 
+def left_behind(people: Iterable[RolledBack], number: int) -> frozenset[int]:
+    """Rounds up to `number` whose policies a person went back before: they stand no longer, unless
+    a later word chose one of them."""
+    gone: set[int] = set()
+    for one in sorted(people, key=lambda one: one.after):
+        if one.after <= number:
+            gone |= set(range(one.to + 1, one.after + 1))
+            gone.discard(one.to)
+    return frozenset(gone)
+
+
+def chosen(people: Iterable[RolledBack], number: int) -> frozenset[int]:
+    """Rounds up to `number` whose policies a person went back to, and that stand: whatever the gate
+    had said of them."""
+    words = [one for one in people if one.after <= number]
+    return frozenset({one.to for one in words if one.to} - left_behind(words, number))
+
+
 def rollback(after: int, to: int, *, undo: bool, by: str, why: str) -> Entry:
     """The entry that takes the campaign back to round `to`, or with `undo` lets the gate's word on
     round `after` stand again."""
     at = now()
     facts: dict[str, Any] = {"after": after, "to": to, "undo": undo, "by": by, "why": why}
-    return Entry(after, ROLLBACK, digest(ROLLBACK, facts, at), facts=facts, at=at)
+    return stated(after, ROLLBACK, digest(ROLLBACK, facts, at), facts, at)
 
 
 def rolled_back(entries: Iterable[Entry]) -> list[RolledBack]:

@@ -6,17 +6,28 @@ flushed, and renamed: the rename is the moment it counts. A crash between the re
 line is healed from the manifest inside the folder.
 """
 
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from math import isinf
 from pathlib import Path
 from typing import Any
 
-from dpo_core.atomic import flush, flush_tree, write_json
+from dpo_core.atomic import flush, flush_tree, make_folder
+from dpo_core.campaign.current import Current, valid_steps
+from dpo_core.campaign.identity import (
+    IDENTITY,
+    VERSION,
+    kept,
+    kept_as,
+    recomputed,
+    settled,
+    settled_through,
+)
+from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import prune, pruned
@@ -24,7 +35,9 @@ from dpo_core.campaign.retractions import RETRACT, retracted, retraction
 from dpo_core.campaign.rollbacks import RolledBack, rolled_back
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
-from dpo_core.hashing import digest, file_sha256
+from dpo_core.hashing import digest
+from dpo_core.sealed import BrokenSeal, unsealed, write_sealed
+from dpo_core.seen_files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -40,18 +53,34 @@ class Made:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished step: its folder and its ledger entry; `cached` when it was not made just now."""
+    """A finished step: its folder and its ledger entry; `cached` when it was not made just now.
+
+    made_again: the hashes of the files in `folder` where they are not those of the entry.
+    """
 
     folder: Path
     entry: Entry
     cached: bool
+    made_again: Mapping[str, str] | None = None
 
     def path(self, name: str) -> Path:
-        return self.folder / name
+        """Where an output is, or a folder of outputs, or what may be there.
+
+        Raises ArtifactCorrupted for a file that is not what the ledger recorded.
+        """
+        path = self.folder / name
+        outputs = self.entry.outputs if self.made_again is None else self.made_again
+        if name in outputs and path.exists():
+            _check(self.folder, name, outputs[name])
+        return path
 
     def hash(self, name: str) -> str:
         """Content hash of one output file."""
         return self.entry.outputs[name]
+
+    def input(self, name: str) -> Input:
+        """One output file, for a step that depends on it."""
+        return Input(self.hash(name), self.path(name))
 
 
 @dataclass(frozen=True)
@@ -59,6 +88,7 @@ class Recipe:
     """What a step depends on. Equal recipes are equal steps.
 
     `inputs`: name → content hash; `functions`: import path of user code → hash of its source.
+    `older`: fingerprints that older versions of Ratchet gave it; see dpo_core.campaign.identity.
     """
 
     round: int
@@ -66,10 +96,12 @@ class Recipe:
     config: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
     functions: Mapping[str, str] = field(default_factory=dict)
+    older: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def fingerprint(self) -> str:
-        return digest(self.step, dict(self.config), dict(self.inputs), dict(self.functions))
+        parts = (dict(self.config), dict(self.inputs), dict(self.functions))
+        return digest(self.step, *parts, {"identity": IDENTITY})
 
 
 class Store:
@@ -82,9 +114,10 @@ class Store:
         self.entries = self.ledger.read()
         """What the ledger says, oldest first."""
         self._steps = {(e.round, e.step, e.fingerprint): e for e in self.entries}
+        self._kept = kept_as(self.entries)
+        self._settled = settled_through(self.entries)
         self._pruned = pruned(self.entries)
-        self._current = read_current(self.layout)
-        self._last: dict[str, str] = {}
+        self._current = Current(self.layout)
         self._aside: list[Artifact] | None = None
 
     def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
@@ -97,6 +130,8 @@ class Store:
         artifact = self.find(recipe) or self._adopt(recipe)
         if artifact is None:
             artifact = self._make(recipe, make)
+        if artifact.entry.fingerprint not in (recipe.fingerprint, self._kept.get(_key(recipe))):
+            self._keep(artifact.entry, recipe)
         if self._aside is None:
             self._point_to(artifact)
         else:
@@ -125,6 +160,10 @@ class Store:
         finally:
             self._aside = None
 
+    def as_recorded(self, number: int, step: str) -> Artifact | None:
+        """A step that is taken as it was recorded, whatever it depends on now; None: it is not."""
+        return None
+
     def finished(self, number: int, step: str) -> list[Entry]:
         """Every version of a round's step that was ever finished, oldest first."""
         steps = self._steps.values()
@@ -132,12 +171,51 @@ class Store:
 
     def find(self, recipe: Recipe) -> Artifact | None:
         """The finished artifact of `recipe`, verified, or None when it was never finished."""
-        entry = self._steps.get((recipe.round, recipe.step, recipe.fingerprint))
-        folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
-        if entry is None or not folder.exists():
+        entry = self._entry_of(recipe)
+        if entry is None:
             return None
-        _verify(folder, entry, self._pruned.get(recipe.fingerprint, ()))
+        folder = self.layout.step(entry.round, entry.step, entry.fingerprint)
+        if not folder.exists():
+            return None
+        _verify(folder, entry, self._pruned.get(entry.fingerprint, ()))
         return Artifact(folder, entry, cached=True)
+
+    def _entry_of(self, recipe: Recipe) -> Entry | None:
+        """By its fingerprint, or by one that it was finished under before and that still counts."""
+        number, step, fingerprint = _key(recipe)
+        may_count = recipe.older if self.keeps_older(number, step) else ()
+        known = (fingerprint, self._kept.get((number, step, fingerprint), ""), *may_count)
+        found = (self._steps.get((number, step, name)) for name in known)
+        return next((entry for entry in found if entry is not None), None)
+
+    def keeps_older(self, number: int, step: str) -> bool:
+        """Whether an older Ratchet finished this step, and that may still count; see identity."""
+        return number > self._settled and any(
+            entry.identity < IDENTITY for entry in self.finished(number, step)
+        )
+
+    def settle(self, number: int) -> None:
+        """The round has run to its end: steps after the last one that ran are not valid any more.
+
+        What older versions finished up to it was looked at: from now on it counts for what it was
+        found to be, and for nothing else.
+        """
+        self._current.settle(number)
+        older = any(e.identity < IDENTITY for e in self._steps.values() if e.round <= number)
+        if older and number > self._settled:
+            self._write(settled(number))
+            self._settled = number
+
+    def recompute(self) -> None:
+        """From now on nothing counts that an older version finished. Said once, it holds."""
+        older = any(entry.identity < IDENTITY for entry in self._steps.values())
+        if older and not isinf(self._settled):
+            self._write(recomputed())
+            self._kept, self._settled = {}, settled_through(self.entries)
+
+    def _keep(self, entry: Entry, recipe: Recipe) -> None:
+        self._write(kept(entry, recipe.fingerprint))
+        self._kept[_key(recipe)] = entry.fingerprint
 
     def prune(self, artifact: Artifact, subfolder: str) -> None:
         """Give the disk space of a step's `subfolder` back; the ledger says so first."""
@@ -174,13 +252,11 @@ class Store:
 
     def remember(self, key: str, value: Any) -> None:
         """Keep a fact about the campaign as a whole in current.json."""
-        if self._current.get(key) != value:
-            self._current[key] = value
-            write_json(self.layout.current, self._current)
+        self._current.remember(key, value)
 
     def remembered(self, key: str) -> Any:
         """What `remember` kept, or None."""
-        return self._current.get(key)
+        return self._current.remembered(key)
 
     def _adopt(self, recipe: Recipe) -> Artifact | None:
         """A step that was renamed into place by a run that died before it wrote the ledger."""
@@ -193,7 +269,7 @@ class Store:
                 f"{folder} has no {MANIFEST}, so nothing says what should be in it",
                 f"Move it away (mv {folder} {folder}.broken); `ratchet run` makes it again.",
             )
-        entry = Entry(**json.loads(manifest.read_text(encoding="utf-8")))
+        entry = _read_manifest(folder)
         _verify(folder, entry)
         self._record(entry)
         return Artifact(folder, entry, cached=True)
@@ -205,7 +281,7 @@ class Store:
                 shutil.rmtree(stale)
         started = time.monotonic()
         try:
-            partial.mkdir(parents=True, exist_ok=True)
+            make_folder(partial)
             _clear(partial)
             made = make(partial)
             entry = self._entry(recipe, made, partial, time.monotonic() - started)
@@ -220,7 +296,7 @@ class Store:
         return Artifact(folder, entry, cached=False)
 
     def _entry(self, recipe: Recipe, made: Made, partial: Path, seconds: float) -> Entry:
-        outputs = {name: file_sha256(partial / name) for name in _files(partial)}
+        outputs = {name: sha256_of(partial / name) for name in _files(partial)}
         return Entry(
             round=recipe.round,
             step=recipe.step,
@@ -230,11 +306,13 @@ class Store:
             threads=self.threads,
             seconds=round(seconds, 3),
             at=now(),
+            ratchet=VERSION,
+            identity=IDENTITY,
             **asdict(made),
         )
 
     def _commit(self, recipe: Recipe, partial: Path, entry: Entry) -> Path:
-        write_json(partial / MANIFEST, asdict(entry))
+        write_sealed(partial / MANIFEST, asdict(entry))
         flush_tree(partial)
         folder = self.layout.step(recipe.round, recipe.step, recipe.fingerprint)
         os.rename(partial, folder)
@@ -250,44 +328,46 @@ class Store:
         self.entries.append(entry)
 
     def _point_to(self, artifact: Artifact) -> None:
-        """Make `artifact` the valid version of its step; what followed another one is not valid."""
-        rounds = {number: dict(steps) for number, steps in self._current.get("rounds", {}).items()}
-        number, step = f"{artifact.entry.round:02d}", artifact.entry.step
-        steps = rounds.get(number, {})
-        if steps.get(step) != artifact.folder.name:
-            kept = list(steps)[: self._place(number, step, list(steps))]
-            rounds = {k: v for k, v in rounds.items() if k <= number}
-            rounds[number] = {**{k: steps[k] for k in kept}, step: artifact.folder.name}
-        self._last[number] = step
-        self.remember("rounds", rounds)
-
-    def _place(self, number: str, step: str, steps: Sequence[str]) -> int:
-        """Where `step` stands among the steps of a round: a new one after that which ran last, or
-        before all others when none ran."""
-        if step in steps:
-            return steps.index(step)
-        last = self._last.get(number)
-        if last is None:
-            return 0
-        return steps.index(last) + 1 if last in steps else len(steps)
+        entry = artifact.entry
+        self._current.point_to(entry.round, entry.step, artifact.folder.name)
 
 
-def read_current(layout: Layout) -> dict[str, Any]:
-    """current.json, empty for a campaign that has not finished a step."""
-    if not layout.current.exists():
-        return {}
-    found: dict[str, Any] = json.loads(layout.current.read_text(encoding="utf-8"))
-    return found
+def _key(recipe: Recipe) -> tuple[int, str, str]:
+    return recipe.round, recipe.step, recipe.fingerprint
 
 
 def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
-    """The valid version of a step, read without locking or verifying the campaign."""
-    name = read_current(layout).get("rounds", {}).get(f"{number:02d}", {}).get(step)
+    """The valid version of a step, read without locking or verifying the campaign.
+
+    Its files are verified as they are read, by `Artifact.path`.
+    """
+    name = valid_steps(layout, number).get(step)
     if name is None:
         return None
     folder = layout.round(number) / name
-    entry = Entry(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-    return Artifact(folder, replace(entry), cached=True)
+    return Artifact(folder, _read_manifest(folder), cached=True)
+
+
+def verify_outputs(folder: Path, beginning: str) -> None:
+    """Raise ArtifactCorrupted where outputs of the step in `folder` whose names begin so are not
+    what was recorded; nothing for a folder that no step made."""
+    if (folder / MANIFEST).exists():
+        for name, expected in _read_manifest(folder).outputs.items():
+            if name.startswith(beginning):
+                _check(folder, name, expected)
+
+
+def _read_manifest(folder: Path) -> Entry:
+    path = folder / MANIFEST
+    try:
+        found, _ = unsealed(path.read_bytes())
+        return Entry(**found)
+    except (BrokenSeal, TypeError) as error:
+        raise ArtifactCorrupted(
+            f"{path} is damaged: {error}",
+            f"Restore it from a backup; or move its folder away (mv {folder} {folder}.broken) "
+            "and `ratchet run` makes it again.",
+        ) from None
 
 
 def _clear(partial: Path) -> None:
@@ -308,14 +388,17 @@ def _files(folder: Path) -> list[str]:
 def _verify(folder: Path, entry: Entry, pruned: tuple[str, ...] = ()) -> None:
     """Raise ArtifactCorrupted for a changed output; `pruned`: beginnings of what may be gone."""
     for name, expected in entry.outputs.items():
-        if name.startswith(pruned):
-            continue
-        path = folder / name
-        found = file_sha256(path) if path.exists() else "nothing"
-        if found != expected:
-            raise ArtifactCorrupted(
-                f"{path} is not what the ledger recorded: expected sha256 {expected[:16]}…, "
-                f"found {found[:16]}…",
-                f"Restore it from a backup; or move it away (mv {folder} {folder}.broken) "
-                "and `ratchet run` makes it again.",
-            )
+        if not name.startswith(pruned):
+            _check(folder, name, expected)
+
+
+def _check(folder: Path, name: str, expected: str) -> None:
+    path = folder / name
+    found = sha256_of(path) if path.exists() else "nothing"
+    if found != expected:
+        raise ArtifactCorrupted(
+            f"{path} is not what the ledger recorded: expected sha256 {expected[:16]}…, "
+            f"found {found[:16]}…",
+            f"Restore it from a backup; or move it away (mv {folder} {folder}.broken) "
+            "and `ratchet run` makes it again.",
+        )

@@ -49,6 +49,12 @@ def win_rate_by_prompt(outcomes: ByPrompt, config: EvaluationConfig) -> Interval
     return win_rate(numbers, groups=groups, **resampling(config))
 
 
+def share_by_prompt(values: ByPrompt, config: EvaluationConfig) -> Interval | None:
+    """The same of what answers have a share of, from 0 to 1: none of 500 is no proof that there is
+    none, and resampling 500 zeros gives nothing else."""
+    return win_rate_by_prompt(values, config)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Win rates under one evaluation config; intervals resample prompts, not answers."""
@@ -94,11 +100,10 @@ def describe(
     test = [c for c in completions if c.prompt.split == "test"]
     by_id = {row["completion_id"]: row for row in scores}
     scored = [c for c in test if (r := by_id.get(c.completion_id)) and r["score"] is not None]
+    cut = [(c.prompt.prompt_id, float(c.finish_reason == "length")) for c in test]
     return {
         **_mean("length_mean", test, [float(c.tokens) for c in test], config),
-        **_mean(
-            "truncated_share", test, [float(c.finish_reason == "length") for c in test], config
-        ),
+        **columns("truncated_share", share_by_prompt(cut, config)),
         **_mean("score_mean", scored, [by_id[c.completion_id]["score"] for c in scored], config),
         **_measures([by_id[c.completion_id] for c in test if c.completion_id in by_id]),
     }

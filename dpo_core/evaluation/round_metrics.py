@@ -93,9 +93,9 @@ COST: tuple[Column, ...] = (
 
 COLUMNS: tuple[Column, ...] = (
     Column("round", int, "number of the round, from 1; round 0 prepares the base policy"),
-    Column("policy", str, "hash of the weights this round trained"),
-    Column("previous_policy", str, "hash of the weights that sampled"),
-    Column("reference_policy", str, "hash of the reference's weights; none for a loss without one"),
+    Column("policy", str, "id of the policy this round trained: hash of its files"),
+    Column("previous_policy", str, "id of the policy that sampled"),
+    Column("reference_policy", str, "id of the reference; none for a loss without one"),
     Column("promoted", bool, "whether the trained policy replaced the previous one"),
     Column(
         "gate",

@@ -14,6 +14,7 @@ from dpo_core.loss_options import (
     LossOptions,
     Traits,
     check_options,
+    check_together,
 )
 from dpo_core.preference.loss_functions import LOSSES, terms
 from dpo_core.preference.pair_logps import PairLogps
@@ -48,7 +49,7 @@ def preference_loss(
     p_chosen (pair,): probability that the chosen completion is the better one, where labels are
     uncertain. The other options are those of LossOptions.
     nll_weight: α of a term −α·log π(y_w)/|y_w| that keeps chosen completions likely, Pang et al.
-    2024 (arXiv:2404.19733), equation 1.
+    2024 (arXiv:2404.19733), equation 1: the whole likelihood, whatever the loss counts of it.
     Losses are multiplied by `policy.weights` where there are any.
 
     Minimising `sigmoid` over Bradley–Terry preferences of a reward r reaches π_ref·exp(r/β)/Z
@@ -87,20 +88,25 @@ class PairLosses:
         will be averaged, when these are only some of them.
         """
         traits = TRAITS[self.loss]
-        _check_inputs(self.loss, traits, reference, p_chosen)
+        _check_inputs(self.loss, traits, policy, reference, p_chosen)
         losses = LOSSES[self.loss](terms(policy, reference, self.options, p_chosen), self.options)
         if traits.normaliser == "chosen_tokens":
             lengths = policy.lengths("chosen", self.loss)
             losses = losses / (tokens_per_pair or lengths.double().mean().item())
         if self.nll_weight:
-            lengths = policy.lengths("chosen", f"{self.loss} with nll_weight")
-            losses = losses - self.nll_weight * policy.chosen / lengths.clamp(min=1)
+            lengths = policy.plain.lengths("chosen", f"{self.loss} with nll_weight")
+            losses = losses - self.nll_weight * policy.plain.chosen / lengths.clamp(min=1)
         return losses if policy.weights is None else losses * policy.weights
 
 
 def _check_inputs(
-    loss: str, traits: Traits, reference: PairLogps | None, p_chosen: Tensor | None
+    loss: str,
+    traits: Traits,
+    policy: PairLogps,
+    reference: PairLogps | None,
+    p_chosen: Tensor | None,
 ) -> None:
+    check_together(loss, wpo=policy.weights is not None, shortened=policy.whole is not None)
     if reference is None and traits.reference:
         raise ValueError(f"loss {loss} compares with a reference: pass one")
     if p_chosen is not None and not traits.soft_labels:

@@ -18,8 +18,10 @@ class PairLogps:
     """Log-probs of the chosen and rejected completions of some pairs under one policy.
 
     chosen, rejected (pair,): sums over completion tokens, nats.
-    chosen_lengths, rejected_lengths (pair,): completion tokens, for losses that normalise by them.
-    weights (pair,): what each pair counts in a mean; None means all the same.
+    chosen_lengths, rejected_lengths (pair,): the tokens in these sums, for losses that divide by
+    them. weights (pair,): what each pair counts in a mean; None means all the same.
+    whole: where the sums count some tokens less (LD-DPO), the sums over all of them with their
+    lengths. The others then have no lengths: nothing divides them by tokens that they leave out.
     """
 
     chosen: Tensor
@@ -27,6 +29,7 @@ class PairLogps:
     chosen_lengths: Tensor | None = None
     rejected_lengths: Tensor | None = None
     weights: Tensor | None = None
+    whole: "PairLogps | None" = None
 
     def __post_init__(self) -> None:
         if self.chosen.ndim != 1:
@@ -37,15 +40,25 @@ class PairLogps:
                 raise ValueError(
                     f"{name} has shape {tuple(value.shape)}, chosen {tuple(self.chosen.shape)}"
                 )
+        if self.whole is not None and (self.chosen_lengths, self.rejected_lengths) != (None, None):
+            raise ValueError("sums that are not whole have no lengths: leave them to `whole`")
+
+    @property
+    def plain(self) -> "PairLogps":
+        """Sums in which every token counts once, with their lengths."""
+        return self if self.whole is None else self.whole
 
     def detached(self) -> "PairLogps":
-        return PairLogps(*(None if v is None else v.detach() for v in self._values()))  # type: ignore[arg-type]
+        values = (None if v is None else v.detach() for v in self._values())
+        return PairLogps(*values, whole=self.whole and self.whole.detached())  # type: ignore[arg-type, misc]
 
     @classmethod
     def joined(cls, parts: Sequence["PairLogps"]) -> "PairLogps":
         """The pairs of all parts, in their order; a value that any part lacks is left out."""
         columns = zip(*(part._values() for part in parts), strict=True)
-        return cls(*(_concatenated(column) for column in columns))  # type: ignore[arg-type]
+        wholes = [part.whole for part in parts if part.whole is not None]
+        whole = cls.joined(wholes) if wholes else None
+        return cls(*(_concatenated(column) for column in columns), whole=whole)  # type: ignore[arg-type, misc]
 
     def _values(self) -> tuple[Tensor | None, ...]:
         return (
@@ -59,6 +72,10 @@ class PairLogps:
     def lengths(self, side: Literal["chosen", "rejected"], loss: str) -> Tensor:
         """(pair,) completion tokens of one side. Raises ValueError when `loss` lacks them."""
         found = self.chosen_lengths if side == "chosen" else self.rejected_lengths
+        if self.whole is not None:
+            raise ValueError(
+                f"loss {loss} divides by tokens, but these sums count some tokens less than others"
+            )
         if found is None:
             raise ValueError(
                 f"loss {loss} needs {side}_lengths: pass PairLogps({side}_lengths=...)"

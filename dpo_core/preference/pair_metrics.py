@@ -65,7 +65,8 @@ def length_correlation(policy: PairLogps, reference: PairLogps) -> float | None:
     None when all lengths, or all log-ratios, are the same. Source: the length exploitation that
     Park et al. 2024 (arXiv:2403.19159) find in DPO.
     """
-    lengths = torch.cat([policy.lengths("chosen", "any"), policy.lengths("rejected", "any")])
+    plain = policy.plain
+    lengths = torch.cat([plain.lengths("chosen", "any"), plain.lengths("rejected", "any")])
     logratios = torch.cat(
         [policy.chosen - reference.chosen, policy.rejected - reference.rejected]
     ).detach()

@@ -3,11 +3,13 @@
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
+from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, InvariantViolated
-from dpo_core.loss_options import TRAITS, LossName
+from dpo_core.loss_options import TRAITS, LossName, check_together
 from dpo_core.preference.losses import PairLosses, margins
 from dpo_core.preference.pair_logps import PairLogps
 from dpo_core.training.objective import Measured
@@ -27,6 +29,14 @@ In float32 vLLM and transformers differ by up to 1.6e-5 per token.
 
 _CLIPPED_PAIR_IDS = 8
 """Pair ids named in an error message."""
+
+
+def check_loss(config: TrainingConfig) -> None:
+    """Raise BadInput for a loss with options that have no meaning together."""
+    try:
+        check_together(config.loss, wpo=config.wpo, shortened=config.shortens)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
 
 
 def check_labels(pairs: Sequence[TrainingPair], loss: LossName) -> None:
@@ -63,18 +73,29 @@ def _gaps(
             yield abs(ours - theirs) / max(len(ids), 1)
 
 
-def check_sampled_by_policy(gap: float | None, tolerance: float) -> None:
+def check_sampled_by_policy(
+    gap: float | None, tolerance: float, rope_limit: int | None = None
+) -> None:
     """Raise InvariantViolated when other weights than the policy's sampled the completions.
 
     An engine that serves stale weights after an update goes unnoticed otherwise: margins are still
     zero at the first step, and the round trains on answers of a policy that is not there any more.
     """
+    remedy = (
+        "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
+        "step, or the other engine, and report it."
+    )
+    if rope_limit is not None:  # vLLM takes one factor for all, by how long sequences may become
+        remedy = (
+            "The policy's rotary embedding depends on how long a sequence is, which engines do "
+            f"not treat alike: set sampling.max_model_len to at most {rope_limit}, or "
+            "sampling.engine to transformers."
+        )
     if gap is not None and not gap <= tolerance:  # a NaN is no small gap
         raise InvariantViolated(
             "the completions were not sampled by the policy they train: log-probs differ by "
             f"{gap:.2e} nats per token on average, more than {tolerance:.0e}",
-            "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
-            "step, or the other engine, and report it.",
+            remedy,
         )
 
 
@@ -112,11 +133,10 @@ def _loss_at_reference(
 ) -> tuple[float, float]:
     """(mean loss of a policy equal to the reference, what margins of `allowed` nats change it)."""
     shift = torch.tensor(allowed).to(same.chosen)
-    weights = measured.policy.weights
-    tokens_per_pair = float(measured.policy.lengths("chosen", losses.loss).double().mean())
+    tokens_per_pair = float(measured.policy.plain.lengths("chosen", "any").double().mean())
 
     def mean_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> float:
-        moved = PairLogps(chosen, rejected, same.chosen_lengths, same.rejected_lengths, weights)
+        moved = replace(measured.policy, chosen=chosen, rejected=rejected)
         return float(losses(moved, same, tokens_per_pair=tokens_per_pair).double().mean())
 
     exact = mean_loss(same.chosen, same.rejected)

@@ -45,7 +45,8 @@ class DpoJob(Section):
 class BaseJob(Section):
     """The base policy: `model`, a folder or hub id, or what `build` makes; warm-started by `sft`.
 
-    held_out: parquet of prompts (records.PROMPTS) that must not be trained on; never: ids of more.
+    held_out: parquet of prompts (records.PROMPTS) that must not be trained on; never: ids of
+    more, and never_messages: those of them that are conversations.
     out_dir: folder for the base policy; curve_path: parquet, schema curves.SFT_CURVE.
     """
 
@@ -56,6 +57,7 @@ class BaseJob(Section):
     sft: SftConfig | None = None
     held_out: Path | None = None
     never: list[str] = Field(default_factory=list)
+    never_messages: list[list[dict[str, str]]] = Field(default_factory=list)
     out_dir: Path
     curve_path: Path
     seed: int = 0

@@ -30,6 +30,10 @@ ReferenceLogps = Mapping[str, tuple[float, float]]
 """Pair id → log-probs (chosen, rejected) under the reference, nats, summed as the policy's are."""
 
 
+NUMBERS = 2
+"""Raised when a job computes other numbers than before: what an older version left half-done, or
+kept to be used again, is then made anew."""
+
 _CORRELATION = "length_correlation"
 
 
@@ -53,8 +57,8 @@ class Measured:
             "loss": float(self.losses.double().mean()),
             **self._compared(beta),
             "entropy": self._entropy(),
-            "chosen_tokens": float(self.policy.lengths("chosen", "any").double().mean()),
-            "rejected_tokens": float(self.policy.lengths("rejected", "any").double().mean()),
+            "chosen_tokens": float(self.policy.plain.lengths("chosen", "any").double().mean()),
+            "rejected_tokens": float(self.policy.plain.lengths("rejected", "any").double().mean()),
         }
 
     def _compared(self, beta: float) -> dict[str, float | None]:
@@ -141,18 +145,19 @@ def completion_sums(
     """Log-probs of completions from those of their tokens; here LD-DPO and WPO act."""
     lengths_P2 = completion_lengths(pairs, tokens.logps_N.device)
     logps_P2L = by_completion(tokens.logps_N, lengths_P2)
-    if config.ld_alpha is None:
-        sums_P2 = logps_P2L.sum(-1)
-    else:
-        sums_P2 = length_desensitised_sums(logps_P2L, lengths_P2, config.ld_alpha)
+    sums_P2 = logps_P2L.sum(-1)
     weights = None
     if config.wpo:
         assert tokens.log_collisions_N is not None, "WPO asks the pass for collisions"
         collisions_P2L = by_completion(tokens.log_collisions_N, lengths_P2)
         weights = wpo_weights(logps_P2L, collisions_P2L, lengths_P2)
-    return PairLogps(
+    whole = PairLogps(
         sums_P2[:, 0], sums_P2[:, 1], lengths_P2[:, 0], lengths_P2[:, 1], weights=weights
     )
+    if config.ld_alpha is None or not config.shortens:
+        return whole
+    shortened_P2 = length_desensitised_sums(logps_P2L, lengths_P2, config.ld_alpha)
+    return PairLogps(shortened_P2[:, 0], shortened_P2[:, 1], weights=weights, whole=whole)
 
 
 def _entropies(pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:

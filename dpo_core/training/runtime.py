@@ -1,7 +1,6 @@
 """What training runs on: device, precision, threads, determinism; and policies on disk."""
 
 import os
-import resource
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dpo_core.allocator import keep_freed_memory
 from dpo_core.errors import ChildFailed
+from dpo_core.resident_memory import forget_peak_resident, peak_resident_bytes
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Runtime:
         }
 
     def peak_memory_gib(self) -> float:
-        """The most this process has used so far: of the GPU's memory if it has one."""
+        """The most this process has used since `prepare`: of the GPU's memory if it has one."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**30
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
+        return peak_resident_bytes() / 2**30
 
 
 def prepare(
@@ -59,6 +59,7 @@ def prepare(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    forget_peak_resident()
     return Runtime(device, _dtype(device, compute_dtype))
 
 

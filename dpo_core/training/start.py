@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.config import MOVES_NO_NUMBER
-from dpo_core.hashing import digest, file_sha256, weights_id
+from dpo_core.hashing import digest, file_sha256, policy_id
 from dpo_core.training.checkpoints.checkpoint import Progress, latest, read_progress
 from dpo_core.training.checks import SAMPLING_TOLERANCE, check_sampled_by_policy, sampling_gap
+from dpo_core.training.objective import NUMBERS
+from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.policy_in_training import PolicyInTraining, load_policy
 from dpo_core.training.reference.cache import ReferenceCache
 from dpo_core.training.reference.reference_logps import (
@@ -51,7 +53,7 @@ def start_of_round(setting: Setting) -> Start:
 
     Raises InvariantViolated when other weights than the policy's sampled the pairs.
     """
-    own = weights_id(setting.job.policy_dir)
+    own = policy_id(setting.job.policy_dir)
     compared_with = _compared_with(setting, own)
     round_id = _round_id(setting, own, compared_with)
     checkpoint = latest(setting.job.checkpoints, round_id)
@@ -73,14 +75,14 @@ def _compared_with(setting: Setting, own: str) -> str | None:
     job = setting.job
     if not job.config.has_reference:
         return None
-    return own if job.reference_dir is None else weights_id(job.reference_dir)
+    return own if job.reference_dir is None else policy_id(job.reference_dir)
 
 
 def _round_id(setting: Setting, own: str, compared_with: str | None) -> str:
     """Hash of what the round depends on."""
     job = setting.job
     config = job.config.model_dump(mode="json", exclude=set(MOVES_NO_NUMBER))
-    return digest(own, compared_with, file_sha256(job.preferences), config, job.seed)
+    return digest(NUMBERS, own, compared_with, file_sha256(job.preferences), config, job.seed)
 
 
 def _compared(
@@ -95,7 +97,9 @@ def _compared(
         cache = ReferenceCache(setting, own)
         reference = reference or reference_of_model(setting, round, cache)
     gap = _gap(setting, round, reference if compared_with == own else None, sampled)
-    check_sampled_by_policy(gap, SAMPLING_TOLERANCE[setting.runtime.compute_dtype])
+    check_sampled_by_policy(
+        gap, SAMPLING_TOLERANCE[setting.runtime.compute_dtype], RopeLengths(round.model).limit
+    )
     cached = reference is not None and reference.source == "cache"
     warnings = [] if sampled is None or not sampled.refused else [asdict(sampled.warning())]
     return reference, {

@@ -6,10 +6,12 @@ and transformers are loaded before the process says it is ready, so that their s
 apart from training.
 """
 
+import gc
 from typing import Any
 
 import torch
 
+from dpo_core.allocator import return_free_pages
 from dpo_core.children import Report, serve
 from dpo_core.errors import BadInput
 from dpo_core.training.jobs import AverageJob, BaseJob, DpoJob
@@ -23,14 +25,21 @@ from dpo_core.training.warm_start.base_policy import prepare_base
 def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Carry out one request. Raises BadInput for an unknown one, ChildFailed when memory ends."""
     try:
-        if request["op"] == "base":
-            return _on_one(prepare_base(BaseJob.model_validate(request["job"]), report))
-        if request["op"] == "dpo":
-            return _train(DpoJob.model_validate(request["job"]), report)
-        if request["op"] == "average":
-            return _on_one(average_policies(AverageJob.model_validate(request["job"]), report))
+        return _carry_out(request, report)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error) from error
+    finally:  # between two jobs others need the memory
+        gc.collect()
+        return_free_pages()
+
+
+def _carry_out(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    if request["op"] == "base":
+        return _on_one(prepare_base(BaseJob.model_validate(request["job"]), report))
+    if request["op"] == "dpo":
+        return _train(DpoJob.model_validate(request["job"]), report)
+    if request["op"] == "average":
+        return _on_one(average_policies(AverageJob.model_validate(request["job"]), report))
     raise BadInput(f"the training process knows no request {request['op']!r}")
 
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import torch
 
 from dpo_core.children import Report
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.scalars import showing
 from dpo_core.tables import write_rows
 from dpo_core.training.checkpoints.checkpoint import read_tensors, save
 from dpo_core.training.checkpoints.keeper import Keeper
-from dpo_core.training.checks import check_labels
+from dpo_core.training.checks import check_labels, check_loss
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
 from dpo_core.training.pairs.batching import TrainingPair
@@ -44,6 +44,7 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
     for a stop.
     """
     pairs = load_pairs(job.preferences, job.completions, scratch=job.curve_path.parent)
+    check_loss(job.config)
     check_labels(pairs, job.config.loss)
     runtime = prepare(max(1, job.threads // team.beside), job.seed, job.config.compute_dtype)
 
@@ -69,7 +70,7 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
         **progress.found,
         **told,
         "warnings": [*progress.found["warnings"], *told["warnings"]],
-        "policy": weights_id(job.out_dir),
+        "policy": policy_id(job.out_dir),
         "reference_policy": start.compared_with,
         "pairs": len(pairs),
         "resumed_from_step": progress.steps,

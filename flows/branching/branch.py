@@ -1,10 +1,10 @@
 """`ratchet branch`: a new campaign that begins as another one and goes on under another config."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from dpo_core.atomic import write_text
 from dpo_core.campaign.branching import (
@@ -16,14 +16,17 @@ from dpo_core.campaign.branching import (
     stretches,
     write_origin,
 )
+from dpo_core.campaign.current import valid_rounds
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.ledger import now
-from dpo_core.campaign.store import read_current
+from dpo_core.campaign.ledger import Ledger, now
+from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
-from flows.config import CampaignConfig, dump_config, overridden, read_stored, validate
+from flows.config import CampaignConfig, dump_config, overridden, read_stored
+from flows.config.stored import read_stored_text, validate_recorded
 from flows.config.versions import changes
+from flows.gate.account import read_inherited, spent, written
 from flows.show.summary import is_finished
 from flows.who import who
 from labeling.exchange.folder import check_free, new_folder
@@ -48,14 +51,14 @@ def branch_campaign(
     earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
     config = _changed(parent, before, overrides, name or f"{before.name}-from-{number}")
     changed = _changes(before, config)
-    _check_shared(validate(dict(earlier[-1].config), str(parent.branch)), config)
+    _check_shared(validate_recorded(earlier[-1].config, str(parent.branch)), config)
     target = Layout(folder or root.absolute().parent / config.name)
     check_free(target.root)
     _check_weights(parent, number)
-    origin = _origin(parent, before, number, changed, earlier)
+    origin = _origin(parent, before, number, changed, earlier, _used(parent, config))
     with new_folder(target.root) as beside:
         made = Layout(beside)
-        share(parent, made, number, link)
+        origin = replace(origin, entries=share(parent, made, number, link))
         write_text(made.config, dump_config(config))
         write_origin(made, origin)
     return target, origin
@@ -77,8 +80,7 @@ def told(root: Path, target: Layout, origin: Origin, rounds: int) -> Iterator[st
 
 def _check_finished(parent: Layout, number: int) -> None:
     if not is_finished(parent, number):
-        done = read_current(parent).get("rounds", {})
-        finished = [int(key) for key in done if int(key) and is_finished(parent, int(key))]
+        finished = [each for each in valid_rounds(parent) if each and is_finished(parent, each)]
         named = f"it has finished rounds 1 to {max(finished)}" if finished else "none is finished"
         raise BadInput(
             f"round {number} of {parent.root} is not finished: {named}",
@@ -89,7 +91,7 @@ def _check_finished(parent: Layout, number: int) -> None:
 def _changed(
     parent: Layout, before: CampaignConfig, overrides: Sequence[str], name: str
 ) -> CampaignConfig:
-    raw = yaml.safe_load(parent.config.read_text(encoding="utf-8"))
+    _, raw = read_stored_text(parent)
     raw["name"] = name
     config = overridden(raw, overrides, f"{parent.config} with its changes")
     return pinned(before, config)
@@ -131,6 +133,7 @@ def _origin(
     number: int,
     changed: Sequence[str],
     earlier: Sequence[Stretch],
+    certified: Mapping[str, Any] | None,
 ) -> Origin:
     return Origin(
         campaign=str(parent.root.absolute()),
@@ -140,4 +143,18 @@ def _origin(
         by=who(),
         at=now(),
         stretches=tuple(earlier),
+        certified=certified,
     )
+
+
+def _used(parent: Layout, config: CampaignConfig) -> Mapping[str, Any] | None:
+    """What a certified gate may not use again: whoever makes a branch may have seen all rounds."""
+    held_out, origin = current_artifact(parent, 0, "held_out"), read_origin(parent)
+    assert held_out is not None, "a campaign that can be left has its base"
+    inherited = read_inherited(origin.certified) if origin is not None else None
+    left_after = origin.round if origin is not None else 0
+    entries = Ledger(parent.ledger).read()
+    found = spent(entries, held_out.entry.facts["gate"], inherited, left_after)
+    if config.gate.false_promotions is None and not found.decisions:
+        return None
+    return written(found)

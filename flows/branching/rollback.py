@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import RolledBack, rollback
-from dpo_core.campaign.store import Store, read_current
+from dpo_core.campaign.store import Store
 from dpo_core.errors import BadInput
 from flows.branching.goes_on import goes_on_from, named, policy_artifact, standing
 from flows.config import CampaignConfig, read_stored

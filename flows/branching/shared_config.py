@@ -12,6 +12,7 @@ _STEERS_NO_ANSWER = {
     "shard_prompts",
     "keep_worker",
     "gpu_memory_utilization",
+    "tensor_parallel_size",
 }
 
 
@@ -20,11 +21,19 @@ def decides_what_is_shared(config: CampaignConfig) -> dict[str, Any]:
     evaluation = ("gate_prompts", "test_prompts", "samples_per_prompt")
     return {
         **config.model_dump(mode="json", include={"seed", "threads", "policy", "sft"}),
-        "prompts": config.prompts.model_dump(include={"gate_share", "test_share"}),
+        "prompts": config.prompts.model_dump(include={"gate_share", "test_share", "split_by"}),
         "sampling": config.sampling.model_dump(mode="json", exclude=_STEERS_NO_ANSWER),
         "evaluation": config.evaluation.model_dump(include=set(evaluation)),
         "evaluation_judge": judge_config(config.held_out_judge),
+        **_left_out_of_the_base(config),
     }
+
+
+def _left_out_of_the_base(config: CampaignConfig) -> dict[str, Any]:
+    """A warm start is not trained on the prompts that a certified gate may use."""
+    if config.sft is None or config.gate.false_promotions is None:
+        return {}
+    return {"gate": {"false_promotions": "given"}}
 
 
 def pinned(before: CampaignConfig, config: CampaignConfig) -> CampaignConfig:

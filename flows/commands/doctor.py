@@ -35,7 +35,8 @@ def doctor(
     from flows.doctor.examine import examine
 
     with interruptible(resumable=False):
-        loaded = load_config(config, overrides or []) if config is not None else None
+        given = overrides or []
+        loaded = load_config(config, given, campaign_dir) if config is not None else None
         root = campaign_dir or (default_root(loaded.name) if loaded is not None else None)
         found = examine(loaded, root)
         print(_as_json(found) if json else "\n".join(_lines(found)))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.interrupts import interruptible
+from flows.commands.options import AllowHost, names
 from labeling.server import DEFAULT_FOLDER, WORKSPACE
 
 label = typer.Typer(
@@ -35,6 +36,7 @@ def serve(
             "others, without encryption, and is refused while somebody has a default password."
         ),
     ] = "127.0.0.1",
+    allow_host: AllowHost = None,
 ) -> None:
     """Serve Argilla, with its web pages, on SQLite in one process.
 
@@ -44,7 +46,7 @@ def serve(
     from flows.people.label_serve import serve_labels
 
     with interruptible(resumable=False):
-        serve_labels(folder, port, host)
+        serve_labels(folder, port, host, names(allow_host))
 
 
 @user.command()

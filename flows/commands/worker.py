@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.interrupts import interruptible
-from flows.commands.options import CampaignDir, Config, Overrides
+from flows.commands.options import AllowHost, CampaignDir, Config, Overrides, names
 from flows.worker.place import DEFAULT_FOLDER
 
 Folder = Annotated[
@@ -25,6 +25,15 @@ def worker(
     at_once: Annotated[
         int, typer.Option(min=1, help="Campaigns that run at the same time; each may want the GPU.")
     ] = 1,
+    allow_host: AllowHost = None,
+    allow_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Environment variable that any run may use, beyond those that submitted configs "
+            "name; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Run the campaigns that `ratchet submit` hands over; none holds a process while people label.
 
@@ -34,7 +43,7 @@ def worker(
     from flows.worker.serve import serve_campaigns
 
     with interruptible(resumable=False):
-        serve_campaigns(folder, port, at_once)
+        serve_campaigns(folder, port, at_once, names(allow_host), allow_env or [])
 
 
 def submit(

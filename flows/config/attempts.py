@@ -1,11 +1,13 @@
 """The configs under which a refused round is tried again."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.errors import ConfigError
 from flows.config.campaign import CampaignConfig
+from flows.config.checks import check_loss
 from flows.config.raw import set_key, validate
 
 CHANGEABLE = (
@@ -51,7 +53,9 @@ def changes_of(config: CampaignConfig, attempt: int) -> tuple[str, ...]:
 def check_retries(config: CampaignConfig) -> None:
     """Raise ConfigError for an attempt that could not be made."""
     for number in range(len(config.gate.retries)):
-        if under_attempt(config, number + 2) == config:
+        attempt = under_attempt(config, number + 2)
+        check_loss(attempt.training, f"gate.retry.changes, number {number + 1}")
+        if attempt == config:
             raise ConfigError(
                 f"gate.retry.changes, number {number + 1}, changes nothing: the config has these "
                 "values already",
@@ -79,6 +83,8 @@ def _value(raw: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
             "Give the value itself.",
         )
     times = now * float(found[1])
+    if not math.isfinite(times):
+        raise ConfigError(f"{where}: {key}: {value} is more than a number holds", "Give another.")
     return round(times) if isinstance(now, int) else times
 
 

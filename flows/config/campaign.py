@@ -14,6 +14,7 @@ from dpo_core.config import (
 from dpo_core.loss_options import TRAITS
 from flows.config import checks
 from flows.config.data import DataConfig, KeepLast
+from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.evaluation import HeldOutConfig
 from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
@@ -43,6 +44,13 @@ class CampaignConfig(Section):
         "all",
         description="promoted: the weights of refused candidates are removed; last: k: those of "
         "all but the last k rounds and the promoted policy",
+    )
+    defaults: int = Field(
+        DEFAULTS,
+        ge=FIRST,
+        le=DEFAULTS,
+        description="version of the defaults that hold for keys which are left out; a campaign "
+        "keeps that which it was made with",
     )
     policy: PolicyConfig
     sft: SftConfig | None = None
@@ -114,6 +122,7 @@ class CampaignConfig(Section):
         checks.check_pairs(self.pairs, self.judge)
         checks.check_data(self.data)
         checks.check_gate(self.gate, self.sampling)
+        checks.check_certified(self.gate, self.evaluation)
         checks.check_stop(self.stop, self.prices, self.judge)
         checks.check_reference_logps(self.training, self.sampling, self.data)
         checks.check_aggregation(self.aggregation, self.training.loss, self.judge)

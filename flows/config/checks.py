@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingConfig
-from dpo_core.loss_options import TRAITS
+from dpo_core.config import EvaluationConfig, PolicyConfig, Section, SftConfig, TrainingConfig
+from dpo_core.errors import ConfigError
+from dpo_core.loss_options import TRAITS, check_together
 from flows.config.data import DataConfig, LastRounds, MixRounds
 from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
@@ -49,7 +50,8 @@ def check_judges(
     """Held-out answers have a judge, none of them people; people are described where asked."""
     if evaluation_judge is not None and asks_people(evaluation_judge):
         raise ValueError(
-            "evaluation_judge must need no person: held-out answers are judged in every round"
+            "evaluation_judge must need no person, since held-out answers are judged in every "
+            "round: give a rule, a reward model or a language model"
         )
     if not list(machines(evaluation_judge or judge)):
         raise ValueError(
@@ -58,8 +60,8 @@ def check_judges(
         )
     if people is not None and not asks_people(judge):
         raise ValueError(
-            "people says how people are asked, but judge asks none: remove it, set judge.kind to "
-            "human, or add a member of kind human to a committee"
+            "people says how people are asked, but judge asks none: remove it, make judge "
+            "{kind: human}, or add a member of kind human to a committee"
         )
 
 
@@ -81,7 +83,7 @@ def check_people(people: PeopleConfig, labels: int | None, judge: AnyJudgeConfig
     if not asks_people(judge):
         raise ValueError(
             "budget.human_labels limits what people are asked, but judge asks none: remove it, or "
-            "add a judge of kind human"
+            "make judge a committee with a member of kind human"
         )
     if labels < people.min_submitted:
         raise ValueError(
@@ -117,7 +119,8 @@ def check_sampling(sampling: SamplingConfig) -> None:
         )
     if sampling.engine == "transformers" and sampling.tensor_parallel_size > 1:
         raise ValueError(
-            "sampling.tensor_parallel_size needs engine vllm: remove it, or set sampling.engine"
+            "sampling.tensor_parallel_size needs engine vllm: remove it, or set sampling.engine "
+            "to vllm"
         )
 
 
@@ -137,6 +140,16 @@ def check_data(data: DataConfig) -> None:
         raise ValueError(
             f"data.rounds.mix.imported {rounds.mix.imported:g} is the weight of imported "
             "preferences, but data.imported names none: remove it, or import some"
+        )
+
+
+def check_certified(gate: GateConfig, evaluation: EvaluationConfig) -> None:
+    """A decision looks at the gate prompts of the evaluation at least."""
+    if gate.at_most_prompts is not None and gate.at_most_prompts < evaluation.gate_prompts:
+        raise ValueError(
+            f"gate.at_most_prompts {gate.at_most_prompts} is fewer than the evaluation."
+            f"gate_prompts {evaluation.gate_prompts} with which each decision begins: raise the "
+            "first or lower the second"
         )
 
 
@@ -160,6 +173,17 @@ def check_stop(stop: StopConfig, prices: PricesConfig, judge: AnyJudgeConfig) ->
             "stop.money needs to know what things cost: give prices, such as prices.gpu_hour or "
             "prices.label, or remove stop.money"
         )
+
+
+def check_loss(training: TrainingConfig, source: str) -> None:
+    """Raise ConfigError for a loss with options that have no meaning together.
+
+    Campaigns that were made with them can still be read: this is asked of what shall be run.
+    """
+    try:
+        check_together(training.loss, wpo=training.wpo, shortened=training.shortens)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def check_aggregation(aggregation: AggregationConfig, loss: str, judge: AnyJudgeConfig) -> None:

@@ -75,5 +75,6 @@ class HeldOutConfig(EvaluationConfig):
         except re.error as error:
             raise ValueError(
                 f"evaluation.refusal_pattern is no regular expression: {error} (found {pattern!r})"
+                ": write \\( for ( and so on, where characters stand for themselves"
             ) from None
         return pattern

@@ -84,6 +84,23 @@ class GateConfig(Section):
         description="by how much the share of repeated runs of tokens may lie above the last "
         "promoted policy's, and above the base's",
     )
+    false_promotions: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="the chance, over the whole campaign, that the gate promotes a policy that is "
+        "not better than the one before: it decides by a test that keeps to this, and samples more "
+        "gate prompts until it knows; null: it looks at the same gate prompts every time",
+    )
+    at_most_prompts: Count | None = Field(
+        None,
+        description="gate prompts of one decision, with `false_promotions`; null: four times "
+        "`evaluation.gate_prompts`",
+    )
+    when_used_up: Literal["not_certified", "gate_set"] = Field(
+        "not_certified",
+        description="with `false_promotions`, where no unused gate prompts are left; "
+        "not_certified: the interval decides; gate_set: a test on fresh answers to the first gate "
+        "prompts, which speaks of these prompts alone",
+    )
     otherwise: Literal["keep", "retry", "rollback", "ask", "stop"] = Field(
         "keep",
         description="what happens to a refused policy; keep: the next round starts from the last "
@@ -128,6 +145,26 @@ class GateConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _certified(self) -> "GateConfig":
+        if self.false_promotions is None and self.at_most_prompts is not None:
+            raise ValueError(
+                f"gate.at_most_prompts {self.at_most_prompts} limits what gate.false_promotions "
+                "asks for, which is not given: remove it, or set gate.false_promotions to 0.05"
+            )
+        if self.false_promotions is None and self.when_used_up != "not_certified":
+            raise ValueError(
+                f"gate.when_used_up {self.when_used_up} goes with gate.false_promotions, which is "
+                "not given: remove it, or set gate.false_promotions to 0.05"
+            )
+        if self.false_promotions is not None and self.use == "estimate":
+            raise ValueError(
+                f"gate.use estimate does not go with gate.false_promotions "
+                f"{self.false_promotions:g}, which decides by a test: set gate.use to lower, or "
+                "remove gate.false_promotions"
+            )
+        return self
+
     @property
     def retries(self) -> list[dict[str, Any]]:
         """The changes of each attempt after the first one."""
@@ -145,10 +182,12 @@ class GateConfig(Section):
 def as_asked(gate: GateConfig) -> dict[str, Any]:
     """What a decision depends on: of checks that there were not always, those that are asked for,
     so that decisions made before there were any stay valid."""
-    found = gate.model_dump(mode="json")
+    of_no_test = _OF_THE_TEST if gate.false_promotions is None else ()
+    found = gate.model_dump(mode="json", exclude=set(of_no_test))
     return {k: v for k, v in found.items() if v is not None or k not in _LATER_CHECKS}
 
 
+_OF_THE_TEST = ("false_promotions", "at_most_prompts", "when_used_up")
 _LATER_CHECKS = (
     "decided_share",
     "length",

@@ -23,6 +23,10 @@ _PATHS = (
 def resolve(raw: dict[str, Any]) -> dict[str, Any]:
     """Fill {data_dir}, make paths absolute: one file is one file however it was spelled."""
     data_dir = raw.get("data_dir")
+    if data_dir is not None and not isinstance(data_dir, str | int | float):
+        raise ConfigError(
+            f"data_dir must be the path of a folder (found {data_dir!r})", "--set data_dir=PATH"
+        )
     if data_dir is not None:
         raw["data_dir"] = data_dir = os.path.abspath(str(data_dir))
     raw = {key: _fill(value, data_dir, key) for key, value in raw.items()}
@@ -37,7 +41,8 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
             "dataset": os.path.isdir,
             "guidelines": os.path.isfile,
         }.get(key)
-        if there is None or there(path):
+        # An empty path names nothing: absolute, it would be the folder we are in.
+        if path and (there is None or there(path)):
             values[key] = os.path.abspath(path)
     _resolve_judges(raw)
     for suite in _suites(raw):
@@ -57,7 +62,8 @@ def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for section in (raw.get("judge"), raw.get("evaluation_judge")):
         if isinstance(section, dict):
             members = section.get("members")
-            yield from (m for m in (section, *(members or ())) if isinstance(m, dict))
+            listed = members if isinstance(members, list) else []
+            yield from (m for m in (section, *listed) if isinstance(m, dict))
 
 
 def _suites(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:

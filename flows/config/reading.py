@@ -9,17 +9,29 @@ import yaml
 from dpo_core.errors import ConfigError
 from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
+from flows.config.checks import check_loss
+from flows.config.defaults import folder_of, made_under, with_defaults
 from flows.config.paths import check_files, resolve
 from flows.config.raw import set_key, validate
+from flows.config.schedule import check_times
+from flows.config.yaml_text import parse_yaml
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> CampaignConfig:
+def load_config(
+    path: Path, overrides: Sequence[str] = (), folder: Path | None = None
+) -> CampaignConfig:
     """Read `path`, apply `key.sub=value` overrides, resolve paths, validate.
+
+    folder: of the campaign, where it was named; a campaign that is there keeps its defaults.
 
     Relative paths inside the config are taken from the current directory, as a shell would.
     Raises ConfigError that names the key and the remedy.
     """
-    return overridden(_read_yaml(path), overrides, str(path))
+    raw = _read_sections(path)
+    for override in overrides:
+        _apply(raw, override)
+    raw = with_defaults(raw, made_under(folder_of(path, raw, folder)))
+    return overridden(raw, (), str(path))
 
 
 def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> CampaignConfig:
@@ -31,7 +43,9 @@ def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> Ca
         _apply(raw, override)
     raw = resolve(raw)
     config = validate(raw, source)
+    check_loss(config.training, source)
     check_files(config)
+    check_times(config.schedule)
     check_retries(config)
     return config
 
@@ -41,15 +55,20 @@ def dump_config(config: CampaignConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises ConfigError that names the file."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(
             f"cannot read config {path}: {error.strerror}", "Check the path."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
+
+
+def _read_sections(path: Path) -> dict[str, Any]:
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold keys and values, found {type(raw).__name__}")
     return raw
@@ -57,9 +76,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    if not equals or not key.strip():
+    if not equals or not all(part.strip() for part in key.split(".")):
         raise ConfigError(f"--set {override}: expected key=value, for example training.beta=0.2")
     try:
-        set_key(raw, key.strip(), yaml.safe_load(value), f"--set {override}")
-    except yaml.YAMLError:
+        parsed = parse_yaml(value, override)
+    except ConfigError:
         raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None
+    set_key(raw, key.strip(), parsed, f"--set {override}")

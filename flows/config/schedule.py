@@ -2,10 +2,12 @@
 
 import re
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
 from dpo_core.config import Count, Section
+from dpo_core.errors import ConfigError
 
 Times = Annotated[int, Field(ge=0)]
 
@@ -18,6 +20,28 @@ class ScheduleConfig(Section):
     cron: str | None = Field(None, description='for example "0 2 * * 1": Mondays at two')
     timezone: str | None = Field(None, description="such as Europe/Berlin; none: UTC")
     rounds: Count = Field(1, description="rounds that each tick adds to those that are finished")
+
+
+def check_times(schedule: ScheduleConfig) -> None:
+    """Raise ConfigError for times that no schedule could be made of.
+
+    What a line of cron means is Prefect's to say, when the schedule is made.
+    """
+    cron, timezone = schedule.cron, schedule.timezone
+    if cron is not None and not cron.startswith("@") and len(cron.split()) not in (5, 6):
+        raise ConfigError(
+            f"schedule.cron {cron!r} is no cron line",
+            'Give minute, hour, day, month and weekday, such as "0 2 * * 1": Mondays at two.',
+        )
+    if timezone is None:
+        return
+    try:
+        ZoneInfo(timezone)
+    except (ValueError, OSError, KeyError):
+        raise ConfigError(
+            f"schedule.timezone {timezone!r} is no timezone",
+            "Give a name of the IANA database, such as Europe/Berlin.",
+        ) from None
 
 
 class RetriesConfig(Section):

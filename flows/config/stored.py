@@ -1,12 +1,18 @@
 """The resolved config that a campaign's folder holds."""
 
-import yaml
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
 
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout
-from dpo_core.errors import BadInput
+from dpo_core.errors import BadInput, ConfigError
 from flows.config.campaign import CampaignConfig
+from flows.config.defaults import FIRST, with_defaults
 from flows.config.raw import validate
+from flows.config.yaml_text import parse_yaml
+
+_HEAL = "Copy the config that it was run with to this place; the same `ratchet run` then goes on."
 
 
 def check_is_campaign(layout: Layout) -> None:
@@ -21,11 +27,38 @@ def check_is_campaign(layout: Layout) -> None:
 def read_stored(layout: Layout) -> CampaignConfig:
     """The config of the campaign on disk. Raises BadInput where there is none."""
     check_is_campaign(layout)
-    return validate(yaml.safe_load(layout.config.read_text(encoding="utf-8")), str(layout.config))
+    return validate(read_stored_text(layout)[1], str(layout.config))
+
+
+def read_stored_text(layout: Layout) -> tuple[str, dict[str, Any]]:
+    """campaign.yaml as it stands; and its keys and values, those included that have other defaults
+    since it was written.
+
+    Raises BadInput where somebody else's hand left no config there.
+    """
+    try:
+        text = layout.config.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{layout.config} is not valid YAML: {error}", _HEAL) from None
+    raw = parse_yaml(text, str(layout.config))
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{layout.config} holds no campaign's config", _HEAL)
+    return text, with_defaults(raw, FIRST)
 
 
 def config_of_round(layout: Layout, config: CampaignConfig, number: int) -> CampaignConfig:
     """The config that a round runs under: in a branch, the rounds that came along keep theirs."""
     origin = read_origin(layout)
     own = origin.config_of(number) if origin is not None else None
-    return config if own is None else validate(dict(own), str(layout.branch))
+    return config if own is None else validate_recorded(own, str(layout.branch))
+
+
+def validate_recorded(config: Mapping[str, Any], where: str) -> CampaignConfig:
+    """A config that was written when rounds ran under it."""
+    return validate(with_defaults(deepcopy(dict(config)), FIRST), where)
+
+
+def planned_rounds(raw: Mapping[str, Any]) -> int:
+    """Rounds of the campaign whose campaign.yaml holds `raw`."""
+    rounds: int = raw.get("rounds", CampaignConfig.model_fields["rounds"].default)
+    return rounds

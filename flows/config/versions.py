@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dpo_core.atomic import write_json
+from dpo_core.campaign.current import read_current, write_current
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import now
-from dpo_core.campaign.store import read_current
 
 REPLACED = "configs_replaced"
 """Key in current.json: version of an earlier config → when it was replaced."""
@@ -17,7 +16,7 @@ def note_replaced(layout: Layout, version: int) -> None:
     """Write down until when a config was in force; the times of files do not survive a copy."""
     current = read_current(layout)
     current[REPLACED] = {**current.get(REPLACED, {}), str(version): now()}
-    write_json(layout.current, current)
+    write_current(layout, current)
 
 
 def replaced(layout: Layout) -> Iterator[tuple[str, str]]:

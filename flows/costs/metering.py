@@ -10,7 +10,8 @@ from typing import Any
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Made
 from dpo_core.children import Child
-from labeling.judges.spending import spent_by_source
+from dpo_core.json_lines import end_of_lines
+from labeling.judges.spending import read_spending
 
 _SPENDING_TO = "spending_to"
 
@@ -28,13 +29,14 @@ class Meter:
     """Watches a session's processes, and the file of what judges spent.
 
     Money that a killed run spent is counted with the next step that is finished, so that nothing is
-    lost or counted twice.
+    lost or counted twice. entries: those that this campaign wrote itself: what a branch took along
+    counts in another campaign's file.
     """
 
     def __init__(self, spending: Path, entries: Sequence[Entry]) -> None:
         self._children: list[Child] = []
         self._spending = spending
-        size = spending.stat().st_size if spending.exists() else 0
+        size = end_of_lines(spending)
         told = [int(e.facts[_SPENDING_TO]) for e in entries if _SPENDING_TO in e.facts]
         measured = not entries or any("cpu_seconds" in entry.facts for entry in entries)
         # What judges spent before steps were measured belongs to steps that are long written down.
@@ -70,16 +72,11 @@ class Meter:
 
     def _spent(self) -> dict[str, Any]:
         """What judges were paid since the last step that asked; nothing where they were not."""
-        if not self._spending.exists():
+        spending = read_spending(self._spending, self._counted)
+        self._counted = spending.end
+        if not spending.by_source:
             return {}
-        with self._spending.open("rb") as file:
-            file.seek(self._counted)
-            found = file.read()
-            self._counted = file.tell()
-        by_source = spent_by_source(found.decode(errors="replace").splitlines())
-        if not by_source:
-            return {}
-        paid = {source: asdict(cost) for source, cost in by_source.items()}
+        paid = {source: asdict(cost) for source, cost in spending.by_source.items()}
         return {"judges_spent": paid, _SPENDING_TO: self._counted}
 
 

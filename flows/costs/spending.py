@@ -4,6 +4,7 @@ Read from the ledger. A step counts every time it was made: a step that a later 
 keeps its cost, and a round that was made again, with another config or another attempt, costs both.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,9 @@ _PEOPLE = HUMAN.rstrip(":")
 
 SECONDS_PER_HOUR = 3600.0
 _PER_MILLION = 1e6
+
+_BATCH = re.compile(r"_gate_\d+.*")
+"""Steps of a certified gate are named after the prompts that they take: their kind costs."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> dict[str, A
         which = (entry.round, entry.step)
         made[which] = made.get(which, Spent()).again(spent(entry))
     by_step: dict[str, Spent] = {}
-    for (_, step), one in made.items():
+    for (_, made_by), one in made.items():
+        step = _BATCH.sub("", made_by)
         by_step[step] = by_step.get(step, Spent()) + one
     whole = sum(by_step.values(), Spent())
     return {

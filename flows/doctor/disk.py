@@ -42,11 +42,12 @@ def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> Findi
     )
     if shape is None or shape.parameters is None:
         what += "; without weights, whose size is not known here"
-    remedy = "Free some space, name another folder with --campaign-dir, or set keep_policies."
+    remedy = "Free some space, or name another folder with --campaign-dir"
     if next_round > free / _GIB:
-        return problem("disk", what, str(root), remedy)
+        return problem("disk", what, str(root), f"{remedy}.")
     if campaign > free / _GIB:
-        return note("disk", what, str(root), remedy)
+        remedy += ", or keep fewer weights with keep_policies"
+        return note("disk", what, str(root), f"{remedy}.")
     return ok("disk", what, str(root))
 
 

@@ -115,9 +115,11 @@ def _policy(
     try:
         found = child.ask({"op": "policy", "out": str(place), **request})
     except RatchetError as error:
-        remedy = "Name a folder that save_pretrained wrote, or a model on the hub that can be had."
+        remedy = "Name a folder that save_pretrained wrote, or a model on the hub that can be had"
+        if config.policy.build is not None:
+            remedy = f"Mend {config.policy.build} or its policy.build_args"
         what = f"the policy cannot be had: {error.message.splitlines()[0]}"
-        findings.append(problem("policy", what, "policy", remedy))
+        findings.append(problem("policy", what, "policy", f"{remedy}."))
         return None, None
     folder = Path(found["folder"])
     shape = Shape(**found["shape"])
@@ -160,7 +162,7 @@ def _lengths(config: CampaignConfig, child: Child, folder: Path, room: int) -> I
         )
         return
     yield prompts.check_lengths(found, room - own)
-    yield prompts.check_bos(found)
+    yield from prompts.check_bos(found)
 
 
 def _device(machine: Machine) -> Device:

@@ -16,7 +16,7 @@ def check_same_judge(config: CampaignConfig) -> Finding:
     """An evaluation by the judge that was trained on cannot see what that judge is blind to."""
     said = same_judge(config)
     if said is not None:
-        remedy = "Nothing where it is right by definition, as a rule may be."
+        remedy = "Nothing where it is right by definition, as a rule may be; else give another one."
         return note("judges", said, "evaluation_judge", remedy)
     return ok("judges", "training and evaluation have judges of their own", "evaluation_judge")
 

@@ -73,7 +73,8 @@ def check_packages(
                 "packages",
                 f"{name} {there}; Ratchet was measured with {measured}",
                 name,
-                f"If something breaks: pip install '{name}=={measured}'.",
+                "If something breaks: make setup, or for the GPU pip install -e '.[gpu]', in a new "
+                "environment.",
             )
         else:
             yield ok("packages", f"{name} {there}", name)

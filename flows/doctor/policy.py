@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from dpo_core.special_tokens import read_special_tokens
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
-from flows.doctor.shape import WEIGHTS, read_json, read_shape
-from labeling.audit.special_tokens import read_special_tokens
+from flows.doctor.shape import WEIGHTS, read_json, read_shape, torn
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
@@ -30,6 +30,9 @@ def check_files(folder: Path) -> Iterator[Finding]:
     if not any(folder.glob(WEIGHTS)) and not any(folder.glob("*.bin")):
         remedy = "Copy them there, or name another folder."
         yield problem("policy", f"{folder} has no weights", "policy.model", remedy)
+    if (file := torn(folder)) is not None:
+        remedy = "Copy it there again, whole."
+        yield problem("policy", f"{file} is no file of weights", "policy.model", remedy)
     if not any((folder / name).exists() for name in _TOKENIZERS):
         remedy = "Save the tokenizer there too: tokenizer.save_pretrained(folder)."
         yield problem("policy", f"{folder} has no tokenizer", "policy.model", remedy)
@@ -93,6 +96,7 @@ def check_length(folder: Path, config: CampaignConfig) -> Finding:
             f"the model has {shape.positions:,} positions, the config wants "
             f"{wanted or config.sampling.max_tokens + 1:,}",
             "sampling.max_model_len, sampling.max_tokens",
-            f"Set them to at most {shape.positions:,} together with the prompt.",
+            f"Set the first to {shape.positions:,} at most, and the second below it, with room for "
+            "the prompt.",
         )
     return ok("length", f"sequences of {wanted or shape.positions:,} tokens", str(folder))

@@ -11,6 +11,7 @@ from flows.config import CampaignConfig
 from flows.doctor import policy
 from flows.doctor.disk import check_disk
 from flows.doctor.findings import Finding, problems
+from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, check_packages, check_python, installed
 from flows.doctor.memory import Device, check_memory, estimate, free_ram_gib
 from flows.doctor.servers import check_argilla, check_prefect
@@ -21,7 +22,8 @@ _TIMEOUT_S = 0.5
 
 
 def check_before_run(config: CampaignConfig, root: Path, *, with_prefect: bool) -> None:
-    """Raise BadInput that lists every problem and its remedy."""
+    """Raise BadInput that lists every problem and its remedy, or names what a file lacks."""
+    check_inputs(config, Layout(root))
     found = problems(_findings(config, Layout(root), with_prefect))
     if found:
         lines = [f"{one.what}\n    {one.remedy}" for one in found]

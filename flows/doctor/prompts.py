@@ -11,6 +11,8 @@ from dpo_core.records import Prompt
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
 from generation.prompts import draw_held_out, read_pool
+from labeling.audit.checks import CHECKS
+from labeling.audit.config import FindingName
 
 _EXAMPLE = 80
 
@@ -31,7 +33,7 @@ def read(config: CampaignConfig) -> Pool:
     """Read the pool twice: what is held out, then all that it may be trained on."""
     evaluation = config.evaluation
     drawn = draw_held_out(
-        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts
+        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts, config.prompts
     )
     length = evaluation.overlap_ngram
     holders: dict[tuple[str, ...], set[str]] = {}
@@ -81,6 +83,21 @@ def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
         )
     elif train:
         yield ok("prompts", f"{train:,} to train on, {pool.held_out:,} held out", "prompts")
+    if config.gate.false_promotions is not None:
+        yield from _check_certified(pool.splits.get("gate", 0), config)
+
+
+def _check_certified(gate: int, config: CampaignConfig) -> Iterator[Finding]:
+    """A promotion uses its gate prompts up, the next decision takes others."""
+    each = config.evaluation.gate_prompts
+    if 0 < gate < each * config.rounds:
+        yield note(
+            "gate prompts",
+            f"{gate:,} gate prompts last for {gate // each} promotions at {each} each, of "
+            f"{config.rounds} rounds: later ones would not be certified",
+            "prompts.gate_share, evaluation.gate_prompts",
+            "Give more prompts, raise the first or lower the second.",
+        )
 
 
 def check_overlap(pool: Pool, config: CampaignConfig) -> Finding:
@@ -122,17 +139,18 @@ def check_lengths(found: Mapping[str, Any], room: int) -> Finding:
     )
 
 
-def check_bos(found: Mapping[str, Any]) -> Finding:
-    """No prompt begins twice."""
-    if found["bos_twice"]:
-        return problem(
-            "bos",
-            f"{found['bos_twice']:,} of {found['prompts']:,} prompts begin with two BOS tokens",
-            "prompts",
-            "The chat template or the prompt's text has one that the tokenizer adds anyway: remove "
-            "it there.",
-        )
-    return ok("bos", "no prompt begins with two BOS tokens")
+def check_bos(found: Mapping[str, Any]) -> Iterator[Finding]:
+    """Every prompt has as many BOS as tokenizer and chat template give it; found: the child's."""
+    faults: dict[FindingName, str] = {
+        "bos_missing": "lack the BOS",
+        "bos_doubled": "have a BOS too many",
+    }
+    for fault, what in faults.items():
+        if found[fault]:
+            said = f"{found[fault]:,} of {found['prompts']:,} prompts {what}"
+            yield problem("bos", said, "prompts", CHECKS[fault].remedy)
+    if not found["bos_missing"] and not found["bos_doubled"]:
+        yield ok("bos", "no prompt lacks a BOS or has one too many")
 
 
 def unreadable(error: RatchetError) -> Sequence[Finding]:

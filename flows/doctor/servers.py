@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import RatchetError
+from dpo_core.web_guard import HEADER
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
+from flows.prefect.credentials import CLIENT_VARIABLE, client_headers
 from labeling.judges.config import asks_people
 from labeling.server import DEFAULT_FOLDER, find_access
 
 PREFECT_VARIABLE, ARGILLA_VARIABLE = "PREFECT_API_URL", "ARGILLA_API_URL"
 PORTS: Mapping[int, str] = {4200: "ratchet ui", 6900: "ratchet label serve"}
+_SHOWN = 400
 _ARGILLA_MEASURED = "2.8.0"
 
 
@@ -49,6 +52,16 @@ def check_prefect(
     try:
         address = f"{url.rstrip('/')}/admin/version"
         server = str(_get(address, prefect_key(environment), timeout_s))
+    except urllib.error.HTTPError as error:
+        with error:
+            said = error.read(_SHOWN).decode(errors="replace").strip() or error.reason
+        return problem(
+            "prefect",
+            f"the Prefect server at {url} answers {error.code}: {said}",
+            PREFECT_VARIABLE,
+            "It takes PREFECT_API_KEY or PREFECT_API_AUTH_STRING; that of a worker takes "
+            f'{CLIENT_VARIABLE}=\'{{"{HEADER}": "…"}}\' with the secret in its credentials.json.',
+        )
     except (OSError, ValueError) as error:
         return problem(
             "prefect",
@@ -67,12 +80,13 @@ def check_prefect(
 
 
 def prefect_key(environment: Mapping[str, str]) -> dict[str, str]:
-    """What Prefect's client proves itself with."""
+    """What Prefect's client proves itself with. Raises BadInput for headers that are no JSON."""
+    more = client_headers(environment)
     if key := environment.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
+        return {**more, "Authorization": f"Bearer {key}"}
     if login := environment.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
-    return {}
+        return {**more, "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+    return more
 
 
 def check_argilla(

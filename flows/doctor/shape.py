@@ -52,9 +52,20 @@ def read_shape(folder: Path) -> Shape | None:
 
 
 def stored_parameters(folder: Path) -> int | None:
-    """Weights in the folder's safetensors files, by the shapes in their headers."""
+    """Weights in the folder's safetensors files, by the shapes in their headers; None where there
+    are none, or one cannot be read."""
     files = sorted(folder.glob(WEIGHTS))
-    return sum(map(_weights_in, files)) if files else None
+    return sum(map(_weights_in, files)) if files and torn(folder) is None else None
+
+
+def torn(folder: Path) -> Path | None:
+    """A file of weights whose header cannot be read, if there is one."""
+    for path in sorted(folder.glob(WEIGHTS)):
+        try:
+            _weights_in(path)
+        except (OSError, struct.error, ValueError, LookupError, TypeError, AttributeError):
+            return path
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:

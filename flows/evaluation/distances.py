@@ -3,29 +3,26 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import summarise_kl
 from dpo_core.evaluation.ratios import Ratio, ratio
 from dpo_core.tables import iterate_rows, read_rows
 from flows.evaluation.held_out import HeldOutAnswers, Others
-from flows.policy import Answered
 
 
 def distances(
-    candidate: Answered,
-    ours: HeldOutAnswers,
-    others: Others,
-    logps: Artifact | None,
-    config: EvaluationConfig,
+    inputs: Inputs, ours: HeldOutAnswers, others: Others, config: EvaluationConfig
 ) -> dict[str, Any]:
     """kl_<other>_nats of each other, and per token; none where there is no other or no
     log-probs."""
+    logps = inputs.find("logps")
     if logps is None:
         return {}
-    own, theirs = _own_logps(candidate), _logps(logps)
+    own, theirs = _own_logps(inputs.path("candidate_answers")), _logps(logps)
     test = ours.test()
     groups = [c.prompt.prompt_id for c in test]
     tokens = [float(c.tokens) for c in test]
@@ -47,15 +44,14 @@ def _named(name: str, found: Ratio) -> dict[str, float | None]:
     return {f"{name}{end}": v if math.isfinite(v) else None for end, v in values.items()}
 
 
-def _own_logps(candidate: Answered) -> dict[str, float]:
-    path = candidate.answers.path("completions.parquet")
-    rows = iterate_rows(path, ["completion_id", "token_logps"])
+def _own_logps(answers: Path) -> dict[str, float]:
+    rows = iterate_rows(answers, ["completion_id", "token_logps"])
     return {row["completion_id"]: sum(row["token_logps"]) for row in rows}
 
 
-def _logps(logps: Artifact) -> Mapping[str, Mapping[str, float]]:
+def _logps(logps: Path) -> Mapping[str, Mapping[str, float]]:
     """policy → completion_id → log-prob."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in read_rows(logps.path("logps.parquet")):
+    for row in read_rows(logps):
         found[row["policy"]][row["completion_id"]] = row["logp"]
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion
@@ -77,25 +78,30 @@ class Answers:
             answered.policy.round, answered.answers, answered.scores, answered.training_scores
         )
 
-    def read(self, held_out: Artifact, *, same_judge: bool) -> HeldOutAnswers:
-        """same_judge: the evaluation judge trains as well, so its scores are those of training."""
-        completions = list(read_completions(self.answers, held_out))
-        scores = read_full_scores(self.scores)
-        training_scores = scores if same_judge else read_full_scores(self.training_scores)
-        repeated = {
-            row["completion_id"]: repetition(row["token_ids"]) or 0.0
-            for row in iterate_rows(
-                self.answers.path("completions.parquet"), ["completion_id", "token_ids"]
-            )
-        }
-        return HeldOutAnswers(self.round, completions, scores, training_scores, repeated)
-
-    def inputs(self, name: str) -> dict[str, str]:
-        """Their hashes, for the fingerprint of what is made of them."""
-        found = {f"{name}_answers": self.answers.hash("completions.parquet")}
+    def inputs(self, name: str) -> dict[str, Input]:
+        """Their files, for what is made of them: `name` says whose they are."""
+        found = {f"{name}_answers": self.answers.input("completions.parquet")}
         scored = {"scores": self.scores, "training_scores": self.training_scores}
-        made = {f"{name}_{kind}": s.hash("scores.parquet") for kind, s in scored.items() if s}
+        made = {f"{name}_{kind}": s.input("scores.parquet") for kind, s in scored.items() if s}
         return found | made
+
+
+def read_answers(
+    inputs: Inputs, name: str, number: int, *, same_judge: bool, prompts: str = "held_out"
+) -> HeldOutAnswers:
+    """The answers of the policy of round `number`, which are `name`'s among the inputs, to the
+    prompts that are the input `prompts`.
+
+    same_judge: the evaluation judge trains as well, so its scores are those of training.
+    """
+    answers = inputs.path(f"{name}_answers")
+    completions = list(read_completions(answers, inputs.path(prompts)))
+    scores = read_full_scores(inputs.find(f"{name}_scores"))
+    by_training = inputs.find(f"{name}_training_scores")
+    training_scores = scores if same_judge else read_full_scores(by_training)
+    rows = iterate_rows(answers, ["completion_id", "token_ids"])
+    repeated = {row["completion_id"]: repetition(row["token_ids"]) or 0.0 for row in rows}
+    return HeldOutAnswers(number, completions, scores, training_scores, repeated)
 
 
 def answered_earlier(earlier: Sequence[Played]) -> Iterator[Answers]:

@@ -3,6 +3,7 @@ is decided by its hash."""
 
 from typing import Any
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.overlap import overlap
 from flows.policy import Preferred
@@ -11,11 +12,12 @@ from flows.read_back.completions import read_prompts
 EXAMPLES = 10
 
 
-def overlapping(held_out: Artifact, own: Preferred, ngram: int) -> dict[str, Any]:
+def overlapping(inputs: Inputs, ngram: int) -> dict[str, Any]:
     """How many held-out prompts share a run of `ngram` words with a training prompt of the round;
     `examples` are ids of some. See dpo_core.evaluation.overlap for short prompts and templates."""
-    held = {prompt_id: prompt.shown() for prompt_id, prompt in read_prompts(held_out).items()}
-    training = (prompt.shown() for prompt in read_prompts(trained_on(own)).values())
+    asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
+    held = {prompt_id: prompt.shown() for prompt_id, prompt in asked.items()}
+    training = (prompt.shown() for prompt in trained.values())
     found = overlap(held, training, ngram)
     return {
         "prompts": len(found.prompts),

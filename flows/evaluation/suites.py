@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import mean_by_prompt
-from dpo_core.tables import read_rows
+from dpo_core.tables import count_rows, read_rows
 from flows.config.evaluation import HeldOutConfig
-from flows.evaluation.held_out import Others
-from flows.policy import Answered, SuiteAnswers
+from flows.policy import Answered
 
 Key = tuple[str, int]
 """(prompt_id, sample_index)"""
 
 
-def suites(candidate: Answered, others: Others, config: HeldOutConfig) -> dict[str, Any]:
+def suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
     """name → how the policy does in the suite.
 
     prompts: how many have an answer that the rule scored. answers: how many there are in all,
@@ -32,11 +31,11 @@ def suites(candidate: Answered, others: Others, config: HeldOutConfig) -> dict[s
     """
     return {
         name: _suite(
-            _scores(candidate.suites[name]),
-            _scores(others.previous.suites.get(name)),
-            _scores(others.base.suites.get(name)),
+            _scores(inputs, "candidate", name),
+            _scores(inputs, "previous", name),
+            _scores(inputs, "base", name),
             suite.may_fall,
-            _count(candidate.suites[name]),
+            count_rows(inputs.path(f"candidate_suite_{name}_answers")),
             config,
         )
         for name, suite in config.suites.items()
@@ -90,29 +89,23 @@ def _average(scores: Mapping[Key, float]) -> float | None:
     return sum(scores.values()) / len(scores) if scores else None
 
 
-def _scores(suite: SuiteAnswers | None) -> dict[Key, float]:
-    """Of the answers that the rule did not abstain on."""
-    if suite is None:
+def _scores(inputs: Inputs, who: str, suite: str) -> dict[Key, float]:
+    """Of the answers that the rule did not abstain on; none of a policy that was not asked."""
+    scores = inputs.find(f"{who}_suite_{suite}")
+    if scores is None:
         return {}
-    key = {row["completion_id"]: (row["prompt_id"], row["sample_index"]) for row in _keys(suite)}
-    rows = read_rows(suite.scores.path("scores.parquet"), ["completion_id", "score"])
+    answers = inputs.path(f"{who}_suite_{suite}_answers")
+    asked = read_rows(answers, ["completion_id", "prompt_id", "sample_index"])
+    key = {row["completion_id"]: (row["prompt_id"], row["sample_index"]) for row in asked}
+    rows = read_rows(scores, ["completion_id", "score"])
     return {key[r["completion_id"]]: r["score"] for r in rows if r["score"] is not None}
 
 
-def _count(suite: SuiteAnswers) -> int:
-    return len(_keys(suite))
-
-
-def _keys(suite: SuiteAnswers) -> list[dict[str, Any]]:
-    path = suite.answers.path("completions.parquet")
-    return read_rows(path, ["completion_id", "prompt_id", "sample_index"])
-
-
-def suite_inputs(answered: Mapping[str, Answered]) -> dict[str, str]:
-    """Hashes of everybody's scores, for the fingerprint of what is made of them."""
-    made: dict[str, Artifact] = {
-        f"{who}_suite_{name}": suite.scores
-        for who, one in answered.items()
-        for name, suite in one.suites.items()
-    }
-    return {name: scores.hash("scores.parquet") for name, scores in made.items()}
+def suite_inputs(answered: Mapping[str, Answered]) -> dict[str, Input]:
+    """Everybody's answers and scores, for what is made of them."""
+    found = {}
+    for who, one in answered.items():
+        for name, suite in one.suites.items():
+            found[f"{who}_suite_{name}"] = suite.scores.input("scores.parquet")
+            found[f"{who}_suite_{name}_answers"] = suite.answers.input("completions.parquet")
+    return found

@@ -5,7 +5,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
-from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt
+from dpo_core.evaluation.comparison import ByPrompt, share_by_prompt
 from dpo_core.evaluation.intervals import columns
 from dpo_core.evaluation.texts import (
     REFUSAL,
@@ -28,7 +28,7 @@ def writing(ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig) -
     base's as <number>_base. None where no answer has words enough."""
     numbers: dict[str, Any] = {}
     for name, values in by_answer(ours.test(), config).items():
-        numbers |= columns(name, mean_by_prompt(values, config))
+        numbers |= columns(name, share_by_prompt(values, config))
     numbers |= of_all(ours.test())
     of_base = {
         name: fmean(value for _, value in values) if values else None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
 from flows.config import changes_of, under_attempt
 from flows.gate.decision import Best, best_of
 from flows.policy import Answered, Played
@@ -17,15 +18,24 @@ class BestSoFar:
     answered: Answered
 
 
-def best_so_far(base: Answered, earlier: Sequence[Played]) -> BestSoFar:
-    """The best of the base and the promoted rounds, by its win rate against the base."""
-    promoted = {
-        played.gate.entry.round: (played.gate.entry.facts["against_base_low"], played.candidate)
-        for played in earlier
-        if played.gate is not None and played.gate.entry.facts["promoted"]
+def best_so_far(
+    base: Answered, earlier: Sequence[Played], people: Sequence[RolledBack] = ()
+) -> BestSoFar:
+    """The best, by its win rate against the base, of the base and the rounds that stand: those that
+    were promoted and that no person has gone back before, and those that a person went back to.
+
+    people: their rollbacks.
+    """
+    last = len(earlier)
+    gone, taken = left_behind(people, last), chosen(people, last)
+    standing = {
+        number: (gate.entry.facts["against_base_low"], played.candidate)
+        for number, played in enumerate(earlier, 1)
+        if (gate := played.gate) is not None
+        and (number in taken or (gate.entry.facts["promoted"] and number not in gone))
     }
-    best = best_of([(number, low) for number, (low, _) in promoted.items()])
-    answered = promoted[best.round][1] if best.round else base
+    best = best_of([(number, low) for number, (low, _) in standing.items()])
+    answered = standing[best.round][1] if best.round else base
     assert answered is not None, "a round with a gate has a candidate"
     return BestSoFar(best, answered)
 

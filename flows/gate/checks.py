@@ -60,6 +60,8 @@ def kl_allowed(budget: float | str | None, base_length: float | None) -> float |
 
 
 def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+    if numbers.get("certified") and config.win_rate == "plain":  # the test says it better
+        return
     yield _rate(numbers, config, config.win_rate == "length_controlled")
     if config.win_rate == "length_controlled" and numbers.get("lc_win_rate_gate_extrapolated"):
         # Hardly any answers were equally long, so it says what no comparison shows.

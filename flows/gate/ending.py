@@ -21,7 +21,7 @@ def ends_before(session: Session, number: int, earlier: Sequence[Played]) -> Sto
     if read_round_row(session.layout, number) is not None:
         return None  # a round that is finished takes nothing more
     rows = [played.row for played in earlier]
-    return stop_rule(rows, session.config.stop)
+    return stop_rule(rows, session.config.stop, session.store.rollbacks)
 
 
 def ended_by_gate(session: Session, played: Played) -> Stopped | None:

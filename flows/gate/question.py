@@ -5,21 +5,21 @@ from `ratchet decide` or from the form in Prefect's pages, at any time and witho
 lock, into decisions.jsonl. The round that goes on takes its answer over into the ledger.
 """
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from dpo_core.atomic import append_lines
+from dpo_core import json_lines
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, now
-from dpo_core.errors import BadInput, WaitingForPeople
+from dpo_core.errors import ArtifactCorrupted, BadInput, WaitingForPeople
 from dpo_core.hashing import content_id
 from flows.config import check_is_campaign
 from flows.gate.decision import Answer, Decision
 from flows.people.waiting import Waiting, clear_waiting, read_waiting, write_waiting
+
+_REMEDY = "Restore the file from a backup, or remove that line, and the question is asked again."
 
 
 def question_id(number: int, evaluation: str) -> str:
@@ -69,7 +69,7 @@ def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> Ans
 def give_answer(layout: Layout, question: str, *, promote: bool, reason: str, by: str) -> Answer:
     """Keep an answer, and let the campaign go on."""
     answer = Answer(promote, reason, by, now())
-    append_lines(layout.decisions, [json.dumps({"question": question, **asdict(answer)})])
+    json_lines.append(layout.decisions, [{"question": question, **asdict(answer)}])
     clear_waiting(layout)
     return answer
 
@@ -95,9 +95,10 @@ def decide_campaign(root: Path, *, promote: bool, reason: str, by: str) -> tuple
 
 
 def _given(layout: Layout) -> Iterator[tuple[str, Answer]]:
-    if not layout.decisions.exists():
-        return
-    for line in layout.decisions.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError, TypeError, KeyError):  # a torn line, of a crash
-            found = json.loads(line)
+    for number, found in json_lines.read(layout.decisions, _REMEDY, torn_before=True):
+        try:
             yield found.pop("question"), Answer(**found)
+        except (KeyError, TypeError):
+            raise ArtifactCorrupted(
+                f"{layout.decisions} line {number} is no decision", _REMEDY
+            ) from None

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
 from flows.config.gate import PlateauConfig, StopConfig
+from flows.gate.standing import goes_on
 from flows.words import counted
 from labeling.aggregation.votes import is_person
 
@@ -19,15 +21,22 @@ class Stopped:
     sentence: str
 
 
-def stop_rule(rows: Sequence[Row], config: StopConfig) -> Stopped | None:
-    """The first rule that forbids another round after the rounds of `rows`; None when none does."""
-    return next(_broken(rows, config), None)
+def stop_rule(
+    rows: Sequence[Row], config: StopConfig, people: Sequence[RolledBack] = ()
+) -> Stopped | None:
+    """The first rule that forbids another round after the rounds of `rows`; None when none does.
+
+    people: where a person let another policy go on than the gate.
+    """
+    return next(_broken(rows, config, people), None)
 
 
-def _broken(rows: Sequence[Row], config: StopConfig) -> Iterator[Stopped]:
+def _broken(
+    rows: Sequence[Row], config: StopConfig, people: Sequence[RolledBack]
+) -> Iterator[Stopped]:
     if config.rounds is not None and len(rows) >= config.rounds:
         yield Stopped("rounds", f"{len(rows)} of {counted(config.rounds, 'round')} are played")
-    if config.plateau is not None and _flat(rows, config.plateau):
+    if config.plateau is not None and _flat(rows, config.plateau, people):
         rounds, gain = config.plateau.rounds, config.plateau.gain
         many = f"{rounds} rounds in a row" if rounds > 1 else "a round"
         yield Stopped(
@@ -66,23 +75,25 @@ def _labels(rows: Sequence[Row]) -> float:
     return float(sum(people) if people else sum(n for by in counts for n in by.values()))
 
 
-def _flat(rows: Sequence[Row], plateau: PlateauConfig) -> bool:
-    gains = list(_gains(rows))[-plateau.rounds :]
+def _flat(rows: Sequence[Row], plateau: PlateauConfig, people: Sequence[RolledBack]) -> bool:
+    gains = _gains(rows, people)[-plateau.rounds :]
     return len(gains) == plateau.rounds and all(gain <= plateau.gain for gain in gains)
 
 
-def _gains(rows: Sequence[Row]) -> Iterator[float]:
+def _gains(rows: Sequence[Row], people: Sequence[RolledBack]) -> list[float]:
     """What each round added to the win rate against the base, on gate prompts: nothing where its
-    policy was not promoted."""
-    standing, now = {0: 0.5}, 0.5
-    for row in rows:
-        reached = _against_base(row)
-        standing[row["round"]] = reached
-        yield reached - now if row.get("promoted") else 0.0
-        goes_on_from = (row.get("gate") or {}).get("goes_on_from")
-        if goes_on_from is None:  # a campaign from before gates had actions
-            goes_on_from = row["round"] if row.get("promoted") else None
-        now = standing.get(goes_on_from, now) if goes_on_from is not None else now
+    policy was not promoted, or chosen by a person. Rounds that a person went back before say
+    neither that there was a gain nor that there was none."""
+    last = max((row["round"] for row in rows), default=0)
+    gone, taken = left_behind(people, last), chosen(people, last)
+    standing, by_round = {0: 0.5}, {row["round"]: row for row in rows}
+    gains = {}
+    for number, row in by_round.items():
+        began = standing.get(goes_on(by_round, people, number - 1), 0.5)
+        standing[number] = _against_base(row)
+        counts = number in taken or row.get("promoted")
+        gains[number] = standing[number] - began if counts else 0.0
+    return [gain for number, gain in gains.items() if number not in gone]
 
 
 def _against_base(row: Row) -> float:

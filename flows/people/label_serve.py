@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,11 +16,13 @@ from labeling.server.process import LOOPBACK, is_loopback
 _POLL_S = 0.5
 
 
-def serve_labels(folder: Path, port: int, host: str = LOOPBACK) -> None:
+def serve_labels(
+    folder: Path, port: int, host: str = LOOPBACK, trusted: Sequence[str] = ()
+) -> None:
     """Serve until interrupted. Raises what `labeling.server.start` does, and LabelServerFailed when
     the server ends by itself."""
     with Console(stderr=True, highlight=False).status("Starting Argilla …") as status:
-        server = start(folder, port, host, _teller(status))
+        server = start(folder, port, host, _teller(status), trusted)
     with server:
         print(*_announcement(server, host), sep="\n", flush=True)
         while server.alive():

@@ -11,7 +11,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import LabelsError
-from flows.config import read_stored
+from flows.config import config_of_round, read_stored, under_attempt
 from flows.people.preference_changes import Changes, changes
 from flows.people.waiting import clear_waiting
 from flows.policy import Played, Said
@@ -82,8 +82,7 @@ def _check_request(
 def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
     """The valid rounds with judgements of `source`, the first one first."""
     found = []
-    rounds = sorted(int(path.name) for path in layout.root.glob("rounds/*") if path.name.isdigit())
-    for each in rounds if number is None else [number]:
+    for each in layout.round_numbers() if number is None else [number]:
         pairs = current_artifact(layout, each, "pairs")
         judged = current_artifact(layout, each, "judgements")
         if pairs is None or judged is None:
@@ -126,9 +125,19 @@ def _tell(
 def _aggregated(session: Session, use: Use) -> tuple[Changes, Artifact]:
     """The last round first: an earlier one that changes makes the later ones invalid."""
     number, gone = use.number, session.store.retractions(use.number)
+    session = _as_it_ran(session, number)
     earlier = _earlier(session.layout, number)
     after = aggregate_preferences(session, number, use.said, earlier, gone)
     return changes(use.before, after), after
+
+
+def _as_it_ran(session: Session, number: int) -> Session:
+    """The session under the config of the round's preferences: in a branch perhaps its campaign's,
+    and where the round was tried again, with the changes of that attempt."""
+    config = config_of_round(session.layout, session.config, number)
+    gate = current_artifact(session.layout, number, "gate")
+    attempt = (gate.entry.facts.get("gate") or {}).get("attempt", 1) if gate is not None else 1
+    return session.under(under_attempt(config, attempt))
 
 
 def _earlier(layout: Layout, number: int) -> list[Played]:

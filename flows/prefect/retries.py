@@ -21,18 +21,21 @@ _MAY_PASS = (
 """A process that died or stumbled, a server that did not answer. Bad input, a failed check, a judge
 out of contract and a full disk would only fail again."""
 
-_KINDS = {
+KINDS = {
     "sample": "sample",
     "answer_held_out": "sample",
+    "answer_logps": "sample",
     "imported_preferences": "sample",
     "score": "judge",
     "judge": "judge",
     "evaluate": "judge",
+    "certify": "sample",
     "base_policy": "train",
     "reference": "train",
     "train": "train",
     "ask_people": "labels",
 }
+"""Every step that asks a process, an endpoint or a server, and what such a failure counts as."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Retries:
     @classmethod
     def of(cls, step: str, do: Session) -> "Retries":
         """Those of the step function with that name; what makes no process is not tried again."""
-        config, kind = do.config.retries, _KINDS.get(step)
+        config, kind = do.config.retries, KINDS.get(step)
         times = getattr(config, kind) if kind is not None else 0
         return cls(step, times, config.delay_s, do.progress.notice)
 

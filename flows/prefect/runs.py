@@ -2,6 +2,7 @@
 server goes.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,12 +29,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_CLIENT_CUSTOM_HEADERS,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     temporary_settings,
 )
 from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
+from flows.prefect.credentials import client_headers
 
 _FLUSH_TIMEOUT_S = 5.0
 _POLL_S = 0.02
@@ -60,12 +63,18 @@ def tagged_campaign(tags: Iterable[str]) -> Layout | None:
 
 @contextmanager
 def own_server(api: str) -> Iterator[None]:
-    """Within, Prefect's client talks to the server whose API is at `api`, one of our own.
+    """Within, Prefect's client talks to the server whose API is at `api`, one of our own, whose
+    secret the environment tells it.
 
     Flows send no heartbeats: each would wait for its heartbeat's thread, up to a second, and
     nobody listens to them; a campaign's lock tells whether it is alive.
     """
-    with temporary_settings({PREFECT_API_URL: api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    settings: dict[Any, Any] = {
+        PREFECT_API_URL: api,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_CLIENT_CUSTOM_HEADERS: client_headers(os.environ),
+    }
+    with temporary_settings(settings):
         yield
 
 

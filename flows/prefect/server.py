@@ -1,5 +1,5 @@
 """A Prefect server that Ratchet owns: a child process on the campaign's own SQLite database, or on
-the database that the user names.
+the database that the user names. It answers those who know its secret (dpo_core.web_guard).
 
 Prefect's ephemeral server outlives a killed flow; this one ends when its parent does. Importing
 this module loads no Prefect; running it (`python -m flows.prefect.server`) serves.
@@ -11,8 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from dpo_core.atomic import write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
+from dpo_core.web_guard import Guard
 from flows.prefect import database as prefect_database
+from flows.prefect.credentials import Key, provide_key, with_key
 from flows.prefect.report_address import served
 
 _START_TIMEOUT_S = 120.0
@@ -78,30 +81,54 @@ def write_logging_config(layout: Layout) -> None:
     write_text(layout.prefect.resolve() / "logging.yml", text)
 
 
-def start_server(layout: Layout, *, port: int | None = None, ui: bool = False) -> tuple[Child, str]:
-    """A running server child and its address, http://127.0.0.1:PORT.
+@dataclass(frozen=True)
+class Pages:
+    """That a server shows web pages: Prefect's, and the campaign's files under /ratchet/.
 
-    With `ui` it also serves Prefect's web pages, and the campaign's files under /ratchet/.
+    trusted: names besides its own addresses that browsers may know it by, as through a proxy.
+    remedy: what somebody does who does not know its secret, the rest of a sentence.
+    """
+
+    trusted: Sequence[str]
+    remedy: str
+
+
+def start_server(
+    layout: Layout, key_file: Path, *, port: int | None = None, pages: Pages | None = None
+) -> tuple[Child, str, Key]:
+    """A running server child, its address, http://127.0.0.1:PORT, and what opens it.
+
     Without a port, or with 0, it takes a free one. Raises BadInput when the port is taken,
     ServerFailed when the server does not come up.
     """
     port = _check_port(port) if port else free_port()
     url = address(port)
     layout.prefect.mkdir(parents=True, exist_ok=True)
+    key = provide_key(key_file, url if pages is not None else None)
     env = {
         **prefect_environment(layout),
+        **with_key(os.environ, key),
         "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_UI_API_URL": f"{url}/api",
-        "PREFECT_UI_ENABLED": str(ui).lower(),
+        "PREFECT_UI_API_URL": "/api",  # whatever name a browser knows the server by
+        "PREFECT_UI_ENABLED": str(pages is not None).lower(),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
     }
     database = None
     if not _users_database():
         database = str(layout.prefect.resolve() / _DATABASE)
         env[_DATABASE_VARIABLES[0]] = prefect_database.url(Path(database))
     child = Child.start("flows.prefect.server", layout.log("prefect-server"), env)
-    reports = str(layout.root.resolve()) if ui else None
-    child.ask({"port": port, "reports": reports, "database": database})
-    return child, url
+    child.ask(
+        {
+            "port": port,
+            "reports": str(layout.root.resolve()) if pages is not None else None,
+            "database": database,
+            "secret": key.secret,
+            "trusted": list(pages.trusted) if pages is not None else [],
+            "remedy": pages.remedy if pages is not None else f"it stands in {key_file}",
+        }
+    )
+    return child, url, key
 
 
 @contextmanager
@@ -159,9 +186,8 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     if request["database"] is not None:
         prefect_database.provide(Path(request["database"]))
-    config = uvicorn.Config(
-        _app(request["reports"]), host=_HOST, port=request["port"], log_level="warning"
-    )
+    app = Guard(_app(request["reports"]), request["trusted"], request["secret"], request["remedy"])
+    config = uvicorn.Config(app, host=_HOST, port=request["port"], log_level="warning")
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, daemon=True)
     serving.start()

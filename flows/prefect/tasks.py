@@ -117,7 +117,8 @@ def _state(result: Any) -> State[None]:
 
 def _made(result: Any) -> tuple[Entry | None, bool]:
     """(ledger entry, cached?) of what a step returned: an artifact, or what carries one."""
-    candidates = (result, getattr(result, "made_by", None), getattr(result, "answers", None))
+    carried = ("made_by", "answers", "made")
+    candidates = (result, *(getattr(result, name, None) for name in carried))
     artifact = next((c for c in candidates if isinstance(c, Artifact)), None)
     return (artifact.entry, artifact.cached) if artifact is not None else (None, False)
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.tables import read_columns
@@ -17,7 +16,7 @@ def count_by_source(*made: Artifact | None) -> Counter[str]:
     """source → its judgements in the artifacts, of steps judgements and labels."""
     counts = Counter[str]()
     for artifact in filter(None, made):
-        counts += _counted(artifact.folder, artifact.entry.step)
+        counts += _counted(artifact)
     return counts
 
 
@@ -32,12 +31,12 @@ def sources_ever(session: Session) -> set[str]:
     for entry in session.store.entries:
         folder = session.layout.step(entry.round, entry.step, entry.fingerprint)
         if entry.step in _FILES and folder.exists():
-            found |= _counted(folder, entry.step).keys()
+            found |= _counted(Artifact(folder, entry, cached=True)).keys()
     return found
 
 
-def _counted(folder: Path, step: str) -> Counter[str]:
-    name, column = _FILES[step]
-    counts = read_columns(folder / name, [column])[column].value_counts().to_pylist()
-    named = person if step == "labels" else str
+def _counted(artifact: Artifact) -> Counter[str]:
+    name, column = _FILES[artifact.entry.step]
+    counts = read_columns(artifact.path(name), [column])[column].value_counts().to_pylist()
+    named = person if artifact.entry.step == "labels" else str
     return Counter({named(each["values"]): each["counts"] for each in counts})

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
-from dpo_core.errors import BadInput, NotRemembered, PromptError
+from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from flows.recompute.differences import difference
-
-_OF_PEOPLE = {"labels"}
-"""Steps that are not made again: people are not asked twice."""
 
 _FROM_A_POOL = {"held_out", "prompts"}
 """Steps that draw from prompts which may have become others since; the draw is what is recorded."""
@@ -54,21 +51,32 @@ class RecomputingStore(Store):
 
     def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
         found = self.find(recipe)
-        recorded = found or current_artifact(self.layout, recipe.round, recipe.step)
-        if recorded is None:
-            raise BadInput(
-                f"round {recipe.round} has no finished step {recipe.step}, or it is not valid now",
-                "Only finished rounds can be computed again; `ratchet run` finishes them.",
-            )
+        recorded = found or self._valid(recipe.round, recipe.step)
         if recipe.round != self._number:
             return replace(recorded, cached=True)
-        if recipe.step in _OF_PEOPLE:
-            self._tell(Checked(recipe.step, "taken", "people's answers, from the round's log"))
-            return recorded
         again = self._made_again(recipe, make, recorded, other_recipe=found is None)
         return self._whole(recorded, again)
 
+    def as_recorded(self, number: int, step: str) -> Artifact | None:
+        """What people said: nobody is asked again, and what they were shown may be gone."""
+        recorded = self._valid(number, step)
+        if number == self._number:
+            self._tell(Checked(step, "taken", "people's answers, from the round's log"))
+        return recorded
+
+    def _valid(self, number: int, step: str) -> Artifact:
+        recorded = current_artifact(self.layout, number, step)
+        if recorded is None:
+            raise BadInput(
+                f"round {number} has no finished step {step}, or it is not valid now",
+                "Only finished rounds can be computed again; `ratchet run` finishes them.",
+            )
+        return recorded
+
     def prune(self, artifact: Artifact, subfolder: str) -> None:
+        """Nothing: the campaign is only read."""
+
+    def settle(self, number: int) -> None:
         """Nothing: the campaign is only read."""
 
     def remember(self, key: str, value: Any) -> None:
@@ -80,7 +88,7 @@ class RecomputingStore(Store):
         began = time.monotonic()
         try:
             again = self._again.run(recipe, make)
-        except NotRemembered as missing:
+        except (NotRemembered, InputGone) as missing:
             self._tell(Checked(recipe.step, "taken", missing.message))
             return None
         except (PromptError, OSError) as error:
@@ -98,8 +106,10 @@ class RecomputingStore(Store):
 
     def _whole(self, recorded: Artifact, again: Artifact | None) -> Artifact:
         """What later steps read: the recorded step, or the new one where some of it was pruned."""
-        lost = not all(recorded.path(name).exists() for name in recorded.entry.outputs)
-        return replace(recorded, folder=again.folder) if lost and again is not None else recorded
+        lost = not all((recorded.folder / name).exists() for name in recorded.entry.outputs)
+        if not lost or again is None:
+            return recorded
+        return replace(recorded, folder=again.folder, made_again=again.entry.outputs)
 
 
 _OTHER_RECIPE = "its config, inputs or user code are not those that the ledger recorded; "

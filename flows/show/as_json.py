@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS, Column
+from flows.show.certified import BY_A_PERSON, CERTIFIED, NOT_CERTIFIED, ON_SET, certified
 from flows.show.numbers import printed_json
 from flows.show.sentences import headline
 from flows.show.summary import CampaignSummary
@@ -44,6 +45,37 @@ _STOPPED = {
     "required": ["rule", "sentence"],
     "properties": {"rule": _TEXT, "sentence": _TEXT},
 }
+_CERTIFIED = {
+    "type": ["object", "null"],
+    "required": [
+        "false_promotions",
+        "decisions",
+        "planned",
+        "prompts_used",
+        "prompts",
+        "rounds",
+        "sentence",
+    ],
+    "properties": {
+        "false_promotions": {"type": "number"},
+        "decisions": {"type": "integer"},
+        "planned": {"type": "integer"},
+        "prompts_used": {"type": "integer"},
+        "prompts": {"type": "integer"},
+        "rounds": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["round", "rests_on"],
+                "properties": {
+                    "round": {"type": "integer"},
+                    "rests_on": {"enum": [CERTIFIED, ON_SET, NOT_CERTIFIED, BY_A_PERSON]},
+                },
+            },
+        },
+        "sentence": _TEXT,
+    },
+}
 _TOP: Mapping[str, tuple[dict[str, Any], str]] = {
     "version": ({"const": VERSION}, "of this format"),
     "name": (_TEXT, "of the campaign"),
@@ -74,6 +106,12 @@ _TOP: Mapping[str, tuple[dict[str, Any], str]] = {
         "policies that the gate has decided on, refused attempts among them: each is a test on the "
         "same gate prompts",
     ),
+    "certified": (
+        _CERTIFIED,
+        "what the gate may claim with gate.false_promotions: the chance of a false promotion in "
+        "the campaign, decisions made and planned, gate prompts used and had, and what each of its "
+        "decisions rests on; null without it",
+    ),
     "base": ({"type": "object", "additionalProperties": _NUMBER}, "the base policy's own numbers"),
     "cost": (
         {"type": "object"},
@@ -101,6 +139,7 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
         "outdated": list(summary.outdated),
         "rolled_back": [asdict(one) for one in summary.rolled_back],
         "gate_looks": summary.gate_looks,
+        "certified": _plain(certified(summary)),
         "base": _plain(summary.base),
         "cost": _plain(summary.cost),
         "rounds": [_plain({**dict.fromkeys(names), **row}) for row in summary.rounds],

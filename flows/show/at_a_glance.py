@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flows.show.certified import certified_sentences
 from flows.show.labels_bought import PER, bought, labels_of, labels_of_people
 from flows.show.numbers import Row, lowest_kappa, number, visible
 from flows.show.sentences import cautions, percent_interval
@@ -88,9 +89,10 @@ def _total(summary: CampaignSummary, name: str) -> float:
 def _trust(summary: CampaignSummary, row: Row) -> str:
     """What was found in any round by the evaluation's own set-up counts for all of them."""
     found = dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)])
-    last = f"{_checked(row)}{_looked(summary)}"
+    last = " ".join((f"{_checked(row)}{_looked(summary)}", *certified_sentences(summary)))
     if not found:
-        return f"Nothing that was measured in round {row['round']} speaks against it. {last}"
+        said = f"Nothing that was measured in round {row['round']} speaks against it."
+        return f"{said} {last}"
     shown = " ".join(list(found)[:CONCERNS_SHOWN])
     left = len(found) - CONCERNS_SHOWN
     more = f" And {left} more below." if left > 0 else ""

@@ -10,6 +10,7 @@ from typing import Any
 from dpo_core.campaign.ledger import Entry
 from flows.config import CampaignConfig
 from flows.show.card_numbers import NATS, SHARE, as_text, cell, evaluation, interval
+from flows.show.certified import certified_sentences
 from flows.show.numbers import Row, number, visible
 from flows.show.sentences import cautions, verdict
 from flows.show.summary import CampaignSummary
@@ -205,8 +206,7 @@ def _limits(facts: PolicyFacts) -> list[str]:
         "tested.",
         "The intervals hold what drawing other prompts would change, not what another judge, "
         "another seed of the training or other sampling settings would.",
-        "Promotion was decided on gate prompts round after round, which flatters the winner; "
-        "the numbers above are of test prompts, which decide nothing.",
+        *_promotion(facts.summary),
         "Held-out prompts are kept apart by a hash of their text: near copies are only counted "
         "(see the overlap in the report).",
         *cautions(facts.summary, facts.row),
@@ -214,6 +214,14 @@ def _limits(facts: PolicyFacts) -> list[str]:
     if not facts.row.get("promoted"):
         lines.insert(0, "The gate refused this policy.")
     return ["## Limits", "\n".join(f"- {as_text(line)}" for line in lines)]
+
+
+def _promotion(summary: CampaignSummary) -> tuple[str, ...]:
+    apart = "the numbers above are of test prompts, which decide nothing."
+    if found := certified_sentences(summary):
+        return (*found, f"Promotion was decided on gate prompts; {apart}")
+    flatters = "Promotion was decided on gate prompts round after round, which flatters the winner"
+    return (f"{flatters}; {apart}",)
 
 
 def _licence(facts: PolicyFacts) -> list[str]:

@@ -8,6 +8,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.retractions import TakenBack
 from dpo_core.campaign.rollbacks import RolledBack
 from flows.gate.decision import is_over
+from flows.show.certified import BY_A_PERSON, standing_of
 from flows.show.numbers import MISSING, Row, base_number, number, visible, with_ends
 from flows.show.standing import standing_number, standing_row
 from flows.show.summary import CampaignSummary
@@ -83,8 +84,16 @@ _DECIDED = {
 
 def _decided(row: Row) -> str:
     if row.get("promoted"):
-        return "Promoted"
+        return f"Promoted{_rests_on(row)}"
     return _DECIDED.get((row.get("gate") or {}).get("action", "keep"), "Not promoted")
+
+
+def _rests_on(row: Row) -> str:
+    """Of a gate that asks for certificates."""
+    found = standing_of(row)
+    if found == BY_A_PERSON:
+        return " by a person, not certified"
+    return f", {found}" if found is not None else ""
 
 
 def decisions(summary: CampaignSummary) -> tuple[str, ...]:

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dpo_core.campaign.current import read_current
+from dpo_core.campaign.identity import KEPT, SETTLED
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.retractions import RETRACT, TakenBack, standing
 from dpo_core.campaign.rollbacks import RolledBack, rolled_back
-from dpo_core.campaign.store import current_artifact, read_current
+from dpo_core.campaign.store import current_artifact
 from flows.config import check_is_campaign
 from flows.config.prices import PricesConfig
+from flows.config.stored import planned_rounds, read_stored_text
 from flows.costs.spending import campaign_cost
 from flows.gate.decision import is_over
 from flows.gate.looks import looks
@@ -70,9 +71,8 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     report shows. Raises BadInput when there is none."""
     layout = Layout(root)
     check_is_campaign(layout)
-    config_yaml = layout.config.read_text(encoding="utf-8")
-    config = yaml.safe_load(config_yaml)
-    planned = int(config["rounds"])
+    config_yaml, config = read_stored_text(layout)
+    planned = planned_rounds(config)
     rows = tuple(row for n in range(1, planned + 1) if (row := read_round_row(layout, n)))
     done = sum(map(is_over, rows)) >= planned
     stopped = read_current(layout).get("stopped")
@@ -126,7 +126,8 @@ def _outdated(
     """Rounds that were finished and are not, nothing having been made since the last retraction but
     the preferences that follow it at once."""
     at = [place for place, entry in enumerate(entries) if entry.step == RETRACT]
-    if not at or any(entry.step not in (RETRACT, "preferences") for entry in entries[at[-1] :]):
+    aside = {RETRACT, KEPT, SETTLED, "preferences"}
+    if not at or any(entry.step not in aside for entry in entries[at[-1] :]):
         return ()
     finished = {entry.round for entry in entries if entry.step == "gate"}
     return tuple(sorted(n for n in finished - {row["round"] for row in rows} if n <= planned))

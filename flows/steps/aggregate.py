@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.hashing import digest
 from dpo_core.records import PREFERENCES
@@ -46,16 +47,16 @@ def aggregate_preferences(
     gone = occurring(retracted, said.judgements, said.labels)
     unanswered = pairs_left_out(said.labels)
 
-    def make(folder: Path) -> Made:
-        answers = _read_labels(said.labels)
+    def make(folder: Path, inputs: Inputs) -> Made:
+        answers = _read_labels(inputs.find("labels"))
         ballots = gather_votes(
-            _read(said.judgements, unanswered),
+            _read(inputs.path("judgements"), unanswered),
             answers,
             weights,
             retracted=gone,
-            unreliable=_unreliable(said.calibration),
+            unreliable=_unreliable(inputs.find("reliability")),
         )
-        compared = [Compared(**row) for row in _read_pairs(said.pairs)]
+        compared = [Compared(**row) for row in _read_pairs(inputs.path("pairs"))]
         takes_soft = session.config.takes_soft_labels
         found = aggregate(compared, ballots, config, takes_soft=takes_soft)
         rows = _rows(compared, ballots, found)
@@ -67,15 +68,15 @@ def aggregate_preferences(
         return Made(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = {
-        "pairs": said.pairs.hash("pairs.parquet"),
-        "judgements": said.judgements.hash("judgements.parquet"),
+        "pairs": said.pairs.input("pairs.parquet"),
+        "judgements": said.judgements.input("judgements.parquet"),
     }
     if said.labels is not None:
-        inputs["labels"] = said.labels.hash("labels.parquet")
+        inputs["labels"] = said.labels.input("labels.parquet")
     if said.calibration is not None:
-        inputs["reliability"] = said.calibration.hash("reliability.parquet")
+        inputs["reliability"] = said.calibration.input("reliability.parquet")
     if before:
-        inputs["measured"] = _digest(before)
+        inputs["measured"] = Input(_digest(before))
     recipe = {
         **config.model_dump(mode="json"),
         "weights": weights,
@@ -124,22 +125,21 @@ def _facts(
     }
 
 
-def _read_pairs(pairs: Artifact) -> Iterator[dict[str, Any]]:
-    return iterate_rows(pairs.path("pairs.parquet"), ["pair_id", "prompt_id", "a", "b"])
+def _read_pairs(pairs: Path) -> Iterator[dict[str, Any]]:
+    return iterate_rows(pairs, ["pair_id", "prompt_id", "a", "b"])
 
 
-def _read(judgements: Artifact, without: Collection[str] = ()) -> Rows:
-    path = judgements.path("judgements.parquet")
-    rows, left_out = read_rows(path, ["pair_id", "source", "verdict"]), set(without)
+def _read(judgements: Path, without: Collection[str] = ()) -> Rows:
+    rows, left_out = read_rows(judgements, ["pair_id", "source", "verdict"]), set(without)
     return [row for row in rows if row["pair_id"] not in left_out]
 
 
-def _read_labels(labels: Artifact | None) -> Rows:
-    return read_rows(labels.path("labels.parquet")) if labels is not None else []
+def _read_labels(labels: Path | None) -> Rows:
+    return read_rows(labels) if labels is not None else []
 
 
-def _unreliable(calibration: Artifact | None) -> set[tuple[str, str]]:
-    found = read_reliability(calibration)
+def _unreliable(reliability: Path | None) -> set[tuple[str, str]]:
+    found = read_reliability(reliability)
     return {(one.source, one.pair_id) for one in found if not one.reliable}
 
 

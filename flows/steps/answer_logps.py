@@ -3,6 +3,7 @@ from them. A step of its own, so that a change of what is evaluated needs no mod
 
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import POLICY_LOGPS
 from dpo_core.tables import iterate_rows, write_rows
@@ -22,14 +23,15 @@ def answer_logps(
     sampling = session.config.sampling
     if not sampling.is_raw:
         return None
-    policies = {policy.id: policy for policy in others.policies.values()}
+    names = {policy.id: f"{name}_policy" for name, policy in others.policies.items()}
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         seconds = 0.0
         files = {}
-        for identity, policy in policies.items():
+        for identity, name in names.items():
             files[identity] = folder / f"{identity[:16]}.parquet"
-            seconds += write_logps(session, policy.folder, candidate.answers, files[identity])
+            weights, answers = inputs.path(name), inputs.path("answers")
+            seconds += write_logps(session, weights, answers, files[identity])
         rows = (
             {"policy": identity, **row} for identity, f in files.items() for row in iterate_rows(f)
         )
@@ -44,19 +46,19 @@ def answer_logps(
         make,
         config={"sampling": sampling.model_dump(include={"temperature", "top_p"})},
         inputs={
-            "answers": candidate.answers.hash("completions.parquet"),
-            **{f"{name}_policy": policy.id for name, policy in others.policies.items()},
+            "answers": candidate.answers.input("completions.parquet"),
+            **{f"{name}_policy": policy.input for name, policy in others.policies.items()},
         },
     )
 
 
-def write_logps(session: Session, weights: Path, answers: Artifact, out: Path) -> float:
+def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> float:
     """Write the log-probs of answers under other weights; the seconds until these were loaded."""
     result = session.sample(
         {
             "op": "logps",
             "policy": str(weights),
-            "completions": str(answers.path("completions.parquet")),
+            "completions": str(answers),
             "out": str(out),
         }
     )

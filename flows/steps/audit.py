@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import AuditFailed
 from dpo_core.records import Prompt
+from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows
 from flows.policy import Played, Policy, Preferred
 from flows.read_back.completions import read_prompts
@@ -22,10 +24,11 @@ from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import Finding
 from labeling.audit.judged import judged
 from labeling.audit.material import Answer, Dropped, Judged, Material, Preference
-from labeling.audit.special_tokens import SpecialTokens, read_special_tokens
 from labeling.audit.token_faults import token_faults
 
 FINDINGS = "audit.json"
+RULES = 2
+"""1 took the BOS that begins each turn of a chat for one too many."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,12 @@ class Audited:
     data: TrainingData
     prompts: Sequence[Artifact]
 
-    def hashes(self) -> dict[str, str]:
-        """Of all that is looked at."""
+    @property
+    def prompts_by_name(self) -> dict[str, Artifact]:
+        return {f"round_{made.entry.round}/prompts": made for made in self.prompts}
+
+    def inputs(self) -> dict[str, Input]:
+        """All that is looked at."""
         named: dict[str, Artifact | None] = {
             "held_out/prompts": self.held_out,
             "preferences": self.data.preferences,
@@ -46,10 +53,10 @@ class Audited:
             "pairs": self.own.pairs,
             "judgements": self.own.judgements,
             "labels": self.own.labels,
-            **{f"round_{a.entry.round}/prompts": a for a in self.prompts},
+            **self.prompts_by_name,
         }
         return {
-            name: made.hash(f"{name.split('/')[-1]}.parquet")
+            name: made.input(f"{name.split('/')[-1]}.parquet")
             for name, made in named.items()
             if made is not None
         }
@@ -72,36 +79,49 @@ def audit_preferences(
     # What an import leaves out was never judged here.
     aggregation = _dropped(own.preferences if own.judgements is not None else None)
 
-    def make(folder: Path) -> Made:
+    suites = suite_files(session.config)
+
+    def make(folder: Path, inputs: Inputs) -> Made:
         # Every round's policy has the base's tokenizer, and the base is never removed.
-        special = read_special_tokens(base.folder)
+        special = read_special_tokens(inputs.path("base"))
+        asked = read_prompts(inputs.path("held_out/prompts"))
+        for name in suites:
+            inputs.path(name)  # raises for a file that is gone
         material = Material(
-            preferences=list(_preferences(audited, special)),
-            held_out=[*read_prompts(held_out).values(), *suite_prompts(session.config).values()],
-            judged=_judged(own, retracted),
+            preferences=list(_preferences(inputs, list(audited.prompts_by_name), special)),
+            held_out=[*asked.values(), *suite_prompts(session.config).values()],
+            judged=_judged(inputs, retracted),
             selection=selection,
             aggregation=aggregation,
             truncated=truncated,
         )
         found = audit(material, config)
-        facts = {"findings": {name: as_fact(finding) for name, finding in found.items()}}
+        findings = {name: as_fact(finding) for name, finding in found.items()}
+        facts = {"findings": findings, "rules": RULES}
         write_json(folder / FINDINGS, facts)
         count = len(material.preferences)
         return Made(count, count, facts=facts)
 
-    return session.step(
-        number,
-        "audit",
-        make,
-        config={
-            **config.model_dump(mode="json"),
-            "truncated": truncated,
-            "selection": asdict(selection),
-            "aggregation": asdict(aggregation),
-            **({"retracted": retracted} if retracted else {}),
-        },
-        inputs={"base": base.id, **audited.hashes(), **suite_files(session.config)},
-    )
+    depends_on = {
+        **config.model_dump(mode="json"),
+        "truncated": truncated,
+        "selection": asdict(selection),
+        "aggregation": asdict(aggregation),
+        **({"retracted": retracted} if retracted else {}),
+    }
+    inputs = {"base": base.input, **audited.inputs(), **suites}
+    done = session.step(number, "audit", make, config=depends_on, inputs=inputs)
+    if not _stopped_by_older_rules(done):
+        return done
+    return session.step(number, "audit", make, config={**depends_on, "rules": RULES}, inputs=inputs)
+
+
+def _stopped_by_older_rules(audited: Artifact) -> bool:
+    """Whether it found what these rules may not: then the round is audited once more by them.
+    Rounds that were let through are left as they are."""
+    facts = audited.entry.facts
+    changed = (name for name in facts["findings"] if name.startswith("bos_"))
+    return facts.get("rules", 1) < RULES and any(facts["findings"][n]["blocks"] for n in changed)
 
 
 def as_fact(finding: Finding) -> dict[str, Any]:
@@ -152,13 +172,15 @@ def _dropped(made: Artifact | None) -> Dropped:
     return Dropped(made.entry.came_in, dict(made.entry.dropped)) if made is not None else Dropped()
 
 
-def _preferences(audited: Audited, special: SpecialTokens) -> Iterator[Preference]:
-    prompts = {k: v for artifact in audited.prompts for k, v in read_prompts(artifact).items()}
-    rows = read_rows(audited.data.preferences.path("preferences.parquet"))
+def _preferences(
+    inputs: Inputs, prompt_files: Sequence[str], special: SpecialTokens
+) -> Iterator[Preference]:
+    read = (read_prompts(inputs.path(name)) for name in prompt_files)
+    prompts = {prompt_id: prompt for found in read for prompt_id, prompt in found.items()}
+    rows = read_rows(inputs.path("preferences"))
     needed = {row[side] for row in rows for side in ("chosen", "rejected")}
-    answers = _answers(audited.data.completions, needed, prompts, special)
-    pairs = audited.own.pairs
-    first = {row["pair_id"]: row["a"] for row in _rows(pairs, "pairs")}
+    answers = _answers(inputs.path("completions"), needed, prompts, special)
+    first = {row["pair_id"]: row["a"] for row in _rows(inputs, "pairs")}
     for row in rows:
         a = first.get(row["pair_id"])
         yield Preference(
@@ -171,21 +193,21 @@ def _preferences(audited: Audited, special: SpecialTokens) -> Iterator[Preferenc
         )
 
 
-def _rows(made: Artifact | None, name: str) -> Iterator[dict[str, Any]]:
+def _rows(inputs: Inputs, name: str) -> Iterator[dict[str, Any]]:
     """The rows of a step's file, none for a step that the round did not have."""
-    return iterate_rows(made.path(f"{name}.parquet")) if made is not None else iter(())
+    path = inputs.find(name)
+    return iterate_rows(path) if path is not None else iter(())
 
 
 def _answers(
-    completions: Artifact,
+    completions: Path,
     needed: Set[str],
     prompts: Mapping[str, Prompt],
     special: SpecialTokens,
 ) -> dict[str, Answer]:
     columns = ["completion_id", "prompt_id", "text", "prompt_token_ids", "token_ids"]
     found = {}
-    path = completions.path("completions.parquet")
-    for row in iterate_rows(path, [*columns, "finish_reason"]):
+    for row in iterate_rows(completions, [*columns, "finish_reason"]):
         if row["completion_id"] in needed:
             finished = row["finish_reason"] == "stop"
             ids = (row["prompt_token_ids"], row["token_ids"])
@@ -194,8 +216,8 @@ def _answers(
     return found
 
 
-def _judged(own: Preferred, retracted: Sequence[str]) -> Judged:
-    judgements, labels = _rows(own.judgements, "judgements"), _rows(own.labels, "labels")
+def _judged(inputs: Inputs, retracted: Sequence[str]) -> Judged:
+    judgements, labels = _rows(inputs, "judgements"), _rows(inputs, "labels")
     asked = (row for row in labels if row["kind"] != "gold")
     return judged(
         (row for row in judgements if row["source"] not in retracted),

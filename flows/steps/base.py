@@ -2,14 +2,19 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import write_rows
+from flows.config import CampaignConfig
 from flows.policy import Policy
 from flows.session import Session
+from flows.steps.gate_pool import POOL, gate_pool, prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
 from generation.prompts import draw_held_out, read_pool
@@ -19,10 +24,12 @@ def held_out(session: Session) -> Artifact:
     """The gate and test prompts of the campaign: drawn once, never trained on."""
     evaluation = session.config.evaluation
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, _: Inputs) -> Made:
         unfinished = Counter[str]()
         pool = read_pool(session.config.prompts, unfinished)
-        draw = draw_held_out(pool, evaluation.gate_prompts, evaluation.test_prompts)
+        draw = draw_held_out(
+            pool, evaluation.gate_prompts, evaluation.test_prompts, session.config.prompts
+        )
         counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
         for split, count in counts.items():
             if count == 0:
@@ -47,17 +54,22 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     """π_0: loaded or built, then fine-tuned on the task's prompts if the config asks for it.
 
     The prompts of regression suites are left out of that, but a suite that comes later changes no
-    base.
+    base. Nor is it trained on any prompt that a certified gate may use.
     """
     policy, sft = session.config.policy, session.config.sft
     seed = session.seed("base")
+    pool = gate_pool(session, held_out) if sft is not None else None
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
+        for name in ("model", "sft"):
+            inputs.find(name)  # raises for a file of the user that is gone
+        never, set_aside = suite_prompts(session.config), prompt_ids(inputs.find("gate_pool"))
         job = {
             **policy.model_dump(mode="json"),
             "sft": sft.model_dump(mode="json") if sft is not None else None,
-            "held_out": str(held_out.path("prompts.parquet")),
-            "never": sorted(suite_prompts(session.config)),
+            "held_out": str(inputs.path("held_out")),
+            "never": sorted({*never, *set_aside}),
+            "never_messages": [p.messages for p in never.values() if p.messages is not None],
             "out_dir": str(folder / "policy"),
             "curve_path": str(folder / "sft.parquet"),
             "seed": seed,
@@ -78,12 +90,40 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         0,
         "base",
         make,
-        config={
-            "policy": policy.model_dump(mode="json"),
-            "sft": sft.model_dump(mode="json") if sft is not None else None,
-            "seed": seed,
+        config=base_config(session.config, seed),
+        inputs={
+            "held_out": held_out.input("prompts.parquet"),
+            **({"gate_pool": pool.input(POOL)} if pool is not None else {}),
+            **of_the_user(session),
         },
-        inputs={"held_out": held_out.hash("prompts.parquet")},
         functions={path: source_hash(path) for path in functions},
     )
     return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+
+
+def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
+    """What the base depends on besides its inputs: a model or a file of this machine is among
+    those, by its contents wherever it lies."""
+    policy = config.policy.model_dump(mode="json")
+    sft = config.sft.model_dump(mode="json") if config.sft is not None else None
+    if is_local(config.policy):
+        policy["model"] = None
+    if sft is not None and sft["path"] is not None:
+        sft["path"] = None
+    return {"policy": policy, "sft": sft, "seed": seed}
+
+
+def of_the_user(session: Session) -> dict[str, Input]:
+    policy, sft = session.config.policy, session.config.sft
+    found = {}
+    if is_local(policy) and policy.model is not None:
+        found["model"] = session.model_input(Path(policy.model))
+    if sft is not None and sft.path is not None:
+        found["sft"] = session.file_input(Path(sft.path))
+    return found
+
+
+def is_local(policy: PolicyConfig) -> bool:
+    """Whether the model is a folder of this machine and not the id of one on the hub; it may have
+    been removed since."""
+    return policy.model is not None and Path(policy.model).is_absolute()

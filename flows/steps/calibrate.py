@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import RELIABILITY
 from dpo_core.tables import iterate_rows, read_rows, write_rows
@@ -44,10 +45,12 @@ def calibrate(
     if not config.calibrate or not taught:
         return None
     now: Steps = {"pairs": pairs, "judgements": judgements, "scores": scores}
+    gone = {_round(steps): taken for steps in taught if (taken := _retracted(steps))}
+    rounds = [_round(steps) for steps in taught]
 
-    def make(folder: Path) -> Made:
-        fitted = fit(shared for steps in taught for shared in _shared(steps))
-        found = reliabilities(fitted, _judged(now), config.reliable_at)
+    def make(folder: Path, inputs: Inputs) -> Made:
+        fitted = fit(s for n in rounds for s in _shared(inputs, f"-{n:02d}", gone.get(n, [])))
+        found = reliabilities(fitted, _judged(inputs, ""), config.reliable_at)
         write_json(folder / "calibration.json", {s: asdict(one) for s, one in fitted.items()})
         write_rows(folder / "reliability.parquet", map(asdict, found), RELIABILITY)
         told = {s: {k: v for k, v in asdict(f).items() if k != "curve"} for s, f in fitted.items()}
@@ -58,33 +61,30 @@ def calibrate(
         }
         return Made(len(found), len(found), facts=facts)
 
-    inputs = _hashes(now, "")
+    inputs = _inputs(now, "")
     for steps in taught:
-        inputs |= _hashes(steps, f"-{_round(steps):02d}")
-    gone = {str(_round(steps)): taken for steps in taught if (taken := _retracted(steps))}
+        inputs |= _inputs(steps, f"-{_round(steps):02d}")
     recipe: dict[str, Any] = {"reliable_at": config.reliable_at}
     if gone:
-        recipe["retracted"] = gone
+        recipe["retracted"] = {str(number): taken for number, taken in gone.items()}
     return session.step(number, "calibration", make, config=recipe, inputs=inputs)
 
 
-def _shared(steps: Steps) -> list[Shared]:
-    labels = steps["labels"]
-    assert labels is not None, "only rounds with labels teach"
-    rows = read_rows(labels.path("labels.parquet"))
-    return shared_with_people(_judged(steps), rows, _retracted(steps))
+def _shared(inputs: Inputs, suffix: str, retracted: Sequence[str]) -> list[Shared]:
+    rows = read_rows(inputs.path(f"labels{suffix}"))
+    return shared_with_people(_judged(inputs, suffix), rows, retracted)
 
 
-def _judged(steps: Steps) -> Iterator[Judged]:
+def _judged(inputs: Inputs, suffix: str) -> Iterator[Judged]:
     """The judgements of a round, with the margins of the judges that score."""
-    pairs, judgements, scores = (steps.get(name) for name in _READ[:3])
+    pairs, judgements, scores = (inputs.find(f"{name}{suffix}") for name in _READ[:3])
     if pairs is None or judgements is None:  # of imported preferences
         return
-    rows = iterate_rows(pairs.path("pairs.parquet"), ["pair_id", "a", "b"])
+    rows = iterate_rows(pairs, ["pair_id", "a", "b"])
     sides = {row["pair_id"]: (row["a"], row["b"]) for row in rows}
     scored = read_scores_by_source(scores) if scores is not None else {}
     columns = ["pair_id", "source", "verdict", "confidence"]
-    for row in iterate_rows(judgements.path("judgements.parquet"), columns):
+    for row in iterate_rows(judgements, columns):
         own = scored.get(row["source"], {})
         a, b = (own.get(side) for side in sides[row["pair_id"]])
         yield Judged(**row, margin=None if a is None or b is None else abs(a - b))
@@ -100,9 +100,9 @@ def _round(steps: Steps) -> int:
     return next(artifact.entry.round for artifact in steps.values() if artifact is not None)
 
 
-def _hashes(steps: Steps, suffix: str) -> dict[str, str]:
+def _inputs(steps: Steps, suffix: str) -> dict[str, Input]:
     return {
-        f"{name}{suffix}": artifact.hash(f"{name}.parquet")
+        f"{name}{suffix}": artifact.input(f"{name}.parquet")
         for name in _READ
         if (artifact := steps.get(name)) is not None
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import OUTCOMES
 from dpo_core.tables import write_rows
@@ -16,7 +17,7 @@ from flows.evaluation.descriptions import descriptions
 from flows.evaluation.distances import distances
 from flows.evaluation.earlier_rounds import circles, forgotten_prompts
 from flows.evaluation.earlier_rounds import told as circles_told
-from flows.evaluation.held_out import Answers, HeldOutAnswers, Others
+from flows.evaluation.held_out import Answers, HeldOutAnswers, Others, read_answers
 from flows.evaluation.judges import judges_alike, same_judge, training_judge_compares_too
 from flows.evaluation.judging import (
     judges_behaviour,
@@ -48,7 +49,7 @@ from flows.evaluation.training_judge import (
 )
 from flows.evaluation.win_rates import win_rates
 from flows.evaluation.writing import writing
-from flows.judge_answers import judge_config, judges_functions
+from flows.judge_answers import judge_config, judges_functions, judges_models
 from flows.policy import Answered, Played, Preferred
 from flows.session import Session
 
@@ -81,19 +82,28 @@ class _Round:
     def more(self) -> list[Answers]:
         return more_opponents(self.session.config, self.others, self.earlier)
 
-    def inputs(self) -> dict[str, str]:
-        inputs = {"candidate_policy": self.candidate.policy.id}
-        inputs |= {f"{name}_policy": policy.id for name, policy in self.others.policies.items()}
+    def inputs(self) -> dict[str, Input]:
+        inputs = {"candidate_policy": self.candidate.policy.input}
+        inputs |= {f"{name}_policy": policy.input for name, policy in self.others.policies.items()}
         for name, answered in self.answered.items():
             inputs |= Answers.of(answered).inputs(name)
         if self.logps is not None:
-            inputs["logps"] = self.logps.hash("logps.parquet")
+            inputs["logps"] = self.logps.input("logps.parquet")
         for answers in self.more:
             inputs |= answers.inputs(f"round_{answers.round}")
         for name, made in earlier_matches(self.earlier).items():
-            inputs[name] = made.hash(MATCHES_FILE)
-        inputs["training_prompts"] = trained_on(self.own).hash("prompts.parquet")
-        return inputs | suite_inputs(self.answered)
+            inputs[name] = made.input(MATCHES_FILE)
+        inputs["training_prompts"] = trained_on(self.own).input("prompts.parquet")
+        inputs["held_out"] = self.held_out.input("prompts.parquet")
+        return inputs | suite_inputs(self.answered) | self._models()
+
+    def _models(self) -> dict[str, Input]:
+        config = self.session.config
+        found = judges_models(self.session, config.held_out_judge)
+        if training_judge_compares_too(config):
+            trained_by = judges_models(self.session, config.judge)
+            found |= {f"training {name}": model for name, model in trained_by.items()}
+        return found
 
     def recipe(self) -> dict[str, Any]:
         """What the numbers depend on besides the inputs."""
@@ -137,32 +147,34 @@ def evaluate(
     return session.step(
         number,
         "evaluation",
-        lambda folder: _make(round_, folder),
+        partial(_make, round_),
         config=round_.recipe(),
         inputs=round_.inputs(),
         functions=round_.functions(),
     )
 
 
-def _make(round_: _Round, folder: Path) -> Made:
+def _make(round_: _Round, folder: Path, inputs: Inputs) -> Made:
     session, config = round_.session, round_.config
-    read = partial(Answers.read, held_out=round_.held_out, same_judge=judges_alike(session.config))
-    ours, others = read(Answers.of(round_.candidate)), _others(round_, read)
+    read = partial(read_answers, inputs, same_judge=judges_alike(session.config))
+    ours, others = read("candidate", round_.number), _others(round_, read)
     judge = session.config.held_out_judge
     matches = play_all(session, judge, ours, others)
     distinct = list({match.theirs.round: match for match in matches.values()}.values())
-    more = [play_match(session, judge, ours, read(answers)) for answers in round_.more]
+    more = [
+        play_match(session, judge, ours, read(f"round_{n.round}", n.round)) for n in round_.more
+    ]
     rows, by_training = list(outcomes(matches)), training_outcomes(session, ours, others)
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
     write_rows(folder / TRAINING_OUTCOMES_FILE, by_training, OUTCOMES)
     played = [*distinct, *more]
     write_matches(folder / MATCHES_FILE, round_.number, played)
-    before = earlier_matches(round_.earlier).values()
-    met = Matches.read([*(made.path(MATCHES_FILE) for made in before), folder / MATCHES_FILE])
+    before = map(inputs.path, earlier_matches(round_.earlier))
+    met = Matches.read([*before, folder / MATCHES_FILE])
     won = win_rates(rows, config)
     numbers = {
         **won,
-        **distances(round_.candidate, ours, round_.others, round_.logps, config),
+        **distances(inputs, ours, round_.others, config),
         **descriptions(ours, others, config),
         **training_scores(ours, others["base"], config),
         **training_win_rates(session.config, ours, others, by_training, won),
@@ -171,8 +183,8 @@ def _make(round_: _Round, folder: Path) -> Made:
         "cycles": circles(met, config),
         "forgotten": forgotten_prompts(folder / "forgotten.parquet", round_.number, met, ours),
         "slices": slices(rows, ours, config),
-        "overlap": overlapping(round_.held_out, round_.own, config.overlap_ngram),
-        "suites": suites(round_.candidate, round_.others, config),
+        "overlap": overlapping(inputs, config.overlap_ngram),
+        "suites": suites(inputs, config),
     }
     warnings = dict(_warnings(round_, ours, others, numbers))
     write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
@@ -191,12 +203,14 @@ def _unread(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _others(round_: _Round, read: Callable[[Answers], HeldOutAnswers]) -> dict[str, HeldOutAnswers]:
+def _others(
+    round_: _Round, read: Callable[[str, int], HeldOutAnswers]
+) -> dict[str, HeldOutAnswers]:
     """The answers of those who are compared, each read once."""
-    asked = {name: Answers.of(answered) for name, answered in round_.others.answering.items()}
-    distinct = {answers.round: answers for answers in asked.values()}
-    found = {number: read(answers) for number, answers in distinct.items()}
-    return {name: found[answers.round] for name, answers in asked.items()}
+    asked = {name: other.policy.round for name, other in round_.others.answering.items()}
+    distinct = {number: name for name, number in asked.items()}
+    found = {number: read(name, number) for number, name in distinct.items()}
+    return {name: found[number] for name, number in asked.items()}
 
 
 def _warnings(

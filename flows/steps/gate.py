@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
 from flows.config.gate import as_asked
 from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
+from flows.gate.certificate import certificate_checks
 from flows.gate.checks import notices
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
@@ -20,6 +23,7 @@ from flows.policy import Answered
 from flows.session import Session
 from flows.show.report import write_report
 from flows.show.summary import read_summary
+from flows.steps.certify import Certified
 from flows.steps.round_row import round_row
 
 
@@ -35,13 +39,14 @@ class Tried:
 @dataclass(frozen=True)
 class Candidate:
     """A round's trained policy as it comes to the gate. changes: of the config, for this attempt;
-    tried: the attempts before it."""
+    tried: the attempts before it; certified: what the test came to, where the gate goes by one."""
 
     answered: Answered
     evaluation: Artifact
     steps: Mapping[str, Artifact | None]
     changes: tuple[str, ...] = ()
     tried: tuple[Tried, ...] = ()
+    certified: Certified | None = None
 
     @property
     def attempt(self) -> int:
@@ -92,8 +97,9 @@ class _Gate:
             "answer": asdict(answer) if answer is not None else None,
         }
 
-        def make(folder: Path) -> Made:
-            numbers = {**self._numbers(), **self._against_base()}
+        def make(folder: Path, inputs: Inputs) -> Made:
+            numbers = _numbers(inputs.path("evaluation"))
+            numbers |= self._against_base(inputs.path("outcomes"))
             decision = self._decide(numbers, answer)
             for said in self._notices(numbers).values():
                 self.session.progress.notice(f"round {self.number}: {said}")
@@ -114,31 +120,32 @@ class _Gate:
             make,
             config=recipe,
             inputs={
-                "evaluation": candidate.evaluation.hash("evaluation.json"),
-                "training": candidate.answered.policy.made_by.entry.fingerprint,
+                "evaluation": candidate.evaluation.input("evaluation.json"),
+                "outcomes": candidate.evaluation.input("outcomes.parquet"),
+                "training": Input(candidate.answered.policy.made_by.entry.fingerprint),
+                "steps": Input(_told_of(candidate.steps)),
+                **(candidate.certified.inputs if candidate.certified is not None else {}),
             },
         )
 
-    def _numbers(self) -> dict[str, Any]:
-        path = self.candidate.evaluation.path("evaluation.json")
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-
-    def _against_base(self) -> dict[str, Any]:
+    def _against_base(self, outcomes: Path) -> dict[str, Any]:
         """How the candidate stands on gate prompts: those of the test only tell."""
         config = self.session.config
-        rows = read_rows(self.candidate.evaluation.path("outcomes.parquet"))
+        rows = read_rows(outcomes)
         controlled = config.gate.win_rate == "length_controlled"
         return against_base(rows, config.evaluation, length_controlled=controlled)
 
     def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
+        certified = self.candidate.certified
+        holds = certified is not None and certified.facts["certified"]
         decision = decide(
-            numbers,
+            {**numbers, "certified": holds},
             self.session.config.gate,
             number=self.number,
             previous=self.previous.policy.round,
             best=self.best,
             attempt=self.candidate.attempt,
+            more=list(certificate_checks(certified.facts)) if certified is not None else (),
         )
         if decision.action == "ask" and answer is not None:
             return answered(decision, answer, self.number)
@@ -170,8 +177,20 @@ class _Gate:
             "changes": list(candidate.changes),
             "tried": [asdict(tried) for tried in candidate.tried],
             "answer": asdict(answer) if answer is not None else None,
+            **({"certificate": certified.told} if (certified := candidate.certified) else {}),
         }
         return {**row, "decision": decision.sentence, "gate": told}
+
+
+def _numbers(evaluation: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
+    return found
+
+
+def _told_of(steps: Mapping[str, Artifact | None]) -> str:
+    """Hash of what came of the steps whose counts and facts the round's row repeats."""
+    entries = {name: made.entry for name, made in steps.items() if made is not None}
+    return digest({name: [e.kept, e.dropped, e.outputs] for name, e in entries.items()})
 
 
 def _standing(numbers: Mapping[str, Any]) -> float | None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import LabelsError
-from dpo_core.hashing import file_sha256
 from flows.policy import Policy
 from flows.session import Session
+from flows.steps.gate_pool import POOL, drawn_pool
 from labeling.exchange.folder import PAIRS
 
 
@@ -15,20 +16,23 @@ def imported_preferences(
 ) -> Artifact:
     """One artifact with prompts, completions and preferences: the texts as the policy's tokens.
 
-    Held-out prompts, and pairs that the policy cannot hold, are dropped and counted.
+    Held-out prompts, those that a certified gate may use, and pairs that the policy cannot hold,
+    are dropped and counted.
     """
     assert session.config.data.imported is not None, "asked before"
     pairs = Path(session.config.data.imported) / PAIRS
     longest = session.config.sampling.max_model_len
+    pool = drawn_pool(session, held_out)
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         result = session.tokenise(
             {
                 "op": "tokenise",
-                "policy": str(policy.folder),
-                "pairs": str(pairs),
-                "held_out": str(held_out.path("prompts.parquet")),
+                "policy": str(inputs.path("policy")),
+                "pairs": str(inputs.path("imported")),
+                "held_out": str(inputs.path("held_out")),
+                "gate_pool": str(inputs.path("gate_pool")) if pool is not None else None,
                 "out_dir": str(folder),
                 "longest": longest,
                 "hard": hard,
@@ -48,8 +52,9 @@ def imported_preferences(
         make,
         config={"max_model_len": longest, "targets": "hard" if hard else "as imported"},
         inputs={
-            "imported": file_sha256(pairs),
-            "policy": policy.id,
-            "held_out": held_out.hash("prompts.parquet"),
+            "imported": Input.of_file(pairs),
+            "policy": policy.input,
+            "held_out": held_out.input("prompts.parquet"),
+            **({"gate_pool": pool.input(POOL)} if pool is not None else {}),
         },
     )

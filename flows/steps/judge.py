@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import JUDGEMENTS, judgement_row
 from dpo_core.tables import write_rows
-from flows.judge_answers import judge_config, judged, judges_functions
+from flows.judge_answers import judge_config, judged, judges_functions, judges_models
 from flows.read_back.completions import read_completions, read_full_scores
 from flows.read_back.judgements import pairs_of
 from flows.session import Session
@@ -27,11 +28,12 @@ def judge(
     """One judgement per pair and judge: from the scores of a pointwise one, or read as a pair."""
     config = session.config.judge
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         verdicts: Counter[str] = Counter()
-        by_id = {c.completion_id: c for c in read_completions(completions, prompts)}
-        read = pairs_of(pairs, by_id)
-        scored = read_full_scores(scores)
+        answers = read_completions(inputs.path("completions"), inputs.path("prompts"))
+        by_id = {c.completion_id: c for c in answers}
+        read = pairs_of(inputs.path("pairs"), by_id)
+        scored = read_full_scores(inputs.find("scores"))
         judges: dict[str, Any] = {}
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -50,10 +52,14 @@ def judge(
         versions = dict(session.judges.versions)
         return Made(count, count - abstained, dropped, facts=facts, versions=versions)
 
-    inputs = {"pairs": pairs.hash("pairs.parquet")}
-    inputs["completions"] = completions.hash("completions.parquet")
+    inputs = {
+        "pairs": pairs.input("pairs.parquet"),
+        "completions": completions.input("completions.parquet"),
+        "prompts": prompts.input("prompts.parquet"),
+        **judges_models(session, config),
+    }
     if scores is not None:
-        inputs["scores"] = scores.hash("scores.parquet")
+        inputs["scores"] = scores.input("scores.parquet")
     return session.step(
         number,
         "judgements",

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
-from dpo_core.hashing import content_id, file_sha256
+from dpo_core.hashing import content_id
 from dpo_core.records import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
 from flows.people.waiting import is_over, server_access, waited_for, waiting_for, write_waiting
@@ -33,7 +34,6 @@ from labeling.people.task import Asking, Item, joint_opinion, pick_gold, plan_it
 if TYPE_CHECKING:
     from labeling.people.asking import Task
 
-_JUDGED = "judgements.parquet"
 _WAITING_ONLY = {"quorum", "deadline_hours", "at_deadline", "poll_s", "server_dir", "workspace"}
 
 
@@ -55,18 +55,27 @@ def ask_people(
     if not asks_people(session.config.judge):
         waited_for(session.layout, number)
         return None
-    distrusted = unreliable_pairs(read_reliability(calibration))
+    recorded = session.store.as_recorded(number, "labels")
+    if recorded is not None:
+        return recorded
+    reliability = calibration.path("reliability.parquet") if calibration is not None else None
+    distrusted = unreliable_pairs(read_reliability(reliability))
     inputs = {
-        "pairs": pairs.hash("pairs.parquet"),
-        "judgements": judgements.hash("judgements.parquet"),
-        "completions": completions.hash("completions.parquet"),
+        "pairs": pairs.input("pairs.parquet"),
+        "judgements": judgements.input("judgements.parquet"),
+        "completions": completions.input("completions.parquet"),
     }
     gold = session.config.asked.gold
     if gold is not None:
-        inputs["gold"] = file_sha256(Path(gold))
-    artifacts = (pairs, judgements, completions, prompts)
-    asking = _Round(session, number, artifacts, distrusted, inputs)
-    made = session.step(number, "labels", asking.make, config=asking.recipe(), inputs=inputs)
+        inputs["gold"] = Input.of_file(Path(gold))
+    asking = _Round(session, number, distrusted, session.as_made(number, "labels", inputs))
+    made = session.step(
+        number,
+        "labels",
+        asking.make,
+        config=asking.recipe(),
+        inputs={**inputs, "prompts": prompts.input("prompts.parquet")},
+    )
     waited_for(session.layout, number)  # also where the labels were on disk
     return made
 
@@ -78,13 +87,11 @@ class _Round:
         self,
         session: Session,
         number: int,
-        artifacts: tuple[Artifact, ...],
         distrusted: Collection[str],
-        inputs: Mapping[str, str],
+        asked_about: Mapping[str, Input],
     ) -> None:
         self.session = session
         self.number = number
-        self.artifacts = artifacts
         self.distrusted = distrusted
         self.people: PeopleConfig = session.config.asked
         self.seed = session.seed("labels", number)
@@ -96,14 +103,14 @@ class _Round:
             "guidelines": self.guidelines,
             "seed": self.seed,
         }
-        self.plan = content_id("plan", asked, dict(inputs))
+        self.plan = content_id("plan", asked, {k: v.hash for k, v in asked_about.items()})
 
     def recipe(self) -> dict[str, Any]:
         """What decides what is asked, and which answers are let in."""
         return {"plan": self.plan, "pulls": self.log.read().pulls}
 
-    def make(self, folder: Path) -> Made:
-        items = self._items()
+    def make(self, folder: Path, inputs: Inputs) -> Made:
+        items = self._items(inputs)
         task = self._task(items)
         url = self._ask(task)
         log = self.log.read()
@@ -125,29 +132,30 @@ class _Round:
             facts={**_facts(rows, items), **self._waited(log, tally, ended_by)},
         )
 
-    def _items(self) -> list[Item]:
-        pairs, judgements, completions, prompts = self.artifacts
+    def _items(self, inputs: Inputs) -> list[Item]:
         config, people = self.session.config, self.people
-        read = {pair.pair_id: pair for pair in read_pairs(pairs, completions, prompts)}
+        files = (inputs.path(name) for name in ("pairs", "completions", "prompts"))
+        read = {pair.pair_id: pair for pair in read_pairs(*files)}
+        judgements, known = inputs.path("judgements"), inputs.find("gold")
         judged = read_judgements(judgements)
-        gold = read_gold(Path(people.gold)) if people.gold is not None else []
+        gold = read_gold(known) if known is not None else []
         split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
         opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
-        sources = sorted({row["source"] for row in read_rows(judgements.path(_JUDGED), ["source"])})
+        sources = sorted({row["source"] for row in read_rows(judgements, ["source"])})
         asking = Asking(self.number, self.seed, people.mode, opinions, ", ".join(sources))
-        asked = [(read[pair_id], why) for pair_id, why in self._chosen(split.pairs)]
+        asked = [(read[pair_id], why) for pair_id, why in self._chosen(split.pairs, inputs)]
         return plan_items(asking, asked, pick_gold(gold, split.gold, self.seed), split.repeats)
 
-    def _chosen(self, count: int) -> list[tuple[str, str]]:
+    def _chosen(self, count: int, inputs: Inputs) -> list[tuple[str, str]]:
         """Pairs, each with why; what was asked for once stays, whatever is learnt meanwhile."""
         log = self.log.read()
         if log.plan == self.plan:
             planned = (log.asked[record] for record in log.planned)
             return [(record.pair_id, record.why) for record in planned if record.kind == "pair"]
-        pairs, judgements, completions, _ = self.artifacts
         people = self.people
         plan = Plan(count, self.seed, people.choose, people.calibration_share, self.distrusted)
-        candidates = read_candidates(pairs, judgements, completions)
+        files = (inputs.path(name) for name in ("pairs", "judgements", "completions"))
+        candidates = read_candidates(*files)
         return [(chosen.pair_id, chosen.why) for chosen in choose_for_people(candidates, plan)]
 
     def _task(self, items: Sequence[Item]) -> "Task":

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PAIRS
 from dpo_core.tables import write_rows
-from flows.read_back.completions import by_prompt, read_completions, read_scores
+from flows.read_back.completions import by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import selection
@@ -25,14 +26,16 @@ def select_pairs(
     """
     seed = session.seed("pairs", number)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         dropped: Counter[str] = Counter()
         paired: Counter[bool] = Counter()
-        by_id = read_scores(scores, session.config.judge)
+        committee = read_committee(inputs.find("scores"), session.config.judge)
+        read = read_completions(inputs.path("completions"), inputs.path("prompts"))
 
         def rows() -> Iterator[dict[str, Any]]:
-            for _, answers in by_prompt(read_completions(completions, prompts)):
-                found = selection.select_pairs(answers, by_id, session.config.pairs, seed)
+            for _, answers in by_prompt(read):
+                given = committee.scores([answer.completion_id for answer in answers])
+                found = selection.select_pairs(answers, given, session.config.pairs, seed)
                 dropped.update(found.dropped)
                 paired[bool(found.pairs)] += 1
                 yield from map(asdict, found.pairs)
@@ -41,9 +44,12 @@ def select_pairs(
         facts = {"prompts_with_pairs": paired[True], "prompts_without_pairs": paired[False]}
         return Made(kept + dropped.total(), kept, dict(sorted(dropped.items())), facts)
 
-    inputs = {"completions": completions.hash("completions.parquet")}
+    inputs = {
+        "completions": completions.input("completions.parquet"),
+        "prompts": prompts.input("prompts.parquet"),
+    }
     if scores is not None:
-        inputs["scores"] = scores.hash("scores.parquet")
+        inputs["scores"] = scores.input("scores.parquet")
     weights = {m.source: m.weight for m in machines(session.config.judge) if scores is not None}
     config = {**session.config.pairs.model_dump(mode="json"), "seed": seed, "weights": weights}
     return session.step(number, "pairs", make, config=config, inputs=inputs)

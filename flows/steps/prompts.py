@@ -1,10 +1,11 @@
 """Step `prompts`: the training prompts of a round, drawn from the pool and then frozen."""
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made, current_artifact
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
@@ -28,9 +29,10 @@ def draw_prompts(
     config = session.config.prompts
     seed = session.seed("prompts", number)
     drawn = [made for played in earlier if (made := played.made["prompts"]) is not None]
+    rounds = {f"round_{made.entry.round}": made.input("prompts.parquet") for made in drawn}
 
-    def make(folder: Path) -> Made:
-        used = _used(drawn)
+    def make(folder: Path, inputs: Inputs) -> Made:
+        used = _used(map(inputs.path, rounds))
         unfinished = Counter[str]()
         suites = suite_prompts(session.config)
         pool = left_out(read_pool(config, unfinished), suites, unfinished)
@@ -40,7 +42,7 @@ def draw_prompts(
                 f"none of the {draw.pool} prompts falls into the train split",
                 "Give more prompts, or lower prompts.gate_share and prompts.test_share.",
             )
-        _check_disjoint(draw, held_out)
+        _check_disjoint(draw, inputs.path("held_out"))
         write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         facts = {"reused": sum(used[p.prompt_id] > 0 for p in draw.prompts)}
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
@@ -52,8 +54,8 @@ def draw_prompts(
         make,
         config={**pool_config(config), "per_round": config.per_round, "seed": seed},
         inputs={
-            "held_out": held_out.hash("prompts.parquet"),
-            **{f"round_{a.entry.round}": a.hash("prompts.parquet") for a in drawn},
+            "held_out": held_out.input("prompts.parquet"),
+            **rounds,
         },
         functions=pool_functions(config),
     )
@@ -75,7 +77,8 @@ def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> st
     config = session.config.prompts
     if config.reuse or current_artifact(session.layout, number, "prompts") is not None:
         return None
-    used = _used([made for played in earlier if (made := played.made["prompts"]) is not None])
+    drawn = (made for played in earlier if (made := played.made["prompts"]) is not None)
+    used = _used(made.path("prompts.parquet") for made in drawn)
     pool = left_out(read_pool(config), suite_prompts(session.config), Counter())
     left = (p for p in pool if p.split == "train" and not used[p.prompt_id])
     if next(left, None) is not None:
@@ -92,6 +95,8 @@ def pool_config(config: PromptsConfig) -> dict[str, Any]:
     given = config.model_dump(mode="json", exclude={"per_round", "reuse"})
     if config.dataset is None:
         del given["dataset"], given["dataset_split"]  # as before there were any
+    if config.split_by == "prompt":
+        del given["split_by"]
     return given
 
 
@@ -99,16 +104,16 @@ def pool_functions(config: PromptsConfig) -> Mapping[str, str]:
     return {config.function: source_hash(config.function)} if config.function else {}
 
 
-def _used(drawn: Sequence[Artifact]) -> Counter[str]:
+def _used(drawn: Iterable[Path]) -> Counter[str]:
     """prompt_id → number of draws it was in."""
-    return Counter(pid for artifact in drawn for pid in _prompt_ids(artifact))
+    return Counter(prompt_id for prompts in drawn for prompt_id in _prompt_ids(prompts))
 
 
-def _prompt_ids(artifact: Artifact) -> list[str]:
-    return [row["prompt_id"] for row in read_rows(artifact.path("prompts.parquet"), ["prompt_id"])]
+def _prompt_ids(prompts: Path) -> list[str]:
+    return [row["prompt_id"] for row in read_rows(prompts, ["prompt_id"])]
 
 
-def _check_disjoint(draw: Draw, held_out: Artifact) -> None:
+def _check_disjoint(draw: Draw, held_out: Path) -> None:
     shared = {p.prompt_id for p in draw.prompts} & set(_prompt_ids(held_out))
     if shared:
         raise InvariantViolated(

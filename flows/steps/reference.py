@@ -4,6 +4,7 @@ there."""
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import EmaReference, EveryReference
 from flows.policy import Played, Policy
@@ -36,12 +37,12 @@ def choose_reference(
 def reference(session: Session, number: int, last: Policy, policy: Policy, rate: float) -> Policy:
     """The share `rate` of the way from the `last` reference to `policy`, as weights on disk."""
 
-    def make(folder: Path) -> Made:
-        for weights in (last.folder, policy.folder):
-            check_weights(weights)
+    def make(folder: Path, inputs: Inputs) -> Made:
+        for name in ("last", "policy"):
+            check_weights(inputs.path(name))
         job = {
-            "from_dir": str(last.folder),
-            "to_dir": str(policy.folder),
+            "from_dir": str(inputs.path("last")),
+            "to_dir": str(inputs.path("policy")),
             "out_dir": str(folder / "policy"),
             "rate": rate,
         }
@@ -52,7 +53,7 @@ def reference(session: Session, number: int, last: Policy, policy: Policy, rate:
         "reference",
         make,
         config={"rate": rate},
-        inputs={"last": last.id, "policy": policy.id},
+        inputs={"last": last.input, "policy": policy.input},
     )
     return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import COMPLETIONS, PREFERENCES
 from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
@@ -42,11 +43,34 @@ class Source:
     completions: Artifact
 
     @property
+    def name(self) -> str:
+        return f"{self.kind}_{self.round:02d}"
+
+    def inputs(self) -> dict[str, Input]:
+        return {
+            f"preferences_{self.name}": self.preferences.input("preferences.parquet"),
+            f"completions_{self.name}": self.completions.input("completions.parquet"),
+        }
+
+    def read(self, inputs: Inputs) -> "Files":
+        """Where a step that has these inputs finds them."""
+        files = (inputs.path(f"{what}_{self.name}") for what in ("preferences", "completions"))
+        return Files(self.round, self.kind, *files)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a Source."""
+
+    round: int
+    kind: Kind
+    preferences: Path
+    completions: Path
+
+    @property
     def pairs(self) -> RoundPairs:
-        path = self.preferences.path("preferences.parquet")
-        return RoundPairs(
-            self.round, self.kind, read_columns(path, ["pair_id"])["pair_id"].to_pylist()
-        )
+        ids = read_columns(self.preferences, ["pair_id"])["pair_id"].to_pylist()
+        return RoundPairs(self.round, self.kind, ids)
 
 
 def training_data(
@@ -97,36 +121,33 @@ def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
         weights = {"latest": mix.latest, "earlier": mix.earlier, "imported": mix.imported}
     seed = session.seed("data", number)
 
-    def make(folder: Path) -> Made:
-        chosen = replay([source.pairs for source in sources], weights, seed)
+    def make(folder: Path, inputs: Inputs) -> Made:
+        files = [source.read(inputs) for source in sources]
+        chosen = replay([each.pairs for each in files], weights, seed)
         preferences = folder / "preferences.parquet"
-        kept = write_rows(preferences, _preferences(sources, chosen.kept), PREFERENCES)
-        _write_completions(folder / "completions.parquet", sources, chosen.kept)
+        kept = write_rows(preferences, _preferences(files, chosen.kept), PREFERENCES)
+        _write_completions(folder / "completions.parquet", files, chosen.kept)
         by_round = {str(n): len(pairs) for n, pairs in sorted(chosen.kept.items())}
         dropped = dict(chosen.dropped)
         return Made(kept + sum(dropped.values()), kept, dropped, {"pairs_by_round": by_round})
 
-    inputs: dict[str, str] = {}
-    for source in sources:
-        name = f"{source.kind}_{source.round:02d}"
-        inputs[f"preferences_{name}"] = source.preferences.hash("preferences.parquet")
-        inputs[f"completions_{name}"] = source.completions.hash("completions.parquet")
+    inputs = {name: found for source in sources for name, found in source.inputs().items()}
     return session.step(
         number, "data", make, config={"weights": weights, "seed": seed}, inputs=inputs
     )
 
 
 def _preferences(
-    sources: Sequence[Source], kept: Mapping[int, frozenset[str]]
+    sources: Sequence[Files], kept: Mapping[int, frozenset[str]]
 ) -> Iterator[dict[str, Any]]:
     for source in sources:
-        for row in iterate_rows(source.preferences.path("preferences.parquet")):
+        for row in iterate_rows(source.preferences):
             if row["pair_id"] in kept[source.round]:
                 yield row
 
 
 def _write_completions(
-    path: Path, sources: Sequence[Source], kept: Mapping[int, frozenset[str]]
+    path: Path, sources: Sequence[Files], kept: Mapping[int, frozenset[str]]
 ) -> None:
     """The completions that the kept pairs name, each once, the latest round's first.
 
@@ -143,15 +164,14 @@ def _write_completions(
                 writer.write_batch(rows if own else _without_logps(rows))
 
 
-def _named(source: Source, pairs: frozenset[str]) -> set[str]:
-    path = source.preferences.path("preferences.parquet")
-    rows = read_rows(path, ["pair_id", "chosen", "rejected"])
+def _named(source: Files, pairs: frozenset[str]) -> set[str]:
+    rows = read_rows(source.preferences, ["pair_id", "chosen", "rejected"])
     return {r[side] for r in rows if r["pair_id"] in pairs for side in ("chosen", "rejected")}
 
 
-def _rows_of(completions: Artifact, wanted: set[str]) -> Iterator[pa.RecordBatch]:
+def _rows_of(completions: Path, wanted: set[str]) -> Iterator[pa.RecordBatch]:
     ids = pa.array(sorted(wanted), pa.string())
-    with pq.ParquetFile(completions.path("completions.parquet")) as file:
+    with pq.ParquetFile(completions) as file:
         for batch in file.iter_batches(_ROWS, use_threads=False):
             yield batch.filter(pc.is_in(batch["completion_id"], value_set=ids))
 

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import SHARDS
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.tables import count_rows
@@ -11,7 +13,14 @@ from flows.policy import Policy
 from flows.session import Session
 from generation.config import SamplingConfig
 
-_STEERS_SPEED_ONLY = {"keep_worker", "gpu_memory_utilization"}
+_STEERS_NO_ANSWER = {
+    "keep_worker",
+    "gpu_memory_utilization",
+    # These two move the last bits of a number where the device's sums depend on what is computed
+    # side by side: no reason to sample what is there anew.
+    "shard_prompts",
+    "tensor_parallel_size",
+}
 
 
 @dataclass(frozen=True)
@@ -39,34 +48,45 @@ def answer_file(
 ) -> Artifact:
     """A step that samples completions of every prompt of `prompts`."""
 
-    def make(folder: Path) -> Made:
-        return answered(session, policy, prompts.path("prompts.parquet"), folder, samples)
+    def make(folder: Path, inputs: Inputs) -> Made:
+        return answered(session, policy, inputs, inputs.path("prompts"), folder, samples)
 
     return session.step(
         number,
         step,
         make,
         config=sampling_config(session.config.sampling, samples),
-        inputs={"policy": policy.id, "prompts": prompts.hash("prompts.parquet")},
+        inputs={"policy": policy.input, "prompts": prompts.input("prompts.parquet")},
     )
 
 
 def answered(
-    session: Session, policy: Policy, prompts: Path, folder: Path, samples: Samples
+    session: Session,
+    policy: Policy,
+    inputs: Inputs,
+    prompts: Path,
+    folder: Path,
+    samples: Samples,
 ) -> Made:
-    """Leave completions of each prompt of a file in the `folder` of a step."""
+    """Leave completions of each prompt of a file in the `folder` of a step, which has the policy
+    among its inputs."""
+    sampling = session.config.sampling
+    # Shards of another size hold other prompts.
+    shards = folder / SHARDS / str(sampling.shard_prompts)
     result = session.sample(
         {
             "op": "sample",
-            "policy": str(policy.folder),
+            "policy": str(inputs.path("policy")),
             "policy_id": policy.id,
             "prompts": str(prompts),
             "out": str(folder / "completions.parquet"),
-            "shards": str(folder / SHARDS),
+            "shards": str(shards),
             "samples_per_prompt": samples.count,
             "seed": samples.seed,
         }
     )
+    rmtree(folder / SHARDS, ignore_errors=True)  # also those of other sizes
+    sides = ("shard_prompts", "tensor_parallel_size")
     asked = count_rows(prompts) * samples.count
     too_long = asked - result["completions"]
     return Made(
@@ -74,11 +94,11 @@ def answered(
         kept=result["completions"],
         dropped={"prompt_too_long": too_long} if too_long else {},
         versions=result.pop("versions"),
-        facts=result,
+        facts={**result, **{name: getattr(sampling, name) for name in sides}},
     )
 
 
 def sampling_config(sampling: SamplingConfig, samples: Samples) -> dict[str, Any]:
     """What completions depend on besides policy and prompts."""
-    config = sampling.model_dump(mode="json", exclude={"samples_per_prompt", *_STEERS_SPEED_ONLY})
+    config = sampling.model_dump(mode="json", exclude={"samples_per_prompt", *_STEERS_NO_ANSWER})
     return {**config, "samples_per_prompt": samples.count, "seed": samples.seed}

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import SCORES, Score, score_row
 from dpo_core.tables import write_rows
-from flows.judge_answers import judge_config, judges_functions
+from flows.judge_answers import judge_config, judges_functions, judges_models
 from flows.read_back.completions import read_completions
 from flows.session import Session
 from labeling.judges.config import AnyJudgeConfig, machines
@@ -33,12 +34,12 @@ def score(
     if not judges:
         return None
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
         abstained = Counter[str]()
 
         def rows() -> Iterator[dict[str, Any]]:
             for judge in judges:
-                for completion_id, found in _scored(session, judge, completions, prompts):
+                for completion_id, found in _scored(session, judge, completions.entry.kept, inputs):
                     abstained[judge.source] += found.value is None
                     yield score_row(completion_id, judge.source, found)
 
@@ -53,18 +54,19 @@ def score(
         make,
         config=judge_config(config, "score"),
         inputs={
-            "completions": completions.hash("completions.parquet"),
-            "prompts": prompts.hash("prompts.parquet"),
+            "completions": completions.input("completions.parquet"),
+            "prompts": prompts.input("prompts.parquet"),
+            **judges_models(session, config, "score"),
         },
         functions=judges_functions(config, "score"),
     )
 
 
 def _scored(
-    session: Session, judge: PointwiseJudge, completions: Artifact, prompts: Artifact
+    session: Session, judge: PointwiseJudge, total: int, inputs: Inputs
 ) -> Iterator[tuple[str, Score]]:
-    total = completions.entry.kept
-    scored = score_all(judge, read_completions(completions, prompts))
+    read = read_completions(inputs.path("completions"), inputs.path("prompts"))
+    scored = score_all(judge, read)
     for done, (completion, found) in enumerate(scored, 1):
         if done % 1024 == 0:
             session.progress.advance(done, total, "completions")

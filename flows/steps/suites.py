@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
-from dpo_core.hashing import file_sha256
 from dpo_core.records import PROMPTS, Prompt, prompt_row
 from dpo_core.tables import write_rows
 from flows.config.campaign import CampaignConfig
@@ -32,15 +32,17 @@ def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, Su
 
 
 def suite_prompts(config: CampaignConfig) -> Mapping[str, Prompt]:
-    """prompt_id → prompt of all suites: they are not to be trained on."""
+    """prompt_id → prompt of all suites: they are not to be trained on. Raises InputGone."""
     suites = config.evaluation.suites.values()
+    for name, file in suite_files(config).items():
+        Inputs("suites", {name: file}).path(name)  # raises where it is gone
     return {prompt.prompt_id: prompt for suite in suites for prompt in _prompts(suite)}
 
 
-def suite_files(config: CampaignConfig) -> dict[str, str]:
-    """suite/<name> → hash of its file, for steps that look at the prompts."""
+def suite_files(config: CampaignConfig) -> dict[str, Input]:
+    """suite/<name> → its file, for steps that look at the prompts."""
     suites = config.evaluation.suites.items()
-    return {f"suite/{name}": file_sha256(Path(suite.prompts)) for name, suite in suites}
+    return {f"suite/{name}": Input.of_file(Path(suite.prompts)) for name, suite in suites}
 
 
 def _answers(
@@ -50,21 +52,22 @@ def _answers(
     seed = session.seed("suite", name)
     samples = Samples(session.config.evaluation.samples_per_prompt, seed)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, inputs: Inputs) -> Made:
+        inputs.path("prompts")  # raises where the file is gone
         prompts = folder / "prompts.parquet"
         if not write_rows(prompts, map(prompt_row, _prompts(suite)), PROMPTS):
             raise PromptError(
                 f"evaluation.suites.{name}: {suite.prompts} holds no prompts",
                 "Write some, or remove the suite.",
             )
-        return answered(session, policy, prompts, folder, samples)
+        return answered(session, policy, inputs, prompts, folder, samples)
 
     return session.step(
         number,
         f"suite_{name}",
         make,
         config={**sampling_config(session.config.sampling, samples), "field": suite.field},
-        inputs={"policy": policy.id, "prompts": file_sha256(Path(suite.prompts))},
+        inputs={"policy": policy.input, "prompts": Input.of_file(Path(suite.prompts))},
     )
 
 

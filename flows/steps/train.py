@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import MOVES_NO_NUMBER
 from flows.policy import Policy
 from flows.session import Session, check_weights
 
-_KNOWN_BY_ITS_WEIGHTS = {"reference"}
+_KNOWN_BY_ITS_FILES = {"reference"}
 _OPTIMISER = "optimiser/state.safetensors"
 
 
@@ -26,23 +27,25 @@ def train(
     carried = config.optimiser_state == "carried"
     left = carried and _OPTIMISER in policy.made_by.entry.outputs
 
-    def make(folder: Path) -> Made:
-        for weights in (policy, reference or policy):
-            check_weights(weights.folder)
+    def make(folder: Path, inputs: Inputs) -> Made:
+        compared_with, optimiser = inputs.find("reference"), inputs.find("optimiser")
+        for weights in (inputs.path("policy"), compared_with):
+            if weights is not None:
+                check_weights(weights)
         job = {
-            "policy_dir": str(policy.folder),
-            "reference_dir": str(reference.folder) if reference is not None else None,
+            "policy_dir": str(inputs.path("policy")),
+            "reference_dir": str(compared_with) if compared_with is not None else None,
             "cache_dir": str(session.layout.reference_logps),
-            "preferences": str(preferences.path("preferences.parquet")),
-            "completions": str(completions.path("completions.parquet")),
+            "preferences": str(inputs.path("preferences")),
+            "completions": str(inputs.path("completions")),
             "out_dir": str(folder / "policy"),
             "curve_path": str(folder / "training.parquet"),
             "reference_logps_path": str(folder / "reference_logps.parquet"),
             "adapter_dir": str(folder / "adapter") if config.lora is not None else None,
-            "optimiser_from": str(policy.made_by.path(_OPTIMISER)) if left else None,
+            "optimiser_from": str(optimiser) if optimiser is not None else None,
             "optimiser_to": str(folder / _OPTIMISER) if carried else None,
             "checkpoints": str(folder / CHECKPOINTS),
-            "events_dir": str(session.layout.events(f"round-{number:02d}")),
+            "events_dir": str(session.layout.round_events(number)),
             "config": config.model_dump(mode="json"),
             "seed": seed,
             "threads": session.config.threads,
@@ -58,15 +61,15 @@ def train(
         "training",
         make,
         config={
-            **config.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_WEIGHTS}),
+            **config.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_FILES}),
             "seed": seed,
         },
         inputs={
-            "policy": policy.id,
-            **({"reference": reference.id} if reference is not None else {}),
-            "preferences": preferences.hash("preferences.parquet"),
-            "completions": completions.hash("completions.parquet"),
-            **({"optimiser": policy.made_by.hash(_OPTIMISER)} if left else {}),
+            "policy": policy.input,
+            **({"reference": reference.input} if reference is not None else {}),
+            "preferences": preferences.input("preferences.parquet"),
+            "completions": completions.input("completions.parquet"),
+            **({"optimiser": policy.made_by.input(_OPTIMISER)} if left else {}),
         },
     )
     return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)

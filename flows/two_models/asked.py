@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dpo_core.errors import ConfigError, PromptError
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig, check_functions, overridden
+from flows.config.reading import read_yaml
 from flows.session import available_threads
 from flows.two_models.models import Model, find_model
 from generation.prompts import read_pool
@@ -68,12 +67,7 @@ def read_judge(judge: str | None, judge_config: Path | None) -> dict[str, Any]:
         )
     if judge_config is None:
         return {"kind": "rule", "function": judge}
-    try:
-        read = yaml.safe_load(judge_config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {judge_config}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{judge_config} is not valid YAML: {error}") from None
+    read = read_yaml(judge_config)
     section = read.get("judge", read) if isinstance(read, dict) else read
     if not isinstance(section, dict):
         raise ConfigError(

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.evaluation.held_out import Answers, HeldOutAnswers
+from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, judges_behaviour, play_match
 from flows.policy import Policy
 from flows.progress import CampaignProgress
@@ -61,7 +62,7 @@ def compare(asked: Asked, folder: Path, progress: CampaignProgress) -> Compared:
 
 
 def _prompts(session: Session, asked: Asked) -> Artifact:
-    def make(folder: Path) -> Made:
+    def make(folder: Path, _: Inputs) -> Made:
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, asked.prompts), PROMPTS)
         return Made(kept, kept)
 
@@ -80,7 +81,9 @@ def _check_answered(answers: Artifact, model: Model, asked: Asked) -> None:
 def _scored(session: Session, prompts: Artifact, answers: Artifact) -> HeldOutAnswers:
     number, judge = answers.entry.round, session.config.judge
     scores = score(session, number, answers, prompts, judge, "answer_scores")
-    return Answers(number, answers, scores).read(prompts, same_judge=True)
+    inputs = Answers(number, answers, scores).inputs("its")
+    inputs["held_out"] = prompts.input("prompts.parquet")
+    return read_answers(Inputs("match", inputs), "its", number, same_judge=True)
 
 
 def _logratios(session: Session, asked: Asked, answers: Artifact) -> Mapping[str, float] | str:
@@ -91,7 +94,7 @@ def _logratios(session: Session, asked: Asked, answers: Artifact) -> Mapping[str
     if not same_tokens(first, second):
         return "the models have different tokenizers"
     out = session.layout.root / "logps.parquet"
-    write_logps(session, second.folder, answers, out)
+    write_logps(session, second.folder, answers.path("completions.parquet"), out)
     theirs = {row["completion_id"]: row["logp"] for row in read_rows(out)}
     path = answers.path("completions.parquet")
     rows = iterate_rows(path, ["completion_id", "token_logps"])

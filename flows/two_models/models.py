@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_core.errors import BadInput
-from dpo_core.hashing import file_sha256, weights_id
+from dpo_core.hashing import file_sha256, policy_id
 
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """Files of a model on the hub; many hold their weights in other formats besides."""
@@ -13,7 +13,7 @@ _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 @dataclass(frozen=True)
 class Model:
-    """name: as the user gave it. id: hash of the weights."""
+    """name: as the user gave it. id: hash of its files."""
 
     name: str
     folder: Path
@@ -36,7 +36,7 @@ def find_model(name: str) -> Model:
             "Give a folder that save_pretrained wrote, model and tokenizer, such as "
             "CAMPAIGN/rounds/01/training-…/policy, or an id on the hub.",
         )
-    return Model(name, folder.resolve(), weights_id(folder))
+    return Model(name, folder.resolve(), policy_id(folder))
 
 
 def same_tokens(first: Model, second: Model) -> bool:

@@ -6,7 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
-from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, resampling
+from dpo_core.evaluation.comparison import (
+    ByPrompt,
+    mean_by_prompt,
+    resampling,
+    share_by_prompt,
+)
 from dpo_core.evaluation.length_control import is_extrapolated
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
@@ -99,6 +104,8 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     means: dict[str, ByPrompt] = {
         "length_tokens": list(zip(prompts, (c.tokens for c in completions), strict=True)),
         "length_characters": list(zip(prompts, (len(c.text) for c in completions), strict=True)),
+    }
+    shares: dict[str, ByPrompt] = {
         "truncated_share": list(zip(prompts, (not c.finished for c in completions), strict=True)),
         **by_answer(completions, config),
     }
@@ -109,6 +116,7 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     return {
         "completions": len(completions),
         **{name: _shown(mean_by_prompt(values, config)) for name, values in means.items()},
+        **{name: _shown(share_by_prompt(values, config)) for name, values in shares.items()},
         **of_all(completions),
         "scores": scores,
     }

@@ -5,46 +5,69 @@ one leaves its processes behind when it is killed. Running this module serves.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dpo_core.campaign.layout import Layout
 from dpo_core.children import Report, serve
-from dpo_core.errors import RatchetError
+from dpo_core.errors import BadInput, RatchetError
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
+
+REFUSED = "Refused"
+"""How a run ended that named what nobody has handed over."""
 
 _SERVER_ERROR = 500
 
 
 def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """{"state", "message"}: how the flow run ended."""
+    """{"state", "message"}: how the flow run ended. Nothing runs that was not handed over to the
+    worker in the folder `worker`; `allow_env`: variables that its owner has opened to all runs."""
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import Abort, Pause
-    from prefect.flow_engine import run_flow
+    from prefect.states import Failed
 
-    from flows.prefect.runs import flush, own_server
-    from flows.worker.flow import campaign
+    from flows.prefect.runs import own_server
+    from flows.worker.registry import Registry
+    from flows.worker.runs import Order
 
+    registry = Registry(Layout(Path(request["worker"])), request["allow_env"])
     with own_server(request["api"]), get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(request["run"]))
         try:
-            run_flow(campaign, flow_run=run, return_type="result")
-        except Pause:
-            return {"state": "Suspended", "message": _sentence(client.read_flow_run(run.id))}
-        except Abort as error:
-            return {"state": "Aborted", "message": str(error)}
-        except Exception as error:
-            if _unreachable(error):
-                return {"state": "Unreachable", "message": "it goes on when Prefect answers again"}
-            ended = client.read_flow_run(run.id).state
-            if ended is None or not ended.is_final():
-                raise
-            message = str(error) if isinstance(error, RatchetError) else repr(error)
-            return {"state": ended.name, "message": message}
-        finally:
-            flush()
+            registry.admit(Order.read(run.parameters))
+        except BadInput as refused:
+            client.set_flow_run_state(run.id, Failed(message=str(refused)), force=True)
+            return {"state": REFUSED, "message": str(refused)}
+        return _carried_out(client, run)
+
+
+def _carried_out(client: "SyncPrefectClient", run: "FlowRun") -> dict[str, Any]:
+    from prefect.exceptions import Abort, Pause
+    from prefect.flow_engine import run_flow
+
+    from flows.prefect.runs import flush
+    from flows.worker.flow import campaign
+
+    try:
+        run_flow(campaign, flow_run=run, return_type="result")
+    except Pause:
+        return {"state": "Suspended", "message": _sentence(client.read_flow_run(run.id))}
+    except Abort as error:
+        return {"state": "Aborted", "message": str(error)}
+    except Exception as error:
+        if _unreachable(error):
+            return {"state": "Unreachable", "message": "it goes on when Prefect answers again"}
         ended = client.read_flow_run(run.id).state
+        if ended is None or not ended.is_final():
+            raise
+        message = str(error) if isinstance(error, RatchetError) else repr(error)
+        return {"state": ended.name, "message": message}
+    finally:
+        flush()
+    ended = client.read_flow_run(run.id).state
     return {"state": ended.name or "", "message": ended.message or ""} if ended else {}
 
 

@@ -68,7 +68,8 @@ def campaign(
         }
     )
     os.chdir(order.folder)
-    loaded = load_config(Path(order.config), order.overrides)
+    named = Path(order.campaign_dir) if order.campaign_dir is not None else None
+    loaded = load_config(Path(order.config), order.overrides, named)
     layout = Layout(order.root(loaded.name))
     run, before = _own_run(), finished_rounds(layout)
     planned = plan(order.mode, order.rounds, loaded, before, run.tags)

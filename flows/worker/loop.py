@@ -33,6 +33,7 @@ from flows.prefect.runs import crash_stale_runs, tagged_campaign
 from flows.worker.claim import Claim
 from flows.worker.flow import DEPLOYMENT, campaign
 from flows.worker.people import People
+from flows.worker.registry import Registry
 from flows.worker.runs import BEGUN, SKIPPED, Order, find_runs
 from flows.worker.schedules import find_schedules
 from flows.worker.ticks import BY_HAND, RESUMING, paused_by_hand, sort_out
@@ -68,6 +69,7 @@ class Worker:
     layout: Layout
     api: str
     at_once: int
+    allow_env: Sequence[str] = ()
     _running: dict[UUID, _Running] = field(default_factory=dict)
     _closing: bool = False
 
@@ -76,7 +78,8 @@ class Worker:
         self._claim = Claim(self._client, self.layout, f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
         self._claim.take()
         self._threads = ThreadPoolExecutor(self.at_once)
-        self._people = People()
+        self._registry = Registry(self.layout, self.allow_env)
+        self._people = People(self._registry)
         made = RunnerDeployment.from_flow(
             campaign, name=DEPLOYMENT, description="A campaign: from its config to its report."
         ).apply()
@@ -107,7 +110,12 @@ class Worker:
 
     def _find_schedules(self) -> None:
         """Serve the deployments that `ratchet schedule` made, also those made meanwhile."""
-        found = {made.id: made.name for made in find_schedules(self._client)}
+        made = find_schedules(self._client)
+        for new in made:
+            campaign = tagged_campaign(new.tags)
+            if new.id not in self._served and campaign and not self._registry.knows(campaign.root):
+                _say(new.name, str(self._registry.refusal(f"the campaign folder {campaign.root}")))
+        found = {deployment.id: deployment.name for deployment in made}
         ours = {id: name for id, name in self._served.items() if name == DEPLOYMENT}
         self._served = {**ours, **found}
 
@@ -169,7 +177,14 @@ class Worker:
             running.child = child
             if self._closing:
                 return {"state": "Stopped", "message": ""}
-            return child.ask({"run": str(running.run.id), "api": self.api})
+            return child.ask(
+                {
+                    "run": str(running.run.id),
+                    "api": self.api,
+                    "worker": str(self.layout.root.resolve()),
+                    "allow_env": list(self.allow_env),
+                }
+            )
 
     def _finish(self) -> None:
         for id, running in list(self._running.items()):
@@ -192,7 +207,7 @@ class Worker:
                 self._put(id, _resuming("Prefect did not answer", _PATIENCE))
             _say(name, f"{ended['state'].lower()}  {ended['message']}".rstrip())
             if ended["state"] == FAILED:
-                _tell_failure(running.run, ended["message"])
+                self._tell_failure(running.run, ended["message"], admitted=True)
         except RatchetError as error:
             name = self._client.read_flow_run(id).name
             if running.paused:
@@ -206,7 +221,7 @@ class Worker:
             else:
                 self._put(id, Crashed(message=error.message))
                 _say(name, error.shown())
-                _tell_failure(running.run, str(error))
+                self._tell_failure(running.run, str(error), admitted=False)
 
     def _cancel(self) -> None:
         for run in self._find([StateType.CANCELLING]):
@@ -244,6 +259,21 @@ class Worker:
                 wait([running.result], _LAST_STATES_S)
         self._finish()
 
+    def _tell_failure(self, run: FlowRunResponse, text: str, *, admitted: bool) -> None:
+        """To whom the campaign's config names: as it stands in its folder, or, where the run was
+        `admitted`, as it was asked for. Tags may name any folder, also one nobody handed over."""
+        layout, order = tagged_campaign(run.tags), Order.read(run.parameters)
+        try:
+            if layout and layout.config.exists() and self._registry.knows(layout.root):
+                config = read_stored(layout)
+            elif admitted:
+                config = load_config(order.folder / order.config, order.overrides)
+            else:
+                return
+        except RatchetError:  # what failed may be just that
+            return
+        tell(config, "failure", text, print)
+
     def _put(self, run: UUID, state: State[Any]) -> None:
         self._client.set_flow_run_state(run, state, force=True)
 
@@ -271,19 +301,6 @@ class Worker:
 def _resuming(why: str, later: timedelta = timedelta()) -> State[Any]:
     at = datetime.now(UTC) + later
     return Scheduled(name=RESUMING, message=why, scheduled_time=at)
-
-
-def _tell_failure(run: FlowRunResponse, text: str) -> None:
-    """To whom the campaign's config names: as it stands in its folder, or as it was asked for."""
-    layout, order = tagged_campaign(run.tags), Order.read(run.parameters)
-    try:
-        if layout is not None and layout.config.exists():
-            config = read_stored(layout)
-        else:
-            config = load_config(order.folder / order.config, order.overrides)
-    except RatchetError:  # what failed may be just that
-        return
-    tell(config, "failure", text, print)
 
 
 def _say(name: str, what: str) -> None:

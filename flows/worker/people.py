@@ -12,6 +12,7 @@ from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
 from flows.people.waiting import may_go_on
 from flows.prefect.runs import tagged_campaign
+from flows.worker.registry import Registry
 from flows.worker.runs import Order
 from labeling.server import DEFAULT_FOLDER
 
@@ -21,7 +22,8 @@ _AFTER_ERROR_S = 60.0
 class People:
     """Asks for each run as often as its campaign's config says."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._due: dict[UUID, float] = {}
 
     def answered(self, run: FlowRun) -> bool:
@@ -30,6 +32,8 @@ class People:
         if layout is None or time.monotonic() < self._due.get(run.id, 0.0):
             return False
         try:
+            if not self._registry.knows(layout.root):
+                raise self._registry.refusal(f"the campaign folder {layout.root}")
             config = _config(layout, Order.read(run.parameters).folder)
             self._due[run.id] = time.monotonic() + config.asked.poll_s
             return holder(layout.lock) is None and may_go_on(layout, config)

@@ -15,6 +15,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import Holder, hold, holder
 from flows.doctor.servers import PREFECT_VARIABLE, check_prefect
+from flows.prefect.credentials import of_worker, read_key, with_key
 
 DEFAULT_FOLDER = Path("worker")
 API_VARIABLE = PREFECT_VARIABLE
@@ -61,17 +62,20 @@ def check_external_server() -> None:
 
 
 def find_server(folder: Path) -> str:
-    """The API of the environment's Prefect server, or that of the worker that runs in `folder`."""
+    """The API of the environment's Prefect server, or that of the worker that runs in `folder`,
+    whose secret is put into the environment."""
     external = external_server()
     if external is not None:
         check_external_server()
         return external
     layout = Layout(folder)
-    if holder(layout.lock) is None or not _address(layout).exists():
+    key = read_key(of_worker(layout))
+    if holder(layout.lock) is None or not _address(layout).exists() or key is None:
         raise BadInput(
             f"no worker runs in {folder}",
             "Start one with `ratchet worker`, or name its folder with --dir.",
         )
+    os.environ.update(with_key(os.environ, key))
     return str(json.loads(_address(layout).read_text(encoding="utf-8"))["api"])
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import read_current
 from flows.config import CampaignConfig
 from flows.show.summary import is_finished, read_round_row
 from flows.words import counted

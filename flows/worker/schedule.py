@@ -26,7 +26,7 @@ class Asked:
     campaign_dir: Path | None
 
     def loaded(self) -> tuple[CampaignConfig, Layout]:
-        config = load_config(self.config, self.overrides)
+        config = load_config(self.config, self.overrides, self.campaign_dir)
         root = self.campaign_dir or default_root(config.name)
         return config, Layout(root.resolve())
 
@@ -44,6 +44,7 @@ def add(
     os.environ.update(prefect_environment(Layout(folder)))  # before Prefect is imported
     with _home(folder):
         from flows.worker.claim import who_serves
+        from flows.worker.registry import Entry, registry_of
         from flows.worker.runs import Order
         from flows.worker.schedules import checked, client_of, next_times, put
 
@@ -59,6 +60,7 @@ def add(
             rounds=added,
         )
         with client_of(api) as client:
+            registry_of(client, folder).add(Entry.of("schedule", order, config))
             name = put(client, config.name, order, schedule)
             elsewhere = who_serves(client) if external_server() is not None else None
     times = ", ".join(time.isoformat(" ", "minutes") for time in next_times(schedule))
@@ -106,12 +108,18 @@ def change(what: str, name: str, asked: Asked | None, folder: Path) -> None:
     """`what`: remove, pause or resume. The schedule is that of a config or one by its name."""
     layout = asked.loaded()[1] if asked is not None else None
     with _prefect(folder) as (api, _):
+        from flows.prefect.runs import tagged_campaign
+        from flows.worker.registry import registry_of
         from flows.worker.schedules import client_of, find, remove
 
         with client_of(api) as client:
             made = find(client, name, layout)
             if what == "remove":
                 remove(client, made)
+                campaign = tagged_campaign(made.tags)
+                if campaign is not None:
+                    with suppress(BadInput):  # a worker out of reach keeps an idle entry
+                        registry_of(client, folder).remove("schedule", campaign.root)
             elif what == "pause":
                 client.pause_deployment(made.id)
             else:
@@ -127,7 +135,7 @@ def _prefect(folder: Path) -> Iterator[tuple[str, bool]]:
         yield find_server(folder), external_server() is None
         return
     layout = Layout(folder)
-    with only_worker(layout), serving(layout) as api:
+    with only_worker(layout), serving(layout) as (api, _):
         yield api, False
 
 

@@ -12,7 +12,7 @@ from flows.worker.place import find_server
 
 def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, folder: Path) -> None:
     """Check the campaign as `ratchet run` does, and make a run of it that a worker starts."""
-    loaded = load_config(config, overrides)
+    loaded = load_config(config, overrides, campaign_dir)
     check_functions(loaded)
     root = campaign_dir or default_root(loaded.name)
     check_folder(Layout(root))
@@ -23,6 +23,7 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
     from flows.campaign import CAMPAIGN_FLOW
     from flows.prefect.runs import campaign_tag, own_server
     from flows.worker.flow import DEPLOYMENT
+    from flows.worker.registry import Entry, registry_of
     from flows.worker.runs import Order, refuse_second
 
     order = Order(str(config.resolve()), Path.cwd(), str(root.resolve()), overrides)
@@ -35,6 +36,7 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
                 "which a worker makes when it starts",
                 "Start one there, or start it again.",
             ) from None
+        registry_of(client, folder).add(Entry.of("submit", order, loaded))
         refuse_second(client, Layout(root))
         run = client.create_flow_run_from_deployment(
             deployment.id,

@@ -27,6 +27,11 @@ class Check:
 _REACHED = "one reached the preferences"
 _SAMPLED = "The policy's tokenizer and generation config disagree with what was sampled or imported"
 
+_AT_THE_SOURCE = (
+    "in generation_config.json of the folder that policy.model names, or in what policy.build "
+    "writes; the base is then made anew, and what follows from it"
+)
+
 
 def _of_tokens(name: FindingName, material: Material, config: AuditConfig) -> Finding:
     return fault(material, name)
@@ -74,26 +79,29 @@ CHECKS: Mapping[FindingName, Check] = {
         partial(_of_tokens, "eos_missing"),
         "preferences with a finished answer that does not end with EOS",
         _REACHED,
-        f"{_SAMPLED}: set eos_token_id in the policy's generation_config.json.",
+        f"{_SAMPLED}: set eos_token_id {_AT_THE_SOURCE}.",
     ),
     "eos_doubled": Check(
         partial(_of_tokens, "eos_doubled"),
         "preferences with an EOS other than the one that ends a finished answer",
         _REACHED,
-        f"{_SAMPLED}: end imported answers with one EOS, set eos_token_id to what ends answers.",
+        f"{_SAMPLED}: end imported answers with one EOS; let eos_token in tokenizer_config.json "
+        f"name what ends answers, and nothing else, and so eos_token_id {_AT_THE_SOURCE}.",
     ),
     "bos_missing": Check(
         partial(_of_tokens, "bos_missing"),
-        "preferences whose prompt lacks the BOS that the tokenizer or the chat template adds",
+        "preferences whose prompt has fewer BOS than the tokenizer (in a chat: the template) adds",
         _REACHED,
-        f"{_SAMPLED}: encode prompts as the policy's tokenizer does.",
+        "Tokenizer and chat template are not those that these prompts were encoded with: restore "
+        "the policy's files.",
     ),
     "bos_doubled": Check(
         partial(_of_tokens, "bos_doubled"),
-        "preferences whose prompt has more than one BOS (in a chat: per turn of the user), or "
-        "whose answer begins with one",
+        "preferences whose prompt has more BOS than the tokenizer (in a chat: the template) adds, "
+        "or two side by side, or whose answer begins with one",
         _REACHED,
-        "Take the BOS out of the prompts or out of the chat template: the tokenizer adds it.",
+        "Remove the BOS that the prompts spell out, in their text or their messages; where none "
+        "does, the chat template writes two in a row: remove one there.",
     ),
     "contaminated": Check(
         contaminated,
@@ -112,7 +120,8 @@ CHECKS: Mapping[FindingName, Check] = {
         "preferences that choose the longer answer (or the shorter, if these are more), of those "
         "of unequal length; and the ratio of mean tokens",
         "from `fewest` preferences on: a ratio beyond `max_length_ratio`",
-        "Look at whether the judge judges length; pairs.strategy length_aware works against it.",
+        "Look at whether the judge judges length; pairs.strategy length_aware with "
+        "pairs.margin_per_token works against it.",
     ),
     "same_side": Check(
         same_side,

@@ -1,16 +1,17 @@
 """EOS and BOS that are missing or doubled, by token ids.
 
 A model that is taught answers without their EOS never ends; one that is taught two ends answers
-before they begin. A prompt with two BOS is a beginning that the model never saw.
+before they begin. A prompt with two BOS is a beginning that the model never saw
+(dpo_core.bos).
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
+from dpo_core.bos import bos_faults
 from dpo_core.records import Prompt
+from dpo_core.special_tokens import SpecialTokens
 from labeling.audit.findings import Finding, reached, some
 from labeling.audit.material import Material
-from labeling.audit.special_tokens import SpecialTokens
 
 Ids = Sequence[int]
 
@@ -22,7 +23,7 @@ def token_faults(
 
     A finished answer ends with its one EOS; one that was cut has none.
     """
-    faults = set()
+    faults = set[str]()
     if special.eos:
         ends = [n for n, token in enumerate(token_ids) if token in special.eos]
         last = len(token_ids) - 1
@@ -30,29 +31,10 @@ def token_faults(
             faults.add("eos_missing")
         if ends not in ([], [last]) or (ends and not finished):
             faults.add("eos_doubled")
-    if special.bos is not None:
-        faults |= _bos_faults(prompt, prompt_ids, token_ids, special, special.bos)
-    return frozenset(faults)
-
-
-def _bos_faults(
-    prompt: Prompt, prompt_ids: Ids, token_ids: Ids, special: SpecialTokens, bos: int
-) -> set[str]:
-    chat = prompt.messages is not None
-    count = sum(token == bos for token in prompt_ids)
-    faults = set()
-    if count == 0 and (special.chat_bos if chat else special.plain_bos):
-        faults.add("bos_missing")
-    if bos in special.eos:  # one token for both: between turns it may stand anywhere
-        if list(prompt_ids[:2]) == [bos, bos]:
-            faults.add("bos_doubled")
-        return faults
-    # Some templates begin every turn with it.
-    turns = sum(message["role"] == "user" for message in prompt.messages or ())
-    adjacent = any(left == right == bos for left, right in pairwise(prompt_ids))
-    if count > max(1, turns) or adjacent or bos in token_ids[:1]:
+    faults |= bos_faults(prompt, prompt_ids, special)
+    if special.bos not in special.eos and special.bos in token_ids[:1]:
         faults.add("bos_doubled")
-    return faults
+    return frozenset(faults)
 
 
 def fault(material: Material, name: str) -> Finding:

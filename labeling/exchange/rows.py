@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ def read_file(path: Path) -> Iterator[Found]:
             yield from _csv(path)
         else:
             yield from _json(path)
-    except (pa.ArrowException, EOFError, gzip.BadGzipFile) as error:
+    # A flipped bit of a page is an OSError to Arrow, one of an archive an error of zlib.
+    except (pa.ArrowException, EOFError, OSError, zlib.error) as error:
         yield Found(str(path), None, f"the file cannot be read: {_first_line(error)}")
 
 
@@ -128,7 +130,7 @@ def _csv(path: Path) -> Iterator[Found]:
         lines = (line.decode("utf-8", "surrogateescape") for line in file)
         first = next(lines, "").removeprefix("\ufeff")
         reader = csv.reader(_after(first, lines), delimiter=_delimiter(path, first), strict=True)
-        header = next(reader, [])
+        header: list[str] = []
         while True:
             place = f"{path}:{reader.line_num + 1}"
             try:
@@ -137,9 +139,12 @@ def _csv(path: Path) -> Iterator[Found]:
                 return
             except csv.Error as error:
                 yield Found(place, None, f"not CSV: {error}")
+                if not header:  # a later line is no header
+                    return
                 continue
-            if fields:
+            if fields and header:
                 yield _record(place, header, fields)
+            header = header or fields
 
 
 def _after(first: str, rest: Iterable[str]) -> Iterator[str]:
@@ -162,13 +167,33 @@ def _record(where: str, header: list[str], fields: list[str]) -> Found:
 def _table(path: Path) -> Iterator[Found]:
     number = 0
     for batch in _batches(path):
+        checked = _is_sound(batch)
         for row in range(batch.num_rows):
             number += 1
             where = f"{path} row {number}"
-            try:
-                yield Found(where, batch.slice(row, 1).to_pylist()[0])
-            except UnicodeDecodeError:
-                yield Found(where, None, "not UTF-8")
+            yield _row(batch.slice(row, 1), where, checked=checked)
+
+
+def _row(row: pa.RecordBatch, where: str, *, checked: bool) -> Found:
+    try:
+        if not checked:
+            row.validate(full=True)
+        return Found(where, row.to_pylist()[0])
+    except UnicodeDecodeError:
+        return Found(where, None, "not UTF-8")
+    # Days that Python's calendar has not, lengths that point out of the file.
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        return Found(where, None, f"a value cannot be read: {_first_line(error)}")
+
+
+def _is_sound(batch: pa.RecordBatch) -> bool:
+    """Whether every length in it can be: Arrow's own format is read as it lies on disk, and what
+    points out of the file ends the process."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:

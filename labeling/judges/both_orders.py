@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dpo_core.records import OTHER_SIDE, Judgement, Pair, Verdict
+from dpo_core.records import OTHER_SIDE, VERDICTS, Judgement, Pair, Verdict
 from dpo_core.tables import batched
+from labeling.judges.answers import as_number, one_each, plain, shown
 from labeling.judges.protocol import BATCH, PairwiseJudge
 
 _UNSWAPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
@@ -13,10 +14,26 @@ _UNSWAPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie", "both_ba
 def judge_both_orders(judge: PairwiseJudge, pairs: Sequence[Pair]) -> Iterator[Judgement]:
     """Each pair judged as it stands and swapped; a verdict that follows the position is a tie."""
     for batch in batched(pairs, BATCH):
-        forward = judge.judge(batch)
-        backward = judge.judge([pair.swapped() for pair in batch])
+        forward = _read(judge, batch)
+        backward = _read(judge, [pair.swapped() for pair in batch])
         for first, second in zip(forward, backward, strict=True):
             yield both_together(first, second)
+
+
+def _read(judge: PairwiseJudge, pairs: Sequence[Pair]) -> list[Judgement]:
+    """One judgement per pair, an abstention where the judge gave none that can be read."""
+    given = one_each(judge.judge(pairs), pairs, Judgement, lambda why: Judgement(None, why))
+    return [_readable(judgement) for judgement in given]
+
+
+def _readable(given: Judgement) -> Judgement:
+    if given.verdict is not None and given.verdict not in VERDICTS:
+        return replace(given, verdict=None, reason=f"unreadable verdict {shown(given.verdict)}")
+    confidence = as_number(given.confidence)
+    if confidence is None or not 0 <= confidence <= 1:
+        confidence = None
+    raw = given.raw if given.raw is None else plain(str(given.raw))
+    return replace(given, confidence=confidence, raw=raw)
 
 
 def both_together(forward: Judgement, backward: Judgement) -> Judgement:

@@ -1,35 +1,52 @@
 """Several judges together: one score per completion out of several."""
 
-from collections.abc import Mapping
-from statistics import pstdev
+from collections.abc import Mapping, Sequence
+from statistics import fmean, pstdev
 
 SourceScores = Mapping[str, float | None]
 """completion_id → score of one source; None for an abstention."""
 
 
-def combined_scores(
-    by_source: Mapping[str, SourceScores], weights: Mapping[str, float]
-) -> dict[str, float | None]:
-    """completion_id → the weighted mean of its scores, each in units of its source's spread.
+class Committee:
+    """The scores of a round's completions by several sources, each of which counts by its weight.
 
-    Sources score on scales of their own, so each is divided by the standard deviation of its scores
-    in the round. Those that abstained do not count; where all did, there is no score. The scores of
-    a source that is alone stay as they are.
+    Sources score on scales of their own, so each score is divided by the standard deviation of its
+    source's scores in the round. Where a source abstained on some answers of a prompt, the mean of
+    its others stands in for it: its level is no bonus or penalty, and answers that all sources
+    scored are no closer to the middle than those that few did. So a constant that is added to one
+    source's scores changes no difference between answers of a prompt.
     """
-    if len(by_source) == 1:
-        return dict(next(iter(by_source.values())))
-    scales = {source: _spread(scores) for source, scores in by_source.items()}
-    ids = dict.fromkeys(c for scores in by_source.values() for c in scores)
-    found: dict[str, float | None] = {}
-    for completion_id in ids:
-        counted = [
-            (weights[source], score / scales[source])
-            for source, scores in by_source.items()
-            if (score := scores.get(completion_id)) is not None
-        ]
-        total = sum(weight for weight, _ in counted)
-        found[completion_id] = sum(w * s for w, s in counted) / total if counted else None
-    return found
+
+    def __init__(self, by_source: Mapping[str, SourceScores], weights: Mapping[str, float]) -> None:
+        self._by_source = by_source
+        alone = len(by_source) == 1  # its scores stay as they are
+        self._units = {
+            source: 1.0 if alone else _spread(scores) for source, scores in by_source.items()
+        }
+        self._weights = weights
+
+    def scores(self, completion_ids: Sequence[str]) -> dict[str, float | None]:
+        """completion_id → score, for the answers to one prompt; None where all abstained, and
+        nothing where no judge scores."""
+        if not self._by_source:
+            return {}
+        sums = dict.fromkeys(completion_ids, 0.0)
+        scored, total = set[str](), 0.0
+        for source, unit in self._units.items():
+            own = self._of(source, completion_ids)
+            if not own:
+                continue
+            mean = fmean(own.values())
+            weight = 1.0 if len(self._units) == 1 else self._weights[source]
+            total += weight
+            scored |= own.keys()
+            for completion_id in sums:
+                sums[completion_id] += weight * (own.get(completion_id, mean) / unit)
+        return {i: value / total if i in scored else None for i, value in sums.items()}
+
+    def _of(self, source: str, completion_ids: Sequence[str]) -> dict[str, float]:
+        given = self._by_source[source]
+        return {i: score for i in completion_ids if (score := given.get(i)) is not None}
 
 
 def _spread(scores: SourceScores) -> float:

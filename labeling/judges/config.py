@@ -1,8 +1,10 @@
 """Configuration of judges. Loading it imports nothing heavy."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -144,11 +146,22 @@ class LlmJudge(_AnyJudge):
                 raise ValueError(f"judge.{key} is for a model that {where}: remove it")
         return self
 
+    @field_validator("request")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise ValueError(
+                f"judge.request holds a number that JSON has not (found {value!r}): remove it"
+            ) from None
+        return value
+
     @field_validator("endpoint")
     @classmethod
     def _endpoint(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "http://none")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _url_parts(value or "http://none")
+        if parts is None:
             raise ValueError(
                 f"judge.endpoint must be a URL such as https://host/v1 (found {value!r})"
             )
@@ -158,6 +171,16 @@ class LlmJudge(_AnyJudge):
                 "into the environment variable that judge.api_key_env names"
             )
         return value
+
+
+def _url_parts(value: str) -> SplitResult | None:
+    """The parts of a URL that can be asked for; None for anything else."""
+    try:
+        parts = urlsplit(value)
+        possible = parts.port != 0 and parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:  # a port beyond all ports, or half an address
+        return None
+    return parts if possible and not re.search(r"[\s\0-\x1f]", value) else None
 
 
 class HumanJudge(_AnyJudge):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpo_core.errors import ConfigError, EndpointFailed, JudgeError, RatchetError
 from dpo_core.records import Cost
+from labeling.judges.answers import plain
 from labeling.judges.config import LlmJudge
 from labeling.judges.questions import Question, Reply, Take
 from labeling.judges.spending import Meter
@@ -19,6 +20,17 @@ _TOP_LOGPROBS = 20  # the most that the protocol allows
 _OF_THE_QUESTION = ("context", "too long", "maximum", "content_filter", "content policy")
 """Words of a refusal (HTTP 400) that is about this question, not about how it was sent."""
 _SHOWN = 300
+_LATE_IN_A_ROW = 8
+_NO_REPLY = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading something else than a reply may raise."""
 _AGAIN = "Replies are kept: the same `ratchet run` goes on where this one stopped."
 
 
@@ -57,6 +69,7 @@ class _Asking:
         self._settled = asyncio.Condition()
         self._reserved: dict[int, Cost] = {}  # of requests under way
         self._failure: RatchetError | None = None
+        self._late = 0  # in a row
 
     async def all(self, questions: Sequence[Question]) -> None:
         from openai import AsyncOpenAI
@@ -115,7 +128,13 @@ class _Asking:
         except openai.APIStatusError as error:
             raise self._failed(f"answered HTTP {error.status_code}: {error.message}") from None
         except openai.APIConnectionError as error:
+            # By its name: which HTTP library raises it is the client's own business.
+            late = type(error.__cause__).__name__ == "ReadTimeout"
+            if late and not self._hangs():
+                why = f"no answer within {self._config.timeout_s:g} s"
+                return Reply("", cost=self._meter.estimate(question), failure=why)
             raise self._failed(f"did not answer: {error} ({error.__cause__})") from None
+        self._late = 0
         return self._read(answered.http_response.text, question)
 
     def _request(self, question: Question) -> dict[str, Any]:
@@ -138,6 +157,12 @@ class _Asking:
                 more[key] = value
         return {**request, "extra_body": more}
 
+    def _hangs(self) -> bool:
+        """Whether this late answer is one of so many in a row that the server answers nobody; a
+        single one is about its question."""
+        self._late += 1
+        return self._late >= max(_LATE_IN_A_ROW, self._config.concurrency)
+
     def _refused(self, error: Any) -> Reply:
         text = self._hidden(str(error.message))
         if any(word in text.lower() for word in _OF_THE_QUESTION):
@@ -159,16 +184,15 @@ class _Asking:
 
     def _read(self, body: str, question: Question) -> Reply:
         """The reply in the body of an answer; whatever is no reply is kept as it came."""
-        body = self._hidden(body)
+        body = plain(self._hidden(body))
         try:
             choice = json.loads(body)["choices"][0]
             text = choice["message"]["content"]
-            if not isinstance(text, str):
-                raise TypeError("content is no text")
-        except (ValueError, KeyError, IndexError, TypeError):
+            cut = choice.get("finish_reason") == "length"
+            text = plain(text)  # which only a text can be
+        except _NO_REPLY:
             cost = self._cost(body, question)
             return Reply(body, cost=cost, failure="the endpoint's answer holds no reply")
-        cut = choice.get("finish_reason") == "length"
         return Reply(
             text,
             _first_token(choice.get("logprobs")),
@@ -180,9 +204,10 @@ class _Asking:
         """By the tokens that the server names, or by an estimate that is rather too high."""
         try:
             usage = json.loads(body)["usage"]
-            return self._meter.priced(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
-        except (ValueError, KeyError, TypeError):
-            return self._meter.estimate(question)
+            tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        except _NO_REPLY:
+            tokens = (-1, -1)
+        return self._meter.priced(*tokens) if min(tokens) >= 0 else self._meter.estimate(question)
 
     def _hidden(self, text: str) -> str:
         """`text` without the key, which some servers repeat."""
@@ -194,6 +219,6 @@ def _first_token(logprobs: Any) -> Mapping[str, float]:
     try:
         first = next(entry for entry in logprobs["content"] if entry["token"].strip())
         tops = [*first.get("top_logprobs", ()), first]
-        return {str(entry["token"]): float(entry["logprob"]) for entry in tops}
-    except (KeyError, TypeError, ValueError, StopIteration, AttributeError):
+        return {plain(str(entry["token"])): float(entry["logprob"]) for entry in tops}
+    except (*_NO_REPLY, StopIteration):
         return {}

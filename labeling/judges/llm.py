@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from dpo_core.errors import NotRemembered
 from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, Side, Verdict
+from labeling.judges.answers import shown
 from labeling.judges.config import LlmJudge
 from labeling.judges.endpoint import Endpoint
 from labeling.judges.local_model import LocalModel
@@ -140,6 +141,9 @@ class _Asking:
 def _read(question: Question, reply: Reply) -> _Read:
     if reply.failure:
         return _Read(reply, None, why=reply.failure, question=question)
+    text: object = reply.text  # of a model that runs here, whatever it made
+    if not isinstance(text, str):
+        return _Read(replace(reply, text=""), None, why=f"unreadable reply {shown(text)}")
     choice = chosen(reply.text, question.choices)
     if choice is None:
         return _Read(reply, None, why=f"unreadable reply {reply.text[:_SHOWN]!r}")

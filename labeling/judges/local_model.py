@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dpo_core.records import Cost
+from labeling.judges.answers import one_each
 from labeling.judges.models import AskHere
-from labeling.judges.questions import Question, Take
+from labeling.judges.questions import Question, Reply, Take
 from labeling.judges.spending import Meter
 
 _BATCH = 256
@@ -22,7 +23,9 @@ class LocalModel:
         done = 0
         while done < len(questions):
             batch = self._fitting(questions[done : done + _BATCH])
-            for number, reply in enumerate(self._ask(self._meter.judge, batch), done):
+            given = self._ask(self._meter.judge, batch)
+            replies = one_each(given, batch, Reply, lambda why: Reply("", failure=why))
+            for number, reply in enumerate(replies, done):
                 cost = self._meter.priced(reply.cost.tokens_in, reply.cost.tokens_out)
                 self._meter.spend(cost)
                 take(number, replace(reply, cost=cost))

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from dpo_core.records import Completion, Judgement, Pair, Score, Side, Verdict
 from dpo_core.tables import batched
+from labeling.judges.answers import one_each
 
 BATCH = 1024
 """Completions or pairs handed to a judge at a time."""
@@ -38,9 +39,10 @@ class PairwiseJudge(Protocol):
 def score_all(
     judge: PointwiseJudge, completions: Iterable[Completion]
 ) -> Iterator[tuple[Completion, Score]]:
-    """Every completion with its score, batch by batch."""
+    """Every completion with its score, batch by batch; an abstention where the judge gave none."""
     for batch in batched(completions, BATCH):
-        yield from zip(batch, judge.score(batch), strict=True)
+        scores = one_each(judge.score(batch), batch, Score, lambda why: Score(None, why))
+        yield from zip(batch, scores, strict=True)
 
 
 def verdict_from_scores(a: Score, b: Score, *, rewards: bool = False) -> Judgement:

@@ -37,6 +37,11 @@ def probabilities(
         begun = token.strip().casefold()
         fitting = [c for c in choices if begun and c.casefold().startswith(begun)]
         if len(fitting) == 1:
-            found[fitting[0]] += math.exp(logp)
+            found[fitting[0]] += _probability(logp)
     total = sum(found.values())
     return {choice: p / total for choice, p in found.items()} if total > 0 else None
+
+
+def _probability(logp: float) -> float:
+    """Of a log-prob; 0 for what is none, whatever a server sends in its place."""
+    return math.exp(min(logp, 0.0)) if math.isfinite(logp) else 0.0

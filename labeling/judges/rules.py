@@ -1,19 +1,28 @@
-"""Rules: Python functions by import path, read strictly."""
+"""Rules: Python functions by import path, read strictly: what is no answer is an abstention."""
 
-import math
 import traceback
-from collections.abc import Callable, Sequence
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from dpo_core.errors import JudgeError
 from dpo_core.import_path import load_function
 from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Score
+from labeling.judges import answers
+from labeling.judges.answers import as_number, listed, plain, shown
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-_NUMBER: Any = Real  # typed as Any: mypy holds that a float is no Real, but numpy's scalars are
+_OURS = (__file__, answers.__file__)
+
+
+def _no_score(why: str) -> Score:
+    return Score(None, why)
+
+
+def _no_verdict(why: str) -> Judgement:
+    return Judgement(None, why)
 
 
 class RuleScores:
@@ -24,7 +33,7 @@ class RuleScores:
         self._function = load_function(path)
 
     def score(self, completions: Sequence[Completion]) -> list[Score]:
-        return _call(self.source, self._function, completions, _as_score)
+        return _call(self.source, self._function, completions, _as_score, _no_score)
 
 
 class RuleVerdicts:
@@ -35,77 +44,71 @@ class RuleVerdicts:
         self._function = load_function(path)
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
-        return _call(self.source, self._function, pairs, _as_judgement)
+        return _call(self.source, self._function, pairs, _as_judgement, _no_verdict)
 
 
 def _call(
     source: str,
     function: Callable[..., Any],
     items: Sequence[Item],
-    read: Callable[[Any, str], Answer],
+    read: Callable[[Any], Answer],
+    abstain: Callable[[str], Answer],
 ) -> list[Answer]:
-    """The function's answers for `items`, each read by `read`. Raises JudgeError."""
+    """The function's answers for `items`, each `read`. Raises JudgeError where it raised."""
     try:
-        given = function(list(items))
-        answers = list(given) if given is not None else None
+        given, why = listed(function(list(items)), len(items))
     except Exception as error:
         raise JudgeError(
             f"{source} raised {type(error).__name__}: {error} ({_where(error)})",
             "Mend the function and type the same `ratchet run` again; finished steps are kept.",
         ) from error
-    if answers is None:
-        raise JudgeError(f"{source} returned None", "It must return one answer per item.")
-    if len(answers) != len(items):
-        raise JudgeError(
-            f"{source} got {len(items)} items and gave {len(answers)} answers",
-            "It must return exactly one answer per item, in their order.",
-        )
-    return [read(answer, source) for answer in answers]
+    return [abstain(why) for _ in items] if given is None else [read(one) for one in given]
 
 
 def _where(error: Exception) -> str:
     """File and line in the judge's own module: deeper ones are those of libraries it calls."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = frames[1:2] or frames
+    own = [f for f in frames if f.filename not in _OURS] or frames
     where = [frame for frame in frames if frame.filename == own[0].filename][-1]
     return f"{where.filename}:{where.lineno}"
 
 
-def _as_score(answer: Any, source: str) -> Score:
+def _as_score(answer: Any) -> Score:
     if isinstance(answer, Score):
         value, reason, measures = answer.value, answer.reason, answer.measures
     else:
         value, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
         measures = {}
+    said = plain(str(reason))
+    if not _are_measures(measures):
+        return Score(None, f"{shown(measures)} is no mapping of names to two numbers each")
     if value is None:
-        return Score(None, str(reason) or "the judge abstained", measures)
-    try:
-        number = float(value) if isinstance(value, _NUMBER) else None
-    except OverflowError:
-        number = None
+        return Score(None, said or "the judge abstained", measures)
+    number = as_number(value)
     if number is None:
-        raise _out_of_contract(source, answer, "a number, (number, reason) or a Score")
-    if not math.isfinite(number):
-        return Score(None, f"score is not finite: {number}", measures)
-    return Score(number, str(reason), measures)
+        return Score(None, f"{shown(answer)} is no finite number, (number, reason) or Score")
+    return Score(number, said, measures)
 
 
-def _as_judgement(answer: Any, source: str) -> Judgement:
+def _as_judgement(answer: Any) -> Judgement:
     if isinstance(answer, Judgement):
         if answer.verdict is None or answer.verdict in VERDICTS:
-            return answer
+            return replace(answer, reason=plain(str(answer.reason)))
         answer = answer.verdict  # read like a bare one: it may be any text
     verdict, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
     if verdict is None:
-        return Judgement(None, str(reason) or "the judge abstained")
+        return Judgement(None, plain(str(reason)) or "the judge abstained")
+    if not isinstance(verdict, str):
+        return Judgement(None, f"{shown(answer)} is no verdict, (verdict, reason) or Judgement")
     if verdict in VERDICTS:
-        return Judgement(verdict, str(reason))
-    if isinstance(verdict, str):
-        return Judgement(None, f"unreadable verdict {verdict!r}", raw=verdict)
-    raise _out_of_contract(
-        source, answer, "one of a, b, tie, both_bad, (verdict, reason) or a Judgement"
+        return Judgement(verdict, plain(str(reason)))
+    return Judgement(None, f"unreadable verdict {shown(verdict)}", raw=plain(verdict))
+
+
+def _are_measures(given: object) -> bool:
+    return isinstance(given, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(share, Sequence)
+        and [as_number(number) is not None for number in share] == [True, True]
+        for name, share in given.items()
     )
-
-
-def _out_of_contract(source: str, answer: Any, expected: str) -> JudgeError:
-    return JudgeError(f"{source} answered {answer!r:.200}", f"Expected {expected}.")

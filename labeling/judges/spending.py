@@ -1,15 +1,19 @@
 """What a judge has spent of its budget, written down reply by reply."""
 
-import json
-import os
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from dpo_core.errors import BudgetSpent
+from dpo_core import json_lines
+from dpo_core.errors import ArtifactCorrupted, BudgetSpent
 from dpo_core.records import Cost
 from labeling.judges.config import LlmJudge
 from labeling.judges.questions import Question
 
+_REMEDY = (
+    "Restore the file from a backup, or remove that line: what it says was spent is not counted."
+)
 _BYTES_PER_TOKEN = 3  # fewer than tokenizers take: an estimate that is rather too high
 
 
@@ -21,24 +25,15 @@ class Meter:
 
     def __init__(self, path: Path, judge: LlmJudge) -> None:
         self.judge = judge
-        self.spent = _read(path, judge.source)
+        self.spent = read_spending(path).by_source.get(judge.source, Cost())
         self._path = path
 
     def spend(self, cost: Cost) -> None:
         """Write down what a reply took, before anything else is asked."""
         self.spent = self.spent + cost
-        line = json.dumps(
-            {
-                "source": self.judge.source,
-                "tokens_in": cost.tokens_in,
-                "tokens_out": cost.tokens_out,
-                "money": cost.money,
-            }
-        )
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self._path.exists() and not _ends_line(self._path)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + line + "\n")
+        line = {"source": self.judge.source, **asdict(cost)}
+        # As the replies themselves: a file that syncs each one is slow.
+        json_lines.append(self._path, [line], flushed=False)
 
     def fits(self, more: Cost) -> bool:
         """Whether the budget holds what was spent and `more`."""
@@ -75,29 +70,31 @@ class Meter:
         )
 
 
-def spent_by_source(lines: Iterable[str]) -> dict[str, Cost]:
-    """source → the sum of its lines in such a file; torn ones are not counted."""
+@dataclass(frozen=True)
+class Spending:
+    """by_source: source → the sum of its lines; end: where the last of them ends, in bytes."""
+
+    by_source: Mapping[str, Cost]
+    end: int
+
+
+def read_spending(path: Path, begin: int = 0) -> Spending:
+    """What judges spent, from byte `begin` of the file on; nothing where there is none.
+
+    Raises ArtifactCorrupted for a line that is not as it was written.
+    """
+    end = json_lines.end_of_lines(path)
     spent: dict[str, Cost] = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        source = row.pop("source")
-        spent[source] = spent.get(source, Cost()) + Cost(**row)
-    return spent
+    for _, row in json_lines.read(path, _REMEDY, begin=begin, end=end, torn_before=True):
+        source, cost = _line(path, row)
+        spent[source] = spent.get(source, Cost()) + cost
+    return Spending(spent, end)
 
 
-def _read(path: Path, source: str) -> Cost:
-    if not path.exists():
-        return Cost()
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return spent_by_source(text.splitlines()).get(source, Cost())
-
-
-def _ends_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def _line(path: Path, row: dict[str, Any]) -> tuple[str, Cost]:
+    try:
+        return row.pop("source"), Cost(**row)
+    except (KeyError, TypeError):
+        raise ArtifactCorrupted(
+            f"{path} has a line that says no spending: {row}", _REMEDY
+        ) from None

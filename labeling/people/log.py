@@ -5,17 +5,21 @@ not. Several processes may write at once: lines go in whole, and a version of an
 there already is read as one.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dpo_core.atomic import append_lines
+from dpo_core import json_lines
+from dpo_core.errors import ArtifactCorrupted
 from labeling.people.answers import DRAFT, Answer
 from labeling.people.task import Hidden
+
+_REMEDY = (
+    "Restore the log from a backup; or remove that line, and `ratchet labels pull` reads again "
+    "what Argilla still has."
+)
 
 
 @dataclass
@@ -45,11 +49,18 @@ class LabelLog:
         self.path = path
 
     def read(self) -> RoundLog:
-        """All there is; a torn last line, of a crash, is left out."""
+        """All there is; a torn line, of a crash, is left out.
+
+        Raises ArtifactCorrupted for a line that is not as it was written.
+        """
         log = RoundLog()
-        for line in self._lines():
-            with suppress(ValueError):
-                _apply(log, json.loads(line))
+        for number, event in json_lines.read(self.path, _REMEDY, torn_before=True):
+            try:
+                _apply(log, event)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ArtifactCorrupted(
+                    f"{self.path} line {number} is not a line of a label log: {error}", _REMEDY
+                ) from None
         return log
 
     def opened(self, dataset: str, questions: str) -> None:
@@ -79,15 +90,9 @@ class LabelLog:
         self._append({"event": "answer", **asdict(answer)} for answer in new)
         return len(new)
 
-    def _lines(self) -> Iterator[str]:
-        if self.path.exists():
-            yield from self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-
     def _append(self, events: Iterable[Mapping[str, Any]]) -> None:
         at = {"logged_at": datetime.now(UTC).isoformat(timespec="seconds")}
-        lines = [json.dumps({**event, **at}, ensure_ascii=False) for event in events]
-        if lines:
-            append_lines(self.path, lines)
+        json_lines.append(self.path, ({**event, **at} for event in events))
 
 
 def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
@@ -99,7 +104,8 @@ def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
             # What a record was pushed as, it stays.
             log.asked.setdefault(values["record_id"], Hidden(**values))
         case "planned":
-            if values["records"] != log.planned:  # the clock starts anew for what is new
+            # The clock starts anew for what is new; a round may also have nothing to ask.
+            if log.asked_at is None or values["records"] != log.planned:
                 log.asked_at = datetime.fromisoformat(event["logged_at"])
             log.planned, log.plan = values["records"], values["plan"]
         case "answer":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from dpo_core.atomic import write_atomic
+from dpo_core.atomic import write_private
 from dpo_core.errors import BadInput
 
 WORKSPACE = "ratchet"
@@ -105,15 +105,3 @@ def auth_secret(folder: Path) -> str:
     if not path.exists():
         write_private(path, secrets.token_hex(32))
     return path.read_text(encoding="utf-8")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write for nobody's eyes but the owner's, at no moment readable by others."""
-
-    def write(beside: Path) -> None:
-        beside.unlink(missing_ok=True)
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-
-    write_atomic(path, write)

@@ -3,12 +3,13 @@
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
+from dpo_core import web_guard
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildDied, LabelServerFailed
 from dpo_core.file_lock import Holder, hold
@@ -89,8 +90,16 @@ def running(folder: Path, port: int = 0, say: Say = _quiet) -> Iterator[Server]:
         yield server
 
 
-def start(folder: Path, port: int = 0, host: str = LOOPBACK, say: Say = _quiet) -> Server:
+def start(
+    folder: Path,
+    port: int = 0,
+    host: str = LOOPBACK,
+    say: Say = _quiet,
+    trusted: Sequence[str] = (),
+) -> Server:
     """Start the server of `folder` and wait until it answers. Port 0: a free one.
+
+    trusted: names besides its own addresses that browsers may know it by, as through a proxy.
 
     Raises BadInput when another process serves the folder, when the port is taken or the address
     cannot be listened on, and when a user there has a password or key that everybody knows and
@@ -107,7 +116,7 @@ def start(folder: Path, port: int = 0, host: str = LOOPBACK, say: Say = _quiet) 
         credentials = read_credentials(folder) or new_credentials()
         child = _child(python, folder, held.fileno())
         try:
-            port = _ask_to_serve(child, folder, credentials, host, port)
+            port = _ask_to_serve(child, folder, credentials, host, port, trusted)
             credentials = replace(credentials, url=_url(host, port))
             write_credentials(folder, credentials)
         except BaseException:
@@ -154,7 +163,12 @@ def _temporary(folder: Path) -> Path:
 
 
 def _ask_to_serve(
-    child: Child, folder: Path, credentials: Credentials, host: str, port: int
+    child: Child,
+    folder: Path,
+    credentials: Credentials,
+    host: str,
+    port: int,
+    trusted: Sequence[str],
 ) -> int:
     """The port it listens on. Secrets go through the pipe: neither arguments nor variables."""
     request = {
@@ -168,11 +182,25 @@ def _ask_to_serve(
         "auth_secret": auth_secret(folder),
         "workspace": WORKSPACE,
         "version": VERSION,
+        "guard": web_guard.__file__,
+        "trusted": _names_of(host, trusted),
     }
     try:
         return int(child.ask(request)["port"])
     except ChildDied as error:
         raise _failed(error) from None
+
+
+def _names_of(host: str, trusted: Sequence[str]) -> list[str]:
+    """With the name to listen on, where it is one: an address is known by the connection.
+
+    Port 0: it is trusted as a Host with any port, and no other port of it is an origin.
+    """
+    try:
+        ip_address(host)
+    except ValueError:
+        return [*trusted, f"{host}:0"]
+    return list(trusted)
 
 
 def _failed(error: ChildDied) -> LabelServerFailed:

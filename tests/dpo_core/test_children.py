@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from dpo_core.children import Child
-from dpo_core.errors import BadInput, ChildDied, ChildFailed, DiskFull, RatchetError
+from dpo_core.errors import (
+    BadInput,
+    ChildDied,
+    ChildFailed,
+    DiskFull,
+    InvariantViolated,
+    RatchetError,
+)
 from dpo_core.full_disk import out_of_space
 
 CHILD = """
@@ -115,14 +122,16 @@ def test_notices_reach_the_parent_and_the_log(module: str, log: Path) -> None:
         ("no_space", DiskFull, "No space left"),
     ],
 )
-def test_errors_keep_their_kind_and_the_child_goes_on(
+def test_errors_keep_their_kind_and_the_child_is_asked_no_more(
     module: str, log: Path, do: str, kind: type[RatchetError], message: str
 ) -> None:
     with Child.start(module, log) as child:
         with pytest.raises(kind, match=message) as caught:
             child.ask({"do": do})
         assert caught.value.remedy == ("Fill it." if do == "refuse" else f"Its log: {log}")
-        assert child.ask({"do": "add", "numbers": [1]}) == {"sum": 1}
+        assert child.alive() and not child.usable()
+        with pytest.raises(InvariantViolated, match="was asked another one"):
+            child.ask({"do": "add", "numbers": [1]})
     assert "Traceback" in log.read_text()
 
 

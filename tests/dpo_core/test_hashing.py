@@ -15,7 +15,7 @@ from dpo_core.hashing import (
     digest,
     file_sha256,
     normalise,
-    weights_id,
+    policy_id,
 )
 
 
@@ -55,18 +55,56 @@ def test_seed_of_one_prompt_does_not_depend_on_what_was_asked_before() -> None:
     assert int(elsewhere) == derive_seed(3, "completions", "p")
 
 
-def test_weights_id_covers_names_and_bytes_of_safetensors_only(tmp_path: Path) -> None:
+def test_policy_id_covers_names_and_bytes_of_weights(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        weights_id(tmp_path)
+        policy_id(tmp_path)
     (tmp_path / "b.safetensors").write_bytes(b"two")
     (tmp_path / "a.safetensors").write_bytes(b"one")
-    first = weights_id(tmp_path)
+    first = policy_id(tmp_path)
     hashes = [[n, hashlib.sha256(c).hexdigest()] for n, c in (("a", b"one"), ("b", b"two"))]
     assert first == content_id([[f"{name}.safetensors", sha] for name, sha in hashes])
-    (tmp_path / "config.json").write_text("{}")
-    assert weights_id(tmp_path) == first
     (tmp_path / "a.safetensors").write_bytes(b"onE")
-    assert weights_id(tmp_path) != first
+    assert policy_id(tmp_path) != first
+
+
+CHANGES_WHAT_IS_SAID = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "additional_chat_templates/tools.jinja",
+]
+
+
+@pytest.mark.parametrize("name", CHANGES_WHAT_IS_SAID)
+def test_policy_id_covers_every_file_that_changes_what_a_policy_says(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    ids = [policy_id(tmp_path)]
+    for content in ("one", "two"):
+        file.write_text(content)
+        ids.append(policy_id(tmp_path))
+    assert len(set(ids)) == 3
+
+
+def test_policy_id_knows_neither_the_place_nor_what_lies_beside_the_model(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (here / "model.safetensors").write_bytes(b"weights")
+    first = policy_id(here)
+    for beside in ("README.md", "optimizer.pt", ".git/HEAD", "runs/events"):
+        (here / beside).parent.mkdir(exist_ok=True)
+        (here / beside).write_text("more")
+    here.rename(there)
+    assert policy_id(there) == first
 
 
 def test_file_hash(tmp_path: Path) -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import ConfigError
-from dpo_core.import_path import load_function, source_hash
+from dpo_core.import_path import (
+    covered_modules,
+    load_function,
+    source_hash,
+    source_hash_of_package,
+)
 
 _JUDGE = """
 from .sub import words
@@ -73,6 +78,59 @@ def test_hash_covers_what_the_function_imports_from_its_package(package: Path, n
     assert source_hash(path) == before
     (package / name).write_text((package / name).read_text() + "# changed\n")
     assert source_hash(path) != before
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A judge that is a module of its own, and modules beside it that it imports in turn."""
+    (tmp_path / "lone_judge.py").write_text("import json\nfrom lone_words import GOOD\n")
+    (tmp_path / "lone_words.py").write_text("GOOD = 'good'\ndef late():\n    import lone.deep\n")
+    (tmp_path / "lone").mkdir()
+    (tmp_path / "lone" / "__init__.py").write_text("raise RuntimeError('executed')\n")
+    (tmp_path / "lone" / "deep.py").write_text("from . import sibling\n")
+    (tmp_path / "lone" / "sibling.py").write_text("LIMIT = 3\n")
+    (tmp_path / "unused.py").write_text("x = 1\n")
+    installed = tmp_path / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "lone_library.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lone_judge.py", "lone_words.py", "lone/__init__.py", "lone/deep.py", "lone/sibling.py"],
+)
+def test_hash_covers_modules_beside_the_function_s_that_it_imports(beside: Path, name: str) -> None:
+    before = source_hash("lone_judge:score")
+    with (beside / name).open("a") as file:
+        file.write("# another version\n")
+    assert source_hash("lone_judge:score") != before
+
+
+def test_hash_covers_neither_libraries_nor_ratchet_nor_what_is_not_imported(beside: Path) -> None:
+    with (beside / "lone_judge.py").open("a") as file:
+        file.write("import lone_library\nimport dpo_core.records\n")
+    before = source_hash("lone_judge:score")
+    for name in ("unused.py", "venv/site-packages/lone_library.py"):
+        with (beside / name).open("a") as file:
+            file.write("# another version\n")
+    assert source_hash("lone_judge:score") == before
+    covered = covered_modules("examples.reviews.judge:score")
+    assert {name.partition(".")[0] for name in covered} == {"examples"}
+
+
+def test_what_older_versions_hashed_is_the_package_alone(beside: Path) -> None:
+    before = source_hash_of_package("lone_judge:score")
+    (beside / "lone_words.py").write_text("GOOD = 'fine'\n")
+    assert source_hash_of_package("lone_judge:score") == before
+
+
+def test_a_helper_that_is_no_python_is_named(beside: Path) -> None:
+    (beside / "lone_words.py").write_text("def (:\n")
+    with pytest.raises(ConfigError, match=r"(?s)lone_words\.py.*Mend the module"):
+        source_hash("lone_judge:score")
 
 
 def test_hash_ignores_modules_that_are_not_imported(package: Path) -> None:

@@ -161,9 +161,9 @@ def test_the_model_is_small_and_its_tokenizer_reads_every_word(tmp_path: Path) -
 
 
 def test_the_same_seed_builds_the_same_weights(tmp_path: Path) -> None:
-    from dpo_core.hashing import weights_id
+    from dpo_core.hashing import policy_id
 
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         build(tmp_path / name, seed=seed)
-    first, again, other = (weights_id(tmp_path / name) for name in "abc")
+    first, again, other = (policy_id(tmp_path / name) for name in "abc")
     assert first == again != other

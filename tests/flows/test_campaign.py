@@ -11,10 +11,10 @@ import yaml
 from small_campaign import JUDGE, STEPS, Campaign
 
 from dpo_core import records
+from dpo_core.campaign.current import read_current
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import read_current
 from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS
-from dpo_core.hashing import file_sha256, weights_id
+from dpo_core.hashing import file_sha256, policy_id
 
 
 def named(entries: list[Entry]) -> list[tuple[int, str]]:
@@ -46,7 +46,7 @@ def test_every_artifact_is_there_with_its_schema(finished: Campaign) -> None:
             artifact = finished.artifact(number, step)
             assert columns(pq.read_schema(artifact.path(name))) == columns(schema), step
         policy = finished.artifact(number, "training").path("policy")
-        assert weights_id(policy) == finished.artifact(number, "training").entry.facts["policy"]
+        assert policy_id(policy) == finished.artifact(number, "training").entry.facts["policy"]
         assert not list(policy.glob("*.bin"))
         assert json.loads(finished.artifact(number, "gate").path("metrics.json").read_text())
     assert finished.layout.report.exists() and finished.layout.metrics.exists()
@@ -198,7 +198,7 @@ def test_promoted_policy_is_where_the_next_round_starts(finished: Campaign) -> N
     last = second if second["promoted"] else first
     promoted = read_current(finished.layout)["promoted"]
     assert promoted["policy"] == (last["policy"] if last["promoted"] else base)
-    assert weights_id(finished.layout.root / promoted["path"]) == promoted["policy"]
+    assert policy_id(finished.layout.root / promoted["path"]) == promoted["policy"]
 
 
 def test_running_it_again_skips_everything(finished: Campaign, copy: Campaign) -> None:
@@ -267,7 +267,7 @@ def test_a_suite_is_answered_by_every_policy_and_never_trained_on(copy: Campaign
 def test_a_loss_that_is_not_finite_stops_the_round_and_keeps_the_promoted_policy(
     copy: Campaign,
 ) -> None:
-    policies = {n: weights_id(copy.artifact(n, "training").path("policy")) for n in (1, 2)}
+    policies = {n: policy_id(copy.artifact(n, "training").path("policy")) for n in (1, 2)}
     done = copy.run("--set", "training.learning_rate=1e30", "--set", "training.pairs_per_step=2")
     assert done.returncode == 1
     assert "of optimiser step 2 is not finite (learning rate 1e+30; pairs" in done.stderr
@@ -275,9 +275,9 @@ def test_a_loss_that_is_not_finite_stops_the_round_and_keeps_the_promoted_policy
     # Round 1 starts from the base, which stays what it was and stays promoted.
     promoted = read_current(copy.layout)["promoted"]
     assert promoted["round"] == 0
-    assert weights_id(copy.layout.root / promoted["path"]) == promoted["policy"]
+    assert policy_id(copy.layout.root / promoted["path"]) == promoted["policy"]
     assert made_anew(copy) == []
-    found = {n: weights_id(copy.artifact(n, "training").path("policy")) for n in (1, 2)}
+    found = {n: policy_id(copy.artifact(n, "training").path("policy")) for n in (1, 2)}
     assert found == policies
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from small_campaign import Campaign
 
-from dpo_core.campaign.store import Artifact, read_current
+from dpo_core.campaign.current import read_current
+from dpo_core.campaign.store import Artifact
 from dpo_core.errors import RatchetError
 from dpo_core.hashing import file_sha256
 from dpo_core.tables import read_rows
@@ -25,7 +26,7 @@ def texts(prompts: Artifact, completions: Artifact, preferences: Artifact) -> se
     """(prompt, chosen, rejected), and the token ids of all three, of each preference."""
     rows = read_rows(completions.path("completions.parquet"))
     by_id = {row["completion_id"]: row for row in rows}
-    asked = read_prompts(prompts)
+    asked = read_prompts(prompts.path("prompts.parquet"))
     found = set()
     for row in read_rows(preferences.path("preferences.parquet")):
         both = [by_id[row[side]] for side in ("chosen", "rejected")]

@@ -4,14 +4,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
+from dpo_core.campaign.store import Made, Recipe, Store
 from dpo_core.children import Child
+from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress
-from flows.session import Session
+from flows.session import Session, check_weights
 
 
 def test_a_session_under_another_config_keeps_its_store_and_its_processes(
@@ -40,6 +43,54 @@ def test_a_session_under_another_config_keeps_its_store_and_its_processes(
     assert not second.alive(), "the session ends what its views started"
 
 
+def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
+    finished: Campaign, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load(finished.layout.config.read_text())
+    shown = CampaignProgress(Console(file=StringIO()), rounds=1)
+    with Session(tmp_path, CampaignConfig.model_validate(raw), shown) as session:
+        policy = str(finished.artifact(0, "base").path("policy"))
+        nothing = {"op": "logps", "policy": policy, "completions": "/nowhere", "out": "/nowhere"}
+        with pytest.raises(ChildFailed):
+            session.sample(nothing)
+        failed = session._sampling.child
+        assert failed is not None and failed.alive()
+        fresh = _asked(session, finished, tmp_path / "logps.parquet")
+        assert fresh is not failed and not failed.alive()
+        assert _asked(session, finished, tmp_path / "again.parquet") is fresh
+
+
+def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
+    finished: Campaign, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load(finished.layout.config.read_text())
+    config = CampaignConfig.model_validate(raw)
+    by_step = config.model_copy(
+        update={"sampling": config.sampling.model_copy(update={"keep_worker": "step"})}
+    )
+    shown = CampaignProgress(Console(file=StringIO()), rounds=1)
+    with Session(tmp_path, config, shown) as session:
+        assert _averaged(session, finished, tmp_path / "1")["seconds_start"] > 0
+        kept = session._training.child
+        assert _averaged(session, finished, tmp_path / "2")["seconds_start"] == 0
+        assert kept is not None and session._training.child is kept
+        with pytest.raises(ChildFailed):
+            session.train({"op": "average", "job": {}})
+        assert not kept.alive()
+        _averaged(session.under(by_step), finished, tmp_path / "3")
+        assert session._training.child is None
+    weights = {(tmp_path / n / "model.safetensors").read_bytes() for n in "123"}
+    assert len(weights) == 1, "the second job of a process is as the first of another"
+
+
+def _averaged(session: Session, campaign: Campaign, out: Path) -> dict[str, Any]:
+    """What a short job of the training process came to."""
+    ends = (campaign.artifact(0, "base"), campaign.artifact(1, "training"))
+    before, after = (str(end.path("policy")) for end in ends)
+    job = {"from_dir": before, "to_dir": after, "out_dir": str(out), "rate": 0.5}
+    return session.train({"op": "average", "job": job})
+
+
 def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     """The sampling process that answered."""
     base = campaign.artifact(0, "base")
@@ -53,3 +104,20 @@ def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     child = session._sampling.child
     assert child is not None
     return child
+
+
+def test_weights_are_looked_at_before_a_process_reads_them(tmp_path: Path) -> None:
+    def make(folder: Path) -> Made:
+        (folder / "policy").mkdir()
+        (folder / "policy" / "model.safetensors").write_bytes(b"weights")
+        return Made()
+
+    made = Store(tmp_path, 1).run(Recipe(1, "training", {}), make)
+    policy = made.path("policy")
+    check_weights(policy)
+    (policy / "model.safetensors").write_bytes(b"weightz")
+    with pytest.raises(ArtifactCorrupted, match=r"model\.safetensors is not what the ledger"):
+        check_weights(policy)
+    check_weights(tmp_path)  # made by no step: `ratchet evaluate` compares any two models
+    with pytest.raises(ArtifactCorrupted, match="are gone"):
+        check_weights(tmp_path / "nowhere")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
+from flows.prefect.credentials import of_campaign, read_key
 from flows.prefect.server import free_port
 
 if TYPE_CHECKING:
@@ -56,20 +58,22 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(campaign: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """(the running `ratchet ui`, its address)"""
+def server(campaign: Path) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
+    """(the running `ratchet ui`, its address, the link that signs a browser in)"""
     port = free_port()
     ui = command("ui", str(campaign), "--port", str(port))
     with subprocess.Popen(ui, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{port}"
-        lines = [process.stdout.readline().strip() for _ in range(3)]
+        lines = [process.stdout.readline().strip() for _ in range(4)]
+        link, once = lines.pop(2).removeprefix("sign in there: ").split(" ", 1)
+        assert link.startswith(f"{url}/ratchet/sign-in/") and once == "(works once)"
         assert lines == [
             f"runs:   {url}/runs",
             f"report: {url}/ratchet/report.html",
             "Ctrl-C stops",
         ]
-        yield process, url
+        yield process, url, link
         process.terminate()
 
 
@@ -81,11 +85,11 @@ def links(page: "Page", part: str) -> list[tuple[str, str]]:
 
 
 def test_runs_rounds_artifacts_and_report(
-    server: tuple["subprocess.Popen[str]", str], browser: "Browser"
+    server: tuple["subprocess.Popen[str]", str, str], browser: "Browser"
 ) -> None:
-    _, url = server
+    _, url, link = server
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(f"{url}/runs", timeout=WAIT_MS)
+    page.goto(link, timeout=WAIT_MS)
     runs = [text for text, _ in links(page, "/runs/flow-run/")]
     assert sorted(set(runs)) == [
         "Shown_in.Prefect",
@@ -115,14 +119,14 @@ def test_runs_rounds_artifacts_and_report(
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Open the report").first.click()
     report = opened.value
-    report.wait_for_selector("body[data-ready]", timeout=WAIT_MS)
+    report.wait_for_selector("body[data-ready]", timeout=WAIT_MS)  # a new tab, signed in as well
     assert report.url == f"{url}/ratchet/report.html"
     page.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly(server: tuple["subprocess.Popen[str]", str], number: int) -> None:
-    process, _ = server
+def test_it_ends_cleanly(server: tuple["subprocess.Popen[str]", str, str], number: int) -> None:
+    process, _, _ = server
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert children
     process.send_signal(number)
@@ -144,8 +148,11 @@ def test_it_serves_a_campaign_that_is_running(campaign: Path, tmp_path: Path) ->
         with subprocess.Popen(ui, cwd=ROOT, stdout=pipe, text=True) as serving:
             assert serving.stdout is not None
             assert serving.stdout.readline().startswith("runs:")
+            key = read_key(of_campaign(Layout(tmp_path / "running")))
+            assert key is not None and key.url == url
             for path in ("/runs", "/ratchet/report.html"):
-                with urllib.request.urlopen(url + path, timeout=30) as answer:
+                request = urllib.request.Request(url + path, headers=key.headers)
+                with urllib.request.urlopen(request, timeout=30) as answer:
                     assert answer.status == 200
             assert holder(tmp_path / "running" / "lock") is not None
             serving.send_signal(signal.SIGINT)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from dpo_core.errors import PromptError
 from dpo_core.records import Prompt, prompt_id
 from generation.config import PromptsConfig
-from generation.prompts import Draw, draw_held_out, draw_train, read_pool, split_of
+from generation.prompts import Draw, draw_held_out, draw_train, read_pool, split_of, unit_of
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
 
@@ -224,6 +225,30 @@ def test_held_out_prompts_are_the_same_in_every_campaign_and_order(tmp_path: Pat
     trained = {prompt.prompt_id for prompt in draw_train(pool, 500, 0, {}).prompts}
     assert trained.isdisjoint(ids(draw))
     assert draw.pool == len(draw.prompts) + sum(draw.dropped.values())
+
+
+def test_a_group_falls_into_one_split_and_is_drawn_together(tmp_path: Path) -> None:
+    rows = [{**row, "group": n // 4} for n, row in enumerate(texts(400))]
+    config = jsonl(tmp_path / "p.jsonl", [*rows, *texts(100, start=400)])
+    apart = list(read_pool(config))
+    assert [p.split for p in apart] == [split_of(p.prompt_id, config) for p in apart]
+    together = config.model_copy(update={"split_by": "group"})
+    pool = list(read_pool(together))
+    assert [p.prompt_id for p in pool] == [p.prompt_id for p in apart], "ids know no group"
+    splits: dict[object, set[str]] = {}
+    for prompt in pool[:400]:
+        splits.setdefault(prompt.extra["group"], set()).add(prompt.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert {"gate", "test", "train"} == {next(iter(found)) for found in splits.values()}
+    assert [p.split for p in pool[400:]] == [p.split for p in apart[400:]], "those without a group"
+
+    drawn = draw_held_out(pool, gate=17, test=0, config=together)
+    assert ids(drawn) == ids(draw_held_out(pool[::-1], gate=17, test=0, config=together))
+    units = [unit_of(p.prompt_id, p.extra, together) for p in drawn.prompts]
+    changes = 1 + sum(a != b for a, b in pairwise(units))
+    assert changes == len(set(units)), "a group's prompts stand together"
+    sizes = Counter(units)
+    assert all(n in (1, 4) for unit, n in sizes.items() if unit != units[-1])
 
 
 def test_a_folder_is_read_in_the_order_of_names_and_only_its_prompt_files(tmp_path: Path) -> None:

@@ -2,10 +2,16 @@
 
 Each completion sees its prompt and itself, and never its rival or another pair. H query heads, K
 key heads, T tokens of the row, D their width.
+
+What a token sees is what the model's own mask lets it see, layer by layer: transformers asks for
+each mask by `_window_of`, which finds out what kind it is, and the layer hands the answer on. A
+mask of another kind, or one that a model makes for itself, is refused, and so is an argument of
+attention that is not known here: the caller then takes the plain path.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +25,43 @@ from dpo_core.training.attention.sliced_segments import sliced_segments
 from dpo_core.training.passes.packing import Segment
 
 NAME = "ratchet_pairs"
+
+_MOVES_NOTHING = frozenset(
+    {
+        "dropout",  # off in policy and reference
+        "is_causal",  # only ever true here, which is checked
+        "sliding_window",  # for kernels without a mask; in the others the mask decides, and here
+        "position_ids",
+        "use_cache",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "cu_seq_lens_q",
+        "cu_seq_lens_k",
+        "max_length_q",
+        "max_length_k",
+    }
+)
+"""Arguments of transformers' attention functions that say nothing new of what is computed."""
+
+MaskFunction = Callable[[int, int, Tensor, Tensor], Tensor]
+"""mask(batch, head, query, key), places in the row (n,), as transformers composes it."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What stands in the place of a mask: how many tokens of its sequence a token sees at most,
+    itself included; None: all before it. known: whether the mask was a window at all; a model may
+    make masks of which no layer makes use."""
+
+    tokens: int | None
+    known: bool
+
+    def __getattr__(self, name: str) -> Any:
+        """What a model asks of a mask that it computes with."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotImplementedError("its attention computes with its mask")
 
 
 class _Row:
@@ -79,22 +122,26 @@ def segment_attention(
     query_1HTD: Tensor,
     key_1KTD: Tensor,
     value_1KTD: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Any,
     *,
     scaling: float | None = None,
-    sliding_window: int | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
-    """(1, T, H, D) as transformers' attention functions return it. Dropout is off in DPO."""
+    """(1, T, H, D) as transformers' attention functions return it. Dropout is off in DPO.
+
+    Raises NotImplementedError where the layer wants more than is known here.
+    """
     row = _current
     assert row is not None, "segment attention is used outside of `attending`"
     row.attended += 1
+    _refuse_unknown(others)
+    window = _of_layer(attention_mask)
     inputs = _in_one_dtype(query_1HTD, key_1KTD, value_1KTD)
     if flex_segments.available(row.device):
-        blocks = row.blocks(sliding_window)
+        blocks = row.blocks(window)
         out = flex_segments.flex_segments(*inputs, blocks, scale=scaling, softcap=softcap)
-    elif row.device.type == "cpu" and softcap is None and not row.narrow(sliding_window):
+    elif row.device.type == "cpu" and softcap is None and not row.narrow(window):
         out = FlashSegments.apply(*inputs, row.segments, scaling)  # type: ignore[no-untyped-call]
     else:
         out = sliced_segments(
@@ -102,7 +149,7 @@ def segment_attention(
             row.segments,
             row.mask,
             scale=scaling,
-            window=sliding_window,
+            window=window,
             softcap=softcap,
         )
     return out.transpose(1, 2).contiguous(), None
@@ -117,9 +164,49 @@ def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
     return query.to(dtype), key.to(dtype), value.to(dtype)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """transformers makes no mask: segment attention has its own."""
+def _refuse_unknown(arguments: dict[str, Any]) -> None:
+    unknown = sorted(k for k, v in arguments.items() if v is not None and k not in _MOVES_NOTHING)
+    if unknown:
+        raise NotImplementedError(f"its attention takes {', '.join(unknown)}")
+    if arguments.get("is_causal") is False:
+        raise NotImplementedError("its attention is not causal")
+
+
+def _of_layer(mask: Any) -> int | None:
+    """Tokens that a layer's tokens see at most, from what it was given as its mask."""
+    if not isinstance(mask, Window):
+        raise NotImplementedError("its attention does not go by a mask that transformers makes")
+    if not mask.known:
+        raise NotImplementedError("its attention mask is neither causal nor a sliding window")
+    return mask.tokens
+
+
+def _window_of(*, mask_function: MaskFunction, local_size: int | None = None, **_: Any) -> Window:
+    """In the place of transformers' mask: what kind of mask it would have been.
+
+    The mask is asked at the edges of what tokens of the row's first sequence would see, so whoever
+    asks with the longest sequence of all knows that it holds for each: causal, or a window of the
+    `local_size` latest tokens.
+    """
+    row = _current
+    assert row is not None, "a mask is made outside of `attending`"
+    query_Q = torch.arange(row.segments[0].fork, device=row.device)
+    first_Q = torch.zeros_like(query_Q) if local_size is None else query_Q - local_size + 1
+    inner_Q = first_Q.clamp(min=0)
+    known = all(
+        bool(_asked(mask_function, query_Q, key_Q).all())
+        for key_Q in (inner_Q, (inner_Q + query_Q) // 2, query_Q)
+    )
+    for key_Q in (first_Q - 1, query_Q + 1):
+        there_Q = (key_Q >= 0) & (key_Q < query_Q.numel())
+        beyond = _asked(mask_function, query_Q[there_Q], key_Q[there_Q])
+        known = known and not bool(beyond.any())
+    return Window(local_size, known)
+
+
+def _asked(mask_function: MaskFunction, query_Q: Tensor, key_Q: Tensor) -> Tensor:
+    return mask_function(0, 0, query_Q, key_Q).expand(query_Q.shape)
 
 
 AttentionInterface.register(NAME, segment_attention)
-AttentionMaskInterface.register(NAME, _no_mask)
+AttentionMaskInterface.register(NAME, _window_of)

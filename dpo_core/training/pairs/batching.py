@@ -90,6 +90,11 @@ def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:
     )
 
 
+def sequence_lengths(pairs: Sequence[TrainingPair]) -> list[int]:
+    """Tokens of each of the B sequences, prompt included."""
+    return [len(p.prompt_ids) + len(ids) for p in pairs for ids in (p.chosen_ids, p.rejected_ids)]
+
+
 def completion_lengths(pairs: Sequence[TrainingPair], device: torch.device) -> Tensor:
     """(pair, 2) tokens of the chosen and the rejected completions."""
     lengths = [(len(p.chosen_ids), len(p.rejected_ids)) for p in pairs]

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput
-from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.pairs.batching import TrainingPair, sequence_lengths
 from dpo_core.training.passes.entropy import positions_per_pair
 from dpo_core.training.passes.fast_path import FastPath
 from dpo_core.training.passes.model_size import HEAD_ROWS
@@ -43,8 +44,9 @@ def choose_path(
 ) -> tuple[PairPath, str]:
     """(the path, why it is not the fast one, or an empty text).
 
-    The fast path is taken when it finds the same log-probs as the plain one for the shortest pairs:
-    so a model whose attention, positions or head it does not know is never trained wrongly. `enter`
+    The fast path is taken when it finds the same log-probs as the plain one for the shortest pairs
+    and for the longest: so a model whose attention, positions or head it does not know is never
+    trained wrongly. `enter`
     gives the weights of a divided model, and processes choose together. Raises
     BadInput when the config insists on it and the model does not allow it.
     """
@@ -56,20 +58,19 @@ def choose_path(
     plain = PlainPath(model, runtime, **asked)
     if config.path == "plain":
         return plain, "training.path is plain"
-    shortest = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
-    probe = [_beginning(pair) for pair in shortest]
-    expected = plain.logps(probe).logps_N
     before = model.config._attn_implementation
-    try:
-        fast = FastPath(model, runtime, head_rows=HEAD_ROWS, **asked)
-        found = fast.logps(probe).logps_N
-        difference = float((found - expected).abs().max())
-        why = f"it differs from the plain path by {difference:.1e} nats per token"
-        if difference <= AGREEMENT[runtime.compute_dtype]:
-            return fast, ""
-    except Exception as error:  # whatever a model's own code does not understand
-        why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    model.set_attn_implementation(before)
+    why = _lengths_matter(plain, pairs)
+    if not why:
+        expected = [plain.logps(probe).logps_N for probe in _probes(pairs)]
+        try:
+            fast = FastPath(model, runtime, head_rows=HEAD_ROWS, **asked)
+            found = [fast.logps(probe).logps_N for probe in _probes(pairs)]
+            why = _differ(found, expected, AGREEMENT[runtime.compute_dtype])
+            if not why:
+                return fast, ""
+        except Exception as error:  # whatever a model's own code does not understand
+            why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        model.set_attn_implementation(before)
     why = f"{type(model).__name__} cannot take the fast path: {why}"
     if config.path == "fast":
         raise BadInput(why, "Set training.path: plain, or auto.")
@@ -77,9 +78,44 @@ def choose_path(
     return plain, why
 
 
+def _lengths_matter(plain: PlainPath, pairs: Sequence[TrainingPair]) -> str:
+    """Why completions cannot share their prompt, where positions depend on a sequence's length."""
+    if not plain.rope.differ(sequence_lengths(pairs)):
+        return ""
+    return (
+        "its rotary embedding depends on how long a sequence is, and some are longer than "
+        f"{plain.rope.limit} tokens"
+    )
+
+
+def _probes(pairs: Sequence[TrainingPair]) -> Iterator[list[TrainingPair]]:
+    """The shortest pairs, and the longest sequence, which reaches beyond every window that matters
+    in this round."""
+    shortest = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
+    yield [_beginning(pair) for pair in shortest]
+    yield [_end(max(pairs, key=lambda p: (len(p.prompt_ids) + p.longest, p.pair_id)))]
+
+
+def _differ(found: Sequence[Tensor], expected: Sequence[Tensor], allowed: float) -> str:
+    for ours, theirs, which in zip(found, expected, ("short", "long"), strict=True):
+        far = float((ours - theirs).abs().max())
+        if not far <= allowed:  # a NaN is no small difference
+            return f"it differs from the plain path by {far:.1e} nats per token on {which} pairs"
+    return ""
+
+
 def _beginning(pair: TrainingPair) -> TrainingPair:
     chosen, rejected = pair.chosen_ids[:_PROBE_TOKENS], pair.rejected_ids[:_PROBE_TOKENS]
     return replace(pair, chosen_ids=chosen, rejected_ids=rejected)
+
+
+def _end(pair: TrainingPair) -> TrainingPair:
+    """The pair's longer sequence, most of it as the prompt, with ends of both completions."""
+    shorter, longer = sorted((pair.chosen_ids, pair.rejected_ids), key=len)
+    ids = [*pair.prompt_ids, *longer]
+    start = max(1, len(ids) - _PROBE_TOKENS)
+    rejected = shorter[-_PROBE_TOKENS:] or ids[start:]
+    return replace(pair, prompt_ids=ids[:start], chosen_ids=ids[start:], rejected_ids=rejected)
 
 
 def micro_batches(

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from dpo_core.preference.pair_logps import completion_token_logps
-from dpo_core.training.pairs.batching import PairBatch, TrainingPair, collate
+from dpo_core.training.pairs.batching import PairBatch, TrainingPair, collate, sequence_lengths
 from dpo_core.training.passes import entropy
 from dpo_core.training.passes.pass_over_pairs import Enter, Slopes, TokenLogps
+from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.runtime import Runtime
 
 
@@ -37,6 +38,7 @@ class PlainPath:
         self.runtime = runtime
         self.collisions = collisions
         self.entropies_per_pair = entropies_per_pair
+        self.rope = RopeLengths(model)
 
     def tokens(self, pairs: Sequence[TrainingPair]) -> int:
         return 2 * len(pairs) * max(len(pair.prompt_ids) + pair.longest for pair in pairs)
@@ -46,16 +48,18 @@ class PlainPath:
 
     @torch.no_grad()
     def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
-        if self.enter is not None:
-            return self.enter(lambda: self._forward(pairs))
-        return self._forward(pairs)
+        with self.rope.of(sequence_lengths(pairs)):
+            if self.enter is not None:
+                return self.enter(lambda: self._forward(pairs))
+            return self._forward(pairs)
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
         def loss() -> Tensor:
             tokens = self._forward(pairs)
             return tokens.logps_N @ slopes(pairs, tokens.detached())
 
-        torch.autograd.backward(loss() if self.enter is None else self.enter(loss))
+        with self.rope.of(sequence_lengths(pairs)):
+            torch.autograd.backward(loss() if self.enter is None else self.enter(loss))
 
     def _forward(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
         batch = collate(pairs, self.runtime.device)

@@ -50,7 +50,12 @@ def shard(model: Any, team: Team, device: torch.device) -> Enter:
         module.set_force_sum_reduction_for_comms(True)
 
     def enter(run: Callable[[], T]) -> T:
-        found: T = root(run)
+        try:
+            found: T = root(run)
+        except Exception:
+            # The weights gathered so far would stand in the place of those that are to be trained.
+            root.reset_iter_state()  # type: ignore[operator]
+            raise
         if not torch.is_grad_enabled():
             # No backward will come to put the root's gathered weights away, and meanwhile they
             # would stand in the place of those that the optimiser is to move.

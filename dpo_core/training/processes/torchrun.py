@@ -22,7 +22,7 @@ import torch
 
 from dpo_core.children import NOTICES, Report, described_error
 from dpo_core.config import TrainingConfig
-from dpo_core.errors import BadInput, ChildFailed, RatchetError
+from dpo_core.errors import BadInput, ChildFailed, Interrupted, RatchetError
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.processes.rank_worker import ADDRESS, END, KEY, STOP
 
@@ -82,10 +82,14 @@ class _Ranks:
         self._connections: list[Connection] = []
         self._listening: list[threading.Thread] = []
         self._open = True
+        self._told: bytes | None = None
+        # Held again by a signal that arrives while it is held.
+        self._telling = threading.RLock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
-        """Ask for a checkpoint and an end; one process that hears it tells the others."""
+        """Ask for a checkpoint and an end; one process that hears it tells the others. Those that
+        connect later are told as well."""
         self._tell(STOP)
 
     def end(self) -> None:
@@ -108,7 +112,7 @@ class _Ranks:
                 case "launcher ended":
                     self._hear_out(event["why"])
         if bad:
-            raise _cause(bad)
+            raise _cause(bad, stopping=self._told == STOP)
         if result is None:
             raise ChildFailed(f"torchrun could not have the round trained: {event['why']}")
         return result
@@ -117,11 +121,14 @@ class _Ranks:
         while self._open:
             with suppress(OSError, EOFError, AuthenticationError):
                 connection = self._listener.accept()
-                self._connections.append(connection)
-                connection.send_bytes(self._job)
                 listening = threading.Thread(target=self._listen, args=(connection,), daemon=True)
-                self._listening.append(listening)
                 listening.start()
+                with self._telling:
+                    self._connections.append(connection)
+                    self._listening.append(listening)
+                    connection.send_bytes(self._job)
+                    if self._told is not None:
+                        connection.send_bytes(self._told)
 
     def _listen(self, connection: Connection) -> None:
         event: dict[str, Any] = {}
@@ -134,9 +141,11 @@ class _Ranks:
                 self.events.put({"event": "lost"})
 
     def _tell(self, what: bytes) -> None:
-        for connection in self._connections:
-            with suppress(OSError):
-                connection.send_bytes(what)
+        with self._telling:
+            self._told = what
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.send_bytes(what)
 
     def _end_soon(self, seconds: float) -> None:
         timer = threading.Timer(seconds, self.end)
@@ -164,12 +173,21 @@ def _pass_on(event: dict[str, Any], report: Report) -> None:
         report(event["done"], event["total"], event["unit"])
 
 
-def _cause(bad: Sequence[dict[str, Any]]) -> RatchetError:
-    """The error that says most: of processes that fail together, most fail for lack of another."""
+def _cause(bad: Sequence[dict[str, Any]], *, stopping: bool) -> RatchetError:
+    """The error that says most: of processes that fail together, most fail for lack of another.
+
+    stopping: whether they were asked to stop, which ends one that has not begun to train.
+    """
     for event in bad:
         if event.get("typed"):
             return described_error(event)
-    if any(event["event"] == "lost" for event in bad):
+    lost = any(event["event"] == "lost" for event in bad)
+    if lost and stopping:
+        return Interrupted(
+            "training was asked to stop (SIGTERM) before it had begun",
+            "The same `ratchet run` begins it again, or goes on from what was saved before.",
+        )
+    if lost:
         return ChildFailed(
             "a process of training was ended from outside (often the system ran out of memory)"
         )

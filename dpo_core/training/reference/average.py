@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.training.jobs import AverageJob
 
 
@@ -36,7 +36,7 @@ def average_policies(job: AverageJob, report: Report) -> dict[str, Any]:
             mixed = {name: _between(start(name), target.get_tensor(name), job) for name in names}
             save_file(mixed, job.out_dir / file.name, metadata={"format": "pt"})
             report(done, len(files), "files")
-    return {"policy": weights_id(job.out_dir), "rate": job.rate}
+    return {"policy": policy_id(job.out_dir), "rate": job.rate}
 
 
 def _reader(opened: ExitStack, folder: Path) -> Callable[[str], Tensor | None]:

@@ -21,7 +21,7 @@ import transformers
 from dpo_core.atomic import write_atomic
 from dpo_core.hashing import digest
 from dpo_core.tables import write_rows
-from dpo_core.training.objective import ReferenceLogps
+from dpo_core.training.objective import NUMBERS, ReferenceLogps
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
 from dpo_core.training.round import Setting
@@ -70,6 +70,7 @@ class ReferenceCache:
         setting = self.setting
         runtime, config = setting.runtime, setting.job.config
         made_by = {
+            "numbers": NUMBERS,
             "device": runtime.device.type,
             "dtype": str(runtime.compute_dtype),
             "threads": torch.get_num_threads(),

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_core.children import Report
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.full_disk import out_of_space
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.import_path import load_function
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
@@ -49,7 +49,7 @@ def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
     write_rows(job.curve_path, curve, SFT_CURVE)
     save_policy(model, tokenizer, job.out_dir)
     return {
-        "policy": weights_id(job.out_dir),
+        "policy": policy_id(job.out_dir),
         **rows,
         "steps": len(curve),
         "final_loss": _final_loss(curve),

@@ -3,15 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+from jinja2 import TemplateError
 
 from dpo_core.config import SftConfig
 from dpo_core.errors import BadInput
 from dpo_core.full_disk import out_of_space
 from dpo_core.import_path import load_function
-from dpo_core.records import prompt_id
+from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import batched, iterate_rows, read_rows
 from dpo_core.training.jobs import BaseJob
 
@@ -42,13 +46,14 @@ def load_examples(
     assert job.sft is not None
     if tokenizer.eos_token_id is None:
         raise BadInput("the policy's tokenizer has no EOS token, so answers could never end")
-    held_out = _held_out(job.held_out) | set(job.never)
+    held_out = _held_out(job, tokenizer)
     limit = min(longest, job.sft.max_length)
     kept: list[Example] = []
     dropped: Counter[str] = Counter()
     for rows in batched(_rows(job.sft, job.seed), _TOKENISED_AT_ONCE):
         for (prompt, completion), example in zip(rows, _encode(tokenizer, rows), strict=True):
-            reason = _reason_to_drop(prompt, completion, example, held_out, limit)
+            bare = _without_bos(prompt, tokenizer)
+            reason = _reason_to_drop(bare, completion, example, held_out, limit)
             if reason is None:
                 kept.append(example)
             else:
@@ -62,9 +67,34 @@ def load_examples(
     return kept, {"rows_in": rows_in, "rows_kept": len(kept), "dropped": dict(dropped)}
 
 
-def _held_out(prompts: Path | None) -> frozenset[str]:
-    rows = read_rows(prompts, ["prompt_id"]) if prompts is not None else []
-    return frozenset(row["prompt_id"] for row in rows)
+def _held_out(job: BaseJob, tokenizer: Any) -> frozenset[str]:
+    """Ids of the texts by which a row may hold a prompt that is not to be trained on."""
+    rows = read_rows(job.held_out, ["prompt_id", "messages"]) if job.held_out is not None else []
+    talks = [row["messages"] for row in rows if row["messages"] is not None] + job.never_messages
+    texts = (text for messages in talks for text in _as_texts(messages, tokenizer))
+    ids = (prompt_id(text=_without_bos(text, tokenizer), messages=None) for text in texts)
+    return frozenset([*(row["prompt_id"] for row in rows), *job.never, *ids])
+
+
+def _as_texts(messages: Sequence[Mapping[str, str]], tokenizer: Any) -> Iterator[str]:
+    """How the texts of others write a conversation: as the model's template does, with its last
+    line or without, as people read it, and where the user alone speaks, as what the user says."""
+    yield Prompt("", messages=tuple(messages)).shown()
+    spoken = [message for message in messages if message["role"] != "system"]
+    if len(spoken) == 1:
+        yield spoken[0]["content"]
+    if tokenizer.chat_template is None:
+        return
+    with suppress(TemplateError):  # a template that refuses these roles wrote no such text
+        for ask in (True, False):
+            yield tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=ask
+            )
+
+
+def _without_bos(text: str, tokenizer: Any) -> str:
+    """Templates write BOS, texts leave it to the tokenizer."""
+    return text.removeprefix(tokenizer.bos_token or "")
 
 
 def _reason_to_drop(
@@ -85,6 +115,12 @@ def _encode(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> Iterator[Example
     for ids, completion_ids in zip(prompts, completions, strict=True):
         closed = len(ids) > 1 and ids[-1] == eos
         yield Example(list(ids[:-1] if closed else ids), [*completion_ids, eos])
+
+
+def check_sft_rows(config: SftConfig) -> None:
+    """Read the rows of `config.path` through. Raises BadInput at the first that is none."""
+    for _ in _rows(config, 0):
+        pass
 
 
 def _rows(config: SftConfig, seed: int) -> Iterator[tuple[str, str]]:
@@ -121,13 +157,18 @@ def _read(path: Path, fields: tuple[str, str]) -> Iterator[Any]:
     if not path.is_file():
         raise BadInput(f"there is no file {path}", "Check sft.path.")
     if path.suffix == ".parquet":
-        yield from iterate_rows(path)
+        try:
+            yield from iterate_rows(path)
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            raise BadInput(f"{path} is not a parquet file that can be read: {error}") from None
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
             try:
-                yield json.loads(line)
+                text = str(line, "utf-8").strip()
+                if text:
+                    yield json.loads(text)
             except ValueError as error:
                 raise BadInput(f"{path}:{number} is not JSON: {error}") from None
+            except RecursionError:
+                raise BadInput(f"{path}:{number} is nested too deeply") from None

@@ -1,8 +1,8 @@
 """The steps that are valid now."""
 
+from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import read_current
 
 
 def current_entries(layout: Layout, planned: int) -> tuple[Entry, ...]:
@@ -11,6 +11,5 @@ def current_entries(layout: Layout, planned: int) -> tuple[Entry, ...]:
         (entry.round, f"{entry.step}-{entry.fingerprint[:FINGERPRINT_SHOWN]}"): entry
         for entry in Ledger(layout.ledger).read()
     }
-    rounds = read_current(layout).get("rounds", {})
-    names = ((n, name) for n in range(planned + 1) for name in rounds.get(f"{n:02d}", {}).values())
+    names = ((n, name) for n in range(planned + 1) for name in valid_steps(layout, n).values())
     return tuple(made[key] for key in names if key in made)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.current import Current, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact, read_current
+from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 
 RECIPE = Recipe(
@@ -148,7 +149,7 @@ def test_a_crash_after_the_ledger_line_is_healed(
 ) -> None:
     make = Maker()
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "remember", crash)
+        patched.setattr(Current, "remember", crash)
         with pytest.raises(Crash):
             Store(root, threads=1).run(RECIPE, make)
     assert Store(root, threads=1).run(RECIPE, make).cached
@@ -309,3 +310,19 @@ def test_what_is_gone_through_again_aside_stays_replaced(root: Path) -> None:
         raise KeyError("whatever stops it is looked at where it stopped")
     found = current_artifact(Layout(root), 1, "scores")
     assert found is not None and found.entry.fingerprint == second.fingerprint
+
+
+def test_every_folder_that_is_new_is_flushed_with_its_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = set[Path]()
+    real = os.fsync
+
+    def noting(fd: int) -> None:
+        flushed.add(Path(os.readlink(f"/proc/self/fd/{fd}")))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    made = Store(root, threads=1).run(RECIPE, Maker())
+    holders = {path.parent for path in (root, *root.rglob("*"))} - {made.folder / "policy"}
+    assert holders - {made.folder} <= flushed

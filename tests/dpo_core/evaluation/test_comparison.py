@@ -135,3 +135,22 @@ def test_without_scores_there_is_no_score_mean() -> None:
     found = describe([completion("c", "p", 5)], [], CONFIG)
     assert (found["length_mean"], found["score_mean"]) == (5.0, None)
     assert not [name for name in found if name.startswith("measure_")]
+
+
+@pytest.mark.parametrize(("finish", "share"), [("stop", 0.0), ("length", 1.0)])
+def test_a_share_of_none_or_all_has_an_interval_with_width(finish: str, share: float) -> None:
+    """Wilson's, which ends at z²/(n + z²) where none of n has it: 3.7 % of 100."""
+    cut = [completion(f"c{n}", f"p{n}", 5, finish) for n in range(100)]
+    found = describe(cut, [], CONFIG)
+    far = 1.959964**2 / (100 + 1.959964**2)
+    low, high = (0.0, far) if share == 0 else (1 - far, 1.0)
+    assert found["truncated_share"] == share
+    assert found["truncated_share_low"] == pytest.approx(low, abs=1e-6)
+    assert found["truncated_share_high"] == pytest.approx(high, abs=1e-6)
+
+
+def test_four_answers_to_each_prompt_tell_no_more_than_one_where_all_are_alike() -> None:
+    once = [completion(f"c{n}", f"p{n}", 5) for n in range(100)]
+    four = [completion(f"c{n}-{k}", f"p{n}", 5) for n in range(100) for k in range(4)]
+    one, other = (describe(answers, [], CONFIG)["truncated_share_high"] for answers in (once, four))
+    assert one == pytest.approx(other)

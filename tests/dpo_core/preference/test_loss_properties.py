@@ -197,6 +197,48 @@ def test_nll_weight_adds_the_chosen_completions_likelihood_per_token() -> None:
     assert (with_nll - plain).item() == pytest.approx(0.5 * 4.0 / 4.0)
 
 
+def test_nll_weight_is_of_the_whole_likelihood_where_the_loss_shortens_it() -> None:
+    """LD-DPO with α = ½: tokens of −1, 4 chosen and 2 rejected, of which 2 are shared. Chosen
+    counts −2 − ½·2 = −3, rejected −2; the chosen completion has −4 in 4 tokens, whatever counts."""
+    whole = pairs([-4.0], [-2.0])
+    policy = PairLogps(*(torch.tensor([x]) for x in (-3.0, -2.0)), whole=whole)
+    reference = PairLogps(*(torch.tensor([x]) for x in (-3.5, -2.5)))
+    assert preference_loss(policy, reference).item() == pytest.approx(math.log(2))
+    found = preference_loss(policy, reference, nll_weight=0.5).item()
+    assert found == pytest.approx(math.log(2) + 0.5 * 4.0 / 4.0)
+
+
+@pytest.mark.parametrize("loss", ["ipo", "sigmoid_norm", "simpo", "orpo", "sft"])
+def test_sums_that_leave_tokens_out_are_divided_by_none(loss: str) -> None:
+    whole = pairs([-4.0], [-2.0])
+    shortened = PairLogps(torch.tensor([-3.0]), torch.tensor([-2.0]), whole=whole)
+    with pytest.raises(ValueError, match=rf"training.ld_alpha .* training.loss {loss} takes"):
+        preference_loss(shortened, shortened.plain, loss=loss)
+    with pytest.raises(ValueError, match="count some tokens less"):
+        shortened.lengths("chosen", loss)
+    with pytest.raises(ValueError, match="leave them to `whole`"):
+        PairLogps(whole.chosen, whole.rejected, whole.chosen_lengths, whole=whole)
+
+
+@pytest.mark.parametrize("loss", TRAITS)
+def test_the_order_of_pairs_moves_no_loss(loss: str) -> None:
+    """… or the loss takes no weights of pairs: sorted values belong to none."""
+    policy, reference = pairs([-4.0, -7.0, -1.0], [-9.0, -2.0, -3.0]), pairs([-5.0] * 3, [-4.0] * 3)
+    weights = torch.tensor([0.1, 0.5, 1.0], dtype=policy.chosen.dtype)
+    options = {"loss": loss, "label_smoothing": 0.1 if loss == "exo_pair" else 0.0}
+
+    def weighted(order: list[int]) -> float:
+        parts = (policy.chosen, policy.rejected, policy.chosen_lengths, policy.rejected_lengths)
+        moved = PairLogps(*(part[order] for part in parts), weights=weights[order])  # type: ignore[index]
+        return preference_loss(moved, reference, **options).mean().item()  # type: ignore[arg-type]
+
+    if loss in ("aot", "aot_unpaired"):
+        with pytest.raises(ValueError, match=rf"training.wpo weighs pairs, but .*{loss} sorts"):
+            weighted([0, 1, 2])
+    else:
+        assert weighted([2, 0, 1]) == pytest.approx(weighted([0, 1, 2]))
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "sigmoid_norm"])
 def test_soft_labels_weigh_both_directions(loss: str) -> None:
     policy, reference = pairs([-4.0, -3.0], [-9.0, -2.0]), pairs([-5.0, -4.0], [-6.0, -2.0])

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from dpo_core.children import Child
 from dpo_core.config import LoraConfig, TrainingConfig
 from dpo_core.errors import BadInput
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import DpoJob
@@ -136,7 +136,7 @@ def test_a_round_learns_from_the_reference_on(make_job: MakeJob, tiny: Path, pat
     assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert result["first_margin_max"] < 1e-4
     assert result["accuracy"] > 0.9 and result["margin"] > 1
-    assert result["reference_policy"] == weights_id(tiny) != result["policy"]
+    assert result["reference_policy"] == policy_id(tiny) != result["policy"]
     # Per layer: q, k, v, o of 32×32 and gate, up, down between 32 and 64, at rank 16.
     assert result["trained_parameters"] == 2 * 16 * (4 * (32 + 32) + 3 * (32 + 64))
     # What was learnt is in the saved weights: a round that starts there finds it as its reference.
@@ -213,7 +213,7 @@ def test_what_is_narrow_is_frozen_and_no_embedding(tied: Path, tmp_path: Path) -
     # Merged weights know nothing of bfloat16: untouched ones are bit-equal to the policy's.
     save_merged(adapted, tied, tmp_path / "narrow", None)
     save_merged(shaken(tied, LoraConfig()), tied, tmp_path / "wide", None)
-    assert weights_id(tmp_path / "narrow") == weights_id(tmp_path / "wide")
+    assert policy_id(tmp_path / "narrow") == policy_id(tmp_path / "wide")
 
 
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens", "query"])
@@ -244,7 +244,7 @@ def test_two_processes_train_equal_adapters(make_job: MakeJob) -> None:
         assert [file.name for file in files] == [
             "adapter_config.json", "adapter_model.safetensors"
         ]  # fmt: skip
-        found.append([weights_id(job.out_dir), *[file.read_bytes() for file in files]])
+        found.append([policy_id(job.out_dir), *[file.read_bytes() for file in files]])
     assert found[0] == found[1]
 
 

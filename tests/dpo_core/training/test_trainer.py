@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_core import PairLogps
 from dpo_core.errors import BadInput, InvariantViolated, RatchetError
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.loss_options import LossOptions
 from dpo_core.preference.losses import PairLosses
 from dpo_core.records import volatile_columns
@@ -75,7 +75,7 @@ def test_learns_to_prefer_and_starts_at_the_reference(make_job: MakeJob) -> None
         result["margin"], abs=1e-5
     )
     assert result["implicit_reward_chosen"] == pytest.approx(0.1 * result["chosen_logratio"])
-    assert result["policy"] == weights_id(job.out_dir) != result["reference_policy"]
+    assert result["policy"] == policy_id(job.out_dir) != result["reference_policy"]
     AutoTokenizer.from_pretrained(job.out_dir)
 
 
@@ -178,7 +178,7 @@ def test_reference_is_the_policys_own_logps_of_the_sampled_ids(
     train_round(job, quiet)
     rows = {row["pair_id"]: row for row in read_rows(job.reference_logps_path)}
     by_id = {row["completion_id"]: row for row in completions}
-    assert {row["policy"] for row in rows.values()} == {weights_id(tiny)}
+    assert {row["policy"] for row in rows.values()} == {policy_id(tiny)}
     for wanted in preferences:
         for side in ("chosen", "rejected"):
             sampled = by_id[wanted[side]]

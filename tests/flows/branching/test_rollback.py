@@ -1,67 +1,25 @@
 """`ratchet rollback`: on rounds whose numbers are made up, and on a small real campaign."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 from small_campaign import STEPS, Campaign
-from typer.testing import CliRunner
+from written_rounds import made_up, rollback
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
-from dpo_core.campaign.store import Made, Recipe, Store, read_current
-from dpo_core.errors import BadInput, CampaignLocked, RatchetError
+from dpo_core.campaign.store import Made, Recipe
+from dpo_core.errors import BadInput, CampaignLocked
 from flows.branching.goes_on import goes_on_from
-from flows.cli import app
-from flows.config import dump_config, validate
 from flows.show.as_json import as_json
 from flows.show.report import render_report
 from flows.show.summary import read_summary
 from flows.show.terminal import render_table
-
-CONFIG = {
-    "name": "made-up",
-    "rounds": 3,
-    "threads": 1,
-    "policy": {"model": "any"},
-    "prompts": {"path": "prompts.jsonl"},
-    "judge": {"function": "judge:score"},
-}
-
-
-def made_up(root: Path, rows: list[dict[str, Any]]) -> Store:
-    """A campaign of a base and of rounds with these numbers, each with weights of one byte."""
-    root.mkdir()
-    (root / "campaign.yaml").write_text(dump_config(validate(CONFIG, "test")), encoding="utf-8")
-    store = Store(root, 1)
-
-    def weights(folder: Path) -> Made:
-        (folder / "policy").mkdir()
-        (folder / "policy" / "weights").write_bytes(b"w")
-        return Made(facts={"policy": f"hash of {folder.parent.name}"})
-
-    store.run(Recipe(0, "base", {}), weights)
-    for number, row in enumerate(rows, 1):
-
-        def gate(folder: Path, number: int = number, row: dict[str, Any] = row) -> Made:
-            write_json(folder / "metrics.json", {"round": number, **row})
-            return Made(facts={"promoted": row.get("promoted")})
-
-        store.run(Recipe(number, "training", {}), weights)
-        store.run(Recipe(number, "gate", {}), gate)
-    return store
-
-
-def rollback(root: Path, *arguments: str) -> str:
-    done = CliRunner().invoke(app, ["rollback", str(root), *arguments])
-    if isinstance(done.exception, RatchetError):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.output
 
 
 def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from small_campaign import Campaign
 
+from dpo_core import json_lines
+from dpo_core.campaign.branching import Origin, own_entries, write_origin
+from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Made
 from flows.config.prices import PricesConfig
@@ -152,6 +155,34 @@ def test_what_a_killed_run_paid_counts_once(tmp_path: Path) -> None:
     assert step(Meter(spending, after))["judges_spent"]["j"]["money"] == 1.0
     older = [Entry(1, "s", "f", seconds=1.0)]  # of a version that did not measure
     assert "judges_spent" not in step(Meter(spending, older))
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_what_a_killed_run_of_a_branch_paid_counts(tmp_path: Path, counted: bool) -> None:
+    """The entries that came along count bytes of another campaign's file."""
+    layout = Layout(tmp_path)
+    facts = {"spending_to": 10_000, "cpu_seconds": 1.0}
+    entries = [Entry(1, "judgements", "f", facts=facts, at="2026-01-01T00:00:00+00:00")]
+    lines = len(entries) if counted else None  # branches of earlier versions did not say
+    at = "2026-01-02T00:00:00+00:00"
+    write_origin(layout, Origin("parent", "parent", 1, (), "ada", at, (), lines))
+
+    def pay(money: float) -> None:
+        json_lines.append(
+            layout.judge_spending,
+            [{"source": "j", "tokens_in": 1, "tokens_out": 2, "money": money}],
+        )
+
+    def step() -> dict[str, Any]:
+        meter = Meter(layout.judge_spending, own_entries(layout, entries))
+        return dict(meter.measured(lambda folder: Made())(tmp_path).facts)
+
+    pay(0.5)  # and the run was killed
+    first = step()
+    assert first["judges_spent"]["j"]["money"] == 0.5
+    entries.append(Entry(2, "judgements", "g", facts=first, at="2026-01-03T00:00:00+00:00"))
+    pay(0.25)
+    assert step()["judges_spent"]["j"]["money"] == 0.25
 
 
 def test_time_of_children_by_step(tmp_path: Path) -> None:

@@ -355,13 +355,29 @@ def test_prompts_that_overlap_or_are_too_few(tmp_path: Path) -> None:
     assert severities(prompts.check_pool(prompts.read(many), many)) == ["note"]
 
 
+def test_gate_prompts_that_do_not_last_for_a_certified_campaign(tmp_path: Path) -> None:
+    few = a_config(tmp_path, gate={"false_promotions": 0.05})
+    gate = prompts.read(few).splits["gate"]
+    assert gate < few.rounds * few.evaluation.gate_prompts
+    [_, found] = prompts.check_pool(prompts.read(few), few)
+    assert found.severity == "note"
+    assert f"{gate} gate prompts last for {gate // few.evaluation.gate_prompts} prom" in found.what
+    enough = {"gate_prompts": gate // few.rounds}
+    enough_config = a_config(tmp_path, gate={"false_promotions": 0.05}, evaluation=enough)
+    assert severities(prompts.check_pool(prompts.read(enough_config), enough_config)) == ["ok"]
+
+
 def test_prompts_that_are_too_long_or_begin_twice(tmp_path: Path) -> None:
-    counts = {"prompts": 10, "longest": 60, "too_long": 3, "bos_twice": 0}
+    counts = {"prompts": 10, "longest": 60, "too_long": 3, "bos_missing": 0}
+    counts["bos_doubled"] = 0
     assert prompts.check_lengths(counts, 48).severity == "note"
     assert prompts.check_lengths({**counts, "too_long": 10}, 48).severity == "problem"
     assert prompts.check_lengths({**counts, "too_long": 0}, 64).severity == "ok"
-    twice = [prompts.check_bos({**counts, "bos_twice": n}).severity for n in (0, 2)]
-    assert twice == ["ok", "problem"]
+    assert severities(prompts.check_bos(counts)) == ["ok"]
+    [twice] = prompts.check_bos({**counts, "bos_doubled": 2})
+    [lacking] = prompts.check_bos({**counts, "bos_missing": 2})
+    assert (twice.severity, lacking.severity) == ("problem", "problem")
+    assert "have a BOS too many" in twice.what and "lack the BOS" in lacking.what
 
 
 def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
@@ -385,7 +401,7 @@ def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
     asked = {"folder": str(tmp_path / "tokenizer"), "revision": None, "room": 3}
     found = probe.tokens({**asked, "prompts": {"path": str(path)}})
     # <s> why; <s> why why why; <s> <s> why
-    assert found == {"prompts": 3, "longest": 4, "too_long": 1, "bos_twice": 1}
+    assert found == {"prompts": 3, "longest": 4, "too_long": 1, "bos_missing": 0, "bos_doubled": 1}
 
 
 def test_one_judge_for_both_and_user_code_that_is_not_there(tmp_path: Path) -> None:

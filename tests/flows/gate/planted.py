@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import yaml
 from small_campaign import CONFIG, RUN, TIMEOUT_S, Campaign
 
-from dpo_core.campaign.store import MANIFEST
+from dpo_core.campaign.current import read_current, write_current
+from dpo_core.campaign.layout import MANIFEST, round_name
 from dpo_core.hashing import file_sha256
 from examples.reviews.grammar import prompts
+from tests.resealed import reseal_text
 
 IMPROVING: dict[str, Any] = {
     **CONFIG,
@@ -54,11 +56,11 @@ def forget_after(campaign: Campaign, number: int, step: str) -> None:
     kept = entries.index((number, step)) + 1
     lines = layout.ledger.read_text(encoding="utf-8").splitlines(keepends=True)
     layout.ledger.write_text("".join(lines[:kept]), encoding="utf-8")
-    current = json.loads(layout.current.read_text(encoding="utf-8"))
+    current = read_current(layout)
     for entry_round, gone in entries[kept:]:
-        name = current["rounds"][f"{entry_round:02d}"].pop(gone)
+        name = current["rounds"][round_name(entry_round)].pop(gone)
         shutil.rmtree(layout.round(entry_round) / name)
-    layout.current.write_text(json.dumps(current), encoding="utf-8")
+    write_current(layout, current)
 
 
 def turn_labels_round(campaign: Campaign, number: int) -> int:
@@ -71,7 +73,7 @@ def turn_labels_round(campaign: Campaign, number: int) -> int:
     pq.write_table(table.rename_columns(names).select(table.column_names), path)
     was, now = made.hash("preferences.parquet"), file_sha256(path)
     for recorded in (made.path(MANIFEST), campaign.layout.ledger):
-        recorded.write_text(recorded.read_text(encoding="utf-8").replace(was, now), "utf-8")
+        reseal_text(recorded, was, now)
     return int(table.num_rows)
 
 

@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from planted import copied, killed_after
 from small_campaign import RUN, Campaign
 from test_planted import row
 
-from dpo_core.campaign.store import read_current
+from dpo_core.campaign.current import read_current, write_current
 from dpo_core.errors import RatchetError
 from flows import cli
 from flows.gate.question import asked, decide_campaign
@@ -157,9 +156,9 @@ def test_the_gate_may_end_the_campaign(copy: Campaign, capsys: pytest.CaptureFix
 def test_a_spent_budget_ends_the_campaign_until_it_is_raised(
     copy: Campaign, capsys: pytest.CaptureFixture[str], rule: str, setting: str, said: str
 ) -> None:
-    current: dict[str, Any] = json.loads(copy.layout.current.read_text())
+    current = read_current(copy.layout)
     del current["rounds"]["02"]  # round 2 has not begun
-    copy.layout.current.write_text(json.dumps(current))
+    write_current(copy.layout, current)
     ledger = copy.layout.ledger.read_bytes()
     assert ratchet(*RUN, "--set", setting) == 0
     assert said in capsys.readouterr().out

@@ -1,11 +1,17 @@
-"""Under which config a refused round is tried again."""
+"""Under which config a refused round is tried again, and where a rollback goes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.rollbacks import RolledBack
+from dpo_core.campaign.store import Artifact
 from dpo_core.errors import ConfigError
 from flows.config import CampaignConfig, changes_of, under_attempt, validate
+from flows.gate.attempts import best_so_far
+from flows.policy import Answered, Played, Policy
 
 RAW: dict[str, Any] = {
     "name": "tried",
@@ -46,3 +52,40 @@ def test_a_kl_budget_needs_kl() -> None:
     raw = {**RAW, "gate": {"kl_budget": 3}, "sampling": {"temperature": 0.7}}
     with pytest.raises(ConfigError, match=r"gate.kl_budget 3 needs the KL to the base"):
         validate(raw, "test")
+
+
+def played(number: int, low: float, promoted: bool = True) -> Played:
+    entry = Entry(number, "gate", "f", facts={"against_base_low": low, "promoted": promoted})
+    gate = Artifact(Path("gate"), entry, cached=True)
+    return Played({}, None, answered(number), gate)
+
+
+def answered(number: int) -> Answered:
+    made = Artifact(Path("step"), Entry(number, "training", "f"), cached=True)
+    return Answered(Policy(number, f"policy {number}", Path("policy"), made), made, None)
+
+
+def best(earlier: list[Played], *people: tuple[int, int]) -> int:
+    words = [RolledBack(after, to, "me", "", "") for after, to in people]
+    found = best_so_far(answered(0), earlier, words)
+    assert found.answered.policy.round == found.best.round
+    return found.best.round
+
+
+def test_the_gate_never_brings_back_what_a_person_went_back_before() -> None:
+    rounds = [played(1, 0.55), played(2, 0.9), played(3, 0.95)]
+    assert best(rounds) == 3
+    assert best(rounds, (3, 1)) == 1
+    assert best(rounds, (3, 0)) == 0
+    assert best(rounds, (3, 2)) == 2
+    later = [*rounds, played(4, 0.6), played(5, 0.58)]
+    assert best(later, (3, 1)) == 4
+    assert best(later, (3, 1), (5, 0)) == 0
+    assert best(later, (3, 1), (5, 2)) == 2, "a later word chose it after all"
+    assert best(rounds[:2], (3, 1)) == 2, "what is said of later rounds says nothing here"
+
+
+def test_a_policy_that_a_person_went_back_to_stands_as_a_promoted_one() -> None:
+    rounds = [played(1, 0.55), played(2, 0.6, promoted=False), played(3, 0.95)]
+    assert best(rounds, (3, 2)) == 2
+    assert best([*rounds, played(4, 0.5)], (3, 2), (4, 1)) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from dpo_core.errors import ConfigError
 from flows.config import validate
-from flows.config.defaults import EARLIER_DEFAULTS
+from flows.config.defaults import since
 from flows.config.gate import GateConfig, as_asked
 from flows.gate.decision import Best, Decision, decide
 
@@ -170,7 +170,7 @@ def test_an_extrapolated_win_rate_does_not_pass_alone() -> None:
 
 
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
-    old = {key.removeprefix("gate."): value for key, value in EARLIER_DEFAULTS[1].items()}
+    old = {key.removeprefix("gate."): value for key, value in since(1).items()}
     assert as_asked(GateConfig.model_validate(old)) == {
         "win_rate": "plain",
         "use": "lower",

@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from flows.config.defaults import EARLIER_DEFAULTS
+from flows.config.defaults import since
 from flows.config.gate import GateConfig
+from flows.gate.certificate import certificate_checks
 from flows.gate.decision import Answer, Best, Decision, answered, best_of, decide
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
 BETTER = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
 UNSURE = {"win_rate_gate": 0.54, "win_rate_gate_low": 0.48}
-OTHERS_OFF = {key.removeprefix("gate."): old for key, old in EARLIER_DEFAULTS[1].items()}
+OTHERS_OFF = {key.removeprefix("gate."): old for key, old in since(1).items()}
 """Without the checks of test_checks.py."""
 RETRY = {
     "otherwise": "retry",
@@ -19,11 +20,55 @@ RETRY = {
 }
 
 
-def decided(numbers: dict[str, Any], attempt: int = 1, **gate: Any) -> Decision:
+def decided(
+    numbers: dict[str, Any],
+    attempt: int = 1,
+    certificate: dict[str, Any] | None = None,
+    **gate: Any,
+) -> Decision:
     """Of round 3, which began at round 1; the best so far is round 1."""
     config = GateConfig.model_validate({**OTHERS_OFF, **gate})
     best = Best(1, 0.57)
-    return decide(numbers, config, number=3, previous=1, best=best, attempt=attempt)
+    more = [] if certificate is None else list(certificate_checks(certificate))
+    holds = certificate is not None and certificate["certified"]
+    return decide(
+        {**numbers, "certified": holds},
+        config,
+        number=3,
+        previous=1,
+        best=best,
+        attempt=attempt,
+        more=more,
+    )
+
+
+def certificate(passed: bool) -> dict[str, Any]:
+    evidence = {"log_e": 4.31 if passed else 1.2, "needed": 4.2, "units": 256, "reached_at": 211}
+    return {"certified": True, "passed": passed, "decision": 2, "planned": 3, **evidence}
+
+
+def test_a_certificate_decides_in_place_of_the_interval() -> None:
+    found = decided(UNSURE, certificate=certificate(True))
+    assert found.sentence == (
+        "promoted: evidence of 4.31 nats after 211 gate prompts reaches the 4.20 that decision 2 "
+        "of 3 asks for"
+    )
+    found = decided(BETTER, certificate=certificate(False))
+    assert found.action == "keep"
+    assert found.reasons == (
+        "evidence of 1.20 nats after 256 gate prompts does not reach the 4.20 that decision 2 of 3 "
+        "asks for",
+    )
+    assert decided(BETTER, certificate={"certified": False}).action == "promote", "none was left"
+
+
+def test_length_controlled_is_an_extra_check_beside_a_certificate() -> None:
+    controlled = {"lc_win_rate_gate_low": 0.49}
+    found = decided({**BETTER, **controlled}, win_rate="length_controlled")
+    assert found.action == "keep"
+    numbers, with_it = {**BETTER, **controlled}, {"certificate": certificate(True)}
+    assert decided(numbers, win_rate="length_controlled", **with_it).action == "keep"
+    assert decided(numbers, **with_it).action == "promote"
 
 
 def test_the_lower_end_decides_unless_the_estimate_is_asked_for() -> None:

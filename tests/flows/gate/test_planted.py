@@ -8,7 +8,7 @@ import numpy as np
 from planted import copied, forget_after, killed_after, scores, turn_labels_round
 from small_campaign import Campaign
 
-from dpo_core.campaign.store import read_current
+from dpo_core.campaign.current import read_current
 from dpo_core.evaluation.statistics import mean_interval
 from flows.config.defaults import EARLIER_DEFAULTS
 

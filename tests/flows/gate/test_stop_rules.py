@@ -1,7 +1,9 @@
 """When a campaign ends early, from the numbers of its rounds alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from dpo_core.campaign.rollbacks import RolledBack
 from flows.config.gate import StopConfig
 from flows.gate.stop_rules import Stopped, stop_rule
 
@@ -19,8 +21,14 @@ def row(
     }
 
 
-def stopped(rows: list[dict[str, Any]], **stop: Any) -> Stopped | None:
-    return stop_rule(rows, StopConfig.model_validate(stop))
+def stopped(
+    rows: list[dict[str, Any]], people: Sequence[RolledBack] = (), **stop: Any
+) -> Stopped | None:
+    return stop_rule(rows, StopConfig.model_validate(stop), people)
+
+
+def back(after: int, to: int) -> RolledBack:
+    return RolledBack(after, to, "me", "2026-01-05T10:00:00+00:00", "")
 
 
 def test_without_rules_nothing_stops() -> None:
@@ -55,6 +63,28 @@ def test_a_gain_is_measured_from_where_the_round_began() -> None:
     # Rolled back to round 1 with its 0.7: 0.69 is no gain, although round 2 stood at 0.6.
     assert stopped([*fell, row(4, 0.69, True)], plateau=2) is not None
     assert stopped([*fell, row(4, 0.71, True)], plateau=2) is None
+
+
+def test_a_gain_is_measured_from_where_a_person_let_it_begin() -> None:
+    # A person went back from round 3's 0.9, which was no true gain, to round 1.
+    rows = [row(1, 0.6, True), row(2, 0.8, True), row(3, 0.9, True)]
+    later = [*rows, row(4, 0.65, True), row(5, 0.7, True)]
+    people = [back(3, 1)]
+    assert stopped(later[:4], plateau=1) is not None, "without that word it would be a loss"
+    assert stopped(later, people, plateau=2) is None, "rounds 4 and 5 gain 0.05 each on round 1"
+    assert stopped([*rows, row(4, 0.58, True)], people, plateau=1) is not None
+    # Back to the base: one half is to be beaten.
+    assert stopped([*rows, row(4, 0.55, True)], [back(3, 0)], plateau=1) is None
+
+
+def test_rounds_that_a_person_went_back_before_are_no_plateau() -> None:
+    rows = [row(1, 0.6, True), row(2, 0.55, False, 1), row(3, 0.5, False, 1)]
+    assert stopped(rows, plateau=2) is not None
+    assert stopped(rows, [back(3, 0)], plateau=2) is None, "the campaign begins anew"
+    # Round 2 was refused, and a person goes on with it: it counts with what it gained.
+    taken = [row(1, 0.52, True), row(2, 0.58, False, 1), row(3, 0.5, False, 1)]
+    assert stopped(taken, plateau={"rounds": 1, "gain": 0.04}) is not None
+    assert stopped(taken, [back(3, 2)], plateau={"rounds": 1, "gain": 0.04}) is None
 
 
 def test_budgets_are_sums_over_the_rounds() -> None:

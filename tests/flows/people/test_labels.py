@@ -14,6 +14,7 @@ from rich.console import Console
 from small_campaign import CONFIG
 from typer.testing import CliRunner
 
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import BadInput, LabelsError, LabelServerFailed, WaitingForPeople
@@ -93,7 +94,7 @@ ROWS: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
 def _made(session: Session, name: str) -> Artifact:
     schema, rows = ROWS[name]
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path, _: Inputs) -> Made:
         write_rows(folder / f"{name}.parquet", rows, schema)
         return Made(len(rows), len(rows))
 

@@ -6,17 +6,24 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from record_session import Records, open_session
+from record_session import judged as judgement
 from rich.console import Console
 from small_campaign import CONFIG, JUDGE, STEPS, Campaign
 
+from dpo_core.campaign.branching import Origin, Stretch, write_origin
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Made
 from dpo_core.records import LABELS
 from dpo_core.tables import write_rows
-from flows.config import validate
+from flows.config import under_attempt, validate
+from flows.people.retract import Use, _aggregated, _as_it_ran
+from flows.policy import Said
 from flows.progress import CampaignProgress
 from flows.read_back.sources import count_by_source, occurring, sources_ever
 from flows.session import Session
+from flows.steps.aggregate import aggregate_preferences
 
 OTHER = """
 
@@ -165,8 +172,44 @@ def test_a_folder_without_a_campaign(judged: Campaign) -> None:
     assert not Layout(judged.folder / "nowhere").root.exists()
 
 
+def aggregated_anew(session: Session, records: Records, made: Session) -> tuple[bool, bool]:
+    """Whether preferences that were made under another config are found again by retract, and
+    whether under the session's own config they would be."""
+    pairs = records.pairs(1, "xyz")
+    judged = records.judgements(1, [judgement("llm", i, "a") for i in "xyz"])
+    before = aggregate_preferences(made, 1, Said(pairs, judged))
+    use = Use(1, 3, Said(pairs, judged), before)
+    change, after = _aggregated(session, use)
+    own = aggregate_preferences(session, 1, use.said)
+    return after.entry == before.entry and not change.any, own.entry == before.entry
+
+
+def test_a_branch_aggregates_shared_rounds_under_their_own_config(tmp_path: Path) -> None:
+    with open_session(tmp_path, aggregation={"targets": "hard"}) as session:
+        parent = open_session(tmp_path, aggregation={"targets": "soft"}).config
+        stretch = Stretch(1, parent.model_dump(mode="json"))
+        origin = Origin("parent", "parent", 1, (), "ada", "2026", (stretch,))
+        write_origin(session.layout, origin)
+        found = aggregated_anew(session, Records(session), session.under(parent))
+    assert found == (True, False)
+
+
+def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
+    changes = {"changes": [{"aggregation.targets": "hard"}]}
+    gate = {"otherwise": "retry", "retry": changes}
+    with open_session(tmp_path, gate=gate) as session:
+        made = Made(facts={"gate": {"attempt": 2}})
+        changed = session.under(under_attempt(session.config, 2))
+        records = Records(session)
+        aggregated_anew(session, records, changed)  # what stands before the gate
+        session.step(1, "gate", lambda folder, _: made, config={})
+        assert session.store.layout.current.exists()
+        use_config = _as_it_ran(session, 1).config
+    assert use_config.aggregation.targets == "hard" != session.config.aggregation.targets
+
+
 def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path, _: Inputs) -> Made:
         nothing = dict.fromkeys(LABELS.names)
         labels = [{**nothing, "annotator": name} for name in ("anna", "bert", "anna")]
         return Made(3, write_rows(folder / "labels.parquet", labels, LABELS))

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
+from flows.prefect.credentials import of_campaign, with_key
 from flows.prefect.server import prefect_environment, start_server
 
 STEPS = 40
@@ -48,8 +49,8 @@ with own_server(sys.argv[1]):
 
 def test_states_of_the_last_steps_are_written_before_the_server_ends(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "campaign")
-    server, url = start_server(layout)
-    environment = os.environ | prefect_environment(layout)
+    server, url, key = start_server(layout, of_campaign(layout))
+    environment = os.environ | prefect_environment(layout) | with_key(os.environ, key)
     with server:
         command = [sys.executable, "-c", QUICK_STEPS, f"{url}/api"]
         subprocess.run(command, env=environment, check=True)

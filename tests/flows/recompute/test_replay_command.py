@@ -14,6 +14,7 @@ from dpo_core.campaign.store import Store
 from dpo_core.errors import BadInput
 from dpo_core.hashing import file_sha256
 from flows.cli import app
+from tests.resealed import reseal_text
 
 
 def replay(campaign: Campaign, monkeypatch: pytest.MonkeyPatch, number: int) -> Result:
@@ -53,9 +54,8 @@ def score_changed(campaign: Campaign, row: int) -> list[float]:
     pq.write_table(table.set_column(place, table.schema.field("score"), changed), path)
     old, new = scores.hash("scores.parquet"), file_sha256(path)
     for recorded in (campaign.layout.ledger, scores.path(MANIFEST)):
-        text = recorded.read_text(encoding="utf-8")
-        assert old in text
-        recorded.write_text(text.replace(old, new), encoding="utf-8")
+        assert old in recorded.read_text(encoding="utf-8")
+        reseal_text(recorded, old, new)
     return [float(value) for value in real]
 
 

@@ -2,13 +2,22 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from record_session import open_session
 
+from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store
-from dpo_core.errors import BadInput, NotRemembered, PromptError
+from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
+from dpo_core.hashing import file_sha256
+from flows.policy import Policy
 from flows.recompute.store import Checked, RecomputingStore
+from flows.session import Session
+from flows.steps.imported import imported_preferences
+from flows.steps.labels import ask_people
 
 Make = Callable[[Path], Made]
 
@@ -78,8 +87,80 @@ def test_another_recipe_is_a_difference(campaign: Campaign) -> None:
 
 
 def test_people_are_not_asked_again(campaign: Campaign) -> None:
-    _, checked = campaign.again(recipe(2, "labels"), fails)
+    told: list[Checked] = []
+    store = RecomputingStore(campaign.store.layout.root, 1, 2, campaign.folder / "s", told.append)
+    for number in (1, 2):
+        found = store.as_recorded(number, "labels")
+        assert found is not None and found.entry.round == number
+    assert [(one.step, one.found) for one in told] == [("labels", "taken")]
+    with pytest.raises(BadInput, match="round 3 has no finished step labels"):
+        store.as_recorded(3, "labels")
+
+
+def test_files_of_others_may_be_gone(campaign: Campaign) -> None:
+    """Preferences that were imported, prompts of a suite: what was made of them is recorded."""
+
+    def gone(folder: Path) -> Made:
+        Inputs("training", {"pairs": Input.of_file(campaign.folder / "pairs.jsonl")}).path("pairs")
+        raise AssertionError("it is not there")
+
+    _, checked = campaign.again(recipe(2, "training"), gone)
     assert checked is not None and checked.found == "taken"
+    assert "pairs.jsonl, which is gone" in checked.said
+
+
+def test_what_a_gone_file_was_is_known_from_the_step_made_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "gold.jsonl"
+    file.write_text("gold")
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        (folder / "labels").write_text(inputs.path("gold").read_text())
+        return Made(1, 1)
+
+    with open_session(tmp_path / "campaign") as session:
+
+        def step(number: int) -> Artifact:
+            inputs = {"gold": session.file_input(file)}
+            return session.step(number, "labels", make, config={}, inputs=inputs)
+
+        made = step(1)
+        file.unlink()
+        assert (step(1).entry, step(1).cached) == (made.entry, True)
+        with pytest.raises(InputGone, match=r"gold\.jsonl, which is gone"):
+            step(2)
+
+
+def test_a_round_whose_imported_preferences_or_gold_are_gone(tmp_path: Path) -> None:
+    """They used to end in a traceback: recipes hash what is there."""
+    folder = tmp_path / "imported"
+    folder.mkdir()
+    (folder / "pairs.parquet").write_text("pairs")
+    sha = file_sha256(folder / "pairs.parquet")
+    root, gold = tmp_path / "campaign", str(tmp_path / "gold.jsonl")
+    told: list[Checked] = []
+    people = {"gold": gold, "gold_share": 0.1}
+    sections = {"data": {"imported": str(folder)}, "people": people}
+    with open_session(root, **sections) as session:
+        recorded = {"imported": Input(sha)}
+        made = session.step(
+            1, "imported", lambda folder, _: writes("i")(folder), config={}, inputs=recorded
+        )
+        asked = session.step(1, "labels", lambda folder, _: writes("labels")(folder), config={})
+        shutil.rmtree(folder)
+        with pytest.raises(InputGone):
+            imported_preferences(session, 2, Policy(0, "id", root, made), held(session))
+        session.store = RecomputingStore(root, 1, 1, tmp_path / "scratch", told.append)
+        policy = Policy(0, "id", root, made)
+        assert imported_preferences(session, 1, policy, held(session)).entry == made.entry
+        assert ask_people(session, 1, *[made] * 4) == replace(asked, cached=True)
+    assert [(one.step, one.found) for one in told] == [("imported", "taken"), ("labels", "taken")]
+    assert "pairs.parquet, which is gone" in told[0].said
+
+
+def held(session: Session) -> Artifact:
+    """Held-out prompts, of which only the hash is looked at."""
+    entry = Entry(0, "held_out", "f", outputs={"prompts.parquet": "5eed"})
+    return Artifact(session.layout.root, entry, cached=True)
 
 
 def test_endpoints_are_not_asked_again(campaign: Campaign) -> None:

@@ -1,5 +1,7 @@
 """Which failures of a step are tried again without Prefect; with it, see test_schedule."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +20,7 @@ from dpo_core.errors import (
     WaitingForPeople,
 )
 from flows.config.schedule import RetriesConfig
+from flows.prefect.retries import KINDS
 from flows.prefect.tasks import step
 
 
@@ -57,6 +60,7 @@ def attempts(kind: str, error: Exception, succeeds_at: int = 99) -> tuple[int, l
     [
         ("sample", 3),
         ("answer_held_out", 3),
+        ("answer_logps", 3),
         ("judge", 2),
         ("train", 4),
         ("ask_people", 1),
@@ -110,3 +114,24 @@ def test_what_a_child_raises_on_purpose_is_told_apart() -> None:
     error = described_error(described)
     assert isinstance(error, ChildFailed)
     assert error.deliberate
+
+
+def test_every_step_has_its_kind_or_asks_nobody() -> None:
+    """Whoever adds a step says which it is."""
+    asks_nobody = {
+        "held_out",
+        "gate",
+        "audit_preferences",
+        "draw_prompts",
+        "select_pairs",
+        "calibrate",
+        "aggregate_preferences",
+        "data",
+    }
+    flows = Path(__file__).parents[3] / "flows"
+    found = {
+        name
+        for path in flows.rglob("*.py")
+        for name in re.findall(r"\bstep\((\w+)\)\(", path.read_text(encoding="utf-8"))
+    }
+    assert found == asks_nobody | KINDS.keys()

@@ -31,9 +31,16 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
         tiny = Tiny(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=database, **hook).create()
         tiny.add_prompts("a.jsonl", 0, PROMPTS)
         _is_put_on_it(tiny)
+        registry, aside = tiny.folder / "worker/registry.json", tiny.folder / "aside.json"
+        registry.rename(aside)  # as if an earlier Ratchet had made the schedule
         with tiny.start("worker", "--port", str(port)) as worker:
-            _ticks(tiny, worker, Pages(port))
-            _is_paused_cancelled_and_tried_again(tiny, worker, Pages(port))
+            worker.says("Ctrl-C stops")
+            said = f"tiny: the run names the campaign folder {tiny.layout.root}, which was not "
+            assert said in worker.output()
+            aside.rename(registry)
+            pages = Pages(port, tiny.folder / "worker")
+            _ticks(tiny, worker, pages)
+            _is_paused_cancelled_and_tried_again(tiny, worker, pages)
             tiny.kill("flows.prefect.server")
             assert worker.process.wait(TIMEOUT_S) == 1
             assert "flows.prefect.server was ended by SIGKILL" in worker.output()
@@ -117,6 +124,8 @@ def _goes_on_with_a_remote_server(tiny: Tiny, port: int, database: str) -> None:
         assert pages.state("tiny, nothing to do")["type"] == "COMPLETED"
         assert pages.start(overrides=["prompts.path=/nowhere"]) == 201
         worker.says("failed")
+        assert pages.start(overrides=["judge.function=os:system"]) == 201
+        worker.says("refused  the run names the function os:system, which was not handed over")
         tiny.add_prompts("b.jsonl", PROMPTS, PROMPTS)
         _ends_when_deleted(pages, worker)
         _plays_round_3(pages, worker)

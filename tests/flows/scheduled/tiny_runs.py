@@ -16,7 +16,9 @@ import httpx
 import yaml
 from waiting_runs import CONFIG, JUDGE, TIMEOUT_S, Patient, until
 
+from dpo_core.campaign.layout import Layout
 from examples.reviews.grammar import prompts
+from flows.prefect.credentials import of_worker, read_key
 
 PER_ROUND = 12
 SHARES = {"gate_share": 0.25, "test_share": 0.25}
@@ -68,10 +70,15 @@ class Tiny(Patient):
 
 
 class Pages:
-    """What somebody does in Prefect's pages, by the requests that these send."""
+    """What somebody does in Prefect's pages, by the requests that these send.
 
-    def __init__(self, port: int) -> None:
+    worker: the folder of the worker whose server it is.
+    """
+
+    def __init__(self, port: int, worker: Path | None = None) -> None:
         self._api = f"http://127.0.0.1:{port}/api"
+        key = read_key(of_worker(Layout(worker))) if worker is not None else None
+        self._headers = key.headers if key is not None else {}
 
     def run(self, name: str) -> dict[str, Any]:
         found = self._post("/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
@@ -103,7 +110,7 @@ class Pages:
 
     def delete(self, name: str) -> None:
         path = f"{self._api}/flow_runs/{self.run(name)['id']}"
-        httpx.delete(path, timeout=60).raise_for_status()
+        httpx.delete(path, headers=self._headers, timeout=60).raise_for_status()
 
     def deployment(self) -> dict[str, Any]:
         return dict(self._get("/deployments/name/campaign/tiny"))
@@ -116,7 +123,7 @@ class Pages:
         """Run the deployment with these parameters: HTTP's status."""
         path = f"/deployments/{self.deployment()['id']}/create_flow_run"
         body = {"parameters": parameters}
-        return httpx.post(self._api + path, json=body, timeout=60).status_code
+        return self._send(path, body).status_code
 
     def task_states(self, task: str) -> list[str]:
         """Names of all states that runs of that task went through, in their order."""
@@ -133,12 +140,15 @@ class Pages:
         assert answer["status"] == "ACCEPT", answer
 
     def _get(self, path: str) -> Any:
-        return httpx.get(self._api + path, timeout=60).raise_for_status().json()
+        answer = httpx.get(self._api + path, headers=self._headers, timeout=60)
+        return answer.raise_for_status().json()
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        answer = httpx.post(self._api + path, json=body, timeout=60)
-        answer.raise_for_status()
+        answer = self._send(path, body).raise_for_status()
         return answer.json() if answer.content else None
+
+    def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return httpx.post(self._api + path, json=body, headers=self._headers, timeout=60)
 
 
 @contextmanager

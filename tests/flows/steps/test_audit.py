@@ -26,6 +26,7 @@ from flows.steps.audit import FINDINGS, audit_preferences, check_audit
 from flows.steps.replay import TrainingData
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
+from tests.resealed import reseal
 
 Rows = list[dict[str, Any]]
 FILES = {
@@ -196,6 +197,25 @@ def test_one_bad_item_in_the_preferences_stops_the_round(
     assert sound.findings(allow=[name])[name]["count"] == before + 1
 
 
+def test_an_audit_that_older_rules_stopped_is_made_again_and_others_are_not(sound: Round) -> None:
+    by_older_rules = sound.audit()
+    ledger = sound.folder / "audited" / "ledger.jsonl"
+
+    def as_if_written_before(blocks: bool) -> None:
+        [entry, *_] = [json.loads(line) for line in ledger.read_text().splitlines()]
+        entry["facts"].pop("rules", None)
+        entry["facts"]["findings"]["bos_doubled"]["blocks"] = blocks
+        ledger.write_text(json.dumps(entry) + "\n")
+
+    as_if_written_before(blocks=False)
+    assert sound.audit().entry.fingerprint == by_older_rules.entry.fingerprint
+    as_if_written_before(blocks=True)
+    again = sound.audit()
+    assert again.entry.fingerprint != by_older_rules.entry.fingerprint
+    check_audit(again)
+    assert sound.audit().cached
+
+
 def test_cut_answers_may_be_kept(sound: Round) -> None:
     cut(sound)
     sound.config["pairs"]["truncated"] = "keep"
@@ -293,13 +313,13 @@ def plant(campaign: Campaign, artifact: Artifact, rows: Rows) -> None:
     path = artifact.path("preferences.parquet")
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
     planted = {**artifact.entry.outputs, path.name: file_sha256(path)}
-    manifest = json.loads(artifact.path(MANIFEST).read_text())
-    artifact.path(MANIFEST).write_text(json.dumps({**manifest, "outputs": planted}))
-    entries = [json.loads(line) for line in campaign.layout.ledger.read_text().splitlines()]
-    for entry in entries:
+
+    def change(entry: dict[str, Any]) -> None:
         if entry["fingerprint"] == artifact.entry.fingerprint:
             entry["outputs"] = planted
-    campaign.layout.ledger.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    for recorded in (artifact.path(MANIFEST), campaign.layout.ledger):
+        reseal(recorded, change)
 
 
 def test_a_planted_pair_stops_the_run_before_training_and_mending_goes_on(copy: Campaign) -> None:

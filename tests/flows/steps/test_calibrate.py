@@ -59,7 +59,7 @@ def test_people_are_asked_where_the_judge_is_not_reliable(session: Session) -> N
     pairs, judgements = second_round(session)
     found = calibrate(session, 2, pairs, judgements, None, [first_round(session)])
     assert found is not None
-    reliability = {one.pair_id: one for one in read_reliability(found)}
+    reliability = {one.pair_id: one for one in read_reliability(found.path("reliability.parquet"))}
     assert reliability["sure"].reliable and not reliability["unsure-0"].reliable
     probability = reliability["unsure-0"].probability
     assert probability is not None and 0.4 < probability < 0.65  # half of them were right
@@ -67,7 +67,7 @@ def test_people_are_asked_where_the_judge_is_not_reliable(session: Session) -> N
     assert (told["n"], told["right"], told["method"]) == (40, 30, "platt")
     assert found.path("calibration.json").exists()
 
-    distrusted = unreliable_pairs(read_reliability(found))
+    distrusted = unreliable_pairs(read_reliability(found.path("reliability.parquet")))
     assert distrusted == {"unsure-0", "unsure-1", "silent"}
     plan = Plan(pairs=2, seed=1, unreliable=distrusted)
     candidates = [Candidate(i, margin=0.0 if i == "sure" else 9.0) for i in reliability]
@@ -128,7 +128,7 @@ def test_answers_that_were_taken_back_teach_nothing(session: Session) -> None:
     after = calibrate(session, 2, pairs, judgements, None, [played])
     assert before is not None and after is not None
     assert after.entry.facts["calibration"] == {}
-    assert unreliable_pairs(read_reliability(after)) == {"silent"}
+    assert unreliable_pairs(read_reliability(after.path("reliability.parquet"))) == {"silent"}
     again = calibrate(session, 2, pairs, judgements, None, [played])
     assert again is not None and again.cached
 
@@ -145,7 +145,9 @@ def test_scores_give_the_margin(session: Session) -> None:
     scored = records.scores(2, score_rows([("far", 4.0), ("near", 0.1)]))
     found = calibrate(session, 2, pairs, judgements, scored, [earlier])
     assert found is not None and found.entry.facts["calibration"]["llm"]["signal"] == "margin"
-    assert {one.pair_id: one.reliable for one in read_reliability(found)} == {
+    assert {
+        one.pair_id: one.reliable for one in read_reliability(found.path("reliability.parquet"))
+    } == {
         "far": True,
         "near": False,
     }

@@ -55,7 +55,15 @@ def test_candidates_know_margin_verdicts_and_the_policys_uncertainty(finished: C
     pairs, judgements, completions = (
         finished.artifact(1, step) for step in ("pairs", "judgements", "completions")
     )
-    found = read_candidates(pairs, judgements, completions)
+    files = {
+        name: artifact.path(f"{name}.parquet")
+        for name, artifact in {
+            "pairs": pairs,
+            "judgements": judgements,
+            "completions": completions,
+        }.items()
+    }
+    found = read_candidates(**files)
     rows = pq.read_table(pairs.path("pairs.parquet")).to_pylist()
     assert [c.pair_id for c in found] == [row["pair_id"] for row in rows]
     assert [c.margin for c in found] == [row["margin"] for row in rows]
@@ -65,4 +73,4 @@ def test_candidates_know_margin_verdicts_and_the_policys_uncertainty(finished: C
     means = {r["completion_id"]: sum(r["token_logps"]) / len(r["token_logps"]) for r in table}
     expected = [-(means[row["a"]] + means[row["b"]]) / 2 for row in rows]
     assert [c.uncertainty for c in found] == pytest.approx(expected)
-    assert all(c.judgements == () for c in read_candidates(pairs, None, completions))
+    assert all(c.judgements == () for c in read_candidates(**{**files, "judgements": None}))

@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from small_campaign import Campaign
 
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
@@ -86,7 +86,7 @@ def test_an_average_follows_the_policy(copy: Campaign) -> None:
     assert [row["reference_policy"] for row in rows] == expected and len({*expected}) == 3
     # Of averages only the last one is of use, and it is what the recurrence says.
     assert [artifact.path("policy").exists() for artifact in made] == [False, True]
-    assert weights_id(made[1].path("policy")) == expected[2]
+    assert policy_id(made[1].path("policy")) == expected[2]
     zero, one, two = (
         weights(copy.artifact(n, step).path("policy"))
         for n, step in ((0, "base"), (1, "training"), (2, "training"))

@@ -5,7 +5,7 @@ import json
 import pytest
 from small_campaign import Campaign
 
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 
 ALWAYS_PROMOTE = ("--set", "gate.threshold=0")
 CARRIED = (
@@ -46,7 +46,7 @@ def test_adapters_are_trained_each_round_and_leave_full_weights(copy: Campaign) 
         training = copy.artifact(number, "training")
         facts = training.entry.facts
         assert facts["first_loss"] == pytest.approx(0.6931, abs=1e-3)
-        assert weights_id(training.path("policy")) == facts["policy"] != facts["reference_policy"]
+        assert policy_id(training.path("policy")) == facts["policy"] != facts["reference_policy"]
         config = json.loads(training.path("adapter/adapter_config.json").read_text())
         assert config["r"] == 4
         assert "adapter/adapter_model.safetensors" in training.entry.outputs

@@ -38,7 +38,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "max_length": 64,
         },
         "prompts": {"function": "examples.reviews.grammar:prompts", "per_round": 48},
-        "sampling": {"max_tokens": 24, "max_model_len": 64, "shard_prompts": 16},
+        "sampling": {
+            "engine": "transformers",  # vLLM takes seconds more to import, and nothing hangs on it
+            "max_tokens": 24,
+            "max_model_len": 64,
+            "shard_prompts": 16,
+        },
         "judge": {"function": "examples.reviews.judge:score"},
         # One pair per step: training lasts long enough to be killed in the middle.
         "training": {

@@ -18,9 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.current import read_current, write_current
+from dpo_core.campaign.layout import Layout, round_name
 from dpo_core.evaluation.round_metrics import VOLATILE, steady
 from dpo_core.records import volatile_columns
+from dpo_core.sealed import unsealed
 from tests.living import living
 from tests.until import until
 
@@ -134,7 +136,7 @@ def inside_sampling(number: int, shards: int) -> Condition:
 
     def reached(campaign: Path) -> bool:
         found = list(
-            Layout(campaign).round(number).glob(".completions-*.partial/shards/0*.parquet")
+            Layout(campaign).round(number).glob(".completions-*.partial/shards/*/0*.parquet")
         )
         return 0 < len(found) < shards
 
@@ -173,7 +175,7 @@ def ledger(campaign: Path) -> list[dict[str, Any]]:
     path = Layout(campaign).ledger
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    return [unsealed(line)[0] for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def finished_steps(campaign: Path) -> list[tuple[int, str]]:
@@ -194,12 +196,13 @@ def rewound(reference: Path, campaign: Path, number: int, step: str) -> Path:
     kept = steps.index((number, step)) + 1
     lines = layout.ledger.read_text().splitlines(keepends=True)
     layout.ledger.write_text("".join(lines[:kept]))
-    current = json.loads(layout.current.read_text())
+    current = read_current(layout)
     for gone_round, gone in steps[kept:]:
-        shutil.rmtree(layout.round(gone_round) / current["rounds"][f"{gone_round:02d}"].pop(gone))
+        name = current["rounds"][round_name(gone_round)].pop(gone)
+        shutil.rmtree(layout.round(gone_round) / name)
     if number == 0:
         del current["promoted"]
-    layout.current.write_text(json.dumps(current))
+    write_current(layout, current)
     layout.metrics.unlink()
     return campaign
 
@@ -218,7 +221,7 @@ def assert_equal_artifacts(found: Path, reference: Path) -> None:
     assert sorted(ours) == sorted(theirs)
     kinds = {Path(name).suffix for name in ours}
     assert {".parquet", ".safetensors", ".json"} <= kinds
-    different = [name for name in ours if _content(ours[name]) != _content(theirs[name])]
+    different = [name for name in ours if content(ours[name]) != content(theirs[name])]
     assert different == []
     assert _metrics(found).equals(_metrics(reference))
 
@@ -243,7 +246,7 @@ def _current_files(campaign: Path) -> dict[str, Path]:
     }
 
 
-def _content(path: Path) -> Any:
+def content(path: Path) -> Any:
     """What must repeat of a file."""
     if path.suffix == ".parquet":
         table = pq.read_table(path)

@@ -1,7 +1,9 @@
 """SIGKILL at any moment, then the same command: the campaign ends as if nothing had happened."""
 
 import os
+import shlex
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -23,17 +25,13 @@ from survival_runs import (
     states,
 )
 
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.lock import holder
+
 # Generous: the same test takes a quarter of this on two idle cores.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SHARDS = 3  # 48 prompts, 16 to a shard
-
-MOMENTS: dict[str, Condition] = {
-    "inside sampling": inside_sampling(1, SHARDS),
-    "after the preferences": after(1, "preferences"),
-    "inside training": inside_training(1),
-    "past a checkpoint": past_a_checkpoint(2),
-}
 
 
 def kill_at(config: Path, campaign: Path, moment: Condition) -> None:
@@ -46,21 +44,77 @@ def kill_at(config: Path, campaign: Path, moment: Condition) -> None:
     assert finished_steps(campaign)[: len(before)] == before
 
 
-def test_a_campaign_killed_again_and_again_ends_as_if_never_killed(
+def test_a_campaign_stopped_again_and_again_ends_as_if_never_stopped(
     config: Path, reference: Path, tmp_path: Path
 ) -> None:
-    campaign = tmp_path / "killed"
-    believed: set[tuple[str, str]] = set()  # by Prefect, to be alive
-    for name, moment in MOMENTS.items():
-        assert not moment(campaign), f"{name}: nothing would be interrupted"
-        kill_at(config, campaign, moment)
-        believed |= runs(campaign, "RUNNING")
-    assert {"survival", "survival round 1", "survival round 2"} <= {name for _, name in believed}
+    """In every way there is, each at another moment; a second run is refused meanwhile."""
+    campaign = tmp_path / "stopped"
+    killed_while_locked(config, campaign, inside_sampling(1, SHARDS))
+    believed = runs(campaign, "RUNNING")  # by Prefect, to be alive
+    assert {"survival", "survival round 1"} <= {name for _, name in believed}
+    interrupted(config, campaign, after(1, "preferences"), signal.SIGINT)
+    child_killed(config, campaign, inside_training(1), TRAINER, "training")
+    child_killed(config, campaign, past_a_checkpoint(2), SERVER, "prefect-server")
+    assert believed <= runs(campaign, "CRASHED")
+    finish(config, campaign, prefect=False)
+    assert_equal_campaigns(campaign, reference)
+    assert resumed_from_step(campaign, 2) >= 8
+
+
+def killed_while_locked(config: Path, campaign: Path, moment: Condition) -> None:
+    """SIGKILL of the orchestrator, after a second run was refused."""
+    with Run(config, campaign) as first:
+        first.wait_for(moment)
+        with Run(config, campaign, prefect=False) as second:
+            assert second.finish() == 2
+        assert f"process {first.process.pid} on {socket.gethostname()}" in second.error
+        assert first.process.poll() is None
+        first.end(signal.SIGKILL)
+        assert holder(Layout(campaign).lock) is None
+        first.assert_nothing_survives()
+
+
+def interrupted(config: Path, campaign: Path, moment: Condition, number: signal.Signals) -> None:
+    with Run(config, campaign, prefect=False) as run:
+        run.wait_for(moment)
+        assert run.end(number) == 130, run.error
+        run.assert_nothing_survives()
+    assert run.error.strip().endswith(shlex.join(["ratchet", *run.arguments]))
+    assert "Traceback" not in run.error
+
+
+def child_killed(config: Path, campaign: Path, moment: Condition, module: str, log: str) -> None:
+    """The run ends with the end of the child's log and what to do."""
+    with Run(config, campaign, prefect=module == SERVER) as run:
+        run.wait_for(moment)
+        os.kill(run.child(module), signal.SIGKILL)
+        assert run.finish() == 1, run.error
+        run.assert_nothing_survives()
+    assert f"the child process {module} was ended by SIGKILL" in run.error
+    assert "Traceback" not in run.error
+    path = campaign / "logs" / f"{log}.log"
+    assert str(path) in run.error
+    last_lines = path.read_text(errors="replace").splitlines()[-3:]
+    assert all(line in run.error for line in last_lines)
+    assert "the same `ratchet run` continues" in run.error
+
+
+@pytest.mark.proof
+def test_an_interrupted_run_under_prefect_leaves_no_run_alive(
+    config: Path, reference: Path, tmp_path: Path
+) -> None:
+    campaign = rewound(reference, tmp_path / "interrupted", 0, "base")
+    for number, moment in (
+        (signal.SIGINT, inside_sampling(1, SHARDS)),
+        (signal.SIGTERM, past_a_checkpoint(1)),
+    ):
+        with Run(config, campaign) as run:
+            run.wait_for(moment)
+            assert run.end(number) == 130, run.error
+            run.assert_nothing_survives()
     finish(config, campaign)
     assert_equal_campaigns(campaign, reference)
-    assert believed <= runs(campaign, "CRASHED")
-    assert states(campaign) == {"COMPLETED", "CRASHED"}
-    assert resumed_from_step(campaign, 2) >= 8
+    assert states(campaign) <= {"COMPLETED", "CRASHED", "FAILED", "CANCELLED"}
 
 
 @pytest.mark.proof
@@ -74,28 +128,4 @@ def test_a_campaign_killed_at_every_step_boundary_ends_as_if_never_killed(
             kill_at(config, campaign, after(number, step))
     finish(config, campaign)
     assert_equal_campaigns(campaign, reference)
-
-
-def test_a_killed_child_ends_the_run_with_its_log_and_what_to_do(
-    config: Path, reference: Path, tmp_path: Path
-) -> None:
-    campaign = rewound(reference, tmp_path / "child", 0, "base")
-    cases = [
-        (TRAINER, "training", inside_training(1), False),
-        (SERVER, "prefect-server", inside_training(2), True),
-    ]
-    for module, log, moment, prefect in cases:
-        with Run(config, campaign, prefect=prefect) as run:
-            run.wait_for(moment)
-            os.kill(run.child(module), signal.SIGKILL)
-            assert run.finish() == 1, run.error
-            run.assert_nothing_survives()
-        assert f"the child process {module} was ended by SIGKILL" in run.error
-        assert "Traceback" not in run.error
-        path = campaign / "logs" / f"{log}.log"
-        assert str(path) in run.error
-        last_lines = path.read_text(errors="replace").splitlines()[-3:]
-        assert all(line in run.error for line in last_lines)
-        assert "the same `ratchet run` continues" in run.error
-    finish(config, campaign)
-    assert_equal_campaigns(campaign, reference)
+    assert states(campaign) == {"COMPLETED", "CRASHED"}

@@ -4,10 +4,7 @@ import json
 import os
 import re
 import resource
-import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,66 +13,20 @@ from pathlib import Path
 import pytest
 from survival_runs import (
     Run,
-    after,
     assert_equal_artifacts,
     assert_equal_campaigns,
     finish,
     finished_steps,
-    inside_sampling,
     inside_training,
     ledger,
-    past_a_checkpoint,
-    resumed_from_step,
     rewound,
-    states,
 )
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.lock import holder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 LAST = (2, "gate")
-SHARDS = 3
-TERMINAL = {"COMPLETED", "CRASHED", "FAILED", "CANCELLED"}
-
-
-def test_a_second_run_is_refused_until_the_first_is_gone(config: Path, tmp_path: Path) -> None:
-    campaign = tmp_path / "locked"
-    lock = Layout(campaign).lock
-    with Run(config, campaign, prefect=False) as first:
-        first.wait_for(lambda _: any(Layout(campaign).round(0).glob(".base-*.partial")))
-        with Run(config, campaign, prefect=False) as second:
-            assert second.finish() == 2
-        assert f"process {first.process.pid} on {socket.gethostname()}" in second.error
-        assert first.process.poll() is None
-        first.wait_for(after(0, "base"))
-        first.end(signal.SIGKILL)
-        assert holder(lock) is None
-        with Run(config, campaign, prefect=False) as third:
-            third.wait_for(lambda _: (holder(lock) or {}).get("pid") == third.process.pid)
-        first.assert_nothing_survives()
-    assert finished_steps(campaign)[:2] == [(0, "held_out"), (0, "base")]
-
-
-def test_interrupts_end_everything_and_say_how_to_continue(
-    config: Path, reference: Path, tmp_path: Path
-) -> None:
-    campaign = rewound(reference, tmp_path / "interrupted", 0, "base")
-    for number, moment in (
-        (signal.SIGINT, inside_sampling(1, SHARDS)),
-        (signal.SIGTERM, past_a_checkpoint(1)),
-    ):
-        with Run(config, campaign) as run:
-            run.wait_for(moment)
-            assert run.end(number) == 130, run.error
-            run.assert_nothing_survives()
-        assert run.error.strip().endswith(shlex.join(["ratchet", *run.arguments]))
-        assert "Traceback" not in run.error
-    finish(config, campaign)
-    assert_equal_campaigns(campaign, reference)
-    assert resumed_from_step(campaign, 1) >= 8
-    assert states(campaign) <= TERMINAL
 
 
 def test_a_torn_last_line_of_the_ledger_is_tolerated(

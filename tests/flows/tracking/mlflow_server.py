@@ -53,6 +53,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     stores = [f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
     options = ["--port", str(port), "--workers", "1", "--backend-store-uri", *stores]
     env = {"PYTHONPATH": str(packages), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that nobody needs
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, *options], env=env, stdout=log, stderr=log, start_new_session=True

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import sqlite3
@@ -23,6 +22,7 @@ from dpo_core.campaign.ledger import Ledger
 from examples.reviews.grammar import prompts
 from labeling.server import Access
 from tests.living import living
+from tests.resealed import reseal
 from tests.until import until
 
 ROOT = Path(__file__).parents[3]
@@ -123,12 +123,11 @@ class Patient:
         """As if everything about the labels had been written so many days ago."""
         path = self.layout.labels(1)
 
-        def earlier(found: re.Match[str]) -> str:
-            at = datetime.fromisoformat(found[1]) - timedelta(days=days)
-            return f'"logged_at": "{at.isoformat()}"'
+        def earlier(event: dict[str, Any]) -> None:
+            at = datetime.fromisoformat(event["logged_at"]) - timedelta(days=days)
+            event["logged_at"] = at.isoformat()
 
-        text = re.sub(r'"logged_at": "([^"]+)"', earlier, path.read_text(encoding="utf-8"))
-        path.write_text(text, encoding="utf-8")
+        reseal(path, earlier)
 
     def steps(self) -> list[str]:
         return [entry.step for entry in Ledger(self.layout.ledger).read() if entry.round == 1]

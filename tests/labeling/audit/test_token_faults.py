@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dpo_core.records import Prompt
+from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from generation.sampling import encode_prompt, load_tokenizer
-from labeling.audit.special_tokens import SpecialTokens, read_special_tokens
 from labeling.audit.token_faults import token_faults
 
 CHAT = Prompt("c", messages=({"role": "user", "content": "hello there"},))
@@ -45,7 +45,8 @@ def test_a_policys_own_prompts_have_no_fault(tmp_path: Path, adds_bos: bool, tem
     save(tmp_path, adds_bos=adds_bos, template=template)
     special = read_special_tokens(tmp_path)
     begins = template == TEMPLATE
-    assert special == SpecialTokens(frozenset({1, 2}), 0, plain_bos=adds_bos, chat_bos=begins)
+    assert (special.eos, special.bos, special.plain_bos) == (frozenset({1, 2}), 0, adds_bos)
+    assert special.chat_bos(CHAT.messages or ()) == begins
     tokenizer = load_tokenizer(tmp_path)
     for prompt, expected in ((PLAIN, adds_bos), (CHAT, begins)):
         ids = encode_prompt(tokenizer, prompt)
@@ -68,9 +69,11 @@ def test_files_of_older_models(tmp_path: Path) -> None:
     known: dict[str, Any] = {"added_tokens_decoder": decoder, "eos_token": {"content": "</s>"}}
     assert written(**known) == SpecialTokens(frozenset({2, 7}))  # this tokenizer has no BOS
     known["bos_token"] = {"content": "<s>"}
-    assert written(**known, add_bos_token=True) == SpecialTokens(frozenset({2, 7}), 1, True)
-    chat = written(**known, add_bos_token=False, chat_template="<s>{{ messages }}")
-    assert chat == SpecialTokens(frozenset({2, 7}), 1, False, True)
+    adds = written(**known, add_bos_token=True)
+    assert adds == SpecialTokens(frozenset({2, 7}), 1, True, "<s>")
+    named = [{"name": "tools", "template": ""}, {"name": "default", "template": "<s>a<s>"}]
+    chat = written(**known, add_bos_token=False, chat_template=named)
+    assert not chat.plain_bos and chat.chat_bos(()) == 2
 
 
 EOS = SpecialTokens(frozenset({1, 2}))
@@ -94,29 +97,12 @@ def test_eos(tokens: list[int], finished: bool, faults: set[str]) -> None:
     assert token_faults(PLAIN, [4], tokens, finished, EOS) == faults
 
 
-def chat(*roles: str) -> Prompt:
-    return Prompt("c", messages=tuple({"role": role, "content": "x"} for role in roles))
-
-
-@pytest.mark.parametrize(
-    ("prompt", "ids", "faults"),
-    [
-        (PLAIN, [0, 4], set()),
-        (PLAIN, [0, 4, 0, 4], {"bos_doubled"}),
-        (chat("user"), [0, 4, 0, 4], {"bos_doubled"}),
-        # Llama 2's template begins every turn with it.
-        (chat("user", "assistant", "user"), [0, 4, 1, 0, 4], set()),
-        (chat("user", "assistant", "user"), [0, 0, 4, 1, 4], {"bos_doubled"}),
-    ],
-)
-def test_bos(prompt: Prompt, ids: list[int], faults: set[str]) -> None:
-    special = SpecialTokens(frozenset({1}), 0, True, True)
-    assert token_faults(prompt, ids, [4, 1], True, special) == faults
-    assert token_faults(prompt, ids, [0, 4, 1], True, special) == {"bos_doubled"}
-
-
-def test_one_token_for_both_may_stand_between_turns() -> None:
-    special = SpecialTokens(frozenset({1}), 1)  # GPT-2
-    turns = chat("user", "assistant", "user")
-    assert token_faults(turns, [4, 1, 4, 1, 4, 1], [4, 1], True, special) == set()
-    assert token_faults(turns, [1, 1, 4], [4, 1], True, special) == {"bos_doubled"}
+def test_an_answer_that_begins_with_bos_and_one_token_for_both() -> None:
+    """How many BOS a prompt may have is tested in tests/dpo_core/test_bos.py."""
+    special = SpecialTokens(frozenset({1}), 0, plain_bos=True)
+    assert token_faults(PLAIN, [0, 4], [0, 4, 1], True, special) == {"bos_doubled"}
+    assert token_faults(PLAIN, [0, 4, 0, 4], [4, 1], True, special) == {"bos_doubled"}
+    both = SpecialTokens(frozenset({1}), 1)  # GPT-2: between turns it may stand anywhere
+    assert token_faults(PLAIN, [4, 1, 4, 1, 4, 1], [4, 1], True, both) == set()
+    assert token_faults(PLAIN, [4, 1, 1, 4], [4, 1], True, both) == set()
+    assert token_faults(PLAIN, [1, 1, 4], [4, 1], True, both) == {"bos_doubled"}

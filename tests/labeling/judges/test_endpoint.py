@@ -258,9 +258,6 @@ def test_faults_that_stay_stop_the_step_and_never_show_the_key(
 
 
 def test_a_server_that_does_not_answer(server: Loopback, tmp_path: Path) -> None:
-    server.delay_s = 1.0
-    with pytest.raises(JudgeError, match="did not answer"):
-        judged(server, tmp_path, [pair(1)], retries=0, timeout_s=0.2)
     with pytest.raises(JudgeError, match="did not answer"):
         judged(server, tmp_path, [pair(2)], retries=0, endpoint="http://127.0.0.1:9/v1")
 

@@ -66,37 +66,13 @@ def scored(rule: Rule, answer: str, count: int = 1) -> list[Score]:
         ("__import__('fractions').Fraction(1, 4)", Score(0.25)),
         ("None", Score(None, "the judge abstained")),
         ("(None, 'no number in it')", Score(None, "no number in it")),
-        ("float('nan')", Score(None, "score is not finite: nan")),
-        ("__import__('numpy').float32('inf')", Score(None, "score is not finite: inf")),
         ("Score(1, 'x', {'right': (1, 2)})", Score(1.0, "x", {"right": (1, 2)})),
-        ("Score(float('nan'))", Score(None, "score is not finite: nan")),
     ],
 )
 def test_what_a_scoring_function_may_answer(rule: Rule, answer: str, expected: Score) -> None:
     (found,) = scored(rule, answer)
     assert found == expected
     assert type(found.value) in (float, type(None))
-
-
-@pytest.mark.parametrize("answer", ["'good'", "{}", "(1, 2, 3)", "[1]", "10**400"])
-def test_what_is_no_score_is_refused_with_what_was_expected(rule: Rule, answer: str) -> None:
-    with pytest.raises(JudgeError, match="answered") as caught:
-        scored(rule, answer)
-    assert caught.value.remedy == "Expected a number, (number, reason) or a Score."
-    assert caught.value.exit_code == 1
-
-
-def test_wrong_number_of_answers(rule: Rule) -> None:
-    judge = RuleScores(rule("def score(completions):\n    return [1.0, 2.0]\n"))
-    with pytest.raises(JudgeError, match="got 3 items and gave 2 answers"):
-        judge.score([completion(name) for name in "xyz"])
-
-
-def test_no_answers_at_all(rule: Rule) -> None:
-    path = rule("def score(completions):\n    [1.0 for c in completions]\n")
-    with pytest.raises(JudgeError, match=f"rule:{path} returned None") as caught:
-        RuleScores(path).score([completion("x")])
-    assert "one answer per item" in caught.value.remedy
 
 
 def test_raising_judge_is_named_with_its_own_file_and_line(rule: Rule) -> None:
@@ -162,13 +138,6 @@ def test_what_a_verdict_function_may_answer(rule: Rule, answer: str, expected: J
     source = "from dpo_core.records import Judgement\ndef score(pairs):\n"
     judge = RuleVerdicts(rule(f"{source}    return [{answer} for _ in pairs]\n"))
     assert judge.judge([pair("x", "y")]) == [expected]
-
-
-@pytest.mark.parametrize("answer", ["1", "['a']", "{}"])
-def test_what_is_no_verdict_is_refused(rule: Rule, answer: str) -> None:
-    judge = RuleVerdicts(rule(f"def score(pairs):\n    return [{answer} for _ in pairs]\n"))
-    with pytest.raises(JudgeError, match="answered"):
-        judge.judge([pair("x", "y")])
 
 
 def test_the_verdict_really_decides() -> None:

@@ -21,8 +21,11 @@ LATE_S = 4.5
 class FaultyProxy:
     """Passes requests on to `target`; `harm(method, path)` names what goes wrong, or None."""
 
-    def __init__(self, target: str, harm: Callable[[str, str], str | None]) -> None:
+    def __init__(
+        self, target: str, harm: Callable[[str, str], str | None], late_s: float = LATE_S
+    ) -> None:
         self.target = target
+        self.late_s = late_s
         self.harm = harm
         self.harmed: Counter[str] = Counter()
         self.passed = 0
@@ -41,7 +44,7 @@ class FaultyProxy:
                 handler.command,
                 self.target + handler.path,
                 content=body,
-                headers={k: v for k, v in handler.headers.items() if k in _PASSED_ON},
+                headers={k: v for k, v in handler.headers.items() if k.lower() in _PASSED_ON},
                 timeout=60,
             )
         except httpx.HTTPError:  # the server is restarting
@@ -50,17 +53,19 @@ class FaultyProxy:
         if harm == "cut after":
             return _cut(handler)
         if harm == "late":
-            time.sleep(LATE_S)
+            time.sleep(self.late_s)
         status = 500 if harm == "500 after" else found.status_code
         return _say(handler, status, found.content)
 
 
-_PASSED_ON = {"X-Argilla-Api-Key", "x-argilla-api-key", "Content-Type", "content-type"}
+_PASSED_ON = {"x-argilla-api-key", "content-type", "authorization"}
 
 
 @contextmanager
-def proxied(target: str, harm: Callable[[str, str], str | None]) -> Iterator[FaultyProxy]:
-    proxy = FaultyProxy(target, harm)
+def proxied(
+    target: str, harm: Callable[[str, str], str | None], late_s: float = LATE_S
+) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(target, harm, late_s)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

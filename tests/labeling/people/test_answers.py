@@ -146,3 +146,9 @@ def test_what_a_record_was_asked_as_it_stays(tmp_path: Path) -> None:
     log.asked([hidden])
     log.asked([replace(hidden, mode="review")])
     assert log.read().asked[hidden.record_id].mode == "blind"
+
+
+def test_a_round_may_have_nothing_to_ask(tmp_path: Path) -> None:
+    log = new_log(tmp_path)
+    log.planned([], "plan")
+    assert log.read().asked_at is not None

@@ -174,13 +174,31 @@ def test_what_it_writes_is_for_nobody_else(argilla: Server) -> None:
     assert not any(secret in shown + repr(argilla) for secret in secrets)
 
 
+def answered(server: Server, **headers: str) -> tuple[int, str]:
+    """How the server answers a request with these headers, `_` as dashes: (status, text)."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(f"{server.credentials.url}/api/v1/version", headers=named)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            assert "access-control-allow-origin" not in answer.headers
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
 def test_no_page_of_another_origin_and_no_telemetry(argilla: Server) -> None:
-    request = urllib.request.Request(
-        f"{argilla.credentials.url}/api/v1/version", headers={"Origin": "http://evil.example"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        assert "access-control-allow-origin" not in answer.headers
-        assert json.load(answer)["version"] == "2.8.0"
+    assert answered(argilla)[0] == answered(argilla, Origin=argilla.credentials.url)[0] == 200
+    assert answered(argilla, Host=f"localhost:{argilla.port}")[0] == 200
+    code, said = answered(argilla, Origin="http://attacker.example")
+    assert code == 403 and said.startswith("Pages of attacker.example may not use this server")
+    name = f"attacker.example:{argilla.port}"  # which points to 127.0.0.1 by now
+    for headers in ({"Host": name}, {"Host": name, "Origin": f"http://{name}"}):
+        code, said = answered(argilla, **headers)
+        assert code == 421 and "--allow-host attacker.example" in said
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    upgrade |= {"Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": "http://127.0.0.1:1"}
+    assert answered(argilla, **upgrade)[0] == 403
     listening = subprocess.run(
         ["cat", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True, check=True
     ).stdout

@@ -25,6 +25,10 @@ class Request:
     auth_secret: str = field(repr=False)
     workspace: str
     version: str
+    guard: str
+    """The file of dpo_core.web_guard, which needs nothing but the standard library."""
+    trusted: list[str]
+    """Names besides its own addresses that browsers may know the server by."""
 
     @property
     def database(self) -> Path:

@@ -1,15 +1,30 @@
 """The kernels of attention within packed pairs compute one function."""
 
 import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_mask, flex_attention
+from transformers import PretrainedConfig
+from transformers.masking_utils import (
+    create_bidirectional_mask,
+    create_causal_mask,
+    create_chunked_causal_mask,
+    create_sliding_window_causal_mask,
+)
 
 from dpo_core.training.attention import flex_segments
 from dpo_core.training.attention.flash_segments import FlashSegments
-from dpo_core.training.attention.segment_attention import attending, segment_attention
+from dpo_core.training.attention.segment_attention import (
+    NAME,
+    Window,
+    attending,
+    segment_attention,
+)
 from dpo_core.training.attention.sliced_segments import sliced_segments
 from dpo_core.training.passes.packing import Segment
 
@@ -73,7 +88,7 @@ def test_the_flash_kernel_joins_what_a_rejected_completion_sees() -> None:
 def test_slices_of_the_row(window: int | None) -> None:
     given = inputs()
     with attending(SEGMENTS, CPU):
-        out, _ = segment_attention(None, *given, None, scaling=0.3, sliding_window=window)
+        out, _ = segment_attention(None, *given, Window(window, True), scaling=0.3)
     check(out.transpose(1, 2), given, window)
 
 
@@ -107,5 +122,54 @@ def test_flex_attention_computes_the_same_function(monkeypatch: pytest.MonkeyPat
         warnings.simplefilter("ignore")
         capped = flex_segments.flex_segments(*given, blocks, scale=0.3, softcap=0.5)
     with attending(SEGMENTS, CPU):
-        expected, _ = segment_attention(None, *given, None, scaling=0.3, softcap=0.5)
+        expected, _ = segment_attention(None, *given, Window(None, True), scaling=0.3, softcap=0.5)
     torch.testing.assert_close(capped, expected.transpose(1, 2), rtol=0, atol=2e-6)
+
+
+def attended(given: tuple[Tensor, ...], make: Callable[..., Any], **options: Any) -> Tensor:
+    """Attention as a model asks for it: the mask of a row without padding first, then the layer."""
+    config = PretrainedConfig(attn_implementation=NAME, sliding_window=4, attention_chunk_size=4)
+    arguments = {"attention_mask": None, "past_key_values": None}
+    with attending(SEGMENTS, CPU):
+        mask = make(config, inputs_embeds=torch.zeros(1, TOKENS, 4), **arguments)
+        out, _ = segment_attention(None, *given, mask, scaling=0.3, **options)
+    return out.transpose(1, 2)
+
+
+def test_the_window_is_the_one_of_the_mask_whatever_the_layer_says() -> None:
+    given = inputs()
+    check(attended(given, create_causal_mask, sliding_window=2), given)
+    given = inputs()
+    check(attended(given, create_sliding_window_causal_mask), given, window=4)
+
+
+def every_other(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return (query - key) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "why"),
+    [
+        (create_chunked_causal_mask, {}, "neither causal nor a sliding window"),
+        (create_bidirectional_mask, {}, "neither causal nor a sliding window"),
+        (partial(create_causal_mask, and_mask_function=every_other), {}, "neither causal nor"),
+        (lambda *_, **__: torch.ones(1, 1, TOKENS, TOKENS), {}, "a mask that transformers makes"),
+        (lambda *_, **__: None, {}, "a mask that transformers makes"),
+        (create_causal_mask, {"s_aux": torch.zeros(4)}, "its attention takes s_aux"),
+        (create_causal_mask, {"is_causal": False}, "not causal"),
+    ],
+)
+def test_what_is_not_known_is_refused(
+    make: Callable[..., Any], options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(NotImplementedError, match=why):
+        attended(inputs(), make, **options)
+
+
+def test_a_mask_that_no_layer_uses_is_not_refused() -> None:
+    def both(*config: Any, **arguments: Any) -> Any:
+        create_chunked_causal_mask(*config, **arguments)
+        return create_causal_mask(*config, **arguments)
+
+    given = inputs()
+    check(attended(given, both), given)

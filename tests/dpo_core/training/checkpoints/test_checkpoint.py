@@ -12,7 +12,7 @@ import pytest
 
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.records import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
@@ -166,7 +166,7 @@ def test_numbers_that_are_not_finite_keep_the_last_checkpoint_that_gave_finite_o
     # The learning rate rises until weights overflow: step 4 finds what step 3 has broken.
     wild = {"learning_rate": 1e8, "warmup_steps": 10, "pairs_per_step": 2, "checkpoint_every": 1}
     job = keeping(make_job("wild", *sentiment(PAIRS)), **wild)
-    before = weights_id(tiny)
+    before = policy_id(tiny)
     with pytest.raises(InvariantViolated) as error:
         train_round(job, quiet)
     [step] = re.findall(r"of optimiser step (\d+) is not finite", error.value.message)
@@ -175,4 +175,4 @@ def test_numbers_that_are_not_finite_keep_the_last_checkpoint_that_gave_finite_o
     assert any(pair in error.value.message for pair in pairs)
     # Not the weights before the bad step, which made its numbers: those before them.
     assert kept(job) == [f"step-{int(step) - 2:08d}"]
-    assert not job.out_dir.exists() and weights_id(tiny) == before
+    assert not job.out_dir.exists() and policy_id(tiny) == before

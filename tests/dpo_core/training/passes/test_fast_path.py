@@ -18,6 +18,7 @@ from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput
 from dpo_core.loss_options import TRAITS
 from dpo_core.tables import read_rows
+from dpo_core.training.attention.segment_attention import Window
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.passes.choose_path import choose_path
@@ -68,6 +69,26 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "gemma3": ("Gemma3TextConfig", {"head_dim": 8, "sliding_window": 6}),
+    "phi-moe, window in the mask alone": (
+        "PhimoeConfig",
+        {"sliding_window": 5, "num_local_experts": 3, "num_experts_per_tok": 2},
+    ),
+    "qwen2-moe, window in the mask alone": (
+        "Qwen2MoeConfig",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "max_window_layers": 1,
+            "num_experts": 3,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 24,
+        },
+    ),
+    "olmoe, window that its mask has not": (
+        "OlmoeConfig",
+        {"sliding_window": 5, "num_experts": 3, "num_experts_per_tok": 2},
+    ),
     "phi": ("PhiConfig", {}),
     "phi3": ("Phi3Config", {}),
     "gpt-neox": ("GPTNeoXConfig", {}),
@@ -77,7 +98,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def build(architecture: str) -> Any:
-    name, own = ARCHITECTURES[architecture]
+    return build_from(*ARCHITECTURES[architecture])
+
+
+def build_from(name: str, own: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     config = getattr(transformers, name)(**SMALL | own)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention_for(config))
@@ -158,6 +182,83 @@ def test_a_pair_sees_neither_its_rival_nor_other_pairs() -> None:
     for company in ([rival], [pair, other]):
         among = fast.logps(company).logps_N[: len(pair.chosen_ids)]
         torch.testing.assert_close(among, alone, rtol=0, atol=1e-5)
+
+
+def lengths(*tokens: tuple[int, int, int]) -> list[TrainingPair]:
+    """Pairs with so many tokens of prompt, chosen and rejected."""
+    pairs = random_pairs(len(tokens), longest=40)
+    numbers = [n % (VOCABULARY - 3) + 3 for n in range(300)]
+    return [
+        TrainingPair(p.pair_id, numbers[:a], numbers[a : a + b], numbers[a + b : a + b + c])
+        for p, (a, b, c) in zip(pairs, tokens, strict=True)
+    ]
+
+
+def test_the_longest_sequence_is_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs within the window say nothing of it: as if masks without one were all there are."""
+    monkeypatch.setattr(Window, "known", True, raising=False)
+    monkeypatch.setattr(Window, "tokens", None, raising=False)
+    monkeypatch.setattr(Window, "__init__", lambda *_: None)
+    model = build("mistral, sliding window")
+    path, why = choose_path(model, lengths((2, 2, 2), (1, 3, 2)), TrainingConfig(), CPU)
+    assert (path.name, why) == ("fast", "")
+    model = build("mistral, sliding window")
+    some = lengths((2, 2, 2), (1, 3, 2), (3, 40, 2))
+    path, why = choose_path(model, some, TrainingConfig(), CPU)
+    assert path.name == "plain" and "on long pairs" in why
+
+
+ROPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "longrope": (
+        "Phi3Config",
+        {
+            "original_max_position_embeddings": 16,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 1e4,
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+                "short_factor": [1.0] * 4,
+                "long_factor": [2.0, 3.0, 4.0, 5.0],
+            },
+        },
+    ),
+    "dynamic": (
+        "LlamaConfig",
+        {
+            "max_position_embeddings": 16,
+            "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("rope", ROPES)
+def test_positions_of_a_sequence_depend_on_its_own_length_alone(rope: str) -> None:
+    pairs = lengths((9, 20, 5), (4, 3, 2), (9, 12, 20))
+    path, why = choose_path(build_from(*ROPES[rope]), pairs, TrainingConfig(), CPU)
+    assert path.name == "plain" and "some are longer than 16 tokens" in why
+    with pytest.raises(BadInput, match="how long a sequence is"):
+        choose_path(build_from(*ROPES[rope]), pairs, TrainingConfig(path="fast"), CPU)
+    together = path.logps(pairs).logps_N
+    one_by_one = torch.cat([path.logps([pair]).logps_N for pair in pairs])
+    torch.testing.assert_close(one_by_one, together, rtol=0, atol=1e-5)
+    # By itself, a sequence has what a model says that saw no other.
+    for pair in pairs:
+        ids = [*pair.prompt_ids, *pair.chosen_ids]
+        with torch.no_grad():
+            logits_TV = build_from(*ROPES[rope])(torch.tensor([ids])).logits[0]
+        expected = logits_TV.log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+        found = path.logps([pair]).logps_N[: len(pair.chosen_ids)]
+        torch.testing.assert_close(found, expected[len(pair.prompt_ids) - 1 :], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rope", ROPES)
+def test_short_sequences_take_the_fast_path_with_such_positions(rope: str) -> None:
+    path, why = choose_path(
+        build_from(*ROPES[rope]), lengths((9, 7, 5), (4, 3, 2)), TrainingConfig(), CPU
+    )
+    assert (path.name, why) == ("fast", "")
 
 
 def bloom() -> Any:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_core.errors import BadInput
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.training.jobs import AverageJob
 from dpo_core.training.reference.average import average_policies
 
@@ -29,7 +29,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def average(start: Path, target: Path, out: Path, rate: float) -> Path:
     job = AverageJob(from_dir=start, to_dir=target, out_dir=out, rate=rate)
     made = average_policies(job, lambda done, total, unit: None)
-    assert made["policy"] == weights_id(out)
+    assert made["policy"] == policy_id(out)
     return out
 
 
@@ -56,7 +56,7 @@ def test_the_share_of_the_way(tiny: Path, other: Path, tmp_path: Path, cut: str)
 
 
 def test_the_whole_way_is_the_policy(tiny: Path, other: Path, tmp_path: Path) -> None:
-    assert weights_id(average(tiny, other, tmp_path / "out", 1.0)) == weights_id(other)
+    assert policy_id(average(tiny, other, tmp_path / "out", 1.0)) == policy_id(other)
 
 
 def test_policies_of_two_forms_have_none_between(tiny: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.loss_options import TRAITS
 from dpo_core.tables import read_rows
 from dpo_core.training import policy_in_training
@@ -53,7 +53,7 @@ def test_another_reference_serves_its_own_log_probs(
     result = train_round(job.model_copy(update={"reference_dir": other}), quiet)
     theirs = sums_by_hand(other, completions, preferences)
     for row in read_rows(job.reference_logps_path):
-        assert row["policy"] == result["reference_policy"] == weights_id(other)
+        assert row["policy"] == result["reference_policy"] == policy_id(other)
         assert [row["chosen"], row["rejected"]] == pytest.approx(theirs[row["pair_id"]], abs=1e-4)
     # All pairs are in the first step, so its margins are those of the policies as they are.
     ours = sums_by_hand(tiny, completions, preferences)

@@ -10,7 +10,7 @@ import pytest
 
 from dpo_core.children import Child
 from dpo_core.errors import Interrupted
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.reference import reference_logps as reference_module
@@ -97,6 +97,6 @@ def test_two_processes_share_a_reference(job: Callable[..., DpoJob], tmp_path: P
     assert len(ours) == len(theirs) == (PAIRS if together.config.has_reference else 0)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["chosen"] == pytest.approx(other["chosen"], abs=1e-5)
-    assert found["policy"] == weights_id(together.out_dir)
+    assert found["policy"] == policy_id(together.out_dir)
     if cached is not None:  # only log-probs of a lasting reference are kept
         assert cached["policy"] == found["policy"] and cached["reference_source"] == "cache"

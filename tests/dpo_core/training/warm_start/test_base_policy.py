@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dpo_core.errors import BadInput
-from dpo_core.hashing import weights_id
+from dpo_core.hashing import policy_id
 from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
@@ -79,7 +79,7 @@ def _jsonl(path: Path, rows: list[Any]) -> str:
 def test_without_warm_start_the_weights_stay_as_they_are(make_base: MakeBase, tiny: Path) -> None:
     job = make_base("base", model=str(tiny))
     result = prepare_base(job, quiet)
-    assert result["policy"] == weights_id(job.out_dir) == weights_id(tiny)
+    assert result["policy"] == policy_id(job.out_dir) == policy_id(tiny)
     assert result["final_loss"] is None and result["steps"] == 0
     assert read_rows(job.curve_path) == []
 
@@ -91,7 +91,7 @@ def test_without_warm_start_the_precision_stays(make_base: MakeBase, tiny: Path)
     make_tokenizer().save_pretrained(half.out_dir)
     job = make_base("base", model=str(half.out_dir))
     prepare_base(job, quiet)
-    assert weights_id(job.out_dir) == weights_id(half.out_dir)
+    assert policy_id(job.out_dir) == policy_id(half.out_dir)
 
 
 def test_builds_and_warm_starts_and_repeats(make_base: MakeBase) -> None:
@@ -154,6 +154,53 @@ def test_rows_are_dropped_by_reason(make_base: MakeBase, tmp_path: Path) -> None
         assert kept == [Example([BOS, *ids("the book was")], [*ids("good"), EOS])]
         dropped = {"held_out": 3, "too_long": 1, "empty": 1}
         assert counts == {"rows_in": 6, "rows_kept": 1, "dropped": dropped}
+
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} ; {% endfor %}"
+    "{% if add_generation_prompt %}assistant :{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The film  was",
+        "user: the film was",
+        "user : the film was ; assistant :",
+        "<s>user : the film was ;",
+    ],
+)
+@pytest.mark.parametrize("suite", [False, True])
+def test_a_held_out_conversation_is_found_as_text(
+    make_base: MakeBase, tmp_path: Path, text: str, suite: bool
+) -> None:
+    messages = ({"role": "user", "content": "the film was"},)
+    held_out = Prompt(prompt_id(None, messages), messages=messages, split="test")
+    write_rows(tmp_path / "prompts.parquet", [prompt_row(held_out)], PROMPTS)
+    rows = [{"prompt": text, "completion": "good"}, {"prompt": "the book", "completion": "bad"}]
+    never: dict[str, Any] = {"held_out": str(tmp_path / "prompts.parquet")}
+    if suite:
+        never = {"never": [held_out.prompt_id], "never_messages": [list(messages)]}
+    sft = {"path": _jsonl(tmp_path / "rows.jsonl", rows)}
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    _, counts = load_examples(make_base("base", model="unused", sft=sft, **never), tokenizer, 64)
+    assert counts["dropped"] == {"held_out": 1} and counts["rows_kept"] == 1
+
+
+def test_a_template_that_refuses_a_conversation_wrote_no_text(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    messages = ({"role": "system", "content": "be"}, {"role": "user", "content": "the film was"})
+    held_out = Prompt(prompt_id(None, messages), messages=messages, split="test")
+    write_rows(tmp_path / "prompts.parquet", [prompt_row(held_out)], PROMPTS)
+    rows = [{"prompt": p, "completion": "good"} for p in ("the film was", "the book")]
+    sft = {"path": _jsonl(tmp_path / "rows.jsonl", rows)}
+    job = make_base("base", model="unused", sft=sft, held_out=str(tmp_path / "prompts.parquet"))
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
+    assert load_examples(job, tokenizer, 64)[1]["dropped"] == {"held_out": 1}
 
 
 def test_no_row_is_longer_than_the_model_reads(make_base: MakeBase, tmp_path: Path) -> None:

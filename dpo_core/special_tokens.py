@@ -4,21 +4,30 @@ Read as JSON: the orchestrator loads no model library.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.chat_template import ChatTemplate
+
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """`eos`: every id that ends an answer. `plain_bos`, `chat_bos`: whether a prompt of plain text,
-    or one that went through the chat template, begins with `bos`."""
+    """`eos`: every id that ends an answer. `plain_bos`: whether the tokenizer begins a plain text
+    with `bos`. `template`: the chat template, in which `bos_token` is the text of `bos`."""
 
     eos: frozenset[int] = frozenset()
     bos: int | None = None
     plain_bos: bool = False
-    chat_bos: bool = False
+    bos_token: str = ""
+    template: ChatTemplate | None = None
+
+    def chat_bos(self, messages: Sequence[Mapping[str, str]]) -> int | None:
+        """How many BOS the chat template writes around these messages; None: nobody knows."""
+        if self.template is None or not self.bos_token:
+            return None
+        return self.template.count(self.bos_token, messages)
 
 
 def read_special_tokens(policy: Path) -> SpecialTokens:
@@ -39,7 +48,8 @@ def read_special_tokens(policy: Path) -> SpecialTokens:
         eos=frozenset((*_ids(ends), *_ids(own))),
         bos=bos,
         plain_bos=bos is not None and bool(in_template if adds is None else adds),
-        chat_bos=bos is not None and _chat_begins_with(bos_token, policy, settings),
+        bos_token=bos_token if bos is not None else "",
+        template=_template(policy, settings),
     )
 
 
@@ -77,8 +87,12 @@ def _template_tokens(processor: dict[str, Any]) -> set[str]:
     return found
 
 
-def _chat_begins_with(bos_token: str, policy: Path, settings: dict[str, Any]) -> bool:
+def _template(policy: Path, settings: dict[str, Any]) -> ChatTemplate | None:
+    """The chat template for prompts; of several it is the one named `default`."""
     file = policy / "chat_template.jinja"
-    template = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
-    written = json.dumps(template or "", ensure_ascii=False)
-    return bool(bos_token) and ("bos_token" in written or bos_token in written)
+    found = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
+    if isinstance(found, list):
+        found = next((each["template"] for each in found if each["name"] == "default"), None)
+    named = {key: _content(token) for key, token in settings.items() if key.endswith("_token")}
+    strings = {key: text for key, text in named.items() if isinstance(settings[key], str | dict)}
+    return ChatTemplate(found, tuple(sorted(strings.items()))) if found else None

@@ -1,0 +1,1 @@
+"""A campaign with every kind of step, disturbed at random moments, against an undisturbed one."""

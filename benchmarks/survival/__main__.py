@@ -1,0 +1,137 @@
+"""`python -m benchmarks.survival --kills N --seed S --append PAGE`.
+
+Exit code 0: no deviation; 1: some, which the page names.
+"""
+
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.measure import machine
+from benchmarks.survival.compare import differences
+from benchmarks.survival.disturbed import KINDS, Disturbed
+from benchmarks.survival.everything import write_campaign
+from benchmarks.survival.page import Totals, read_mended, read_totals, write_page
+from benchmarks.survival.processes import Commands
+from benchmarks.survival.services import services, shared
+from benchmarks.survival.shim import Shim, compiled
+
+_PER_CAMPAIGN = 27
+
+
+class Benchmark:
+    """A reference, and campaigns that are compared with it."""
+
+    def __init__(self, options: Namespace, folder: Path) -> None:
+        self._chance = random.Random(options.seed)
+        self._seed, self._folder, self._page = options.seed, folder, options.append
+        self._totals = read_totals(self._page) if self._page else Totals()
+        self._library = compiled(folder)
+        self.deviations: list[str] = []
+
+    def run(self, kills: int, only: str | None) -> None:
+        kinds = [kind for kind in KINDS if only is None or only in kind]
+        queue = [kind for _ in range(kills // len(kinds) + 1) for kind in self._shuffled(kinds)]
+        queue = queue[:kills]
+        with shared(self._folder / "mlflow") as self._shared:
+            self._config = write_campaign(self._folder / "config", self._shared.endpoint)
+            if not (self._folder / "reference" / "campaign" / "report.html").exists():
+                self._campaign("reference", [])
+            number, idle = 0, 0
+            while queue and idle < 3:
+                number += 1
+                mine, queue = queue[:_PER_CAMPAIGN], queue[_PER_CAMPAIGN:]
+                left = self._campaign(f"disturbed-{number}", mine)
+                idle = idle + 1 if len(left) == len(mine) else 0
+                queue += left
+
+    def _shuffled(self, kinds: list[str]) -> list[str]:
+        return self._chance.sample(kinds, len(kinds))
+
+    def _campaign(self, name: str, kinds: list[str]) -> list[str]:
+        """The kinds that found no moment any more."""
+        folder = self._folder / name
+        began = time.monotonic()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with services(folder, self._shared) as found:
+            shim = None
+            variables = dict(found.variables)
+            if self._library is not None:
+                shim = Shim(self._library, folder / "shim", folder / "campaign")
+                variables |= shim.variables
+            commands = Commands(self._config, folder, variables)
+            disturbed = Disturbed(commands, found, shim, self._chance)
+            try:
+                left = disturbed.disturb(kinds)
+                disturbed.finish()
+            finally:
+                commands.kill_all()
+        deviations = list(disturbed.deviations)
+        if name != "reference":
+            reference = self._folder / "reference" / "campaign"
+            deviations += differences(folder / "campaign", reference)
+        self._count(name, disturbed, deviations, time.monotonic() - began)
+        if not deviations and name != "reference":
+            shutil.rmtree(folder)
+        return left
+
+    def _count(
+        self, name: str, disturbed: Disturbed, deviations: list[str], seconds: float
+    ) -> None:
+        where = f"seed {self._seed}, {name}"
+        said = [" ".join(f"{where}: {one}".split())[:700] for one in deviations]
+        print(f"  {name}: {disturbed.done.total()} faults, {seconds:.0f} s", *said, sep="\n    ")
+        sys.stdout.flush()
+        self.deviations += said
+        if name == "reference":
+            return
+        self._totals.faults += disturbed.done
+        self._totals.campaigns += 1
+        self._totals.deviations += said
+        self._write(None)
+
+    def _write(self, line: str | None) -> None:
+        if line is not None:
+            self._totals.runs.append(line)
+        if self._page is not None:
+            write_page(self._page, self._totals, read_mended(self._page))
+
+    def end(self, faults_before: int) -> None:
+        found = machine()
+        self._write(
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {found['commit']}, seed {self._seed}: "
+            f"{self._totals.faults.total() - faults_before} faults, {len(self.deviations)} "
+            f"deviations; {found['cores']} cores, load {found['load_average']}"
+            + ("" if self._library else "; no C compiler, so no faults of disk and clock")
+        )
+
+
+def main() -> int:
+    parser = ArgumentParser(prog="python -m benchmarks.survival", description=__doc__)
+    parser.add_argument("--kills", type=int, default=60, help="faults of all kinds together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--append", type=Path, help="page to which the counts are added")
+    parser.add_argument("--only", help="kinds whose name holds this")
+    parser.add_argument("--folder", type=Path, help="where the campaigns lie; default: temporary")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers are ended on the way out
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="ratchet-survival-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    benchmark = Benchmark(options, folder)
+    before = benchmark._totals.faults.total()
+    try:
+        benchmark.run(options.kills, options.only)
+    finally:
+        benchmark.end(before)
+    return 1 if benchmark.deviations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

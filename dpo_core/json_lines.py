@@ -1,0 +1,143 @@
+"""Append-only files of JSON lines: the ledger, logs of labels, decisions, what judges spent.
+
+Every line is sealed (dpo_core.sealed). Lines go in whole, by several processes if need be. A crash
+can tear the last line only: it is left out when the file is read, and cut off when the next line
+comes. Anything else that is not as it was written is an error.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_core.atomic import flush, make_folder
+from dpo_core.errors import ArtifactCorrupted
+from dpo_core.sealed import SEAL, BrokenSeal, as_bytes, as_text, sealed, unsealed
+
+_BLOCK = 1 << 16
+_MARK = f'"{SEAL}"'.encode()
+
+
+def append(path: Path, values: Iterable[Mapping[str, Any]], *, flushed: bool = True) -> None:
+    """Add a line for each value, all or none where the disk is full; only the file's end is read.
+
+    flushed: lines are on disk when it returns, and survive a loss of power and not of a process
+    alone. Raises ArtifactCorrupted where the file ends in what no crash leaves behind.
+    """
+    lines = b"".join(as_bytes(as_text(sealed(value))) + b"\n" for value in values)
+    if not lines:
+        return
+    make_folder(path.parent)
+    with path.open("ab+", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end = _end_of_whole_lines(path, file.fileno())
+        os.ftruncate(file.fileno(), end)
+        try:
+            _write(file.fileno(), lines)
+            if flushed:
+                os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            raise
+    if end == 0:  # perhaps a new file, whose name must be on disk as well
+        flush(path.parent)
+
+
+def read(
+    path: Path,
+    remedy: str,
+    *,
+    begin: int = 0,
+    end: int | None = None,
+    torn_before: bool = False,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number of the line, its value), in order; of a part, those from byte `begin` to `end`, which
+    are counted from its beginning.
+
+    remedy: what to do about a damaged line. torn_before: also leave out lines that a crash tore
+    before others were added, as earlier versions did, as long as no sealed line came before.
+    Raises ArtifactCorrupted for a line that is not as it was written. Lines of earlier versions
+    have no seal and are taken as they are.
+    """
+    any_sealed = False
+    for number, line in enumerate(_whole_lines(path, begin, end), 1):
+        if not line:
+            continue
+        try:
+            value, has_seal = unsealed(line)
+            if any_sealed and not has_seal:
+                raise BrokenSeal("it has no checksum, and lines before it have one")
+        except BrokenSeal as broken:
+            if torn_before and not any_sealed and _may_be_torn(line):
+                continue
+            line_number = number + _lines_before(path, begin)
+            raise _damaged(path, f"line {line_number}", broken, remedy) from None
+        any_sealed |= has_seal
+        yield number, value
+
+
+def end_of_lines(path: Path) -> int:
+    """Where in the file the last whole line ends, in bytes; 0 for a file that is not there."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return _end_of_whole_lines(path, file.fileno())
+
+
+def _whole_lines(path: Path, begin: int, end: int | None) -> list[bytes]:
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(begin)
+        *lines, rest = file.read(-1 if end is None else max(0, end - begin)).split(b"\n")
+    _check_torn(path, rest)
+    return lines
+
+
+def _end_of_whole_lines(path: Path, fd: int) -> int:
+    size = os.fstat(fd).st_size
+    rest, at = b"", size
+    while at > 0:
+        step = min(_BLOCK, at)
+        at -= step
+        block = os.pread(fd, step, at)
+        if (newline := block.rfind(b"\n")) >= 0:
+            rest = block[newline + 1 :] + rest
+            break
+        rest = block + rest
+    _check_torn(path, rest)
+    return size - len(rest)
+
+
+def _lines_before(path: Path, begin: int) -> int:
+    with path.open("rb") as file:
+        return file.read(begin).count(b"\n")
+
+
+def _check_torn(path: Path, rest: bytes) -> None:
+    """What follows the last newline is the beginning of a line; where something follows a whole
+    object, it was a newline."""
+    try:
+        unsealed(rest[:-1])
+    except BrokenSeal:
+        return
+    raise _damaged(
+        path,
+        "the last line",
+        BrokenSeal("it has something else where it should end"),
+        "Restore the file from a backup, or replace its last byte by a newline.",
+    )
+
+
+def _may_be_torn(line: bytes) -> bool:
+    return not line.endswith(b"}") and _MARK not in line
+
+
+def _damaged(path: Path, place: str, broken: BrokenSeal, remedy: str) -> ArtifactCorrupted:
+    return ArtifactCorrupted(f"{path} {place} is damaged: {broken}", remedy)
+
+
+def _write(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]

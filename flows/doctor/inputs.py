@@ -1,0 +1,62 @@
+"""Files that a new campaign reads: read once before anything is written.
+
+Steps would find the same faults, but in a folder that is there by then, after a server and a model
+were started.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import LabelsError, PromptError
+from dpo_core.records import IMPORTED
+from dpo_core.training.warm_start.sft_examples import check_sft_rows
+from flows.config import CampaignConfig
+from generation.config import PromptsConfig
+from generation.prompts import check_pool, read_pool
+from labeling.exchange.folder import PAIRS
+from labeling.people.gold import read_gold
+
+
+def check_inputs(config: CampaignConfig, layout: Layout) -> None:
+    """Raise BadInput that names file and row. A campaign that has begun is not looked at: its
+    finished steps hold what they read.
+
+    Prompts of a function or a hub are not asked for twice.
+    """
+    if any(layout.round(0).glob("held_out-*")):
+        return
+    if config.prompts.path is not None:
+        check_pool(config.prompts)
+    if config.sft is not None and config.sft.path is not None:
+        check_sft_rows(config.sft)
+    for name, suite in config.evaluation.suites.items():
+        _check_suite(name, PromptsConfig(path=suite.prompts, field=suite.field))
+    if config.people is not None and config.people.gold is not None:
+        read_gold(Path(config.people.gold))
+    if config.data.imported is not None:
+        _check_imported(Path(config.data.imported) / PAIRS)
+
+
+def _check_suite(name: str, prompts: PromptsConfig) -> None:
+    if not any(True for _ in read_pool(prompts)):
+        raise PromptError(
+            f"evaluation.suites.{name}: {prompts.path} holds no prompts",
+            "Write some, or remove the suite.",
+        )
+
+
+def _check_imported(path: Path) -> None:
+    try:
+        with pq.ParquetFile(path) as file:
+            lacking = [name for name in IMPORTED.names if name not in file.schema_arrow.names]
+            rows = sum(batch.num_rows for batch in file.iter_batches())
+        if lacking or not rows:
+            raise ValueError(f"it has no {', '.join(lacking) or 'rows'}")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise LabelsError(
+            f"data.imported: {path} does not hold imported preferences: {error}",
+            "Make it anew: ratchet import FILE... OUT_DIR",
+        ) from None

@@ -1,0 +1,190 @@
+"""What the certified gate has used so far, from the ledger: decisions, chance, gate prompts.
+
+Every decision is a look at gate prompts. The next one may look at the same prompts again only
+where nothing but refusals came between, each followed by the attempt that the config had declared
+before: then no candidate depends on what was seen (docs/gate.md). A person's word, a promotion, a
+rollback or a changed config ends that, and the next decision takes prompts never used before.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.retractions import RETRACT
+from dpo_core.campaign.rollbacks import ROLLBACK
+from dpo_core.evaluation.certification import allowance
+
+CERTIFICATE = "certificate"
+"""Step name of what the test came to, for one candidate."""
+
+LOOKED = "gate_prompts_to"
+"""Fact of a step that compared answers to gate prompts, for the turn in its fact `turn`: up to
+which place of the pool."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A candidate at the gate. id: tells this test of it from all others; evaluation: hash of its
+    numbers; declared: hash of all that the campaign had declared, its config and the user code in
+    it."""
+
+    round: int
+    attempt: int
+    id: str
+    evaluation: str
+    declared: str
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What a branch takes over of the campaign that it left, all of whose decisions its maker may
+    have seen: how many there were, of how many planned, and up to where gate prompts were used."""
+
+    decisions: int = 0
+    planned: int | None = None
+    used: int = 0
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was used before a decision. decisions: tests that were made; planned: how many the first
+    one declared (None: there was none); used: gate prompts, from the beginning of the pool; start:
+    where this decision begins."""
+
+    decisions: int = 0
+    planned: int | None = None
+    used: int = 0
+    start: int = 0
+
+    def alpha(self, planned: int, false_promotions: float) -> float:
+        """The chance of an error that the next decision may use."""
+        return allowance(self.decisions + 1, self.planned or planned, false_promotions)
+
+
+@dataclass(frozen=True)
+class _State:
+    """While the ledger is read: `start` is where the prompts of the last decision begin, if they
+    may be used again by the attempt `follows` (round, attempt), under the same `declared`."""
+
+    account: Account = Account()
+    seen: frozenset[str] = frozenset()
+    start: int | None = None
+    at: tuple[int, int] | None = None
+    follows: tuple[int, int] | None = None
+    declared: str = ""
+
+    def closed(self) -> "_State":
+        """After what no config had declared: no prompts may be used again."""
+        return replace(self, start=None, at=None, follows=None)
+
+    def looked(self, to: int) -> "_State":
+        return replace(self, account=replace(self.account, used=max(self.account.used, to)))
+
+
+def account_before(
+    entries: Iterable[Entry],
+    turn: Turn,
+    first: int,
+    inherited: Inherited | None = None,
+    left_after: int = 0,
+) -> Account:
+    """The account at the gate of `turn`: the same whether it is asked before or after the decision.
+
+    entries: of the ledger, oldest first. first: how many gate prompts every evaluation looks at.
+    inherited: of a branch, which left its campaign after round `left_after`.
+    """
+    state, crossed = _State(), inherited is None
+    for entry in entries:
+        if entry.step == CERTIFICATE and entry.facts["turn"] == turn.id:
+            break
+        if not crossed and entry.round > left_after:
+            state, crossed = _cross(state, inherited), True
+        if not _is_own(entry, turn):
+            state = _after(state, entry, first)
+    if not crossed:
+        state = _cross(state, inherited)
+    again = (turn.round, turn.attempt) == state.follows and turn.declared == state.declared
+    start = state.start if again and state.start is not None else state.account.used
+    return replace(state.account, start=start)
+
+
+def spent(
+    entries: Iterable[Entry], first: int, inherited: Inherited | None = None, left_after: int = 0
+) -> Inherited:
+    """What a branch made now would inherit."""
+    found = account_before(entries, Turn(0, 0, "", "", ""), first, inherited, left_after)
+    return Inherited(found.decisions, found.planned, found.used)
+
+
+def read_inherited(found: Mapping[str, Any] | None) -> Inherited | None:
+    return Inherited(**found) if found else None
+
+
+def written(inherited: Inherited) -> dict[str, Any]:
+    return asdict(inherited)
+
+
+def _is_own(entry: Entry, turn: Turn) -> bool:
+    """Whether this turn looked, before a run that was killed could write its certificate."""
+    if LOOKED in entry.facts:
+        return bool(entry.facts["turn"] == turn.id)
+    return entry.step == "evaluation" and entry.outputs.get("evaluation.json") == turn.evaluation
+
+
+def _cross(state: _State, inherited: Inherited | None) -> _State:
+    """Where a branch leaves its campaign: a person made it."""
+    assert inherited is not None, "asked before"
+    account = Account(
+        max(state.account.decisions, inherited.decisions),
+        state.account.planned or inherited.planned,
+        max(state.account.used, inherited.used),
+    )
+    return replace(state.closed(), account=account)
+
+
+def _after(state: _State, entry: Entry, first: int) -> _State:
+    if entry.step == CERTIFICATE:
+        return _tested(state, entry)
+    if entry.step == "gate":
+        return _decided(state, entry)
+    if entry.step in (ROLLBACK, RETRACT):
+        return state.closed()
+    if LOOKED in entry.facts:
+        return state.looked(entry.facts[LOOKED])
+    if entry.step == "evaluation":
+        return state.looked(first)
+    return state
+
+
+def _tested(state: _State, entry: Entry) -> _State:
+    facts = entry.facts
+    if not facts["certified"]:
+        return state.closed()
+    state = state.looked(facts["start"] + facts["prompts"])
+    account = state.account
+    if facts["turn"] not in state.seen:
+        account = replace(account, decisions=account.decisions + 1)
+    account = replace(account, planned=account.planned or facts["planned"])
+    state = replace(state, account=account, seen=state.seen | {facts["turn"]})
+    if facts.get("about") == "gate_set":  # whose prompts were used before
+        return state.closed()
+    return replace(
+        state,
+        start=facts["start"],
+        at=(entry.round, facts["attempt"]),
+        follows=None,
+        declared=facts["declared"],
+    )
+
+
+def _decided(state: _State, entry: Entry) -> _State:
+    gate = entry.facts.get("gate") or {}
+    number, attempt = entry.round, gate.get("attempt", 1)
+    if state.at != (number, attempt) or entry.facts.get("answer"):
+        return state.closed()
+    action = str(gate.get("action"))
+    if action == "ask":
+        return state
+    follows = {"retry": (number, attempt + 1), "keep": (number + 1, 1)}.get(action)
+    return replace(state, follows=follows) if follows is not None else state.closed()

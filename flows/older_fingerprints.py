@@ -1,0 +1,108 @@
+"""The fingerprints under which older versions of Ratchet finished the steps of today.
+
+The one place that knows what a recipe looked like before; see dpo_core.campaign.identity for what
+becomes of the steps that are found by it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatch
+from typing import Any
+
+import yaml
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import Recipe
+from dpo_core.hashing import digest
+from dpo_core.import_path import source_hash_of_package
+from flows.config import CampaignConfig
+from flows.config.defaults import since
+
+_INPUTS_SINCE = (
+    "* model of *",
+    "model of *",
+    "base/model",
+    "base/sft",
+    "evaluation/held_out",
+    "evaluation/*_suite_*_answers",
+    "gate/outcomes",
+    "gate/steps",
+    "judgements/prompts",
+    "labels/prompts",
+    "pairs/prompts",
+)
+"""Patterns of step/name of inputs that identity 1 did not know."""
+
+_GATE = ("win_rate", "use", "threshold", "kl_budget", "otherwise", "retry")
+"""Keys of the section `gate` that identity 1 knew."""
+
+_SAMPLING = ("shard_prompts", "tensor_parallel_size")
+"""Keys that identity 1 counted among what completions depend on."""
+
+
+def older_fingerprints(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[str]:
+    """What identity 1 called this recipe: one name, or one for each value that the campaign's
+    configs had of a key which counts no more."""
+    inputs = {name: found for name, found in recipe.inputs.items() if not _new(recipe.step, name)}
+    functions = {name: _function(name, found) for name, found in recipe.functions.items()}
+    for older in _configs(recipe, config, layout):
+        yield digest(recipe.step, older, inputs, functions)
+
+
+def _new(step: str, name: str) -> bool:
+    return any(
+        fnmatch(f"{step}/{name}", pattern) or fnmatch(name, pattern) for pattern in _INPUTS_SINCE
+    )
+
+
+def _function(name: str, found: str) -> str:
+    """Identity 1 hashed of a user's modules those of one package; a rubric is no module."""
+    return found if " of " in name else source_hash_of_package(name)
+
+
+def _configs(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterable[Mapping[str, Any]]:
+    special = _BY_STEP.get(recipe.step)
+    if special is not None:
+        return special(recipe, config)
+    if "temperature" in recipe.config and "shard_prompts" not in recipe.config:
+        return _sampled(recipe, config, layout)
+    return [recipe.config]
+
+
+def _base(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]:
+    """With the paths of what counts by its contents now."""
+    policy, sft = config.policy, config.sft
+    yield {
+        "policy": policy.model_dump(mode="json"),
+        "sft": sft.model_dump(mode="json") if sft is not None else None,
+        "seed": recipe.config["seed"],
+    }
+
+
+def _gate(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]:
+    """Without the keys that there were not, where they are off, as in a campaign of that time."""
+    gate, off = recipe.config["gate"], since(1)
+    new = {key: value for key, value in gate.items() if key not in _GATE}
+    if all(value == off.get(f"gate.{key}") for key, value in new.items()):
+        yield {**recipe.config, "gate": {k: v for k, v in gate.items() if k not in new}}
+
+
+def _sampled(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[Mapping[str, Any]]:
+    known = [config.sampling.model_dump(mode="json"), *_configs_on_disk(layout)]
+    values = dict.fromkeys(tuple(one[key] for key in _SAMPLING) for one in known)
+    for found in values:
+        yield {**recipe.config, **dict(zip(_SAMPLING, found, strict=True))}
+
+
+def _configs_on_disk(layout: Layout) -> Iterator[Mapping[str, Any]]:
+    """The section `sampling` of the configs that the campaign has had."""
+    for path in sorted(layout.root.glob("campaign*.yaml")):
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        sampling = found.get("sampling", {}) if isinstance(found, dict) else {}
+        if all(key in sampling for key in _SAMPLING):
+            yield sampling
+
+
+_BY_STEP: dict[str, Callable[[Recipe, CampaignConfig], Iterator[Mapping[str, Any]]]] = {
+    "base": _base,
+    "gate": _gate,
+}

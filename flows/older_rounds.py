@@ -1,0 +1,178 @@
+"""What a campaign is told once of the rounds that an older Ratchet finished: that they stay as they
+are, and which of them used something that was wrong then."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from dpo_core.campaign.identity import IDENTITY
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.rollbacks import ROLLBACK
+from flows.session import Session
+from flows.show.read.configs import read_configs
+from flows.show.read.steps import current_entries
+
+Settings = Mapping[str, Any]
+"""A config as its file has it, all keys written out."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A round that an older version finished: its steps by name, and the config that it had."""
+
+    number: int
+    layout: Layout
+    steps: Mapping[str, Entry]
+    settings: Settings
+
+    def file(self, step: str, name: str) -> Path:
+        entry = self.steps[step]
+        return self.layout.step(self.number, step, entry.fingerprint) / name
+
+    def facts(self, step: str) -> Mapping[str, Any]:
+        return self.steps[step].facts if step in self.steps else {}
+
+
+def tell_of_older(session: Session) -> None:
+    """Say it, the first time that this version comes to the campaign."""
+    entries = session.store.entries
+    if not entries or any(entry.identity >= IDENTITY for entry in entries):
+        return
+    found = list(_finished(session.layout, session.config.rounds))
+    say = session.progress.notice
+    say(
+        "an older version of Ratchet made what is here, and it stays as it is. From the next round "
+        "on more counts: every file of the model and not its weights alone, modules beside user "
+        "functions, the texts of prompts. Changes of those that were made before today are not "
+        "noticed in finished steps; `ratchet run --recompute` makes all of them anew"
+    )
+    for line in faults(found, any(entry.step == ROLLBACK for entry in entries)):
+        say(line)
+
+
+def faults(found: Sequence[Finished], rolled_back: bool = False) -> Iterator[str]:
+    """A sentence for each fault of older versions that finished rounds had, with these rounds."""
+    for says, had in _FAULTS.items():
+        numbers = [str(one.number) for one in found if had(one)]
+        if numbers:
+            rounds = f"round{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
+            yield f"{rounds}, finished by an older version: {says}"
+    back = [str(one.number) for one in found if rolled_back and _went_back(one)]
+    if back:
+        yield (
+            f"round {', '.join(back)}, finished by an older version: the gate chose the best round "
+            "without regard to a person's rollback"
+        )
+
+
+def _finished(layout: Layout, planned: int) -> Iterator[Finished]:
+    entries = current_entries(layout, planned)
+    files = {found.round: found.file for found in read_configs(layout, entries)}
+    for number, file in files.items():
+        steps = {e.step: e for e in entries if e.round == number and e.identity < IDENTITY}
+        if "gate" in steps:
+            yield Finished(number, layout, steps, _settings(layout, file, number))
+
+
+def _settings(layout: Layout, file: str, number: int) -> Settings:
+    """As they were written then: some of them are refused today."""
+    if file == layout.branch.name:
+        raw = json.loads(layout.branch.read_text(encoding="utf-8"))["stretches"]
+        own: Settings = next(each["config"] for each in raw if number <= each["through"])
+        return own
+    found: Settings = yaml.safe_load((layout.root / file).read_text(encoding="utf-8"))
+    return found
+
+
+def _judges(found: Finished) -> list[Settings]:
+    judge = found.settings["judge"]
+    return list(judge.get("members") or [judge])
+
+
+def _sorted_apart(found: Finished) -> bool:
+    training = found.settings["training"]
+    return bool(training["wpo"]) and training["loss"] in ("aot", "aot_unpaired")
+
+
+def _shortened(found: Finished) -> bool:
+    training = found.settings["training"]
+    whole = training["loss"] in ("sft", "orpo", "simpo", "ipo", "sigmoid_norm")
+    return training["ld_alpha"] is not None and (whole or training["nll_weight"] > 0)
+
+
+def _off_centre(found: Finished) -> bool:
+    several = sum(judge.get("gives") == "score" for judge in _judges(found)) > 1
+    return several and "scores" in found.steps and bool(found.steps["scores"].dropped)
+
+
+_WINDOWS_IN_THE_MASK = {"qwen2_moe", "phimoe", "doge"}
+
+
+def _windows_dropped(found: Finished) -> bool:
+    if found.facts("training").get("path") != "fast":
+        return False
+    path = found.file("training", "policy") / "config.json"
+    if not path.is_file():  # removed to save space
+        return False
+    shape = json.loads(path.read_text(encoding="utf-8"))
+    rope = shape.get("rope_parameters") or shape.get("rope_scaling") or {}
+    return shape.get("model_type") in _WINDOWS_IN_THE_MASK or "longrope" in str(rope)
+
+
+def _not_numbers(found: Finished) -> bool:
+    if not any(judge.get("kind") == "reward_model" for judge in _judges(found)):
+        return False
+    path = found.file("scores", "scores.parquet") if "scores" in found.steps else None
+    if path is None or not path.is_file():
+        return False
+    scores = pq.read_table(path, columns=["score"])["score"].drop_null()
+    return not pc.all(pc.is_finite(scores), min_count=0).as_py()
+
+
+def _chats_warmed_up(found: Finished) -> bool:
+    if found.number != 1 or found.settings.get("sft") is None:
+        return False
+    held = next(found.layout.round(0).glob("held_out-*/prompts.parquet"), None)
+    return held is not None and bool(
+        pq.read_table(held, columns=["messages"])["messages"].drop_null()
+    )
+
+
+def _few_decided(found: Finished) -> bool:
+    """A promotion for which fewer than nine tenths of the gate's comparisons were decided."""
+    outcomes = found.file("evaluation", "outcomes.parquet") if "evaluation" in found.steps else None
+    if outcomes is None or not found.facts("gate").get("promoted") or not outcomes.is_file():
+        return False
+    table = pq.read_table(outcomes, columns=["opponent", "split", "outcome"]).to_pylist()
+    asked = [r["outcome"] for r in table if (r["opponent"], r["split"]) == ("previous", "gate")]
+    return sum(one is not None for one in asked) < 0.9 * len(asked)
+
+
+def _went_back(found: Finished) -> bool:
+    return (found.facts("gate").get("gate") or {}).get("action") == "rollback"
+
+
+_FAULTS: Mapping[str, Callable[[Finished], bool]] = {
+    "training.wpo gave the pairs of loss aot other pairs' weights": _sorted_apart,
+    "training.ld_alpha shortened sums that a term of the loss divided by the whole length": (
+        _shortened
+    ),
+    "where a judge of the committee abstained, its mean became a bonus or a penalty": _off_centre,
+    "training left out the model's attention windows on long pairs, or its rope for long texts": (
+        _windows_dropped
+    ),
+    "scores that were no finite numbers became verdicts": _not_numbers,
+    "held-out prompts that are chats were not recognised in the texts of the warm start": (
+        _chats_warmed_up
+    ),
+    "its policy was promoted although more than a tenth of the gate's comparisons were undecided": (
+        _few_decided
+    ),
+}

@@ -1,0 +1,375 @@
+"""Step `certificate`: is the candidate better, by a test that holds over the whole campaign?
+
+The gate's prompts are compared in the order of their hashes, a batch at a time, until the test
+knows or `gate.at_most_prompts` are used: both policies answer them, the evaluation judge compares.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import log
+from pathlib import Path
+from typing import Any, Literal
+
+from dpo_core.atomic import write_json
+from dpo_core.campaign.branching import read_origin
+from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.evaluation.certification import (
+    Evidence,
+    cannot_win,
+    evidence,
+    evidence_on_set,
+    unit_outcomes,
+)
+from dpo_core.hashing import digest
+from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
+from dpo_core.tables import iterate_rows, read_rows, write_rows
+from flows.config import CampaignConfig
+from flows.evaluation.held_out import Answers, read_answers
+from flows.evaluation.judging import outcomes, play_match
+from flows.gate.account import (
+    CERTIFICATE,
+    LOOKED,
+    Account,
+    Turn,
+    account_before,
+    read_inherited,
+)
+from flows.judge_answers import judge_config, judges_functions, judges_models
+from flows.policy import Answered, Policy
+from flows.session import Session
+from flows.steps.gate_pool import POOL, at_most, drawn_pool, planned_decisions
+from flows.steps.prompts import pool_functions
+from flows.steps.sample import Samples, answered, sampling_config
+from flows.steps.score import score
+from generation.config import PromptsConfig
+from generation.prompts import unit_of
+
+_STEERS_NO_CANDIDATE = {
+    "name",
+    "rounds",
+    "stop",
+    "keep_policies",
+    "schedule",
+    "retries",
+    "notify",
+    "prices",
+    "track",
+    "threads",
+}
+"""Sections whose change makes no candidate another one, so that it may look at the same prompts."""
+
+_UNTOLD = ("turn", "declared")
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What the test came to, and the steps that it took by their names."""
+
+    made: Artifact
+    steps: Mapping[str, Artifact | None]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self.made.entry.facts
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a round's numbers say of it."""
+        return {name: value for name, value in self.facts.items() if name not in _UNTOLD}
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {CERTIFICATE: self.made.input("certificate.json")}
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One decision: the candidate against the policy that stands, under `account`."""
+
+    session: Session
+    number: int
+    turn: Turn
+    candidate: Answered
+    previous: Answered
+    evaluation: Artifact
+    pool: Artifact
+    account: Account
+
+    @property
+    def config(self) -> CampaignConfig:
+        return self.session.config
+
+    @property
+    def alpha(self) -> float:
+        level = self.config.gate.false_promotions
+        assert level is not None, "asked before"
+        return self.account.alpha(planned_decisions(self.config), level)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Gate prompts that are compared in steps of this name. to: up to which place of the pool they
+    are used now; afresh: a part of the seeds of answers that are sampled for one test alone."""
+
+    name: str
+    prompts: Sequence[Prompt]
+    to: int
+    afresh: str | None = None
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What a test is about, and the prompts of the pool that it used."""
+
+    about: Literal["pool", "gate_set"]
+    start: int
+    prompts: int
+
+
+def certify(
+    session: Session,
+    number: int,
+    attempt: int,
+    candidate: Answered,
+    previous: Answered,
+    evaluation: Artifact,
+    held_out: Artifact,
+) -> Certified | None:
+    """The candidate's certificate, or that there can be none; None where the gate asks for none."""
+    pool = drawn_pool(session, held_out)
+    if pool is None:
+        return None
+    turn = _turn(session.config, number, attempt, evaluation)
+    first = held_out.entry.facts["gate"]
+    account = _account(session, turn, first)
+    test = _Test(session, number, turn, candidate, previous, evaluation, pool, account)
+    return _run(test, list(map(prompt_from_row, iterate_rows(pool.path(POOL)))), first)
+
+
+def _turn(config: CampaignConfig, number: int, attempt: int, evaluation: Artifact) -> Turn:
+    """Another threshold or level makes another test: whoever changes it may have seen this one."""
+    gate, found = config.gate, evaluation.hash("evaluation.json")
+    level = (gate.threshold, gate.false_promotions, at_most(config))
+    return Turn(number, attempt, digest(number, attempt, found, *level), found, _declared(config))
+
+
+def _account(session: Session, turn: Turn, first: int) -> Account:
+    origin = read_origin(session.store.layout)
+    inherited = read_inherited(origin.certified) if origin is not None else None
+    left_after = origin.round if origin is not None else 0
+    return account_before(session.store.entries, turn, first, inherited, left_after)
+
+
+def _declared(config: CampaignConfig) -> str:
+    """All that decides which candidates follow when each is refused, and how they are compared."""
+    functions = {
+        **judges_functions(config.judge),
+        **judges_functions(config.held_out_judge),
+        **pool_functions(config.prompts),
+    }
+    return digest(config.model_dump(mode="json", exclude=_STEERS_NO_CANDIDATE), functions)
+
+
+def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
+    start = test.account.start
+    if start and len(pool) - start < min(first, test.config.evaluation.gate_prompts):
+        if test.config.gate.when_used_up == "gate_set":
+            return _on_set(test, pool, first)
+        return Certified(_none_left(test, len(pool)), {})
+    most = min(start + at_most(test.config), len(pool))
+    steps: dict[str, Artifact | None] = {}
+    rows: list[Mapping[str, Any]] = []
+    end = start
+    while True:
+        block = range(end, min(end + first, most))
+        if block.start == 0:
+            rows += _compared_already(test)
+        else:
+            batch = _Batch(f"gate_{block.start}", pool[block.start : block.stop], block.stop)
+            made = _compare(test, batch)
+            rows += read_rows(made[f"evaluation_{batch.name}"].path("outcomes.parquet"))
+            steps |= made
+        end = block.stop
+        samples = test.config.evaluation.samples_per_prompt
+        units = whole_units(pool, range(start, end), rows, samples, test.config.prompts)
+        if end >= most or _knows(units, test.config.gate.threshold, test.alpha):
+            found = evidence(units, test.config.gate.threshold)
+            used = _Used("pool", start, end - start)
+            return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
+
+
+def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
+    """On the first gate prompts, whatever they were used for before: answers are sampled afresh, by
+    seeds that nothing had before, so that the test holds for the mean over these prompts."""
+    batch = _Batch("gate_set", pool[:first], 0, test.turn.id)
+    steps = _compare(test, batch)
+    rows = read_rows(steps[f"evaluation_{batch.name}"].path("outcomes.parquet"))
+    samples = test.config.evaluation.samples_per_prompt
+    apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
+    units = whole_units(pool, range(first), rows, samples, apart)
+    found = evidence_on_set(units, test.config.gate.threshold)
+    used = _Used("gate_set", 0, first)
+    return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
+
+
+def _compared_already(test: _Test) -> list[Mapping[str, Any]]:
+    """On the gate prompts of the evaluation, which are the first of the pool."""
+    rows = read_rows(test.evaluation.path("outcomes.parquet"))
+    return [r for r in rows if (r["opponent"], r["split"]) == ("previous", "gate")]
+
+
+def whole_units(
+    pool: Sequence[Prompt],
+    looked: range,
+    rows: Sequence[Mapping[str, Any]],
+    samples: int,
+    config: PromptsConfig,
+) -> list[float]:
+    """Outcomes of the units of which all comparisons are among `rows`, in the order of the pool.
+
+    looked: places in the pool of the prompts that were compared, each `samples` times.
+    """
+    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config) for p in pool}
+    sizes = Counter(unit.values())
+    seen = dict.fromkeys(unit[pool[place].prompt_id] for place in looked)
+    told = [(unit[row["prompt_id"]], row["outcome"]) for row in rows if row["prompt_id"] in unit]
+    return unit_outcomes(told, [(name, samples * sizes[name]) for name in seen])
+
+
+def _knows(units: Sequence[float], threshold: float, alpha: float) -> bool:
+    return evidence(units, threshold).promotes(alpha) or cannot_win(units, threshold)
+
+
+def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
+    """Both policies' answers to gate prompts, and who won, by the names of the steps."""
+    name = batch.name
+    ours = _answer(test, test.candidate.policy, batch, f"answers_{name}")
+    theirs = _answer(test, test.previous.policy, batch, f"answers_{name}_before")
+    both = {**ours, **theirs}
+    mine, other = (
+        Answers(policy.round, both[step], both.get(f"{step}_scores"))
+        for policy, step in (
+            (test.candidate.policy, f"answers_{name}"),
+            (test.previous.policy, f"answers_{name}_before"),
+        )
+    )
+    session, judge = test.session, test.config.held_out_judge
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        read = partial(read_answers, inputs, same_judge=True)
+        ours = read("candidate", mine.round, prompts="candidate_prompts")
+        theirs = read("previous", other.round, prompts="previous_prompts")
+        match = play_match(session, judge, ours, theirs)
+        rows = list(outcomes({"previous": match}))
+        write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
+        unread = sum(row["outcome"] is None for row in rows)
+        return Made(
+            len(rows),
+            len(rows) - unread,
+            {"unreadable": unread} if unread else {},
+            {LOOKED: batch.to, "turn": test.turn.id, **session.judges.started()},
+            dict(session.judges.versions),
+        )
+
+    judged = session.step(
+        test.number,
+        f"evaluation_{name}",
+        make,
+        config={**judge_config(judge), LOOKED: batch.to, "turn": test.turn.id},
+        inputs={
+            **mine.inputs("candidate"),
+            **other.inputs("previous"),
+            "candidate_prompts": mine.answers.input(POOL),
+            "previous_prompts": other.answers.input(POOL),
+            **judges_models(session, judge),
+        },
+        functions=judges_functions(judge),
+    )
+    return {**both, f"evaluation_{name}": judged}
+
+
+def _answer(test: _Test, policy: Policy, batch: _Batch, step: str) -> dict[str, Artifact]:
+    """A policy's answers in one step with their prompts, and their scores where judges score."""
+    session, evaluation = test.session, test.config.evaluation
+    # The seed knows no policy: they differ by their weights alone.
+    afresh = () if batch.afresh is None else (batch.afresh,)
+    samples = Samples(evaluation.samples_per_prompt, session.seed("answers", *afresh))
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        write_rows(folder / POOL, map(prompt_row, batch.prompts), PROMPTS)
+        return answered(session, policy, inputs, folder / POOL, folder, samples)
+
+    answers = session.step(
+        test.number,
+        step,
+        make,
+        config={
+            **sampling_config(session.config.sampling, samples),
+            "prompts": digest([prompt.prompt_id for prompt in batch.prompts]),
+        },
+        inputs={"policy": policy.input, "pool": test.pool.input(POOL)},
+    )
+    judge = test.config.held_out_judge
+    scores = score(session, test.number, answers, answers, judge, f"{step}_scores")
+    return {step: answers, **({f"{step}_scores": scores} if scores is not None else {})}
+
+
+def _certificate(
+    test: _Test,
+    found: Evidence,
+    units: Sequence[float],
+    used: _Used,
+    steps: Mapping[str, Artifact | None],
+    pool: int,
+) -> Artifact:
+    compared = {
+        name: made.input("outcomes.parquet")
+        for name, made in steps.items()
+        if made is not None and name.startswith("evaluation")
+    }
+    facts = {
+        "certified": True,
+        "passed": found.promotes(test.alpha),
+        "log_e": found.log_e,
+        "needed": -log(test.alpha),
+        "alpha": test.alpha,
+        "win_rate": sum(units) / len(units) if units else None,
+        **asdict(used),
+        "units": found.units,
+        "reached_at": found.reached_at,
+        "decision": test.account.decisions + 1,
+        "planned": test.account.planned or planned_decisions(test.config),
+        **_common(test, pool),
+    }
+    return _step(test, facts, {**compared, "evaluation": Input(test.turn.evaluation)}, units)
+
+
+def _none_left(test: _Test, pool: int) -> Artifact:
+    facts = {"certified": False, "passed": False, "start": test.account.start, "prompts": 0}
+    facts |= _common(test, pool)
+    return _step(test, facts, {"evaluation": Input(test.turn.evaluation)}, ())
+
+
+def _common(test: _Test, pool: int) -> dict[str, Any]:
+    return {
+        "false_promotions": test.config.gate.false_promotions,
+        "pool": pool,
+        "attempt": test.turn.attempt,
+        "turn": test.turn.id,
+        "declared": test.turn.declared,
+    }
+
+
+def _step(
+    test: _Test, facts: Mapping[str, Any], inputs: Mapping[str, Input], units: Sequence[float]
+) -> Artifact:
+    def make(folder: Path, _: Inputs) -> Made:
+        write_json(folder / "certificate.json", {**facts, "outcomes": list(units)})
+        return Made(len(units), len(units), facts=facts)
+
+    # What was declared is a fact of that time: a config that changes later changes no test.
+    config = {key: value for key, value in facts.items() if key != "declared"}
+    return test.session.step(test.number, CERTIFICATE, make, config=config, inputs=inputs)

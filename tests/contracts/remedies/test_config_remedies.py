@@ -1,0 +1,472 @@
+"""Each remedy that an error of flows/config names, followed literally, works.
+
+A case is a config that is refused and, for each remedy that the message names, the config that
+follows it. Whoever adds an error adds its case: the last test says which have none.
+"""
+
+import copy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+from said import ROOT, raised
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput, ConfigError
+from dpo_core.loss_options import TRAITS
+from flows.config import load_config
+from flows.config.stored import check_is_campaign
+
+GONE = object()
+"""In place of a value: the key is not there."""
+
+Changes = dict[str, Any]
+
+RULE = {"function": "m:score"}
+BOTH = {
+    "kind": "committee",
+    "members": [{"kind": "rule", "function": "m:score"}, {"kind": "human"}],
+}
+HUMAN = {
+    "judge": {"kind": "human"},
+    "evaluation_judge": RULE,
+    "pairs": {"strategy": "random"},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """`bad` is refused; `mended`: what the message says to do → the changes that do it."""
+
+    bad: Changes
+    mended: dict[str, Changes] = field(default_factory=dict)
+
+
+def changed(config: Changes, changes: Changes) -> Changes:
+    """A copy with values at dotted keys."""
+    made = copy.deepcopy(config)
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = made
+        for name in sections:
+            section = section.setdefault(name, {})
+        if value is GONE:
+            del section[last]
+        else:
+            section[last] = copy.deepcopy(value)
+    return made
+
+
+SOFT = [name for name, traits in TRAITS.items() if traits.soft_labels]
+RETRY = {"gate.otherwise": "retry", "gate.retry": {"changes": [{"training.beta": "2x"}]}}
+CASES = [
+    # ── one source for each thing ────────────────────────────────────────────────────────────────
+    Case(
+        {"prompts.gate_share": 0.9},
+        {"lower them until their sum is below 1": {"prompts.gate_share": 0.2}},
+    ),
+    Case({"policy.revision": "main"}, {"remove it": {"policy.revision": GONE}}),
+    Case(
+        {"policy": {"model": "org/name", "build_args": {"layers": 1}}},
+        {"remove it": {"policy.build_args": GONE}},
+    ),
+    Case({"policy.model": "org/name"}, {"exactly one": {"policy.model": GONE}}),
+    Case({"policy": {}}, {"exactly one": {"policy": {"model": "org/name"}}}),
+    Case({"prompts.function": "m:prompts"}, {"exactly one": {"prompts.path": GONE}}),
+    Case({"sft": {"steps": 2}}, {"exactly one": {"sft.function": "m:rows"}}),
+    # ── judges and people ────────────────────────────────────────────────────────────────────────
+    Case(
+        {"evaluation_judge": {"kind": "human"}},
+        {
+            "give a rule": {"evaluation_judge": {"kind": "rule", "function": "m:score"}},
+            "a reward model": {"evaluation_judge": {"kind": "reward_model", "model": "org/rm"}},
+            "a language model": {"evaluation_judge": {"kind": "llm", "model": "org/lm"}},
+        },
+    ),
+    Case(
+        {"judge": {"kind": "human"}, "pairs.strategy": "random"},
+        {
+            "{kind: rule, function: 'my_judge:score'}": {
+                "evaluation_judge": yaml.safe_load("{kind: rule, function: 'my_judge:score'}")
+            }
+        },
+    ),
+    Case(
+        {"people": {"min_submitted": 2}, "evaluation_judge": RULE, "pairs.strategy": "random"},
+        {
+            "remove it": {"people": GONE},
+            "make judge {kind: human}": {"judge": {"kind": "human"}},
+            "add a member of kind human to a committee": {"judge": BOTH},
+        },
+    ),
+    Case(
+        {**HUMAN, "people": {"gold": "{here}/gold.jsonl", "gold_share": 0.5, "repeat_share": 0.5}},
+        {"lower them until their sum is below 1": {"people.gold_share": 0.4}},
+    ),
+    Case(
+        {**HUMAN, "people": {"gold_share": 0.1}},
+        {
+            "give a file of known pairs and the share of them": {
+                "people.gold": "{here}/gold.jsonl"
+            },
+            "or neither": {"people.gold_share": GONE},
+        },
+    ),
+    Case(
+        {"budget.human_labels": 50},
+        {
+            "remove it": {"budget.human_labels": GONE},
+            "make judge a committee with a member of kind human": {"judge": BOTH},
+        },
+    ),
+    Case(
+        {**HUMAN, "people": {"min_submitted": 3}, "budget.human_labels": 2},
+        {
+            "raise the first": {"budget.human_labels": 3},
+            "lower the second": {"people.min_submitted": 2},
+        },
+    ),
+    Case(
+        {**HUMAN, "people": {"at_deadline": "judge", "deadline_hours": 1}},
+        {
+            "set it to use": {"people.at_deadline": "use"},
+            "or stop": {"people.at_deadline": "stop"},
+            "make the judge a committee with another member": {"judge": BOTH},
+        },
+    ),
+    Case(
+        {**HUMAN, "people": {"mode": "review"}},
+        {
+            "set it to blind": {"people.mode": "blind"},
+            "make the judge a committee with another member": {"judge": BOTH},
+        },
+    ),
+    # ── sampling, pairs, data ────────────────────────────────────────────────────────────────────
+    Case(
+        {"sampling.samples_per_prompt": 1},
+        {"must be at least 2": {"sampling.samples_per_prompt": 2}},
+    ),
+    Case(
+        {"sampling": {"max_model_len": 64, "max_tokens": 64}},
+        {
+            "raise the first": {"sampling.max_model_len": 65},
+            "lower the second": {"sampling.max_tokens": 63},
+        },
+    ),
+    Case(
+        {"sampling": {"engine": "transformers", "tensor_parallel_size": 2}},
+        {
+            "remove it": {"sampling.tensor_parallel_size": GONE},
+            "set sampling.engine to vllm": {"sampling.engine": "vllm"},
+        },
+    ),
+    Case(
+        {"judge.gives": "verdict"},
+        {
+            "set pairs.strategy to random": {"pairs.strategy": "random"},
+            "give scores": {"judge.gives": "score"},
+        },
+    ),
+    Case(
+        {"data.rounds": {"mix": {"imported": 0.5}}},
+        {
+            "remove it": {"data.rounds.mix.imported": GONE},
+            "import some": {"data.imported": "{here}/imported"},
+        },
+    ),
+    Case(
+        {"data.rounds": "latst"},
+        {
+            "latest": {"data.rounds": "latest"},
+            "all": {"data.rounds": "all"},
+            "last: k": {"data.rounds": {"last": 2}},
+            "mix: {latest: 0.7, earlier: 0.3}": {
+                "data.rounds": yaml.safe_load("mix: {latest: 0.7, earlier: 0.3}")
+            },
+        },
+    ),
+    # ── gate and end ─────────────────────────────────────────────────────────────────────────────
+    Case(
+        {"gate.kl_budget": 5.0, "sampling": {"temperature": 0.7, "top_p": 0.9}},
+        {
+            "set both to 1": {"sampling.temperature": 1, "sampling.top_p": 1},
+            "remove gate.kl_budget": {"gate.kl_budget": GONE},
+        },
+    ),
+    Case(
+        {"stop.money": 10},
+        {
+            "prices.gpu_hour": {"prices.gpu_hour": 2.0},
+            "prices.label": {"prices.label": 0.1},
+            "remove stop.money": {"stop.money": GONE},
+        },
+    ),
+    Case(
+        {**RETRY, "gate.retry.attempts": 2},
+        {
+            "list a change for each": {
+                "gate.retry.changes": [{"training.beta": "2x"}, {"training.beta": "3x"}]
+            },
+            "lower attempts": {"gate.retry.attempts": 1},
+        },
+    ),
+    Case(
+        {**RETRY, "gate.retry.changes": [{}]},
+        {"each attempt changes at least one key": {"gate.retry.changes": [{"training.beta": 2}]}},
+    ),
+    Case(
+        {"gate.otherwise": "retry"},
+        {
+            "gate: {otherwise: retry, retry: {changes: [{training.beta: 2x}]}}": yaml.safe_load(
+                "gate: {otherwise: retry, retry: {changes: [{training.beta: 2x}]}}"
+            )
+        },
+    ),
+    Case(
+        {**RETRY, "gate.otherwise": "keep"},
+        {
+            "remove it": {"gate.retry": GONE},
+            "set gate.otherwise to retry": {"gate.otherwise": "retry"},
+        },
+    ),
+    Case(
+        {**RETRY, "training.beta": 0.2, "gate.retry.changes": [{"training.beta": 0.2}]},
+        {
+            "Give others": {"gate.retry.changes": [{"training.beta": 0.3}]},
+            "or remove it": {"gate.retry": GONE, "gate.otherwise": GONE},
+        },
+    ),
+    Case(
+        {**RETRY, "gate.retry.changes": [{"seed": 1}]},
+        {"An attempt may change training": {"gate.retry.changes": [{"training.beta": 0.7}]}},
+    ),
+    Case(
+        {**RETRY, "gate.retry.changes": [{"training.loss": "2x"}]},
+        {"Give the value itself": {"gate.retry.changes": [{"training.loss": "ipo"}]}},
+    ),
+    Case(
+        {"promote": {"use": "lower"}},
+        {
+            "is now called gate, with the same keys: rename it": {
+                "promote": GONE,
+                "gate": {"use": "lower"},
+            },
+            "gate.use estimate": {"promote": GONE, "gate.use": "estimate"},
+        },
+    ),
+    # ── training ─────────────────────────────────────────────────────────────────────────────────
+    Case(
+        {"aggregation.targets": "soft", "training.loss": "hinge"},
+        {
+            **{name: {"training.loss": name} for name in SOFT},
+            "set targets to hard": {"aggregation.targets": "hard"},
+        },
+    ),
+    Case(
+        {"aggregation.calibrate": True},
+        {
+            "make judge a committee of both": {"judge": BOTH},
+            "remove it": {"aggregation.calibrate": GONE},
+        },
+    ),
+    Case(
+        {"training.reference_logps": "from_sampling", "sampling.temperature": 0.7},
+        {
+            "set both to 1": {"sampling.temperature": 1, "sampling.top_p": 1},
+            "reference_logps to pass": {"training.reference_logps": "pass"},
+        },
+    ),
+    Case(
+        {"training.reference_logps": "from_sampling", "data.rounds": "all"},
+        {
+            "set data.rounds to latest": {"data.rounds": "latest"},
+            "reference_logps to pass": {"training.reference_logps": "pass"},
+        },
+    ),
+    # ── values of one key ────────────────────────────────────────────────────────────────────────
+    Case(
+        {"keep_policies": "some"},
+        {
+            "all": {"keep_policies": "all"},
+            "promoted": {"keep_policies": "promoted"},
+            "last: k": {"keep_policies": {"last": 1}},
+        },
+    ),
+    Case(
+        {
+            "evaluation.suites": {
+                "s": {"prompts": "{here}/prompts.jsonl", "judge": {**RULE, "gives": "verdict"}}
+            }
+        },
+        {"give a rule that scores": {"evaluation.suites.s.judge.gives": "score"}},
+    ),
+    Case(
+        {"evaluation.refusal_pattern": "I can't ("},
+        {"write \\( for (": {"evaluation.refusal_pattern": "I can't \\("}},
+    ),
+    Case(
+        {"notify.webhook": "https://example.org/secret"},
+        {"name an environment variable": {"notify.webhook": "RATCHET_WEBHOOK"}},
+    ),
+    Case(
+        {"track": "tensorbord"},
+        {name: {"track": name} for name in ("mlflow", "trackio", "wandb")},
+    ),
+    # ── files ────────────────────────────────────────────────────────────────────────────────────
+    Case(
+        {"prompts.path": "{data_dir}/prompts.jsonl"},
+        {"--set data_dir=PATH": {"data_dir": "{here}"}},
+    ),
+    Case(
+        {"data.imported": "{here}/empty"},
+        {"ratchet import FILE... OUT_DIR": {"data.imported": "{here}/imported"}},
+    ),
+    Case(
+        {"policy": {"model": "/nowhere/model"}},
+        {
+            "Give the folder of a model": {"policy.model": "{here}/model"},
+            "its name on the hub: --set policy.model=NAME": {"policy.model": "org/name"},
+        },
+    ),
+    Case(
+        {"prompts.path": "{here}/empty"},
+        {
+            "--set prompts.path=PATH": {"prompts.path": "{here}/prompts.jsonl"},
+            "Put the first prompts there": {"prompts.path": "{here}/pool"},
+        },
+    ),
+    *(
+        Case({key: "/nowhere", **more}, {f"--set {key}=PATH": {key: "{here}/prompts.jsonl"}})
+        for key, more in (
+            ("prompts.path", {}),
+            ("sft.path", {}),
+            ("people.gold", {**HUMAN, "people.gold_share": 0.1}),
+        )
+    ),
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with the files that cases name."""
+    for name in ("prompts", "gold"):
+        (tmp_path / f"{name}.jsonl").write_text('{"prompt": "why?"}\n')
+    for name in ("empty", "model", "pool", "imported"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pool" / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
+    pq.write_table(pa.table({"prompt": ["why?"]}), tmp_path / "imported" / "pairs.parquet")
+    return tmp_path
+
+
+def load(here: Path, config: Changes, *overrides: str) -> None:
+    path = here / "config.yaml"
+    text = yaml.safe_dump(config).replace("{here}", str(here))
+    path.write_text(text, encoding="utf-8")
+    load_config(path, overrides)
+
+
+def good(*changes: Changes) -> Changes:
+    made: Changes = {
+        "name": "remedies",
+        "policy": {"build": "m:build"},
+        "prompts": {"path": "{here}/prompts.jsonl"},
+        "judge": {"function": "m:score"},
+    }
+    for each in changes:
+        made = changed(made, each)
+    return made
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: ", ".join(case.bad))
+def test_what_the_message_says_to_do_works(case: Case, here: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(here, good(case.bad))
+    said = f"{refused.value.message}\n{refused.value.remedy}"
+    assert case.mended, "each error names what to do"
+    for remedy, changes in case.mended.items():
+        assert remedy in said
+        load(here, good(case.bad, changes))
+
+
+Mended = Callable[[Path], None]
+
+
+def _is_accepted(text: str | None = None, *overrides: str) -> Mended:
+    def mended(here: Path) -> None:
+        (here / "c.yaml").write_text(
+            text or yaml.safe_dump(good()).replace("{here}", str(here)), encoding="utf-8"
+        )
+        load_config(here / "c.yaml", overrides)
+
+    return mended
+
+
+def _campaign(here: Path) -> None:
+    (here / "campaign.yaml").write_text("name: made by ratchet run\n")
+    check_is_campaign(Layout(here))
+
+
+OTHERS: dict[str, tuple[Mended, str, Mended]] = {
+    "no such file": (
+        lambda here: load_config(here / "nowhere.yaml") and None,
+        "Check the path",
+        _is_accepted(),
+    ),
+    "no YAML": (_is_accepted("a: [1"), "is not valid YAML: while parsing", _is_accepted()),
+    "no mapping": (_is_accepted("- a\n"), "must hold keys and values", _is_accepted()),
+    "no key=value": (
+        _is_accepted(None, "training.beta"),
+        "for example training.beta=0.2",
+        _is_accepted(None, "training.beta=0.2"),
+    ),
+    "no YAML value": (
+        _is_accepted(None, "training.beta=[1"),
+        "is not a YAML value",
+        _is_accepted(None, "training.beta=0.2"),
+    ),
+    "a key below a value": (
+        _is_accepted(None, "name.first=a"),
+        "name is a value, it has no keys below it",
+        _is_accepted(None, "name=a"),
+    ),
+    "no campaign": (
+        lambda here: check_is_campaign(Layout(here)),
+        "`ratchet run CONFIG` makes one",
+        _campaign,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_other_messages_say_to_do_works(name: str, here: Path) -> None:
+    bad, remedy, mended = OTHERS[name]
+    with pytest.raises(BadInput) as refused:
+        bad(here)
+    assert remedy in f"{refused.value.message}\n{refused.value.remedy}"
+    mended(here)
+
+
+def test_every_error_has_its_case(here: Path) -> None:
+    said = []
+    for case in CASES:
+        with pytest.raises(ConfigError) as refused:
+            load(here, good(case.bad))
+        said.append((refused.value.message, refused.value.remedy))
+    for bad, _, _ in OTHERS.values():
+        with pytest.raises(BadInput) as refused_too:
+            bad(here)
+        said.append((refused_too.value.message, refused_too.value.remedy))
+    without = [
+        f"{site.where}: {site.what}"
+        for site in raised(ROOT / "flows" / "config")
+        if not any(site.says(*each) for each in said)
+    ]
+    assert without == [], "add a case to CASES: what is refused, and what its message says to do"

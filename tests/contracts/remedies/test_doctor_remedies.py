@@ -1,0 +1,736 @@
+"""Each remedy that a finding of `ratchet doctor` names, followed literally, works.
+
+A case makes a finding, and for each remedy that it names makes the check look at what follows it.
+Whoever adds a finding adds its case: the last test says which have none.
+"""
+
+import json
+import socket
+import struct
+import sys
+import threading
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+from said import ROOT, found, raised
+
+from dpo_core.children import Child
+from dpo_core.errors import BadInput, ChildFailed
+from flows.config import CampaignConfig, load_config
+from flows.doctor import disk, examine, judges, machine, memory, policy, prompts, servers
+from flows.doctor.findings import Finding
+from flows.doctor.machine import MEASURED, Machine
+from flows.doctor.memory import Device
+from flows.doctor.preflight import check_before_run
+from flows.doctor.shape import Shape
+from generation import probe
+
+LLAMA_8B = Shape(8_030_261_248, 32, 4096, 14336, 128256, 8, 128, 8192)
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
+Findings = Iterable[Finding] | Finding
+
+
+@dataclass
+class Here:
+    """A folder with a policy, prompts and a config that would work, and a server that answers."""
+
+    folder: Path
+    url: str
+    replies: dict[str, Any]
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy"
+
+    def write_policy(self) -> None:
+        """The files of a tiny Llama of 128 positions, as far as they are read as JSON."""
+        self.policy.mkdir(exist_ok=True)
+        model = {
+            "hidden_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "vocab_size": 10,
+            "intermediate_size": 16,
+            "max_position_embeddings": 128,
+        }
+        self.write("config.json", model)
+        self.write("generation_config.json", {"eos_token_id": 1})
+        self.write("tokenizer_config.json", {"eos_token": "<eos>"})
+        self.write("tokenizer.json", {"added_tokens": [{"id": 1, "content": "<eos>"}]})
+        self.write_weights()
+
+    def write_weights(self) -> None:
+        """Of 10 × 8 parameters, as far as the header goes."""
+        header = json.dumps({"a": {"shape": [10, 8]}}).encode()
+        (self.policy / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+    def write(self, name: str, content: Any) -> None:
+        (self.policy / name).write_text(json.dumps(content))
+
+    def remove(self, *names: str) -> None:
+        for name in names:
+            (self.policy / name).unlink()
+
+    def write_prompts(self, rows: Iterable[Any]) -> None:
+        rows = ({"prompt": row} if isinstance(row, str) else row for row in rows)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (self.folder / "prompts.jsonl").write_text(text)
+
+    def config(self, **changes: Any) -> CampaignConfig:
+        raw: dict[str, Any] = {
+            "name": "planted",
+            "rounds": 2,
+            "policy": {"model": str(self.policy)},
+            "prompts": {"path": str(self.folder / "prompts.jsonl"), "per_round": 8},
+            "sampling": {"max_tokens": 16, "max_model_len": 64},
+            "judge": {"function": "math:fsum"},
+            "evaluation": {"gate_prompts": 8, "test_prompts": 8},
+        }
+        for key, value in changes.items():
+            raw[key] = {**raw[key], **value} if key in ("prompts", "sampling") else value
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(raw))
+        return load_config(self.folder / "config.yaml")
+
+    def files(self) -> Findings:
+        return policy.check_files(self.policy)
+
+    def template(self) -> Findings:
+        chat = prompts.read(self.config()).chat
+        return policy.check_template(self.policy, chat=chat)
+
+    def pool(self, **changes: Any) -> Findings:
+        config = self.config(**changes)
+        return prompts.check_pool(prompts.read(config), config)
+
+    def overlap(self) -> Findings:
+        config = self.config()
+        return prompts.check_overlap(prompts.read(config), config)
+
+    def bos(self) -> Findings:
+        asked = {"folder": str(self.policy), "revision": None, "room": 99}
+        return prompts.check_bos(probe.tokens({**asked, "prompts": {"path": str(self.pool_file)}}))
+
+    @property
+    def pool_file(self) -> Path:
+        return self.folder / "prompts.jsonl"
+
+    def argilla(self, **environment: str) -> Findings:
+        asking = self.config(
+            judge={"kind": "human"},
+            evaluation_judge={"function": "math:fsum"},
+            pairs={"strategy": "random"},
+            people={"server_dir": str(self.folder / "argilla")},
+        )
+        return servers.check_argilla(asking, environment)
+
+    def argilla_answers(self, version: str = "2.8.0", me: Any = None) -> Findings:
+        self.replies["/api/v1/version"] = {"version": version}
+        self.replies["/api/v1/me"] = {} if me is None else me
+        return self.argilla(ARGILLA_API_URL=self.url, ARGILLA_API_KEY="key")
+
+    def prefect(self, url: str | None, client: str = "3.7.7") -> Findings:
+        self.replies["/api/admin/version"] = "3.7.7"
+        return servers.check_prefect(client, {"PREFECT_API_URL": url} if url else {})
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    for name in ("PREFECT_API_URL", "ARGILLA_API_URL", "ARGILLA_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    replies: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            reply = replies.get(self.path, 404)
+            self.send_response(reply if isinstance(reply, int) else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps(reply).encode())
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        made = Here(tmp_path, f"http://127.0.0.1:{server.server_port}", replies)
+        made.write_policy()
+        made.write_prompts(f"prompt {n}" for n in range(200))
+        yield made
+        server.shutdown()
+
+
+Look = Callable[[Here], Findings]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`bad` makes a finding; `mended`: remedy → a look at what follows it."""
+
+    bad: Look
+    mended: dict[str, Look]
+
+
+def after(change: Callable[[Here], Any], look: Look) -> Look:
+    def changed(here: Here) -> Findings:
+        change(here)
+        return look(here)
+
+    return changed
+
+
+def tokenizer(here: Here, template: str | None = None) -> None:
+    """A real one, whose BOS is `<s>` and begins every plain text."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2, "why": 3}, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    words.add_special_tokens(["<s>", "</s>"])
+    words.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    made.chat_template = template
+    made.save_pretrained(here.policy)
+
+
+def chat(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def the_disk(free_gib: float, keep: Any = "all", rounds: int = 20) -> Look:
+    def look(here: Here) -> Findings:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(disk, "free_bytes", lambda _: free_gib * 2**30)
+            config = here.config(rounds=rounds, keep_policies=keep)
+            return disk.check_disk(config, here.folder, LLAMA_8B)
+
+    return look
+
+
+def the_memory(gib: float, shape: Shape = LLAMA_8B, gpu: bool = False, **changes: Any) -> Look:
+    def look(here: Here) -> Findings:
+        size, device = shape.size(), Device(gpu=gpu, gib=gib)
+        assert size is not None
+        estimated = memory.estimate(shape, size, here.config(**changes), device)
+        return memory.check_memory(estimated, device)
+
+    return look
+
+
+SMALL = Shape(135_000_000, 30, 576, 1536, 49152, 3, 64, 2048)
+
+
+def lengths(
+    max_model_len: int = 64, max_tokens: int = 16, longest: int = 60, few: int = 40
+) -> Look:
+    """Of ten prompts, three of `longest` tokens and seven of `few`."""
+
+    def look(here: Here) -> Findings:
+        room = max_model_len - max_tokens
+        too_long = 3 * (longest > room) + 7 * (few > room)
+        counted = {"prompts": 10, "longest": max(longest, few), "too_long": too_long}
+        return prompts.check_lengths(counted, room)
+
+    return look
+
+
+class OneChild:
+    """Answers every request so, or raises."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def ask(self, *_: Any) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def the_policy(answer: Any, **changes: Any) -> Look:
+    def look(here: Here) -> Findings:
+        findings: list[Finding] = []
+        child = cast(Child, OneChild(answer))
+        examine._policy(here.config(**changes), child, here.folder / "built", findings)
+        return findings
+
+    return look
+
+
+def the_tokens(answer: Any) -> Look:
+    return lambda here: list(
+        examine._lengths(here.config(), cast(Child, OneChild(answer)), here.policy, 48)
+    )
+
+
+SHAPE = {"folder": "policy", "shape": {name: 1 for name in Shape.__dataclass_fields__}}
+COUNTS = {"prompts": 1, "longest": 1, "too_long": 0, "bos_missing": 0, "bos_doubled": 0}
+FAILED = ChildFailed("OSError: no file named model.safetensors")
+CUDA = {"gpus": (("H100", 80.0),), "driver_cuda": "13.0"}
+WORKS = Machine("2.13.0", "13.0", 1, (("H100", 80.0),), "13.0")
+CPU = Machine("2.13.0+cpu")
+GOOD = {"eos_token_id": 1}
+
+
+def device(seen: Machine, **changes: Any) -> Look:
+    return lambda here: machine.check_devices(seen, here.config(**changes))
+
+
+def packages(**versions: str | None) -> Look:
+    return lambda here: machine.check_packages({**MEASURED, **versions}, here.config())
+
+
+CASES = {
+    # ── the policy ───────────────────────────────────────────────────────────────────────────────
+    "no model": Case(
+        lambda here: policy.check_files(here.folder),
+        {"Name the folder that save_pretrained wrote": lambda here: here.files()},
+    ),
+    "no weights": Case(
+        after(lambda here: here.remove("model.safetensors"), lambda here: here.files()),
+        {"Copy them there": after(lambda h: h.write_weights(), lambda h: h.files())},
+    ),
+    "weights that are torn": Case(
+        after(lambda h: (h.policy / "model.safetensors").write_bytes(b"torn"), lambda h: h.files()),
+        {"Copy it there again": after(lambda h: h.write_weights(), lambda h: h.files())},
+    ),
+    "no tokenizer": Case(
+        after(
+            lambda here: here.remove("tokenizer.json", "tokenizer_config.json"),
+            lambda here: here.files(),
+        ),
+        {
+            "tokenizer.save_pretrained(folder)": after(
+                lambda here: tokenizer(here), lambda here: here.files()
+            )
+        },
+    ),
+    "no end": Case(
+        after(
+            lambda h: (h.remove("generation_config.json"), h.write("tokenizer_config.json", {})),
+            lambda here: here.files(),
+        ),
+        {
+            "Set eos_token_id in generation_config.json, eos_token in tokenizer_config.json": after(
+                lambda h: (
+                    h.write("generation_config.json", GOOD),
+                    h.write("tokenizer_config.json", {"eos_token": "<eos>"}),
+                ),
+                lambda here: here.files(),
+            )
+        },
+    ),
+    "an end that only the tokenizer names": Case(
+        after(lambda here: here.remove("generation_config.json"), lambda here: here.files()),
+        {
+            "Set eos_token_id in generation_config.json": after(
+                lambda here: here.write("generation_config.json", GOOD), lambda here: here.files()
+            )
+        },
+    ),
+    "chat without a template": Case(
+        after(
+            lambda here: here.write_prompts(chat(f"{n}?") for n in range(200)),
+            lambda here: here.template(),
+        ),
+        {
+            "a policy with a chat template": after(
+                lambda h: (h.policy / "chat_template.jinja").write_text("{{ messages }}"),
+                lambda here: here.template(),
+            ),
+            "Give plain `prompt` text": after(
+                lambda h: (
+                    (h.policy / "chat_template.jinja").unlink(),
+                    h.write_prompts(f"{n}?" for n in range(200)),
+                ),
+                lambda here: here.template(),
+            ),
+        },
+    ),
+    "a template without chat": Case(
+        after(
+            lambda h: (h.policy / "chat_template.jinja").write_text("{{ messages }}"),
+            lambda here: here.template(),
+        ),
+        {
+            "write prompts as `messages`": after(
+                lambda here: here.write_prompts(chat(f"{n}?") for n in range(200)),
+                lambda here: here.template(),
+            )
+        },
+    ),
+    "more positions than there are": Case(
+        lambda here: policy.check_length(here.policy, here.config(sampling={"max_model_len": 999})),
+        {
+            "Set the first to 128 at most, and the second below it": lambda here: (
+                policy.check_length(
+                    here.policy, here.config(sampling={"max_model_len": 128, "max_tokens": 127})
+                )
+            )
+        },
+    ),
+    "a longer answer than there are positions": Case(
+        lambda here: policy.check_length(
+            here.policy, here.config(sampling={"max_model_len": None, "max_tokens": 128})
+        ),
+        {
+            "the second below it": lambda here: policy.check_length(
+                here.policy, here.config(sampling={"max_model_len": None, "max_tokens": 127})
+            )
+        },
+    ),
+    "a folder that holds no policy": Case(
+        the_policy(FAILED),
+        {
+            "Name a folder that save_pretrained wrote": the_policy(SHAPE),
+            "a model on the hub that can be had": the_policy(SHAPE, policy={"model": "org/name"}),
+        },
+    ),
+    "a policy that cannot be built": Case(
+        the_policy(FAILED, policy={"build": "m:build"}),
+        {"Mend m:build": the_policy(SHAPE, policy={"build": "m:build"})},
+    ),
+    # ── prompts ──────────────────────────────────────────────────────────────────────────────────
+    "a split without prompts": Case(
+        after(lambda here: here.write_prompts(["one", "two"]), lambda here: here.pool()),
+        {
+            "Give more prompts": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(200)),
+                lambda here: here.pool(),
+            ),
+        },
+    ),
+    "a share without prompts": Case(
+        lambda here: here.pool(prompts={"gate_share": 1e-9}),
+        {
+            "change prompts.gate_share and prompts.test_share": lambda here: here.pool(
+                prompts={"gate_share": 0.2, "test_share": 0.2}
+            )
+        },
+    ),
+    "fewer prompts than rounds want": Case(
+        lambda here: here.pool(prompts={"per_round": 150}),
+        {
+            "lower prompts.per_round": lambda here: here.pool(prompts={"per_round": 50}),
+            "Give more": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(2000)),
+                lambda here: here.pool(prompts={"per_round": 150}),
+            ),
+        },
+    ),
+    "held-out prompts among those to train on": Case(
+        lambda here: prompts.check_overlap(
+            replace(prompts.read(here.config()), duplicates=2), here.config()
+        ),
+        {"Remove them from the pool": lambda here: here.overlap()},
+    ),
+    "near copies": Case(
+        after(
+            lambda here: here.write_prompts(f"{WORDS} {n}" for n in range(200)),
+            lambda here: here.overlap(),
+        ),
+        {
+            "remove near copies": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(200)),
+                lambda here: here.overlap(),
+            )
+        },
+    ),
+    "some prompts are too long": Case(
+        lengths(),
+        {
+            "Raise the first": lengths(max_model_len=80),
+            "lower the second": lengths(max_tokens=4),
+            "shorten the prompts": lengths(longest=48),
+        },
+    ),
+    "all prompts are too long": Case(
+        lengths(few=50),
+        {
+            "Raise the first": lengths(few=50, max_model_len=80),
+            "lower the second": lengths(few=50, max_tokens=4),
+            "shorten the prompts": lengths(longest=48),
+        },
+    ),
+    "prompts that no tokenizer reads": Case(
+        the_tokens(FAILED),
+        {"Write prompts that the tokenizer can read": the_tokens(COUNTS)},
+    ),
+    "prompts that cannot be read": Case(
+        after(
+            lambda here: here.write_prompts([{"promt": "why"}]),
+            lambda here: _unreadable(here),
+        ),
+        {
+            row: after(
+                lambda here, row=row: here.write_prompts([json.loads(row)]),
+                lambda here: _unreadable(here),
+            )
+            for row in (
+                '{"prompt": "Why is the sky blue?"}',
+                '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}',
+            )
+        },
+    ),
+    "a BOS that the text spells": Case(
+        after(
+            lambda here: (tokenizer(here), here.write_prompts(["<s>why"])), lambda here: here.bos()
+        ),
+        {
+            "Remove the BOS that the prompts spell out": after(
+                lambda here: here.write_prompts(["why"]), lambda here: here.bos()
+            )
+        },
+    ),
+    "a BOS that the template doubles": Case(
+        after(
+            lambda here: (
+                tokenizer(here, "<s><s>{{ messages[0]['content'] }}"),
+                here.write_prompts([chat("why")]),
+            ),
+            lambda here: here.bos(),
+        ),
+        {
+            "remove one there": after(
+                lambda here: tokenizer(here, "<s>{{ messages[0]['content'] }}"),
+                lambda here: here.bos(),
+            )
+        },
+    ),
+    "a BOS that is not added": Case(
+        after(
+            lambda here: (tokenizer(here), here.write_prompts(["why"]), _without_bos(here)),
+            lambda here: here.bos(),
+        ),
+        {"restore the policy's files": after(tokenizer, lambda here: here.bos())},
+    ),
+    # ── judges ───────────────────────────────────────────────────────────────────────────────────
+    "one judge for both": Case(
+        lambda here: judges.check_same_judge(here.config()),
+        {
+            "give another one": lambda here: judges.check_same_judge(
+                here.config(evaluation_judge={"function": "math:prod"})
+            )
+        },
+    ),
+    "a function that is not there": Case(
+        lambda here: judges.check_user_code(here.config(judge={"function": "math:fsun"})),
+        {"fsum": lambda here: judges.check_user_code(here.config(judge={"function": "math:fsum"}))},
+    ),
+    # ── the machine ──────────────────────────────────────────────────────────────────────────────
+    "an old Python": Case(
+        lambda _: machine.check_python((3, 10)),
+        {"need 3.11 or later": lambda _: machine.check_python((3, 11))},
+    ),
+    "another Python": Case(
+        lambda _: machine.check_python((3, 13)),
+        {"tested with 3.11": lambda _: machine.check_python((3, 11))},
+    ),
+    "a package that is missing": Case(packages(vllm=None), {"make setup": packages()}),
+    "a package of another version": Case(packages(vllm="0.9.0"), {"make setup": packages()}),
+    "torch that is broken": Case(
+        device(Machine(None, error="ImportError: libcudart")), {"make setup": device(CPU)}
+    ),
+    "too few GPUs": Case(
+        device(WORKS, training={"processes": 4}), {"Lower them": device(WORKS, training={})}
+    ),
+    "a CPU build beside a GPU": Case(
+        device(replace(WORKS, torch="2.13.0+cpu", cuda_build=None, usable=0)),
+        {"pip install -e '.[gpu]' in a new environment": device(WORKS)},
+    ),
+    "an old driver": Case(
+        device(replace(WORKS, usable=0, driver_cuda="12.2")),
+        {"Update the NVIDIA driver": device(WORKS)},
+    ),
+    "a CUDA build without a GPU": Case(
+        device(Machine("2.13.0", "12.8")), {"make setup installs the CPU builds": device(CPU)}
+    ),
+    # ── memory and disk ──────────────────────────────────────────────────────────────────────────
+    "too little memory": Case(
+        the_memory(24),
+        {"Take a smaller model": the_memory(24, SMALL)},
+    ),
+    "memory that is tight": Case(
+        the_memory(150, gpu=True),
+        {"training.lora": the_memory(150, gpu=True, training={"lora": {"rank": 8}})},
+    ),
+    "a full disk": Case(
+        the_disk(10),
+        {
+            "Free some space": the_disk(9999),
+            "name another folder with --campaign-dir": the_disk(9999),
+        },
+    ),
+    "a disk that fills": Case(
+        the_disk(300),
+        {
+            "Free some space": the_disk(9999),
+            "keep fewer weights with keep_policies": the_disk(300, {"last": 1}),
+        },
+    ),
+    # ── servers ──────────────────────────────────────────────────────────────────────────────────
+    "Prefect does not answer": Case(
+        lambda here: here.prefect("http://127.0.0.1:9/api"),
+        {
+            "Start it": lambda here: here.prefect(f"{here.url}/api"),
+            "unset the variable": lambda here: here.prefect(None),
+            "use --no-prefect": lambda here: (
+                check_before_run(
+                    here.config(sampling={"engine": "transformers"}),
+                    here.folder / "new",
+                    with_prefect=False,
+                )
+                or []
+            ),
+        },
+    ),
+    "no address of Prefect": Case(
+        lambda here: here.prefect("postgres://somewhere"),
+        {"unset the variable": lambda here: here.prefect(None)},
+    ),
+    "Prefect of another version": Case(
+        lambda here: here.prefect(f"{here.url}/api", "3.6.1"),
+        {"Bring both to the same version": lambda here: here.prefect(f"{here.url}/api")},
+    ),
+    "no Argilla": Case(
+        lambda here: here.argilla(),
+        {"set ARGILLA_API_URL and ARGILLA_API_KEY": lambda here: here.argilla_answers()},
+    ),
+    "half of an Argilla": Case(
+        lambda here: here.argilla(ARGILLA_API_URL=here.url),
+        {"Set ARGILLA_API_URL and ARGILLA_API_KEY both": lambda here: here.argilla_answers()},
+    ),
+    "Argilla does not answer": Case(
+        lambda h: h.argilla(ARGILLA_API_URL="http://127.0.0.1:9", ARGILLA_API_KEY="key"),
+        {"Start it with `ratchet label serve`": lambda here: here.argilla_answers()},
+    ),
+    "Argilla refuses the key": Case(
+        lambda here: here.argilla_answers(me=401),
+        {"It takes the key of an owner": lambda here: here.argilla_answers()},
+    ),
+    "Argilla of another version": Case(
+        lambda here: here.argilla_answers("2.6.0"),
+        {"Prefer 2.8.0": lambda here: here.argilla_answers()},
+    ),
+}
+
+
+def _unreadable(here: Here) -> Findings:
+    findings: list[Finding] = []
+    examine._pool(here.config(), findings)
+    return [f for f in findings if f.where == "prompts" and "split" not in f.what]
+
+
+def _without_bos(here: Here) -> None:
+    """The tokenizer says that it adds a BOS, and its post-processor no longer does."""
+    settings = json.loads((here.policy / "tokenizer_config.json").read_text())
+    here.write("tokenizer_config.json", {**settings, "add_bos_token": True})
+    made = json.loads((here.policy / "tokenizer.json").read_text())
+    here.write("tokenizer.json", {**made, "post_processor": None})
+
+
+def wrong(found: Findings) -> list[Finding]:
+    listed = [found] if isinstance(found, Finding) else list(found)
+    return [finding for finding in listed if finding.severity != "ok"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_finding_says_to_do_works(name: str, here: Here) -> None:
+    case = CASES[name]
+    bad = wrong(case.bad(here))
+    assert bad, "the case makes its finding"
+    for remedy, look in case.mended.items():
+        assert any(remedy in f"{f.what} {f.remedy}" for f in bad), [f.remedy for f in bad]
+        left = [f for f in wrong(look(here)) if f.check in {f.check for f in bad}]
+        assert left == []
+
+
+@pytest.mark.parametrize(
+    ("option", "changes"),
+    [
+        ("training.lora", {"training": {"lora": {"rank": 8}}}),
+        ("training.gradient_checkpointing", {"training": {"gradient_checkpointing": True}}),
+        ("training.micro_batch_tokens", {"training": {"micro_batch_tokens": 1024}}),
+        ("sampling.keep_worker: step", {"sampling": {"keep_worker": "step"}}),
+    ],
+)
+def test_each_option_that_saves_memory_does(option: str, changes: Any, here: Here) -> None:
+    size, cpu = LLAMA_8B.size(), Device(gpu=False, gib=24)
+    assert size is not None
+    before, now = (
+        memory.estimate(LLAMA_8B, size, here.config(**given), cpu)
+        for given in ({"training": {"micro_batch_tokens": 16384}}, changes)
+    )
+    assert option in memory.check_memory(before, cpu).remedy
+    assert now.most_gib < before.most_gib
+
+
+def test_a_port_that_is_taken_and_another_one() -> None:
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for command in servers.PORTS.values():
+            [used] = servers.check_ports({port: command})
+            assert (
+                used.severity == "note" and f"`{command}` takes another with --port" in used.remedy
+            )
+            [free] = servers.check_ports({0: command})
+            assert free.severity == "ok"
+            shown = CliRunner().invoke(
+                app, [*command.split()[1:], "--help"], env={"COLUMNS": "200"}
+            )
+            assert "--port" in shown.output
+
+
+def test_set_up_brings_the_versions_that_were_measured() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = (ROOT / "constraints" / "cpu.txt").read_text().splitlines()
+    for name, version in MEASURED.items():
+        names = (name, f"{name}-cpu")
+        assert any(line.split("+")[0] in [f"{n}=={version}" for n in names] for line in locked)
+    gpu = [*project["dependencies"], *project["optional-dependencies"]["gpu"]]
+    pinned = {r.split("==")[0]: r.split("==")[1] for r in gpu if "==" in r}
+    assert pinned == {name: MEASURED[name] for name in ("prefect", "torch", "vllm")}
+
+
+def test_before_a_run_all_problems_are_said_with_where_to_look(here: Here) -> None:
+    here.remove("model.safetensors")
+    config = here.config(sampling={"engine": "transformers"})
+    with pytest.raises(BadInput, match="has no weights\n    Copy them there") as refused:
+        check_before_run(config, here.folder / "new", with_prefect=False)
+    assert "`ratchet doctor` with the same config says more" in refused.value.remedy
+
+
+def test_every_finding_has_its_case(here: Here) -> None:
+    said: list[Finding] = []
+    for name, case in CASES.items():
+        folder = here.folder / name.replace(" ", "-")
+        folder.mkdir()
+        fresh = replace(here, folder=folder)
+        fresh.write_policy()
+        fresh.write_prompts(f"prompt {n}" for n in range(200))
+        said += wrong(case.bad(fresh))
+    sites = [*found(ROOT / "flows" / "doctor"), *raised(ROOT / "flows" / "doctor")]
+    elsewhere = ("port ", "this would not work", "it is no http address")  # tests above
+    without = [
+        f"{site.where}: {site.what}"
+        for site in sites
+        if not site.what.startswith(tuple(e.replace(" ", r"\ ") for e in elsewhere))
+        and not any(site.says(f.what, f.remedy) for f in said)
+    ]
+    assert without == [], "add a case to CASES: what is found, and what its remedy says to do"

@@ -1,0 +1,97 @@
+"""Which files of a campaign were read while which step was made: from a trace of system calls.
+
+strace sees every process that a run starts, and libraries that read files past Python. A step
+begins with the folder that it is made in and ends when that is renamed: both are in the trace.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
+from dpo_core.campaign.ledger import Entry, Ledger
+
+_MADE_IN = re.compile(r"rounds/(\d+)/\.([a-z_]+)-[0-9a-f]+\.partial$")
+_CALL = re.compile(r"^\d+ +(?:\[[^]]*\] +)?(\w+)\((.*)$")
+_PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_CALLS = "open,openat,openat2,mkdir,mkdirat,rename,renameat,renameat2"
+"""Whoever reads a file opens it. All calls that name files (%file) would be five times as many."""
+_WITHOUT_CONTENTS = ("cache/", "logs/", "tensorboard/", "judge_spending.jsonl")
+"""What counts by its own contents or only tells: replies and log-probs that are remembered by what
+they answer, what children print, curves, what was spent."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file that was opened for reading while a step was made, relative to the campaign."""
+
+    round: int
+    step: str
+    file: str
+
+
+def traced(command: Sequence[str], trace: Path, **options: object) -> subprocess.CompletedProcess:  # type: ignore[type-arg]
+    """Run a command under strace, its children included."""
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={_CALLS}"]
+    return subprocess.run([*strace, "-o", str(trace), "--", *command], **options)  # type: ignore[call-overload,no-any-return]
+
+
+def undeclared(found: Iterable[Read], root: Path) -> set[Read]:
+    """Those reads of the campaign's files that were none of the running step's inputs."""
+    layout = Layout(root)
+    entries = Ledger(layout.ledger).read()
+    hashes = _hashes(layout, entries)
+    declared = {(e.round, e.step): set(e.inputs.values()) for e in entries}
+    return {
+        read
+        for read in found
+        if not read.file.startswith(_WITHOUT_CONTENTS)
+        and not hashes.get(read.file, set()) & declared[(read.round, read.step)]
+    }
+
+
+def reads(trace: Path, root: Path) -> Iterator[Read]:
+    """Files of the campaign that were opened for reading within steps, their own ones apart."""
+    making: re.Match[str] | None = None
+    with trace.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            call = _CALL.match(line) if str(root) in line else None
+            if call is None or " = -1 " in line:
+                continue
+            name, arguments = call.groups()
+            paths = [_inside(path, root) for path in _PATH.findall(arguments)]
+            if name.startswith("mkdir") and paths and (found := _MADE_IN.search(paths[0])):
+                making = found
+            elif name.startswith("rename") and paths and _MADE_IN.search(paths[0]):
+                making = None
+            elif making is not None and name.startswith("open") and _reads(arguments) and paths:
+                own = making.group(0)
+                # A folder is opened to be flushed.
+                if paths[0] and not paths[0].startswith(own) and not (root / paths[0]).is_dir():
+                    yield Read(int(making.group(1)), making.group(2), paths[0])
+
+
+def _reads(arguments: str) -> bool:
+    return "O_WRONLY" not in arguments and "O_DIRECTORY" not in arguments
+
+
+def _inside(path: str, root: Path) -> str:
+    """Relative to the campaign; empty for what lies elsewhere."""
+    found = Path(path)
+    return found.relative_to(root).as_posix() if found.is_relative_to(root) else ""
+
+
+def _hashes(layout: Layout, entries: Sequence[Entry]) -> Mapping[str, set[str]]:
+    """file → what it may be called among the inputs of a step: by its contents, or as part of a
+    policy."""
+    found: dict[str, set[str]] = {}
+    for entry in entries:
+        folder = f"rounds/{entry.round:02d}/{entry.step}-{entry.fingerprint[:FINGERPRINT_SHOWN]}"
+        for name, contents in entry.outputs.items():
+            names = {contents}
+            if name.startswith("policy/"):
+                names.add(entry.facts["policy"])
+            found[f"{folder}/{name}"] = names
+    return found

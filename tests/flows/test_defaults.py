@@ -1,0 +1,78 @@
+"""A campaign keeps the defaults that it was made with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import ConfigError
+from flows.config import load_config, read_stored
+from flows.config.defaults import CHANGED, DEFAULTS, FIRST, with_defaults
+
+CONFIG: dict[str, Any] = {
+    "name": "kept",
+    "policy": {"model": "nobody/loads-it"},
+    "prompts": {"function": "my:prompts"},
+    "judge": {"function": "my:rule"},
+}
+
+
+def value(config: Any, key: str) -> Any:
+    for name in key.split("."):
+        config = getattr(config, name)
+    return config
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "kept.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    return path
+
+
+def made(folder: Path, **more: Any) -> Path:
+    """A campaign of which only the config is there."""
+    folder.mkdir(parents=True)
+    Layout(folder).config.write_text(yaml.safe_dump({**CONFIG, **more}))
+    Layout(folder).ledger.touch()
+    return folder
+
+
+@pytest.mark.parametrize("folder", ["campaigns/kept", "elsewhere"])
+def test_a_campaign_that_names_no_version_has_the_first_ones(config: Path, folder: str) -> None:
+    root = made(config.parent / folder)
+    named = None if folder.startswith("campaigns") else root
+    before = dict(CHANGED[2])
+    for found in (
+        load_config(config, [], named),
+        load_config(root / "campaign.yaml"),
+        read_stored(Layout(root)),
+    ):
+        assert found.defaults == FIRST
+        assert {key: value(found, key) for key in before} == before
+
+
+def test_a_new_campaign_has_those_of_today_and_keeps_what_it_says(config: Path) -> None:
+    assert load_config(config).defaults == DEFAULTS
+    root = made(config.parent / "elsewhere", defaults=DEFAULTS)
+    assert load_config(config, [], root).defaults == read_stored(Layout(root)).defaults == DEFAULTS
+
+
+def test_what_is_said_counts_more_than_any_default(config: Path) -> None:
+    root = made(config.parent / "elsewhere")
+    found = load_config(config, ["gate.kl_budget=7"], root)
+    assert (found.defaults, found.gate.kl_budget) == (FIRST, 7)
+    assert load_config(config, [f"defaults={DEFAULTS}"], root).defaults == DEFAULTS
+
+
+@pytest.mark.parametrize("wrong", ["0", str(DEFAULTS + 1), "new", "null"])
+def test_a_version_that_there_is_not_is_refused(config: Path, wrong: str) -> None:
+    with pytest.raises(ConfigError, match="defaults"):
+        load_config(config, [f"defaults={wrong}"])
+
+
+def test_a_section_that_is_null_is_left_to_the_checks() -> None:
+    assert with_defaults({"gate": None}, FIRST)["gate"] is None
