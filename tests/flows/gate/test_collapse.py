@@ -14,11 +14,13 @@ from synthetic import Synthetic
 
 from dpo_core.records import Prompt
 from examples.reviews.grammar import generate
-from flows.config.defaults import EARLIER_DEFAULTS
+from flows.config.defaults import since
 from flows.config.gate import GateConfig
 from flows.gate.decision import Best, Decision, decide
 
-UNCHECKED = {key.removeprefix("gate."): old for key, old in EARLIER_DEFAULTS[1].items()}
+UNCHECKED = {
+    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+}
 """The gate of campaigns from before there were checks of what answers are like."""
 
 N = 64

@@ -10,10 +10,10 @@ from small_campaign import Campaign
 
 from dpo_core.campaign.current import read_current
 from dpo_core.evaluation.statistics import mean_interval
-from flows.config.defaults import EARLIER_DEFAULTS
+from flows.config.defaults import since
 
 ANY = ("gate.use=estimate", "gate.threshold=0", "gate.otherwise=keep")
-ANY += tuple(f"{key}=null" for key in EARLIER_DEFAULTS[1] if key.startswith("gate."))
+ANY += tuple(f"{key}=null" for key in since(1) if key.startswith("gate."))
 
 
 def row(campaign: Campaign, number: int) -> dict[str, Any]:
