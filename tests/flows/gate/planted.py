@@ -17,8 +17,13 @@ from dpo_core.campaign.current import read_current, write_current
 from dpo_core.campaign.layout import MANIFEST, round_name
 from dpo_core.hashing import file_sha256
 from examples.reviews.grammar import prompts
+from flows.config.defaults import since
 from tests.resealed import reseal_text
 
+WIN_RATE_ALONE = {
+    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+}
+"""A gate without any other check."""
 IMPROVING: dict[str, Any] = {
     **CONFIG,
     "prompts": {"path": "prompts.jsonl", "per_round": 64},
@@ -26,8 +31,8 @@ IMPROVING: dict[str, Any] = {
     "pairs": {"truncated": "keep"},
     "training": {"beta": 0.5, "learning_rate": 5e-4, "pairs_per_step": 8},
     "evaluation": {"gate_prompts": 128, "test_prompts": 128, "bootstrap_resamples": 1000},
-    # Brief answers are what it learns: how long they are is no fault here.
-    "gate": {"otherwise": "rollback", "length": None, "length_base": None, "kl_budget": None},
+    # It is about win rates: what brief answers are like is no fault here.
+    "gate": {"otherwise": "rollback", **WIN_RATE_ALONE},
 }
 """Every round of it is clearly better than the one before."""
 

@@ -83,6 +83,17 @@ def test_a_handful_of_decided_comparisons_promotes_nothing() -> None:
     assert decided({"decided_share": None}, decided=few).promoted
 
 
+def test_two_tokens_20_nats_away_that_won_everything() -> None:
+    """As it was seen: the judge liked short answers, and the learning rate was 100."""
+    found = decided(win_rate_gate=1.0, win_rate_gate_low=0.89, length_mean=2.0, kl_base_nats=20.0)
+    assert failed(found) == ["kl_base_nats", "length_to_previous", "length_to_base"]
+    assert found.sentence == (
+        "kept the base: KL to the base 20.00 nats is more than the 10 that are allowed; mean "
+        "length 2.0 tokens is 0.08 times the last promoted policy's, not within 0.5 to 2; mean "
+        "length 2.0 tokens is 0.10 times the base's, not within 0.33 to 3"
+    )
+
+
 def test_a_suite_that_can_hardly_be_scored_does_not_pass() -> None:
     suite = {"score": 0.9, "before": 0.9, "failed": False, "answers": 100, "compared": 3}
     found = decided(suites={"sums": suite})

@@ -44,7 +44,7 @@ def test_a_bad_round_is_refused_and_the_campaign_ends_as_well_as_without_it(
     bad, after = row(planted, 2), row(planted, 3)
     assert bad["gate"]["action"] == "rollback" and not bad["promoted"]
     assert bad["win_rate_gate_high"] < 0.5, "it is worse, beyond doubt"
-    check = bad["gate"]["checks"][0]
+    [check] = bad["gate"]["checks"]
     assert check["name"] == "win_rate_gate_low" and not check["passed"]
     said = "rolled back to the policy of round 1: lower end of the gate win rate "
     assert bad["decision"].startswith(said)
