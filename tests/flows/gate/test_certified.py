@@ -45,6 +45,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     sft = [json.dumps({**row, "completion": " fine."}) for row in rows]
     (folder / "sft.jsonl").write_text("\n".join(sft), encoding="utf-8")
     config = {**CERTIFIED, "prompts": {**CERTIFIED["prompts"], "path": str(path)}}
+    config["sft"] = {**CERTIFIED["sft"], "path": str(folder / "sft.jsonl")}
     (folder / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     done = campaign.run()
     assert done.returncode == 0, done.stderr + done.stdout
