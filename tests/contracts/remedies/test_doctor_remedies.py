@@ -274,6 +274,8 @@ def the_tokens(answer: Any) -> Look:
 
 
 SHAPE = {"folder": "policy", "shape": {name: 1 for name in Shape.__dataclass_fields__}}
+CERTIFIED = {"false_promotions": 0.05}
+MANY_AT_THE_GATE = {"gate_prompts": 32, "test_prompts": 8}
 COUNTS = {"prompts": 1, "longest": 1, "too_long": 0, "bos_missing": 0, "bos_doubled": 0}
 FAILED = ChildFailed("OSError: no file named model.safetensors")
 CUDA = {"gpus": (("H100", 80.0),), "driver_cuda": "13.0"}
@@ -425,6 +427,21 @@ CASES = {
             "Give more": after(
                 lambda here: here.write_prompts(f"prompt {n}" for n in range(2000)),
                 lambda here: here.pool(prompts={"per_round": 150}),
+            ),
+        },
+    ),
+    "gate prompts that do not last for the rounds": Case(
+        lambda here: here.pool(gate=CERTIFIED, evaluation=MANY_AT_THE_GATE),
+        {
+            "raise the first": lambda here: here.pool(
+                gate=CERTIFIED, evaluation=MANY_AT_THE_GATE, prompts={"gate_share": 0.4}
+            ),
+            "lower the second": lambda here: here.pool(
+                gate=CERTIFIED, evaluation={"gate_prompts": 7, "test_prompts": 8}
+            ),
+            "Give more prompts": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(2000)),
+                lambda here: here.pool(gate=CERTIFIED, evaluation=MANY_AT_THE_GATE),
             ),
         },
     ),

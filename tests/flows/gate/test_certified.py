@@ -77,7 +77,8 @@ def test_each_decision_takes_prompts_that_were_not_used_until_too_few_are_left(
     assert second["log_e"] == pytest.approx(evidence(units, 0.1).log_e)
     assert [row(certified, n)["promoted"] for n in (1, 2, 3)] == [True, True, True]
     checks = [[c["name"] for c in row(certified, n)["gate"]["checks"]] for n in (1, 2, 3)]
-    assert (checks[0][0], checks[1][0], checks[2][0]) == ("log_e", "log_e", "win_rate_gate_low")
+    by_test = [("log_e" in names, "win_rate_gate_low" in names) for names in checks]
+    assert by_test == [(True, False), (True, False), (False, True)]
 
 
 def test_no_training_sees_a_gate_prompt(certified: Campaign) -> None:
