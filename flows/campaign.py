@@ -35,8 +35,10 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
     tell_of_older(session)
-    held, base = prepare_base(_under(session, 0))
-    if session.config.gate.false_promotions is not None:
+    beginning = _under(session, 0)
+    held, base = prepare_base(beginning)
+    asked = [each.config.gate.false_promotions is not None for each in (beginning, session)]
+    if asked == [False, True]:  # a branch is certified, and its campaign was not
         step(gate_pool)(session, held)
     session.store.settle(0)
     goes_on, earlier, stopped = base, list[Played](), None

@@ -23,6 +23,7 @@ from flows.steps.calibrate import calibrate
 from flows.steps.certify import certify
 from flows.steps.evaluate import evaluate
 from flows.steps.gate import Candidate, Tried, decision_of, gate, refused
+from flows.steps.gate_pool import gate_pool
 from flows.steps.imported import imported_preferences
 from flows.steps.judge import judge
 from flows.steps.labels import ask_people
@@ -38,6 +39,8 @@ from flows.steps.train import train
 def prepare(do: Session) -> tuple[Artifact, Answered]:
     """Round 0: the held-out prompts, and the base policy with its answers to them."""
     held = step(held_out)(do)
+    if do.config.gate.false_promotions is not None:
+        step(gate_pool)(do, held)
     base = step(base_policy)(do, held)
     return held, step(answer_held_out)(do, 0, base, held)
 

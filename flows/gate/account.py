@@ -78,6 +78,11 @@ class _State:
         """After what no config had declared: no prompts may be used again."""
         return replace(self, start=None, at=None, follows=None)
 
+    def planned_as(self, planned: int | None) -> "_State":
+        """The plan is that of the first decision, whatever the config says later."""
+        planned = self.account.planned or planned
+        return replace(self, account=replace(self.account, planned=planned))
+
     def looked(self, to: int) -> "_State":
         return replace(self, account=replace(self.account, used=max(self.account.used, to)))
 
@@ -97,6 +102,7 @@ def account_before(
     state, crossed = _State(), inherited is None
     for entry in entries:
         if entry.step == CERTIFICATE and entry.facts["turn"] == turn.id:
+            state = state.planned_as(entry.facts.get("planned"))
             break
         if not crossed and entry.round > left_after:
             state, crossed = _cross(state, inherited), True
@@ -165,8 +171,8 @@ def _tested(state: _State, entry: Entry) -> _State:
     account = state.account
     if facts["turn"] not in state.seen:
         account = replace(account, decisions=account.decisions + 1)
-    account = replace(account, planned=account.planned or facts["planned"])
     state = replace(state, account=account, seen=state.seen | {facts["turn"]})
+    state = state.planned_as(facts["planned"])
     if facts.get("about") == "gate_set":  # whose prompts were used before
         return state.closed()
     return replace(

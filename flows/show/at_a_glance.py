@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flows.show.certified import certified_sentences
+from flows.show.certified import certified, certified_sentences
 from flows.show.labels_bought import PER, bought, labels_of, labels_of_people
 from flows.show.numbers import Row, lowest_kappa, number, visible
 from flows.show.sentences import cautions, percent_interval
@@ -112,7 +112,7 @@ def _checked(row: Row) -> str:
 
 
 def _looked(summary: CampaignSummary) -> str:
-    if summary.gate_looks < 2:
+    if summary.gate_looks < 2 or certified(summary) is not None:
         return ""
     return (
         f" The gate decided {summary.gate_looks} times on the same prompts: each time a policy "

@@ -14,7 +14,7 @@ from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
 from flows.policy import Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, gate_pool, prompt_ids
+from flows.steps.gate_pool import POOL, drawn_pool, prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
 from generation.prompts import draw_held_out, read_pool
@@ -58,7 +58,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     """
     policy, sft = session.config.policy, session.config.sft
     seed = session.seed("base")
-    pool = gate_pool(session, held_out) if sft is not None else None
+    pool = drawn_pool(session, held_out) if sft is not None else None
 
     def make(folder: Path, inputs: Inputs) -> Made:
         for name in ("model", "sft"):

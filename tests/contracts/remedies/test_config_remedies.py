@@ -203,6 +203,34 @@ CASES = [
         },
     ),
     Case(
+        {"gate.false_promotions": 0.05, "gate.use": "estimate"},
+        {
+            "set gate.use to lower": {"gate.use": "lower"},
+            "remove gate.false_promotions": {"gate.false_promotions": GONE},
+        },
+    ),
+    Case(
+        {"gate.at_most_prompts": 512},
+        {
+            "remove it": {"gate.at_most_prompts": GONE},
+            "set gate.false_promotions to 0.05": {"gate.false_promotions": 0.05},
+        },
+    ),
+    Case(
+        {"gate.when_used_up": "gate_set"},
+        {
+            "remove it": {"gate.when_used_up": GONE},
+            "set gate.false_promotions to 0.05": {"gate.false_promotions": 0.05},
+        },
+    ),
+    Case(
+        {"gate.false_promotions": 0.05, "gate.at_most_prompts": 4},
+        {
+            "raise the first": {"gate.at_most_prompts": 1024},
+            "lower the second": {"evaluation.gate_prompts": 4},
+        },
+    ),
+    Case(
         {"stop.money": 10},
         {
             "prices.gpu_hour": {"prices.gpu_hour": 2.0},

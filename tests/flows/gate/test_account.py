@@ -140,8 +140,15 @@ def test_looks_that_came_to_no_decision_have_used_their_prompts() -> None:
 def test_a_persons_answer_to_a_question_is_no_second_decision() -> None:
     """Prompts that the answered round used are not used again, and it is counted once."""
     entries = [*judged(turn(1), "ask"), decided(turn(1), "promote", answer={"by": "anna"})]
-    assert before(entries, turn(1)) == Account(0, None, used=0, start=0)
+    assert before(entries, turn(1)) == Account(0, 6, used=0, start=0)
     assert before(entries, turn(2)) == Account(1, 6, used=FIRST, start=FIRST)
+
+
+def test_the_plan_is_that_of_the_first_decision_also_when_that_is_read_again() -> None:
+    """Or raising `rounds` would give finished rounds another level, and decide them anew."""
+    asked = before([evaluated(turn(1))], turn(1))
+    again = before(judged(turn(1), "keep"), turn(1))
+    assert asked.alpha(planned=6, false_promotions=0.05) == again.alpha(99, 0.05)
 
 
 def test_where_no_prompts_were_left_nothing_is_used_again() -> None:

@@ -45,6 +45,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     sft = [json.dumps({**row, "completion": " fine."}) for row in rows]
     (folder / "sft.jsonl").write_text("\n".join(sft), encoding="utf-8")
     config = {**CERTIFIED, "prompts": {**CERTIFIED["prompts"], "path": str(path)}}
+    config["sft"] = {**CERTIFIED["sft"], "path": str(folder / "sft.jsonl")}
     (folder / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     done = campaign.run()
     assert done.returncode == 0, done.stderr + done.stdout
@@ -76,7 +77,8 @@ def test_each_decision_takes_prompts_that_were_not_used_until_too_few_are_left(
     assert second["log_e"] == pytest.approx(evidence(units, 0.1).log_e)
     assert [row(certified, n)["promoted"] for n in (1, 2, 3)] == [True, True, True]
     checks = [[c["name"] for c in row(certified, n)["gate"]["checks"]] for n in (1, 2, 3)]
-    assert (checks[0][0], checks[1][0], checks[2][0]) == ("log_e", "log_e", "win_rate_gate_low")
+    by_test = [("log_e" in names, "win_rate_gate_low" in names) for names in checks]
+    assert by_test == [(True, False), (True, False), (False, True)]
 
 
 def test_no_training_sees_a_gate_prompt(certified: Campaign) -> None:
@@ -114,7 +116,9 @@ def test_a_resumed_decision_repeats_no_look_and_comes_to_the_same(
     assert done.returncode == 0, done.stderr
     assert [entry.step for entry in killed.entries()[before:]] == ["certificate", "gate"]
     old, new = certificates(certified)[1], certificates(killed)[1]
-    assert (new.facts, new.outputs) == (old.facts, old.outputs)
+    assert new.outputs == old.outputs
+    volatile = {"cpu_seconds": 0, "gpu_seconds": 0}
+    assert {**new.facts, **volatile} == {**old.facts, **volatile}
 
 
 def test_where_prompts_run_out_the_gate_set_may_be_tested_on_fresh_answers(

@@ -122,7 +122,6 @@ def test_every_step_has_its_kind_or_asks_nobody() -> None:
         "held_out",
         "gate_pool",
         "gate",
-        "gate_pool",
         "audit_preferences",
         "draw_prompts",
         "select_pairs",
