@@ -65,6 +65,7 @@ def killed_while_locked(config: Path, campaign: Path, moment: Condition) -> None
     """SIGKILL of the orchestrator, after a second run was refused."""
     with Run(config, campaign) as first:
         first.wait_for(moment)
+        first.process.send_signal(signal.SIGSTOP)  # or it is past the moment when that one looks
         with Run(config, campaign, prefect=False) as second:
             assert second.finish() == 2
         assert f"process {first.process.pid} on {socket.gethostname()}" in second.error
