@@ -97,6 +97,7 @@ _ROOM = 256 * 1024
 """Bytes left on a full disk: enough for every file but the weights (about 800 KB)."""
 
 
+@pytest.mark.proof
 def test_a_full_disk_is_named_and_nothing_is_lost(
     config: Path,
     reference: Path,
