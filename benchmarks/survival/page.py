@@ -79,7 +79,7 @@ def read_mended(page: Path) -> str:
     if not page.exists():
         return ""
     _, found, rest = page.read_text(encoding="utf-8").partition("## Found and mended\n")
-    return found + rest.partition("## Runs\n")[0] if found else ""
+    return found + rest.partition("## Runs\n")[0].rstrip() + "\n" if found else ""
 
 
 def _listed(lines: Sequence[str]) -> str:

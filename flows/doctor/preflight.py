@@ -18,7 +18,8 @@ from flows.doctor.servers import check_argilla, check_prefect
 from flows.doctor.shape import read_shape
 from generation.prompts import read_pool
 
-_TIMEOUT_S = 0.5
+_TIMEOUT_S = 5.0
+"""Of a server's answer: on a busy machine half a second refused runs whose server was well."""
 
 
 def check_before_run(config: CampaignConfig, root: Path, *, with_prefect: bool) -> None:

@@ -97,16 +97,17 @@ _ROOM = 256 * 1024
 """Bytes left on a full disk: enough for every file but the weights (about 800 KB)."""
 
 
+@pytest.mark.proof
 def test_a_full_disk_is_named_and_nothing_is_lost(
     config: Path,
     reference: Path,
     small_disk: tuple[Path, Callable[[], None], Callable[[], None]],
 ) -> None:
     folder, fill, free = small_disk
-    campaign = rewound(reference, folder / "full", 1, "audit")
+    campaign = rewound(reference, folder / "full", 2, "audit")
     before = ledger(campaign)
     with Run(config, campaign, prefect=False) as run:
-        run.wait_for(inside_training(1))
+        run.wait_for(inside_training(2))
         fill()
         assert run.finish() == 1, run.error
         run.assert_nothing_survives()
