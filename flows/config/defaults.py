@@ -4,15 +4,11 @@
 config on disk records it; one that does not was made under version 1.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dpo_core.campaign.layout import Layout, default_root
-from dpo_core.errors import ConfigError
 
 CHANGED: Mapping[int, Mapping[str, Any]] = {
     2: {
@@ -50,21 +46,6 @@ def with_defaults(raw: dict[str, Any], made_under: int = DEFAULTS) -> dict[str, 
         for key, value in since(version).items():
             _leave_as_it_was(raw, key, value)
     return raw
-
-
-def made_under(layout: Layout) -> int:
-    """The version of the defaults of the campaign in a folder; of today, where there is none."""
-    if not os.path.isfile(layout.config):  # nor where its name is none that a file can have
-        return DEFAULTS
-    try:
-        found = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{layout.config} is not valid YAML: {error}",
-            "Restore it from a backup or from the newest campaign-v….yaml beside it.",
-        ) from None
-    version = found.get("defaults", FIRST) if isinstance(found, dict) else FIRST
-    return version if type(version) is int else FIRST
 
 
 def folder_of(config: Path, raw: Mapping[str, Any], folder: Path | None) -> Layout:

@@ -10,10 +10,11 @@ from dpo_core.errors import ConfigError
 from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
 from flows.config.checks import check_loss
-from flows.config.defaults import folder_of, made_under, with_defaults
+from flows.config.defaults import folder_of, with_defaults
 from flows.config.paths import check_files, resolve
 from flows.config.raw import set_key, validate
 from flows.config.schedule import check_times
+from flows.config.stored import made_under
 from flows.config.yaml_text import parse_yaml
 
 

@@ -1,5 +1,6 @@
 """The resolved config that a campaign's folder holds."""
 
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -8,7 +9,7 @@ from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from flows.config.campaign import CampaignConfig
-from flows.config.defaults import FIRST, with_defaults
+from flows.config.defaults import DEFAULTS, FIRST, with_defaults
 from flows.config.raw import validate
 from flows.config.yaml_text import parse_yaml
 
@@ -36,14 +37,29 @@ def read_stored_text(layout: Layout) -> tuple[str, dict[str, Any]]:
 
     Raises BadInput where somebody else's hand left no config there.
     """
+    text, raw = _read(layout)
+    return text, with_defaults(raw, FIRST)
+
+
+def made_under(layout: Layout) -> int:
+    """The version of the defaults of the campaign in a folder; of today, where there is none."""
+    if not os.path.isfile(layout.config):  # nor where its name is none that a file can have
+        return DEFAULTS
+    version = _read(layout)[1].get("defaults", FIRST)
+    return version if type(version) is int else FIRST
+
+
+def _read(layout: Layout) -> tuple[str, dict[str, Any]]:
     try:
         text = layout.config.read_text(encoding="utf-8")
+        raw = parse_yaml(text, str(layout.config))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{layout.config} is not valid YAML: {error}", _HEAL) from None
-    raw = parse_yaml(text, str(layout.config))
+    except ConfigError as error:
+        raise ConfigError(error.message, _HEAL) from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{layout.config} holds no campaign's config", _HEAL)
-    return text, with_defaults(raw, FIRST)
+    return text, raw
 
 
 def config_of_round(layout: Layout, config: CampaignConfig, number: int) -> CampaignConfig:

@@ -82,7 +82,7 @@ def test_a_campaign_whose_config_is_damaged_is_named(config: Path) -> None:
     root = made(config.parent / "elsewhere")
     Layout(root).config.write_text("{")
     with pytest.raises(
-        ConfigError, match=r"(?s)elsewhere/campaign\.yaml is not valid YAML.*Restore"
+        ConfigError, match=r"(?s)elsewhere/campaign\.yaml is not valid YAML.*Copy the config"
     ):
         load_config(config, [], root)
 
