@@ -9,7 +9,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -28,6 +27,8 @@ def adapt(model: Any, config: LoraConfig, seed: int, compute_dtype: torch.dtype)
 
     Raises BadInput for target modules that are not there, or that share weights with embeddings.
     """
+    import peft  # half a second of every start of a training process, which few rounds need
+
     _check_targets(model, config.target_modules)
     torch.manual_seed(derive_seed(seed, "lora"))
     wanted = peft.LoraConfig(
@@ -56,6 +57,8 @@ def save_merged(
     Adapters are added, in float32 on the CPU, to the weights of `policy_dir` as they are on disk.
     Called together where they are divided among processes, of which one writes.
     """
+    import peft
+
     matrices = {
         name: undivided(tensor).contiguous().cpu()
         for name, tensor in peft.get_peft_model_state_dict(
