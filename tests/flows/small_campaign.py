@@ -14,6 +14,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.store import Artifact, current_artifact
 from examples.reviews.grammar import prompts
+from flows.config.defaults import since
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
@@ -70,6 +71,12 @@ STEPS = (
 )
 
 
+PROMOTE_ALL = tuple(
+    part
+    for setting in ("gate.threshold=0", *(f"{key}=null" for key in since(1)))
+    for part in ("--set", setting)
+)
+"""Settings under which each round's policy samples in the next, collapsed or not."""
 RUN = ("run", "small.yaml", "--campaign-dir", "campaign", "--no-prefect")
 
 

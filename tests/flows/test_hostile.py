@@ -240,8 +240,10 @@ def test_prefect_runs_none_of_it(
         ) as serving,
         watched(browser) as seen,
     ):
-        assert serving.stdout is not None and serving.stdout.readline().startswith("runs:")
+        assert serving.stdout is not None
+        lines = [serving.stdout.readline().strip() for _ in range(4)]
         page = seen.page
+        page.goto(lines[2].removeprefix("sign in there: ").split(" ")[0])
         page.goto(f"{url}/runs")
         page.wait_for_selector("a[href*='/runs/flow-run/']")
         page.get_by_text("hostile").first.wait_for()

@@ -16,6 +16,7 @@ from small_campaign import RUN, TIMEOUT_S, Campaign
 from test_planted import row
 
 from dpo_core.campaign.layout import Layout
+from flows.prefect.credentials import of_worker, read_key, sign_in_link
 from flows.prefect.server import free_port
 from tests.until import until
 
@@ -69,16 +70,17 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
     improving: Campaign, tmp_path: Path, browser: "Browser"
 ) -> None:
     copy, port = copied(improving, tmp_path / "copy"), free_port()
-    with (
-        _worker(copy, port) as log,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
-    ):
+    url = f"http://127.0.0.1:{port}"
+    with _worker(copy, port) as log, httpx.Client(base_url=url, timeout=60) as http:
+        key = read_key(of_worker(Layout(copy.folder / "w")))
+        assert key is not None
+        http.headers.update(key.headers)
         api = f"/api/flow_runs/{_submit(copy, 'campaign')}"
         _says(log, "small: suspended  round 1 waits for a yes or no")
         _look_at_the_form(http, api)
         refused = http.post(f"{api}/resume", json={"run_input": {"answer": "perhaps"}}).json()
         assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]
-        _fill_in(browser, f"http://127.0.0.1:{port}/runs/flow-run/{api.rsplit('/', 1)[-1]}")
+        _fill_in(browser, sign_in_link(key, f"/runs/flow-run/{api.rsplit('/', 1)[-1]}"))
         _says(log, "small: completed")
         said = r"promoted: anna said yes on 20[-\d]+ [\d:]+ UTC \(they read well\); lower end"
         assert re.match(said, row(copy, 1)["decision"])

@@ -11,9 +11,9 @@ import torch
 import yaml
 from rich.console import Console
 from safetensors.torch import load_file
-from small_campaign import Campaign
+from small_campaign import PROMOTE_ALL, Campaign
 
-from dpo_core.hashing import policy_id
+from dpo_core.hashing import file_sha256, policy_id
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
@@ -22,13 +22,11 @@ from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.train import train
 
-ALWAYS = ("--set", "gate.threshold=0")  # so that each round's policy samples in the next
-
 
 def run(campaign: Campaign, *settings: str) -> list[dict[str, Any]]:
     """The rows of metrics.parquet after `ratchet run` with these settings."""
     arguments = [part for setting in settings for part in ("--set", setting)]
-    done = campaign.run(*ALWAYS, *arguments)
+    done = campaign.run(*PROMOTE_ALL, *arguments)
     assert done.returncode == 0, done.stderr + done.stdout
     campaign.output = done.stdout
     return list(pd.read_parquet(campaign.layout.metrics).to_dict("records"))
@@ -130,7 +128,8 @@ def test_a_log_prob_that_is_off_is_told(copy: Campaign, tmp_path: Path) -> None:
     shown = StringIO()
     progress = CampaignProgress(Console(file=shown, width=200), rounds=1)
     with Session(copy.layout.root, CampaignConfig.model_validate(raw), progress) as session:
-        off = replace(sampled, folder=tmp_path)
+        outputs = {"completions.parquet": file_sha256(tmp_path / "completions.parquet")}
+        off = replace(sampled, folder=tmp_path, entry=replace(sampled.entry, outputs=outputs))
         trained = train(session, 1, policy, policy, preferences, off).made_by.entry.facts
     assert trained["reference_source"] == "cache", "the pass was made when the campaign was run"
     assert trained["from_sampling_mean"] < 1e-4 < trained["from_sampling_largest"]

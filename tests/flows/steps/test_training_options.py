@@ -3,13 +3,12 @@
 import json
 
 import pytest
-from small_campaign import Campaign
+from small_campaign import PROMOTE_ALL, Campaign
 
 from dpo_core.hashing import policy_id
 
-ALWAYS_PROMOTE = ("--set", "gate.threshold=0")
 CARRIED = (
-    *ALWAYS_PROMOTE,
+    *PROMOTE_ALL,
     *("--set", "training.optimiser_state=carried"),
     *("--set", "keep_policies.last=1"),
 )
@@ -41,7 +40,7 @@ def test_the_optimiser_goes_on_from_the_promoted_policy(copy: Campaign) -> None:
 
 def test_adapters_are_trained_each_round_and_leave_full_weights(copy: Campaign) -> None:
     lora = ("--set", "training.lora.rank=4", "--set", "training.learning_rate=1e-2")
-    run(copy, *ALWAYS_PROMOTE, *lora)
+    run(copy, *PROMOTE_ALL, *lora)
     for number in (1, 2):
         training = copy.artifact(number, "training")
         facts = training.entry.facts

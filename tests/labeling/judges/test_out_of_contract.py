@@ -17,12 +17,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from loopback import Loopback, completion, verdict
 
+from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import EndpointFailed
 from dpo_core.records import SCORES, Completion, Judgement, Pair, Prompt, Score, pair_id, score_row
 from dpo_core.tables import write_rows
 from flows.evaluation.suites import _scores as suite_scores
 from flows.judge_answers import judged
-from flows.policy import SuiteAnswers
 from flows.session import Session
 from labeling.judges.config import (
     AnyJudgeConfig,
@@ -283,13 +283,6 @@ def test_a_suite_scores_the_others(place: Place, fault: str) -> None:
     answers = [pair.a for pair in PAIRS]
     rows = (score_row(c.completion_id, judge.source, s) for c, s in score_all(judge, answers))
     write_rows(place.folder / "scores.parquet", rows, SCORES)
-    suite = cast(
-        SuiteAnswers,
-        SimpleNamespace(
-            answers=SimpleNamespace(path=lambda _: place.folder / "answers.parquet"),
-            scores=SimpleNamespace(path=lambda name: place.folder / name),
-        ),
-    )
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -299,7 +292,12 @@ def test_a_suite_scores_the_others(place: Place, fault: str) -> None:
         "sample_index": [0] * ITEMS,
     }
     pq.write_table(pa.table(table), place.folder / "answers.parquet")
-    assert suite_scores(suite) == {(f"p{n}", 0): 1.0 for n in range(ITEMS) if n != BAD}
+    files = {"": "scores.parquet", "_answers": "answers.parquet"}
+    declared = {
+        f"candidate_suite_s{k}": Input(name, place.folder / name) for k, name in files.items()
+    }
+    found = suite_scores(Inputs("evaluation", declared), "candidate", "s")
+    assert found == {(f"p{n}", 0): 1.0 for n in range(ITEMS) if n != BAD}
 
 
 def test_log_probs_that_are_none_leave_the_reply(place: Place) -> None:

@@ -45,10 +45,21 @@ def mark() -> str:
 
 
 @pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory, mark: str) -> Iterator[Child]:
-    """The training process of all tests but one: no error or signal of theirs may end it."""
-    with start_worker(tmp_path_factory.mktemp("worker"), mark) as child:
-        yield child
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Child]]:
+    """The training processes of all tests but one; the last may be used while no request failed."""
+    children: list[Child] = []
+    yield children
+    for child in children:
+        child.close()
+
+
+@pytest.fixture
+def child(started: list[Child], tmp_path: Path, mark: str) -> Child:
+    if not started or not started[-1].usable():
+        for failed in started:
+            failed.close()
+        started.append(start_worker(tmp_path, mark))
+    return started[-1]
 
 
 def start_worker(folder: Path, mark: str) -> Child:
