@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 READY := $(VENV)/.ready
 DEMO := campaigns/demo
+# Half of the tests' time is waiting for servers, pages and processes that start.
+WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : n < 8 ? n : 8)))
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,7 +25,7 @@ demo: $(READY) ## run a real three-round campaign on CPU, a few minutes
 
 test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
 	@scripts/test_packages.sh
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## style, types, import arrows, and whether all profiles resolve
 	$(VENV)/bin/ruff check .

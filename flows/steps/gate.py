@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
@@ -188,9 +189,14 @@ def _numbers(evaluation: Path) -> dict[str, Any]:
 
 
 def _told_of(steps: Mapping[str, Artifact | None]) -> str:
-    """Hash of what came of the steps whose counts and facts the round's row repeats."""
+    """Hash of what came of the steps whose counts and findings the round's row repeats. Not of
+    their parquet files, where measured times and memory may stand, which no run repeats."""
     entries = {name: made.entry for name, made in steps.items() if made is not None}
-    return digest({name: [e.kept, e.dropped, e.outputs] for name, e in entries.items()})
+    return digest({name: [e.kept, e.dropped, _findings(e)] for name, e in entries.items()})
+
+
+def _findings(entry: Entry) -> dict[str, str]:
+    return {name: found for name, found in entry.outputs.items() if name.endswith(".json")}
 
 
 def _standing(numbers: Mapping[str, Any]) -> float | None:

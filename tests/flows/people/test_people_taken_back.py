@@ -49,7 +49,7 @@ CONFIG: dict[str, Any] = {
     },
     "people": {"min_submitted": 2, "calibration_share": 0.25},
     "budget": {"human_labels": 2 * ASKED},
-    "aggregation": {"calibrate": True, "reliable_at": 0.6},
+    "aggregation": {"calibrate": True, "reliable_at": 0.6, "targets": "soft"},
     "gate": {"use": "estimate", "threshold": 0.0},
     "evaluation": {"gate_prompts": 8, "test_prompts": 8, "bootstrap_resamples": 50},
 }

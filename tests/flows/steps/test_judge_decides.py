@@ -27,8 +27,8 @@ def write_config(campaign: Campaign, function: str) -> None:
         "rounds": 1,
         "judge": {"kind": "rule", "function": f"length_judge:{function}", "gives": "verdict"},
         "pairs": {"strategy": "random"},
-        "prompts": {**config["prompts"], "per_round": 96},
-        "training": {**config["training"], "learning_rate": 2e-3},
+        "prompts": {**config["prompts"], "per_round": 384},
+        "training": {**config["training"], "learning_rate": 1e-3, "nll_weight": 0.5},
         "evaluation": {**config["evaluation"], "samples_per_prompt": 4},
     }
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
