@@ -109,13 +109,14 @@ def _with_server(session: Session) -> None:
     session.progress.starting("Prefect server")
     with prefect_api(session.layout, session.progress):
         from flows.campaign import run_as_flow
-        from flows.prefect.runs import crash_stale_runs, flush
+        from flows.prefect.runs import crash_stale_runs, flush, server_needed
 
-        crash_stale_runs(session.layout)
-        try:
-            run_as_flow(session)
-        finally:
-            flush()
+        with server_needed():
+            crash_stale_runs(session.layout)
+            try:
+                run_as_flow(session)
+            finally:
+                flush()
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from prefect.settings import (
 from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.errors import ChildFailed
 from flows.prefect.credentials import client_headers
 
 _FLUSH_TIMEOUT_S = 5.0
@@ -116,6 +117,22 @@ other, two at a time: once these are written, those before them are."""
 def told(state: State[Any]) -> None:
     """A task ended in `state`, which Prefect's client has handed to its worker for events."""
     _told.append(state)
+
+
+@contextmanager
+def server_needed() -> Iterator[None]:
+    """Raise ChildFailed, in words, where Prefect's client finds that its server has gone.
+
+    Ratchet's own server is watched as well, but the client may be the first to know.
+    """
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise ChildFailed(
+            f"Prefect's server at {os.environ.get('PREFECT_API_URL')} does not answer: "
+            f"{str(error) or type(error).__name__}",
+            "Finished steps are kept: the same `ratchet run` continues where this one stopped.",
+        ) from error
 
 
 def flush() -> None:

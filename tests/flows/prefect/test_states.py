@@ -7,7 +7,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import httpx
+import pytest
+
 from dpo_core.campaign.layout import Layout
+from dpo_core.errors import ChildFailed
 from flows.prefect.credentials import of_campaign, with_key
 from flows.prefect.server import prefect_environment, start_server
 
@@ -58,3 +62,12 @@ def test_states_of_the_last_steps_are_written_before_the_server_ends(tmp_path: P
     with closing(sqlite3.connect(layout.prefect / "prefect.db")) as database:
         found = database.execute("select name, state_name from task_run").fetchall()
     assert sorted(found) == [("ask_people", "Waiting"), *[("quick", "Completed")] * STEPS]
+
+
+def test_a_server_that_the_client_finds_gone_is_said_in_words() -> None:
+    """It was killed while the run told it a state, which the run's own watch was too late to see."""
+    from flows.prefect.runs import server_needed  # Prefect, once its settings are made
+
+    refused = "Connection refused"
+    with pytest.raises(ChildFailed, match=f"does not answer: {refused}"), server_needed():
+        raise httpx.ConnectError(refused)
