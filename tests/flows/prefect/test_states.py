@@ -65,7 +65,7 @@ def test_states_of_the_last_steps_are_written_before_the_server_ends(tmp_path: P
 
 
 def test_a_server_that_the_client_finds_gone_is_said_in_words() -> None:
-    """It was killed while the run told it a state, which the run's own watch was too late to see."""
+    """It was killed while the run told it a state; the run watches it, but was not the first."""
     from flows.prefect.runs import server_needed  # Prefect, once its settings are made
 
     refused = "Connection refused"
