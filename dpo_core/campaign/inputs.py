@@ -57,16 +57,21 @@ class Inputs:
         if found is None or found.path is None:
             return None
         if found.gone:
-            raise InputGone(
-                f"step {self._step} needs {found.path}, which is gone",
-                "Put it back where it was, or name another one in the config.",
-            )
+            raise input_gone(self._step, found.path)
         return found.path
 
     @property
     def hashes(self) -> dict[str, str]:
         """What the step's fingerprint knows of them."""
         return {name: found.hash for name, found in self._declared.items() if found.hash}
+
+
+def input_gone(step: str, path: Path) -> InputGone:
+    """The error of a step that needs a file of the user which is not there."""
+    return InputGone(
+        f"step {step} needs {path}, which is gone",
+        "Put it back where it was, or name another one in the config.",
+    )
 
 
 def as_made(declared: Mapping[str, Input], recorded: Mapping[str, str]) -> dict[str, Input]:

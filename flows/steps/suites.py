@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.inputs import Input, Inputs, input_gone
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_row
@@ -34,8 +34,9 @@ def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, Su
 def suite_prompts(config: CampaignConfig) -> Mapping[str, Prompt]:
     """prompt_id → prompt of all suites: they are not to be trained on. Raises InputGone."""
     suites = config.evaluation.suites.values()
-    for name, file in suite_files(config).items():
-        Inputs("suites", {name: file}).path(name)  # raises where it is gone
+    for suite in suites:
+        if not Path(suite.prompts).is_file():
+            raise input_gone("suites", Path(suite.prompts))
     return {prompt.prompt_id: prompt for suite in suites for prompt in _prompts(suite)}
 
 
