@@ -114,7 +114,7 @@ class Session:
 
     def file_input(self, path: Path) -> Input:
         """A file of the user, by its contents."""
-        return Input(self.file_hashes(path), path) if path.is_file() else Input.of_gone(path)
+        return Input.of_file(path, self.file_hashes)
 
     def model_input(self, folder: Path) -> Input:
         """A model in a folder of the user, by all of its files that change what it says."""

@@ -4,7 +4,7 @@ A step is given its inputs, and has no other path to what the campaign holds: wh
 its fingerprint knows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,9 +26,9 @@ class Input:
     gone: bool = False
 
     @classmethod
-    def of_file(cls, path: Path) -> "Input":
+    def of_file(cls, path: Path, sha256: Callable[[Path], str] = file_sha256) -> "Input":
         """A file of the user, which may be another one tomorrow or be gone."""
-        return cls(file_sha256(path), path) if path.is_file() else cls.of_gone(path)
+        return cls(sha256(path), path) if path.is_file() else cls.of_gone(path)
 
     @classmethod
     def of_gone(cls, path: Path) -> "Input":

@@ -79,7 +79,7 @@ def audit_preferences(
     # What an import leaves out was never judged here.
     aggregation = _dropped(own.preferences if own.judgements is not None else None)
 
-    suites = suite_files(session.config)
+    suites = suite_files(session)
 
     def make(folder: Path, inputs: Inputs) -> Made:
         # Every round's policy has the base's tokenizer, and the base is never removed.

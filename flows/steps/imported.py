@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import LabelsError
 from flows.policy import Policy
@@ -52,7 +52,7 @@ def imported_preferences(
         make,
         config={"max_model_len": longest, "targets": "hard" if hard else "as imported"},
         inputs={
-            "imported": Input.of_file(pairs),
+            "imported": session.file_input(pairs),
             "policy": policy.input,
             "held_out": held_out.input("prompts.parquet"),
             **({"gate_pool": pool.input(POOL)} if pool is not None else {}),

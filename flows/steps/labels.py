@@ -67,7 +67,7 @@ def ask_people(
     }
     gold = session.config.asked.gold
     if gold is not None:
-        inputs["gold"] = Input.of_file(Path(gold))
+        inputs["gold"] = session.file_input(Path(gold))
     asking = _Round(session, number, distrusted, session.as_made(number, "labels", inputs))
     made = session.step(
         number,

@@ -40,10 +40,10 @@ def suite_prompts(config: CampaignConfig) -> Mapping[str, Prompt]:
     return {prompt.prompt_id: prompt for suite in suites for prompt in _prompts(suite)}
 
 
-def suite_files(config: CampaignConfig) -> dict[str, Input]:
+def suite_files(session: Session) -> dict[str, Input]:
     """suite/<name> → its file, for steps that look at the prompts."""
-    suites = config.evaluation.suites.items()
-    return {f"suite/{name}": Input.of_file(Path(suite.prompts)) for name, suite in suites}
+    suites = session.config.evaluation.suites.items()
+    return {f"suite/{name}": session.file_input(Path(suite.prompts)) for name, suite in suites}
 
 
 def _answers(
@@ -68,7 +68,7 @@ def _answers(
         f"suite_{name}",
         make,
         config={**sampling_config(session.config.sampling, samples), "field": suite.field},
-        inputs={"policy": policy.input, "prompts": Input.of_file(Path(suite.prompts))},
+        inputs={"policy": policy.input, "prompts": session.file_input(Path(suite.prompts))},
     )
 
 
