@@ -1,8 +1,6 @@
 """What the gate's decisions do to a campaign: attempts, questions, endings."""
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +10,12 @@ from small_campaign import RUN, Campaign
 from test_planted import row
 
 from dpo_core.campaign.current import read_current, write_current
+from dpo_core.campaign.layout import Layout
 from dpo_core.errors import RatchetError
 from flows import cli
+from flows.config import CampaignConfig
 from flows.gate.question import asked, decide_campaign
+from flows.people.waiting import may_go_on
 
 NEVER = ("--set", "gate.threshold=1")
 RETRY = (
@@ -113,18 +114,19 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
 
 
 def test_a_run_that_stays_goes_on_after_a_no(
-    copy: Campaign, capsys: pytest.CaptureFixture[str]
+    copy: Campaign, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer() -> None:
-        while asked(copy.layout) is None:
-            time.sleep(0.05)
-        time.sleep(0.5)  # until it waits
-        decide_campaign(copy.layout.root, promote=False, reason="", by="ben")
+    looks: list[bool] = []
 
-    thread = threading.Thread(target=answer)
-    thread.start()
+    def answered_after_a_look(layout: Layout, config: CampaignConfig) -> bool:
+        if looks:
+            decide_campaign(layout.root, promote=False, reason="", by="ben")
+        looks.append(may_go_on(layout, config))
+        return looks[-1]
+
+    monkeypatch.setattr("flows.people.await_people.may_go_on", answered_after_a_look)
     assert ratchet(*RUN, *ASK, "--set", "rounds=1", "--wait") == 0
-    thread.join()
+    assert looks == [False, True]
     shown = capsys.readouterr().out
     assert "looking every 1 s" in shown and "going on" in shown
     assert row(copy, 1)["decision"].startswith("kept the base: ben said no on")

@@ -97,7 +97,8 @@ def _goes_on(patient: Patient, port: int, argilla: Server) -> None:
     assert patient.steps()[-1] == "gate"
     assert _state(patient)[:2] == ("COMPLETED", "Completed")
     tasks = rows(_database(patient), "select distinct state_type from task_run")
-    assert set(tasks) == {("COMPLETED",), ("CRASHED",)}, "CRASHED are those of the killed one"
+    # CRASHED are those that ran when the worker was killed, if any did.
+    assert set(tasks) - {("CRASHED",)} == {("COMPLETED",)}
     assert patient.labels_fact("seconds_waited") > 90 * 24 * 3600
     assert (patient.layout.root / "report.html").exists()
 
