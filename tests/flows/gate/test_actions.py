@@ -14,7 +14,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import RatchetError
 from flows import cli
 from flows.config import CampaignConfig
-from flows.gate.question import asked, decide_campaign
+from flows.gate.question import decide_campaign
 from flows.people.waiting import may_go_on
 
 NEVER = ("--set", "gate.threshold=1")
