@@ -24,6 +24,7 @@ KINDS = (
     *(f"{service}: {what}" for service in SERVICES for what in _HTTP),
 )
 _PATIENCE_S = 600.0
+_MOST_STEPS_BETWEEN = 4
 _UNDER_PREFECT = 0.25
 _LIVED_S = (0.0, 8.0)
 """How old a child is, or a little older, when it is killed: they import for seconds."""
@@ -60,11 +61,25 @@ class Disturbed:
                 self._pause(2.0)
             elif self._act(kind := others.pop(0)):
                 self._count(kind)
+                self._go_on(self._chance.randint(0, _MOST_STEPS_BETWEEN))
             else:
                 missed.append(kind)
             self._collect()
         left = [kind for kinds in waiting.values() for kind in kinds]
         return [*missed, *others, *self._armed.values(), *left]
+
+    def _go_on(self, steps: int) -> None:
+        """So many more steps, so that faults meet the campaign everywhere."""
+        aim = len(finished_steps(self._commands.campaign)) + steps
+        deadline = time.monotonic() + _PATIENCE_S
+        while (
+            len(finished_steps(self._commands.campaign)) < aim
+            and not self.finished()
+            and time.monotonic() < deadline
+        ):
+            self._ensure()
+            self._pause(0.5)
+            self._collect()
 
     def _arm(self, waiting: dict[str, list[str]]) -> None:
         for service, kinds in waiting.items():
