@@ -25,7 +25,7 @@ from dpo_core.hashing import derive_seed, policy_id
 from flows.config import CampaignConfig
 from flows.costs.metering import Meter
 from flows.judge_models import JudgeModels
-from flows.older_fingerprints import older_fingerprints
+from flows.older.fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
 from flows.tracking.tracking import Tracking
 from generation.config import SamplingConfig
