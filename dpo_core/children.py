@@ -33,6 +33,7 @@ from dpo_core.errors import (
     RatchetError,
 )
 from dpo_core.full_disk import out_of_space
+from dpo_core.preloaded import Forked, fork
 
 Report = Callable[[int, int, str], None]
 """Called as report(done, total, unit) while a request is carried out."""
@@ -167,7 +168,10 @@ class Child:
         self._failed = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as log_file:
-            self.process = subprocess.Popen(
+            process: subprocess.Popen[str] | Forked | None = None
+            if command == _command(module):
+                process = fork(module, {**os.environ, **env}, log_file, {_EVENTS_FD: write_fd})
+            self.process = process or subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log_file,
@@ -185,11 +189,27 @@ class Child:
             self.close()
             raise
         self.seconds_start = time.monotonic() - self.started
+        self._acct("ready")
+
+    def _acct(self, what):
+        if os.environ.get("ACCT_LOG"):
+            with open(os.environ["ACCT_LOG"], "a") as f:
+                f.write(
+                    "%.2f %.2f child %s %s%s @@ %s\n"
+                    % (
+                        cpu_seconds(self.process.pid),
+                        time.monotonic() - self.started,
+                        what,
+                        self.module,
+                        "-forked" * isinstance(self.process, Forked),
+                        os.environ.get("PYTEST_CURRENT_TEST", ""),
+                    )
+                )
 
     @classmethod
     def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
         """Run `python -m module` as a child. Raises ChildDied when it ends before it is ready."""
-        return cls(module, log, env or {}, [sys.executable, "-m", __name__, module])
+        return cls(module, log, env or {}, _command(module))
 
     def ask(
         self,
@@ -280,6 +300,8 @@ class Child:
         return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
 
     def alive(self) -> bool:
+        if isinstance(self.process, Forked):
+            return self.process.alive()
         # Not poll(): a Ctrl-C inside it leaves its lock taken, and close() would wait for ever.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         try:
@@ -297,6 +319,7 @@ class Child:
         """End the child's process group and wait for it."""
         if self.ended is None:
             self.cpu_seconds()  # once it was waited for nobody knows
+            self._acct("closed")
             self.ended = time.monotonic()
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -311,6 +334,10 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _command(module: str) -> list[str]:
+    return [sys.executable, "-m", __name__, module]
 
 
 if __name__ == "__main__":
