@@ -189,22 +189,6 @@ class Child:
             self.close()
             raise
         self.seconds_start = time.monotonic() - self.started
-        self._acct("ready")
-
-    def _acct(self, what):
-        if os.environ.get("ACCT_LOG"):
-            with open(os.environ["ACCT_LOG"], "a") as f:
-                f.write(
-                    "%.2f %.2f child %s %s%s @@ %s\n"
-                    % (
-                        cpu_seconds(self.process.pid),
-                        time.monotonic() - self.started,
-                        what,
-                        self.module,
-                        "-forked" * isinstance(self.process, Forked),
-                        os.environ.get("PYTEST_CURRENT_TEST", ""),
-                    )
-                )
 
     @classmethod
     def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
@@ -319,7 +303,6 @@ class Child:
         """End the child's process group and wait for it."""
         if self.ended is None:
             self.cpu_seconds()  # once it was waited for nobody knows
-            self._acct("closed")
             self.ended = time.monotonic()
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)

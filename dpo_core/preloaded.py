@@ -246,16 +246,20 @@ def _appear_as(module: str) -> None:
     /proc, and so `ps`, reads them from where the kernel wrote them at the start. Variables that
     find no room there are left out, the longest first.
     """
-    command = [sys.executable, "-m", "dpo_core.children", module]
-    variables = sorted((f"{name}={value}" for name, value in os.environ.items()), key=len)
     stat = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    for words, start, end in ((command, *stat[45:47]), (variables, *stat[47:49])):
-        room, shown = int(end) - int(start), b""
-        for word in words:
-            more = os.fsencode(word) + b"\0"
-            if len(shown) + len(more) <= room:
-                shown += more
-        ctypes.memmove(int(start), shown.ljust(room, b"\0"), room)
+    command_start, command_end, *_, env_start, env_end = map(int, stat[45:49])
+    _write_over(command_start, command_end, [sys.executable, "-m", "dpo_core.children", module])
+    variables = (f"{name}={value}" for name, value in os.environ.items())
+    _write_over(env_start, env_end, sorted(variables, key=len))
+
+
+def _write_over(start: int, end: int, words: Sequence[str]) -> None:
+    shown, room = b"", end - start
+    for word in words:
+        more = os.fsencode(word) + b"\0"
+        if len(shown) + len(more) <= room:
+            shown += more
+    ctypes.memmove(start, shown.ljust(room, b"\0"), room)
 
 
 def main(path: Path, modules: Sequence[str]) -> None:

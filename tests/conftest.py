@@ -142,14 +142,3 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    import time
-    a = time.process_time()
-    r = yield
-    if os.environ.get("ACCT_LOG"):
-        with open(os.environ["ACCT_LOG"] + ".own", "a") as f:
-            f.write("%.2f %s\n" % (time.process_time() - a, item.nodeid))
-    return r
