@@ -17,7 +17,7 @@ from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
 from flows.notify import decided, tell_decision
-from flows.older_rounds import tell_of_older
+from flows.older.rounds import tell_of_older
 from flows.policy import Answered, Played, Policy, Start
 from flows.prefect.tasks import run_flow, step
 from flows.round import play, prepare, prepare_flow, round_flow

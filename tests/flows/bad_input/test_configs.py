@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from draws import many, some
+from hypothesis import given
 from hypothesis import strategies as st
 from in_process import Workplace
 from oracle import KEYS, VALUES, wrong
@@ -20,14 +21,6 @@ GOOD: dict[str, Any] = {
     "prompts": {"path": "prompts.jsonl"},
     "judge": {"function": "bad_input_judge:score"},
 }
-some = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-many = settings(some, max_examples=700, derandomize=False)
-
 CHANGES = st.dictionaries(st.sampled_from(sorted(KEYS)), st.sampled_from(VALUES), max_size=2)
 
 
@@ -67,13 +60,13 @@ def said(key: str, value: Any) -> str:
     return str(value) if isinstance(value, str) and ":" in value else key
 
 
-@some
+@some(40)
 @given(changes=CHANGES)
 def test_configs(workplace: Workplace, changes: dict[str, Any]) -> None:
     check_config(workplace, changes)
 
 
-@some
+@some(40)
 @given(changes=CHANGES)
 def test_overrides(workplace: Workplace, changes: dict[str, Any]) -> None:
     check_overrides(workplace, changes)
@@ -81,7 +74,7 @@ def test_overrides(workplace: Workplace, changes: dict[str, Any]) -> None:
 
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
-@many
+@many(700)
 @given(changes=CHANGES)
 def test_many_configs(workplace: Workplace, changes: dict[str, Any]) -> None:
     check_config(workplace, changes)
