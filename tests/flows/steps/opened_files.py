@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, MANIFEST, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.preloaded import SOCKET
 
 _MADE_IN = re.compile(r"rounds/(\d+)/\.([a-z0-9_]+)-([0-9a-f]+)\.partial$")
 _CALL = re.compile(r"^(\d+) +(?:\[[^]]*\] +)?(\w+)\((.*)$")
@@ -43,8 +44,20 @@ class Read:
 
 
 def traced(command: Sequence[str], trace: Path, **options: object) -> subprocess.CompletedProcess:  # type: ignore[type-arg]
-    """Run a command under strace, its children included."""
-    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={_CALLS}"]
+    """Run a command under strace, its children included: those it starts, so none is forked."""
+    strace = [
+        "env",
+        "-u",
+        SOCKET,
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-s",
+        "4096",
+        "-e",
+        f"trace={_CALLS}",
+    ]
     return subprocess.run([*strace, "-o", str(trace), "--", *command], **options)  # type: ignore[call-overload,no-any-return]
 
 
