@@ -135,16 +135,21 @@ def told(state: State[Any]) -> None:
 
 @contextmanager
 def server_needed() -> Iterator[None]:
-    """Raise ChildFailed, in words, where Prefect's client finds that its server has gone.
+    """Raise ChildFailed, in words, where Prefect's client finds that its server has gone, or that
+    it fails itself, as it does without room for its database.
 
     Ratchet's own server is watched as well, but the client may be the first to know.
     """
     try:
         yield
-    except httpx.TransportError as error:
+    except (httpx.TransportError, httpx.HTTPStatusError) as error:
+        why = str(error) or type(error).__name__
+        if isinstance(error, httpx.HTTPStatusError):
+            if not error.response.is_server_error:
+                raise
+            why = f"HTTP {error.response.status_code}, its log says why"
         raise ChildFailed(
-            f"Prefect's server at {os.environ.get('PREFECT_API_URL')} does not answer: "
-            f"{str(error) or type(error).__name__}",
+            f"Prefect's server at {os.environ.get('PREFECT_API_URL')} does not answer: {why}",
             "Finished steps are kept: the same `ratchet run` continues where this one stopped.",
         ) from error
 

@@ -6,6 +6,7 @@ this module loads no Prefect; running it (`python -m flows.prefect.server`) serv
 """
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -57,10 +58,19 @@ def _users_database() -> bool:
     return any(os.environ.get(name) for name in _DATABASE_VARIABLES)
 
 
+class LogFile(logging.FileHandler):
+    """Without room on the disk it keeps silent: the run says that in words, and nobody needs a
+    traceback for each line that could not be logged."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 def write_logging_config(layout: Layout) -> None:
     """Make Prefect's client log to a file of the campaign and to its server, not to the screen."""
     to_file = {
-        "class": "logging.FileHandler",
+        "class": "flows.prefect.server.LogFile",
         "filename": str(layout.log("prefect").resolve()),
         "formatter": "plain",
         "delay": True,

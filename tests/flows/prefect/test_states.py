@@ -1,10 +1,13 @@
 """What a server of ours knows of a run when it is ended: all, however quick the last steps."""
 
+import json
+import logging
 import os
+import pkgutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -13,7 +16,7 @@ import pytest
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ChildFailed
 from flows.prefect.credentials import of_campaign, with_key
-from flows.prefect.server import prefect_environment, start_server
+from flows.prefect.server import prefect_environment, start_server, write_logging_config
 
 STEPS = 40
 QUICK_STEPS = f"""
@@ -71,3 +74,37 @@ def test_a_server_that_the_client_finds_gone_is_said_in_words() -> None:
     refused = "Connection refused"
     with pytest.raises(ChildFailed, match=f"does not answer: {refused}"), server_needed():
         raise httpx.ConnectError(refused)
+
+
+def test_a_server_whose_disk_is_full_is_said_in_words() -> None:
+    """Its database takes no state any more: it answers 500, and the run is to be resumed. What it
+    refuses for another reason stays an error of ours."""
+    from flows.prefect.runs import server_needed
+
+    with pytest.raises(ChildFailed, match="does not answer: HTTP 500"), server_needed():
+        raise _answered(500)
+    with pytest.raises(httpx.HTTPStatusError), server_needed():
+        raise _answered(404)
+
+
+def test_a_log_without_room_keeps_silent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = Layout(tmp_path / "campaign")
+    write_logging_config(layout)
+    config = json.loads((layout.prefect / "logging.yml").read_text())
+    kind = pkgutil.resolve_name(config["handlers"]["file"]["class"])
+    handler = kind("/dev/full")
+    handler.handle(logging.makeLogRecord({"msg": "no room for this"}))
+    with suppress(OSError):  # what it holds back finds no room either
+        handler.close()
+    assert capsys.readouterr().err == ""
+
+
+def _answered(status: int) -> httpx.HTTPStatusError:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    request = httpx.Request("POST", "http://127.0.0.1:1/api/flow_runs/set_state")
+    return PrefectHTTPStatusError.from_httpx_error(
+        httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, json={}))
+    )
