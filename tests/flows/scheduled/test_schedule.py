@@ -133,8 +133,8 @@ def _goes_on_with_a_remote_server(tiny: Tiny, port: int, database: str) -> None:
         server.wait(TIMEOUT_S)
         with prefect_server(folder, port, database):
             worker.says("tiny adds round 3: completed  round 3 finished")
-            listed = tiny.ratchet("schedule", "--list").stdout
-            assert listed.startswith("tiny  '* * * * * */5' (Europe/Berlin)  next: paused")
+            listed = tiny.ratchet("schedule", "--list")
+            assert "tiny  '* * * * * */5' (Europe/Berlin)  next: paused" in listed.stdout, listed
             removed = tiny.ratchet("schedule", "tiny", "--remove")
             assert (removed.returncode, removed.stdout) == (0, "tiny: removed\n")
             assert worker.end(signal.SIGTERM) == 0
