@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 from dpo_core.atomic import write_text
@@ -28,6 +29,8 @@ from flows.prefect.credentials import Key, provide_key, with_key
 from flows.prefect.report_address import served
 
 _START_TIMEOUT_S = 120.0
+_FIRST_PORT, _TRIES = 20_000, 20
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _HOST = "127.0.0.1"
 _DATABASE = "prefect.db"
 _DATABASE_VARIABLES = (
@@ -170,10 +173,30 @@ def address(port: int) -> str:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
+    """A port of the loopback address that nobody uses now.
+
+    Below those that the system gives to outgoing connections, where there are any: one of these
+    could take it before the server does, or while a server is started again.
+    """
+    below = range(_FIRST_PORT, _outgoing_from())
+    for port in SystemRandom().sample(below, min(_TRIES, len(below))):
+        with suppress(OSError):
+            return _bound(port)
+    return _bound(0)
+
+
+def _bound(port: int) -> int:
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((_HOST, port))
         return int(probe.getsockname()[1])
+
+
+def _outgoing_from() -> int:
+    """The first port of outgoing connections; 0 where the system does not say."""
+    try:
+        return int(_OUTGOING.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _check_port(port: int) -> int:
