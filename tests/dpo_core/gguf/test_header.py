@@ -17,7 +17,7 @@ def test_header_says_what_was_written(tmp_path: Path) -> None:
     assert header.of_model("block_count") == LAYERS and header.of_model("nothing") is None
     assert header.values["tokenizer.ggml.tokens"] == VOCABULARY
     assert header.ends == [END]
-    # Queries and output are square, keys and values half as wide; three matrices of the inner width.
+    # Queries and output are square, keys and values half as wide; three have the inner width.
     layer = 3 * HIDDEN * HIDDEN + 3 * HIDDEN * INNER + 2 * HIDDEN
     assert header.parameters == VOCABULARY * HIDDEN + HIDDEN + LAYERS * layer
 

@@ -16,7 +16,9 @@ from dpo_core.special_tokens import read_special_tokens
 from tests.tiny_gguf import BEGIN, END, NEWLINES, TURN, write_tiny_gguf
 
 CHAT = [{"role": "user", "content": "Hi"}]
-SAID = "<|im_start|>system\nbe kind<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+SAID = (
+    "<|im_start|>system\nbe kind<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+)
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
@@ -98,7 +100,7 @@ def test_an_architecture_that_transformers_cannot_read(tmp_path: Path) -> None:
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf", without=["blk.1.ffn_up.weight"])
-    with pytest.raises(BadInput, match="lacks 1 weights of its model, model.layers.1.mlp.up_proj"):
+    with pytest.raises(BadInput, match=r"lacks 1 weights of its model, model\.layers\.1\.mlp\.up"):
         load_model(path)
 
 
