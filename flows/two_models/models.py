@@ -1,4 +1,4 @@
-"""The two models: folders, GGUF files, or ids on the hub, whose weights are fetched into its cache."""
+"""The two models: folders, GGUF files, or ids on the hub, which are fetched into its cache."""
 
 import json
 from dataclasses import dataclass
