@@ -116,6 +116,7 @@ def test_it_is_the_model_that_its_page_describes(real: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(1800)
 def test_both_engines_give_the_same_greedy_tokens(real: Path, tmp_path: Path) -> None:
     job = BaseJob(
         model=str(real), out_dir=tmp_path / "policy", curve_path=tmp_path / "none.parquet"
