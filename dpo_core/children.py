@@ -33,6 +33,7 @@ from dpo_core.errors import (
     RatchetError,
 )
 from dpo_core.full_disk import out_of_space
+from dpo_core.preloaded import Forked, fork
 
 Report = Callable[[int, int, str], None]
 """Called as report(done, total, unit) while a request is carried out."""
@@ -167,7 +168,10 @@ class Child:
         self._failed = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as log_file:
-            self.process = subprocess.Popen(
+            process: subprocess.Popen[str] | Forked | None = None
+            if command == _command(module):
+                process = fork(module, {**os.environ, **env}, log_file, {_EVENTS_FD: write_fd})
+            self.process = process or subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log_file,
@@ -189,7 +193,7 @@ class Child:
     @classmethod
     def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
         """Run `python -m module` as a child. Raises ChildDied when it ends before it is ready."""
-        return cls(module, log, env or {}, [sys.executable, "-m", __name__, module])
+        return cls(module, log, env or {}, _command(module))
 
     def ask(
         self,
@@ -280,6 +284,8 @@ class Child:
         return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
 
     def alive(self) -> bool:
+        if isinstance(self.process, Forked):
+            return self.process.alive()
         # Not poll(): a Ctrl-C inside it leaves its lock taken, and close() would wait for ever.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         try:
@@ -311,6 +317,10 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _command(module: str) -> list[str]:
+    return [sys.executable, "-m", __name__, module]
 
 
 if __name__ == "__main__":

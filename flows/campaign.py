@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from prefect import tags
 
 from dpo_core.atomic import write_atomic
 from dpo_core.campaign.layout import Layout
@@ -18,9 +17,8 @@ from flows.config import KeepLast, config_of_round
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
 from flows.notify import decided, tell_decision
-from flows.older_rounds import tell_of_older
+from flows.older.rounds import tell_of_older
 from flows.policy import Answered, Played, Policy, Start
-from flows.prefect.runs import campaign_tag
 from flows.prefect.tasks import run_flow, step
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
@@ -74,6 +72,10 @@ def _may_come_back(session: Session, base: Answered, earlier: Sequence[Played]) 
 
 def run_as_flow(session: Session) -> None:
     """`play_campaign` as a Prefect flow, named and tagged after the campaign."""
+    from prefect import tags
+
+    from flows.prefect.runs import campaign_tag
+
     with tags(campaign_tag(session.layout)):
         run_flow(
             lambda: play_campaign(session, with_prefect=True),

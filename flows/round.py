@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from prefect import tags
-
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
@@ -11,7 +9,6 @@ from flows.evaluation.held_out import Others
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
 from flows.policy import Answered, Played, Policy, Preferred, Said, Start
-from flows.prefect.artifacts import publish_round
 from flows.prefect.tasks import run_flow, step
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
@@ -139,6 +136,10 @@ def prepare_flow(do: Session) -> tuple[Artifact, Answered]:
 
 def round_flow(do: Session, start: Start) -> tuple[Answered, Played]:
     """`play` as a Prefect flow, which then shows the round's numbers."""
+    from prefect import tags
+
+    from flows.prefect.artifacts import publish_round
+
     number = start.number
 
     def played() -> tuple[Answered, Played]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.branching import own_entries
-from dpo_core.campaign.file_hashes import FileHashes
 from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import (
@@ -22,10 +21,11 @@ from dpo_core.campaign.store import (
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
+from dpo_core.seen_files import sha256_kept_in
 from flows.config import CampaignConfig
 from flows.costs.metering import Meter
 from flows.judge_models import JudgeModels
-from flows.older_fingerprints import older_fingerprints
+from flows.older.fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
 from flows.tracking.tracking import Tracking
 from generation.config import SamplingConfig
@@ -61,7 +61,7 @@ class Session:
         self.store = Store(root, config.threads)
         own = own_entries(self.layout, self.store.entries)
         self._meter = Meter(self.layout.judge_spending, own)
-        self.file_hashes = FileHashes(self.layout.file_hashes)
+        self.file_hashes = sha256_kept_in(self.layout.file_hashes)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
         self._training = _Training()

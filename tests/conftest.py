@@ -3,12 +3,17 @@
 import itertools
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dpo_core import preloaded
+from flows.session import child_environment
 from labeling.server import Server, running
 
 if TYPE_CHECKING:
@@ -84,10 +89,46 @@ def rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
     return write
 
 
-def pytest_configure() -> None:
+_PRELOADED: list["subprocess.Popen[bytes]"] = []
+_IMPORTED_ONCE = (
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "dpo_core.training.train_worker",
+    "generation.worker",
+    "generation.judge_worker",
+    "generation.transformers_engine",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
     # Workers side by side would each take every processor for every product.
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    elif config.getoption("numprocesses", None):
+        folder = tempfile.mkdtemp(prefix="ratchet-")
+        os.environ[preloaded.SOCKET] = f"{folder}/preloaded"
+        _PRELOADED.append(
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    preloaded.__name__,
+                    os.environ[preloaded.SOCKET],
+                    *_IMPORTED_ONCE,
+                ],
+                stdin=subprocess.PIPE,
+                env={**os.environ, **child_environment(threads=1)},
+                cwd=Path(__file__).parents[1],
+                start_new_session=True,
+            )
+        )
+
+
+def pytest_unconfigure() -> None:
+    for process in _PRELOADED:
+        process.communicate()
+        shutil.rmtree(Path(os.environ[preloaded.SOCKET]).parent)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,9 +7,8 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 
-from benchmarks.survival.processes import Command, Commands
+from benchmarks.survival.processes import CHILDREN, Command, Commands
 from benchmarks.survival.services import Services
 from benchmarks.survival.shim import Shim
 from tests.flows.survival.survival_runs import SERVER, finished_steps
@@ -25,7 +24,10 @@ KINDS = (
     *(f"{service}: {what}" for service in SERVICES for what in _HTTP),
 )
 _PATIENCE_S = 600.0
+_MOST_STEPS_BETWEEN = 4
 _UNDER_PREFECT = 0.25
+_LIVED_S = (0.0, 8.0)
+"""How old a child is, or a little older, when it is killed: they import for seconds."""
 _CLOCKS_S = (-7200, -86_400, 3600, 200_000)
 
 
@@ -59,11 +61,25 @@ class Disturbed:
                 self._pause(2.0)
             elif self._act(kind := others.pop(0)):
                 self._count(kind)
+                self._go_on(self._chance.randint(0, _MOST_STEPS_BETWEEN))
             else:
                 missed.append(kind)
             self._collect()
         left = [kind for kinds in waiting.values() for kind in kinds]
         return [*missed, *others, *self._armed.values(), *left]
+
+    def _go_on(self, steps: int) -> None:
+        """So many more steps, so that faults meet the campaign everywhere."""
+        aim = len(finished_steps(self._commands.campaign)) + steps
+        deadline = time.monotonic() + _PATIENCE_S
+        while (
+            len(finished_steps(self._commands.campaign)) < aim
+            and not self.finished()
+            and time.monotonic() < deadline
+        ):
+            self._ensure()
+            self._pause(0.5)
+            self._collect()
 
     def _arm(self, waiting: dict[str, list[str]]) -> None:
         for service, kinds in waiting.items():
@@ -108,6 +124,8 @@ class Disturbed:
         what, _, how = kind.partition(": ")
         if kind == "kill: worker":
             return self._kill_worker()
+        if kind == "kill: child":
+            return self._kill_child()
         self._ensure(kind)
         if what == "kill":
             self._pause(self._chance.uniform(0.5, 9.0))
@@ -132,10 +150,8 @@ class Disturbed:
         if pid is None and how == "prefect":  # it is still being started
             self._await(lambda: self._pid(how) is not None, within_s=60)
             pid = self._pid(how) if self._running is not None else None
-        if pid is None:
+        if pid is None or not _struck(pid):
             return False
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
         if how == "orchestrator":
             return self._ended()
         self._pause(2.0)
@@ -146,14 +162,29 @@ class Disturbed:
         if how == "orchestrator":
             return self._running.process.pid
         alive = self._commands.alive()
-        if how == "prefect":
-            return next((pid for pid, words in alive.items() if SERVER in words), None)
-        children = [
+        return next((pid for pid, words in alive.items() if SERVER in words), None)
+
+    def _kill_child(self) -> bool:
+        """A child that samples, trains or speaks to the tracker lives only now and then: one is
+        waited for, and killed a while after. False: the campaign was over before, or none came."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self.finished() and time.monotonic() < deadline:
+            self._ensure()
+            self._await(lambda: bool(self._children()), within_s=_PATIENCE_S / 2)
+            self._pause(self._chance.uniform(*_LIVED_S))
+            children = self._children() if self._running is not None else []
+            self._hurt = self._hurt or bool(children)
+            if children and _struck(self._chance.choice(children)):
+                self._pause(2.0)
+                return True
+        return False
+
+    def _children(self) -> list[int]:
+        return [
             pid
-            for pid, words in alive.items()
-            if SERVER not in words and pid != self._running.process.pid
+            for pid, words in sorted(self._commands.alive().items())
+            if CHILDREN in words and SERVER not in words
         ]
-        return self._chance.choice(children) if children else None
 
     def _kill_worker(self) -> bool:
         """The campaign is handed to a worker, which is killed while it runs it."""
@@ -257,3 +288,12 @@ class Disturbed:
     def _last_words(self) -> str:
         logs = sorted(self._commands.folder.glob("*-run.log"))
         return logs[-1].read_text(errors="replace")[-600:] if logs else ""
+
+
+def _struck(pid: int) -> bool:
+    """Whether the process was there to be killed."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True

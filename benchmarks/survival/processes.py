@@ -13,6 +13,8 @@ from pathlib import Path
 from tests.living import living
 
 ROOT = Path(__file__).parents[2]
+CHILDREN = "dpo_core.children"
+"""The module under which whatever a campaign starts runs."""
 _MARK = "RATCHET_SURVIVAL_TEST"
 _MAY_LINGER_S = 10.0
 

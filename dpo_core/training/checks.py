@@ -148,20 +148,34 @@ def _loss_at_reference(
     return exact, max(abs(loss - exact) for loss in moved)
 
 
-def check_finite(measured: Measured, norm: float, step: int, learning_rate: float) -> None:
+def check_finite(
+    measured: Measured, norm: float, step: int, learning_rate: float, loss: LossName
+) -> None:
     """Raise InvariantViolated, before the weights are touched, when a number is not finite."""
-    bad = [
-        pair.pair_id
-        for pair, loss in zip(measured.pairs, measured.losses.tolist(), strict=True)
-        if not math.isfinite(loss)
-    ]
-    if not bad and math.isfinite(norm):
+    finite = measured.losses.isfinite()
+    if finite.all() and math.isfinite(norm):
         return
-    what = "the loss" if bad else "the gradient norm"
-    ids = bad or [pair.pair_id for pair in measured.pairs]
+    what = "the gradient norm" if finite.all() else "the loss"
+    ids = _not_finite(measured, loss) or [pair.pair_id for pair in measured.pairs]
     shown = ", ".join(ids[:_CLIPPED_PAIR_IDS]) + (" …" if len(ids) > _CLIPPED_PAIR_IDS else "")
     raise InvariantViolated(
         f"{what} of optimiser step {step} is not finite (learning rate {learning_rate:.3g}; "
         f"pairs {shown})",
         "Lower training.learning_rate, or raise training.beta or training.warmup_steps.",
     )
+
+
+def _not_finite(measured: Measured, loss: LossName) -> list[str]:
+    """Pairs by which a number is not finite. The losses of a loss that sees the whole step are in
+    an order of its own, and say nothing of pairs: there their log-probs do."""
+    finite = measured.losses.isfinite()
+    if TRAITS[loss].whole_step:
+        finite = torch.stack(
+            [
+                values.isfinite()
+                for logps in (measured.policy, measured.reference)
+                if logps is not None
+                for values in (logps.chosen, logps.rejected)
+            ]
+        ).all(0)
+    return [p.pair_id for p, ok in zip(measured.pairs, finite.tolist(), strict=True) if not ok]

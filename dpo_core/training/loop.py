@@ -72,7 +72,7 @@ def train(
             )
             at_reference = starts_at_reference and number == 1
             measured, norm = _gradients(round, step, reference, at_reference=at_reference)
-            check_finite(measured, norm, number, rate)
+            check_finite(measured, norm, number, rate, config.loss)
             between(number - 1, round.steps(pairs))
             _update(optimiser, rate)
             round.report(number, round.steps(pairs), "steps")

@@ -15,7 +15,7 @@ from flows.config.paths import check_files, resolve
 from flows.config.raw import set_key, validate
 from flows.config.schedule import check_times
 from flows.config.stored import made_under
-from flows.config.yaml_text import parse_yaml
+from flows.config.yaml_text import parse_yaml, read_yaml
 
 
 def load_config(
@@ -28,11 +28,8 @@ def load_config(
     Relative paths inside the config are taken from the current directory, as a shell would.
     Raises ConfigError that names the key and the remedy.
     """
-    raw = _read_sections(path)
-    for override in overrides:
-        _apply(raw, override)
-    raw = with_defaults(raw, made_under(folder_of(path, raw, folder)))
-    return overridden(raw, (), str(path))
+    raw = _with(_read_sections(path), overrides)
+    return _checked(with_defaults(raw, made_under(folder_of(path, raw, folder))), str(path))
 
 
 def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> CampaignConfig:
@@ -40,10 +37,11 @@ def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> Ca
 
     `raw` is changed.
     """
-    for override in overrides:
-        _apply(raw, override)
-    raw = resolve(raw)
-    config = validate(raw, source)
+    return _checked(_with(raw, overrides), source)
+
+
+def _checked(raw: dict[str, Any], source: str) -> CampaignConfig:
+    config = validate(resolve(raw), source)
     check_loss(config.training, source)
     check_files(config)
     check_times(config.schedule)
@@ -56,22 +54,17 @@ def dump_config(config: CampaignConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds. Raises ConfigError that names the file."""
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read config {path}: {error.strerror}", "Check the path."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-
-
 def _read_sections(path: Path) -> dict[str, Any]:
-    raw = read_yaml(path)
+    _, raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold keys and values, found {type(raw).__name__}")
+    return raw
+
+
+def _with(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`raw`, which is changed."""
+    for override in overrides:
+        _apply(raw, override)
     return raw
 
 

@@ -11,7 +11,7 @@ from dpo_core.errors import BadInput, ConfigError
 from flows.config.campaign import CampaignConfig
 from flows.config.defaults import DEFAULTS, FIRST, with_defaults
 from flows.config.raw import validate
-from flows.config.yaml_text import parse_yaml
+from flows.config.yaml_text import read_yaml
 
 _HEAL = "Copy the config that it was run with to this place; the same `ratchet run` then goes on."
 
@@ -51,10 +51,7 @@ def made_under(layout: Layout) -> int:
 
 def _read(layout: Layout) -> tuple[str, dict[str, Any]]:
     try:
-        text = layout.config.read_text(encoding="utf-8")
-        raw = parse_yaml(text, str(layout.config))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{layout.config} is not valid YAML: {error}", _HEAL) from None
+        text, raw = read_yaml(layout.config)
     except ConfigError as error:
         raise ConfigError(error.message, _HEAL) from None
     if not isinstance(raw, dict):

@@ -1,5 +1,6 @@
 """YAML as configs need it: keys are texts, none stands twice, and values are what JSON has."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -54,6 +55,19 @@ def parse_yaml(text: str, source: str) -> Any:
     except ValueError as error:  # a number that is none: !!int x, 0x_, or thousands of digits
         raise ConfigError(f"{source} holds a value that cannot be read: {error}") from None
     return value
+
+
+def read_yaml(path: Path) -> tuple[str, Any]:
+    """(a file's text, the value that it spells). Raises ConfigError that names the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read config {path}: {error.strerror}", "Check the path."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    return text, parse_yaml(text, str(path))
 
 
 def _refuse_twice(node: MappingNode) -> None:

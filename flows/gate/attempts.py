@@ -1,7 +1,8 @@
 """A round may be tried more than once, and may begin at a policy that is not the last one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
 from flows.config import changes_of, under_attempt
@@ -24,20 +25,27 @@ def best_so_far(
     """The best, by its win rate against the base, of the base and the rounds that stand: those that
     were promoted and that no person has gone back before, and those that a person went back to.
 
+    Where one of them has a length-controlled win rate that is extrapolated, the plain ones decide.
     people: their rollbacks.
     """
     last = len(earlier)
     gone, taken = left_behind(people, last), chosen(people, last)
     standing = {
-        number: (gate.entry.facts["against_base_low"], played.candidate)
+        number: (gate.entry.facts, played.candidate)
         for number, played in enumerate(earlier, 1)
         if (gate := played.gate) is not None
         and (number in taken or (gate.entry.facts["promoted"] and number not in gone))
     }
-    best = best_of([(number, low) for number, (low, _) in standing.items()])
+    plain = any(facts.get("against_base_extrapolated") for facts, _ in standing.values())
+    best = best_of([(number, _low(facts, plain)) for number, (facts, _) in standing.items()])
     answered = standing[best.round][1] if best.round else base
     assert answered is not None, "a round with a gate has a candidate"
     return BestSoFar(best, answered)
+
+
+def _low(facts: Mapping[str, Any], plain: bool) -> float | None:
+    low: float | None = facts["against_base_low"]
+    return facts.get("against_base_low_plain", low) if plain else low
 
 
 def under_changes(session: Session, number: int, attempt: int) -> Session:

@@ -86,17 +86,26 @@ def _gains(rows: Sequence[Row], people: Sequence[RolledBack]) -> list[float]:
     neither that there was a gain nor that there was none."""
     last = max((row["round"] for row in rows), default=0)
     gone, taken = left_behind(people, last), chosen(people, last)
-    standing, by_round = {0: 0.5}, {row["round"]: row for row in rows}
+    by_round = {row["round"]: row for row in rows}
     gains = {}
     for number, row in by_round.items():
-        began = standing.get(goes_on(by_round, people, number - 1), 0.5)
-        standing[number] = _against_base(row)
+        began = by_round.get(goes_on(by_round, people, number - 1), _BASE)
         counts = number in taken or row.get("promoted")
-        gains[number] = standing[number] - began if counts else 0.0
+        gains[number] = _gain(began, row) if counts else 0.0
     return [gain for number, gain in gains.items() if number not in gone]
 
 
-def _against_base(row: Row) -> float:
-    """By the win rate that the gate goes by; campaigns of older versions have that on test."""
-    names = ("lc_win_rate_gate_base", "win_rate_gate_base", "win_rate_base")
-    return next((float(row[name]) for name in names if row.get(name) is not None), 0.5)
+_BASE: Row = {}
+
+
+def _gain(began: Row, row: Row) -> float:
+    """By the win rate that the gate goes by; by the plain one where one of the two is
+    extrapolated; campaigns of older versions have that on test."""
+    names = ["lc_win_rate_gate_base", "win_rate_gate_base", "win_rate_base"]
+    if any(each.get("lc_win_rate_gate_base_extrapolated") for each in (began, row)):
+        names.pop(0)
+    before, after = (
+        next((float(each[name]) for name in names if each.get(name) is not None), 0.5)
+        for each in (began, row)
+    )
+    return after - before

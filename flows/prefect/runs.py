@@ -36,7 +36,7 @@ from prefect.settings import (
 from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.errors import ChildFailed
+from dpo_core.errors import BadInput, ChildFailed
 from flows.prefect.credentials import client_headers
 
 _FLUSH_TIMEOUT_S = 5.0
@@ -77,6 +77,20 @@ def own_server(api: str) -> Iterator[None]:
     }
     with temporary_settings(settings):
         yield
+
+
+@contextmanager
+def client_of(api: str) -> Iterator[SyncPrefectClient]:
+    """A client of the server at `api`, within which `own_server` holds. Raises BadInput, in words,
+    where the server does not answer."""
+    try:
+        with own_server(api), get_client(sync_client=True) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise BadInput(
+            f"the Prefect server at {api} does not answer: {str(error) or type(error).__name__}",
+            "Look whether its worker runs, and start it again with `ratchet worker`.",
+        ) from error
 
 
 def crash_stale_runs(

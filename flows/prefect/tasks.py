@@ -6,26 +6,24 @@ shows a skipped step as Cached. What waits for people is Completed under the nam
 sentence that says for what: nothing failed, and no process is there that could be running.
 
 A step whose process died, or whose server did not answer, is tried again as often as the config
-says for its kind. In a flow Prefect does that, and shows it; without one this module does.
+says for its kind. In a flow Prefect does that, and shows it; without one this module does, and
+Prefect, whose import takes a second, is not imported.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
-
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext, TagsContext
-from prefect.states import Completed
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.prefect.retries import Retries
-from flows.prefect.runs import told
 from flows.session import Session
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,8 +39,10 @@ class _Outcome(Generic[R]):
     found: tuple[R] | None = None
     raised: Exception | None = None
 
-    def state(self, describe: Callable[[R], State[None]]) -> State[None]:
+    def state(self, describe: "Callable[[R], State[None]]") -> "State[None]":
         """Run the function; the state that Prefect shows for it. It may be called again."""
+        from prefect.states import Completed
+
         self.raised = None
         try:
             self.found = (self.function(),)
@@ -54,7 +54,7 @@ class _Outcome(Generic[R]):
             raise
         return describe(self.found[0])
 
-    def get(self, state: State[Any]) -> R:
+    def get(self, state: "State[Any]") -> R:
         """What the function returned or raised; `state` tells why Prefect did not run it."""
         if self.raised is not None:
             raise self.raised
@@ -72,11 +72,17 @@ def step(
     def call(do: Session, /, *args: P.args, **kwargs: P.kwargs) -> R:
         name = function.__name__
         again = Retries.of(name, do)
-        if FlowRunContext.get() is None:
+        if not _in_a_flow():
             return again.plainly(lambda: function(do, *args, **kwargs))
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+        from prefect.context import TagsContext
+
+        from flows.prefect.runs import told
+
         outcome = _Outcome(lambda: function(do, *args, **kwargs))
 
-        def body() -> State[None]:
+        def body() -> "State[None]":
             return outcome.state(_state)
 
         def wanted(*_: Any) -> bool:
@@ -94,22 +100,35 @@ def step(
     return call
 
 
+def _in_a_flow() -> bool:
+    if "prefect.context" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
 def run_flow(function: Callable[[], R], *, name: str, run_name: str) -> R:
     """Run `function` as a Prefect flow, or as a subflow of the flow that runs.
 
     In a run that starts again Prefect takes its subflows up again, and runs them, because what
     they return is no part of their state: a round that was Waiting is the same run when it goes on.
     """
+    from prefect import flow
+    from prefect.states import Completed
+
     outcome = _Outcome(function)
 
-    def body() -> State[None]:
+    def body() -> "State[None]":
         return outcome.state(lambda _: Completed())
 
     return outcome.get(flow(name=name, flow_run_name=run_name)(body)(return_state=True))
 
 
-def _state(result: Any) -> State[None]:
+def _state(result: Any) -> "State[None]":
     """Completed, or Cached when everything the step made came from disk, with its counts."""
+    from prefect.states import Completed
+
     entry, cached = _made(result)
     message = _counts(entry) if entry is not None else None
     return Completed(name="Cached" if cached else None, message=message)

@@ -5,10 +5,15 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_cache_path
+
+from dpo_core.atomic import write_text
 from flows.show.plots.model import place, written
 
 if TYPE_CHECKING:
@@ -34,10 +39,22 @@ def read(name: str) -> str:
 
 @cache
 def vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script; takes about a second to make."""
+    """Vega, Vega-Lite and Vega-Embed as one script.
+
+    It takes a second to make and is the same for every report, so it is kept where caches are,
+    under its own hash.
+    """
     from vl_convert import javascript_bundle
 
-    return javascript_bundle(snippet="window.vegaEmbed = vegaEmbed;")
+    kept = user_cache_path("ratchet") / f"vega-{version('vl-convert-python')}.js"
+    with suppress(OSError, ValueError):
+        digest, script = kept.read_text(encoding="utf-8").split("\n", 1)
+        if digest == f"// {csp_hash(script)}":
+            return script
+    script = javascript_bundle(snippet="window.vegaEmbed = vegaEmbed;")
+    with suppress(OSError):  # a report needs no cache
+        write_text(kept, f"// {csp_hash(script)}\n{script}")
+    return script
 
 
 def csp_hash(script: str) -> str:

@@ -109,7 +109,7 @@ class _Gate:
                 "promoted": decision.promoted,
                 "reason": decision.sentence,
                 "gate": decision.as_json(),
-                "against_base_low": _standing(numbers),
+                **_standing(numbers),
                 "question": question,
                 "answer": recipe["answer"],
             }
@@ -199,11 +199,17 @@ def _findings(entry: Entry) -> dict[str, str]:
     return {name: found for name, found in entry.outputs.items() if name.endswith(".json")}
 
 
-def _standing(numbers: Mapping[str, Any]) -> float | None:
-    """The lower end against the base, of the win rate that the gate goes by."""
-    plain = numbers["win_rate_gate_base_low"]
-    low: float | None = numbers.get("lc_win_rate_gate_base_low", plain)
-    return low
+def _standing(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The lower end against the base, of the win rate that the gate goes by; of the plain one too
+    where that is another."""
+    plain, name = numbers["win_rate_gate_base_low"], "lc_win_rate_gate_base"
+    if f"{name}_low" not in numbers:
+        return {"against_base_low": plain}
+    return {
+        "against_base_low": numbers[f"{name}_low"],
+        "against_base_low_plain": plain,
+        "against_base_extrapolated": numbers[f"{name}_extrapolated"],
+    }
 
 
 def refused(candidate: Candidate, decision: Decision) -> tuple[Tried, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from dpo_core.errors import ConfigError, PromptError
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig, check_functions, overridden
-from flows.config.reading import read_yaml
+from flows.config.yaml_text import read_yaml
 from flows.session import available_threads
 from flows.two_models.models import Model, find_model
 from generation.prompts import read_pool
@@ -67,7 +67,7 @@ def read_judge(judge: str | None, judge_config: Path | None) -> dict[str, Any]:
         )
     if judge_config is None:
         return {"kind": "rule", "function": judge}
-    read = read_yaml(judge_config)
+    _, read = read_yaml(judge_config)
     section = read.get("judge", read) if isinstance(read, dict) else read
     if not isinstance(section, dict):
         raise ConfigError(

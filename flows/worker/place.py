@@ -32,6 +32,7 @@ def only_worker(layout: Layout) -> Iterator[None]:
         )
 
     with hold(layout.lock, refusal):
+        _address(layout).unlink(missing_ok=True)  # of a worker that is gone
         yield
 
 
@@ -69,11 +70,16 @@ def find_server(folder: Path) -> str:
         check_external_server()
         return external
     layout = Layout(folder)
-    key = read_key(of_worker(layout))
-    if holder(layout.lock) is None or not _address(layout).exists() or key is None:
+    if holder(layout.lock) is None:
         raise BadInput(
             f"no worker runs in {folder}",
             "Start one with `ratchet worker`, or name its folder with --dir.",
+        )
+    key = read_key(of_worker(layout))
+    if key is None or not _address(layout).exists():
+        raise BadInput(
+            f"the worker in {folder} is still starting",
+            "Try again when it has printed where runs are shown.",
         )
     os.environ.update(with_key(os.environ, key))
     return str(json.loads(_address(layout).read_text(encoding="utf-8"))["api"])

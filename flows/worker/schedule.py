@@ -43,10 +43,11 @@ def add(
         raise BadInput("a schedule needs a time", 'Give one: --cron "0 2 * * 1" (Mondays at two).')
     os.environ.update(prefect_environment(Layout(folder)))  # before Prefect is imported
     with _home(folder):
+        from flows.prefect.runs import client_of
         from flows.worker.claim import who_serves
         from flows.worker.registry import Entry, registry_of
         from flows.worker.runs import Order
-        from flows.worker.schedules import checked, client_of, next_times, put
+        from flows.worker.schedules import checked, next_times, put
 
         schedule = checked(cron, timezone)
     added = rounds or config.schedule.rounds
@@ -91,7 +92,8 @@ def show(folder: Path) -> None:
         print("no campaign is on a schedule")
         return
     with _prefect(folder) as (api, _):
-        from flows.worker.schedules import client_of, described, find_schedules
+        from flows.prefect.runs import client_of
+        from flows.worker.schedules import described, find_schedules
 
         with client_of(api) as client:
             rows = [described(made) for made in find_schedules(client)]
@@ -108,9 +110,9 @@ def change(what: str, name: str, asked: Asked | None, folder: Path) -> None:
     """`what`: remove, pause or resume. The schedule is that of a config or one by its name."""
     layout = asked.loaded()[1] if asked is not None else None
     with _prefect(folder) as (api, _):
-        from flows.prefect.runs import tagged_campaign
+        from flows.prefect.runs import client_of, tagged_campaign
         from flows.worker.registry import registry_of
-        from flows.worker.schedules import client_of, find, remove
+        from flows.worker.schedules import find, remove
 
         with client_of(api) as client:
             made = find(client, name, layout)

@@ -5,13 +5,11 @@ and its own runs in Prefect's pages.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterTags,
@@ -26,7 +24,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.hashing import digest
 from flows.campaign import CAMPAIGN_FLOW
-from flows.prefect.runs import campaign_tag, own_server, tagged_campaign
+from flows.prefect.runs import campaign_tag, tagged_campaign
 from flows.worker.runs import BEGUN, Order, runs_of
 
 _TAG = "ratchet:schedule"
@@ -69,12 +67,6 @@ def next_times(schedule: CronSchedule, count: int = _NEXT) -> list[datetime]:
     zone = ZoneInfo(schedule.timezone or "UTC")
     ticks = asyncio.run(scheduler.get_dates(count, datetime.now(UTC)))
     return [datetime.fromtimestamp(tick.timestamp(), zone) for tick in ticks]
-
-
-@contextmanager
-def client_of(api: str) -> Iterator[SyncPrefectClient]:
-    with own_server(api), get_client(sync_client=True) as client:
-        yield client
 
 
 def find_schedules(client: SyncPrefectClient) -> list[DeploymentResponse]:

@@ -17,17 +17,16 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
     root = campaign_dir or default_root(loaded.name)
     check_folder(Layout(root))
     api = find_server(folder)
-    from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
     from flows.campaign import CAMPAIGN_FLOW
-    from flows.prefect.runs import campaign_tag, own_server
+    from flows.prefect.runs import campaign_tag, client_of
     from flows.worker.flow import DEPLOYMENT
     from flows.worker.registry import Entry, registry_of
     from flows.worker.runs import Order, refuse_second
 
     order = Order(str(config.resolve()), Path.cwd(), str(root.resolve()), overrides)
-    with own_server(api), get_client(sync_client=True) as client:
+    with client_of(api) as client:
         try:
             deployment = client.read_deployment_by_name(f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
         except ObjectNotFound:

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from dpo_core.errors import (
     RatchetError,
 )
 from dpo_core.full_disk import out_of_space
+from dpo_core.preloaded import SOCKET, Forked
+from tests.until import until
 
 CHILD = """
 import os, signal, subprocess, sys, time
@@ -65,6 +68,33 @@ def module(rule: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.Monke
     """Name of a module that serves as a child; its folder is on the children's path."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     return rule(CHILD).partition(":")[0]
+
+
+@pytest.fixture(autouse=True, params=["started", "forked"])
+def born(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """How children begin: all that is true of those started is true of those forked."""
+    with ExitStack() as open_till_then:
+        if request.param == "forked":
+            monkeypatch.setenv(SOCKET, str(open_till_then.enter_context(preloaded(tmp_path))))
+        else:
+            monkeypatch.delenv(SOCKET, raising=False)
+        yield request.param
+
+
+@contextmanager
+def preloaded(folder: Path, *modules: str) -> Iterator[Path]:
+    """Where a process that has imported `modules` waits to be forked."""
+    path = folder / "socket"
+    command = [sys.executable, "-m", "dpo_core.preloaded", str(path), *modules]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        until(path.exists)
+        process_ends = process.stdin
+        assert process_ends is not None
+        yield path
+        process_ends.close()
+        assert process.wait(START_TIMEOUT_S) == 0
 
 
 @pytest.fixture
@@ -183,6 +213,51 @@ def test_nothing_survives_a_killed_parent(module: str, log: Path, busy: bool) ->
         assert not any(gone(pid) for pid in pids)
         process.send_signal(signal.SIGKILL)
     wait_until_gone(*pids)
+
+
+def test_a_forked_child_looks_like_a_started_one(
+    born: str, module: str, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATCHET_TEST_MARK", "there")
+    with Child.start(module, log) as child:
+        assert isinstance(child.process, Forked) == (born == "forked")
+        shown = Path(f"/proc/{child.process.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        assert shown == [os.fsencode(sys.executable), b"-m", b"dpo_core.children", module.encode()]
+        variables = Path(f"/proc/{child.process.pid}/environ").read_bytes().split(b"\0")
+        assert b"RATCHET_TEST_MARK=there" in variables
+        assert f"PYTHONPATH={os.environ['PYTHONPATH']}".encode() in variables
+        assert os.getpgid(child.process.pid) == child.process.pid
+        assert child.cpu_seconds() < 2
+        os.kill(child.process.pid, signal.SIGTERM)
+        assert child.process.wait() == -signal.SIGTERM
+
+
+def test_what_was_imported_is_there(tmp_path: Path, rule: Callable[[str], str], log: Path) -> None:
+    module = rule("import json, sys; from dpo_core.children import serve\n" + _TELLS)
+    other = tmp_path / "other"
+    other.mkdir()
+    with preloaded(other, "calendar") as path:
+        env = {SOCKET: str(path), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+        with Child.start(module.partition(":")[0], log, env) as child:
+            assert child.ask({}) == {"there": True, "cwd": str(Path.cwd())}
+
+
+_TELLS = """
+import os
+there = "calendar" in sys.modules
+serve(lambda request, report: {"there": there, "cwd": os.getcwd()})
+"""
+
+
+@pytest.mark.parametrize(
+    "env", [{"OMP_NUM_THREADS": "7"}, {"LD_PRELOAD": ""}, {SOCKET: "/nowhere"}, {SOCKET: ""}]
+)
+def test_what_was_read_at_the_import_is_not_shared(
+    module: str, log: Path, env: dict[str, str]
+) -> None:
+    with Child.start(module, log, env) as child:
+        assert isinstance(child.process, subprocess.Popen)
+        assert child.ask({"do": "add", "numbers": [1]}) == {"sum": 1}
 
 
 def test_what_counts_as_no_room() -> None:

@@ -8,16 +8,21 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from small_campaign import Campaign
 
+from tests.made_once import made_once
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """Run once; a test that changes anything works on a `copy`."""
-    campaign = Campaign.create(tmp_path_factory.mktemp("small"))
+    return Campaign(made_once(tmp_path_factory, "finished", _finish))
+
+
+def _finish(folder: Path) -> None:
+    campaign = Campaign.create(folder)
     done = campaign.run()
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""
-    campaign.output = done.stdout
-    return campaign
+    campaign.keep_output(done.stdout)
 
 
 @pytest.fixture

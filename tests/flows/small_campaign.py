@@ -77,6 +77,7 @@ PROMOTE_ALL = tuple(
     for part in ("--set", setting)
 )
 """Settings under which each round's policy samples in the next, collapsed or not."""
+_OUTPUT = "output.txt"
 RUN = ("run", "small.yaml", "--campaign-dir", "campaign", "--no-prefect")
 
 
@@ -86,7 +87,6 @@ class Campaign:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.layout = Layout(folder / "campaign")
-        self.output = ""
         self.variables: dict[str, str] = {}
         """What its commands find in the environment besides what the test itself does."""
 
@@ -98,6 +98,14 @@ class Campaign:
         (folder / "small_judge.py").write_text(JUDGE, encoding="utf-8")
         (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
         return cls(folder)
+
+    @property
+    def output(self) -> str:
+        """What the run said that made it."""
+        return (self.folder / _OUTPUT).read_text(encoding="utf-8")
+
+    def keep_output(self, output: str) -> None:
+        (self.folder / _OUTPUT).write_text(output, encoding="utf-8")
 
     def copied(self, folder: Path) -> "Campaign":
         """The same campaign, moved: its prompt file keeps its path."""

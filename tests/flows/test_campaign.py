@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from small_campaign import JUDGE, STEPS, Campaign
+from small_campaign import CONFIG, JUDGE, STEPS, UNTRAINED, Campaign
 
 from dpo_core import records
 from dpo_core.campaign.current import read_current
@@ -201,15 +201,26 @@ def test_promoted_policy_is_where_the_next_round_starts(finished: Campaign) -> N
     assert policy_id(finished.layout.root / promoted["path"]) == promoted["policy"]
 
 
-def test_running_it_again_skips_everything(finished: Campaign, copy: Campaign) -> None:
+def test_running_it_again_skips_everything(copy: Campaign) -> None:
     before = copy.layout.ledger.read_bytes()
-    with (finished.folder / "prompts.jsonl").open("a") as file:
-        file.write('{"prompt": "a prompt that came later"}\n')  # affects later rounds only
     again = copy.run()
     assert again.returncode == 0, again.stderr
     assert copy.layout.ledger.read_bytes() == before
     assert f"{4 + 2 * len(STEPS)} finished steps taken from disk" in again.stdout
     assert not list(copy.layout.root.glob("campaign-v*.yaml"))
+
+
+def test_prompts_that_come_later_are_for_later_rounds(tmp_path: Path) -> None:
+    campaign = Campaign.create(tmp_path)
+    config = {**CONFIG, **UNTRAINED, "rounds": 1}
+    del config["sft"]
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
+    assert campaign.run().returncode == 0
+    before = campaign.layout.ledger.read_bytes()
+    with (tmp_path / "prompts.jsonl").open("a") as file:
+        file.write('{"prompt": "a prompt that came later"}\n')
+    assert campaign.run().returncode == 0
+    assert campaign.layout.ledger.read_bytes() == before
 
 
 def made_anew(copy: Campaign, *arguments: str) -> list[tuple[int, str]]:

@@ -55,7 +55,7 @@ def warm(finished: Campaign, tmp_path_factory: pytest.TempPathFactory) -> Campai
     assert done.stdout.endswith("Next: ratchet run CONFIG --set data.imported=set\n")
     done = campaign.run(*RUN)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
-    campaign.output = done.stdout
+    campaign.keep_output(done.stdout)
     return campaign
 
 

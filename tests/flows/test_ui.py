@@ -16,6 +16,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from flows.prefect.credentials import of_campaign, read_key
 from flows.prefect.server import free_port
+from tests.living import living
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -62,7 +63,8 @@ def server(campaign: Path) -> Iterator[tuple["subprocess.Popen[str]", str, str]]
     """(the running `ratchet ui`, its address, the link that signs a browser in)"""
     port = free_port()
     ui = command("ui", str(campaign), "--port", str(port))
-    with subprocess.Popen(ui, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    env = {**os.environ, "RATCHET_UI_TEST": str(port)}
+    with subprocess.Popen(ui, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{port}"
         lines = [process.stdout.readline().strip() for _ in range(4)]
@@ -126,12 +128,12 @@ def test_runs_rounds_artifacts_and_report(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_cleanly(server: tuple["subprocess.Popen[str]", str, str], number: int) -> None:
-    process, _, _ = server
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert children
+    process, url, _ = server
+    mark = f"RATCHET_UI_TEST={url.rpartition(':')[2]}"
+    assert any("flows.prefect.server" in command for command in living(mark).values())
     process.send_signal(number)
     assert process.wait(timeout=30) == 0
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert living(mark) == {}
 
 
 def test_it_serves_a_campaign_that_is_running(campaign: Path, tmp_path: Path) -> None:

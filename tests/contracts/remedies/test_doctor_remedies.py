@@ -6,20 +6,16 @@ Whoever adds a finding adds its case: the last test says which have none.
 
 import json
 import socket
-import struct
 import sys
-import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from said import ROOT, found, raised
@@ -28,7 +24,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildFailed, RatchetError
 from dpo_core.records import IMPORTED
-from flows.config import CampaignConfig, load_config
+from flows.config import CampaignConfig
 from flows.doctor import disk, examine, judges, machine, memory, policy, prompts, servers
 from flows.doctor.findings import Finding, problem
 from flows.doctor.inputs import check_inputs
@@ -37,10 +33,19 @@ from flows.doctor.memory import Device
 from flows.doctor.preflight import check_before_run
 from flows.doctor.shape import Shape
 from generation import probe
+from tests.flows.doctor.doctor_folder import (
+    ENVIRONMENT,
+    LLAMA_8B,
+    WORDS,
+    answering,
+    chat,
+    write_config,
+    write_policy,
+    write_prompts,
+    write_weights,
+)
 from tests.tiny_gguf import write_tiny_gguf
 
-LLAMA_8B = Shape(8_030_261_248, 32, 4096, 14336, 128256, 8, 128, 8192)
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
 Findings = Iterable[Finding] | Finding
 
 
@@ -56,28 +61,6 @@ class Here:
     def policy(self) -> Path:
         return self.folder / "policy"
 
-    def write_policy(self) -> None:
-        """The files of a tiny Llama of 128 positions, as far as they are read as JSON."""
-        self.policy.mkdir(exist_ok=True)
-        model = {
-            "hidden_size": 8,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "vocab_size": 10,
-            "intermediate_size": 16,
-            "max_position_embeddings": 128,
-        }
-        self.write("config.json", model)
-        self.write("generation_config.json", {"eos_token_id": 1})
-        self.write("tokenizer_config.json", {"eos_token": "<eos>"})
-        self.write("tokenizer.json", {"added_tokens": [{"id": 1, "content": "<eos>"}]})
-        self.write_weights()
-
-    def write_weights(self) -> None:
-        """Of 10 × 8 parameters, as far as the header goes."""
-        header = json.dumps({"a": {"shape": [10, 8]}}).encode()
-        (self.policy / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-
     def write(self, name: str, content: Any) -> None:
         (self.policy / name).write_text(json.dumps(content))
 
@@ -86,24 +69,10 @@ class Here:
             (self.policy / name).unlink()
 
     def write_prompts(self, rows: Iterable[Any]) -> None:
-        rows = ({"prompt": row} if isinstance(row, str) else row for row in rows)
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (self.folder / "prompts.jsonl").write_text(text)
+        write_prompts(self.folder, rows)
 
     def config(self, **changes: Any) -> CampaignConfig:
-        raw: dict[str, Any] = {
-            "name": "planted",
-            "rounds": 2,
-            "policy": {"model": str(self.policy)},
-            "prompts": {"path": str(self.folder / "prompts.jsonl"), "per_round": 8},
-            "sampling": {"max_tokens": 16, "max_model_len": 64},
-            "judge": {"function": "math:fsum"},
-            "evaluation": {"gate_prompts": 8, "test_prompts": 8},
-        }
-        for key, value in changes.items():
-            raw[key] = {**raw[key], **value} if key in ("prompts", "sampling") else value
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(raw))
-        return load_config(self.folder / "config.yaml")
+        return write_config(self.folder, **changes)
 
     def files(self) -> Findings:
         return policy.check_files(self.policy)
@@ -151,27 +120,14 @@ class Here:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
-    for name in ("PREFECT_API_URL", "ARGILLA_API_URL", "ARGILLA_API_KEY"):
+    for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     replies: dict[str, Any] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            reply = replies.get(self.path, 404)
-            self.send_response(reply if isinstance(reply, int) else 200)
-            self.end_headers()
-            self.wfile.write(json.dumps(reply).encode())
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        made = Here(tmp_path, f"http://127.0.0.1:{server.server_port}", replies)
-        made.write_policy()
+    with answering(replies) as url:
+        made = Here(tmp_path, url, replies)
+        write_policy(made.policy)
         made.write_prompts(f"prompt {n}" for n in range(200))
         yield made
-        server.shutdown()
 
 
 Look = Callable[[Here], Findings]
@@ -210,10 +166,6 @@ def tokenizer(here: Here, template: str | None = None) -> None:
     )
     made.chat_template = template
     made.save_pretrained(here.policy)
-
-
-def chat(text: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": text}]}
 
 
 def the_disk(free_gib: float, keep: Any = "all", rounds: int = 20) -> Look:
@@ -337,11 +289,11 @@ CASES = {
     ),
     "no weights": Case(
         after(lambda here: here.remove("model.safetensors"), lambda here: here.files()),
-        {"Copy them there": after(lambda h: h.write_weights(), lambda h: h.files())},
+        {"Copy them there": after(lambda h: write_weights(h.policy), lambda h: h.files())},
     ),
     "weights that are torn": Case(
         after(lambda h: (h.policy / "model.safetensors").write_bytes(b"torn"), lambda h: h.files()),
-        {"Copy it there again": after(lambda h: h.write_weights(), lambda h: h.files())},
+        {"Copy it there again": after(lambda h: write_weights(h.policy), lambda h: h.files())},
     ),
     "a GGUF file that was cut": Case(
         after(
@@ -827,7 +779,7 @@ def test_every_finding_has_its_case(here: Here) -> None:
         folder = here.folder / name.replace(" ", "-")
         folder.mkdir()
         fresh = replace(here, folder=folder)
-        fresh.write_policy()
+        write_policy(fresh.policy)
         fresh.write_prompts(f"prompt {n}" for n in range(200))
         said += wrong(case.bad(fresh))
     sites = [*found(ROOT / "flows" / "doctor"), *raised(ROOT / "flows" / "doctor")]

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_core import PairLogps
 from dpo_core.errors import BadInput, InvariantViolated, RatchetError
 from dpo_core.hashing import policy_id
-from dpo_core.loss_options import LossOptions
+from dpo_core.loss_options import LossName, LossOptions
 from dpo_core.preference.losses import PairLosses
 from dpo_core.records import volatile_columns
 from dpo_core.tables import read_rows
@@ -290,9 +291,29 @@ def test_a_wrong_first_loss_is_an_error(make_job: MakeJob) -> None:
 def test_numbers_that_are_not_finite_are_errors(make_job: MakeJob) -> None:
     measured = _measured(make_job, 0.0, loss=math.nan)
     with pytest.raises(InvariantViolated) as error:
-        check_finite(measured, 1.0, 3, 1e-3)
+        check_finite(measured, 1.0, 3, 1e-3, "sigmoid")
     for part in ("the loss of optimiser step 3", "0.001", measured.pairs[0].pair_id):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("loss", ["aot", "aot_unpaired"])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_loss_in_sorted_order_names_the_pair_that_is_not_finite(
+    make_job: MakeJob, loss: LossName, bad: int
+) -> None:
+    """Sorting puts a NaN last, whichever pair it is of."""
+    good = _measured(make_job, 0.0)
+    policy = torch.zeros(2)
+    policy[bad] = math.nan
+    assert good.reference is not None
+    sums = replace(good.policy, chosen=policy)
+    losses = PairLosses(loss, LossOptions(beta=0.1))(sums, good.reference)
+    assert losses.isfinite().tolist() == [True, False]
+    measured = replace(good, losses=losses, policy=sums)
+    with pytest.raises(InvariantViolated) as error:
+        check_finite(measured, 1.0, 3, 1e-3, loss)
+    right, wrong = (measured.pairs[n].pair_id for n in (bad, 1 - bad))
+    assert right in str(error.value) and wrong not in str(error.value)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_round(make_job: MakeJob) -> None:

@@ -4,6 +4,7 @@ Numbers may be written as text (YAML reads 1e-6 as one); a yes or no is no numbe
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,10 @@ def whole(low: int) -> Takes:
 
 def one_of(*words: str) -> Takes:
     return lambda value: isinstance(value, str) and value in words
+
+
+def like(pattern: str) -> Takes:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
 def or_else(takes: Takes, *others: Any) -> Takes:
@@ -132,14 +137,15 @@ KEYS: Mapping[str, Takes] = {
     "retries.sample": whole(0),
     "retries.train": whole(0),
     "retries.delay_s": number(0),
-    "prices.currency": one_of("EUR", "USD"),
+    "prices.currency": like("[A-Za-z€$£¥]{1,8}"),
     "prices.gpu_hour": or_else(number(0), None),
     "judge.weight": _POSITIVE,
     "judge.gives": one_of("score"),
     "judge.function": one_of("bad_input_judge:score"),
-    "policy.build": one_of("examples.reviews.model:build"),
+    # Whether a function that is there builds a model is known when it is called.
+    "policy.build": one_of("examples.reviews.model:build", "bad_input_judge:score"),
     "prompts.path": one_of("prompts.jsonl"),
-    "name": one_of("auto", "UTC", "abc", "score", "12"),
+    "name": like("[A-Za-z0-9][A-Za-z0-9._-]*"),
 }
 
 VALUES: tuple[Any, ...] = (

@@ -4,18 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from draws import many, some
+from hypothesis import given
 from hypothesis import strategies as st
 from in_process import Workplace
 from test_configs import GOOD
-
-some = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-many = settings(some, max_examples=800, derandomize=False)
 
 PLACES = ("nowhere", "c.yaml", "x" * 300, "c.yaml/below", "", "folder", "garbage", "\udcff", "-")
 NUMBERS = ("x", "-1", "1.5", "", "1e3", "99999999999999999999999", "²")
@@ -66,14 +59,14 @@ def check_command(workplace: Workplace, words: list[str]) -> None:
     workplace.ratchet(*words).assert_usage()
 
 
-@some
+@some(40)
 @given(words=command_lines())
 def test_commands(workplace: Workplace, words: list[str]) -> None:
     check_command(workplace, words)
 
 
 @pytest.mark.proof
-@many
+@many(800)
 @given(words=command_lines())
 def test_many_commands(workplace: Workplace, words: list[str]) -> None:
     check_command(workplace, words)

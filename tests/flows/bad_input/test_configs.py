@@ -5,11 +5,14 @@ names the place, without a traceback, and nothing is written. The others are acc
 """
 
 import copy
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from draws import many, some
+from hypothesis import given
 from hypothesis import strategies as st
 from in_process import Workplace
 from oracle import KEYS, VALUES, wrong
@@ -20,13 +23,8 @@ GOOD: dict[str, Any] = {
     "prompts": {"path": "prompts.jsonl"},
     "judge": {"function": "bad_input_judge:score"},
 }
-some = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-many = settings(some, max_examples=700, derandomize=False)
+
+Check = Callable[[Workplace, dict[str, Any]], None]
 
 CHANGES = st.dictionaries(st.sampled_from(sorted(KEYS)), st.sampled_from(VALUES), max_size=2)
 
@@ -63,17 +61,20 @@ def check_overrides(workplace: Workplace, changes: dict[str, Any]) -> None:
 
 
 def said(key: str, value: Any) -> str:
-    """What a message must hold to name the place: its key, or the user code that is not there."""
+    """What a message must hold to name the place: its key, the user code that is not there, or the
+    section that needs one of several keys and has none."""
+    if value is None and key in ("policy.build", "prompts.path"):
+        return f"{key.partition('.')[0]}: give exactly one of"
     return str(value) if isinstance(value, str) and ":" in value else key
 
 
-@some
+@some(40)
 @given(changes=CHANGES)
 def test_configs(workplace: Workplace, changes: dict[str, Any]) -> None:
     check_config(workplace, changes)
 
 
-@some
+@some(40)
 @given(changes=CHANGES)
 def test_overrides(workplace: Workplace, changes: dict[str, Any]) -> None:
     check_overrides(workplace, changes)
@@ -81,7 +82,15 @@ def test_overrides(workplace: Workplace, changes: dict[str, Any]) -> None:
 
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
-@many
+@pytest.mark.parametrize("check", [check_config, check_overrides])
+def test_every_change_of_one_key(workplace: Workplace, check: Check) -> None:
+    for key, value in itertools.product(KEYS, VALUES):
+        check(workplace, {key: value})
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1800)
+@many(700)
 @given(changes=CHANGES)
 def test_many_configs(workplace: Workplace, changes: dict[str, Any]) -> None:
     check_config(workplace, changes)

@@ -9,18 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from draws import Put, many, one_or_two, some, with_lines
+from hypothesis import given
 from hypothesis import strategies as st
 from in_process import Workplace
 from test_configs import GOOD
-
-some = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-many = settings(some, max_examples=600, derandomize=False)
 
 
 def pair(**changes: object) -> bytes:
@@ -57,14 +50,12 @@ ROWS: dict[bytes, str] = {
 }
 """A line of JSON, and what becomes of it beside good ones."""
 
-LINES = st.lists(st.tuples(st.integers(1, 5), st.sampled_from(sorted(ROWS))), max_size=2)
+LINES = one_or_two(ROWS, first=1, last=5)
 _NUMBERS: Iterator[int] = iter(range(10**9))
 
 
-def check_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
-    lines = [pair(prompt=f"What is {n}?") for n in range(5)]
-    for at, line in put:
-        lines.insert(at, line)
+def check_lines(workplace: Workplace, put: Put) -> None:
+    lines = with_lines([pair(prompt=f"What is {n}?") for n in range(5)], put)
     workplace.write("theirs.jsonl", b"\n".join(lines) + b"\n")
     out = f"out-{next(_NUMBERS)}"
     ended = workplace.ratchet("import", "theirs.jsonl", out)
@@ -79,16 +70,16 @@ def check_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
         assert (f"theirs.jsonl:{number}: " in ended.out) == (what == "unreadable"), ended.out
 
 
-@some
+@some(25)
 @given(put=LINES)
-def test_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
+def test_lines(workplace: Workplace, put: Put) -> None:
     check_lines(workplace, put)
 
 
 @pytest.mark.proof
-@many
+@many(600)
 @given(put=LINES)
-def test_many_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
+def test_many_lines(workplace: Workplace, put: Put) -> None:
     check_lines(workplace, put)
 
 
@@ -154,14 +145,14 @@ DAMAGE = st.tuples(
 )
 
 
-@some
+@some(25)
 @given(damage=DAMAGE)
 def test_damaged_files(workplace: Workplace, damage: tuple[str, float, str]) -> None:
     check_damage(workplace, *damage)
 
 
 @pytest.mark.proof
-@many
+@many(600)
 @given(damage=DAMAGE)
 def test_many_damaged_files(workplace: Workplace, damage: tuple[str, float, str]) -> None:
     check_damage(workplace, *damage)

@@ -8,18 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from draws import Put, many, one_or_two, some, with_lines
+from hypothesis import given
 from in_process import POOL, Workplace
 from test_configs import GOOD
-
-some = settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-many = settings(some, max_examples=600, derandomize=False)
 
 USER = {"role": "user", "content": "why?"}
 ROWS: dict[bytes, bool] = {
@@ -55,15 +47,11 @@ ROWS: dict[bytes, bool] = {
 }
 """A line of the file, and whether it may stand there."""
 
-LINES = st.lists(
-    st.tuples(st.integers(0, 60), st.sampled_from(sorted(ROWS))), min_size=0, max_size=2
-)
+LINES = one_or_two(ROWS, first=0, last=60)
 
 
-def check_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
-    lines = POOL.encode().splitlines()
-    for at, line in put:
-        lines.insert(at, line)
+def check_lines(workplace: Workplace, put: Put) -> None:
+    lines = with_lines(POOL.encode().splitlines(), put)
     workplace.write("prompts.jsonl", b"\n".join(lines) + b"\n")
     workplace.write("c.yaml", yaml.safe_dump(GOOD))
     ended = workplace.ratchet("run", "c.yaml")
@@ -74,16 +62,16 @@ def check_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
         assert ended.code == "accepted", (put, ended)
 
 
-@some
+@some(30)
 @given(put=LINES)
-def test_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
+def test_lines(workplace: Workplace, put: Put) -> None:
     check_lines(workplace, put)
 
 
 @pytest.mark.proof
-@many
+@many(600)
 @given(put=LINES)
-def test_many_lines(workplace: Workplace, put: list[tuple[int, bytes]]) -> None:
+def test_many_lines(workplace: Workplace, put: Put) -> None:
     check_lines(workplace, put)
 
 

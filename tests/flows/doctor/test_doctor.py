@@ -3,13 +3,10 @@
 import json
 import math
 import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import yaml
 from rich.console import Console
 
 from dpo_core.errors import BadInput
-from flows.config import CampaignConfig, load_config
+from flows.config import CampaignConfig
 from flows.doctor import disk, judges, machine, memory, policy, prompts, servers
 from flows.doctor.findings import Finding
 from flows.doctor.machine import Machine
@@ -28,12 +25,19 @@ from flows.doctor.shape import Shape, read_shape
 from flows.run import run_campaign
 from generation import probe
 from tests import tiny_gguf
+from tests.flows.doctor.doctor_folder import (
+    ENVIRONMENT,
+    LLAMA_8B,
+    WORDS,
+    answering,
+    chat,
+    write_config,
+    write_policy,
+    write_prompts,
+)
 from tests.tiny_gguf import write_tiny_gguf
 
 GIB = 2**30
-LLAMA_8B = Shape(8_030_261_248, 32, 4096, 14336, 128256, 8, 128, 8192)
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
-ENVIRONMENT = ("PREFECT_API_URL", "ARGILLA_API_URL", "ARGILLA_API_KEY")
 
 
 @pytest.fixture(autouse=True)
@@ -43,47 +47,11 @@ def _nothing_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def write_policy(folder: Path, **changes: Any) -> Path:
-    """The files of a tiny Llama as far as they are read as JSON; weights of 10 × 8 and 6."""
-    folder.mkdir(exist_ok=True)
-    model = {
-        "hidden_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "vocab_size": 10,
-        "intermediate_size": 16,
-        "max_position_embeddings": 128,
-        **changes,
-    }
-    (folder / "config.json").write_text(json.dumps(model))
-    (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "<eos>"}')
-    tokens = [{"id": 1, "content": "<eos>"}]
-    (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
-    header = json.dumps({"__metadata__": {}, "a": {"shape": [10, 8]}, "b": {"shape": [6]}}).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    return folder
-
-
-def write_prompts(path: Path, texts: list[str]) -> Path:
-    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
-    return path
-
-
 def a_config(tmp_path: Path, **changes: Any) -> CampaignConfig:
-    raw: dict[str, Any] = {
-        "name": "planted",
-        "rounds": 2,
-        "policy": {"model": str(write_policy(tmp_path / "policy"))},
-        "prompts": {"path": str(tmp_path / "prompts.jsonl"), "per_round": 8},
-        "sampling": {"max_tokens": 16, "max_model_len": 64},
-        "judge": {"function": "math:fsum"},
-        "evaluation": {"gate_prompts": 8, "test_prompts": 8},
-    }
+    write_policy(tmp_path / "policy")
     if not (tmp_path / "prompts.jsonl").exists():
-        write_prompts(tmp_path / "prompts.jsonl", [f"prompt {n}" for n in range(200)])
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**raw, **changes}))
-    return load_config(tmp_path / "config.yaml")
+        write_prompts(tmp_path, [f"prompt {n}" for n in range(200)])
+    return write_config(tmp_path, **changes)
 
 
 def severities(findings: Iterator[Finding] | list[Finding]) -> list[str]:
@@ -163,21 +131,8 @@ def test_a_port_that_is_taken() -> None:
 def answers() -> Iterator[tuple[str, dict[str, Any]]]:
     """A server on the loopback address: path → JSON, or a status."""
     replies: dict[str, Any] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            reply = replies.get(self.path, 404)
-            self.send_response(reply if isinstance(reply, int) else 200)
-            self.end_headers()
-            self.wfile.write(json.dumps(reply).encode())
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", replies
-        server.shutdown()
+    with answering(replies) as url:
+        yield url, replies
 
 
 def test_prefect_unnamed_silent_and_of_another_version(answers: tuple[str, dict[str, Any]]) -> None:
@@ -369,14 +324,14 @@ def test_prompts_that_overlap_or_are_too_few(tmp_path: Path) -> None:
         "ok",
     ]
     # All 200 share a run of seventeen words, so each held-out prompt shares it with a train prompt.
-    write_prompts(tmp_path / "prompts.jsonl", [f"{WORDS} {n}" for n in range(200)])
+    write_prompts(tmp_path, [f"{WORDS} {n}" for n in range(200)])
     found = prompts.check_overlap(prompts.read(plain), plain)
     assert found.severity == "note" and "alpha beta" in found.what
-    write_prompts(tmp_path / "prompts.jsonl", ["one", "two"])
+    write_prompts(tmp_path, ["one", "two"])
     few = list(prompts.check_pool(prompts.read(plain), plain))
     assert "problem" in severities(few)
     many = a_config(tmp_path, rounds=50)
-    write_prompts(tmp_path / "prompts.jsonl", [f"prompt {n}" for n in range(200)])
+    write_prompts(tmp_path, [f"prompt {n}" for n in range(200)])
     assert severities(prompts.check_pool(prompts.read(many), many)) == ["note"]
 
 
@@ -420,11 +375,9 @@ def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
     )
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     texts = ["why", "why why why", "<s> why"]
-    rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
-    path = tmp_path / "chat.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_prompts(tmp_path, map(chat, texts))
     asked = {"folder": str(tmp_path / "tokenizer"), "revision": None, "room": 3}
-    found = probe.tokens({**asked, "prompts": {"path": str(path)}})
+    found = probe.tokens({**asked, "prompts": {"path": str(tmp_path / "prompts.jsonl")}})
     # <s> why; <s> why why why; <s> <s> why
     assert found == {"prompts": 3, "longest": 4, "too_long": 1, "bos_missing": 0, "bos_doubled": 1}
 
@@ -447,9 +400,7 @@ def test_one_judge_for_both_and_user_code_that_is_not_there(tmp_path: Path) -> N
 def test_a_run_that_would_not_work_ends_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_prompts(tmp_path / "prompts.jsonl", [])
-    rows = ({"messages": [{"role": "user", "content": f"{n}?"}]} for n in range(200))
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_prompts(tmp_path, (chat(f"{n}?") for n in range(200)))
     config = a_config(tmp_path)
     (tmp_path / "policy" / "generation_config.json").unlink()
     (tmp_path / "policy" / "tokenizer_config.json").write_text("{}")

@@ -10,11 +10,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from planted import create
 from small_campaign import Campaign
 
+from tests.made_once import made_once
+
 
 @pytest.fixture(scope="session")
 def improving(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """A test that changes anything works on a copy."""
-    campaign = create(tmp_path_factory.mktemp("improving") / "one")
-    done = campaign.run()
+    return Campaign(made_once(tmp_path_factory, "improving", _improve) / "one")
+
+
+def _improve(folder: Path) -> None:
+    done = create(folder / "one").run()
     assert done.returncode == 0, done.stderr + done.stdout
-    return campaign

@@ -54,8 +54,9 @@ def test_a_kl_budget_needs_kl() -> None:
         validate(raw, "test")
 
 
-def played(number: int, low: float, promoted: bool = True) -> Played:
-    entry = Entry(number, "gate", "f", facts={"against_base_low": low, "promoted": promoted})
+def played(number: int, low: float, promoted: bool = True, **facts: Any) -> Played:
+    told = {"against_base_low": low, "promoted": promoted, **facts}
+    entry = Entry(number, "gate", "f", facts=told)
     gate = Artifact(Path("gate"), entry, cached=True)
     return Played({}, None, answered(number), gate)
 
@@ -89,3 +90,15 @@ def test_a_policy_that_a_person_went_back_to_stands_as_a_promoted_one() -> None:
     rounds = [played(1, 0.55), played(2, 0.6, promoted=False), played(3, 0.95)]
     assert best(rounds, (3, 2)) == 2
     assert best([*rounds, played(4, 0.5)], (3, 2), (4, 1)) == 1
+
+
+def test_a_rollback_does_not_go_by_a_win_rate_that_is_extrapolated() -> None:
+    def controlled(number: int, low: float, plain: float, extrapolated: bool) -> Played:
+        told = {"against_base_low_plain": plain, "against_base_extrapolated": extrapolated}
+        return played(number, low, **told)
+
+    short = controlled(2, 0.9, 0.55, True)  # of which it is said that it wins at equal length
+    assert best([controlled(1, 0.6, 0.7, False), short]) == 1
+    assert best([controlled(1, 0.6, 0.52, False), short]) == 2, "0.6 is no plain win rate"
+    assert best([controlled(1, 0.6, 0.7, False), controlled(2, 0.65, 0.55, False)]) == 2
+    assert best([controlled(1, 0.9, 0.45, True)]) == 0

@@ -49,7 +49,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     (folder / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     done = campaign.run()
     assert done.returncode == 0, done.stderr + done.stdout
-    campaign.output = done.stdout
+    campaign.keep_output(done.stdout)
     return campaign
 
 

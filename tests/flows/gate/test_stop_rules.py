@@ -77,6 +77,21 @@ def test_a_gain_is_measured_from_where_a_person_let_it_begin() -> None:
     assert stopped([*rows, row(4, 0.55, True)], [back(3, 0)], plateau=1) is None
 
 
+def test_a_gain_is_none_by_a_win_rate_that_is_extrapolated() -> None:
+    def controlled(number: int, plain: float, low: float, extrapolated: bool) -> dict[str, Any]:
+        lc = "lc_win_rate_gate_base"
+        return row(number, plain, True, **{lc: low, f"{lc}_extrapolated": extrapolated})
+
+    first = controlled(1, 0.7, 0.6, False)
+    assert stopped([first, controlled(2, 0.68, 0.65, False)], plateau=1) is None
+    assert stopped([first, controlled(2, 0.68, 0.9, True)], plateau=1) is not None
+    assert stopped([first, controlled(2, 0.72, 0.5, True)], plateau=1) is None
+    # Nor from one: 0.68 is measured from 0.7, and not from 0.9.
+    short = controlled(1, 0.7, 0.9, True)
+    assert stopped([short, controlled(2, 0.75, 0.65, False)], plateau=1) is None
+    assert stopped([short, controlled(2, 0.68, 0.95, False)], plateau=1) is not None
+
+
 def test_rounds_that_a_person_went_back_before_are_no_plateau() -> None:
     rows = [row(1, 0.6, True), row(2, 0.55, False, 1), row(3, 0.5, False, 1)]
     assert stopped(rows, plateau=2) is not None

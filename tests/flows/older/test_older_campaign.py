@@ -1,16 +1,16 @@
 """A campaign that an older Ratchet made, of before fingerprints knew all that steps depend on."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import user_folder
 import yaml
 from rich.console import Console
+from user_folder import MADE_BEFORE
 
 from dpo_core.campaign.identity import IDENTITY, KEPT, RECOMPUTED, SETTLED, VERSION
 from dpo_core.campaign.layout import Layout
@@ -24,11 +24,8 @@ from flows.session import Session
 from flows.steps.base import held_out
 from flows.steps.score import score
 
-ROOT = Path(__file__).parents[3]
-MADE_BEFORE = Path(__file__).parent / "made_before"
 STEPS = 36
 """Finished steps of its base and two rounds."""
-RUN = ("old_campaign.yaml", "--campaign-dir", "campaign", "--no-prefect")
 _OF_THE_LEDGER = {KEPT, SETTLED, RECOMPUTED}
 
 
@@ -39,14 +36,8 @@ def old(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", *RUN, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    """What a run to the end says."""
+    done = user_folder.run(folder, "old_campaign.yaml", *arguments)
     assert done.returncode == 0, done.stderr + done.stdout
     return " ".join(done.stdout.split())
 

@@ -3,9 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from dpo_core.campaign.layout import Layout
+from flows.prefect.credentials import of_worker, provide_key
+from flows.worker.place import only_worker, tell_address
 
 CONFIG = Path(__file__).parents[3] / "configs" / "demo-cpu.yaml"
 
@@ -43,3 +49,50 @@ def test_a_prefect_server_that_does_not_answer(tmp_path: Path, command: tuple[st
         "ratchet: the Prefect server at http://127.0.0.1:9/api does not answer"
     )
     assert remedy.startswith("  Start it, or unset PREFECT_API_URL")
+
+
+FOR_A_WORKER = pytest.mark.parametrize(
+    "command", [("schedule", str(CONFIG), "--cron", "0 2 * * 1"), ("submit", str(CONFIG))]
+)
+
+
+@FOR_A_WORKER
+def test_a_worker_whose_server_is_gone(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with _worker_at(tmp_path / "home", "http://127.0.0.1:9/api"):  # nobody listens there
+        message, remedy = _refused(tmp_path, command)
+    assert message.startswith(
+        "ratchet: the Prefect server at http://127.0.0.1:9/api does not answer"
+    )
+    assert remedy == "  Look whether its worker runs, and start it again with `ratchet worker`."
+
+
+@FOR_A_WORKER
+def test_a_worker_that_starts_where_another_was(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with _worker_at(tmp_path / "home", "http://127.0.0.1:9/api"):
+        pass
+    with only_worker(Layout(tmp_path / "home")):
+        message, remedy = _refused(tmp_path, command)
+    assert message == "ratchet: the worker in home is still starting"
+    assert remedy == "  Try again when it has printed where runs are shown."
+
+
+@contextmanager
+def _worker_at(folder: Path, api: str) -> Iterator[None]:
+    """The folder of a worker, with this process as the worker."""
+    with only_worker(Layout(folder)):
+        provide_key(of_worker(Layout(folder)))
+        tell_address(Layout(folder), api)
+        yield
+
+
+def _refused(folder: Path, command: tuple[str, ...]) -> list[str]:
+    """The lines of an error."""
+    done = subprocess.run(
+        (sys.executable, "-m", "flows.cli", *command, "--dir", "home"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    return done.stderr.splitlines()

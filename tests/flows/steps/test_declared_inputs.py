@@ -1,26 +1,32 @@
 """A step reads what it declares, and nothing else of the campaign: looked at from the kernel."""
 
+import json
 import os
+import re
 import shutil
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from user_folder import ROOT, TIMEOUT_S, TINY, command, user_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "judges"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
+from annotators import Annotator
+from faulty_proxy import proxied
 from loopback import KEY, Loopback
 from opened_files import Read, reads, traced, undeclared
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.ledger import Ledger
+from dpo_core.campaign.ledger import Entry, Ledger
 from labeling.audit.checks import CHECKS
-
-ROOT = Path(__file__).parents[3]
-OLDER = Path(__file__).parents[1] / "older" / "made_before"
-TIMEOUT_S = 400
+from labeling.people.argilla_queue import Dataset
+from labeling.people.task import CHOICES
+from labeling.server import Access, Server
 
 JUDGES = """
 import os
@@ -52,68 +58,107 @@ PEEKED = ("rounds/00/held_out-*/prompts.parquet", "rounds/00/base-*/policy/confi
 def examples(seed):
     return [{"prompt": f"one {word}", "completion": " two three"} for word in ("two", "six")]
 """
+GOLD = {"prompt": "one two", "a": " one two", "b": " three", "verdict": "a"}
 
 
 def config(url: str) -> dict[str, Any]:
-    """Every optional section of which no person and no accelerator is needed."""
+    """Every optional section of which no accelerator is needed.
+
+    People are asked and not waited for. What they answered meanwhile is read when the refused round
+    is tried again.
+    """
     return {
+        **TINY,
         "name": "everything",
         "rounds": 2,
-        "threads": 1,
-        "policy": {"build": "old_model:build"},
         "sft": {"function": "watched_judges:examples", "steps": 1, "batch_size": 2},
-        "prompts": {"function": "old_model:prompts", "per_round": 10},
-        "sampling": {"engine": "transformers", "max_tokens": 8, "samples_per_prompt": 2},
         "judge": {
             "kind": "committee",
             "members": [
                 {"function": "watched_judges:longer"},
                 {"kind": "llm", "endpoint": url, "model": "m", "api_key_env": "LOOPBACK_KEY"},
+                {"kind": "human"},
             ],
         },
+        "people": {
+            "choose": "random",
+            "gold": "gold.jsonl",
+            "gold_share": 0.2,
+            "repeat_share": 0.2,
+            "deadline_hours": 1e-9,
+            "at_deadline": "judge",
+        },
+        "budget": {"human_labels": 6},
+        "aggregation": {"calibrate": True},
         "evaluation_judge": {"function": "watched_judges:shorter"},
-        "pairs": {"strategy": "random", "truncated": "keep"},
         "audit": {"allow": list(CHECKS)},
         "data": {"rounds": "all"},
         "training": {
-            "pairs_per_step": 4,
+            **TINY["training"],
             "learning_rate": 1e-3,
             "lora": {"rank": 2},
             "reference": "base",
         },
         "evaluation": {
-            "gate_prompts": 4,
-            "test_prompts": 4,
-            "bootstrap_resamples": 20,
+            **TINY["evaluation"],
             "opponents": "all",
             "suites": {
-                name: {"prompts": "suite.jsonl", "judge": {"function": f"watched_judges:{name}"}}
-                for name in ("longer", "peeking")
+                "peeking": {
+                    "prompts": "suite.jsonl",
+                    "judge": {"function": "watched_judges:peeking"},
+                }
             },
         },
-        "gate": {"false_promotions": 0.5, "at_most_prompts": 8},
+        "gate": {
+            "false_promotions": 0.5,
+            "at_most_prompts": 8,
+            "otherwise": "retry",
+            "retry": {"changes": [{"budget.human_labels": 5}]},
+        },
+        "track": "mlflow",
     }
 
 
+class Labeller:
+    """Somebody who has always answered what there is when the campaign looks."""
+
+    def __init__(self, access: Access) -> None:
+        self._annotator = Annotator.new(access, f"ann-{uuid.uuid4().hex[:6]}")
+
+    def __call__(self, method: str, path: str) -> None:
+        looks_at = re.fullmatch(r"GET /api/v1/datasets/([^/]+)/records\?.*", f"{method} {path}")
+        if looks_at is not None:
+            pending = self._annotator.queue(Dataset(looks_at[1], "", ""))
+            for number, record in enumerate(pending):
+                self._annotator.answer(record, CHOICES[number % len(CHOICES)])
+
+
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Read]]:
+def watched(argilla: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Read]]:
     """A campaign, and what was read of it while steps were made; the judge of one suite peeks."""
     if shutil.which("strace") is None:
         pytest.fail("this test needs strace; as root: apt-get install -y strace")
-    folder = tmp_path_factory.mktemp("watched").resolve()
-    for name in ("old_model.py", "suite.jsonl"):
-        shutil.copy(OLDER / name, folder)
+    folder = user_folder(tmp_path_factory.mktemp("watched").resolve())
     (folder / "watched_judges.py").write_text(JUDGES, encoding="utf-8")
+    (folder / "gold.jsonl").write_text(json.dumps(GOLD), encoding="utf-8")
     campaign, trace = folder / "campaign", folder / "trace"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "CAMPAIGN": str(campaign)}
-    with Loopback() as server:
-        (folder / "everything.yaml").write_text(yaml.safe_dump(config(server.url)))
-        run = [sys.executable, "-m", "flows.cli", "run", "everything.yaml", "--no-prefect"]
+    labeller = Labeller(argilla.access)
+    with Loopback() as endpoint, proxied(argilla.access.url, labeller) as labels:
+        (folder / "everything.yaml").write_text(yaml.safe_dump(config(endpoint.url)))
+        environment = {
+            "PYTHONPATH": f"{ROOT}:{folder}",
+            "CAMPAIGN": str(campaign),
+            "LOOPBACK_KEY": KEY,
+            "ARGILLA_API_URL": labels.url,
+            "ARGILLA_API_KEY": argilla.access.api_key,
+            "MLFLOW_TRACKING_URI": (folder / "mlflow").as_uri(),
+            "MLFLOW_ALLOW_FILE_STORE": "true",
+        }
         done = traced(
-            [*run, "--campaign-dir", str(campaign)],
+            command("everything.yaml"),
             trace,
             cwd=folder,
-            env={**environment, "LOOPBACK_KEY": KEY},
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -122,14 +167,31 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Read]]
     return campaign, list(reads(trace, campaign))
 
 
+def entries(campaign: Path, step: str | None = None) -> list[Entry]:
+    found = Ledger(Layout(campaign).ledger).read()
+    return [entry for entry in found if step in (None, entry.step)]
+
+
 def test_every_kind_of_step_was_watched(watched: tuple[Path, list[Read]]) -> None:
     campaign, found = watched
-    made = {entry.step for entry in Ledger(Layout(campaign).ledger).read()}
-    assert {"base", "scores", "judgements", "data", "audit", "suite_longer", "gate"} <= made
-    assert {"gate_pool", "certificate"} <= made
+    made = {entry.step for entry in entries(campaign)}
+    assert {"base", "scores", "judgements", "data", "audit", "suite_peeking", "gate"} <= made
+    assert {"gate_pool", "certificate", "labels", "calibration"} <= made
     # The first step draws from the user's prompts alone.
     assert {read.step for read in found} == made - {"held_out"}
     assert {".parquet", ".safetensors", ".json"} <= {Path(read.file).suffix for read in found}
+
+
+def test_rounds_were_tried_again_and_people_and_a_tracker_were_there(
+    watched: tuple[Path, list[Read]],
+) -> None:
+    campaign, _ = watched
+    gates = [(entry.round, entry.facts["gate"]["attempt"]) for entry in entries(campaign, "gate")]
+    assert gates == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    answered = [sum(e.facts["answers"].values()) for e in entries(campaign, "labels")]
+    assert [bool(count) for count in answered] == [False, True, False, True]
+    told = json.loads(Layout(campaign).tracking.read_text())["trackers"]["mlflow"]
+    assert len(told["rounds"]) == 2 and told["finished"]
 
 
 def test_no_step_reads_what_it_does_not_declare(watched: tuple[Path, list[Read]]) -> None:

@@ -28,7 +28,7 @@ def run(campaign: Campaign, *settings: str) -> list[dict[str, Any]]:
     arguments = [part for setting in settings for part in ("--set", setting)]
     done = campaign.run(*PROMOTE_ALL, *arguments)
     assert done.returncode == 0, done.stderr + done.stdout
-    campaign.output = done.stdout
+    campaign.keep_output(done.stdout)
     return list(pd.read_parquet(campaign.layout.metrics).to_dict("records"))
 
 

@@ -1,16 +1,14 @@
 """The user's model and warm start count by what is in them, wherever they lie."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from rich.console import Console
+from user_folder import MADE_BEFORE, TINY, run, user_folder
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
@@ -19,34 +17,24 @@ from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.base import base_config, of_the_user
 
-ROOT = Path(__file__).parents[3]
-OLDER = Path(__file__).parents[1] / "older" / "made_before"
 WRONG_END, END = 9, 2
 CONFIG: dict[str, Any] = {
+    **TINY,
     "name": "ends",
     "rounds": 1,
-    "threads": 1,
     "policy": {"model": "model"},
     "sft": {"path": "warm.jsonl", "steps": 1, "batch_size": 2},
-    "prompts": {"function": "old_model:prompts", "per_round": 10},
-    "sampling": {"engine": "transformers", "max_tokens": 12, "samples_per_prompt": 2},
-    "judge": {"function": "old_judge:score"},
-    "pairs": {"strategy": "random", "truncated": "keep"},
+    "sampling": {**TINY["sampling"], "max_tokens": 12},
     "audit": {"allow": ["bos_doubled", "dropped", "truncated", "ties", "empty_answers"]},
-    "training": {"pairs_per_step": 4},
-    "evaluation": {"gate_prompts": 4, "test_prompts": 4, "bootstrap_resamples": 20},
 }
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose generation config names another end of answers than its tokenizer."""
-    folder = tmp_path_factory.mktemp("written")
-    for name in ("old_model.py", "old_judge.py", "old_words.py"):
-        shutil.copy(OLDER / name, folder)
-    (folder / "model").mkdir()
-    code = "from pathlib import Path; from old_model import build; build(Path('model'), 0)"
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    folder = user_folder(tmp_path_factory.mktemp("written"))
+    [base] = MADE_BEFORE.glob("campaign/rounds/00/base-*/policy")
+    shutil.copytree(base, folder / "model")
     _end(folder / "model", WRONG_END)
     rows = [{"prompt": "one two", "completion": " three"}, {"prompt": "six", "completion": " one"}]
     (folder / "warm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -66,18 +54,6 @@ def _end(model: Path, token: int) -> None:
     path.write_text(json.dumps({**written, "eos_token_id": token}))
 
 
-def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = ["run", "ends.yaml", "--campaign-dir", "campaign", "--no-prefect", *arguments]
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *command],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def steps(folder: Path) -> list[str]:
     return [entry.step for entry in Ledger(Layout(folder / "campaign").ledger).read()]
 
@@ -85,12 +61,12 @@ def steps(folder: Path) -> list[str]:
 def test_the_audits_own_remedy_lets_a_campaign_go_on_and_a_moved_model_changes_nothing(
     folder: Path,
 ) -> None:
-    blocked = run(folder)
+    blocked = run(folder, "ends.yaml")
     assert blocked.returncode == 1 and "eos_doubled" in blocked.stderr
     remedy = "eos_token_id in generation_config.json of the folder that policy.model names"
     assert remedy in blocked.stderr
     _end(folder / "model", END)
-    done = run(folder)
+    done = run(folder, "ends.yaml")
     assert done.returncode == 0, done.stderr
     assert steps(folder).count("base") == steps(folder).count("completions") == 2
 
@@ -99,7 +75,7 @@ def test_the_audits_own_remedy_lets_a_campaign_go_on_and_a_moved_model_changes_n
     (folder / "model").rename(folder / "elsewhere" / "same")
     (folder / "warm.jsonl").rename(folder / "elsewhere" / "same.jsonl")
     moved = ("--set", "policy.model=elsewhere/same", "--set", "sft.path=elsewhere/same.jsonl")
-    again = run(folder, *moved)
+    again = run(folder, "ends.yaml", *moved)
     assert again.returncode == 0, again.stderr
     assert steps(folder) == made
 

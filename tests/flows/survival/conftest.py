@@ -13,13 +13,18 @@ from examples.reviews.grammar import reviews
 sys.path.insert(0, str(Path(__file__).parent))
 from survival_runs import finish
 
+from tests.made_once import made_once
+
 _SFT_ROWS = 2000
 
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config file of the campaign that every test here runs."""
-    folder = tmp_path_factory.mktemp("survival")
+    return made_once(tmp_path_factory, "survival", _write_config) / "survival.yaml"
+
+
+def _write_config(folder: Path) -> None:
     rows = folder / "reviews.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in islice(reviews(seed=1), _SFT_ROWS)))
     campaign = {
@@ -55,14 +60,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluation": {"gate_prompts": 32, "test_prompts": 32},
         "retries": {"sample": 0, "train": 0},
     }
-    path = folder / "survival.yaml"
-    path.write_text(yaml.safe_dump(campaign))
-    return path
+    (folder / "survival.yaml").write_text(yaml.safe_dump(campaign))
 
 
 @pytest.fixture(scope="session")
-def reference(config: Path) -> Path:
+def reference(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The campaign, run once from beginning to end without interruption."""
-    campaign = config.parent / "reference"
-    finish(config, campaign)
-    return campaign
+
+    def run(folder: Path) -> None:
+        finish(config, folder / "reference")
+
+    return made_once(tmp_path_factory, "survived", run) / "reference"

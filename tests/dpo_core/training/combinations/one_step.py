@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -59,11 +60,11 @@ def one_step(
     round = make(*model, team)
     optimiser = Kept(round.model)
     at_reference = config.has_reference and config.reference == "reset"
-    reference = _reference(round, pairs, None if at_reference else make(other, None, ALONE))
+    reference = _reference(round, pairs, None if at_reference else lambda: make(other, None, ALONE))
     [step] = train(
         round,
         pairs,
-        reference if config.has_reference else None,
+        reference,
         optimiser,
         lambda *_: None,
         starts_at_reference=at_reference,
@@ -105,7 +106,23 @@ def _round(
     return Round(config, seed, CPU, model, path, budget, lambda *_: None, team)
 
 
-def _reference(round: Round, pairs: list[TrainingPair], other: Round | None) -> ReferenceLogps:
-    if round.config.reference_logps == "from_sampling":
+def _reference(
+    round: Round, pairs: list[TrainingPair], make_other: Callable[[], Round] | None
+) -> ReferenceLogps | None:
+    """Under the round's model, or under that of the round that is made. Kept by all that decides
+    what a pass finds, of which the loss is no part."""
+    config = round.config
+    if not config.has_reference:
+        return None
+    if config.reference_logps == "from_sampling":
         return reference_from_sampling(pairs).counted
-    return reference_pass(other or round, pairs)[0]
+    options = config.path, config.wpo, config.ld_alpha, config.shortens
+    asked = options, round.budget, round.seed, round.team.size, make_other is None
+    known = _known.setdefault(round.model, {})
+    if asked not in known:
+        known[asked] = reference_pass(make_other() if make_other else round, pairs)[0]
+    return known[asked]
+
+
+_known: WeakKeyDictionary[Any, dict[Any, ReferenceLogps]] = WeakKeyDictionary()
+"""By the model that is trained: what `_reference` found for it."""

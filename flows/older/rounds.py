@@ -3,9 +3,6 @@ are, and which of them used something that was wrong then."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -13,31 +10,12 @@ import yaml
 
 from dpo_core.campaign.identity import IDENTITY
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import ROLLBACK
+from flows.older import training
+from flows.older.finished import Finished, Settings
 from flows.session import Session
 from flows.show.read.configs import read_configs
 from flows.show.read.steps import current_entries
-
-Settings = Mapping[str, Any]
-"""A config as its file has it, all keys written out."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A round that an older version finished: its steps by name, and the config that it had."""
-
-    number: int
-    layout: Layout
-    steps: Mapping[str, Entry]
-    settings: Settings
-
-    def file(self, step: str, name: str) -> Path:
-        entry = self.steps[step]
-        return self.layout.step(self.number, step, entry.fingerprint) / name
-
-    def facts(self, step: str) -> Mapping[str, Any]:
-        return self.steps[step].facts if step in self.steps else {}
 
 
 def tell_of_older(session: Session) -> None:
@@ -96,34 +74,9 @@ def _judges(found: Finished) -> list[Settings]:
     return list(judge.get("members") or [judge])
 
 
-def _sorted_apart(found: Finished) -> bool:
-    training = found.settings["training"]
-    return bool(training["wpo"]) and training["loss"] in ("aot", "aot_unpaired")
-
-
-def _shortened(found: Finished) -> bool:
-    training = found.settings["training"]
-    whole = training["loss"] in ("sft", "orpo", "simpo", "ipo", "sigmoid_norm")
-    return training["ld_alpha"] is not None and (whole or training["nll_weight"] > 0)
-
-
 def _off_centre(found: Finished) -> bool:
     several = sum(judge.get("gives") == "score" for judge in _judges(found)) > 1
     return several and "scores" in found.steps and bool(found.steps["scores"].dropped)
-
-
-_WINDOWS_IN_THE_MASK = {"qwen2_moe", "phimoe", "doge"}
-
-
-def _windows_dropped(found: Finished) -> bool:
-    if found.facts("training").get("path") != "fast":
-        return False
-    path = found.file("training", "policy") / "config.json"
-    if not path.is_file():  # removed to save space
-        return False
-    shape = json.loads(path.read_text(encoding="utf-8"))
-    rope = shape.get("rope_parameters") or shape.get("rope_scaling") or {}
-    return shape.get("model_type") in _WINDOWS_IN_THE_MASK or "longrope" in str(rope)
 
 
 def _not_numbers(found: Finished) -> bool:
@@ -160,14 +113,18 @@ def _went_back(found: Finished) -> bool:
 
 
 _FAULTS: Mapping[str, Callable[[Finished], bool]] = {
-    "training.wpo gave the pairs of loss aot other pairs' weights": _sorted_apart,
+    "training.wpo gave the pairs of loss aot other pairs' weights": training.weighted_by_others,
     "training.ld_alpha shortened sums that a term of the loss divided by the whole length": (
-        _shortened
+        training.shortened
     ),
     "where a judge of the committee abstained, its mean became a bonus or a penalty": _off_centre,
-    "training left out the model's attention windows on long pairs, or its rope for long texts": (
-        _windows_dropped
+    "on pairs longer than the model's attention window, training attended to other tokens than the "
+    "model does": training.windows_left_out,
+    "training gave shorter answers the rotary embedding of longer ones beside them": (
+        training.rope_of_the_batch
     ),
+    "several processes trained it after the fast path had failed within the model, and embedding, "
+    "last norm, head and the layer that failed stayed as they were": training.partly_untrained,
     "scores that were no finite numbers became verdicts": _not_numbers,
     "held-out prompts that are chats were not recognised in the texts of the warm start": (
         _chats_warmed_up

@@ -1,0 +1,279 @@
+"""Processes that need not import torch: they are forked from one that has.
+
+The import of torch and transformers takes three CPU-seconds; a fork takes a hundredth of one, and
+shares the memory. Where short campaigns run one after another on a CPU (tests, first of all), start
+
+    python -m dpo_core.preloaded SOCKET MODULE…
+
+once: every process that dpo_core.children starts with RATCHET_PRELOADED=SOCKET in its environment
+is a fork of this one, which has imported the modules. It ends when its standard input closes.
+
+Linux, and no GPU: a process that has begun to use CUDA cannot be forked.
+"""
+
+import ctypes
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from dpo_core import collector
+
+SOCKET = "RATCHET_PRELOADED"
+_ROOM = "RATCHET_ROOM_FOR_VARIABLES"
+# Read when libraries are loaded, so a process that wants others is not forked.
+_READ_AT_IMPORT = (
+    "ATEN_",
+    "CUDA_",
+    "HF_",
+    "LD_PRELOAD",
+    "MKL_",
+    "OMP_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "TORCHDYNAMO_",
+    "TORCH_",
+    "TRANSFORMERS_",
+)
+_HEADER_BYTES = 8
+_MOST_FDS = 16
+
+
+# ── in the process that starts others ────────────────────────────────────────────────────────────
+
+
+class Forked:
+    """A process that was forked, with the part of subprocess.Popen that children need."""
+
+    def __init__(self, connection: socket.socket, pid: int, stdin: IO[str]) -> None:
+        self.pid = pid
+        self.stdin = stdin
+        self.returncode: int | None = None
+        self._connection = connection
+
+    def wait(self) -> int:
+        """Its exit code, or minus the number of the signal that ended it."""
+        if self.returncode is None:
+            told = self._connection.recv(_HEADER_BYTES)
+            # Nothing is told where the process that forked it has gone, and it with that one.
+            self.returncode = int(told) if told else -signal.SIGKILL
+            self._connection.close()
+        return self.returncode
+
+    def alive(self) -> bool:
+        if self.returncode is not None:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ)
+            return not selector.select(timeout=0)
+
+    def send_signal(self, number: int) -> None:
+        if self.alive():
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def fork(
+    module: str, env: Mapping[str, str], output: IO[bytes], passed: Mapping[str, int]
+) -> Forked | None:
+    """`python -m dpo_core.children module`, or None where it must be started as usual.
+
+    passed: files that stay open in it; what is told of each is its number there, in the environment
+    variable that is its key.
+    """
+    path = env.get(SOCKET)
+    if not path:
+        return None
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    reads, writes = os.pipe()
+    wanted = {"module": module, "env": dict(env), "cwd": os.getcwd(), "passed": list(passed)}
+    told = json.dumps(wanted).encode()
+    try:
+        connection.connect(path)
+        fds = [reads, output.fileno(), *passed.values()]
+        socket.send_fds(connection, [f"{len(told):0{_HEADER_BYTES}d}".encode()], fds)
+        connection.sendall(told)
+        pid = int(connection.recv(_HEADER_BYTES) or 0)
+    except OSError:  # it is not there yet, or not any more
+        pid = 0
+    finally:
+        os.close(reads)
+    if not pid:
+        connection.close()
+        os.close(writes)
+        return None
+    return Forked(connection, pid, os.fdopen(writes, "w"))
+
+
+# ── in the process that is forked ────────────────────────────────────────────────────────────────
+
+
+class _Preloaded:
+    """Answers requests to fork, and tells who asked how the process ended."""
+
+    def __init__(self, path: Path, before: Mapping[str, str]) -> None:
+        self._own = _read_at_import(before)
+        # Variables that what was imported has set: its code relies on them.
+        self._set = {k: v for k, v in os.environ.items() if before.get(k) != v}
+        # What `python -m` puts before it is each process's own.
+        given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        self._path = [each for each in sys.path[1:] if each not in given]
+        self._selector = selectors.DefaultSelector()
+        self._asked: dict[int, socket.socket] = {}
+        self._ended, tell_ended = socket.socketpair()
+        tell_ended.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(tell_ended.fileno())
+        self._tell_ended = tell_ended
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        unborn = path.with_suffix(".starting")  # it is at its place once it answers
+        self._listener.bind(str(unborn))
+        self._listener.listen(64)
+        unborn.rename(path)
+
+    def serve(self) -> None:
+        for file, what in (
+            (self._listener, self._accept),
+            (self._ended, self._tell),
+            (sys.stdin, sys.exit),
+        ):
+            self._selector.register(file, selectors.EVENT_READ, what)
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        with suppress(OSError, ValueError):
+            header, fds, _, _ = socket.recv_fds(
+                connection, _HEADER_BYTES, _MOST_FDS, socket.MSG_CMSG_CLOEXEC
+            )
+            wanted = json.loads(_read(connection, int(header)))
+            if _read_at_import(wanted["env"]) == self._own:
+                pid = os.fork()
+                if pid == 0:
+                    self._become(wanted, fds, connection)
+                self._asked[pid] = connection
+            for fd in fds:
+                os.close(fd)
+            if connection not in self._asked.values():
+                connection.close()
+
+    def _become(self, wanted: Mapping[str, Any], fds: Sequence[int], asked: socket.socket) -> None:
+        """Be the process that was asked for; never returns."""
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for own in (self._listener, self._ended, self._tell_ended, *self._asked.values()):
+                own.close()
+            self._selector.close()
+            reads, output, *passed = fds
+            for fd, place in ((reads, 0), (output, 1), (output, 2)):
+                os.dup2(fd, place)
+            os.close(reads)
+            os.close(output)
+            os.environ.clear()
+            os.environ.update({**self._set, **wanted["env"]})
+            for name, fd in zip(wanted["passed"], passed, strict=True):
+                os.set_inheritable(fd, True)
+                os.environ[name] = str(fd)
+            os.chdir(wanted["cwd"])
+            given = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+            sys.path[:] = [wanted["cwd"], *given, *self._path]
+            importlib.invalidate_caches()
+            _appear_as(wanted["module"])
+            asked.sendall(f"{os.getpid():0{_HEADER_BYTES}d}".encode())
+            asked.close()
+            sys.argv[:] = [sys.argv[0], wanted["module"]]
+            code = _run(wanted["module"])
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            code = 1
+        sys.stdout.flush()
+        os._exit(code)
+
+    def _tell(self) -> None:
+        self._ended.recv(4096)
+        while self._asked:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            connection = self._asked.pop(pid)
+            with suppress(OSError):  # whoever asked has gone
+                connection.sendall(f"{os.waitstatus_to_exitcode(status)}".encode())
+            connection.close()
+
+
+def _run(module: str) -> int:
+    """Run the module to its end, as `python -m dpo_core.children` does."""
+    from dpo_core.children import run_module
+
+    sys.modules.pop(module, None)  # it is run as the main module, not as what was imported
+    try:
+        run_module(module)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    read = b""
+    while len(read) < size:
+        more = connection.recv(size - len(read))
+        if not more:
+            raise ValueError("whoever asked has gone")
+        read += more
+    return read
+
+
+def _read_at_import(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(_READ_AT_IMPORT)}
+
+
+def _appear_as(module: str) -> None:
+    """Show the command line and the environment that the process would have, had it been started.
+
+    /proc, and so `ps`, reads them from where the kernel wrote them at the start. Variables that
+    find no room there are left out, the longest first.
+    """
+    stat = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    command_start, command_end, *_, env_start, env_end = map(int, stat[45:49])
+    _write_over(command_start, command_end, [sys.executable, "-m", "dpo_core.children", module])
+    variables = (f"{name}={value}" for name, value in os.environ.items())
+    _write_over(env_start, env_end, sorted(variables, key=len))
+
+
+def _write_over(start: int, end: int, words: Sequence[str]) -> None:
+    shown, room = b"", end - start
+    for word in words:
+        more = os.fsencode(word) + b"\0"
+        if len(shown) + len(more) <= room:
+            shown += more
+    ctypes.memmove(start, shown.ljust(room, b"\0"), room)
+
+
+def main(path: Path, modules: Sequence[str]) -> None:
+    """Import the modules, then fork what is asked for."""
+    if _ROOM not in os.environ:
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, _ROOM: " " * 32768})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
+    before = dict(os.environ)
+    collector.hold_back()
+    for module in modules:
+        importlib.import_module(module)
+    collector.let_go()
+    _Preloaded(path, before).serve()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
