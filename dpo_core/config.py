@@ -52,13 +52,14 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class PolicyConfig(Section):
-    """Where the base policy comes from: a folder or hub id, or a function that builds one.
+    """Where the base policy comes from: a folder, GGUF file or hub id, or a function that builds
+    one.
 
     `build` is called as `build(out_dir: Path, seed: int, **build_args)` in a child process and
     leaves a model and its tokenizer there, as `save_pretrained` writes them.
     """
 
-    model: str | None = Field(None, description="folder or hub id of the base policy")
+    model: str | None = Field(None, description="folder, .gguf file or hub id of the base policy")
     revision: str | None = Field(None, description="hub revision of `model`")
     build: str | None = Field(None, description="`package.module:function` that makes the model")
     build_args: dict[str, str | int | float | bool] = Field(default_factory=dict)

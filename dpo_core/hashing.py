@@ -52,11 +52,14 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def policy_id(policy_dir: Path, hash_of: Callable[[Path], str] = file_sha256) -> str:
-    """Id of a policy: hash of every file of `policy_dir` that changes what it says or learns.
+    """Id of a policy: hash of every file of `policy_dir` that changes what it says or learns; where
+    that is a single file (GGUF), of its contents, whatever its name.
 
     hash_of: reads a file's hash, where it is known already. Raises FileNotFoundError for a folder
     without weights.
     """
+    if policy_dir.is_file():
+        return content_id([hash_of(policy_dir)])
     files = model_files(policy_dir)
     if not any(file.suffix in _WEIGHTS for file in files):
         raise FileNotFoundError(f"no weights in {policy_dir}")

@@ -116,12 +116,12 @@ class Session:
         """A file of the user, by its contents."""
         return Input.of_file(path, self.file_hashes)
 
-    def model_input(self, folder: Path) -> Input:
-        """A model in a folder of the user, by all of its files that change what it says."""
+    def model_input(self, path: Path) -> Input:
+        """A model of the user, a folder or a GGUF file, by all that changes what it says."""
         try:
-            return Input(policy_id(folder, self.file_hashes), folder)
+            return Input(policy_id(path, self.file_hashes), path)
         except FileNotFoundError:  # finished steps do not need it
-            return Input.of_gone(folder)
+            return Input.of_gone(path)
 
     def seed(self, *parts: Any) -> int:
         """A seed that depends on the campaign's seed and `parts`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from dpo_core.bos import bos_faults
 from dpo_core.children import Report, serve
+from dpo_core.gguf.header import names_gguf
 from dpo_core.import_path import load_function
 from dpo_core.special_tokens import read_special_tokens
 from generation.config import PromptsConfig
@@ -49,11 +50,14 @@ def _driver() -> tuple[list[tuple[str, float]], str | None]:
 
 
 def policy(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The folder of the base policy, built if it has to be, and its parameters by shapes."""
+    """The folder of the base policy, built if it has to be, and its parameters by shapes; of a
+    GGUF file a folder with config and tokenizer."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = request["model"]
+    if folder is not None and names_gguf(folder):
+        folder = _without_weights(Path(folder), request["out"])
     if request["build"] is not None:
         folder = request["out"]
         load_function(request["build"])(Path(folder), request["seed"], **request["build_args"])
@@ -75,6 +79,15 @@ def policy(request: Mapping[str, Any]) -> dict[str, Any]:
             "positions": getattr(shape, "max_position_embeddings", None),
         },
     }
+
+
+def _without_weights(file: Path, out: str) -> str:
+    """Config and tokenizer of a GGUF file, written to the folder `out`."""
+    from dpo_core.gguf.load import load_config, load_tokenizer
+
+    load_config(file).save_pretrained(out)
+    load_tokenizer(file).save_pretrained(out)
+    return out
 
 
 def tokens(request: Mapping[str, Any]) -> dict[str, Any]:

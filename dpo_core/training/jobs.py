@@ -43,7 +43,8 @@ class DpoJob(Section):
 
 
 class BaseJob(Section):
-    """The base policy: `model`, a folder or hub id, or what `build` makes; warm-started by `sft`.
+    """The base policy: `model`, a folder, GGUF file or hub id, or what `build` makes; warm-started
+    by `sft`.
 
     held_out: parquet of prompts (records.PROMPTS) that must not be trained on; never: ids of
     more, and never_messages: those of them that are conversations.

@@ -10,10 +10,12 @@ from flows.commands.interrupts import EXIT_INTERRUPTED, interruptible
 
 def evaluate(
     model_a: Annotated[
-        str, typer.Argument(help="Folder or hub id.", metavar="MODEL_A", show_default=False)
+        str,
+        typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_A", show_default=False),
     ],
     model_b: Annotated[
-        str, typer.Argument(help="Folder or hub id.", metavar="MODEL_B", show_default=False)
+        str,
+        typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_B", show_default=False),
     ],
     prompts: Annotated[
         Path,

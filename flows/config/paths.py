@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dpo_core.errors import ConfigError
+from dpo_core.gguf.header import check_package, names_gguf
 from flows.config.campaign import CampaignConfig
 from labeling.exchange.folder import PAIRS
 
@@ -34,10 +35,10 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
         values = raw.get(section)
         if not isinstance(values, dict) or not isinstance(path := values.get(key), str):
             continue
-        # A model or dataset that is no folder here is the id of one on the hub; guidelines may be
-        # a text.
+        # A model or dataset that does not lie here is the id of one on the hub; guidelines may be a
+        # text.
         there = {
-            "model": os.path.isdir,
+            "model": _is_model,
             "dataset": os.path.isdir,
             "guidelines": os.path.isfile,
         }.get(key)
@@ -48,6 +49,10 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
     for suite in _suites(raw):
         suite["prompts"] = os.path.abspath(suite["prompts"])
     return raw
+
+
+def _is_model(path: str) -> bool:
+    return os.path.isdir(path) or names_gguf(path)
 
 
 def _resolve_judges(raw: dict[str, Any]) -> None:
@@ -109,11 +114,19 @@ def check_files(config: CampaignConfig) -> None:
             f"data.imported: {imported} holds no {PAIRS}",
             "Make it first: ratchet import FILE... OUT_DIR",
         )
-    model = config.policy.model
-    if model is not None and model.startswith(("/", ".", "~")) and not os.path.isdir(model):
+    if config.policy.model is not None:
+        _check_model(config.policy.model)
+
+
+def _check_model(model: str) -> None:
+    if names_gguf(model):
+        _check_file("policy.model", model)
+        check_package()
+    elif model.startswith(("/", ".", "~")) and not os.path.isdir(model):
         raise ConfigError(
             f"policy.model: there is no folder {model}",
-            "Give the folder of a model or its name on the hub: --set policy.model=NAME",
+            "Give the folder of a model, a .gguf file or its name on the hub: "
+            "--set policy.model=NAME",
         )
 
 

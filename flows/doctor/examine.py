@@ -115,7 +115,10 @@ def _policy(
     try:
         found = child.ask({"op": "policy", "out": str(place), **request})
     except RatchetError as error:
-        remedy = "Name a folder that save_pretrained wrote, or a model on the hub that can be had"
+        remedy = (
+            "Name a folder that save_pretrained wrote, a .gguf file, or a model on the hub that "
+            "can be had"
+        )
         if config.policy.build is not None:
             remedy = f"Mend {config.policy.build} or its policy.build_args"
         what = f"the policy cannot be had: {error.message.splitlines()[0]}"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from dpo_core.errors import BadInput
+from dpo_core.gguf.header import names_gguf, read_header
 from dpo_core.special_tokens import read_special_tokens
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
@@ -12,13 +14,19 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vo
 
 
 def local_policy(config: CampaignConfig) -> Path | None:
-    """The folder that the config names as the base policy; None: built, or on the hub."""
+    """The folder or GGUF file that the config names as the base policy; None: built, or on the
+    hub."""
     model = config.policy.model
-    return Path(model) if model is not None and Path(model).is_dir() else None
+    if model is None or not (names_gguf(model) or Path(model).is_dir()):
+        return None
+    return Path(model)
 
 
 def check_files(folder: Path) -> Iterator[Finding]:
     """A model and a tokenizer lie there, and an answer can end."""
+    if names_gguf(folder):
+        yield from _check_gguf(folder)
+        return
     if not (folder / "config.json").exists():
         yield problem(
             "policy",
@@ -38,6 +46,29 @@ def check_files(folder: Path) -> Iterator[Finding]:
         yield problem("policy", f"{folder} has no tokenizer", "policy.model", remedy)
         return
     yield from check_ends(folder)
+
+
+def _check_gguf(file: Path) -> Iterator[Finding]:
+    """The file is whole, and holds a tokenizer that ends answers."""
+    try:
+        header = read_header(file)
+    except BadInput as error:
+        yield problem("policy", error.message, "policy.model", error.remedy)
+        return
+    if "tokenizer.ggml.tokens" not in header.values:
+        remedy = "Give a file that was converted with its tokenizer, or the model's folder."
+        yield problem("policy", f"{file} holds no tokenizer", "policy.model", remedy)
+    elif not header.ends:
+        yield problem(
+            "eos",
+            f"{file} names no token that ends an answer, so every answer would be cut at "
+            "sampling.max_tokens",
+            "policy.model",
+            "Convert the model anew with tokenizer.ggml.eos_token_id, or give its folder.",
+        )
+    else:
+        ends = " or ".join(map(str, header.ends))
+        yield ok("eos", f"answers end with token {ends}", str(file))
 
 
 def check_ends(folder: Path) -> Iterator[Finding]:
@@ -66,8 +97,7 @@ def check_ends(folder: Path) -> Iterator[Finding]:
 
 def check_template(folder: Path, *, chat: bool) -> Finding:
     """Prompts of chat messages need a template."""
-    settings = read_json(folder / "tokenizer_config.json")
-    has = bool(settings.get("chat_template")) or (folder / "chat_template.jinja").exists()
+    has = _has_template(folder)
     if chat and not has:
         return problem(
             "chat template",
@@ -83,6 +113,16 @@ def check_template(folder: Path, *, chat: bool) -> Finding:
             "For a chat model, write prompts as `messages`.",
         )
     return ok("chat template", "there is one" if has else "none, and plain prompts need none")
+
+
+def _has_template(folder: Path) -> bool:
+    if names_gguf(folder):
+        try:
+            return read_header(folder).has_chat_template
+        except BadInput:  # which is a finding of its own
+            return False
+    settings = read_json(folder / "tokenizer_config.json")
+    return bool(settings.get("chat_template")) or (folder / "chat_template.jinja").exists()
 
 
 def check_length(folder: Path, config: CampaignConfig) -> Finding:

@@ -1,4 +1,4 @@
-"""A model's shape from the files beside its weights: JSON and safetensors' headers, no tensor."""
+"""A model's shape from JSON and the headers of its weights, safetensors or GGUF: no tensor."""
 
 import json
 import math
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.errors import BadInput
+from dpo_core.gguf.header import names_gguf, read_header
 from dpo_core.training.passes.model_size import ModelSize
 
 WEIGHTS = "*.safetensors"
@@ -32,7 +34,10 @@ class Shape:
 
 
 def read_shape(folder: Path) -> Shape | None:
-    """The shape of the model in `folder`; None where its config is not that of a decoder."""
+    """The shape of the model in `folder`, or in a GGUF file; None where its config is not that of a
+    decoder."""
+    if names_gguf(folder):
+        return _shape_in(folder)
     found = read_json(folder / "config.json")
     config = found.get("text_config") or found
     try:
@@ -48,6 +53,25 @@ def read_shape(folder: Path) -> Shape | None:
             positions=config.get("max_position_embeddings"),
         )
     except (KeyError, TypeError):
+        return None
+
+
+def _shape_in(file: Path) -> Shape | None:
+    """As llama.cpp names it; None where the header cannot be read."""
+    try:
+        header = read_header(file)
+        hidden, heads = header.of_model("embedding_length"), header.of_model("attention.head_count")
+        return Shape(
+            parameters=header.parameters,
+            layers=header.of_model("block_count"),
+            hidden=hidden,
+            inner=header.of_model("feed_forward_length") or 4 * hidden,
+            vocabulary=header.of_model("vocab_size") or header.values["tokenizer.ggml.tokens"],
+            kv_heads=header.of_model("attention.head_count_kv") or heads,
+            head_dim=header.of_model("attention.key_length") or hidden // heads,
+            positions=header.of_model("context_length"),
+        )
+    except (BadInput, KeyError, TypeError):
         return None
 
 

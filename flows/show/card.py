@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.campaign.ledger import Entry
+from dpo_core.gguf.header import names_gguf
 from flows.config import CampaignConfig
 from flows.show.card_numbers import NATS, SHARE, as_text, cell, evaluation, interval
 from flows.show.certified import certified_sentences
@@ -84,6 +85,10 @@ def _head(facts: PolicyFacts) -> str:
 def _of_the_hub(model: str) -> bool:
     """NAME/MODEL, and no folder: the config's paths are absolute."""
     return model.count("/") == 1 and not model.startswith(("/", ".", "~"))
+
+
+def _kind(model: str) -> str:
+    return " (a GGUF file)" if names_gguf(model) else " (a folder)"
 
 
 def _use(config: CampaignConfig) -> list[str]:
@@ -180,7 +185,7 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     policy = config.policy
     base = policy.model or policy.build or ""
     revision = f", revision {code(visible(policy.revision))}" if policy.revision else ""
-    local = "" if policy.model is None or _of_the_hub(policy.model) else " (a folder)"
+    local = "" if policy.model is None or _of_the_hub(policy.model) else _kind(policy.model)
     shown = base if not local else base.rstrip("/").rpartition("/")[2]
     versions = {k: v for entry in facts.made for k, v in entry.versions.items()}
     return [

@@ -124,6 +124,6 @@ def of_the_user(session: Session) -> dict[str, Input]:
 
 
 def is_local(policy: PolicyConfig) -> bool:
-    """Whether the model is a folder of this machine and not the id of one on the hub; it may have
-    been removed since."""
+    """Whether the model is a folder or file of this machine and not the id of one on the hub; it
+    may have been removed since."""
     return policy.model is not None and Path(policy.model).is_absolute()

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
+from dpo_core.gguf.header import names_gguf
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
@@ -59,6 +60,30 @@ def compare(asked: Asked, folder: Path, progress: CampaignProgress) -> Compared:
     files = [each.path("completions.parquet") for each in answers]
     too_long = sum(each.entry.dropped.get("prompt_too_long", 0) for each in answers)
     return Compared(match, logratios, (files[0], files[1]), too_long, behaviour)
+
+
+def with_folders(asked: Asked, folder: Path, progress: CampaignProgress) -> Asked:
+    """The same with GGUF files as folders, below `folder`: what engines read."""
+    if not any(names_gguf(model.folder) for model in asked.models):
+        return asked
+    with Session(folder, asked.config, progress) as session:
+        first, second = (_as_folder(session, *each) for each in enumerate(asked.models, 1))
+    return replace(asked, models=(first, second))
+
+
+def _as_folder(session: Session, number: int, model: Model) -> Model:
+    if not names_gguf(model.folder):
+        return model
+    place = session.layout.root / f"model-{number}"
+    place.mkdir()
+    job = {
+        "model": str(model.folder),
+        "out_dir": str(place / "policy"),
+        "curve_path": str(place / "none.parquet"),
+        "threads": session.config.threads,
+    }
+    made = session.train({"op": "base", "job": job})
+    return Model(model.name, place / "policy", made["policy"])
 
 
 def _prompts(session: Session, asked: Asked) -> Artifact:

@@ -1,10 +1,11 @@
-"""The two models: folders, or ids on the hub, whose weights are fetched into its cache."""
+"""The two models: folders, GGUF files, or ids on the hub, which are fetched into its cache."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_core.errors import BadInput
+from dpo_core.gguf.header import check_package, names_gguf, read_header
 from dpo_core.hashing import file_sha256, policy_id
 
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -13,7 +14,7 @@ _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 @dataclass(frozen=True)
 class Model:
-    """name: as the user gave it. id: hash of its files."""
+    """name: as the user gave it. folder: or a GGUF file. id: hash of its files."""
 
     name: str
     folder: Path
@@ -22,6 +23,10 @@ class Model:
 
 def find_model(name: str) -> Model:
     """Raises BadInput for a name that leads to no model with a tokenizer and safetensors."""
+    if names_gguf(name):
+        read_header(Path(name))  # raises for what is no such file
+        check_package()
+        return Model(name, Path(name).resolve(), policy_id(Path(name)))
     folder = Path(name) if Path(name).exists() else _fetched(name)
     wanted = {
         "config.json": folder / "config.json",
@@ -34,7 +39,7 @@ def find_model(name: str) -> Model:
         raise BadInput(
             f"{name} is no model: it has no {', no '.join(missing)}",
             "Give a folder that save_pretrained wrote, model and tokenizer, such as "
-            "CAMPAIGN/rounds/01/training-…/policy, or an id on the hub.",
+            "CAMPAIGN/rounds/01/training-…/policy, a .gguf file, or an id on the hub.",
         )
     return Model(name, folder.resolve(), policy_id(folder))
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dpo_core.errors import BadInput, RatchetError
 from flows.two_models.asked import Asked
-from flows.two_models.compare import compare
+from flows.two_models.compare import compare, with_folders
 from flows.two_models.numbers import numbers
 from flows.two_models.out import keep
 from flows.two_models.progress import TwoModelsProgress
@@ -24,6 +24,7 @@ def run(asked: Asked, out: Path | None, console: Console) -> dict[str, Any]:
         check_free(out)
     with _folder() as folder:
         with TwoModelsProgress(console, rounds=2) as progress:
+            asked = with_folders(asked, folder, progress)
             compared = compare(asked, folder, progress)
         found = numbers(asked, compared)
         if out is not None:

@@ -117,3 +117,10 @@ def test_normalised_texts_are_equal_when_people_would_say_so() -> None:
     assert normalise("ﬁne") == normalise("FINE")  # a ligature
     assert normalise("Straße") == normalise("STRASSE")
     assert normalise("a b") != normalise("ab")
+
+
+def test_policy_id_of_a_single_file_is_that_of_its_contents(tmp_path: Path) -> None:
+    for name, text in (("a.gguf", b"GGUF"), ("b.gguf", b"GGUF"), ("c.gguf", b"GGUG")):
+        (tmp_path / name).write_bytes(text)
+    first, moved, other = (policy_id(tmp_path / f"{name}.gguf") for name in "abc")
+    assert first == moved != other

@@ -202,6 +202,7 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ("schedule.rounds", 0, "schedule.rounds: Input should be greater"),
         ("sft", {"path": "/no/sft.jsonl"}, "sft.path: there is no file /no/sft.jsonl"),
         ("policy", {"model": "/no/model"}, "policy.model: there is no folder /no/model"),
+        ("policy", {"model": "/no/model.gguf"}, "policy.model: there is no file /no/model.gguf"),
         ("policy", {"model": "./no-model"}, "policy.model: there is no folder ./no-model"),
         (
             "prompts.path",

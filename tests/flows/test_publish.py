@@ -102,11 +102,12 @@ def test_the_hubs_own_client_reads_the_head(campaign: Written) -> None:
     assert found["pipeline_tag"] == "text-generation" and "dpo" in found["tags"]
 
 
-def test_a_base_in_a_folder_is_no_model_of_the_hub(tmp_path: Path) -> None:
-    written = Written(tmp_path / "c", policy={"model": str(tmp_path / "secret" / "base")})
+@pytest.mark.parametrize(("name", "kind"), [("base", "a folder"), ("base.gguf", "a GGUF file")])
+def test_a_local_base_is_no_model_of_the_hub(tmp_path: Path, name: str, kind: str) -> None:
+    written = Written(tmp_path / "c", policy={"model": str(tmp_path / "secret" / name)})
     written.round(1)
     head, body = read_card(prepare(tmp_path / "c", 1, None, even_if_refused=False).card)
-    assert "base_model" not in head and "- base: `base` (a folder)" in body
+    assert "base_model" not in head and f"- base: `{name}` ({kind})" in body
     assert "secret" not in body
 
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_core.children import Report
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.full_disk import out_of_space
+from dpo_core.gguf.header import names_gguf
 from dpo_core.hashing import policy_id
 from dpo_core.import_path import load_function
 from dpo_core.tables import write_rows
@@ -28,7 +29,8 @@ _NO_ROWS: dict[str, Any] = {"rows_in": 0, "rows_kept": 0, "dropped": {}}
 def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
     """Leave the base policy of `job` in its `out_dir`.
 
-    Without a warm start the weights keep the precision they come in; with one they are float32.
+    Without a warm start the weights keep the precision they come in, those of a GGUF file float32;
+    with one they are float32.
     Returns the policy's id, the rows in, kept and dropped by reason, the loss at the end (nats per
     completion token) and what the run was. Raises BadInput when the model, the function that builds
     it or the rows cannot be used.
@@ -61,7 +63,7 @@ def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
 
 @contextmanager
 def _source(job: BaseJob) -> Iterator[tuple[str, str, str | None]]:
-    """(name for messages, folder or hub id, revision) of the model to start from."""
+    """(name for messages, folder, GGUF file or hub id, revision) of the model to start from."""
     if (job.model is None) == (job.build is None):
         raise ConfigError("policy: give exactly one of model and build")
     if job.model is not None:
@@ -85,6 +87,10 @@ def _source(job: BaseJob) -> Iterator[tuple[str, str, str | None]]:
 
 def _load(name: str, source: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
     """(model, tokenizer). Raises BadInput in one sentence where transformers needs a screen."""
+    if names_gguf(source):
+        from dpo_core.gguf.load import load_model, load_tokenizer
+
+        return load_model(Path(source)), load_tokenizer(Path(source))
     try:
         # Without the keyword a revision of None would not mean the default one.
         wanted = {} if revision is None else {"revision": revision}
@@ -95,8 +101,9 @@ def _load(name: str, source: str, revision: str | None, dtype: str) -> tuple[Any
             raise
         raise BadInput(
             f"cannot load the policy {name}: {str(error).strip().splitlines()[0]}",
-            "policy.model must be a folder written by save_pretrained, or the id of a model on the "
-            "Hugging Face hub; the hub needs network, or an earlier download of the model.",
+            "policy.model must be a folder written by save_pretrained, a .gguf file, or the id of "
+            "a model on the Hugging Face hub; the hub needs network, or an earlier download of the "
+            "model.",
         ) from error
     return model, tokenizer
 

@@ -421,6 +421,7 @@ CASES = [
         {"policy": {"model": "/nowhere/model"}},
         {
             "Give the folder of a model": {"policy.model": "{here}/model"},
+            "a .gguf file": {"policy.model": "{here}/model.gguf"},
             "its name on the hub: --set policy.model=NAME": {"policy.model": "org/name"},
         },
     ),
@@ -449,6 +450,7 @@ def here(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.jsonl").write_text('{"prompt": "why?"}\n')
     for name in ("empty", "model", "pool", "imported"):
         (tmp_path / name).mkdir()
+    (tmp_path / "model.gguf").touch()
     (tmp_path / "pool" / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     pq.write_table(pa.table({"prompt": ["why?"]}), tmp_path / "imported" / "pairs.parquet")
     return tmp_path

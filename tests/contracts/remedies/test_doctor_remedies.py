@@ -44,6 +44,7 @@ from tests.flows.doctor.doctor_folder import (
     write_prompts,
     write_weights,
 )
+from tests.tiny_gguf import write_tiny_gguf
 
 Findings = Iterable[Finding] | Finding
 
@@ -274,6 +275,12 @@ def packages(**versions: str | None) -> Look:
     return lambda here: machine.check_packages({**MEASURED, **versions}, here.config())
 
 
+def gguf_without(*keys: str) -> Look:
+    return lambda here: policy.check_files(
+        write_tiny_gguf(here.folder / "model.gguf", without=keys)
+    )
+
+
 CASES = {
     # ── the policy ───────────────────────────────────────────────────────────────────────────────
     "no model": Case(
@@ -287,6 +294,27 @@ CASES = {
     "weights that are torn": Case(
         after(lambda h: (h.policy / "model.safetensors").write_bytes(b"torn"), lambda h: h.files()),
         {"Copy it there again": after(lambda h: write_weights(h.policy), lambda h: h.files())},
+    ),
+    "a GGUF file that was cut": Case(
+        after(
+            lambda h: (h.folder / "model.gguf").write_bytes(b"GGUF"),
+            lambda h: policy.check_files(h.folder / "model.gguf"),
+        ),
+        {"Download or copy it again": gguf_without()},
+    ),
+    "a GGUF file without tokens": Case(
+        gguf_without("tokenizer.ggml.tokens", "tokenizer.ggml.merges"),
+        {
+            "that was converted with its tokenizer": gguf_without(),
+            "or the model's folder": lambda here: here.files(),
+        },
+    ),
+    "a GGUF file without an end": Case(
+        gguf_without("tokenizer.ggml.eos_token_id"),
+        {
+            "with tokenizer.ggml.eos_token_id": gguf_without(),
+            "or give its folder": lambda here: here.files(),
+        },
     ),
     "no tokenizer": Case(
         after(

@@ -24,6 +24,7 @@ from flows.doctor.preflight import check_before_run
 from flows.doctor.shape import Shape, read_shape
 from flows.run import run_campaign
 from generation import probe
+from tests import tiny_gguf
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
     LLAMA_8B,
@@ -34,6 +35,7 @@ from tests.flows.doctor.doctor_folder import (
     write_policy,
     write_prompts,
 )
+from tests.tiny_gguf import write_tiny_gguf
 
 GIB = 2**30
 
@@ -271,6 +273,29 @@ def test_policy_without_files_or_end(tmp_path: Path) -> None:
     (folder / "tokenizer.json").unlink()
     assert severities(policy.check_files(folder)) == ["problem", "problem"]
     assert severities(policy.check_files(tmp_path)) == ["problem"]
+
+
+def test_a_gguf_file_is_looked_at_before_anything_is_written(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "tiny.gguf")
+    config = a_config(tmp_path, policy={"model": str(file)}, sampling={"max_model_len": 999})
+    assert policy.local_policy(config) == file
+    assert severities(policy.check_files(file)) == ["ok"]
+    shape = read_shape(file)
+    assert shape == Shape(tiny_gguf.PARAMETERS, 2, 64, 128, tiny_gguf.VOCABULARY, 1, 32, 256)
+    assert [policy.check_template(file, chat=chat).severity for chat in (True, False)] == [
+        "ok",
+        "note",
+    ]
+    assert policy.check_length(file, config).severity == "problem"
+    with pytest.raises(BadInput, match="the model has 256 positions, the config wants 999"):
+        check_before_run(config, tmp_path / "new", with_prefect=False)
+    bare = write_tiny_gguf(tmp_path / "bare.gguf", without=["tokenizer.chat_template"])
+    assert policy.check_template(bare, chat=True).severity == "problem"
+    file.write_bytes(file.read_bytes()[:-600])
+    with pytest.raises(BadInput, match=r"tiny\.gguf is not whole: it has .* bytes\n    Download"):
+        check_before_run(config, tmp_path / "new", with_prefect=False)
+    assert read_shape(tmp_path / "nowhere.gguf") is None
+    assert not (tmp_path / "new").exists()
 
 
 def test_chat_prompts_need_a_template(tmp_path: Path) -> None:
