@@ -87,16 +87,19 @@ def test_the_round_is_measured_and_compared(
     ("model", "setting", "flags", "bound"),
     [
         # In float32 equal losses say that both sides start from equal adapters.
-        (
+        pytest.param(
             _tiny("7B", compute_dtype="float32", learning_rate=1e-2),
             "reference before in batches of 32",
             {"bf16": False},
             1e-4,
+            marks=pytest.mark.proof,
+            id="adapters",
         ),
         # TRL's defaults keep a second model for the reference.
-        (_tiny("0.5B", learning_rate=5e-3), gpu.DEFAULTS, {}, CUDA.loss_difference),
+        pytest.param(
+            _tiny("0.5B", learning_rate=5e-3), gpu.DEFAULTS, {}, CUDA.loss_difference, id="full"
+        ),
     ],
-    ids=["adapters", "full"],
 )
 def test_both_sides_train_the_same(
     tmp_path: Path, model: workload.Model, setting: str, flags: dict[str, Any], bound: float

@@ -229,16 +229,20 @@ def test_adapters_do_not_take_old_moments() -> None:
 
 
 def test_two_processes_train_equal_adapters(make_job: MakeJob) -> None:
+    """Another one and this one, whose hashes of texts differ."""
     code = (
         "import sys; from dpo_core.training.jobs import DpoJob; "
         "from dpo_core.training.trainer import train_round; "
         "train_round(DpoJob.model_validate_json(sys.argv[1]), lambda *_: None)"
     )
-    found = []
-    for name in ("first", "second"):
+    jobs = []
+    for name in ("there", "here"):
         job = make_job(name, *sentiment(12), lora={"rank": 4})
-        job = job.model_copy(update={"adapter_dir": job.out_dir.parent / "adapter"})
-        subprocess.run([sys.executable, "-c", code, job.model_dump_json()], check=True)
+        jobs.append(job.model_copy(update={"adapter_dir": job.out_dir.parent / "adapter"}))
+    subprocess.run([sys.executable, "-c", code, jobs[0].model_dump_json()], check=True)
+    train_round(jobs[1], lambda *_: None)
+    found = []
+    for job in jobs:
         assert job.adapter_dir is not None
         files = sorted(job.adapter_dir.iterdir())
         assert [file.name for file in files] == [
