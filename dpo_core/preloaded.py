@@ -162,10 +162,10 @@ class _Preloaded:
                 if pid == 0:
                     self._become(wanted, fds, connection)
                 self._asked[pid] = connection
+            else:
+                connection.close()
             for fd in fds:
                 os.close(fd)
-            if connection not in self._asked.values():
-                connection.close()
 
     def _become(self, wanted: Mapping[str, Any], fds: Sequence[int], asked: socket.socket) -> None:
         """Be the process that was asked for; never returns."""
