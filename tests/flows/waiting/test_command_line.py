@@ -13,13 +13,14 @@ from waiting_runs import ASKED, TIMEOUT_S, Patient, answer, rows
 from dpo_core.campaign.lock import holder
 from flows.config import load_config
 from flows.people.waiting import may_go_on
-from labeling.server import Server, running
+from labeling.server import running
+from tests.shared_argilla import SharedArgilla
 
 Ended = tuple[Patient, "subprocess.CompletedProcess[str]"]
 
 
 def test_run_ends_with_75_and_one_sentence_and_holds_nothing(
-    waiting: Ended, argilla: Server
+    waiting: Ended, argilla: SharedArgilla
 ) -> None:
     patient, ended = waiting
     print(ended.stdout, f"exit code {ended.returncode}, left: {patient.processes()}", sep="\n")
@@ -98,7 +99,9 @@ def _stopped_twice(patient: Patient) -> None:
         assert ("Continue with: ratchet run" in run.output()) == (code == 130)
 
 
-def test_run_again_goes_on_after_a_month(waiting: Ended, argilla: Server, tmp_path: Path) -> None:
+def test_run_again_goes_on_after_a_month(
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path
+) -> None:
     patient = waiting[0].copied(tmp_path / "copy", argilla.access)
     assert patient.ratchet("run", "--no-prefect").returncode == 75
     patient.days_pass(30)
@@ -114,7 +117,7 @@ def test_run_again_goes_on_after_a_month(waiting: Ended, argilla: Server, tmp_pa
 
 @pytest.mark.parametrize("fallback", ["use", "judge", "stop"])
 def test_a_deadline_ends_the_waiting(
-    waiting: Ended, argilla: Server, tmp_path: Path, fallback: str
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path, fallback: str
 ) -> None:
     """Two days pass; the deadline was after one."""
     patient = waiting[0].copied(tmp_path / "copy", argilla.access)
@@ -132,7 +135,7 @@ def test_a_deadline_ends_the_waiting(
 
 
 def test_without_a_deadline_it_keeps_waiting(
-    waiting: Ended, argilla: Server, tmp_path: Path
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path
 ) -> None:
     patient = waiting[0].copied(tmp_path / "copy", argilla.access)
     with patient.start("run", "--wait", "--no-prefect") as run:

@@ -1,5 +1,6 @@
 """The server's process: hear what to serve, serve until told to stop or the parent is gone."""
 
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ def main() -> None:
     request = Request(**requests.get())
     listening = address.listen(request)
     request.set_environment()
+    gc.disable()  # what is imported stays: looking through it again and again is a quarter of it
     from .serving import serve
 
     serve(request, listening)

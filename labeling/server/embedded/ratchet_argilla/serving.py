@@ -1,6 +1,7 @@
 """argilla-server's own app under uvicorn, on a prepared database."""
 
 import asyncio
+import gc
 import importlib.util
 import logging
 import socket
@@ -35,6 +36,8 @@ def serve(request: Request, listening: socket.socket) -> None:
     contract.check(request.version)
     _migrate(request.database)
     engine.register()
+    gc.freeze()
+    gc.enable()
     asyncio.run(_serve(request, listening))
 
 
