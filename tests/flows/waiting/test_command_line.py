@@ -4,7 +4,11 @@ import json
 import shlex
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,11 @@ from waiting_runs import ASKED, TIMEOUT_S, Patient, answer, rows
 from dpo_core.campaign.lock import holder
 from flows.config import load_config
 from flows.people.waiting import may_go_on
-from labeling.server import running
+from labeling.server.credentials import write_credentials
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
+from faulty_proxy import proxied
+
 from tests.shared_argilla import SharedArgilla
 
 Ended = tuple[Patient, "subprocess.CompletedProcess[str]"]
@@ -62,11 +70,22 @@ def test_status_says_waiting_for_people(waiting: Ended) -> None:
     assert f"{ASKED} of {ASKED} answers are missing" in told["doing"]
 
 
-def test_wait_survives_restarts_and_goes_on_by_itself(waiting: Ended, tmp_path: Path) -> None:
-    """Ctrl-C, SIGKILL, Argilla away and back; then the quorum."""
+@contextmanager
+def served(folder: Path, argilla: SharedArgilla) -> Iterator[None]:
+    """Argilla at another address, which nobody answers at afterwards; `folder` tells it."""
+    with proxied(argilla.access.url, lambda method, path: None) as proxy:
+        write_credentials(folder, replace(argilla.credentials, url=proxy.url))
+        yield
+
+
+def test_wait_survives_restarts_and_goes_on_by_itself(
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path
+) -> None:
+    """Ctrl-C, SIGKILL, Argilla away and back elsewhere; then the quorum."""
     folder = tmp_path / "argilla"
     patient = waiting[0].copied(tmp_path / "copy", None, folder)
-    with running(folder):
+    folder.mkdir()
+    with served(folder, argilla):
         _stopped_twice(patient)
         stayed = patient.start("run", "--wait")
         stayed.says("Ctrl-C stops")
@@ -77,8 +96,8 @@ def test_wait_survives_restarts_and_goes_on_by_itself(waiting: Ended, tmp_path: 
         assert refused.returncode == 2
         assert f"is being run by process {stayed.process.pid}" in refused.stderr
         assert not may_go_on(patient.layout, load_config(patient.layout.config, []))
-        with running(folder) as server:
-            assert answer(server.access, patient.asked()) == ASKED
+        with served(folder, argilla):
+            assert answer(argilla.access, patient.asked()) == ASKED
             print(f"went on {stayed.says('going on'):.1f} s after the last answer")
         assert stayed.process.wait(TIMEOUT_S) == 0, stayed.output()
     assert patient.labels_fact("ended_by") == "quorum"

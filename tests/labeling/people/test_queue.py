@@ -206,7 +206,8 @@ def test_an_interrupted_push_goes_on(
 def test_a_half_made_dataset_is_finished(argilla: SharedArgilla, tmp_path: Path) -> None:
     task = new_task(items_of(pairs(1)))
     owner = argilla.access.api_key
-    (place,) = call(argilla.access, owner, "GET", "me/workspaces")["items"]
+    places = call(argilla.access, owner, "GET", "me/workspaces")["items"]
+    [place] = [one for one in places if one["name"] == WORKSPACE]
     body = {"name": task.name, "workspace_id": place["id"]}
     draft = call(argilla.access, owner, "POST", "datasets", json=body)
     field: dict[str, Any] = {"name": "prompt", "title": "Prompt", "required": True}

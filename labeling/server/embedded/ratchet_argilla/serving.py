@@ -33,7 +33,7 @@ def serve(request: Request, listening: socket.socket) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
-    contract.check(request.version)
+    contract.check()
     _migrate(request.database)
     engine.register()
     gc.freeze()
