@@ -27,6 +27,7 @@ from typing import IO, Any
 from dpo_core import collector
 
 SOCKET = "RATCHET_PRELOADED"
+_IN_STEAD = "RATCHET_IN_ANOTHERS_STEAD"
 _ROOM = "RATCHET_ROOM_FOR_VARIABLES"
 # Read when libraries are loaded, so a process that wants others is not forked.
 _READ_AT_IMPORT = (
@@ -41,6 +42,7 @@ _READ_AT_IMPORT = (
     "TORCH_",
     "TRANSFORMERS_",
 )
+_READ_LATER = ("CUDA_DEVICE_ORDER", "TORCH_NCCL_")
 _HEADER_BYTES = 8
 _MOST_FDS = 16
 
@@ -113,6 +115,25 @@ def fork(
     return Forked(connection, pid, os.fdopen(writes, "w"))
 
 
+def run_forked(module: str) -> int | None:
+    """Have a fork run `module` in this process's stead, for those whom somebody else starts.
+
+    The fork hears SIGTERM, and ends when this process does; this one ends as the fork does: what
+    comes back is its exit code, or None where this process must run the module itself.
+    """
+    if _IN_STEAD in os.environ:
+        return None
+    process = fork(module, {**os.environ, _IN_STEAD: "1"}, sys.stdout.buffer, {})
+    if process is None:
+        return None
+    signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    code = process.wait()
+    if code < 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
 # ── in the process that is forked ────────────────────────────────────────────────────────────────
 
 
@@ -157,7 +178,8 @@ class _Preloaded:
                 connection, _HEADER_BYTES, _MOST_FDS, socket.MSG_CMSG_CLOEXEC
             )
             wanted = json.loads(_read(connection, int(header)))
-            if _read_at_import(wanted["env"]) == self._own:
+            others = wanted["env"].items() - self._set.items()  # what a fork of this one starts
+            if _read_at_import(dict(others)) == self._own:
                 pid = os.fork()
                 if pid == 0:
                     self._become(wanted, fds, connection)
@@ -237,7 +259,11 @@ def _read(connection: socket.socket, size: int) -> bytes:
 
 
 def _read_at_import(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith(_READ_AT_IMPORT)}
+    return {
+        name: value
+        for name, value in env.items()
+        if name.startswith(_READ_AT_IMPORT) and not name.startswith(_READ_LATER)
+    }
 
 
 def _appear_as(module: str) -> None:

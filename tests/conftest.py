@@ -93,6 +93,9 @@ def rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
 _OFFERED = ExitStack()
 _PRELOADED: list["subprocess.Popen[bytes]"] = []
 _IMPORTED_ONCE = (
+    "pandas",  # by pyarrow, with the first table
+    "peft",
+    "torch.distributed.run",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",

@@ -260,6 +260,39 @@ def test_what_was_read_at_the_import_is_not_shared(
         assert child.ask({"do": "add", "numbers": [1]}) == {"sum": 1}
 
 
+STANDS_FOR = """
+import os, signal, sys, time
+from dpo_core.preloaded import run_forked
+
+if __name__ == "__main__":
+    code = run_forked(sys.modules["__main__"].__spec__.name)
+    if code is None:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+        print(os.getpid(), os.getppid(), flush=True)
+        time.sleep(600)
+    sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("ended", ["told", "fork killed", "killed"])
+def test_a_process_that_others_start_is_forked_as_well(
+    born: str, rule: Callable[[str], str], tmp_path: Path, ended: str
+) -> None:
+    """It ends as its fork does, and its fork with it."""
+    name = rule(STANDS_FOR).partition(":")[0]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", name]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        works, parent = map(int, process.stdout.readline().split())
+        assert (works == process.pid) == (born == "started")
+        assert (parent == os.getpid()) == (born == "started")
+        number = signal.SIGTERM if ended == "told" else signal.SIGKILL
+        os.kill(works if ended == "fork killed" else process.pid, number)
+        assert process.wait(START_TIMEOUT_S) == (7 if ended == "told" else -signal.SIGKILL)
+        wait_until_gone(works)
+
+
 def test_what_counts_as_no_room() -> None:
     assert out_of_space(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert out_of_space(RuntimeError("I/O error: No space left on device (os error 28)"))
