@@ -98,6 +98,9 @@ _IMPORTED_ONCE = (
     "generation.worker",
     "generation.judge_worker",
     "generation.transformers_engine",
+    "generation.probe",
+    "flows.tracking.sender",
+    "flows.prefect.imported_once",
 )
 
 
