@@ -28,9 +28,7 @@ _IMPORTED = (
     "prefect.server.worker_communication.cleanup_queue.memory",
     "sqlalchemy.engine.strategies",
     "uvicorn",
-    # What a run under a worker imports.
-    "flows.worker.carry_out",
-    "flows.worker.flow",
+    # What a run imports.
     "prefect.flow_engine",
 )
 READ_AGAIN = frozenset(
@@ -72,18 +70,20 @@ def _import() -> None:
     with TemporaryDirectory() as home:
         silent = Path(home, "logging.yml")
         silent.write_text("version: 1\ndisable_existing_loggers: false\n", encoding="utf-8")
-        before = dict(os.environ)
-        os.environ |= {
+        nothing = {
             "PREFECT_HOME": home,
             "PREFECT_LOGGING_SETTINGS_PATH": str(silent),
             "DO_NOT_TRACK": "1",
         }
+        before = {name: os.environ[name] for name in nothing if name in os.environ}
+        os.environ |= nothing
         for module in _IMPORTED:
             importlib.import_module(module)
         from sqlalchemy.orm import configure_mappers
 
         configure_mappers()
-        os.environ.clear()
+        for name in nothing:
+            del os.environ[name]
         os.environ |= before
 
 

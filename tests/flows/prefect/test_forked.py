@@ -64,6 +64,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, socket: str) -> Iterator[d
     """Two that are forked and one that is started; `hidden` shows no pages."""
     pages = Pages((), "type `ratchet link`")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as servers:
+        patch.delenv("PREFECT_API_BLOCKS_REGISTER_ON_START")  # off in the other tests
 
         def serve(name: str, from_socket: str, shown: Pages | None) -> Served:
             patch.setenv(SOCKET, from_socket)
