@@ -103,12 +103,19 @@ _IMPORTED_ONCE = (
     "generation.worker",
     "generation.judge_worker",
     "generation.transformers_engine",
+    "generation.probe",
+    "flows.tracking.sender",
+    "flows.prefect.imported_once",
+    "flows.worker.carry_out",
+    "flows.worker.flow",
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         _OFFERED.enter_context(offered())
+    # Nobody makes blocks in the pages here, and their types take each server 0.7 CPU-seconds.
+    os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
     # Workers side by side would each take every processor for every product.
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")

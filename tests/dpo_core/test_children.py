@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from dpo_core.errors import (
 )
 from dpo_core.full_disk import out_of_space
 from dpo_core.preloaded import SOCKET, Forked
-from tests.until import until
+from tests.preloading import preloaded
 
 CHILD = """
 import os, signal, subprocess, sys, time
@@ -81,20 +81,6 @@ def born(
         else:
             monkeypatch.delenv(SOCKET, raising=False)
         yield request.param
-
-
-@contextmanager
-def preloaded(folder: Path, *modules: str) -> Iterator[Path]:
-    """Where a process that has imported `modules` waits to be forked."""
-    path = folder / "socket"
-    command = [sys.executable, "-m", "dpo_core.preloaded", str(path), *modules]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        until(path.exists)
-        process_ends = process.stdin
-        assert process_ends is not None
-        yield path
-        process_ends.close()
-        assert process.wait(START_TIMEOUT_S) == 0
 
 
 @pytest.fixture
