@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +14,7 @@ from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import current_artifact
 from dpo_core.hashing import policy_id
 from labeling.audit.config import FindingName
+from tests import typed
 from tests.tiny_gguf import write_tiny_gguf
 
 ROOT = Path(__file__).parents[3]
@@ -56,14 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ratchet(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return typed.ratchet(arguments, folder, env)
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
