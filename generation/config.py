@@ -17,7 +17,10 @@ class SamplingConfig(Section):
     top_p: PositiveShare = 1.0
     max_model_len: Count | None = Field(None, description="None: what the model config says")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of weights while sampling; auto: float32 on CPU, bfloat16 on GPU"
+        "auto",
+        description="of weights while sampling, and of judges that are models; auto: bfloat16 on a "
+        "GPU, and for a `policy.model` on a CPU with AMX or AVX512-BF16, else float32; fixed when "
+        "the campaign is created",
     )
     shard_prompts: Count = Field(
         1024,
@@ -41,7 +44,10 @@ class SamplingConfig(Section):
         return self.temperature == 1 and self.top_p == 1
 
     def dtype_on(self, device: str) -> str:
-        """Name of the dtype to sample in on `device`, "cpu" or "cuda"."""
+        """Name of the dtype to sample in on `device`, "cpu" or "cuda".
+
+        `auto` is what flows.config.precision left: a policy that is built, or a GPU.
+        """
         if self.dtype != "auto":
             return self.dtype
         return "float32" if device == "cpu" else "bfloat16"

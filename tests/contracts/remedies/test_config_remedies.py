@@ -19,10 +19,12 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 from said import ROOT, raised
 
+from dpo_core import processor
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.loss_options import TRAITS
-from flows.config import load_config
+from flows.config import load_config, validate
+from flows.config.precision import with_precision
 from flows.config.stored import check_is_campaign, read_stored
 from flows.config.user_code import check_functions
 
@@ -524,6 +526,20 @@ def _campaign(here: Path) -> None:
     check_is_campaign(Layout(here))
 
 
+def _resumed_in(dtype: str) -> Mended:
+    """A campaign begun in bfloat16 goes on, on a machine that has neither such a CPU nor a GPU."""
+
+    def resume(here: Path) -> None:
+        begun = {"sampling": {"dtype": "bfloat16"}, "training": {"compute_dtype": "bfloat16"}}
+        asked = good({"sampling.dtype": dtype, "training.compute_dtype": dtype})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processor, "_FACTS", here / "none")
+            patch.setenv("PATH", str(here))
+            with_precision(validate(asked, "test"), begun)
+
+    return resume
+
+
 OTHERS: dict[str, tuple[Mended, str, Mended]] = {
     "no such file": (
         lambda here: load_config(here / "nowhere.yaml") and None,
@@ -563,6 +579,11 @@ OTHERS: dict[str, tuple[Mended, str, Mended]] = {
         _stored(b"- a"),
         "Copy the config that it was run with to this place",
         _stored(None),
+    ),
+    "begun in bfloat16": (
+        _resumed_in("auto"),
+        "--set sampling.dtype=float32 --set training.compute_dtype=float32",
+        _resumed_in("float32"),
     ),
     "no campaign": (
         lambda here: check_is_campaign(Layout(here)),
