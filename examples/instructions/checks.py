@@ -11,8 +11,6 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from dpo_core.errors import ConfigError
-
 PACKAGES = ("if_verifiable", "punkt")
 
 
@@ -49,9 +47,9 @@ def _follows(answer: str, name: str, arguments: dict[str, Any], prompt: str) -> 
 def _checkers() -> Mapping[str, Any]:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"instructions are checked with packages that are not here: {', '.join(missing)}",
-            "pip install 'ratchet-dpo[instructions]'",
+        raise ModuleNotFoundError(
+            f"instructions are checked with {' and '.join(missing)}, which are not here: "
+            "pip install 'ratchet-dpo[instructions]'"
         )
     import langdetect
     import nltk
