@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.comparison import share_by_prompt
+from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
 from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.ratios import Ratio, ratio
 from dpo_core.evaluation.relevance import Placed, Verdict, verdicts
@@ -98,15 +98,8 @@ def _beside(
     }
     return {
         **{f"{key}_{name}": value for key, value in estimates.items()},
-        **columns(f"relevance_change_{name}", _change(changes, config)),
+        **columns(f"relevance_change_{name}", change_by_prompt(changes, config)),
     }
-
-
-def _change(changes: Sequence[tuple[str, float]], config: EvaluationConfig) -> Interval | None:
-    """A mean from −1 to 1, with the interval of a win rate: it has width for any values."""
-    found = share_by_prompt([(prompt, (1 + change) / 2) for prompt, change in changes], config)
-    ends = found and (found.estimate, found.low, found.high)
-    return Interval(*(2 * end - 1 for end in ends)) if ends else None
 
 
 def _share(relevant: Mapping[str, bool], config: EvaluationConfig) -> Interval | None:

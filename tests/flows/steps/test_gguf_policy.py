@@ -88,6 +88,14 @@ def test_a_campaign_runs_and_a_moved_file_changes_nothing(folder: Path) -> None:
     base = current_artifact(layout, 0, "base")
     assert base is not None and base.entry.inputs["model"] == policy_id(folder / "tiny.gguf")
     assert base.entry.facts["steps"] == 3  # warm-started
+    gate = current_artifact(layout, 1, "gate")
+    assert gate is not None
+    row = json.loads(gate.path("metrics.json").read_text(encoding="utf-8"))
+    counts = row["relevance_counts"]  # its prompts are chats
+    assert (counts["requests"], counts["answers"]) == (8, 4)
+    assert {"relevance_to_previous", "relevance_to_base"} <= {
+        check["name"] for check in row["gate"]["checks"]
+    }
     made = [entry.step for entry in Ledger(layout.ledger).read()]
 
     (folder / "tiny.gguf").rename(folder / "renamed.gguf")
