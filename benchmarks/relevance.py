@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -26,6 +27,7 @@ from dpo_core.records import Prompt
 from dpo_core.training.jobs import BaseJob
 from examples import smollm2
 
+BASE = "of the base"
 REQUESTS, POOL, SEED = 8, 128, 1
 CONFIG = EvaluationConfig()
 
@@ -53,7 +55,6 @@ class Answer:
 
     n: int
     prompt: str
-    prompt_ids: Sequence[int]
     text: str
     word: str
 
@@ -90,8 +91,18 @@ def _word(prompt: str) -> str:
     return max(re.findall(r"[A-Za-z]+", prompt), key=len, default="this")
 
 
-def measured(engine: Any, tokenizer: Any, prompts: Sequence[str], count: int) -> Iterator[str]:
-    """The table, line by line: `count` answers of the base, then each way to spoil them."""
+@dataclass(frozen=True)
+class Measured:
+    """The base's answers, and each way to spoil them, as the base places them; CPU-seconds that
+    sampling and placing the base's own took."""
+
+    answers: dict[str, list[Placed]]
+    sampling_s: float
+    placing_s: float
+
+
+def measure(engine: Any, tokenizer: Any, prompts: Sequence[str], count: int) -> Measured:
+    """Of the first `count` prompts; requests are drawn from all of them."""
     from generation.engine import Request
     from generation.sampling import encode_prompt
 
@@ -101,34 +112,40 @@ def measured(engine: Any, tokenizer: Any, prompts: Sequence[str], count: int) ->
     began = time.process_time()
     requests = [Request(ids[p], derive_seed(SEED, p), 1) for p in asked]
     samples = [one for [one] in engine.sample(requests, lambda _: None)]
-    sampling = time.process_time() - began
+    sampled = time.process_time()
     texts = tokenizer.batch_decode([s.token_ids for s in samples], skip_special_tokens=True)
     base = [
         Placed(p, ids[p], s.token_ids, s.finish_reason == "stop", not text.strip(), ())
         for p, s, text in zip(asked, samples, texts, strict=True)
     ]
-    began = time.process_time()
-    placed = _placed(engine, base, ids)
-    scoring = time.process_time() - began
+    found = {BASE: _placed(engine, base, ids)}
+    placed = time.process_time()
+    answers = [
+        Answer(n, p, text, _word(p)) for n, (p, text) in enumerate(zip(asked, texts, strict=True))
+    ]
+    for name, spoil in SPOILT.items():
+        new = [spoil(answer) for answer in answers]
+        spoilt = [
+            _ended(b, tokenizer, text) if text != answer.text else b
+            for b, text, answer in zip(base, new, answers, strict=True)
+        ]
+        found[name] = _placed(engine, spoilt, ids)
+    return Measured(found, sampled - began, placed - sampled)
+
+
+def lines(measured: Measured) -> Iterator[str]:
+    """The table."""
+    base = measured.answers[BASE]
     yield (
-        f"sampling {count} answers of {sum(len(a.tokens) for a in base) / count:.0f} tokens took "
-        f"{sampling:.0f} CPU-seconds, their {count} x {REQUESTS} log-probs {scoring:.0f}"
+        f"sampling {len(base)} answers took {measured.sampling_s:.0f} CPU-seconds, their "
+        f"{len(base)} x {REQUESTS} log-probs {measured.placing_s:.0f}"
     )
     yield (
         f"{'answers':28}{'tokens':>7}{'found':>7}{'echo':>7}  {'relevant':22}"
         f"{'change':24}nats per token"
     )
-    yield _line("of the base", placed, placed)
-    for name, spoil in SPOILT.items():
-        answers = [
-            Answer(n, p, ids[p], text, _word(p))
-            for n, (p, text) in enumerate(zip(asked, texts, strict=True))
-        ]
-        spoilt = [
-            _ended(b, tokenizer, new) if (new := spoil(a)) != a.text else b
-            for a, b in zip(answers, base, strict=True)
-        ]
-        yield _line(name, _placed(engine, spoilt, ids), placed)
+    for name, answers in measured.answers.items():
+        yield _line(name, answers, base)
 
 
 def _ended(answer: Placed, tokenizer: Any, text: str) -> Placed:
@@ -150,26 +167,28 @@ def _placed(engine: Any, answers: Sequence[Placed], ids: dict[str, list[int]]) -
     return [replace(a, logps=[next(logps) for _ in asked[a.prompt_id]]) for a in answers]
 
 
+def change(answers: Sequence[Placed], base: Sequence[Placed]) -> Interval | None:
+    """Of relevance, prompt by prompt."""
+    ours, theirs = relevant(answers), relevant(base)
+    return change_by_prompt([(p, float(ours[p]) - theirs[p]) for p in ours], CONFIG)
+
+
+def relevant(answers: Sequence[Placed]) -> dict[str, bool]:
+    found = zip(answers, verdicts(answers), strict=True)
+    return {answer.prompt_id: verdict == "relevant" for answer, verdict in found}
+
+
 def _line(name: str, answers: Sequence[Placed], base: Sequence[Placed]) -> str:
-    ours, theirs = (_relevant(each) for each in (answers, base))
-    prompts = [a.prompt_id for a in answers]
-    changes = [float(a) - b for a, b in zip(ours, theirs, strict=True)]
-    share = share_by_prompt(list(zip(prompts, map(float, ours), strict=True)), CONFIG)
-    change = change_by_prompt(list(zip(prompts, changes, strict=True)), CONFIG)
-    found = sum(a.logps[0] > max(a.logps[1:]) for a in answers) / len(answers)
-    echo = sum(each > MOST_ECHOED for each in echoed(answers)) / len(answers)
+    share = share_by_prompt([(p, float(one)) for p, one in relevant(answers).items()], CONFIG)
+    found = fmean(a.logps[0] > max(a.logps[1:]) for a in answers)
+    echo = fmean(each > MOST_ECHOED for each in echoed(answers))
     finished = [a for a in answers if a.finished and not a.empty]
     tokens = sum(len(a.tokens) for a in finished)
     nats = -sum(a.logps[0] for a in finished) / max(tokens, 1)
-    length = sum(len(a.tokens) for a in answers) / len(answers)
     return (
-        f"{name:28}{length:7.0f}{found:7.1%}{echo:7.1%}  {_percent(share):22}"
-        f"{_percent(change):24}{nats:.2f}"
+        f"{name:28}{fmean(len(a.tokens) for a in answers):7.0f}{found:7.1%}{echo:7.1%}  "
+        f"{_percent(share):22}{_percent(change(answers, base)):24}{nats:.2f}"
     )
-
-
-def _relevant(answers: Sequence[Placed]) -> list[bool]:
-    return [verdict == "relevant" for verdict in verdicts(answers)]
 
 
 def _percent(found: Interval | None) -> str:
@@ -194,7 +213,8 @@ def main() -> None:
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
         engine, tokenizer = opened(Path(folder), asked.engine, asked.max_tokens, asked.dtype)
-        for line in measured(engine, tokenizer, read_prompts(asked.prompts), asked.answers):
+        measured = measure(engine, tokenizer, read_prompts(asked.prompts), asked.answers)
+        for line in lines(measured):
             print(line, flush=True)
 
 
