@@ -49,7 +49,7 @@ def answer_relevance(
         known = [p for p in sorted(one_each) if p in askable]
         test = [one_each[p] for p in known if one_each[p].prompt.split == "test"]
         requests = {c.completion_id: _drawn(c, known, count, seed) for c in test[:MOST_ANSWERS]}
-        left_out = {"more_than_asked": len(test) - len(requests)}
+        left_out = {"not_asked": len(test) - len(requests)}
         left_out["empty"] = sum(not asked for asked in requests.values())
         logps, seconds = _scored(session, folder, inputs, requests)
         rows = [
