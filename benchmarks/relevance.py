@@ -141,8 +141,8 @@ def lines(measured: Measured) -> Iterator[str]:
         f"{len(base)} x {REQUESTS} log-probs {measured.placing_s:.0f}"
     )
     yield (
-        f"{'answers':28}{'tokens':>7}{'found':>7}{'echo':>7}  {'relevant':22}"
-        f"{'change':24}nats per token"
+        f"{'answers':28}{'tokens':>7}{'found':>7}{'echo':>7}  {'relevant':24}"
+        f"{'change':26}nats per token"
     )
     for name, answers in measured.answers.items():
         yield _line(name, answers, base)
@@ -187,7 +187,8 @@ def _line(name: str, answers: Sequence[Placed], base: Sequence[Placed]) -> str:
     nats = -sum(a.logps[0] for a in finished) / max(tokens, 1)
     return (
         f"{name:28}{fmean(len(a.tokens) for a in answers):7.0f}{found:7.1%}{echo:7.1%}  "
-        f"{_percent(share):22}{_percent(change(answers, base)):24}{nats:.2f}"
+        f"{_percent(share):24}{'' if name == BASE else _percent(change(answers, base)):26}"
+        f"{nats:.2f}"
     )
 
 

@@ -56,7 +56,11 @@ def share_by_prompt(values: ByPrompt, config: EvaluationConfig) -> Interval | No
 
 
 def change_by_prompt(changes: ByPrompt, config: EvaluationConfig) -> Interval | None:
-    """The mean of what shares changed by, from −1 to 1, with the interval of a win rate."""
+    """The mean of what shares changed by, from −1 to 1, with the interval of a win rate; where none
+    changed, with that of a share of none, either way."""
+    if changes and not any(change for _, change in changes):
+        none = share_by_prompt(changes, config)
+        return none and Interval(0.0, -none.high, none.high)
     found = share_by_prompt([(prompt, (1 + change) / 2) for prompt, change in changes], config)
     if found is None:
         return None

@@ -18,8 +18,8 @@ from flows.steps.answer_logps import write_logps
 
 MOST_ANSWERS = 128
 """Each takes as many log-probs as there are requests. At 90 % the ends of the interval of so many
-lie 5 points away, and they cost less than to sample the 512 answers that a policy gives by
-default."""
+lie 5 points away, and they cost a quarter of what sampling costs in a round of default size
+(benchmarks/2026-11-30-relevance.md)."""
 
 Requests = Mapping[str, Sequence[str]]
 """completion_id → prompt_ids, its own first; none for an empty answer."""
