@@ -16,9 +16,9 @@ from flows.read_back.completions import read_completions, read_prompts
 from flows.session import Session
 from flows.steps.answer_logps import write_logps
 
-MOST_ANSWERS = 128
+MOST_ANSWERS = 96
 """Each takes as many log-probs as there are requests. At 90 % the ends of the interval of so many
-lie 5 points away, and they cost a quarter of what sampling costs in a round of default size
+lie 6 points away, and they cost no more than to sample the 512 held-out answers of a default round
 (benchmarks/2026-11-30-relevance.md)."""
 
 Requests = Mapping[str, Sequence[str]]
