@@ -17,7 +17,7 @@ from benchmarks.relevance import (
 )
 from examples import smollm2
 
-THINGS = ("cat", "trip to the sea", "new bicycle", "birthday cake", "lost umbrella", "first snow")
+THINGS = ("cat", "trip to the sea", "new bicycle", "birthday cake")
 TASKS = (
     "Write a short story about a {}.",
     "Give me three pieces of advice about a {}.",
@@ -44,11 +44,11 @@ def test_prompts_are_taken_evenly_and_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_spoilt_answers_of_a_real_model_are_caught(tmp_path: Path) -> None:
     if not smollm2.cached().is_file() and smollm2.installed() is None:
         pytest.skip("python -m examples.smollm2 was not run here")
-    engine, tokenizer = opened(tmp_path, "transformers", 96, "float32")
+    engine, tokenizer = opened(tmp_path, "transformers", 64, "bfloat16")
     measured = measure(engine, tokenizer, PROMPTS, len(PROMPTS))
     print("\n".join(lines(measured)))
     answers = measured.answers

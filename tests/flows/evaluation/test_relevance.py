@@ -176,11 +176,14 @@ def test_fewer_prompts_than_requests_are_said(base: Path, tmp_path: Path) -> Non
     )
 
 
-def test_with_one_prompt_nothing_is_known_and_nothing_passes(base: Path, tmp_path: Path) -> None:
-    with (made := Asked(tmp_path, base, few(usual(0), 1))).session:
-        numbers = made.play(few(usual(1), 1))
-    assert numbers["relevance"] is None and numbers["relevance_counts"]["alone"] == 1
-    assert failed(numbers) == {"relevance_to_previous", "relevance_to_base"}
+def test_it_is_asked_again_where_the_number_is_another(campaign: Asked) -> None:
+    """As in a branch: its campaign's base was asked about otherwise, or not at all."""
+    config = campaign.session.config
+    evaluation = config.evaluation.model_copy(update={"relevance": 4})
+    branch = campaign.session.under(config.model_copy(update={"evaluation": evaluation}))
+    assert not asks_whose(campaign.session, campaign.base, campaign.held_out)
+    assert asks_whose(branch, campaign.base, campaign.held_out)
+    assert asks_whose(branch, replace(campaign.base, relevance=None), campaign.held_out)
 
 
 def test_where_it_is_off_nothing_is_asked_or_checked(base: Path, tmp_path: Path) -> None:
