@@ -23,9 +23,11 @@ demo: $(READY) ## run a real three-round campaign on CPU, a few minutes
 	@$(VENV)/bin/ratchet run configs/demo-cpu.yaml --campaign-dir $(DEMO)
 	@$(VENV)/bin/ratchet report $(DEMO)
 
+# Containers often forbid compiled files; hundreds of processes would each compile the project again.
 test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
 	@scripts/test_packages.sh
-	@$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## style, types, import arrows, and whether all profiles resolve
 	$(VENV)/bin/ruff check .

@@ -17,7 +17,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, str]:
     folder = tmp_path_factory.mktemp("demo") / "campaign"
     command = [sys.executable, "-m", "flows.cli", "run", "configs/demo-cpu.yaml"]
     ran = subprocess.run(
-        [*command, "--campaign-dir", str(folder)],
+        # One thread writes the same bytes as two, and may be forked (dpo_core.preloaded).
+        [*command, "--campaign-dir", str(folder), "--set", "threads=1"],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "90"},
         capture_output=True,
