@@ -65,7 +65,8 @@ class Answered:
     """A policy and its answers to the held-out prompts, with their scores (pointwise judges).
 
     training_scores: those of the training judge, where that is another one and scores. suites:
-    answers to the prompts of each regression suite, by its name.
+    answers to the prompts of each regression suite, by its name. relevance: what the base makes of
+    the answers, where it is asked.
     """
 
     policy: Policy
@@ -73,6 +74,7 @@ class Answered:
     scores: Artifact | None
     training_scores: Artifact | None = None
     suites: Mapping[str, SuiteAnswers] = field(default_factory=dict)
+    relevance: Artifact | None = None
 
     def steps(self) -> dict[str, Artifact | None]:
         """What it took, by the names of the steps."""
@@ -84,6 +86,7 @@ class Answered:
             "answer_scores": self.scores,
             "answer_training_scores": self.training_scores,
             **suites,
+            "answer_relevance": self.relevance,
         }
 
 

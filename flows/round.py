@@ -1,6 +1,7 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
@@ -14,6 +15,7 @@ from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
+from flows.steps.answer_relevance import answer_relevance, asks_whose
 from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out
 from flows.steps.calibrate import calibrate
@@ -39,7 +41,15 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
     if do.config.gate.false_promotions is not None:
         step(gate_pool)(do, held)
     base = step(base_policy)(do, held)
-    return held, step(answer_held_out)(do, 0, base, held)
+    answered = step(answer_held_out)(do, 0, base, held)
+    return held, with_relevance(do, answered, base, held)
+
+
+def with_relevance(do: Session, answered: Answered, base: Policy, held: Artifact) -> Answered:
+    """With what the base makes of the policy's answers, where that is asked for."""
+    if not asks_whose(do, answered, held):
+        return answered
+    return replace(answered, relevance=step(answer_relevance)(do, answered, base, held))
 
 
 def play(do: Session, start: Start) -> tuple[Answered, Played]:
@@ -83,7 +93,10 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     reference = choose_reference(changed, number, policy, base, earlier)
     trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
     answered = step(answer_held_out)(do, number, trained, held)
-    others = Others(start.previous, start.base, reference)
+    answered, previous, first = (
+        with_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
+    )
+    others = Others(previous, first, reference)
     logps = step(answer_logps)(do, number, answered, others)
     evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
     certified = None

@@ -20,6 +20,10 @@ CHANGED: Mapping[int, Mapping[str, Any]] = {
         "gate.empty_share": None,
         "gate.repetition_rise": None,
     },
+    3: {
+        "evaluation.relevance": None,
+        "gate.relevance_fall": None,
+    },
 }
 """version → the keys whose defaults it changed, each with the value that it had before. For a key
 that is new in that version: the value that leaves everything as it was without it."""

@@ -325,6 +325,14 @@ CASES = [
         },
     ),
     Case(
+        {"evaluation.relevance": 1},
+        {
+            "auto": {"evaluation.relevance": "auto"},
+            "a number of requests of at least 2": {"evaluation.relevance": 2},
+            "null to leave it out": {"evaluation.relevance": None},
+        },
+    ),
+    Case(
         {"gate.kl_budget": 0},
         {
             "auto": {"gate.kl_budget": "auto"},

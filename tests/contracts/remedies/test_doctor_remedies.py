@@ -422,6 +422,24 @@ CASES = {
             ),
         },
     ),
+    "fewer held-out prompts than requests": Case(
+        lambda here: here.pool(evaluation={"relevance": 8, "gate_prompts": 3, "test_prompts": 3}),
+        {
+            "Give more prompts": lambda here: here.pool(evaluation={"relevance": 8}),
+            "raise evaluation.gate_prompts": lambda here: here.pool(
+                evaluation={"relevance": 8, "gate_prompts": 5, "test_prompts": 3}
+            ),
+            "evaluation.test_prompts": lambda here: here.pool(
+                evaluation={"relevance": 8, "gate_prompts": 3, "test_prompts": 5}
+            ),
+            "set evaluation.relevance to 6": lambda here: here.pool(
+                evaluation={"relevance": 6, "gate_prompts": 3, "test_prompts": 3}
+            ),
+            "to 0 to leave it out": lambda here: here.pool(
+                evaluation={"relevance": 0, "gate_prompts": 3, "test_prompts": 3}
+            ),
+        },
+    ),
     "a share without prompts": Case(
         lambda here: here.pool(prompts={"gate_share": 1e-9}),
         {
