@@ -27,12 +27,14 @@ class Policy:
 
 @dataclass(frozen=True)
 class Said:
-    """What was said of a round's pairs: by judges, by people, and how far judges are trusted."""
+    """What was said of a round's pairs: by judges, by people, and how far judges are trusted; and
+    the answers that the pairs are of."""
 
     pairs: Artifact
     judgements: Artifact
     labels: Artifact | None = None
     calibration: Artifact | None = None
+    completions: Artifact | None = None
 
 
 @dataclass(frozen=True)

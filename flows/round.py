@@ -116,7 +116,7 @@ def judged(
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
-    said = Said(pairs, judgements, labels, trusted)
+    said = Said(pairs, judgements, labels, trusted, completions)
     gone = do.store.retractions(number)
     preferences = step(aggregate_preferences)(do, number, said, earlier, gone)
     made = (prompts, scores, pairs, judgements, trusted, labels)
