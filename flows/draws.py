@@ -2,6 +2,7 @@
 there."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dpo_core.campaign.store import Artifact
 from flows.policy import Drawn, Played, Policy
@@ -42,6 +43,9 @@ def _until_enough(
         wanted = next_draw(goal, so_far)
         part = Part(len(draws) + 1, wanted, [each.prompts for each in draws])
         prompts = step(draw_prompts)(do, number, held, earlier, part)
+        if not prompts.entry.kept:  # the draw before took the last ones
+            so_far = replace(so_far, used_up=True)
+            continue
         completions = step(sample)(do, number, policy, prompts, part.ending)
         scores = step(score)(
             do, number, completions, prompts, do.config.judge, f"scores{part.ending}"

@@ -10,6 +10,7 @@ from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
 from dpo_core.errors import JudgeError
+from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import count_rows, read_rows
 from flows.config import validate
 from flows.costs.spending import campaign_cost
@@ -18,6 +19,8 @@ from flows.policy import Drawn, Played, Policy
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.pairs import select_pairs
+from generation.config import PromptsConfig
+from generation.prompts import split_of
 
 JUDGE = """
 from pathlib import Path
@@ -41,7 +44,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "draw_judge.py").write_text(JUDGE)
     monkeypatch.syspath_prepend(tmp_path)
 
-    def played(name: str, **sampling: int) -> tuple[Drawn, str]:
+    def played(name: str, pool: Path | None = None, **sampling: int) -> tuple[Drawn, str]:
         folder = tmp_path / name
         campaign = Campaign(folder) if folder.exists() else finished.copied(folder)
         config = validate(
@@ -49,7 +52,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
                 **CONFIG,
                 "judge": {"function": "draw_judge:score"},
                 "prompts": {
-                    "path": str(finished.folder / "prompts.jsonl"),
+                    "path": str(pool or finished.folder / "prompts.jsonl"),
                     "per_round": 8,
                     "prefer": "informative",
                 },
@@ -122,6 +125,18 @@ def test_prompts_are_drawn_until_enough_pairs_are_there(play: Play, tmp_path: Pa
     assert {n: made.entry.outputs for n, made in again.parts.items()} == {
         n: made.entry.outputs for n, made in parts.items()
     }
+
+
+def test_a_round_goes_on_once_every_prompt_is_drawn(play: Play, tmp_path: Path) -> None:
+    left = PromptsConfig(path=str(tmp_path / "left.jsonl"))
+    told = [Prompt(prompt_id(text, None), text) for text in (f"it was {n}" for n in range(99))]
+    train = [p for p in told if split_of(p.prompt_id, left) == "train"][:16]
+    (tmp_path / "left.jsonl").write_text("".join(f'{{"prompt": "{p.text}"}}\n' for p in train))
+    drawn, said = play("all", pool=tmp_path / "left.jsonl", until_pairs=50)
+    facts = drawn.prompts.entry.facts
+    assert (facts["ended_by"], facts["drawn"]) == ("pool", 16)  # in two draws of 8, and none more
+    assert sorted(ids(drawn)) == sorted(p.prompt_id for p in train)
+    assert "no more prompts are left to draw" in said
 
 
 def test_a_round_whose_budget_is_spent_goes_on_with_fewer_pairs(play: Play) -> None:
