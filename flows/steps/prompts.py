@@ -71,7 +71,8 @@ def draw_prompts(
         suites = suite_prompts(session.config)
         pool = left_out(read_pool(config, unfinished), suites, unfinished)
         before = {i for name in parts for i in _prompt_ids(inputs.path(name))}
-        pool = left_out(pool, before, unfinished, DRAWN)
+        if before:
+            pool = left_out(pool, before, unfinished, DRAWN)
         draw = _drawn(pool, count, seed, seen, config)
         if not draw.prompts and not before:
             raise PromptError(
