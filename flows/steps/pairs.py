@@ -1,14 +1,14 @@
 """Step `pairs`: which completions of each prompt are compared."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import PAIRS
+from dpo_core.records import PAIRS, Completion
 from dpo_core.tables import write_rows
 from flows.policy import Drawn
 from flows.read_back.completions import by_prompt, read_committee, read_completions
@@ -32,10 +32,11 @@ def select_pairs(
         paired: Counter[bool] = Counter()
         scored = inputs.find("scores")
         files = inputs.path("completions"), inputs.path("prompts")
-        selected = _selected(session, seed, [files], [scored] if scored is not None else [])
+        read = _scored(session, [files], [scored] if scored is not None else [])
 
         def rows() -> Iterator[dict[str, Any]]:
-            for found in selected:
+            for answers, given in read:
+                found = selection.select_pairs(answers, given, session.config.pairs, seed)
                 dropped.update(found.dropped)
                 paired[bool(found.pairs)] += 1
                 yield from map(asdict, found.pairs)
@@ -62,16 +63,16 @@ def count_pairs(session: Session, number: int, draws: Sequence[Drawn]) -> int:
         for draw in draws
     ]
     scores = [draw.scores.path("scores.parquet") for draw in draws if draw.scores is not None]
-    selected = _selected(session, session.seed("pairs", number), files, scores)
-    return sum(len(found.pairs) for found in selected)
+    config, seed = session.config.pairs, session.seed("pairs", number)
+    read = _scored(session, files, scores)
+    return sum(len(selection.select_pairs(*each, config, seed).pairs) for each in read)
 
 
-def _selected(
-    session: Session, seed: int, files: Sequence[tuple[Path, Path]], scores: Sequence[Path]
-) -> Iterator[selection.Selection]:
-    """What is selected of each prompt; files: (completions, prompts)."""
+def _scored(
+    session: Session, files: Sequence[tuple[Path, Path]], scores: Sequence[Path]
+) -> Iterator[tuple[list[Completion], Mapping[str, float | None]]]:
+    """The answers to each prompt with their scores; files: (completions, prompts)."""
     committee = read_committee(scores, session.config.judge)
     for completions, prompts in files:
         for _, answers in by_prompt(read_completions(completions, prompts)):
-            given = committee.scores([answer.completion_id for answer in answers])
-            yield selection.select_pairs(answers, given, session.config.pairs, seed)
+            yield answers, committee.scores([answer.completion_id for answer in answers])
