@@ -6,6 +6,7 @@ from dataclasses import replace
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
+from flows.draws import draw
 from flows.evaluation.held_out import Others
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
@@ -27,11 +28,8 @@ from flows.steps.imported import imported_preferences
 from flows.steps.judge import judge
 from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
-from flows.steps.prompts import draw_prompts
 from flows.steps.reference import averaged, choose_reference
 from flows.steps.replay import training_data
-from flows.steps.sample import sample
-from flows.steps.score import score
 from flows.steps.train import train
 
 
@@ -122,17 +120,16 @@ def judged(
     do: Session, number: int, policy: Policy, held: Artifact, earlier: Sequence[Played]
 ) -> Preferred:
     """The policy answers prompts, pairs of its answers are judged."""
-    prompts = step(draw_prompts)(do, number, held, earlier)
-    completions = step(sample)(do, number, policy, prompts)
-    scores = step(score)(do, number, completions, prompts, do.config.judge)
+    drawn = draw(do, number, policy, held, earlier)
+    prompts, completions, scores = drawn.prompts, drawn.completions, drawn.scores
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
-    said = Said(pairs, judgements, labels, trusted)
+    said = Said(pairs, judgements, labels, trusted, completions)
     gone = do.store.retractions(number)
     preferences = step(aggregate_preferences)(do, number, said, earlier, gone)
-    made = (prompts, scores, pairs, judgements, trusted, labels)
+    made = (prompts, scores, pairs, judgements, trusted, labels, drawn.parts)
     return Preferred(completions, preferences, *made)
 
 

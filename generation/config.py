@@ -12,6 +12,16 @@ class SamplingConfig(Section):
 
     engine: Literal["vllm", "transformers"] = "vllm"
     samples_per_prompt: Count = Field(4, description="completions per training prompt")
+    until_pairs: Count | None = Field(
+        None,
+        description="a round draws more prompts, at most prompts.per_round at a time, until so "
+        "many pairs are there; none: it draws prompts.per_round once",
+    )
+    budget_tokens: Count | None = Field(
+        None,
+        description="until_pairs: sampled tokens after which a round goes on with the pairs that "
+        "there are; none: 4 x prompts.per_round x samples_per_prompt x max_tokens",
+    )
     max_tokens: Count = 256
     temperature: Positive = 1.0
     top_p: PositiveShare = 1.0
@@ -77,6 +87,17 @@ class PromptsConfig(Section):
         True,
         description="once every prompt has been used, use them again; false: a round takes what is "
         "left, and with nothing left the campaign ends",
+    )
+    prefer: Literal["least_used", "informative"] = Field(
+        "least_used",
+        description="which prompts a round draws first: least_used; informative: of those that an "
+        "earlier round drew, the ones whose answers differed by a margin, and last those whose "
+        "answers were all right or all wrong",
+    )
+    unseen_floor: Share = Field(
+        0.25,
+        description="informative: at least this share of a draw are prompts that no round drew, "
+        "while there are any",
     )
     gate_share: Share = 0.1
     test_share: Share = 0.1

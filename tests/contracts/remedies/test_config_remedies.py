@@ -158,6 +158,36 @@ CASES = [
         {"must be at least 2": {"sampling.samples_per_prompt": 2}},
     ),
     Case(
+        {"sampling.budget_tokens": 1000},
+        {
+            "give it": {"sampling.until_pairs": 5},
+            "remove the budget": {"sampling.budget_tokens": GONE},
+        },
+    ),
+    *(
+        Case(
+            {**margins, key: value},
+            {"remove it": {key: GONE}, how: then},
+        )
+        for key, value in (("sampling.until_pairs", 5), ("prompts.prefer", "informative"))
+        for margins, how, then in (
+            (
+                {"judge.gives": "verdict", "pairs.strategy": "random"},
+                "give a judge that scores",
+                {"judge.gives": "score", "pairs.strategy": "best_worst"},
+            ),
+            (
+                {"pairs.strategy": "random"},
+                "set the strategy to best_worst",
+                {"pairs.strategy": "best_worst"},
+            ),
+        )
+    ),
+    Case(
+        {"prompts.prefer": "informative", "prompts.reuse": False},
+        {"remove one of them": {"prompts.prefer": GONE}},
+    ),
+    Case(
         {"sampling": {"max_model_len": 64, "max_tokens": 64}},
         {
             "raise the first": {"sampling.max_model_len": 65},
