@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpo_core import preloaded
-from flows.session import child_environment
+from dpo_core.children import child_environment
 from labeling.server import Server, running
 
 if TYPE_CHECKING:
