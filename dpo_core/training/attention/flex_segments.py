@@ -29,24 +29,28 @@ def visibility(segments: Sequence[Segment], window: int | None, device: torch.de
 
     window: keys a query sees at most, counted by positions, where the rejected completion follows
     its prompt.
+
+    All is said per token, the window too: a kernel is compiled for each kind of tensor that it is
+    given, and after eight kinds torch gives up and, but for a warning, makes all scores at once.
     """
     tokens = [token for number, s in enumerate(segments) for token in _tokens(number, s)]
-    pairs, rejected, positions = torch.tensor(tokens, device=device).unbind(1)
-    starts = torch.tensor([s.start + s.prompt for s in segments], device=device)
+    pairs, rejected, positions, starts = torch.tensor(tokens, device=device).unbind(1)
+    beyond = positions - (len(tokens) if window is None else window)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        rival = (rejected[query] > rejected[key]) & (key >= starts[pairs[key]])
-        found = (pairs[query] == pairs[key]) & (key <= query) & ~rival
-        return found if window is None else found & (positions[query] - positions[key] < window)
+        rival = (rejected[query] > rejected[key]) & (key >= starts[key])
+        near = positions[key] > beyond[query]
+        return (pairs[query] == pairs[key]) & (key <= query) & ~rival & near
 
     return sees
 
 
-def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int]]:
-    """(pair, 1 if of the rejected completion, position) of each token of a pair."""
-    whole = segment.prompt + segment.chosen
-    return [(number, 0, p) for p in range(whole)] + [
-        (number, 1, segment.prompt + i) for i in range(segment.rejected)
+def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int, int]]:
+    """(pair, 1 if of the rejected completion, position, place in the row of the first completion)
+    of each token of a pair."""
+    whole, start = segment.prompt + segment.chosen, segment.start + segment.prompt
+    return [(number, 0, p, start) for p in range(whole)] + [
+        (number, 1, segment.prompt + i, start) for i in range(segment.rejected)
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 from torch.nn.attention.flex_attention import create_mask, flex_attention
 from transformers import PretrainedConfig
 from transformers.masking_utils import (
@@ -107,6 +108,25 @@ def test_flex_attention_sees_the_same_tokens(window: int | None) -> None:
     sees = flex_segments.visibility(SEGMENTS, window, CPU)
     found = create_mask(sees, None, None, TOKENS, TOKENS, device="cpu")[0, 0]
     assert torch.equal(found, seen_by_hand(window))
+
+
+def test_flex_attention_is_compiled_once_for_rows_of_any_shape_and_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch says what it would compile anew before a kernel is made, so no GPU is needed."""
+    torch.compiler.reset()
+    compiled = torch.compile(flex_attention, dynamic=True, backend="eager")
+    monkeypatch.setattr(flex_segments, "_compiled", lambda: compiled)
+    before = counters["stats"]["unique_graphs"]
+    rows = (Segment(0, 90, 40, 30),), (Segment(0, 70, 50, 40), Segment(160, 20, 30, 9))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for segments in rows:
+            given = [torch.randn(1, count, segments[-1].end, WIDTH) for count in (4, 2, 2)]
+            for window in (None, 50):
+                blocks = flex_segments.blocks(segments, window, CPU)
+                flex_segments.flex_segments(*given, blocks, scale=0.3, softcap=None)
+    assert counters["stats"]["unique_graphs"] - before == 1
 
 
 def test_flex_attention_computes_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
