@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,10 @@ def resume(bench: Bench) -> None:
     make = rounds_of(bench)
     for what, options in {"all weights": {}, "LoRA": {"lora": _ADAPTERS}}.items():
         with bench.trying(what):
-            _stop_and_resume(bench, what, lambda name, o=options: make(name, **o))
+            _stop_and_resume(bench, what, partial(make, **options))
 
 
-def _stop_and_resume(bench: Bench, what: str, make: Callable[[str], DpoJob]) -> None:
+def _stop_and_resume(bench: Bench, what: str, make: Callable[..., DpoJob]) -> None:
     whole, again, stopped = (make(f"{name} {what}") for name in ("whole", "again", "stopped"))
     steps = train_round(whole, quiet)["steps"]
     train_round(again, quiet)

@@ -12,6 +12,7 @@ from benchmarks.dpo_round import ceiling, gpu, ratchet_side, runs, side, workloa
 from benchmarks.dpo_round.__main__ import shares
 from benchmarks.dpo_round.kinds import CUDA
 from benchmarks.gpu.results import Bench
+from benchmarks.gpu.rounds import TINY
 from dpo_core.training.checks import SAMPLING_TOLERANCE
 from generation.config import SamplingConfig
 from generation.engine import Request
@@ -57,9 +58,7 @@ def _model(bench: Bench, name: str) -> workload.Model:
     model = gpu.MODELS[name]
     if not bench.tiny:
         return model
-    training = {**model.training, "learning_rate": 1e-2}
-    shape = {"layers": 2, "key_value_heads": 2, "vocabulary": 512, "pairs": 16}
-    return replace(model, **shape, hidden=64, intermediate=96, heads=4, training=training)
+    return replace(TINY, training={**model.training, "learning_rate": 1e-2})
 
 
 def _lengths(bench: Bench, name: str) -> list[workload.Lengths]:
