@@ -55,7 +55,7 @@ class Workers:
         def end() -> None:
             late.set()
             with suppress(ProcessLookupError):
-                os.killpg(child.process.pid, signal.SIGKILL)
+                os.kill(child.process.pid, signal.SIGABRT)  # its log then says where it was
 
         timer = threading.Timer(limit_s, end)
         timer.start()
@@ -68,6 +68,10 @@ class Workers:
             raise
         finally:
             timer.cancel()
+
+    def trace(self) -> str:
+        """The end of what the last process wrote."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
     def close(self) -> None:
         if self._child is not None:
@@ -83,10 +87,12 @@ class Workers:
 
 def _environment(device: str) -> dict[str, str]:
     """One GPU, or none; cuBLAS repeats itself, as training has it."""
+    offline = {"HF_HUB_OFFLINE": "1"}
     if device == "cpu":
-        return {**child_environment(1), "CUDA_VISIBLE_DEVICES": ""}
+        return {**child_environment(1), **offline, "CUDA_VISIBLE_DEVICES": ""}
     return {
         **child_environment(len(os.sched_getaffinity(0))),
+        **offline,
         "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0],
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     }
@@ -110,12 +116,15 @@ def run_check(workers: Workers, name: str, check: Check, results: Path, left_s: 
         if answer.get("failures"):
             workers.close()
     except RatchetError as error:
-        trace = "\n".join(workers.log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
-        append(results, Failure(name, "its process", error_line(error.message), trace))
+        append(results, Failure(name, "its process", error_line(error.message), workers.trace()))
     seconds = time.monotonic() - started
     if in_time:
         return Ending(name, "ended", seconds)
-    return Ending(name, "timed out" if limit_s == check.limit_s else "cut off", seconds)
+    if limit_s < check.limit_s:
+        return Ending(name, "cut off", seconds)
+    late = f"did not end within {limit_s:.0f} s"
+    append(results, Failure(name, "its limit", late, workers.trace()))
+    return Ending(name, "timed out", seconds)
 
 
 def run(options: Namespace, checks: Mapping[str, Check] = CHECKS) -> Path:

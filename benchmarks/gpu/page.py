@@ -61,8 +61,6 @@ def _failures(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
             yield f"{line.check}: {line.what}", why
         elif isinstance(line, Failure):
             yield f"{line.check}: {line.what}", f"`{line.error}`"
-        elif isinstance(line, Ending) and line.how == "timed out":
-            yield line.check, f"did not end within {line.seconds:.0f} s"
 
 
 def _unreached(lines: Sequence[Line]) -> Iterator[str]:

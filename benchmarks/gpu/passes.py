@@ -100,9 +100,10 @@ def attention(bench: Bench) -> None:
         for key_heads, window, cap in ((2, None, None), (8, narrow, None), (2, narrow, 5.0))
     ]
     for kernel in kernels(bench):
-        for case in cases:
-            with bench.trying(f"{kernel}, {case}"), only(kernel):
-                _compare_attention(bench, kernel, case)
+        with bench.trying(kernel), only(kernel):
+            for case in cases:
+                with bench.trying(f"{kernel}, {case}"):
+                    _compare_attention(bench, kernel, case)
     if "flex" in kernels(bench):
         with bench.trying("rows of other lengths"), only("flex"):
             _count_kernels(bench)

@@ -3,6 +3,7 @@
 The file is all that the page is made of (`page`), and what the next session with a GPU starts from.
 """
 
+import gc
 import json
 import os
 import traceback
@@ -121,6 +122,22 @@ class Bench:
 
     def figure(self, what: str, value: float, unit: str) -> None:
         append(self.results, Figure(self.check, what, value, unit))
+
+    def settle(self) -> None:
+        """Wait for the device, so that its errors belong to what ran until now, and free it."""
+        gc.collect()
+        if not self.tiny:
+            import torch
+
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            torch.use_deterministic_algorithms(False)  # which training alone asks for
+
+    def takes_fast_pass(self, path: str, why_not: str) -> None:
+        """Record a failure with the reason where a round took the plain pass."""
+        with self.trying("the fast pass"):
+            if path != "fast":
+                raise RuntimeError(why_not)
 
     @contextmanager
     def trying(self, what: str) -> Iterator[None]:

@@ -260,7 +260,7 @@ def demo_round(bench: Bench) -> None:
     result = train_round(job, quiet)
     off = abs(result["first_loss"] - math.log(2))
     bench.at_most("first loss, off ln 2", off, _SAME_LOSS[result["dtype"]])
-    bench.at_least("takes the fast pass", float(result["path"] == "fast"), 1)
+    bench.takes_fast_pass(result["path"], result["why_not_fast"])
     engine.load(folder / "policy")
     after = answers.to("after", held_out, 1, bench)
     rate = _win_rate(demo.judge(after), demo.judge(before))

@@ -36,22 +36,31 @@ def dpo_round(bench: Bench, name: str) -> None:
     workload.write(bench.folder, list(workload.pairs(model.vocabulary, lengths)))
     ours = ratchet_side.run(bench.folder, model.training)
     _tell(bench, "fast pass", ours, len(lengths))
-    bench.at_least("takes the fast pass", float(ours["path"] == "fast"), 1)
+    bench.takes_fast_pass(ours["path"], ours["why_not_fast"])
     found = shares(model, lengths, ours[_clock(bench)], _ceiling(bench))
     bench.figure("MFU, of the fastest product measured", 100 * (found["mfu"] or 0), "%")
     if (sheet := found["mfu_data_sheet"]) is not None:
         bench.figure("MFU, of the data sheet", 100 * sheet, "%")
-    peers = _PEERS if find_spec("trl") is not None else {}
-    for peer, setting in peers.items():
+    if not _against_trl(bench, model, ours, len(lengths)):
+        plain = ratchet_side.run(bench.folder, {**model.training, "path": "plain"})
+        _against(bench, "the plain pass", ours, plain, len(lengths))
+
+
+def _against_trl(bench: Bench, model: workload.Model, ours: Mapping[str, Any], pairs: int) -> bool:
+    """Whether there was a run of TRL's to compare with."""
+    if find_spec("trl") is None:
+        return False
+    bench.settle()  # TRL has a process of its own, which needs the memory
+    compared = 0
+    for peer, setting in _PEERS.items():
         with bench.trying(peer):
             settings = {**gpu.SETTINGS[setting], "training": model.training}
             theirs = runs.trl(bench.folder, settings, _environment(bench))
             if "failed" in theirs:
                 raise RuntimeError(theirs["failed"])
-            _against(bench, peer, ours, theirs, len(lengths))
-    if bench.failures == len(peers):
-        plain = ratchet_side.run(bench.folder, {**model.training, "path": "plain"})
-        _against(bench, "the plain pass", ours, plain, len(lengths))
+            _against(bench, peer, ours, theirs, pairs)
+            compared += 1
+    return compared > 0
 
 
 def _model(bench: Bench, name: str) -> workload.Model:
@@ -95,6 +104,8 @@ def _environment(bench: Bench) -> Mapping[str, str]:
 def _tell(bench: Bench, what: str, run: Mapping[str, Any], pairs: int) -> None:
     bench.figure(f"{what}: pairs", pairs / run[_clock(bench)], "pairs/s")
     bench.figure(f"{what}: memory that the round adds", run["memory_mib"] / 1024, "GiB")
+    if "peak_memory_gib" in run:
+        bench.figure(f"{what}: peak memory, weights included", run["peak_memory_gib"], "GiB")
 
 
 def _against(

@@ -4,9 +4,10 @@ It answers one request after another, so libraries are loaded once. After an err
 a new one: an error of CUDA's stays with the process that had it.
 """
 
-import gc
+import faulthandler
 import pkgutil
 import platform
+import resource
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +31,7 @@ def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
         with bench.trying("the check"):
             pkgutil.resolve_name(request["run"])(bench)
         with bench.trying("the device afterwards"):
-            _settle(bench)
+            bench.settle()
     return {"failures": bench.failures}
 
 
@@ -70,15 +71,7 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def _settle(bench: Bench) -> None:
-    """Wait for the device, so that its errors belong to this check, and free its memory."""
-    gc.collect()
-    if not bench.tiny:
-        import torch
-
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-
-
 if __name__ == "__main__":
+    faulthandler.enable()  # the log says where it was when it crashed, or was ended for hanging
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its memory is not written to the disk
     serve(handle)

@@ -132,16 +132,17 @@ def test_what_goes_wrong_ends_its_own_check_alone(tmp_path: Path) -> None:
     assert endings == {**dict.fromkeys([*names, "again"], "ended"), "hangs": "timed out"}
     told = [line.what for line in lines if isinstance(line, Figure)]
     assert told == ["before", "after", "at last", "meanwhile"]
-    raised, died = (line for line in lines if isinstance(line, Failure))
+    raised, died, hung = (line for line in lines if isinstance(line, Failure))
     assert raised.error == "RuntimeError: CUDA error: device-side assert triggered"
     assert "in raises" in raised.trace
-    assert "SIGSEGV" in died.error
+    assert "SIGSEGV" in died.error and "in dies" in died.trace
+    assert "in hangs" in hung.trace
     assert page.failed(lines)
     text = page.page(lines, "results.jsonl")
     assert "- **wrong: difference**: nan is more than 2" in text
     assert "- **raises: a part**: `RuntimeError: CUDA error: device-side assert triggered`" in text
     assert "- **dies: its process**: `the child process" in text
-    assert "- **hangs**: did not end within 1 s" in text
+    assert "- **hangs: its limit**: `did not end within 1 s`" in text
     assert "1 of 3" not in text and "2 of 3 comparisons hold" in text
 
 
