@@ -10,7 +10,6 @@ FOLDER/DATE-gpu.jsonl, and the page beside them after each check. Exit code 1: a
 """
 
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -27,14 +26,13 @@ from typing import Any
 
 from benchmarks.gpu.checks import CHECKS, Check
 from benchmarks.gpu.page import failed, write_page
-from benchmarks.gpu.results import Ending, Failure, Machine, append, error_line, read
+from benchmarks.gpu.results import Ending, Failure, Machine, append, read
 from benchmarks.measure import names_among
 from dpo_core.children import Child, child_environment
 from dpo_core.errors import BadInput, RatchetError
 
 _NEEDED = ("torch", "transformers", "peft", "pyarrow", "pydantic")
 _CHECK_MACHINE_S = 120.0
-_LOG_LINES = 30
 
 
 class Workers:
@@ -70,8 +68,8 @@ class Workers:
             timer.cancel()
 
     def trace(self) -> str:
-        """The end of what the last process wrote."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+        """What the processes wrote, the last one at the end."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def close(self) -> None:
         if self._child is not None:
@@ -116,14 +114,14 @@ def run_check(workers: Workers, name: str, check: Check, results: Path, left_s: 
         if answer.get("failures"):
             workers.close()
     except RatchetError as error:
-        append(results, Failure(name, "its process", error_line(error.message), workers.trace()))
+        append(results, Failure.of(name, "its process", error.message, workers.trace()))
     seconds = time.monotonic() - started
     if in_time:
         return Ending(name, "ended", seconds)
     if limit_s < check.limit_s:
         return Ending(name, "cut off", seconds)
     late = f"did not end within {limit_s:.0f} s"
-    append(results, Failure(name, "its limit", late, workers.trace()))
+    append(results, Failure.of(name, "its limit", late, workers.trace()))
     return Ending(name, "timed out", seconds)
 
 
@@ -139,8 +137,8 @@ def run(options: Namespace, checks: Mapping[str, Check] = CHECKS) -> Path:
                 "Run nvidia-smi: does it answer?",
             )
         results = _free(options.out, at[:10])
-        command = shlex.join(["python", "-m", "benchmarks.gpu", *options.arguments])
-        append(results, Machine({"run on": options.device, "at": at, "command": command, **facts}))
+        told = {"run on": options.device, "at": at, "minutes": options.minutes}
+        append(results, Machine({**told, **facts}))
         for name in options.only or checks:
             print(f"{name}: ", end="", flush=True)
             ending = run_check(workers, name, checks[name], results, deadline - time.monotonic())
@@ -164,9 +162,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     folder = Path(__file__).parents[1]
     parser.add_argument("--out", type=Path, default=folder, help="default: benchmarks/")
     parser.add_argument("--only", type=names_among(CHECKS), help="names of checks, and commas")
-    options = parser.parse_args(arguments)
-    options.arguments = list(arguments)
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None, checks: Mapping[str, Check] = CHECKS) -> int:

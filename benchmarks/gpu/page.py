@@ -40,7 +40,7 @@ def page(lines: Sequence[Line], source: str) -> str:
     dry = facts["run on"] == "cpu"
     parts = [
         f"# {'Dry run of the checks for a GPU' if dry else 'On a GPU'} ({facts['at'][:10]})",
-        f"{facts['device']}, commit {facts['commit'] or 'unknown'}; `{facts['command']}`, begun at "
+        f"{facts['device']}, commit {facts['commit'] or 'unknown'}; `python -m benchmarks.gpu`, at "
         f"{facts['at']}. {holding} of {len(compared)} comparisons hold. All of it, with "
         f"tracebacks: [{source}]({source}).",
         "Models are tiny and on the CPU: its figures say nothing of a GPU." if dry else "",
@@ -64,20 +64,27 @@ def _failures(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
 
 
 def _unreached(lines: Sequence[Line]) -> Iterator[str]:
-    for line in lines:
-        if isinstance(line, Ending) and line.how == "not reached":
-            yield line.check
-        elif isinstance(line, Ending) and line.how == "cut off":
-            yield f"{line.check}: the time was up after {line.seconds:.0f} s of it"
+    endings = {line.check: line for line in lines if isinstance(line, Ending)}
+    for name in _names(lines):
+        if name not in endings:
+            yield f"{name}: the run ended within it"
+        elif endings[name].how == "cut off":
+            yield f"{name}: the time was up after {endings[name].seconds:.0f} s of it"
+        elif endings[name].how == "not reached":
+            yield name
+
+
+def _names(lines: Sequence[Line]) -> list[str]:
+    """The checks, in the order in which they ran."""
+    return list(dict.fromkeys(line.check for line in lines if not isinstance(line, Machine)))
 
 
 def _checks(lines: Sequence[Line]) -> Iterator[str]:
-    """A section for each check, in the order in which they ran."""
-    begun = [line for line in lines if isinstance(line, Ending) and line.how != "not reached"]
-    for ending in begun:
-        name = ending.check
+    """A section for each check of which anything is known."""
+    seconds = {line.check: line.seconds for line in lines if isinstance(line, Ending)}
+    for name in _names(lines):
         title = CHECKS[name].title if name in CHECKS else name
-        yield f"## {title}\n\n`{name}`, {ending.seconds:.0f} s."
+        took = f", {seconds[name]:.0f} s" if name in seconds else ""
         compared = [
             [line.what, _number(line.found), _bound(line), "holds" if line.holds else "**fails**"]
             for line in lines
@@ -88,6 +95,8 @@ def _checks(lines: Sequence[Line]) -> Iterator[str]:
             for line in lines
             if isinstance(line, Figure) and line.check == name
         ]
+        if compared or told:
+            yield f"## {title}\n\n`{name}`{took}."
         if compared:
             yield _table(["compared", "found", "allowed", ""], compared)
         if told:

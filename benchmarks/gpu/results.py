@@ -6,6 +6,7 @@ The file is all that the page is made of (`page`), and what the next session wit
 import gc
 import json
 import os
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-_TRACE_LINES = 30
+_ROOT = Path(__file__).parents[2]
+_TRACE_LINES, _LONGEST = 40, 300
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,19 @@ class Failure:
     what: str
     error: str
     trace: str = ""
+
+    @classmethod
+    def of(cls, check: str, what: str, text: str, trace: str) -> "Failure":
+        """The first line of an error's text (CUDA's own go on with advice), and the last lines of
+        its traceback; neither names this machine's folders."""
+        first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+        last = "\n".join(trace.splitlines()[-_TRACE_LINES:])
+        return cls(check, what, _without_folders(first[:_LONGEST]), _without_folders(last))
+
+
+def _without_folders(text: str) -> str:
+    text = re.sub(r"[^\s\"'(]*/(?:site-packages|lib/python3\.\d+)/", "", text)
+    return text.replace(f"{_ROOT}/", "").replace(str(Path.home()), "~")
 
 
 How = Literal["ended", "timed out", "cut off", "not reached"]
@@ -146,11 +161,6 @@ class Bench:
             yield
         except (Exception, SystemExit) as error:  # a benchmark's child ends its program
             self.failures += 1
-            trace = "".join(traceback.format_exception(error)).splitlines()[-_TRACE_LINES:]
-            text = error_line(f"{type(error).__name__}: {error}")
-            append(self.results, Failure(self.check, what, text, "\n".join(trace)))
-
-
-def error_line(text: str) -> str:
-    """The first line of an error's text: CUDA's own go on with advice."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+            trace = "".join(traceback.format_exception(error))
+            failure = Failure.of(self.check, what, f"{type(error).__name__}: {error}", trace)
+            append(self.results, failure)

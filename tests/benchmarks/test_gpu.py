@@ -27,9 +27,7 @@ from dpo_core.errors import BadInput
 from dpo_core.training.attention import flex_segments
 
 ROOT = Path(__file__).parents[2]
-FACTS = Machine(
-    {"run on": "cuda", "at": "2026-01-02 03:04", "command": "c", "device": "H", "commit": "abc"}
-)
+FACTS = Machine({"run on": "cuda", "at": "2026-01-02 03:04", "device": "H", "commit": "abc"})
 
 WITHOUT = """
 import sys
@@ -134,7 +132,8 @@ def test_what_goes_wrong_ends_its_own_check_alone(tmp_path: Path) -> None:
     assert told == ["before", "after", "at last", "meanwhile"]
     raised, died, hung = (line for line in lines if isinstance(line, Failure))
     assert raised.error == "RuntimeError: CUDA error: device-side assert triggered"
-    assert "in raises" in raised.trace
+    assert "in raises" in raised.trace and str(ROOT) not in raised.trace
+    assert 'File "benchmarks/gpu/results.py"' in raised.trace
     assert "SIGSEGV" in died.error and "in dies" in died.trace
     assert "in hangs" in hung.trace
     assert page.failed(lines)
@@ -156,12 +155,16 @@ def test_the_time_limit_fails_nothing_and_says_what_was_not_reached(tmp_path: Pa
     assert "| meanwhile | 4 s |" in text
 
 
-def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_leaves_what_it_had(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
-    append(results, FACTS)
+    had = [FACTS, Figure("lora", "speed", 3.0, "pairs/s")]
+    for line in had:
+        append(results, line)
     with results.open("a") as file:
         file.write('{"Figure": {"check": "a", "wh')
-    assert read(results) == [FACTS]
+    assert read(results) == had
+    text = page.write_page(results).read_text()
+    assert "| speed | 3 pairs/s |" in text and "- lora: the run ended within it" in text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
