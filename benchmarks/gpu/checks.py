@@ -20,7 +20,7 @@ class Check:
 CHECKS: Mapping[str, Check] = {
     "attention": Check(
         "Attention within packed pairs is that of a dense mask in float64",
-        "benchmarks.gpu.passes:attention",
+        "benchmarks.gpu.attention:attention",
         limit_s=180,
     ),
     "fast_pass": Check(
