@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
-from torch.nn.attention.flex_attention import create_mask, flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, create_mask, flex_attention
 from transformers import PretrainedConfig
 from transformers.masking_utils import (
     create_bidirectional_mask,
@@ -108,6 +108,26 @@ def test_flex_attention_sees_the_same_tokens(window: int | None) -> None:
     sees = flex_segments.visibility(SEGMENTS, window, CPU)
     found = create_mask(sees, None, None, TOKENS, TOKENS, device="cpu")[0, 0]
     assert torch.equal(found, seen_by_hand(window))
+
+
+LONG = (Segment(0, 300, 200, 150), Segment(650, 300, 200, 0), Segment(1150, 500, 400, 350))
+
+
+@pytest.mark.parametrize("window", [None, 4, 250])
+@pytest.mark.parametrize("segments", [SEGMENTS, LONG], ids=["one block", "several strips"])
+def test_blocks_are_those_that_torch_finds_at_once(
+    segments: tuple[Segment, ...], window: int | None
+) -> None:
+    tokens, found = segments[-1].end, flex_segments.blocks(segments, window, CPU)
+    sees = flex_segments.visibility(segments, window, CPU)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = create_block_mask(sees, None, None, tokens, tokens, device="cpu")
+    assert found.seq_lengths == expected.seq_lengths and found.BLOCK_SIZE == expected.BLOCK_SIZE
+    names = [f"{full}{side}_{what}" for full in ("", "full_") for side in ("kv", "q")
+             for what in ("num_blocks", "indices")]  # fmt: skip
+    for name in names:
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
 def test_flex_attention_is_compiled_once_for_rows_of_any_shape_and_window(
