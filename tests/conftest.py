@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpo_core import preloaded
-from flows.session import child_environment
+from dpo_core.children import child_environment
 from tests import typed
 from tests.made_once import run_folder
 from tests.shared_argilla import SharedArgilla, offered, shared_argilla
