@@ -20,6 +20,14 @@ CHANGED: Mapping[int, Mapping[str, Any]] = {
         "gate.empty_share": None,
         "gate.repetition_rise": None,
     },
+    3: {
+        "training.beta": 0.1,
+        "training.learning_rate": 5e-7,
+        "training.warmup_steps": 0,
+        "training.pairs_per_step": 32,
+        "evaluation.gate_prompts": 256,
+        "evaluation.test_prompts": 256,
+    },
 }
 """version → the keys whose defaults it changed, each with the value that it had before. For a key
 that is new in that version: the value that leaves everything as it was without it."""

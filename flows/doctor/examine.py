@@ -104,6 +104,8 @@ def _pool(config: CampaignConfig, findings: list[Finding]) -> prompts.Pool | Non
         return None
     findings += prompts.check_pool(pool, config)
     findings.append(prompts.check_overlap(pool, config))
+    if pool.gate:
+        findings.append(prompts.check_power(pool, config))
     return pool
 
 

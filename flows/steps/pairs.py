@@ -14,6 +14,7 @@ from flows.read_back.completions import by_prompt, read_committee, read_completi
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import selection
+from labeling.pairs.informative import InformativePrompts
 
 
 def select_pairs(
@@ -29,12 +30,14 @@ def select_pairs(
     def make(folder: Path, inputs: Inputs) -> Made:
         dropped: Counter[str] = Counter()
         paired: Counter[bool] = Counter()
+        able = InformativePrompts(session.config.pairs.min_margin)
         committee = read_committee(inputs.find("scores"), session.config.judge)
         read = read_completions(inputs.path("completions"), inputs.path("prompts"))
 
         def rows() -> Iterator[dict[str, Any]]:
             for _, answers in by_prompt(read):
                 given = committee.scores([answer.completion_id for answer in answers])
+                able.add(answers[0].prompt, given)
                 found = selection.select_pairs(answers, given, session.config.pairs, seed)
                 dropped.update(found.dropped)
                 paired[bool(found.pairs)] += 1
@@ -42,6 +45,8 @@ def select_pairs(
 
         kept = write_rows(folder / "pairs.parquet", rows(), PAIRS)
         facts = {"prompts_with_pairs": paired[True], "prompts_without_pairs": paired[False]}
+        if (said := able.notice) is not None:
+            session.progress.notice(f"round {number}: {said}")
         return Made(kept + dropped.total(), kept, dict(sorted(dropped.items())), facts)
 
     inputs = {

@@ -43,7 +43,7 @@ UNTRAINED: dict[str, Any] = {
     },
     "sampling": {"engine": "transformers", "max_tokens": 8},
     "pairs": {"strategy": "random", "truncated": "keep"},
-    "training": {"pairs_per_step": 8},
+    "training": {"learning_rate": 5e-7, "pairs_per_step": 8},
 }
 """Of campaigns in which it matters who is asked and when, and not what the policy writes."""
 

@@ -45,7 +45,7 @@ def made(folder: Path, **more: Any) -> Path:
 def test_a_campaign_that_names_no_version_has_the_first_ones(config: Path, folder: str) -> None:
     root = made(config.parent / folder)
     named = None if folder.startswith("campaigns") else root
-    before = dict(CHANGED[2])
+    before = {**CHANGED[2], **CHANGED[3]}
     for found in (
         load_config(config, [], named),
         load_config(root / "campaign.yaml"),

@@ -12,7 +12,9 @@ from flows.gate.decision import Answer, Best, Decision, answered, best_of, decid
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
 BETTER = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
 UNSURE = {"win_rate_gate": 0.54, "win_rate_gate_low": 0.48}
-OTHERS_OFF = {key.removeprefix("gate."): old for key, old in since(1).items()}
+OTHERS_OFF = {
+    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+}
 """Without the checks of test_checks.py."""
 RETRY = {
     "otherwise": "retry",
