@@ -109,7 +109,8 @@ def settled(asked: TrainingSection, pairs: int, parameters: int | None = None) -
 
 
 def chosen(asked: TrainingSection, config: TrainingConfig, parameters: int | None) -> str:
-    """The numbers of `config` that the section left open, in words; empty where it left none."""
+    """The numbers of `config` that the section left open, with β, in words; empty where it left
+    none."""
     found = []
     if asked.asks_for_parameters:
         size = "a policy of unknown size" if parameters is None else f"{parameters:,} parameters"
@@ -118,7 +119,7 @@ def chosen(asked: TrainingSection, config: TrainingConfig, parameters: int | Non
         found.append(f"{config.pairs_per_step} pairs per step")
     if asked.warmup_steps is None:
         found.append(f"warm-up of {counted(config.warmup_steps, 'step')}")
-    return ", ".join(found)
+    return ", ".join([*found, f"β {config.beta:g} of loss {config.loss}"] if found else [])
 
 
 def learning_rate(parameters: int | None, *, adapters: bool) -> float:

@@ -74,7 +74,7 @@ def train(
         "training",
         make,
         config={
-            **_as_asked(asked),
+            **as_asked(asked),
             "seed": seed,
         },
         inputs={
@@ -98,7 +98,7 @@ def _settled(session: Session, asked: TrainingSection, inputs: Inputs) -> Traini
     return config
 
 
-def _as_asked(asked: TrainingSection) -> dict[str, Any]:
+def as_asked(asked: TrainingSection) -> dict[str, Any]:
     """What the round depends on. Of numbers that are left open, that they are: what is chosen for
     them follows from the inputs. A key that there was not always counts where it is given."""
     found = asked.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_FILES})

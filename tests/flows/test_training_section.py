@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from dpo_core.config import TrainingConfig
+from dpo_core.config import MOVES_NO_NUMBER, TrainingConfig
+from flows.config.defaults import CHANGED
 from flows.config.training import (
     LEARNING_RATES,
     TrainingSection,
@@ -13,6 +14,7 @@ from flows.config.training import (
     pairs_per_step,
     settled,
 )
+from flows.steps.train import as_asked
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,8 @@ def test_what_is_left_open_is_chosen_and_said() -> None:
     assert numbers(found) == (1e-5, 1, 32), "a tenth of seven steps"
     assert (found.beta, found.loss) == (5.0, "sigmoid_norm")
     assert chosen(asked, found, 135_000_000) == (
-        "learning rate 1e-05 for 135,000,000 parameters, 32 pairs per step, warm-up of 1 step"
+        "learning rate 1e-05 for 135,000,000 parameters, 32 pairs per step, warm-up of 1 step, "
+        "β 5 of loss sigmoid_norm"
     )
     assert numbers(settled(asked, 20_000, 8_000_000_000)) == (5e-7, 16, 128)
 
@@ -74,6 +77,17 @@ def test_what_is_given_stays() -> None:
     assert chosen(asked, found, None) == ""
     assert not asked.asks_for_parameters
     assert TrainingConfig.model_validate(asked.model_dump(exclude={"warmup_share"})) == found
+
+
+def test_a_round_that_was_trained_before_keeps_its_fingerprint() -> None:
+    """With the numbers of older defaults it depends on what it depended on: no key is new."""
+    older = {key.rpartition(".")[2]: value for key, value in CHANGED[3].items()}
+    numbers = {key: older[key] for key in ("learning_rate", "warmup_steps", "pairs_per_step")}
+    before = TrainingConfig.model_validate(numbers).model_dump(
+        mode="json", exclude={*MOVES_NO_NUMBER, "reference"}
+    )
+    assert as_asked(TrainingSection.model_validate({**numbers, "beta": 0.1})) == before
+    assert as_asked(TrainingSection(warmup_share=0.1))["warmup_share"] == 0.1
 
 
 def test_multiples_of_what_is_chosen() -> None:
