@@ -14,16 +14,16 @@ from flows.words import counted
 
 REMEDY = "Give more prompts, or raise prompts.gate_share and evaluation.gate_prompts."
 
-WEAK = 0.6
-"""A round rarely gains more: a gate that sees only what lies above it keeps most good policies
-out."""
+GAIN = 0.1
+"""Above the threshold. A round rarely wins more: a gate that sees no less refuses most good
+policies."""
 
 
 @dataclass(frozen=True)
 class GatePower:
     """prompts: that one decision may look at; win_rate: the lowest that is promoted in four of five
-    rounds, None where none is; at_best: the same, if the answers to one prompt were independent;
-    needed: prompts that see WEAK."""
+    rounds, None where none is; at_best: the same, if the answers to one prompt were independent,
+    where there are several; needed: prompts that see GAIN, where these do not."""
 
     rule: PromotionRule
     prompts: int
@@ -34,7 +34,7 @@ class GatePower:
 
     @property
     def weak(self) -> bool:
-        return self.win_rate is None or self.win_rate > WEAK
+        return not _sees_gain(self.rule, self.win_rate)
 
     @property
     def sentence(self) -> str:
@@ -44,7 +44,7 @@ class GatePower:
         if self.win_rate is None:
             return f"{what} promote no policy, however good it is ({by}){self._short_of()}"
         best = ""
-        if self.at_best is not None and self.samples > 1:
+        if self.at_best is not None:
             best = f", {_percent(self.at_best)} if answers to a prompt do not depend on it"
         return (
             f"{what} see a win rate of {_percent(self.win_rate)}{best}: such a policy is promoted "
@@ -52,7 +52,11 @@ class GatePower:
         )
 
     def _short_of(self) -> str:
-        return "" if self.needed is None else f"; {_percent(WEAK)} needs about {self.needed:,}"
+        return (
+            ""
+            if self.needed is None
+            else f"; {_percent(_bar(self.rule))} needs about {self.needed:,}"
+        )
 
 
 def gate_power(config: CampaignConfig, gate_prompts: int, pool: int | None = None) -> GatePower:
@@ -62,12 +66,12 @@ def gate_power(config: CampaignConfig, gate_prompts: int, pool: int | None = Non
     if rule.alpha is not None:
         prompts = min(at_most(config, gate_prompts), pool or gate_prompts)
     samples = config.evaluation.samples_per_prompt
-    # Answers to one prompt tell at least what one of them tells, and at most what all apart do.
+    # Answers to one prompt tell at least what one of them tells, and at most what all apart do. For
+    # a certified gate they are one outcome, which is another matter.
+    apart = samples > 1 and rule.alpha is None
+    best = detectable_win_rate(rule, prompts * samples) if apart else None
     found = detectable_win_rate(rule, prompts)
-    # A certified gate takes a prompt's answers as one outcome.
-    best = detectable_win_rate(rule, prompts * samples) if samples > 1 else found
-    weak = found is None or found > WEAK
-    needed = prompts_for(rule, WEAK) if weak else None
+    needed = None if _sees_gain(rule, found) else prompts_for(rule, _bar(rule))
     return GatePower(rule, prompts, samples, found, best, needed)
 
 
@@ -93,13 +97,22 @@ def planned_decisions(config: CampaignConfig) -> int:
     return rounds * (1 + len(config.gate.retries))
 
 
+def _bar(rule: PromotionRule) -> float:
+    return min(rule.threshold + GAIN, 1.0)
+
+
+def _sees_gain(rule: PromotionRule, win_rate: float | None) -> bool:
+    return win_rate is not None and win_rate <= _bar(rule)
+
+
 def _by(rule: PromotionRule) -> str:
     above = f"above {_percent(rule.threshold)}"
     if rule.alpha is not None:
         return f"a test at level {rule.alpha:.2g}, {above}"
     if rule.confidence is not None:
         return f"the lower end of its {_percent(rule.confidence)} interval must be {above}"
-    return f"the estimate must be {above}, which chance alone is in half of all rounds"
+    chance = ", which chance alone is in half of all rounds" if rule.threshold == 0.5 else ""
+    return f"the estimate must be {above}{chance}"
 
 
 def _percent(share: float) -> str:

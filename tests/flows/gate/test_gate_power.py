@@ -54,6 +54,13 @@ def test_more_answers_to_a_prompt_tell_at_best_as_much_as_more_prompts() -> None
     assert (found.win_rate, found.at_best) == (alone, apart)
     assert "64 gate prompts, 4 answers each, see" in found.sentence
     assert "if answers to a prompt do not depend on it" in found.sentence
+    certified = {"gate": {"false_promotions": 0.05}, "evaluation": {"samples_per_prompt": 4}}
+    assert gate_power(config(**certified), 64).at_best is None, "they are one outcome"
+
+
+def test_what_is_little_depends_on_the_threshold() -> None:
+    assert not gate_power(config(gate={"threshold": 0.6}), 256).weak, "69 %"
+    assert gate_power(config(gate={"threshold": 0.4}), 64).weak, "58 %"
 
 
 @pytest.mark.parametrize(
