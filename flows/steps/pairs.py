@@ -14,7 +14,7 @@ from flows.read_back.completions import by_prompt, read_committee, read_completi
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import selection
-from labeling.pairs.informative import InformativePrompts
+from labeling.pairs.equal_scores import InformativePrompts
 
 
 def select_pairs(

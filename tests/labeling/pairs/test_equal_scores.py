@@ -3,7 +3,7 @@
 import pytest
 
 from dpo_core.records import Prompt
-from labeling.pairs.informative import InformativePrompts
+from labeling.pairs.equal_scores import InformativePrompts
 
 
 def counted(
