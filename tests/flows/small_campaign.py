@@ -73,7 +73,10 @@ STEPS = (
 
 PROMOTE_ALL = tuple(
     part
-    for setting in ("gate.threshold=0", *(f"{key}=null" for key in since(1)))
+    for setting in (
+        "gate.threshold=0",
+        *(f"{key}=null" for key in since(1) if key.startswith("gate.")),
+    )
     for part in ("--set", setting)
 )
 """Settings under which each round's policy samples in the next, collapsed or not."""

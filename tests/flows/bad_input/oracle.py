@@ -120,7 +120,7 @@ KEYS: Mapping[str, Takes] = {
     "training.gradient_checkpointing": flag,
     "training.processes": or_else(_COUNT, "auto"),
     "training.torchrun": texts,
-    "evaluation.gate_prompts": _COUNT,
+    "evaluation.gate_prompts": or_else(_COUNT, "auto"),
     "evaluation.samples_per_prompt": _COUNT,
     "evaluation.confidence": number(0, 1, above=True, below=True),
     "evaluation.bootstrap_resamples": _COUNT,
