@@ -26,7 +26,7 @@ from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import Task, ask, collect
 from labeling.people.log import LabelLog
 from labeling.people.task import Asking, Item, plan_items
-from labeling.server import WORKSPACE, Access, Server, add_user, running
+from labeling.server import WORKSPACE, Access, add_user, running
 
 _AT_ONCE = 100
 _ANNOTATOR = "benchmarked"
@@ -59,10 +59,10 @@ def measured(work: Callable[[], Any]) -> tuple[Any, Cost]:
     return found, Cost(time.monotonic() - started, time.process_time() - cpu)
 
 
-def ours(server: Server, items: Sequence[Item], folder: Path, answer: "Answers") -> dict[str, Cost]:
+def ours(access: Access, items: Sequence[Item], folder: Path, answer: "Answers") -> dict[str, Cost]:
     task = Task("ours", Questions(1, False, True), "Compare.", items, 1.0)
     log = LabelLog(folder / "labels.jsonl")
-    with ArgillaQueue(server.access, WORKSPACE) as queue:
+    with ArgillaQueue(access, WORKSPACE) as queue:
         dataset, push = measured(lambda: ask(queue, log, task, _silent))
         given = answer(dataset.id)
         found, read = measured(lambda: collect(queue, dataset, log, _silent))
@@ -70,12 +70,12 @@ def ours(server: Server, items: Sequence[Item], folder: Path, answer: "Answers")
     return {"push": push, "collect": read}
 
 
-def plain(server: Server, items: Sequence[Item], answer: "Answers") -> dict[str, Cost]:
+def plain(access: Access, items: Sequence[Item], answer: "Answers") -> dict[str, Cost]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import argilla as rg
 
-        client = rg.Argilla(api_url=server.access.url, api_key=server.access.api_key)
+        client = rg.Argilla(api_url=access.url, api_key=access.api_key)
         settings = rg.Settings(
             guidelines="Compare.",
             fields=[
@@ -147,14 +147,14 @@ def _answer(record_id: str) -> dict[str, Any]:
     return {"record_id": record_id, "values": values, "status": "submitted"}
 
 
-def compare(server: Server, count: int, answered: float) -> dict[str, Any]:
+def compare(access: Access, count: int, answered: float) -> dict[str, Any]:
     """side → push and collect → its cost."""
     items = plan_items(Asking(1, 0), [(pair, "") for pair in pairs(count)], [], 0)
-    answer = Answers(server.access, round(count * answered))
+    answer = Answers(access, round(count * answered))
     with tempfile.TemporaryDirectory() as folder:
         sides = {
-            "plain client": plain(server, items, answer),
-            "Ratchet": ours(server, items, Path(folder), answer),
+            "plain client": plain(access, items, answer),
+            "Ratchet": ours(access, items, Path(folder), answer),
         }
     return {
         side: {work: vars(cost) for work, cost in found.items()} for side, found in sides.items()
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_json_option(parser)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as server:
-        found = compare(server, options.pairs, options.answered)
+        found = compare(server.access, options.pairs, options.answered)
     _show(found, options.pairs)
     write_result({"machine": machine(), "pairs": options.pairs, **found}, options.json)
     return 0

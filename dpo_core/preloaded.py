@@ -8,6 +8,10 @@ shares the memory. Where short campaigns run one after another on a CPU (tests, 
 once: every process that dpo_core.children starts with RATCHET_PRELOADED=SOCKET in its environment
 is a fork of this one, which has imported the modules. It ends when its standard input closes.
 
+A MODULE that reads the environment when it is imported, and can do so again, names in READ_AGAIN
+the variables that may differ, and has a function read_again(module): the forked process calls it
+before it runs `module`.
+
 Linux, and no GPU: a process that has begun to use CUDA cannot be forked.
 """
 
@@ -22,11 +26,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 from dpo_core import collector
 
 SOCKET = "RATCHET_PRELOADED"
+_IN_STEAD = "RATCHET_IN_ANOTHERS_STEAD"
 _ROOM = "RATCHET_ROOM_FOR_VARIABLES"
 # Read when libraries are loaded, so a process that wants others is not forked.
 _READ_AT_IMPORT = (
@@ -36,11 +42,13 @@ _READ_AT_IMPORT = (
     "LD_PRELOAD",
     "MKL_",
     "OMP_NUM_THREADS",
+    "PREFECT_",
     "PYTHONHASHSEED",
     "TORCHDYNAMO_",
     "TORCH_",
     "TRANSFORMERS_",
 )
+_READ_LATER = ("CUDA_DEVICE_ORDER", "TORCH_NCCL_")
 _HEADER_BYTES = 8
 _MOST_FDS = 16
 
@@ -113,14 +121,37 @@ def fork(
     return Forked(connection, pid, os.fdopen(writes, "w"))
 
 
+def run_forked(module: str) -> int | None:
+    """Have a fork run `module` in this process's stead, for those whom somebody else starts.
+
+    The fork hears SIGTERM, and ends when this process does; this one ends as the fork does: what
+    comes back is its exit code, or None where this process must run the module itself.
+    """
+    if _IN_STEAD in os.environ:
+        return None
+    process = fork(module, {**os.environ, _IN_STEAD: "1"}, sys.stdout.buffer, {})
+    if process is None:
+        return None
+    signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    code = process.wait()
+    if code < 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
 # ── in the process that is forked ────────────────────────────────────────────────────────────────
 
 
 class _Preloaded:
     """Answers requests to fork, and tells who asked how the process ended."""
 
-    def __init__(self, path: Path, before: Mapping[str, str]) -> None:
-        self._own = _read_at_import(before)
+    def __init__(
+        self, path: Path, before: Mapping[str, str], imported: Sequence[ModuleType]
+    ) -> None:
+        self._readers = [module for module in imported if hasattr(module, "read_again")]
+        self._read_again = {name for reader in self._readers for name in reader.READ_AGAIN}
+        self._own = self._read_at_import(before)
         # Variables that what was imported has set: its code relies on them.
         self._set = {k: v for k, v in os.environ.items() if before.get(k) != v}
         # What `python -m` puts before it is each process's own.
@@ -157,7 +188,8 @@ class _Preloaded:
                 connection, _HEADER_BYTES, _MOST_FDS, socket.MSG_CMSG_CLOEXEC
             )
             wanted = json.loads(_read(connection, int(header)))
-            if _read_at_import(wanted["env"]) == self._own:
+            others = wanted["env"].items() - self._set.items()  # what a fork of this one starts
+            if self._read_at_import(dict(others)) == self._own:
                 pid = os.fork()
                 if pid == 0:
                     self._become(wanted, fds, connection)
@@ -167,16 +199,19 @@ class _Preloaded:
             for fd in fds:
                 os.close(fd)
 
+    def _read_at_import(self, env: Mapping[str, str]) -> dict[str, str]:
+        return {
+            name: value
+            for name, value in env.items()
+            if name.startswith(_READ_AT_IMPORT)
+            and not name.startswith(_READ_LATER)
+            and name not in self._read_again
+        }
+
     def _become(self, wanted: Mapping[str, Any], fds: Sequence[int], asked: socket.socket) -> None:
         """Be the process that was asked for; never returns."""
         try:
-            os.setsid()
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for own in (self._listener, self._ended, self._tell_ended, *self._asked.values()):
-                own.close()
-            self._selector.close()
+            self._leave()
             reads, output, *passed = fds
             for fd, place in ((reads, 0), (output, 1), (output, 2)):
                 os.dup2(fd, place)
@@ -195,12 +230,24 @@ class _Preloaded:
             asked.sendall(f"{os.getpid():0{_HEADER_BYTES}d}".encode())
             asked.close()
             sys.argv[:] = [sys.argv[0], wanted["module"]]
+            for reader in self._readers:
+                reader.read_again(wanted["module"])
             code = _run(wanted["module"])
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
             code = 1
         sys.stdout.flush()
         os._exit(code)
+
+    def _leave(self) -> None:
+        """What only the process that forks others has ends here."""
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for own in (self._listener, self._ended, self._tell_ended, *self._asked.values()):
+            own.close()
+        self._selector.close()
 
     def _tell(self) -> None:
         self._ended.recv(4096)
@@ -236,10 +283,6 @@ def _read(connection: socket.socket, size: int) -> bytes:
     return read
 
 
-def _read_at_import(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith(_READ_AT_IMPORT)}
-
-
 def _appear_as(module: str) -> None:
     """Show the command line and the environment that the process would have, had it been started.
 
@@ -269,10 +312,9 @@ def main(path: Path, modules: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
     before = dict(os.environ)
     collector.hold_back()
-    for module in modules:
-        importlib.import_module(module)
+    imported = [importlib.import_module(module) for module in modules]
     collector.let_go()
-    _Preloaded(path, before).serve()
+    _Preloaded(path, before, imported).serve()
 
 
 if __name__ == "__main__":

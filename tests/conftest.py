@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import pytest
 
 from dpo_core import preloaded
 from flows.session import child_environment
-from labeling.server import Server, running
+from tests.made_once import run_folder
+from tests.shared_argilla import SharedArgilla, offered, shared_argilla
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -53,13 +55,12 @@ def browser(chromium: str) -> Iterator["Browser"]:
 
 
 @pytest.fixture(scope="session")
-def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One Argilla server for all tests; each makes datasets of its own.
+def argilla(tmp_path_factory: pytest.TempPathFactory) -> SharedArgilla:
+    """One Argilla server for all tests of all workers; each makes datasets and users of its own.
 
     The first time on a machine it waits for the server's environment, about a minute.
     """
-    with running(tmp_path_factory.mktemp("argilla")) as server:
-        yield server
+    return shared_argilla(run_folder(tmp_path_factory) / "argilla")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,8 +90,12 @@ def rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
     return write
 
 
+_OFFERED = ExitStack()
 _PRELOADED: list["subprocess.Popen[bytes]"] = []
 _IMPORTED_ONCE = (
+    "pandas",  # by pyarrow, with the first table
+    "peft",
+    "torch.distributed.run",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
@@ -98,10 +103,19 @@ _IMPORTED_ONCE = (
     "generation.worker",
     "generation.judge_worker",
     "generation.transformers_engine",
+    "generation.probe",
+    "flows.tracking.sender",
+    "flows.prefect.imported_once",
+    "flows.worker.carry_out",
+    "flows.worker.flow",
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _OFFERED.enter_context(offered())
+    # Nobody makes blocks in the pages here, and their types take each server 0.7 CPU-seconds.
+    os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
     # Workers side by side would each take every processor for every product.
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -126,6 +140,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
+    _OFFERED.close()
     for process in _PRELOADED:
         process.communicate()
         shutil.rmtree(Path(os.environ[preloaded.SOCKET]).parent)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from dpo_core.errors import (
 )
 from dpo_core.full_disk import out_of_space
 from dpo_core.preloaded import SOCKET, Forked
-from tests.until import until
+from tests.preloading import preloaded
 
 CHILD = """
 import os, signal, subprocess, sys, time
@@ -81,20 +81,6 @@ def born(
         else:
             monkeypatch.delenv(SOCKET, raising=False)
         yield request.param
-
-
-@contextmanager
-def preloaded(folder: Path, *modules: str) -> Iterator[Path]:
-    """Where a process that has imported `modules` waits to be forked."""
-    path = folder / "socket"
-    command = [sys.executable, "-m", "dpo_core.preloaded", str(path), *modules]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        until(path.exists)
-        process_ends = process.stdin
-        assert process_ends is not None
-        yield path
-        process_ends.close()
-        assert process.wait(START_TIMEOUT_S) == 0
 
 
 @pytest.fixture
@@ -258,6 +244,39 @@ def test_what_was_read_at_the_import_is_not_shared(
     with Child.start(module, log, env) as child:
         assert isinstance(child.process, subprocess.Popen)
         assert child.ask({"do": "add", "numbers": [1]}) == {"sum": 1}
+
+
+STANDS_FOR = """
+import os, signal, sys, time
+from dpo_core.preloaded import run_forked
+
+if __name__ == "__main__":
+    code = run_forked(sys.modules["__main__"].__spec__.name)
+    if code is None:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+        print(os.getpid(), os.getppid(), flush=True)
+        time.sleep(600)
+    sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("ended", ["told", "fork killed", "killed"])
+def test_a_process_that_others_start_is_forked_as_well(
+    born: str, rule: Callable[[str], str], tmp_path: Path, ended: str
+) -> None:
+    """It ends as its fork does, and its fork with it."""
+    name = rule(STANDS_FOR).partition(":")[0]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", name]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        works, parent = map(int, process.stdout.readline().split())
+        assert (works == process.pid) == (born == "started")
+        assert (parent == os.getpid()) == (born == "started")
+        number = signal.SIGTERM if ended == "told" else signal.SIGKILL
+        os.kill(works if ended == "fork killed" else process.pid, number)
+        assert process.wait(START_TIMEOUT_S) == (7 if ended == "told" else -signal.SIGKILL)
+        wait_until_gone(works)
 
 
 def test_what_counts_as_no_room() -> None:

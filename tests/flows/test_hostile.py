@@ -19,13 +19,15 @@ from test_ui import command
 from dpo_core.campaign.store import current_artifact
 from dpo_core.tables import read_rows
 from flows.prefect.server import free_port
-from labeling.server import Server, add_user
+from labeling.server import add_user
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "labeling" / "people"))
 from annotators import Annotator
+
+from tests.shared_argilla import SharedArgilla
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -85,7 +87,7 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(
-    argilla: Server,
+    argilla: SharedArgilla,
     browser: "Browser",
     tmp_path_factory: pytest.TempPathFactory,
     screenshots: Path,
@@ -105,7 +107,7 @@ def played(
     return Played(campaign, waits.stdout + done.stdout + done.stderr, seen, harmed)
 
 
-def _looked_at(page: "Page", url: str, argilla: Server, screenshots: Path) -> object:
+def _looked_at(page: "Page", url: str, argilla: SharedArgilla, screenshots: Path) -> object:
     password = add_user(argilla.access, "looker")
     page.goto(url)
     page.fill("input[type=text]", "looker")
@@ -122,7 +124,7 @@ def _looked_at(page: "Page", url: str, argilla: Server, screenshots: Path) -> ob
     return page.evaluate("window.harmed")
 
 
-def _answered(argilla: Server, url: str) -> None:
+def _answered(argilla: SharedArgilla, url: str) -> None:
     person = Annotator.new(argilla.access, "mallory")
     dataset = re.search("/dataset/([^/]+)/", url)
     assert dataset

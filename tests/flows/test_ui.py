@@ -140,7 +140,8 @@ def test_it_serves_a_campaign_that_is_running(campaign: Path, tmp_path: Path) ->
     import urllib.request
 
     folder, url = campaign.parent, f"http://127.0.0.1:{(port := free_port())}"
-    run = command("run", str(folder / "c.yaml"), "--campaign-dir", str(tmp_path / "running"))
+    config = (str(folder / "c.yaml"), "--set", "sampling.engine=transformers")
+    run = command("run", *config, "--campaign-dir", str(tmp_path / "running"))
     pipe = subprocess.PIPE
     with subprocess.Popen(run, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as running:
         assert running.stdout is not None

@@ -14,7 +14,7 @@ TIMEOUT_S = 400
 TINY: dict[str, Any] = {
     "threads": 1,
     "policy": {"build": "old_model:build"},
-    "prompts": {"function": "old_model:prompts", "per_round": 10},
+    "prompts": {"function": "tiny_prompts:prompts", "per_round": 10},
     "sampling": {"engine": "transformers", "max_tokens": 8, "samples_per_prompt": 2},
     "judge": {"function": "old_judge:score"},
     "pairs": {"strategy": "random", "truncated": "keep"},
@@ -22,6 +22,15 @@ TINY: dict[str, Any] = {
     "evaluation": {"gate_prompts": 4, "test_prompts": 4, "bootstrap_resamples": 20},
 }
 """Of campaigns in which it matters what is read, and not what is learnt."""
+PROMPTS = """
+def prompts():
+    numbers = ("one", "two", "three", "four", "five", "six")
+    for first in numbers:
+        for second in numbers:
+            for third in numbers:
+                yield {"prompt": f"{first} {second} and {third}", "tags": [first]}
+"""
+"""In a module without the model: `ratchet` imports it, and would wait for torch each time."""
 
 
 def user_folder(folder: Path) -> Path:
@@ -29,6 +38,7 @@ def user_folder(folder: Path) -> Path:
     for file in MADE_BEFORE.iterdir():
         if file.suffix in (".py", ".jsonl"):
             shutil.copy(file, folder)
+    (folder / "tiny_prompts.py").write_text(PROMPTS, encoding="utf-8")
     return folder
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from dpo_core import collector
 from dpo_core.children import Report, describe_error, forward_notices
+from dpo_core.preloaded import run_forked
 
 ADDRESS, KEY = "RATCHET_RANKS_ADDRESS", "RATCHET_RANKS_KEY"
 """Environment variables by which a process finds the connection; the key keeps strangers out."""
@@ -91,7 +92,9 @@ def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]
 
 
 if __name__ == "__main__":
-    code = main()
+    code = run_forked("dpo_core.training.processes.rank_worker")
+    if code is None:
+        code = main()
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is written and told. Threads of torch may still run, and the interpreter's way out

@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from dpo_core.children import Child
 from dpo_core.records import COMPLETIONS, PREFERENCES, pair_id
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import DpoJob
@@ -143,6 +144,13 @@ def sentiment(pairs: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         ]
         preferences.append(preference(chosen, rejected))
     return completions, preferences
+
+
+def trained_elsewhere(job: DpoJob) -> dict[str, Any]:
+    """What `train_round` says of the job in a process of its own."""
+    log = job.curve_path.parent / "train.log"
+    with Child.start("dpo_core.training.train_worker", log) as child:
+        return child.ask({"op": "dpo", "job": job.model_dump(mode="json")})
 
 
 @pytest.fixture

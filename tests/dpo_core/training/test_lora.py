@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.trainer import train_round
 
-from .conftest import EOS, VOCABULARY, make_tokenizer, sentiment
+from .conftest import EOS, VOCABULARY, make_tokenizer, sentiment, trained_elsewhere
 
 MakeJob = Callable[..., DpoJob]
 CPU = torch.device("cpu")
@@ -230,16 +228,11 @@ def test_adapters_do_not_take_old_moments() -> None:
 
 def test_two_processes_train_equal_adapters(make_job: MakeJob) -> None:
     """Another one and this one, whose hashes of texts differ."""
-    code = (
-        "import sys; from dpo_core.training.jobs import DpoJob; "
-        "from dpo_core.training.trainer import train_round; "
-        "train_round(DpoJob.model_validate_json(sys.argv[1]), lambda *_: None)"
-    )
     jobs = []
     for name in ("there", "here"):
         job = make_job(name, *sentiment(12), lora={"rank": 4})
         jobs.append(job.model_copy(update={"adapter_dir": job.out_dir.parent / "adapter"}))
-    subprocess.run([sys.executable, "-c", code, jobs[0].model_dump_json()], check=True)
+    trained_elsewhere(jobs[0])
     train_round(jobs[1], lambda *_: None)
     found = []
     for job in jobs:

@@ -1,8 +1,6 @@
 """A DPO round on a tiny real model: what it trains on, what it checks, what repeats."""
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +33,7 @@ from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.telling.curves import DPO_CURVE
 from dpo_core.training.trainer import train_round
 
-from .conftest import EOS, completion, preference, sentiment
+from .conftest import EOS, completion, preference, sentiment, trained_elsewhere
 
 MakeJob = Callable[..., DpoJob]
 SIGMOID = PairLosses("sigmoid", LossOptions())
@@ -144,19 +142,9 @@ def test_epochs_and_seeds_have_orders_of_their_own(make_job: MakeJob) -> None:
 
 def test_two_processes_train_equal_weights(make_job: MakeJob) -> None:
     """Another one and this one, whose hashes of texts differ."""
-    code = (
-        "import sys; from dpo_core.training.jobs import DpoJob; "
-        "from dpo_core.training.trainer import train_round; "
-        "print(train_round(DpoJob.model_validate_json(sys.argv[1]), lambda *_: None)['policy'])"
-    )
     there, here = (make_job(name, *sentiment(20), epochs=2) for name in ("there", "here"))
-    done = subprocess.run(
-        [sys.executable, "-c", code, there.model_dump_json()],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split()[-1] == train_round(here, lambda *_: None)["policy"]
+    found = trained_elsewhere(there)
+    assert found["policy"] == train_round(here, lambda *_: None)["policy"]
     assert _steady(there.curve_path) == _steady(here.curve_path)
 
 

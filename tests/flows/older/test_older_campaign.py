@@ -10,6 +10,7 @@ import pytest
 import user_folder
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 from user_folder import MADE_BEFORE
 
 from dpo_core.campaign.identity import IDENTITY, KEPT, RECOMPUTED, SETTLED, VERSION
@@ -17,6 +18,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.store import current_artifact
 from dpo_core.tables import read_rows
+from flows.cli import app
 from flows.config import load_config
 from flows.config.defaults import DEFAULTS, FIRST
 from flows.progress import CampaignProgress
@@ -35,10 +37,23 @@ def old(tmp_path: Path) -> Path:
     return Path(shutil.copytree(MADE_BEFORE, tmp_path / "old"))
 
 
+@pytest.fixture(autouse=True)
+def own_modules(old: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The user's code is that of the test's own copy, in this process too."""
+    names = [file.stem for file in old.glob("*.py")]
+    monkeypatch.chdir(old)
+    monkeypatch.syspath_prepend(old)
+    yield
+    for name in names:
+        sys.modules.pop(name, None)
+
+
 def run(folder: Path, *arguments: str) -> str:
-    """What a run to the end says."""
-    done = user_folder.run(folder, "old_campaign.yaml", *arguments)
-    assert done.returncode == 0, done.stderr + done.stdout
+    """What a run to the end says. In this process: its prompts lie in a module that needs torch,
+    which each process would import anew."""
+    words = user_folder.command("old_campaign.yaml", *arguments)
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, words[words.index("run") :])
+    assert done.exit_code == 0, done.output + repr(done.exception)
     return " ".join(done.stdout.split())
 
 
@@ -51,9 +66,7 @@ def made_since(folder: Path) -> list[Entry]:
 
 
 @pytest.fixture
-def session(old: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    monkeypatch.chdir(old)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(old)])
+def session() -> Iterator[Session]:
     config = load_config(Path("old_campaign.yaml"), ["threads=1"], Path("campaign"))
     with Session(Path("campaign"), config, CampaignProgress(Console(quiet=True), 2)) as opened:
         yield opened

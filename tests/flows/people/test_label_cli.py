@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.server import Server
+from tests.shared_argilla import SharedArgilla
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,7 +20,7 @@ def ratchet(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_user_is_added_and_the_password_printed_once(argilla: Server) -> None:
+def test_a_user_is_added_and_the_password_printed_once(argilla: SharedArgilla) -> None:
     done = ratchet("user", "add", "typed", "--dir", str(argilla.folder))
     assert done.returncode == 0, done.stderr
     url, user, password, advice = done.stdout.splitlines()
@@ -31,7 +31,9 @@ def test_a_user_is_added_and_the_password_printed_once(argilla: Server) -> None:
     assert again.returncode == 2 and "there is a user 'typed' already" in again.stderr
 
 
-def test_an_external_server_is_named_by_the_environment(argilla: Server, tmp_path: Path) -> None:
+def test_an_external_server_is_named_by_the_environment(
+    argilla: SharedArgilla, tmp_path: Path
+) -> None:
     access = {"ARGILLA_API_URL": argilla.access.url, "ARGILLA_API_KEY": argilla.access.api_key}
     done = ratchet("user", "add", "external", "--dir", str(tmp_path), **access)
     assert done.returncode == 0, done.stderr
@@ -54,6 +56,6 @@ def test_bad_input_has_exit_code_2(arguments: list[str], said: str, tmp_path: Pa
     assert "Traceback" not in done.stderr
 
 
-def test_a_served_folder_is_bad_input(argilla: Server) -> None:
+def test_a_served_folder_is_bad_input(argilla: SharedArgilla) -> None:
     done = ratchet("serve", "--dir", str(argilla.folder), "--port", "0")
     assert done.returncode == 2 and "is being served by process" in done.stderr

@@ -13,7 +13,8 @@ import yaml
 from small_campaign import CONFIG, Campaign
 
 from dpo_core.tables import read_rows
-from labeling.server import Server, add_user
+from labeling.server import add_user
+from tests.shared_argilla import SharedArgilla
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -44,7 +45,7 @@ class Labelled:
 
 @pytest.fixture(scope="module")
 def labelled(
-    argilla: Server,
+    argilla: SharedArgilla,
     browser: "Browser",
     tmp_path_factory: pytest.TempPathFactory,
     screenshots: Path,
@@ -71,7 +72,7 @@ def labelled(
 class Asking(Campaign):
     """The small campaign, in which people judge every pair, and a rule the held-out answers."""
 
-    server: Server
+    server: SharedArgilla
 
     @classmethod
     def create(cls, folder: Path) -> "Asking":

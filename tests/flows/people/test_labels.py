@@ -40,10 +40,11 @@ from labeling.people.argilla_queue import Dataset
 from labeling.people.config import PeopleConfig
 from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES
-from labeling.server import Server
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
 from annotators import Annotator, pairs
+
+from tests.shared_argilla import SharedArgilla
 
 COUNT = 12
 """Prompts, each with two completions."""
@@ -151,13 +152,13 @@ class Round:
 
 
 @pytest.fixture(scope="session")
-def someone(argilla: Server) -> Annotator:
+def someone(argilla: SharedArgilla) -> Annotator:
     return Annotator.new(argilla.access, "someone-of-flows")
 
 
 @pytest.fixture
 def asking(
-    argilla: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argilla: SharedArgilla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Round]:
     monkeypatch.setenv("ARGILLA_API_URL", argilla.access.url)
     monkeypatch.setenv("ARGILLA_API_KEY", argilla.access.api_key)
@@ -165,7 +166,7 @@ def asking(
 
 
 def test_people_are_waited_for_and_then_heard(
-    asking: Callable[..., Round], argilla: Server, someone: Annotator
+    asking: Callable[..., Round], argilla: SharedArgilla, someone: Annotator
 ) -> None:
     found = asking()
     error = found.wait()

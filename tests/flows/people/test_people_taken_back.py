@@ -27,7 +27,7 @@ from labeling.pairs.for_people import RANDOM, UNRELIABLE
 from labeling.people.argilla_queue import Dataset
 from labeling.people.log import LabelLog
 from labeling.people.task import choice_for
-from labeling.server import Server
+from tests.shared_argilla import SharedArgilla
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
 from annotators import Annotator
@@ -96,7 +96,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(argilla: Server, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(argilla: SharedArgilla, tmp_path_factory: pytest.TempPathFactory) -> Story:
     campaign = created(tmp_path_factory.mktemp("two-people"), argilla)
     people = [Annotator.new(argilla.access, name) for name in ("ada", "bob")]
     told = Story(campaign)
@@ -130,7 +130,7 @@ def story(argilla: Server, tmp_path_factory: pytest.TempPathFactory) -> Story:
     return told
 
 
-def created(folder: Path, server: Server) -> Campaign:
+def created(folder: Path, server: SharedArgilla) -> Campaign:
     campaign = Campaign.create(folder)
     (folder / "small_judge.py").write_text(JUDGE, encoding="utf-8")
     (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")

@@ -58,9 +58,6 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
 
 
 def _is_put_on_it(tiny: Tiny) -> None:
-    bad = tiny.ratchet("schedule", "tiny.yaml", "--cron", CRON, "--timezone", "Europe/Berln")
-    assert (bad.returncode, bad.stdout) == (2, "")
-    assert "'Europe/Berln' is no timezone" in bad.stderr
     where = ("--timezone", "Europe/Berlin", "--campaign-dir", "campaign")
     made = tiny.ratchet("schedule", "tiny.yaml", "--cron", CRON, *where)
     print(made.stdout)

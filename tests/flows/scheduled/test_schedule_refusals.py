@@ -3,17 +3,40 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from dpo_core.campaign.layout import Layout
+from flows.cli import main
 from flows.prefect.credentials import of_worker, provide_key
 from flows.worker.place import only_worker, tell_address
 
 CONFIG = Path(__file__).parents[3] / "configs" / "demo-cpu.yaml"
+
+
+Refused = Callable[..., list[str]]
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refused:
+    """refused(argument, …) -> the lines of the error that ends the command, typed in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(*arguments: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["ratchet", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        return shown.err.splitlines()
+
+    return typed
 
 
 @pytest.mark.parametrize(
@@ -24,11 +47,10 @@ CONFIG = Path(__file__).parents[3] / "configs" / "demo-cpu.yaml"
         (("--cron", "0 2 30 2 *"), "'0 2 30 2 *' names a time that never comes"),
     ],
 )
-def test_nothing_is_written(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
-    command = (sys.executable, "-m", "flows.cli", "schedule", str(CONFIG), *options)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    message, *remedy = done.stderr.splitlines()
+def test_nothing_is_written(
+    tmp_path: Path, refused: Refused, options: tuple[str, ...], said: str
+) -> None:
+    message, *remedy = refused("schedule", str(CONFIG), *options)
     assert message == f"ratchet: {said}" and len(remedy) == 1
     assert not list(tmp_path.iterdir())
 
@@ -57,9 +79,11 @@ FOR_A_WORKER = pytest.mark.parametrize(
 
 
 @FOR_A_WORKER
-def test_a_worker_whose_server_is_gone(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_worker_whose_server_is_gone(
+    tmp_path: Path, refused: Refused, command: tuple[str, ...]
+) -> None:
     with _worker_at(tmp_path / "home", "http://127.0.0.1:9/api"):  # nobody listens there
-        message, remedy = _refused(tmp_path, command)
+        message, remedy = refused(*command, "--dir", "home")
     assert message.startswith(
         "ratchet: the Prefect server at http://127.0.0.1:9/api does not answer"
     )
@@ -67,11 +91,13 @@ def test_a_worker_whose_server_is_gone(tmp_path: Path, command: tuple[str, ...])
 
 
 @FOR_A_WORKER
-def test_a_worker_that_starts_where_another_was(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_worker_that_starts_where_another_was(
+    tmp_path: Path, refused: Refused, command: tuple[str, ...]
+) -> None:
     with _worker_at(tmp_path / "home", "http://127.0.0.1:9/api"):
         pass
     with only_worker(Layout(tmp_path / "home")):
-        message, remedy = _refused(tmp_path, command)
+        message, remedy = refused(*command, "--dir", "home")
     assert message == "ratchet: the worker in home is still starting"
     assert remedy == "  Try again when it has printed where runs are shown."
 
@@ -83,16 +109,3 @@ def _worker_at(folder: Path, api: str) -> Iterator[None]:
         provide_key(of_worker(Layout(folder)))
         tell_address(Layout(folder), api)
         yield
-
-
-def _refused(folder: Path, command: tuple[str, ...]) -> list[str]:
-    """The lines of an error."""
-    done = subprocess.run(
-        (sys.executable, "-m", "flows.cli", *command, "--dir", "home"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2, done.stderr
-    return done.stderr.splitlines()

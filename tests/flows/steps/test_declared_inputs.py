@@ -26,7 +26,8 @@ from dpo_core.campaign.ledger import Entry, Ledger
 from labeling.audit.checks import CHECKS
 from labeling.people.argilla_queue import Dataset
 from labeling.people.task import CHOICES
-from labeling.server import Access, Server
+from labeling.server import Access
+from tests.shared_argilla import SharedArgilla
 
 JUDGES = """
 import os
@@ -134,7 +135,9 @@ class Labeller:
 
 
 @pytest.fixture(scope="module")
-def watched(argilla: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Read]]:
+def watched(
+    argilla: SharedArgilla, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Read]]:
     """A campaign, and what was read of it while steps were made; the judge of one suite peeks."""
     if shutil.which("strace") is None:
         pytest.fail("this test needs strace; as root: apt-get install -y strace")

@@ -107,6 +107,7 @@ def test_two_models_are_compared_where_one_is_a_file(folder: Path) -> None:
     write_tiny_gguf(folder / "other.gguf", seed=1)
     command = ("evaluate", "other.gguf", "tiny.gguf", "--prompts", "warm.jsonl", "--json")
     options = ("--judge", "judge_of_ours:score", "--engine", "transformers", "--max-tokens", "8")
+    options += ("--set", "threads=1")
     done = ratchet(folder, *command, *options)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -4,7 +4,11 @@ import json
 import shlex
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +17,18 @@ from waiting_runs import ASKED, TIMEOUT_S, Patient, answer, rows
 from dpo_core.campaign.lock import holder
 from flows.config import load_config
 from flows.people.waiting import may_go_on
-from labeling.server import Server, running
+from labeling.server.credentials import write_credentials
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
+from faulty_proxy import proxied
+
+from tests.shared_argilla import SharedArgilla
 
 Ended = tuple[Patient, "subprocess.CompletedProcess[str]"]
 
 
 def test_run_ends_with_75_and_one_sentence_and_holds_nothing(
-    waiting: Ended, argilla: Server
+    waiting: Ended, argilla: SharedArgilla
 ) -> None:
     patient, ended = waiting
     print(ended.stdout, f"exit code {ended.returncode}, left: {patient.processes()}", sep="\n")
@@ -61,11 +70,22 @@ def test_status_says_waiting_for_people(waiting: Ended) -> None:
     assert f"{ASKED} of {ASKED} answers are missing" in told["doing"]
 
 
-def test_wait_survives_restarts_and_goes_on_by_itself(waiting: Ended, tmp_path: Path) -> None:
-    """Ctrl-C, SIGKILL, Argilla away and back; then the quorum."""
+@contextmanager
+def served(folder: Path, argilla: SharedArgilla) -> Iterator[None]:
+    """Argilla at another address, which nobody answers at afterwards; `folder` tells it."""
+    with proxied(argilla.access.url, lambda method, path: None) as proxy:
+        write_credentials(folder, replace(argilla.credentials, url=proxy.url))
+        yield
+
+
+def test_wait_survives_restarts_and_goes_on_by_itself(
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path
+) -> None:
+    """Ctrl-C, SIGKILL, Argilla away and back elsewhere; then the quorum."""
     folder = tmp_path / "argilla"
     patient = waiting[0].copied(tmp_path / "copy", None, folder)
-    with running(folder):
+    folder.mkdir()
+    with served(folder, argilla):
         _stopped_twice(patient)
         stayed = patient.start("run", "--wait")
         stayed.says("Ctrl-C stops")
@@ -76,8 +96,8 @@ def test_wait_survives_restarts_and_goes_on_by_itself(waiting: Ended, tmp_path: 
         assert refused.returncode == 2
         assert f"is being run by process {stayed.process.pid}" in refused.stderr
         assert not may_go_on(patient.layout, load_config(patient.layout.config, []))
-        with running(folder) as server:
-            assert answer(server.access, patient.asked()) == ASKED
+        with served(folder, argilla):
+            assert answer(argilla.access, patient.asked()) == ASKED
             print(f"went on {stayed.says('going on'):.1f} s after the last answer")
         assert stayed.process.wait(TIMEOUT_S) == 0, stayed.output()
     assert patient.labels_fact("ended_by") == "quorum"
@@ -98,7 +118,9 @@ def _stopped_twice(patient: Patient) -> None:
         assert ("Continue with: ratchet run" in run.output()) == (code == 130)
 
 
-def test_run_again_goes_on_after_a_month(waiting: Ended, argilla: Server, tmp_path: Path) -> None:
+def test_run_again_goes_on_after_a_month(
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path
+) -> None:
     patient = waiting[0].copied(tmp_path / "copy", argilla.access)
     assert patient.ratchet("run", "--no-prefect").returncode == 75
     patient.days_pass(30)
@@ -114,7 +136,7 @@ def test_run_again_goes_on_after_a_month(waiting: Ended, argilla: Server, tmp_pa
 
 @pytest.mark.parametrize("fallback", ["use", "judge", "stop"])
 def test_a_deadline_ends_the_waiting(
-    waiting: Ended, argilla: Server, tmp_path: Path, fallback: str
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path, fallback: str
 ) -> None:
     """Two days pass; the deadline was after one."""
     patient = waiting[0].copied(tmp_path / "copy", argilla.access)
@@ -132,7 +154,7 @@ def test_a_deadline_ends_the_waiting(
 
 
 def test_without_a_deadline_it_keeps_waiting(
-    waiting: Ended, argilla: Server, tmp_path: Path
+    waiting: Ended, argilla: SharedArgilla, tmp_path: Path
 ) -> None:
     patient = waiting[0].copied(tmp_path / "copy", argilla.access)
     with patient.start("run", "--wait", "--no-prefect") as run:

@@ -13,7 +13,7 @@ from inbox import Inbox
 from waiting_runs import ASKED, Patient, Running, answer, rows, until
 
 from flows.prefect.server import free_port
-from labeling.server import Server
+from tests.shared_argilla import SharedArgilla
 
 TOLD = ("--set", "notify.webhook=PATIENT_HOOK")
 
@@ -50,7 +50,7 @@ def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
 
 
 def test_a_suspended_campaign_holds_no_process_and_survives_restarts(
-    waiting: Ended, argilla: Server, inbox: Inbox, tmp_path: Path
+    waiting: Ended, argilla: SharedArgilla, inbox: Inbox, tmp_path: Path
 ) -> None:
     patient, port = waiting[0].copied(tmp_path / "copy", argilla.access), free_port()
     with _worker(patient, port) as worker:
@@ -79,7 +79,7 @@ def test_a_suspended_campaign_holds_no_process_and_survives_restarts(
     assert (decides["event"], decides["text"][:9]) == ("gate", "round 1: ")
 
 
-def _goes_on(patient: Patient, port: int, argilla: Server) -> None:
+def _goes_on(patient: Patient, port: int, argilla: SharedArgilla) -> None:
     """After a restart of worker and Prefect; and a worker that is killed goes on where it was."""
     with _worker(patient, port) as worker:
         time.sleep(3)  # three looks
@@ -104,7 +104,7 @@ def _goes_on(patient: Patient, port: int, argilla: Server) -> None:
 
 
 def test_under_a_worker_a_deadline_ends_the_waiting(
-    waiting: Ended, argilla: Server, inbox: Inbox, tmp_path: Path
+    waiting: Ended, argilla: SharedArgilla, inbox: Inbox, tmp_path: Path
 ) -> None:
     patient, port = waiting[0].copied(tmp_path / "copy", argilla.access), free_port()
     chosen = ("--set", "people.deadline_hours=24", "--set", "people.at_deadline=stop")

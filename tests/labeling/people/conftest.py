@@ -2,20 +2,21 @@
 
 import sys
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
-
-from labeling.server import Server
 
 sys.path.insert(0, str(Path(__file__).parent))
 from annotators import Annotator
 
-
-@pytest.fixture(scope="session")
-def ann(argilla: Server) -> Annotator:
-    return Annotator.new(argilla.access, "ann-of-people")
+from tests.shared_argilla import SharedArgilla
 
 
 @pytest.fixture(scope="session")
-def bob(argilla: Server) -> Annotator:
-    return Annotator.new(argilla.access, "bob-of-people")
+def ann(argilla: SharedArgilla) -> Annotator:
+    return Annotator.new(argilla.access, f"ann-{token_hex(4)}")
+
+
+@pytest.fixture(scope="session")
+def bob(argilla: SharedArgilla) -> Annotator:
+    return Annotator.new(argilla.access, f"bob-{token_hex(4)}")

@@ -25,6 +25,7 @@ from labeling.people.asking import Task, ask
 from labeling.people.log import LabelLog
 from labeling.people.task import CHOICES, verdict_of
 from labeling.server import WORKSPACE, Access, Server, start
+from tests.shared_argilla import SharedArgilla
 
 PATIENCE = Patience(timeout_s=4.0, waits_s=(0.05,) * 12)
 RESTART = Patience(timeout_s=4.0, waits_s=(0.25,) * 240)
@@ -181,7 +182,7 @@ def removals(work: Workplace, bob: Annotator, records: list[dict[str, Any]]) -> 
 
 
 def test_an_account_that_goes_unseen_does_not_block_the_round(
-    argilla: Server, tmp_path: Path
+    argilla: SharedArgilla, tmp_path: Path
 ) -> None:
     """Its answers go with it, before anybody read them; Argilla calls the records complete."""
     task = new_task(items_of(pairs(3)))
@@ -202,7 +203,7 @@ def test_an_account_that_goes_unseen_does_not_block_the_round(
 
 
 def test_a_deleted_dataset_loses_nothing(
-    argilla: Server, ann: Annotator, bob: Annotator, tmp_path: Path
+    argilla: SharedArgilla, ann: Annotator, bob: Annotator, tmp_path: Path
 ) -> None:
     task = new_task(items_of(pairs(4)), min_submitted=2)
     work = Workplace(argilla.access, tmp_path, task)
@@ -225,7 +226,7 @@ def test_a_deleted_dataset_loses_nothing(
 
 
 def test_a_push_whose_answer_is_lost_pushes_once(
-    argilla: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argilla: SharedArgilla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(argilla_queue, "_BATCH", 5)
     lost = iter(["500 after", "cut after", "late", "500 after", "cut after"] * 2)

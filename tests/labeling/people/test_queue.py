@@ -18,20 +18,21 @@ from labeling.people.argilla_queue import ArgillaQueue, Dataset
 from labeling.people.asking import Task, ask, collect
 from labeling.people.log import LabelLog
 from labeling.people.task import Asking, plan_items
-from labeling.server import WORKSPACE, Access, Server
+from labeling.server import WORKSPACE, Access
+from tests.shared_argilla import SharedArgilla
 
 
-def asked(server: Server, log: LabelLog, task: Task) -> Dataset:
+def asked(server: SharedArgilla, log: LabelLog, task: Task) -> Dataset:
     with ArgillaQueue(server.access, WORKSPACE, IMPATIENT) as queue:
         return ask(queue, log, task, silent)
 
 
-def server_records(server: Server, dataset: Dataset) -> list[dict[str, Any]]:
+def server_records(server: SharedArgilla, dataset: Dataset) -> list[dict[str, Any]]:
     with ArgillaQueue(server.access, WORKSPACE, IMPATIENT) as queue:
         return list(queue.records(dataset, silent))
 
 
-def test_pushing_twice_changes_nothing(argilla: Server, tmp_path: Path) -> None:
+def test_pushing_twice_changes_nothing(argilla: SharedArgilla, tmp_path: Path) -> None:
     log, task = new_log(tmp_path), new_task(items_of(pairs(5), repeats=1))
     dataset = asked(argilla, log, task)
     before, lines = server_records(argilla, dataset), log.path.read_text(encoding="utf-8")
@@ -41,7 +42,9 @@ def test_pushing_twice_changes_nothing(argilla: Server, tmp_path: Path) -> None:
     assert log.path.read_text(encoding="utf-8") == lines
 
 
-def test_changed_text_is_a_new_record(argilla: Server, ann: Annotator, tmp_path: Path) -> None:
+def test_changed_text_is_a_new_record(
+    argilla: SharedArgilla, ann: Annotator, tmp_path: Path
+) -> None:
     found = pairs(3)
     log, task = new_log(tmp_path), new_task(items_of(found))
     dataset = asked(argilla, log, task)
@@ -70,7 +73,7 @@ HOSTILE = {
 }
 
 
-def test_hostile_texts(argilla: Server, ann: Annotator, tmp_path: Path) -> None:
+def test_hostile_texts(argilla: SharedArgilla, ann: Annotator, tmp_path: Path) -> None:
     found = pairs(len(HOSTILE), text="hostile")
     texts = list(HOSTILE.values())
     hostile = [
@@ -95,7 +98,7 @@ def test_hostile_texts(argilla: Server, ann: Annotator, tmp_path: Path) -> None:
 
 
 def test_an_annotator_finds_nothing_but_the_task(
-    argilla: Server, ann: Annotator, tmp_path: Path
+    argilla: SharedArgilla, ann: Annotator, tmp_path: Path
 ) -> None:
     """Blind: whatever they ask for, no opinion of a judge, no kind, no order comes back."""
     opinions = {p.pair_id: Judgement("a", confidence=0.9) for p in pairs(4)}
@@ -123,7 +126,7 @@ def test_an_annotator_finds_nothing_but_the_task(
 
 
 def test_review_shows_the_opinion_as_a_suggestion(
-    argilla: Server, ann: Annotator, tmp_path: Path
+    argilla: SharedArgilla, ann: Annotator, tmp_path: Path
 ) -> None:
     found = pairs(3, text="review")
     opinions = {
@@ -145,7 +148,7 @@ def test_review_shows_the_opinion_as_a_suggestion(
             assert said == ([("Tie", None, "rule:x", "model")] if tied else [])
 
 
-def test_what_the_page_is_made_of(argilla: Server, ann: Annotator, tmp_path: Path) -> None:
+def test_what_the_page_is_made_of(argilla: SharedArgilla, ann: Annotator, tmp_path: Path) -> None:
     task = new_task(items_of(pairs(1)), min_submitted=2)
     dataset = asked(argilla, new_log(tmp_path), task)
     about = ann.call("GET", f"datasets/{dataset.id}")
@@ -173,7 +176,7 @@ def test_what_the_page_is_made_of(argilla: Server, ann: Annotator, tmp_path: Pat
 
 
 def test_an_interrupted_push_goes_on(
-    argilla: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argilla: SharedArgilla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(argilla_queue, "_BATCH", 4)
     log, task = new_log(tmp_path), new_task(items_of(pairs(10)))
@@ -200,10 +203,11 @@ def test_an_interrupted_push_goes_on(
     assert found == task.record_ids
 
 
-def test_a_half_made_dataset_is_finished(argilla: Server, tmp_path: Path) -> None:
+def test_a_half_made_dataset_is_finished(argilla: SharedArgilla, tmp_path: Path) -> None:
     task = new_task(items_of(pairs(1)))
     owner = argilla.access.api_key
-    (place,) = call(argilla.access, owner, "GET", "me/workspaces")["items"]
+    places = call(argilla.access, owner, "GET", "me/workspaces")["items"]
+    [place] = [one for one in places if one["name"] == WORKSPACE]
     body = {"name": task.name, "workspace_id": place["id"]}
     draft = call(argilla.access, owner, "POST", "datasets", json=body)
     field: dict[str, Any] = {"name": "prompt", "title": "Prompt", "required": True}
@@ -214,7 +218,7 @@ def test_a_half_made_dataset_is_finished(argilla: Server, tmp_path: Path) -> Non
     assert len(server_records(argilla, dataset)) == 1
 
 
-def test_no_server_and_no_entry(argilla: Server) -> None:
+def test_no_server_and_no_entry(argilla: SharedArgilla) -> None:
     nowhere = ArgillaQueue(Access("http://127.0.0.1:9", "a-secret-key"), WORKSPACE, IMPATIENT)
     with nowhere, pytest.raises(LabelServerFailed, match="does not answer") as silence:
         nowhere.find("anything")

@@ -5,14 +5,17 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
-from labeling.server import WORKSPACE, Access, Server, add_user
+from labeling.server import Access, add_user
 from labeling.server.users import call
 
 sys.path.insert(0, str(Path(__file__).parent))
 from search_rows import ODD, ROWS, Logged, record
+
+from tests.shared_argilla import SharedArgilla
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +38,14 @@ def stranger() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.fixture(scope="session")
-def logged(argilla: Server, stranger: tuple[str, list[str]]) -> Iterator[Logged]:
+def logged(argilla: SharedArgilla, stranger: tuple[str, list[str]]) -> Iterator[Logged]:
     import argilla as rg
 
     client = rg.Argilla(api_url=argilla.access.url, api_key=argilla.access.api_key)
-    users = {}
-    passwords = {name: add_user(argilla.access, name) for name in ("one", "two")}
-    for name in passwords:
-        users[name] = client.users(name)
+    mark = token_hex(4)  # each worker may have this dataset: in a workspace of its own
+    place, names = f"search-{mark}", {name: f"{name}-{mark}" for name in ("one", "two")}
+    passwords = {name: add_user(argilla.access, names[name], place) for name in names}
+    users = {name: client.users(names[name]) for name in names}
     settings = rg.Settings(
         fields=[rg.ChatField(name="prompt"), rg.TextField(name="answer", use_markdown=True)],
         questions=[
@@ -58,12 +61,12 @@ def logged(argilla: Server, stranger: tuple[str, list[str]]) -> Iterator[Logged]
         vectors=[rg.VectorField(name="place", dimensions=2)],
         distribution=rg.TaskDistribution(min_submitted=2),
     )
-    dataset = rg.Dataset(name="search", workspace=WORKSPACE, settings=settings, client=client)
+    dataset = rg.Dataset(name="search", workspace=place, settings=settings, client=client)
     dataset.create()
     dataset.records.log([record(row, users, stranger[0]) for row in ROWS])
     everybody = call(argilla.access, "GET", "users")["items"]
     keys = {user["username"]: user["api_key"] for user in everybody}
-    people = {name: Access(argilla.access.url, keys[name]) for name in users}
-    yield Logged(dataset, argilla.access, people, passwords)
+    people = {name: Access(argilla.access.url, keys[names[name]]) for name in names}
+    yield Logged(dataset, argilla.access, people, names, passwords)
     dataset.delete()
     client.http_client.close()

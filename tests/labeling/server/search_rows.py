@@ -65,6 +65,8 @@ class Logged:
     access: Access
     people: dict[str, Access]
     """Annotators with their own keys."""
+    names: dict[str, str]
+    """What they sign in as."""
     passwords: dict[str, str]
 
     def search(self, body: dict[str, Any], person: str | None = None) -> list[str]:

@@ -54,7 +54,7 @@ def opened(browser: "Browser", logged: Logged) -> Iterator[Opened]:
         lambda answer: seen.failures.append(answer.url) if answer.status >= 400 else None,
     )
     page.goto(logged.access.url)
-    page.fill("input[type=text]", PERSON)
+    page.fill("input[type=text]", logged.names[PERSON])
     page.fill("input[type=password]", logged.passwords[PERSON])
     page.keyboard.press("Enter")
     page.wait_for_selector(f"text={COUNT} rows")

@@ -1,9 +1,11 @@
 """The server's process: hear what to serve, serve until told to stop or the parent is gone."""
 
+import gc
 import os
 import signal
 import sys
 import traceback
+from importlib.metadata import version
 
 from . import address, parent
 from .request import Request
@@ -17,11 +19,22 @@ def main() -> None:
     requests = parent.listen()
     parent.send(event="ready")
     request = Request(**requests.get())
+    check_version(request.version)
     listening = address.listen(request)
     request.set_environment()
+    gc.disable()  # what is imported stays: looking through it again and again is a quarter of it
     from .serving import serve
 
     serve(request, listening)
+
+
+def check_version(wanted: str) -> None:
+    """Raises RuntimeError where another argilla-server is installed."""
+    found = version("argilla-server")
+    if found != wanted:
+        raise RuntimeError(
+            f"argilla-server {found} is not the {wanted} that Ratchet is written against"
+        )
 
 
 def run() -> int:

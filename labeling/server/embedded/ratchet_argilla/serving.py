@@ -1,6 +1,7 @@
 """argilla-server's own app under uvicorn, on a prepared database."""
 
 import asyncio
+import gc
 import importlib.util
 import logging
 import socket
@@ -32,9 +33,11 @@ def serve(request: Request, listening: socket.socket) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
-    contract.check(request.version)
+    contract.check()
     _migrate(request.database)
     engine.register()
+    gc.freeze()
+    gc.enable()
     asyncio.run(_serve(request, listening))
 
 

@@ -5,12 +5,10 @@ micro-batches, nor on the number of processes, and are the same on the plain and
 """
 
 import logging
-import os
 import pickle
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from dpo_core.children import Child
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput
 from dpo_core.training.checks import check_labels, check_loss
@@ -93,14 +92,14 @@ def together(cases: list[Case], folder: Path) -> dict[Case, Step]:
     """What two processes find, which are started once."""
     (folder / "cases.pkl").write_bytes(pickle.dumps(cases))
     module = f"{'.'.join(Path(__file__).parent.relative_to(ROOT).parts)}.two_processes"
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-m", module]
-    both = [subprocess.Popen([*command, str(rank), str(folder)], env=env) for rank in range(2)]
-    try:
-        assert [process.wait() for process in both] == [0, 0]
-    finally:
-        for process in both:
-            process.kill()
+    env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    def compute(rank: int) -> None:
+        with Child.start(module, folder / f"{rank}.log", env) as child:
+            child.ask({"rank": rank, "folder": str(folder)})
+
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(compute, range(2)))
     found: dict[Case, Step] = torch.load(folder / "found.pt", weights_only=False)
     return found
 

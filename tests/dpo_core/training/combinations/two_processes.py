@@ -1,17 +1,19 @@
-"""One of two gloo processes that compute cases together: `python -m … RANK FOLDER`.
+"""One of two gloo processes that compute cases together, driven through dpo_core.children.
 
-FOLDER/cases.pkl holds the cases; process 0 leaves FOLDER/found.pt, what `one_step` says of each.
+Request: {"rank": 0 or 1, "folder": FOLDER}. FOLDER/cases.pkl holds the cases; process 0 leaves
+FOLDER/found.pt, what `one_step` says of each.
 """
 
 import logging
 import pickle
-import sys
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from dpo_core.children import Report, serve
 from dpo_core.training.processes.sharded import shard
 from dpo_core.training.processes.team import Team
 
@@ -22,7 +24,8 @@ BUDGET = 60
 """Tokens of a micro-batch: the two processes have several, and not equally many."""
 
 
-def main(rank: int, folder: Path) -> None:
+def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    rank, folder = request["rank"], Path(request["folder"])
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)  # every fallback to the plain path says so
     meeting = f"file://{folder / 'meeting'}"
@@ -38,7 +41,8 @@ def main(rank: int, folder: Path) -> None:
     if team.leads:
         torch.save(found, folder / "found.pt")
     dist.destroy_process_group()
+    return {}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    serve(handle)

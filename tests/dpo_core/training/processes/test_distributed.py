@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,18 @@ def request(job: DpoJob, **config: Any) -> dict[str, Any]:
     return {"op": "dpo", "job": job.model_copy(update={"config": changed}).model_dump(mode="json")}
 
 
-def marked(mark: str, module: str = "") -> list[int]:
-    """Pids of the living processes that carry `mark` and run `module`."""
-    found = living(f"{MARK}={mark}").items()
-    return [pid for pid, command in found if not module or module in command.split()]
+def marked(mark: str) -> list[int]:
+    """Pids of the living processes that carry `mark`."""
+    return list(living(f"{MARK}={mark}"))
+
+
+def ranks(mark: str) -> dict[int, bytes]:
+    """Pid → RANK=… of those that train together; one that is forked in another's stead has its."""
+    variables = {
+        pid: Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in marked(mark)
+    }
+    found = ((pid, one) for pid, all_ in variables.items() for one in all_)
+    return {pid: one for pid, one in found if one.startswith(b"RANK=")}
 
 
 def wait_until_none(mark: str) -> None:
@@ -233,7 +242,7 @@ def test_one_process_goes_on_after_two_were_killed(make_job: MakeJob, tmp_path: 
 
         def kill_at_step_12(done: int, total: int, unit: str) -> None:
             if (done, unit) == (12, "steps"):
-                assert len(marked(mark, "dpo_core.training.processes.rank_worker")) == 2
+                assert set(ranks(mark).values()) == {b"RANK=0", b"RANK=1"}
                 child.process.kill()
 
         with pytest.raises(ChildDied, match="SIGKILL"):
@@ -288,9 +297,10 @@ def test_a_process_that_is_killed_ends_the_others(
 
     def kill_the_second(done: int, total: int, unit: str) -> None:
         if (done, unit) == (2, "steps"):
-            for pid in marked(mark, "dpo_core.training.processes.rank_worker"):
-                if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    os.kill(pid, signal.SIGKILL)
+            for pid, rank in ranks(mark).items():
+                if rank == b"RANK=1":
+                    with suppress(ProcessLookupError):  # one ends with the other
+                        os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(ChildFailed, match="ended from outside"):
         child.ask(request(job, processes=2), kill_the_second)
