@@ -26,13 +26,12 @@ from benchmarks.measure import (
     peak_memory_mib,
     write_result,
 )
-from dpo_core.children import Child
+from dpo_core.children import Child, child_environment
 from dpo_core.records import COMPLETIONS, PREFERENCES, Completion, Prompt, pair_id
 from dpo_core.tables import write_rows
 from examples.reviews.grammar import generate
 from examples.reviews.judge import score
 from examples.reviews.model import build
-from flows.session import child_environment
 
 GROWTH = 0.10
 """Time per pair and memory count as flat when no size takes this share more than the smallest."""

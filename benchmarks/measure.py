@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -114,6 +115,9 @@ def write_result(result: Mapping[str, Any], path: Path | None) -> None:
 
 
 def _git(*arguments: str) -> str:
+    """What git prints; nothing where it, or the repository, is absent."""
+    if shutil.which("git") is None:
+        return ""
     root = Path(__file__).parent
     done = subprocess.run(
         ["git", *arguments], cwd=root, capture_output=True, text=True, check=False

@@ -28,13 +28,12 @@ from benchmarks.measure import (
     peak_memory_mib,
     write_result,
 )
-from dpo_core.children import Child
+from dpo_core.children import Child, child_environment
 from dpo_core.hashing import derive_seed
 from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
 from dpo_core.tables import iterate_rows, write_rows
 from examples.reviews.grammar import JOINTS, clause
 from examples.reviews.model import build
-from flows.session import child_environment
 
 TARGET_SHARE = 0.95
 MEMORY_GROWTH = 0.10

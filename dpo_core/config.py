@@ -165,7 +165,9 @@ class TrainingOptions(Section):
         "per token",
     )
     compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of forward and backward; weights and optimiser stay float32"
+        "auto",
+        description="of forward and backward; weights and optimiser stay float32; auto: as "
+        "`sampling.dtype`, float32 on a GPU without bfloat16",
     )
     gradient_checkpointing: bool = Field(
         False, description="compute each layer again in backward: less memory; moves no number"

@@ -19,6 +19,7 @@ import ctypes
 import importlib
 import json
 import os
+import runpy
 import selectors
 import signal
 import socket
@@ -97,17 +98,35 @@ def fork(
     passed: files that stay open in it; what is told of each is its number there, in the environment
     variable that is its key.
     """
-    path = env.get(SOCKET)
-    if not path:
+    if not env.get(SOCKET):
         return None
+    wanted = {"module": module, "env": dict(env), "cwd": os.getcwd(), "passed": list(passed)}
+    return _fork(env[SOCKET], wanted, [output.fileno(), output.fileno(), *passed.values()])
+
+
+def fork_command(
+    path: str,
+    words: Sequence[str],
+    env: Mapping[str, str],
+    folder: Path,
+    output: IO[bytes],
+    errors: IO[bytes],
+) -> Forked | None:
+    """`python -m WORD…` in a folder, of the process whose socket is `path`; None as above."""
+    module, *arguments = words
+    wanted = {"module": module, "env": dict(env), "cwd": str(folder), "passed": []}
+    return _fork(path, {**wanted, "arguments": arguments}, [output.fileno(), errors.fileno()])
+
+
+def _fork(path: str, wanted: Mapping[str, Any], files: Sequence[int]) -> Forked | None:
+    """files: its standard output and errors, and those that stay open in it."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     reads, writes = os.pipe()
-    wanted = {"module": module, "env": dict(env), "cwd": os.getcwd(), "passed": list(passed)}
     told = json.dumps(wanted).encode()
     try:
         connection.connect(path)
-        fds = [reads, output.fileno(), *passed.values()]
-        socket.send_fds(connection, [f"{len(told):0{_HEADER_BYTES}d}".encode()], fds)
+        header = f"{len(told):0{_HEADER_BYTES}d}".encode()
+        socket.send_fds(connection, [header], [reads, *files])
         connection.sendall(told)
         pid = int(connection.recv(_HEADER_BYTES) or 0)
     except OSError:  # it is not there yet, or not any more
@@ -212,11 +231,10 @@ class _Preloaded:
         """Be the process that was asked for; never returns."""
         try:
             self._leave()
-            reads, output, *passed = fds
-            for fd, place in ((reads, 0), (output, 1), (output, 2)):
+            *standard, passed = fds[0], fds[1], fds[2], fds[3:]
+            for place, fd in enumerate(standard):
                 os.dup2(fd, place)
-            os.close(reads)
-            os.close(output)
+                os.close(fd)
             os.environ.clear()
             os.environ.update({**self._set, **wanted["env"]})
             for name, fd in zip(wanted["passed"], passed, strict=True):
@@ -226,17 +244,22 @@ class _Preloaded:
             given = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
             sys.path[:] = [wanted["cwd"], *given, *self._path]
             importlib.invalidate_caches()
-            _appear_as(wanted["module"])
+            command = ["dpo_core.children", wanted["module"]]
+            if "arguments" in wanted:
+                command = [wanted["module"], *wanted["arguments"]]
+            _appear_as(command)
             asked.sendall(f"{os.getpid():0{_HEADER_BYTES}d}".encode())
             asked.close()
-            sys.argv[:] = [sys.argv[0], wanted["module"]]
+            sys.argv[:] = [sys.argv[0], *command[1:]]
             for reader in self._readers:
                 reader.read_again(wanted["module"])
-            code = _run(wanted["module"])
+            code = _run(wanted["module"], is_child="arguments" not in wanted)
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
             code = 1
         sys.stdout.flush()
+        if "arguments" in wanted:
+            sys.exit(code)  # with all that an interpreter does at its end
         os._exit(code)
 
     def _leave(self) -> None:
@@ -261,13 +284,16 @@ class _Preloaded:
             connection.close()
 
 
-def _run(module: str) -> int:
-    """Run the module to its end, as `python -m dpo_core.children` does."""
+def _run(module: str, *, is_child: bool) -> int:
+    """Run the module to its end, as `python -m dpo_core.children` does, or `python -m`."""
     from dpo_core.children import run_module
 
     sys.modules.pop(module, None)  # it is run as the main module, not as what was imported
     try:
-        run_module(module)
+        if is_child:
+            run_module(module)
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
@@ -283,7 +309,7 @@ def _read(connection: socket.socket, size: int) -> bytes:
     return read
 
 
-def _appear_as(module: str) -> None:
+def _appear_as(command: Sequence[str]) -> None:
     """Show the command line and the environment that the process would have, had it been started.
 
     /proc, and so `ps`, reads them from where the kernel wrote them at the start. Variables that
@@ -291,7 +317,7 @@ def _appear_as(module: str) -> None:
     """
     stat = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     command_start, command_end, *_, env_start, env_end = map(int, stat[45:49])
-    _write_over(command_start, command_end, [sys.executable, "-m", "dpo_core.children", module])
+    _write_over(command_start, command_end, [sys.executable, "-m", *command])
     variables = (f"{name}={value}" for name, value in os.environ.items())
     _write_over(env_start, env_end, sorted(variables, key=len))
 

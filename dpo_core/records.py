@@ -325,7 +325,21 @@ FORGOTTEN = pa.schema(  # test prompts that an earlier round's policy answered b
         ("answers", pa.int32()),  # compared
     ]
 )
+SCORED = pa.schema(  # what has its log-prob taken
+    [
+        ("completion_id", pa.string()),
+        ("prompt_token_ids", pa.list_(pa.int32())),
+        ("token_ids", pa.list_(pa.int32())),
+    ]
+)
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
+RELEVANCE = pa.schema(
+    [
+        ("completion_id", pa.string()),
+        ("requests", pa.list_(pa.string())),  # prompt_ids, its own first; none: an empty answer
+        ("logps", pa.list_(pa.float64())),  # of the answer after each of them, under the base
+    ]
+)
 POLICY_LOGPS = pa.schema([("policy", pa.string()), *LOGPS])
 
 

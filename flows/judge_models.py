@@ -92,6 +92,7 @@ class JudgeModels:
             "model": judge.model,
             "revision": judge.revision,
             "max_model_len": judge.max_model_len,
+            "dtype": self._sampling.dtype,
             "gpu_memory_utilization": self._sampling.gpu_memory_utilization,
             "tensor_parallel_size": self._sampling.tensor_parallel_size,
         }

@@ -8,6 +8,7 @@ from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig, dump_config
+from flows.config.precision import with_precision
 from flows.config.stored import read_stored_text
 from flows.config.versions import changes, note_replaced
 from flows.session import available_threads
@@ -36,12 +37,15 @@ def check_folder(layout: Layout) -> None:
 
 
 def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig, list[str]]:
-    """Write the resolved config; (config with threads fixed, what changed since the last run).
+    """Write the resolved config; (config with nothing left to this machine, what changed since the
+    last run).
 
-    The number of threads is fixed when a campaign is created: it decides the last bits of every
-    number. A config that changed is written as the valid one, the old one is kept beside it.
+    The number of threads and the precision are fixed when a campaign is created: they decide the
+    bits of every number. A config that changed is written as the valid one, the old one is kept
+    beside it.
     """
     stored = _stored(layout)
+    config = with_precision(config, stored)
     if config.threads == "auto":
         threads = stored.get("threads", available_threads())
         config = config.model_copy(update={"threads": threads})

@@ -1,7 +1,7 @@
 """A policy as the round passes it on: where its weights lie and what it answered."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,39 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Prompts of a round with the policy's answers, and their scores if any judge scores.
+
+    parts: the steps, by their names, of the draws that were joined into these, if there were any.
+    """
+
+    prompts: Artifact
+    completions: Artifact
+    scores: Artifact | None = None
+    parts: Mapping[str, Artifact] = field(default_factory=dict)
+
+    def artifacts(self) -> Iterator[Artifact]:
+        return (made for made in (self.prompts, self.completions, self.scores) if made is not None)
+
+
+@dataclass(frozen=True)
 class Said:
-    """What was said of a round's pairs: by judges, by people, and how far judges are trusted."""
+    """What was said of a round's pairs: by judges, by people, and how far judges are trusted; and
+    the answers that the pairs are of."""
 
     pairs: Artifact
     judgements: Artifact
     labels: Artifact | None = None
     calibration: Artifact | None = None
+    completions: Artifact | None = None
 
 
 @dataclass(frozen=True)
 class Preferred:
-    """A round's preferences and the completions they name, with the steps between, if any."""
+    """A round's preferences and the completions they name, with the steps between, if any.
+
+    parts: as those of Drawn.
+    """
 
     completions: Artifact
     preferences: Artifact
@@ -47,9 +68,11 @@ class Preferred:
     judgements: Artifact | None = None
     calibration: Artifact | None = None
     labels: Artifact | None = None
+    parts: Mapping[str, Artifact] = field(default_factory=dict)
 
     def steps(self) -> dict[str, Artifact | None]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        own = (each.name for each in fields(self) if each.name != "parts")
+        return {**{name: getattr(self, name) for name in own}, **self.parts}
 
 
 @dataclass(frozen=True)
@@ -65,7 +88,8 @@ class Answered:
     """A policy and its answers to the held-out prompts, with their scores (pointwise judges).
 
     training_scores: those of the training judge, where that is another one and scores. suites:
-    answers to the prompts of each regression suite, by its name.
+    answers to the prompts of each regression suite, by its name. relevance: what the base makes of
+    the answers, where it is asked.
     """
 
     policy: Policy
@@ -73,6 +97,7 @@ class Answered:
     scores: Artifact | None
     training_scores: Artifact | None = None
     suites: Mapping[str, SuiteAnswers] = field(default_factory=dict)
+    relevance: Artifact | None = None
 
     def steps(self) -> dict[str, Artifact | None]:
         """What it took, by the names of the steps."""
@@ -84,6 +109,7 @@ class Answered:
             "answer_scores": self.scores,
             "answer_training_scores": self.training_scores,
             **suites,
+            "answer_relevance": self.relevance,
         }
 
 

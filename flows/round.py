@@ -1,10 +1,12 @@
 """One round of iterative online DPO, as the algorithm reads."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
+from flows.draws import draw
 from flows.evaluation.held_out import Others
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
@@ -14,6 +16,7 @@ from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
+from flows.steps.answer_relevance import answer_relevance, asks_whose
 from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out, tell_power
 from flows.steps.calibrate import calibrate
@@ -25,11 +28,8 @@ from flows.steps.imported import imported_preferences
 from flows.steps.judge import judge
 from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
-from flows.steps.prompts import draw_prompts
 from flows.steps.reference import averaged, choose_reference
 from flows.steps.replay import training_data
-from flows.steps.sample import sample
-from flows.steps.score import score
 from flows.steps.train import train
 
 
@@ -40,7 +40,15 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
         pool = step(gate_pool)(do, held)
     tell_power(do, held, pool)
     base = step(base_policy)(do, held)
-    return held, step(answer_held_out)(do, 0, base, held)
+    answered = step(answer_held_out)(do, 0, base, held)
+    return held, with_relevance(do, answered, base, held)
+
+
+def with_relevance(do: Session, answered: Answered, base: Policy, held: Artifact) -> Answered:
+    """With what the base makes of the policy's answers, where that is asked for."""
+    if not asks_whose(do, answered, held):
+        return answered
+    return replace(answered, relevance=step(answer_relevance)(do, answered, base, held))
 
 
 def play(do: Session, start: Start) -> tuple[Answered, Played]:
@@ -84,7 +92,10 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     reference = choose_reference(changed, number, policy, base, earlier)
     trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
     answered = step(answer_held_out)(do, number, trained, held)
-    others = Others(start.previous, start.base, reference)
+    answered, previous, first = (
+        with_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
+    )
+    others = Others(previous, first, reference)
     logps = step(answer_logps)(do, number, answered, others)
     evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
     certified = None
@@ -110,17 +121,16 @@ def judged(
     do: Session, number: int, policy: Policy, held: Artifact, earlier: Sequence[Played]
 ) -> Preferred:
     """The policy answers prompts, pairs of its answers are judged."""
-    prompts = step(draw_prompts)(do, number, held, earlier)
-    completions = step(sample)(do, number, policy, prompts)
-    scores = step(score)(do, number, completions, prompts, do.config.judge)
+    drawn = draw(do, number, policy, held, earlier)
+    prompts, completions, scores = drawn.prompts, drawn.completions, drawn.scores
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
-    said = Said(pairs, judgements, labels, trusted)
+    said = Said(pairs, judgements, labels, trusted, completions)
     gone = do.store.retractions(number)
     preferences = step(aggregate_preferences)(do, number, said, earlier, gone)
-    made = (prompts, scores, pairs, judgements, trusted, labels)
+    made = (prompts, scores, pairs, judgements, trusted, labels, drawn.parts)
     return Preferred(completions, preferences, *made)
 
 

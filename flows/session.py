@@ -18,7 +18,7 @@ from dpo_core.campaign.store import (
     current_artifact,
     verify_outputs,
 )
-from dpo_core.children import Child
+from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.seen_files import sha256_kept_in
@@ -227,18 +227,6 @@ def check_weights(policy: Path) -> None:
             f"{policy.parent}.pruned) and `ratchet run` trains them again.",
         )
     verify_outputs(policy.parent, f"{policy.name}/")
-
-
-def child_environment(threads: int) -> dict[str, str]:
-    """What the environment of sampling and training adds to ours, whose own choices stand."""
-    defaults = {
-        # Threads that spin while they wait starve each other on a shared machine (ADR 0006).
-        "OMP_WAIT_POLICY": "PASSIVE",
-        # Buffers in huge pages, where Linux leaves it to the program: a tenth faster on CPU.
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    }
-    chosen = {name: os.environ.get(name, default) for name, default in defaults.items()}
-    return {**chosen, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def available_threads() -> int:

@@ -12,12 +12,25 @@ class SamplingConfig(Section):
 
     engine: Literal["vllm", "transformers"] = "vllm"
     samples_per_prompt: Count = Field(4, description="completions per training prompt")
+    until_pairs: Count | None = Field(
+        None,
+        description="a round draws more prompts, at most prompts.per_round at a time, until so "
+        "many pairs are there; none: it draws prompts.per_round once",
+    )
+    budget_tokens: Count | None = Field(
+        None,
+        description="until_pairs: sampled tokens after which a round goes on with the pairs that "
+        "there are; none: 4 x prompts.per_round x samples_per_prompt x max_tokens",
+    )
     max_tokens: Count = 256
     temperature: Positive = 1.0
     top_p: PositiveShare = 1.0
     max_model_len: Count | None = Field(None, description="None: what the model config says")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of weights while sampling; auto: float32 on CPU, bfloat16 on GPU"
+        "auto",
+        description="of weights while sampling, and of judges that are models; auto: bfloat16 on a "
+        "GPU, and for a `policy.model` on a CPU with AMX or AVX512-BF16, else float32; fixed when "
+        "the campaign is created",
     )
     shard_prompts: Count = Field(
         1024,
@@ -41,7 +54,10 @@ class SamplingConfig(Section):
         return self.temperature == 1 and self.top_p == 1
 
     def dtype_on(self, device: str) -> str:
-        """Name of the dtype to sample in on `device`, "cpu" or "cuda"."""
+        """Name of the dtype to sample in on `device`, "cpu" or "cuda".
+
+        `auto` is what flows.config.precision left: a policy that is built, or a GPU.
+        """
         if self.dtype != "auto":
             return self.dtype
         return "float32" if device == "cpu" else "bfloat16"
@@ -71,6 +87,17 @@ class PromptsConfig(Section):
         True,
         description="once every prompt has been used, use them again; false: a round takes what is "
         "left, and with nothing left the campaign ends",
+    )
+    prefer: Literal["least_used", "informative"] = Field(
+        "least_used",
+        description="which prompts a round draws first: least_used; informative: of those that an "
+        "earlier round drew, the ones whose answers differed by a margin, and last those whose "
+        "answers were all right or all wrong",
+    )
+    unseen_floor: Share = Field(
+        0.25,
+        description="informative: at least this share of a draw are prompts that no round drew, "
+        "while there are any",
     )
     gate_share: Share = 0.1
     test_share: Share = 0.1

@@ -75,9 +75,9 @@ def draw_train(
     used: prompt_id → number of earlier rounds that drew it; without `reuse` these are left out,
     and the draw may be smaller, or empty.
     """
-    order = _shuffled(seed)
+    order = shuffled(seed)
     again = Counter[str]()
-    drawn = _draw(
+    drawn = drawn_by(
         pool if reuse else _unused(pool, used, again),
         {"train": count},
         lambda p: (used.get(p.prompt_id, 0), order(p.prompt_id)),
@@ -103,7 +103,7 @@ def draw_held_out(
 
     config: of the pool, where its groups stay together: they then come one after the other.
     """
-    order = _shuffled(derive_seed("held_out"))
+    order = shuffled(derive_seed("held_out"))
 
     def place(prompt: Prompt) -> tuple[int, int]:
         unit = prompt.prompt_id
@@ -111,21 +111,26 @@ def draw_held_out(
             unit = unit_of(prompt.prompt_id, prompt.extra, config)
         return order(unit), order(prompt.prompt_id)
 
-    return _draw(pool, {"gate": gate, "test": test}, place)
+    return drawn_by(pool, {"gate": gate, "test": test}, place)
 
 
-def _draw(
-    pool: Iterable[Prompt], wanted: Mapping[str, int], key: Callable[[Prompt], tuple[int, int]]
+def drawn_by(
+    pool: Iterable[Prompt],
+    wanted: Mapping[str, int],
+    key: Callable[[Prompt], tuple[int, int]],
+    group: Callable[[Prompt], str] = lambda prompt: prompt.split,
 ) -> Draw:
-    """The prompts with the smallest keys of each wanted split; keeps only those in memory."""
-    best = {split: _Smallest(count) for split, count in wanted.items() if count}
+    """The prompts with the smallest keys of each wanted group, by default a split, in the order of
+    `wanted`; keeps only those in memory."""
+    best = {name: _Smallest(count) for name, count in wanted.items() if count}
     dropped: Counter[str] = Counter()
     size = 0
     for prompt in pool:
         size += 1
-        smallest = best.get(prompt.split)
+        name = group(prompt)
+        smallest = best.get(name)
         if smallest is None:
-            dropped[f"{prompt.split}_split"] += 1
+            dropped[f"{name}_split"] += 1
         elif reason := smallest.offer(key(prompt), prompt):
             dropped[reason] += 1
     prompts = [prompt for smallest in best.values() for prompt in smallest.in_order()]
@@ -161,7 +166,7 @@ class _Smallest:
         ]
 
 
-def _shuffled(seed: int) -> Callable[[str], int]:
+def shuffled(seed: int) -> Callable[[str], int]:
     """A keyed pseudo-random order of ids, cheap enough for millions: an odd multiplier mod 2^64."""
     multiplier = derive_seed("order", seed) | 1
     return lambda identity: int(identity, 16) * multiplier & _MASK

@@ -20,11 +20,15 @@ _TOP_LOGPROBS = 20
 
 @dataclass(frozen=True)
 class JudgeModel:
-    """Which model judges, and how much of the device it may take."""
+    """Which model judges, in which precision, and how much of the device it may take.
+
+    dtype: `auto` is float32 on a CPU, and what the model's config says on a GPU.
+    """
 
     model: str
     revision: str | None = None
     max_model_len: int | None = None
+    dtype: str = "auto"
     gpu_memory_utilization: float = 0.9
     tensor_parallel_size: int = 1
 
@@ -114,9 +118,11 @@ def _arguments(model: JudgeModel) -> dict[str, Any]:
         "tensor_parallel_size": model.tensor_parallel_size,
     }
     if current_platform.is_cpu():
-        arguments |= {"dtype": "float32", "enforce_eager": True, "enable_chunked_prefill": False}
+        dtype = "float32" if model.dtype == "auto" else model.dtype
+        arguments |= {"dtype": dtype, "enforce_eager": True, "enable_chunked_prefill": False}
     else:
-        arguments |= {"gpu_memory_utilization": model.gpu_memory_utilization}
+        memory = model.gpu_memory_utilization
+        arguments |= {"dtype": model.dtype, "gpu_memory_utilization": memory}
     return arguments
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpo_core import preloaded
-from flows.session import child_environment
+from dpo_core.children import child_environment
+from tests import typed
 from tests.made_once import run_folder
 from tests.shared_argilla import SharedArgilla, offered, shared_argilla
 
@@ -92,7 +93,7 @@ def rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
 
 _OFFERED = ExitStack()
 _PRELOADED: list["subprocess.Popen[bytes]"] = []
-_IMPORTED_ONCE = (
+_BY_CHILDREN = (
     "pandas",  # by pyarrow, with the first table
     "peft",
     "torch.distributed.run",
@@ -109,6 +110,15 @@ _IMPORTED_ONCE = (
     "flows.worker.carry_out",
     "flows.worker.flow",
 )
+_BY_COMMANDS = (
+    "jinja2",
+    "pandas",
+    "tensorboard.summary.writer.event_file_writer",
+    "vl_convert",
+    "flows.cli",
+    "flows.campaign",
+    "flows.show.terminal",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -121,28 +131,28 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     elif config.getoption("numprocesses", None):
         folder = tempfile.mkdtemp(prefix="ratchet-")
-        os.environ[preloaded.SOCKET] = f"{folder}/preloaded"
-        _PRELOADED.append(
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    preloaded.__name__,
-                    os.environ[preloaded.SOCKET],
-                    *_IMPORTED_ONCE,
-                ],
-                stdin=subprocess.PIPE,
-                env={**os.environ, **child_environment(threads=1)},
-                cwd=Path(__file__).parents[1],
-                start_new_session=True,
-            )
+        os.environ[preloaded.SOCKET] = _preload(f"{folder}/children", _BY_CHILDREN)
+        os.environ[typed.COMMANDS] = _preload(f"{folder}/commands", _BY_COMMANDS)
+
+
+def _preload(path: str, modules: Sequence[str]) -> str:
+    _PRELOADED.append(
+        subprocess.Popen(
+            [sys.executable, "-m", preloaded.__name__, path, *modules],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **child_environment(threads=1)},
+            cwd=Path(__file__).parents[1],
+            start_new_session=True,
         )
+    )
+    return path
 
 
 def pytest_unconfigure() -> None:
     _OFFERED.close()
     for process in _PRELOADED:
         process.communicate()
+    if _PRELOADED:
         shutil.rmtree(Path(os.environ[preloaded.SOCKET]).parent)
 
 

@@ -61,7 +61,7 @@ def _round(job: DpoJob) -> dict[str, Any]:
     policy = load_policy(job, runtime, ALONE)
     result: dict[str, Any] = {}
     with side.memory_added(result), side.timed(result):
-        path, _ = choose_path(policy.model, pairs, config, runtime)
+        path, why = choose_path(policy.model, pairs, config, runtime)
         budget = token_budget(config, runtime, job.policy_dir)
         round = Round(config, job.seed, runtime, policy.model, path, budget, lambda *_: None)
         reference, _ = reference_pass(round, pairs)
@@ -69,7 +69,13 @@ def _round(job: DpoJob) -> dict[str, Any]:
         steps = train(round, pairs, reference, optimiser, lambda *_: None, starts_at_reference=True)
         rows = Telling(round).rows(steps)
         result["losses"] = [row["loss"] for row in rows]
-    return {**result, "path": path.name, "micro_batch_tokens": budget}
+    return {
+        **result,
+        "path": path.name,
+        "why_not_fast": why,
+        "micro_batch_tokens": budget,
+        "peak_memory_gib": runtime.peak_memory_gib(),
+    }
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measure import child_result
 from benchmarks.mkl import cpu_is_amd, intel_kernels
-from flows.session import child_environment
+from dpo_core.children import child_environment
 
 PLAIN = {"batch": 8, "accumulate": 1}
 _TUNED = {"completion_rows": True, "allocator": True, "intel_kernels": True}

@@ -12,6 +12,7 @@ _CHECKS = (
     "truncated_rise",
     "empty_share",
     "repetition_rise",
+    "relevance_fall",
 )
 GATE = ("gate.false_promotions=null", "gate.use=estimate", *(f"gate.{key}=null" for key in _CHECKS))
 """Of every arm that sets no other: a win rate above one half promotes, whatever else there is."""

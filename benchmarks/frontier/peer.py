@@ -7,13 +7,14 @@ from typing import Any
 from benchmarks.measure import child_result
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Made
+from dpo_core.children import child_environment
 from dpo_core.hashing import policy_id
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import write_rows
 from flows.evaluation.held_out import Others
 from flows.policy import Answered, Policy, Preferred
 from flows.round import prepare
-from flows.session import Session, child_environment
+from flows.session import Session
 from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
 from flows.steps.evaluate import evaluate

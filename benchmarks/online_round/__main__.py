@@ -22,7 +22,7 @@ from benchmarks.dpo_round.workload import MODELS, Model
 from benchmarks.measure import add_json_option, child_result, machine, medians, write_result
 from benchmarks.online_round import workload
 from benchmarks.online_round.workload import Size
-from flows.session import child_environment
+from dpo_core.children import child_environment
 
 FLOOR = 4.0
 POLICY = MODELS["A"]

@@ -34,6 +34,10 @@ MANIFEST = "step.json"
 SHARDS = "shards"
 """Folder of an unfinished step with what need not be made again when the step is resumed."""
 
+DRAW = "_draw_"
+"""In the names of steps that are one draw of several of a round: what they make is joined in the
+steps without it."""
+
 CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
 

@@ -55,6 +55,18 @@ def share_by_prompt(values: ByPrompt, config: EvaluationConfig) -> Interval | No
     return win_rate_by_prompt(values, config)
 
 
+def change_by_prompt(changes: ByPrompt, config: EvaluationConfig) -> Interval | None:
+    """The mean of what shares changed by, from −1 to 1, with the interval of a win rate; where none
+    changed, with that of a share of none, either way."""
+    if changes and not any(change for _, change in changes):
+        none = share_by_prompt(changes, config)
+        return none and Interval(0.0, -none.high, none.high)
+    found = share_by_prompt([(prompt, (1 + change) / 2) for prompt, change in changes], config)
+    if found is None:
+        return None
+    return Interval(*(2 * end - 1 for end in (found.estimate, found.low, found.high)))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Win rates under one evaluation config; intervals resample prompts, not answers."""

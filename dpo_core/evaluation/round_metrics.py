@@ -156,6 +156,28 @@ COLUMNS: tuple[Column, ...] = (
         "of fewer tokens",
     ),
     *_of_others("token_repetition"),
+    *_interval(
+        "relevance",
+        "share of some test completions whose own request, among a few, the base finds by its "
+        "log-probs, and that are mostly no copies; none where it is not asked",
+    ),
+    *_of_others("relevance"),
+    *_interval(
+        "relevance_change_previous", "relevance minus the previous policy's, on the same prompts"
+    ),
+    *_interval("relevance_change_base", "relevance minus the base policy's, on the same prompts"),
+    *_interval(
+        "base_nats_per_token",
+        "-log p under the base, per token of those completions that are finished",
+    ),
+    *_of_others("base_nats_per_token"),
+    Column(
+        "relevance_counts",
+        str,
+        "JSON: requests, among which was looked; answers, and how many of them were relevant, "
+        "another_request's, an echo (of the prompt, of themselves, of other answers), empty, "
+        "alone (there was no other request)",
+    ),
     *_interval("score_mean", "mean judge score of test completions; none with a pairwise judge"),
     *_interval(
         "win_rate_previous", "win rate against the previous policy on test prompts, ties 0.5"
@@ -291,6 +313,7 @@ AS_JSON = (
     "slices",
     "suites",
     "decided",
+    "relevance_counts",
     "overlap",
     "labels_by_source",
     "money_by",

@@ -9,6 +9,8 @@ from labeling.judges.config import machines
 
 _STEERS_NO_ANSWER = {
     "samples_per_prompt",  # of training prompts
+    "until_pairs",
+    "budget_tokens",
     "shard_prompts",
     "keep_worker",
     "gpu_memory_utilization",

@@ -30,6 +30,11 @@ from labeling.config import (
     PeopleConfig,
 )
 from labeling.judges.config import AnyJudgeConfig
+from labeling.pairs.enough import Goal
+
+_DRAWS_PAID = 4
+"""Draws of `prompts.per_round` prompts, all answers at full length, that sampling.budget_tokens
+pays for where it is not given."""
 
 
 class CampaignConfig(Section):
@@ -87,6 +92,16 @@ class CampaignConfig(Section):
         return self.people or PeopleConfig()
 
     @property
+    def goal(self) -> Goal | None:
+        """What each round draws prompts for; None where it draws `prompts.per_round` once."""
+        sampling, per_round = self.sampling, self.prompts.per_round
+        if sampling.until_pairs is None:
+            return None
+        longest = sampling.samples_per_prompt * sampling.max_tokens
+        budget = sampling.budget_tokens or _DRAWS_PAID * per_round * longest
+        return Goal(sampling.until_pairs, budget, per_round, longest)
+
+    @property
     def takes_soft_labels(self) -> bool:
         """Whether p_chosen may be anything but 1."""
         return TRAITS[self.training.loss].soft_labels
@@ -120,6 +135,7 @@ class CampaignConfig(Section):
         checks.check_people(self.asked, self.budget.human_labels, self.judge)
         checks.check_sampling(self.sampling)
         checks.check_pairs(self.pairs, self.judge)
+        checks.check_draws(self.prompts, self.sampling, self.pairs, self.judge)
         checks.check_data(self.data)
         checks.check_gate(self.gate, self.sampling)
         checks.check_certified(self.gate, self.evaluation)

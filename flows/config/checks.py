@@ -134,6 +134,41 @@ def check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:
         )
 
 
+def check_draws(
+    prompts: PromptsConfig, sampling: SamplingConfig, pairs: PairsConfig, judge: AnyJudgeConfig
+) -> None:
+    """What looks at margins has them; what is preferred may be drawn."""
+    for key, given in (
+        ("sampling.until_pairs", sampling.until_pairs is not None),
+        ("prompts.prefer informative", prompts.prefer == "informative"),
+    ):
+        if given:
+            _check_margins(key, pairs, judge)
+    if sampling.budget_tokens is not None and sampling.until_pairs is None:
+        raise ValueError(
+            "sampling.budget_tokens limits what is sampled until sampling.until_pairs are there, "
+            "which is not given: give it, or remove the budget"
+        )
+    if prompts.prefer == "informative" and not prompts.reuse:
+        raise ValueError(
+            "prompts.prefer informative draws prompts again whose answers differed, and "
+            "prompts.reuse false draws none again: remove one of them"
+        )
+
+
+def _check_margins(key: str, pairs: PairsConfig, judge: AnyJudgeConfig) -> None:
+    if not gives_scores(judge):
+        raise ValueError(
+            f"{key} looks at the margin of scores between answers, but no judge gives scores: "
+            "remove it, or give a judge that scores"
+        )
+    if pairs.strategy == "random":
+        raise ValueError(
+            f"{key} looks at the margin of scores between answers, which pairs.strategy random "
+            "does not: remove it, or set the strategy to best_worst"
+        )
+
+
 def check_data(data: DataConfig) -> None:
     """A mix with imported preferences names them."""
     rounds = data.rounds

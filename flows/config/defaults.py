@@ -27,6 +27,8 @@ CHANGED: Mapping[int, Mapping[str, Any]] = {
         "training.pairs_per_step": 32,
         "evaluation.gate_prompts": 256,
         "evaluation.test_prompts": 256,
+        "evaluation.relevance": None,
+        "gate.relevance_fall": None,
     },
 }
 """version → the keys whose defaults it changed, each with the value that it had before. For a key

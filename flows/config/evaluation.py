@@ -1,7 +1,7 @@
 """What of a round's policy is evaluated, beyond the numbers of prompts and intervals."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -31,6 +31,10 @@ class SuiteConfig(Section):
 
 
 SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
+REQUESTS = 8
+"""Of chats, where `relevance` is auto."""
 
 
 class HeldOutConfig(EvaluationConfig):
@@ -69,9 +73,25 @@ class HeldOutConfig(EvaluationConfig):
         description="regular expression, in any case, that finds refusals; none: how they begin in "
         "English",
     )
+    relevance: Annotated[int, Field(ge=2)] | Literal["auto"] | None = Field(
+        "auto",
+        description="among how many requests the base model looks for that of each answer; auto: "
+        f"{REQUESTS} where prompts are chats, and plain text is left out; 0 or null: not at all",
+    )
     overlap_ngram: Count = Field(
         13, description="words in a row by which a held-out prompt overlaps with a training prompt"
     )
+
+    @field_validator("relevance", mode="before")
+    @classmethod
+    def _relevance(cls, value: Any) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        if value in ("auto", None) or (type(value) is int and value != 1 and value >= 0):
+            return value or None
+        raise ValueError(
+            "evaluation.relevance must be auto, a number of requests of at least 2, or null to "
+            f"leave it out (found {value!r})"
+        )
 
     @field_validator("refusal_pattern")
     @classmethod
@@ -84,3 +104,8 @@ class HeldOutConfig(EvaluationConfig):
                 ": write \\( for ( and so on, where characters stand for themselves"
             ) from None
         return pattern
+
+    @property
+    def requests(self) -> int | None:
+        """Among how many the request of an answer is looked for, where it is."""
+        return REQUESTS if self.relevance == "auto" else self.relevance

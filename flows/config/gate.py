@@ -84,6 +84,11 @@ class GateConfig(Section):
         description="by how much the share of repeated runs of tokens may lie above the last "
         "promoted policy's, and above the base's",
     )
+    relevance_fall: Share | None = Field(
+        0.05,
+        description="by how much the share of answers whose request the base finds may lie below "
+        "the last promoted policy's, and below the base's; see `evaluation.relevance`",
+    )
     false_promotions: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="the chance, over the whole campaign, that the gate promotes a policy that is "
@@ -195,6 +200,7 @@ _LATER_CHECKS = (
     "truncated_rise",
     "empty_share",
     "repetition_rise",
+    "relevance_fall",
 )
 
 

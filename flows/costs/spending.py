@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.ledger import Entry
 from flows.config.prices import PricesConfig
 from labeling.aggregation.votes import HUMAN, is_person, person
@@ -19,8 +20,9 @@ _PEOPLE = HUMAN.rstrip(":")
 SECONDS_PER_HOUR = 3600.0
 _PER_MILLION = 1e6
 
-_BATCH = re.compile(r"_gate_\d+.*")
-"""Steps of a certified gate are named after the prompts that they take: their kind costs."""
+_BATCH = re.compile(rf"(_gate_|{DRAW})\d+.*")
+"""Steps of a certified gate are named after the prompts that they take, and those of several draws
+after these: their kind costs."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,18 @@ _WEIGHT_BYTES, _CHECKPOINT_BYTES, _STATE_BYTES = 4, 12, 8
 def round_gib(config: CampaignConfig) -> float:
     """Answers of one round, without weights."""
     sampling, evaluation = config.sampling, config.evaluation
-    answers = config.prompts.per_round * sampling.samples_per_prompt
+    answers = _sampled(config)
     asked = (evaluation.gate_prompts, evaluation.test_prompts)
     held_out = sum(MOST if count == "auto" else count for count in asked)
     answers += held_out * evaluation.samples_per_prompt
     return answers * (_TOKEN_BYTES * sampling.max_tokens + _COMPLETION_BYTES) / _GIB
+
+
+def _sampled(config: CampaignConfig) -> int:
+    """Answers to a round's own prompts, at most; those of several draws lie there twice."""
+    if config.goal is not None:
+        return 2 * config.goal.budget_tokens // config.sampling.max_tokens
+    return config.prompts.per_round * config.sampling.samples_per_prompt
 
 
 def weights_gib(shape: Shape | None) -> float:

@@ -12,6 +12,7 @@ from dpo_core.hashing import derive_seed
 from flows.config import CampaignConfig
 from flows.doctor import judges, policy, prompts, servers
 from flows.doctor.disk import check_disk
+from flows.doctor.draws import check_draws
 from flows.doctor.findings import Finding, problem, problems
 from flows.doctor.machine import (
     MEASURED,
@@ -103,6 +104,7 @@ def _pool(config: CampaignConfig, findings: list[Finding]) -> prompts.Pool | Non
         findings += prompts.unreadable(error)
         return None
     findings += prompts.check_pool(pool, config)
+    findings += check_draws(config, pool.splits.get("train", 0))
     findings.append(prompts.check_overlap(pool, config))
     if pool.gate:
         findings.append(prompts.check_power(pool, config))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from dpo_core.processor import has_bfloat16
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
 
@@ -127,4 +128,5 @@ def _agreement(machine: Machine) -> Finding:
             "torch",
             "On a machine without one: make setup installs the CPU builds; vLLM needs its own.",
         )
-    return ok("torch", f"{shown}, a CPU build, and no GPU")
+    precision = "bfloat16" if has_bfloat16() else "float32: the CPU multiplies no bfloat16"
+    return ok("torch", f"{shown}, a CPU build, and no GPU; a policy.model runs in {precision}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from dpo_core.config import TrainingOptions
 from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
 from flows.config import CampaignConfig
+from flows.config.precision import with_precision
 from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.shape import Shape
 
@@ -69,6 +70,8 @@ class Device:
 
 def estimate(shape: Shape, size: ModelSize, config: CampaignConfig, device: Device) -> Estimate:
     """What training and sampling take of one device."""
+    if not device.gpu:
+        config = with_precision(config, {})
     keep = config.sampling.keep_worker
     return Estimate(
         tuple(_training(shape, size, config, device)),

@@ -1,12 +1,12 @@
 """The cheap part, before `ratchet run` writes or starts anything: no child, no model library."""
 
-import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
+from dpo_core.processor import has_gpu
 from flows.config import CampaignConfig
 from flows.doctor import policy
 from flows.doctor.disk import check_disk
@@ -58,6 +58,6 @@ def _policy(config: CampaignConfig, folder: Path) -> Iterator[Finding]:
         yield policy.check_template(folder, chat=chat)
     shape = read_shape(folder)
     size = shape.size() if shape is not None else None
-    if shape is not None and size is not None and shutil.which("nvidia-smi") is None:
+    if shape is not None and size is not None and not has_gpu():
         device = Device(gpu=False, gib=free_ram_gib())
         yield check_memory(estimate(shape, size, config, device), device)

@@ -84,6 +84,7 @@ def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
         )
     elif train:
         yield ok("prompts", f"{train:,} to train on, {pool.held_out:,} held out", "prompts")
+    yield from _check_requests(pool, config)
     if config.gate.false_promotions is not None:
         yield from _check_certified(pool.splits.get("gate", 0), pool.gate, config)
 
@@ -95,6 +96,22 @@ def check_power(pool: Pool, config: CampaignConfig) -> Finding:
         where = "prompts.gate_share, evaluation.gate_prompts"
         return note("gate power", power.sentence, where, REMEDY)
     return ok("gate power", power.sentence, "gate")
+
+
+def _check_requests(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
+    """Relevance looks for an answer's request among those of held-out prompts."""
+    wanted = config.evaluation.requests
+    if wanted is None or (config.evaluation.relevance == "auto" and not pool.chat):
+        return
+    if 0 < pool.held_out < wanted:
+        yield note(
+            "relevance",
+            f"{pool.held_out} held-out prompts: the request of an answer is looked for among so "
+            f"many, not {wanted}, and by chance it is found more often",
+            "evaluation.relevance",
+            "Give more prompts, raise evaluation.gate_prompts or evaluation.test_prompts, or set "
+            f"evaluation.relevance to {pool.held_out}, or to 0 to leave it out.",
+        )
 
 
 def _check_certified(gate: int, each: int, config: CampaignConfig) -> Iterator[Finding]:

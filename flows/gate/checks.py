@@ -203,6 +203,38 @@ def _empty(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
     yield check, f"{_percent(value)} empty answers, {relation} the {_percent(bound)} allowed"
 
 
+def _relevance(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+    """Nothing where relevance is not measured."""
+    if config.relevance_fall is None or "relevance" not in numbers:
+        return
+    for other, whose in (("previous", "the last promoted policy's"), ("base", "the base's")):
+        yield _fall(other, whose, numbers, config.relevance_fall)
+
+
+def _fall(other: str, whose: str, numbers: Numbers, allowed: float) -> Checked:
+    """A fall must be clear as well, the whole interval of the change below 0: answers are few."""
+    change, high = (numbers.get(f"relevance_change_{other}{end}") for end in ("", "_high"))
+    name = f"relevance_to_{other}"
+    if change is None or high is None:
+        return Check(name, None, allowed, False), (
+            f"whether fewer answers belong to their requests than {whose} was not measured"
+        )
+    passed = high >= 0 or -change <= allowed + _ROUNDING
+    check = Check(name, -change, allowed, passed)
+    theirs = numbers.get(f"relevance_{other}")
+    said = f"the base finds the requests of {_share(numbers.get('relevance'))} of the answers, "
+    said += f"{_share(theirs)} of {whose}"
+    if passed:
+        return check, f"{said}: no clear fall by more than {_percent(allowed)}"
+    low = numbers.get(f"relevance_change_{other}_low")
+    ends = f"[{_percent(-high)}, {_percent(-(low or 0.0))}]"
+    return check, f"{said}: a fall by {_percent(-change)} {ends}, more than {_percent(allowed)}"
+
+
+def _share(value: float | None) -> str:
+    return "nothing" if value is None else _percent(value)
+
+
 def _suites(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
     for name, suite in sorted((numbers.get("suites") or {}).items()):
         yield _suite(name, suite)
@@ -251,5 +283,6 @@ _CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[Checked]], ...] = (
     _length,
     _rises,
     _empty,
+    _relevance,
     _suites,
 )

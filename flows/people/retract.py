@@ -90,9 +90,12 @@ def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
         labels = current_artifact(layout, each, "labels")
         count = count_by_source(judged, labels)[source]
         if count:
-            trusted = current_artifact(layout, each, "calibration")
-            before = current_artifact(layout, each, "preferences")
-            found.append(Use(each, count, Said(pairs, judged, labels, trusted), before))
+            trusted, completions, before = (
+                current_artifact(layout, each, step)
+                for step in ("calibration", "completions", "preferences")
+            )
+            said = Said(pairs, judged, labels, trusted, completions)
+            found.append(Use(each, count, said, before))
     return found
 
 

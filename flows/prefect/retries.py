@@ -25,6 +25,7 @@ KINDS = {
     "sample": "sample",
     "answer_held_out": "sample",
     "answer_logps": "sample",
+    "answer_relevance": "sample",
     "imported_preferences": "sample",
     "score": "judge",
     "judge": "judge",

@@ -2,7 +2,7 @@
 wrote."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -43,10 +43,14 @@ def read_prompts(prompts: Path) -> Mapping[str, Prompt]:
     return {prompt.prompt_id: prompt for prompt in rows}
 
 
-def read_committee(scores: Path | None, config: AnyJudgeConfig) -> Committee:
-    """The scores of the judges together; none when none of them scores."""
+def read_committee(scores: Iterable[Path], config: AnyJudgeConfig) -> Committee:
+    """The scores of the judges together, from one or more files; none when none of them scores."""
     weights = {member.source: member.weight for member in machines(config)}
-    return Committee(read_scores_by_source(scores) if scores is not None else {}, weights)
+    together: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for file in scores:
+        for source, found in read_scores_by_source(file).items():
+            together[source] |= found
+    return Committee(together, weights)
 
 
 def read_scores_by_source(scores: Path) -> dict[str, dict[str, float | None]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from flows.recompute.differences import difference
@@ -92,12 +93,12 @@ class RecomputingStore(Store):
             self._tell(Checked(recipe.step, "taken", missing.message))
             return None
         except (PromptError, OSError) as error:
-            if recipe.step not in _FROM_A_POOL:
+            if not _from_a_pool(recipe.step):
                 raise
             self._tell(Checked(recipe.step, "taken", f"the prompts are gone: {error}"))
             return None
         checked = _compared(recorded, again, time.monotonic() - began)
-        if recipe.step in _FROM_A_POOL and checked.found == "differs":
+        if _from_a_pool(recipe.step) and checked.found == "differs":
             checked = _about_the_pool(checked, recorded, again)
         elif other_recipe:
             checked = replace(checked, found="differs", said=_OTHER_RECIPE + checked.said)
@@ -110,6 +111,10 @@ class RecomputingStore(Store):
         if not lost or again is None:
             return recorded
         return replace(recorded, folder=again.folder, made_again=again.entry.outputs)
+
+
+def _from_a_pool(step: str) -> bool:
+    return step.partition(DRAW)[0] in _FROM_A_POOL
 
 
 _OTHER_RECIPE = "its config, inputs or user code are not those that the ledger recorded; "

@@ -128,6 +128,18 @@ def _left_out(row: Row) -> Iterator[str]:
         yield f"Only {decided} of {of} comparisons with the base were decided."
 
 
+def _irrelevant(row: Row) -> Iterator[str]:
+    """Where clearly fewer answers belong to their requests than of the base."""
+    share, base, high = (
+        number(row, name) for name in ("relevance", "relevance_base", "relevance_change_base_high")
+    )
+    if share is not None and base is not None and high is not None and high < 0:
+        yield (
+            f"The base finds the requests of {100 * share:.0f} % of the answers, of "
+            f"{100 * base:.0f} % of its own."
+        )
+
+
 def _measured(row: Row) -> Iterator[str]:
     """What the evaluation found that speaks against the win rate."""
     if row.get("lc_win_rate_base_extrapolated"):
@@ -139,6 +151,7 @@ def _measured(row: Row) -> Iterator[str]:
     plain, controlled = (number(row, f"{p}win_rate_base") for p in ("", "lc_"))
     if plain is not None and controlled is not None and plain - controlled > _LENGTH_GAP:
         yield f"At equal length it wins {100 * (plain - controlled):.0f} points less."
+    yield from _irrelevant(row)
     failed = [name for name, one in (row.get("suites") or {}).items() if one.get("failed")]
     if failed:
         yield f"Suites that fell: {', '.join(map(visible, failed))}."

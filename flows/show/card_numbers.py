@@ -19,6 +19,8 @@ _MEASURED = (
     ("training_win_rate_base", "win rate against the base by the training judge", SHARE),
     ("length_mean", "length", "tokens"),
     ("truncated_share", "cut at the length limit", SHARE),
+    ("relevance", "answers whose request the base finds", SHARE),
+    ("base_nats_per_token", "finished answers under the base, per token", NATS),
     ("repetition_share", "repetition", SHARE),
     ("refusal_share", "refusals", SHARE),
 )

@@ -1,6 +1,7 @@
 """A campaign read back from disk, as status, report and Prefect artifacts show it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +148,9 @@ def _doing(layout: Layout, running: Mapping[str, object] | None) -> str:
     return f"round {at} (process {running['pid']} on {running['host']})" if at else "between steps"
 
 
+_COMPARED = re.compile("win_rate|_change_")
+
+
 def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
     """The base policy's own numbers: the columns that end in _base and are no comparison."""
     if not rows:
@@ -154,5 +158,5 @@ def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
     return {
         name.removesuffix("_base"): value
         for name, value in rows[-1].items()
-        if name.endswith("_base") and "win_rate" not in name and value is not None
+        if name.endswith("_base") and not _COMPARED.search(name) and value is not None
     }

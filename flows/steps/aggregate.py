@@ -19,7 +19,13 @@ from flows.steps.labels import pairs_left_out
 from labeling.aggregation.agreement import Rate, round_agreement
 from labeling.aggregation.annotators import Annotator, annotators
 from labeling.aggregation.drift import Measured, drifts, measured
-from labeling.aggregation.preferences import Aggregate, Aggregated, Compared, aggregate
+from labeling.aggregation.preferences import (
+    Aggregate,
+    Aggregated,
+    Compared,
+    aggregate,
+    without_cut_winners,
+)
 from labeling.aggregation.votes import Ballots, gather_votes
 from labeling.judges.config import members
 
@@ -46,6 +52,7 @@ def aggregate_preferences(
     before = [found for played in earlier if (found := _measured(played.made.get("preferences")))]
     gone = occurring(retracted, said.judgements, said.labels)
     unanswered = pairs_left_out(said.labels)
+    rejecting = session.config.pairs.truncated == "reject"
 
     def make(folder: Path, inputs: Inputs) -> Made:
         answers = _read_labels(inputs.find("labels"))
@@ -59,6 +66,8 @@ def aggregate_preferences(
         compared = [Compared(**row) for row in _read_pairs(inputs.path("pairs"))]
         takes_soft = session.config.takes_soft_labels
         found = aggregate(compared, ballots, config, takes_soft=takes_soft)
+        if rejecting:
+            found = without_cut_winners(found, compared, _cut(inputs.path("completions")))
         rows = _rows(compared, ballots, found)
         kept = write_rows(folder / "preferences.parquet", rows, PREFERENCES)
         dropped = Counter(why for why in found.by_pair.values() if isinstance(why, str))
@@ -67,14 +76,7 @@ def aggregate_preferences(
         facts["retracted"] = gone
         return Made(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
-    inputs = {
-        "pairs": said.pairs.input("pairs.parquet"),
-        "judgements": said.judgements.input("judgements.parquet"),
-    }
-    if said.labels is not None:
-        inputs["labels"] = said.labels.input("labels.parquet")
-    if said.calibration is not None:
-        inputs["reliability"] = said.calibration.input("reliability.parquet")
+    inputs = _inputs(said, rejecting=rejecting)
     if before:
         inputs["measured"] = Input(_digest(before))
     recipe = {
@@ -83,8 +85,22 @@ def aggregate_preferences(
         "takes_soft": session.config.takes_soft_labels,
         **({"retracted": gone} if gone else {}),
         **({"left_out": unanswered} if unanswered else {}),
+        **({"truncated": "reject"} if rejecting else {}),
     }
     return session.step(number, "preferences", make, config=recipe, inputs=inputs)
+
+
+def _inputs(said: Said, *, rejecting: bool) -> dict[str, Input]:
+    """rejecting: it matters which answers were cut."""
+    named = {
+        "pairs": said.pairs,
+        "judgements": said.judgements,
+        "labels": said.labels,
+        "reliability": said.calibration,
+        "completions": said.completions if rejecting else None,
+    }
+    files = {name: made for name, made in named.items() if made is not None}
+    return {name: made.input(f"{name}.parquet") for name, made in files.items()}
 
 
 def _rows(
@@ -132,6 +148,12 @@ def _read_pairs(pairs: Path) -> Iterator[dict[str, Any]]:
 def _read(judgements: Path, without: Collection[str] = ()) -> Rows:
     rows, left_out = read_rows(judgements, ["pair_id", "source", "verdict"]), set(without)
     return [row for row in rows if row["pair_id"] not in left_out]
+
+
+def _cut(completions: Path) -> set[str]:
+    """Ids of the answers that were cut at the length limit."""
+    rows = iterate_rows(completions, ["completion_id", "finish_reason"])
+    return {row["completion_id"] for row in rows if row["finish_reason"] != "stop"}
 
 
 def _read_labels(labels: Path | None) -> Rows:

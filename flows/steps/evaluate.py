@@ -35,6 +35,8 @@ from flows.evaluation.ratings import (
     ratings,
     write_matches,
 )
+from flows.evaluation.relevance import relevance, relevance_inputs
+from flows.evaluation.relevance import told as relevance_told
 from flows.evaluation.slices import slices
 from flows.evaluation.slices import told as slices_told
 from flows.evaluation.suites import suite_inputs, suites
@@ -55,6 +57,10 @@ from flows.session import Session
 
 Outcomes = Sequence[Mapping[str, Any]]
 """Rows of OUTCOMES."""
+
+
+_NOT_AS_WRITTEN = {"suites", "training_judge_prompts", "relevance"}
+"""Keys of the section that count by what is made of them."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class _Round:
             inputs[name] = made.input(MATCHES_FILE)
         inputs["training_prompts"] = trained_on(self.own).input("prompts.parquet")
         inputs["held_out"] = self.held_out.input("prompts.parquet")
+        inputs |= relevance_inputs(self.answered)
         return inputs | suite_inputs(self.answered) | self._models()
 
     def _models(self) -> dict[str, Input]:
@@ -113,7 +120,7 @@ class _Round:
         prompts = self.config.training_judge_prompts
         training = {**judge_config(config.judge), "prompts": prompts}
         return {
-            **self.config.model_dump(mode="json", exclude={"suites", "training_judge_prompts"}),
+            **self.config.model_dump(mode="json", exclude=_NOT_AS_WRITTEN),
             **judge_config(config.held_out_judge),
             **({"suites": may_fall} if may_fall else {}),
             **({"agreed": [asdict(one) for one in agreed]} if agreed else {}),
@@ -179,6 +186,7 @@ def _make(round_: _Round, folder: Path, inputs: Inputs) -> Made:
         **training_scores(ours, others["base"], config),
         **training_win_rates(session.config, ours, others, by_training, won),
         **writing(ours, others["base"], config),
+        **relevance(inputs, config),
         **ratings(round_.number, met, config),
         "cycles": circles(met, config),
         "forgotten": forgotten_prompts(folder / "forgotten.parquet", round_.number, met, ours),
@@ -227,4 +235,5 @@ def _warnings(
     yield from over_optimisation(ours, others, numbers, agreed, round_.config)
     yield from suites_told(numbers["suites"])
     yield from slices_told(numbers["slices"])
+    yield from relevance_told(round_.number, round_.config.requests, numbers)
     yield from circles_told(round_.number, numbers["cycles"])

@@ -1,15 +1,16 @@
 """Step `pairs`: which completions of each prompt are compared."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import PAIRS
+from dpo_core.records import PAIRS, Completion
 from dpo_core.tables import write_rows
+from flows.policy import Drawn
 from flows.read_back.completions import by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
@@ -31,12 +32,12 @@ def select_pairs(
         dropped: Counter[str] = Counter()
         paired: Counter[bool] = Counter()
         able = InformativePrompts(session.config.pairs.min_margin)
-        committee = read_committee(inputs.find("scores"), session.config.judge)
-        read = read_completions(inputs.path("completions"), inputs.path("prompts"))
+        scored = inputs.find("scores")
+        files = inputs.path("completions"), inputs.path("prompts")
+        read = _scored(session, [files], [scored] if scored is not None else [])
 
         def rows() -> Iterator[dict[str, Any]]:
-            for _, answers in by_prompt(read):
-                given = committee.scores([answer.completion_id for answer in answers])
+            for answers, given in read:
                 able.add(answers[0].prompt, given)
                 found = selection.select_pairs(answers, given, session.config.pairs, seed)
                 dropped.update(found.dropped)
@@ -58,3 +59,25 @@ def select_pairs(
     weights = {m.source: m.weight for m in machines(session.config.judge) if scores is not None}
     config = {**session.config.pairs.model_dump(mode="json"), "seed": seed, "weights": weights}
     return session.step(number, "pairs", make, config=config, inputs=inputs)
+
+
+def count_pairs(session: Session, number: int, draws: Sequence[Drawn]) -> int:
+    """How many pairs the draws of a round will give together."""
+    files = [
+        (draw.completions.path("completions.parquet"), draw.prompts.path("prompts.parquet"))
+        for draw in draws
+    ]
+    scores = [draw.scores.path("scores.parquet") for draw in draws if draw.scores is not None]
+    config, seed = session.config.pairs, session.seed("pairs", number)
+    read = _scored(session, files, scores)
+    return sum(len(selection.select_pairs(*each, config, seed).pairs) for each in read)
+
+
+def _scored(
+    session: Session, files: Sequence[tuple[Path, Path]], scores: Sequence[Path]
+) -> Iterator[tuple[list[Completion], Mapping[str, float | None]]]:
+    """The answers to each prompt with their scores; files: (completions, prompts)."""
+    committee = read_committee(scores, session.config.judge)
+    for completions, prompts in files:
+        for _, answers in by_prompt(read_completions(completions, prompts)):
+            yield answers, committee.scores([answer.completion_id for answer in answers])

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.campaign.inputs import Inputs
+from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.store import Artifact, Made, current_artifact
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
@@ -15,59 +17,138 @@ from flows.policy import Played
 from flows.session import Session
 from flows.steps.suites import suite_prompts
 from generation.config import PromptsConfig
+from generation.informative import Seen, draw_informative, seen_in
 from generation.prompts import Draw, draw_train, read_pool
+
+DRAWN = "drawn_before"
+"""Why prompts are left out that an earlier draw of the round has."""
+
+_PAIRS = "_pairs"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One draw of several of a round: its number from 1, how many prompts it wants, and what the
+    draws before it made."""
+
+    number: int
+    prompts: int
+    before: Sequence[Artifact] = ()
+
+    @property
+    def ending(self) -> str:
+        """Of the names of its steps."""
+        return f"{DRAW}{self.number}"
+
+    def inputs(self) -> dict[str, Input]:
+        return {
+            f"draw_{number}": made.input("prompts.parquet")
+            for number, made in enumerate(self.before, 1)
+        }
 
 
 def draw_prompts(
-    session: Session, number: int, held_out: Artifact, earlier: Sequence[Played]
+    session: Session,
+    number: int,
+    held_out: Artifact,
+    earlier: Sequence[Played],
+    part: Part | None = None,
 ) -> Artifact:
-    """`prompts.per_round` train prompts, those that earlier rounds used least first.
+    """`prompts.per_round` train prompts, or as many as a `part` wants that no part before it has:
+    those that earlier rounds used least first, or what `prompts.prefer` says.
 
     None of a regression suite's. As with the pool's contents, a change of a suite draws nothing
     anew: the audit stops a round that would train on what became a suite's since.
     """
     config = session.config.prompts
     seed = session.seed("prompts", number)
-    drawn = [made for played in earlier if (made := played.made["prompts"]) is not None]
-    rounds = {f"round_{made.entry.round}": made.input("prompts.parquet") for made in drawn}
+    count = config.per_round if part is None else part.prompts
+    rounds, parts = _rounds(earlier, config), part.inputs() if part is not None else {}
 
     def make(folder: Path, inputs: Inputs) -> Made:
-        used = _used(map(inputs.path, rounds))
+        seen = _seen(inputs, rounds)
         unfinished = Counter[str]()
         suites = suite_prompts(session.config)
         pool = left_out(read_pool(config, unfinished), suites, unfinished)
-        draw = draw_train(pool, config.per_round, seed, used, reuse=config.reuse)
-        if not draw.prompts:
+        before = {i for name in parts for i in _prompt_ids(inputs.path(name))}
+        if before:
+            pool = left_out(pool, before, unfinished, DRAWN)
+        draw = _drawn(pool, count, seed, seen, config)
+        if not draw.prompts and not before:
             raise PromptError(
                 f"none of the {draw.pool} prompts falls into the train split",
                 "Give more prompts, or lower prompts.gate_share and prompts.test_share.",
             )
         _check_disjoint(draw, inputs.path("held_out"))
         write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
-        facts = {"reused": sum(used[p.prompt_id] > 0 for p in draw.prompts)}
+        facts = {"reused": sum(p.prompt_id in seen for p in draw.prompts)}
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
         return Made(came_in, len(draw.prompts), dropped, facts=facts)
 
+    preferred = config.model_dump(include={"prefer", "unseen_floor"})
     return session.step(
         number,
-        "prompts",
+        "prompts" if part is None else f"prompts{part.ending}",
         make,
-        config={**pool_config(config), "per_round": config.per_round, "seed": seed},
+        config={
+            **pool_config(config),
+            **(preferred if config.prefer == "informative" else {}),
+            "per_round": count,
+            "seed": seed,
+        },
         inputs={
             "held_out": held_out.input("prompts.parquet"),
             **rounds,
+            **parts,
         },
         functions=pool_functions(config),
     )
 
 
+def _rounds(earlier: Sequence[Played], config: PromptsConfig) -> dict[str, Input]:
+    """What earlier rounds drew, oldest first; and their pairs, where it matters what came of it."""
+    inputs: dict[str, Input] = {}
+    for played in earlier:
+        drawn, pairs = played.made["prompts"], played.made["pairs"]
+        if drawn is not None:
+            inputs[f"round_{drawn.entry.round}"] = drawn.input("prompts.parquet")
+            if config.prefer == "informative" and pairs is not None:
+                inputs[f"round_{drawn.entry.round}{_PAIRS}"] = pairs.input("pairs.parquet")
+    return inputs
+
+
+def _seen(inputs: Inputs, rounds: Iterable[str]) -> dict[str, Seen]:
+    """What earlier rounds showed of the prompts that they drew."""
+    drawn = [name for name in rounds if not name.endswith(_PAIRS)]
+    return seen_in(
+        (_prompt_ids(inputs.path(name)), _differed(inputs.find(f"{name}{_PAIRS}")))
+        for name in drawn
+    )
+
+
+def _differed(pairs: Path | None) -> set[str]:
+    """Prompts with a pair of answers that the judge scored differently."""
+    rows = read_rows(pairs, ["prompt_id", "margin"]) if pairs is not None else []
+    return {row["prompt_id"] for row in rows if row["margin"]}
+
+
+def _drawn(
+    pool: Iterator[Prompt], count: int, seed: int, seen: Mapping[str, Seen], config: PromptsConfig
+) -> Draw:
+    if config.prefer == "informative":
+        return draw_informative(pool, count, seed, seen, config.unseen_floor)
+    used = {prompt_id: found.draws for prompt_id, found in seen.items()}
+    return draw_train(pool, count, seed, used, reuse=config.reuse)
+
+
 def left_out(
-    pool: Iterator[Prompt], suites: Container[str], dropped: Counter[str]
+    pool: Iterator[Prompt], those: Container[str], dropped: Counter[str], why: str = "suite"
 ) -> Iterator[Prompt]:
-    """The pool without the prompts of regression suites, which are counted in `dropped`."""
+    """The pool without some training prompts, by default those of regression suites, which are
+    counted in `dropped`."""
     for prompt in pool:
-        if prompt.split == "train" and prompt.prompt_id in suites:
-            dropped["suite"] += 1
+        if prompt.split == "train" and prompt.prompt_id in those:
+            dropped[why] += 1
         else:
             yield prompt
 
@@ -91,8 +172,8 @@ def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> st
 
 def pool_config(config: PromptsConfig) -> dict[str, Any]:
     """What the pool depends on; its contents are not part of it, so it may grow. Nor is whether
-    prompts are used again: that says how later rounds go on."""
-    given = config.model_dump(mode="json", exclude={"per_round", "reuse"})
+    prompts are used again, or which are preferred: that says how rounds draw from it."""
+    given = config.model_dump(mode="json", exclude={"per_round", "reuse", "prefer", "unseen_floor"})
     if config.dataset is None:
         del given["dataset"], given["dataset_split"]  # as before there were any
     if config.split_by == "prompt":

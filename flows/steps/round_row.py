@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.round_metrics import COLUMNS
 from dpo_core.training.telling.early_warnings import EarlyWarning
 from flows.policy import Policy
+from labeling.pairs.enough import shortfall
 
 _FROM_TRAINING = (
     "loss",
@@ -77,15 +79,22 @@ def round_row(
         "calibration": _facts(made, "calibration").get("calibration", {}),
         "audit": _facts(made, "audit").get("findings", {}),
         **evaluation,
-        "warnings": _warnings(training, preferred) | evaluation.get("warnings", {}),
+        "warnings": _few_pairs(made)
+        | _warnings(training, preferred)
+        | evaluation.get("warnings", {}),
         **_seconds(made),
-        "tokens_per_second": _tokens_per_second(facts),
+        "tokens_per_second": _tokens_per_second(made),
         **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
     }
 
 
 def _facts(made: Mapping[str, Artifact], step: str) -> Mapping[str, Any]:
     return made[step].entry.facts if step in made else {}
+
+
+def _few_pairs(made: Mapping[str, Artifact]) -> dict[str, str]:
+    said = shortfall(_facts(made, "prompts"))
+    return {"few_pairs": said} if said is not None else {}
 
 
 def _warnings(training: Mapping[str, Any], preferred: Mapping[str, Any]) -> dict[str, str]:
@@ -104,10 +113,14 @@ def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
     return made
 
 
-def _tokens_per_second(sampled: Mapping[str, Any]) -> float | None:
+def _tokens_per_second(made: Mapping[str, Artifact]) -> float | None:
     """None where nothing was sampled."""
-    seconds = sampled.get("seconds_engine")
-    return None if seconds is None else float(sampled["tokens"] / max(seconds, 1e-9))
+    facts = [a.entry.facts for name, a in made.items() if name.partition(DRAW)[0] == "completions"]
+    sampled = [each for each in facts if "seconds_engine" in each]
+    if not sampled:
+        return None
+    seconds = sum(each["seconds_engine"] for each in sampled)
+    return float(sum(each["tokens"] for each in sampled) / max(seconds, 1e-9))
 
 
 def _replayed(number: int, data: Artifact | None) -> int:
@@ -118,7 +131,8 @@ def _replayed(number: int, data: Artifact | None) -> int:
 def _dropped(made: Mapping[str, Artifact]) -> dict[str, int]:
     dropped: Counter[str] = Counter()
     for name, artifact in made.items():
-        if name not in _NOT_A_LOSS and not name.startswith(_EVALUATING):
+        # What is joined of several draws has what they dropped.
+        if name not in _NOT_A_LOSS and not name.startswith(_EVALUATING) and DRAW not in name:
             dropped.update(artifact.entry.dropped)
     return dict(sorted(dropped.items()))
 
@@ -127,7 +141,7 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
     """Wall seconds by kind of work; starting processes is counted apart from what they then do."""
 
     def spent(*names: str) -> float:
-        entries = [made[name].entry for name in names if name in made]
+        entries = [a.entry for name, a in made.items() if name.partition(DRAW)[0] in names]
         return sum((e.seconds - float(e.facts.get("seconds_start", 0.0)) for e in entries), 0.0)
 
     return {

@@ -14,6 +14,8 @@ from flows.session import Session
 from generation.config import SamplingConfig
 
 _STEERS_NO_ANSWER = {
+    "until_pairs",
+    "budget_tokens",
     "keep_worker",
     "gpu_memory_utilization",
     # These two move the last bits of a number where the device's sums depend on what is computed
@@ -31,11 +33,14 @@ class Samples:
     seed: int
 
 
-def sample(session: Session, number: int, policy: Policy, prompts: Artifact) -> Artifact:
-    """`sampling.samples_per_prompt` completions of every training prompt."""
+def sample(
+    session: Session, number: int, policy: Policy, prompts: Artifact, ending: str = ""
+) -> Artifact:
+    """`sampling.samples_per_prompt` completions of every training prompt; ending: of the step's
+    name, for one draw of several."""
     seed = session.seed("completions", number)
     samples = Samples(session.config.sampling.samples_per_prompt, seed)
-    return answer_file(session, number, "completions", policy, prompts, samples)
+    return answer_file(session, number, f"completions{ending}", policy, prompts, samples)
 
 
 def answer_file(

@@ -9,6 +9,7 @@ from typing import Any
 from dpo_core.errors import ConfigError, PromptError
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig, check_functions, overridden
+from flows.config.precision import with_precision
 from flows.config.yaml_text import read_yaml
 from flows.session import available_threads
 from flows.two_models.models import Model, find_model
@@ -44,7 +45,7 @@ def asked(
         "pairs": {"strategy": "random"},
         "judge": judge,
     }
-    config = overridden(raw, overrides, "ratchet evaluate")
+    config = with_precision(overridden(raw, overrides, "ratchet evaluate"), {})
     if asks_people(config.judge):
         raise ConfigError(
             "people cannot be asked here: the judge has a part of kind human", "Leave it out."

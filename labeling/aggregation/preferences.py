@@ -1,8 +1,8 @@
 """From votes to preferences: which side a pair's votes prefer, and how surely."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from labeling.aggregation.bradley_terry import Comparison, on_one_scale
@@ -75,6 +75,23 @@ def aggregate(
         return why or _preference(ballot, p_a[pair.pair_id], targets)
 
     return Aggregated(method, targets, {pair.pair_id: of(pair) for pair in pairs})
+
+
+def without_cut_winners(
+    found: Aggregated, pairs: Sequence[Compared], cut: Collection[str]
+) -> Aggregated:
+    """The same without preferences for an answer that was cut; cut: ids of such answers.
+
+    What prefers one says nothing about how a finished answer should be.
+    """
+
+    def of(pair: Compared) -> Aggregate | str:
+        made = found.by_pair[pair.pair_id]
+        if isinstance(made, str):
+            return made
+        return "truncated" if (pair.a if made.better == "a" else pair.b) in cut else made
+
+    return replace(found, by_pair={pair.pair_id: of(pair) for pair in pairs})
 
 
 def _method(ballots: Ballots, config: AggregationConfig) -> Method:

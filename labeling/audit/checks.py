@@ -47,9 +47,10 @@ CHECKS: Mapping[FindingName, Check] = {
     ),
     "truncated": Check(
         truncated,
-        "answers cut at the length limit: pairs not chosen for them, and preferences",
-        f"{_REACHED} unless `pairs.truncated: keep`; above `max_truncated_share`",
-        "Raise sampling.max_tokens, or set pairs.truncated to avoid.",
+        "answers cut at the length limit: pairs dropped for them, and preferences",
+        f"{_REACHED} unless `pairs.truncated: keep` (with `reject`: as the chosen answer); above "
+        "`max_truncated_share`",
+        "Raise sampling.max_tokens, or set pairs.truncated to avoid or reject.",
     ),
     "ties": Check(
         ties,

@@ -17,12 +17,21 @@ def dropped(material: Material, config: AuditConfig) -> Finding:
 
 def truncated(material: Material, config: AuditConfig) -> Finding:
     """Answers cut at the length limit: pairs that were not chosen for them, and preferences."""
-    cut = [p for p in material.preferences if not all(a.finished for a in p.answers)]
-    count = len(cut) + material.selection.count("truncated")
+    cut = [p for p in material.preferences if _cut_where_it_must_not_be(p, material)]
+    count = len(cut) + sum(
+        step.count("truncated") for step in (material.selection, material.aggregation)
+    )
     of = max(material.selection.came_in, len(material.preferences))
     because = reached(len(cut)) if material.truncated != "keep" else ""
     because = because or over(count, of, config.max_truncated_share, "max_truncated_share")
     return Finding(count, of, "pairs", because, some(p.shown() for p in cut))
+
+
+def _cut_where_it_must_not_be(preferred: Preference, material: Material) -> bool:
+    """With `reject` a cut answer may be the rejected one."""
+    if material.truncated == "reject":
+        return not preferred.chosen.finished
+    return not all(answer.finished for answer in preferred.answers)
 
 
 def ties(material: Material, config: AuditConfig) -> Finding:

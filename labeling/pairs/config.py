@@ -32,10 +32,10 @@ class PairsConfig(Section):
         description="length_aware: the score difference that a token of difference in length is "
         "worth; it is taken off where the better answer is the longer",
     )
-    truncated: Literal["drop", "avoid", "keep"] = Field(
+    truncated: Literal["drop", "avoid", "reject", "keep"] = Field(
         "drop",
-        description="answers cut at the length limit: drop the pairs they are in, avoid them when "
-        "pairs are chosen, or keep them",
+        description="answers cut at the length limit: drop the pairs they are in; avoid them when "
+        "pairs are chosen; reject: one may lose to a finished answer and never wins; or keep them",
     )
 
     @model_validator(mode="after")

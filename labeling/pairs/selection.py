@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Completion, ordered, pair_id
@@ -63,15 +64,29 @@ def _one_pair(
     completions = [c for c in completions if c.text.strip()]
     if len(completions) < min(2, sampled):
         return "empty_answer"
-    if config.truncated == "avoid":
-        completions = [c for c in completions if c.finished]
+    if config.truncated in ("avoid", "reject"):
+        completions = _without_cut(completions, scores, config)
         if len(completions) < 2:
             return "truncated"
     chosen = ONE_PER_PROMPT[config.strategy](completions, scores, config, seed)
-    if isinstance(chosen, str) or config.truncated == "keep":
+    if isinstance(chosen, str) or config.truncated in ("keep", "reject"):
         return chosen
     cut = {c.completion_id for c in completions if not c.finished}
     return "truncated" if {chosen.a, chosen.b} & cut else chosen
+
+
+def _without_cut(
+    completions: Sequence[Completion], scores: Scores, config: PairsConfig
+) -> list[Completion]:
+    """Without the cut answers that are in no pair: with `reject` all that no finished one beats."""
+    finished = [c for c in completions if c.finished]
+    if config.truncated == "avoid" or not finished:
+        return finished
+    if config.strategy == "random":
+        return list(completions)
+    best = max((_score(c, scores) for c in _scored(finished, scores)), default=-inf)
+    cut = (c for c in _scored(completions, scores) if not c.finished)
+    return [*finished, *(c for c in cut if _score(c, scores) < best)]
 
 
 def best_worst(
@@ -118,6 +133,10 @@ def length_aware(
     pairs = [(one, other) for one, other in combinations(scored, 2) if one.text != other.text]
     if not pairs:
         return "identical_texts"
+    if config.truncated == "reject":
+        pairs = [pair for pair in pairs if not _cut_would_win(*pair, scores)]
+        if not pairs:
+            return "truncated"
 
     def counted(pair: tuple[Completion, Completion]) -> float:
         worse, better = sorted(pair, key=lambda c: _score(c, scores))
@@ -135,8 +154,9 @@ def random_pair(
 ) -> Selected | str:
     """Two completions with different texts, picked by hash."""
     shuffled = sorted(completions, key=lambda c: derive_seed(seed, c.completion_id))
-    first = shuffled[0]
-    for second in shuffled[1:]:
+    may_win = [c for c in shuffled if c.finished or config.truncated != "reject"]
+    first = may_win[0]
+    for second in shuffled:
         if second.text != first.text:
             scored = len(_scored((first, second), scores)) == 2
             margin = _margin(first, second, scores) if scored else None
@@ -180,7 +200,9 @@ def all_over_margin(
 
 
 def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsConfig) -> str | None:
-    if config.truncated != "keep" and not (one.finished and other.finished):
+    if config.truncated in ("drop", "avoid") and not (one.finished and other.finished):
+        return "truncated"
+    if config.truncated == "reject" and _cut_would_win(one, other, scores):
         return "truncated"
     if not (one.text.strip() and other.text.strip()):
         return "empty_answer"
@@ -189,6 +211,17 @@ def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsCo
     if len(_scored((one, other), scores)) < 2:
         return "no_score"
     return None if _margin(one, other, scores) > config.min_margin else "margin_too_small"
+
+
+def _cut_would_win(one: Completion, other: Completion, scores: Scores) -> bool:
+    """Whether one of the two was cut and no finished one beats it; unscored ones beat nobody."""
+    if one.finished and other.finished:
+        return False
+    if not (one.finished or other.finished):
+        return True
+    finished, cut = (one, other) if one.finished else (other, one)
+    both = len(_scored((one, other), scores)) == 2
+    return both and _score(cut, scores) > _score(finished, scores)
 
 
 def _best_and_rivals(

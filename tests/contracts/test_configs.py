@@ -11,7 +11,12 @@ from labeling.judges.config import RuleJudge, members
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
-DATA_FILES = ("prompts.jsonl", "train.jsonl", "test.jsonl")
+DATA_FILES = (
+    "prompts.jsonl",
+    "train.jsonl",
+    "test.jsonl",
+    "SmolLM2-135M-Instruct.Q4_1.gguf",
+)
 
 
 @pytest.fixture

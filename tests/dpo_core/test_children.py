@@ -92,7 +92,7 @@ def gone(pid: int) -> bool:
     """Whether the process has ended; one that only waits for its parent to notice has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second, where it ends as it is read
         return True
 
 

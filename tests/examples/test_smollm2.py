@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from dpo_core.children import Child
+from dpo_core.children import Child, child_environment
 from dpo_core.gguf.header import read_header
 from dpo_core.gguf.load import load_model, load_tokenizer
 from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
@@ -20,7 +20,6 @@ from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
 from examples import smollm2
-from flows.session import child_environment
 
 ROOT = Path(__file__).parents[2]
 CHAT = [{"role": "user", "content": "Name three colours."}]

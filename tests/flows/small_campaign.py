@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.store import Artifact, current_artifact
 from examples.reviews.grammar import prompts
 from flows.config.defaults import since
+from tests import typed
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
@@ -119,14 +119,7 @@ class Campaign:
         return Campaign(folder)
 
     def ratchet(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
+        return typed.ratchet(arguments, self.folder, self.environment())
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return self.ratchet(*RUN, *arguments)

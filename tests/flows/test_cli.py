@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from small_campaign import RUN, Campaign
 
+from tests import typed
+from tests.preloading import preloaded
+
 TIMEOUT_S = 300
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -81,6 +84,26 @@ def test_live_bar_in_a_terminal(copy: Campaign) -> None:
     steps = [line for line in left if line.startswith(("round 1/2", "round 2/2"))]
     assert len(steps) >= 10
     assert left[-1].startswith("report: ")
+
+
+def test_a_forked_command_is_one_that_was_started(
+    finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests fork most commands: same exit codes, same words, and what it prints is all there."""
+    typed_words = (("--help",), ("run", "nowhere.yaml"), ("status", "campaign"), ("status", "--x"))
+    monkeypatch.delenv(typed.COMMANDS, raising=False)
+    started = [finished.ratchet(*words) for words in typed_words]
+    with preloaded(tmp_path, "flows.cli") as path:
+        monkeypatch.setenv(typed.COMMANDS, str(path))
+        forked = [finished.ratchet(*words) for words in typed_words]
+    assert [done.returncode for done in forked] == [0, 2, 0, 2]
+    for one, other in zip(started, forked, strict=True):
+        assert other.args[0] == "flows.cli" != one.args[0]  # it was forked indeed
+        assert (one.returncode, one.stdout, one.stderr) == (
+            other.returncode,
+            other.stdout,
+            other.stderr,
+        )
 
 
 def in_terminal(campaign: Campaign, *arguments: str) -> tuple[int, str]:

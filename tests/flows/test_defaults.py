@@ -10,6 +10,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
 from flows.config import load_config, read_stored
 from flows.config.defaults import CHANGED, DEFAULTS, FIRST, with_defaults
+from flows.config.gate import as_asked
 
 CONFIG: dict[str, Any] = {
     "name": "kept",
@@ -59,6 +60,13 @@ def test_a_new_campaign_has_those_of_today_and_keeps_what_it_says(config: Path) 
     assert load_config(config).defaults == DEFAULTS
     root = made(config.parent / "elsewhere", defaults=DEFAULTS)
     assert load_config(config, [], root).defaults == read_stored(Layout(root)).defaults == DEFAULTS
+
+
+def test_a_campaign_of_version_2_has_what_came_later_turned_off(config: Path) -> None:
+    found = read_stored(Layout(made(config.parent / "elsewhere", defaults=2)))
+    assert (found.evaluation.requests, found.gate.relevance_fall) == (None, None)
+    assert found.gate.length is not None
+    assert "relevance_fall" not in as_asked(found.gate)
 
 
 def test_what_is_said_counts_more_than_any_default(config: Path) -> None:

@@ -194,7 +194,7 @@ def _evaluate(campaign: Hostile) -> tuple[str, ...]:
     lines = (campaign.folder / "prompts.jsonl").read_text().splitlines()[:9]
     some.write_text("\n".join(lines) + "\n")
     judge = ("--judge", "small_judge:score", "--engine", "transformers", "--max-tokens", "6")
-    return ("evaluate", *policies, "--prompts", str(some), *judge)
+    return ("evaluate", *policies, "--prompts", str(some), *judge, "--set", "threads=1")
 
 
 def test_argilla_shows_it_and_runs_none_of_it(played: Played) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from written_campaign import Written
 
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
 from flows.publish import CARD, goes_to_hub, prepare, publish
+from tests import typed
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -283,8 +283,7 @@ def hub() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
 def ratchet(folder: Path, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     env = {**kept, "PYTHONPATH": str(ROOT), "HF_HOME": str(folder / "hf"), **more}
-    command = [sys.executable, "-m", "flows.cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    return typed.ratchet(arguments, folder, env)
 
 
 def test_the_hub_gets_policy_and_card_in_one_commit(campaign: Written, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests import typed
+
 ROOT = Path(__file__).parents[2]
 MADE_BEFORE = Path(__file__).parent / "older" / "made_before"
 TIMEOUT_S = 400
@@ -44,17 +46,14 @@ def user_folder(folder: Path) -> Path:
 
 def command(*arguments: str) -> list[str]:
     """`ratchet run` into the folder `campaign` of the user's folder, where it is to be started."""
-    run = ["run", *arguments, "--campaign-dir", "campaign", "--no-prefect"]
-    return [sys.executable, "-m", "flows.cli", *run]
+    return [sys.executable, "-m", "flows.cli", *_run(arguments)]
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """It, run to its end."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return typed.ratchet(_run(arguments), folder, env)
+
+
+def _run(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return ("run", *arguments, "--campaign-dir", "campaign", "--no-prefect")

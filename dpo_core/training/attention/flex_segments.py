@@ -10,10 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.utils._triton import has_triton
 
 from dpo_core.training.passes.packing import Segment
+
+_BLOCK = 128
+_ROWS = 8 * _BLOCK
+"""Tokens whose view of the row is looked at at a time."""
 
 Sees = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """sees(batch, head, query, key): whether the token at `query` sees the one at `key`."""
@@ -29,33 +34,63 @@ def visibility(segments: Sequence[Segment], window: int | None, device: torch.de
 
     window: keys a query sees at most, counted by positions, where the rejected completion follows
     its prompt.
+
+    All is said per token, the window too: a kernel is compiled for each kind of tensor that it is
+    given, and after eight kinds torch gives up and, but for a warning, makes all scores at once.
     """
     tokens = [token for number, s in enumerate(segments) for token in _tokens(number, s)]
-    pairs, rejected, positions = torch.tensor(tokens, device=device).unbind(1)
-    starts = torch.tensor([s.start + s.prompt for s in segments], device=device)
+    pairs, rejected, positions, starts = torch.tensor(tokens, device=device).unbind(1)
+    beyond = positions - (len(tokens) if window is None else window)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        rival = (rejected[query] > rejected[key]) & (key >= starts[pairs[key]])
-        found = (pairs[query] == pairs[key]) & (key <= query) & ~rival
-        return found if window is None else found & (positions[query] - positions[key] < window)
+        rival = (rejected[query] > rejected[key]) & (key >= starts[key])
+        near = positions[key] > beyond[query]
+        return (pairs[query] == pairs[key]) & (key <= query) & ~rival & near
 
     return sees
 
 
-def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int]]:
-    """(pair, 1 if of the rejected completion, position) of each token of a pair."""
-    whole = segment.prompt + segment.chosen
-    return [(number, 0, p) for p in range(whole)] + [
-        (number, 1, segment.prompt + i) for i in range(segment.rejected)
+def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int, int]]:
+    """(pair, 1 if of the rejected completion, position, place in the row of the first completion)
+    of each token of a pair."""
+    whole, start = segment.prompt + segment.chosen, segment.start + segment.prompt
+    return [(number, 0, p, start) for p in range(whole)] + [
+        (number, 1, segment.prompt + i, start) for i in range(segment.rejected)
     ]
 
 
 def blocks(segments: Sequence[Segment], window: int | None, device: torch.device) -> BlockMask:
-    """The blocks of the row that anybody sees; made once for all layers of one window."""
-    tokens = segments[-1].end
-    return create_block_mask(
-        visibility(segments, window, device), None, None, tokens, tokens, device=device
+    """The blocks of the row that anybody sees; made once for all layers of one window.
+
+    What torch's `create_block_mask` returns, by some rows of blocks at a time: at once it takes 2.6
+    GB for 16,384 tokens, and four times that for twice as many.
+    """
+    tokens, sees = segments[-1].end, visibility(segments, window, device)
+    place_T = torch.arange(tokens, device=device)
+    strips = [place_T[start : start + _ROWS] for start in range(0, tokens, _ROWS)]
+    seen = torch.cat([_seen(sees, query_R, place_T) for query_R in strips])
+    partly, whole = (seen > 0) & (seen < _BLOCK**2), seen == _BLOCK**2
+    return BlockMask.from_kv_blocks(
+        *_in_order(partly),
+        *_in_order(whole),
+        BLOCK_SIZE=_BLOCK,
+        mask_mod=sees,
+        seq_lengths=(tokens, tokens),
     )
+
+
+def _seen(sees: Sees, query_R: Tensor, key_T: Tensor) -> Tensor:
+    """(blocks of queries, blocks of keys) how many pairs of a block's tokens see each other."""
+    found_RT = sees(query_R, query_R, query_R[:, None], key_T)
+    padded_RT = functional.pad(found_RT, (0, -len(key_T) % _BLOCK, 0, -len(query_R) % _BLOCK))
+    rows, columns = (size // _BLOCK for size in padded_RT.shape)
+    return padded_RT.view(rows, _BLOCK, columns, _BLOCK).sum((1, 3))
+
+
+def _in_order(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """(how many of each row, their numbers first), as flex attention takes them for all heads."""
+    found = blocks.int()[None, None]
+    return found.sum(-1).int(), found.argsort(dim=-1, descending=True, stable=True).int()
 
 
 def flex_segments(

@@ -25,6 +25,22 @@ def texts(summary: CampaignSummary) -> Iterator[Plot]:
         ("length_mean", "Length", "Mean length of the answers, EOS included.", "tokens", DECIMAL),
         ("truncated_share", "Truncated", "Answers cut at the length limit.", "share", ".1%"),
         (
+            "relevance",
+            "Relevance",
+            "Answers whose request, among a few, the base finds by its log-probs, and that are no "
+            "copies. Falling: answers that fit any request.",
+            "share",
+            ".1%",
+        ),
+        (
+            "base_nats_per_token",
+            "Nats per token under the base",
+            "Of finished answers. Up: the base would hardly write so. Far down: copies, or the "
+            "same again.",
+            "nats",
+            DECIMAL,
+        ),
+        (
             "refusal_share",
             "Refusals",
             "Answers that match the pattern of a refusal.",

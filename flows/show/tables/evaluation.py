@@ -14,6 +14,7 @@ def evaluation_sections(summary: CampaignSummary) -> tuple[Section, ...]:
         _ratings(summary),
         _slices(summary),
         _suites(summary),
+        _relevance(summary),
         _variety(summary),
     )
 
@@ -88,6 +89,20 @@ def _suites(summary: CampaignSummary) -> Section:
     note = "must not fall · change: against the previous policy, [confidence interval]"
     header = ("suite", "round", "prompts", "score", "before", "change", "failed")
     return Section("Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0])))
+
+
+_RELEVANCE: Shown = (
+    ("relevance", "relevant %", percent),
+    ("base_nats_per_token", "nats per token", "{:.2f}".format),
+)
+
+
+def _relevance(summary: CampaignSummary) -> Section:
+    note = (
+        "relevant: the base finds the request by its log-probs, and it is no copy · nats: of "
+        "finished answers, under the base"
+    )
+    return beside_base("Do answers belong to their requests?", note, summary, _RELEVANCE)
 
 
 _VARIETY: Shown = (

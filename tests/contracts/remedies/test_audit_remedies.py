@@ -95,7 +95,7 @@ def of_pairs(answers: Sequence[Sampled], tied_within: float = 0.0, **pairs: Any)
             )
     came_in = len(SOUND)
     selection = Dropped(came_in, {"truncated": dropped} if dropped else {})
-    return Material(preferences, selection=selection)
+    return Material(preferences, selection=selection, truncated=config.truncated)
 
 
 CUT = [Sampled(4, finished=False), Sampled(3), Sampled(2), Sampled(1, finished=False)]
@@ -192,6 +192,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
             {
                 "Raise sampling.max_tokens": of_pairs([replace(a, finished=True) for a in CUT]),
                 "set pairs.truncated to avoid": of_pairs(CUT, truncated="avoid"),
+                "or reject": of_pairs(CUT, truncated="reject"),
             },
         )
     ],

@@ -19,10 +19,12 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 from said import ROOT, raised
 
+from dpo_core import processor
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.loss_options import TRAITS
-from flows.config import load_config
+from flows.config import load_config, validate
+from flows.config.precision import with_precision
 from flows.config.stored import check_is_campaign, read_stored
 from flows.config.user_code import check_functions
 
@@ -154,6 +156,36 @@ CASES = [
     Case(
         {"sampling.samples_per_prompt": 1},
         {"must be at least 2": {"sampling.samples_per_prompt": 2}},
+    ),
+    Case(
+        {"sampling.budget_tokens": 1000},
+        {
+            "give it": {"sampling.until_pairs": 5},
+            "remove the budget": {"sampling.budget_tokens": GONE},
+        },
+    ),
+    *(
+        Case(
+            {**margins, key: value},
+            {"remove it": {key: GONE}, how: then},
+        )
+        for key, value in (("sampling.until_pairs", 5), ("prompts.prefer", "informative"))
+        for margins, how, then in (
+            (
+                {"judge.gives": "verdict", "pairs.strategy": "random"},
+                "give a judge that scores",
+                {"judge.gives": "score", "pairs.strategy": "best_worst"},
+            ),
+            (
+                {"pairs.strategy": "random"},
+                "set the strategy to best_worst",
+                {"pairs.strategy": "best_worst"},
+            ),
+        )
+    ),
+    Case(
+        {"prompts.prefer": "informative", "prompts.reuse": False},
+        {"remove one of them": {"prompts.prefer": GONE}},
     ),
     Case(
         {"sampling": {"max_model_len": 64, "max_tokens": 64}},
@@ -325,6 +357,14 @@ CASES = [
         {
             "set gate.use to lower": {"gate.use": "lower"},
             "remove gate.false_promotions": {"gate.false_promotions": GONE},
+        },
+    ),
+    Case(
+        {"evaluation.relevance": 1},
+        {
+            "auto": {"evaluation.relevance": "auto"},
+            "a number of requests of at least 2": {"evaluation.relevance": 2},
+            "null to leave it out": {"evaluation.relevance": None},
         },
     ),
     Case(
@@ -529,6 +569,20 @@ def _campaign(here: Path) -> None:
     check_is_campaign(Layout(here))
 
 
+def _resumed_in(dtype: str) -> Mended:
+    """A campaign begun in bfloat16 goes on, on a machine that has neither such a CPU nor a GPU."""
+
+    def resume(here: Path) -> None:
+        begun = {"sampling": {"dtype": "bfloat16"}, "training": {"compute_dtype": "bfloat16"}}
+        asked = good({"sampling.dtype": dtype, "training.compute_dtype": dtype})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processor, "_FACTS", here / "none")
+            patch.setenv("PATH", str(here))
+            with_precision(validate(asked, "test"), begun)
+
+    return resume
+
+
 OTHERS: dict[str, tuple[Mended, str, Mended]] = {
     "no such file": (
         lambda here: load_config(here / "nowhere.yaml") and None,
@@ -568,6 +622,11 @@ OTHERS: dict[str, tuple[Mended, str, Mended]] = {
         _stored(b"- a"),
         "Copy the config that it was run with to this place",
         _stored(None),
+    ),
+    "begun in bfloat16": (
+        _resumed_in("auto"),
+        "--set sampling.dtype=float32 --set training.compute_dtype=float32",
+        _resumed_in("float32"),
     ),
     "no campaign": (
         lambda here: check_is_campaign(Layout(here)),

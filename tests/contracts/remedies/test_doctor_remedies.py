@@ -26,6 +26,7 @@ from dpo_core.errors import BadInput, ChildFailed, RatchetError
 from dpo_core.records import IMPORTED
 from flows.config import CampaignConfig
 from flows.doctor import disk, examine, judges, machine, memory, policy, prompts, servers
+from flows.doctor.draws import check_draws
 from flows.doctor.findings import Finding, problem
 from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, Machine
@@ -205,6 +206,17 @@ def lengths(
         too_long = 3 * (longest > room) + 7 * (few > room)
         counted = {"prompts": 10, "longest": max(longest, few), "too_long": too_long}
         return prompts.check_lengths(counted, room)
+
+    return look
+
+
+def draws(**sampling: int) -> Look:
+    """Of 10 prompts at a time, with 4 answers of 16 tokens."""
+
+    def look(here: Here) -> Findings:
+        sampled = {"samples_per_prompt": 4, "max_tokens": 16, **sampling}
+        config = here.config(sampling=sampled, prompts={"per_round": 10})
+        return check_draws(config, prompts.read(config).splits["train"])
 
     return look
 
@@ -426,6 +438,24 @@ CASES = {
             ),
         },
     ),
+    "fewer held-out prompts than requests": Case(
+        lambda here: here.pool(evaluation={"relevance": 8, "gate_prompts": 3, "test_prompts": 3}),
+        {
+            "Give more prompts": lambda here: here.pool(evaluation={"relevance": 8}),
+            "raise evaluation.gate_prompts": lambda here: here.pool(
+                evaluation={"relevance": 8, "gate_prompts": 5, "test_prompts": 3}
+            ),
+            "evaluation.test_prompts": lambda here: here.pool(
+                evaluation={"relevance": 8, "gate_prompts": 3, "test_prompts": 5}
+            ),
+            "set evaluation.relevance to 6": lambda here: here.pool(
+                evaluation={"relevance": 6, "gate_prompts": 3, "test_prompts": 3}
+            ),
+            "to 0 to leave it out": lambda here: here.pool(
+                evaluation={"relevance": 0, "gate_prompts": 3, "test_prompts": 3}
+            ),
+        },
+    ),
     "a share without prompts": Case(
         lambda here: here.pool(prompts={"gate_share": 1e-9}),
         {
@@ -441,6 +471,16 @@ CASES = {
             "Give more": after(
                 lambda here: here.write_prompts(f"prompt {n}" for n in range(2000)),
                 lambda here: here.pool(prompts={"per_round": 150}),
+            ),
+        },
+    ),
+    "fewer prompts than pairs are wanted": Case(
+        draws(until_pairs=500),
+        {
+            "Lower sampling.until_pairs": draws(until_pairs=20),
+            "raise sampling.budget_tokens and give more prompts": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(2000)),
+                draws(until_pairs=500, budget_tokens=500 * 4 * 16),
             ),
         },
     ),

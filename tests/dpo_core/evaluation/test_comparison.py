@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.comparison import Comparison, describe, outcome, summarise_kl
+from dpo_core.evaluation.comparison import (
+    Comparison,
+    change_by_prompt,
+    describe,
+    outcome,
+    summarise_kl,
+)
 from dpo_core.records import Completion, Prompt, Split
 
 CONFIG = EvaluationConfig(bootstrap_resamples=2_000)
@@ -154,3 +160,23 @@ def test_four_answers_to_each_prompt_tell_no_more_than_one_where_all_are_alike()
     four = [completion(f"c{n}-{k}", f"p{n}", 5) for n in range(100) for k in range(4)]
     one, other = (describe(answers, [], CONFIG)["truncated_share_high"] for answers in (once, four))
     assert one == pytest.approx(other)
+
+
+def change(*values: float) -> tuple[float, float, float]:
+    found = change_by_prompt([(f"p{n}", value) for n, value in enumerate(values)], CONFIG)
+    assert found is not None
+    return found.estimate, found.low, found.high
+
+
+def test_where_nothing_changed_something_may_have() -> None:
+    # None of 48: at most z²/(n + z²), with z = 1.96.
+    none = 1.96**2 / (48 + 1.96**2)
+    assert change(*[0.0] * 48) == pytest.approx((0, -none, none), abs=1e-4)
+    assert change_by_prompt([], CONFIG) is None
+
+
+def test_a_fall_of_few_is_not_clear_and_one_of_many_is() -> None:
+    estimate, low, high = change(-1, -1, -1)
+    assert (estimate, low) == (-1, -1) and high > 0
+    estimate, low, high = change(*[-1.0] * 12, *[0.0] * 36)
+    assert estimate == -0.25 and -0.4 < low < -0.25 < high < -0.1

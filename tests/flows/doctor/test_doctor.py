@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from flows.doctor.preflight import check_before_run
 from flows.doctor.shape import Shape, read_shape
 from flows.run import run_campaign
 from generation import probe
-from tests import tiny_gguf
+from tests import tiny_gguf, typed
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
     LLAMA_8B,
@@ -446,8 +447,7 @@ def test_a_campaign_that_has_begun_needs_its_policys_files_no_more(tmp_path: Pat
 
 
 def ratchet(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "flows.cli", "doctor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return typed.ratchet(("doctor", *arguments), Path.cwd(), os.environ)
 
 
 @pytest.mark.slow

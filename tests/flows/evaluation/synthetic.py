@@ -66,7 +66,7 @@ class Synthetic:
         return found
 
     def _answered(self, number: int, texts: Texts, suites: Mapping[str, Texts]) -> Answered:
-        rows = [_completion(number, prompt, text) for prompt, text in texts.items()]
+        rows = [self.completion(number, prompt, text) for prompt, text in texts.items()]
         answers = self.records.write(
             number, "answers", rows, COMPLETIONS, completions=(rows, COMPLETIONS)
         )
@@ -86,7 +86,7 @@ class Synthetic:
         self.base = self.previous = replace(self.base, suites=found)
 
     def _suite(self, number: int, name: str, texts: Texts) -> SuiteAnswers:
-        rows = [_completion(number, prompt, text) for prompt, text in texts.items()]
+        rows = [self.completion(number, prompt, text) for prompt, text in texts.items()]
         prompts = [prompt_row(Prompt(p, text=p, split="test")) for p in texts]
         answers = self.records.write(
             number,
@@ -123,6 +123,18 @@ class Synthetic:
             number, "answer_logps", rows, POLICY_LOGPS, logps=(rows, POLICY_LOGPS)
         )
 
+    def completion(self, number: int, prompt: str, text: str) -> dict[str, Any]:
+        tokens = [crc32(word.encode()) >> 1 for word in text.split()]  # 31 bits, as token ids have
+        return {
+            "completion_id": _id(number, prompt),
+            "prompt_id": prompt,
+            "sample_index": 0,
+            "text": text,
+            "token_ids": tokens,
+            "token_logps": [-2.0 / len(tokens)] * len(tokens),
+            "finish_reason": "stop",
+        }
+
 
 def asked(count: int, **extra: Sequence[Any]) -> list[Prompt]:
     """Test prompts p0, p1, …; extra: a field of each."""
@@ -144,16 +156,3 @@ def says(worths: Sequence[float | None], words: Sequence[int] | None = None) -> 
 
 def _id(number: int, prompt: str) -> str:
     return f"{number}/{prompt}"
-
-
-def _completion(number: int, prompt: str, text: str) -> dict[str, Any]:
-    tokens = [crc32(word.encode()) >> 1 for word in text.split()]  # 31 bits, as token ids have
-    return {
-        "completion_id": _id(number, prompt),
-        "prompt_id": prompt,
-        "sample_index": 0,
-        "text": text,
-        "token_ids": tokens,
-        "token_logps": [-2.0 / len(tokens)] * len(tokens),
-        "finish_reason": "stop",
-    }

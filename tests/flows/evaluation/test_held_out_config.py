@@ -22,6 +22,10 @@ RULE = {"function": "told_by_text:worth"}
     ("section", "words"),
     [
         ({"refusal_pattern": "("}, "is no regular expression"),
+        ({"relevance": 1}, "evaluation.relevance must be auto, a number of requests of at least 2"),
+        ({"relevance": -1}, "of at least 2"),
+        ({"relevance": 2.5}, "of at least 2"),
+        ({"relevance": True}, "of at least 2"),
         ({"suites": {"Sums!": {"prompts": "x.jsonl", "judge": RULE}}}, "pattern"),
         ({"suites": {"sums": {"prompts": "x.jsonl"}}}, "Field required"),
         (
@@ -33,6 +37,16 @@ RULE = {"function": "told_by_text:worth"}
 def test_nonsense_is_refused(section: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         HeldOutConfig.model_validate(section)
+
+
+@pytest.mark.parametrize(
+    ("section", "requests"),
+    [({}, 8), ({"relevance": 5}, 5), ({"relevance": 0}, None), ({"relevance": None}, None)],
+)
+def test_among_how_many_requests_that_of_an_answer_is_looked_for(
+    section: dict[str, Any], requests: int | None
+) -> None:
+    assert HeldOutConfig.model_validate(section).requests == requests
 
 
 def test_a_suite_without_its_file_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -192,8 +192,8 @@ def test_a_policy_that_is_too_far_gets_values_to_try() -> None:
 
 
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
-    known = since(1).items()
-    old = {key.removeprefix("gate."): value for key, value in known if key.startswith("gate.")}
+    gate = {key: value for key, value in since(1).items() if key.startswith("gate.")}
+    old = {key.removeprefix("gate."): value for key, value in gate.items()}
     assert as_asked(GateConfig.model_validate(old)) == {
         "win_rate": "plain",
         "use": "lower",
@@ -204,6 +204,40 @@ def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
     }, "so the fingerprints of its gates are"
     assert [check.name for check in decided(old).checks] == ["win_rate_gate_low"]
     assert set(as_asked(GateConfig())) > {"decided_share", "length", "empty_share"}
+
+
+def belongs(change: float, high: float, **base: float | None) -> dict[str, Any]:
+    """Numbers of a policy of whose answers so many fewer belong to their requests."""
+    of_previous = {"relevance": 0.9 + change, "relevance_previous": 0.9, "relevance_base": 0.9}
+    for other in ("previous", "base"):
+        of_previous[f"relevance_change_{other}"] = change
+        of_previous[f"relevance_change_{other}_low"] = 2 * change - high
+        of_previous[f"relevance_change_{other}_high"] = high
+    return {**of_previous, **base}
+
+
+def test_answers_may_not_cease_to_belong_to_their_requests() -> None:
+    both = ["relevance_to_previous", "relevance_to_base"]
+    assert failed(decided(**belongs(-0.094, -0.04))) == both
+    assert failed(decided(**belongs(-0.05, -0.01))) == [], "it may fall by so much"
+    assert failed(decided(**belongs(-0.2, 0.01))) == [], "answers are too few to know"
+    assert failed(decided({"relevance_fall": 0.1}, **belongs(-0.094, -0.04))) == []
+    assert failed(decided({"relevance_fall": None}, **belongs(-0.9, -0.8))) == []
+    crept = belongs(-0.02, 0.01, relevance_change_base=-0.08, relevance_change_base_high=-0.02)
+    assert failed(decided(**crept)) == ["relevance_to_base"]
+    unknown = belongs(0.0, 0.1, relevance=None, relevance_change_previous=None)
+    assert failed(decided(**unknown)) == ["relevance_to_previous"]
+
+
+def test_what_a_fall_came_to_is_said() -> None:
+    assert decided(**belongs(-0.094, -0.04)).reasons[0] == (
+        "the base finds the requests of 80.6 % of the answers, 90 % of the last promoted "
+        "policy's: a fall by 9.4 % [4 %, 14.8 %], more than 5 %"
+    )
+    assert (
+        "the base finds the requests of 88 % of the answers, 90 % of the base's: no clear fall by "
+        "more than 5 %"
+    ) in decided(**belongs(-0.02, 0.01)).reasons
 
 
 @pytest.mark.parametrize(

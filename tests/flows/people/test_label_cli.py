@@ -2,22 +2,19 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import typed
 from tests.shared_argilla import SharedArgilla
 
 ROOT = Path(__file__).parents[3]
 
 
 def ratchet(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", "label", *arguments]
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ARGILLA_")}
-    return subprocess.run(
-        command, cwd=ROOT, env={**kept, **env}, capture_output=True, text=True, check=False
-    )
+    return typed.ratchet(("label", *arguments), ROOT, {**kept, **env})
 
 
 def test_a_user_is_added_and_the_password_printed_once(argilla: SharedArgilla) -> None:

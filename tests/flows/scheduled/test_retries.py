@@ -124,6 +124,7 @@ def test_every_step_has_its_kind_or_asks_nobody() -> None:
         "gate",
         "audit_preferences",
         "draw_prompts",
+        "join_draws",
         "select_pairs",
         "calibrate",
         "aggregate_preferences",

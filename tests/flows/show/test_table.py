@@ -117,6 +117,21 @@ def test_longer_and_truncated_answers_are_pointed_out() -> None:
     assert cautions(demo(), demo().rounds[0]) == ()
 
 
+def test_answers_that_belong_to_no_request_are_pointed_out() -> None:
+    fell = {"relevance": 0.825, "relevance_base": 0.919, "base_nats_per_token": 3.54}
+    row = metrics(1, 0.7, 0.7, 0.7, 0.4) | fell | {"relevance_change_base_high": -0.05}
+    summary = replace(_with(row), base={**demo().base, "relevance": 0.919})
+    assert (
+        "The base finds the requests of 82 % of the answers, of 92 % of its own."
+        in dict(at_a_glance(summary))["Can I trust it?"]
+    )
+    printed = _printed(summary, 100)
+    assert "Do answers belong to their requests?" in printed
+    assert "91.9" in printed and "82.5" in printed and "3.54" in printed
+    unclear = row | {"relevance_change_base_high": 0.01}
+    assert "requests of" not in dict(at_a_glance(_with(unclear)))["Can I trust it?"]
+
+
 def test_early_warnings_of_the_training_stand_with_the_cautions() -> None:
     said = "Training, step 9: margins saturate\x1b: at 44.0 nats."
     row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"warnings": {"margins_saturate": said}}

@@ -11,6 +11,7 @@ from dpo_core.campaign.store import Artifact
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import read_rows
 from dpo_core.training.objective import StepObjective
+from dpo_core.training.pairs.batching import collate
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.pass_over_pairs import TokenLogps
 from flows.policy import Played, Said
@@ -149,6 +150,33 @@ def test_a_judge_that_leaves_the_others_raises_an_alarm(tmp_path: Path) -> None:
     assert of_llm["alarm"] and of_llm["sentence"].startswith("llm: agreement with the others fell")
     assert of_rule["alarm"]  # two that part ways: neither is known to be the one that moved
     assert second.entry.inputs["measured"]
+
+
+def test_a_cut_answer_that_is_rejected_is_never_preferred(tmp_path: Path) -> None:
+    """Whoever prefers it; as the rejected one it is trained on as it was sampled: without EOS, with
+    the log-probs of the tokens that there are."""
+    eos, told = 2, {"rejected": [-1.0, -0.5]}
+    pairs = {"strategy": "random", "truncated": "reject"}
+    with open_session(tmp_path, pairs=pairs) as session:
+        records = Records(session)
+        answers = [completion(f"{i}{side}", [5, eos]) for i in "xy" for side in "ab"]
+        for row in answers:
+            row["token_logps"] = [-0.25, -0.25]
+            if row["completion_id"] in ("xa", "yb"):
+                row |= {"finish_reason": "length", "token_ids": [6, 7]}
+                row["token_logps"] = told["rejected"]
+        completions = records.write(1, "completions", answers, COMPLETIONS)
+        said = [judged(source, i, "a") for i in "xy" for source in ("llm", "rule")]
+        of = Said(records.pairs(1, "xy"), records.judgements(1, said), completions=completions)
+        made = aggregate_preferences(session, 1, of)
+    assert made.entry.dropped == {"truncated": 1}, "a of x was cut"
+    [pair] = load_pairs(
+        made.path("preferences.parquet"), completions.path("completions.parquet"), tmp_path
+    )
+    assert (pair.chosen_ids, pair.rejected_ids) == ([5, eos], [6, 7])
+    assert pair.sampled_logps == (-0.5, sum(told["rejected"]))
+    mask_BT = collate([pair], torch.device("cpu")).completion_mask_BT
+    assert mask_BT.sum(1).tolist() == [2, 2], "two tokens of each, none added"
 
 
 def test_a_lone_rule_stays_certain(tmp_path: Path) -> None:

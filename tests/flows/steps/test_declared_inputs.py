@@ -103,6 +103,7 @@ def config(url: str) -> dict[str, Any]:
         "evaluation": {
             **TINY["evaluation"],
             "opponents": "all",
+            "relevance": 4,
             "suites": {
                 "peeking": {
                     "prompts": "suite.jsonl",
@@ -179,7 +180,7 @@ def test_every_kind_of_step_was_watched(watched: tuple[Path, list[Read]]) -> Non
     campaign, found = watched
     made = {entry.step for entry in entries(campaign)}
     assert {"base", "scores", "judgements", "data", "audit", "suite_peeking", "gate"} <= made
-    assert {"gate_pool", "certificate", "labels", "calibration"} <= made
+    assert {"gate_pool", "certificate", "labels", "calibration", "answer_relevance"} <= made
     # The first step draws from the user's prompts alone.
     assert {read.step for read in found} == made - {"held_out"}
     assert {".parquet", ".safetensors", ".json"} <= {Path(read.file).suffix for read in found}

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +14,7 @@ from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import current_artifact
 from dpo_core.hashing import policy_id
 from labeling.audit.config import FindingName
+from tests import typed
 from tests.tiny_gguf import write_tiny_gguf
 
 ROOT = Path(__file__).parents[3]
@@ -56,14 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ratchet(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return typed.ratchet(arguments, folder, env)
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -88,6 +82,14 @@ def test_a_campaign_runs_and_a_moved_file_changes_nothing(folder: Path) -> None:
     base = current_artifact(layout, 0, "base")
     assert base is not None and base.entry.inputs["model"] == policy_id(folder / "tiny.gguf")
     assert base.entry.facts["steps"] == 3  # warm-started
+    gate = current_artifact(layout, 1, "gate")
+    assert gate is not None
+    row = json.loads(gate.path("metrics.json").read_text(encoding="utf-8"))
+    counts = row["relevance_counts"]  # its prompts are chats
+    assert (counts["requests"], counts["answers"]) == (8, 4)
+    assert {"relevance_to_previous", "relevance_to_base"} <= {
+        check["name"] for check in row["gate"]["checks"]
+    }
     made = [entry.step for entry in Ledger(layout.ledger).read()]
 
     (folder / "tiny.gguf").rename(folder / "renamed.gguf")
@@ -100,7 +102,8 @@ def test_a_campaign_runs_and_a_moved_file_changes_nothing(folder: Path) -> None:
     (folder / "renamed.gguf").rename(folder / "tiny.gguf")
     gone = run(folder, "--set", "policy.model=renamed.gguf")
     assert gone.returncode == 2 and "there is no file" in gone.stderr
-    assert ratchet(folder, "status", "campaign").returncode == 0
+    shown = json.loads(ratchet(folder, "status", "campaign", "--json").stdout)
+    assert "relevance" in shown["base"] and "relevance_change" not in shown["base"]
 
 
 def test_two_models_are_compared_where_one_is_a_file(folder: Path) -> None:

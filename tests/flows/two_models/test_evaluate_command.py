@@ -61,7 +61,8 @@ def evaluated(
         *models,
         *("--prompts", "prompts.jsonl", "--judge-config", "judges.yaml", "--json"),
         *("--engine", "transformers", "--max-tokens", "24", "--out", "kept/here"),
-        *("--set", "threads=1", "--set", f"evaluation.bootstrap_resamples={resamples}"),
+        *("--set", "threads=1", "--set", "sampling.dtype=float32"),  # as the campaign's
+        *("--set", f"evaluation.bootstrap_resamples={resamples}"),
     )
     assert done.returncode == 0, done.stderr
     assert "A answers: 24" in done.stderr

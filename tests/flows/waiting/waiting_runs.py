@@ -21,6 +21,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from examples.reviews.grammar import prompts
 from labeling.server import Access
+from tests import typed
 from tests.living import living
 from tests.resealed import reseal
 from tests.until import until
@@ -99,14 +100,8 @@ class Patient:
         return {**os.environ, **mine}
 
     def ratchet(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
+        _, _, _, *words = self.command(*arguments)
+        return typed.ratchet(tuple(words), self.folder, self.environment())
 
     def start(self, *arguments: str) -> "Running":
         return Running(self, arguments)

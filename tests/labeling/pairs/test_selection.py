@@ -163,7 +163,7 @@ TEXTS = st.lists(
 @given(
     st.sampled_from(get_args(StrategyName)),
     TEXTS,
-    st.sampled_from(["drop", "avoid", "keep"]),
+    st.sampled_from(["drop", "avoid", "reject", "keep"]),
     st.sets(st.integers(0, 5)),
     st.randoms(use_true_random=False),
 )
@@ -191,8 +191,13 @@ def test_no_strategy_pairs_identical_texts_or_looks_at_the_order_of_sampling(
         assert (pair.a, pair.b) == ordered(pair.a, pair.b)
         if strategy != "random":
             assert pair.margin == abs((scores[pair.a] or 0) - (scores[pair.b] or 0)) > 0
-        if truncated != "keep":
+        if truncated in ("drop", "avoid"):
             assert a.finished and b.finished
+        if truncated == "reject":
+            assert a.finished or b.finished
+            if a.finished != b.finished and strategy != "random":
+                winner, loser = (a, b) if a.finished else (b, a)
+                assert (scores[winner.completion_id] or 0) > (scores[loser.completion_id] or 0)
     possible = len(drawn) * (len(drawn) - 1) // 2 if strategy == "all_over_margin" else 1
     assert len(found.pairs) + sum(found.dropped.values()) == possible
 
@@ -253,6 +258,55 @@ def test_truncated_answers_are_dropped_with_their_pair_unless_kept() -> None:
     assert select(answers("s", "t", "u", cut="c1 c2"), scores, truncated="avoid") == "truncated"
     # One that is not in the pair does no harm.
     assert chosen(select(answers("s", "t", "u", cut="c2"), scores)) == {"c0", "c1"}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "scores", "cut", "expected"),
+    [
+        # c1 has the best score and was cut: c2 is the best that may win.
+        ("best_worst", (0.0, 1.0, 0.5), "c1", {"c0", "c2"}),
+        ("best_worst", (0.0, 1.0, 0.5), "c0", {"c0", "c1"}),  # the worst loses though it was cut
+        ("best_second", (0.0, 1.0, 0.5), "c1", {"c0", "c2"}),
+        ("best_worst", (0.0, 1.0, 0.5), "c0 c1", {"c0", "c2"}),
+        ("best_worst", (0.0, 1.0, 0.5), "c1 c2", "truncated"),  # c0 beats none of them
+        ("best_worst", (0.0, 1.0, 0.5), "c0 c1 c2", "truncated"),
+        ("best_worst", (0.5, 0.5, 0.5), "c0 c1", "truncated"),  # a tie is not lost
+        # c1 against c2 would be the widest pair, but both were cut.
+        ("length_aware", (0.7, 0.6, 0.0), "c1 c2", {"c0", "c2"}),
+        ("length_aware", (0.0, 0.6, 0.5), "c1 c2", "truncated"),
+        ("random", (0.0, 0.0, 0.0), "c0 c1 c2", "truncated"),
+    ],
+)
+def test_a_cut_answer_that_is_rejected_may_lose_and_never_wins(
+    strategy: str, scores: tuple[float, ...], cut: str, expected: set[str] | str
+) -> None:
+    config: dict[str, object] = {"strategy": strategy, "truncated": "reject"}
+    if strategy == "length_aware":
+        config["margin_per_token"] = 0.01
+    named = {f"c{n}": score for n, score in enumerate(scores)}
+    found = select(answers("s", "t", "u", cut=cut), named, **config)
+    assert (found if isinstance(found, str) else chosen(found)) == expected
+
+
+def test_of_all_pairs_those_that_a_cut_answer_would_win_are_counted() -> None:
+    completions = answers("s", "t", "u", "v", cut="c2 c3")
+    config = {"strategy": "all_over_margin", "truncated": "reject"}
+    found = all_of(completions, SCORES, **config)
+    # Of c0 0.2, c1 −0.5 and the cut c2 0.9, c3 0.1: c0 beats c1 and c3; c2 would beat c0 and c1, c3
+    # would beat c1, and both of c2–c3 were cut.
+    assert sorted(map(sorted, pairs_of(found))) == [["c0", "c1"], ["c0", "c3"]]
+    assert found.dropped == {"truncated": 4}
+    abstained = all_of(completions, {**SCORES, "c3": None}, **config)
+    assert abstained.dropped == {"truncated": 3, "no_score": 2}
+
+
+def test_random_pairs_have_at_most_one_cut_answer() -> None:
+    completions = answers("s", "t", "u", cut="c1 c2")
+    seen = {
+        frozenset(chosen(select(completions, {}, s, strategy="random", truncated="reject")))
+        for s in range(40)
+    }
+    assert seen == {frozenset({"c0", "c1"}), frozenset({"c0", "c2"})}
 
 
 def test_identical_texts_are_no_pair_even_when_the_judge_tells_them_apart() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_mask, flex_attention
+from torch._dynamo.utils import counters
+from torch.nn.attention.flex_attention import create_block_mask, create_mask, flex_attention
 from transformers import PretrainedConfig
 from transformers.masking_utils import (
     create_bidirectional_mask,
@@ -107,6 +108,45 @@ def test_flex_attention_sees_the_same_tokens(window: int | None) -> None:
     sees = flex_segments.visibility(SEGMENTS, window, CPU)
     found = create_mask(sees, None, None, TOKENS, TOKENS, device="cpu")[0, 0]
     assert torch.equal(found, seen_by_hand(window))
+
+
+LONG = (Segment(0, 300, 200, 150), Segment(650, 300, 200, 0), Segment(1150, 500, 400, 350))
+
+
+@pytest.mark.parametrize("window", [None, 4, 250])
+@pytest.mark.parametrize("segments", [SEGMENTS, LONG], ids=["one block", "several strips"])
+def test_blocks_are_those_that_torch_finds_at_once(
+    segments: tuple[Segment, ...], window: int | None
+) -> None:
+    tokens, found = segments[-1].end, flex_segments.blocks(segments, window, CPU)
+    sees = flex_segments.visibility(segments, window, CPU)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = create_block_mask(sees, None, None, tokens, tokens, device="cpu")
+    assert found.seq_lengths == expected.seq_lengths and found.BLOCK_SIZE == expected.BLOCK_SIZE
+    names = [f"{full}{side}_{what}" for full in ("", "full_") for side in ("kv", "q")
+             for what in ("num_blocks", "indices")]  # fmt: skip
+    for name in names:
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+
+
+def test_flex_attention_is_compiled_once_for_rows_of_any_shape_and_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch says what it would compile anew before a kernel is made, so no GPU is needed."""
+    torch.compiler.reset()
+    compiled = torch.compile(flex_attention, dynamic=True, backend="eager")
+    monkeypatch.setattr(flex_segments, "_compiled", lambda: compiled)
+    before = counters["stats"]["unique_graphs"]
+    rows = (Segment(0, 90, 40, 30),), (Segment(0, 70, 50, 40), Segment(160, 20, 30, 9))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for segments in rows:
+            given = [torch.randn(1, count, segments[-1].end, WIDTH) for count in (4, 2, 2)]
+            for window in (None, 50):
+                blocks = flex_segments.blocks(segments, window, CPU)
+                flex_segments.flex_segments(*given, blocks, scale=0.3, softcap=None)
+    assert counters["stats"]["unique_graphs"] - before == 1
 
 
 def test_flex_attention_computes_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:

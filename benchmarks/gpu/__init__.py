@@ -1,0 +1,1 @@
+"""One command for a GPU: does training compute there what it should, and how fast?"""

@@ -1,0 +1,244 @@
+"""What relevance says of answers that nobody wants: those of SmolLM2-135M-Instruct, and the same
+answers spoilt in one way each.
+
+    python -m benchmarks.relevance IFEVAL/input_data.jsonl
+
+The prompts are a JSONL file with a field `prompt`; nothing of it is kept. The model is the file of
+`python -m examples.smollm2`.
+"""
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
+from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.relevance import MOST_ECHOED, Placed, draw_others, echoed, verdicts
+from dpo_core.hashing import derive_seed
+from dpo_core.records import Prompt
+from dpo_core.training.jobs import BaseJob
+from examples import smollm2
+
+BASE = "of the base"
+REQUESTS, POOL, SEED = 8, 128, 1
+CONFIG = EvaluationConfig()
+
+HACKS = (
+    "Your Answer highlighted *Points 1-3*",
+    "icon for {word}",
+    "*Highlighted* *Section* about {word}",
+    "P.S. {word} Notes",
+    "My answer: * Point 1 * Point 2 * Point 3",
+    "<<{word} title>>",
+    "Answer highlighted in *bold* and *italic*",
+    "* one * two * three for {word}",
+)
+"""What SmolLM2 came to write in two rounds under a judge that looks for instructions alone."""
+FORM = (
+    "Thank you for your question about {word}. The topic of {word} is very important, and there "
+    "are many things to say about {word}. First, {word} can be helpful. Second, {word} can be "
+    "interesting. In conclusion, I hope that this answer about {word} was useful to you."
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the base: the n-th, to `prompt`, whose most telling word is `word`."""
+
+    n: int
+    prompt: str
+    text: str
+    word: str
+
+
+Spoil = Callable[[Answer], str]
+
+
+def _shortened(answer: Answer) -> str:
+    sentences = _sentences(answer.text)
+    return " ".join(sentences[: max(1, len(sentences) // 2)])
+
+
+def _repeated(answer: Answer) -> str:
+    first = _sentences(answer.text)[0][:200]
+    return " ".join([first] * (1 + len(answer.text) // (len(first) + 1)))
+
+
+SPOILT: dict[str, Spoil] = {
+    "half as many sentences": _shortened,
+    "hacked": lambda a: HACKS[a.n % len(HACKS)].format(word=a.word),
+    "a fifth hacked": lambda a: SPOILT["hacked"](a) if a.n % 5 == 0 else a.text,
+    "copies the prompt": lambda a: a.prompt,
+    "repeats its first sentence": _repeated,
+    "fills in a form": lambda a: FORM.format(word=a.word),
+}
+
+
+def _sentences(text: str) -> list[str]:
+    return re.split(r"(?<=[.!?\n])\s+", text.strip())
+
+
+def _word(prompt: str) -> str:
+    """The longest one."""
+    return max(re.findall(r"[A-Za-z]+", prompt), key=len, default="this")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The base's answers, and each way to spoil them, as the base places them; CPU-seconds that
+    sampling and placing the base's own took."""
+
+    answers: dict[str, list[Placed]]
+    sampling_s: float
+    placing_s: float
+
+
+def measure(engine: Any, tokenizer: Any, prompts: Sequence[str], count: int) -> Measured:
+    """Of the first `count` prompts; requests are drawn from all of them."""
+    from generation.engine import Request
+    from generation.sampling import encode_prompt
+
+    chats = [Prompt(p, messages=({"role": "user", "content": p},)) for p in prompts]
+    ids = {prompt.prompt_id: encode_prompt(tokenizer, prompt) for prompt in chats}
+    asked = prompts[:count]
+    began = time.process_time()
+    requests = [Request(ids[p], derive_seed(SEED, p), 1) for p in asked]
+    samples = [one for [one] in engine.sample(requests, lambda _: None)]
+    sampled = time.process_time()
+    texts = tokenizer.batch_decode([s.token_ids for s in samples], skip_special_tokens=True)
+    base = [
+        Placed(p, ids[p], s.token_ids, s.finish_reason == "stop", not text.strip(), ())
+        for p, s, text in zip(asked, samples, texts, strict=True)
+    ]
+    found = {BASE: _placed(engine, base, ids)}
+    placed = time.process_time()
+    answers = [
+        Answer(n, p, text, _word(p)) for n, (p, text) in enumerate(zip(asked, texts, strict=True))
+    ]
+    for name, spoil in SPOILT.items():
+        new = [spoil(answer) for answer in answers]
+        spoilt = [
+            _ended(b, tokenizer, text) if text != answer.text else b
+            for b, text, answer in zip(base, new, answers, strict=True)
+        ]
+        found[name] = _placed(engine, spoilt, ids)
+    return Measured(found, sampled - began, placed - sampled)
+
+
+def lines(measured: Measured) -> Iterator[str]:
+    """The table."""
+    base = measured.answers[BASE]
+    yield (
+        f"sampling {len(base)} answers took {measured.sampling_s:.0f} CPU-seconds, their "
+        f"{len(base)} x {REQUESTS} log-probs {measured.placing_s:.0f}"
+    )
+    yield (
+        f"{'answers':28}{'tokens':>7}{'found':>7}{'echo':>7}  {'relevant':24}"
+        f"{'change':26}nats per token"
+    )
+    for name, answers in measured.answers.items():
+        yield _line(name, answers, base)
+
+
+def _ended(answer: Placed, tokenizer: Any, text: str) -> Placed:
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return replace(answer, tokens=[*tokens, tokenizer.eos_token_id], finished=True)
+
+
+def _placed(engine: Any, answers: Sequence[Placed], ids: dict[str, list[int]]) -> list[Placed]:
+    """With their log-probs after each of REQUESTS prompts, their own first."""
+    asked = {
+        a.prompt_id: [
+            a.prompt_id,
+            *draw_others(a.prompt_id, list(ids), REQUESTS - 1, derive_seed(SEED, a.prompt_id)),
+        ]
+        for a in answers
+    }
+    pairs = [(ids[p], list(a.tokens)) for a in answers for p in asked[a.prompt_id]]
+    logps = iter(engine.logps(*map(list, zip(*pairs, strict=True))))
+    return [replace(a, logps=[next(logps) for _ in asked[a.prompt_id]]) for a in answers]
+
+
+def change(answers: Sequence[Placed], base: Sequence[Placed]) -> Interval | None:
+    """Of relevance, prompt by prompt."""
+    ours, theirs = relevant(answers), relevant(base)
+    return change_by_prompt([(p, float(ours[p]) - theirs[p]) for p in ours], CONFIG)
+
+
+def relevant(answers: Sequence[Placed]) -> dict[str, bool]:
+    found = zip(answers, verdicts(answers), strict=True)
+    return {answer.prompt_id: verdict == "relevant" for answer, verdict in found}
+
+
+def _line(name: str, answers: Sequence[Placed], base: Sequence[Placed]) -> str:
+    share = share_by_prompt([(p, float(one)) for p, one in relevant(answers).items()], CONFIG)
+    found = fmean(a.logps[0] > max(a.logps[1:]) for a in answers)
+    echo = fmean(each > MOST_ECHOED for each in echoed(answers))
+    finished = [a for a in answers if a.finished and not a.empty]
+    tokens = sum(len(a.tokens) for a in finished)
+    nats = -sum(a.logps[0] for a in finished) / max(tokens, 1)
+    return (
+        f"{name:28}{fmean(len(a.tokens) for a in answers):7.0f}{found:7.1%}{echo:7.1%}  "
+        f"{_percent(share):24}{'' if name == BASE else _percent(change(answers, base)):26}"
+        f"{nats:.2f}"
+    )
+
+
+def _percent(found: Interval | None) -> str:
+    assert found is not None, "there are answers"
+    return f"{found.estimate:.1%} [{found.low:.1%}, {found.high:.1%}]"
+
+
+def read_prompts(path: Path) -> list[str]:
+    """POOL prompts, evenly over the file."""
+    rows = [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").splitlines()]
+    known = list(dict.fromkeys(rows))
+    return known[:: max(1, len(known) // POOL)][:POOL]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("prompts", type=Path)
+    parser.add_argument("--answers", type=int, default=48)
+    parser.add_argument("--max-tokens", type=int, default=112)
+    parser.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
+    parser.add_argument("--dtype", default="auto", help="sampling.dtype")
+    asked = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        engine, tokenizer = opened(Path(folder), asked.engine, asked.max_tokens, asked.dtype)
+        measured = measure(engine, tokenizer, read_prompts(asked.prompts), asked.answers)
+        for line in lines(measured):
+            print(line, flush=True)
+
+
+def opened(folder: Path, engine: str, max_tokens: int, dtype: str) -> tuple[Any, Any]:
+    """The engine with SmolLM2, and its tokenizer."""
+    from dpo_core.training.warm_start.base_policy import prepare_base
+    from generation.config import SamplingConfig
+    from generation.sampling import load_tokenizer
+    from generation.transformers_engine import TransformersEngine
+
+    policy = folder / "policy"
+    job = BaseJob(
+        model=str(smollm2.model_path()), out_dir=policy, curve_path=folder / "none.parquet"
+    )
+    prepare_base(job, lambda *_: None)
+    sampling = {"max_tokens": max_tokens, "max_model_len": 1024, "dtype": dtype}
+    config = SamplingConfig.model_validate({"engine": engine, **sampling})
+    if engine == "transformers":
+        return TransformersEngine(config, policy), load_tokenizer(policy)
+    from generation.vllm_engine import VllmEngine
+
+    return VllmEngine(config, policy), load_tokenizer(policy)
+
+
+if __name__ == "__main__":
+    main()
