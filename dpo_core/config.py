@@ -116,11 +116,13 @@ MOVES_NO_NUMBER = frozenset(
         "kl_budget_nats",
     }
 )
-"""Keys of TrainingConfig that change how training runs, and its result in the last bits at most."""
+"""Keys of TrainingOptions that change how training runs, and its result in the last bits at
+most."""
 
 
-class TrainingConfig(Section):
-    """One DPO round. `beta` is the strength of the pull to the reference: small lets go."""
+class TrainingOptions(Section):
+    """One DPO round, but for what TrainingConfig adds. `beta` is the strength of the pull to the
+    reference: small lets go."""
 
     loss: LossName = "sigmoid"
     beta: Positive = 0.1
@@ -147,12 +149,7 @@ class TrainingConfig(Section):
         description="from_sampling: the log-probs that the sampler returned, in place of a pass "
         "of the reset reference",
     )
-    learning_rate: Positive = Field(
-        5e-7, description="of full weights; adapters (`lora`) usually need 1e-5 to 1e-4"
-    )
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
-    pairs_per_step: Count = Field(32, description="pairs of one optimiser step")
     micro_batch_tokens: Count | Literal["auto"] = Field(
         "auto", description="tokens of one forward pass; moves no number"
     )
@@ -207,14 +204,14 @@ class TrainingConfig(Section):
         )
 
     @model_validator(mode="after")
-    def _possible(self) -> "TrainingConfig":
+    def _possible(self) -> "TrainingOptions":
         check_options(self.loss, self.loss_options())
         named = self.reference if isinstance(self.reference, str) else _named(self.reference)
         check_reference(self.loss, named, self.reference_logps, self.ld_alpha)
         return self
 
     @model_validator(mode="after")
-    def _adapters_start_fresh(self) -> "TrainingConfig":
+    def _adapters_start_fresh(self) -> "TrainingOptions":
         if self.lora is not None and self.optimiser_state == "carried":
             raise ValueError(
                 "training.optimiser_state carried does not go with training.lora: each round has "
@@ -243,6 +240,14 @@ class TrainingConfig(Section):
         )
 
 
+class TrainingConfig(TrainingOptions):
+    """One DPO round as it is trained: every number is known."""
+
+    learning_rate: Positive = 5e-7
+    warmup_steps: int = Field(0, ge=0)
+    pairs_per_step: Count = Field(32, description="pairs of one optimiser step")
+
+
 def _is_schedule(value: Any) -> bool:
     """Whether `value` is {"ema": rate} or {"every": k} with a possible number."""
     if not isinstance(value, dict) or len(value) != 1:
@@ -258,10 +263,9 @@ def _named(reference: EmaReference | EveryReference) -> str:
 
 
 class EvaluationConfig(Section):
-    """Held-out evaluation: `gate` prompts decide promotion, `test` prompts are reported."""
+    """How held-out answers are counted: `gate` prompts decide promotion, `test` prompts are
+    reported."""
 
-    gate_prompts: Count = 256
-    test_prompts: Count = 256
     samples_per_prompt: Count = 1
     confidence: float = Field(0.95, gt=0, lt=1)
     bootstrap_resamples: Count = 10_000

@@ -18,7 +18,7 @@ from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
 from flows.steps.answer_relevance import answer_relevance, asks_whose
 from flows.steps.audit import audit_preferences, check_audit
-from flows.steps.base import base_policy, held_out
+from flows.steps.base import base_policy, held_out, tell_power
 from flows.steps.calibrate import calibrate
 from flows.steps.certify import certify
 from flows.steps.evaluate import evaluate
@@ -35,9 +35,10 @@ from flows.steps.train import train
 
 def prepare(do: Session) -> tuple[Artifact, Answered]:
     """Round 0: the held-out prompts, and the base policy with its answers to them."""
-    held = step(held_out)(do)
+    held, pool = step(held_out)(do), None
     if do.config.gate.false_promotions is not None:
-        step(gate_pool)(do, held)
+        pool = step(gate_pool)(do, held)
+    tell_power(do, held, pool)
     base = step(base_policy)(do, held)
     answered = step(answer_held_out)(do, 0, base, held)
     return held, with_relevance(do, answered, base, held)

@@ -116,6 +116,7 @@ def _campaign(folder: Path, size: workload.Size, options: dict[str, Any]) -> Cam
         "training": {
             "beta": workload.BETA,
             "learning_rate": workload.LEARNING_RATE,
+            "warmup_steps": 0,
             "pairs_per_step": size.pairs_per_step,
             "compute_dtype": "float32",
             **options,

@@ -78,6 +78,7 @@ def _config(folder: Path, endpoint: str) -> dict[str, Any]:
         "training": {
             "beta": 0.5,
             "learning_rate": 1e-3,
+            "warmup_steps": 0,
             "pairs_per_step": 1,
             "checkpoint_every": 4,
             "lora": {"rank": 4},

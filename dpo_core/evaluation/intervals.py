@@ -91,7 +91,7 @@ def percentile_ends(resampled: Floats, n: int, confidence: float) -> Floats:
     """
     from scipy.special import ndtr
 
-    z = _expanded_z(n, confidence)
+    z = expanded_z(n, confidence)
     return _quantiles(resampled, ndtr([-z, z]))
 
 
@@ -106,7 +106,7 @@ def accelerated_ends(means_R: Floats, residuals_n: Floats, confidence: float) ->
 
     squares = float((residuals_n**2).sum())
     a = float((residuals_n**3).sum()) / (6 * squares**1.5) if squares else 0.0
-    z = a + _expanded_z(len(residuals_n), confidence) * np.array([-1.0, 1.0])
+    z = a + expanded_z(len(residuals_n), confidence) * np.array([-1.0, 1.0])
     return _mid_quantiles(means_R, ndtr(a + z / np.maximum(1 - a * z, 0.1)))
 
 
@@ -128,7 +128,8 @@ def _quantiles(resampled: Floats, shares: Floats) -> Floats:
     return quantiles
 
 
-def _expanded_z(n: int, confidence: float) -> float:
+def expanded_z(n: int, confidence: float) -> float:
+    """How many of a resample's standard errors an end lies from the estimate; see above."""
     from scipy.special import ndtri, stdtrit
 
     tail = (1 + confidence) / 2

@@ -26,7 +26,7 @@ from dpo_core.evaluation.intervals import (
 _DRAWS_AT_ONCE = 1 << 22
 """Group indices drawn at a time: 16 MiB, whatever the number of groups and resamples."""
 
-_BOOTSTRAP_RANGE = (0.2, 0.8)
+BOOTSTRAP_RANGE = (0.2, 0.8)
 """Win rates for which resampling is trusted; see `win_rate`."""
 
 
@@ -72,7 +72,7 @@ def win_rate(
     outcomes, outcomes outside [0, 1], groups of another length, and a confidence outside (0, 1).
     """
     grouped = _grouped(outcome_values(outcomes, confidence), groups)
-    low, high = _BOOTSTRAP_RANGE
+    low, high = BOOTSTRAP_RANGE
     if low <= grouped.mean <= high and np.ptp(grouped.means_n) > 0:
         return _bootstrap(grouped, confidence, resamples, seed)
     return _wilson(grouped, confidence)

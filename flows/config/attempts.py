@@ -9,6 +9,7 @@ from dpo_core.errors import ConfigError
 from flows.config.campaign import CampaignConfig
 from flows.config.checks import check_loss
 from flows.config.raw import set_key, validate
+from flows.config.training import AUTO, MULTIPLE
 
 CHANGEABLE = (
     "training",
@@ -22,7 +23,8 @@ CHANGEABLE = (
 """Keys, and sections of keys, that make a round's training. What else there is decides what is
 compared: held-out prompts, their answers and their judge stay those of the campaign."""
 
-_TIMES = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]")
+_MAY_BE_MULTIPLES = ("training.learning_rate", "training.pairs_per_step")
+"""Keys that take so many times what is chosen for `auto`."""
 
 
 def under_attempt(config: CampaignConfig, attempt: int) -> CampaignConfig:
@@ -73,10 +75,14 @@ def _check_changeable(where: str, key: str) -> None:
 
 def _value(raw: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
     """`value`, or that many times what the config has for `key`."""
-    found = _TIMES.fullmatch(value.strip()) if isinstance(value, str) else None
+    found = _multiple(value)
     if found is None:
         return value
     now = _at(raw, key)
+    if now == AUTO and key in _MAY_BE_MULTIPLES:
+        return value
+    if (chosen := _multiple(now)) is not None:
+        return f"{float(chosen[1]) * float(found[1]):g}x"
     if isinstance(now, bool) or not isinstance(now, int | float):
         raise ConfigError(
             f"{where}: {key}: {value} needs a number to multiply, but the config has {now!r}",
@@ -86,6 +92,10 @@ def _value(raw: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
     if not math.isfinite(times):
         raise ConfigError(f"{where}: {key}: {value} is more than a number holds", "Give another.")
     return round(times) if isinstance(now, int) else times
+
+
+def _multiple(value: Any) -> re.Match[str] | None:
+    return MULTIPLE.fullmatch(value.strip()) if isinstance(value, str) else None
 
 
 def _at(raw: Mapping[str, Any], key: str) -> Any:

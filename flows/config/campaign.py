@@ -9,7 +9,6 @@ from dpo_core.config import (
     PolicyConfig,
     Section,
     SftConfig,
-    TrainingConfig,
 )
 from dpo_core.loss_options import TRAITS
 from flows.config import checks
@@ -20,6 +19,7 @@ from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
 from flows.config.track import Track
+from flows.config.training import TrainingSection
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
     AggregationConfig,
@@ -71,7 +71,7 @@ class CampaignConfig(Section):
     aggregation: AggregationConfig = AggregationConfig()
     audit: AuditConfig = AuditConfig()
     data: DataConfig = DataConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingSection = TrainingSection()
     evaluation: HeldOutConfig = HeldOutConfig()
     gate: GateConfig = GateConfig()
     stop: StopConfig = StopConfig()

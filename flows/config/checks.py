@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from dpo_core.config import EvaluationConfig, PolicyConfig, Section, SftConfig, TrainingConfig
+from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingOptions
 from dpo_core.errors import ConfigError
 from dpo_core.loss_options import TRAITS, check_together
 from flows.config.data import DataConfig, LastRounds, MixRounds
+from flows.config.evaluation import HeldOutConfig
 from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
 from generation.config import PromptsConfig, SamplingConfig
@@ -178,12 +179,15 @@ def check_data(data: DataConfig) -> None:
         )
 
 
-def check_certified(gate: GateConfig, evaluation: EvaluationConfig) -> None:
+def check_certified(gate: GateConfig, evaluation: HeldOutConfig) -> None:
     """A decision looks at the gate prompts of the evaluation at least."""
-    if gate.at_most_prompts is not None and gate.at_most_prompts < evaluation.gate_prompts:
+    first = evaluation.gate_prompts
+    if gate.at_most_prompts is None or first == "auto":
+        return
+    if gate.at_most_prompts < first:
         raise ValueError(
             f"gate.at_most_prompts {gate.at_most_prompts} is fewer than the evaluation."
-            f"gate_prompts {evaluation.gate_prompts} with which each decision begins: raise the "
+            f"gate_prompts {first} with which each decision begins: raise the "
             "first or lower the second"
         )
 
@@ -210,7 +214,7 @@ def check_stop(stop: StopConfig, prices: PricesConfig, judge: AnyJudgeConfig) ->
         )
 
 
-def check_loss(training: TrainingConfig, source: str) -> None:
+def check_loss(training: TrainingOptions, source: str) -> None:
     """Raise ConfigError for a loss with options that have no meaning together.
 
     Campaigns that were made with them can still be read: this is asked of what shall be run.
@@ -238,7 +242,7 @@ def check_aggregation(aggregation: AggregationConfig, loss: str, judge: AnyJudge
 
 
 def check_reference_logps(
-    training: TrainingConfig, sampling: SamplingConfig, data: DataConfig
+    training: TrainingOptions, sampling: SamplingConfig, data: DataConfig
 ) -> None:
     """Log-probs from sampling are the policy's own, and of every answer that is trained on."""
     if training.reference_logps != "from_sampling":

@@ -21,6 +21,12 @@ CHANGED: Mapping[int, Mapping[str, Any]] = {
         "gate.repetition_rise": None,
     },
     3: {
+        "training.beta": 0.1,
+        "training.learning_rate": 5e-7,
+        "training.warmup_steps": 0,
+        "training.pairs_per_step": 32,
+        "evaluation.gate_prompts": 256,
+        "evaluation.test_prompts": 256,
         "evaluation.relevance": None,
         "gate.relevance_fall": None,
     },

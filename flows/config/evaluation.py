@@ -40,6 +40,12 @@ REQUESTS = 8
 class HeldOutConfig(EvaluationConfig):
     """Section `evaluation` of a campaign."""
 
+    gate_prompts: Count | Literal["auto"] = Field(
+        "auto",
+        description="most gate prompts, drawn once; auto: 256, or an eighth of those there are, up "
+        "to 1,024",
+    )
+    test_prompts: Count | Literal["auto"] = Field("auto", description="likewise, of the test split")
     opponents: Literal["previous", "all"] = Field(
         "previous",
         description="whom a judge that reads pairs compares each policy with, for the ratings: the "

@@ -6,6 +6,7 @@ from dpo_core.full_disk import free_bytes
 from flows.config import CampaignConfig, KeepLast
 from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.shape import Shape
+from flows.evaluation.held_out_prompts import MOST
 
 _GIB = 2**30
 _TOKEN_BYTES = 12
@@ -18,7 +19,8 @@ def round_gib(config: CampaignConfig) -> float:
     """Answers of one round, without weights."""
     sampling, evaluation = config.sampling, config.evaluation
     answers = _sampled(config)
-    held_out = evaluation.gate_prompts + evaluation.test_prompts
+    asked = (evaluation.gate_prompts, evaluation.test_prompts)
+    held_out = sum(MOST if count == "auto" else count for count in asked)
     answers += held_out * evaluation.samples_per_prompt
     return answers * (_TOKEN_BYTES * sampling.max_tokens + _COMPLETION_BYTES) / _GIB
 

@@ -106,6 +106,8 @@ def _pool(config: CampaignConfig, findings: list[Finding]) -> prompts.Pool | Non
     findings += prompts.check_pool(pool, config)
     findings += check_draws(config, pool.splits.get("train", 0))
     findings.append(prompts.check_overlap(pool, config))
+    if pool.gate:
+        findings.append(prompts.check_power(pool, config))
     return pool
 
 

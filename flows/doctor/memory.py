@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_core.config import TrainingConfig
+from dpo_core.config import TrainingOptions
 from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
 from flows.config import CampaignConfig
 from flows.config.precision import with_precision
@@ -125,7 +125,7 @@ def _part(name: str, size_bytes: float) -> Part:
     return Part(name, size_bytes / _GIB)
 
 
-def _compute_bytes(training: TrainingConfig, device: Device) -> int:
+def _compute_bytes(training: TrainingOptions, device: Device) -> int:
     wanted = training.compute_dtype
     return _BYTES[
         "bfloat16" if wanted == "auto" and device.gpu else wanted.replace("auto", "float32")

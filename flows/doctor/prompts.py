@@ -10,7 +10,9 @@ from dpo_core.hashing import normalise
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
-from generation.prompts import draw_held_out, read_pool
+from flows.evaluation.held_out_prompts import draw_of_evaluation
+from flows.gate.power import REMEDY, gate_power
+from generation.prompts import read_pool
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
 
@@ -24,6 +26,7 @@ class Pool:
     splits: Mapping[str, int]
     chat: bool
     held_out: int
+    gate: int
     duplicates: int
     overlapping: int
     example: str
@@ -31,11 +34,8 @@ class Pool:
 
 def read(config: CampaignConfig) -> Pool:
     """Read the pool twice: what is held out, then all that it may be trained on."""
-    evaluation = config.evaluation
-    drawn = draw_held_out(
-        read_pool(config.prompts), evaluation.gate_prompts, evaluation.test_prompts, config.prompts
-    )
-    length = evaluation.overlap_ngram
+    drawn = draw_of_evaluation(config)
+    length = config.evaluation.overlap_ngram
     holders: dict[tuple[str, ...], set[str]] = {}
     for prompt in drawn.prompts:
         for run in runs(prompt, length):
@@ -53,7 +53,8 @@ def read(config: CampaignConfig) -> Pool:
             if run in holders:
                 shared |= holders[run]
                 example = example or " ".join(run)
-    return Pool(dict(splits), chat, len(held), same, len(shared), example[:_EXAMPLE])
+    gate = sum(prompt.split == "gate" for prompt in drawn.prompts)
+    return Pool(dict(splits), chat, len(held), gate, same, len(shared), example[:_EXAMPLE])
 
 
 def runs(prompt: Prompt, length: int) -> Iterator[tuple[str, ...]]:
@@ -85,7 +86,16 @@ def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
         yield ok("prompts", f"{train:,} to train on, {pool.held_out:,} held out", "prompts")
     yield from _check_requests(pool, config)
     if config.gate.false_promotions is not None:
-        yield from _check_certified(pool.splits.get("gate", 0), config)
+        yield from _check_certified(pool.splits.get("gate", 0), pool.gate, config)
+
+
+def check_power(pool: Pool, config: CampaignConfig) -> Finding:
+    """The gate sees what a round may gain."""
+    power = gate_power(config, pool.gate, pool.splits.get("gate"))
+    if power.weak:
+        where = "prompts.gate_share, evaluation.gate_prompts"
+        return note("gate power", power.sentence, where, REMEDY)
+    return ok("gate power", power.sentence, "gate")
 
 
 def _check_requests(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
@@ -104,9 +114,8 @@ def _check_requests(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
         )
 
 
-def _check_certified(gate: int, config: CampaignConfig) -> Iterator[Finding]:
-    """A promotion uses its gate prompts up, the next decision takes others."""
-    each = config.evaluation.gate_prompts
+def _check_certified(gate: int, each: int, config: CampaignConfig) -> Iterator[Finding]:
+    """A promotion uses its gate prompts up, the next decision takes others; each: how many."""
     if 0 < gate < each * config.rounds:
         yield note(
             "gate prompts",

@@ -1,8 +1,6 @@
 """A model's shape from JSON and the headers of its weights, safetensors or GGUF: no tensor."""
 
 import json
-import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,7 @@ from typing import Any
 from dpo_core.errors import BadInput
 from dpo_core.gguf.header import names_gguf, read_header
 from dpo_core.training.passes.model_size import ModelSize
-
-WEIGHTS = "*.safetensors"
+from dpo_core.weight_files import stored_parameters
 
 
 @dataclass(frozen=True)
@@ -75,23 +72,6 @@ def _shape_in(file: Path) -> Shape | None:
         return None
 
 
-def stored_parameters(folder: Path) -> int | None:
-    """Weights in the folder's safetensors files, by the shapes in their headers; None where there
-    are none, or one cannot be read."""
-    files = sorted(folder.glob(WEIGHTS))
-    return sum(map(_weights_in, files)) if files and torn(folder) is None else None
-
-
-def torn(folder: Path) -> Path | None:
-    """A file of weights whose header cannot be read, if there is one."""
-    for path in sorted(folder.glob(WEIGHTS)):
-        try:
-            _weights_in(path)
-        except (OSError, struct.error, ValueError, LookupError, TypeError, AttributeError):
-            return path
-    return None
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """An object in a file; empty where there is none."""
     try:
@@ -99,11 +79,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _weights_in(path: Path) -> int:
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    shapes = (entry["shape"] for name, entry in header.items() if name != "__metadata__")
-    return sum(math.prod(shape) for shape in shapes)

@@ -4,10 +4,11 @@ Every condition is a check with its value and its bound, said in a sentence. A n
 be measured passes nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.training.telling.better_values import beta_within, rate_within
 from flows.config.gate import GateConfig, Range
 
 Numbers = Mapping[str, Any]
@@ -50,6 +51,25 @@ def notices(numbers: Numbers, config: GateConfig) -> dict[str, str]:
         "KL budget": "the KL to the base cannot be measured, which needs sampling.temperature 1 "
         "and sampling.top_p 1, so gate.kl_budget auto limits nothing"
     }
+
+
+def values_to_try(checks: Iterable[Check], trained: Mapping[str, Any]) -> dict[str, str]:
+    """name → what another round might be trained with, where the KL to the base was too much.
+
+    trained: learning rate and β of the round that was too much; nothing is said without them.
+    """
+    for check in checks:
+        if check.name != "kl_base_nats" or check.passed or not trained:
+            continue
+        if check.value is not None and check.bound is not None:
+            rate, beta = trained["learning_rate"], trained["beta"]
+            return {
+                "too far": f"{check.value:.2f} nats from the base, {check.bound:.4g} are allowed: "
+                f"try training.learning_rate {rate_within(rate, check.value, check.bound):g} (now "
+                f"{rate:g}), or training.beta {beta_within(beta, check.value, check.bound):g} (now "
+                f"{beta:g})"
+            }
+    return {}
 
 
 def kl_allowed(budget: float | str | None, base_length: float | None) -> float | None:

@@ -3,7 +3,7 @@
 Whatever a user, a person who labels or a model wrote is text in it: it makes no mark of markdown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,17 +156,24 @@ def _rounds(facts: PolicyFacts) -> list[str]:
         )
         for row in facts.rounds
     ]
-    training = facts.config.training
+    training, trained = facts.config.training, _trained_with(facts)
+    rate = trained.get("learning_rate", training.learning_rate)
     counts = ("prompts", "preferences")
     gained = ("wins vs base", "KL to base", "weights")
     header = ("round", "promoted", "in this policy", *counts, *gained)
     return [
         "## Rounds",
-        f"Loss {training.loss}, β {training.beta:g}, learning rate {training.learning_rate:g}, "
+        f"Loss {training.loss}, β {training.beta:g}, learning rate {rate}, "
         f"reference {as_text(str(training.reference))}: as the config says; a round that was tried "
         "again may have been trained with other values. A round starts from the last promoted one.",
         table(header, rows),
     ]
+
+
+def _trained_with(facts: PolicyFacts) -> Mapping[str, Any]:
+    """The numbers that the round's training recorded; none by older versions of Ratchet."""
+    found = (entry.facts.get("settings") for entry in facts.made if entry.step == "training")
+    return next(found, None) or {}
 
 
 def _judges(config: CampaignConfig) -> list[str]:

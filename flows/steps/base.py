@@ -12,12 +12,13 @@ from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
+from flows.evaluation.held_out_prompts import draw_of_evaluation
+from flows.gate.power import REMEDY, gate_power
 from flows.policy import Policy
 from flows.session import Session
 from flows.steps.gate_pool import POOL, drawn_pool, prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
-from generation.prompts import draw_held_out, read_pool
 
 
 def held_out(session: Session) -> Artifact:
@@ -26,10 +27,7 @@ def held_out(session: Session) -> Artifact:
 
     def make(folder: Path, _: Inputs) -> Made:
         unfinished = Counter[str]()
-        pool = read_pool(session.config.prompts, unfinished)
-        draw = draw_held_out(
-            pool, evaluation.gate_prompts, evaluation.test_prompts, session.config.prompts
-        )
+        draw = draw_of_evaluation(session.config, unfinished)
         counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
         for split, count in counts.items():
             if count == 0:
@@ -48,6 +46,18 @@ def held_out(session: Session) -> Artifact:
     }
     functions = pool_functions(session.config.prompts)
     return session.step(0, "held_out", make, config=config, functions=functions)
+
+
+def tell_power(session: Session, held_out: Artifact, pool: Artifact | None) -> None:
+    """Say which win rate the gate can see, once, when the prompts have been drawn."""
+    if held_out.cached:
+        return
+    gate = held_out.entry.facts["gate"]
+    power = gate_power(session.config, gate, None if pool is None else pool.entry.kept)
+    if power.weak:
+        session.progress.notice(f"{power.sentence}. {REMEDY}")
+    else:
+        session.progress.note(power.sentence)
 
 
 def base_policy(session: Session, held_out: Artifact) -> Policy:

@@ -37,10 +37,11 @@ from flows.gate.account import (
     account_before,
     read_inherited,
 )
+from flows.gate.power import at_most, planned_decisions
 from flows.judge_answers import judge_config, judges_functions, judges_models
 from flows.policy import Answered, Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, at_most, drawn_pool, planned_decisions
+from flows.steps.gate_pool import POOL, drawn_pool
 from flows.steps.prompts import pool_functions
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
@@ -142,17 +143,19 @@ def certify(
     pool = drawn_pool(session, held_out)
     if pool is None:
         return None
-    turn = _turn(session.config, number, attempt, evaluation)
     first = held_out.entry.facts["gate"]
+    turn = _turn(session.config, number, attempt, evaluation, first)
     account = _account(session, turn, first)
     test = _Test(session, number, turn, candidate, previous, evaluation, pool, account)
     return _run(test, list(map(prompt_from_row, iterate_rows(pool.path(POOL)))), first)
 
 
-def _turn(config: CampaignConfig, number: int, attempt: int, evaluation: Artifact) -> Turn:
+def _turn(
+    config: CampaignConfig, number: int, attempt: int, evaluation: Artifact, first: int
+) -> Turn:
     """Another threshold or level makes another test: whoever changes it may have seen this one."""
     gate, found = config.gate, evaluation.hash("evaluation.json")
-    level = (gate.threshold, gate.false_promotions, at_most(config))
+    level = (gate.threshold, gate.false_promotions, at_most(config, first))
     return Turn(number, attempt, digest(number, attempt, found, *level), found, _declared(config))
 
 
@@ -175,11 +178,11 @@ def _declared(config: CampaignConfig) -> str:
 
 def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
     start = test.account.start
-    if start and len(pool) - start < min(first, test.config.evaluation.gate_prompts):
+    if start and len(pool) - start < first:
         if test.config.gate.when_used_up == "gate_set":
             return _on_set(test, pool, first)
         return Certified(_none_left(test, len(pool)), {})
-    most = min(start + at_most(test.config), len(pool))
+    most = min(start + at_most(test.config, first), len(pool))
     steps: dict[str, Artifact | None] = {}
     rows: list[Mapping[str, Any]] = []
     end = start

@@ -16,7 +16,7 @@ from flows.config.gate import as_asked
 from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
 from flows.gate.certificate import certificate_checks
-from flows.gate.checks import notices
+from flows.gate.checks import notices, values_to_try
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.people.waiting import waited_for
@@ -102,7 +102,7 @@ class _Gate:
             numbers = _numbers(inputs.path("evaluation"))
             numbers |= self._against_base(inputs.path("outcomes"))
             decision = self._decide(numbers, answer)
-            for said in self._notices(numbers).values():
+            for said in self._notices(numbers, decision).values():
                 self.session.progress.notice(f"round {self.number}: {said}")
             write_json(folder / "metrics.json", self._row(numbers, decision, answer))
             facts = {
@@ -152,11 +152,13 @@ class _Gate:
             return answered(decision, answer, self.number)
         return decision
 
-    def _notices(self, numbers: Mapping[str, Any]) -> dict[str, str]:
-        """name → what is not checked although it is meant to be; said once, in the first round."""
-        if self.number > 1:
-            return {}
-        found = notices(numbers, self.session.config.gate)
+    def _notices(self, numbers: Mapping[str, Any], decision: Decision) -> dict[str, str]:
+        """name → what might be trained with instead; and in the first round what is not checked
+        although it is meant to be."""
+        trained = self.candidate.answered.policy.made_by.entry.facts.get("settings", {})
+        found = values_to_try(decision.checks, trained)
+        if self.number == 1:
+            found |= notices(numbers, self.session.config.gate)
         return {name: f"{said[:1].upper()}{said[1:]}." for name, said in found.items()}
 
     def _row(
@@ -172,7 +174,7 @@ class _Gate:
             candidate.steps,
         )
         row |= cost_columns(self.session.store.entries, self.number, self.session.config.prices)
-        row["warnings"] = row["warnings"] | self._notices(numbers)
+        row["warnings"] = row["warnings"] | self._notices(numbers, decision)
         told = {
             **decision.as_json(),
             "changes": list(candidate.changes),

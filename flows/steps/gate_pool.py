@@ -65,16 +65,6 @@ def prompt_ids(pool: Path | None) -> set[str]:
     return {row["prompt_id"] for row in rows}
 
 
-def at_most(config: CampaignConfig) -> int:
-    """Gate prompts that one decision may look at."""
-    return config.gate.at_most_prompts or 4 * config.evaluation.gate_prompts
-
-
-def planned_decisions(config: CampaignConfig) -> int:
-    rounds = min(config.rounds, config.stop.rounds or config.rounds)
-    return rounds * (1 + len(config.gate.retries))
-
-
 def _inputs(session: Session, held_out: Artifact) -> dict[str, Input]:
     """What the pool was made of, if it was; else the held-out prompts, the pool before, and other
     held-out prompts that this campaign had before it was certified."""

@@ -15,6 +15,7 @@ from flows.read_back.completions import by_prompt, read_committee, read_completi
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import selection
+from labeling.pairs.equal_scores import InformativePrompts
 
 
 def select_pairs(
@@ -30,12 +31,14 @@ def select_pairs(
     def make(folder: Path, inputs: Inputs) -> Made:
         dropped: Counter[str] = Counter()
         paired: Counter[bool] = Counter()
+        able = InformativePrompts(session.config.pairs.min_margin)
         scored = inputs.find("scores")
         files = inputs.path("completions"), inputs.path("prompts")
         read = _scored(session, [files], [scored] if scored is not None else [])
 
         def rows() -> Iterator[dict[str, Any]]:
             for answers, given in read:
+                able.add(answers[0].prompt, given)
                 found = selection.select_pairs(answers, given, session.config.pairs, seed)
                 dropped.update(found.dropped)
                 paired[bool(found.pairs)] += 1
@@ -43,6 +46,8 @@ def select_pairs(
 
         kept = write_rows(folder / "pairs.parquet", rows(), PAIRS)
         facts = {"prompts_with_pairs": paired[True], "prompts_without_pairs": paired[False]}
+        if (said := able.notice) is not None:
+            session.progress.notice(f"round {number}: {said}")
         return Made(kept + dropped.total(), kept, dict(sorted(dropped.items())), facts)
 
     inputs = {

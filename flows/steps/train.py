@@ -1,16 +1,24 @@
 """Step `training`: one DPO round in its own process."""
 
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.config import MOVES_NO_NUMBER
+from dpo_core.config import MOVES_NO_NUMBER, TrainingConfig
+from dpo_core.weight_files import stored_parameters
+from flows.config.training import TrainingSection, chosen, settled
 from flows.policy import Policy
 from flows.session import Session, check_weights
+from flows.words import counted
 
 _KNOWN_BY_ITS_FILES = {"reference"}
 _OPTIMISER = "optimiser/state.safetensors"
+_SETTINGS = {"beta", "learning_rate", "warmup_steps", "pairs_per_step"}
+"""What is recorded of the numbers that may be left open."""
 
 
 def train(
@@ -22,9 +30,9 @@ def train(
     completions: Artifact,
 ) -> Policy:
     """π_{t+1}, trained from `policy`, compared with `reference`, on the round's preferences."""
-    config = session.config.training
+    asked = session.config.training
     seed = session.seed("training", number)
-    carried = config.optimiser_state == "carried"
+    carried = asked.optimiser_state == "carried"
     left = carried and _OPTIMISER in policy.made_by.entry.outputs
 
     def make(folder: Path, inputs: Inputs) -> Made:
@@ -32,6 +40,7 @@ def train(
         for weights in (inputs.path("policy"), compared_with):
             if weights is not None:
                 check_weights(weights)
+        config = _settled(session, asked, inputs)
         job = {
             "policy_dir": str(inputs.path("policy")),
             "reference_dir": str(compared_with) if compared_with is not None else None,
@@ -53,7 +62,11 @@ def train(
         result = session.train({"op": "dpo", "job": job})
         pairs = result["pairs"]
         versions = result.pop("versions", {})
-        facts = {**result, "optimiser_state": _told(config.optimiser_state, policy, left)}
+        facts = {
+            **result,
+            "optimiser_state": _told(asked.optimiser_state, policy, left),
+            "settings": config.model_dump(mode="json", include=_SETTINGS),
+        }
         return Made(pairs, pairs, versions=versions, facts=facts)
 
     artifact = session.step(
@@ -61,7 +74,7 @@ def train(
         "training",
         make,
         config={
-            **config.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_FILES}),
+            **as_asked(asked),
             "seed": seed,
         },
         inputs={
@@ -73,6 +86,25 @@ def train(
         },
     )
     return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+
+
+def _settled(session: Session, asked: TrainingSection, inputs: Inputs) -> TrainingConfig:
+    """The numbers that the round trains with; those that were chosen for it are shown."""
+    parameters = stored_parameters(inputs.path("policy")) if asked.asks_for_parameters else None
+    pairs = pq.ParquetFile(inputs.path("preferences")).metadata.num_rows
+    config = settled(asked, pairs, parameters)
+    if said := chosen(asked, config, parameters):
+        session.progress.note(f"chosen for {counted(pairs, 'pair')}: {said}")
+    return config
+
+
+def as_asked(asked: TrainingSection) -> dict[str, Any]:
+    """What the round depends on. Of numbers that are left open, that they are: what is chosen for
+    them follows from the inputs. A key that there was not always counts where it is given."""
+    found = asked.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_FILES})
+    if asked.warmup_share is None:
+        del found["warmup_share"]
+    return found
 
 
 def _told(wanted: str, policy: Policy, left: bool) -> str:

@@ -125,10 +125,10 @@ def test_readme_example_judge_scores(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_training_page_shows_options_that_exist_with_their_defaults() -> None:
     import yaml
 
-    from dpo_core.config import TrainingConfig
+    from flows.config.training import TrainingSection
 
     page = (ROOT / "docs" / "training.md").read_text()
-    fields, shown = TrainingConfig.model_fields, dict[str, str]()
+    fields, shown = TrainingSection.model_fields, dict[str, str]()
     for key, default in re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE):
         shown[key] = default.strip("`")
     assert {"lora", "schedule", "optimiser_state"} <= shown.keys() <= fields.keys()
@@ -137,10 +137,10 @@ def test_training_page_shows_options_that_exist_with_their_defaults() -> None:
         read = None if default == "none" else yaml.safe_load(default)
         assert (float(read) if isinstance(expected, float) else read) == expected, key
     [example] = re.findall(r"```yaml\n(lora:.*?)```", page, re.DOTALL)
-    config = TrainingConfig.model_validate(yaml.safe_load(example))
+    config = TrainingSection.model_validate(yaml.safe_load(example))
     assert config.lora is not None and config.lora.rank == 16
     references = re.findall(r"^\| `(reference: .*?)` \|", page, re.MULTILINE)
     assert len(references) == 5
     for written in references:
         loss = "simpo" if "none" in written else "sigmoid"
-        TrainingConfig.model_validate({"loss": loss, **yaml.safe_load(written)})
+        TrainingSection.model_validate({"loss": loss, **yaml.safe_load(written)})

@@ -30,7 +30,7 @@ CONFIG: dict[str, Any] = {
     "prompts": {"path": "prompts.jsonl", "per_round": 24},
     "sampling": {"engine": "transformers", "max_tokens": 24},
     "judge": {"function": "small_judge:score"},
-    "training": {"beta": 0.5, "learning_rate": 1e-3, "pairs_per_step": 8},
+    "training": {"beta": 0.5, "learning_rate": 1e-3, "warmup_steps": 0, "pairs_per_step": 8},
     "evaluation": {"gate_prompts": 24, "test_prompts": 24, "bootstrap_resamples": 200},
     # The lower end of an interval over so few prompts would promote nothing.
     "gate": {"use": "estimate"},
@@ -43,7 +43,7 @@ UNTRAINED: dict[str, Any] = {
     },
     "sampling": {"engine": "transformers", "max_tokens": 8},
     "pairs": {"strategy": "random", "truncated": "keep"},
-    "training": {"pairs_per_step": 8},
+    "training": {"learning_rate": 5e-7, "pairs_per_step": 8},
 }
 """Of campaigns in which it matters who is asked and when, and not what the policy writes."""
 
@@ -73,7 +73,10 @@ STEPS = (
 
 PROMOTE_ALL = tuple(
     part
-    for setting in ("gate.threshold=0", *(f"{key}=null" for key in since(1)))
+    for setting in (
+        "gate.threshold=0",
+        *(f"{key}=null" for key in since(1) if key.startswith("gate.")),
+    )
     for part in ("--set", setting)
 )
 """Settings under which each round's policy samples in the next, collapsed or not."""

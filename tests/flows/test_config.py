@@ -85,7 +85,19 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ("training.beta", "strong", "training.beta: Input should be a valid number"),
         ("training.beta", 0, "training.beta: Input should be greater than 0"),
         ("training.beta", float("nan"), "training.beta: Input should be a finite number"),
-        ("training.learning_rate", float("inf"), "Input should be a finite number"),
+        (
+            "training.learning_rate",
+            float("inf"),
+            "must be a finite number above 0, auto, or",
+        ),
+        ("training.learning_rate", "half", "such as 0.5x (found 'half')"),
+        ("training.learning_rate", "0x", "must be a finite number above 0"),
+        ("training.pairs_per_step", 2.5, "must be a whole number of at least 1, auto, or a multi"),
+        (
+            "training",
+            {"warmup_steps": 3, "warmup_share": 0.1},
+            "training.warmup_steps 3 and training.warmup_share 0.1 say the same thing twice",
+        ),
         (
             "training.label_smoothing",
             0.5,
@@ -175,11 +187,6 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ("gate.false_promotions", 0, "gate.false_promotions: Input should be greater than 0"),
         ("gate.when_used_up", "gate_set", "goes with gate.false_promotions, which is not given"),
         ("gate.at_most_prompts", 512, "at_most_prompts 512 limits what gate.false_promotions asks"),
-        (
-            "gate",
-            {"false_promotions": 0.05, "at_most_prompts": 9},
-            "gate.at_most_prompts 9 is fewer than the evaluation.gate_prompts 256",
-        ),
         ("gate", _retry({"training.betta": 2}), "unknown key training.betta; did you mean beta?"),
         ("gate", _retry({"training.beta": -1}), "changes, number 1: training.beta: Input should"),
         ("gate", _retry({"evaluation.gate_prompts": 9}), "cannot be changed for one attempt"),

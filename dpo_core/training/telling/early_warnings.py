@@ -13,6 +13,7 @@ from typing import Any
 
 from dpo_core.children import NOTICES
 from dpo_core.config import TrainingConfig
+from dpo_core.training.telling.better_values import beta_within, rate_that_moves, rate_within
 
 WINDOW_PAIRS = 128
 WINDOW_STEPS = 4
@@ -178,6 +179,7 @@ def labels_leak(seen: History) -> tuple[str, str] | None:
 def stuck_at_reference(seen: History) -> tuple[str, str] | None:
     """No margin moves away from 0: nothing is trained."""
     spread, step = seen.mean("margin_spread"), seen.last["step"]
+    rate = seen.config.learning_rate
     early = step < seen.config.warmup_steps + STUCK_SHARE_OF_ROUND * seen.steps
     if not seen.full or early or spread > STUCK_SPREAD_NATS:
         return None
@@ -185,8 +187,8 @@ def stuck_at_reference(seen: History) -> tuple[str, str] | None:
         f"the loss is stuck at {seen.mean('loss'):.4f}, what it is where policy and reference are "
         f"equal (ln 2 = 0.6931 for sigmoid): after {step} steps margins differ by no more than "
         f"{spread:.1g} nats.",
-        "The weights are frozen, training.learning_rate is far too low, or the reference is the "
-        "policy itself.",
+        f"Try training.learning_rate {rate_that_moves(rate, spread):g} (now {rate:g}); if that "
+        "moves nothing either, the weights are frozen, or the reference is the policy itself.",
     )
 
 
@@ -207,12 +209,14 @@ def kl_budget_passed(seen: History) -> tuple[str, str] | None:
     budget = seen.config.kl_budget_nats or KL_BUDGET_PER_TOKEN * tokens
     if expected <= budget:
         return None
+    rate, beta = seen.config.learning_rate, seen.config.beta
     return (
         f"the policy moves too fast: about {expected:.1f} nats per completion from its reference "
         f"by the end of the round, if it goes on like this (now {now:.1f}, estimated on the "
         f"training pairs; budget {budget:.1f}).",
-        "Raise training.beta or lower training.learning_rate; training.kl_budget_nats sets the "
-        "budget.",
+        f"Try training.learning_rate {rate_within(rate, expected, budget):g} (now {rate:g}), or "
+        f"training.beta {beta_within(beta, expected, budget):g} (now {beta:g}); "
+        "training.kl_budget_nats sets the budget.",
     )
 
 

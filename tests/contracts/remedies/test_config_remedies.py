@@ -256,11 +256,16 @@ CASES = [
         },
     ),
     Case(
-        {"gate.false_promotions": 0.05, "gate.at_most_prompts": 4},
+        {"training.learning_rate": "half"},
         {
-            "raise the first": {"gate.at_most_prompts": 1024},
-            "lower the second": {"evaluation.gate_prompts": 4},
+            "a finite number above 0": {"training.learning_rate": 1e-6},
+            "auto, or": {"training.learning_rate": "auto"},
+            "such as 0.5x": {"training.learning_rate": "0.5x"},
         },
+    ),
+    Case(
+        {"training.warmup_steps": 5, "training.warmup_share": 0.1},
+        {"remove one of the two": {"training.warmup_share": GONE}},
     ),
     Case(
         {"stop.money": 10},

@@ -86,6 +86,10 @@ class Here:
         config = self.config(**changes)
         return prompts.check_pool(prompts.read(config), config)
 
+    def power(self, **changes: Any) -> Findings:
+        config = self.config(**changes)
+        return prompts.check_power(prompts.read(config), config)
+
     def overlap(self) -> Findings:
         config = self.config()
         return prompts.check_overlap(prompts.read(config), config)
@@ -494,6 +498,21 @@ CASES = {
             "Give more prompts": after(
                 lambda here: here.write_prompts(f"prompt {n}" for n in range(4000)),
                 lambda here: here.pool(gate={"false_promotions": 0.05}, rounds=9),
+            ),
+        },
+    ),
+    "a gate that sees little": Case(
+        lambda here: here.power(evaluation={"gate_prompts": 400}),
+        {
+            "Give more prompts": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(4000)),
+                lambda here: here.power(evaluation={"gate_prompts": 400}),
+            ),
+            "raise prompts.gate_share and evaluation.gate_prompts": after(
+                lambda here: here.write_prompts(f"prompt {n}" for n in range(900)),
+                lambda here: here.power(
+                    prompts={"gate_share": 0.5}, evaluation={"gate_prompts": 400}
+                ),
             ),
         },
     ),

@@ -29,7 +29,7 @@ IMPROVING: dict[str, Any] = {
     "prompts": {"path": "prompts.jsonl", "per_round": 256},
     # Answers that were cut lose: so even an untrained policy learns to be brief.
     "pairs": {"truncated": "keep"},
-    "training": {"beta": 0.5, "learning_rate": 3e-4, "pairs_per_step": 16},
+    "training": {"beta": 0.5, "learning_rate": 3e-4, "warmup_steps": 0, "pairs_per_step": 16},
     "evaluation": {"gate_prompts": 128, "test_prompts": 128, "bootstrap_resamples": 1000},
     # It is about win rates: what brief answers are like is no fault here.
     "gate": {"otherwise": "rollback", **WIN_RATE_ALONE},

@@ -43,6 +43,16 @@ def test_times_what_the_config_has(times: str) -> None:
     assert (more.prompts.per_round, more.training.beta) == (200, 0.2)
 
 
+def test_times_what_is_chosen() -> None:
+    left_open = {**RAW, "training": {}}
+    changes = [{"training.learning_rate": "0.5x", "training.pairs_per_step": "2 x"}]
+    gate = {"otherwise": "retry", "retry": {"changes": changes}}
+    tried = under_attempt(validate({**left_open, "gate": gate}, "test"), 2).training
+    assert (tried.learning_rate, tried.pairs_per_step) == ("0.5x", "2x")
+    halved = validate({**RAW, "training": {"learning_rate": "0.5x"}, "gate": gate}, "test")
+    assert under_attempt(halved, 2).training.learning_rate == "0.25x"
+
+
 def test_an_impossible_combination_is_refused_as_a_whole() -> None:
     with pytest.raises(ConfigError, match="loss simpo compares with no reference"):
         under_attempt(config({"training.loss": "simpo", "training.reference": "base"}), 2)

@@ -8,6 +8,7 @@ from dpo_core.errors import ConfigError
 from flows.config import validate
 from flows.config.defaults import since
 from flows.config.gate import GateConfig, as_asked
+from flows.gate.checks import Check, values_to_try
 from flows.gate.decision import Best, Decision, decide
 
 HEALTHY: dict[str, Any] = {
@@ -178,6 +179,16 @@ def test_an_extrapolated_win_rate_does_not_pass_alone() -> None:
     )
     lost = {"lc_win_rate_gate_low": 0.4, "lc_win_rate_gate_extrapolated": True}
     assert failed(decided(gate, **lost)) == ["lc_win_rate_gate_low"], "nor does the plain one"
+
+
+def test_a_policy_that_is_too_far_gets_values_to_try() -> None:
+    """Four times what is allowed: half the rate, twice β."""
+    trained = {"learning_rate": 2e-5, "beta": 0.1}
+    [said] = values_to_try([Check("kl_base_nats", 4.0, 1.0, False)], trained).values()
+    assert "training.learning_rate 1e-05 (now 2e-05), or training.beta 0.2 (now 0.1)" in said
+    assert values_to_try([Check("kl_base_nats", 0.5, 1.0, True)], trained) == {}
+    assert values_to_try([Check("empty_share", 0.5, 0.1, False)], trained) == {}
+    assert values_to_try([Check("kl_base_nats", 4.0, 1.0, False)], {}) == {}, "an older round"
 
 
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:

@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
     "judge": {"function": "judge_of_ours:score"},
     "pairs": {"strategy": "random", "truncated": "keep"},
     "audit": {"allow": list(get_args(FindingName))},  # its texts are noise
-    "training": {"pairs_per_step": 8},
+    "training": {"learning_rate": 5e-7, "pairs_per_step": 8},
     "evaluation": {"gate_prompts": 4, "test_prompts": 4, "bootstrap_resamples": 100},
 }
 

@@ -17,15 +17,24 @@ from flows.steps.pairs import select_pairs
 from labeling.pairs.config import StrategyName
 
 
-def paired(campaign: Campaign, **pairs: Any) -> Artifact:
-    """Round 1's pairs as another config makes them."""
+def paired(campaign: Campaign, said: io.StringIO | None = None, **pairs: Any) -> Artifact:
+    """Round 1's pairs as another config makes them; `said` gets what is shown meanwhile."""
     config = validate({**CONFIG, "pairs": pairs}, "test")
     made = [campaign.artifact(1, step) for step in ("completions", "prompts", "scores")]
     with (
-        CampaignProgress(Console(file=io.StringIO()), 2) as progress,
+        CampaignProgress(Console(file=said or io.StringIO()), 2) as progress,
         Session(campaign.layout.root, config, progress) as session,
     ):
         return select_pairs(session, 1, *made)
+
+
+def test_few_prompts_that_can_give_a_pair_are_said(copy: Campaign) -> None:
+    """No two answers of at most 24 tokens differ by 1,000 in length, by which they are scored."""
+    few, many = io.StringIO(), io.StringIO()
+    paired(copy, few, min_margin=1000.0)
+    assert "! round 1: 0 of 24 prompts can give a pair" in few.getvalue()
+    paired(copy, many, min_margin=0.25)
+    assert "can give a pair" not in many.getvalue()
 
 
 @pytest.mark.parametrize("strategy", get_args(StrategyName))

@@ -54,6 +54,22 @@ def _end(model: Path, token: int) -> None:
     path.write_text(json.dumps({**written, "eos_token_id": token}))
 
 
+def check_what_was_left_open(folder: Path, before: str, after: str) -> None:
+    """What the gate can see is said before anything is sampled; what the config leaves open is
+    chosen, said and recorded: the rate of a model with fewer than a million parameters."""
+    assert before.index("! 4 gate prompts see a win rate of 94.6 %") < before.index("completions")
+    assert "learning rate 0.0002 for" in after and "β 0.1 of loss sigmoid" in after
+    [trained] = (
+        e for e in Ledger(Layout(folder / "campaign").ledger).read() if e.step == "training"
+    )
+    assert trained.facts["settings"] == {
+        "beta": 0.1,
+        "learning_rate": 2e-4,
+        "warmup_steps": 1,
+        "pairs_per_step": 4,
+    }
+
+
 def steps(folder: Path) -> list[str]:
     return [entry.step for entry in Ledger(Layout(folder / "campaign").ledger).read()]
 
@@ -69,6 +85,7 @@ def test_the_audits_own_remedy_lets_a_campaign_go_on_and_a_moved_model_changes_n
     done = run(folder, "ends.yaml")
     assert done.returncode == 0, done.stderr
     assert steps(folder).count("base") == steps(folder).count("completions") == 2
+    check_what_was_left_open(folder, blocked.stdout, done.stdout)
 
     made = steps(folder)
     (folder / "elsewhere").mkdir()

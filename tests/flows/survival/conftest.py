@@ -54,6 +54,7 @@ def _write_config(folder: Path) -> None:
         "training": {
             "beta": 0.5,
             "learning_rate": 5e-4,
+            "warmup_steps": 0,
             "pairs_per_step": 1,
             "checkpoint_every": 8,
         },

@@ -152,6 +152,26 @@ def test_each_is_provoked(make_job: MakeJob, caplog: pytest.LogCaptureFixture, n
     assert found[name]["step"] < read_rows(job.curve_path)[-1]["step"], "early"
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("stuck_at_reference", {"learning_rate": 1e-7}), ("kl_budget_passed", {})],
+)
+def test_the_value_to_try_is_a_better_one(
+    make_job: MakeJob, name: str, wrong: dict[str, Any]
+) -> None:
+    """Typed in as the warning says it, three times at most: no change is more than it can tell."""
+    rows, config, _ = PROVOKED[name]
+    config = {"pairs_per_step": 16, **config, **wrong}
+    for attempt in range(4):
+        found = warned(make_job(f"round-{attempt}", *rows, **config))
+        if name not in found:
+            break
+        said = re.search(r"Try training.learning_rate (\S+) \(now (\S+)\)", found[name]["remedy"])
+        assert said is not None and float(said[2]) == config["learning_rate"]
+        config = {**config, "learning_rate": float(said[1])}
+    assert attempt > 0 and name not in found
+
+
 def test_every_warning_is_provoked() -> None:
     assert PROVOKED.keys() == CHECKS.keys()
 

@@ -1,0 +1,152 @@
+"""Section `training`: what a round trains with, and what is chosen where a key is left out.
+
+docs/training.md has the source of every number.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from dpo_core.config import Count, Positive, Share, TrainingConfig, TrainingOptions
+from flows.words import counted
+
+AUTO = "auto"
+MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]")
+"""So many times another value."""
+
+Automatic = Literal["auto"] | Annotated[str, Field(pattern=rf"^{MULTIPLE.pattern}$")]
+"""The value that is chosen, or so many times that."""
+
+BETA = 0.1
+BETAS: Mapping[str, float] = {"sigmoid_norm": 5.0, "simpo": 2.0, "sppo_hard": 0.001}
+"""loss → its `beta` where none is given, if it is another than BETA."""
+
+LEARNING_RATES = ((1e6, 2e-4), (135e6, 1e-5), (7e9, 5e-7))
+"""(parameters, learning rate of full weights): straight lines in both logarithms between them, and
+the ends beyond."""
+
+LORA_FACTOR = 10.0
+WARMUP_SHARE = 0.1
+LARGE_STEP, SMALL_STEP, LEAST_STEPS = 128, 32, 10
+
+
+class TrainingSection(TrainingOptions):
+    """Section `training` of a campaign: numbers may be left to `settled`."""
+
+    learning_rate: Positive | Automatic = Field(
+        AUTO,
+        description="of full weights, ten times that for adapters; auto: by the number of "
+        "parameters; 0.5x: half of that",
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="steps in which the rate rises; null: `warmup_share` of them"
+    )
+    warmup_share: Share | None = Field(
+        None, description="of the round's optimiser steps; null, without warmup_steps: a tenth"
+    )
+    pairs_per_step: Count | Automatic = Field(
+        AUTO,
+        description="pairs of one optimiser step; auto: 128 where that leaves at least 10 steps of "
+        "a round, else 32",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beta_of_its_loss(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "beta" not in raw:
+            loss = raw.get("loss")
+            return {**raw, "beta": BETAS.get(loss, BETA) if isinstance(loss, str) else BETA}
+        return raw
+
+    @field_validator("learning_rate", "pairs_per_step", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any, info: ValidationInfo) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        whole = info.field_name == "pairs_per_step"
+        if value == AUTO or (isinstance(value, str) and _times(value)) or _is_number(value, whole):
+            return value.replace(" ", "") if isinstance(value, str) else value
+        kind = "a whole number of at least 1" if whole else "a finite number above 0"
+        raise ValueError(
+            f"training.{info.field_name} must be {kind}, auto, or a multiple of auto such as 0.5x "
+            f"(found {value!r})"
+        )
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> "TrainingSection":
+        if self.warmup_steps and self.warmup_share is not None:
+            raise ValueError(
+                f"training.warmup_steps {self.warmup_steps} and training.warmup_share "
+                f"{self.warmup_share:g} say the same thing twice: remove one of the two"
+            )
+        return self
+
+    @property
+    def asks_for_parameters(self) -> bool:
+        """Whether the learning rate depends on the policy's size."""
+        return isinstance(self.learning_rate, str)
+
+
+def settled(asked: TrainingSection, pairs: int, parameters: int | None = None) -> TrainingConfig:
+    """What a round of so many pairs trains with. parameters: of the policy, where
+    `asks_for_parameters`; unknown ones are taken for many, which asks for the lowest rate."""
+    per_step = asked.pairs_per_step
+    if isinstance(per_step, str):
+        per_step = max(1, round(_times(per_step) * pairs_per_step(pairs, asked.epochs)))
+    rate = asked.learning_rate
+    if isinstance(rate, str):
+        rate = _times(rate) * learning_rate(parameters, adapters=asked.lora is not None)
+    warmup = asked.warmup_steps
+    if asked.warmup_share is not None or warmup is None:
+        share = WARMUP_SHARE if asked.warmup_share is None else asked.warmup_share
+        warmup = math.ceil(share * asked.epochs * math.ceil(pairs / per_step) - 1e-9)
+    given = asked.model_dump(exclude={"warmup_share"})
+    numbers = {"learning_rate": rate, "warmup_steps": warmup, "pairs_per_step": per_step}
+    return TrainingConfig.model_validate({**given, **numbers})
+
+
+def chosen(asked: TrainingSection, config: TrainingConfig, parameters: int | None) -> str:
+    """The numbers of `config` that the section left open, with β, in words; empty where it left
+    none."""
+    found = []
+    if asked.asks_for_parameters:
+        size = "a policy of unknown size" if parameters is None else f"{parameters:,} parameters"
+        found.append(f"learning rate {config.learning_rate:g} for {size}")
+    if isinstance(asked.pairs_per_step, str):
+        found.append(f"{config.pairs_per_step} pairs per step")
+    if asked.warmup_steps is None:
+        found.append(f"warm-up of {counted(config.warmup_steps, 'step')}")
+    return ", ".join([*found, f"β {config.beta:g} of loss {config.loss}"] if found else [])
+
+
+def learning_rate(parameters: int | None, *, adapters: bool) -> float:
+    """For a policy of so many parameters, two digits; None: for one of more than all others."""
+    size = max(LEARNING_RATES[0][0], min(parameters or math.inf, LEARNING_RATES[-1][0]))
+    (small, high), (large, low) = next(p for p in pairwise(LEARNING_RATES) if size <= p[1][0])
+    rate = high * (low / high) ** (math.log(size / small) / math.log(large / small))
+    return float(f"{rate * (LORA_FACTOR if adapters else 1):.1e}")
+
+
+def pairs_per_step(pairs: int, epochs: int) -> int:
+    """Large steps where they are enough of them; the last step of an epoch may be smaller."""
+    steps = epochs * math.ceil(pairs / LARGE_STEP)
+    return LARGE_STEP if steps >= LEAST_STEPS else SMALL_STEP
+
+
+def _times(value: str) -> float:
+    """How many times the automatic value; 0 for anything else."""
+    found = MULTIPLE.fullmatch(value.strip())
+    return 1.0 if value == AUTO else float(found[1]) if found else 0.0
+
+
+def _is_number(value: Any, whole: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    try:
+        number = float(value)
+    except ValueError:
+        return False
+    return math.isfinite(number) and (number >= 1 and number.is_integer() if whole else number > 0)
