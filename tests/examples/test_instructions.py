@@ -26,7 +26,7 @@ FOLLOWING = {
 
 
 @pytest.mark.parametrize(
-    "rows, fewest", [(prompts.trained, 5_000), (prompts.everything, 6_000), (prompts.unseen, 500)]
+    "rows, fewest", [(prompts.trained, 6_000), (prompts.everything, 6_000), (prompts.unseen, 500)]
 )
 def test_prompts_are_distinct_and_say_what_is_checked(rows: Callable[[], Any], fewest: int) -> None:
     made = list(rows())
@@ -46,7 +46,7 @@ def test_what_is_asked_never_overlaps_with_what_is_trained() -> None:
 
 def test_every_instruction_can_be_checked() -> None:
     shown = set()
-    for row in islice(prompts.everything(), 0, 14_000, 97):
+    for row in islice(prompts.everything(), 0, None, 97):
         asked = row["messages"][0]["content"]
         ids, arguments = row["instruction_id_list"], row["kwargs"]
         follows("no", ids, arguments, asked)
