@@ -139,6 +139,8 @@ class _Gate:
     def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
         certified = self.candidate.certified
         holds = certified is not None and certified.facts["certified"]
+        groups = self.session.config.prompts.split_by == "group"
+        more = certificate_checks(certified.facts, groups=groups) if certified is not None else ()
         decision = decide(
             {**numbers, "certified": holds},
             self.session.config.gate,
@@ -146,7 +148,7 @@ class _Gate:
             previous=self.previous.policy.round,
             best=self.best,
             attempt=self.candidate.attempt,
-            more=list(certificate_checks(certified.facts)) if certified is not None else (),
+            more=list(more),
         )
         if decision.action == "ask" and answer is not None:
             return answered(decision, answer, self.number)

@@ -49,6 +49,11 @@ def certificate(passed: bool) -> dict[str, Any]:
     return {"certified": True, "passed": passed, "decision": 2, "planned": 3, **evidence}
 
 
+def test_a_certificate_counts_groups_where_they_stay_together() -> None:
+    [(_, sentence)] = certificate_checks(certificate(False), groups=True)
+    assert "after 256 groups of gate prompts does not reach" in sentence
+
+
 def test_a_certificate_decides_in_place_of_the_interval() -> None:
     found = decided(UNSURE, certificate=certificate(True))
     assert found.sentence == (
