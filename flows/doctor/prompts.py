@@ -11,7 +11,7 @@ from dpo_core.records import Prompt
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
 from flows.evaluation.held_out_prompts import draw_of_evaluation
-from flows.gate.power import REMEDY, gate_power
+from flows.gate.power import REMEDY, gate_power, groups_of
 from generation.prompts import read_pool
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
@@ -27,6 +27,7 @@ class Pool:
     chat: bool
     held_out: int
     gate: int
+    groups: int | None
     duplicates: int
     overlapping: int
     example: str
@@ -54,7 +55,8 @@ def read(config: CampaignConfig) -> Pool:
                 shared |= holders[run]
                 example = example or " ".join(run)
     gate = sum(prompt.split == "gate" for prompt in drawn.prompts)
-    return Pool(dict(splits), chat, len(held), gate, same, len(shared), example[:_EXAMPLE])
+    groups = groups_of(drawn.prompts, config)
+    return Pool(dict(splits), chat, len(held), gate, groups, same, len(shared), example[:_EXAMPLE])
 
 
 def runs(prompt: Prompt, length: int) -> Iterator[tuple[str, ...]]:
@@ -91,7 +93,7 @@ def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
 
 def check_power(pool: Pool, config: CampaignConfig) -> Finding:
     """The gate sees what a round may gain."""
-    power = gate_power(config, pool.gate, pool.splits.get("gate"))
+    power = gate_power(config, pool.gate, pool.splits.get("gate"), pool.groups)
     if power.weak:
         where = "prompts.gate_share, evaluation.gate_prompts"
         return note("gate power", power.sentence, where, REMEDY)

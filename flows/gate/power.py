@@ -1,5 +1,6 @@
 """Which win rate the gate of a campaign can see, before anything is sampled."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpo_core.evaluation.certification import allowance
@@ -9,8 +10,10 @@ from dpo_core.evaluation.power import (
     detectable_win_rate,
     prompts_for,
 )
+from dpo_core.records import Prompt
 from flows.config import CampaignConfig
 from flows.words import counted
+from generation.prompts import unit_of
 
 REMEDY = "Give more prompts, or raise prompts.gate_share and evaluation.gate_prompts."
 
@@ -21,12 +24,14 @@ policies."""
 
 @dataclass(frozen=True)
 class GatePower:
-    """prompts: that one decision may look at; win_rate: the lowest that is promoted in four of five
-    rounds, None where none is; at_best: the same, if the answers to one prompt were independent,
-    where there are several; needed: prompts that see GAIN, where these do not."""
+    """prompts: that one decision may look at; groups: that they are of, where groups stay together;
+    win_rate: the lowest that is promoted in four of five rounds, None where none is; at_best: the
+    same, if the answers to one prompt were independent, where there are several; needed: prompts,
+    or groups, that see GAIN, where these do not."""
 
     rule: PromotionRule
     prompts: int
+    groups: int | None
     samples: int
     win_rate: float | None
     at_best: float | None
@@ -39,7 +44,8 @@ class GatePower:
     @property
     def sentence(self) -> str:
         samples = f", {self.samples} answers each," if self.samples > 1 else ""
-        what = f"{counted(self.prompts, 'gate prompt')}{samples}"
+        of = f" of {counted(self.groups, 'group')}" if self.groups is not None else ""
+        what = f"{counted(self.prompts, 'gate prompt')}{of}{samples}"
         by = _by(self.rule)
         if self.win_rate is None:
             return f"{what} promote no policy, however good it is ({by}){self._short_of()}"
@@ -52,15 +58,23 @@ class GatePower:
         )
 
     def _short_of(self) -> str:
-        return (
-            ""
-            if self.needed is None
-            else f"; {_percent(_bar(self.rule))} needs about {self.needed:,}"
-        )
+        if self.needed is None:
+            return ""
+        groups = " groups" if self.groups is not None else ""
+        return f"; {_percent(_bar(self.rule))} needs about {self.needed:,}{groups}"
 
 
-def gate_power(config: CampaignConfig, gate_prompts: int, pool: int | None = None) -> GatePower:
-    """Of a decision with so many gate prompts; pool: all that a certified gate may use."""
+def gate_power(
+    config: CampaignConfig,
+    gate_prompts: int,
+    pool: int | None = None,
+    groups: int | None = None,
+) -> GatePower:
+    """Of a decision with so many gate prompts; pool: all that a certified gate may use.
+
+    groups: of these gate prompts, where `prompts.split_by` keeps groups together. Prompts of one
+    count as one: answers to them are alike at worst, and a certified gate takes their mean.
+    """
     rule = rule_of(config)
     prompts = gate_prompts
     if rule.alpha is not None:
@@ -70,9 +84,19 @@ def gate_power(config: CampaignConfig, gate_prompts: int, pool: int | None = Non
     # a certified gate they are one outcome, which is another matter.
     apart = samples > 1 and rule.alpha is None
     best = detectable_win_rate(rule, prompts * samples) if apart else None
-    found = detectable_win_rate(rule, prompts)
+    if groups is not None:
+        groups = max(1, round(groups * prompts / max(1, gate_prompts)))
+    found = detectable_win_rate(rule, prompts if groups is None else groups)
     needed = None if _sees_gain(rule, found) else prompts_for(rule, _bar(rule))
-    return GatePower(rule, prompts, samples, found, best, needed)
+    return GatePower(rule, prompts, groups, samples, found, best, needed)
+
+
+def groups_of(prompts: Iterable[Prompt], config: CampaignConfig) -> int | None:
+    """Of the gate prompts among these; None where none stay together."""
+    if config.prompts.split_by != "group":
+        return None
+    gate = (p for p in prompts if p.split == "gate")
+    return len({unit_of(p.prompt_id, p.extra, config.prompts) for p in gate})
 
 
 def rule_of(config: CampaignConfig) -> PromotionRule:

@@ -13,8 +13,9 @@ from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out_prompts import draw_of_evaluation
-from flows.gate.power import REMEDY, gate_power
+from flows.gate.power import REMEDY, gate_power, groups_of
 from flows.policy import Policy
+from flows.read_back.completions import read_prompts
 from flows.session import Session
 from flows.steps.gate_pool import POOL, drawn_pool, prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
@@ -53,7 +54,8 @@ def tell_power(session: Session, held_out: Artifact, pool: Artifact | None) -> N
     if held_out.cached:
         return
     gate = held_out.entry.facts["gate"]
-    power = gate_power(session.config, gate, None if pool is None else pool.entry.kept)
+    groups = groups_of(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
+    power = gate_power(session.config, gate, None if pool is None else pool.entry.kept, groups)
     if power.weak:
         session.progress.notice(f"{power.sentence}. {REMEDY}")
     else:

@@ -98,3 +98,13 @@ def test_the_draw_begins_with_the_same_prompts_whatever_its_size(tmp_path: Path)
     gate = {"false_promotions": 0.05, "at_most_prompts": 50}
     certified = draw_of_evaluation(config(prompts=prompts, gate=gate)).prompts
     assert sum(prompt.split == "gate" for prompt in certified) == 50
+
+
+def test_prompts_of_a_group_count_as_one() -> None:
+    together: dict[str, Any] = {"prompts": {"path": "p.jsonl", "split_by": "group"}}
+    few, apart = gate_power(config(**together), 384, groups=48), gate_power(config(), 48)
+    assert few.win_rate == apart.win_rate
+    assert few.sentence.startswith("384 gate prompts of 48 groups see a win rate of")
+    assert few.sentence.endswith(" groups")
+    certified = config(gate={"false_promotions": 0.05}, **together)
+    assert gate_power(certified, 100, 400, groups=50).groups == 200, "it may look at the pool"
