@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -240,8 +240,10 @@ def test_prefect_runs_none_of_it(
         subprocess.Popen(
             ui, stdout=subprocess.PIPE, text=True, env=campaign.environment()
         ) as serving,
+        ExitStack() as ends,
         watched(browser) as seen,
     ):
+        ends.callback(serving.terminate)  # a failure must not wait for it
         assert serving.stdout is not None
         lines = [serving.stdout.readline().strip() for _ in range(4)]
         page = seen.page
@@ -262,4 +264,3 @@ def test_prefect_runs_none_of_it(
             page.get_by_text("hostile-report").first.wait_for()
         assert page.evaluate("window.harmed") is None
         assert seen.elsewhere(url) == []
-        serving.terminate()
