@@ -248,7 +248,7 @@ def test_prefect_runs_none_of_it(
         lines = [serving.stdout.readline().strip() for _ in range(4)]
         page = seen.page
         page.goto(lines[2].removeprefix("sign in there: ").split(" ")[0])
-        page.goto(f"{url}/runs")
+        page.wait_for_url(f"{url}/runs")  # it goes there by itself
         page.wait_for_selector("a[href*='/runs/flow-run/']")
         page.get_by_text("hostile").first.wait_for()
         page.screenshot(path=screenshots / "prefect-runs.png")
