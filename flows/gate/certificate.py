@@ -19,10 +19,11 @@ def certificate_checks(
     check = Check("log_e", facts["log_e"], facts["needed"], passed)
     relation = "reaches" if passed else "does not reach"
     units = facts["reached_at"] if passed else facts["units"]
-    of = "groups of " if groups else ""
-    what = "gate prompts" if facts.get("about") != "gate_set" else "prompts of the gate set alone"
+    what = "groups of gate prompts" if groups else "gate prompts"
+    if facts.get("about") == "gate_set":  # about these very prompts, each by itself
+        what = "prompts of the gate set alone"
     yield (
         check,
-        f"evidence of {facts['log_e']:.2f} nats after {units} {of}{what} {relation} the "
+        f"evidence of {facts['log_e']:.2f} nats after {units} {what} {relation} the "
         f"{facts['needed']:.2f} that decision {facts['decision']} of {facts['planned']} asks for",
     )

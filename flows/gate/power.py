@@ -24,7 +24,7 @@ policies."""
 
 @dataclass(frozen=True)
 class GatePower:
-    """prompts: that one decision may look at; groups: that they are of, where groups stay together;
+    """prompts: that one decision may look at; groups: that they are of, where these are outcomes;
     win_rate: the lowest that is promoted in four of five rounds, None where none is; at_best: the
     same, if the answers to one prompt were independent, where there are several; needed: prompts,
     or groups, that see GAIN, where these do not."""
@@ -72,8 +72,8 @@ def gate_power(
 ) -> GatePower:
     """Of a decision with so many gate prompts; pool: all that a certified gate may use.
 
-    groups: of these gate prompts, where `prompts.split_by` keeps groups together. Prompts of one
-    count as one: answers to them are alike at worst, and a certified gate takes their mean.
+    groups: of these gate prompts, where `prompts.split_by` keeps groups together: a certified gate
+    takes the mean of each. Other rules go by prompts, as if those of a group were independent.
     """
     rule = rule_of(config)
     prompts = gate_prompts
@@ -84,7 +84,9 @@ def gate_power(
     # a certified gate they are one outcome, which is another matter.
     apart = samples > 1 and rule.alpha is None
     best = detectable_win_rate(rule, prompts * samples) if apart else None
-    if groups is not None:
+    if rule.alpha is None:
+        groups = None
+    elif groups is not None:
         groups = max(1, round(groups * prompts / max(1, gate_prompts)))
     found = detectable_win_rate(rule, prompts if groups is None else groups)
     needed = None if _sees_gain(rule, found) else prompts_for(rule, _bar(rule))

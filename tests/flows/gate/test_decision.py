@@ -52,6 +52,9 @@ def certificate(passed: bool) -> dict[str, Any]:
 def test_a_certificate_counts_groups_where_they_stay_together() -> None:
     [(_, sentence)] = certificate_checks(certificate(False), groups=True)
     assert "after 256 groups of gate prompts does not reach" in sentence
+    alone = {**certificate(False), "about": "gate_set"}
+    [(_, sentence)] = certificate_checks(alone, groups=True)
+    assert "after 256 prompts of the gate set alone does not reach" in sentence
 
 
 def test_a_certificate_decides_in_place_of_the_interval() -> None:

@@ -100,11 +100,13 @@ def test_the_draw_begins_with_the_same_prompts_whatever_its_size(tmp_path: Path)
     assert sum(prompt.split == "gate" for prompt in certified) == 50
 
 
-def test_prompts_of_a_group_count_as_one() -> None:
+def test_groups_are_what_a_certificate_counts() -> None:
     together: dict[str, Any] = {"prompts": {"path": "p.jsonl", "split_by": "group"}}
-    few, apart = gate_power(config(**together), 384, groups=48), gate_power(config(), 48)
-    assert few.win_rate == apart.win_rate
+    certified: dict[str, Any] = {"gate": {"false_promotions": 0.05, "at_most_prompts": 384}}
+    few = gate_power(config(**together, **certified), 384, groups=48)
+    assert few.win_rate == gate_power(config(**certified), 48).win_rate
     assert few.sentence.startswith("384 gate prompts of 48 groups see a win rate of")
     assert few.sentence.endswith(" groups")
-    certified = config(gate={"false_promotions": 0.05}, **together)
-    assert gate_power(certified, 100, 400, groups=50).groups == 200, "it may look at the pool"
+    more = config(gate={"false_promotions": 0.05}, **together)
+    assert gate_power(more, 100, 400, groups=50).groups == 200, "it may look at the pool"
+    assert gate_power(config(**together), 384, groups=48) == gate_power(config(), 384)
