@@ -13,9 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from dpo_core import preloaded
+from tests.until import until
 
 COMMANDS = "RATCHET_TESTS_COMMANDS"
 """Environment variable: the socket of that process."""
+
+TIMEOUT_S = 300
 
 Done = subprocess.CompletedProcess[str]
 
@@ -28,8 +31,13 @@ def ratchet(arguments: tuple[str, ...], folder: Path, env: Mapping[str, str]) ->
         process = path and preloaded.fork_command(path, words, env, folder, output, errors)
         if not process:
             command = [sys.executable, "-m", *words]
-            return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+            options = {"capture_output": True, "text": True, "timeout": TIMEOUT_S}
+            return subprocess.run(command, cwd=folder, env=env, **options)
         process.stdin.close()
+        try:
+            until(lambda: not process.alive(), within_s=TIMEOUT_S, every_s=0.01)
+        finally:
+            process.kill()
         code = process.wait()
         output.seek(0)
         errors.seek(0)
