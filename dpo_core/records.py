@@ -42,6 +42,12 @@ class Prompt:
         return "\n".join(f"{m['role']}: {m['content']}" for m in self.messages or ())
 
 
+def prompt_tags(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a prompt's row says about its kind, in a field `tags`: a list of texts, or one."""
+    found = row.get("tags") or ()
+    return tuple(map(str, found if isinstance(found, list | tuple) else [found]))
+
+
 def prompt_id(text: str | None, messages: tuple[Mapping[str, str], ...] | None) -> str:
     """Hash of the normalised prompt: prompts that differ in case or spacing are one prompt."""
     if text is not None:

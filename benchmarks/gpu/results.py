@@ -1,6 +1,6 @@
 """What checks find, a JSON line each, written the moment it is known: a crash loses nothing.
 
-The file is all that the page is made of (`page`), and what the next session with a GPU starts from.
+The file is all that the page is made of (`page`), and what the next run on a GPU starts from.
 """
 
 import gc

@@ -42,6 +42,11 @@ CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
 
 
+def without_draw(step: str) -> str:
+    """The name of the step that this one is, or that it is joined in."""
+    return step.partition(DRAW)[0]
+
+
 def round_name(number: int) -> str:
     """How a round is called in names of files and folders. Names do not stand in the order of
     rounds, from the hundredth on: compare what `round_number` gives."""

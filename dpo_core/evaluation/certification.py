@@ -40,6 +40,11 @@ class Evidence:
         return self.log_e >= -math.log(alpha)
 
 
+def bets_against(threshold: float) -> Floats:
+    """(G,) bets λ_b on outcomes above the threshold m: any λ ≤ 1/m is fair; 0 would allow any."""
+    return np.asarray(BETS / max(threshold, 0.05))
+
+
 def log_wealth(outcomes: Sequence[float] | Floats, threshold: float) -> Floats:
     """log of the mean over bets b of Π_i (1 + λ_b·(Y_i − m)), λ_b = b/m, after each outcome,
     shape (…, n) as that of `outcomes`; m: the threshold.
@@ -52,7 +57,7 @@ def log_wealth(outcomes: Sequence[float] | Floats, threshold: float) -> Floats:
     arXiv 2010.09686, the capital process of section 4 for λ ≥ 0, mixed over a fixed grid of λ.
     """
     values = np.asarray(outcomes, dtype=np.float64)
-    lambdas_G = BETS / max(threshold, 0.05)  # any λ ≤ 1/m is a fair bet; 0 would allow any
+    lambdas_G = bets_against(threshold)
     paths = [np.log1p(bet * (values - threshold)).cumsum(axis=-1) for bet in lambdas_G]
     highest = np.maximum.reduce(paths)
     total = sum((np.exp(path - highest) for path in paths), np.zeros_like(highest))

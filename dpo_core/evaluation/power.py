@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from dpo_core.evaluation.certification import BETS
+from dpo_core.evaluation.certification import bets_against
 from dpo_core.evaluation.intervals import expanded_z, wilson_ends
 from dpo_core.evaluation.statistics import BOOTSTRAP_RANGE
 
@@ -93,6 +93,6 @@ def _low(share: float, n: int, confidence: float) -> float:
 
 def _log_e(wins: int, n: int, threshold: float) -> float:
     """`certification.log_wealth` after n outcomes, of which so many were won, in any order."""
-    bets_G = BETS / max(threshold, 0.05)
+    bets_G = bets_against(threshold)
     paths_G = wins * np.log1p(bets_G * (1 - threshold)) + (n - wins) * np.log1p(-bets_G * threshold)
-    return float(np.logaddexp.reduce(paths_G) - math.log(len(BETS)))
+    return float(np.logaddexp.reduce(paths_G) - math.log(len(bets_G)))

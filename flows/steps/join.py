@@ -2,7 +2,7 @@
 made, one after the other."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def _joined(
 ) -> Artifact:
     file = f"{step}.parquet"
     inputs = {f"draw_{place}": each.input(file) for place, each in enumerate(made, 1)}
-    together, facts = _TOGETHER.get(step, _sum)(made), {**outcome, **_facts(step, made)}
+    together = _last_pool(made) if step == "prompts" else _sum(made)
+    facts = {**outcome, **_facts(step, made)}
 
     def make(folder: Path, given: Inputs) -> Made:
         concatenate([given.path(name) for name in inputs], folder / file, _SCHEMAS[step])
@@ -85,6 +86,3 @@ def _last_pool(made: Sequence[Artifact]) -> _Sum:
     kept = sum(each.entry.kept for each in made)
     dropped = {why: count for why, count in made[-1].entry.dropped.items() if why != DRAWN}
     return _Sum(kept + sum(dropped.values()), kept, dropped)
-
-
-_TOGETHER: Mapping[str, Callable[[Sequence[Artifact]], _Sum]] = {"prompts": _last_pool}

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dpo_core.campaign.layout import DRAW
+from dpo_core.campaign.layout import without_draw
 from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.round_metrics import COLUMNS
 from dpo_core.training.telling.early_warnings import EarlyWarning
@@ -115,7 +115,7 @@ def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
 
 def _tokens_per_second(made: Mapping[str, Artifact]) -> float | None:
     """None where nothing was sampled."""
-    facts = [a.entry.facts for name, a in made.items() if name.partition(DRAW)[0] == "completions"]
+    facts = [a.entry.facts for name, a in made.items() if without_draw(name) == "completions"]
     sampled = [each for each in facts if "seconds_engine" in each]
     if not sampled:
         return None
@@ -132,7 +132,11 @@ def _dropped(made: Mapping[str, Artifact]) -> dict[str, int]:
     dropped: Counter[str] = Counter()
     for name, artifact in made.items():
         # What is joined of several draws has what they dropped.
-        if name not in _NOT_A_LOSS and not name.startswith(_EVALUATING) and DRAW not in name:
+        if (
+            name not in _NOT_A_LOSS
+            and not name.startswith(_EVALUATING)
+            and without_draw(name) == name
+        ):
             dropped.update(artifact.entry.dropped)
     return dict(sorted(dropped.items()))
 
@@ -141,7 +145,7 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
     """Wall seconds by kind of work; starting processes is counted apart from what they then do."""
 
     def spent(*names: str) -> float:
-        entries = [a.entry for name, a in made.items() if name.partition(DRAW)[0] in names]
+        entries = [a.entry for name, a in made.items() if without_draw(name) in names]
         return sum((e.seconds - float(e.facts.get("seconds_start", 0.0)) for e in entries), 0.0)
 
     return {

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import MOVES_NO_NUMBER, TrainingConfig
+from dpo_core.tables import count_rows
 from dpo_core.weight_files import stored_parameters
 from flows.config.training import TrainingSection, chosen, settled
 from flows.policy import Policy
@@ -91,7 +90,7 @@ def train(
 def _settled(session: Session, asked: TrainingSection, inputs: Inputs) -> TrainingConfig:
     """The numbers that the round trains with; those that were chosen for it are shown."""
     parameters = stored_parameters(inputs.path("policy")) if asked.asks_for_parameters else None
-    pairs = pq.ParquetFile(inputs.path("preferences")).metadata.num_rows
+    pairs = count_rows(inputs.path("preferences"))
     config = settled(asked, pairs, parameters)
     if said := chosen(asked, config, parameters):
         session.progress.note(f"chosen for {counted(pairs, 'pair')}: {said}")

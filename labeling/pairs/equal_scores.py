@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from dpo_core.records import Prompt
+from dpo_core.records import Prompt, prompt_tags
 
 FEW = 0.5
 """Share of the prompts below which it is said."""
@@ -31,7 +31,7 @@ class InformativePrompts:
         differs = bool(known) and max(known) - min(known) > self._min_margin
         self.prompts += 1
         self.informative += differs
-        for tag in _tags(prompt):
+        for tag in set(prompt_tags(prompt.extra)):
             self.all[tag] += 1
             self.able[tag] += differs
 
@@ -59,9 +59,3 @@ class InformativePrompts:
         """Tags of which hardly any prompt can, those with the most prompts first."""
         found = [tag for tag, count in self.all.items() if self.able[tag] <= _HARDLY * count]
         return sorted(found, key=lambda tag: (-self.all[tag], tag))
-
-
-def _tags(prompt: Prompt) -> set[str]:
-    """What the prompt's row has as `tags`: a list of words, or one."""
-    found = prompt.extra.get("tags")
-    return {str(tag) for tag in (found if isinstance(found, list) else [found]) if tag}

@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_core.errors import LabelsError
 from dpo_core.hashing import content_id
-from dpo_core.records import VERDICTS, Verdict
+from dpo_core.records import VERDICTS, Verdict, prompt_tags
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,6 @@ def _gold(line: str, where: str) -> Gold:
         raise _unreadable(where)
     identity = content_id("gold", [dict(m) for m in messages], a, b)
     return Gold(identity, messages, a, b, verdict, prompt_tags(row))
-
-
-def prompt_tags(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a prompt's row says about its kind, in a field `tags`: a text or a list of them."""
-    found = row.get("tags") or ()
-    return tuple(str(tag) for tag in ([found] if isinstance(found, str) else found))
 
 
 def _messages(prompt: Any) -> tuple[Mapping[str, str], ...]:

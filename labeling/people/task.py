@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dpo_core.hashing import content_id, derive_seed
-from dpo_core.records import Judgement, Pair, Prompt, Side, Verdict
-from labeling.people.gold import Gold, prompt_tags
+from dpo_core.records import Judgement, Pair, Prompt, Side, Verdict, prompt_tags
+from labeling.people.gold import Gold
 from labeling.people.shown import as_chat, as_markdown, visible
 
 Kind = Literal["pair", "gold", "repeat"]
