@@ -66,9 +66,10 @@ class Forked:
         self.returncode: int | None = None
         self._connection = connection
 
-    def wait(self) -> int:
-        """Its exit code, or minus the number of the signal that ended it."""
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, or minus the number of the signal that ended it. Raises TimeoutError."""
         if self.returncode is None:
+            self._connection.settimeout(timeout)
             told = self._connection.recv(_HEADER_BYTES)
             # Nothing is told where the process that forked it has gone, and it with that one.
             self.returncode = int(told) if told else -signal.SIGKILL

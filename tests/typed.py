@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from dpo_core import preloaded
-from tests.until import until
 
 COMMANDS = "RATCHET_TESTS_COMMANDS"
 """Environment variable: the socket of that process."""
@@ -35,10 +34,9 @@ def ratchet(arguments: tuple[str, ...], folder: Path, env: Mapping[str, str]) ->
             return subprocess.run(command, cwd=folder, env=env, **options)
         process.stdin.close()
         try:
-            until(lambda: not process.alive(), within_s=TIMEOUT_S, every_s=0.01)
+            code = process.wait(TIMEOUT_S)
         finally:
             process.kill()
-        code = process.wait()
         output.seek(0)
         errors.seek(0)
         return Done(words, code, output.read().decode(), errors.read().decode())
