@@ -193,11 +193,15 @@ class Session:
 
     def release_children(self) -> None:
         """End the processes of this session; they are started again when needed."""
+        self.release_sampler()
+        self._end_training()
+        self.judges.release()
+
+    def release_sampler(self) -> None:
+        """End the sampling process: its engine holds policies of one architecture."""
         if self._sampling.child is not None:
             self._sampling.child.close()
             self._sampling.child = None
-        self._end_training()
-        self.judges.release()
 
     def _end_training(self) -> None:
         if self._training.child is not None:
