@@ -17,22 +17,27 @@ from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, sho
 
 
 def draw(
-    do: Session, number: int, policy: Policy, held: Artifact, earlier: Sequence[Played]
+    do: Session,
+    number: int,
+    policy: Policy,
+    base: Policy,
+    held: Artifact,
+    earlier: Sequence[Played],
 ) -> Drawn:
     """The policy's answers to prompts of the round, with their scores if any judge scores."""
     if do.config.goal is not None:
-        return _until_enough(do, number, policy, held, earlier, do.config.goal)
+        return _until_enough(do, number, policy, base, held, earlier, do.config.goal)
     prompts = step(draw_prompts)(do, number, held, earlier)
     completions = step(sample)(do, number, policy, prompts)
-    return Drawn(
-        prompts, completions, step(score)(do, number, completions, prompts, do.config.judge)
-    )
+    scores = step(score)(do, number, completions, prompts, do.config.judge, base=base)
+    return Drawn(prompts, completions, scores)
 
 
 def _until_enough(
     do: Session,
     number: int,
     policy: Policy,
+    base: Policy,
     held: Artifact,
     earlier: Sequence[Played],
     goal: Goal,
@@ -48,7 +53,7 @@ def _until_enough(
             continue
         completions = step(sample)(do, number, policy, prompts, part.ending)
         scores = step(score)(
-            do, number, completions, prompts, do.config.judge, f"scores{part.ending}"
+            do, number, completions, prompts, do.config.judge, f"scores{part.ending}", base
         )
         draws.append(Drawn(prompts, completions, scores))
         so_far = SoFar(
