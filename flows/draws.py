@@ -20,9 +20,11 @@ from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, sho
 
 @dataclass(frozen=True)
 class Answering:
-    """Whose answers are compared: the policy's, or the policy's with those of another."""
+    """Whose answers are compared: the policy's, or the policy's with those of another. base: what
+    a judge asks that looks whether answers belong to their requests."""
 
     policy: Policy
+    base: Policy
     other: Other | None = None
 
 
@@ -48,7 +50,8 @@ def _drawn(
         asked = (number, answering.policy, answering.other, prompts, ending)
         parts = (own, step(sample_other)(do, *asked))
         completions = step(put_together)(do, number, *parts, prompts, ending)
-    scores = step(score)(do, number, completions, prompts, do.config.judge, f"scores{ending}")
+    scored = (completions, prompts, do.config.judge, f"scores{ending}", answering.base)
+    scores = step(score)(do, number, *scored)
     return Drawn(prompts, completions, scores, {made.entry.step: made for made in parts})
 
 

@@ -41,7 +41,7 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
         pool = step(gate_pool)(do, held)
     tell_power(do, held, pool)
     base = step(base_policy)(do, held)
-    answered = step(answer_held_out)(do, 0, base, held)
+    answered = step(answer_held_out)(do, 0, base, base, held)
     return held, with_relevance(do, answered, base, held)
 
 
@@ -86,14 +86,14 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     if number == 1 and do.config.data.imported is not None:
         made = taken_over(changed, number, policy, held)
     else:
-        answering = Answering(policy, rejected_from(changed, base, earlier))
+        answering = Answering(policy, base, rejected_from(changed, base, earlier))
         made = judged(changed, number, answering, held, earlier)
     data = training_data(changed, number, made.preferences, made.completions, earlier)
     audited = step(audit_preferences)(changed, number, base, held, made, data, earlier)
     check_audit(audited)
     reference = choose_reference(changed, number, policy, base, earlier)
     trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
-    answered = step(answer_held_out)(do, number, trained, held)
+    answered = step(answer_held_out)(do, number, trained, base, held)
     answered, previous, first = (
         with_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
     )

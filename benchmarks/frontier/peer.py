@@ -27,7 +27,7 @@ def play_peer(session: Session) -> dict[str, Any]:
     """The numbers of the policy that TRL makes of the base with as many answers as the rounds."""
     held, base = prepare(session)
     policy, steps = _trained(session, base)
-    candidate = answer_held_out(session, 1, policy, held)
+    candidate = answer_held_out(session, 1, policy, base.policy, held)
     others = Others(previous=base, base=base, reference=None)
     logps = answer_logps(session, 1, candidate, others)
     made = Preferred(policy.made_by, policy.made_by)  # its pairs are in no file

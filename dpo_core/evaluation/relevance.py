@@ -5,7 +5,7 @@ of a few others, and when it is mostly in words of its own: a copy of the reques
 with certainty, and a form that is filled in for everybody by the one word that it takes from it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from random import Random
@@ -18,7 +18,8 @@ RUN = 4
 MOST_ECHOED = 0.5
 """Share of an answer's runs that may stand in its prompt, earlier in it, or in many answers."""
 MANY = 0.05
-"""Share of a policy's answers, and never fewer than three, in which a run is a part of a form."""
+"""Share of the prompts, and never fewer than three, in answers to which a run is a part of a form:
+one alone may well have the same answer several times."""
 
 Verdict = Literal["relevant", "another request", "echo", "empty", "alone"]
 
@@ -68,10 +69,13 @@ def _verdict(answer: Placed, share: float) -> Verdict:
 
 def echoed(answers: Sequence[Placed]) -> list[float]:
     """Of each answer the share of its runs of RUN tokens that stand in its prompt, earlier in it,
-    or in MANY of the answers; 0 for an answer of fewer tokens."""
-    said = Counter(run for answer in answers for run in set(ngrams(answer.tokens, RUN)))
-    many = max(3, MANY * len(answers))
-    form = {run for run, count in said.items() if count >= many}
+    or in answers to MANY of the prompts; 0 for an answer of fewer tokens."""
+    said: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for answer in answers:
+        said[answer.prompt_id].update(ngrams(answer.tokens, RUN))
+    known = Counter(run for runs in said.values() for run in runs)
+    many = max(3, MANY * len(said))
+    form = {run for run, count in known.items() if count >= many}
     return [_share(list(_echoes(answer, form))) for answer in answers]
 
 

@@ -11,7 +11,13 @@ from flows.config.gate import GateConfig, StopConfig
 from flows.config.prices import PricesConfig
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import AggregationConfig, PairsConfig, PeopleConfig
-from labeling.judges.config import AnyJudgeConfig, asks_people, gives_scores, machines
+from labeling.judges.config import (
+    AnyJudgeConfig,
+    asks_people,
+    asks_relevance,
+    gives_scores,
+    machines,
+)
 from labeling.pairs.config import RoundPolicy
 
 
@@ -59,6 +65,12 @@ def check_judges(
         raise ValueError(
             "judge.kind human leaves held-out answers unjudged: add an evaluation_judge, such as "
             "{kind: rule, function: 'my_judge:score'}"
+        )
+    if asks_relevance(evaluation_judge or judge):
+        raise ValueError(
+            "judge.relevance is for training; of held-out answers evaluation.relevance measures "
+            "the same: remove it from the judge that evaluates, or add an evaluation_judge that "
+            "has none"
         )
     if people is not None and not asks_people(judge):
         raise ValueError(

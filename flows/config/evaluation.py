@@ -27,6 +27,10 @@ class SuiteConfig(Section):
             raise ValueError(
                 "a suite's judge scores each answer (found gives: verdict): give a rule that scores"
             )
+        if judge.relevance is not None:
+            raise ValueError(
+                f"judge.relevance is for training (found {judge.relevance}): remove it"
+            )
         return judge
 
 

@@ -9,9 +9,11 @@ from flows.steps.score import score
 from flows.steps.suites import answer_suites
 
 
-def answer_held_out(session: Session, number: int, policy: Policy, held_out: Artifact) -> Answered:
+def answer_held_out(
+    session: Session, number: int, policy: Policy, base: Policy, held_out: Artifact
+) -> Answered:
     """The policy's held-out answers and, with pointwise judges, their scores; and its answers to
-    the regression suites."""
+    the regression suites. base: the campaign's, or `policy` itself."""
     config = session.config
     # The seed knows no round: policies differ by their weights alone.
     samples = Samples(config.evaluation.samples_per_prompt, session.seed("answers"))
@@ -20,6 +22,6 @@ def answer_held_out(session: Session, number: int, policy: Policy, held_out: Art
     training_scores = None
     if training_judge_scores_too(config):
         step = "answer_training_scores"
-        training_scores = score(session, number, answers, held_out, config.judge, step)
+        training_scores = score(session, number, answers, held_out, config.judge, step, base)
     suites = answer_suites(session, number, policy)
     return Answered(policy, answers, scores, training_scores, suites)

@@ -48,12 +48,14 @@ def answer_relevance(
         one_each = {c.prompt.prompt_id: c for c in said if c.sample_index == 0}
         known = [p for p in sorted(one_each) if p in askable]
         test = [one_each[p] for p in known if one_each[p].prompt.split == "test"]
-        requests = {c.completion_id: _drawn(c, known, count, seed) for c in test[:MOST_ANSWERS]}
+        requests = {c.completion_id: drawn(c, known, count, seed) for c in test[:MOST_ANSWERS]}
         left_out = {"not_asked": len(test) - len(requests)}
         left_out["empty"] = sum(not asked for asked in requests.values())
-        logps, seconds = _scored(session, folder, inputs, requests)
+        placed, seconds = place(
+            session, folder, inputs.path("base_policy"), inputs.path("answers"), requests
+        )
         rows = [
-            {"completion_id": i, "requests": asked, "logps": [logps[f"{i}/{p}"] for p in asked]}
+            {"completion_id": i, "requests": asked, "logps": placed[i]}
             for i, asked in requests.items()
         ]
         write_rows(folder / "relevance.parquet", rows, RELEVANCE)
@@ -81,20 +83,21 @@ def _askable(session: Session, held_out: Path) -> set[str]:
     return {p.prompt_id for p in found if p.messages is not None or not chats_alone}
 
 
-def _drawn(answer: Completion, prompts: Sequence[str], count: int, seed: int) -> list[str]:
+def drawn(answer: Completion, prompts: Sequence[str], count: int, seed: int) -> list[str]:
+    """`count` prompts for the answer to be placed among, its own first."""
     own = answer.prompt.prompt_id
     others = draw_others(own, prompts, count - 1, derive_seed(seed, own))
     return [] if answer.is_empty else [own, *others]
 
 
-def _scored(
-    session: Session, folder: Path, inputs: Inputs, requests: Requests
-) -> tuple[dict[str, float], float]:
-    """completion_id/prompt_id → log-prob of that answer after that request; and the seconds until
-    the base was loaded."""
-    answers = read_rows(inputs.path("answers"), ["prompt_id", *SCORED.names])
-    prompts = {row["prompt_id"]: row["prompt_token_ids"] for row in answers}
-    said = {row["completion_id"]: row["token_ids"] for row in answers}
+def place(
+    session: Session, folder: Path, base: Path, answers: Path, requests: Requests
+) -> tuple[dict[str, list[float]], float]:
+    """completion_id → log-probs of that answer after each of its requests; and the seconds until
+    the base was loaded. folder: for files that are gone afterwards."""
+    found = read_rows(answers, ["prompt_id", *SCORED.names])
+    prompts = {row["prompt_id"]: row["prompt_token_ids"] for row in found}
+    said = {row["completion_id"]: row["token_ids"] for row in found}
     rows: list[dict[str, Any]] = [
         {"completion_id": f"{i}/{p}", "prompt_token_ids": prompts[p], "token_ids": said[i]}
         for i, asked in requests.items()
@@ -102,10 +105,10 @@ def _scored(
     ]
     # Alike in length, side by side: less padding.
     rows.sort(key=lambda row: len(row["prompt_token_ids"]) + len(row["token_ids"]))
-    asked, found = folder / "asked.parquet", folder / "logps.parquet"
+    asked, scored = folder / "asked.parquet", folder / "logps.parquet"
     write_rows(asked, rows, SCORED)
-    seconds = write_logps(session, inputs.path("base_policy"), asked, found)
-    logps = {row["completion_id"]: row["logp"] for row in read_rows(found)}
+    seconds = write_logps(session, base, asked, scored)
+    logps = {row["completion_id"]: row["logp"] for row in read_rows(scored)}
     asked.unlink()
-    found.unlink()
-    return logps, seconds
+    scored.unlink()
+    return {i: [logps[f"{i}/{p}"] for p in asked] for i, asked in requests.items()}, seconds

@@ -51,10 +51,25 @@ class RuleJudge(_AnyJudge):
     kind: Literal["rule"] = "rule"
     function: str = Field(description="`package.module:function`")
     gives: Literal["score", "verdict"] = "score"
+    relevance: int | None = Field(
+        None,
+        ge=2,
+        description="a score above 0 counts only where the base model places the answer at its own "
+        "request among so many; else it is 0",
+    )
 
     @property
     def source(self) -> str:
         return self.id or f"rule:{self.function}"
+
+    @model_validator(mode="after")
+    def _scores(self) -> "RuleJudge":
+        if self.relevance is not None and self.gives != "score":
+            raise ValueError(
+                f"judge.relevance goes with gives: score, found gives: {self.gives}: remove one of "
+                "them"
+            )
+        return self
 
 
 class RewardModelJudge(_AnyJudge):
@@ -255,6 +270,11 @@ def machines(config: AnyJudgeConfig) -> Iterator[Judge]:
 
 def asks_people(config: AnyJudgeConfig) -> bool:
     return any(isinstance(member, HumanJudge) for member in members(config))
+
+
+def asks_relevance(config: AnyJudgeConfig) -> bool:
+    """Whether a score depends on what the base model makes of the answer."""
+    return any(getattr(member, "relevance", None) is not None for member in members(config))
 
 
 def gives_scores(config: AnyJudgeConfig) -> bool:

@@ -55,7 +55,10 @@ def judge_functions(config: Judge) -> Mapping[str, str]:
 
 def judge_answers_by(config: Judge) -> dict[str, Any]:
     """The fields of the section that the judge's answers depend on."""
-    return config.model_dump(mode="json", exclude=set(STEERS_NO_ANSWER))
+    found = config.model_dump(mode="json", exclude=set(STEERS_NO_ANSWER))
+    if found.get("relevance") is None:  # as before there was such a field
+        found.pop("relevance", None)
+    return found
 
 
 def check_judge(config: Judge) -> None:

@@ -66,11 +66,12 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ]
         trained, said = campaign.artifact(2, "training"), io.StringIO()
         policy = Policy(2, trained.entry.facts["policy"], trained.path("policy"), trained)
+        held = campaign.artifact(0, "held_out")
         with (
             CampaignProgress(Console(file=said, width=200), 3) as progress,
             Session(campaign.layout.root, config, progress) as session,
         ):
-            drawn = draw(session, 3, Answering(policy), campaign.artifact(0, "held_out"), earlier)
+            drawn = draw(session, 3, Answering(policy, policy), held, earlier)
             selected = select_pairs(session, 3, drawn.completions, drawn.prompts, drawn.scores)
             assert drawn.prompts.entry.facts.get("pairs", selected.entry.kept) == (
                 selected.entry.kept

@@ -411,6 +411,25 @@ CASES = [
         },
     ),
     Case(
+        {"judge": {**RULE, "relevance": 8, "gives": "verdict"}, "pairs.strategy": "random"},
+        {"remove one of them": {"judge": {**RULE, "gives": "verdict"}}},
+    ),
+    Case(
+        {
+            "evaluation.suites": {
+                "s": {"prompts": "{here}/prompts.jsonl", "judge": {**RULE, "relevance": 8}}
+            }
+        },
+        {"remove it": {"evaluation.suites.s.judge.relevance": GONE}},
+    ),
+    Case(
+        {"judge.relevance": 8},
+        {
+            "remove it": {"judge.relevance": GONE},
+            "add an evaluation_judge": {"evaluation_judge": RULE},
+        },
+    ),
+    Case(
         {"gate.kl_budget": 0},
         {
             "auto": {"gate.kl_budget": "auto"},

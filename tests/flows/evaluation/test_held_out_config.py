@@ -32,6 +32,10 @@ RULE = {"function": "told_by_text:worth"}
             {"suites": {"sums": {"prompts": "x.jsonl", "judge": {**RULE, "gives": "verdict"}}}},
             "a suite's judge scores each answer",
         ),
+        (
+            {"suites": {"sums": {"prompts": "x.jsonl", "judge": {**RULE, "relevance": 8}}}},
+            "judge.relevance is for training",
+        ),
     ],
 )
 def test_nonsense_is_refused(section: dict[str, Any], words: str) -> None:

@@ -10,15 +10,19 @@ import pytest
 import two_things
 from synthetic import Synthetic, Texts
 
+from dpo_core.campaign.store import Artifact
 from dpo_core.config import SftConfig
-from dpo_core.records import PROMPTS, Prompt, prompt_row
+from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, Score, prompt_row
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
 from flows.config.gate import GateConfig
 from flows.gate.decision import Best, decide
 from flows.policy import Answered, Policy
+from flows.read_back.completions import read_full_scores
 from flows.steps.answer_relevance import answer_relevance, asks_whose
+from flows.steps.score import score
 from generation.sampling import encode_prompt, load_tokenizer
+from labeling.judges.config import RuleJudge
 from tests.made_once import made_once
 
 N = 96
@@ -158,6 +162,42 @@ def test_a_policy_whose_answers_belong_to_no_request_is_caught(
     counts = numbers["relevance_counts"]
     assert counts["answers"] == N and counts["relevant"] == round(N * numbers["relevance"])
     assert counts[counted] == N - counts["relevant"]
+
+
+def test_a_judge_with_relevance_pays_only_for_answers_to_their_own_requests(
+    campaign: Asked, base: Path
+) -> None:
+    own, others = usual(1), hacked(1.0)
+    wrong, mute = {f"p{n}" for n in range(24)}, {f"p{n}" for n in range(24, 32)}
+    texts = {p: "" if p in mute else others[p] if p in wrong else own[p] for p in own}
+    rows = [campaign.completion(50, prompt, text) for prompt, text in texts.items()]
+    answers = campaign.records.write(
+        50, "completions", rows, COMPLETIONS, completions=(rows, COMPLETIONS)
+    )
+    policy = Policy(0, "base", base, campaign.base.answers)
+
+    def scored(**judge: Any) -> tuple[Artifact, dict[str, Score]]:
+        config = RuleJudge(function="told_by_text:length", **judge)
+        made = score(campaign.session, 50, answers, campaign.held_out, config, base=policy)
+        assert made is not None
+        found = read_full_scores(made.path("scores.parquet"))[config.source]
+        return made, {i.removeprefix("50/"): one for i, one in found.items()}
+
+    made, paid = scored(relevance=8)
+    _, all_paid = scored()
+    assert all((one.value or 0) > 0 for one in all_paid.values())
+    lost = {p for p, one in paid.items() if one.value != all_paid[p].value}
+    assert mute <= lost and len(wrong & lost) >= 0.7 * len(wrong)
+    assert len(lost - wrong - mute) <= 0.05 * N
+    assert {(paid[p].value, paid[p].reason) for p in wrong & lost} == {
+        (0.0, "not relevant: the base places it at another request")
+    }
+    assert {(paid[p].value, paid[p].reason) for p in mute} == {(0.0, "not relevant: empty")}
+    measured = {p: one.measures["relevant_of_asked"] for p, one in paid.items()}
+    assert measured == {p: (float(p not in lost), 1.0) for p in paid}
+    told = made.entry.facts["relevance"]["rule:told_by_text:length"]
+    assert told["answers"] == N and told["empty"] == len(mute)
+    assert told["relevant"] == N - len(lost)
 
 
 def test_the_base_is_asked_once_about_its_own_answers(campaign: Asked) -> None:

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from planted import copied
+from playwright.sync_api import TimeoutError as NotInTime
 from small_campaign import RUN, TIMEOUT_S, Campaign
 from test_planted import row
 
@@ -105,13 +106,18 @@ def _fill_in(browser: "Browser", address: str) -> None:
     page.get_by_role("button", name="Resume").first.click(timeout=WAIT_MS)
     form = page.locator(".p-modal__card")
     form.get_by_role("link", name="Open the report").wait_for(timeout=WAIT_MS)
-    form.locator(".p-select-button__control").focus()
-    page.keyboard.press("Space")
-    page.locator(".p-select-option", has_text="promote").click(timeout=WAIT_MS)
-    for box, text in zip(form.locator("textarea").all(), ("they read well", "anna"), strict=True):
-        box.fill(text)
-    form.get_by_role("button", name="Submit").click()
-    form.wait_for(state="detached", timeout=WAIT_MS)
+    for _ in range(3):  # the page reads the run every few seconds, and may lay the form out anew
+        form.locator(".p-select-button__control").focus()
+        page.keyboard.press("Space")
+        page.locator(".p-select-option", has_text="promote").click(timeout=WAIT_MS)
+        boxes = form.locator("textarea").all()
+        for box, text in zip(boxes, ("they read well", "anna"), strict=True):
+            box.fill(text)
+        form.get_by_role("button", name="Submit").click()
+        with suppress(NotInTime):
+            form.wait_for(state="detached", timeout=WAIT_MS / 3)
+            break
+        print(page.locator("body").inner_text())
     page.close()
 
 

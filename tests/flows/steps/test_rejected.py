@@ -69,7 +69,7 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
         ):
             policy, held = of_round(copy, 2), copy.artifact(0, "held_out")
             whose = str(other) if isinstance(other, Path) else other
-            found = judged(session, 3, Answering(policy, whose), held, earlier)
+            found = judged(session, 3, Answering(policy, of_round(copy, 0), whose), held, earlier)
             if trained:
                 policy = train(session, 3, policy, policy, found.preferences, found.completions)
         return found, policy
