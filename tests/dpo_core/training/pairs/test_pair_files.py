@@ -50,20 +50,22 @@ def _by_hand(
     by_id = {row["completion_id"]: row for row in completions}
     for row in preferences:
         chosen, rejected = by_id[row["chosen"]], by_id[row["rejected"]]
-        logps = [each["token_logps"] for each in (chosen, rejected)]
+        told = (_float32_sum(each["token_logps"]) for each in (chosen, rejected))
         yield TrainingPair(
             row["pair_id"],
             chosen["prompt_token_ids"],
             chosen["token_ids"],
             rejected["token_ids"],
-            None if logps[0] is None else (_float32_sum(logps[0]), _float32_sum(logps[1])),
+            (next(told), next(told)),
             row["p_chosen"],
         )
 
 
-def _float32_sum(values: list[float]) -> float:
+def _float32_sum(values: list[float] | None) -> float | None:
     import numpy as np
 
+    if values is None:
+        return None
     return float(sum(np.array(values, np.float32).tolist()))
 
 
