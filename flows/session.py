@@ -21,6 +21,7 @@ from dpo_core.campaign.store import (
 from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
+from dpo_core.processor import has_gpu
 from dpo_core.seen_files import sha256_kept_in
 from flows.config import CampaignConfig
 from flows.costs.metering import Meter
@@ -180,6 +181,11 @@ class Session:
         self._make_room()
         started = self._training.child = self._start("dpo_core.training.train_worker", "training")
         return started, started.seconds_start
+
+    @property
+    def keeps_processes(self) -> bool:
+        """Whether those that sample and train stay beside each other, as on a CPU."""
+        return not self._one_at_a_time(on_gpu=has_gpu())
 
     def _one_at_a_time(self, *, on_gpu: bool) -> bool:
         """Whether a process makes room for the next one: on a GPU, it holds its memory."""

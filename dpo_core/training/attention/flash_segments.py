@@ -1,12 +1,13 @@
-"""Attention within packed pairs by torch's flash kernel for CPUs, backward included.
+"""Attention within packed groups by torch's flash kernel for CPUs, backward included.
 
 H query heads; K key heads, each shared by G = H/K query heads; T tokens of the row; D width of a
 head; R query rows, S key rows of one block.
 
-A rejected completion sees its prompt and itself. These are two calls of the kernel, joined by their
-log-sum-exps as blocks of one softmax are (Dao et al. 2022, arXiv:2205.14135, section 3.1); given
-the joined output and log-sum-exp, the kernel's backward is exact for each. Autograd over slices of
-the row would need a mask, copies of keys, and a gradient as long as the row for every slice.
+A completion after the first sees its prompt and itself. These are two calls of the kernel, joined
+by their log-sum-exps as blocks of one softmax are (Dao et al. 2022, arXiv:2205.14135, section 3.1);
+given the joined output and log-sum-exp, the kernel's backward is exact for each. Autograd over
+slices of the row would need a mask, copies of keys, and a gradient as long as the row for every
+slice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +59,7 @@ class FlashSegments(torch.autograd.Function):
             for number, b in enumerate(blocks):
                 inputs = *r, k[:, :, b], v[:, :, b], o[:, :, rows], total
                 dq, dk, dv = _backward(*inputs, 0.0, b == rows, scale=ctx.scale)
-                # Keys are met by themselves first; those of a prompt once more by the rejected.
+                # Keys are met by themselves first; those of a prompt by others later.
                 _put(by_q[:, :, rows], dq, add=number > 0)
                 _put(by_k[:, b], _over_queries(dk), add=b != rows)
                 _put(by_v[:, b], _over_queries(dv), add=b != rows)
@@ -79,9 +80,9 @@ def _attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]
     for segment in segments:
         whole = slice(segment.start, segment.fork)
         yield whole, [whole]
-        if segment.rejected:
-            rejected = slice(segment.fork, segment.end)
-            yield rejected, [slice(segment.start, segment.start + segment.prompt), rejected]
+        prompt = slice(segment.start, segment.start + segment.prompt)
+        for other in segment.others:
+            yield other, [prompt, other]
 
 
 def _by_key_head(

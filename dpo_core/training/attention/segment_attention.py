@@ -1,6 +1,6 @@
-"""Attention within packed pairs, for every model of transformers that takes it by name.
+"""Attention within packed groups, for every model of transformers that takes it by name.
 
-Each completion sees its prompt and itself, and never its rival or another pair. H query heads, K
+Each completion sees its prompt and itself, and never its rival or another group. H query heads, K
 key heads, T tokens of the row, D their width.
 
 What a token sees is what the model's own mask lets it see, layer by layer: transformers asks for
@@ -88,7 +88,7 @@ class _Row:
 
     def narrow(self, window: int | None) -> bool:
         """Whether a token of the row sees less than all that is before it in its sequence."""
-        longest = max(s.prompt + max(s.chosen, s.rejected) for s in self.segments)
+        longest = max(s.longest for s in self.segments)
         return window is not None and window < longest
 
     def blocks(self, window: int | None) -> Any:
@@ -103,7 +103,7 @@ _current: _Row | None = None
 
 @contextmanager
 def attending(segments: Sequence[Segment], device: torch.device) -> Iterator[None]:
-    """Within, forward and backward passes see these pairs.
+    """Within, forward and backward passes see these groups.
 
     Raises NotImplementedError when no layer of the model asked for this attention.
     """

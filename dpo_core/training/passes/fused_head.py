@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dpo_core.training.passes import entropy
-from dpo_core.training.passes.packing import PackedPairs, Segment
+from dpo_core.training.passes.packing import PackedRow, Segment
 from dpo_core.training.passes.pass_over_pairs import TokenLogps
 
 ChunkSlopes = Callable[[slice, TokenLogps], Tensor]
@@ -112,7 +112,7 @@ def _entropies(exponentials_CV: Tensor, sums_C: Tensor, watched: Tensor) -> Tens
 
 
 @torch.no_grad()
-def head_logps(hidden_TH: Tensor, head: Head, packed: PackedPairs) -> TokenLogps:
+def head_logps(hidden_TH: Tensor, head: Head, packed: PackedRow) -> TokenLogps:
     """Log-probs of the N completion tokens."""
     weight_VH = head.weight.to(head.dtype)
     hidden_NH = hidden_TH[packed.predictors_N].to(head.dtype)
@@ -121,9 +121,7 @@ def head_logps(hidden_TH: Tensor, head: Head, packed: PackedPairs) -> TokenLogps
 
 
 @torch.no_grad()
-def head_backward(
-    hidden_TH: Tensor, head: Head, packed: PackedPairs, slopes: ChunkSlopes
-) -> Tensor:
+def head_backward(hidden_TH: Tensor, head: Head, packed: PackedRow, slopes: ChunkSlopes) -> Tensor:
     """(T, H) gradient of the loss by the hidden states; that of the head is added to its `grad`."""
     gradient_TH = torch.zeros_like(hidden_TH)
     weight_VH = head.weight.to(head.dtype)

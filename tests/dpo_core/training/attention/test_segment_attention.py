@@ -30,7 +30,7 @@ from dpo_core.training.attention.sliced_segments import sliced_segments
 from dpo_core.training.passes.packing import Segment
 
 CPU = torch.device("cpu")
-SEGMENTS = (Segment(0, 9, 5, 7), Segment(21, 3, 4, 0), Segment(28, 1, 6, 2))
+SEGMENTS = (Segment(0, 9, (5, 7)), Segment(21, 3, (4, 0)), Segment(28, 1, (2, 0, 4, 2)))
 TOKENS = SEGMENTS[-1].end
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
 
@@ -39,10 +39,10 @@ def seen_by_hand(window: int | None) -> Tensor:
     """(T, T) true where a token sees another, said once more, token by token."""
     seen = torch.zeros(TOKENS, TOKENS, dtype=torch.bool)
     for s in SEGMENTS:
-        prompt = list(range(s.start, s.start + s.prompt))
-        chosen = list(range(s.start + s.prompt, s.fork))
-        rejected = list(range(s.fork, s.end))
-        for sequence in (prompt + chosen, prompt + rejected):
+        prompt, start = list(range(s.start, s.start + s.prompt)), s.start + s.prompt
+        for tokens in s.completions:
+            sequence = [*prompt, *range(start, start + tokens)]
+            start += tokens
             for i, query in enumerate(sequence):
                 first = 0 if window is None else max(0, i - window + 1)
                 seen[query, sequence[first : i + 1]] = True
@@ -80,7 +80,7 @@ def check(found: Tensor, given: tuple[Tensor, ...], window: int | None = None) -
         torch.testing.assert_close(our, their, rtol=0, atol=5e-6)
 
 
-def test_the_flash_kernel_joins_what_a_rejected_completion_sees() -> None:
+def test_the_flash_kernel_joins_what_a_completion_after_the_first_sees() -> None:
     given = inputs()
     check(FlashSegments.apply(*given, SEGMENTS, 0.3), given)
 
@@ -110,7 +110,7 @@ def test_flex_attention_sees_the_same_tokens(window: int | None) -> None:
     assert torch.equal(found, seen_by_hand(window))
 
 
-LONG = (Segment(0, 300, 200, 150), Segment(650, 300, 200, 0), Segment(1150, 500, 400, 350))
+LONG = (Segment(0, 300, (200, 150)), Segment(650, 300, (200, 0)), Segment(1150, 500, (400, 350)))
 
 
 @pytest.mark.parametrize("window", [None, 4, 250])
@@ -138,7 +138,7 @@ def test_flex_attention_is_compiled_once_for_rows_of_any_shape_and_window(
     compiled = torch.compile(flex_attention, dynamic=True, backend="eager")
     monkeypatch.setattr(flex_segments, "_compiled", lambda: compiled)
     before = counters["stats"]["unique_graphs"]
-    rows = (Segment(0, 90, 40, 30),), (Segment(0, 70, 50, 40), Segment(160, 20, 30, 9))
+    rows = (Segment(0, 90, (40, 30)),), (Segment(0, 70, (50, 40)), Segment(160, 20, (30, 9)))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for segments in rows:
