@@ -364,25 +364,7 @@ RELEVANCE = pa.schema(
         ("logps", pa.list_(pa.float64())),  # of the answer after each of them, under the base
     ]
 )
-POLICY_CONTINUATIONS = pa.schema(  # texts whose likelihood is asked for
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("continuation", pa.string()),
-    ]
-)
-LIKELIHOODS = pa.schema(
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("logp", pa.float64()),
-        ("greedy", pa.bool_()),  # each token was the likeliest one
-    ]
-)
-LOGPS = pa.schema([("policy", pa.string()), *LOGPS])
+POLICY_LOGPS = pa.schema([("policy", pa.string()), *LOGPS])
 
 
 def volatile_columns(schema: pa.Schema) -> list[str]:

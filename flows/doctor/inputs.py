@@ -14,6 +14,7 @@ from dpo_core.errors import LabelsError, PromptError
 from dpo_core.records import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
+from flows.harness.check import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
 from labeling.exchange.folder import PAIRS
@@ -24,20 +25,28 @@ def check_inputs(config: CampaignConfig, layout: Layout) -> None:
     """Raise BadInput that names file and row. A campaign that has begun is not looked at: its
     finished steps hold what they read.
 
-    Prompts of a function or a hub are not asked for twice.
+    Prompts of a function or a hub are not asked for twice. A task of lm-evaluation-harness is
+    looked at until the base has answered it: that takes a process of its own.
     """
+    _check_tasks(config, layout)
     if any(layout.round(0).glob("held_out-*")):
         return
     if config.prompts.path is not None:
         check_pool(config.prompts)
     if config.sft is not None and config.sft.path is not None:
         check_sft_rows(config.sft)
-    for name, suite in config.evaluation.suites.items():
+    for name, suite in config.evaluation.own_suites.items():
         _check_suite(name, PromptsConfig(path=suite.prompts, field=suite.field))
     if config.people is not None and config.people.gold is not None:
         read_gold(Path(config.people.gold))
     if config.data.imported is not None:
         _check_imported(Path(config.data.imported) / PAIRS)
+
+
+def _check_tasks(config: CampaignConfig, layout: Layout) -> None:
+    for name, task in config.evaluation.harness_suites.items():
+        if not any(layout.round(0).glob(f"suite_{name}-*")):
+            check_task(name, task)
 
 
 def _check_suite(name: str, prompts: PromptsConfig) -> None:
