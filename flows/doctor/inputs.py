@@ -4,16 +4,20 @@ Steps would find the same faults, but in a folder that is there by then, after a
 were started.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.errors import LabelsError, PromptError
+from dpo_core.errors import LabelsError, PromptError, RatchetError
 from dpo_core.records import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
+from flows.doctor.findings import Finding, ok, problem
+from flows.doctor.policy import local_policy
+from flows.doctor.shape import read_shape
 from flows.harness.check import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
@@ -46,7 +50,24 @@ def check_inputs(config: CampaignConfig, layout: Layout) -> None:
 def _check_tasks(config: CampaignConfig, layout: Layout) -> None:
     for name, task in config.evaluation.harness_suites.items():
         if not any(layout.round(0).glob(f"suite_{name}-*")):
-            check_task(name, task)
+            check_task(name, task, _length(config))
+
+
+def check_suites(config: CampaignConfig) -> Iterator[Finding]:
+    """Whether tasks of lm-evaluation-harness can be suites, with the data there are."""
+    for name, task in config.evaluation.harness_suites.items():
+        where = f"evaluation.suites.{name}"
+        try:
+            yield ok("suites", f"suite {name}: {check_task(name, task, _length(config))}", where)
+        except RatchetError as error:
+            yield problem("suites", error.message, where, error.remedy)
+
+
+def _length(config: CampaignConfig) -> int | None:
+    """Most tokens of a prompt and its answer, where no model need be loaded to know it."""
+    folder = local_policy(config)
+    shape = read_shape(folder) if folder is not None else None
+    return config.sampling.max_model_len or (shape.positions if shape is not None else None)
 
 
 def _check_suite(name: str, prompts: PromptsConfig) -> None:

@@ -42,6 +42,16 @@ def score_documents(asked: AskedTask, task: Any, responses: Responses) -> dict[s
     }
 
 
+def try_to_score(task: Any, requests: list[Any]) -> None:
+    """Score one document as if the policy had said next to nothing. Raises what the task raises."""
+    for one in requests:
+        one.resps = ["no" if task.OUTPUT_TYPE == ANSWERED else (-1.0, False)]
+    task._instances = requests
+    task.apply_filters()
+    for filtered in requests[0].filtered_resps:
+        task.process_results(requests[0].doc, [one.filtered_resps[filtered] for one in requests])
+
+
 def _name(asked: AskedTask, task: Any, request: Any) -> str:
     document = document_id(asked, request.doc_id)
     if task.OUTPUT_TYPE == ANSWERED:

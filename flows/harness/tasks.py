@@ -17,14 +17,15 @@ LIKELIHOODS = ("loglikelihood", "multiple_choice")
 ANSWERED = "generate_until"
 _FEW_SHOT_SEED = 1234
 """The harness's own."""
-_NAMED = re.compile(rb"^(task|group):\s*['\"]?([\w.+-]+)", re.MULTILINE)
+_NAMED = re.compile(rb"^[\"']?(task|group)[\"']?:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 _ANOTHER = "Name another task, or remove the suite."
 
 
 def open_task(asked: AskedTask, cache_dir: Path) -> Any:
     """The task, a ConfigurableTask, with its documents. Raises ConfigError in one sentence."""
-    config = _config(asked)
-    _check_kind(asked, config)
+    path = _file(asked)
+    _check_kind(asked, _read(asked, path, with_code=False))
+    config = _read(asked, path, with_code=True)
     config["num_fewshot"] = config.get("num_fewshot") or 0
     dataset = _read_data(asked, config, cache_dir)
     _drop_splits(config)
@@ -37,7 +38,7 @@ def open_task(asked: AskedTask, cache_dir: Path) -> Any:
         task = ConfigurableTask(config=config)
         task.set_fewshot_seed(_FEW_SHOT_SEED)
     except Exception as error:  # whatever a task's own code may raise at data that are not its own
-        raise _unfit(asked, error) from error
+        raise unfit(asked, error) from error
     return task
 
 
@@ -84,27 +85,32 @@ def _files() -> Mapping[str, tuple[str, Path]]:
     return found
 
 
-def _config(asked: AskedTask) -> dict[str, Any]:
-    """What the task's file says."""
+def _file(asked: AskedTask) -> Path:
     if find_spec("lm_eval") is None:
         raise asked.refuse(
             "lm-evaluation-harness is not installed", "pip install 'ratchet-dpo[harness]'"
         )
     kind, path = _files().get(asked.task, ("", Path()))
-    if kind != "task":
-        near = [n for n, (k, _) in _files().items() if k == "task"]
-        like = get_close_matches(asked.task, near, n=3) or ["ifeval", "gsm8k", "arc_easy"]
-        what = "is a group of tasks" if kind else f"is no task of lm-eval {version('lm_eval')}"
-        raise asked.refuse(f"{asked.task} {what}", f"Name a single one, as {', '.join(like)}.")
+    if kind == "task":
+        return path
+    names = [name for name, (its_kind, _) in _files().items() if its_kind == "task"]
+    below = [name for name in names if name.startswith(f"{asked.task}_")]
+    like = below[:3] or get_close_matches(asked.task, names, n=3) or ["ifeval", "gsm8k"]
+    what = "is a group of tasks" if kind else f"is no task of lm-eval {version('lm_eval')}"
+    raise asked.refuse(f"{asked.task} {what}", f"Name a single task, as {' or '.join(like)}.")
+
+
+def _read(asked: AskedTask, path: Path, *, with_code: bool) -> dict[str, Any]:
+    """What the task's file says."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     try:
-        config: dict[str, Any] = load_yaml(path, resolve_func=True)
+        config: dict[str, Any] = load_yaml(path, resolve_func=with_code)
     except Exception as error:  # its own code, and what that imports
         raise asked.refuse(
             f"{asked.task} cannot be loaded: {_first_line(error)}",
-            "Install what it needs: pip install 'ratchet-dpo[harness]' brings what IFEval does; "
-            "or name another task.",
+            "Install what it needs, as pip install 'ratchet-dpo[harness]' does for ifeval; or name "
+            "another task.",
         ) from error
     return {k: v for k, v in config.items() if k not in ("tag", "group", "task_list")}
 
@@ -176,13 +182,14 @@ def _check_splits(asked: AskedTask, config: Mapping[str, Any], dataset: Iterable
         )
 
 
-def _unfit(asked: AskedTask, error: Exception) -> ConfigError:
+def unfit(asked: AskedTask, error: Exception) -> ConfigError:
+    """The error for documents that the task's own code cannot read."""
     return asked.refuse(
-        f"{asked.task} cannot read its documents in {asked.data}: {_first_line(error)}",
+        f"{asked.task} cannot read the documents in {asked.data}: {_first_line(error)}",
         "Give the data that the task was written for.",
         "data",
     )
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]

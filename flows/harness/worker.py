@@ -17,12 +17,13 @@ from flows.harness.asked import AskedTask
 from flows.harness.offline import offline
 from flows.harness.requests import (
     build_requests,
+    decoding,
     own_texts,
     write_requests,
     written_prompts,
 )
-from flows.harness.scoring import score_documents
-from flows.harness.tasks import measure, open_task, versions
+from flows.harness.scoring import score_documents, try_to_score
+from flows.harness.tasks import ANSWERED, measure, open_task, unfit, versions
 
 
 def handle(request: dict[str, Any], _: Report) -> dict[str, Any]:
@@ -34,9 +35,17 @@ def handle(request: dict[str, Any], _: Report) -> dict[str, Any]:
 
 def _check(asked: AskedTask, task: Any, _: dict[str, Any]) -> dict[str, Any]:
     metric, filtered = measure(asked, task)
-    build_requests(asked, task)
-    documents = len({one.doc_id for one in task.instances})
-    return {"documents": documents, "metric": metric, "filter": filtered, "kind": task.OUTPUT_TYPE}
+    try:
+        build_requests(asked, task)
+        documents = len({one.doc_id for one in task.instances})
+        try_to_score(task, [o for o in task.instances if o.doc_id == task.instances[0].doc_id])
+    except Exception as error:  # the task's own code, at data that are not its own
+        raise unfit(asked, error) from error
+    return {
+        "documents": documents,
+        "score": f"{metric},{filtered}",
+        "max_tokens": decoding(asked, task)["max_tokens"] if task.OUTPUT_TYPE == ANSWERED else 0,
+    }
 
 
 def _texts(asked: AskedTask, task: Any, request: dict[str, Any]) -> dict[str, Any]:
