@@ -32,7 +32,7 @@ def write_requests(asked: AskedTask, task: Any, folder: Path) -> dict[str, Any]:
     build_requests(asked, task)
     documents = {one.doc_id: one for one in reversed(task.instances)}
     rows = (
-        prompt_row(_prompt(document_id(asked, number), documents[number].args[0], asked.chat))
+        prompt_row(_prompt(document_id(asked.task, number), documents[number].args[0], asked.chat))
         for number in sorted(documents)
     )
     facts: dict[str, Any] = {"documents": write_rows(folder / "prompts.parquet", rows, PROMPTS)}
@@ -42,9 +42,9 @@ def write_requests(asked: AskedTask, task: Any, folder: Path) -> dict[str, Any]:
     return {**facts, "continuations": write_rows(file, _continuations(asked, task), CONTINUATIONS)}
 
 
-def document_id(asked: AskedTask, number: int) -> str:
+def document_id(task: str, number: int) -> str:
     """In place of a prompt's id: two documents may have one prompt, and two solutions."""
-    return content_id("document", asked.task, number)
+    return content_id("document", task, number)
 
 
 def continuation_id(document: str, number: int) -> str:
@@ -79,7 +79,7 @@ def written_prompts(text: str) -> Iterator[Prompt]:
 def _continuations(asked: AskedTask, task: Any) -> Iterator[dict[str, Any]]:
     for one in task.instances:
         context, continuation = one.args
-        document = document_id(asked, one.doc_id)
+        document = document_id(asked.task, one.doc_id)
         prompt = _prompt(document, context, asked.chat)
         yield {
             "continuation_id": continuation_id(document, one.idx),

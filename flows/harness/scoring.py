@@ -37,7 +37,7 @@ def score_documents(asked: AskedTask, task: Any, responses: Responses) -> dict[s
     if answered:
         task.apply_filters()
     return {
-        document_id(asked, number): _score(task, metric, filtered, requests)
+        document_id(asked.task, number): _score(task, metric, filtered, requests)
         for number, requests in answered.items()
     }
 
@@ -53,7 +53,7 @@ def try_to_score(task: Any, requests: list[Any]) -> None:
 
 
 def _name(asked: AskedTask, task: Any, request: Any) -> str:
-    document = document_id(asked, request.doc_id)
+    document = document_id(asked.task, request.doc_id)
     if task.OUTPUT_TYPE == ANSWERED:
         return document
     return continuation_id(document, request.idx)
