@@ -72,8 +72,8 @@ def _answers(
         asked = session.ask_harness(request)
         prompts = folder / "prompts.parquet"
         if "decoding" in asked:
-            limits = asked["decoding"]
-            made = answered(session, policy, inputs, prompts, folder, samples, limits)
+            decoding = asked["decoding"]
+            made = answered(session, policy, inputs, prompts, folder, samples, decoding)
         else:
             made = _likeliest(session, policy, inputs, folder, asked["documents"])
         if not made.kept:

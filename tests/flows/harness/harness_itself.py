@@ -18,16 +18,17 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     from flows.harness.offline import offline
     from flows.harness.tasks import open_task
 
+    policies = {job["policy"] for job in jobs}
+    models = {p: HFLM(pretrained=p, device="cpu", dtype="float32", batch_size=4) for p in policies}
     found = []
     for job in jobs:
         asked = AskedTask.read(job)
-        model = HFLM(pretrained=job["policy"], device="cpu", dtype="float32", batch_size=4)
         with offline() as place:
             task = open_task(asked, place)
             if asked.max_tokens is not None:
                 task.config.generation_kwargs["max_gen_toks"] = asked.max_tokens
             result = evaluate(
-                model,
+                models[job["policy"]],
                 {"tasks": {asked.task: task}},
                 limit=asked.limit,
                 bootstrap_iters=0,
