@@ -1,7 +1,8 @@
 """The sampling process: `python -m generation.worker`, driven through dpo_core.children.
 
-Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file.
-The first of them decides the engine; later ones may bring other weights of the same model.
+Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file,
+{"op": "continuations", …} one of texts. The first of them decides the engine; later ones may bring
+other weights of the same model.
 {"op": "tokenise", …} makes token ids of imported pairs and needs no engine.
 """
 
@@ -13,7 +14,8 @@ import torch
 
 from dpo_core.children import Report, serve
 from generation.config import SamplingConfig
-from generation.engine import Engine
+from generation.continuations import score_continuations
+from generation.engine import Decoding, Engine
 from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 from generation.memory import keep_buffers_out_of_heap
 from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
@@ -35,6 +37,9 @@ class Worker:
         if request["op"] == "logps":
             score_file(engine, Path(request["completions"]), Path(request["out"]), report)
             result: dict[str, Any] = {}
+        elif request["op"] == "continuations":
+            asked, out = Path(request["continuations"]), Path(request["out"])
+            result = score_continuations(engine, self.tokenizer, asked, out, report)
         else:
             job = SampleJob(
                 policy=request["policy_id"],
@@ -43,6 +48,7 @@ class Worker:
                 shards=Path(request["shards"]),
                 samples_per_prompt=request["samples_per_prompt"],
                 seed=request["seed"],
+                decoding=Decoding(**request["decoding"]) if "decoding" in request else None,
             )
             result = sample_file(engine, self.tokenizer, job, self.config, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0

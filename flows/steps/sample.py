@@ -1,5 +1,6 @@
 """Step `completions`: the policy answers the round's prompts in the sampling process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -72,9 +73,10 @@ def answered(
     prompts: Path,
     folder: Path,
     samples: Samples,
+    decoding: Mapping[str, float] | None = None,
 ) -> Made:
     """Leave completions of each prompt of a file in the `folder` of a step, which has the policy
-    among its inputs."""
+    among its inputs. Without `decoding` tokens are chosen as the config says."""
     sampling = session.config.sampling
     # Shards of another size hold other prompts.
     shards = folder / SHARDS / str(sampling.shard_prompts)
@@ -88,6 +90,7 @@ def answered(
             "shards": str(shards),
             "samples_per_prompt": samples.count,
             "seed": samples.seed,
+            **({"decoding": decoding} if decoding is not None else {}),
         }
     )
     rmtree(folder / SHARDS, ignore_errors=True)  # also those of other sizes
