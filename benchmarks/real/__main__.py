@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import machine
-from benchmarks.real.after import ask, weigh
-from benchmarks.real.arms import ARMS
+from benchmarks.real.after import Asked, ask, weigh
+from benchmarks.real.arms import ARMS, Arm
 from benchmarks.real.campaign import RECIPE, ROOT, Campaign, play_campaign
 from benchmarks.real.page import write_page
+from benchmarks.real.peer import TIMES, play_peer
 from benchmarks.real.questions import (
     Questions,
     Text,
@@ -30,9 +31,8 @@ from benchmarks.real.questions import (
     unseen,
 )
 from benchmarks.real.results import BASE, Result, file_name, read_result, read_results, write_result
-from dpo_core.campaign.layout import Layout
 from dpo_core.hashing import file_sha256
-from flows.config import read_stored
+from flows.config import CampaignConfig
 
 PAGE = ROOT / "docs/experiments/smollm2.md"
 RESULTS = ROOT / "docs/experiments/smollm2"
@@ -54,10 +54,13 @@ def main() -> None:
 def play(options: Namespace) -> Result:
     """Everything of a seed, made or taken from its folder."""
     arm, seed = ARMS[options.arm], options.seed
-    name = file_name(arm.name, seed).removesuffix(".json")
-    folder = options.folder or ROOT / "campaigns" / name.replace("seed", "real")
+    folder = options.folder or ROOT / "campaigns" / _folder_name(arm, seed)
     sets = [f"seed={seed}", *arm.sets, *options.sets]
     campaign, took = play_campaign(folder / "campaign", sets, folder / "took.jsonl")
+    facts = _facts(campaign, options.sets)
+    if arm.peer:
+        result, asked = play_peer(campaign, TIMES * took.wall_s, folder, facts, seed)
+        return _with_earlier(_asked_after(result, asked, options, folder), options.results)
     result = Result(
         arm.name,
         seed,
@@ -66,24 +69,30 @@ def play(options: Namespace) -> Result:
         campaign.trained,
         examples=campaign.examples,
         took={"campaign": took},
-        facts=_facts(campaign, options.sets),
+        facts=facts,
     )
-    return _with_earlier(_asked_after(result, campaign, options, folder), options.results)
+    if result.final != BASE:
+        folders = {number: campaign.policy(number) for number in (BASE, result.final)}
+        asked = Asked(campaign.config, result.final, folders)
+        result = _asked_after(result, asked, options, folder)
+    return _with_earlier(result, options.results)
 
 
-def _asked_after(result: Result, campaign: Campaign, options: Namespace, folder: Path) -> Result:
+def _folder_name(arm: Arm, seed: int) -> str:
+    """TRL's trainer begins from the base that the recipe's campaign has."""
+    return f"{'offline' if arm.offline else 'real'}-{seed}"
+
+
+def _asked_after(result: Result, asked: Asked, options: Namespace, folder: Path) -> Result:
     """The same with what the base and the policy at the end say to other prompts."""
-    if result.final == BASE:
-        return result
     after, took = dict(result.after), dict(result.took)
-    texts, took["texts"] = weigh(campaign, _texts(options), folder)
-    for questions in _questions(campaign, options):
-        after[questions.name], took[questions.name] = ask(campaign, questions, folder)
+    texts, took["texts"] = weigh(asked, _texts(options), folder)
+    for questions in _questions(asked.config, options):
+        after[questions.name], took[questions.name], _ = ask(asked, questions, folder)
     return replace(result, after=after, texts=texts, took=took)
 
 
-def _questions(campaign: Campaign, options: Namespace) -> Iterator[Questions]:
-    config = read_stored(Layout(campaign.root))
+def _questions(config: CampaignConfig, options: Namespace) -> Iterator[Questions]:
     most = {} if options.most is None else {"most": options.most}
     yield unseen(config.prompts, config.sampling.max_tokens, **most)
     if options.gsm8k is not None:
@@ -116,13 +125,12 @@ def _with_earlier(result: Result, folder: Path) -> Result:
 def _facts(campaign: Campaign, sets: Sequence[str]) -> dict[str, Any]:
     """What the numbers belong to; no name and no path of the machine."""
     found = machine()
-    config = read_stored(Layout(campaign.root))
     return {
         **{name: found[name] for name in _FACTS if name in found},
         "recipe": file_sha256(RECIPE)[:16],
         "sets": list(sets),
-        "threads": config.threads,
-        "dtype": config.sampling.dtype,
+        "threads": campaign.config.threads,
+        "dtype": campaign.config.sampling.dtype,
     }
 
 

@@ -4,21 +4,21 @@ by the process that samples."""
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.real.campaign import Campaign, group_of, ratchet
+from benchmarks.real.campaign import group_of, ratchet
 from benchmarks.real.kept import Took, kept
 from benchmarks.real.questions import Questions, Text
 from benchmarks.real.results import BASE, Answered, Answers, Likelihood
-from dpo_core.campaign.layout import Layout
-from dpo_core.hashing import content_id
+from dpo_core.hashing import content_id, policy_id
 from dpo_core.records import SCORED, Completion
 from dpo_core.tables import read_rows, write_rows
-from flows.config import CampaignConfig, read_stored
+from flows.config import CampaignConfig
 from flows.progress import CampaignProgress
 from flows.read_back.completions import read_completions
 from flows.session import Session
@@ -29,13 +29,25 @@ TEXT_TOKENS = 1024
 """Most of a text with its prompt; longer ones are left out."""
 
 
-def ask(campaign: Campaign, questions: Questions, parts: Path) -> tuple[Answered, Took]:
-    """Both policies' answers, which are kept in `parts`."""
-    config = read_stored(Layout(campaign.root))
-    words = _words(config, questions)
-    policies = [str(campaign.policy(number)) for number in (campaign.final, BASE)]
-    whose = [campaign.policies[number] for number in (campaign.final, BASE)]
-    folder = parts / f"{questions.name}-{_key(whose, words, questions.rows)}"
+@dataclass(frozen=True)
+class Asked:
+    """A policy beside the base, and the config by which they answer. number: the round of the
+    policy; folders: of both, by their rounds."""
+
+    config: CampaignConfig
+    number: int
+    folders: Mapping[int, Path]
+
+    @property
+    def ids(self) -> list[str]:
+        return [policy_id(self.folders[number]) for number in (BASE, self.number)]
+
+
+def ask(asked: Asked, questions: Questions, parts: Path) -> tuple[Answered, Took, Path]:
+    """Both policies' answers; they are kept in the folder that is named last, one of `parts`."""
+    words = _words(asked.config, questions)
+    policies = [str(asked.folders[number]) for number in (asked.number, BASE)]
+    folder = parts / f"{questions.name}-{_key(asked.ids, words, questions.rows)}"
 
     def make(beside: Path) -> None:
         prompts = beside / "questions.jsonl"
@@ -46,26 +58,23 @@ def ask(campaign: Campaign, questions: Questions, parts: Path) -> tuple[Answered
         ratchet("evaluate", *policies, *places, *words, env=room)
 
     took = kept(folder, make)
-    return _answered(folder / "answers", questions, campaign.final), took
+    return _answered(folder / "answers", questions, asked.number), took, folder / "answers"
 
 
 def weigh(
-    campaign: Campaign, texts: Mapping[str, Sequence[Text]], parts: Path
+    asked: Asked, texts: Mapping[str, Sequence[Text]], parts: Path
 ) -> tuple[dict[str, Likelihood], Took]:
     """Log-probs that both policies give to each token of the texts, which are kept in `parts`."""
-    numbers = (BASE, campaign.final)
-    whose = [campaign.policies[number] for number in numbers]
-    folder = parts / f"texts-{_key(whose, [str(TEXT_TOKENS)], _plainly(texts))}"
+    numbers = (BASE, asked.number)
+    folder = parts / f"texts-{_key(asked.ids, [str(TEXT_TOKENS)], _plainly(texts))}"
 
     def make(beside: Path) -> None:
-        rows = list(_rows(texts, campaign.policy(BASE)))
-        write_rows(beside / "texts.parquet", rows, SCORED)
-        stored = read_stored(Layout(campaign.root))
-        sampling = stored.sampling.model_copy(update={"max_model_len": TEXT_TOKENS})
-        config = stored.model_copy(update={"sampling": sampling, "track": ()})
+        write_rows(beside / "texts.parquet", _rows(texts, asked.folders[BASE]), SCORED)
+        sampling = asked.config.sampling.model_copy(update={"max_model_len": TEXT_TOKENS})
+        config = asked.config.model_copy(update={"sampling": sampling, "track": ()})
         with TemporaryDirectory() as scratch, _session(Path(scratch), config) as session:
             for number in numbers:
-                weights, out = campaign.policy(number), beside / f"{number}.parquet"
+                weights, out = asked.folders[number], beside / f"{number}.parquet"
                 write_logps(session, weights, beside / "texts.parquet", out)
 
     took = kept(folder, make)

@@ -1,4 +1,5 @@
-"""Ways to spend the labels: the recipe's rounds, or all of them in one round."""
+"""Ways to spend the labels: the recipe's rounds, all of them in one round, or
+TRL's trainer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from benchmarks.real.campaign import RECIPE
 
 @dataclass(frozen=True)
 class Arm:
-    """offline: as many prompts as in all of the recipe's rounds, answered by the base alone."""
+    """offline: as many prompts as in all of the recipe's rounds, answered by the base alone. peer:
+    TRL's trainer, from the base of the recipe's campaign, which is run first."""
 
     name: str
     title: str
     offline: bool = False
+    peer: bool = False
 
     @property
     def sets(self) -> list[str]:
@@ -38,5 +41,6 @@ ARMS: Mapping[str, Arm] = {
     for arm in (
         Arm("rounds", "the recipe, three rounds"),
         Arm("offline", "as many labels in one offline round", offline=True),
+        Arm("trl", "TRL's OnlineDPOTrainer, three times the time", peer=True),
     )
 }

@@ -19,6 +19,7 @@ from dpo_core.hashing import content_id
 from dpo_core.records import Completion, Prompt, prompt_tags
 from dpo_core.tables import iterate_rows, read_rows
 from examples import smollm2
+from flows.config import CampaignConfig, read_stored
 from flows.read_back.completions import read_completions, read_full_scores
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,10 @@ class Campaign:
     def final(self) -> int:
         """The round whose policy stands at the end."""
         return max((row["round"] for row in self.rows if row["promoted"]), default=BASE)
+
+    @property
+    def config(self) -> CampaignConfig:
+        return read_stored(Layout(self.root))
 
     @property
     def policies(self) -> dict[int, str]:

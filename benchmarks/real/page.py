@@ -214,13 +214,32 @@ def _others(results: Sequence[Result]) -> Iterator[str]:
     others = [result for result in results if result.arm != "rounds"]
     if not others:
         return
-    yield from ("## Other ways to spend the labels", "")
+    yield from ("## Other ways to spend the labels", "", *_about_others(others), "")
     yield from _head("", "seed", "followed", "cut", "relevance", "KL", "minutes")
     seeds = {result.seed for result in others}
     for result in results:
         if result.seed in seeds:
             yield _other_row(result)
     yield ""
+
+
+def _about_others(others: Sequence[Result]) -> Iterator[str]:
+    yield (
+        "Changes against the base of the policy with which each ends, in points; minutes without "
+        "IFEval, measuring included."
+    )
+    for peer in (result for result in others if result.arm == "trl"):
+        curve = ", ".join(
+            f"{points(found)} after {row['pairs']:,} pairs"
+            for row in peer.rounds
+            if (found := numbers.change([(peer.trained, row["round"], BASE)], "followed"))
+        )
+        yield (
+            "TRL's trainer computes in bfloat16 with float32 weights, samples with transformers, "
+            "compares two answers per prompt by the recipe's rule alone, keeps its reference, and "
+            "has the recipe's other numbers; it was stopped after three times the campaign's time, "
+            f"and looked at after each third. Seed {peer.seed}: followed {curve}."
+        )
 
 
 def _other_row(result: Result) -> str:

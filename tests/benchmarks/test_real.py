@@ -1,5 +1,6 @@
 """The experiment on a real model, at a tiny size: what is kept and read, what the page says."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks.real import demands, numbers, page
 from benchmarks.real.__main__ import parse
-from benchmarks.real.after import ask, weigh
+from benchmarks.real.after import Asked, ask, weigh
 from benchmarks.real.arms import ARMS, recipe_text
 from benchmarks.real.campaign import Campaign
 from benchmarks.real.kept import Took, kept
@@ -24,6 +25,7 @@ from benchmarks.real.results import (
     read_results,
     write_result,
 )
+from benchmarks.real.trl_side import rewards_of
 from dpo_core.campaign.layout import Layout
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.records import Completion, Score
@@ -247,7 +249,8 @@ def test_the_page_says_what_is_missing_and_what_was_measured(tmp_path: Path) -> 
     one = result(1, 180, 240, 300, after=after, texts=texts)
     refused = result(2, 130, rounds=[row(1, promoted=False)])
     out = tmp_path / "page.md"
-    page.write_page([one, refused, result(1, 150, arm="offline")], out)
+    others = [result(1, 150, arm="offline"), result(1, 130, 140, arm="trl")]
+    page.write_page([one, refused, *others], out)
     text = out.read_text()
     assert "**Not run yet**: seed 3." in text
     assert "| 1 | base |  | 20.0 [" in text and "| 1 | 3 | 200 | 50.0 [" in text
@@ -255,6 +258,7 @@ def test_the_page_says_what_is_missing_and_what_was_measured(tmp_path: Path) -> 
     assert "Of IFEval's 400 prompts 40 could not be checked" in text
     assert "| GSM8K's solutions, nats per token | 1 | 2.000 | 2.200 | +0.200 [" in text
     assert "| as many labels in one offline round | 1 | +5.0 [" in text
+    assert "Seed 1: followed +1.7 [" in text and "] after 200 pairs, +3.3 [" in text
     assert "**Say hello. Use no commas.**" in text
     assert (tmp_path / page.FIGURE).read_text().startswith("<svg")
     page.write_page([], tmp_path / "none.md")
@@ -303,6 +307,15 @@ def test_the_offline_arm_has_as_many_labels() -> None:
     assert ARMS["rounds"].sets == [] and recipe["rounds"] == 3
 
 
+def test_trl_is_rewarded_by_the_recipes_rule() -> None:
+    row = json.dumps({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})
+    prompt = [{"role": "user", "content": "Say how you are. Do not use any commas."}]
+    good, bad = "I am well today and so is my old dog.", "I am well, and so is my old grey dog."
+    said = [[{"role": "assistant", "content": text}] for text in (good, bad, good)]
+    ids = [[5, 6, 2], [5, 6, 2], [5, 6, 7]]  # the last one was cut
+    assert rewards_of(2)([prompt] * 3, said, ids, row=[row] * 3) == [1.0, 0.0, 0.0]
+
+
 # ── a small campaign ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -333,17 +346,19 @@ def test_both_policies_are_asked_once(campaign: Campaign, tmp_path: Path) -> Non
         "short": [Text("the plot was very great and i loved it .")],
         "long": [Text("the " * 2000)],
     }
-    found, took = weigh(campaign, texts, tmp_path)
+    folders = {number: campaign.policy(number) for number in (0, campaign.final)}
+    asked = Asked(campaign.config, campaign.final, folders)
+    found, took = weigh(asked, texts, tmp_path)
     short = found["short"]
     assert short.tokens[0] > 5 and not found["long"].tokens
     assert 0 < short.nats[0][0] != short.nats[campaign.final][0] > 0
-    again, same = weigh(campaign, texts, tmp_path)
+    again, same = weigh(asked, texts, tmp_path)
     assert (again, same) == (found, took)
     rows = [{"prompt": text} for text in ("the plot was", "i loved")]
     questions = Questions("few", rows, "tests.benchmarks.test_real:cut", cut, 4, ["threads=1"])
-    answered, _ = ask(campaign, questions, tmp_path)
-    [folder] = tmp_path.glob("few-*")
-    assert len(read_rows(folder / "answers" / "answers_a.parquet")) == 2
+    answered, _, folder = ask(asked, questions, tmp_path)
+    assert folder.parent.parent == tmp_path
+    assert len(read_rows(folder / "answers_a.parquet")) == 2
     for one in answered.policies.values():
         assert list(one.followed) == [not finished for finished in one.finished]
 
