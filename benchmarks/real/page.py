@@ -8,7 +8,7 @@ from benchmarks.real import numbers
 from benchmarks.real.arms import ARMS
 from benchmarks.real.demands import DEMANDS, points, step
 from benchmarks.real.figure import draw
-from benchmarks.real.results import BASE, Result, file_name
+from benchmarks.real.results import BASE, Result
 from dpo_core.atomic import write_text
 from dpo_core.evaluation.intervals import Interval
 
@@ -50,17 +50,17 @@ def _what() -> Iterator[str]:
     yield from (
         "# SmolLM2-135M-Instruct learns to follow instructions on two CPU cores",
         "",
-        "Made by `python -m benchmarks.real --page` from the result files in",
-        "[smollm2/](smollm2/); a result is made by",
+        "Made by `python -m benchmarks.real --page` from the result files in [smollm2](smollm2). A",
+        "result is made by",
         "",
         "```bash",
         "make real SEED=1 IFEVAL=FOLDER GSM8K=FOLDER",
         "```",
         "",
-        "runs [configs/smollm2-cpu.yaml](../../configs/smollm2-cpu.yaml) with that seed, then",
+        "It runs [configs/smollm2-cpu.yaml](../../configs/smollm2-cpu.yaml) with that seed, then",
         "asks the base and the policy promoted last what they were not trained on. Typed again, it",
-        "goes on. The folders hold IFEval's `input_data.jsonl` and GSM8K's `test.jsonl`;",
-        "without them their rows are missing. The weights are those of the GGUF file (Q4_1).",
+        "goes on. IFEVAL is a folder with IFEval's input_data.jsonl, GSM8K one with test.jsonl;",
+        "without them these rows are missing. The weights are those of the GGUF file (Q4_1).",
         "",
         "Test prompts are about requests that no training prompt is about, and are judged by the",
         "strict checker alone; changes are paired by prompt. Intervals are 95 %, and prompts about",
@@ -176,7 +176,7 @@ def _about_guards(ours: Sequence[Result]) -> Iterator[str]:
         if asked is not None:
             unknown = sum(one is None for one in asked.policies[BASE].followed)
             yield (
-                f" Of IFEval's {len(asked.groups)} prompts {unknown} could not be checked on the "
+                f"Of IFEval's {len(asked.groups)} prompts {unknown} could not be checked on the "
                 f"machine of seed {result.seed} and are left out."
             )
 
@@ -259,8 +259,7 @@ def _examples(ours: Sequence[Result]) -> Iterator[str]:
     yield ""
     yield (
         f"Seed {first.seed}: of each kind of instruction the test prompt with the first id, as the "
-        "base and the policy at the end answered it in the campaign; all of them are in "
-        f"[{file_name(first.arm, first.seed)}](smollm2/{file_name(first.arm, first.seed)})."
+        "base and the policy at the end answered it in the campaign."
     )
     for example in first.examples:
         yield from ("", f"**{' '.join(example.prompt.split())}**")
