@@ -49,7 +49,13 @@ def _panel(points: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
         "field": "of",
         "type": "nominal",
         "scale": {"domain": names, "range": list(_COLOURS[: len(names)])},
-        "legend": {"title": None, "orient": "bottom", "columns": 3, "labelLimit": 300},
+        "legend": {
+            "title": None,
+            "orient": "bottom",
+            "columns": 3,
+            "labelLimit": 300,
+            "symbolOpacity": 1,
+        },
     }
     value = {"field": "value", **y}
     return {
