@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import machine
 from benchmarks.real.after import Asked, ask, weigh
 from benchmarks.real.arms import ARMS, Arm
 from benchmarks.real.campaign import RECIPE, ROOT, Campaign, play_campaign
@@ -54,10 +53,10 @@ def main() -> None:
 def play(options: Namespace) -> Result:
     """Everything of a seed, made or taken from its folder."""
     arm, seed = ARMS[options.arm], options.seed
-    folder = options.folder or ROOT / "campaigns" / _folder_name(arm, seed)
+    folder = (options.folder or ROOT / "campaigns" / _folder_name(arm, seed)).resolve()
     sets = [f"seed={seed}", *arm.sets, *options.sets]
-    campaign, took = play_campaign(folder / "campaign", sets, folder / "took.jsonl")
-    facts = _facts(campaign, options.sets)
+    campaign, took, machine = play_campaign(folder / "campaign", sets, folder / "took.jsonl")
+    facts = _facts(machine, campaign, options.sets)
     if arm.peer:
         result, asked = play_peer(campaign, TIMES * took.wall_s, folder, facts, seed)
         return _with_earlier(_asked_after(result, asked, options, folder), options.results)
@@ -122,11 +121,10 @@ def _with_earlier(result: Result, folder: Path) -> Result:
     )
 
 
-def _facts(campaign: Campaign, sets: Sequence[str]) -> dict[str, Any]:
+def _facts(machine: dict[str, Any], campaign: Campaign, sets: Sequence[str]) -> dict[str, Any]:
     """What the numbers belong to; no name and no path of the machine."""
-    found = machine()
     return {
-        **{name: found[name] for name in _FACTS if name in found},
+        **{name: machine[name] for name in _FACTS if name in machine},
         "recipe": file_sha256(RECIPE)[:16],
         "sets": list(sets),
         "threads": campaign.config.threads,

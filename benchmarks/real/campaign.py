@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import machine
 from benchmarks.real.kept import Took, measured
 from benchmarks.real.results import BASE, Answered, Answers, Example
 from dpo_core import json_lines
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.evaluation.relevance import Placed, verdicts
 from dpo_core.hashing import content_id
@@ -144,9 +146,11 @@ class Campaign:
         return {one.prompt_id: verdict == "relevant" for one, verdict in both if verdict != "alone"}
 
 
-def play_campaign(root: Path, sets: Sequence[str], record: Path) -> tuple[Campaign, Took]:
-    """Run or resume the recipe in `root`; `record` is a file for what the calls took that did
-    something.
+def play_campaign(
+    root: Path, sets: Sequence[str], record: Path
+) -> tuple[Campaign, Took, dict[str, Any]]:
+    """Run or resume the recipe in `root`; with what that took, and the machine that it ended on.
+    `record` is a file for both, of the calls that did something.
 
     Raises SystemExit where the command fails or the model's file cannot be had.
     """
@@ -157,15 +161,24 @@ def play_campaign(root: Path, sets: Sequence[str], record: Path) -> tuple[Campai
 
     def tell(took: Took) -> None:
         if _size(ledger) != before:
-            json_lines.append(record, [asdict(took)])
+            json_lines.append(record, [{"took": asdict(took), "machine": machine()}])
 
     with measured(tell):
         ratchet("run", str(RECIPE), "--campaign-dir", str(root), *words)
     told = json.loads(ratchet("status", str(root), "--json", piped=True))
     if told["state"] != "finished":
         raise SystemExit(f"the campaign in {root} is {told['state']}: {told['headline']}")
-    took = sum((Took(**one) for _, one in json_lines.read(record, "")), Took(0.0, 0.0))
-    return Campaign(root, told["rounds"]), took
+    calls = [one for _, one in json_lines.read(record, "")]
+    whole = sum((Took(**one["took"]) for one in calls), Took(0.0, 0.0))
+    took = max(whole, _steps(ledger), key=lambda took: took.wall_s)
+    return Campaign(root, told["rounds"]), took, calls[-1]["machine"] if calls else machine()
+
+
+def _steps(ledger: Path) -> Took:
+    """What the steps alone took: more than the calls, where one of these was killed."""
+    entries = Ledger(ledger).read()
+    wall_s = sum(entry.seconds for entry in entries)
+    return Took(wall_s, sum(entry.facts.get("cpu_seconds", 0.0) for entry in entries))
 
 
 def ratchet(*words: str, piped: bool = False, env: Mapping[str, str] | None = None) -> str:
