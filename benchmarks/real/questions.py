@@ -59,7 +59,7 @@ def ifeval(folder: Path, most: int | None = None) -> Questions:
     ]
     sets = ("sampling.temperature=0.01", "sampling.max_model_len=1024")
     return Questions(
-        "ifeval", rows, f"{judge.__name__}:ifeval", judge.ifeval, 512, sets, room_gib=3
+        "ifeval", rows, f"{judge.__name__}:ifeval", judge.ifeval, 512, sets, room_gib=2
     )
 
 
