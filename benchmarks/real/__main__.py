@@ -59,7 +59,7 @@ def play(options: Namespace) -> Result:
     facts = _facts(machine, campaign, options.sets)
     if arm.peer:
         result, asked = play_peer(campaign, TIMES * took.wall_s, folder, facts, seed)
-        return _with_earlier(_asked_after(result, asked, options, folder), options.results)
+        return with_earlier(_asked_after(result, asked, options, folder), options.results)
     result = Result(
         arm.name,
         seed,
@@ -74,7 +74,7 @@ def play(options: Namespace) -> Result:
         folders = {number: campaign.policy(number) for number in (BASE, result.final)}
         asked = Asked(campaign.config, result.final, folders)
         result = _asked_after(result, asked, options, folder)
-    return _with_earlier(result, options.results)
+    return with_earlier(result, options.results)
 
 
 def _folder_name(arm: Arm, seed: int) -> str:
@@ -108,7 +108,7 @@ def _texts(options: Namespace) -> dict[str, Sequence[Text]]:
     return found
 
 
-def _with_earlier(result: Result, folder: Path) -> Result:
+def with_earlier(result: Result, folder: Path) -> Result:
     """With what an earlier call measured of the same policies and this one was not asked for."""
     path = folder / file_name(result.arm, result.seed)
     if not path.exists() or (earlier := read_result(path)).policies != result.policies:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.real import demands, numbers, page
-from benchmarks.real.__main__ import parse
+from benchmarks.real.__main__ import parse, with_earlier
 from benchmarks.real.after import Asked, ask, weigh
 from benchmarks.real.arms import ARMS, recipe_text
 from benchmarks.real.campaign import Campaign
@@ -128,6 +128,16 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     path.write_text('{"format": 0}')
     with pytest.raises(ValueError, match="no result of format"):
         read_result(path)
+
+
+def test_what_an_earlier_call_measured_of_the_same_policies_stays(tmp_path: Path) -> None:
+    write_result(result(1, 200, after={"ifeval": asked(100, 120), "unseen": asked(9, 9)}), tmp_path)
+    again = with_earlier(result(1, 200, after={"unseen": asked(7, 8)}), tmp_path)
+    assert sum(map(bool, again.after["unseen"].policies[3].followed)) == 8
+    assert numbers.change([(again.after["ifeval"], 3, 0)], "followed") is not None
+    others = {number: f"another {number}" for number in (0, 1)}
+    assert with_earlier(result(1, 200, policies=others), tmp_path).after == {}
+    assert with_earlier(result(2, 200), tmp_path).after == {}
 
 
 # ── what is measured ─────────────────────────────────────────────────────────────────────────────
