@@ -14,6 +14,7 @@ from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
 from flows.branching.goes_on import after_people
 from flows.config import KeepLast, config_of_round
+from flows.config.rejected import rejected_rounds
 from flows.gate.attempts import best_so_far
 from flows.gate.ending import end, ended_by_gate, ends_before
 from flows.notify import decided, tell_decision
@@ -53,7 +54,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         earlier = [*earlier, played]
         goes_on = after_people(session, number, goes_on, base, earlier)
         _remember(session, goes_on)
-        _prune(session, [goes_on.policy, *_may_come_back(session, base, earlier)], earlier)
+        _prune(session, _needed(session, goes_on, base, earlier), earlier)
         _write_metrics(session.layout, number)
         session.tracking.send()
         session.progress.round_finished(number)
@@ -63,11 +64,26 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     end(session, stopped)
 
 
+def _needed(
+    session: Session, goes_on: Answered, base: Answered, earlier: Sequence[Played]
+) -> list[Policy]:
+    """Policies that later rounds may need."""
+    back, answering = _may_come_back(session, base, earlier), _answer_again(session, earlier)
+    return [goes_on.policy, *back, *answering]
+
+
 def _may_come_back(session: Session, base: Answered, earlier: Sequence[Played]) -> list[Policy]:
     """The policy that the gate may roll back to."""
     rolls_back = session.config.gate.last_resort == "rollback"
     best = best_so_far(base, earlier, session.store.rollbacks)
     return [best.answered.policy] if rolls_back else []
+
+
+def _answer_again(session: Session, earlier: Sequence[Played]) -> list[Policy]:
+    """Policies whose answers later rounds reject."""
+    rounds = (number for number in rejected_rounds(session.config) if number)
+    found = (earlier[number - 1].candidate for number in rounds if number <= len(earlier))
+    return [answered.policy for answered in found if answered is not None]
 
 
 def run_as_flow(session: Session) -> None:

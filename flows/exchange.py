@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.current import valid_steps
-from dpo_core.campaign.layout import Layout, without_draw
+from dpo_core.campaign.layout import Layout, joined_in
 from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput
 from dpo_core.tables import iterate_rows, read_rows
@@ -122,7 +122,7 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Or
             artifact.entry.step: artifact.entry.dropped
             for artifact in made
             if artifact.entry.step != "prompts" and artifact.entry.dropped
-            if without_draw(artifact.entry.step) == artifact.entry.step  # what is joined says it
+            if joined_in(artifact.entry.step) == artifact.entry.step  # what is joined says it
         }
         for number, made in steps.items()
     }

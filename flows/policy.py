@@ -25,11 +25,23 @@ class Policy:
         return Input(self.id, self.folder)
 
 
+Other = Policy | str
+"""Whose answers are rejected where they are not the policy's own: an earlier policy, or a model by
+its folder or its id on the hub."""
+
+OWN_SAMPLES = "own_samples"
+"""A fact of completions of which some are another's: those whose sample index is below it are the
+policy's."""
+
+REJECTED_FROM = "rejected_from"
+"""A fact of the same: who gave the others."""
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """Prompts of a round with the policy's answers, and their scores if any judge scores.
+    """Prompts of a round with the answers to them, and their scores if any judge scores.
 
-    parts: the steps, by their names, of the draws that were joined into these, if there were any.
+    parts: the steps, by their names, that were joined into these, if there were any.
     """
 
     prompts: Artifact
@@ -51,6 +63,11 @@ class Said:
     labels: Artifact | None = None
     calibration: Artifact | None = None
     completions: Artifact | None = None
+
+    @property
+    def own_samples(self) -> int | None:
+        """See OWN_SAMPLES; None where all answers are the policy's."""
+        return self.completions.entry.facts.get(OWN_SAMPLES) if self.completions else None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
-from flows.draws import draw
+from flows.draws import Answering, draw
 from flows.evaluation.held_out import Others
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
@@ -29,6 +29,7 @@ from flows.steps.judge import judge
 from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
 from flows.steps.reference import averaged, choose_reference
+from flows.steps.rejected import rejected_from
 from flows.steps.replay import training_data
 from flows.steps.train import train
 
@@ -85,7 +86,8 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     if number == 1 and do.config.data.imported is not None:
         made = taken_over(changed, number, policy, held)
     else:
-        made = judged(changed, number, policy, base, held, earlier)
+        answering = Answering(policy, base, rejected_from(changed, base, earlier))
+        made = judged(changed, number, answering, held, earlier)
     data = training_data(changed, number, made.preferences, made.completions, earlier)
     audited = step(audit_preferences)(changed, number, base, held, made, data, earlier)
     check_audit(audited)
@@ -118,15 +120,10 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
 
 
 def judged(
-    do: Session,
-    number: int,
-    policy: Policy,
-    base: Policy,
-    held: Artifact,
-    earlier: Sequence[Played],
+    do: Session, number: int, answering: Answering, held: Artifact, earlier: Sequence[Played]
 ) -> Preferred:
     """The policy answers prompts, pairs of its answers are judged."""
-    drawn = draw(do, number, policy, base, held, earlier)
+    drawn = draw(do, number, answering, held, earlier)
     prompts, completions, scores = drawn.prompts, drawn.completions, drawn.scores
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)

@@ -211,14 +211,18 @@ class Session:
 
     def release_children(self) -> None:
         """End the processes of this session; they are started again when needed."""
-        if self._sampling.child is not None:
-            self._sampling.child.close()
-            self._sampling.child = None
+        self.release_sampler()
         self._end_training()
         self.judges.release()
         if self._harness.child is not None:
             self._harness.child.close()
             self._harness.child = None
+
+    def release_sampler(self) -> None:
+        """End the sampling process: its engine holds policies of one architecture."""
+        if self._sampling.child is not None:
+            self._sampling.child.close()
+            self._sampling.child = None
 
     def _end_training(self) -> None:
         if self._training.child is not None:

@@ -2,7 +2,7 @@
 the sampling process, without an engine."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,7 @@ def tokenise_pairs(
     `special_tokens` in an answer, and those whose chat the policy's template refuses
     (`template`). Raises BadInput for a tokenizer without EOS.
     """
-    encoder = _Encoder(tokenizer, _closing_ids(tokenizer, policy), job.longest)
+    encoder = Encoder(tokenizer, policy, job.longest)
     files = [job.held_out, *([job.gate_pool] if job.gate_pool is not None else [])]
     held_out = {row["prompt_id"] for file in files for row in read_rows(file, ["prompt_id"])}
     total = count_rows(job.pairs)
@@ -70,7 +70,10 @@ def tokenise_pairs(
         for done, row in enumerate(iterate_rows(job.pairs, batch_size=TEXTS_AT_ONCE), 1):
             try:
                 prompt = _prompt(row, held_out)
-                outputs.write(row, prompt, *encoder.pair(prompt, row))
+                prompt_ids = encoder.prompt(prompt)
+                answers = [encoder.answer(prompt, row[side]) for side in ("chosen", "rejected")]
+                encoder.check_length(prompt_ids, *answers)
+                outputs.write(row, prompt, prompt_ids, answers)
             except Dropped as reason:
                 dropped[str(reason)] += 1
             if done % TEXTS_AT_ONCE == 0:
@@ -105,38 +108,37 @@ def _ids(prompt: Prompt) -> Iterator[str]:
             yield prompt_id(None, ({"role": "user", "content": users[0]},))
 
 
-class _Encoder:
-    """Texts as the token ids that the policy would have sampled for them."""
+class Encoder:
+    """Texts as the token ids that the policy would have sampled for them. Its methods raise Dropped
+    for what is not trained on. longest: tokens of prompt and answer."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, closing: Collection[int], longest: int
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: Path, longest: int) -> None:
         self._tokenizer = tokenizer
         self._longest = longest
-        self._closing = closing
+        self._closing = _closing_ids(tokenizer, policy)
         self._special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         self._ends: dict[bool, int] = {}
 
-    def pair(self, prompt: Prompt, row: Mapping[str, Any]) -> tuple[list[int], list[list[int]]]:
-        """Ids of the prompt, and of the chosen and the rejected answer, each closed with EOS."""
+    def prompt(self, prompt: Prompt) -> list[int]:
         try:
-            prompt_ids = encode_prompt(self._tokenizer, prompt)
+            ids = encode_prompt(self._tokenizer, prompt)
         except TemplateError:
             raise Dropped("template") from None
-        if not prompt_ids:
+        if not ids:
             raise Dropped("empty_prompt")
-        end = self._end(prompt)
-        answers = [[*self._answer(row[side]), end] for side in ("chosen", "rejected")]
-        if len(prompt_ids) + max(map(len, answers)) > self._longest:
-            raise Dropped("too_long")
-        return prompt_ids, answers
+        return ids
 
-    def _answer(self, text: str) -> list[int]:
+    def answer(self, prompt: Prompt, text: str, *, finished: bool = True) -> list[int]:
+        """Closed with EOS where it is finished."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         # Spelled out in an answer, they would end it or open a new turn.
         if not self._special.isdisjoint(ids):
             raise Dropped("special_tokens")
-        return ids
+        return [*ids, self._end(prompt)] if finished else ids
+
+    def check_length(self, prompt: Sequence[int], *answers: Sequence[int]) -> None:
+        if len(prompt) + max(map(len, answers)) > self._longest:
+            raise Dropped("too_long")
 
     def _end(self, prompt: Prompt) -> int:
         """The token with which the policy ends an answer: in a chat, that of its template."""

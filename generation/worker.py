@@ -3,7 +3,8 @@
 Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file,
 {"op": "continuations", …} one of texts. The first of them decides the engine; later ones may bring
 other weights of the same model.
-{"op": "tokenise", …} makes token ids of imported pairs and needs no engine.
+{"op": "tokenise", …} makes token ids of imported pairs, {"op": "retokenise", …} of another model's
+answers; they need no engine.
 """
 
 import time
@@ -18,6 +19,7 @@ from generation.continuations import score_continuations
 from generation.engine import Decoding, Engine
 from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 from generation.memory import keep_buffers_out_of_heap
+from generation.retokenised import RetokeniseJob, retokenise
 from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
 
 
@@ -31,8 +33,8 @@ class Worker:
         self.seconds_start = 0.0
 
     def handle(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
-        if request["op"] == "tokenise":
-            return _tokenise(request, report)
+        if (tokenise := _WITHOUT_ENGINE.get(request["op"])) is not None:
+            return tokenise(request, report)
         engine = self._ready(request)
         if request["op"] == "logps":
             score_file(engine, Path(request["completions"]), Path(request["out"]), report)
@@ -77,17 +79,36 @@ class Worker:
 
 
 def _tokenise(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    policy, limit = Path(request["policy"]), request["longest"]
-    positions = longest_of(policy)
+    policy = Path(request["policy"])
     job = TokeniseJob(
         pairs=Path(request["pairs"]),
         held_out=Path(request["held_out"]),
         out_dir=Path(request["out_dir"]),
-        longest=positions if limit is None else min(limit, positions),
+        longest=_longest(request),
         hard=request["hard"],
         gate_pool=Path(request["gate_pool"]) if request.get("gate_pool") else None,
     )
     return tokenise_pairs(load_tokenizer(policy), policy, job, report)
+
+
+def _retokenise(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    policy = Path(request["policy"])
+    job = RetokeniseJob(
+        prompts=Path(request["prompts"]),
+        completions=Path(request["completions"]),
+        out=Path(request["out"]),
+        longest=_longest(request),
+    )
+    return retokenise(load_tokenizer(policy), policy, job, report)
+
+
+_WITHOUT_ENGINE = {"tokenise": _tokenise, "retokenise": _retokenise}
+
+
+def _longest(request: dict[str, Any]) -> int:
+    """Tokens of prompt and answer that are asked for, and that the policy holds."""
+    limit, positions = request["longest"], longest_of(Path(request["policy"]))
+    return positions if limit is None else min(limit, positions)
 
 
 def _make_engine(config: SamplingConfig, policy: Path) -> Engine:

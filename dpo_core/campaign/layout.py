@@ -38,13 +38,17 @@ DRAW = "_draw_"
 """In the names of steps that are one draw of several of a round: what they make is joined in the
 steps without it."""
 
+OWN, OTHER = "completions_own", "completions_other"
+"""Steps with the policy's answers and those of another, which are joined in `completions`."""
+
 CHECKPOINTS = "checkpoints"
 """Folder of an unfinished step from which training goes on."""
 
 
-def without_draw(step: str) -> str:
+def joined_in(step: str) -> str:
     """The name of the step that this one is, or that it is joined in."""
-    return step.partition(DRAW)[0]
+    name = step.partition(DRAW)[0]
+    return "completions" if name in (OWN, OTHER) else name
 
 
 def round_name(number: int) -> str:

@@ -107,6 +107,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("completions", int, "completions sampled for them"),
     Column("pairs", int, "preferences trained on"),
     Column("pairs_replayed", int, "those of other rounds among them"),
+    Column("pairs_delta", int, "those of this round whose rejected answer is another model's"),
     Column("dropped", str, "JSON: reason → count of all that was dropped in the round"),
     Column("loss", float, "mean loss over the last epoch's pairs, each when it was trained on"),
     Column("first_loss", float, "loss of the first optimiser step (ln 2 with a reset reference)"),

@@ -55,8 +55,8 @@ def sampling_gap(
 ) -> float | None:
     """Mean |log π − log π_sampler| over the pairs' completions, nats per token.
 
-    policy: pair id → plain sums of the log-probs before the first step. None when the
-    sampler returned no log-probs.
+    policy: pair id → plain sums of the log-probs before the first step. Answers whose log-probs the
+    sampler did not return, as those of another model, do not count; None where it returned none.
     """
     gaps = array("d", _gaps(pairs, policy))
     return sum(gaps) / len(gaps) if gaps else None
@@ -66,11 +66,12 @@ def _gaps(
     pairs: Sequence[TrainingPair], policy: Mapping[str, tuple[float, float]]
 ) -> Iterator[float]:
     for pair in pairs:
-        if pair.sampled_logps is None:
+        if pair.sampled_logps == (None, None):
             continue
         both = zip(policy[pair.pair_id], pair.sampled_logps, strict=True)
         for (ours, theirs), ids in zip(both, (pair.chosen_ids, pair.rejected_ids), strict=True):
-            yield abs(ours - theirs) / max(len(ids), 1)
+            if theirs is not None:
+                yield abs(ours - theirs) / max(len(ids), 1)
 
 
 def check_sampled_by_policy(

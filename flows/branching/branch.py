@@ -1,7 +1,7 @@
 """`ratchet branch`: a new campaign that begins as another one and goes on under another config."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from dpo_core.errors import BadInput, ConfigError
 from flows.branching.goes_on import goes_on_from, policy_artifact
 from flows.branching.shared_config import decides_what_is_shared, pinned
 from flows.config import CampaignConfig, dump_config, overridden, read_stored
+from flows.config.rejected import check_rejected_rounds, rejected_rounds
 from flows.config.stored import read_stored_text, validate_recorded
 from flows.config.versions import changes
 from flows.gate.account import read_inherited, spent, written
@@ -51,10 +52,11 @@ def branch_campaign(
     earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
     config = _changed(parent, before, overrides, name or f"{before.name}-from-{number}")
     changed = _changes(before, config)
+    check_rejected_rounds(config, number + 1)
     _check_shared(validate_recorded(earlier[-1].config, str(parent.branch)), config)
     target = Layout(folder or root.absolute().parent / config.name)
     check_free(target.root)
-    _check_weights(parent, number)
+    _check_weights(parent, number, rejected_rounds(config))
     origin = _origin(parent, before, number, changed, earlier, _used(parent, config))
     with new_folder(target.root) as beside:
         made = Layout(beside)
@@ -114,14 +116,15 @@ def _check_shared(before: CampaignConfig, config: CampaignConfig) -> None:
         )
 
 
-def _check_weights(parent: Layout, number: int) -> None:
-    """Raise BadInput where the policy from which the next round starts was pruned."""
-    for each in {0, goes_on_from(parent, number)}:
+def _check_weights(parent: Layout, number: int, answering: Set[int]) -> None:
+    """Raise BadInput where a policy that the next round needs was pruned; answering: rounds whose
+    policies answer beside it."""
+    for each in sorted({0, goes_on_from(parent, number), *answering}):
         made = policy_artifact(parent, each)
         if made is not None and not made.path("policy").exists():
             raise BadInput(
-                f"the weights of round {each}, from which round {number + 1} "
-                "starts, were removed to save space (keep_policies)",
+                f"the weights of round {each}, which round {number + 1} "
+                "needs, were removed to save space (keep_policies)",
                 "Branch from another round. Weights of rounds to come are kept with "
                 "keep_policies: all.",
             )

@@ -97,9 +97,16 @@ class CampaignConfig(Section):
         sampling, per_round = self.sampling, self.prompts.per_round
         if sampling.until_pairs is None:
             return None
-        longest = sampling.samples_per_prompt * sampling.max_tokens
+        longest = self.answers_each * sampling.max_tokens
         budget = sampling.budget_tokens or _DRAWS_PAID * per_round * longest
         return Goal(sampling.until_pairs, budget, per_round, longest)
+
+    @property
+    def answers_each(self) -> int:
+        """Answers to each prompt of a round: the policy's, and where another gives those that are
+        rejected as many of its."""
+        answering = 1 if self.pairs.rejected_from is None else 2
+        return answering * self.sampling.samples_per_prompt
 
     @property
     def takes_soft_labels(self) -> bool:
@@ -133,8 +140,9 @@ class CampaignConfig(Section):
         checks.check_sources(self.policy, self.prompts, self.sft)
         checks.check_judges(self.judge, self.evaluation_judge, self.people)
         checks.check_people(self.asked, self.budget.human_labels, self.judge)
-        checks.check_sampling(self.sampling)
+        checks.check_sampling(self.sampling, self.answers_each)
         checks.check_pairs(self.pairs, self.judge)
+        checks.check_rejected(self.pairs, self.judge, self.training, self.rounds)
         checks.check_draws(self.prompts, self.sampling, self.pairs, self.judge)
         checks.check_data(self.data)
         checks.check_gate(self.gate, self.sampling)

@@ -18,6 +18,7 @@ from labeling.judges.config import (
     gives_scores,
     machines,
 )
+from labeling.pairs.config import RoundPolicy
 
 
 def check_sources(policy: PolicyConfig, prompts: PromptsConfig, sft: SftConfig | None) -> None:
@@ -120,9 +121,9 @@ def _check_machines_for_people(people: PeopleConfig, judge: AnyJudgeConfig) -> N
         )
 
 
-def check_sampling(sampling: SamplingConfig) -> None:
+def check_sampling(sampling: SamplingConfig, answers_each: int) -> None:
     """There are two answers to compare, room for a prompt, and an engine that can do it."""
-    if sampling.samples_per_prompt < 2:
+    if answers_each < 2:
         raise ValueError("sampling.samples_per_prompt must be at least 2 to make a pair")
     if sampling.max_model_len is not None and sampling.max_model_len <= sampling.max_tokens:
         raise ValueError(
@@ -143,6 +144,28 @@ def check_pairs(pairs: PairsConfig, judge: AnyJudgeConfig) -> None:
         raise ValueError(
             f"pairs.strategy {pairs.strategy} needs scores, but no judge gives them: "
             "set pairs.strategy to random, or give scores"
+        )
+
+
+def check_rejected(
+    pairs: PairsConfig, judge: AnyJudgeConfig, training: TrainingOptions, rounds: int
+) -> None:
+    """Whether another's answer is worse than the policy's is for scores to say."""
+    named = pairs.rejected_from
+    if named is None:
+        return
+    _check_margins("pairs.rejected_from", pairs, judge)
+    if training.reference_logps == "from_sampling":
+        raise ValueError(
+            "training.reference_logps from_sampling needs the policy's log-probs of both answers, "
+            "and pairs.rejected_from has the rejected one sampled by another: set reference_logps "
+            "to pass, or remove rejected_from"
+        )
+    if isinstance(named, RoundPolicy) and named.round >= rounds:
+        raise ValueError(
+            f"pairs.rejected_from names the policy of round {named.round}, but the last of the "
+            f"{rounds} rounds is trained before it is there: name an earlier round, or 0 for the "
+            "base, or raise rounds"
         )
 
 

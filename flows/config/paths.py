@@ -18,6 +18,7 @@ _PATHS = (
     ("people", "guidelines"),
     ("people", "server_dir"),
     ("data", "imported"),
+    ("pairs", "rejected_from"),
 )
 
 
@@ -39,6 +40,7 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
         # text.
         there = {
             "model": _is_model,
+            "rejected_from": os.path.isdir,
             "dataset": os.path.isdir,
             "guidelines": os.path.isfile,
         }.get(key)
@@ -118,6 +120,15 @@ def check_files(config: CampaignConfig) -> None:
         )
     if config.policy.model is not None:
         _check_model(config.policy.model)
+    _check_rejected_from(config.pairs.rejected_from)
+
+
+def _check_rejected_from(rejected_from: object) -> None:
+    if isinstance(rejected_from, str) and _lacks(rejected_from):
+        raise ConfigError(
+            f"pairs.rejected_from: there is no folder {rejected_from}",
+            "Give the folder of a model or its id on the hub: --set pairs.rejected_from=NAME",
+        )
 
 
 def _check_tasks(config: CampaignConfig) -> None:
@@ -134,12 +145,17 @@ def _check_model(model: str) -> None:
     if names_gguf(model):
         _check_file("policy.model", model)
         check_package()
-    elif model.startswith(("/", ".", "~")) and not os.path.isdir(model):
+    elif _lacks(model):
         raise ConfigError(
             f"policy.model: there is no folder {model}",
             "Give the folder of a model, a .gguf file or its name on the hub: "
             "--set policy.model=NAME",
         )
+
+
+def _lacks(model: str) -> bool:
+    """Whether it is a path, and no id on the hub, at which there is no folder."""
+    return model.startswith(("/", ".", "~")) and not os.path.isdir(model)
 
 
 def _check_prompts(path: str | None) -> None:

@@ -26,10 +26,12 @@ def round_gib(config: CampaignConfig) -> float:
 
 
 def _sampled(config: CampaignConfig) -> int:
-    """Answers to a round's own prompts, at most; those of several draws lie there twice."""
+    """Answers to a round's own prompts, at most: they lie there once more where they are joined, of
+    two that answer and of several draws."""
+    joined = (config.pairs.rejected_from is not None) + (config.goal is not None)
     if config.goal is not None:
-        return 2 * config.goal.budget_tokens // config.sampling.max_tokens
-    return config.prompts.per_round * config.sampling.samples_per_prompt
+        return (1 + joined) * config.goal.budget_tokens // config.sampling.max_tokens
+    return (1 + joined) * config.prompts.per_round * config.answers_each
 
 
 def weights_gib(shape: Shape | None) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import RatchetError
 from dpo_core.hashing import derive_seed
@@ -24,6 +25,7 @@ from flows.doctor.machine import (
     installed,
 )
 from flows.doctor.memory import Device, Estimate, check_memory, estimate, free_ram_gib
+from flows.doctor.rejected import check_rejected
 from flows.doctor.shape import Shape, read_shape
 
 _ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "false"}
@@ -83,6 +85,8 @@ def _of_config(
     findings.append(judges.check_same_judge(config))
     findings += check_suites(config)
     pool = _pool(config, findings)
+    chat = pool is not None and pool.chat
+    findings += check_rejected(config, Layout(root), chat=chat, fetch=False)
     there = policy.local_policy(config)
     if there is not None:
         findings += policy.check_files(there)

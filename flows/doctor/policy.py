@@ -98,7 +98,7 @@ def check_ends(folder: Path) -> Iterator[Finding]:
 
 def check_template(folder: Path, *, chat: bool) -> Finding:
     """Prompts of chat messages need a template."""
-    has = _has_template(folder)
+    has = has_template(folder)
     if chat and not has:
         return problem(
             "chat template",
@@ -116,7 +116,7 @@ def check_template(folder: Path, *, chat: bool) -> Finding:
     return ok("chat template", "there is one" if has else "none, and plain prompts need none")
 
 
-def _has_template(folder: Path) -> bool:
+def has_template(folder: Path) -> bool:
     if names_gguf(folder):
         try:
             return read_header(folder).has_chat_template

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import OTHER, Layout
 from dpo_core.errors import BadInput
 from dpo_core.processor import has_gpu
 from flows.config import CampaignConfig
@@ -15,6 +15,7 @@ from flows.doctor.findings import Finding, problems
 from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, check_packages, check_python, installed
 from flows.doctor.memory import Device, check_memory, estimate, free_ram_gib
+from flows.doctor.rejected import check_rejected
 from flows.doctor.servers import check_argilla, check_prefect
 from flows.doctor.shape import read_shape
 from generation.prompts import read_pool
@@ -46,6 +47,8 @@ def _findings(config: CampaignConfig, layout: Layout, with_prefect: bool) -> Ite
         yield check_prefect(versions["prefect"], timeout_s=_TIMEOUT_S)
     if not layout.labels(1).exists():  # labels that are there need no server
         yield check_argilla(config, timeout_s=_TIMEOUT_S)
+    fetch = not any(layout.root.glob(f"rounds/*/{OTHER}*"))
+    yield from check_rejected(config, layout, chat=_chats(config), fetch=fetch)
     if folder is not None and not any(layout.round(0).glob("base-*")):
         yield from _policy(config, folder)
 
@@ -54,11 +57,15 @@ def _policy(config: CampaignConfig, folder: Path) -> Iterator[Finding]:
     yield from policy.check_files(folder)
     yield policy.check_length(folder, config)
     if config.prompts.path is not None:
-        first = islice(read_pool(config.prompts), 1)
-        chat = any(prompt.messages is not None for prompt in first)
-        yield policy.check_template(folder, chat=chat)
+        yield policy.check_template(folder, chat=_chats(config))
     shape = read_shape(folder)
     size = shape.size() if shape is not None else None
     if shape is not None and size is not None and not has_gpu():
         device = Device(gpu=False, gib=free_ram_gib())
         yield check_memory(estimate(shape, size, config, device), device)
+
+
+def _chats(config: CampaignConfig) -> bool:
+    """Whether the first prompt of a file is messages."""
+    first = islice(read_pool(config.prompts), 1) if config.prompts.path is not None else ()
+    return any(prompt.messages is not None for prompt in first)

@@ -23,6 +23,7 @@ out of contract and a full disk would only fail again."""
 
 KINDS = {
     "sample": "sample",
+    "sample_other": "sample",
     "answer_held_out": "sample",
     "answer_logps": "sample",
     "answer_relevance": "sample",

@@ -15,6 +15,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.branching.goes_on import after_people
 from flows.config import CampaignConfig, config_of_round, read_stored
+from flows.config.rejected import rejected_rounds
 from flows.policy import Played, Start
 from flows.progress import CampaignProgress
 from flows.recompute.store import Checked, RecomputingStore
@@ -154,6 +155,10 @@ def _check_weights(config: CampaignConfig, start: Start) -> None:
     reference = start.earlier[-1].reference if start.earlier else None
     if reference is not None and config.training.reference != "reset":
         needed.append(reference)
+    answering = (
+        start.earlier[number - 1].candidate for number in rejected_rounds(config) if number
+    )
+    needed += [answered.policy for answered in answering if answered is not None]
     for policy in needed:
         if not policy.folder.exists():
             raise BadInput(

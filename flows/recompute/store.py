@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dpo_core.campaign.layout import without_draw
+from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from flows.recompute.differences import difference
@@ -114,7 +114,7 @@ class RecomputingStore(Store):
 
 
 def _from_a_pool(step: str) -> bool:
-    return without_draw(step) in _FROM_A_POOL
+    return joined_in(step) in _FROM_A_POOL
 
 
 _OTHER_RECIPE = "its config, inputs or user code are not those that the ledger recorded; "

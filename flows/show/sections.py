@@ -100,13 +100,13 @@ def _answers(summary: CampaignSummary) -> Section:
 
 
 def _trained(summary: CampaignSummary) -> Section:
-    replayed = (("pairs_replayed", "replayed", count),)
+    parts = (("pairs_replayed", "replayed", count), ("pairs_delta", "delta", count))
     shown: Shown = (
         ("round", "round", count),
         ("prompts", "prompts", count),
         ("completions", "completions", count),
         ("pairs", "pairs kept", count),
-        *(replayed if any(number(row, "pairs_replayed") for row in summary.rounds) else ()),
+        *(part for part in parts if any(number(row, part[0]) for row in summary.rounds)),
         ("steps", "steps", count),
         ("loss", "loss", "{:.4f}".format),
         ("accuracy", "accuracy %", percent),

@@ -11,7 +11,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.hashing import digest
 from dpo_core.records import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.policy import Played, Said
+from flows.policy import OWN_SAMPLES, Played, Said
 from flows.read_back.judgements import read_reliability
 from flows.read_back.sources import occurring
 from flows.session import Session
@@ -24,10 +24,11 @@ from labeling.aggregation.preferences import (
     Aggregated,
     Compared,
     aggregate,
-    without_cut_winners,
+    without_winners,
 )
 from labeling.aggregation.votes import Ballots, gather_votes
 from labeling.judges.config import members
+from labeling.pairs.delta import NOT_WORSE
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -53,6 +54,7 @@ def aggregate_preferences(
     gone = occurring(retracted, said.judgements, said.labels)
     unanswered = pairs_left_out(said.labels)
     rejecting = session.config.pairs.truncated == "reject"
+    own_samples = said.own_samples
 
     def make(folder: Path, inputs: Inputs) -> Made:
         answers = _read_labels(inputs.find("labels"))
@@ -67,7 +69,11 @@ def aggregate_preferences(
         takes_soft = session.config.takes_soft_labels
         found = aggregate(compared, ballots, config, takes_soft=takes_soft)
         if rejecting:
-            found = without_cut_winners(found, compared, _cut(inputs.path("completions")))
+            cut = _cut(inputs.path("completions"))
+            found = without_winners(found, compared, cut, "truncated")
+        if own_samples is not None:
+            others = _of_another(inputs.path("completions"), own_samples)
+            found = without_winners(found, compared, others, NOT_WORSE)
         rows = _rows(compared, ballots, found)
         kept = write_rows(folder / "preferences.parquet", rows, PREFERENCES)
         dropped = Counter(why for why in found.by_pair.values() if isinstance(why, str))
@@ -76,7 +82,7 @@ def aggregate_preferences(
         facts["retracted"] = gone
         return Made(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
-    inputs = _inputs(said, rejecting=rejecting)
+    inputs = _inputs(said, answers_matter=rejecting or own_samples is not None)
     if before:
         inputs["measured"] = Input(_digest(before))
     recipe = {
@@ -86,18 +92,19 @@ def aggregate_preferences(
         **({"retracted": gone} if gone else {}),
         **({"left_out": unanswered} if unanswered else {}),
         **({"truncated": "reject"} if rejecting else {}),
+        **({OWN_SAMPLES: own_samples} if own_samples is not None else {}),
     }
     return session.step(number, "preferences", make, config=recipe, inputs=inputs)
 
 
-def _inputs(said: Said, *, rejecting: bool) -> dict[str, Input]:
-    """rejecting: it matters which answers were cut."""
+def _inputs(said: Said, *, answers_matter: bool) -> dict[str, Input]:
+    """answers_matter: which of them were cut, or are another's."""
     named = {
         "pairs": said.pairs,
         "judgements": said.judgements,
         "labels": said.labels,
         "reliability": said.calibration,
-        "completions": said.completions if rejecting else None,
+        "completions": said.completions if answers_matter else None,
     }
     files = {name: made for name, made in named.items() if made is not None}
     return {name: made.input(f"{name}.parquet") for name, made in files.items()}
@@ -154,6 +161,12 @@ def _cut(completions: Path) -> set[str]:
     """Ids of the answers that were cut at the length limit."""
     rows = iterate_rows(completions, ["completion_id", "finish_reason"])
     return {row["completion_id"] for row in rows if row["finish_reason"] != "stop"}
+
+
+def _of_another(completions: Path, own_samples: int) -> set[str]:
+    """Ids of the answers that are not the policy's."""
+    rows = iterate_rows(completions, ["completion_id", "sample_index"])
+    return {row["completion_id"] for row in rows if row["sample_index"] >= own_samples}
 
 
 def _read_labels(labels: Path | None) -> Rows:

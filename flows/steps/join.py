@@ -13,12 +13,15 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import COMPLETIONS, PROMPTS, SCORES
 from dpo_core.tables import concatenate
-from flows.policy import Drawn
+from flows.policy import OWN_SAMPLES, REJECTED_FROM, Drawn
 from flows.session import Session
 from flows.steps.prompts import DRAWN
 
 _COUNTS = ("prompts", "prompt_tokens", "completions", "tokens", "truncated")
 """Facts of sampling that add up. How long it took stays with the draws, or it would count twice."""
+
+_SAME = (OWN_SAMPLES, REJECTED_FROM)
+"""Facts of completions that all draws have alike, if they have them."""
 
 _SCHEMAS: Mapping[str, pa.Schema] = {
     "prompts": PROMPTS,
@@ -46,6 +49,7 @@ def join_draws(
     scored = [draw.scores for draw in draws if draw.scores is not None]
     scores = _joined(session, number, "scores", scored, {})
     parts = {made.entry.step: made for draw in draws for made in draw.artifacts()}
+    parts |= {name: made for draw in draws for name, made in draw.parts.items()}
     return Drawn(prompts, completions, scores, parts)
 
 
@@ -70,7 +74,9 @@ def _joined(
 
 def _facts(step: str, made: Sequence[Artifact]) -> dict[str, Any]:
     names = {"prompts": ("reused",), "completions": _COUNTS}.get(step, ())
-    return {name: sum(each.entry.facts[name] for each in made) for name in names}
+    first = made[0].entry.facts if made else {}
+    same = {name: first[name] for name in _SAME if name in first}
+    return {name: sum(each.entry.facts[name] for each in made) for name in names} | same
 
 
 def _sum(made: Sequence[Artifact]) -> _Sum:

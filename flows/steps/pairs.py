@@ -10,11 +10,12 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PAIRS, Completion
 from dpo_core.tables import write_rows
-from flows.policy import Drawn
+from flows.policy import OWN_SAMPLES, REJECTED_FROM, Drawn
 from flows.read_back.completions import by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
-from labeling.pairs import selection
+from labeling.pairs import delta, selection
+from labeling.pairs.config import PairsConfig
 from labeling.pairs.equal_scores import InformativePrompts
 
 
@@ -27,6 +28,7 @@ def select_pairs(
     are all pairs that could be made.
     """
     seed = session.seed("pairs", number)
+    own_samples = completions.entry.facts.get(OWN_SAMPLES)
 
     def make(folder: Path, inputs: Inputs) -> Made:
         dropped: Counter[str] = Counter()
@@ -38,17 +40,19 @@ def select_pairs(
 
         def rows() -> Iterator[dict[str, Any]]:
             for answers, given in read:
-                able.add(answers[0].prompt, given)
-                found = selection.select_pairs(answers, given, session.config.pairs, seed)
+                if own_samples is None:
+                    able.add(answers[0].prompt, given)
+                found = _selected(answers, given, session.config.pairs, seed, own_samples)
                 dropped.update(found.dropped)
                 paired[bool(found.pairs)] += 1
                 yield from map(asdict, found.pairs)
 
         kept = write_rows(folder / "pairs.parquet", rows(), PAIRS)
         facts = {"prompts_with_pairs": paired[True], "prompts_without_pairs": paired[False]}
-        if (said := able.notice) is not None:
+        came_in, other = kept + dropped.total(), completions.entry.facts.get(REJECTED_FROM, "")
+        if said := able.notice or delta.notice(dropped, came_in, other):
             session.progress.notice(f"round {number}: {said}")
-        return Made(kept + dropped.total(), kept, dict(sorted(dropped.items())), facts)
+        return Made(came_in, kept, dict(sorted(dropped.items())), facts)
 
     inputs = {
         "completions": completions.input("completions.parquet"),
@@ -57,7 +61,13 @@ def select_pairs(
     if scores is not None:
         inputs["scores"] = scores.input("scores.parquet")
     weights = {m.source: m.weight for m in machines(session.config.judge) if scores is not None}
-    config = {**session.config.pairs.model_dump(mode="json"), "seed": seed, "weights": weights}
+    config = {
+        # Whoever answered, the answers are what counts.
+        **session.config.pairs.model_dump(mode="json", exclude={"rejected_from"}),
+        "seed": seed,
+        "weights": weights,
+        **({OWN_SAMPLES: own_samples} if own_samples is not None else {}),
+    }
     return session.step(number, "pairs", make, config=config, inputs=inputs)
 
 
@@ -69,8 +79,24 @@ def count_pairs(session: Session, number: int, draws: Sequence[Drawn]) -> int:
     ]
     scores = [draw.scores.path("scores.parquet") for draw in draws if draw.scores is not None]
     config, seed = session.config.pairs, session.seed("pairs", number)
+    own_samples = draws[0].completions.entry.facts.get(OWN_SAMPLES) if draws else None
     read = _scored(session, files, scores)
-    return sum(len(selection.select_pairs(*each, config, seed).pairs) for each in read)
+    return sum(len(_selected(*each, config, seed, own_samples).pairs) for each in read)
+
+
+def _selected(
+    answers: Sequence[Completion],
+    scores: selection.Scores,
+    config: PairsConfig,
+    seed: int,
+    own_samples: int | None,
+) -> selection.Selection:
+    """The pairs of one prompt; own_samples: see flows.policy, None where no other answered."""
+    if own_samples is None:
+        return selection.select_pairs(answers, scores, config, seed)
+    own = [answer for answer in answers if answer.sample_index < own_samples]
+    others = [answer for answer in answers if answer.sample_index >= own_samples]
+    return delta.select_against(own, others, scores, config, seed)
 
 
 def _scored(

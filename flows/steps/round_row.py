@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dpo_core.campaign.layout import without_draw
+from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.round_metrics import COLUMNS
 from dpo_core.training.telling.early_warnings import EarlyWarning
-from flows.policy import Policy
+from flows.policy import OWN_SAMPLES, Policy
 from labeling.pairs.enough import shortfall
 
 _FROM_TRAINING = (
@@ -70,6 +70,7 @@ def round_row(
         "completions": facts["completions"],
         "pairs": made["training"].entry.kept,
         "pairs_replayed": _replayed(number, made.get("data")),
+        "pairs_delta": made["preferences"].entry.kept if OWN_SAMPLES in facts else 0,
         "dropped": _dropped(made),
         **{name: training.get(name) for name in _FROM_TRAINING},
         "judges": _facts(made, "judgements").get("judges", {}),
@@ -115,7 +116,7 @@ def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
 
 def _tokens_per_second(made: Mapping[str, Artifact]) -> float | None:
     """None where nothing was sampled."""
-    facts = [a.entry.facts for name, a in made.items() if without_draw(name) == "completions"]
+    facts = [a.entry.facts for name, a in made.items() if joined_in(name) == "completions"]
     sampled = [each for each in facts if "seconds_engine" in each]
     if not sampled:
         return None
@@ -132,11 +133,7 @@ def _dropped(made: Mapping[str, Artifact]) -> dict[str, int]:
     dropped: Counter[str] = Counter()
     for name, artifact in made.items():
         # What is joined of several draws has what they dropped.
-        if (
-            name not in _NOT_A_LOSS
-            and not name.startswith(_EVALUATING)
-            and without_draw(name) == name
-        ):
+        if name not in _NOT_A_LOSS and not name.startswith(_EVALUATING) and joined_in(name) == name:
             dropped.update(artifact.entry.dropped)
     return dict(sorted(dropped.items()))
 
@@ -145,7 +142,7 @@ def _seconds(made: Mapping[str, Artifact]) -> dict[str, float]:
     """Wall seconds by kind of work; starting processes is counted apart from what they then do."""
 
     def spent(*names: str) -> float:
-        entries = [a.entry for name, a in made.items() if without_draw(name) in names]
+        entries = [a.entry for name, a in made.items() if joined_in(name) in names]
         return sum((e.seconds - float(e.facts.get("seconds_start", 0.0)) for e in entries), 0.0)
 
     return {

@@ -35,13 +35,12 @@ class Samples:
 
 
 def sample(
-    session: Session, number: int, policy: Policy, prompts: Artifact, ending: str = ""
+    session: Session, number: int, policy: Policy, prompts: Artifact, name: str = "completions"
 ) -> Artifact:
-    """`sampling.samples_per_prompt` completions of every training prompt; ending: of the step's
-    name, for one draw of several."""
+    """`sampling.samples_per_prompt` completions of every training prompt; name: of the step."""
     seed = session.seed("completions", number)
     samples = Samples(session.config.sampling.samples_per_prompt, seed)
-    return answer_file(session, number, f"completions{ending}", policy, prompts, samples)
+    return answer_file(session, number, name, policy, prompts, samples)
 
 
 def answer_file(
@@ -77,14 +76,28 @@ def answered(
 ) -> Made:
     """Leave completions of each prompt of a file in the `folder` of a step, which has the policy
     among its inputs. Without `decoding` tokens are chosen as the config says."""
+    weights = inputs.path("policy")
+    return sampled(session, policy.id, weights, prompts, folder, samples, decoding)
+
+
+def sampled(
+    session: Session,
+    model_id: str,
+    weights: Path,
+    prompts: Path,
+    folder: Path,
+    samples: Samples,
+    decoding: Mapping[str, float] | None = None,
+) -> Made:
+    """The same of a model whose `weights` lie wherever they do."""
     sampling = session.config.sampling
     # Shards of another size hold other prompts.
     shards = folder / SHARDS / str(sampling.shard_prompts)
     result = session.sample(
         {
             "op": "sample",
-            "policy": str(inputs.path("policy")),
-            "policy_id": policy.id,
+            "policy": str(weights),
+            "policy_id": model_id,
             "prompts": str(prompts),
             "out": str(folder / "completions.parquet"),
             "shards": str(shards),

@@ -11,8 +11,8 @@ from dpo_core.records import Prompt
 from flows.config import CampaignConfig, check_functions, overridden
 from flows.config.precision import with_precision
 from flows.config.yaml_text import read_yaml
+from flows.models import Model, find_model
 from flows.session import available_threads
-from flows.two_models.models import Model, find_model
 from generation.prompts import read_pool
 from labeling.judges.config import asks_people
 

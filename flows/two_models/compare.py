@@ -14,6 +14,7 @@ from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, judges_behaviour, play_match
+from flows.models import Model, same_tokens
 from flows.policy import Policy
 from flows.progress import CampaignProgress
 from flows.session import Session
@@ -21,7 +22,6 @@ from flows.steps.answer_logps import write_logps
 from flows.steps.sample import Samples, answer_file
 from flows.steps.score import score
 from flows.two_models.asked import Asked
-from flows.two_models.models import Model, same_tokens
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.slices import by_tag
 from flows.evaluation.writing import by_answer, of_all
+from flows.models import same_tokens
 from flows.two_models.asked import Asked
 from flows.two_models.compare import Compared, outcome_rows
-from flows.two_models.models import same_tokens
 
 FORMAT = 1
 """Of `ratchet evaluate --json`; raised when a name changes its meaning or goes."""

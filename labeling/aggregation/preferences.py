@@ -77,19 +77,17 @@ def aggregate(
     return Aggregated(method, targets, {pair.pair_id: of(pair) for pair in pairs})
 
 
-def without_cut_winners(
-    found: Aggregated, pairs: Sequence[Compared], cut: Collection[str]
+def without_winners(
+    found: Aggregated, pairs: Sequence[Compared], losers: Collection[str], why: str
 ) -> Aggregated:
-    """The same without preferences for an answer that was cut; cut: ids of such answers.
-
-    What prefers one says nothing about how a finished answer should be.
-    """
+    """The same without preferences for an answer that may lose and never wins; losers: ids of such
+    answers, `why`: what the dropped preferences are counted as."""
 
     def of(pair: Compared) -> Aggregate | str:
         made = found.by_pair[pair.pair_id]
         if isinstance(made, str):
             return made
-        return "truncated" if (pair.a if made.better == "a" else pair.b) in cut else made
+        return why if (pair.a if made.better == "a" else pair.b) in losers else made
 
     return replace(found, by_pair={pair.pair_id: of(pair) for pair in pairs})
 

@@ -1,14 +1,20 @@
 """Configuration of pair selection. Loading it imports nothing heavy."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dpo_core.config import Count, Section
 
 StrategyName = Literal[
     "best_worst", "best_random", "best_second", "random", "all_over_margin", "length_aware"
 ]
+
+
+class RoundPolicy(Section):
+    """The policy that an earlier `round` trained, whether it was promoted or not; 0: the base."""
+
+    round: int = Field(ge=0)
 
 
 class PairsConfig(Section):
@@ -37,6 +43,26 @@ class PairsConfig(Section):
         description="answers cut at the length limit: drop the pairs they are in; avoid them when "
         "pairs are chosen; reject: one may lose to a finished answer and never wins; or keep them",
     )
+    rejected_from: str | RoundPolicy | None = Field(
+        None,
+        description="whose answers are rejected: a model, by its folder or its id on the hub, or "
+        "{round: k}, the policy that an earlier round trained; it answers the same prompts, and a "
+        "pair is an answer of the policy's with a lower-scored one of its; none: the policy's own",
+    )
+
+    @field_validator("rejected_from", mode="before")
+    @classmethod
+    def _rejected_from(cls, value: Any) -> Any:
+        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        if value is None or isinstance(value, RoundPolicy) or _names_model(value):
+            return value
+        k = value.get("round") if isinstance(value, dict) and len(value) == 1 else None
+        if type(k) is int and k >= 0:
+            return value
+        raise ValueError(
+            "pairs.rejected_from must be the folder of a model, its id on the hub, or {round: k} "
+            f"with a k of at least 0 (found {value!r})"
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> "PairsConfig":
@@ -60,3 +86,8 @@ class PairsConfig(Section):
                     "remove it, or change the strategy"
                 )
         return self
+
+
+def _names_model(value: Any) -> bool:
+    """A GGUF file is none that engines read."""
+    return isinstance(value, str) and bool(value.strip()) and not value.endswith(".gguf")

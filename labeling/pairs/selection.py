@@ -84,9 +84,9 @@ def _without_cut(
         return finished
     if config.strategy == "random":
         return list(completions)
-    best = max((_score(c, scores) for c in _scored(finished, scores)), default=-inf)
-    cut = (c for c in _scored(completions, scores) if not c.finished)
-    return [*finished, *(c for c in cut if _score(c, scores) < best)]
+    best = max((score_of(c, scores) for c in scored(finished, scores)), default=-inf)
+    cut = (c for c in scored(completions, scores) if not c.finished)
+    return [*finished, *(c for c in cut if score_of(c, scores) < best)]
 
 
 def best_worst(
@@ -127,10 +127,10 @@ def length_aware(
     with lengths l in tokens: a longer answer must be better by more, a shorter one need not. It is
     what must exceed `min_margin`; the margin that is stored is the plain score difference.
     """
-    scored = _scored(completions, scores)
-    if len(scored) < 2:
+    known = scored(completions, scores)
+    if len(known) < 2:
         return "no_score"
-    pairs = [(one, other) for one, other in combinations(scored, 2) if one.text != other.text]
+    pairs = [(one, other) for one, other in combinations(known, 2) if one.text != other.text]
     if not pairs:
         return "identical_texts"
     if config.truncated == "reject":
@@ -139,14 +139,14 @@ def length_aware(
             return "truncated"
 
     def counted(pair: tuple[Completion, Completion]) -> float:
-        worse, better = sorted(pair, key=lambda c: _score(c, scores))
+        worse, better = sorted(pair, key=lambda c: score_of(c, scores))
         longer = max(0, better.tokens - worse.tokens)
         return _margin(worse, better, scores) - config.margin_per_token * longer
 
-    widest = max(pairs, key=lambda pair: (counted(pair), derive_seed(seed, _pair_id(*pair))))
-    if counted(widest) <= config.min_margin:
+    best = max(pairs, key=lambda pair: (counted(pair), derive_seed(seed, _pair_id(*pair))))
+    if counted(best) <= config.min_margin:
         return "margin_too_small"
-    return _selected(*widest, "length_aware", _margin(*widest, scores))
+    return selected(*best, "length_aware", _margin(*best, scores))
 
 
 def random_pair(
@@ -158,9 +158,9 @@ def random_pair(
     first = may_win[0]
     for second in shuffled:
         if second.text != first.text:
-            scored = len(_scored((first, second), scores)) == 2
-            margin = _margin(first, second, scores) if scored else None
-            return _selected(first, second, "random", margin)
+            both = len(scored((first, second), scores)) == 2
+            margin = _margin(first, second, scores) if both else None
+            return selected(first, second, "random", margin)
     return "identical_texts"
 
 
@@ -185,13 +185,26 @@ def all_over_margin(
     for one, other in combinations(completions, 2):
         why_not = _why_not(one, other, scores, config)
         if why_not is None:
-            pair = _selected(one, other, "all_over_margin", _margin(one, other, scores))
+            pair = selected(one, other, "all_over_margin", _margin(one, other, scores))
             fit.append((pair, frozenset((one.text, other.text))))
         else:
             dropped[why_not] += 1
-    fit.sort(key=lambda each: (-(each[0].margin or 0.0), derive_seed(seed, each[0].pair_id)))
+    return widest(fit, dropped, config, seed)
+
+
+def widest(
+    fit: Sequence[tuple[Selected, frozenset[str]]],
+    dropped: Counter[str],
+    config: PairsConfig,
+    seed: int,
+) -> Selection:
+    """The widest of the pairs that fit (pair, its two texts), each two texts once; the others are
+    counted in `dropped`."""
+    ranked = sorted(
+        fit, key=lambda each: (-(each[0].margin or 0.0), derive_seed(seed, each[0].pair_id))
+    )
     distinct: dict[frozenset[str], Selected] = {}
-    for pair, texts in fit:
+    for pair, texts in ranked:
         distinct.setdefault(texts, pair)
     kept = tuple(distinct.values())[: config.max_per_prompt]
     dropped["repeated_texts"] += len(fit) - len(distinct)
@@ -208,7 +221,7 @@ def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsCo
         return "empty_answer"
     if one.text == other.text:
         return "identical_texts"
-    if len(_scored((one, other), scores)) < 2:
+    if len(scored((one, other), scores)) < 2:
         return "no_score"
     return None if _margin(one, other, scores) > config.min_margin else "margin_too_small"
 
@@ -220,21 +233,27 @@ def _cut_would_win(one: Completion, other: Completion, scores: Scores) -> bool:
     if not (one.finished or other.finished):
         return True
     finished, cut = (one, other) if one.finished else (other, one)
-    both = len(_scored((one, other), scores)) == 2
-    return both and _score(cut, scores) > _score(finished, scores)
+    both = len(scored((one, other), scores)) == 2
+    return both and score_of(cut, scores) > score_of(finished, scores)
 
 
 def _best_and_rivals(
     completions: Sequence[Completion], scores: Scores, seed: int
 ) -> tuple[Completion, list[Completion]] | str:
     """(the best, those with other texts from the worst up), or why there are none."""
-    scored = [(_score(c, scores), c) for c in _scored(completions, scores)]
-    if len(scored) < 2:
+    known = scored(completions, scores)
+    if len(known) < 2:
         return "no_score"
-    scored.sort(key=lambda item: (item[0], derive_seed(seed, item[1].completion_id)))
-    *others, best = (completion for _, completion in scored)
+    *others, best = ascending(known, scores, seed)
     rivals = [other for other in others if other.text != best.text]
     return (best, rivals) if rivals else "identical_texts"
+
+
+def ascending(completions: Sequence[Completion], scores: Scores, seed: int) -> list[Completion]:
+    """From the lowest score to the highest; among equals a hash decides."""
+    return sorted(
+        completions, key=lambda c: (score_of(c, scores), derive_seed(seed, c.completion_id))
+    )
 
 
 def _against(
@@ -243,18 +262,18 @@ def _against(
     margin = _margin(best, rival, scores)
     if margin <= config.min_margin:
         return "margin_too_small"
-    return _selected(best, rival, config.strategy, margin)
+    return selected(best, rival, config.strategy, margin)
 
 
-def _scored(completions: Sequence[Completion], scores: Scores) -> list[Completion]:
+def scored(completions: Sequence[Completion], scores: Scores) -> list[Completion]:
     return [c for c in completions if scores.get(c.completion_id) is not None]
 
 
 def _margin(one: Completion, other: Completion, scores: Scores) -> float:
-    return abs(_score(one, scores) - _score(other, scores))
+    return abs(score_of(one, scores) - score_of(other, scores))
 
 
-def _score(completion: Completion, scores: Scores) -> float:
+def score_of(completion: Completion, scores: Scores) -> float:
     found = scores[completion.completion_id]
     assert found is not None, "asked of those with scores alone"
     return found
@@ -264,6 +283,6 @@ def _pair_id(one: Completion, other: Completion) -> str:
     return pair_id(one.completion_id, other.completion_id)
 
 
-def _selected(one: Completion, other: Completion, rule: str, margin: float | None) -> Selected:
+def selected(one: Completion, other: Completion, rule: str, margin: float | None) -> Selected:
     a, b = ordered(one.completion_id, other.completion_id)
     return Selected(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)

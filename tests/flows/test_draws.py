@@ -14,7 +14,7 @@ from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import count_rows, read_rows
 from flows.config import validate
 from flows.costs.spending import campaign_cost
-from flows.draws import draw
+from flows.draws import Answering, draw
 from flows.policy import Drawn, Played, Policy
 from flows.progress import CampaignProgress
 from flows.session import Session
@@ -66,11 +66,12 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ]
         trained, said = campaign.artifact(2, "training"), io.StringIO()
         policy = Policy(2, trained.entry.facts["policy"], trained.path("policy"), trained)
+        held = campaign.artifact(0, "held_out")
         with (
             CampaignProgress(Console(file=said, width=200), 3) as progress,
             Session(campaign.layout.root, config, progress) as session,
         ):
-            drawn = draw(session, 3, policy, campaign.artifact(0, "held_out"), earlier)
+            drawn = draw(session, 3, Answering(policy, policy), held, earlier)
             selected = select_pairs(session, 3, drawn.completions, drawn.prompts, drawn.scores)
             assert drawn.prompts.entry.facts.get("pairs", selected.entry.kept) == (
                 selected.entry.kept

@@ -56,7 +56,8 @@ class Completions:
 class TrainingPair:
     """Token ids of one preference, exactly as sampled: EOS is there when the policy emitted it.
 
-    sampled_logps: (chosen, rejected) log-probs that the sampler returned, nats; None where unknown.
+    sampled_logps: (chosen, rejected) log-probs that the policy's sampler returned, nats; None where
+    unknown, as of an answer that another model gave.
     p_chosen: probability that the chosen completion is the better one.
     """
 
@@ -64,7 +65,7 @@ class TrainingPair:
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
-    sampled_logps: tuple[float, float] | None = None
+    sampled_logps: tuple[float | None, float | None] = (None, None)
     p_chosen: float = 1.0
 
     @property

@@ -61,13 +61,12 @@ class Pairs(Sequence[TrainingPair]):
 
     def _pair(self, index: int) -> TrainingPair:
         chosen, rejected = (self._completions[int(row)] for row in self._rows_P2[index])
-        known = not (isnan(chosen.logp) or isnan(rejected.logp))
         return TrainingPair(
             self._ids[index].as_py(),
             chosen.prompt_ids.tolist(),
             chosen.ids.tolist(),
             rejected.ids.tolist(),
-            (chosen.logp, rejected.logp) if known else None,
+            (chosen.told, rejected.told),
             float(self._p_chosen[index]),
         )
 
@@ -153,6 +152,10 @@ class _Completion(NamedTuple):
     prompt_ids: Ints
     ids: Ints
     logp: float
+
+    @property
+    def told(self) -> float | None:
+        return None if isnan(self.logp) else self.logp
 
 
 class TokenLists:

@@ -90,7 +90,7 @@ def logps_of_some(
     """(pairs whose log-probs the sampler told, their plain sums under the model): the first
     CHECKED_PAIRS of the first epoch."""
     in_order = chain.from_iterable(round.steps_of_epoch(pairs, epoch=0))
-    told = (pair for pair in in_order if pair.sampled_logps is not None)
+    told = (pair for pair in in_order if pair.sampled_logps != (None, None))
     some = list(islice(told, CHECKED_PAIRS))
     found = LogpsByPair(pair.pair_id for pair in some)
     if not some:  # in all processes of the team: they see the same pairs

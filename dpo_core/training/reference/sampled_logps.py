@@ -46,7 +46,7 @@ def try_sampled_logps(round: Round, pairs: Sequence[TrainingPair]) -> SampledLog
 
     The leader says a refusal at once.
     """
-    lacking = next((pair for pair in pairs if pair.sampled_logps is None), None)
+    lacking = next((pair for pair in pairs if None in pair.sampled_logps), None)
     if lacking is not None:
         why = f"the sampler returned no log-probs for pair {lacking.pair_id}"
         found = SampledLogps(0, None, None, why)
@@ -65,20 +65,23 @@ def try_sampled_logps(round: Round, pairs: Sequence[TrainingPair]) -> SampledLog
 def reference_from_sampling(pairs: Sequence[TrainingPair]) -> Reference:
     sums = LogpsByPair(pair.pair_id for pair in pairs)
     for pair in pairs:
-        assert pair.sampled_logps is not None, "tried before"
-        sums.update({pair.pair_id: pair.sampled_logps})
+        sums.update({pair.pair_id: _told(pair)})
     return Reference(sums, sums, "sampling")
 
 
 def _difference(pair: TrainingPair, anew: ReferenceLogps) -> float:
     """The largest difference of the log-probs and of the margin that the pair would start at, nats
     per token of the longer completion: what the first step allows for."""
-    assert pair.sampled_logps is not None, "checked before"
-    chosen, rejected = (
-        ours - theirs for ours, theirs in zip(anew[pair.pair_id], pair.sampled_logps, strict=True)
-    )
+    both = zip(anew[pair.pair_id], _told(pair), strict=True)
+    chosen, rejected = (ours - theirs for ours, theirs in both)
     differences = (abs(chosen), abs(rejected), abs(chosen - rejected))
     return max(differences, key=_nan_is_largest) / max(pair.longest, 1)
+
+
+def _told(pair: TrainingPair) -> tuple[float, float]:
+    chosen, rejected = pair.sampled_logps
+    assert chosen is not None and rejected is not None, "tried before"
+    return chosen, rejected
 
 
 def _nan_is_largest(value: float) -> float:

@@ -25,6 +25,7 @@ from dpo_core.errors import BadInput, ConfigError
 from dpo_core.loss_options import TRAITS
 from flows.config import load_config, validate
 from flows.config.precision import with_precision
+from flows.config.rejected import check_rejected_rounds
 from flows.config.stored import check_is_campaign, read_stored
 from flows.config.user_code import check_functions
 
@@ -186,6 +187,48 @@ CASES = [
     Case(
         {"prompts.prefer": "informative", "prompts.reuse": False},
         {"remove one of them": {"prompts.prefer": GONE}},
+    ),
+    *(
+        Case(
+            {"pairs.rejected_from": {"round": 0}, **margins},
+            {"remove it": {"pairs.rejected_from": GONE}, how: then},
+        )
+        for margins, how, then in (
+            (
+                {"judge.gives": "verdict", "pairs.strategy": "random"},
+                "give a judge that scores",
+                {"judge.gives": "score", "pairs.strategy": "best_worst"},
+            ),
+            (
+                {"pairs.strategy": "random"},
+                "set the strategy to best_worst",
+                {"pairs.strategy": "best_worst"},
+            ),
+        )
+    ),
+    Case(
+        {"pairs.rejected_from": "org/name", "training.reference_logps": "from_sampling"},
+        {
+            "set reference_logps to pass": {"training.reference_logps": "pass"},
+            "remove rejected_from": {"pairs.rejected_from": GONE},
+        },
+    ),
+    Case(
+        {"pairs.rejected_from": {"round": 3}},
+        {
+            "name an earlier round": {"pairs.rejected_from.round": 2},
+            "or 0 for the base": {"pairs.rejected_from.round": 0},
+            "raise rounds": {"rounds": 4},
+        },
+    ),
+    Case(
+        {"pairs.rejected_from": "/nowhere/model"},
+        {
+            "Give the folder of a model": {"pairs.rejected_from": "{here}/model"},
+            "its id on the hub: --set pairs.rejected_from=NAME": {
+                "pairs.rejected_from": "org/name"
+            },
+        },
     ),
     Case(
         {"sampling": {"max_model_len": 64, "max_tokens": 64}},
@@ -606,6 +649,11 @@ def _resumed_in(dtype: str) -> Mended:
     return resume
 
 
+def _rejecting(number: int, first: int = 1) -> Mended:
+    config = validate(good({"pairs.rejected_from": {"round": number}}), "test")
+    return lambda here: check_rejected_rounds(config, first)
+
+
 OTHERS: dict[str, tuple[Mended, str, Mended]] = {
     "no such file": (
         lambda here: load_config(here / "nowhere.yaml") and None,
@@ -650,6 +698,16 @@ OTHERS: dict[str, tuple[Mended, str, Mended]] = {
         _resumed_in("auto"),
         "--set sampling.dtype=float32 --set training.compute_dtype=float32",
         _resumed_in("float32"),
+    ),
+    "a policy that is not there yet": (
+        _rejecting(1),
+        "Name a round before round 1, 0 for the base",
+        _rejecting(0),
+    ),
+    "a policy of the campaign that a branch leaves": (
+        _rejecting(1),
+        "go on with ratchet branch CAMPAIGN_DIR --from-round 1",
+        _rejecting(1, first=2),
     ),
     "no campaign": (
         lambda here: check_is_campaign(Layout(here)),

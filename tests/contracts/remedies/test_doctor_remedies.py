@@ -32,6 +32,7 @@ from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, Machine
 from flows.doctor.memory import Device
 from flows.doctor.preflight import check_before_run
+from flows.doctor.rejected import check_rejected
 from flows.doctor.shape import Shape
 from generation import probe
 from tests.flows.doctor.doctor_folder import (
@@ -81,6 +82,11 @@ class Here:
     def template(self) -> Findings:
         chat = prompts.read(self.config()).chat
         return policy.check_template(self.policy, chat=chat)
+
+    def rejected(self) -> Findings:
+        config = self.config(pairs={"rejected_from": str(self.policy)})
+        chat = prompts.read(config).chat
+        return check_rejected(config, Layout(self.folder / "none"), chat=chat, fetch=False)
 
     def pool(self, **changes: Any) -> Findings:
         config = self.config(**changes)
@@ -364,6 +370,25 @@ CASES = {
             "Set eos_token_id in generation_config.json": after(
                 lambda here: here.write("generation_config.json", GOOD), lambda here: here.files()
             )
+        },
+    ),
+    "another without a template": Case(
+        after(
+            lambda here: here.write_prompts(chat(f"{n}?") for n in range(200)),
+            lambda here: here.rejected(),
+        ),
+        {
+            "Name a model with a chat template": after(
+                lambda h: (h.policy / "chat_template.jinja").write_text("{{ messages }}"),
+                lambda here: here.rejected(),
+            ),
+            "give plain `prompt` text": after(
+                lambda h: (
+                    (h.policy / "chat_template.jinja").unlink(),
+                    h.write_prompts(f"{n}?" for n in range(200)),
+                ),
+                lambda here: here.rejected(),
+            ),
         },
     ),
     "chat without a template": Case(

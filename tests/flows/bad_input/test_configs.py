@@ -117,6 +117,26 @@ TEXTS: dict[str, tuple[str, str]] = {
     "in a list": ("training: {torchrun: [yes]}\n", "training.torchrun.0: Input should be"),
     "cron": ("schedule: {cron: nonsense}\n", "schedule.cron 'nonsense' is no cron line"),
     "zone": ("schedule: {timezone: Mars/X}\n", "schedule.timezone 'Mars/X' is no timezone"),
+    "a late round": (
+        "pairs: {rejected_from: {round: 1}}\n",
+        "round 1 would reject answers of round 1's policy, which is not trained by then",
+    ),
+    "an unknown round": (
+        "pairs: {rejected_from: {round: 7}}\n",
+        "pairs.rejected_from names the policy of round 7, but the last of the 3 rounds",
+    ),
+    "an unknown model": (
+        "pairs: {rejected_from: prompts.jsonl}\n",
+        "prompts.jsonl is no model: it has no config.json",
+    ),
+    "a model of another kind": (
+        "pairs: {rejected_from: model.gguf}\n",
+        "pairs.rejected_from must be the folder of a model, its id on the hub, or {round: k}",
+    ),
+    "no scores": (
+        "pairs: {rejected_from: {round: 0}, strategy: random}\n",
+        "pairs.rejected_from looks at the margin of scores between answers",
+    ),
     "too large": (
         "gate: {otherwise: retry, retry: {changes: [{training.epochs: " + "9" * 400 + "x}]}}\n",
         "training.epochs: " + "9" * 400 + "x is more than a number holds",

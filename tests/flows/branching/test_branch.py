@@ -71,7 +71,7 @@ def test_refusals_write_nothing(finished: Campaign, arguments: list[str], messag
 
 def test_pruned_weights_are_no_start(copy: Campaign) -> None:
     shutil.rmtree(copy.artifact(0, "base").path("policy"))
-    with pytest.raises(BadInput, match="weights of round 0, from which round 1 starts, were"):
+    with pytest.raises(BadInput, match="weights of round 0, which round 1 needs, were"):
         branch(copy, "--from-round", "0", "--set", "rounds=1")
 
 

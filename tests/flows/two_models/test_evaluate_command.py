@@ -10,8 +10,8 @@ from small_campaign import CONFIG, Campaign
 
 from dpo_core.errors import BadInput
 from dpo_core.tables import read_rows
+from flows.models import find_model, same_tokens
 from flows.two_models.asked import asked, read_judge
-from flows.two_models.models import find_model, same_tokens
 
 JUDGES = """
 kind: committee

@@ -15,6 +15,8 @@ from dpo_core.training.trainer import train_round
 
 from ..conftest import build_tiny, sentiment, with_logps_of
 
+UNTOLD = {"token_logps": None}
+
 
 def test_answers_of_the_policy_pass(make_job: Callable[..., DpoJob], tiny: Path) -> None:
     completions, preferences = sentiment(8)
@@ -41,6 +43,24 @@ def test_answers_of_other_weights_are_refused(
     with pytest.raises(InvariantViolated, match="not sampled by the policy"):
         train_round(job, lambda done, total, unit: None)
     assert not job.out_dir.exists()
+
+
+def test_of_pairs_with_another_models_answer_the_chosen_one_alone_is_looked_at(
+    make_job: Callable[..., DpoJob], tiny: Path, tmp_path: Path
+) -> None:
+    """The rejected one has no log-probs of the policy; a chosen one of stale weights is caught."""
+    completions, preferences = sentiment(8)
+    chosen = {row["chosen"] for row in preferences}
+    build_tiny(tmp_path / "other", seed=99)
+
+    def told(weights: Path) -> list[dict[str, Any]]:
+        rows = with_logps_of(weights, completions)
+        return [{**r, **({} if r["completion_id"] in chosen else UNTOLD)} for r in rows]
+
+    gap = train_round(make_job("own", told(tiny), preferences), quiet)["sampling_gap"]
+    assert gap is not None and gap < 1e-5
+    with pytest.raises(InvariantViolated, match="not sampled by the policy"):
+        train_round(make_job("stale", told(tmp_path / "other"), preferences), quiet)
 
 
 @pytest.mark.parametrize("config", [{}, {"loss": "simpo"}], ids=["reset", "no reference"])

@@ -1,4 +1,5 @@
-"""The two models: folders, GGUF files, or ids on the hub, which are fetched into its cache."""
+"""Models that no campaign made: folders, GGUF files, or ids on the hub, which are fetched into its
+cache."""
 
 import json
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ def find_model(name: str) -> Model:
         read_header(Path(name))  # raises for what is no such file
         check_package()
         return Model(name, Path(name).resolve(), policy_id(Path(name)))
+    folder = find_folder(name).resolve()
+    return Model(name, folder, policy_id(folder))
+
+
+def find_folder(name: str) -> Path:
+    """Of a model that lies here or is fetched from the hub. Raises as `find_model` does."""
     folder = Path(name) if Path(name).exists() else _fetched(name)
     wanted = {
         "config.json": folder / "config.json",
@@ -41,7 +48,7 @@ def find_model(name: str) -> Model:
             "Give a folder that save_pretrained wrote, model and tokenizer, such as "
             "CAMPAIGN/rounds/01/training-…/policy, a .gguf file, or an id on the hub.",
         )
-    return Model(name, folder.resolve(), policy_id(folder))
+    return folder
 
 
 def same_tokens(first: Model, second: Model) -> bool:

@@ -1,0 +1,159 @@
+"""Steps `completions_other` and `completions` of a round whose rejected answers are another's: what
+an earlier policy or another model answers to the same prompts, and the policy's answers beside it.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.layout import OTHER
+from dpo_core.campaign.store import Artifact, Made
+from dpo_core.hashing import content_id
+from dpo_core.records import COMPLETIONS
+from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
+from flows.models import find_model
+from flows.policy import OWN_SAMPLES, REJECTED_FROM, Other, Played, Policy
+from flows.session import Session
+from flows.steps.sample import Samples, sampled, sampling_config
+from labeling.pairs.config import RoundPolicy
+
+_FILE = "completions.parquet"
+
+
+def rejected_from(session: Session, base: Policy, earlier: Sequence[Played]) -> Other | None:
+    """Whose answers are rejected; None: the policy's own, by their scores."""
+    named = session.config.pairs.rejected_from
+    if not isinstance(named, RoundPolicy):
+        return named
+    if not named.round:
+        return base
+    trained = earlier[named.round - 1].candidate
+    assert trained is not None, "a round that was played has a candidate"
+    return trained.policy
+
+
+def sample_other(
+    session: Session, number: int, policy: Policy, other: Other, prompts: Artifact, ending: str
+) -> Artifact:
+    """As many answers to each prompt as the policy gives, by another. A model's are the `policy`'s
+    token ids of what it wrote: it may have another tokenizer and another chat template.
+
+    ending: of the step's name, for one draw of several.
+    """
+    samples = Samples(
+        session.config.sampling.samples_per_prompt, session.seed("completions_other", number)
+    )
+    longest = session.config.sampling.max_model_len
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        asked = inputs.path("prompts")
+        if isinstance(other, Policy):
+            return sampled(session, other.id, inputs.path("other"), asked, folder, samples)
+        inputs.find("other")  # raises for a folder that is gone
+        model = find_model(other)
+        session.release_sampler()
+        try:
+            made = sampled(session, model.id, model.folder, asked, folder, samples)
+            request = {
+                "op": "retokenise",
+                "policy": str(inputs.path("policy")),
+                "prompts": str(asked),
+                "completions": str(folder / _FILE),
+                "out": str(folder / f"retokenised-{_FILE}"),
+                "longest": longest,
+            }
+            found = session.tokenise(request)
+        finally:
+            session.release_sampler()
+        (folder / f"retokenised-{_FILE}").replace(folder / _FILE)
+        dropped = dict(Counter(made.dropped) + Counter(found["dropped"]))
+        return replace(made, kept=found["kept"], dropped=dict(sorted(dropped.items())))
+
+    config, inputs = _identity(session, other, policy)
+    return session.step(
+        number,
+        f"{OTHER}{ending}",
+        make,
+        config={**sampling_config(session.config.sampling, samples), **config},
+        inputs={**inputs, "prompts": prompts.input("prompts.parquet")},
+    )
+
+
+def _identity(
+    session: Session, other: Other, policy: Policy
+) -> tuple[dict[str, Any], dict[str, Input]]:
+    """(config, inputs) that say who answers: a folder by what is in it, a model on the hub by its
+    name."""
+    if isinstance(other, Policy):
+        return {}, {"other": other.input}
+    if Path(other).is_absolute():
+        return {}, {"other": session.model_input(Path(other)), "policy": policy.input}
+    return {"model": other}, {"policy": policy.input}
+
+
+def put_together(
+    session: Session,
+    number: int,
+    own: Artifact,
+    others: Artifact,
+    prompts: Artifact,
+    ending: str,
+) -> Artifact:
+    """The policy's answers to each prompt, then the other's: with sample indices behind the
+    policy's, so that no two answers share an id, and without the log-probs of whoever gave them.
+    """
+    count = session.config.sampling.samples_per_prompt
+    named = session.config.pairs.rejected_from
+    name = f"round {named.round}" if isinstance(named, RoundPolicy) else named
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        place = {
+            row["prompt_id"]: number
+            for number, row in enumerate(iterate_rows(inputs.path("prompts"), ["prompt_id"]))
+        }
+        rows = heapq.merge(
+            _read(inputs.path("own")),
+            (_behind(row, count) for row in _read(inputs.path("others"))),
+            key=lambda row: place[row["prompt_id"]],
+        )
+        kept = write_rows(folder / _FILE, rows, COMPLETIONS)
+        both = own.entry, others.entry
+        dropped = Counter(own.entry.dropped) + Counter(others.entry.dropped)
+        facts = {
+            "prompts": own.entry.facts["prompts"],
+            **{
+                fact: sum(entry.facts[fact] for entry in both)
+                for fact in ("prompt_tokens", "tokens", "truncated")
+            },
+            "completions": kept,
+            OWN_SAMPLES: count,
+            REJECTED_FROM: name,
+        }
+        came_in = sum(entry.came_in for entry in both)
+        return Made(came_in, kept, dict(sorted(dropped.items())), facts)
+
+    return session.step(
+        number,
+        f"completions{ending}",
+        make,
+        config={OWN_SAMPLES: count},
+        inputs={
+            "own": own.input(_FILE),
+            "others": others.input(_FILE),
+            "prompts": prompts.input("prompts.parquet"),
+        },
+    )
+
+
+def _read(completions: Path) -> Iterator[dict[str, Any]]:
+    return iterate_rows(completions, batch_size=TEXTS_AT_ONCE)
+
+
+def _behind(row: Mapping[str, Any], count: int) -> dict[str, Any]:
+    index = row["sample_index"] + count
+    identity = content_id(row["prompt_id"], row["policy"], index, row["token_ids"])
+    return {**row, "sample_index": index, "completion_id": identity, "token_logps": None}
