@@ -51,7 +51,7 @@ def _path(job: LogpsJob, groups: PromptGroups, runtime: Runtime) -> tuple[PairPa
     if not groups.all_have_prompts:
         return None, "nothing predicts the first token after a prompt without tokens"
     model = load_weights(job.policy_dir, runtime.device, runtime.compute_dtype)
-    return choose_path(model, groups, TrainingConfig(), runtime)
+    return choose_path(model, groups, TrainingConfig(), runtime, frozen=True)
 
 
 def _find(
@@ -62,7 +62,7 @@ def _find(
     for some in batched(groups, _LOOKED_AT):
         for batch in micro_batches(some, path, budget):
             lengths = [len(ids) for group in batch for ids in group.completions]
-            parts = path.logps(batch).logps_N.double().split(lengths)
+            parts = torch.split(path.logps(batch).logps_N.double(), lengths)
             places = [row for group in batch for row in groups.rows(int(group.id))]
             logps.update(zip(places, torch.stack([p.sum() for p in parts]).tolist(), strict=True))
             done += len(places)

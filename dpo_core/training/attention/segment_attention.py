@@ -20,6 +20,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from dpo_core.training.attention import flex_segments
+from dpo_core.training.attention.batched_segments import Batch, batched_segments, batches
 from dpo_core.training.attention.flash_segments import FlashSegments
 from dpo_core.training.attention.sliced_segments import sliced_segments
 from dpo_core.training.passes.packing import Segment
@@ -67,12 +68,16 @@ class Window:
 class _Row:
     """The row that attention sees now, the masks it has made for it, how often it was called."""
 
-    def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
+    def __init__(
+        self, segments: Sequence[Segment], device: torch.device, *, frozen: bool = False
+    ) -> None:
         self.segments = segments
         self.device = device
+        self.frozen = frozen
         self.attended = 0
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
         self._blocks: dict[int | None, Any] = {}
+        self._batches: dict[int | None, list[Batch]] = {}
 
     def mask(self, queries: int, keys: int, window: int | None) -> Tensor:
         """(queries, keys) true where a query, one of the last positions, sees a key."""
@@ -91,6 +96,12 @@ class _Row:
         longest = max(s.longest for s in self.segments)
         return window is not None and window < longest
 
+    def batches(self, window: int | None, dtype: torch.dtype) -> list[Batch]:
+        """Its sequences side by side."""
+        if window not in self._batches:
+            self._batches[window] = batches(self.segments, window, dtype)
+        return self._batches[window]
+
     def blocks(self, window: int | None) -> Any:
         """What flex attention leaves out."""
         if window not in self._blocks:
@@ -102,13 +113,15 @@ _current: _Row | None = None
 
 
 @contextmanager
-def attending(segments: Sequence[Segment], device: torch.device) -> Iterator[None]:
-    """Within, forward and backward passes see these groups.
+def attending(
+    segments: Sequence[Segment], device: torch.device, *, frozen: bool = False
+) -> Iterator[None]:
+    """Within, forward and backward passes see these groups; frozen: there is no backward.
 
     Raises NotImplementedError when no layer of the model asked for this attention.
     """
     global _current
-    before, _current = _current, _Row(segments, device)
+    before, _current = _current, _Row(segments, device, frozen=frozen)
     try:
         yield
         if not _current.attended:
@@ -141,6 +154,9 @@ def segment_attention(
     if flex_segments.available(row.device):
         blocks = row.blocks(window)
         out = flex_segments.flex_segments(*inputs, blocks, scale=scaling, softcap=softcap)
+    elif row.device.type == "cpu" and row.frozen and inputs[0].dtype == torch.bfloat16:
+        blocks = row.batches(window, torch.bfloat16)
+        out = batched_segments(*inputs, blocks, scale=scaling, softcap=softcap)
     elif row.device.type == "cpu" and softcap is None and not row.narrow(window):
         out = FlashSegments.apply(*inputs, row.segments, scaling)  # type: ignore[no-untyped-call]
     else:

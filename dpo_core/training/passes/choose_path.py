@@ -48,13 +48,16 @@ def choose_path(
     config: TrainingConfig,
     runtime: Runtime,
     enter: Enter | None = None,
+    *,
+    frozen: bool = False,
 ) -> tuple[PairPath, str]:
     """(the path, why it is not the fast one, or an empty text).
 
     The fast path is taken when it finds the same log-probs as the plain one for the shortest groups
     and for the longest: so a model whose attention, positions or head it does not know is never
     asked wrongly. `enter` gives the weights of a divided model, and processes choose together.
-    Raises BadInput when the config insists on it and the model does not allow it.
+    frozen: nothing is trained. Raises BadInput when the config insists on the fast path and the
+    model does not allow it.
     """
     asked: dict[str, Any] = {
         "collisions": config.wpo,
@@ -69,7 +72,7 @@ def choose_path(
     if not why:
         expected = [plain.logps(probe).logps_N for probe in _probes(groups)]
         try:
-            fast = FastPath(model, runtime, head_rows=HEAD_ROWS, **asked)
+            fast = FastPath(model, runtime, head_rows=HEAD_ROWS, frozen=frozen, **asked)
             found = [fast.logps(probe).logps_N for probe in _probes(groups)]
             why = _differ(found, expected, AGREEMENT[runtime.compute_dtype])
             if not why:

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from dpo_core.training.attention import segment_attention
 from dpo_core.training.pairs.batching import PromptGroup, TrainingPair
-from dpo_core.training.passes.fused_head import Head, head_backward, head_logps
+from dpo_core.training.passes.fused_head import (
+    Head,
+    frozen_head_logps,
+    head_backward,
+    head_logps,
+)
 from dpo_core.training.passes.fused_layers import FusedLayers
 from dpo_core.training.passes.packing import PackedRow, pack
 from dpo_core.training.passes.pass_over_pairs import Enter, Slopes, TokenLogps
@@ -21,7 +26,8 @@ from dpo_core.training.runtime import Runtime
 
 
 class FastPath:
-    """A PairPath for models of Llama's kind: see the module."""
+    """A PairPath for models of Llama's kind: see the module. frozen: there is no backward, and
+    nothing but log-probs is asked for."""
 
     name = "fast"
 
@@ -34,6 +40,7 @@ class FastPath:
         collisions: bool = False,
         entropies_per_pair: int = 0,
         enter: Enter | None = None,
+        frozen: bool = False,
     ) -> None:
         self.model = model
         self.runtime = runtime
@@ -44,6 +51,7 @@ class FastPath:
         self.collisions = collisions
         self.entropies_per_pair = entropies_per_pair
         self.enter = enter
+        self.frozen = frozen
         model.set_attn_implementation(segment_attention.NAME)
 
     def tokens(self, groups: Sequence[PromptGroup]) -> int:
@@ -55,9 +63,10 @@ class FastPath:
     @torch.no_grad()
     def logps(self, groups: Sequence[PromptGroup]) -> TokenLogps:
         packed = pack(groups, self.runtime.device, self.entropies_per_pair)
+        of_head = frozen_head_logps if self.frozen else head_logps
 
         def run() -> TokenLogps:
-            return head_logps(self._hidden(packed), self._head(), packed)
+            return of_head(self._hidden(packed), self._head(), packed)
 
         with self._ready_for(packed):
             return run() if self.enter is None else self.enter(run)
@@ -82,7 +91,7 @@ class FastPath:
     @contextmanager
     def _ready_for(self, packed: PackedRow) -> Iterator[None]:
         with (
-            segment_attention.attending(packed.segments, self.runtime.device),
+            segment_attention.attending(packed.segments, self.runtime.device, frozen=self.frozen),
             nullcontext() if self.layers is None else self.layers.in_use(),
         ):
             yield

@@ -19,6 +19,7 @@ from transformers.masking_utils import (
 )
 
 from dpo_core.training.attention import flex_segments
+from dpo_core.training.attention.batched_segments import batched_segments, batches
 from dpo_core.training.attention.flash_segments import FlashSegments
 from dpo_core.training.attention.segment_attention import (
     NAME,
@@ -91,6 +92,22 @@ def test_slices_of_the_row(window: int | None) -> None:
     with attending(SEGMENTS, CPU):
         out, _ = segment_attention(None, *given, Window(window, True), scaling=0.3)
     check(out.transpose(1, 2), given, window)
+
+
+@pytest.mark.parametrize("softcap", [None, 0.5])
+@pytest.mark.parametrize("window", [None, 4])
+def test_a_few_products_for_each_prompt(window: int | None, softcap: float | None) -> None:
+    given = [x.detach() for x in inputs()]
+    there = batches(SEGMENTS, window, torch.float32)
+    out = batched_segments(*given, there, scale=0.3, softcap=softcap)
+    with attending(SEGMENTS, CPU):
+        options = {"scaling": 0.3, "softcap": softcap}
+        expected, _ = segment_attention(None, *given, Window(window, True), **options)
+    torch.testing.assert_close(out, expected.transpose(1, 2), rtol=0, atol=2e-6)
+    rounded = [x.bfloat16() for x in given]
+    with attending(SEGMENTS, CPU, frozen=True):
+        ours, _ = segment_attention(None, *rounded, Window(window, True), **options)
+    torch.testing.assert_close(ours.transpose(1, 2).float(), out, rtol=0, atol=5e-2)
 
 
 def test_slices_take_what_the_flash_kernel_takes() -> None:
