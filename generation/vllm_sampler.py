@@ -27,11 +27,11 @@ class CpuSampler(Sampler):
         super().__init__(like.logprobs_mode, like.use_fp64_gumbel)
         self._unranked = _UnrankedSampler(like.logprobs_mode, like.use_fp64_gumbel)
 
-    def forward(self, logits_BV: torch.Tensor, sampling_metadata: Any) -> SamplerOutput:
-        count, vocabulary = logits_BV.shape
+    def forward(self, logits: torch.Tensor, sampling_metadata: Any) -> SamplerOutput:
+        count, vocabulary = logits.shape
         step = max(torch.get_num_threads(), _VALUES // vocabulary)
         outputs = [
-            self._unranked(logits_BV[start : start + step], _rows(sampling_metadata, start, step))
+            self._unranked(logits[start : start + step], _rows(sampling_metadata, start, step))
             for start in range(0, count, step)
         ]
         return outputs[0] if len(outputs) == 1 else _joined(outputs)

@@ -52,7 +52,7 @@ def drawn(sampler: Any, dtype: torch.dtype = torch.float32, **asked: Any) -> lis
     found = []
     for _ in range(2):
         logits_BV = torch.randn(ROWS, VOCABULARY, generator=logits).mul(3).to(dtype)
-        output = sampler(logits_BV, made)
+        output = sampler(logits=logits_BV, sampling_metadata=made)  # as vLLM calls it
         logprobs = output.logprobs_tensors
         found.append(output.sampled_token_ids[:SEEDED].tolist())
         if logprobs is not None:
