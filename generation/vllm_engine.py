@@ -1,4 +1,4 @@
-"""Sampling with vLLM; generation.vllm_judges is the other module that imports it."""
+"""Sampling with vLLM; modules of generation named vllm_* are the only ones that import it."""
 
 import gc
 import os
@@ -30,6 +30,7 @@ from vllm.platforms import current_platform
 from dpo_core.errors import ChildFailed
 from generation.config import SamplingConfig
 from generation.engine import Decoding, Likelihood, Request, Sample, Tick
+from generation.vllm_sampler import CpuSampler
 
 _CPU_SEQUENCES = (512, 1024)
 """Fewest and most sequences in one step on CPU, for which vLLM's default is 256. Small models spend
@@ -47,6 +48,8 @@ class VllmEngine:
     def __init__(self, config: SamplingConfig, policy: Path) -> None:
         self.config = config
         self._llm = LLM(str(policy), **_engine_arguments(config, policy))
+        if current_platform.is_cpu():
+            self._llm.collective_rpc(_sample_by_rows)
         self._loaded = policy
         # vLLM scores a sequence as a prompt and insists on room for one token after it.
         self.max_model_len = int(self._llm.model_config.max_model_len) - 1
@@ -158,6 +161,10 @@ def _cpu_sequences(config: SamplingConfig, policy: Path) -> int:
     fitting: int = cache_bytes // (token_bytes * blocks * _CPU_BLOCK_TOKENS)
     fewest, most = _CPU_SEQUENCES
     return max(fewest, min(most, fitting))
+
+
+def _sample_by_rows(worker: Any) -> None:
+    worker.model_runner.sampler = CpuSampler(worker.model_runner.sampler)
 
 
 def _repack_tied_head(model: torch.nn.Module) -> None:
