@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from many_requests import answered
+from record_session import open_session
 from task_data import IFEVAL, ifeval_rows, write_data
 
 from dpo_core.records import COMPLETIONS, Completion, Prompt, prompt_id
 from dpo_core.tables import read_rows, write_rows
 from examples.instructions import judge
 from flows.config.evaluation import HarnessSuite
+from flows.doctor.inputs import check_suites
 from flows.harness.asked import request_for
 from flows.harness.requests import document_id
 from tests.made_once import made_once
@@ -154,3 +156,14 @@ def test_ifeval_and_the_judge_of_the_examples_agree_answer_by_answer(here: Path)
         followed |= {(prompt, ours.value)}
     # Of each prompt an answer that follows and one that does not, or nothing would be compared.
     assert followed == {(prompt, value) for prompt, _ in IFEVAL for value in (0.0, 1.0)}
+
+
+def test_the_doctor_says_that_answers_leave_no_room_for_prompts(here: Path, tmp_path: Path) -> None:
+    suites = {"s": {"harness": "ifeval", "data": str(here / "data" / "ifeval")}}
+    session = open_session(
+        tmp_path, evaluation={"suites": suites}, sampling={"max_model_len": 512, "max_tokens": 64}
+    )
+    [finding] = check_suites(session.config)
+    assert (finding.severity, finding.where) == ("problem", "evaluation.suites.s")
+    assert "answers of up to 1280 tokens, as ifeval wants them, leave no room" in finding.what
+    assert finding.remedy.startswith("Set evaluation.suites.s.max_tokens to 256")
