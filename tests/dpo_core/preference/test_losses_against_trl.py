@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from trl import DPOTrainer
 
 from dpo_core import PairLogps, preference_loss
 from dpo_core.preference.pair_logps import length_desensitised_sums, wpo_weights
@@ -60,6 +59,8 @@ def trl_loss(
     **settings: Any,
 ) -> Tensor:
     """The mean loss that TRL computes from log-probs of completion tokens."""
+    from trl import DPOTrainer  # which every worker would wait for while it collects
+
     shifted = torch.nn.functional.pad(policy_BL, (PROMPT - 1, 0))
     outputs = SimpleNamespace(
         log_probs=shifted,
