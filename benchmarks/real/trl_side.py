@@ -91,6 +91,9 @@ def _stop(job: dict[str, Any], tokenizer: Any) -> Any:
             self.parts: list[dict[str, Any]] = []
             self.began = time.monotonic()
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **named: Any) -> None:
+            self.began = time.monotonic()
+
         def on_step_end(self, args: Any, state: Any, control: Any, **named: Any) -> None:
             seconds = time.monotonic() - self.began
             if seconds >= job["seconds"] * (len(self.parts) + 1) / job["parts"]:
