@@ -35,10 +35,8 @@ def _step(batch: int, **others: Any) -> dict[str, Any]:
 
 SETTINGS: dict[str, dict[str, Any]] = {
     DEFAULTS: _step(8),
-    "batch 8, completion rows, allocator": _step(8, **TUNED),
     "batch 4 x 2, completion rows, allocator": _step(4, **TUNED),
-    "batch 4 x 2, by length, completion rows, allocator": _step(4, by_length=True, **TUNED),
     "batch 2 x 4, completion rows, allocator": _step(2, **TUNED),
     "batch 1 x 8, completion rows, allocator": _step(1, **TUNED),
 }
-"""Of `runs.SETTINGS` those that are the fastest of some model; huge pages slowed them down."""
+"""Of `runs.SETTINGS` those that may be the fastest: by length and huge pages were slower."""

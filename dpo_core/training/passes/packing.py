@@ -42,6 +42,16 @@ class Segment:
         return self.chosen + self.rejected
 
 
+def attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:
+    """(query rows, blocks of keys they see); in the block that is the rows themselves, causally."""
+    for segment in segments:
+        whole = slice(segment.start, segment.fork)
+        yield whole, [whole]
+        if segment.rejected:
+            rejected = slice(segment.fork, segment.end)
+            yield rejected, [slice(segment.start, segment.start + segment.prompt), rejected]
+
+
 @dataclass(frozen=True)
 class PackedPairs:
     """input_ids, position_ids (1, T); lengths (pair, 2) of chosen and rejected completions.
