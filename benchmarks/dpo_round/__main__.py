@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dpo_round import table, workload
-from benchmarks.dpo_round.kinds import KINDS, PEERS, Kind
+from benchmarks.dpo_round.kinds import KINDS, Kind
 from benchmarks.dpo_round.runs import needed, ratchet, trl
 from benchmarks.measure import add_json_option, child_result, machine, write_result
 from dpo_core.processor import has_bfloat16
@@ -53,11 +53,12 @@ def measure(kind: Kind, name: str, options: Namespace, ceiling: Ceiling) -> dict
         tried = _tried(kind, name, peer, len(few))
         workload.write(folder, list(workload.pairs(model.vocabulary, lengths)))
         strongest = min(tried, key=lambda setting: tried[setting].get(kind.clock, math.inf))
-        runs: dict[str, list[dict[str, Any]]] = {"ratchet": [], **{p: [] for p in PEERS}}
+        turns = {"trl_plain": kind.plain, "trl_strongest": strongest}
+        runs: dict[str, list[dict[str, Any]]] = {"ratchet": [], **{p: [] for p in kind.peers}}
         for _ in range(options.repeats):
             runs["ratchet"].append(ratchet(folder, config, kind.environment))
-            runs["trl_plain"].append(needed(peer(kind.plain)))
-            runs["trl_strongest"].append(needed(peer(strongest)))
+            for side in kind.peers:
+                runs[side].append(needed(peer(turns[side])))
         result = compare(kind, runs, tried, strongest, count, len(few))
         result |= shares(model, lengths, result["runs"]["ratchet"][kind.clock], ceiling)
         if len(longer) > count:
@@ -116,11 +117,11 @@ def compare(
         "max_loss_diff": max(
             kind.difference(a, b)
             for a, b in zip(
-                runs["ratchet"][0]["losses"], runs["trl_plain"][0]["losses"], strict=True
+                runs["ratchet"][0]["losses"], runs[kind.peers[0]][0]["losses"], strict=True
             )
         ),
     }
-    for peer in PEERS:
+    for peer in kind.peers:
         result[peer] = {
             "speedup": middle[peer][kind.clock] / ours[kind.clock],
             "memory_ratio": ours["memory_mib"] / middle[peer]["memory_mib"],

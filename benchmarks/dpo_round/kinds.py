@@ -3,13 +3,11 @@
 import math
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.dpo_round import bfloat16, gpu, runs, workload
-
-PEERS = ("trl_plain", "trl_strongest")
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,7 @@ class Kind:
     clock, unit: the measured seconds that count, and how they are printed. ceiling, dtype: what
     multiplies matrices of that dtype as fast as it can. settings: of TRL, of which `plain` is TRL
     as users run it; setting_pairs: pairs that each is tried on.
+    peers: what takes turns with ours, TRL as users run it or its strongest setting.
     speedup, mfu: floors by model; memory: of ours as a share of the peer's, at most.
     loss_difference: of a step's loss, relative to the loss or, where that is larger, `least_loss`.
     environment: of both sides' processes. warm: whether both go through a round of a model of one
@@ -42,6 +41,7 @@ class Kind:
     memory: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     warm: bool = False
+    peers: Sequence[str] = ("trl_plain", "trl_strongest")
 
     def difference(self, ours: float, theirs: float) -> float:
         """Of one step's losses."""
@@ -77,11 +77,12 @@ CPU_BFLOAT16 = replace(
     settings=bfloat16.SETTINGS,
     plain=bfloat16.DEFAULTS,
     setting_pairs=8,
-    speedup={"C": {"trl_plain": 1.5, "trl_strongest": 1.5}},
+    peers=("trl_strongest",),
+    speedup={"C": {"trl_strongest": 1.5}},
     mfu={"C": 0.35},
     loss_difference=2e-2,
     least_loss=math.log(2),
-    memory={"trl_plain": 0.6, "trl_strongest": 0.6},
+    memory={"trl_strongest": 0.6},
 )
 
 CUDA = Kind(
