@@ -10,13 +10,13 @@ slices of the row would need a mask, copies of keys, and a gradient as long as t
 slice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpo_core.training.passes.packing import Segment
+from dpo_core.training.passes.packing import Segment, attended
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -37,7 +37,7 @@ class FlashSegments(torch.autograd.Function):
         out = torch.empty_like(query)
         q, k, v, o = _by_key_head(query, key, value, out)
         sums = []
-        for rows, blocks in _attended(segments):
+        for rows, blocks in attended(segments):
             found = [
                 _forward(q[:, :, rows], k[:, :, b], v[:, :, b], 0.0, b == rows, scale=scale)
                 for b in blocks
@@ -54,7 +54,7 @@ class FlashSegments(torch.autograd.Function):
         slopes = [torch.empty_like(x) for x in (query, key, value)]
         q, k, v, o, g = _by_key_head(query, key, value, out, gradients[0])
         by_q, by_k, by_v = slopes[0][0].view(q.shape), slopes[1][0], slopes[2][0]
-        for (rows, blocks), total in zip(_attended(ctx.segments), sums, strict=True):
+        for (rows, blocks), total in zip(attended(ctx.segments), sums, strict=True):
             r = g[:, :, rows], q[:, :, rows]
             for number, b in enumerate(blocks):
                 inputs = *r, k[:, :, b], v[:, :, b], o[:, :, rows], total
@@ -73,16 +73,6 @@ def _over_queries(slopes: Tensor) -> Tensor:
 
 def _put(place: Tensor, values: Tensor, *, add: bool) -> None:
     place.add_(values) if add else place.copy_(values)
-
-
-def _attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:
-    """(query rows, blocks of keys they see); in the block that is the rows themselves, causally."""
-    for segment in segments:
-        whole = slice(segment.start, segment.fork)
-        yield whole, [whole]
-        prompt = slice(segment.start, segment.start + segment.prompt)
-        for other in segment.others:
-            yield other, [prompt, other]
 
 
 def _by_key_head(

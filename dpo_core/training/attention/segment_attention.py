@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from dpo_core.training.attention import flex_segments
+from dpo_core.training.attention import dense_segments, flex_segments
 from dpo_core.training.attention.batched_segments import Batch, batched_segments, batches
+from dpo_core.training.attention.dense_segments import DenseSegments
 from dpo_core.training.attention.flash_segments import FlashSegments
 from dpo_core.training.attention.sliced_segments import sliced_segments
 from dpo_core.training.passes.packing import Segment
@@ -150,7 +151,8 @@ def segment_attention(
     row.attended += 1
     _refuse_unknown(others)
     window = _of_layer(attention_mask)
-    inputs = _in_one_dtype(query_1HTD, key_1KTD, value_1KTD)
+    given = query_1HTD, key_1KTD, value_1KTD
+    inputs = _in_one_dtype(*given)
     if flex_segments.available(row.device):
         blocks = row.blocks(window)
         out = flex_segments.flex_segments(*inputs, blocks, scale=scaling, softcap=softcap)
@@ -158,7 +160,7 @@ def segment_attention(
         blocks = row.batches(window, torch.bfloat16)
         out = batched_segments(*inputs, blocks, scale=scaling, softcap=softcap)
     elif row.device.type == "cpu" and softcap is None and not row.narrow(window):
-        out = FlashSegments.apply(*inputs, row.segments, scaling)  # type: ignore[no-untyped-call]
+        out = _on_cpu(*given, row.segments, scaling)
     else:
         out = sliced_segments(
             *inputs,
@@ -178,6 +180,18 @@ def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
         return query, key, value
     dtype = torch.get_autocast_dtype(device)
     return query.to(dtype), key.to(dtype), value.to(dtype)
+
+
+def _on_cpu(
+    query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float | None
+) -> Tensor:
+    """By the kernel that is fastest for tokens which see all that is before them."""
+    if torch.is_autocast_enabled("cpu") and dense_segments.short(segments):
+        value = value.to(torch.get_autocast_dtype("cpu"))
+        arguments = query, key, value, segments, scale
+        return DenseSegments.apply(*arguments)  # type: ignore[no-untyped-call, no-any-return]
+    inputs = _in_one_dtype(query, key, value)
+    return FlashSegments.apply(*inputs, segments, scale)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _refuse_unknown(arguments: dict[str, Any]) -> None:

@@ -24,6 +24,9 @@ tokens of this slice of the pairs."""
 _CACHED_VALUES = 2**18
 """float32 values that are gone over several times in a row: 1 MiB, half of a core's cache."""
 
+_NARROW_WORDS = 2**13
+"""Words of a part: as fast as all at once, with a sixth of SmolLM2's buffers."""
+
 _Part = tuple[Tensor, Tensor, Tensor]
 """Of some completion tokens: hidden states (C, H), targets (C,), where to measure entropy (C,)."""
 
@@ -66,7 +69,8 @@ class Head:
         if self.dtype == logits_CV.dtype:
             torch.mm(hidden_CH, weight_VH.T, out=logits_CV)
         else:
-            logits_CV.copy_(hidden_CH @ weight_VH.T)
+            for words in _narrow_words(weight_VH):
+                logits_CV[:, words].copy_(hidden_CH @ weight_VH[words].T)
         if self.bias is not None:
             logits_CV += self.bias
         if self.scale != 1:
@@ -102,6 +106,13 @@ def _blocks(logits_CV: Tensor) -> Iterator[slice]:
     count, vocabulary = logits_CV.shape
     rows = max(1, _CACHED_VALUES // vocabulary) if logits_CV.device.type == "cpu" else count
     return (slice(first, first + rows) for first in range(0, count, rows))
+
+
+def _narrow_words(of_words: Tensor) -> Iterator[slice]:
+    """Words whose products are made in a narrow dtype and widened before the next ones."""
+    count = len(of_words)
+    step = _NARROW_WORDS if of_words.device.type == "cpu" else count
+    return (slice(first, first + step) for first in range(0, count, step))
 
 
 def _entropies(exponentials_CV: Tensor, sums_C: Tensor, watched: Tensor) -> Tensor:
@@ -253,9 +264,13 @@ def _add(parameter: Tensor, gradient: Tensor) -> None:
 
 
 def _add_product(parameter: Tensor, left: Tensor, right: Tensor) -> None:
+    if left.dtype == parameter.dtype:
+        if parameter.grad is None:
+            parameter.grad = left @ right
+        else:
+            parameter.grad.addmm_(left, right)
+        return
     if parameter.grad is None:
-        parameter.grad = (left @ right).to(parameter.dtype)
-    elif left.dtype == parameter.dtype:
-        parameter.grad.addmm_(left, right)
-    else:
-        parameter.grad += left @ right
+        parameter.grad = torch.zeros_like(parameter)
+    for rows in _narrow_words(parameter):
+        parameter.grad[rows] += left[rows] @ right

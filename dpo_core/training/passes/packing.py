@@ -55,6 +55,16 @@ class Segment:
         return sum(self.completions)
 
 
+def attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:
+    """(query rows, blocks of keys they see); in the block that is the rows themselves, causally."""
+    for segment in segments:
+        whole = slice(segment.start, segment.fork)
+        yield whole, [whole]
+        prompt = slice(segment.start, segment.start + segment.prompt)
+        for other in segment.others:
+            yield other, [prompt, other]
+
+
 @dataclass(frozen=True)
 class PackedRow:
     """input_ids, position_ids (1, T).

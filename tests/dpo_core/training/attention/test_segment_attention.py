@@ -20,6 +20,7 @@ from transformers.masking_utils import (
 
 from dpo_core.training.attention import flex_segments
 from dpo_core.training.attention.batched_segments import batched_segments, batches
+from dpo_core.training.attention.dense_segments import DenseSegments
 from dpo_core.training.attention.flash_segments import FlashSegments
 from dpo_core.training.attention.segment_attention import (
     NAME,
@@ -84,6 +85,29 @@ def check(found: Tensor, given: tuple[Tensor, ...], window: int | None = None) -
 def test_the_flash_kernel_joins_what_a_completion_after_the_first_sees() -> None:
     given = inputs()
     check(FlashSegments.apply(*given, SEGMENTS, 0.3), given)
+
+
+def test_dense_products_of_short_pairs_in_float32() -> None:
+    given = inputs()
+    check(DenseSegments.apply(*given, SEGMENTS, 0.3), given)
+
+
+def test_short_pairs_are_as_exact_in_bfloat16_as_by_the_flash_kernel() -> None:
+    query, key, value = inputs()
+    narrow = value.detach().bfloat16().requires_grad_()
+    expected = dense(query, key, narrow)
+    slopes = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    given = query, key, narrow
+    exact = [expected, *torch.autograd.grad(expected, given, slopes.double())]
+    with attending(SEGMENTS, CPU), torch.autocast("cpu", torch.bfloat16):
+        out = segment_attention(None, *given, Window(None, True), scaling=0.3)[0].transpose(1, 2)
+    ours = [out, *torch.autograd.grad(out, given, slopes.bfloat16())]
+    usual = [x.detach().bfloat16().requires_grad_() for x in given]
+    found = FlashSegments.apply(*usual, SEGMENTS, 0.3)
+    theirs = [found, *torch.autograd.grad(found, usual, slopes.bfloat16())]
+    assert out.dtype == torch.bfloat16 and not torch.equal(out, found)
+    for our, their, right in zip(ours, theirs, exact, strict=True):
+        assert (our - right).abs().mean() <= 1.5 * (their - right).abs().mean()
 
 
 @pytest.mark.parametrize("window", [None, 4])
