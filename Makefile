@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set everything up first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint proof bench readme screenshots docs lock clean
+.PHONY: help setup demo real test lint proof bench readme screenshots docs lock clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -23,6 +23,10 @@ demo: $(READY) ## run a real three-round campaign on CPU, a few minutes
 	@$(VENV)/bin/ratchet run configs/demo-cpu.yaml --campaign-dir $(DEMO)
 	@$(VENV)/bin/ratchet report $(DEMO)
 
+real: $(READY) ## a pretrained chat model on CPU, an hour: make real SEED=1 [IFEVAL=DIR] [GSM8K=DIR]
+	@$(VENV)/bin/python -m benchmarks.real --seed $(or $(SEED),1) \
+	  $(if $(IFEVAL),--ifeval $(IFEVAL)) $(if $(GSM8K),--gsm8k $(GSM8K))
+
 # Containers often forbid compiled files; hundreds of processes would each compile the project again.
 test: $(READY) ## run the tests; one file: make test ARGS=tests/path.py
 	@scripts/test_packages.sh
@@ -36,7 +40,7 @@ lint: $(READY) ## style, types, import arrows, and whether all profiles resolve
 	$(VENV)/bin/lint-imports --no-cache
 	@$(VENV)/bin/python scripts/check_versions.py
 
-proof: $(READY) ## the long evidence: three seeds, GSM8K, kill points, benchmarks
+proof: $(READY) ## the long evidence: three seeds, GSM8K, a real model, kill points, benchmarks
 	$(VENV)/bin/python -m benchmarks.proof
 
 bench: $(READY) ## sampling throughput and where the demo's time goes

@@ -1,6 +1,6 @@
 """The long evidence: `make proof`, or `python -m benchmarks.proof [--only demo,pool] [--out FILE]`.
 
-Runs the demo with three seeds, GSM8K, every kill point, the benchmarks and the experiment of
+Runs the demo with three seeds, GSM8K, every kill point, the benchmarks and the experiments of
 docs/experiments, and writes a dated page with the figures and whether each check holds. A check
 that fails is written as failed, and the exit code is then 1.
 """
@@ -228,6 +228,28 @@ def frontier(options: Namespace, folder: Path) -> Part:
     return part
 
 
+def real(options: Namespace, folder: Path) -> Part:
+    """The experiment page docs/experiments/smollm2.md, each of its seeds."""
+    from benchmarks.real.__main__ import parse as parse_real
+    from benchmarks.real.demands import DEMANDS
+    from benchmarks.real.page import SEEDS
+    from benchmarks.real.results import read_results
+
+    words = options.real_args.split()
+    part = Part("A real model", " ".join(["python -m benchmarks.real --seed N", *words]))
+    for seed in SEEDS:
+        command = [sys.executable, "-m", "benchmarks.real", "--seed", str(seed)]
+        command += ["--folder", str(folder / f"real-{seed}"), *words]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    results = [r for r in read_results(parse_real(words).results) if r.arm == "rounds"]
+    for demand in DEMANDS:
+        pooled = demand.measure(results) if demand.pooled else None
+        each = [pooled] if demand.pooled else [demand.of(result) for result in results]
+        shown = "; ".join(one.value for one in each if one) or "not measured"
+        part.check(demand.what, demand.verdict(results, SEEDS) == "yes", shown)
+    return part
+
+
 def _benchmark(name: str, arguments: str, folder: Path) -> tuple[Part, dict[str, Any]]:
     """Run one benchmark in a process of its own; its printed lines and its figures."""
     written = folder / f"{name}.json"
@@ -249,6 +271,7 @@ PARTS: dict[str, Callable[[Namespace, Path], Part]] = {
     "pool": pool,
     "loop": loop,
     "frontier": frontier,
+    "real": real,
 }
 
 
@@ -332,7 +355,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     overrides: dict[str, Any] = {"action": "append", "default": [], "metavar": "KEY=VALUE"}
     parser.add_argument("--demo-set", **overrides)
     parser.add_argument("--gsm8k-set", **overrides)
-    for name in ("sampling", "pool", "loop", "frontier", "survival", "pytest"):
+    for name in ("sampling", "pool", "loop", "frontier", "real", "survival", "pytest"):
         parser.add_argument(f"--{name}-args", default="", help=f"further words for {name}")
     return parser.parse_args(arguments)
 

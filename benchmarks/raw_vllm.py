@@ -1,7 +1,7 @@
 """vLLM as a user calls it without Ratchet; a child process that benchmarks.sampling compares with.
 
-Requests: {"policy", "prompts" (a JSON file of [token ids, seed] pairs), "n", "max_tokens",
-"max_model_len", "logprobs"}.
+Requests: {"policy", "dtype", "prompts" (a JSON file of [token ids, seed] pairs), "n", "max_tokens",
+"max_model_len", "seeded", "logprobs"}.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class RawVllm:
         if self.llm is None:
             self.llm = LLM(
                 request["policy"],
-                dtype="float32",
+                dtype=request["dtype"],
                 max_model_len=request["max_model_len"],
                 enforce_eager=True,
                 enable_chunked_prefill=False,
@@ -36,7 +36,7 @@ class RawVllm:
         parameters = [
             SamplingParams(
                 n=request["n"],
-                seed=seed,
+                seed=seed if request["seeded"] else None,
                 max_tokens=request["max_tokens"],
                 temperature=1.0,
                 logprobs=0 if request["logprobs"] else None,

@@ -1,10 +1,11 @@
 """What relevance says of answers that nobody wants: those of SmolLM2-135M-Instruct, and the same
 answers spoilt in one way each.
 
-    python -m benchmarks.relevance IFEVAL/input_data.jsonl
+    python -m benchmarks.relevance IFEVAL/input_data.jsonl [--cost]
 
-The prompts are a JSONL file with a field `prompt`; nothing of it is kept. The model is the file of
-`python -m examples.smollm2`.
+What it costs is said first: to sample, and to have log-probs by the engine that samples and by the
+pass that shares prompts. The prompts are a JSONL file with a field `prompt`; nothing of it is kept.
+The model is the file of `python -m examples.smollm2`.
 """
 
 import argparse
@@ -16,15 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.relevance import MOST_ECHOED, Placed, draw_others, echoed, verdicts
 from dpo_core.hashing import derive_seed
-from dpo_core.records import Prompt
-from dpo_core.training.jobs import BaseJob
+from dpo_core.records import SCORED, Prompt
+from dpo_core.tables import read_rows, write_rows
+from dpo_core.training.jobs import BaseJob, LogpsJob
 from examples import smollm2
 
 BASE = "of the base"
@@ -91,55 +93,103 @@ def _word(prompt: str) -> str:
     return max(re.findall(r"[A-Za-z]+", prompt), key=len, default="this")
 
 
+Logps = Callable[[list[list[int]], list[list[int]]], list[float]]
+"""logps(prompts, completions): as an engine's."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """CPU-seconds, loading included, that log-probs of the base's answers took in one way: after
+    REQUESTS requests each, and after their own alone. alone: the latter, nats."""
+
+    placing_s: float
+    alone_s: float
+    alone: list[float]
+
+
 @dataclass(frozen=True)
 class Measured:
-    """The base's answers, and each way to spoil them, as the base places them; CPU-seconds that
-    sampling and placing the base's own took."""
+    """The base's answers, and each way to spoil them, as the base places them; the CPU-seconds that
+    sampling the base's own took, and log-probs by the engine and by sharing prompts."""
 
     answers: dict[str, list[Placed]]
     sampling_s: float
-    placing_s: float
+    engine: Way
+    sharing: Way
+
+    @property
+    def apart(self) -> list[float]:
+        """Of each answer, nats per token by which the ways differ."""
+        both = zip(self.engine.alone, self.sharing.alone, self.answers[BASE], strict=True)
+        return [abs(one - other) / len(a.tokens) for one, other, a in both]
 
 
-def measure(engine: Any, tokenizer: Any, prompts: Sequence[str], count: int) -> Measured:
+@dataclass(frozen=True)
+class Opened:
+    """SmolLM2: an engine that has it, its tokenizer, log-probs by sharing prompts."""
+
+    engine: Any
+    tokenizer: Any
+    sharing: Logps
+
+
+def measure(model: Opened, prompts: Sequence[str], count: int, *, spoil: bool = True) -> Measured:
     """Of the first `count` prompts; requests are drawn from all of them."""
     from generation.engine import Request
     from generation.sampling import encode_prompt
 
     chats = [Prompt(p, messages=({"role": "user", "content": p},)) for p in prompts]
+    tokenizer = model.tokenizer
     ids = {prompt.prompt_id: encode_prompt(tokenizer, prompt) for prompt in chats}
     asked = prompts[:count]
     began = time.process_time()
     requests = [Request(ids[p], derive_seed(SEED, p), 1) for p in asked]
-    samples = [one for [one] in engine.sample(requests, lambda _: None)]
+    samples = [one for [one] in model.engine.sample(requests, lambda _: None)]
     sampled = time.process_time()
     texts = tokenizer.batch_decode([s.token_ids for s in samples], skip_special_tokens=True)
     base = [
         Placed(p, ids[p], s.token_ids, s.finish_reason == "stop", not text.strip(), ())
         for p, s, text in zip(asked, samples, texts, strict=True)
     ]
-    found = {BASE: _placed(engine, base, ids)}
-    placed = time.process_time()
+    engine, _ = _way(model.engine.logps, base, ids)
+    sharing, placed = _way(model.sharing, base, ids)
+    found = {BASE: placed}
     answers = [
         Answer(n, p, text, _word(p)) for n, (p, text) in enumerate(zip(asked, texts, strict=True))
     ]
-    for name, spoil in SPOILT.items():
-        new = [spoil(answer) for answer in answers]
+    for name, spoilt_by in SPOILT.items() if spoil else ():
+        new = [spoilt_by(answer) for answer in answers]
         spoilt = [
             _ended(b, tokenizer, text) if text != answer.text else b
             for b, text, answer in zip(base, new, answers, strict=True)
         ]
-        found[name] = _placed(engine, spoilt, ids)
-    return Measured(found, sampled - began, placed - sampled)
+        found[name] = _placed(model.sharing, spoilt, ids)
+    return Measured(found, sampled - began, engine, sharing)
+
+
+def _way(
+    logps: Logps, answers: list[Placed], ids: dict[str, list[int]]
+) -> tuple[Way, list[Placed]]:
+    began = time.process_time()
+    placed = _placed(logps, answers, ids)
+    between = time.process_time()
+    alone = logps([ids[a.prompt_id] for a in answers], [list(a.tokens) for a in answers])
+    return Way(between - began, time.process_time() - between, alone), placed
 
 
 def lines(measured: Measured) -> Iterator[str]:
     """The table."""
     base = measured.answers[BASE]
-    yield (
-        f"sampling {len(base)} answers took {measured.sampling_s:.0f} CPU-seconds, their "
-        f"{len(base)} x {REQUESTS} log-probs {measured.placing_s:.0f}"
-    )
+    tokens = sum(len(a.tokens) for a in base)
+    yield f"CPU-seconds for {len(base)} answers, {tokens} tokens"
+    yield f"sampling: {measured.sampling_s:.1f}"
+    for name, way in {"the engine": measured.engine, "sharing prompts": measured.sharing}.items():
+        yield (
+            f"log-probs by {name}: after {REQUESTS} requests {way.placing_s:.1f}, after their own "
+            f"alone {way.alone_s:.1f}"
+        )
+    apart = measured.apart
+    yield f"nats per token between them: mean {fmean(apart):.1e}, most {max(apart):.1e}"
     yield (
         f"{'answers':28}{'tokens':>7}{'found':>7}{'echo':>7}  {'relevant':24}"
         f"{'change':26}nats per token"
@@ -153,7 +203,7 @@ def _ended(answer: Placed, tokenizer: Any, text: str) -> Placed:
     return replace(answer, tokens=[*tokens, tokenizer.eos_token_id], finished=True)
 
 
-def _placed(engine: Any, answers: Sequence[Placed], ids: dict[str, list[int]]) -> list[Placed]:
+def _placed(logps: Logps, answers: Sequence[Placed], ids: dict[str, list[int]]) -> list[Placed]:
     """With their log-probs after each of REQUESTS prompts, their own first."""
     asked = {
         a.prompt_id: [
@@ -163,8 +213,8 @@ def _placed(engine: Any, answers: Sequence[Placed], ids: dict[str, list[int]]) -
         for a in answers
     }
     pairs = [(ids[p], list(a.tokens)) for a in answers for p in asked[a.prompt_id]]
-    logps = iter(engine.logps(*map(list, zip(*pairs, strict=True))))
-    return [replace(a, logps=[next(logps) for _ in asked[a.prompt_id]]) for a in answers]
+    found = iter(logps([p for p, _ in pairs], [c for _, c in pairs]))
+    return [replace(a, logps=[next(found) for _ in asked[a.prompt_id]]) for a in answers]
 
 
 def change(answers: Sequence[Placed], base: Sequence[Placed]) -> Interval | None:
@@ -210,17 +260,20 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=112)
     parser.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
-    parser.add_argument("--dtype", default="auto", help="sampling.dtype")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--cost", action="store_true", help="no spoilt answers")
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
-        engine, tokenizer = opened(Path(folder), asked.engine, asked.max_tokens, asked.dtype)
-        measured = measure(engine, tokenizer, read_prompts(asked.prompts), asked.answers)
+        model = opened(Path(folder), asked.engine, asked.max_tokens, asked.dtype)
+        prompts = read_prompts(asked.prompts)
+        measured = measure(model, prompts, asked.answers, spoil=not asked.cost)
         for line in lines(measured):
             print(line, flush=True)
 
 
-def opened(folder: Path, engine: str, max_tokens: int, dtype: str) -> tuple[Any, Any]:
-    """The engine with SmolLM2, and its tokenizer."""
+def opened(
+    folder: Path, engine: str, max_tokens: int, dtype: Literal["float32", "bfloat16"]
+) -> Opened:
     from dpo_core.training.warm_start.base_policy import prepare_base
     from generation.config import SamplingConfig
     from generation.sampling import load_tokenizer
@@ -233,11 +286,29 @@ def opened(folder: Path, engine: str, max_tokens: int, dtype: str) -> tuple[Any,
     prepare_base(job, lambda *_: None)
     sampling = {"max_tokens": max_tokens, "max_model_len": 1024, "dtype": dtype}
     config = SamplingConfig.model_validate({"engine": engine, **sampling})
+    made: Any
     if engine == "transformers":
-        return TransformersEngine(config, policy), load_tokenizer(policy)
-    from generation.vllm_engine import VllmEngine
+        made = TransformersEngine(config, policy)
+    else:
+        from generation.vllm_engine import VllmEngine
 
-    return VllmEngine(config, policy), load_tokenizer(policy)
+        made = VllmEngine(config, policy)
+
+    def sharing(prompts: list[list[int]], completions: list[list[int]]) -> list[float]:
+        from dpo_core.training.policy_logps import write_policy_logps
+
+        asked, out = folder / "asked.parquet", folder / "logps.parquet"
+        rows = (
+            {"completion_id": str(n), "prompt_token_ids": prompt, "token_ids": tokens}
+            for n, (prompt, tokens) in enumerate(zip(prompts, completions, strict=True))
+        )
+        write_rows(asked, rows, SCORED)
+        job = LogpsJob(policy_dir=policy, completions=asked, out=out, dtype=dtype)
+        why_not = write_policy_logps(job, lambda *_: None)["why_not"]
+        assert not why_not, why_not
+        return [row["logp"] for row in read_rows(out)]
+
+    return Opened(made, load_tokenizer(policy), sharing)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 `pipeline` is a prompt file to completions.parquet in the real sampling process. `raw` is
 `vllm.LLM.generate` on token ids as a user would call it, without log-probs; `raw_logprobs` asks for
 the log-probs that the pipeline always records. The three take turns. The model has random weights:
-its words are noise, and lengths vary because it emits EOS by chance.
+its words are noise, and lengths vary because it emits EOS by chance. benchmarks.sampling_real has
+a real one.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import random
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +44,19 @@ _WARM_UP_PROMPTS = 256
 
 
 class Prompts:
-    """The model, and prompt files with the token ids and seeds that the pipeline makes of them."""
+    """Prompt files, with the token ids and seeds that the pipeline makes of them for a policy."""
 
-    def __init__(self, folder: Path, options: Namespace) -> None:
+    def __init__(self, folder: Path, policy: Path) -> None:
         from generation.sampling import load_tokenizer
 
         self.folder = folder
-        self.policy = folder / "policy"
-        build(self.policy, seed=0, hidden_size=options.hidden_size, layers=options.layers)
-        self._tokenizer = load_tokenizer(self.policy)
+        self.policy = policy
+        self._tokenizer = load_tokenizer(policy)
 
-    def file(self, count: int) -> Path:
+    def file(self, prompts: Sequence[Prompt]) -> Path:
         from generation.sampling import encode_prompt
 
-        path = self.folder / f"prompts-{count}.parquet"
-        prompts = list(_prompts(count))
+        path = self.folder / f"{prompts[0].prompt_id}-{len(prompts)}.parquet"
         write_rows(path, map(prompt_row, prompts), PROMPTS)
         seeds = [derive_seed(_SEED, prompt.prompt_id) for prompt in prompts]
         ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
@@ -71,7 +70,11 @@ class Pipeline:
     def __init__(self, prompts: Prompts, options: Namespace, max_tokens: int) -> None:
         self._prompts = prompts
         self._samples = options.samples
-        self._config = {"max_tokens": max_tokens, "max_model_len": options.max_model_len}
+        self._config = {
+            "max_tokens": max_tokens,
+            "max_model_len": options.max_model_len,
+            "dtype": options.dtype,
+        }
         if options.shard_prompts:
             self._config["shard_prompts"] = options.shard_prompts
         self._child = Child.start("generation.worker", prompts.folder / "worker.log", _env(options))
@@ -126,6 +129,7 @@ class RawVllm:
     def __init__(self, prompts: Prompts, options: Namespace) -> None:
         self._request = {
             "policy": str(prompts.policy),
+            "dtype": options.dtype,
             "n": options.samples,
             "max_tokens": options.max_tokens,
             "max_model_len": options.max_model_len,
@@ -133,9 +137,10 @@ class RawVllm:
         log = prompts.folder / "raw.log"
         self._child = Child.start("benchmarks.raw_vllm", log, _env(options))
 
-    def run(self, prompts: Path, *, logprobs: bool) -> dict[str, Any]:
+    def run(self, prompts: Path, *, logprobs: bool, seeded: bool = True) -> dict[str, Any]:
         ids = str(prompts.with_suffix(".json"))
-        return self._child.ask({**self._request, "prompts": ids, "logprobs": logprobs})
+        asked = {"prompts": ids, "logprobs": logprobs, "seeded": seeded}
+        return self._child.ask({**self._request, **asked})
 
     def __enter__(self) -> "RawVllm":
         return self
@@ -154,17 +159,14 @@ def _env(options: Namespace) -> dict[str, str]:
     }
 
 
-def _prompts(count: int) -> Iterator[Prompt]:
+def reviews(count: int) -> list[Prompt]:
     """`count` distinct beginnings of reviews, two clauses each."""
     chosen = random.Random(0)
-    seen: set[str] = set()
-    while len(seen) < count:
-        text = " ".join(
-            (clause(chosen), chosen.choice(JOINTS), clause(chosen), chosen.choice(JOINTS))
-        )
-        if text not in seen:
-            seen.add(text)
-            yield Prompt(prompt_id(text, None), text=text)
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        words = (clause(chosen), chosen.choice(JOINTS), clause(chosen), chosen.choice(JOINTS))
+        texts[" ".join(words)] = None
+    return [Prompt(prompt_id(text, None), text=text) for text in texts]
 
 
 def throughput(prompts: Prompts, options: Namespace) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def throughput(prompts: Prompts, options: Namespace) -> dict[str, Any]:
 
     It fills a whole step, so that the first touch of the key-value cache is not measured.
     """
-    warm = prompts.file(_WARM_UP_PROMPTS)
+    warm = prompts.file(reviews(_WARM_UP_PROMPTS))
     with (
         Pipeline(prompts, options, options.max_tokens) as pipeline,
         RawVllm(prompts, options) as raw,
@@ -180,7 +182,7 @@ def throughput(prompts: Prompts, options: Namespace) -> dict[str, Any]:
         started = pipeline.run(warm)["start_seconds"]
         raw.run(warm, logprobs=False)
         rows = [
-            compare(pipeline, raw, prompts.file(count), options.repeats)
+            compare(pipeline, raw, prompts.file(reviews(count)), options.repeats)
             for count in options.prompts
         ]
         for count, row in zip(options.prompts, rows, strict=True):
@@ -216,7 +218,8 @@ def memory(prompts: Prompts, options: Namespace) -> list[dict[str, float]]:
     rows = []
     with Pipeline(prompts, options, options.memory_max_tokens) as pipeline:
         for count in options.memory_prompts:
-            rows.append({"prompts": count, **_with_speed(pipeline.run(prompts.file(count)))})
+            run = pipeline.run(prompts.file(reviews(count)))
+            rows.append({"prompts": count, **_with_speed(run)})
     return rows
 
 
@@ -226,7 +229,9 @@ def _with_speed(row: dict[str, float]) -> dict[str, float]:
 
 def measure(options: Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        prompts = Prompts(Path(folder), options)
+        policy = Path(folder) / "policy"
+        build(policy, seed=0, hidden_size=options.hidden_size, layers=options.layers)
+        prompts = Prompts(Path(folder), policy)
         result = {
             "machine": machine(),
             "options": {key: value for key, value in vars(options).items() if key != "json"},
@@ -272,6 +277,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--max-tokens", type=int, default=40)
     parser.add_argument("--memory-max-tokens", type=int, default=8, help="rows count, not lengths")
     parser.add_argument("--max-model-len", type=int, default=64)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--hidden-size", type=int, default=256, help="256: 3.4 M parameters")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--shard-prompts", type=int, help="default: that of the config")

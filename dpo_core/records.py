@@ -338,6 +338,24 @@ SCORED = pa.schema(  # what has its log-prob taken
         ("token_ids", pa.list_(pa.int32())),
     ]
 )
+CONTINUATIONS = pa.schema(  # texts whose likelihood is asked for
+    [
+        ("continuation_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("messages", _MESSAGES),
+        ("continuation", pa.string()),
+    ]
+)
+LIKELIHOODS = pa.schema(
+    [
+        ("continuation_id", pa.string()),
+        ("prompt_token_ids", pa.list_(pa.int32())),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logp", pa.float64()),
+        ("greedy", pa.bool_()),  # each token was the likeliest one
+    ]
+)
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
 RELEVANCE = pa.schema(
     [

@@ -21,9 +21,11 @@ from dpo_core.campaign.store import (
 from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
+from dpo_core.processor import has_gpu
 from dpo_core.seen_files import sha256_kept_in
 from flows.config import CampaignConfig
 from flows.costs.metering import Meter
+from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.judge_models import JudgeModels
 from flows.older.fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
@@ -44,8 +46,8 @@ class _Sampling:
 
 
 @dataclass
-class _Training:
-    """The training process, if one runs."""
+class _Process:
+    """The training process, or that of lm-evaluation-harness, if one runs."""
 
     child: Child | None = None
 
@@ -64,7 +66,8 @@ class Session:
         self.file_hashes = sha256_kept_in(self.layout.file_hashes)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
-        self._training = _Training()
+        self._training = _Process()
+        self._harness = _Process()
         self.judges = JudgeModels(
             self.layout, config.sampling, self._start, self._make_room, progress.advance
         )
@@ -181,6 +184,21 @@ class Session:
         started = self._training.child = self._start("dpo_core.training.train_worker", "training")
         return started, started.seconds_start
 
+    @property
+    def keeps_processes(self) -> bool:
+        """Whether those that sample and train stay beside each other, as on a CPU."""
+        return not self._one_at_a_time(on_gpu=has_gpu())
+
+    def ask_harness(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the process that has lm-evaluation-harness, started on first use."""
+        running = self._harness.child
+        if running is None or not running.usable():
+            if running is not None:
+                running.close()
+            running = self._start("flows.harness.worker", "harness", OFFLINE)
+            self._harness.child = running
+        return running.ask(request, self.progress.advance)
+
     def _one_at_a_time(self, *, on_gpu: bool) -> bool:
         """Whether a process makes room for the next one: on a GPU, it holds its memory."""
         keep = self.config.sampling.keep_worker
@@ -196,6 +214,9 @@ class Session:
         self.release_sampler()
         self._end_training()
         self.judges.release()
+        if self._harness.child is not None:
+            self._harness.child.close()
+            self._harness.child = None
 
     def release_sampler(self) -> None:
         """End the sampling process: its engine holds policies of one architecture."""
@@ -208,10 +229,10 @@ class Session:
             self._training.child.close()
             self._training.child = None
 
-    def _start(self, module: str, log: str) -> Child:
+    def _start(self, module: str, log: str, more: Mapping[str, str] | None = None) -> Child:
         self.progress.starting(log)
         assert isinstance(self.config.threads, int), "checked when the session was made"
-        env = child_environment(self.config.threads)
+        env = {**child_environment(self.config.threads), **(more or {})}
         return self._meter.watch(Child.start(module, self.layout.log(log), env))
 
     def __enter__(self) -> "Session":

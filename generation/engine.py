@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from generation.config import SamplingConfig
+
 Tick = Callable[[int], None]
 """Called with the number of completions that finished since the last call."""
 
@@ -16,6 +18,19 @@ class Request:
     prompt_token_ids: list[int]
     seed: int
     n: int
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen: at temperature 0 the likeliest one, every time (greedy)."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+
+    @classmethod
+    def of(cls, config: SamplingConfig) -> "Decoding":
+        return cls(config.max_tokens, config.temperature, config.top_p)
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,15 @@ class Sample:
     finish_reason: str
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """logp: the sum over a completion's tokens of log π(token | prompt, tokens before), nats.
+    greedy: whether each of them was the likeliest one where it stands."""
+
+    logp: float
+    greedy: bool
+
+
 class Engine(Protocol):
     """Samples from, and scores under, the policy that was loaded last."""
 
@@ -40,11 +64,19 @@ class Engine(Protocol):
     def load(self, policy: Path) -> None:
         """Make `policy` (a folder written by save_pretrained) the one that answers from now on."""
 
-    def sample(self, requests: Sequence[Request], tick: Tick) -> list[list[Sample]]:
-        """`n` samples for each request, in order. Equal seeds give equal tokens."""
+    def sample(
+        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+    ) -> list[list[Sample]]:
+        """`n` samples for each request, in order, decoded as the config says where nothing else is
+        asked for. Equal seeds give equal tokens."""
 
     def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
         """Sum over each completion's tokens of log π(token | prompt, tokens before), nats."""
+
+    def likelihoods(
+        self, prompts: Sequence[list[int]], completions: Sequence[list[int]]
+    ) -> list[Likelihood]:
+        """The same, and whether the policy would have said each completion itself."""
 
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that decide the numbers."""

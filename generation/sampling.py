@@ -19,7 +19,7 @@ from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import COMPLETIONS, LOGPS, Prompt, prompt_from_row
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
-from generation.engine import Engine, Request, Sample, Tick
+from generation.engine import Decoding, Engine, Request, Sample, Tick
 from generation.memory import HeapTrimmer
 
 _REPORT_EVERY_S = 0.1
@@ -30,7 +30,8 @@ class SampleJob:
     """Answer every prompt of `prompts` with `samples_per_prompt` completions.
 
     `policy` is the id that completions carry; `seed` is mixed with each prompt's id. Finished
-    shards in `shards` are kept and not sampled again.
+    shards in `shards` are kept and not sampled again. Without `decoding` tokens are chosen as the
+    config says.
     """
 
     policy: str
@@ -39,6 +40,7 @@ class SampleJob:
     shards: Path
     samples_per_prompt: int
     seed: int
+    decoding: Decoding | None = None
 
 
 def sample_file(
@@ -90,14 +92,15 @@ def _sample_shard(
 ) -> float:
     """Sample one shard and write it as a whole; returns the engine's seconds."""
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    room = engine.max_model_len - config.max_tokens
+    decoding = job.decoding or Decoding.of(config)
+    room = engine.max_model_len - decoding.max_tokens
     fitting = [(p, ids) for p, ids in zip(prompts, encoded, strict=True) if len(ids) <= room]
     requests = [
         Request(ids, derive_seed(job.seed, prompt.prompt_id), job.samples_per_prompt)
         for prompt, ids in fitting
     ]
     started = time.monotonic()
-    answers = engine.sample(requests, tick)
+    answers = engine.sample(requests, tick, decoding)
     seconds = time.monotonic() - started
     texts = iter(_decode(tokenizer, answers))
     rows = (

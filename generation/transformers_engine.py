@@ -17,7 +17,7 @@ from transformers import (
 
 from dpo_core.tables import batched
 from generation.config import SamplingConfig
-from generation.engine import Request, Sample, Tick
+from generation.engine import Decoding, Likelihood, Request, Sample, Tick
 
 _BATCH_SEQUENCES = 256
 _BATCH_SCORED = 32
@@ -43,19 +43,28 @@ class TransformersEngine:
         # say, would draw from another distribution than the log-probs that are recorded.
         model.generation_config = GenerationConfig(eos_token_id=self._eos)
 
-    def sample(self, requests: Sequence[Request], tick: Tick) -> list[list[Sample]]:
+    def sample(
+        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+    ) -> list[list[Sample]]:
+        chosen = decoding or Decoding.of(self.config)
         rows = [(r.prompt_token_ids, r.seed + i) for r in requests for i in range(r.n)]
         samples: list[Sample] = []
         for batch in batched(rows, _BATCH_SEQUENCES):
-            samples += self._sample_batch([ids for ids, _ in batch], [seed for _, seed in batch])
+            prompts, seeds = [ids for ids, _ in batch], [seed for _, seed in batch]
+            samples += self._sample_batch(prompts, seeds, chosen)
             tick(len(batch))
         remaining = iter(samples)
         return [[next(remaining) for _ in range(request.n)] for request in requests]
 
-    @torch.inference_mode()
     def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
+        return [found.logp for found in self.likelihoods(prompts, completions)]
+
+    @torch.inference_mode()
+    def likelihoods(
+        self, prompts: Sequence[list[int]], completions: Sequence[list[int]]
+    ) -> list[Likelihood]:
         pairs = list(zip(prompts, completions, strict=True))
-        found: list[float] = []
+        found: list[Likelihood] = []
         for batch in batched(pairs, _BATCH_SCORED):
             found += self._score_batch(batch)
         return found
@@ -64,12 +73,14 @@ class TransformersEngine:
         return {"transformers": transformers.__version__, "torch": torch.__version__}
 
     @torch.inference_mode()
-    def _sample_batch(self, prompts: list[list[int]], seeds: list[int]) -> list[Sample]:
+    def _sample_batch(
+        self, prompts: list[list[int]], seeds: list[int], decoding: Decoding
+    ) -> list[Sample]:
         ids_BT, mask_BT = _left_padded(prompts, self.device)
-        chooser = _SeededChoice(seeds, self.config.temperature, self.config.top_p)
+        chooser = _SeededChoice(seeds, decoding.temperature, decoding.top_p)
         plain = GenerationConfig(
             do_sample=False,  # the noise is already in the scores: see _SeededChoice
-            max_new_tokens=self.config.max_tokens,
+            max_new_tokens=decoding.max_tokens,
             eos_token_id=self._eos,
             pad_token_id=self._eos[0] if self._eos else 0,
         )
@@ -86,7 +97,7 @@ class TransformersEngine:
             for tokens, logps in zip(new_BT, logps_BT, strict=True)
         ]
 
-    def _score_batch(self, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
+    def _score_batch(self, pairs: list[tuple[list[int], list[int]]]) -> list[Likelihood]:
         longest = max(len(prompt) + len(completion) for prompt, completion in pairs)
         ids_BT = torch.zeros(len(pairs), longest, dtype=torch.long)
         attention_BT = torch.zeros_like(ids_BT)
@@ -100,8 +111,10 @@ class TransformersEngine:
         logits_BTV = self._model(ids_BT, attention_mask=attention_BT.to(self.device)).logits
         logps_BTV = logits_BTV[:, :-1].float().log_softmax(-1)
         logps_BT = logps_BTV.gather(-1, ids_BT[:, 1:, None])[..., 0]
-        sums: list[float] = (logps_BT * scored_BT[:, 1:]).sum(-1).tolist()
-        return sums
+        likeliest_BT = logits_BTV[:, :-1].argmax(-1) == ids_BT[:, 1:]
+        greedy_B = (likeliest_BT | ~scored_BT[:, 1:]).all(-1).tolist()
+        sums_B = (logps_BT * scored_BT[:, 1:]).sum(-1).tolist()
+        return list(map(Likelihood, sums_B, greedy_B))
 
     def _cut(self, tokens: list[int], logps: list[float]) -> Sample:
         """The tokens up to and with the first EOS; all of them when there is none."""
@@ -116,6 +129,7 @@ class _SeededChoice(LogitsProcessor):
 
     The largest of log p + Gumbel noise is a sample from p (Maddison et al. 2014, arXiv:1411.0030),
     so each row needs only its own noise, and its tokens do not depend on the rest of the batch.
+    At temperature 0 nothing is turned.
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
@@ -126,6 +140,12 @@ class _SeededChoice(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         logps_BV = scores.float().log_softmax(-1)
+        perturbed_BV = self._perturbed(scores) if self.temperature else scores
+        chosen_B1 = perturbed_BV.argmax(-1, keepdim=True)
+        self.chosen_logps.append(logps_BV.gather(-1, chosen_B1)[:, 0])
+        return perturbed_BV
+
+    def _perturbed(self, scores: torch.Tensor) -> torch.Tensor:
         tempered_BV = _nucleus((scores.float() / self.temperature).log_softmax(-1), self.top_p)
         uniform_BV = torch.stack(
             [
@@ -134,10 +154,7 @@ class _SeededChoice(LogitsProcessor):
             ]
         )
         gumbel_BV = -torch.log(-torch.log(uniform_BV.clamp_min(1e-300)))
-        perturbed_BV = tempered_BV + gumbel_BV.to(scores.device, torch.float32)
-        chosen_B1 = perturbed_BV.argmax(-1, keepdim=True)
-        self.chosen_logps.append(logps_BV.gather(-1, chosen_B1)[:, 0])
-        return perturbed_BV
+        return tempered_BV + gumbel_BV.to(scores.device, torch.float32)
 
 
 def _nucleus(logps_BV: torch.Tensor, top_p: float) -> torch.Tensor:

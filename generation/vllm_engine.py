@@ -1,4 +1,4 @@
-"""Sampling with vLLM; generation.vllm_judges is the other module that imports it."""
+"""Sampling with vLLM; modules of generation named vllm_* are the only ones that import it."""
 
 import gc
 import os
@@ -29,7 +29,8 @@ from vllm.platforms import current_platform
 
 from dpo_core.errors import ChildFailed
 from generation.config import SamplingConfig
-from generation.engine import Request, Sample, Tick
+from generation.engine import Decoding, Likelihood, Request, Sample, Tick
+from generation.vllm_sampler import CpuSampler
 
 _CPU_SEQUENCES = (512, 1024)
 """Fewest and most sequences in one step on CPU, for which vLLM's default is 256. Small models spend
@@ -47,6 +48,8 @@ class VllmEngine:
     def __init__(self, config: SamplingConfig, policy: Path) -> None:
         self.config = config
         self._llm = LLM(str(policy), **_engine_arguments(config, policy))
+        if current_platform.is_cpu():
+            self._llm.collective_rpc(_sample_by_rows)
         self._loaded = policy
         # vLLM scores a sequence as a prompt and insists on room for one token after it.
         self.max_model_len = int(self._llm.model_config.max_model_len) - 1
@@ -62,14 +65,22 @@ class VllmEngine:
             raise ChildFailed("vLLM kept its prefix cache after new weights were loaded")
         self._loaded = policy
 
-    def sample(self, requests: Sequence[Request], tick: Tick) -> list[list[Sample]]:
+    def sample(
+        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+    ) -> list[list[Sample]]:
+        chosen = decoding or Decoding.of(self.config)
         prompts = [TokensPrompt(prompt_token_ids=request.prompt_token_ids) for request in requests]
-        parameters = [self._sampling_params(request) for request in requests]
+        parameters = [_sampling_params(request, chosen) for request in requests]
         with _uncollected():
             outputs = self._llm.generate(prompts, parameters, use_tqdm=_ticker(tick))
         return [[_as_sample(sample) for sample in output.outputs] for output in outputs]
 
     def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
+        return [found.logp for found in self.likelihoods(prompts, completions)]
+
+    def likelihoods(
+        self, prompts: Sequence[list[int]], completions: Sequence[list[int]]
+    ) -> list[Likelihood]:
         # vLLM scores a sequence as a prompt; the one token it must sample is thrown away.
         parameters = SamplingParams(
             max_tokens=1, prompt_logprobs=0, detokenize=False, flat_logprobs=True
@@ -78,30 +89,31 @@ class VllmEngine:
         inputs = [TokensPrompt(prompt_token_ids=sequence) for sequence in sequences]
         outputs = self._llm.generate(inputs, parameters, use_tqdm=False)
         return [
-            sum(_prompt_logps(output.prompt_logprobs, sequence)[len(prompt) :])
+            _likelihood(output.prompt_logprobs, sequence, len(prompt))
             for output, sequence, prompt in zip(outputs, sequences, prompts, strict=True)
         ]
 
     def versions(self) -> dict[str, str]:
         return versions()
 
-    def _sampling_params(self, request: Request) -> SamplingParams:
-        # Flat log-probs cost 8 % of the speed, vLLM's objects with decoded tokens 25 %
-        # (benchmarks/sampling.py). The worker decodes the tokens itself.
-        return SamplingParams(
-            n=request.n,
-            seed=request.seed,
-            max_tokens=self.config.max_tokens,
-            temperature=self.config.temperature,
-            top_p=self.config.top_p,
-            logprobs=0,
-            flat_logprobs=True,
-            detokenize=False,
-        )
-
 
 def versions() -> dict[str, str]:
     return {"vllm": vllm.__version__, "torch": torch.__version__}
+
+
+def _sampling_params(request: Request, decoding: Decoding) -> SamplingParams:
+    # Flat log-probs cost 8 % of the speed, vLLM's objects with decoded tokens 25 %
+    # (benchmarks/sampling.py). The worker decodes the tokens itself.
+    return SamplingParams(
+        n=request.n,
+        seed=request.seed,
+        max_tokens=decoding.max_tokens,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        logprobs=0,
+        flat_logprobs=True,
+        detokenize=False,
+    )
 
 
 @contextmanager
@@ -151,6 +163,10 @@ def _cpu_sequences(config: SamplingConfig, policy: Path) -> int:
     return max(fewest, min(most, fitting))
 
 
+def _sample_by_rows(worker: Any) -> None:
+    worker.model_runner.sampler = CpuSampler(worker.model_runner.sampler)
+
+
 def _repack_tied_head(model: torch.nn.Module) -> None:
     """Pack the output head anew from the input embedding that it shares its weights with.
 
@@ -169,14 +185,18 @@ def _as_sample(output: Any) -> Sample:
     return Sample(list(output.token_ids), token_logps, str(output.finish_reason))
 
 
-def _prompt_logps(flat: Any, sequence: Sequence[int]) -> list[float]:
-    """Log-prob of each token of a scored sequence; 0 for its first, which nothing predicts."""
-    found = [0.0]
-    for position in range(1, len(sequence)):
+def _likelihood(flat: Any, sequence: Sequence[int], scored_from: int) -> Likelihood:
+    """Of the tokens from a position on; the first of a sequence counts 0, for nothing predicts it.
+
+    Entries of a position: its own token, with its rank among all.
+    """
+    logp, greedy = 0.0, True
+    for position in range(max(1, scored_from), len(sequence)):
         start, end = flat.start_indices[position], flat.end_indices[position]
         entry = flat.token_ids.index(sequence[position], start, end)
-        found.append(flat.logprobs[entry])
-    return found
+        logp += flat.logprobs[entry]
+        greedy = greedy and flat.ranks[entry] == 1
+    return Likelihood(logp, greedy)
 
 
 def _ticker(tick: Tick) -> Any:

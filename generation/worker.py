@@ -1,7 +1,8 @@
 """The sampling process: `python -m generation.worker`, driven through dpo_core.children.
 
-Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file.
-The first of them decides the engine; later ones may bring other weights of the same model.
+Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file,
+{"op": "continuations", …} one of texts. The first of them decides the engine; later ones may bring
+other weights of the same model.
 {"op": "tokenise", …} makes token ids of imported pairs, {"op": "retokenise", …} of another model's
 answers; they need no engine.
 """
@@ -14,7 +15,8 @@ import torch
 
 from dpo_core.children import Report, serve
 from generation.config import SamplingConfig
-from generation.engine import Engine
+from generation.continuations import score_continuations
+from generation.engine import Decoding, Engine
 from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 from generation.memory import keep_buffers_out_of_heap
 from generation.retokenised import RetokeniseJob, retokenise
@@ -37,6 +39,9 @@ class Worker:
         if request["op"] == "logps":
             score_file(engine, Path(request["completions"]), Path(request["out"]), report)
             result: dict[str, Any] = {}
+        elif request["op"] == "continuations":
+            asked, out = Path(request["continuations"]), Path(request["out"])
+            result = score_continuations(engine, self.tokenizer, asked, out, report)
         else:
             job = SampleJob(
                 policy=request["policy_id"],
@@ -45,6 +50,7 @@ class Worker:
                 shards=Path(request["shards"]),
                 samples_per_prompt=request["samples_per_prompt"],
                 seed=request["seed"],
+                decoding=Decoding(**request["decoding"]) if "decoding" in request else None,
             )
             result = sample_file(engine, self.tokenizer, job, self.config, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0

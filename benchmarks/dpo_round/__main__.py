@@ -1,6 +1,6 @@
 """One DPO round by Ratchet and by TRL, in turns: in CPU-seconds at one thread, or on a GPU.
 
-    python -m benchmarks.dpo_round [--device cuda] [--models A B] [--repeats 3] [--json FILE]
+    python -m benchmarks.dpo_round [--device DEVICE] [--models A B] [--repeats 3] [--json FILE]
 
 Each run is a process of its own: load the model, then measure the reference pass and one epoch of
 training. `trl_plain` is TRL as users run it; `trl_strongest` is the fastest of all settings that
@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dpo_round import table, workload
-from benchmarks.dpo_round.kinds import KINDS, PEERS, Kind
+from benchmarks.dpo_round.kinds import KINDS, Kind
 from benchmarks.dpo_round.runs import needed, ratchet, trl
 from benchmarks.measure import add_json_option, child_result, machine, write_result
+from dpo_core.processor import has_bfloat16
 
 Ceiling = Mapping[str, Any]
 """As `ceiling.of_this_machine` returns it."""
@@ -52,11 +53,12 @@ def measure(kind: Kind, name: str, options: Namespace, ceiling: Ceiling) -> dict
         tried = _tried(kind, name, peer, len(few))
         workload.write(folder, list(workload.pairs(model.vocabulary, lengths)))
         strongest = min(tried, key=lambda setting: tried[setting].get(kind.clock, math.inf))
-        runs: dict[str, list[dict[str, Any]]] = {"ratchet": [], **{p: [] for p in PEERS}}
+        turns = {"trl_plain": kind.plain, "trl_strongest": strongest}
+        runs: dict[str, list[dict[str, Any]]] = {"ratchet": [], **{p: [] for p in kind.peers}}
         for _ in range(options.repeats):
             runs["ratchet"].append(ratchet(folder, config, kind.environment))
-            runs["trl_plain"].append(needed(peer(kind.plain)))
-            runs["trl_strongest"].append(needed(peer(strongest)))
+            for side in kind.peers:
+                runs[side].append(needed(peer(turns[side])))
         result = compare(kind, runs, tried, strongest, count, len(few))
         result |= shares(model, lengths, result["runs"]["ratchet"][kind.clock], ceiling)
         if len(longer) > count:
@@ -115,11 +117,11 @@ def compare(
         "max_loss_diff": max(
             kind.difference(a, b)
             for a, b in zip(
-                runs["ratchet"][0]["losses"], runs["trl_plain"][0]["losses"], strict=True
+                runs["ratchet"][0]["losses"], runs[kind.peers[0]][0]["losses"], strict=True
             )
         ),
     }
-    for peer in PEERS:
+    for peer in kind.peers:
         result[peer] = {
             "speedup": middle[peer][kind.clock] / ours[kind.clock],
             "memory_ratio": ours["memory_mib"] / middle[peer]["memory_mib"],
@@ -145,10 +147,12 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--models", nargs="*", choices=names, help="default: all of the device")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--pairs", type=int, help="default: 48 of A, 16 of B, 256 of 0.5B, 64 of 7B"
+        "--pairs", type=int, help="default: 48 of A, 16 of B and C, 256 of 0.5B, 64 of 7B"
     )
     parser.add_argument(
-        "--setting-pairs", type=int, help="to choose the strongest by; default: 16, on a GPU 64"
+        "--setting-pairs",
+        type=int,
+        help="to choose the strongest by; default: 16, 8 of C, on a GPU 64",
     )
     parser.add_argument("--config", default="{}", help="training options of our side, as JSON")
     add_json_option(parser)
@@ -164,6 +168,8 @@ def missing(kind: Kind) -> str | None:
     """What this machine lacks for the benchmark, in one line."""
     if kind.device == "cuda" and not _sees_gpu():
         return "--device cuda needs an NVIDIA GPU, and torch sees none here"
+    if kind.device == "cpu" and kind.dtype == "bfloat16" and not has_bfloat16():
+        return "--device cpu-bfloat16 needs a CPU with AMX or AVX512-BF16"
     if find_spec("trl") is None:
         return "TRL is missing, which Ratchet is compared with: pip install trl==1.16.0"
     return None
@@ -177,14 +183,15 @@ def _sees_gpu() -> bool:
 
 def run(kind: Kind, options: Namespace) -> None:
     """Measure the models one by one; what is known is written after each."""
-    ceiling = child_result(["benchmarks.dpo_round.ceiling"], kind.environment)
+    ceiling = child_result(["benchmarks.dpo_round.ceiling", kind.dtype], kind.environment)
     result: dict[str, Any] = {
         "machine": machine(),
         "device": ceiling["device"],
         "ceiling_gflops": ceiling["gflops"],
     }
     print(
-        f"{ceiling['device']}: {kind.ceiling} at {ceiling['gflops']:.0f}·10⁹ operations/s at best"
+        f"{ceiling['device']}: {kind.ceiling} multiplies {kind.dtype} matrices at "
+        f"{ceiling['gflops']:.0f}·10⁹ operations/s at best"
     )
     for name in options.models:
         result[name] = measure(kind, name, options, ceiling)

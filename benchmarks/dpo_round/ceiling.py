@@ -1,8 +1,9 @@
-"""The matrix-multiplication ceiling: `-m benchmarks.dpo_round.ceiling`.
+"""The matrix-multiplication ceiling in a dtype: `-m benchmarks.dpo_round.ceiling DTYPE`.
 
-Of one thread in float32, or of the GPU that torch sees in bfloat16.
+Of one thread, or of the GPU that torch sees.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,20 +20,20 @@ _TRIES = 5
 _Product = Callable[[torch.Tensor, torch.Tensor], object]
 
 
-def of_this_machine() -> dict[str, Any]:
+def of_this_machine(dtype: torch.dtype) -> dict[str, Any]:
     """10⁹ operations/s of `device`: `gflops`, measured; `data_sheet_gflops`, None if not known."""
     side.warm_up()
     if side.on_gpu():
         gpu = torch.device("cuda")
-        peak = peak_flops(gpu, torch.bfloat16)
-        measured = best_gflops([_transposed], _GPU_SIZES, gpu, torch.bfloat16)
+        peak = peak_flops(gpu, dtype)
+        measured = best_gflops([_transposed], _GPU_SIZES, gpu, dtype)
         name = torch.cuda.get_device_name(gpu)
         return _told(name, measured, peak / 1e9 if peak else None)
     products: list[_Product] = [_transposed]
     if torch.backends.mkldnn.is_available():
         linear = torch.ops.mkldnn._linear_pointwise
         products.append(lambda x, w: linear(x, w, None, "none", [], ""))
-    measured = best_gflops(products, _SIZES, torch.device("cpu"), torch.float32)
+    measured = best_gflops(products, _SIZES, torch.device("cpu"), dtype)
     return _told(machine()["cpu"], measured, None)
 
 
@@ -67,4 +68,4 @@ def _seconds(product: _Product, left: torch.Tensor, right: torch.Tensor) -> floa
 
 
 if __name__ == "__main__":
-    side.show(of_this_machine())
+    side.show(of_this_machine(getattr(torch, sys.argv[1])))

@@ -3,22 +3,21 @@
 import math
 import os
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks.dpo_round import gpu, runs, workload
-
-PEERS = ("trl_plain", "trl_strongest")
+from benchmarks.dpo_round import bfloat16, gpu, runs, workload
 
 
 @dataclass(frozen=True)
 class Kind:
     """One kind of machine.
 
-    clock, unit: the measured seconds that count, and how they are printed. ceiling: what multiplies
-    matrices as fast as it can. settings: of TRL, of which `plain` is TRL as users run it;
-    setting_pairs: pairs that each is tried on.
+    clock, unit: the measured seconds that count, and how they are printed. ceiling, dtype: what
+    multiplies matrices of that dtype as fast as it can. settings: of TRL, of which `plain` is TRL
+    as users run it; setting_pairs: pairs that each is tried on.
+    peers: what takes turns with ours, TRL as users run it or its strongest setting.
     speedup, mfu: floors by model; memory: of ours as a share of the peer's, at most.
     loss_difference: of a step's loss, relative to the loss or, where that is larger, `least_loss`.
     environment: of both sides' processes. warm: whether both go through a round of a model of one
@@ -29,6 +28,7 @@ class Kind:
     clock: str
     unit: str
     ceiling: str
+    dtype: str
     models: Mapping[str, workload.Model]
     lengths: Callable[[random.Random], workload.Lengths]
     settings: Mapping[str, Mapping[str, Any]]
@@ -41,6 +41,7 @@ class Kind:
     memory: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     warm: bool = False
+    peers: Sequence[str] = ("trl_plain", "trl_strongest")
 
     def difference(self, ours: float, theirs: float) -> float:
         """Of one step's losses."""
@@ -51,7 +52,8 @@ CPU = Kind(
     device="cpu",
     clock="cpu_seconds",
     unit="CPU-s",
-    ceiling="one thread multiplies float32 matrices",
+    ceiling="one thread",
+    dtype="float32",
     models=workload.MODELS,
     lengths=workload.usual_lengths,
     settings=runs.SETTINGS,
@@ -67,11 +69,28 @@ CPU = Kind(
     environment={"CUDA_VISIBLE_DEVICES": ""},
 )
 
+CPU_BFLOAT16 = replace(
+    CPU,
+    dtype="bfloat16",
+    models=bfloat16.MODELS,
+    lengths=workload.short_lengths,
+    settings=bfloat16.SETTINGS,
+    plain=bfloat16.DEFAULTS,
+    setting_pairs=8,
+    peers=("trl_strongest",),
+    speedup={"C": {"trl_strongest": 1.5}},
+    mfu={"C": 0.35},
+    loss_difference=2e-2,
+    least_loss=math.log(2),
+    memory={"trl_strongest": 0.6},
+)
+
 CUDA = Kind(
     device="cuda",
     clock="seconds",
     unit="s",
-    ceiling="the GPU multiplies bfloat16 matrices",
+    ceiling="the GPU",
+    dtype="bfloat16",
     models=gpu.MODELS,
     lengths=workload.long_lengths,
     settings=gpu.SETTINGS,
@@ -94,4 +113,4 @@ CUDA = Kind(
     warm=True,
 )
 
-KINDS = {kind.device: kind for kind in (CPU, CUDA)}
+KINDS = {"cpu": CPU, "cpu-bfloat16": CPU_BFLOAT16, "cuda": CUDA}

@@ -16,15 +16,15 @@ from benchmarks.mkl import cpu_is_amd, intel_kernels
 from dpo_core.children import child_environment
 
 PLAIN = {"batch": 8, "accumulate": 1}
-_TUNED = {"completion_rows": True, "allocator": True, "intel_kernels": True}
-_HUGE = {**_TUNED, "huge_pages": True}
+TUNED = {"completion_rows": True, "allocator": True, "intel_kernels": True}
+_HUGE = {**TUNED, "huge_pages": True}
 SETTINGS: dict[str, dict[str, Any]] = {
     "batch 8": PLAIN,
     "batch 8, completion rows": {**PLAIN, "completion_rows": True},
-    "batch 8, completion rows, allocator": {**PLAIN, **_TUNED},
-    "batch 4 x 2, completion rows, allocator": {"batch": 4, "accumulate": 2, **_TUNED},
-    "batch 2 x 4, completion rows, allocator": {"batch": 2, "accumulate": 4, **_TUNED},
-    "batch 1 x 8, completion rows, allocator": {"batch": 1, "accumulate": 8, **_TUNED},
+    "batch 8, completion rows, allocator": {**PLAIN, **TUNED},
+    "batch 4 x 2, completion rows, allocator": {"batch": 4, "accumulate": 2, **TUNED},
+    "batch 2 x 4, completion rows, allocator": {"batch": 2, "accumulate": 4, **TUNED},
+    "batch 1 x 8, completion rows, allocator": {"batch": 1, "accumulate": 8, **TUNED},
     "batch 1 x 8, allocator": {"batch": 1, "accumulate": 8, "allocator": True},
     "batch 1 x 8, completion rows, allocator, huge pages": {"batch": 1, "accumulate": 8, **_HUGE},
     "batch 2 x 4, completion rows, allocator, huge pages": {"batch": 2, "accumulate": 4, **_HUGE},
@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "batch": 2,
         "accumulate": 4,
         "by_length": True,
-        **_TUNED,
+        **TUNED,
     },
 }
 

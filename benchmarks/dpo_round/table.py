@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.dpo_round.kinds import PEERS, Kind
+from benchmarks.dpo_round.kinds import Kind
 
 
 def show(kind: Kind, name: str, result: Mapping[str, Any]) -> None:
@@ -15,7 +15,7 @@ def show(kind: Kind, name: str, result: Mapping[str, Any]) -> None:
     )
     for side, run in result["runs"].items():
         print(_line(kind, side, run, result["pairs"]))
-    for peer in PEERS:
+    for peer in kind.peers:
         print(f"  against {peer}: {_against(kind, name, peer, result[peer])}")
     floor, sheet = kind.mfu.get(name), result["mfu_data_sheet"]
     wanted = f" (floor {floor:.0%}): {_verdict(result['mfu'] >= floor)}" if floor else ""

@@ -143,6 +143,12 @@ def usual_lengths(chosen: random.Random) -> Lengths:
     return _lengths(chosen, (128, 256), (16, 256), 4.2, 0.7)
 
 
+def short_lengths(chosen: random.Random) -> Lengths:
+    """Prompts of 60 to 100 tokens, completions lognormal between 30 and 112, median 67: everyday
+    requests, answered in a paragraph."""
+    return _lengths(chosen, (60, 100), (30, 112), 4.2, 0.5)
+
+
 def long_lengths(chosen: random.Random) -> Lengths:
     """Prompts of 512 to 1,024 tokens, completions lognormal between 32 and 512, median 200: a chat
     with its instructions and a turn or two before, answered in a few paragraphs at most."""

@@ -110,8 +110,8 @@ def _compare_attention(bench: Bench, kernel: str, case: Case) -> None:
     bench.at_most(f"{what}: gradients", worst, GRADIENTS[case.dtype])
 
 
-SEGMENTS = (Segment(0, 9, 5, 7), Segment(21, 3, 4, 0), Segment(28, 1, 6, 2))
-"""(start, prompt, chosen, rejected) of three pairs in a row of 37 tokens."""
+SEGMENTS = (Segment(0, 9, (5, 7)), Segment(21, 3, (4, 0)), Segment(28, 1, (2, 0, 4, 2)))
+"""(start, prompt, completions) of three groups in a row of 37 tokens."""
 
 
 def _longer(segment: Segment, times: int) -> Segment:
@@ -119,8 +119,7 @@ def _longer(segment: Segment, times: int) -> Segment:
     return Segment(
         times * segment.start,
         times * segment.prompt,
-        times * segment.chosen,
-        times * segment.rejected,
+        tuple(times * tokens for tokens in segment.completions),
     )
 
 
@@ -162,9 +161,10 @@ def visible(segments: Sequence[Segment], window: int | None) -> Tensor:
     """(T, T) true where a token sees another: earlier ones of its own sequence, itself included."""
     seen = torch.zeros(segments[-1].end, segments[-1].end, dtype=torch.bool)
     for s in segments:
-        prompt, rejected = range(s.start, s.start + s.prompt), range(s.fork, s.end)
-        for sequence in (range(s.start, s.fork), [*prompt, *rejected]):
-            places = torch.tensor(list(sequence))
+        prompt, start = range(s.start, s.start + s.prompt), s.start + s.prompt
+        for tokens in s.completions:
+            places = torch.tensor([*prompt, *range(start, start + tokens)])
+            start += tokens
             sees = torch.ones(len(places), len(places), dtype=torch.bool).tril()
             if window is not None:
                 sees &= ~sees.tril(-window)
@@ -180,7 +180,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 def _long_row(tokens: int) -> list[Segment]:
     """Pairs of 512 tokens of prompt and 256 of each completion."""
-    return [Segment(start, 512, 256, 256) for start in range(0, tokens, 1024)]
+    return [Segment(start, 512, (256, 256)) for start in range(0, tokens, 1024)]
 
 
 def _measure_speed(bench: Bench, kernel: str) -> None:
@@ -220,9 +220,9 @@ def _count_kernels(bench: Bench) -> None:
     before = counters["stats"]["unique_graphs"]
     for number in range(ROWS):
         case = Case(torch.bfloat16, window=100 if number % 3 else None)
-        segments = [Segment(0, 50 + 37 * number, 40, 30)]
+        segments = [Segment(0, 50 + 37 * number, (40, 30))]
         for _ in range(number % 4):
-            segments.append(Segment(segments[-1].end, 20, 30 + number, 25))
+            segments.append(Segment(segments[-1].end, 20, (30 + number, 25)))
         given = _heads(segments, case, bench.device)
         with torch.no_grad():
             _asked(given, segments, case, bench.device)

@@ -86,7 +86,7 @@ def _build(bench: Bench, model: workload.Model) -> None:
 
 def _ceiling(bench: Bench) -> Mapping[str, Any]:
     if not bench.tiny:
-        found = ceiling.of_this_machine()
+        found = ceiling.of_this_machine(torch.bfloat16)
         bench.figure("fastest bfloat16 product", found["gflops"] / 1e3, "TFLOP/s")
         return found
     gflops = ceiling.best_gflops([torch.matmul], [64], torch.device("cpu"), torch.float32)

@@ -4,6 +4,7 @@ A job travels as JSON: `job.model_dump(mode="json")` there, `DpoJob.model_valida
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -73,3 +74,14 @@ class AverageJob(Section):
     to_dir: Path
     out_dir: Path
     rate: PositiveShare
+
+
+class LogpsJob(Section):
+    """Log-probs of the completions of a file (schema SCORED) under a policy, written to `out`
+    (schema LOGPS). dtype: of weights and products; sums over the vocabulary are float32."""
+
+    policy_dir: Path
+    completions: Path
+    out: Path
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: Count = 1

@@ -30,7 +30,7 @@ ReferenceLogps = Mapping[str, tuple[float, float]]
 """Pair id → log-probs (chosen, rejected) under the reference, nats, summed as the policy's are."""
 
 
-NUMBERS = 2
+NUMBERS = 3
 """Raised when a job computes other numbers than before: what an older version left half-done, or
 kept to be used again, is then made anew."""
 

@@ -82,9 +82,14 @@ def load_master(policy_dir: Path, device: torch.device) -> Any:
 
     Updates of a learning rate like 5e-7 are lost when weights have bfloat16's 8 bits.
     """
+    return load_weights(policy_dir, device, torch.float32)
+
+
+def load_weights(policy_dir: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The policy in this dtype, dropout off."""
     attention = attention_for(AutoConfig.from_pretrained(policy_dir))
     model = AutoModelForCausalLM.from_pretrained(
-        policy_dir, dtype=torch.float32, attn_implementation=attention
+        policy_dir, dtype=dtype, attn_implementation=attention
     )
     return model.to(device).eval()
 

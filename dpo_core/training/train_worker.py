@@ -1,9 +1,9 @@
 """The training process, driven through dpo_core.children.
 
-Requests: {"op": "base", "job": BaseJob as JSON} makes the base policy, {"op": "dpo", "job": DpoJob
-as JSON} trains one round, {"op": "average", "job": AverageJob as JSON} averages two policies. torch
-and transformers are loaded before the process says it is ready, so that their start-up is measured
-apart from training.
+Requests are {"op": …, "job": the job as JSON}: "base" makes the base policy (BaseJob), "dpo" trains
+one round (DpoJob), "average" averages two policies (AverageJob), "logps" asks a policy for
+log-probs (LogpsJob). torch and transformers are loaded before the process says it is ready, so that
+their start-up is measured apart from training.
 """
 
 import gc
@@ -14,7 +14,8 @@ import torch
 from dpo_core.allocator import return_free_pages
 from dpo_core.children import Report, serve
 from dpo_core.errors import BadInput
-from dpo_core.training.jobs import AverageJob, BaseJob, DpoJob
+from dpo_core.training.jobs import AverageJob, BaseJob, DpoJob, LogpsJob
+from dpo_core.training.policy_logps import write_policy_logps
 from dpo_core.training.processes.torchrun import processes_of, train_together
 from dpo_core.training.reference.average import average_policies
 from dpo_core.training.runtime import out_of_memory
@@ -40,6 +41,8 @@ def _carry_out(request: dict[str, Any], report: Report) -> dict[str, Any]:
         return _train(DpoJob.model_validate(request["job"]), report)
     if request["op"] == "average":
         return _on_one(average_policies(AverageJob.model_validate(request["job"]), report))
+    if request["op"] == "logps":
+        return _on_one(write_policy_logps(LogpsJob.model_validate(request["job"]), report))
     raise BadInput(f"the training process knows no request {request['op']!r}")
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from dpo_core.config import Count, EvaluationConfig, Section
 from labeling.judges.config import RuleJudge
@@ -33,6 +33,37 @@ class SuiteConfig(Section):
             )
         return judge
 
+
+class HarnessSuite(Section):
+    """A task of lm-evaluation-harness as a regression suite: its prompts, few-shot examples,
+    decoding and measure."""
+
+    harness: str = Field(description="name of a task of lm-evaluation-harness")
+    data: str = Field(description="folder with the task's data: a file for each split it names")
+    limit: Count | None = Field(None, description="its first documents alone; none: all")
+    metric: str | None = Field(
+        None,
+        description="of those that the task reports, also as `metric,filter`; none: the first one "
+        "that is a mean over documents and better when it is higher",
+    )
+    max_tokens: Count | None = Field(
+        None, description="most tokens of an answer; none: what the task says"
+    )
+    may_fall: float = Field(0.0, ge=0, description="by how much the mean score may fall")
+
+
+def _suite_kind(suite: Any) -> str:
+    named = isinstance(suite, dict) and "harness" in suite
+    return SUITE_KINDS[named or isinstance(suite, HarnessSuite)]
+
+
+SUITE_KINDS = ("of one's own", "of the harness")
+"""As pydantic names them among the keys of an error."""
+
+AnySuite = Annotated[
+    Annotated[SuiteConfig, Tag(SUITE_KINDS[0])] | Annotated[HarnessSuite, Tag(SUITE_KINDS[1])],
+    Discriminator(_suite_kind),
+]
 
 SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
@@ -71,7 +102,9 @@ class HeldOutConfig(EvaluationConfig):
         description="fields of a prompt's row by whose values win rates are told apart, besides "
         "`tags`, a list of words",
     )
-    suites: dict[SuiteName, SuiteConfig] = Field({}, description="by name; see SuiteConfig")
+    suites: dict[SuiteName, AnySuite] = Field(
+        {}, description="by name; see SuiteConfig and HarnessSuite"
+    )
     refusal_pattern: str | None = Field(
         None,
         description="regular expression, in any case, that finds refusals; none: how they begin in "
@@ -108,6 +141,16 @@ class HeldOutConfig(EvaluationConfig):
                 ": write \\( for ( and so on, where characters stand for themselves"
             ) from None
         return pattern
+
+    @property
+    def own_suites(self) -> dict[str, SuiteConfig]:
+        """Those with prompts and a rule of the user's."""
+        return {name: one for name, one in self.suites.items() if isinstance(one, SuiteConfig)}
+
+    @property
+    def harness_suites(self) -> dict[str, HarnessSuite]:
+        """Those that are tasks of lm-evaluation-harness."""
+        return {name: one for name, one in self.suites.items() if isinstance(one, HarnessSuite)}
 
     @property
     def requests(self) -> int | None:

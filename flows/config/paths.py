@@ -48,8 +48,8 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
         if path and (there is None or there(path)):
             values[key] = os.path.abspath(path)
     _resolve_judges(raw)
-    for suite in _suites(raw):
-        suite["prompts"] = os.path.abspath(suite["prompts"])
+    for suite, key in _suites(raw):
+        suite[key] = os.path.abspath(suite[key])
     return raw
 
 
@@ -73,13 +73,14 @@ def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from (m for m in (section, *listed) if isinstance(m, dict))
 
 
-def _suites(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The regression suites that name a file."""
+def _suites(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The regression suites, each with the key that names its file or folder."""
     evaluation = raw.get("evaluation")
     suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
     for suite in suites.values() if isinstance(suites, dict) else ():
-        if isinstance(suite, dict) and isinstance(suite.get("prompts"), str):
-            yield suite
+        for key in ("prompts", "data"):
+            if isinstance(suite, dict) and isinstance(suite.get(key), str) and suite[key]:
+                yield suite, key
 
 
 def _fill(value: Any, data_dir: str | None, where: str) -> Any:
@@ -106,10 +107,11 @@ def check_files(config: CampaignConfig) -> None:
         guidelines = config.people.guidelines or ""
         if guidelines.endswith((".md", ".txt")) and "\n" not in guidelines:
             paths["people.guidelines"] = guidelines
-    for name, suite in config.evaluation.suites.items():
+    for name, suite in config.evaluation.own_suites.items():
         paths[f"evaluation.suites.{name}.prompts"] = suite.prompts
     for key, path in paths.items():
         _check_file(key, path)
+    _check_tasks(config)
     imported = config.data.imported
     if imported is not None and not os.path.isfile(os.path.join(imported, PAIRS)):
         raise ConfigError(
@@ -127,6 +129,16 @@ def _check_rejected_from(rejected_from: object) -> None:
             f"pairs.rejected_from: there is no folder {rejected_from}",
             "Give the folder of a model or its id on the hub: --set pairs.rejected_from=NAME",
         )
+
+
+def _check_tasks(config: CampaignConfig) -> None:
+    for name, task in config.evaluation.harness_suites.items():
+        key = f"evaluation.suites.{name}.data"
+        if not os.path.isdir(task.data):
+            raise ConfigError(
+                f"{key}: there is no folder {task.data}",
+                f"Put the data of {task.harness} there, or give another: --set {key}=DIR",
+            )
 
 
 def _check_model(model: str) -> None:

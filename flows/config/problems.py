@@ -5,12 +5,14 @@ from typing import Any, get_args
 
 from dpo_core.config import Section
 from flows.config.campaign import CampaignConfig
+from flows.config.evaluation import SUITE_KINDS
 from labeling.judges.config import JUDGE_KINDS
 
 
 def explain(problem: dict[str, Any]) -> str:
     """One line for one pydantic problem, with the nearest known key for an unknown one."""
-    where = ".".join(str(part) for part in problem["loc"] if part not in JUDGE_KINDS)
+    kinds = {*JUDGE_KINDS, *SUITE_KINDS}
+    where = ".".join(str(part) for part in problem["loc"] if part not in kinds)
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -19,8 +21,8 @@ def explain(problem: dict[str, Any]) -> str:
     if problem["type"] == "value_error":
         return message
     if problem["type"] == "union_tag_invalid":
-        kinds = problem["ctx"]["expected_tags"].replace("'", "")
-        return f"{where}.kind must be one of {kinds} (found {problem['ctx']['tag']!r})"
+        expected = problem["ctx"]["expected_tags"].replace("'", "")
+        return f"{where}.kind must be one of {expected} (found {problem['ctx']['tag']!r})"
     found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
     return f"{where}: {message}{found}"
 

@@ -60,7 +60,7 @@ def _judges(config: CampaignConfig) -> Iterator[tuple[str, Judge]]:
         for judge in () if section is None else members(section):
             function = ".function" if judge.kind == "rule" and section is judge else ""
             yield f"{key}{function}", judge
-    for name, suite in config.evaluation.suites.items():
+    for name, suite in config.evaluation.own_suites.items():
         yield f"evaluation.suites.{name}.judge", suite.judge
 
 

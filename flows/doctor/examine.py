@@ -15,6 +15,7 @@ from flows.doctor import judges, policy, prompts, servers
 from flows.doctor.disk import check_disk
 from flows.doctor.draws import check_draws
 from flows.doctor.findings import Finding, problem, problems
+from flows.doctor.inputs import check_suites
 from flows.doctor.machine import (
     MEASURED,
     Machine,
@@ -82,6 +83,7 @@ def _of_config(
     """Add what is found of the config to `findings`; the memory it takes, where that is known."""
     findings += judges.check_user_code(config)
     findings.append(judges.check_same_judge(config))
+    findings += check_suites(config)
     pool = _pool(config, findings)
     chat = pool is not None and pool.chat
     findings += check_rejected(config, Layout(root), chat=chat, fetch=False)

@@ -4,16 +4,21 @@ Steps would find the same faults, but in a folder that is there by then, after a
 were started.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.errors import LabelsError, PromptError
+from dpo_core.errors import LabelsError, PromptError, RatchetError
 from dpo_core.records import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
+from flows.doctor.findings import Finding, ok, problem
+from flows.doctor.policy import local_policy
+from flows.doctor.shape import read_shape
+from flows.harness.check import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
 from labeling.exchange.folder import PAIRS
@@ -24,20 +29,45 @@ def check_inputs(config: CampaignConfig, layout: Layout) -> None:
     """Raise BadInput that names file and row. A campaign that has begun is not looked at: its
     finished steps hold what they read.
 
-    Prompts of a function or a hub are not asked for twice.
+    Prompts of a function or a hub are not asked for twice. A task of lm-evaluation-harness is
+    looked at until the base has answered it: that takes a process of its own.
     """
+    _check_tasks(config, layout)
     if any(layout.round(0).glob("held_out-*")):
         return
     if config.prompts.path is not None:
         check_pool(config.prompts)
     if config.sft is not None and config.sft.path is not None:
         check_sft_rows(config.sft)
-    for name, suite in config.evaluation.suites.items():
+    for name, suite in config.evaluation.own_suites.items():
         _check_suite(name, PromptsConfig(path=suite.prompts, field=suite.field))
     if config.people is not None and config.people.gold is not None:
         read_gold(Path(config.people.gold))
     if config.data.imported is not None:
         _check_imported(Path(config.data.imported) / PAIRS)
+
+
+def _check_tasks(config: CampaignConfig, layout: Layout) -> None:
+    for name, task in config.evaluation.harness_suites.items():
+        if not any(layout.round(0).glob(f"suite_{name}-*")):
+            check_task(name, task, _length(config))
+
+
+def check_suites(config: CampaignConfig) -> Iterator[Finding]:
+    """Whether tasks of lm-evaluation-harness can be suites, with the data there are."""
+    for name, task in config.evaluation.harness_suites.items():
+        where = f"evaluation.suites.{name}"
+        try:
+            yield ok("suites", f"suite {name}: {check_task(name, task, _length(config))}", where)
+        except RatchetError as error:
+            yield problem("suites", error.message, where, error.remedy)
+
+
+def _length(config: CampaignConfig) -> int | None:
+    """Most tokens of a prompt and its answer, where no model need be loaded to know it."""
+    folder = local_policy(config)
+    shape = read_shape(folder) if folder is not None else None
+    return config.sampling.max_model_len or (shape.positions if shape is not None else None)
 
 
 def _check_suite(name: str, prompts: PromptsConfig) -> None:

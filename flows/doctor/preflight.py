@@ -1,4 +1,5 @@
-"""The cheap part, before `ratchet run` writes or starts anything: no child, no model library."""
+"""The cheap part, before `ratchet run` writes or starts anything: no model library, and no child
+but where the config names a task of lm-evaluation-harness."""
 
 from collections.abc import Iterator
 from itertools import islice

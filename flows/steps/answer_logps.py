@@ -1,15 +1,17 @@
 """Step `answer_logps`: what other policies make of a policy's held-out answers, for the distance
 from them. A step of its own, so that a change of what is evaluated needs no model."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import POLICY_LOGPS
-from dpo_core.tables import iterate_rows, write_rows
+from dpo_core.records import POLICY_LOGPS, SCORED
+from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Others
 from flows.policy import Answered
-from flows.session import Session
+from flows.session import Session, check_weights
 
 
 def answer_logps(
@@ -52,8 +54,34 @@ def answer_logps(
     )
 
 
+def find_logps(
+    session: Session, weights: Path, rows: Sequence[Mapping[str, Any]], folder: Path
+) -> tuple[dict[str, float], float]:
+    """completion_id → log-prob in nats under `weights`, of rows with the columns of SCORED; and the
+    seconds until the weights were loaded. Cheapest where many rows share a prompt.
+
+    Files in `folder` are gone afterwards.
+    """
+    asked, found = folder / "asked.parquet", folder / "logps.parquet"
+    write_rows(asked, rows, SCORED)
+    seconds = write_logps(session, weights, asked, found)
+    logps = {row["completion_id"]: row["logp"] for row in read_rows(found)}
+    asked.unlink()
+    found.unlink()
+    return logps, seconds
+
+
 def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> float:
-    """Write the log-probs of answers under other weights; the seconds until these were loaded."""
+    """Write the log-probs of answers (schema SCORED) under other weights (schema LOGPS); the
+    seconds until these were loaded.
+
+    By the training process, for which answers share their prompt; by the sampling process where
+    the model's architecture allows no sharing, or where processes make room for each other: to
+    start an engine anew takes longer than sharing saves.
+    """
+    shared = _by_sharing(session, weights, answers, out)
+    if shared is not None:
+        return shared
     result = session.sample(
         {
             "op": "logps",
@@ -63,3 +91,20 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
         }
     )
     return float(result["seconds_start"])
+
+
+def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> float | None:
+    """As `write_logps`; None where nothing was written."""
+    dtype = session.config.sampling.dtype_on("cpu")
+    if not session.keeps_processes or dtype == "float16":
+        return None
+    check_weights(weights)
+    job = {
+        "policy_dir": str(weights),
+        "completions": str(answers),
+        "out": str(out),
+        "dtype": dtype,
+        "threads": session.config.threads,
+    }
+    result = session.train({"op": "logps", "job": job})
+    return None if result["why_not"] else float(result["seconds_start"] + result["seconds_load"])

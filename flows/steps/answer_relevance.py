@@ -14,7 +14,7 @@ from dpo_core.tables import read_rows, write_rows
 from flows.policy import Answered, Policy
 from flows.read_back.completions import read_completions, read_prompts
 from flows.session import Session
-from flows.steps.answer_logps import write_logps
+from flows.steps.answer_logps import find_logps
 
 MOST_ANSWERS = 96
 """Each takes as many log-probs as there are requests. At 90 % the ends of the interval of so many
@@ -103,12 +103,7 @@ def place(
         for i, asked in requests.items()
         for p in asked
     ]
-    # Alike in length, side by side: less padding.
+    # Alike in length, side by side: less padding, where prompts are not shared.
     rows.sort(key=lambda row: len(row["prompt_token_ids"]) + len(row["token_ids"]))
-    asked, scored = folder / "asked.parquet", folder / "logps.parquet"
-    write_rows(asked, rows, SCORED)
-    seconds = write_logps(session, base, asked, scored)
-    logps = {row["completion_id"]: row["logp"] for row in read_rows(scored)}
-    asked.unlink()
-    scored.unlink()
+    logps, seconds = find_logps(session, base, rows, folder)
     return {i: [logps[f"{i}/{p}"] for p in asked] for i, asked in requests.items()}, seconds

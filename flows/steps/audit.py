@@ -89,7 +89,7 @@ def audit_preferences(
             inputs.path(name)  # raises for a file that is gone
         material = Material(
             preferences=list(_preferences(inputs, list(audited.prompts_by_name), special)),
-            held_out=[*asked.values(), *suite_prompts(session.config).values()],
+            held_out=[*asked.values(), *suite_prompts(session).values()],
             judged=_judged(inputs, retracted),
             selection=selection,
             aggregation=aggregation,

@@ -75,7 +75,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     def make(folder: Path, inputs: Inputs) -> Made:
         for name in ("model", "sft"):
             inputs.find(name)  # raises for a file of the user that is gone
-        never, set_aside = suite_prompts(session.config), prompt_ids(inputs.find("gate_pool"))
+        never, set_aside = suite_prompts(session), prompt_ids(inputs.find("gate_pool"))
         job = {
             **policy.model_dump(mode="json"),
             "sft": sft.model_dump(mode="json") if sft is not None else None,

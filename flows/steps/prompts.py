@@ -68,7 +68,7 @@ def draw_prompts(
     def make(folder: Path, inputs: Inputs) -> Made:
         seen = _seen(inputs, rounds)
         unfinished = Counter[str]()
-        suites = suite_prompts(session.config)
+        suites = suite_prompts(session)
         pool = left_out(read_pool(config, unfinished), suites, unfinished)
         before = {i for name in parts for i in _prompt_ids(inputs.path(name))}
         if before:
@@ -160,7 +160,7 @@ def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> st
         return None
     drawn = (made for played in earlier if (made := played.made["prompts"]) is not None)
     used = _used(made.path("prompts.parquet") for made in drawn)
-    pool = left_out(read_pool(config), suite_prompts(session.config), Counter())
+    pool = left_out(read_pool(config), suite_prompts(session), Counter())
     left = (p for p in pool if p.split == "train" and not used[p.prompt_id])
     if next(left, None) is not None:
         return None

@@ -1,5 +1,6 @@
 """Step `completions`: the policy answers the round's prompts in the sampling process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -71,10 +72,12 @@ def answered(
     prompts: Path,
     folder: Path,
     samples: Samples,
+    decoding: Mapping[str, float] | None = None,
 ) -> Made:
     """Leave completions of each prompt of a file in the `folder` of a step, which has the policy
-    among its inputs."""
-    return sampled(session, policy.id, inputs.path("policy"), prompts, folder, samples)
+    among its inputs. Without `decoding` tokens are chosen as the config says."""
+    weights = inputs.path("policy")
+    return sampled(session, policy.id, weights, prompts, folder, samples, decoding)
 
 
 def sampled(
@@ -84,6 +87,7 @@ def sampled(
     prompts: Path,
     folder: Path,
     samples: Samples,
+    decoding: Mapping[str, float] | None = None,
 ) -> Made:
     """The same of a model whose `weights` lie wherever they do."""
     sampling = session.config.sampling
@@ -99,6 +103,7 @@ def sampled(
             "shards": str(shards),
             "samples_per_prompt": samples.count,
             "seed": samples.seed,
+            **({"decoding": decoding} if decoding is not None else {}),
         }
     )
     rmtree(folder / SHARDS, ignore_errors=True)  # also those of other sizes

@@ -10,10 +10,10 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_row
 from dpo_core.tables import write_rows
-from flows.config.campaign import CampaignConfig
-from flows.config.evaluation import SuiteConfig
+from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.policy import Policy, SuiteAnswers
 from flows.session import Session
+from flows.steps.harness_suites import answer_task, data_input, task_prompts
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
 from generation.config import PromptsConfig
@@ -24,6 +24,9 @@ def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, Su
     """The policy's answers to every suite, scored."""
     found = {}
     for name, suite in session.config.evaluation.suites.items():
+        if isinstance(suite, HarnessSuite):
+            found[name] = answer_task(session, number, name, suite, policy)
+            continue
         answers = _answers(session, number, name, suite, policy)
         scores = score(session, number, answers, answers, suite.judge, f"suite_{name}_scores")
         assert scores is not None, "the config refuses a judge that gives no scores"
@@ -31,19 +34,25 @@ def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, Su
     return found
 
 
-def suite_prompts(config: CampaignConfig) -> Mapping[str, Prompt]:
+def suite_prompts(session: Session) -> Mapping[str, Prompt]:
     """prompt_id → prompt of all suites: they are not to be trained on. Raises InputGone."""
-    suites = config.evaluation.suites.values()
-    for suite in suites:
+    evaluation = session.config.evaluation
+    found: dict[str, Prompt] = {}
+    for suite in evaluation.own_suites.values():
         if not Path(suite.prompts).is_file():
             raise input_gone("suites", Path(suite.prompts))
-    return {prompt.prompt_id: prompt for suite in suites for prompt in _prompts(suite)}
+        found |= {prompt.prompt_id: prompt for prompt in _prompts(suite)}
+    for name, task in evaluation.harness_suites.items():
+        found |= {prompt.prompt_id: prompt for prompt in task_prompts(session, name, task)}
+    return found
 
 
 def suite_files(session: Session) -> dict[str, Input]:
-    """suite/<name> → its file, for steps that look at the prompts."""
-    suites = session.config.evaluation.suites.items()
-    return {f"suite/{name}": session.file_input(Path(suite.prompts)) for name, suite in suites}
+    """suite/<name> → its file or folder, for steps that look at the prompts."""
+    evaluation = session.config.evaluation
+    own = {n: session.file_input(Path(s.prompts)) for n, s in evaluation.own_suites.items()}
+    tasks = {n: data_input(session, task) for n, task in evaluation.harness_suites.items()}
+    return {f"suite/{name}": {**own, **tasks}[name] for name in evaluation.suites}
 
 
 def _answers(

@@ -2,14 +2,15 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.dpo_round import __main__ as dpo_round
-from benchmarks.dpo_round import table, workload
-from benchmarks.dpo_round.kinds import CPU
+from benchmarks.dpo_round import bfloat16, table, workload
+from benchmarks.dpo_round.kinds import CPU, CPU_BFLOAT16
 from benchmarks.dpo_round.runs import SETTINGS, needed, ratchet, trl
 
 TINY = workload.Model("llama", 2, 2, 512, tied=False, pairs=16, hidden=64, intermediate=96)
@@ -38,6 +39,18 @@ def test_both_sides_have_the_same_losses(folder: Path, setting: str) -> None:
     theirs = trl(folder, SETTINGS[setting])
     assert ours["losses"] == pytest.approx(theirs["losses"], rel=1e-4)
     assert theirs["cpu_seconds"] > 0 and theirs["memory_mib"] > 0
+
+
+@pytest.mark.proof
+def test_both_sides_have_the_same_losses_in_bfloat16(folder: Path) -> None:
+    model = replace(TINY, training={"compute_dtype": "bfloat16", "learning_rate": 5e-3})
+    ours = ratchet(folder, json.dumps(model.training))
+    setting = bfloat16.SETTINGS["batch 4 x 2, completion rows, allocator"]
+    theirs = trl(folder, {**setting, "training": model.training})
+    assert ours["path"] == "fast" and theirs["flags"]["bf16"] and len(ours["losses"]) == 2
+    assert ours["losses"][-1] < 0.693147 - 2 * CPU_BFLOAT16.loss_difference
+    for mine, other in zip(ours["losses"], theirs["losses"], strict=True):
+        assert CPU_BFLOAT16.difference(mine, other) < CPU_BFLOAT16.loss_difference
 
 
 def test_useful_operations_count_the_prompt_once() -> None:

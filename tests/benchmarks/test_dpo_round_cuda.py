@@ -11,9 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks.dpo_round import __main__ as dpo_round
-from benchmarks.dpo_round import ceiling, gpu, table, workload
+from benchmarks.dpo_round import bfloat16, ceiling, gpu, table, workload
 from benchmarks.dpo_round.kinds import CUDA, Kind
 from benchmarks.dpo_round.runs import ratchet, trl
+from dpo_core import processor
 from dpo_core.config import LoraConfig
 from dpo_core.training.lora import adapt
 from dpo_core.training.pairs.batching import TrainingPair
@@ -134,8 +135,9 @@ def test_useful_operations_are_those_that_training_tells(name: str, tmp_path: Pa
 
 def test_models_have_the_size_of_their_name() -> None:
     # Operations of one token that nobody sees: two per weight of the layers.
-    for name, billions in {"0.5B": 0.44, "7B": 6.48}.items():
-        model = gpu.MODELS[name]
+    # SmolLM2-135M has 134.5 M, of which 28.3 M are the table and 0.04 M are norms.
+    for name, billions in {"0.5B": 0.44, "7B": 6.48, "C": 0.1062}.items():
+        model = {**gpu.MODELS, **bfloat16.MODELS}[name]
         attention = 4 * model.hidden * model.layers
         assert model.forward_flops(1, 0, 0) - attention == pytest.approx(2e9 * billions, rel=0.01)
 
@@ -150,6 +152,15 @@ def test_prompts_are_at_least_as_long_as_responses() -> None:
 def test_the_ceiling_is_measured_in_bfloat16() -> None:
     found = ceiling.best_gflops([torch.matmul], [64], torch.device("cpu"), torch.bfloat16)
     assert 1e-3 < found < 1e6
+
+
+def test_a_cpu_without_bfloat16_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2\n")
+    monkeypatch.setattr(processor, "_FACTS", tmp_path / "cpuinfo")
+    assert dpo_round.main(["--device", "cpu-bfloat16"]) == 2
+    assert "needs a CPU with AMX or AVX512-BF16" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")

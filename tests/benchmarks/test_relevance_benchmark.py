@@ -48,9 +48,10 @@ def test_prompts_are_taken_evenly_and_once(tmp_path: Path) -> None:
 def test_spoilt_answers_of_a_real_model_are_caught(tmp_path: Path) -> None:
     if not smollm2.cached().is_file() and smollm2.installed() is None:
         pytest.skip("python -m examples.smollm2 was not run here")
-    engine, tokenizer = opened(tmp_path, "transformers", 64, "bfloat16")
-    measured = measure(engine, tokenizer, PROMPTS, len(PROMPTS))
+    model = opened(tmp_path, "transformers", 64, "bfloat16")
+    measured = measure(model, PROMPTS, len(PROMPTS))
     print("\n".join(lines(measured)))
+    assert max(measured.apart) < 0.1, "in bfloat16"
     answers = measured.answers
     base = answers[BASE]
     assert sum(relevant(base).values()) >= 0.8 * len(base)

@@ -134,3 +134,12 @@ class Campaign:
         found = current_artifact(self.layout, number, step)
         assert found is not None, (number, step)
         return found
+
+
+def finish(folder: Path) -> None:
+    """Make a campaign in `folder` and run it to its end."""
+    campaign = Campaign.create(folder)
+    done = campaign.run()
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stderr == ""
+    campaign.keep_output(done.stdout)

@@ -250,13 +250,40 @@ def test_what_is_evaluated_may_change_without_a_model(copy: Campaign) -> None:
     assert anew == [(1, "evaluation"), (2, "evaluation")]
 
 
+QUESTIONS = [
+    {
+        "question": f"the {thing} was",
+        "choices": {"text": ["good .", "bad ."], "label": ["A", "B"]},
+        "answerKey": "A",
+    }
+    for thing in ("plot", "end")
+]
+
+
+def json_line(row: dict[str, object]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def test_a_task_whose_data_are_not_there_makes_no_campaign(tmp_path: Path) -> None:
+    campaign = Campaign.create(tmp_path)
+    (tmp_path / "empty").mkdir()
+    task = "{harness: ifeval, data: empty}"
+    refused = campaign.run("--set", f"evaluation.suites.task={task}")
+    assert refused.returncode == 2
+    assert "evaluation.suites.task.data" in refused.stderr and "Traceback" not in refused.stderr
+    assert not campaign.layout.root.exists()
+
+
 def test_a_suite_is_answered_by_every_policy_and_never_trained_on(copy: Campaign) -> None:
     suite = copy.folder / "suite.jsonl"
     suite.write_text('{"prompt": "the end was"}\n{"prompt": "i said that"}\n', encoding="utf-8")
     sets = ("--set", "evaluation.suites.short.prompts=suite.jsonl")
     sets += ("--set", "evaluation.suites.short.judge.function=small_judge:score")
+    (copy.folder / "arc").mkdir()
+    (copy.folder / "arc" / "test.jsonl").write_text("".join(map(json_line, QUESTIONS)))
+    sets += ("--set", "evaluation.suites.arc={harness: arc_easy, data: arc}")
     anew = made_anew(copy, *sets)
-    answered = ["suite_short", "suite_short_scores"]
+    answered = [f"suite_{name}" for name in ("short", "short_scores", "arc", "arc_scores")]
     assert [step for number, step in anew if number == 0] == answered
     for number in (1, 2):
         steps = [step for found, step in anew if found == number]
@@ -265,6 +292,7 @@ def test_a_suite_is_answered_by_every_policy_and_never_trained_on(copy: Campaign
         found = told["suites"]["short"]
         assert found["prompts"] == 2 and found["score"] is not None
         assert found["change"] == pytest.approx(found["score"] - found["before"])
+        assert (told["suites"]["arc"]["answers"], told["suites"]["arc"]["compared"]) == (2, 2)
     preferred = pq.read_table(copy.artifact(1, "preferences").path("preferences.parquet"))
     drawn = pq.read_table(copy.artifact(1, "prompts").path("prompts.parquet")).to_pylist()
     trained_on = next(r for r in drawn if r["prompt_id"] == preferred["prompt_id"][0].as_py())

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from generation.config import SamplingConfig
-from generation.engine import Request, Sample
+from generation.engine import Decoding, Request, Sample
 from generation.transformers_engine import TransformersEngine
 
 V, EOS = 13, 2
@@ -213,3 +213,26 @@ def test_length_limit_of_model_and_config(policy: Path) -> None:
     assert engine(policy).max_model_len == 64
     assert engine(policy, max_model_len=40).max_model_len == 40
     assert engine(policy, max_model_len=400).max_model_len == 64
+
+
+def test_greedily_the_likeliest_token_is_taken_whatever_the_seed(policy: Path) -> None:
+    asked = [Request(ids, seed=number, n=1) for number, ids in enumerate(PROMPTS)]
+    greedy = Decoding(max_tokens=6, temperature=0.0, top_p=1.0)
+    found = [one for [one] in engine(policy).sample(asked, lambda _: None, greedy)]
+    for prompt, sample in zip(PROMPTS, found, strict=True):
+        said = prompt + sample.token_ids
+        logits_TV = model()(torch.tensor([said])).logits[0]
+        assert logits_TV.argmax(-1)[len(prompt) - 1 : -1].tolist() == sample.token_ids
+        assert sample.token_logps == pytest.approx(logps(prompt, sample.token_ids), abs=1e-4)
+        assert len(sample.token_ids) == 6 or sample.finish_reason == "stop"
+
+
+def test_a_completion_is_greedy_where_each_token_is_the_likeliest(policy: Path) -> None:
+    asked = [Request(ids, seed=number, n=1) for number, ids in enumerate(PROMPTS)]
+    greedy = Decoding(max_tokens=6, temperature=0.0, top_p=1.0)
+    said = [one.token_ids for [one] in engine(policy).sample(asked, lambda _: None, greedy)]
+    others = [[*ids[:-1], (ids[-1] + 1) % V] for ids in said]
+    found = engine(policy).likelihoods(PROMPTS * 2, said + others)
+    assert [one.greedy for one in found] == [True] * len(said) + [False] * len(said)
+    expected = [sum(logps(p, c)) for p, c in zip(PROMPTS * 2, said + others, strict=True)]
+    assert [one.logp for one in found] == pytest.approx(expected, abs=1e-4)

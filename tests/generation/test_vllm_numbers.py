@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dpo_core.children import Child
-from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import CONTINUATIONS, PROMPTS, Prompt, prompt_id, prompt_row
 from dpo_core.tables import read_rows, write_rows
 from examples.reviews.grammar import WORDS
 from examples.reviews.model import build
@@ -34,26 +34,38 @@ class Sampler:
         }
         self.child = Child.start("generation.worker", folder / "worker.log", ENV)
 
-    def sample(self, policy: Path, texts: Sequence[str], name: str) -> Path:
+    def sample(self, policy: Path, texts: Sequence[str], name: str, **more: Any) -> Path:
         prompts, out = self.folder / "prompts.parquet", self.folder / f"{name}.parquet"
         rows = [prompt_row(Prompt(prompt_id(text, None), text=text)) for text in texts]
         write_rows(prompts, rows, PROMPTS)
-        self._ask(
-            op="sample",
-            policy=str(policy),
-            policy_id=policy.name,
-            prompts=str(prompts),
-            out=str(out),
-            shards=str(self.folder / "shards"),
-            samples_per_prompt=SAMPLES,
-            seed=SEED,
-        )
+        asked = {
+            "policy": str(policy),
+            "policy_id": policy.name,
+            "prompts": str(prompts),
+            "out": str(out),
+            "shards": str(self.folder / "shards"),
+            "samples_per_prompt": SAMPLES,
+            "seed": SEED,
+        }
+        self._ask(op="sample", **{**asked, **more})
         return out
 
     def logps(self, policy: Path, completions: Path) -> dict[str, float]:
         out = self.folder / "logps.parquet"
         self._ask(op="logps", policy=str(policy), completions=str(completions), out=str(out))
         return {row["completion_id"]: row["logp"] for row in read_rows(out)}
+
+    def likelihoods(self, policy: Path, asked: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+        """asked: name → (prompt, what comes after it)."""
+        continuations, out = self.folder / "given.parquet", self.folder / "likelihoods.parquet"
+        rows = (
+            {"continuation_id": n, "prompt_id": n, "prompt": p, "messages": None, "continuation": c}
+            for n, (p, c) in asked.items()
+        )
+        write_rows(continuations, rows, CONTINUATIONS)
+        files = {"continuations": str(continuations), "out": str(out)}
+        self._ask(op="continuations", policy=str(policy), **files)
+        return {row["continuation_id"]: row for row in read_rows(out)}
 
     def _ask(self, **request: Any) -> None:
         self.child.ask({**request, "config": self.config})
@@ -130,6 +142,29 @@ def test_logps_of_another_policys_answers(
     for row, exact in zip(rows, expected, strict=True):
         # 1e-4 nats for each token of the sum.
         assert found[row["completion_id"]] == pytest.approx(exact, abs=1e-4 * MAX_TOKENS)
+
+
+def test_greedy_answers_are_the_likeliest_continuations(
+    sampler: Sampler, policies: tuple[Path, Path]
+) -> None:
+    """Of the first words of an answer, and not of others; with the log-probs of transformers."""
+    greedy = {"max_tokens": 4, "temperature": 0.0, "top_p": 1.0}
+    made = sampler.sample(policies[0], TEXTS, "greedy", samples_per_prompt=1, decoding=greedy)
+    prompts = {prompt_id(text, None): text for text in TEXTS}
+    rows = [row for row in read_rows(made) if row["finish_reason"] == "length"]
+    assert len(rows) > 9 and {len(row["token_ids"]) for row in rows} == {4}
+    asked, expected = {}, {}
+    logps = iter(token_logps(policies[0], rows))
+    for row in rows:
+        prompt, words = prompts[row["prompt_id"]], row["text"].split()
+        name, other = row["prompt_id"], next(word for word in WORDS if word != words[3])
+        asked[name] = (prompt, " " + " ".join(words))
+        asked[f"not {name}"] = (prompt, " " + " ".join([*words[:3], other]))
+        expected[name] = sum(next(logps))
+    found = sampler.likelihoods(policies[0], asked)
+    assert {n for n, row in found.items() if row["greedy"]} == set(expected)
+    for name, logp in expected.items():
+        assert found[name]["logp"] == pytest.approx(logp, abs=1e-4)
 
 
 def test_new_weights_order_and_shards_change_no_bit(

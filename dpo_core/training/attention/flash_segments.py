@@ -1,21 +1,22 @@
-"""Attention within packed pairs by torch's flash kernel for CPUs, backward included.
+"""Attention within packed groups by torch's flash kernel for CPUs, backward included.
 
 H query heads; K key heads, each shared by G = H/K query heads; T tokens of the row; D width of a
 head; R query rows, S key rows of one block.
 
-A rejected completion sees its prompt and itself. These are two calls of the kernel, joined by their
-log-sum-exps as blocks of one softmax are (Dao et al. 2022, arXiv:2205.14135, section 3.1); given
-the joined output and log-sum-exp, the kernel's backward is exact for each. Autograd over slices of
-the row would need a mask, copies of keys, and a gradient as long as the row for every slice.
+A completion after the first sees its prompt and itself. These are two calls of the kernel, joined
+by their log-sum-exps as blocks of one softmax are (Dao et al. 2022, arXiv:2205.14135, section 3.1);
+given the joined output and log-sum-exp, the kernel's backward is exact for each. Autograd over
+slices of the row would need a mask, copies of keys, and a gradient as long as the row for every
+slice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpo_core.training.passes.packing import Segment
+from dpo_core.training.passes.packing import Segment, attended
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -36,7 +37,7 @@ class FlashSegments(torch.autograd.Function):
         out = torch.empty_like(query)
         q, k, v, o = _by_key_head(query, key, value, out)
         sums = []
-        for rows, blocks in _attended(segments):
+        for rows, blocks in attended(segments):
             found = [
                 _forward(q[:, :, rows], k[:, :, b], v[:, :, b], 0.0, b == rows, scale=scale)
                 for b in blocks
@@ -53,12 +54,12 @@ class FlashSegments(torch.autograd.Function):
         slopes = [torch.empty_like(x) for x in (query, key, value)]
         q, k, v, o, g = _by_key_head(query, key, value, out, gradients[0])
         by_q, by_k, by_v = slopes[0][0].view(q.shape), slopes[1][0], slopes[2][0]
-        for (rows, blocks), total in zip(_attended(ctx.segments), sums, strict=True):
+        for (rows, blocks), total in zip(attended(ctx.segments), sums, strict=True):
             r = g[:, :, rows], q[:, :, rows]
             for number, b in enumerate(blocks):
                 inputs = *r, k[:, :, b], v[:, :, b], o[:, :, rows], total
                 dq, dk, dv = _backward(*inputs, 0.0, b == rows, scale=ctx.scale)
-                # Keys are met by themselves first; those of a prompt once more by the rejected.
+                # Keys are met by themselves first; those of a prompt by others later.
                 _put(by_q[:, :, rows], dq, add=number > 0)
                 _put(by_k[:, b], _over_queries(dk), add=b != rows)
                 _put(by_v[:, b], _over_queries(dv), add=b != rows)
@@ -72,16 +73,6 @@ def _over_queries(slopes: Tensor) -> Tensor:
 
 def _put(place: Tensor, values: Tensor, *, add: bool) -> None:
     place.add_(values) if add else place.copy_(values)
-
-
-def _attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:
-    """(query rows, blocks of keys they see); in the block that is the rows themselves, causally."""
-    for segment in segments:
-        whole = slice(segment.start, segment.fork)
-        yield whole, [whole]
-        if segment.rejected:
-            rejected = slice(segment.fork, segment.end)
-            yield rejected, [slice(segment.start, segment.start + segment.prompt), rejected]
 
 
 def _by_key_head(

@@ -1,7 +1,7 @@
-"""Attention within packed pairs on GPUs, by torch's flex attention: one fused kernel for the row.
+"""Attention within packed groups on GPUs, by torch's flex attention: one fused kernel for the row.
 
 T tokens of the row, H query heads, K key heads, D their width. Blocks of 128 by 128 that nobody
-sees are left out (Dong et al. 2024, arXiv:2412.05496): cost grows as attention within pairs does.
+sees are left out (Dong et al. 2024, arXiv:2412.05496): cost grows as attention within groups does.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,32 +30,34 @@ def available(device: torch.device) -> bool:
 
 
 def visibility(segments: Sequence[Segment], window: int | None, device: torch.device) -> Sees:
-    """Which tokens of the row see which: earlier ones of their pair, but never those of a rival.
+    """Which tokens of the row see which: earlier ones of their group, but never those of a rival.
 
-    window: keys a query sees at most, counted by positions, where the rejected completion follows
-    its prompt.
+    window: keys a query sees at most, counted by positions, where every completion follows its
+    prompt.
 
     All is said per token, the window too: a kernel is compiled for each kind of tensor that it is
     given, and after eight kinds torch gives up and, but for a warning, makes all scores at once.
     """
     tokens = [token for number, s in enumerate(segments) for token in _tokens(number, s)]
-    pairs, rejected, positions, starts = torch.tensor(tokens, device=device).unbind(1)
+    groups, forks, positions, starts = torch.tensor(tokens, device=device).unbind(1)
     beyond = positions - (len(tokens) if window is None else window)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        rival = (rejected[query] > rejected[key]) & (key >= starts[key])
+        rival = (forks[query] > forks[key]) & (key >= starts[key])
         near = positions[key] > beyond[query]
-        return (pairs[query] == pairs[key]) & (key <= query) & ~rival & near
+        return (groups[query] == groups[key]) & (key <= query) & ~rival & near
 
     return sees
 
 
 def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int, int]]:
-    """(pair, 1 if of the rejected completion, position, place in the row of the first completion)
-    of each token of a pair."""
-    whole, start = segment.prompt + segment.chosen, segment.start + segment.prompt
-    return [(number, 0, p, start) for p in range(whole)] + [
-        (number, 1, segment.prompt + i, start) for i in range(segment.rejected)
+    """(group, number of the completion, position, place in the row of the first completion) of each
+    token of a group; the prompt counts to the first completion."""
+    start = segment.start + segment.prompt
+    return [(number, 0, position, start) for position in range(segment.prompt)] + [
+        (number, fork, segment.prompt + i, start)
+        for fork, tokens in enumerate(segment.completions)
+        for i in range(tokens)
     ]
 
 

@@ -1,6 +1,6 @@
-"""Attention within packed pairs, for every model of transformers that takes it by name.
+"""Attention within packed groups, for every model of transformers that takes it by name.
 
-Each completion sees its prompt and itself, and never its rival or another pair. H query heads, K
+Each completion sees its prompt and itself, and never its rival or another group. H query heads, K
 key heads, T tokens of the row, D their width.
 
 What a token sees is what the model's own mask lets it see, layer by layer: transformers asks for
@@ -19,7 +19,9 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from dpo_core.training.attention import flex_segments
+from dpo_core.training.attention import dense_segments, flex_segments
+from dpo_core.training.attention.batched_segments import Batch, batched_segments, batches
+from dpo_core.training.attention.dense_segments import DenseSegments
 from dpo_core.training.attention.flash_segments import FlashSegments
 from dpo_core.training.attention.sliced_segments import sliced_segments
 from dpo_core.training.passes.packing import Segment
@@ -67,12 +69,16 @@ class Window:
 class _Row:
     """The row that attention sees now, the masks it has made for it, how often it was called."""
 
-    def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
+    def __init__(
+        self, segments: Sequence[Segment], device: torch.device, *, frozen: bool = False
+    ) -> None:
         self.segments = segments
         self.device = device
+        self.frozen = frozen
         self.attended = 0
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
         self._blocks: dict[int | None, Any] = {}
+        self._batches: dict[int | None, list[Batch]] = {}
 
     def mask(self, queries: int, keys: int, window: int | None) -> Tensor:
         """(queries, keys) true where a query, one of the last positions, sees a key."""
@@ -88,8 +94,14 @@ class _Row:
 
     def narrow(self, window: int | None) -> bool:
         """Whether a token of the row sees less than all that is before it in its sequence."""
-        longest = max(s.prompt + max(s.chosen, s.rejected) for s in self.segments)
+        longest = max(s.longest for s in self.segments)
         return window is not None and window < longest
+
+    def batches(self, window: int | None, dtype: torch.dtype) -> list[Batch]:
+        """Its sequences side by side."""
+        if window not in self._batches:
+            self._batches[window] = batches(self.segments, window, dtype)
+        return self._batches[window]
 
     def blocks(self, window: int | None) -> Any:
         """What flex attention leaves out."""
@@ -102,13 +114,15 @@ _current: _Row | None = None
 
 
 @contextmanager
-def attending(segments: Sequence[Segment], device: torch.device) -> Iterator[None]:
-    """Within, forward and backward passes see these pairs.
+def attending(
+    segments: Sequence[Segment], device: torch.device, *, frozen: bool = False
+) -> Iterator[None]:
+    """Within, forward and backward passes see these groups; frozen: there is no backward.
 
     Raises NotImplementedError when no layer of the model asked for this attention.
     """
     global _current
-    before, _current = _current, _Row(segments, device)
+    before, _current = _current, _Row(segments, device, frozen=frozen)
     try:
         yield
         if not _current.attended:
@@ -137,12 +151,16 @@ def segment_attention(
     row.attended += 1
     _refuse_unknown(others)
     window = _of_layer(attention_mask)
-    inputs = _in_one_dtype(query_1HTD, key_1KTD, value_1KTD)
+    given = query_1HTD, key_1KTD, value_1KTD
+    inputs = _in_one_dtype(*given)
     if flex_segments.available(row.device):
         blocks = row.blocks(window)
         out = flex_segments.flex_segments(*inputs, blocks, scale=scaling, softcap=softcap)
+    elif row.device.type == "cpu" and row.frozen and inputs[0].dtype == torch.bfloat16:
+        blocks = row.batches(window, torch.bfloat16)
+        out = batched_segments(*inputs, blocks, scale=scaling, softcap=softcap)
     elif row.device.type == "cpu" and softcap is None and not row.narrow(window):
-        out = FlashSegments.apply(*inputs, row.segments, scaling)  # type: ignore[no-untyped-call]
+        out = _on_cpu(*given, row.segments, scaling)
     else:
         out = sliced_segments(
             *inputs,
@@ -162,6 +180,18 @@ def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
         return query, key, value
     dtype = torch.get_autocast_dtype(device)
     return query.to(dtype), key.to(dtype), value.to(dtype)
+
+
+def _on_cpu(
+    query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float | None
+) -> Tensor:
+    """By the kernel that is fastest for tokens which see all that is before them."""
+    if torch.is_autocast_enabled("cpu") and dense_segments.short(segments):
+        value = value.to(torch.get_autocast_dtype("cpu"))
+        arguments = query, key, value, segments, scale
+        return DenseSegments.apply(*arguments)  # type: ignore[no-untyped-call, no-any-return]
+    inputs = _in_one_dtype(query, key, value)
+    return FlashSegments.apply(*inputs, segments, scale)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _refuse_unknown(arguments: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Attention within packed pairs by slices of the row, for whatever no other kernel takes.
+"""Attention within packed groups by slices of the row, for whatever no other kernel takes.
 
 H query heads, K key heads, T tokens of the row, D their width.
 """
@@ -52,11 +52,8 @@ def sliced_segments(
     for segment in segments:
         whole = slice(segment.start, segment.fork)
         parts.append(attend(whole, whole))
-        if segment.rejected:
-            prompt = slice(segment.start, segment.start + segment.prompt)
-            parts.append(
-                attend(slice(segment.fork, segment.end), prompt, slice(segment.fork, segment.end))
-            )
+        prompt = slice(segment.start, segment.start + segment.prompt)
+        parts += [attend(other, prompt, other) for other in segment.others]
     return torch.cat(parts, 2)
 
 

@@ -1,12 +1,13 @@
 """From pairs to batches of token ids.
 
-B = 2·pair sequences, each pair's chosen before its rejected one, T positions. Sequences are padded
-on the right, so positions count from 0 and masks follow from lengths.
+B sequences, T positions: completions of one prompt after each other, a pair's chosen before its
+rejected one. Sequences are padded on the right, so positions count from 0 and masks follow from
+lengths.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,41 @@ from torch import Tensor
 
 from dpo_core.hashing import derive_seed
 from dpo_core.tables import batched
+
+
+class PromptGroup(Protocol):
+    """Token ids of a prompt and of its completions: a pair's two, or any number."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def prompt_ids(self) -> list[int]: ...
+    @property
+    def completions(self) -> Sequence[list[int]]: ...
+    @property
+    def tokens(self) -> int:
+        """Of the prompt and all completions."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest completion."""
+
+
+@dataclass(frozen=True)
+class Completions:
+    """A PromptGroup of any number of completions."""
+
+    id: str
+    prompt_ids: list[int]
+    completions: Sequence[list[int]]
+
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt_ids) + sum(map(len, self.completions))
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.completions))
 
 
 @dataclass(frozen=True)
@@ -33,13 +69,19 @@ class TrainingPair:
     p_chosen: float = 1.0
 
     @property
+    def id(self) -> str:
+        return self.pair_id
+
+    @property
+    def completions(self) -> tuple[list[int], list[int]]:
+        return self.chosen_ids, self.rejected_ids
+
+    @property
     def tokens(self) -> int:
-        """Tokens of the prompt and both completions."""
         return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
 
     @property
     def longest(self) -> int:
-        """Tokens of the longer completion."""
         return max(len(self.chosen_ids), len(self.rejected_ids))
 
 
@@ -75,10 +117,10 @@ def _order(pairs: Sequence[TrainingPair], seed: int, epoch: int) -> "np.ndarray[
     return order
 
 
-def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:
-    """The pairs as one padded batch on `device`, each pair's chosen before its rejected one."""
-    completions = [ids for p in pairs for ids in (p.chosen_ids, p.rejected_ids)]
-    prompts = [p.prompt_ids for p in pairs for _ in range(2)]
+def collate(groups: Sequence[PromptGroup], device: torch.device) -> PairBatch:
+    """The groups as one padded batch on `device`."""
+    completions = [ids for g in groups for ids in g.completions]
+    prompts = [g.prompt_ids for g in groups for _ in g.completions]
     input_ids_BT, ends_B = padded([a + b for a, b in zip(prompts, completions, strict=True)])
     starts_B = torch.tensor([len(prompt) for prompt in prompts])
     position_T = torch.arange(input_ids_BT.shape[1])
@@ -91,9 +133,9 @@ def collate(pairs: Sequence[TrainingPair], device: torch.device) -> PairBatch:
     )
 
 
-def sequence_lengths(pairs: Sequence[TrainingPair]) -> list[int]:
+def sequence_lengths(groups: Iterable[PromptGroup]) -> list[int]:
     """Tokens of each of the B sequences, prompt included."""
-    return [len(p.prompt_ids) + len(ids) for p in pairs for ids in (p.chosen_ids, p.rejected_ids)]
+    return [len(g.prompt_ids) + len(ids) for g in groups for ids in g.completions]
 
 
 def completion_lengths(pairs: Sequence[TrainingPair], device: torch.device) -> Tensor:

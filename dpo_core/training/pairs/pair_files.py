@@ -158,7 +158,7 @@ class _Completion(NamedTuple):
         return None if isnan(self.logp) else self.logp
 
 
-class _Lists:
+class TokenLists:
     """A column of lists of integers, without a copy."""
 
     def __init__(self, column: pa.ListArray) -> None:
@@ -187,7 +187,7 @@ class _MappedCompletions:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
             logps = batch["sampled_logp"].to_numpy()
-            lists = (_Lists(batch[name]) for name in ("prompt_token_ids", "token_ids"))
+            lists = (TokenLists(batch[name]) for name in ("prompt_token_ids", "token_ids"))
             self._columns.append((*lists, logps))
             self._firsts.append(self._firsts[-1] + batch.num_rows)
             self._let_go()

@@ -3,15 +3,18 @@
 import heapq
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput
-from dpo_core.training.pairs.batching import TrainingPair, sequence_lengths
+from dpo_core.training.pairs.batching import (
+    Completions,
+    PromptGroup,
+    sequence_lengths,
+)
 from dpo_core.training.passes.entropy import positions_per_pair
 from dpo_core.training.passes.fast_path import FastPath
 from dpo_core.training.passes.model_size import HEAD_ROWS
@@ -31,24 +34,30 @@ long pairs, but there the plain path is 3e-3 off what float64 finds.
 _PROBE_PAIRS = 2
 _PROBE_TOKENS = 32
 """Of each completion: the plain path needs the logits of all of them at once."""
+_PROBE_COMPLETIONS = 3
+"""Of one prompt: the first, and others that are all alike."""
+
+G = TypeVar("G", bound=PromptGroup)
 
 _log = logging.getLogger(__name__)
 
 
 def choose_path(
     model: Any,
-    pairs: Sequence[TrainingPair],
+    groups: Sequence[PromptGroup],
     config: TrainingConfig,
     runtime: Runtime,
     enter: Enter | None = None,
+    *,
+    frozen: bool = False,
 ) -> tuple[PairPath, str]:
     """(the path, why it is not the fast one, or an empty text).
 
-    The fast path is taken when it finds the same log-probs as the plain one for the shortest pairs
+    The fast path is taken when it finds the same log-probs as the plain one for the shortest groups
     and for the longest: so a model whose attention, positions or head it does not know is never
-    trained wrongly. `enter`
-    gives the weights of a divided model, and processes choose together. Raises
-    BadInput when the config insists on it and the model does not allow it.
+    asked wrongly. `enter` gives the weights of a divided model, and processes choose together.
+    frozen: nothing is trained. Raises BadInput when the config insists on the fast path and the
+    model does not allow it.
     """
     asked: dict[str, Any] = {
         "collisions": config.wpo,
@@ -59,12 +68,12 @@ def choose_path(
     if config.path == "plain":
         return plain, "training.path is plain"
     before = model.config._attn_implementation
-    why = _lengths_matter(plain, pairs)
+    why = _lengths_matter(plain, groups)
     if not why:
-        expected = [plain.logps(probe).logps_N for probe in _probes(pairs)]
+        expected = [plain.logps(probe).logps_N for probe in _probes(groups)]
         try:
-            fast = FastPath(model, runtime, head_rows=HEAD_ROWS, **asked)
-            found = [fast.logps(probe).logps_N for probe in _probes(pairs)]
+            fast = FastPath(model, runtime, head_rows=HEAD_ROWS, frozen=frozen, **asked)
+            found = [fast.logps(probe).logps_N for probe in _probes(groups)]
             why = _differ(found, expected, AGREEMENT[runtime.compute_dtype])
             if not why:
                 return fast, ""
@@ -78,9 +87,9 @@ def choose_path(
     return plain, why
 
 
-def _lengths_matter(plain: PlainPath, pairs: Sequence[TrainingPair]) -> str:
+def _lengths_matter(plain: PlainPath, groups: Sequence[PromptGroup]) -> str:
     """Why completions cannot share their prompt, where positions depend on a sequence's length."""
-    if not plain.rope.differ(sequence_lengths(pairs)):
+    if not plain.rope.differ(sequence_lengths(groups)):
         return ""
     return (
         "its rotary embedding depends on how long a sequence is, and some are longer than "
@@ -88,12 +97,12 @@ def _lengths_matter(plain: PlainPath, pairs: Sequence[TrainingPair]) -> str:
     )
 
 
-def _probes(pairs: Sequence[TrainingPair]) -> Iterator[list[TrainingPair]]:
-    """The shortest pairs, and the longest sequence, which reaches beyond every window that matters
-    in this round."""
-    shortest = heapq.nsmallest(_PROBE_PAIRS, pairs, key=lambda pair: (pair.tokens, pair.pair_id))
-    yield [_beginning(pair) for pair in shortest]
-    yield [_end(max(pairs, key=lambda p: (len(p.prompt_ids) + p.longest, p.pair_id)))]
+def _probes(groups: Sequence[PromptGroup]) -> Iterator[list[PromptGroup]]:
+    """The shortest groups, and the longest sequence, which reaches beyond every window that matters
+    among them."""
+    shortest = heapq.nsmallest(_PROBE_PAIRS, groups, key=lambda group: (group.tokens, group.id))
+    yield [_beginning(group) for group in shortest]
+    yield [_end(max(groups, key=lambda g: (len(g.prompt_ids) + g.longest, g.id)))]
 
 
 def _differ(found: Sequence[Tensor], expected: Sequence[Tensor], allowed: float) -> str:
@@ -104,32 +113,31 @@ def _differ(found: Sequence[Tensor], expected: Sequence[Tensor], allowed: float)
     return ""
 
 
-def _beginning(pair: TrainingPair) -> TrainingPair:
-    chosen, rejected = pair.chosen_ids[:_PROBE_TOKENS], pair.rejected_ids[:_PROBE_TOKENS]
-    return replace(pair, chosen_ids=chosen, rejected_ids=rejected)
+def _beginning(group: PromptGroup) -> PromptGroup:
+    parts = [ids[:_PROBE_TOKENS] for ids in group.completions[:_PROBE_COMPLETIONS]]
+    return Completions(group.id, group.prompt_ids, parts)
 
 
-def _end(pair: TrainingPair) -> TrainingPair:
-    """The pair's longer sequence, most of it as the prompt, with ends of both completions."""
-    shorter, longer = sorted((pair.chosen_ids, pair.rejected_ids), key=len)
-    ids = [*pair.prompt_ids, *longer]
+def _end(group: PromptGroup) -> PromptGroup:
+    """The group's longest sequence, most of it as the prompt, with ends of other completions."""
+    *others, longest = sorted(group.completions, key=len)[-_PROBE_COMPLETIONS:]
+    ids = [*group.prompt_ids, *longest]
     start = max(1, len(ids) - _PROBE_TOKENS)
-    rejected = shorter[-_PROBE_TOKENS:] or ids[start:]
-    return replace(pair, prompt_ids=ids[:start], chosen_ids=ids[start:], rejected_ids=rejected)
+    ends = [other[-_PROBE_TOKENS:] or ids[start:] for other in others]
+    return Completions(group.id, ids[:start], [ids[start:], *ends])
 
 
-def micro_batches(
-    step: Sequence[TrainingPair], path: PairPath, budget: int
-) -> Iterator[list[TrainingPair]]:
-    """The pairs of one optimiser step, similar lengths together, at most `budget` tokens at a time.
+def micro_batches(groups: Sequence[G], path: PairPath, budget: int) -> Iterator[list[G]]:
+    """The groups, similar lengths together, at most `budget` tokens at a time: the pairs of one
+    optimiser step, say.
 
-    A pair that is longer than the budget stands alone.
+    A group that is longer than the budget stands alone.
     """
-    batch: list[TrainingPair] = []
-    for pair in sorted(step, key=lambda p: (p.tokens, p.pair_id)):
-        if batch and path.tokens([*batch, pair]) > budget:
+    batch: list[G] = []
+    for group in sorted(groups, key=lambda g: (g.tokens, g.id)):
+        if batch and path.tokens([*batch, group]) > budget:
             yield batch
             batch = []
-        batch.append(pair)
+        batch.append(group)
     if batch:
         yield batch

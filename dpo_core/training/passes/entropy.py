@@ -1,6 +1,6 @@
 """Entropy of the policy on completions, at a few positions of every pair.
 
-N completion tokens, pair after pair, chosen before rejected, W of them watched, V vocabulary. The
+N completion tokens, group after group, W of them watched, V vocabulary. The
 exact entropy of a position needs its whole row of logits once more. At some 32 positions of an
 optimiser step that is cheap, and their mean estimates the mean over all its completion tokens.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dpo_core.hashing import ID_HEX, content_id
-from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.pairs.batching import PromptGroup, TrainingPair
 
 POSITIONS_PER_STEP = 32
 _SMALLEST = 1e-38  # the least that float32 holds in full; terms below it add nothing to a sum
@@ -21,17 +21,17 @@ def positions_per_pair(pairs_per_step: int) -> int:
     return max(1, POSITIONS_PER_STEP // pairs_per_step)
 
 
-def watched(pairs: Sequence[TrainingPair], per_pair: int) -> Tensor:
-    """(N,) bool, true at `per_pair` tokens of each pair, or at all it has.
+def watched(groups: Sequence[PromptGroup], per_pair: int) -> Tensor:
+    """(N,) bool, true at `per_pair` tokens of each group, or at all it has.
 
-    They lie evenly, from a start that follows from the pair's id alone: neither the order of pairs
-    nor how they are cut into batches moves them.
+    They lie evenly, from a start that follows from the group's id alone: neither the order of
+    groups nor how they are cut into batches moves them.
     """
     places, start = list[int](), 0
-    for pair in pairs:
-        tokens = len(pair.chosen_ids) + len(pair.rejected_ids)
+    for group in groups:
+        tokens = group.tokens - len(group.prompt_ids)
         count = min(tokens, per_pair)
-        phase = int(content_id("entropy", pair.pair_id), 16) / 16**ID_HEX if count else 0.0
+        phase = int(content_id("entropy", group.id), 16) / 16**ID_HEX if count else 0.0
         places += [start + int((number + phase) * tokens / count) for number in range(count)]
         start += tokens
     found_N = torch.zeros(start, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The fast pass over pairs: packed without padding, the prompt once, completion rows only.
+"""The fast pass: packed without padding, each prompt once, completion rows only.
 
 T tokens of the packed row, N completion tokens, H hidden width.
 """
@@ -11,17 +11,23 @@ import torch
 from torch import Tensor
 
 from dpo_core.training.attention import segment_attention
-from dpo_core.training.pairs.batching import TrainingPair
-from dpo_core.training.passes.fused_head import Head, head_backward, head_logps
+from dpo_core.training.pairs.batching import PromptGroup, TrainingPair
+from dpo_core.training.passes.fused_head import (
+    Head,
+    frozen_head_logps,
+    head_backward,
+    head_logps,
+)
 from dpo_core.training.passes.fused_layers import FusedLayers
-from dpo_core.training.passes.packing import PackedPairs, pack
+from dpo_core.training.passes.packing import PackedRow, pack
 from dpo_core.training.passes.pass_over_pairs import Enter, Slopes, TokenLogps
 from dpo_core.training.processes.sharded import head_loss
 from dpo_core.training.runtime import Runtime
 
 
 class FastPath:
-    """A PairPath for models of Llama's kind: see the module."""
+    """A PairPath for models of Llama's kind: see the module. frozen: there is no backward, and
+    nothing but log-probs is asked for."""
 
     name = "fast"
 
@@ -34,6 +40,7 @@ class FastPath:
         collisions: bool = False,
         entropies_per_pair: int = 0,
         enter: Enter | None = None,
+        frozen: bool = False,
     ) -> None:
         self.model = model
         self.runtime = runtime
@@ -44,20 +51,22 @@ class FastPath:
         self.collisions = collisions
         self.entropies_per_pair = entropies_per_pair
         self.enter = enter
+        self.frozen = frozen
         model.set_attn_implementation(segment_attention.NAME)
 
-    def tokens(self, pairs: Sequence[TrainingPair]) -> int:
-        return sum(pair.tokens for pair in pairs)
+    def tokens(self, groups: Sequence[PromptGroup]) -> int:
+        return sum(group.tokens for group in groups)
 
-    def padding(self, pairs: Sequence[TrainingPair]) -> int:
+    def padding(self, groups: Sequence[PromptGroup]) -> int:
         return 0
 
     @torch.no_grad()
-    def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
-        packed = pack(pairs, self.runtime.device, self.entropies_per_pair)
+    def logps(self, groups: Sequence[PromptGroup]) -> TokenLogps:
+        packed = pack(groups, self.runtime.device, self.entropies_per_pair)
+        of_head = frozen_head_logps if self.frozen else head_logps
 
         def run() -> TokenLogps:
-            return head_logps(self._hidden(packed), self._head(), packed)
+            return of_head(self._hidden(packed), self._head(), packed)
 
         with self._ready_for(packed):
             return run() if self.enter is None else self.enter(run)
@@ -80,9 +89,9 @@ class FastPath:
             torch.autograd.backward(hidden_TH, gradient_TH)
 
     @contextmanager
-    def _ready_for(self, packed: PackedPairs) -> Iterator[None]:
+    def _ready_for(self, packed: PackedRow) -> Iterator[None]:
         with (
-            segment_attention.attending(packed.segments, self.runtime.device),
+            segment_attention.attending(packed.segments, self.runtime.device, frozen=self.frozen),
             nullcontext() if self.layers is None else self.layers.in_use(),
         ):
             yield
@@ -95,7 +104,7 @@ class FastPath:
         dtype = self.runtime.compute_dtype
         return Head.of(self.model, dtype, self._room_RV, collisions=self.collisions)
 
-    def _hidden(self, packed: PackedPairs) -> Tensor:
+    def _hidden(self, packed: PackedRow) -> Tensor:
         """(T, H) last hidden states."""
         with self.runtime.autocast():
             output = self.model.base_model(

@@ -14,25 +14,29 @@ _silu_backward = torch.ops.aten.silu_backward.grad_input
 
 
 class RmsNorm(torch.autograd.Function):
-    """apply(x (…, D), weight (D,), eps) -> x / √(mean x² + eps) · weight (arXiv:1910.07467)."""
+    """apply(x (…, D), weight (D,), eps, dtype) -> x / √(mean x² + eps) · weight, in `dtype`.
+
+    arXiv:1910.07467. All but the result has the dtype of `x`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, inverse)
         out: Tensor = (x * inverse).mul_(weight)
-        return out
+        return out.to(dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
-        product = (gradients[0] * x).view(-1, x.shape[-1])
+        by_out = gradients[0].to(x.dtype)
+        product = (by_out * x).view(-1, x.shape[-1])
         by_weight = (inverse.view(1, -1) @ product)[0] if ctx.needs_input_grad[1] else None
         # d(inverse)/dx = −x·inverse³/D, and it meets Σ_d gradient·weight·x.
         along = (product @ weight).view_as(inverse).mul_(inverse**3).div_(-x.shape[-1])
-        by_x = torch.mul(gradients[0], weight, out=product.view_as(x))
-        return by_x.mul_(inverse).addcmul_(x, along), by_weight, None
+        by_x = torch.mul(by_out, weight, out=product.view_as(x))
+        return by_x.mul_(inverse).addcmul_(x, along), by_weight, None, None
 
 
 class Rotation(torch.autograd.Function):
@@ -87,10 +91,12 @@ class GatedMlp(torch.autograd.Function):
     """apply(x (…, H), gate (F, H), up (F, H), down (H, F)) -> (silu(x·gateᵀ) · x·upᵀ)·downᵀ.
 
     arXiv:2002.05202. Keeps two values of the inner width per token, where eager PyTorch keeps four.
+    All is computed in the dtype of `x`; gradients of the weights are in it, too.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+        gate, up, down = (weight.to(x.dtype) for weight in (gate, up, down))
         x_NH = x.reshape(-1, x.shape[-1])
         gate_NF, up_NF = x_NH @ gate.T, x_NH @ up.T
         ctx.save_for_backward(x_NH, gate_NF, up_NF, gate, up, down)

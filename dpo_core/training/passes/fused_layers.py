@@ -64,16 +64,25 @@ def _norm(norm: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def forward(x: Tensor) -> Tensor:
         if x.dtype == norm.weight.dtype == torch.float32:
-            return _rms_norm(x, norm)
+            return _rms_norm(x, norm, _of_products(x) or x.dtype)
         found: Tensor = usual(x)
         return found
 
     return forward
 
 
-def _rms_norm(x: Tensor, norm: Any) -> Tensor:
+def _of_products(x: Tensor) -> torch.dtype | None:
+    """In which dtype layers multiply `x`: float32, or by autocast on a CPU; None: as they usually
+    do. On GPUs autocast is left alone."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device) if device == "cpu" else None
+    return torch.float32 if x.dtype == torch.float32 else None
+
+
+def _rms_norm(x: Tensor, norm: Any, dtype: torch.dtype = torch.float32) -> Tensor:
     eps = getattr(norm, "variance_epsilon", None) or norm.eps
-    out: Tensor = RmsNorm.apply(x, norm.weight, eps)  # type: ignore[no-untyped-call]
+    out: Tensor = RmsNorm.apply(x, norm.weight, eps, dtype)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -94,10 +103,11 @@ def _gated_mlp(mlp: Any) -> Callable[[Tensor], Tensor]:
 
     def forward(x: Tensor) -> Tensor:
         out: Tensor
-        if x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):
+        dtype = _of_products(x)
+        if dtype is None:
             out = usual(x)
         elif torch.is_grad_enabled():
-            out = GatedMlp.apply(x, *weights)  # type: ignore[no-untyped-call]
+            out = GatedMlp.apply(x.to(dtype), *weights)  # type: ignore[no-untyped-call]
         else:
             inner = functional.silu(mlp.gate_proj(x), inplace=True).mul_(mlp.up_proj(x))
             out = mlp.down_proj(inner)
@@ -127,6 +137,8 @@ def _rotation(usual: Any) -> Callable[..., tuple[Tensor, Tensor]]:
     def rotate(
         query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
     ) -> tuple[Tensor, Tensor]:
+        if _of_products(cos) is not None:
+            query, key = query.to(cos.dtype), key.to(cos.dtype)  # as cos and sin would make them
         if any(x.dtype != torch.float32 or x.shape[-1] != cos.shape[-1] for x in (query, key, cos)):
             found: tuple[Tensor, Tensor] = usual(query, key, cos, sin, unsqueeze_dim=unsqueeze_dim)
             return found

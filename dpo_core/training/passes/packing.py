@@ -1,8 +1,8 @@
-"""Pairs in one row of tokens, without padding, each prompt once.
+"""Prompts and their completions in one row of tokens, without padding, each prompt once.
 
-T tokens of the row, N completion tokens, P pairs (their three parts: 3). A pair lies as
-[prompt | chosen | rejected]; positions of the rejected completion continue the prompt's, and the
-last token of the prompt predicts the first token of both.
+T tokens of the row, N completion tokens, Q parts: each group's prompt and its completions. A pair
+lies as [prompt | chosen | rejected]; positions of every completion continue the prompt's, and the
+last token of the prompt predicts the first token of each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,41 +14,64 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.pairs.batching import PromptGroup
 from dpo_core.training.passes import entropy
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The place of one pair in the row, and the tokens of its three parts."""
+    """The place of one group in the row, and the tokens of its parts."""
 
     start: int
     prompt: int
-    chosen: int
-    rejected: int
+    completions: tuple[int, ...]
 
     @property
     def fork(self) -> int:
-        """Where the rejected completion begins."""
-        return self.start + self.prompt + self.chosen
+        """Where the first completion ends: until there the row is one sequence."""
+        return self.start + self.prompt + self.completions[0]
+
+    @property
+    def others(self) -> Iterator[slice]:
+        """Places of the completions after the first; empty ones have none."""
+        start = self.fork
+        for tokens in self.completions[1:]:
+            if tokens:
+                yield slice(start, start + tokens)
+            start += tokens
 
     @property
     def end(self) -> int:
-        return self.fork + self.rejected
+        return self.start + self.prompt + self.predictions
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, prompt included."""
+        return self.prompt + max(self.completions)
 
     @property
     def predictions(self) -> int:
-        """Completion tokens of the pair."""
-        return self.chosen + self.rejected
+        """Completion tokens of the group."""
+        return sum(self.completions)
+
+
+def attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:
+    """(query rows, blocks of keys they see); in the block that is the rows themselves, causally."""
+    for segment in segments:
+        whole = slice(segment.start, segment.fork)
+        yield whole, [whole]
+        prompt = slice(segment.start, segment.start + segment.prompt)
+        for other in segment.others:
+            yield other, [prompt, other]
 
 
 @dataclass(frozen=True)
-class PackedPairs:
-    """input_ids, position_ids (1, T); lengths (pair, 2) of chosen and rejected completions.
+class PackedRow:
+    """input_ids, position_ids (1, T).
 
     predictors (N,): places in the row whose hidden states predict the completion tokens, targets
-    (N,) their ids; pair after pair, chosen before rejected. watched_N (N,), on the CPU: where the
-    entropy is asked for.
+    (N,) their ids; group after group, its completions in their order. watched_N (N,), on the CPU:
+    where the entropy is asked for.
     """
 
     input_ids_1T: Tensor
@@ -56,49 +79,49 @@ class PackedPairs:
     segments: tuple[Segment, ...]
     predictors_N: Tensor
     targets_N: Tensor
-    lengths_P2: Tensor
     watched_N: Tensor
 
 
 def pack(
-    pairs: Sequence[TrainingPair], device: torch.device, entropies_per_pair: int = 0
-) -> PackedPairs:
-    """The pairs in their order in one row on `device`; see PackedPairs for the shapes."""
-    segments = tuple(_segments(pairs))
-    lengths_P3 = np.array([(s.prompt, s.chosen, s.rejected) for s in segments])
-    starts_P3 = np.array([(s.start, s.start + s.prompt, s.fork) for s in segments])
-    counts = lengths_P3.ravel()
-    ids_T = np.fromiter(chain.from_iterable(_parts(pairs)), np.int64, int(counts.sum()))
+    groups: Sequence[PromptGroup], device: torch.device, entropies_per_pair: int = 0
+) -> PackedRow:
+    """The groups in their order in one row on `device`; see PackedRow for the shapes."""
+    segments = tuple(_segments(groups))
+    lengths_Q = np.array([n for s in segments for n in (s.prompt, *s.completions)])
+    starts_Q = lengths_Q.cumsum() - lengths_Q
+    # Of each part: its place in the group, the part that is the prompt, tokens that it continues.
+    places_Q = np.concatenate([np.arange(1 + len(s.completions)) for s in segments])
+    completes_Q = places_Q > 0
+    prompts_Q = np.arange(len(places_Q)) - places_Q
+    before_Q = lengths_Q[prompts_Q] * completes_Q
+    ids_T = np.fromiter(chain.from_iterable(_parts(groups)), np.int64, int(lengths_Q.sum()))
     place_T = np.arange(len(ids_T))
-    # Positions count from 0 in a prompt, and go on from its length in either completion.
-    moved_P3 = starts_P3 - lengths_P3[:, :1] * [0, 1, 1]
     predictor_T = place_T - 1
-    forked = lengths_P3[:, 2] > 0
-    predictor_T[starts_P3[forked, 2]] = starts_P3[forked, 1] - 1
-    completion_T = np.repeat(np.tile([False, True, True], len(segments)), counts)
+    begun_Q = completes_Q & (lengths_Q > 0)
+    predictor_T[starts_Q[begun_Q]] = (starts_Q + lengths_Q)[prompts_Q[begun_Q]] - 1
+    completion_T = np.repeat(completes_Q, lengths_Q)
 
     def on_device(values: "np.ndarray[Any, Any]") -> Tensor:
         return torch.from_numpy(values).to(device)
 
-    return PackedPairs(
+    return PackedRow(
         input_ids_1T=on_device(ids_T)[None],
-        position_ids_1T=on_device(place_T - np.repeat(moved_P3.ravel(), counts))[None],
+        position_ids_1T=on_device(place_T - np.repeat(starts_Q - before_Q, lengths_Q))[None],
         segments=segments,
         predictors_N=on_device(predictor_T[completion_T]),
         targets_N=on_device(ids_T[completion_T]),
-        lengths_P2=on_device(lengths_P3[:, 1:].copy()),
-        watched_N=entropy.watched(pairs, entropies_per_pair),
+        watched_N=entropy.watched(groups, entropies_per_pair),
     )
 
 
-def _parts(pairs: Sequence[TrainingPair]) -> Iterator[list[int]]:
-    for pair in pairs:
-        yield from (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)
+def _parts(groups: Sequence[PromptGroup]) -> Iterator[list[int]]:
+    for group in groups:
+        yield from (group.prompt_ids, *group.completions)
 
 
-def _segments(pairs: Sequence[TrainingPair]) -> Iterator[Segment]:
+def _segments(groups: Sequence[PromptGroup]) -> Iterator[Segment]:
     start = 0
-    for pair in pairs:
-        segment = Segment(start, len(pair.prompt_ids), len(pair.chosen_ids), len(pair.rejected_ids))
+    for group in groups:
+        segment = Segment(start, len(group.prompt_ids), tuple(map(len, group.completions)))
         yield segment
         start = segment.end

@@ -1,6 +1,7 @@
-"""What a pass over pairs offers the trainer, whichever way it goes through the model.
+"""What a pass through the model offers, whichever way it goes.
 
-N completion tokens, pair after pair, chosen before rejected.
+N completion tokens, group after group, its completions in their order: a pair's chosen before its
+rejected one.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from dpo_core.training.pairs.batching import TrainingPair
+from dpo_core.training.pairs.batching import PromptGroup, TrainingPair
 
 T = TypeVar("T")
 
@@ -57,14 +58,14 @@ class PairPath(Protocol):
 
     name: str
 
-    def tokens(self, pairs: Sequence[TrainingPair]) -> int:
-        """Tokens that go through the model for these pairs, padding included."""
+    def tokens(self, groups: Sequence[PromptGroup]) -> int:
+        """Tokens that go through the model for these groups, padding included."""
 
-    def padding(self, pairs: Sequence[TrainingPair]) -> int:
+    def padding(self, groups: Sequence[PromptGroup]) -> int:
         """Those of them that are padding."""
 
-    def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
-        """Log-probs of the pairs' completion tokens, without gradients."""
+    def logps(self, groups: Sequence[PromptGroup]) -> TokenLogps:
+        """Log-probs of the groups' completion tokens, without gradients."""
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
         """Add to the model's gradients those of the loss whose derivative is `slopes`.

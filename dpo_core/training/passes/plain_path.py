@@ -1,6 +1,6 @@
-"""The plain pass over pairs: whole sequences, padded, one model call. It runs for every model.
+"""The plain pass: whole sequences, padded, one model call. It runs for every model.
 
-B = 2·pair sequences, T positions, K of them from the first that predicts a completion token on,
+B sequences, T positions, K of them from the first that predicts a completion token on,
 N completion tokens, V vocabulary.
 """
 
@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from dpo_core.preference.pair_logps import completion_token_logps
-from dpo_core.training.pairs.batching import PairBatch, TrainingPair, collate, sequence_lengths
+from dpo_core.training.pairs.batching import (
+    PairBatch,
+    PromptGroup,
+    TrainingPair,
+    collate,
+    sequence_lengths,
+)
 from dpo_core.training.passes import entropy
 from dpo_core.training.passes.pass_over_pairs import Enter, Slopes, TokenLogps
 from dpo_core.training.passes.rope_lengths import RopeLengths
@@ -40,18 +46,19 @@ class PlainPath:
         self.entropies_per_pair = entropies_per_pair
         self.rope = RopeLengths(model)
 
-    def tokens(self, pairs: Sequence[TrainingPair]) -> int:
-        return 2 * len(pairs) * max(len(pair.prompt_ids) + pair.longest for pair in pairs)
+    def tokens(self, groups: Sequence[PromptGroup]) -> int:
+        lengths = sequence_lengths(groups)
+        return len(lengths) * max(lengths)
 
-    def padding(self, pairs: Sequence[TrainingPair]) -> int:
-        return self.tokens(pairs) - sum(pair.tokens + len(pair.prompt_ids) for pair in pairs)
+    def padding(self, groups: Sequence[PromptGroup]) -> int:
+        return self.tokens(groups) - sum(sequence_lengths(groups))
 
     @torch.no_grad()
-    def logps(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
-        with self.rope.of(sequence_lengths(pairs)):
+    def logps(self, groups: Sequence[PromptGroup]) -> TokenLogps:
+        with self.rope.of(sequence_lengths(groups)):
             if self.enter is not None:
-                return self.enter(lambda: self._forward(pairs))
-            return self._forward(pairs)
+                return self.enter(lambda: self._forward(groups))
+            return self._forward(groups)
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
         def loss() -> Tensor:
@@ -61,8 +68,8 @@ class PlainPath:
         with self.rope.of(sequence_lengths(pairs)):
             torch.autograd.backward(loss() if self.enter is None else self.enter(loss))
 
-    def _forward(self, pairs: Sequence[TrainingPair]) -> TokenLogps:
-        batch = collate(pairs, self.runtime.device)
+    def _forward(self, groups: Sequence[PromptGroup]) -> TokenLogps:
+        batch = collate(groups, self.runtime.device)
         first = batch.first_prediction
         ids_BK, mask_BK = batch.input_ids_BT[:, first:], batch.completion_mask_BT[:, first:]
         with self.runtime.autocast():
@@ -71,15 +78,15 @@ class PlainPath:
         return TokenLogps(
             logps_N,
             _collisions(logits_BKV, mask_BK) if self.collisions else None,
-            self._entropies(pairs, logits_BKV, mask_BK) if self.entropies_per_pair else None,
+            self._entropies(groups, logits_BKV, mask_BK) if self.entropies_per_pair else None,
         )
 
     @torch.no_grad()
     def _entropies(
-        self, pairs: Sequence[TrainingPair], logits_BKV: Tensor, mask_BK: Tensor
+        self, groups: Sequence[PromptGroup], logits_BKV: Tensor, mask_BK: Tensor
     ) -> Tensor:
         """(N,) entropies where they are watched, NaN elsewhere."""
-        watched_N = entropy.watched(pairs, self.entropies_per_pair).to(mask_BK.device)
+        watched_N = entropy.watched(groups, self.entropies_per_pair).to(mask_BK.device)
         rows_W = _predicting_rows(mask_BK)[watched_N]
         logits_WV = logits_BKV.flatten(0, 1).index_select(0, rows_W)
         return entropy.placed(entropy.of_logits(logits_WV), watched_N)

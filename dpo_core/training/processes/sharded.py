@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from dpo_core.training.passes.fused_head import ChunkSlopes, Head, head_backward
-from dpo_core.training.passes.packing import PackedPairs
+from dpo_core.training.passes.packing import PackedRow
 from dpo_core.training.passes.pass_over_pairs import Enter
 from dpo_core.training.processes.team import Team
 
@@ -87,7 +87,7 @@ class _HeadLoss(torch.autograd.Function):
         weight_VH: Tensor,
         bias_V: Tensor | None,
         head: Head,
-        packed: PackedPairs,
+        packed: PackedRow,
         slopes: ChunkSlopes,
     ) -> Tensor:
         own = replace(head, weight=_leaf(weight_VH), bias=None if bias_V is None else _leaf(bias_V))
@@ -101,7 +101,7 @@ class _HeadLoss(torch.autograd.Function):
         return (*ctx.saved_tensors, None, None, None)
 
 
-def head_loss(hidden_TH: Tensor, head: Head, packed: PackedPairs, slopes: ChunkSlopes) -> Tensor:
+def head_loss(hidden_TH: Tensor, head: Head, packed: PackedRow, slopes: ChunkSlopes) -> Tensor:
     """() a value whose backward gives what `head_backward` does, for FSDP to see it pass."""
     loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
         hidden_TH, head.weight, head.bias, head, packed, slopes

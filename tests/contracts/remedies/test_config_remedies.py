@@ -533,6 +533,10 @@ CASES = [
         },
     ),
     Case(
+        {"evaluation.suites": {"s": {"harness": "ifeval", "data": "/nowhere"}}},
+        {"--set evaluation.suites.s.data=DIR": {"evaluation.suites.s.data": "{here}/empty"}},
+    ),
+    Case(
         {"prompts.path": "{here}/empty"},
         {
             "--set prompts.path=PATH": {"prompts.path": "{here}/prompts.jsonl"},

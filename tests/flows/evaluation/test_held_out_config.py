@@ -76,6 +76,6 @@ def test_a_prompt_of_a_suite_is_not_drawn_however_it_is_written(tmp_path: Path) 
     texts = ("WHAT IS 1 + 1?", "What is 2 + 2?")
     pool = [Prompt(prompt_id(text, None), text=text) for text in texts]
     dropped = Counter[str]()
-    kept = list(left_out(iter(pool), suite_prompts(session.config), dropped))
+    kept = list(left_out(iter(pool), suite_prompts(session), dropped))
     assert [prompt.text for prompt in kept] == ["What is 2 + 2?"]
     assert dropped == {"suite": 1}

@@ -19,6 +19,8 @@ from transformers.masking_utils import (
 )
 
 from dpo_core.training.attention import flex_segments
+from dpo_core.training.attention.batched_segments import batched_segments, batches
+from dpo_core.training.attention.dense_segments import DenseSegments
 from dpo_core.training.attention.flash_segments import FlashSegments
 from dpo_core.training.attention.segment_attention import (
     NAME,
@@ -30,7 +32,7 @@ from dpo_core.training.attention.sliced_segments import sliced_segments
 from dpo_core.training.passes.packing import Segment
 
 CPU = torch.device("cpu")
-SEGMENTS = (Segment(0, 9, 5, 7), Segment(21, 3, 4, 0), Segment(28, 1, 6, 2))
+SEGMENTS = (Segment(0, 9, (5, 7)), Segment(21, 3, (4, 0)), Segment(28, 1, (2, 0, 4, 2)))
 TOKENS = SEGMENTS[-1].end
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
 
@@ -39,10 +41,10 @@ def seen_by_hand(window: int | None) -> Tensor:
     """(T, T) true where a token sees another, said once more, token by token."""
     seen = torch.zeros(TOKENS, TOKENS, dtype=torch.bool)
     for s in SEGMENTS:
-        prompt = list(range(s.start, s.start + s.prompt))
-        chosen = list(range(s.start + s.prompt, s.fork))
-        rejected = list(range(s.fork, s.end))
-        for sequence in (prompt + chosen, prompt + rejected):
+        prompt, start = list(range(s.start, s.start + s.prompt)), s.start + s.prompt
+        for tokens in s.completions:
+            sequence = [*prompt, *range(start, start + tokens)]
+            start += tokens
             for i, query in enumerate(sequence):
                 first = 0 if window is None else max(0, i - window + 1)
                 seen[query, sequence[first : i + 1]] = True
@@ -80,9 +82,32 @@ def check(found: Tensor, given: tuple[Tensor, ...], window: int | None = None) -
         torch.testing.assert_close(our, their, rtol=0, atol=5e-6)
 
 
-def test_the_flash_kernel_joins_what_a_rejected_completion_sees() -> None:
+def test_the_flash_kernel_joins_what_a_completion_after_the_first_sees() -> None:
     given = inputs()
     check(FlashSegments.apply(*given, SEGMENTS, 0.3), given)
+
+
+def test_dense_products_of_short_pairs_in_float32() -> None:
+    given = inputs()
+    check(DenseSegments.apply(*given, SEGMENTS, 0.3), given)
+
+
+def test_short_pairs_are_as_exact_in_bfloat16_as_by_the_flash_kernel() -> None:
+    query, key, value = inputs()
+    narrow = value.detach().bfloat16().requires_grad_()
+    expected = dense(query, key, narrow)
+    slopes = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    given = query, key, narrow
+    exact = [expected, *torch.autograd.grad(expected, given, slopes.double())]
+    with attending(SEGMENTS, CPU), torch.autocast("cpu", torch.bfloat16):
+        out = segment_attention(None, *given, Window(None, True), scaling=0.3)[0].transpose(1, 2)
+    ours = [out, *torch.autograd.grad(out, given, slopes.bfloat16())]
+    usual = [x.detach().bfloat16().requires_grad_() for x in given]
+    found = FlashSegments.apply(*usual, SEGMENTS, 0.3)
+    theirs = [found, *torch.autograd.grad(found, usual, slopes.bfloat16())]
+    assert out.dtype == torch.bfloat16 and not torch.equal(out, found)
+    for our, their, right in zip(ours, theirs, exact, strict=True):
+        assert (our - right).abs().mean() <= 1.5 * (their - right).abs().mean()
 
 
 @pytest.mark.parametrize("window", [None, 4])
@@ -91,6 +116,22 @@ def test_slices_of_the_row(window: int | None) -> None:
     with attending(SEGMENTS, CPU):
         out, _ = segment_attention(None, *given, Window(window, True), scaling=0.3)
     check(out.transpose(1, 2), given, window)
+
+
+@pytest.mark.parametrize("softcap", [None, 0.5])
+@pytest.mark.parametrize("window", [None, 4])
+def test_a_few_products_for_each_prompt(window: int | None, softcap: float | None) -> None:
+    given = [x.detach() for x in inputs()]
+    there = batches(SEGMENTS, window, torch.float32)
+    out = batched_segments(*given, there, scale=0.3, softcap=softcap)
+    with attending(SEGMENTS, CPU):
+        options = {"scaling": 0.3, "softcap": softcap}
+        expected, _ = segment_attention(None, *given, Window(window, True), **options)
+    torch.testing.assert_close(out, expected.transpose(1, 2), rtol=0, atol=2e-6)
+    rounded = [x.bfloat16() for x in given]
+    with attending(SEGMENTS, CPU, frozen=True):
+        ours, _ = segment_attention(None, *rounded, Window(window, True), **options)
+    torch.testing.assert_close(ours.transpose(1, 2).float(), out, rtol=0, atol=5e-2)
 
 
 def test_slices_take_what_the_flash_kernel_takes() -> None:
@@ -110,7 +151,7 @@ def test_flex_attention_sees_the_same_tokens(window: int | None) -> None:
     assert torch.equal(found, seen_by_hand(window))
 
 
-LONG = (Segment(0, 300, 200, 150), Segment(650, 300, 200, 0), Segment(1150, 500, 400, 350))
+LONG = (Segment(0, 300, (200, 150)), Segment(650, 300, (200, 0)), Segment(1150, 500, (400, 350)))
 
 
 @pytest.mark.parametrize("window", [None, 4, 250])
@@ -138,7 +179,7 @@ def test_flex_attention_is_compiled_once_for_rows_of_any_shape_and_window(
     compiled = torch.compile(flex_attention, dynamic=True, backend="eager")
     monkeypatch.setattr(flex_segments, "_compiled", lambda: compiled)
     before = counters["stats"]["unique_graphs"]
-    rows = (Segment(0, 90, 40, 30),), (Segment(0, 70, 50, 40), Segment(160, 20, 30, 9))
+    rows = (Segment(0, 90, (40, 30)),), (Segment(0, 70, (50, 40)), Segment(160, 20, (30, 9)))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for segments in rows:

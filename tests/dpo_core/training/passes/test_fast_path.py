@@ -162,6 +162,30 @@ def test_log_probs_and_gradients_are_those_of_the_plain_path(
         )
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    ["llama", "qwen2, tied", "qwen3", "gemma2, capped", "olmoe, window that its mask has not"],
+)
+def test_bfloat16_is_as_exact_as_on_the_plain_path(architecture: str) -> None:
+    """Log-probs and gradients, by what float32 finds."""
+    model, pairs = build(architecture), random_pairs(6)
+    slopes = random_slopes(pairs)
+    narrow = Runtime(CPU.device, torch.bfloat16)
+
+    def found(path: PlainPath | FastPath) -> tuple[Tensor, Tensor]:
+        model.zero_grad()
+        path.backward(pairs, slopes)
+        return path.logps(pairs).logps_N, torch.cat(
+            [g.flatten() for g in gradients(model).values()]
+        )
+
+    expected, theirs = found(PlainPath(model, CPU)), found(PlainPath(model, narrow))
+    ours = found(FastPath(model, narrow, head_rows=512))
+    for our, their, right in zip(ours, theirs, expected, strict=True):
+        assert not torch.equal(our, right)
+        assert (our - right).norm() <= 1.5 * (their - right).norm()
+
+
 def test_the_row_holds_each_prompt_once_and_no_padding() -> None:
     pairs = random_pairs(5)
     packed = pack(pairs, CPU.device)

@@ -45,7 +45,7 @@ def test_a_norm_is_the_models_own(shape: tuple[int, ...]) -> None:
     norm = modeling_llama.LlamaRMSNorm(16, eps=1e-3)
     nn.init.normal_(norm.weight)
     x = rows(*shape)
-    check(RmsNorm.apply(x, norm.weight, 1e-3), norm(x), x, norm.weight)
+    check(RmsNorm.apply(x, norm.weight, 1e-3, torch.float32), norm(x), x, norm.weight)
 
 
 def test_a_rotation_is_the_models_own() -> None:

@@ -1,0 +1,136 @@
+"""TRL's OnlineDPOTrainer in bfloat16: `python -m benchmarks.real.trl_side JOB_JSON`.
+
+The job: `policy` to start from, `prompts` (JSON lines: messages, and the row that a judge reads),
+`out` for the policies, `seconds` after which it stops, `parts` in which these are divided: after
+each of them the policy is saved as `out`/1, `out`/2, …; and the recipe's numbers. The judge is the
+recipe's rule. Float32 masters, bfloat16 computation, answers by transformers: the way that TRL has
+on a CPU. Two answers per prompt; the reference is the policy that it started from.
+"""
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dpo_core.records import Completion, Prompt
+from examples.instructions.judge import score
+
+_BATCH = 8
+"""Prompts of one pass: the logits of their answers take 2 GiB."""
+
+
+def train(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """What had been done at the end of each part."""
+    os.environ |= {"TQDM_DISABLE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+    warnings.filterwarnings("ignore", message="TRL currently supports vLLM")
+    import datasets
+    import torch
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+    transformers.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    tokenizer = AutoTokenizer.from_pretrained(job["policy"])
+    lines = Path(job["prompts"]).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    stop = _stop(job, tokenizer)
+    trainer = OnlineDPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(job["policy"], dtype=torch.float32),
+        args=OnlineDPOConfig(**_settings(job)),
+        reward_funcs=rewards_of(tokenizer.eos_token_id),
+        train_dataset=datasets.Dataset.from_list(
+            [{"prompt": row["messages"], "row": json.dumps(row["row"])} for row in rows]
+        ),
+        processing_class=tokenizer,
+        callbacks=[stop],
+    )
+    trainer.train()
+    return list(stop.parts)
+
+
+def rewards_of(eos: int) -> Any:
+    """The rule as a reward function of TRL's: an answer without end-of-sequence was cut."""
+
+    def rewards(
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        row: Sequence[str],
+        **_: object,
+    ) -> list[float]:
+        answers = [
+            Completion(
+                "",
+                Prompt("", messages=tuple(asked), extra=json.loads(extra)),
+                said[-1]["content"],
+                "stop" if eos in ids else "length",
+                len(ids),
+            )
+            for asked, said, ids, extra in zip(
+                prompts, completions, completion_ids, row, strict=True
+            )
+        ]
+        return [found.value or 0.0 for found in score(answers)]
+
+    return rewards
+
+
+def _stop(job: dict[str, Any], tokenizer: Any) -> Any:
+    """A callback that saves the policy after each part of the time, and ends after the last."""
+    from transformers import TrainerCallback
+
+    from dpo_core.training.runtime import save_policy
+
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.parts: list[dict[str, Any]] = []
+            self.began = time.monotonic()
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **named: Any) -> None:
+            self.began = time.monotonic()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **named: Any) -> None:
+            seconds = time.monotonic() - self.began
+            if seconds >= job["seconds"] * (len(self.parts) + 1) / job["parts"]:
+                number = len(self.parts) + 1
+                save_policy(named["model"], tokenizer, Path(job["out"]) / f"{number}")
+                pairs = state.global_step * job["pairs_per_step"]
+                told = {"steps": state.global_step, "pairs": pairs, "seconds": seconds}
+                self.parts.append({"part": number, **told})
+                print(json.dumps(self.parts[-1]), file=sys.stderr, flush=True)
+            control.should_training_stop = len(self.parts) == job["parts"]
+
+    return Stop()
+
+
+def _settings(job: dict[str, Any]) -> dict[str, Any]:
+    batch = min(_BATCH, job["pairs_per_step"])
+    return {
+        "output_dir": str(Path(job["out"]) / "trl"),
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": job["pairs_per_step"] // batch,
+        "num_train_epochs": 100,  # the time ends it
+        "learning_rate": job["learning_rate"],
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": job["warmup_steps"],
+        "beta": job["beta"],
+        "temperature": 1.0,
+        "max_new_tokens": job["max_tokens"],
+        "max_length": job["max_model_len"],
+        "gradient_checkpointing": False,
+        "bf16": True,
+        "use_cpu": True,
+        "seed": job["seed"],
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
+if __name__ == "__main__":
+    print("\n" + json.dumps({"parts": train(json.loads(sys.argv[1]))}), flush=True)

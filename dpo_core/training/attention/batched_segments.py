@@ -1,0 +1,109 @@
+"""Attention within packed groups where nothing is trained: a few products for each group, on CPUs.
+
+torch's flash kernel multiplies 32 rows of one head at a time; of completions of a hundred tokens,
+which all see one prompt, that takes twice as long as whole matrices do, their scores in memory.
+
+T tokens of the row, H query heads, K key heads, each shared by G = H/K query heads, D their width;
+N sequences of at most L queries that see at most S keys each.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpo_core.training.passes.packing import Segment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences side by side: places in the row of their queries (N·L,) and of the keys that these
+    see (N·S,).
+
+    real (N·L,): which queries are tokens of theirs, and no padding. hidden (L, S): −∞ where a query
+    does not see a key, else 0.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    real: Tensor
+    hidden: Tensor
+
+
+def batches(segments: Sequence[Segment], window: int | None, dtype: torch.dtype) -> list[Batch]:
+    """The sequences of a row: each prompt with its first completion, and the other completions.
+
+    window: keys a query sees at most. dtype: of queries and keys.
+    """
+    return [_batch(s, *part, window, dtype) for s in segments for part in _parts(s)]
+
+
+def _parts(segment: Segment) -> Iterator[tuple[int, list[slice]]]:
+    """(keys of the prompt that are seen, places of the queries) of sequences side by side: all
+    completions, or a prompt, or both as one where there is a single completion."""
+    others = list(segment.others)
+    if not others:
+        yield 0, [slice(segment.start, segment.fork)]
+        return
+    prompt = slice(segment.start, segment.start + segment.prompt)
+    yield 0, [prompt]
+    first = [slice(prompt.stop, segment.fork)] if segment.completions[0] else []
+    yield segment.prompt, [*first, *others]
+
+
+def _batch(
+    segment: Segment, seen: int, sequences: list[slice], window: int | None, dtype: torch.dtype
+) -> Batch:
+    starts_N1 = torch.tensor([s.start for s in sequences])[:, None]
+    counts_N1 = torch.tensor([s.stop - s.start for s in sequences])[:, None]
+    own_L = torch.arange(int(counts_N1.max()))
+    own_NL = starts_N1 + own_L.minimum(counts_N1 - 1)
+    prompt_NP = (segment.start + torch.arange(seen)).expand(len(sequences), seen)
+    position_S = torch.arange(seen + len(own_L))
+    query_L1 = seen + own_L[:, None]
+    sees_LS = position_S <= query_L1
+    if window is not None:
+        sees_LS &= query_L1 - position_S < window
+    hidden_LS = torch.zeros(sees_LS.shape, dtype=dtype).masked_fill_(~sees_LS, -torch.inf)
+    return Batch(
+        queries=own_NL.flatten(),
+        keys=torch.cat([prompt_NP, own_NL], 1).flatten(),
+        real=(own_L < counts_N1).flatten(),
+        hidden=hidden_LS,
+    )
+
+
+def batched_segments(
+    query_1HTD: Tensor,
+    key_1KTD: Tensor,
+    value_1KTD: Tensor,
+    batches: Sequence[Batch],
+    *,
+    scale: float | None,
+    softcap: float | None,
+) -> Tensor:
+    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as Gemma 2 does."""
+    tokens, heads, width = query_1HTD.shape[2], query_1HTD.shape[1], query_1HTD.shape[3]
+    scale = width**-0.5 if scale is None else scale
+    query_THD = query_1HTD[0].transpose(0, 1) * scale
+    key_TKD, value_TKD = key_1KTD[0].transpose(0, 1), value_1KTD[0].transpose(0, 1)
+    groups = key_TKD.shape[1]
+    out_THD = query_THD.new_empty(tokens, heads, width)
+    for b in batches:
+        rows, seen = b.hidden.shape
+        number = len(b.queries) // rows
+        q = query_THD[b.queries].view(number, rows, groups, -1, width)
+        q = q.permute(0, 2, 3, 1, 4).reshape(number * groups, -1, width)
+        k, v = (
+            x[b.keys].view(number, seen, groups, width).transpose(1, 2).reshape(-1, seen, width)
+            for x in (key_TKD, value_TKD)
+        )
+        scores = torch.bmm(q, k.transpose(1, 2))
+        if softcap is not None:
+            scores = scores.div_(softcap).tanh_().mul_(softcap)
+        shares = scores.view(-1, rows, seen).add_(b.hidden).softmax(-1).view_as(scores)
+        found = torch.bmm(shares, v).view(number, groups, -1, rows, width)
+        found = found.permute(0, 3, 1, 2, 4).reshape(-1, heads, width)
+        out_THD[b.queries[b.real]] = found[b.real]
+    return out_THD.transpose(0, 1)[None]

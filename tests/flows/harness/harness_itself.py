@@ -1,0 +1,58 @@
+"""What lm-evaluation-harness makes of a policy without Ratchet: `python -m harness_itself`.
+
+Tasks come from Ratchet, with its data; model, prompts, decoding and scores from the harness.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """For each job, per document: its metrics by filter, and what the policy said."""
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    from flows.harness.asked import AskedTask
+    from flows.harness.offline import offline
+    from flows.harness.tasks import open_task
+
+    policies = {job["policy"] for job in jobs}
+    models = {p: HFLM(pretrained=p, device="cpu", dtype="float32", batch_size=4) for p in policies}
+    found = []
+    for job in jobs:
+        asked = AskedTask.read(job)
+        with offline() as place:
+            task = open_task(asked, place)
+            if asked.max_tokens is not None:
+                task.config.generation_kwargs["max_gen_toks"] = asked.max_tokens
+            result = evaluate(
+                models[job["policy"]],
+                {"tasks": {asked.task: task}},
+                limit=asked.limit,
+                bootstrap_iters=0,
+                apply_chat_template=job["chat"],
+                fewshot_as_multiturn=job["chat"],
+            )
+        found.append([_told(sample) for sample in result["samples"][asked.task]])
+    return found
+
+
+def _told(sample: dict[str, Any]) -> dict[str, Any]:
+    metrics = {name: float(sample[name]) for name in sample["metrics"] if _number(sample[name])}
+    return {
+        "document": sample["doc_id"],
+        "filter": sample["filter"],
+        "metrics": metrics,
+        "said": [responses[0] for responses in sample["resps"]],
+    }
+
+
+def _number(value: Any) -> bool:
+    return not isinstance(value, list | tuple)
+
+
+if __name__ == "__main__":
+    jobs, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    out.write_text(json.dumps(main(jobs)))
