@@ -3,9 +3,9 @@
 H query heads; K key heads, each shared by G = H/K query heads; T tokens of the row; D width of a
 head; R query rows, S keys that they see.
 
-Scores and their softmax are float32, all other products bfloat16, as in torch's flash kernel, which
-multiplies small blocks and takes three times as long for a pair of 200 tokens. Weights of attention
-are kept for backward, so memory grows with S: see LONGEST.
+Scores and their softmax are float32, all other products bfloat16, as in torch's flash kernel. For
+pairs of some 200 tokens that takes three times as long, and twice as long in float32: it multiplies
+small blocks. Weights of attention are kept for backward, so memory grows with S: see LONGEST.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from torch import Tensor
 from dpo_core.training.passes.packing import Segment, attended
 
 LONGEST = 384
-"""Tokens of a sequence up to which this is taken: weights of one head then take half as much memory
-per token as the token's inner values in the MLP of a small model."""
+"""Tokens of a sequence up to which this is taken: with nine heads their weights then take as much
+memory as two values of an inner width of 1,536."""
 
 
 def short(segments: Sequence[Segment]) -> bool:
