@@ -10,8 +10,8 @@ The model is the file of `python -m examples.smollm2`.
 
 import argparse
 import json
+import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,9 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from dpo_core.children import Child, child_environment
 from dpo_core.config import EvaluationConfig
+from dpo_core.cpu_time import cpu_seconds
 from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.relevance import MOST_ECHOED, Placed, draw_others, echoed, verdicts
@@ -142,10 +144,10 @@ def measure(model: Opened, prompts: Sequence[str], count: int, *, spoil: bool = 
     tokenizer = model.tokenizer
     ids = {prompt.prompt_id: encode_prompt(tokenizer, prompt) for prompt in chats}
     asked = prompts[:count]
-    began = time.process_time()
+    began = cpu_seconds(os.getpid())
     requests = [Request(ids[p], derive_seed(SEED, p), 1) for p in asked]
     samples = [one for [one] in model.engine.sample(requests, lambda _: None)]
-    sampled = time.process_time()
+    sampled = cpu_seconds(os.getpid())
     texts = tokenizer.batch_decode([s.token_ids for s in samples], skip_special_tokens=True)
     base = [
         Placed(p, ids[p], s.token_ids, s.finish_reason == "stop", not text.strip(), ())
@@ -170,11 +172,11 @@ def measure(model: Opened, prompts: Sequence[str], count: int, *, spoil: bool = 
 def _way(
     logps: Logps, answers: list[Placed], ids: dict[str, list[int]]
 ) -> tuple[Way, list[Placed]]:
-    began = time.process_time()
+    began = cpu_seconds(os.getpid())
     placed = _placed(logps, answers, ids)
-    between = time.process_time()
+    between = cpu_seconds(os.getpid())
     alone = logps([ids[a.prompt_id] for a in answers], [list(a.tokens) for a in answers])
-    return Way(between - began, time.process_time() - between, alone), placed
+    return Way(between - began, cpu_seconds(os.getpid()) - between, alone), placed
 
 
 def lines(measured: Measured) -> Iterator[str]:
@@ -263,16 +265,22 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--cost", action="store_true", help="no spoilt answers")
     asked = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        model = opened(Path(folder), asked.engine, asked.max_tokens, asked.dtype)
+    with TemporaryDirectory() as folder, trainer(Path(folder)) as child:
+        model = opened(Path(folder), child, asked.engine, asked.max_tokens, asked.dtype)
         prompts = read_prompts(asked.prompts)
         measured = measure(model, prompts, asked.answers, spoil=not asked.cost)
         for line in lines(measured):
             print(line, flush=True)
 
 
+def trainer(folder: Path) -> Child:
+    """The training process, as a campaign has it: an engine's threads would disturb it."""
+    env = child_environment(1)
+    return Child.start("dpo_core.training.train_worker", folder / "train.log", env)
+
+
 def opened(
-    folder: Path, engine: str, max_tokens: int, dtype: Literal["float32", "bfloat16"]
+    folder: Path, child: Child, engine: str, max_tokens: int, dtype: Literal["float32", "bfloat16"]
 ) -> Opened:
     from dpo_core.training.warm_start.base_policy import prepare_base
     from generation.config import SamplingConfig
@@ -295,8 +303,6 @@ def opened(
         made = VllmEngine(config, policy)
 
     def sharing(prompts: list[list[int]], completions: list[list[int]]) -> list[float]:
-        from dpo_core.training.policy_logps import write_policy_logps
-
         asked, out = folder / "asked.parquet", folder / "logps.parquet"
         rows = (
             {"completion_id": str(n), "prompt_token_ids": prompt, "token_ids": tokens}
@@ -304,7 +310,7 @@ def opened(
         )
         write_rows(asked, rows, SCORED)
         job = LogpsJob(policy_dir=policy, completions=asked, out=out, dtype=dtype)
-        why_not = write_policy_logps(job, lambda *_: None)["why_not"]
+        why_not = child.ask({"op": "logps", "job": job.model_dump(mode="json")})["why_not"]
         assert not why_not, why_not
         return [row["logp"] for row in read_rows(out)]
 

@@ -8,7 +8,7 @@ from typing import Any
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import POLICY_LOGPS, SCORED
-from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Others
 from flows.policy import Answered
 from flows.session import Session, check_weights
@@ -75,9 +75,10 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
     """Write the log-probs of answers (schema SCORED) under other weights (schema LOGPS); the
     seconds until these were loaded.
 
-    By the training process, for which answers share their prompt; by the sampling process where
-    the model's architecture allows no sharing, or where processes make room for each other: to
-    start an engine anew takes longer than sharing saves.
+    By the training process, for which answers share their prompt, where prompts have two or more
+    on average. By the sampling process else, which is as fast then; where the model's architecture
+    allows no sharing; and where processes make room for each other, as to start an engine anew
+    takes longer than sharing saves.
     """
     shared = _by_sharing(session, weights, answers, out)
     if shared is not None:
@@ -96,7 +97,7 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
 def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> float | None:
     """As `write_logps`; None where nothing was written."""
     dtype = session.config.sampling.dtype_on("cpu")
-    if not session.keeps_processes or dtype == "float16":
+    if not session.keeps_processes or dtype == "float16" or not _are_shared(answers):
         return None
     check_weights(weights)
     job = {
@@ -108,3 +109,10 @@ def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> fl
     }
     result = session.train({"op": "logps", "job": job})
     return None if result["why_not"] else float(result["seconds_start"] + result["seconds_load"])
+
+
+def _are_shared(answers: Path) -> bool:
+    """Whether prompts have two answers or more on average."""
+    rows = iterate_rows(answers, ["prompt_token_ids"])
+    prompts = {hash(tuple(row["prompt_token_ids"])) for row in rows}
+    return count_rows(answers) >= 2 * len(prompts)

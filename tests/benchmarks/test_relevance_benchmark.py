@@ -14,6 +14,7 @@ from benchmarks.relevance import (
     opened,
     read_prompts,
     relevant,
+    trainer,
 )
 from examples import smollm2
 
@@ -48,8 +49,9 @@ def test_prompts_are_taken_evenly_and_once(tmp_path: Path) -> None:
 def test_spoilt_answers_of_a_real_model_are_caught(tmp_path: Path) -> None:
     if not smollm2.cached().is_file() and smollm2.installed() is None:
         pytest.skip("python -m examples.smollm2 was not run here")
-    model = opened(tmp_path, "transformers", 64, "bfloat16")
-    measured = measure(model, PROMPTS, len(PROMPTS))
+    with trainer(tmp_path) as child:
+        model = opened(tmp_path, child, "transformers", 64, "bfloat16")
+        measured = measure(model, PROMPTS, len(PROMPTS))
     print("\n".join(lines(measured)))
     assert max(measured.apart) < 0.1, "in bfloat16"
     answers = measured.answers
