@@ -28,7 +28,7 @@ from examples.instructions.prompts import trained
 
 TARGETS = {"raw_recorded": 0.95, "raw": 0.85}
 """Least shares of their tokens per CPU-second."""
-_WARM_UP_PROMPTS = 16
+_WARM_UP_PROMPTS = 4
 
 Run = dict[str, Any]
 
