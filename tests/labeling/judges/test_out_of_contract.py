@@ -142,7 +142,7 @@ BODIES: One = {
         "half a character": '{"choices": [{"message": {"content": "\\ud800"}}]}',
     }.items()
 }
-BODIES["late"] = lambda: (time.sleep(4 * TIMEOUT_S), (200, completion("A")))[1]
+BODIES["late"] = lambda: (time.sleep(8 * TIMEOUT_S), (200, completion("A")))[1]
 
 
 FEW_BODIES = {name: BODIES[name] for name in ("NaN", "inf", "None", "late")}
@@ -225,7 +225,9 @@ def _endpoint(**options: Any) -> Callable[[Place, Fault, bool], AnyJudgeConfig]:
     def make(place: Place, fault: Fault, whole: bool) -> AnyJudgeConfig:
         if fault is not SOUND:
             place.server.script = [*[None] * BAD, fault]
-        return model("llm", endpoint=place.server.url, timeout_s=TIMEOUT_S, **options)
+        # A sound answer of a busy machine is not late.
+        timeout_s = 4 * TIMEOUT_S if fault is BODIES["late"] else 60.0
+        return model("llm", endpoint=place.server.url, timeout_s=timeout_s, **options)
 
     return make
 
