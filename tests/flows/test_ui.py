@@ -102,6 +102,7 @@ def test_runs_rounds_artifacts_and_report(
 
     # Links are followed, since each address that is gone to loads Prefect's large page again.
     page.get_by_role("link", name=re.compile("round 1$")).first.click()
+    page.get_by_text("Artifacts", exact=True).last.wait_for(timeout=WAIT_MS)  # of this run's page
     page.get_by_text("Task Runs", exact=True).click()
     page.get_by_text("Cached").first.wait_for(timeout=WAIT_MS)  # the second run made nothing
     page.get_by_text("Artifacts", exact=True).last.click()
