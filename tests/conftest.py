@@ -6,14 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dpo_core import preloaded
+from dpo_core import collector, preloaded
 from dpo_core.children import child_environment
 from tests import typed
 from tests.made_once import run_folder
@@ -154,6 +154,16 @@ def pytest_unconfigure() -> None:
         process.communicate()
     if _PRELOADED:
         shutil.rmtree(Path(os.environ[preloaded.SOCKET]).parent)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The collector took half of the time in which a worker imports the tests."""
+    collector.hold_back()
+    try:
+        return (yield)
+    finally:
+        collector.let_go()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

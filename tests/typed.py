@@ -7,10 +7,8 @@ looks at while they run are started as usual.
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from dpo_core import preloaded
 
@@ -25,18 +23,4 @@ Done = subprocess.CompletedProcess[str]
 def ratchet(arguments: tuple[str, ...], folder: Path, env: Mapping[str, str]) -> Done:
     """The command's exit code and what it wrote, once it has ended."""
     words = ["flows.cli", *arguments]
-    with TemporaryFile() as output, TemporaryFile() as errors:
-        path = os.environ.get(COMMANDS)
-        process = path and preloaded.fork_command(path, words, env, folder, output, errors)
-        if not process:
-            command = [sys.executable, "-m", *words]
-            options = {"capture_output": True, "text": True, "timeout": TIMEOUT_S}
-            return subprocess.run(command, cwd=folder, env=env, **options)
-        process.stdin.close()
-        try:
-            code = process.wait(TIMEOUT_S)
-        finally:
-            process.kill()
-        output.seek(0)
-        errors.seek(0)
-        return Done(words, code, output.read().decode(), errors.read().decode())
+    return preloaded.run_command(os.environ.get(COMMANDS), words, env, folder, TIMEOUT_S)

@@ -20,7 +20,9 @@ from dpo_core.training.lora import adapt
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.telling.flops import PairFlops
 
-NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+NO_GPU = {"OMP_NUM_THREADS": "1"}
+if torch.cuda.is_available():
+    NO_GPU["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _tiny(name: str, **training: Any) -> workload.Model:

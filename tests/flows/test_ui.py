@@ -1,6 +1,7 @@
 """`ratchet ui` in a real browser, on a real campaign run with vLLM and Prefect."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from flows.prefect.credentials import of_campaign, read_key
 from flows.prefect.server import free_port
+from tests import typed
 from tests.living import living
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 300
 WAIT_MS = 60_000
 CONFIG: dict[str, Any] = {
     "name": "Shown_in.Prefect",
@@ -48,9 +49,9 @@ def command(*arguments: str) -> list[str]:
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prefect")
     (folder / "c.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
-    run = command("run", str(folder / "c.yaml"), "--campaign-dir", str(folder / "campaign"))
+    run = ("run", str(folder / "c.yaml"), "--campaign-dir", str(folder / "campaign"))
     for expected in ("round 1/1  gate", "finished steps taken from disk"):  # the second is resumed
-        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = typed.ratchet(run, ROOT, os.environ)
         assert done.returncode == 0, done.stderr + done.stdout
         assert expected in done.stdout
         assert done.stderr == ""  # vLLM's and Prefect's noise is in the logs
@@ -98,22 +99,20 @@ def test_runs_rounds_artifacts_and_report(
         "Shown_in.Prefect base",
         "Shown_in.Prefect round 1",
     ]
-    latest = next(
-        href for text, href in links(page, "/runs/flow-run/") if text.endswith(" round 1")
-    )
 
-    page.goto(url + latest, timeout=WAIT_MS)
+    # Links are followed, since each address that is gone to loads Prefect's large page again.
+    page.get_by_role("link", name=re.compile("round 1$")).first.click()
+    page.get_by_text("Artifacts", exact=True).last.wait_for(timeout=WAIT_MS)  # of this run's page
     page.get_by_text("Task Runs", exact=True).click()
     page.get_by_text("Cached").first.wait_for(timeout=WAIT_MS)  # the second run made nothing
     page.get_by_text("Artifacts", exact=True).last.click()
     found = links(page, "/artifacts/artifact/")
-    artifacts = {" ".join(text.split()[:2]): href for text, href in found}
-    assert artifacts.keys() == {
+    assert {" ".join(text.split()[:2]) for text, _ in found} == {
         "MARKDOWN shown-in-prefect-report",
         "TABLE shown-in-prefect-round-1",
     }
 
-    page.goto(url + artifacts["TABLE shown-in-prefect-round-1"], timeout=WAIT_MS)
+    page.get_by_role("link", name="shown-in-prefect-round-1").first.click()
     page.get_by_text("wins vs base %").wait_for(timeout=WAIT_MS)
     shown = page.inner_text("body")
     for name in ("KL to base", "promoted", "mean length", "loss", "pairs kept", "tokens/s"):
@@ -171,8 +170,8 @@ def test_a_taken_port_is_bad_input(campaign: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ui = command("ui", str(campaign), "--port", str(port))
-        done = subprocess.run(ui, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+        ui = ("ui", str(campaign), "--port", str(port))
+        done = typed.ratchet(ui, ROOT, os.environ)
     assert done.returncode == 2
     assert (
         done.stderr.startswith(f"ratchet: port {port} cannot be used") and "--port" in done.stderr

@@ -14,7 +14,6 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.preloaded import SOCKET, Forked
 from dpo_core.web_guard import HEADER
-from flows.prefect import imported_once
 from flows.prefect.credentials import of_worker
 from flows.prefect.server import Pages, start_server
 from tests.preloading import preloaded
@@ -55,7 +54,7 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if SOCKET in os.environ:
         yield os.environ[SOCKET]
     else:
-        with preloaded(tmp_path_factory.mktemp("forks"), imported_once.__name__) as path:
+        with preloaded(tmp_path_factory.mktemp("forks"), "flows.prefect.imported_once") as path:
             yield str(path)
 
 
