@@ -16,12 +16,11 @@ from dpo_core import json_lines
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import Artifact, current_artifact
-from dpo_core.evaluation.relevance import Placed, verdicts
 from dpo_core.hashing import content_id
 from dpo_core.records import Completion, Prompt, prompt_tags
-from dpo_core.tables import iterate_rows, read_rows
 from examples import smollm2
 from flows.config import CampaignConfig, read_stored
+from flows.evaluation.relevance import read_asked
 from flows.read_back.completions import read_completions, read_full_scores
 
 ROOT = Path(__file__).parents[2]
@@ -127,23 +126,8 @@ class Campaign:
         made = current_artifact(Layout(self.root), number, "answer_relevance")
         if made is None:
             return {}
-        logps = {r["completion_id"]: r["logps"] for r in read_rows(made.path("relevance.parquet"))}
-        columns = ["completion_id", "prompt_id", "prompt_token_ids", "token_ids", "finish_reason"]
-        rows = iterate_rows(self.step(number, "answers").path("completions.parquet"), columns)
-        placed = [
-            Placed(
-                prompt_id=row["prompt_id"],
-                prompt=row["prompt_token_ids"],
-                tokens=row["token_ids"],
-                finished=row["finish_reason"] == "stop",
-                empty=not logps[row["completion_id"]],
-                logps=logps[row["completion_id"]],
-            )
-            for row in rows
-            if row["completion_id"] in logps
-        ]
-        both = zip(placed, verdicts(placed), strict=True)
-        return {one.prompt_id: verdict == "relevant" for one, verdict in both if verdict != "alone"}
+        answers = self.step(number, "answers").path("completions.parquet")
+        return read_asked(made.path("relevance.parquet"), answers).relevant
 
 
 def play_campaign(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from dpo_core.campaign.inputs import Input, Inputs
@@ -28,7 +29,7 @@ def relevance_inputs(answered: Mapping[str, Answered]) -> dict[str, Input]:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What became of the answers of one policy."""
 
     answers: Sequence[Placed]
@@ -86,7 +87,7 @@ def told(number: int, wanted: int | None, numbers: Mapping[str, Any]) -> Iterato
 
 
 def _beside(
-    name: str, ours: _Asked, theirs: _Asked | None, config: EvaluationConfig
+    name: str, ours: Asked, theirs: Asked | None, config: EvaluationConfig
 ) -> dict[str, Any]:
     """The numbers of another policy, and the change since it on prompts that both answered."""
     shared = sorted(ours.relevant.keys() & theirs.relevant.keys()) if theirs is not None else []
@@ -110,7 +111,7 @@ def _mean(values: Collection[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _counts(asked: _Asked) -> dict[str, int]:
+def _counts(asked: Asked) -> dict[str, int]:
     """requests: among which most answers were placed; answers: how many, and what became of
     them."""
     found = Counter(asked.verdicts)
@@ -121,15 +122,24 @@ def _counts(asked: _Asked) -> dict[str, int]:
     }
 
 
-def _asked(inputs: Inputs, who: str) -> _Asked | None:
+def _asked(inputs: Inputs, who: str) -> Asked | None:
     """None for a policy whose answers the base was not asked about."""
     placed = inputs.find(f"{who}_relevance")
-    if placed is None:
-        return None
+    return read_asked(placed, inputs.path(f"{who}_answers")) if placed is not None else None
+
+
+def read_asked(placed: Path, answers: Path) -> Asked:
+    """What the step `answer_relevance` wrote, of a file of answers."""
     logps = {row["completion_id"]: row["logps"] for row in read_rows(placed)}
-    rows = iterate_rows(inputs.path(f"{who}_answers"), _COLUMNS)
-    answers = [_placed(r, logps[r["completion_id"]]) for r in rows if r["completion_id"] in logps]
-    return _Asked(answers, verdicts(answers))
+    found = list(read_placed(answers, logps).values())
+    return Asked(found, verdicts(found))
+
+
+def read_placed(answers: Path, logps: Mapping[str, Sequence[float]]) -> dict[str, Placed]:
+    """completion_id → that answer of the file with its `logps`, of those that have some or none
+    because they are empty; in the order of the file."""
+    rows = (row for row in iterate_rows(answers, _COLUMNS) if row["completion_id"] in logps)
+    return {row["completion_id"]: _placed(row, logps[row["completion_id"]]) for row in rows}
 
 
 def _placed(row: Mapping[str, Any], logps: Sequence[float]) -> Placed:

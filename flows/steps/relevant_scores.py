@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.evaluation.relevance import Placed, verdicts
+from dpo_core.evaluation.relevance import verdicts
 from dpo_core.records import Completion, Score
-from dpo_core.tables import read_rows
+from flows.evaluation.relevance import read_placed
 from flows.session import Session
 from flows.steps.answer_relevance import drawn, place
 
@@ -36,20 +36,8 @@ def of_relevant(
     wanted = {c.completion_id: drawn(c, prompts, requests, seed) for c, _ in asked}
     answers = inputs.path("completions")
     logps, seconds = place(session, folder, inputs.path("base_policy"), answers, wanted)
-    rows = read_rows(answers, ["completion_id", "prompt_token_ids", "token_ids"])
-    tokens = {row["completion_id"]: row for row in rows}
-    placed = [
-        Placed(
-            prompt_id=c.prompt.prompt_id,
-            prompt=tokens[c.completion_id]["prompt_token_ids"],
-            tokens=tokens[c.completion_id]["token_ids"],
-            finished=c.finished,
-            empty=c.is_empty,
-            logps=logps[c.completion_id],
-        )
-        for c, _ in asked
-    ]
-    found = dict(zip(wanted, verdicts(placed), strict=True))
+    placed = read_placed(answers, logps)
+    found = dict(zip(placed, verdicts(list(placed.values())), strict=True))
     told = Counter(found.values())
     return (
         [(c, _paid(s, found.get(c.completion_id))) for c, s in scored],
