@@ -1,5 +1,6 @@
 """What this machine computes with, as far as it can be told without importing torch."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -23,3 +24,8 @@ def has_bfloat16() -> bool:
 def has_gpu() -> bool:
     """Whether there is an NVIDIA GPU, as its tools say."""
     return shutil.which("nvidia-smi") is not None
+
+
+def available_threads() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0))

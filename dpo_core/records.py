@@ -22,6 +22,10 @@ Side = Literal["a", "b"]
 OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "b": "a"}
 
 
+HUMAN = "human:"
+"""What the source of a person's answers begins with; the annotator's name follows."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One prompt: plain `text`, or chat `messages` of {"role", "content"}; never both.
@@ -171,6 +175,15 @@ def ordered(first: str, second: str) -> tuple[str, str]:
     """(a, b): which completion is shown first, decided by the pair's hash, not by its scores."""
     low, high = sorted((first, second))
     return (low, high) if int(pair_id(low, high), 16) & 1 == 0 else (high, low)
+
+
+def person(annotator: str) -> str:
+    """The source of what `annotator` answers."""
+    return HUMAN + annotator
+
+
+def is_person(source: str) -> bool:
+    return source.startswith(HUMAN)
 
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))

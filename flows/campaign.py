@@ -2,38 +2,46 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from dpo_core.atomic import write_atomic
+from dpo_core.campaign.facts import policy_name, read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
+from dpo_core.errors import WaitingForPeople
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
-from flows.branching.goes_on import after_people
 from flows.config import KeepLast, config_of_round
 from flows.config.rejected import rejected_rounds
 from flows.gate.attempts import best_so_far
-from flows.gate.ending import end, ended_by_gate, ends_before
+from flows.gate.question import asked
+from flows.gate.stop_rules import Stopped, stop_rule
 from flows.notify import decided, tell_decision
 from flows.older.rounds import tell_of_older
 from flows.policy import Answered, Played, Policy, Start
 from flows.prefect.tasks import run_flow, step
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
-from flows.show.summary import read_round_row
+from flows.steps.gate import decision_of
 from flows.steps.gate_pool import gate_pool
+from flows.steps.prompts import nothing_left
 from flows.steps.reference import averaged
+from reporting.report import write_report
+from reporting.summary import read_summary
 
 CAMPAIGN_FLOW = "campaign"
 
 
 def play_campaign(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
-    prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, play)
-    tell_of_older(session)
+    prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, _play)
+    tell_of_older(
+        session.layout, session.store.entries, session.config.rounds, session.progress.notice
+    )
     beginning = _under(session, 0)
     held, base = prepare_base(beginning)
     asked = [each.config.gate.false_promotions is not None for each in (beginning, session)]
@@ -62,6 +70,32 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         stopped = ended_by_gate(session, played)
     session.progress.flush_cached()
     end(session, stopped)
+
+
+def _play(session: Session, start: Start) -> tuple[Answered, Played]:
+    """The round; whoever is asked about its policy finds the report up to date."""
+    try:
+        return play(session, start)
+    except WaitingForPeople:
+        if asked(session.layout) is not None:
+            write_report(read_summary(session.layout.root), session.layout.report)
+        raise
+
+
+def after_people(
+    session: Session, number: int, by_gate: Answered, base: Answered, earlier: Sequence[Played]
+) -> Answered:
+    """Where the round after `number` starts: `by_gate`, or where a person has said.
+
+    earlier: the rounds up to `number`.
+    """
+    to = session.store.rolled_back(number)
+    if to is None:
+        return by_gate
+    answered = earlier[to - 1].candidate if to else base
+    assert answered is not None, "a round that was played has a candidate"
+    session.progress.note(f"after round {number}: taken back to {policy_name(to)}")
+    return answered
 
 
 def _needed(
@@ -154,3 +188,32 @@ def _write_metrics(layout: Layout, rounds: int) -> None:
         frame.to_parquet(path, index=False)
 
     write_atomic(layout.metrics, write)
+
+
+def ends_before(session: Session, number: int, earlier: Sequence[Played]) -> Stopped | None:
+    """What forbids round `number` after the rounds `earlier`, if anything does."""
+    if earlier and (stopped := ended_by_gate(session, earlier[-1])) is not None:
+        return stopped
+    sentence = nothing_left(session, number, earlier)
+    if sentence is not None:
+        return Stopped("prompts", sentence)
+    if read_round_row(session.layout, number) is not None:
+        return None  # a round that is finished takes nothing more
+    rows = [played.row for played in earlier]
+    return stop_rule(rows, session.config.stop, session.store.rollbacks)
+
+
+def ended_by_gate(session: Session, played: Played) -> Stopped | None:
+    """None as well where a person has said since which policy goes on."""
+    assert played.gate is not None, "every round that was played came to its gate"
+    if session.store.rolled_back(played.gate.entry.round) is not None:
+        return None
+    decision = decision_of(played.gate)
+    return Stopped("gate", decision.sentence) if decision.action == "stop" else None
+
+
+def end(session: Session, stopped: Stopped | None) -> None:
+    """Remember and say why the campaign ended early; None: it did not."""
+    session.store.remember("stopped", asdict(stopped) if stopped is not None else None)
+    if stopped is not None:
+        session.progress.note(f"the campaign ends here: {stopped.sentence}")

@@ -103,8 +103,8 @@ def report(
 ) -> None:
     """Write the campaign's report: one HTML page that works offline."""
     from dpo_core.campaign.layout import Layout
-    from flows.show.report import write_report
-    from flows.show.summary import read_summary
+    from reporting.report import write_report
+    from reporting.summary import read_summary
 
     path = output or Layout(campaign).report
     write_report(read_summary(campaign), path)
@@ -124,7 +124,7 @@ def ui(
     Prefect's own pages on the campaign's database, with the report beside them on the same address;
     also while the campaign runs. The link that it prints signs one browser in. Ends with Ctrl-C.
     """
-    from flows.ui import serve_ui
+    from flows.operations.serve import serve_ui
 
     with interruptible(resumable=False):
         serve_ui(campaign, port, names(allow_host))
@@ -137,7 +137,7 @@ def link(
     ] = DEFAULT_FOLDER,
 ) -> None:
     """Print a link that signs one more browser in to the pages of a worker or of `ratchet ui`."""
-    from flows.ui import new_link
+    from flows.operations.serve import new_link
 
     print(new_link(folder))
 
@@ -185,9 +185,9 @@ _PATHS_THAT_CANNOT_BE = {
 
 def _write_report_and_table(root: Path, console: Console) -> None:
     from dpo_core.campaign.layout import Layout
-    from flows.show.report import write_report
-    from flows.show.summary import read_summary
-    from flows.show.terminal import render_table
+    from reporting.report import write_report
+    from reporting.summary import read_summary
+    from reporting.terminal import render_table
 
     summary = read_summary(root)
     write_report(summary, Layout(root).report)

@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal
 
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
+from dpo_core.campaign.waiting import Waiting, read_waiting
 from dpo_core.errors import RatchetError
+from dpo_core.text import visible
 from flows.config import CampaignConfig
-from flows.people.waiting import Waiting, read_waiting
 from flows.session import Session
-from flows.show.numbers import visible
-from flows.show.summary import read_round_row
 
 Event = Literal["waiting", "gate", "failure"]
 Note = Callable[[str], None]

@@ -7,8 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
-from flows.show.numbers import visible
-from flows.words import counted
+from dpo_core.text import counted, visible
 
 
 class CampaignProgress:

@@ -1,6 +1,7 @@
 """`ratchet run`: everything between the checked config and the finished table."""
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,15 +11,17 @@ from rich.console import Console
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
+from dpo_core.campaign.waiting import read_waiting
 from dpo_core.children import Child
 from dpo_core.errors import WaitingForPeople
+from dpo_core.text import counted
 from flows.config import CampaignConfig, check_functions
+from flows.config.stored import adopt_config, check_folder
 from flows.doctor.preflight import check_before_run
 from flows.evaluation.judges import same_judge
+from flows.gate.question import asked
 from flows.notify import tell_failure, tell_waiting
-from flows.open_campaign import adopt_config, check_folder
-from flows.people.await_people import await_people
-from flows.people.waiting import read_waiting
+from flows.people import may_go_on
 from flows.prefect.credentials import CLIENT_VARIABLE, of_campaign, provide_key, with_key
 from flows.prefect.server import (
     address,
@@ -31,7 +34,6 @@ from flows.prefect.server import (
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.tracking.tracking import check_trackers
-from flows.words import counted
 
 
 def run_campaign(
@@ -151,3 +153,22 @@ def _server_beside_imports(layout: Layout, port: int) -> Child:
 
         server, _, _ = starting.result()
         return server
+
+
+_OWN_DISK_S = 1.0
+
+
+def await_people(
+    layout: Layout, config: CampaignConfig, progress: CampaignProgress, sentence: str
+) -> None:
+    """Return once the campaign may go on. Nothing of it runs meanwhile but this loop."""
+    progress.note(sentence)
+    # A yes or no is looked for on the disk, answers on a server.
+    poll_s = _OWN_DISK_S if asked(layout) is not None else config.asked.poll_s
+    progress.note(f"waiting, and looking every {poll_s:g} s; Ctrl-C stops")
+    while not may_go_on(layout, config):
+        waiting = read_waiting(layout)
+        if waiting is not None:
+            progress.waiting(waiting.needed - waiting.missing, waiting.needed)
+        time.sleep(poll_s)
+    progress.note("going on")

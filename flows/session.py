@@ -1,7 +1,6 @@
 """One running campaign: its config and store, the processes it owns, the progress it shows."""
 
 import copy
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +22,10 @@ from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.processor import has_gpu
 from dpo_core.seen_files import sha256_kept_in
+from flows.compute.judge_models import JudgeModels
+from flows.compute.metering import Meter
 from flows.config import CampaignConfig
-from flows.costs.metering import Meter
 from flows.harness.offline import ENVIRONMENT as OFFLINE
-from flows.judge_models import JudgeModels
 from flows.older.fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
 from flows.tracking.tracking import Tracking
@@ -252,8 +251,3 @@ def check_weights(policy: Path) -> None:
             f"{policy.parent}.pruned) and `ratchet run` trains them again.",
         )
     verify_outputs(policy.parent, f"{policy.name}/")
-
-
-def available_threads() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -1,11 +1,11 @@
-"""Write docs/status.schema.json and docs/status-json.md from flows.show.as_json; `make docs` runs
+"""Write docs/status.schema.json and docs/status-json.md from reporting.as_json; `make docs` runs
 this."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from flows.show.as_json import VERSION, schema
+from reporting.as_json import VERSION, schema
 
 HEAD = f"""# What `ratchet status --json` prints
 

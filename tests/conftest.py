@@ -117,7 +117,7 @@ _BY_COMMANDS = (
     "vl_convert",
     "flows.cli",
     "flows.campaign",
-    "flows.show.terminal",
+    "reporting.terminal",
 )
 
 

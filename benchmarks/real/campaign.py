@@ -21,7 +21,7 @@ from dpo_core.records import Completion, Prompt, prompt_tags
 from examples import smollm2
 from flows.config import CampaignConfig, read_stored
 from flows.evaluation.relevance import read_asked
-from flows.read_back.completions import read_completions, read_full_scores
+from flows.read_back import read_completions, read_full_scores
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs/smollm2-cpu.yaml"

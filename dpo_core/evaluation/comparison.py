@@ -12,6 +12,11 @@ from dpo_core.evaluation.length_control import is_extrapolated, length_controlle
 from dpo_core.evaluation.statistics import mean_interval, standard_error, win_rate
 from dpo_core.records import Completion, Verdict
 
+KL_PER_TOKEN = 0.5
+"""Nats for each token of the base's mean length that `gate.kl_budget: auto` allows: every other
+token may be one that the base gave a probability of 1/e."""
+
+
 Row = Mapping[str, Any]
 
 ByPrompt = Sequence[tuple[str, float]]
@@ -140,3 +145,10 @@ def _measures(scores: Sequence[Row]) -> dict[str, float | None]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def kl_allowed(budget: float | str | None, base_length: float | None) -> float | None:
+    """`gate.kl_budget` in nats per completion; base_length: the base's mean length in tokens."""
+    if budget == "auto":
+        return None if base_length is None else KL_PER_TOKEN * base_length
+    return None if budget is None else float(budget)

@@ -51,8 +51,8 @@ def branch(
     Nothing is copied and nothing of those rounds runs again: finished steps are hard links, so
     either campaign may be pruned or removed. See docs/branches.md.
     """
-    from flows.branching.branch import branch_campaign, told
     from flows.config import read_stored
+    from flows.operations.branch import branch_campaign, told
 
     changes = overrides or []
     link = shutil.copyfile if copy else os.link

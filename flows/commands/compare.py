@@ -24,21 +24,21 @@ def compare(
     Win rates, KL, ratings, lengths and costs with their intervals, which rounds they share, and
     where their configs differ; with a warning where win rates cannot be compared.
     """
-    from flows.show.compare.page import write_page
-    from flows.show.compare.sides import read_comparison
+    from reporting.compare.page import write_page
+    from reporting.compare.sides import read_comparison
 
     comparison = read_comparison(campaigns)
     if html is not None:
         write_page(comparison, html)
     if json:
-        from flows.show.compare.as_json import as_json
-        from flows.show.numbers import printed_json
+        from dpo_core.text import printed_json
+        from reporting.compare.as_json import as_json
 
         print(printed_json(as_json(comparison)))
         return
     from rich.console import Console
 
-    from flows.show.compare.terminal import render_comparison
+    from reporting.compare.terminal import render_comparison
 
     console = Console()
     console.print(render_comparison(comparison), crop=False)

@@ -30,15 +30,17 @@ def decide(
     The answer stands in the campaign's ledger with who gave it and when. A campaign under `ratchet
     worker` or `ratchet run --wait` then goes on by itself; else type the same `ratchet run` again.
     """
+    from dpo_core.campaign.ledger import current_user
     from dpo_core.errors import BadInput
-    from flows.gate.question import decide_campaign
-    from flows.who import who
+    from flows.operations.decide import decide_campaign
 
     if promote is None:
         raise BadInput(
             "say which: --promote or --keep",
             f"See the round's numbers first: {shlex.join(['ratchet', 'status', str(campaign)])}",
         )
-    number, answer = decide_campaign(campaign, promote=promote, reason=reason, by=by or who())
+    number, answer = decide_campaign(
+        campaign, promote=promote, reason=reason, by=by or current_user()
+    )
     word = "is promoted" if answer.promote else "is not promoted"
     print(f"round {number} {word}, says {answer.by}; `ratchet run` goes on from here")

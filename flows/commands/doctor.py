@@ -55,7 +55,7 @@ def _lines(found: "Examination") -> Iterator[str]:
 
 
 def _as_json(found: "Examination") -> str:
-    from flows.show.numbers import printed_json
+    from dpo_core.text import printed_json
 
     told = {
         "version": JSON_VERSION,

@@ -57,8 +57,8 @@ def evaluate(
     """
     from rich.console import Console
 
-    from flows.two_models.asked import asked, read_judge
-    from flows.two_models.run import run
+    from flows.operations.evaluate_models.asked import asked, read_judge
+    from flows.operations.evaluate_models.run import run
 
     chosen = [
         f"sampling.engine={engine}",
@@ -73,11 +73,11 @@ def evaluate(
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     if json:
-        from flows.show.numbers import printed_json
+        from dpo_core.text import printed_json
 
         print(printed_json(found))
         return
-    from flows.two_models.terminal import shown
+    from flows.operations.evaluate_models.terminal import shown
 
     console = Console()
     for part in shown(found):

@@ -70,7 +70,7 @@ def import_(
 
     Rows that cannot be read are listed and the rest goes on. Formats: docs/exchange.md.
     """
-    from flows.show.numbers import visible
+    from dpo_core.text import visible
     from labeling.exchange.folder import REJECTED
     from labeling.exchange.importing import ImportOptions, import_files, parse_columns
 
@@ -129,7 +129,7 @@ def export(
 
     In the format that TRL, Axolotl and LLaMA-Factory read; the card says where they are from.
     """
-    from flows.exchange import export_campaign, parse_rounds
+    from flows.operations.exchange import export_campaign, parse_rounds
     from labeling.exchange.markdown import check_licence
 
     check_licence(licence)

@@ -43,7 +43,7 @@ def serve(
     The first time on a machine it makes an environment for argilla-server, which takes about a
     minute. Ctrl-C stops it; the folder keeps everything.
     """
-    from flows.people.label_serve import serve_labels
+    from flows.operations.serve import serve_labels
 
     with interruptible(resumable=False):
         serve_labels(folder, port, host, names(allow_host))

@@ -38,8 +38,8 @@ def retract(
     depends on it. Nothing is deleted, the ledger shows who took what back, and --undo brings
     everything back. The pairs stay as they were chosen, held-out answers as they were judged.
     """
-    from flows.people.retract import take_back
-    from labeling.aggregation.votes import person
+    from dpo_core.records import person
+    from flows.operations.retract import take_back
 
     if (annotator is None) == (judge is None):
         raise LabelsError(
@@ -64,7 +64,7 @@ def pull(
     Late and edited answers are kept beside the campaign. Where they change a round's labels, the
     next `ratchet run` makes a new version of these and re-runs exactly what depends on it.
     """
-    from flows.people.pull_labels import pull_labels
+    from flows.operations.pull_labels import pull_labels
 
     with interruptible(resumable=False):
         pull_labels(campaign, number, Console(soft_wrap=True))

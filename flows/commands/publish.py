@@ -46,8 +46,8 @@ def publish(
     Nothing is published unless this is typed. The card says what the policy was made of, how it was
     judged, and what the numbers do not show.
     """
-    from flows.publish import again_command, goes_to_hub, prepare
-    from flows.publish import publish as publish_to
+    from flows.operations.publish import again_command, goes_to_hub, prepare
+    from flows.operations.publish import publish as publish_to
     from labeling.exchange.markdown import check_licence
 
     if licence is not None:

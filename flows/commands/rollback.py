@@ -30,7 +30,7 @@ def rollback(
     Nothing is deleted: the ledger says who rolled back, when and why, status and report show it,
     and --undo lets the gate's word stand again.
     """
-    from flows.branching.rollback import roll_back, undo_rollback
+    from flows.operations.rollback import roll_back, undo_rollback
 
     if (to_round is None) != undo:
         raise BadInput(

@@ -28,9 +28,9 @@ def status(
 
     Is each round better, at what distance, at what cost; readable while the campaign runs.
     """
-    from flows.show.as_json import as_json, written
-    from flows.show.summary import read_summary
-    from flows.show.terminal import render_table
+    from reporting.as_json import as_json, written
+    from reporting.summary import read_summary
+    from reporting.terminal import render_table
 
     if json and watch:
         raise BadInput(
@@ -49,7 +49,7 @@ def status(
 
 def _watch(campaign: Path) -> None:
     from flows.commands.interrupts import interruptible
-    from flows.show.watch import watch
+    from reporting.watch import watch
 
     with interruptible(resumable=False):
         watch(campaign, Console())

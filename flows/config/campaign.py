@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dpo_core.campaign.prices import PricesConfig
 from dpo_core.config import (
     Count,
     PolicyConfig,
@@ -16,7 +17,6 @@ from flows.config.data import DataConfig, KeepLast
 from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.evaluation import HeldOutConfig
 from flows.config.gate import GateConfig, StopConfig
-from flows.config.prices import PricesConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
 from flows.config.track import Track
 from flows.config.training import TrainingSection

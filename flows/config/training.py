@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dpo_core.config import Count, Positive, Share, TrainingConfig, TrainingOptions
-from flows.words import counted
+from dpo_core.text import counted
 
 AUTO = "auto"
 MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]")

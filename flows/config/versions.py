@@ -1,12 +1,16 @@
 """The configs that a campaign's folder has held one after another, and how two of them differ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import yaml
+
+from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.current import read_current, write_current
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.ledger import now
+from dpo_core.campaign.ledger import Entry, now
 
 REPLACED = "configs_replaced"
 """Key in current.json: version of an earlier config → when it was replaced."""
@@ -52,3 +56,32 @@ def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 def changes(old: Any, new: Any) -> list[str]:
     """The same in words: `key: old → new`."""
     return [f"{key}: {before} → {after}" for key, before, after in differences(old, new)]
+
+
+@dataclass(frozen=True)
+class ConfigInForce:
+    """`file`: where it lies. differences: (key, before, now), against the round before."""
+
+    round: int
+    file: str
+    differences: tuple[tuple[str, str, str], ...] = ()
+
+
+def read_configs(layout: Layout, steps: Sequence[Entry]) -> tuple[ConfigInForce, ...]:
+    """Of each round that has trained, by the time at which it had."""
+    trained = [entry for entry in steps if entry.step == "training"]
+    versions = list(replaced(layout))
+    origin = read_origin(layout)
+    found: list[ConfigInForce] = []
+    before: Any = None
+    for entry in trained:
+        inherited = origin.config_of(entry.round) if origin else None
+        name = next((name for name, until in versions if entry.at <= until), layout.config.name)
+        if inherited is not None:
+            name, now = layout.branch.name, dict(inherited)
+        else:
+            now = yaml.safe_load((layout.root / name).read_text(encoding="utf-8"))
+        changed = () if before is None else tuple(differences(before, now))
+        found.append(ConfigInForce(entry.round, name, changed))
+        before = now
+    return tuple(found)

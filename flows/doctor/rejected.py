@@ -5,11 +5,11 @@ from pathlib import Path
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
+from dpo_core.find_model import find_folder
 from flows.config import CampaignConfig
 from flows.config.rejected import check_rejected_rounds, first_round, rejected_models
 from flows.doctor.findings import Finding, ok, problem
 from flows.doctor.policy import has_template
-from flows.models import find_folder
 
 _CHECK, _WHERE = "rejected answers", "pairs.rejected_from"
 

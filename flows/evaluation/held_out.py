@@ -9,7 +9,7 @@ from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion
 from dpo_core.tables import iterate_rows
 from flows.policy import Answered, Played, Policy
-from flows.read_back.completions import ScoresBySource, read_completions, read_full_scores
+from flows.read_back import ScoresBySource, read_completions, read_full_scores
 
 
 @dataclass(frozen=True)

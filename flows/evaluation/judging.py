@@ -8,7 +8,7 @@ from dpo_core.evaluation.comparison import outcome
 from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
 from flows.config.gate import GateConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.judge_answers import judged
+from flows.evaluation.judge_answers import judged
 from flows.session import Session
 from labeling.judges.behaviour import behaviour
 from labeling.judges.config import AnyJudgeConfig, machines

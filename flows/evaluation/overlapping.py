@@ -7,7 +7,7 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.overlap import overlap
 from flows.policy import Preferred
-from flows.read_back.completions import read_prompts
+from flows.read_back import read_prompts
 
 EXAMPLES = 10
 

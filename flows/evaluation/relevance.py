@@ -13,8 +13,8 @@ from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.ratios import Ratio, ratio
 from dpo_core.evaluation.relevance import Placed, Verdict, verdicts
 from dpo_core.tables import iterate_rows, read_rows
+from dpo_core.text import counted
 from flows.policy import Answered
-from flows.words import counted
 
 _COLUMNS = ["completion_id", "prompt_id", "prompt_token_ids", "token_ids", "finish_reason"]
 

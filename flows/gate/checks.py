@@ -8,16 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.evaluation.comparison import kl_allowed
 from dpo_core.training.telling.better_values import beta_within, rate_within
 from flows.config.gate import GateConfig, Range
 
 Numbers = Mapping[str, Any]
 """Of an evaluation, by the names of dpo_core.evaluation.round_metrics."""
-
-KL_PER_TOKEN = 0.5
-"""Nats for each token of the base's mean length that `gate.kl_budget: auto` allows: every other
-token may be one that the base gave a probability of 1/e."""
-
 
 _ROUNDING = 1e-9
 """0.15 - 0.1 is a little more than 0.05."""
@@ -70,13 +66,6 @@ def values_to_try(checks: Iterable[Check], trained: Mapping[str, Any]) -> dict[s
                 f"{beta:g})"
             }
     return {}
-
-
-def kl_allowed(budget: float | str | None, base_length: float | None) -> float | None:
-    """`gate.kl_budget` in nats per completion; base_length: the base's mean length in tokens."""
-    if budget == "auto":
-        return None if base_length is None else KL_PER_TOKEN * base_length
-    return None if budget is None else float(budget)
 
 
 def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:

@@ -4,19 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dpo_core.text import counted
 from flows.config.gate import GateConfig
 from flows.gate.checks import Check, Checked, checks, notices
-from flows.words import counted
 
 Action = Literal["promote", "keep", "retry", "rollback", "ask", "stop"]
-
-
-_UNDECIDED = ("retry", "ask")
-
-
-def is_over(row: Mapping[str, Any]) -> bool:
-    """Whether a round with these numbers is finished: its gate neither tries again nor asks."""
-    return (row.get("gate") or {}).get("action") not in _UNDECIDED
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dpo_core.evaluation.power import (
     prompts_for,
 )
 from dpo_core.records import Prompt
+from dpo_core.text import counted
 from flows.config import CampaignConfig
-from flows.words import counted
 from generation.prompts import unit_of
 
 REMEDY = "Give more prompts, or raise prompts.gate_share and evaluation.gate_prompts."

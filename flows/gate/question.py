@@ -8,16 +8,14 @@ lock, into decisions.jsonl. The round that goes on takes its answer over into th
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from dpo_core import json_lines
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, now
-from dpo_core.errors import ArtifactCorrupted, BadInput, WaitingForPeople
+from dpo_core.campaign.waiting import Waiting, clear_waiting, read_waiting, write_waiting
+from dpo_core.errors import ArtifactCorrupted, WaitingForPeople
 from dpo_core.hashing import content_id
-from flows.config import check_is_campaign
 from flows.gate.decision import Answer, Decision
-from flows.people.waiting import Waiting, clear_waiting, read_waiting, write_waiting
 
 _REMEDY = "Restore the file from a backup, or remove that line, and the question is asked again."
 
@@ -72,26 +70,6 @@ def give_answer(layout: Layout, question: str, *, promote: bool, reason: str, by
     json_lines.append(layout.decisions, [{"question": question, **asdict(answer)}])
     clear_waiting(layout)
     return answer
-
-
-def decide_campaign(root: Path, *, promote: bool, reason: str, by: str) -> tuple[int, Answer]:
-    """Answer what the campaign in `root` asks; the round, and the answer.
-
-    Raises BadInput for a campaign that asks nothing.
-    """
-    layout = Layout(root)
-    check_is_campaign(layout)
-    waiting = asked(layout)
-    if waiting is None or waiting.question is None:
-        labels = read_waiting(layout)
-        found = f"it waits for something else: {labels.sentence}" if labels else "it asks nothing"
-        raise BadInput(
-            f"{root} waits for no yes or no: {found}",
-            "Rounds ask where gate.otherwise is ask and their policy did not pass; see `ratchet "
-            f"status {root}`.",
-        )
-    answer = give_answer(layout, waiting.question, promote=promote, reason=reason, by=by)
-    return waiting.round, answer
 
 
 def _given(layout: Layout) -> Iterator[tuple[str, Answer]]:

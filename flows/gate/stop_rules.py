@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.campaign.facts import incumbent_round
 from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
+from dpo_core.records import is_person
+from dpo_core.text import counted
 from flows.config.gate import PlateauConfig, StopConfig
-from flows.gate.standing import goes_on
-from flows.words import counted
-from labeling.aggregation.votes import is_person
 
 Row = Mapping[str, Any]
 
@@ -89,7 +89,7 @@ def _gains(rows: Sequence[Row], people: Sequence[RolledBack]) -> list[float]:
     by_round = {row["round"]: row for row in rows}
     gains = {}
     for number, row in by_round.items():
-        began = by_round.get(goes_on(by_round, people, number - 1), _BASE)
+        began = by_round.get(incumbent_round(by_round, people, number - 1), _BASE)
         counts = number in taken or row.get("promoted")
         gains[number] = _gain(began, row) if counts else 0.0
     return [gain for number, gain in gains.items() if number not in gone]

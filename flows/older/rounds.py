@@ -8,23 +8,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from dpo_core.campaign.facts import valid_entries
 from dpo_core.campaign.identity import IDENTITY
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import ROLLBACK
+from flows.config.versions import read_configs
 from flows.older import training
 from flows.older.finished import Finished, Settings
-from flows.session import Session
-from flows.show.read.configs import read_configs
-from flows.show.read.steps import current_entries
 
 
-def tell_of_older(session: Session) -> None:
+def tell_of_older(
+    layout: Layout, entries: Sequence[Entry], rounds: int, say: Callable[[str], None]
+) -> None:
     """Say it, the first time that this version comes to the campaign."""
-    entries = session.store.entries
     if not entries or any(entry.identity >= IDENTITY for entry in entries):
         return
-    found = list(_finished(session.layout, session.config.rounds))
-    say = session.progress.notice
+    found = list(_finished(layout, rounds))
     say(
         "an older version of Ratchet made what is here, and it stays as it is. From the next round "
         "on more counts: every file of the model and not its weights alone, modules beside user "
@@ -51,7 +51,7 @@ def faults(found: Sequence[Finished], rolled_back: bool = False) -> Iterator[str
 
 
 def _finished(layout: Layout, planned: int) -> Iterator[Finished]:
-    entries = current_entries(layout, planned)
+    entries = valid_entries(layout, planned)
     files = {found.round: found.file for found in read_configs(layout, entries)}
     for number, file in files.items():
         steps = {e.step: e for e in entries if e.round == number and e.identity < IDENTITY}

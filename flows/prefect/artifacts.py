@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from dpo_core.text import visible
 from flows.prefect.report_address import report_link
 from flows.session import Session
-from flows.show.numbers import Row, dropped, visible
-from flows.show.report import write_report
-from flows.show.sections import sections
-from flows.show.sentences import cautions, headline, verdict
-from flows.show.summary import CampaignSummary, read_summary
+from reporting.numbers import Row, dropped
+from reporting.report import write_report
+from reporting.sections import sections
+from reporting.sentences import cautions, headline, verdict
+from reporting.summary import CampaignSummary, read_summary
 
 
 def publish_round(session: Session, number: int) -> None:

@@ -12,8 +12,7 @@ from dpo_core.hashing import digest
 from dpo_core.records import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import OWN_SAMPLES, Played, Said
-from flows.read_back.judgements import read_reliability
-from flows.read_back.sources import occurring
+from flows.read_back import occurring, read_reliability
 from flows.session import Session
 from flows.steps.labels import pairs_left_out
 from labeling.aggregation.agreement import Rate, round_agreement

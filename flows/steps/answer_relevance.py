@@ -12,7 +12,7 @@ from dpo_core.hashing import derive_seed
 from dpo_core.records import RELEVANCE, SCORED, Completion
 from dpo_core.tables import read_rows, write_rows
 from flows.policy import Answered, Policy
-from flows.read_back.completions import read_completions, read_prompts
+from flows.read_back import read_completions, read_prompts
 from flows.session import Session
 from flows.steps.answer_logps import find_logps
 

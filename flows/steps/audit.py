@@ -10,16 +10,14 @@ from dpo_core.atomic import write_json
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import AuditFailed
-from dpo_core.records import Prompt
+from dpo_core.records import Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows
 from flows.policy import Played, Policy, Preferred
-from flows.read_back.completions import read_prompts
-from flows.read_back.sources import occurring
+from flows.read_back import occurring, read_prompts
 from flows.session import Session
 from flows.steps.replay import TrainingData
 from flows.steps.suites import suite_files, suite_prompts
-from labeling.aggregation.votes import person
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import Finding
 from labeling.audit.judged import judged

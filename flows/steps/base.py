@@ -15,7 +15,7 @@ from flows.config import CampaignConfig
 from flows.evaluation.held_out_prompts import draw_of_evaluation
 from flows.gate.power import REMEDY, gate_power, groups_of
 from flows.policy import Policy
-from flows.read_back.completions import read_prompts
+from flows.read_back import read_prompts
 from flows.session import Session
 from flows.steps.gate_pool import POOL, drawn_pool, prompt_ids
 from flows.steps.prompts import pool_config, pool_functions

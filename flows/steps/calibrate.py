@@ -11,7 +11,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import RELIABILITY
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import Played
-from flows.read_back.completions import read_scores_by_source
+from flows.read_back import read_scores_by_source
 from flows.session import Session
 from labeling.aggregation.calibration import (
     Judged,

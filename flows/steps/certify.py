@@ -28,6 +28,7 @@ from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
+from flows.evaluation.judge_answers import judges_models
 from flows.evaluation.judging import outcomes, play_match
 from flows.gate.account import (
     CERTIFICATE,
@@ -38,7 +39,6 @@ from flows.gate.account import (
     read_inherited,
 )
 from flows.gate.power import at_most, planned_decisions
-from flows.judge_answers import judge_config, judges_functions, judges_models
 from flows.policy import Answered, Policy
 from flows.session import Session
 from flows.steps.gate_pool import POOL, drawn_pool
@@ -47,6 +47,7 @@ from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
 from generation.config import PromptsConfig
 from generation.prompts import unit_of
+from labeling.judges.make import judge_config, judges_functions
 
 _STEERS_NO_CANDIDATE = {
     "name",

@@ -18,6 +18,7 @@ from flows.evaluation.distances import distances
 from flows.evaluation.earlier_rounds import circles, forgotten_prompts
 from flows.evaluation.earlier_rounds import told as circles_told
 from flows.evaluation.held_out import Answers, HeldOutAnswers, Others, read_answers
+from flows.evaluation.judge_answers import judges_models
 from flows.evaluation.judges import judges_alike, same_judge, training_judge_compares_too
 from flows.evaluation.judging import (
     judges_behaviour,
@@ -51,9 +52,9 @@ from flows.evaluation.training_judge import (
 )
 from flows.evaluation.win_rates import win_rates
 from flows.evaluation.writing import writing
-from flows.judge_answers import judge_config, judges_functions, judges_models
 from flows.policy import Answered, Played, Preferred
 from flows.session import Session
+from labeling.judges.make import judge_config, judges_functions
 
 Outcomes = Sequence[Mapping[str, Any]]
 """Rows of OUTCOMES."""

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.costs import cost_columns
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.waiting import waited_for
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
 from flows.config.gate import as_asked
-from flows.costs.spending import cost_columns
 from flows.evaluation.win_rates import against_base
 from flows.gate.certificate import certificate_checks
 from flows.gate.checks import notices, values_to_try
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
-from flows.people.waiting import waited_for
 from flows.policy import Answered
 from flows.session import Session
-from flows.show.report import write_report
-from flows.show.summary import read_summary
 from flows.steps.certify import Certified
 from flows.steps.round_row import round_row
 
@@ -68,10 +66,7 @@ def gate(
     if decision_of(made).action != "ask":
         waited_for(session.layout, number)
         return made
-    waiting = ask(session.layout, number, question, decision_of(made))
-    # Whoever answers looks at the report first.
-    write_report(read_summary(session.layout.root), session.layout.report)
-    raise waiting
+    raise ask(session.layout, number, question, decision_of(made))
 
 
 def decision_of(made: Artifact) -> Decision:

@@ -10,11 +10,11 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import JUDGEMENTS, judgement_row
 from dpo_core.tables import write_rows
-from flows.judge_answers import judge_config, judged, judges_functions, judges_models
-from flows.read_back.completions import read_completions, read_full_scores
-from flows.read_back.judgements import pairs_of
+from flows.evaluation.judge_answers import judged, judges_models
+from flows.read_back import pairs_of, read_completions, read_full_scores
 from flows.session import Session
 from labeling.judges.behaviour import behaviour
+from labeling.judges.make import judge_config, judges_functions
 
 
 def judge(

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.waiting import waited_for, write_waiting
 from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id
 from dpo_core.records import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
-from flows.people.waiting import is_over, server_access, waited_for, waiting_for, write_waiting
-from flows.read_back.candidates import read_candidates
-from flows.read_back.judgements import read_judgements, read_pairs, read_reliability
+from flows.people import is_over, server_access, waiting_for
+from flows.read_back import read_candidates, read_judgements, read_pairs, read_reliability
 from flows.session import Session
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people

@@ -11,7 +11,7 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import PAIRS, Completion
 from dpo_core.tables import write_rows
 from flows.policy import OWN_SAMPLES, REJECTED_FROM, Drawn
-from flows.read_back.completions import by_prompt, read_committee, read_completions
+from flows.read_back import by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import delta, selection

@@ -12,10 +12,10 @@ from typing import Any
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import OTHER
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.find_model import find_model
 from dpo_core.hashing import content_id
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
-from flows.models import find_model
 from flows.policy import OWN_SAMPLES, REJECTED_FROM, Other, Played, Policy
 from flows.session import Session
 from flows.steps.sample import Samples, sampled, sampling_config

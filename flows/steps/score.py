@@ -9,13 +9,13 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import SCORES, score_row
 from dpo_core.tables import write_rows
-from flows.judge_answers import judge_config, judges_functions, judges_models
+from flows.evaluation.judge_answers import judges_models
 from flows.policy import Policy
-from flows.read_back.completions import read_completions
+from flows.read_back import read_completions
 from flows.session import Session
 from flows.steps.relevant_scores import SEED, Scored, of_relevant
 from labeling.judges.config import AnyJudgeConfig, asks_relevance, machines
-from labeling.judges.make import pointwise_judge
+from labeling.judges.make import judge_config, judges_functions, pointwise_judge
 from labeling.judges.protocol import PointwiseJudge, score_all
 
 

@@ -8,11 +8,11 @@ from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import MOVES_NO_NUMBER, TrainingConfig
 from dpo_core.tables import count_rows
+from dpo_core.text import counted
 from dpo_core.weight_files import stored_parameters
 from flows.config.training import TrainingSection, chosen, settled
 from flows.policy import Policy
 from flows.session import Session, check_weights
-from flows.words import counted
 
 _KNOWN_BY_ITS_FILES = {"reference"}
 _OPTIMISER = "optimiser/state.safetensors"

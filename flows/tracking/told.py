@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.scalars import numbers
 from dpo_core.tables import iterate_rows
+from dpo_core.text import visible
 from flows.config import read_stored
 from flows.config.versions import leaves
-from flows.show.numbers import visible
-from flows.show.sentences import headline, verdict
-from flows.show.summary import CampaignSummary, read_round_row, read_summary
+from reporting.sentences import headline, verdict
+from reporting.summary import CampaignSummary, read_summary
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import ConfigError, RatchetError
+from dpo_core.text import visible
 from flows.config import read_stored
-from flows.show.numbers import visible
 
 PATIENCE_S = 60.0
 """So long does the end of a campaign wait for trackers."""

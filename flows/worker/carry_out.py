@@ -86,7 +86,7 @@ def _unreachable(error: BaseException | None) -> bool:
 
 
 def _sentence(run: "FlowRun") -> str:
-    from flows.people.waiting import read_waiting
+    from dpo_core.campaign.waiting import read_waiting
     from flows.prefect.runs import tagged_campaign
 
     layout = tagged_campaign(run.tags)

@@ -16,21 +16,21 @@ from prefect.states import Completed
 from rich.console import Console
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.waiting import read_waiting
 from dpo_core.config import Count
 from dpo_core.errors import CampaignLocked, WaitingForPeople
 from flows.campaign import CAMPAIGN_FLOW, play_campaign
 from flows.config import CampaignConfig
 from flows.notify import tell_waiting
-from flows.people.waiting import read_waiting
 from flows.prefect.runs import campaign_tag, crash_stale_runs, retagged
 from flows.run import opened
 from flows.session import Session
-from flows.show.report import write_report
-from flows.show.summary import read_summary
 from flows.tracking.tracking import tell_trackers
 from flows.worker.plan import NOTHING, Mode, came_to, finished_rounds, plan
 from flows.worker.question import suspend, take_answer
 from flows.worker.runs import SKIPPED, Order, in_other_hands, runs_of
+from reporting.report import write_report
+from reporting.summary import read_summary
 
 DEPLOYMENT = "ratchet"
 

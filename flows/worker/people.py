@@ -10,7 +10,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
-from flows.people.waiting import may_go_on
+from flows.people import may_go_on
 from flows.prefect.runs import tagged_campaign
 from flows.worker.registry import Registry
 from flows.worker.runs import Order

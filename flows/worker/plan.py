@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dpo_core.campaign.current import read_current
+from dpo_core.campaign.facts import is_finished, read_round_row
 from dpo_core.campaign.layout import Layout
+from dpo_core.text import counted
 from flows.config import CampaignConfig
-from flows.show.summary import is_finished, read_round_row
-from flows.words import counted
 
 Mode = Literal["up_to", "append"]
 

@@ -11,11 +11,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.input import RunInput
 from pydantic import Field
 
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
+from dpo_core.text import visible
 from flows.gate.question import asked, give_answer
 from flows.prefect.report_address import report_link
-from flows.show.numbers import visible
-from flows.show.summary import read_round_row
 
 _FORMS = 100
 _UNNAMED = "somebody in Prefect's pages"

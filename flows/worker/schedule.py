@@ -9,10 +9,10 @@ from pathlib import Path
 from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import holder
+from dpo_core.text import counted
 from flows.config import CampaignConfig, check_functions, load_config
-from flows.open_campaign import check_folder
+from flows.config.stored import check_folder
 from flows.prefect.server import has_history, prefect_environment
-from flows.words import counted
 from flows.worker.place import external_server, find_server, in_folder, only_worker
 from flows.worker.serve import serving
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from flows.config import check_functions, load_config
-from flows.open_campaign import check_folder
+from flows.config.stored import check_folder
 from flows.worker.place import find_server
 
 

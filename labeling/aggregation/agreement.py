@@ -5,8 +5,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dpo_core.records import VERDICTS, Verdict
-from labeling.aggregation.votes import Ballots, Vote, combined, is_person, sources_of
+from dpo_core.records import VERDICTS, Verdict, is_person
+from labeling.aggregation.votes import Ballots, Vote, combined, sources_of
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.records import person
 from labeling.aggregation.agreement import Rate
-from labeling.aggregation.votes import person
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dpo_core.records import person
 from labeling.aggregation.agreement import Rate
-from labeling.aggregation.votes import person
 
 Measure = Literal["agreement", "gold"]
 Measured = Mapping[str, Mapping[Measure, Rate]]

@@ -11,10 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dpo_core.records import VERDICTS, Verdict
-
-HUMAN = "human:"
-"""What the source of a person's answers begins with; the annotator's name follows."""
+from dpo_core.records import VERDICTS, Verdict, is_person, person
 
 Shares = Mapping[Verdict, float]
 """What part of the votes, or which probability, each verdict has on one pair; together 1."""
@@ -98,15 +95,6 @@ def _said(
     asked = [row for row in labels if row["kind"] == "pair"]
     asked.sort(key=lambda row: (row["at"] is not None, row["at"], row["label_id"]))
     yield from {(r["annotator"], r["pair_id"]): (person(r["annotator"]), r) for r in asked}.values()
-
-
-def person(annotator: str) -> str:
-    """The source of what `annotator` answers."""
-    return HUMAN + annotator
-
-
-def is_person(source: str) -> bool:
-    return source.startswith(HUMAN)
 
 
 def source_weight(source: str, weights: Mapping[str, float]) -> float:

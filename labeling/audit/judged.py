@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from labeling.aggregation.votes import person
+from dpo_core.records import person
 from labeling.audit.material import Judged
 
 _OTHER = {"a": "b", "b": "a"}

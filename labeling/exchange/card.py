@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from labeling.aggregation.votes import is_person
+from dpo_core.records import is_person
 from labeling.exchange.exported import ExportFormat
 from labeling.exchange.markdown import cell_text, front_matter
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
+from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import RowWriter
-from labeling.aggregation.votes import HUMAN, is_person
 from labeling.exchange.card import LLAMAFACTORY, Origin, Tally, card, dataset_info
 from labeling.exchange.exported import (
     CONVERSATIONAL,

@@ -1,7 +1,7 @@
 """The judge that a section of the config names."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from dpo_core.errors import ConfigError
 from dpo_core.import_path import load_function, source_hash
 from labeling.judges.config import (
     STEERS_NO_ANSWER,
+    AnyJudgeConfig,
     Judge,
     LlmJudge,
     RewardModelJudge,
     RuleJudge,
+    machines,
 )
 from labeling.judges.endpoint import endpoint_key
 from labeling.judges.llm import LlmScores, LlmVerdicts
@@ -113,3 +115,18 @@ def _check_reward_model(found: Mapping[str, Any], model: str) -> None:
             f"{what}",
             "Give another model, or judge with kind llm.",
         )
+
+
+def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, Any]:
+    """What the answers of the judges depend on, those that give scores or verdicts, or all."""
+    return {"judges": [judge_answers_by(m) for m in judges_giving(config, gives)]}
+
+
+def judges_functions(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, str]:
+    """User code that the answers of the judges depend on."""
+    return {k: v for m in judges_giving(config, gives) for k, v in judge_functions(m).items()}
+
+
+def judges_giving(config: AnyJudgeConfig, gives: str | None) -> Iterator[Judge]:
+    """The judges that are no persons and give `gives`: scores or verdicts; None: all."""
+    return (m for m in machines(config) if gives in (None, getattr(m, "gives", None)))

@@ -12,7 +12,7 @@ from benchmarks.draws import ARMS, Arm, Round, main, overrides_of, parse, table
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from flows.config import load_config
-from flows.show.numbers import dropped
+from reporting.numbers import dropped
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo-cpu.yaml"
 JUDGE = """

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from flows.show.as_json import VERSION, as_json, schema, written
+from reporting.as_json import VERSION, as_json, schema, written
 
 ROOT = Path(__file__).parents[2]
 PROMISED = (

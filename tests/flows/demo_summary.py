@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from flows.show.read.samples import Answer, SampleRow
-from flows.show.summary import CampaignSummary
+from reporting.read.samples import Answer, SampleRow
+from reporting.summary import CampaignSummary
 
 HOSTILE = (
     "</script><script>window.harmed = 1</script>",

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
+from dpo_core.campaign.costs import campaign_cost
 from dpo_core.errors import JudgeError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import count_rows, read_rows
 from flows.config import validate
-from flows.costs.spending import campaign_cost
 from flows.draws import Answering, draw
 from flows.policy import Drawn, Played, Policy
 from flows.progress import CampaignProgress

@@ -20,7 +20,7 @@ from small_campaign import ROOT
 from written_campaign import Written
 
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
-from flows.publish import CARD, goes_to_hub, prepare, publish
+from flows.operations.publish import CARD, goes_to_hub, prepare, publish
 from tests import typed
 
 HOSTILE = (

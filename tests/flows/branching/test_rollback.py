@@ -9,17 +9,17 @@ from written_rounds import made_up, rollback
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.current import read_current
+from dpo_core.campaign.facts import find_incumbent
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
 from dpo_core.campaign.store import Made, Recipe
 from dpo_core.errors import BadInput, CampaignLocked
-from flows.branching.goes_on import goes_on_from
-from flows.show.as_json import as_json
-from flows.show.report import render_report
-from flows.show.summary import read_summary
-from flows.show.terminal import render_table
+from reporting.as_json import as_json
+from reporting.report import render_report
+from reporting.summary import read_summary
+from reporting.terminal import render_table
 
 
 def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
@@ -30,12 +30,12 @@ def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
     ]
     root = tmp_path / "campaign"
     layout = made_up(root, rows).layout
-    assert [goes_on_from(layout, number) for number in range(4)] == [0, 1, 1, 0]
+    assert [find_incumbent(layout, number) for number in range(4)] == [0, 1, 1, 0]
 
     said = rollback(root, "--to-round", "2", "--why", "reads better")
     assert "round 4 will start from round 2's policy, instead of the base policy" in said
     assert "--set rounds=4" in said
-    assert [goes_on_from(layout, number) for number in range(4)] == [0, 1, 1, 2]
+    assert [find_incumbent(layout, number) for number in range(4)] == [0, 1, 1, 2]
     assert read_current(layout)["promoted"] == {
         "round": 2,
         "policy": "hash of 02",
@@ -47,7 +47,7 @@ def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
     assert all(any(layout.round(n).glob("*/policy/weights")) for n in range(4))
 
     assert "round 4 starts from the base policy again" in rollback(root, "--undo")
-    assert goes_on_from(layout, 3) == 0 and read_current(layout)["promoted"]["round"] == 0
+    assert find_incumbent(layout, 3) == 0 and read_current(layout)["promoted"]["round"] == 0
     assert rolled_back(Ledger(layout.ledger).read()) == []
 
 
@@ -109,7 +109,7 @@ def test_undoing_one_of_two(tmp_path: Path) -> None:
 
 def test_the_next_round_starts_there(copy: Campaign) -> None:
     root, before = copy.layout.root, copy.entries()
-    gates = goes_on_from(copy.layout, 2)
+    gates = find_incumbent(copy.layout, 2)
     to = 0 if gates else 1
     rollback(root, "--to-round", str(to), "--why", "\x1b[31mworse")
     done = copy.run("--set", "rounds=3")
@@ -140,4 +140,4 @@ def test_a_branch_takes_the_rollback_along(tmp_path: Path) -> None:
     rollback(layout.root, "--to-round", "0")
     branch = Layout(tmp_path / "branch")
     share(layout, branch, 1)
-    assert goes_on_from(branch, 1) == 0
+    assert find_incumbent(branch, 1) == 0

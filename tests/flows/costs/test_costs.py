@@ -9,13 +9,13 @@ from small_campaign import Campaign
 
 from dpo_core import json_lines
 from dpo_core.campaign.branching import Origin, own_entries, write_origin
+from dpo_core.campaign.costs import campaign_cost, cost_columns
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.prices import PricesConfig
 from dpo_core.campaign.store import Made
-from flows.config.prices import PricesConfig
-from flows.costs.metering import Held, Meter, gpu_seconds
-from flows.costs.spending import campaign_cost, cost_columns
-from flows.show.summary import read_round_row
+from flows.compute.metering import Held, Meter, gpu_seconds
 
 
 def entry(step: str, seconds: float = 10.0, number: int = 1, **facts: Any) -> Entry:

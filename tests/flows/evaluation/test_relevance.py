@@ -18,7 +18,7 @@ from dpo_core.training.warm_start.base_policy import prepare_base
 from flows.config.gate import GateConfig
 from flows.gate.decision import Best, decide
 from flows.policy import Answered, Policy
-from flows.read_back.completions import read_full_scores
+from flows.read_back import read_full_scores
 from flows.steps.answer_relevance import answer_relevance, asks_whose
 from flows.steps.score import score
 from generation.sampling import encode_prompt, load_tokenizer

@@ -14,8 +14,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import RatchetError
 from flows import cli
 from flows.config import CampaignConfig
-from flows.gate.question import decide_campaign
-from flows.people.waiting import may_go_on
+from flows.operations.decide import decide_campaign
+from flows.people import may_go_on
 
 NEVER = ("--set", "gate.threshold=1")
 RETRY = (
@@ -124,7 +124,7 @@ def test_a_run_that_stays_goes_on_after_a_no(
         looks.append(may_go_on(layout, config))
         return looks[-1]
 
-    monkeypatch.setattr("flows.people.await_people.may_go_on", answered_after_a_look)
+    monkeypatch.setattr("flows.run.may_go_on", answered_after_a_look)
     assert ratchet(*RUN, *ASK, "--set", "rounds=1", "--wait") == 0
     assert looks == [False, True]
     shown = capsys.readouterr().out

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.waiting import read_waiting, write_waiting
 from dpo_core.errors import BadInput, LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.records import (
     COMPLETIONS,
@@ -30,7 +31,7 @@ from dpo_core.records import (
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
-from flows.people.waiting import may_go_on, read_waiting, worth_reading, write_waiting
+from flows.people import may_go_on, worth_reading
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.labels import ask_people, pairs_left_out

@@ -19,10 +19,10 @@ import yaml
 from small_campaign import STEPS, UNTRAINED, Campaign
 from typer.testing import CliRunner
 
+from dpo_core.campaign.waiting import read_waiting
 from dpo_core.evaluation.round_metrics import steady
 from dpo_core.tables import read_rows
 from flows.cli import app
-from flows.people.waiting import read_waiting
 from labeling.pairs.for_people import RANDOM, UNRELIABLE
 from labeling.people.argilla_queue import Dataset
 from labeling.people.log import LabelLog

@@ -18,10 +18,10 @@ from dpo_core.campaign.store import Made
 from dpo_core.records import LABELS
 from dpo_core.tables import write_rows
 from flows.config import under_attempt, validate
-from flows.people.retract import Use, _aggregated, _as_it_ran
+from flows.operations.retract import Use, _aggregated, _as_it_ran
 from flows.policy import Said
 from flows.progress import CampaignProgress
-from flows.read_back.sources import count_by_source, occurring, sources_ever
+from flows.read_back import count_by_source, occurring, sources_ever
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 
@@ -218,6 +218,6 @@ def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
     session = Session(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))
     labels = session.step(1, "labels", make, config={})
     assert count_by_source(labels, None) == {"human:anna": 2, "human:bert": 1}
-    assert sources_ever(session) == {"human:anna", "human:bert"}
+    assert sources_ever(session.store) == {"human:anna", "human:bert"}
     assert occurring([], labels) == []
     assert occurring(["human:anna", "human:carl"], labels, None) == ["human:anna"]

@@ -19,9 +19,9 @@ from dpo_core.errors import BadInput
 from dpo_core.web_guard import HEADER
 from flows.commands.options import names
 from flows.doctor.servers import check_prefect
+from flows.operations.serve import new_link
 from flows.prefect.credentials import of_worker, provide_key, read_key, sign_in_link, with_key
 from flows.prefect.server import Pages, prefect_environment, start_server
-from flows.ui import new_link
 from tests.until import until
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.hashing import file_sha256
+from flows.operations.replay.store import Checked, RecomputingStore
 from flows.policy import Policy
-from flows.recompute.store import Checked, RecomputingStore
 from flows.session import Session
 from flows.steps.imported import imported_preferences
 from flows.steps.labels import ask_people

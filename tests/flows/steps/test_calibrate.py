@@ -12,7 +12,7 @@ from dpo_core.errors import RatchetError
 from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, prompt_row
 from dpo_core.tables import read_rows
 from flows.policy import Played, Said
-from flows.read_back.judgements import read_reliability
+from flows.read_back import read_reliability
 from flows.session import Session
 from flows.steps import labels as labels_step
 from flows.steps.aggregate import aggregate_preferences

@@ -23,7 +23,7 @@ from injections import INJECTIONS
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.records import Completion, Cost, Pair, Prompt, pair_id
-from flows.judge_models import JudgeModels
+from flows.compute.judge_models import JudgeModels
 from flows.prefect.server import free_port
 from generation.config import SamplingConfig
 from labeling.judges.both_orders import judge_both_orders

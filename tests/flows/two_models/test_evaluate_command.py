@@ -9,9 +9,9 @@ import pytest
 from small_campaign import CONFIG, Campaign
 
 from dpo_core.errors import BadInput
+from dpo_core.find_model import find_model, same_tokens
 from dpo_core.tables import read_rows
-from flows.models import find_model, same_tokens
-from flows.two_models.asked import asked, read_judge
+from flows.operations.evaluate_models.asked import asked, read_judge
 
 JUDGES = """
 kind: committee

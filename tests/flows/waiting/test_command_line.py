@@ -16,7 +16,7 @@ from waiting_runs import ASKED, TIMEOUT_S, Patient, answer, rows
 
 from dpo_core.campaign.lock import holder
 from flows.config import load_config
-from flows.people.waiting import may_go_on
+from flows.people import may_go_on
 from labeling.server.credentials import write_credentials
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))

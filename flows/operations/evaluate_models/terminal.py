@@ -1,0 +1,112 @@
+"""The numbers of two models as a terminal shows them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from dpo_core.text import visible
+from reporting.cells import estimated
+
+_SIDES = (
+    ("length_tokens", "tokens per answer", "{:.1f}"),
+    ("truncated_share", "truncated", "{:.1%}"),
+    ("repetition_share", "repetition", "{:.1%}"),
+    ("distinct_1", "distinct words", "{:.1%}"),
+    ("distinct_2", "distinct word pairs", "{:.1%}"),
+    ("self_similarity", "self-similarity", "{:.2f}"),
+    ("refusal_share", "refusals", "{:.1%}"),
+)
+
+
+def shown(numbers: Mapping[str, Any]) -> Iterator[str | Table]:
+    """What is printed, from top to bottom."""
+    yield from _sentences(numbers)
+    yield _side_table(numbers)
+    if numbers["slices"]:
+        yield _slice_table(numbers)
+
+
+def _sentences(numbers: Mapping[str, Any]) -> Iterator[str]:
+    """The verdict first, then what qualifies it."""
+    a, b = (visible(numbers["models"][name]["model"]) for name in "ab")
+    rate, controlled = numbers["win_rate"], numbers["length_controlled_win_rate"]
+    yield f"A {a}"
+    yield f"B {b}"
+    if rate is None:
+        yield "The judge could decide no comparison."
+    else:
+        yield (
+            f"A {_against(rate)} B: win rate {_share(rate)} "
+            f"on {numbers['prompts']:,} prompts, {numbers['comparisons']:,} comparisons"
+        )
+        equal = f"{_share(controlled)}" if controlled else "not known: all lengths differ alike"
+        if controlled and controlled["extrapolated"]:
+            equal += ", extrapolated: nearly all answers of one are longer"
+        yield f"at equal lengths ({numbers['length_unit']}): {equal}"
+    yield from _distances(numbers["kl"])
+    for name, count in numbers["unjudged"].items():
+        if count:
+            yield f"{name.upper()} lost {count:,} comparisons: its answer could not be judged"
+    if numbers["unreadable"]:
+        yield f"left out: {numbers['unreadable']:,} comparisons that the judge could not decide"
+    if numbers["too_long"]:
+        yield f"left out: {numbers['too_long']:,} answers to prompts too long for a model"
+
+
+def _side_table(numbers: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("answers")
+    for side in "AB":
+        table.add_column(side, justify="right")
+    models = [numbers["models"][name] for name in "ab"]
+    for name, title, form in _SIDES:
+        values = [model[name] for model in models]
+        if values != [None, None]:
+            table.add_row(title, *(_value(value, form) for value in values))
+    for source in models[0]["scores"]:
+        table.add_row(
+            f"score of {visible(source)}", *(_value(m["scores"][source], "{:.3g}") for m in models)
+        )
+    return table
+
+
+def _slice_table(numbers: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in ("slice", "prompts", "win rate of A", "adjusted p"):
+        table.add_column(title, justify="left" if title == "slice" else "right")
+    for name, one in numbers["slices"].items():
+        rate = {"estimate": one["win_rate"], "low": one["low"], "high": one["high"]}
+        flag = "  lost" if one["flagged"] else ""
+        table.add_row(
+            visible(name), f"{one['prompts']:,}", _share(rate), f"{one['p_adjusted']:.3g}{flag}"
+        )
+    return table
+
+
+def _distances(kl: Mapping[str, Any]) -> Iterator[str]:
+    if "unknown" in kl:
+        yield f"KL(A‖B) not known: {kl['unknown']}"
+        return
+    for name, unit in (("nats", "nats per completion"), ("nats_per_token", "nats per token")):
+        error = kl[name]["se"]
+        of = "" if error is None else f" ± {error:.2g}"
+        yield f"KL(A‖B) {kl[name]['estimate']:.4g}{of} {unit} (standard error)"
+
+
+def _against(rate: Mapping[str, float]) -> str:
+    if rate["low"] > 0.5:
+        return "beats"
+    return "loses to" if rate["high"] < 0.5 else "cannot be told from"
+
+
+def _share(rate: Mapping[str, float]) -> str:
+    return _value(rate, "{:.3f}")
+
+
+def _value(value: Any, form: str) -> str:
+    """A number, with its interval where it has one."""
+    if isinstance(value, Mapping):
+        return estimated(value["estimate"], value["low"], value["high"], form.format)
+    return estimated(value, None, None, form.format)

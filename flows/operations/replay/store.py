@@ -1,0 +1,164 @@
+"""A campaign's steps for reading, and those of one round made again elsewhere and compared."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from dpo_core.campaign.layout import joined_in
+from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
+from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
+from flows.operations.replay.differences import difference
+
+_FROM_A_POOL = {"held_out", "prompts"}
+"""Steps that draw from prompts which may have become others since; the draw is what is recorded."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A step of the round: made again and equal, or not, or taken as it was recorded.
+
+    said: the first difference, or why it was taken; volatile: files that differ where they may.
+    """
+
+    step: str
+    found: Literal["equal", "differs", "taken"]
+    said: str = ""
+    files: int = 0
+    volatile: int = 0
+    seconds: float = 0.0
+
+
+class RecomputingStore(Store):
+    """Finds every step in the campaign and changes nothing there.
+
+    A step of round `number` is also made in `scratch`, from the recorded outputs of the steps
+    before it: so each is checked by itself, whatever became of the others.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        threads: int,
+        number: int,
+        scratch: Path,
+        tell: Callable[[Checked], None],
+    ) -> None:
+        super().__init__(root, threads)
+        self._number = number
+        self._again = Store(scratch, threads)
+        self._tell = tell
+
+    def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+        found = self.find(recipe)
+        recorded = found or self._valid(recipe.round, recipe.step)
+        if recipe.round != self._number:
+            return replace(recorded, cached=True)
+        again = self._made_again(recipe, make, recorded, other_recipe=found is None)
+        return self._whole(recorded, again)
+
+    def as_recorded(self, number: int, step: str) -> Artifact | None:
+        """What people said: nobody is asked again, and what they were shown may be gone."""
+        recorded = self._valid(number, step)
+        if number == self._number:
+            self._tell(Checked(step, "taken", "people's answers, from the round's log"))
+        return recorded
+
+    def _valid(self, number: int, step: str) -> Artifact:
+        recorded = current_artifact(self.layout, number, step)
+        if recorded is None:
+            raise BadInput(
+                f"round {number} has no finished step {step}, or it is not valid now",
+                "Only finished rounds can be computed again; `ratchet run` finishes them.",
+            )
+        return recorded
+
+    def prune(self, artifact: Artifact, subfolder: str) -> None:
+        """Nothing: the campaign is only read."""
+
+    def settle(self, number: int) -> None:
+        """Nothing: the campaign is only read."""
+
+    def remember(self, key: str, value: Any) -> None:
+        """Nothing: the campaign is only read."""
+
+    def _made_again(
+        self, recipe: Recipe, make: Callable[[Path], Made], recorded: Artifact, other_recipe: bool
+    ) -> Artifact | None:
+        began = time.monotonic()
+        try:
+            again = self._again.run(recipe, make)
+        except (NotRemembered, InputGone) as missing:
+            self._tell(Checked(recipe.step, "taken", missing.message))
+            return None
+        except (PromptError, OSError) as error:
+            if not _from_a_pool(recipe.step):
+                raise
+            self._tell(Checked(recipe.step, "taken", f"the prompts are gone: {error}"))
+            return None
+        checked = _compared(recorded, again, time.monotonic() - began)
+        if _from_a_pool(recipe.step) and checked.found == "differs":
+            checked = _about_the_pool(checked, recorded, again)
+        elif other_recipe:
+            checked = replace(checked, found="differs", said=_OTHER_RECIPE + checked.said)
+        self._tell(checked)
+        return again
+
+    def _whole(self, recorded: Artifact, again: Artifact | None) -> Artifact:
+        """What later steps read: the recorded step, or the new one where some of it was pruned."""
+        lost = not all((recorded.folder / name).exists() for name in recorded.entry.outputs)
+        if not lost or again is None:
+            return recorded
+        return replace(recorded, folder=again.folder, made_again=again.entry.outputs)
+
+
+def _from_a_pool(step: str) -> bool:
+    return joined_in(step) in _FROM_A_POOL
+
+
+_OTHER_RECIPE = "its config, inputs or user code are not those that the ledger recorded; "
+
+
+def _compared(recorded: Artifact, again: Artifact, seconds: float) -> Checked:
+    step, old, new = recorded.entry.step, recorded.entry.outputs, again.entry.outputs
+    volatile = 0
+    for name in dict.fromkeys([*old, *new]):
+        said = _parted(name, recorded, again)
+        if said is not None:
+            said = f"{name}: {said}" + _versions(recorded, again)
+            return Checked(step, "differs", said, len(old), volatile, seconds)
+        volatile += old[name] != new[name]
+    return Checked(step, "equal", "", len(old), volatile, seconds)
+
+
+def _parted(name: str, recorded: Artifact, again: Artifact) -> str | None:
+    """How an output differs; None where it does not."""
+    old, new = recorded.entry.outputs.get(name), again.entry.outputs.get(name)
+    if old is None or new is None:
+        return "there now, not recorded" if old is None else "recorded, not there now"
+    if old == new:
+        return None
+    if not recorded.path(name).exists():
+        return f"sha256 {old[:16]}… then, {new[:16]}… now (the recorded file was pruned)"
+    return difference(recorded.path(name), again.path(name))
+
+
+def _versions(recorded: Artifact, again: Artifact) -> str:
+    old: Mapping[str, str] = recorded.entry.versions
+    new: Mapping[str, str] = again.entry.versions
+    other = [
+        f"{name} {old[name]} then, {new[name]} now"
+        for name in old
+        if name in new and old[name] != new[name]
+    ]
+    return f" (versions: {'; '.join(other)})" if other else ""
+
+
+def _about_the_pool(checked: Checked, recorded: Artifact, again: Artifact) -> Checked:
+    """A draw from another pool says nothing of the round: what was drawn is recorded."""
+    then, now = recorded.entry.came_in, again.entry.came_in
+    if then == now:
+        return checked
+    said = f"as it was drawn: the pool has {now:,} prompts now and had {then:,}"
+    return replace(checked, found="taken", said=said)

@@ -1,0 +1,165 @@
+"""What steps wrote, read back as records."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+from dpo_core.campaign.store import Artifact, Store
+from dpo_core.records import (
+    Completion,
+    Judgement,
+    Pair,
+    Prompt,
+    Score,
+    person,
+    prompt_from_row,
+    score_from_row,
+)
+from dpo_core.tables import iterate_rows, read_columns, read_rows
+from labeling.aggregation.calibration import Reliability
+from labeling.judges.answers import as_number
+from labeling.judges.committee import Committee
+from labeling.judges.config import AnyJudgeConfig, machines
+from labeling.pairs.for_people import Candidate, policy_uncertainty
+
+ScoresBySource = Mapping[str, Mapping[str, Score]]
+"""source → completion_id → score, of the judges that score."""
+
+_COLUMNS = ["completion_id", "prompt_id", "sample_index", "text", "token_ids", "finish_reason"]
+
+
+def read_completions(completions: Path, prompts: Path) -> Iterator[Completion]:
+    """The completions in the order of the file, each with its prompt."""
+    by_id = read_prompts(prompts)
+    for row in iterate_rows(completions, _COLUMNS):
+        yield Completion(
+            completion_id=row["completion_id"],
+            prompt=by_id[row["prompt_id"]],
+            text=row["text"],
+            finish_reason=row["finish_reason"],
+            tokens=len(row["token_ids"]),
+            sample_index=row["sample_index"],
+        )
+
+
+def by_prompt(completions: Iterator[Completion]) -> Iterator[tuple[str, list[Completion]]]:
+    """(prompt_id, its completions): a file holds the completions of one prompt together."""
+    for prompt_id, group in groupby(completions, key=lambda c: c.prompt.prompt_id):
+        yield prompt_id, list(group)
+
+
+def read_prompts(prompts: Path) -> Mapping[str, Prompt]:
+    rows = map(prompt_from_row, iterate_rows(prompts))
+    return {prompt.prompt_id: prompt for prompt in rows}
+
+
+def read_committee(scores: Iterable[Path], config: AnyJudgeConfig) -> Committee:
+    """The scores of the judges together, from one or more files; none when none of them scores."""
+    weights = {member.source: member.weight for member in machines(config)}
+    together: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for file in scores:
+        for source, found in read_scores_by_source(file).items():
+            together[source] |= found
+    return Committee(together, weights)
+
+
+def read_scores_by_source(scores: Path) -> dict[str, dict[str, float | None]]:
+    """source → completion_id → score, a finite number; None for an abstention."""
+    found: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for row in read_rows(scores, ["source", "completion_id", "score"]):
+        found[row["source"]][row["completion_id"]] = as_number(row["score"])  # older files had NaN
+    return found
+
+
+def read_full_scores(scores: Path | None) -> ScoresBySource:
+    """Scores with reason, reply and cost; empty when no judge scores."""
+    found: dict[str, dict[str, Score]] = defaultdict(dict)
+    if scores is not None:
+        for row in iterate_rows(scores):
+            found[row["source"]][row["completion_id"]] = score_from_row(row)
+    return found
+
+
+def read_candidates(pairs: Path, judgements: Path | None, completions: Path) -> list[Candidate]:
+    """One candidate per pair, in the order of the file; `judgements` are those of machines."""
+    rows = read_rows(pairs, ["pair_id", "a", "b", "margin"])
+    by_pair = read_judgements(judgements)
+    logps = _token_logps(completions, {row[side] for row in rows for side in ("a", "b")})
+    return [
+        Candidate(
+            row["pair_id"],
+            tuple(by_pair.get(row["pair_id"], ())),
+            row["margin"],
+            policy_uncertainty(logps[row["a"]], logps[row["b"]]),
+        )
+        for row in rows
+    ]
+
+
+def _token_logps(completions: Path, wanted: set[str]) -> dict[str, list[float] | None]:
+    rows = iterate_rows(completions, ["completion_id", "token_logps"])
+    return {r["completion_id"]: r["token_logps"] for r in rows if r["completion_id"] in wanted}
+
+
+def read_pairs(pairs: Path, completions: Path, prompts: Path) -> list[Pair]:
+    """The pairs of a round with their completions, in the order of the file."""
+    return pairs_of(pairs, {c.completion_id: c for c in read_completions(completions, prompts)})
+
+
+def pairs_of(pairs: Path, by_id: Mapping[str, Completion]) -> list[Pair]:
+    """The same, of completions that were read already."""
+    rows = read_rows(pairs)
+    return [Pair(row["pair_id"], by_id[row["a"]], by_id[row["b"]]) for row in rows]
+
+
+def read_judgements(judgements: Path | None) -> dict[str, list[Judgement]]:
+    """pair_id → what each judge that needs no person says; without reasons and replies."""
+    found: dict[str, list[Judgement]] = defaultdict(list)
+    if judgements is not None:
+        said = ("verdict", "confidence", "forward", "backward")
+        for row in iterate_rows(judgements, ["pair_id", *said]):
+            found[row["pair_id"]].append(Judgement(**{name: row[name] for name in said}))
+    return found
+
+
+def read_reliability(reliability: Path | None) -> list[Reliability]:
+    """Of each judgement of the round whether it is reliable; nothing where nothing is known."""
+    if reliability is None:
+        return []
+    rows = read_rows(reliability)
+    return [Reliability(**row) for row in rows]
+
+
+_FILES = {"judgements": ("judgements.parquet", "source"), "labels": ("labels.parquet", "annotator")}
+"""step → (its file, the column that says who)"""
+
+
+def count_by_source(*made: Artifact | None) -> Counter[str]:
+    """source → its judgements in the artifacts, of steps judgements and labels."""
+    counts = Counter[str]()
+    for artifact in filter(None, made):
+        counts += _counted(artifact)
+    return counts
+
+
+def occurring(retracted: Collection[str], *made: Artifact | None) -> list[str]:
+    """Those of the retracted sources that said something; others are no concern of a round."""
+    return sorted(count_by_source(*made).keys() & set(retracted)) if retracted else []
+
+
+def sources_ever(store: Store) -> set[str]:
+    """Every source that ever judged something in the campaign, also in rounds not valid now."""
+    found = set[str]()
+    for entry in store.entries:
+        folder = store.layout.step(entry.round, entry.step, entry.fingerprint)
+        if entry.step in _FILES and folder.exists():
+            found |= _counted(Artifact(folder, entry, cached=True)).keys()
+    return found
+
+
+def _counted(artifact: Artifact) -> Counter[str]:
+    name, column = _FILES[artifact.entry.step]
+    counts = read_columns(artifact.path(name), [column])[column].value_counts().to_pylist()
+    named = person if artifact.entry.step == "labels" else str
+    return Counter({named(each["values"]): each["counts"] for each in counts})

@@ -1,0 +1,136 @@
+"""The sample browser's rows: for the page's script as packed JSON, for readers without it as text.
+
+The rows travel gzipped, which makes them some five times smaller; the script unpacks them with the
+browser's own DecompressionStream and makes elements only for the prompt that is looked at.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.text import visible
+from reporting.numbers import number
+from reporting.read.samples import Answer, SampleRow
+from reporting.summary import CampaignSummary
+
+CLIP = 800
+"""Characters of a text that are shown before "show all"."""
+
+STATIC = 8
+STATIC_ANSWERS = 4
+"""Prompts, and answers to each, that can be read without a script."""
+
+
+@dataclass(frozen=True)
+class StaticAnswer:
+    """An answer for readers without a script: its text in what is shown at once and the rest."""
+
+    policy: str
+    start: str
+    rest: str
+    judged: str
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class StaticPrompt:
+    """A prompt, divided like its answers."""
+
+    start: str
+    rest: str
+    answers: tuple[StaticAnswer, ...]
+
+
+def packed(summary: CampaignSummary) -> str:
+    """The rows as base64 of gzipped JSON; equal rows give equal text. Empty without rows."""
+    if not summary.samples:
+        return ""
+    forgotten = forgotten_ids(summary)
+    rows = [_row(row, row.prompt_id in forgotten) for row in summary.samples]
+    text = json.dumps(rows, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+
+
+def forgotten_ids(summary: CampaignSummary) -> frozenset[str]:
+    """Prompts that the last round answers worse than an earlier one did."""
+    last = (summary.rounds[-1].get("forgotten") or {}) if summary.rounds else {}
+    return frozenset(str(one.get("prompt_id")) for one in last.get("examples") or ())
+
+
+def _row(row: SampleRow, forgotten: bool) -> dict[str, Any]:
+    return {
+        "p": visible(row.prompt),
+        "k": row.kind,
+        "t": [visible(tag) for tag in row.tags],
+        "f": int(forgotten),
+        "i": visible(row.prompt_id),
+        "a": [_answer(answer) for answer in row.answers],
+    }
+
+
+def _answer(answer: Answer) -> list[Any]:
+    """[round, name, text, score, reason, truncated, [[source, verdict, reason, person], …]]"""
+    said = [
+        [visible(one.source), one.verdict, visible(one.reason), int(one.person)]
+        for one in answer.said
+    ]
+    return [
+        answer.round,
+        policy(answer),
+        visible(answer.text),
+        number({"score": answer.score}, "score"),
+        visible(answer.reason),
+        int(answer.finish_reason == "length"),
+        said,
+    ]
+
+
+def policy(answer: Answer) -> str:
+    return answer.name or ("base" if answer.round == 0 else f"round {answer.round}")
+
+
+def static(summary: CampaignSummary) -> tuple[StaticPrompt, ...]:
+    """The prompts whose answers changed most, with the base's and the last rounds' answers."""
+    held_out = [row for row in summary.samples if row.kind == "held-out" and row.answers]
+    most = sorted(held_out, key=lambda row: -abs(gain(row) or 0.0))[:STATIC]
+    return tuple(
+        StaticPrompt(*clipped(row.prompt), tuple(map(_static, _some(row.answers)))) for row in most
+    )
+
+
+def gain(row: SampleRow) -> float | None:
+    """How much better the last answer scores than the first."""
+    first, last = (number({"score": a.score}, "score") for a in (row.answers[0], row.answers[-1]))
+    return None if first is None or last is None else last - first
+
+
+def _some(answers: tuple[Answer, ...]) -> Iterable[Answer]:
+    left = STATIC_ANSWERS - 1
+    return answers if len(answers) <= STATIC_ANSWERS else (answers[0], *answers[-left:])
+
+
+def _static(answer: Answer) -> StaticAnswer:
+    said = "; ".join(_judged(answer))
+    return StaticAnswer(
+        policy(answer),
+        *clipped(answer.text),
+        judged=said,
+        truncated=answer.finish_reason == "length",
+    )
+
+
+def _judged(answer: Answer) -> Iterator[str]:
+    score = number({"score": answer.score}, "score")
+    if score is not None:
+        yield f"score {score:.3g}" + (f" ({visible(answer.reason)})" if answer.reason else "")
+    for one in answer.said:
+        yield f"{one.verdict}: {visible(one.reason)}" if one.reason else one.verdict
+
+
+def clipped(text: str) -> tuple[str, str]:
+    shown = visible(text)
+    # A rest shorter than the button that would reveal it is not worth hiding.
+    return (shown[:CLIP], shown[CLIP:]) if len(shown) > CLIP + 200 else (shown, "")

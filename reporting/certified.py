@@ -1,0 +1,99 @@
+"""What a certified campaign may claim, round by round and as a whole, in words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dpo_core.text import counted
+from reporting.numbers import Row
+from reporting.summary import CampaignSummary
+
+CERTIFIED, ON_SET = "certified", "certified on the gate set"
+NOT_CERTIFIED, BY_A_PERSON = "not certified", "by a person"
+
+
+def standing_of(row: Row) -> str | None:
+    """What the gate's word on a round rests on; None where the gate asks for no certificate."""
+    gate = row.get("gate") or {}
+    certificate, answer = gate.get("certificate"), gate.get("answer")
+    if certificate is None:
+        return None
+    if answer and answer.get("promote"):
+        return BY_A_PERSON
+    if not certificate.get("certified"):
+        return NOT_CERTIFIED
+    return ON_SET if certificate.get("about") == "gate_set" else CERTIFIED
+
+
+def certified(summary: CampaignSummary) -> dict[str, Any] | None:
+    """For programs; None where no round's gate asked for a certificate."""
+    told = [(row, found) for row in summary.rounds if (found := standing_of(row)) is not None]
+    if not told:
+        return None
+    certificates = [_certificate(row) for row, _ in told]
+    tests = [each for each in certificates if each.get("certified")]
+    return {
+        "false_promotions": max(each["false_promotions"] for each in certificates),
+        "decisions": max((each["decision"] for each in tests), default=0),
+        "planned": tests[-1]["planned"] if tests else 0,
+        "prompts_used": max((each["start"] + each["prompts"] for each in tests), default=0),
+        "prompts": certificates[-1]["pool"],
+        "rounds": [{"round": int(row["round"]), "rests_on": found} for row, found in told],
+        "sentence": " ".join(_sentences(summary)),
+    }
+
+
+def certified_sentences(summary: CampaignSummary) -> tuple[str, ...]:
+    """For people; nothing where no round's gate asked for a certificate."""
+    return tuple(_sentences(summary))
+
+
+def _certificate(row: Row) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = row["gate"]["certificate"]
+    return found
+
+
+def _sentences(summary: CampaignSummary) -> Iterator[str]:
+    by_word: dict[str | None, list[Row]] = {}
+    for row in summary.rounds:
+        by_word.setdefault(standing_of(row), []).append(row)
+    if certified := by_word.get(CERTIFIED):
+        yield _claim(certified)
+    if on_set := by_word.get(ON_SET):
+        yield (
+            f"Certified on the gate set alone from round {on_set[0]['round']} on, where unused "
+            "prompts had run out: that speaks of fresh answers to its "
+            f"{_certificate(on_set[0])['prompts']:,} prompts, not of prompts like them."
+        )
+    if left := by_word.get(NOT_CERTIFIED):
+        pool = _certificate(left[0])["pool"]
+        yield (
+            f"Not certified from round {left[0]['round']} on: of {pool:,} gate prompts too few are "
+            "unused, so the gate decides by prompts that it has used before."
+        )
+    if people := [row["round"] for row in by_word.get(BY_A_PERSON, ())]:
+        yield f"Promoted by a person, which no test certifies: {_rounds(people)}."
+    if by_word.keys() - {None} and (before := by_word.get(None)):
+        yield f"Decided without a test: {_rounds([row['round'] for row in before])}."
+
+
+def _claim(rows: Sequence[Row]) -> str:
+    last = _certificate(rows[-1])
+    promoted = [row["round"] for row in rows if row.get("promoted")]
+    level = f"{100 * max(_certificate(row)['false_promotions'] for row in rows):g} %"
+    used = max(_certificate(row)["start"] + _certificate(row)["prompts"] for row in rows)
+    basis = (
+        f"{counted(last['decision'], 'decision')} of {last['planned']} planned, {used:,} of "
+        f"{last['pool']:,} gate prompts used"
+    )
+    if not promoted:
+        return f"Certified, and nothing was promoted so far ({basis})."
+    which = f"any of {_rounds(promoted)}" if len(promoted) > 1 else _rounds(promoted)
+    return (
+        f"Certified: the chance that {which} was promoted without being better is at most {level} "
+        f"({basis})."
+    )
+
+
+def _rounds(numbers: Sequence[int]) -> str:
+    *first, last = (str(number) for number in numbers)
+    return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"

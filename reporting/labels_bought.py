@@ -1,0 +1,79 @@
+"""What the labels of a round bought: change of win rate and of score per hundred of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dpo_core.records import is_person
+from reporting.numbers import Row, base_number, number, with_ends
+from reporting.summary import CampaignSummary
+
+PER = 100
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, with its interval where it has one."""
+
+    estimate: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Bought:
+    """Per hundred labels of the round; None where that cannot be had."""
+
+    round: int
+    labels: int
+    win_rate: Estimate | None
+    score: Estimate | None
+
+
+def bought(summary: CampaignSummary) -> tuple[Bought, ...]:
+    """Of each round that had labels.
+
+    Credited to the labels is all that the round changed against the policy that it started from:
+    the win rate above one half, and the mean score above that policy's. The interval of a win rate
+    is its own, scaled; scores of two policies share prompts, so theirs is not known here.
+    """
+    found = []
+    scores = {"base": base_number(summary, "score_mean")}
+    for row in summary.rounds:
+        count = labels_of(row)
+        if count:
+            before = scores.get(str(row.get("previous_policy")), scores["base"])
+            found.append(_bought(row, count, before))
+        scores[str(row.get("policy"))] = number(row, "score_mean")
+    return tuple(found)
+
+
+def _bought(row: Row, count: int, before: float | None) -> Bought:
+    scale = PER / count
+    rate, low, high = with_ends(row, "win_rate_previous")
+    now = number(row, "score_mean")
+    wins = None
+    if rate is not None:
+        ends = [None if end is None else (end - 0.5) * scale for end in (low, high)]
+        wins = Estimate((rate - 0.5) * scale, *ends)
+    score = None if now is None or before is None else Estimate((now - before) * scale)
+    return Bought(int(row["round"]), count, wins, score)
+
+
+def labels_of(row: Row) -> int:
+    """Verdicts of judges and people that the round had; where an older version did not count them,
+    the pairs that its judges judged."""
+    by_source = row.get("labels_by_source")
+    if isinstance(by_source, Mapping):
+        return int(sum(by_source.values()))
+    judges = row.get("judges") or {}
+    return sum(int(judge.get("pairs") or 0) for judge in judges.values())
+
+
+def labels_of_people(row: Row) -> int | None:
+    """Verdicts of people that the round had; None where nobody was asked or they were not counted
+    by source."""
+    by_source = row.get("labels_by_source")
+    if not isinstance(by_source, Mapping):
+        return None
+    found = [int(count) for source, count in by_source.items() if is_person(str(source))]
+    return sum(found) if found else None

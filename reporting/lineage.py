@@ -1,0 +1,107 @@
+"""Which prompts, labels, weights and versions made a checkpoint: from the ledger."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dpo_core.campaign.ledger import Entry
+from dpo_core.text import visible
+from reporting.labels_bought import labels_of
+from reporting.numbers import Row
+from reporting.summary import CampaignSummary
+
+HASH_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class StepMade:
+    """One step as it is written; hashes are cut, `ratchet status --json` and the ledger have them
+    whole."""
+
+    step: str
+    at: str
+    seconds: str
+    counts: str
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    versions: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of one round, 0 being the base, and the steps behind them."""
+
+    round: int
+    sentence: str
+    steps: tuple[StepMade, ...]
+
+
+def lineage(summary: CampaignSummary) -> tuple[Checkpoint, ...]:
+    """Newest first."""
+    rows = {int(row["round"]): row for row in summary.rounds}
+    by_round: dict[int, list[Entry]] = {}
+    for entry in summary.details.steps:
+        by_round.setdefault(entry.round, []).append(entry)
+    return tuple(
+        Checkpoint(n, _sentence(n, rows.get(n), entries), tuple(map(_made, entries)))
+        for n, entries in sorted(by_round.items(), reverse=True)
+    )
+
+
+def _sentence(number: int, row: Row | None, entries: Sequence[Entry]) -> str:
+    made = {entry.step: entry for entry in entries}
+    if number == 0 or row is None or "training" not in made:
+        return "The base policy and the held-out prompts." if number == 0 else "Not finished."
+    training = made["training"]
+    start, reference = (_short(training.inputs.get(key)) for key in ("policy", "reference"))
+    data = made.get("preferences") or made.get("imported")
+    file = _short(next(iter(data.outputs.values()), None)) if data else "–"
+    reset = "which is its reference too" if start == reference else f"with reference {reference}"
+    return (
+        f"Weights {_short(str(row.get('policy')))} were trained from {start}, {reset}, on "
+        f"{training.kept} preferences (file {file}) of {row.get('prompts')} prompts with "
+        f"{labels_of(row)} labels{_sources(row)}, under {_versions(training.versions)}, "
+        f"on {training.at[:10]}."
+    )
+
+
+def _sources(row: Row) -> str:
+    by_source = row.get("labels_by_source")
+    if not isinstance(by_source, Mapping) or not by_source:
+        by_source = {judge: did.get("pairs") for judge, did in (row.get("judges") or {}).items()}
+    said = ", ".join(f"{visible(source)} {count}" for source, count in by_source.items())
+    return f" ({said})" if said else ""
+
+
+def _made(entry: Entry) -> StepMade:
+    dropped = "; ".join(f"{visible(why)} {count}" for why, count in entry.dropped.items())
+    counts = f"{entry.came_in:,} in, {entry.kept:,} on" + (f" ({dropped})" if dropped else "")
+    return StepMade(
+        entry.step,
+        entry.at.replace("T", " ").removesuffix("+00:00"),
+        f"{entry.seconds:.1f}",
+        counts if entry.came_in or entry.kept else "",
+        tuple(_cut(entry.inputs)),
+        tuple(_cut(_without_tokenizer(entry.outputs))),
+        _versions(entry.versions),
+    )
+
+
+def _without_tokenizer(outputs: Mapping[str, str]) -> Mapping[str, str]:
+    """A policy's weights stand for its files."""
+    return {
+        name: value
+        for name, value in outputs.items()
+        if not name.startswith("policy/") or name.endswith(".safetensors")
+    }
+
+
+def _cut(hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((visible(name), _short(value)) for name, value in hashes.items())
+
+
+def _short(value: str | None) -> str:
+    return visible(value)[:HASH_SHOWN] if value else "–"
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{visible(name)} {visible(v)}" for name, v in versions.items())

@@ -1,0 +1,71 @@
+"""Plots of labels: whether judges and people agree, and what labels bought."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dpo_core.text import visible
+from reporting.labels_bought import PER, bought
+from reporting.numbers import Row, number
+from reporting.plots.model import DECIMAL, Plot, Point, Series, round_of
+from reporting.summary import CampaignSummary
+
+
+def labels(summary: CampaignSummary) -> Iterator[Plot]:
+    yield Plot(
+        "Judges and people",
+        "Cohen's κ of each judge with people's verdicts on the same pairs, and Krippendorff's α "
+        "among people. 1 is perfect, 0 is as by chance.",
+        "κ, α",
+        DECIMAL,
+        _agreement(summary),
+        0.0,
+        "as by chance",
+    )
+    yield Plot(
+        f"What {PER} labels bought: wins",
+        f"(win rate against the previous policy − 50 %) × {PER} / labels of the round, which are "
+        "all verdicts that it was trained by. It credits the whole change to the labels, though "
+        "samples, β and steps had their part: compare rounds by it, do not extrapolate.",
+        f"points of win rate per {PER} labels",
+        ".1%",
+        _bought(summary, "win_rate"),
+        0.0,
+        "nothing",
+    )
+    yield Plot(
+        f"What {PER} labels bought: score",
+        f"(mean score − that of the policy it started from) × {PER} / labels of the round, on test "
+        "prompts, credited to the labels alone as above.",
+        f"score per {PER} labels",
+        DECIMAL,
+        _bought(summary, "score"),
+        0.0,
+        "nothing",
+    )
+
+
+def _bought(summary: CampaignSummary, what: str) -> tuple[Series, ...]:
+    points = []
+    for one in bought(summary):
+        value = one.win_rate if what == "win_rate" else one.score
+        if value is not None:
+            points.append(Point(str(one.round), value.estimate, value.low, value.high))
+    return (Series("labels of the round", tuple(points)),) if points else ()
+
+
+def _agreement(summary: CampaignSummary) -> tuple[Series, ...]:
+    found: dict[str, list[Point]] = {}
+    for row in summary.rounds:
+        for name, numbers in _agreements(row):
+            value = number(numbers, "value")
+            if value is not None:
+                low, high = number(numbers, "low"), number(numbers, "high")
+                found.setdefault(name, []).append(Point(round_of(row), value, low, high))
+    return tuple(Series(visible(name), tuple(points)) for name, points in found.items())
+
+
+def _agreements(row: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    agreement = row.get("agreement") or {}
+    yield from agreement.get("kappa", {}).items()
+    if agreement.get("alpha"):
+        yield "α among people", agreement["alpha"]

@@ -1,0 +1,134 @@
+"""A plot as data, and what it says to those who cannot see it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from reporting.numbers import MISSING, Row, with_ends
+from reporting.summary import CampaignSummary
+
+PERCENT, DECIMAL, SECONDS, COUNT = ".0%", ".3~g", ".1f", ",.0f"
+SPOKEN_POINTS = 60
+"""More values than these are not read out one by one: the table below a plot holds them all."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a plot; `x` is a place on the axis: "base", a round's number, a step's name, or
+    where the axis is itself a measure, a number. `label` is written beside it."""
+
+    x: str | float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    x_low: float | None = None
+    x_high: float | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points that belong together, under the name in the legend."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What plots.js draws.
+
+    mark: line (over rounds), bar (stacked), path (over a measured `x_title`, points joined in their
+    order) or curve (the same without marks). `level` is a horizontal line to compare with.
+    """
+
+    title: str
+    about: str
+    unit: str
+    form: str
+    series: tuple[Series, ...]
+    level: float | None = None
+    level_name: str = ""
+    mark: str = "line"
+    from_zero: bool = False
+    x_title: str = "round"
+
+    def points(self) -> Iterator[tuple[str, Point]]:
+        return ((series.name, point) for series in self.series for point in series.points)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any value has an interval."""
+        return any(point.low is not None for _, point in self.points())
+
+
+@dataclass(frozen=True)
+class PlotGroup:
+    """Plots that stand together under one heading."""
+
+    key: str
+    title: str
+    note: str
+    plots: tuple[Plot, ...]
+
+
+def spoken(plot: Plot) -> str:
+    """The plot for those who cannot see it."""
+    found = list(plot.points())
+    if len(found) > SPOKEN_POINTS:
+        found = [one for series in plot.series for one in _ends(series)]
+    said = (
+        f"{name}, {point.label or place(point.x)}: {written(point.y, plot.form)}"
+        for name, point in found
+    )
+    return f"{plot.title}, {plot.unit}. {'; '.join(said)}."
+
+
+def _ends(series: Series) -> list[tuple[str, Point]]:
+    points = series.points if len(series.points) < 2 else (series.points[0], series.points[-1])
+    return [(series.name, point) for point in points]
+
+
+def written(value: float | None, form: str) -> str:
+    """A value as the plots' tables and their spoken form write it."""
+    if value is None:
+        return MISSING
+    if form == COUNT:
+        return f"{value:,.0f}"
+    return f"{100 * value:.1f} %" if form.endswith("%") else f"{value:.4g}"
+
+
+def place(x: str | float) -> str:
+    return x if isinstance(x, str) else f"{x:.4g}"
+
+
+def series_of(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Series, ...]:
+    """A series for each column that has a value anywhere; `names`: column → name of its series."""
+    found = []
+    for column, shown in names.items():
+        points = [point(row, column) for row in summary.rounds]
+        known = tuple(point for point in points if point is not None)
+        if known:
+            found.append(Series(shown, known))
+    return tuple(found)
+
+
+def point(row: Row, name: str) -> Point | None:
+    value, low, high = with_ends(row, name)
+    return None if value is None else Point(round_of(row), value, low, high)
+
+
+def round_of(row: Row) -> str:
+    return str(int(row["round"]))
+
+
+def stacked(
+    summary: CampaignSummary, parts: Sequence[str], of: Callable[[Row, str], float | None]
+) -> tuple[Series, ...]:
+    """A series for each of `parts` that has a value in any round, for bars upon each other."""
+    found = []
+    for part in parts:
+        values = [(round_of(row), of(row, part)) for row in summary.rounds]
+        points = tuple(Point(x, value) for x, value in values if value is not None)
+        if any(point.y for point in points):
+            found.append(Series(part, points))
+    return tuple(found)

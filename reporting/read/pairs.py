@@ -1,0 +1,97 @@
+"""Training pairs with what judges and people said of them."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.store import current_artifact
+from dpo_core.records import prompt_from_row
+from dpo_core.tables import read_rows
+from reporting.read.samples import Answer, Said, SampleRow, read_scores, tags
+
+PAIRS_SHOWN = 1_000
+PAIRS_OF_A_ROUND = 200
+"""Training pairs in the report, at most: of the last rounds, in each those of people first."""
+
+
+def training_rows(layout: Layout, planned: int) -> Iterator[SampleRow]:
+    """Pairs of the last rounds as rows."""
+    left = PAIRS_SHOWN
+    for number in range(planned, 0, -1):
+        for row in _of_round(layout, number, min(left, PAIRS_OF_A_ROUND)):
+            left -= 1
+            yield row
+
+
+def _of_round(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
+    names = ("prompts", "completions", "pairs", "judgements")
+    steps = {name: current_artifact(layout, number, name) for name in names}
+    if limit <= 0 or any(step is None for step in steps.values()):
+        return
+    paths = {name: step.path(f"{name}.parquet") for name, step in steps.items() if step}
+    said = _said(layout, number, paths["judgements"])
+    pairs = sorted(
+        read_rows(paths["pairs"]),
+        key=lambda pair: not any(one.person for _, one in said[pair["pair_id"]]),
+    )[:limit]
+    prompts = {(p := prompt_from_row(row)).prompt_id: p for row in read_rows(paths["prompts"])}
+    answers = _answers(layout, number, paths["completions"], {p[s] for p in pairs for s in "ab"})
+    for pair in pairs:
+        prompt = prompts.get(pair["prompt_id"])
+        if prompt is not None and pair["a"] in answers and pair["b"] in answers:
+            sides = tuple(
+                _side(answers[pair[side]], side, said[pair["pair_id"]], number) for side in "ab"
+            )
+            yield SampleRow(prompt.shown(), sides, "training", pair["pair_id"], tags(prompt))
+
+
+def _answers(
+    layout: Layout, number: int, path: Any, wanted: set[str]
+) -> Mapping[str, tuple[Mapping[str, Any], tuple[float | None, str]]]:
+    """Completion → its row and its (score, reason)."""
+    scores = read_scores(current_artifact(layout, number, "scores"))
+    columns = ["completion_id", "text", "finish_reason"]
+    return {
+        row["completion_id"]: (row, scores.get(row["completion_id"], (None, "")))
+        for row in read_rows(path, columns)
+        if row["completion_id"] in wanted
+    }
+
+
+def _side(
+    answer: tuple[Mapping[str, Any], tuple[float | None, str]],
+    side: str,
+    said: list[tuple[str | None, Said]],
+    number: int,
+) -> Answer:
+    row, (score, reason) = answer
+    name = f"round {number}, answer {side.upper()}"
+    verdicts = tuple(
+        Said(one.source, _in_words(verdict, side), one.reason, one.person) for verdict, one in said
+    )
+    # Sampled by the policy that the round started from, which answers in its name.
+    return Answer(number, row["text"], score, reason, row["finish_reason"], name, verdicts)
+
+
+def _in_words(verdict: str | None, side: str) -> str:
+    if verdict in ("a", "b"):
+        return "preferred" if verdict == side else "not preferred"
+    return {"tie": "tie", "both_bad": "both bad"}.get(verdict or "", "no verdict")
+
+
+def _said(
+    layout: Layout, number: int, judgements: Any
+) -> Mapping[str, list[tuple[str | None, Said]]]:
+    """Pair → (verdict, by whom and why), of judges and then of people."""
+    found: dict[str, list[tuple[str | None, Said]]] = defaultdict(list)
+    for row in read_rows(judgements, ["pair_id", "source", "verdict", "reason"]):
+        said = Said(row["source"], "", row["reason"] or "")
+        found[row["pair_id"]].append((row["verdict"], said))
+    labels = current_artifact(layout, number, "labels")
+    if labels is not None:
+        columns = ["pair_id", "kind", "annotator", "verdict", "comment"]
+        for row in read_rows(labels.path("labels.parquet"), columns):
+            said = Said(row["annotator"], "", row["comment"] or "", person=True)
+            found[row["pair_id"]].append((row["verdict"], said))
+    return found

@@ -1,0 +1,158 @@
+"""Which numbers stand together in a table, and how each is written.
+
+The terminal and the HTML report both show exactly these tables, so they can never disagree.
+"""
+
+from dpo_core.text import visible
+from reporting.cells import (
+    Section,
+    Shown,
+    cell,
+    count,
+    headings,
+    percent,
+    with_error,
+    with_interval,
+)
+from reporting.labelling import labelling_sections
+from reporting.numbers import STEPS, Row, dropped, measures, number, seconds
+from reporting.summary import CampaignSummary
+from reporting.tables.by_round import beside_base
+from reporting.tables.evaluation import evaluation_sections
+from reporting.tables.price import price
+from reporting.tables.trust import trust
+
+
+def first_screen(summary: CampaignSummary) -> tuple[Section, ...]:
+    """The tables that tell whether a campaign got better, at what price, and what it says now."""
+    if not summary.rounds:
+        return ()
+    made = (_better(summary), _answers(summary), price(summary), trust(summary))
+    return tuple(section for section in made if section.rows)
+
+
+def sections(summary: CampaignSummary) -> tuple[Section, ...]:
+    """The campaign's numbers as tables, without those that would be empty."""
+    if not summary.rounds:
+        return ()
+    made = (
+        *first_screen(summary),
+        *evaluation_sections(summary),
+        _trained(summary),
+        _speed(summary),
+        *labelling_sections(summary),
+        _dropped(summary),
+        _time(summary),
+    )
+    return tuple(section for section in made if section.rows)
+
+
+def _better(summary: CampaignSummary) -> Section:
+    tests = number(summary.rounds[-1], "test_prompts")
+    on = "test prompts" if tests is None else f"{tests:.0f} test prompts"
+    rows = [
+        (
+            cell(row, "round", count),
+            with_interval(row, "win_rate_base", percent),
+            with_interval(row, "win_rate_previous", percent),
+            with_error(row, "kl_base_nats"),
+            with_error(row, "kl_previous_nats"),
+            _gated(row),
+        )
+        for row in summary.rounds
+    ]
+    header = (
+        "round",
+        "wins vs base %",
+        "wins vs previous %",
+        "KL to base",
+        "KL to prev.",
+        "promoted",
+    )
+    note = f"{on} · [confidence interval] · ties count half · KL: nats ± s.e."
+    return Section("Is it better?", note, header, tuple(rows))
+
+
+def _gated(row: Row) -> str:
+    """Whether the round was promoted, or what the gate made of it instead."""
+    if row.get("promoted"):
+        return "yes"
+    action = (row.get("gate") or {}).get("action", "keep")
+    return "no" if action == "keep" else f"no, {visible(str(action))}"
+
+
+def _answers(summary: CampaignSummary) -> Section:
+    shown: Shown = (
+        ("length_mean", "mean length", "{:.1f}".format),
+        ("truncated_share", "truncated %", percent),
+        ("score_mean", "score", "{:.3f}".format),
+        *((f"measure_{name}", f"{visible(name)} %", percent) for name in measures(summary)),
+    )
+    note = "on the same test prompts · length in tokens · [confidence interval]"
+    return beside_base("What are the answers like?", note, summary, shown)
+
+
+def _trained(summary: CampaignSummary) -> Section:
+    parts = (("pairs_replayed", "replayed", count), ("pairs_delta", "delta", count))
+    shown: Shown = (
+        ("round", "round", count),
+        ("prompts", "prompts", count),
+        ("completions", "completions", count),
+        ("pairs", "pairs kept", count),
+        *(part for part in parts if any(number(row, part[0]) for row in summary.rounds)),
+        ("steps", "steps", count),
+        ("loss", "loss", "{:.4f}".format),
+        ("accuracy", "accuracy %", percent),
+        ("margin", "margin", "{:.3f}".format),
+        ("entropy", "entropy", "{:.2f}".format),
+    )
+    note = (
+        "accuracy: pairs with margin > 0 · margin: chosen − rejected log-ratio, nats · "
+        "entropy: nats per token"
+    )
+    return _table("What was trained", note, summary, shown)
+
+
+def _speed(summary: CampaignSummary) -> Section:
+    shown: Shown = (
+        ("round", "round", count),
+        ("train_tokens_per_second", "tokens/s", "{:,.0f}".format),
+        ("train_flops_per_second", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
+        ("mfu", "MFU %", percent),
+        ("padding_share", "padding %", percent),
+        ("train_peak_memory_gib", "memory GiB", "{:.2f}".format),
+    )
+    known = any(number(row, name) is not None for row in summary.rounds for name, _, _ in shown[1:])
+    note = "useful operations: each prompt once, no padding · MFU: of what the device can do"
+    return _table("How fast it trained", note, summary, shown if known else ())
+
+
+def _table(title: str, note: str, summary: CampaignSummary, shown: Shown) -> Section:
+    """One row per round."""
+    rows = [tuple(cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
+    return Section(title, note, headings(shown), tuple(rows) if shown else ())
+
+
+def _dropped(summary: CampaignSummary) -> Section:
+    reasons = dict.fromkeys(reason for row in summary.rounds for reason in dropped(row))
+    rows = [
+        (visible(reason), *(str(int(dropped(row).get(reason, 0))) for row in summary.rounds))
+        for reason in reasons
+    ]
+    header = ("reason", *(f"round {row['round']}" for row in summary.rounds))
+    return Section("What was dropped, and why", "counts per round", header, tuple(rows))
+
+
+def _time(summary: CampaignSummary) -> Section:
+    rows = [
+        (
+            cell(row, "round", count),
+            *(cell(seconds(row), step, "{:.1f}".format) for step in (*STEPS, "other")),
+            cell(row, "seconds_round", "{:.1f}".format),
+            cell(row, "tokens_per_second", "{:,.0f}".format),
+        )
+        for row in summary.rounds
+    ]
+    header = ("round", *STEPS, "other", "whole", "tokens/s")
+    note = "seconds · start: of sampling and training processes · tokens/s of sampling"
+    return Section("Where the time went", note, header, tuple(rows))

@@ -1,0 +1,120 @@
+"""Tables of the evaluation: ratings, slices, suites, what was forgotten, how varied answers are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dpo_core.text import visible
+from reporting.cells import Section, Shown, Write, cell, estimated, percent, with_interval
+from reporting.numbers import Row, number
+from reporting.summary import CampaignSummary
+from reporting.tables.by_round import beside_base
+
+
+def evaluation_sections(summary: CampaignSummary) -> tuple[Section, ...]:
+    return (
+        _ratings(summary),
+        _slices(summary),
+        _suites(summary),
+        _relevance(summary),
+        _variety(summary),
+    )
+
+
+def cycles(row: Row) -> tuple[str, ...]:
+    """Rounds that beat each other in a circle, as "r3 > r2 > r1 > r3"."""
+    found: Sequence[Sequence[int]] = row.get("cycles") or ()
+    names = [[_policy(number) for number in cycle] for cycle in found if cycle]
+    return tuple(" > ".join([*cycle, cycle[0]]) for cycle in names)
+
+
+def _policy(number: Any) -> str:
+    return "base" if str(number) == "0" else f"r{number}"
+
+
+def _ratings(summary: CampaignSummary) -> Section:
+    """Of every policy by the matches of all rounds so far, best first."""
+    last = summary.rounds[-1]
+    found: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
+    order = sorted(found.items(), key=lambda one: -(number(one[1], "estimate") or 0.0))
+    rows = tuple(
+        (_policy(name), _estimate(one, "estimate", "{:+.2f}".format)) for name, one in order
+    )
+    note = "logits, base at 0: one up wins 73 % · [confidence interval]"
+    circles = "; ".join(cycles(last))
+    if circles:
+        note += f" · cycles: {circles}, so no single order is right"
+    return Section("All policies on one scale", note, ("policy", "rating"), rows)
+
+
+def _estimate(one: Mapping[str, Any], name: str, write: Write) -> str:
+    return estimated(number(one, name), number(one, "low"), number(one, "high"), write)
+
+
+def _slices(summary: CampaignSummary) -> Section:
+    """Of the last round; those that stand out first."""
+    last = summary.rounds[-1]
+    found: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
+    order = sorted(found.items(), key=lambda one: (not one[1].get("flagged"), one[0]))
+    rows = tuple(
+        (
+            visible(name),
+            cell(one, "prompts", "{:.0f}".format),
+            _estimate(one, "win_rate", percent),
+            cell(one, "p_adjusted", "{:.3f}".format),
+            "yes" if one.get("flagged") else "no",
+        )
+        for name, one in order
+    )
+    note = (
+        f"round {last['round']} against the previous policy · p: adjusted for how many slices "
+        "there are"
+    )
+    header = ("slice", "prompts", "wins %", "p", "stands out")
+    return Section("Where is it better or worse?", note, header, rows)
+
+
+def _suites(summary: CampaignSummary) -> Section:
+    rows = tuple(
+        (
+            visible(name),
+            str(int(row["round"])),
+            cell(one, "prompts", "{:.0f}".format),
+            _estimate(one, "score", "{:.3f}".format),
+            cell(one, "before", "{:.3f}".format),
+            with_interval(one, "change", "{:+.3f}".format),
+            "yes" if one.get("failed") else "no",
+        )
+        for row in summary.rounds
+        for name, one in sorted((row.get("suites") or {}).items())
+    )
+    note = "must not fall · change: against the previous policy, [confidence interval]"
+    header = ("suite", "round", "prompts", "score", "before", "change", "failed")
+    return Section("Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0])))
+
+
+_RELEVANCE: Shown = (
+    ("relevance", "relevant %", percent),
+    ("base_nats_per_token", "nats per token", "{:.2f}".format),
+)
+
+
+def _relevance(summary: CampaignSummary) -> Section:
+    note = (
+        "relevant: the base finds the request by its log-probs, and it is no copy · nats: of "
+        "finished answers, under the base"
+    )
+    return beside_base("Do answers belong to their requests?", note, summary, _RELEVANCE)
+
+
+_VARIETY: Shown = (
+    ("repetition_share", "repetition %", percent),
+    ("distinct_1", "distinct words %", percent),
+    ("distinct_2", "distinct pairs %", percent),
+    ("self_similarity", "self-similarity", "{:.3f}".format),
+    ("refusal_share", "refusals %", percent),
+)
+
+
+def _variety(summary: CampaignSummary) -> Section:
+    note = "of test answers · distinct: share of all · self-similarity: of samples of one prompt"
+    return beside_base("How varied are the answers?", note, summary, _VARIETY)

@@ -1,0 +1,149 @@
+"""A campaign in a terminal: the state, the headline and the tables, none wider than the screen."""
+
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dpo_core.text import visible
+from reporting.at_a_glance import at_a_glance
+from reporting.cells import Section
+from reporting.sections import first_screen, sections
+from reporting.sentences import cautions, decisions, headline, progress, taken_back
+from reporting.summary import CampaignSummary
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+_GAP = 2
+_NAME = 36
+ROWS = 12
+ROWS_BEGINNING, ROWS_END = 2, 6
+"""Rows of a table that are shown where it has more than ROWS."""
+
+CAUTIONS_SHOWN = 6
+
+
+def render_table(summary: CampaignSummary, *, whole: bool = True) -> "RenderableType":
+    """The state, the headline and the tables, for `rich.print`; not `whole`: those that come first,
+    and where the others are."""
+    from rich.console import Group
+    from rich.text import Text
+
+    waiting = " for people" if summary.state == "waiting" else ""
+    state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
+    top = [
+        _copied(state, "dim") if waiting else Text(state, style="dim"),
+        Text(headline(summary), style="bold"),
+    ]
+    top += [_copied(f"! {said}", "yellow") for said in taken_back(summary)]
+    top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
+    top += [Text(said) for said in decisions(summary)]
+    top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
+    every = sections(summary)
+    shown = every if whole else first_screen(summary)
+    left = len(every) - len(shown)
+    command = shlex.join(("ratchet", "status", summary.directory))
+    more = [Text(f"\n{left} more tables: {visible(command)}", style="dim")] if left else []
+    return Group(*top, *(Fitted(shortened(section)) for section in shown), *more)
+
+
+def _cautions(summary: CampaignSummary) -> list[str]:
+    """Of the last rounds; a screen full of warnings is read by nobody."""
+    said = [
+        f"round {row['round']}: {caution}"
+        for row in summary.rounds
+        for caution in cautions(summary, row)
+    ]
+    left = len(said) - CAUTIONS_SHOWN
+    return [f"{left} earlier warnings are in the report", *said[left:]] if left > 0 else said
+
+
+def shortened(section: Section) -> Section:
+    """A long table's beginning and end."""
+    if len(section.rows) <= ROWS:
+        return section
+    left = len(section.rows) - ROWS_BEGINNING - ROWS_END
+    gap = ("⋮", *[""] * (len(section.header) - 1))
+    rows = (*section.rows[:ROWS_BEGINNING], gap, *section.rows[-ROWS_END:])
+    return replace(section, rows=rows, note=f"{section.note} · {left} rows more: ratchet report")
+
+
+def _copied(text: str, style: str) -> "Text":
+    """What holds an address or a command: the terminal wraps it, so that it can be copied."""
+    from rich.text import Text
+
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A section that is continued below itself where the terminal is too narrow for it.
+
+    Rich would cut the numbers with an ellipsis instead.
+    """
+
+    section: Section
+
+    def __rich_console__(
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> Iterator["RenderableType"]:
+        from rich.text import Text
+
+        yield Text("")
+        yield Text(self.section.title, style="bold cyan")
+        yield Text(self.section.note, style="dim")
+        for part in split(self.section, options.max_width):
+            yield _table(part, options.max_width)
+
+
+def split(section: Section, width: int) -> Iterator[Section]:
+    """Tables no wider than `width` characters that together hold all columns of `section`."""
+    widths = _widths(section, width)
+    chosen, used = [0], widths[0]
+    for index in range(1, len(widths)):
+        if len(chosen) > 1 and used + _GAP + widths[index] > width:
+            yield _columns(section, chosen)
+            chosen, used = [0], widths[0]
+        chosen.append(index)
+        used += _GAP + widths[index]
+    yield _columns(section, chosen)
+
+
+def _widths(section: Section, width: int) -> list[int]:
+    """Of each column; headings are broken at their spaces only if the table is too wide else."""
+    cells = [max(len(row[index]) for row in section.rows) for index in range(len(section.header))]
+    cells[0] = min(cells[0], _NAME)
+    whole = [max(cell, len(name)) for cell, name in zip(cells, section.header, strict=True)]
+    if sum(whole) + _GAP * (len(whole) - 1) <= width:
+        return whole
+    words = [max(len(word) for word in name.split()) for name in section.header]
+    return [max(cell, word) for cell, word in zip(cells, words, strict=True)]
+
+
+def _columns(section: Section, chosen: Iterable[int]) -> Section:
+    order = tuple(chosen)
+    rows = tuple(tuple(row[index] for index in order) for row in section.rows)
+    return replace(section, header=tuple(section.header[index] for index in order), rows=rows)
+
+
+def _table(section: Section, width: int) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    widths = _widths(section, width)
+    for index, name in enumerate(section.header):
+        # Without a fixed width Rich narrows the widest columns first and cuts their numbers.
+        table.add_column(
+            Text(name),
+            justify="right" if index else "left",
+            vertical="bottom",
+            overflow="fold",
+            width=widths[index],
+        )
+    for row in section.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
