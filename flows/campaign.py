@@ -16,7 +16,7 @@ from dpo_core.errors import WaitingForPeople
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round
-from flows.config.rejected import rejected_rounds
+from flows.config.attempts import rejected_rounds
 from flows.gate.attempts import best_so_far
 from flows.gate.question import asked
 from flows.gate.stop_rules import Stopped, stop_rule
@@ -29,7 +29,7 @@ from flows.session import Session
 from flows.steps.gate import decision_of
 from flows.steps.gate_pool import gate_pool
 from flows.steps.prompts import nothing_left
-from flows.steps.reference import averaged
+from flows.steps.train import averaged
 from reporting.report import write_report
 from reporting.summary import read_summary
 

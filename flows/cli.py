@@ -10,22 +10,12 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import BadInput, RatchetError, WaitingForPeople
-from flows.commands.branch import branch
-from flows.commands.compare import compare
-from flows.commands.decide import decide
-from flows.commands.doctor import doctor
-from flows.commands.evaluate import evaluate
-from flows.commands.exchange import export, import_
-from flows.commands.interrupts import interruptible
-from flows.commands.label import label
-from flows.commands.labels import labels
-from flows.commands.options import AllowHost, Campaign, CampaignDir, Config, names
-from flows.commands.publish import publish
-from flows.commands.replay import replay
-from flows.commands.rollback import rollback
-from flows.commands.schedule import schedule
-from flows.commands.status import status
-from flows.commands.worker import submit, worker
+from flows.commands.change import branch, decide, replay, rollback
+from flows.commands.exchange import export, import_, publish
+from flows.commands.inspect import compare, doctor, evaluate, status
+from flows.commands.labels import label, labels
+from flows.commands.options import AllowHost, Campaign, CampaignDir, Config, interruptible, names
+from flows.commands.worker import schedule, submit, worker
 from flows.worker.place import DEFAULT_FOLDER
 
 app = typer.Typer(

@@ -14,7 +14,6 @@ from flows.policy import Answered, Played, Policy, Preferred, Said, Start
 from flows.prefect.tasks import run_flow, step
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
-from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
 from flows.steps.answer_relevance import answer_relevance, asks_whose
 from flows.steps.audit import audit_preferences, check_audit
@@ -25,13 +24,13 @@ from flows.steps.evaluate import evaluate
 from flows.steps.gate import Candidate, Tried, decision_of, gate, refused
 from flows.steps.gate_pool import gate_pool
 from flows.steps.imported import imported_preferences
-from flows.steps.judge import judge
 from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
-from flows.steps.reference import averaged, choose_reference
 from flows.steps.rejected import rejected_from
 from flows.steps.replay import training_data
-from flows.steps.train import train
+from flows.steps.score import judge
+from flows.steps.suites import answer_held_out
+from flows.steps.train import averaged, choose_reference, train
 
 
 def prepare(do: Session) -> tuple[Artifact, Answered]:
@@ -151,7 +150,7 @@ def round_flow(do: Session, start: Start) -> tuple[Answered, Played]:
     """`play` as a Prefect flow, which then shows the round's numbers."""
     from prefect import tags
 
-    from flows.prefect.artifacts import publish_round
+    from flows.prefect.runs import publish_round
 
     number = start.number
 

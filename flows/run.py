@@ -17,8 +17,8 @@ from dpo_core.errors import WaitingForPeople
 from dpo_core.text import counted
 from flows.config import CampaignConfig, check_functions
 from flows.config.stored import adopt_config, check_folder
-from flows.doctor.preflight import check_before_run
-from flows.evaluation.judges import same_judge
+from flows.doctor.examine import check_before_run
+from flows.evaluation.judging import same_judge
 from flows.gate.question import asked
 from flows.notify import tell_failure, tell_waiting
 from flows.people import may_go_on

@@ -25,7 +25,7 @@ install_all() {
   # --no-deps: the file is complete, so pip need not resolve, and leaves out what it leaves out.
   "$venv/bin/pip" install --no-deps -r constraints/cpu.txt
   "$venv/bin/pip" install --no-deps --no-build-isolation -e .
-  "$venv/bin/python" -m flows.prefect.database # or the first campaign would wait for it
+  "$venv/bin/python" -m flows.prefect.server # or the first campaign would wait for it
 }
 
 install_all >"$log" 2>&1 || failed

@@ -15,9 +15,9 @@ from flows.evaluation.held_out import Others
 from flows.policy import Answered, Policy, Preferred
 from flows.round import prepare
 from flows.session import Session
-from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
 from flows.steps.evaluate import evaluate
+from flows.steps.suites import answer_held_out
 from generation.prompts import draw_train, read_pool
 
 _ANSWERS_PER_PROMPT = 2  # TRL compares exactly two

@@ -6,7 +6,7 @@ from dpo_core.campaign.prices import PricesConfig
 from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingOptions
 from dpo_core.errors import ConfigError
 from dpo_core.loss_options import TRAITS, check_together
-from flows.config.data import DataConfig, LastRounds, MixRounds
+from flows.config.campaign import DataConfig, LastRounds, MixRounds
 from flows.config.evaluation import HeldOutConfig
 from flows.config.gate import GateConfig, StopConfig
 from generation.config import PromptsConfig, SamplingConfig

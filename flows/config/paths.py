@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dpo_core.errors import ConfigError
 from dpo_core.gguf.header import check_package, names_gguf
+from dpo_core.import_path import find_function, load_function
 from flows.config.campaign import CampaignConfig
 from labeling.exchange.folder import PAIRS
+from labeling.judges.config import Judge, LlmJudge, RuleJudge, members
 
 _PATHS = (
     ("prompts", "path"),
@@ -58,13 +61,13 @@ def _is_model(path: str) -> bool:
 
 
 def _resolve_judges(raw: dict[str, Any]) -> None:
-    for judge in _judges(raw):
+    for judge in _raw_judges(raw):
         for key, exists in (("model", os.path.isdir), ("rubric", os.path.isfile)):
             if isinstance(path := judge.get(key), str) and exists(path):
                 judge[key] = os.path.abspath(path)
 
 
-def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _raw_judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The sections of single judges, those of committees among them."""
     for section in (raw.get("judge"), raw.get("evaluation_judge")):
         if isinstance(section, dict):
@@ -171,3 +174,71 @@ def _check_prompts(path: str | None) -> None:
 def _check_file(key: str, path: str | None) -> None:
     if path is not None and not os.path.isfile(path):
         raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
+
+
+def judges_of(config: CampaignConfig) -> tuple[Judge, ...]:
+    """Every judge that the config names, those of suites and people among them."""
+    return tuple(judge for _, judge in _judges(config))
+
+
+def functions_of(config: CampaignConfig) -> frozenset[str]:
+    """The import path of every user function that the config names."""
+    rules = (judge.function for judge in judges_of(config) if isinstance(judge, RuleJudge))
+    sft = config.sft.function if config.sft is not None else None
+    more = (config.prompts.function, config.policy.build, sft)
+    return frozenset((*rules, *(path for path in more if path is not None)))
+
+
+def endpoints_of(config: CampaignConfig) -> frozenset[tuple[str, str | None]]:
+    """(URL, environment variable with its key) of every endpoint that the config's judges ask."""
+    models = (judge for judge in judges_of(config) if isinstance(judge, LlmJudge))
+    return frozenset((m.endpoint, m.api_key_env) for m in models if m.endpoint is not None)
+
+
+def check_functions(config: CampaignConfig) -> None:
+    """Raise ConfigError for user code that is not there, or a judge that lacks something it needs,
+    before anything is written or started.
+
+    What runs in this process is imported; what runs in the training process, and may load a model
+    library, is only looked up.
+    """
+    from labeling.judges.make import check_judge  # with templates, which reading a config needs not
+
+    for key, judge in _judges(config):
+        with _named(key):
+            check_judge(judge)
+    if config.prompts.function is not None:
+        with _named("prompts.function"):
+            load_function(config.prompts.function)
+    in_training = {
+        "policy.build": config.policy.build,
+        "sft.function": config.sft.function if config.sft else None,
+    }
+    for key, function in in_training.items():
+        if function is not None:
+            with _named(key):
+                find_function(function)
+
+
+def _judges(config: CampaignConfig) -> Iterator[tuple[str, Judge]]:
+    """Every judge with the key of its section."""
+    sections = {"judge": config.judge, "evaluation_judge": config.evaluation_judge}
+    for key, section in sections.items():
+        for judge in () if section is None else members(section):
+            function = ".function" if judge.kind == "rule" and section is judge else ""
+            yield f"{key}{function}", judge
+    for name, suite in config.evaluation.own_suites.items():
+        yield f"evaluation.suites.{name}.judge", suite.judge
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Errors in the block begin with the key whose value they are about."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.message.startswith(f"{key}."):
+            raise
+        message = error.message.removeprefix("judge: ").removeprefix("judge.")
+        separator = "." if error.message.startswith("judge.") else ": "
+        raise ConfigError(f"{key}{separator}{message}", error.remedy) from error

@@ -1,10 +1,10 @@
 """When rounds are added by the clock, what is tried again, and who is told."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from dpo_core.config import Count, Section
 from dpo_core.errors import ConfigError
@@ -78,3 +78,18 @@ class NotifyConfig(Section):
             "notify.webhook and notify.slack name an environment variable that holds the address, "
             "such as RATCHET_WEBHOOK, so that campaign.yaml holds no secret"
         )
+
+
+TrackerName = Literal["mlflow", "trackio", "wandb"]
+NAMES: tuple[str, ...] = get_args(TrackerName)
+
+
+def _listed(value: Any) -> Any:
+    """`track: mlflow` is `track: [mlflow]`; one sentence for a wrong value."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(name in NAMES for name in names):
+        raise ValueError(f"track must be one or a list of {', '.join(NAMES)} (found {value!r})")
+    return tuple(dict.fromkeys(names))
+
+
+Track = Annotated[tuple[TrackerName, ...], BeforeValidator(_listed)]

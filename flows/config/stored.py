@@ -16,9 +16,8 @@ from flows.config.campaign import CampaignConfig
 from flows.config.defaults import DEFAULTS, FIRST, with_defaults
 from flows.config.precision import with_precision
 from flows.config.raw import validate
-from flows.config.reading import dump_config
+from flows.config.reading import dump_config, read_yaml
 from flows.config.versions import changes, note_replaced
-from flows.config.yaml_text import read_yaml
 
 _HEAL = "Copy the config that it was run with to this place; the same `ratchet run` then goes on."
 

@@ -4,7 +4,8 @@ Steps would find the same faults, but in a folder that is there by then, after a
 were started.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,16 +13,20 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import LabelsError, PromptError, RatchetError
+from dpo_core.import_path import find_function, load_function
 from dpo_core.records import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
-from flows.doctor.findings import Finding, ok, problem
+from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.policy import local_policy
 from flows.doctor.shape import read_shape
-from flows.harness.check import check_task
+from flows.evaluation.judging import same_judge
+from flows.harness.offline import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
 from labeling.exchange.folder import PAIRS
+from labeling.judges.config import members
+from labeling.judges.make import check_judge
 from labeling.people.gold import read_gold
 
 
@@ -90,3 +95,40 @@ def _check_imported(path: Path) -> None:
             f"data.imported: {path} does not hold imported preferences: {error}",
             "Make it anew: ratchet import FILE... OUT_DIR",
         ) from None
+
+
+def check_same_judge(config: CampaignConfig) -> Finding:
+    """An evaluation by the judge that was trained on cannot see what that judge is blind to."""
+    said = same_judge(config)
+    if said is not None:
+        remedy = "Nothing where it is right by definition, as a rule may be; else give another one."
+        return note("judges", said, "evaluation_judge", remedy)
+    return ok("judges", "training and evaluation have judges of their own", "evaluation_judge")
+
+
+def check_user_code(config: CampaignConfig) -> Iterator[Finding]:
+    """What runs here is imported; what runs in a child, and may load a model library, looked up."""
+    failed = [found for section, call in _calls(config) if (found := _tried(section, call))]
+    yield from failed
+    if not failed:
+        yield ok("user code", "every function that the config names is there")
+
+
+def _calls(config: CampaignConfig) -> Iterator[tuple[str, Callable[[], object]]]:
+    for section, judge in (("judge", config.judge), ("evaluation_judge", config.evaluation_judge)):
+        for member in members(judge) if judge is not None else ():
+            yield section, partial(check_judge, member)
+    if config.prompts.function is not None:
+        yield "prompts.function", partial(load_function, config.prompts.function)
+    sft = config.sft.function if config.sft is not None else None
+    for section, function in (("policy.build", config.policy.build), ("sft.function", sft)):
+        if function is not None:
+            yield section, partial(find_function, function)
+
+
+def _tried(section: str, call: Callable[[], object]) -> Finding | None:
+    try:
+        call()
+    except RatchetError as error:
+        return problem("user code", error.message, section, error.remedy)
+    return None

@@ -3,14 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dpo_core.errors import RatchetError
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput, ConfigError, RatchetError
+from dpo_core.find_model import find_folder
 from dpo_core.hashing import normalise
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig
+from flows.config.attempts import check_rejected_rounds, first_round, rejected_models
 from flows.doctor.findings import Finding, note, ok, problem
-from flows.evaluation.held_out_prompts import draw_of_evaluation
+from flows.doctor.policy import has_template
+from flows.evaluation.held_out import draw_of_evaluation
 from flows.gate.power import REMEDY, gate_power, groups_of
 from generation.prompts import read_pool
 from labeling.audit.checks import CHECKS
@@ -184,3 +189,66 @@ def check_bos(found: Mapping[str, Any]) -> Iterator[Finding]:
 def unreadable(error: RatchetError) -> Sequence[Finding]:
     """Prompts that cannot be read at all."""
     return [problem("prompts", error.message, "prompts", error.remedy)]
+
+
+_WHERE = "sampling.until_pairs"
+
+
+def check_draws(config: CampaignConfig, train: int) -> Iterator[Finding]:
+    """The most that a round samples, and whether that can be enough; train: prompts that there are
+    to train on."""
+    goal = config.goal
+    if goal is None:
+        return
+    full = goal.budget_tokens // goal.tokens_per_prompt
+    what = (
+        f"a round draws prompts until {goal.pairs:,} pairs are there, and samples at most about "
+        f"{goal.budget_tokens:,} tokens: {full:,} prompts if all answers are at full length"
+    )
+    if _one_each(config) and goal.pairs > min(full, train):
+        yield note(
+            "draws",
+            f"{what}; of {min(full, train):,} prompts, each of which gives one pair at most, "
+            "there are not so many",
+            _WHERE,
+            "Lower sampling.until_pairs, or raise sampling.budget_tokens and give more prompts: "
+            "else rounds go on with fewer pairs.",
+        )
+    else:
+        yield ok("draws", what, _WHERE)
+
+
+def _one_each(config: CampaignConfig) -> bool:
+    return config.pairs.strategy != "all_over_margin"
+
+
+_CHECK, _WHERE = "rejected answers", "pairs.rejected_from"
+
+
+def check_rejected(
+    config: CampaignConfig, layout: Layout, *, chat: bool, fetch: bool
+) -> Iterator[Finding]:
+    """chat: prompts are messages. fetch: models on the hub are had, which otherwise nobody looks
+    for."""
+    try:
+        check_rejected_rounds(config, first_round(layout))
+    except ConfigError as error:
+        yield problem(_CHECK, error.message, _WHERE, error.remedy)
+    for name in rejected_models(config):
+        if fetch or Path(name).is_dir():
+            yield _model(name, chat=chat)
+
+
+def _model(name: str, *, chat: bool) -> Finding:
+    try:
+        folder = find_folder(name)
+    except BadInput as error:
+        return problem(_CHECK, error.message, _WHERE, error.remedy)
+    if chat and not has_template(folder):
+        return problem(
+            _CHECK,
+            f"prompts are chat messages, but the tokenizer of {name} has no chat template",
+            _WHERE,
+            "Name a model with a chat template, or give plain `prompt` text.",
+        )
+    return ok(_CHECK, f"{name} answers beside the policy", _WHERE)

@@ -1,15 +1,20 @@
 """Whom a round's policy is compared with, and their held-out answers as they are read."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.store import Artifact
+from dpo_core.evaluation.overlap import overlap
 from dpo_core.evaluation.texts import repetition
-from dpo_core.records import Completion
+from dpo_core.records import Completion, Prompt, Split
 from dpo_core.tables import iterate_rows
-from flows.policy import Answered, Played, Policy
-from flows.read_back import ScoresBySource, read_completions, read_full_scores
+from flows.config import CampaignConfig
+from flows.policy import Answered, Played, Policy, Preferred
+from flows.read_back import ScoresBySource, read_completions, read_full_scores, read_prompts
+from generation.prompts import Draw, draw_held_out, read_pool
 
 
 @dataclass(frozen=True)
@@ -110,3 +115,65 @@ def answered_earlier(earlier: Sequence[Played]) -> Iterator[Answers]:
         answers = played.made.get("answers")
         if answers is not None:
             yield Answers(answers.entry.round, answers, played.made.get("answer_scores"))
+
+
+LEAST, MOST, SHARE = 256, 1024, 8
+"""With `auto`: at least so many prompts of a split where it has them, at most so many, and between
+these one of so many."""
+
+
+def draw_of_evaluation(config: CampaignConfig, unfinished: Counter[str] | None = None) -> Draw:
+    """The gate and test prompts of a campaign that begins with the pool as it is.
+
+    unfinished: see generation.prompts.read_pool.
+    """
+    there = Counter[Split]()
+
+    def pool() -> Iterator[Prompt]:
+        for prompt in read_pool(config.prompts, unfinished):
+            there[prompt.split] += 1
+            yield prompt
+
+    evaluation = config.evaluation
+    asked: dict[Split, int | str] = {
+        "gate": evaluation.gate_prompts,
+        "test": evaluation.test_prompts,
+    }
+    most = {split: count if isinstance(count, int) else MOST for split, count in asked.items()}
+    most["gate"] = min(most["gate"], config.gate.at_most_prompts or most["gate"])
+    drawn = draw_held_out(pool(), most["gate"], most["test"], config.prompts)
+    kept = list[Prompt]()
+    for split, count in asked.items():
+        found = [prompt for prompt in drawn.prompts if prompt.split == split]
+        kept += found[: size_of(count, there[split])]
+    left = len(drawn.prompts) - len(kept)
+    dropped = Counter(drawn.dropped) + Counter({"not_drawn": left})
+    return replace(drawn, prompts=kept, dropped=dict(sorted(dropped.items())))
+
+
+def size_of(asked: int | str, there: int) -> int:
+    """Most prompts that are held out of a split that has so many."""
+    return asked if isinstance(asked, int) else min(MOST, max(LEAST, there // SHARE))
+
+
+EXAMPLES = 10
+
+
+def overlapping(inputs: Inputs, ngram: int) -> dict[str, Any]:
+    """How many held-out prompts share a run of `ngram` words with a training prompt of the round;
+    `examples` are ids of some. See dpo_core.evaluation.overlap for short prompts and templates."""
+    asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
+    held = {prompt_id: prompt.shown() for prompt_id, prompt in asked.items()}
+    training = (prompt.shown() for prompt in trained.values())
+    found = overlap(held, training, ngram)
+    return {
+        "prompts": len(found.prompts),
+        "of": found.of,
+        "ngram": found.ngram,
+        "examples": list(found.prompts[:EXAMPLES]),
+    }
+
+
+def trained_on(own: Preferred) -> Artifact:
+    """The step with the round's training prompts; an import holds its own."""
+    return own.prompts or own.completions

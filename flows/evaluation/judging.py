@@ -2,17 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Input
 from dpo_core.evaluation.comparison import outcome
 from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
+from flows.config.campaign import CampaignConfig
 from flows.config.gate import GateConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.judge_answers import judged
+from flows.read_back import ScoresBySource
 from flows.session import Session
 from labeling.judges.behaviour import behaviour
-from labeling.judges.config import AnyJudgeConfig, machines
-from labeling.judges.protocol import unjudged_side
+from labeling.judges.both_orders import judge_both_orders
+from labeling.judges.config import AnyJudgeConfig, Judge, RewardModelJudge, gives_scores, machines
+from labeling.judges.make import judge_answers_by, judges_giving, pairwise_judge
+from labeling.judges.protocol import unjudged_side, verdict_from_scores
 
 _WHOSE: Mapping[Side, str] = {"a": "policy", "b": "opponent"}
 
@@ -130,3 +135,84 @@ def _unjudged(pair: Pair, judgements: Sequence[Judgement]) -> str | None:
     """Whose answer alone some judge could not judge."""
     sides = {side for one in judgements if (side := unjudged_side(pair, one)) is not None}
     return _WHOSE[sides.pop()] if len(sides) == 1 else None
+
+
+def training_judge_scores_too(config: CampaignConfig) -> bool:
+    """Whether the training judge scores held-out answers besides the evaluation judge."""
+    wanted = config.evaluation.training_judge and gives_scores(config.judge)
+    return wanted and not judges_alike(config)
+
+
+def training_judge_compares_too(config: CampaignConfig) -> bool:
+    """Whether the training judge reads pairs of held-out answers besides the evaluation judge: it
+    gives no scores by which they could be compared."""
+    wanted = config.evaluation.training_judge and not gives_scores(config.judge)
+    return wanted and bool(_asked_by(config.judge)) and not judges_alike(config)
+
+
+def judges_alike(config: CampaignConfig) -> bool:
+    """Whether evaluation and training ask the same judges, people apart."""
+    return _asked_by(config.judge) == _asked_by(config.held_out_judge)
+
+
+def same_judge(config: CampaignConfig) -> str | None:
+    """A sentence that says so where a judge evaluates what it was trained by, else None."""
+    trained_by = _asked_by(config.judge)
+    shared = [
+        member.source
+        for member in machines(config.held_out_judge)
+        if _answers(member) in trained_by
+    ]
+    if not shared:
+        return None
+    return (
+        f"{', '.join(shared)} judges the evaluation and the training alike: a win rate then says "
+        "that the policy learnt what this judge rewards, not that its answers are better. Name "
+        "another under evaluation_judge to tell the two apart."
+    )
+
+
+def _asked_by(config: AnyJudgeConfig) -> list[dict[str, object]]:
+    return [_answers(member) for member in machines(config)]
+
+
+def _answers(member: Judge) -> dict[str, object]:
+    """What its answers depend on, whatever it is called."""
+    return {key: value for key, value in judge_answers_by(member).items() if key != "id"}
+
+
+def judged(
+    session: Session,
+    config: AnyJudgeConfig,
+    pairs: Sequence[Pair],
+    scored: ScoresBySource,
+) -> Iterator[tuple[str, Iterator[Judgement]]]:
+    """(source, one judgement per pair) of each judge of `config` that needs no person."""
+    for member in machines(config):
+        yield member.source, _judged_by(session, member, pairs, scored)
+
+
+def _judged_by(
+    session: Session, member: Judge, pairs: Sequence[Pair], scored: ScoresBySource
+) -> Iterator[Judgement]:
+    pairwise = pairwise_judge(member, session.judges.models)
+    if pairwise is not None:
+        return judge_both_orders(pairwise, pairs)
+    own = scored[member.source]
+    rewards = isinstance(member, RewardModelJudge)
+    return (
+        verdict_from_scores(own[p.a.completion_id], own[p.b.completion_id], rewards=rewards)
+        for p in pairs
+    )
+
+
+def judges_models(
+    session: Session, config: AnyJudgeConfig, gives: str | None = None
+) -> dict[str, Input]:
+    """The models in folders of this machine that judge: by what is in them, wherever they lie."""
+    named = ((m.source, getattr(m, "model", None)) for m in judges_giving(config, gives))
+    return {
+        f"model of {source}": session.model_input(Path(model))
+        for source, model in named
+        if model is not None and Path(model).is_dir()
+    }

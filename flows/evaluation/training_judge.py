@@ -10,8 +10,7 @@ from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.over_optimisation import Agreed, Risen, judges_part, people_part
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.judges import judges_alike, training_judge_compares_too
-from flows.evaluation.judging import outcomes, play_all
+from flows.evaluation.judging import judges_alike, outcomes, play_all, training_judge_compares_too
 from flows.policy import Played, Preferred
 from flows.session import Session
 

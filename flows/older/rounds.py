@@ -15,7 +15,7 @@ from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import ROLLBACK
 from flows.config.versions import read_configs
 from flows.older import training
-from flows.older.finished import Finished, Settings
+from flows.older.training import Finished, Settings
 
 
 def tell_of_older(

@@ -12,13 +12,13 @@ from rich.status import Status
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.prefect.credentials import (
+    REPORT_PATH,
     ask_for_link,
     of_campaign,
     of_worker,
     read_key,
     sign_in_link,
 )
-from flows.prefect.report_address import REPORT_PATH
 from flows.prefect.server import Pages, start_server
 from labeling.server import DEFAULT_FOLDER, Server, start
 from labeling.server.credentials import credentials_path

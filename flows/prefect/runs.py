@@ -3,15 +3,18 @@ server goes.
 """
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -37,7 +40,14 @@ from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ChildFailed
-from flows.prefect.credentials import client_headers
+from dpo_core.text import visible
+from flows.prefect.credentials import client_headers, report_link
+from flows.session import Session
+from reporting.numbers import Row, dropped
+from reporting.report import write_report
+from reporting.sections import sections
+from reporting.sentences import cautions, headline, verdict
+from reporting.summary import CampaignSummary, read_summary
 
 _FLUSH_TIMEOUT_S = 5.0
 _POLL_S = 0.02
@@ -180,3 +190,27 @@ def _written(client: SyncPrefectClient, state: State[Any]) -> bool:
         return client.read_task_run(task_run).state_id == state.id
     except ObjectNotFound:
         return False
+
+
+def publish_round(session: Session, number: int) -> None:
+    """Bring the report up to date and hand the round's numbers to the flow run that is active."""
+    summary = read_summary(session.layout.root)
+    write_report(summary, session.layout.report)
+    row = summary.row(number)
+    assert row is not None, "it is finished, or its question is asked"
+    key = re.sub(r"[^a-z0-9]+", "-", session.config.name.lower()).strip("-")
+    link = report_link(session.layout)
+    said = " ".join((verdict(row), *cautions(summary, row)))
+    table = [{"number": name, "value": value} for name, value in _numbers(summary, row)]
+    create_table_artifact(table, key=f"{key}-round-{number}", description=f"{said} {link}")
+    text = f"# {session.config.name}\n\nRound {number}: {said}\n\n{link}\n"
+    create_markdown_artifact(text, key=f"{key}-report", description=headline(summary))
+
+
+def _numbers(summary: CampaignSummary, row: Row) -> Iterator[tuple[str, str]]:
+    """The round's numbers as `ratchet status` writes them, one below the other."""
+    for section in sections(replace(summary, rounds=(row,))):
+        if section.header[0] == "round":
+            yield from zip(section.header[1:], section.rows[-1][1:], strict=True)
+    for reason, count in dropped(row).items():
+        yield f"dropped: {visible(reason)}", f"{count:.0f}"

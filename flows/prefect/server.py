@@ -5,28 +5,33 @@ Prefect's ephemeral server outlives a killed flow; this one ends when its parent
 this module loads no Prefect; running it (`python -m flows.prefect.server`) serves.
 """
 
+import asyncio
 import json
 import logging
 import os
+import shutil
 import socket
+import sqlite3
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from dpo_core.atomic import write_text
+from platformdirs import user_cache_path
+
+from dpo_core.atomic import write_atomic, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
 from dpo_core.web_guard import Guard
-from flows.prefect import database as prefect_database
-from flows.prefect.credentials import Key, provide_key, with_key
-from flows.prefect.report_address import served
+from flows.prefect import server as prefect_database
+from flows.prefect.credentials import Key, provide_key, served, with_key
 
 _START_TIMEOUT_S = 120.0
 _FIRST_PORT, _TRIES = 20_000, 20
@@ -276,3 +281,56 @@ class _ReportFiles:
 
 if __name__ == "__main__":
     serve(_handle)
+
+
+def url(database: Path) -> str:
+    """What Prefect's setting PREFECT_API_DATABASE_CONNECTION_URL says for this file."""
+    return f"sqlite+aiosqlite:///{database}"
+
+
+def provide(database: Path) -> None:
+    """Make `database`, the file in this process's Prefect settings, unless it is there.
+
+    Without a place for the empty one, every database is migrated from the start.
+    """
+    if database.exists():
+        return
+    empty = _empty_database()
+    if not empty.exists():
+        _migrate()
+        try:
+            write_atomic(empty, lambda beside: _copy(database, beside))
+        except OSError:
+            return
+    else:
+        write_atomic(database, lambda beside: shutil.copyfile(empty, beside))
+
+
+def _empty_database() -> Path:
+    import prefect
+
+    return user_cache_path("ratchet") / f"prefect-{prefect.__version__}.db"
+
+
+def _migrate() -> None:
+    from prefect.server.database import provide_database_interface
+
+    asyncio.run(provide_database_interface().create_db())
+
+
+def _copy(database: Path, copy: Path) -> None:
+    """All that is committed, also what still stands in the write-ahead log, in one file."""
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
+def _main() -> None:
+    """Make the empty database of this Prefect, by way of one that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Path(folder, "prefect.db")
+        os.environ |= {"PREFECT_HOME": folder, "PREFECT_API_DATABASE_CONNECTION_URL": url(database)}
+        provide(database)
+
+
+if __name__ == "__main__":
+    _main()

@@ -12,7 +12,7 @@ from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
-from flows.evaluation.held_out_prompts import draw_of_evaluation
+from flows.evaluation.held_out import draw_of_evaluation
 from flows.gate.power import REMEDY, gate_power, groups_of
 from flows.policy import Policy
 from flows.read_back import read_prompts

@@ -28,8 +28,7 @@ from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
-from flows.evaluation.judge_answers import judges_models
-from flows.evaluation.judging import outcomes, play_match
+from flows.evaluation.judging import judges_models, outcomes, play_match
 from flows.gate.account import (
     CERTIFICATE,
     LOOKED,

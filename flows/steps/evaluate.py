@@ -13,33 +13,39 @@ from dpo_core.campaign.store import Artifact, Made
 from dpo_core.records import OUTCOMES
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HeldOutConfig
-from flows.evaluation.descriptions import descriptions
 from flows.evaluation.distances import distances
-from flows.evaluation.earlier_rounds import circles, forgotten_prompts
-from flows.evaluation.earlier_rounds import told as circles_told
-from flows.evaluation.held_out import Answers, HeldOutAnswers, Others, read_answers
-from flows.evaluation.judge_answers import judges_models
-from flows.evaluation.judges import judges_alike, same_judge, training_judge_compares_too
-from flows.evaluation.judging import (
-    judges_behaviour,
-    outcomes,
-    play_all,
-    play_match,
-    unjudged_loses,
-)
-from flows.evaluation.overlapping import overlapping, trained_on
-from flows.evaluation.ratings import (
+from flows.evaluation.earlier_rounds import (
     MATCHES_FILE,
     Matches,
+    circles,
     earlier_matches,
+    forgotten_prompts,
     more_opponents,
     ratings,
     write_matches,
 )
+from flows.evaluation.earlier_rounds import told as circles_told
+from flows.evaluation.held_out import (
+    Answers,
+    HeldOutAnswers,
+    Others,
+    overlapping,
+    read_answers,
+    trained_on,
+)
+from flows.evaluation.judging import (
+    judges_alike,
+    judges_behaviour,
+    judges_models,
+    outcomes,
+    play_all,
+    play_match,
+    same_judge,
+    training_judge_compares_too,
+    unjudged_loses,
+)
 from flows.evaluation.relevance import relevance, relevance_inputs
 from flows.evaluation.relevance import told as relevance_told
-from flows.evaluation.slices import slices
-from flows.evaluation.slices import told as slices_told
 from flows.evaluation.suites import suite_inputs, suites
 from flows.evaluation.suites import told as suites_told
 from flows.evaluation.training_judge import (
@@ -50,8 +56,9 @@ from flows.evaluation.training_judge import (
     training_scores,
     training_win_rates,
 )
-from flows.evaluation.win_rates import win_rates
-from flows.evaluation.writing import writing
+from flows.evaluation.win_rates import slices, win_rates
+from flows.evaluation.win_rates import told as slices_told
+from flows.evaluation.writing import descriptions, writing
 from flows.policy import Answered, Played, Preferred
 from flows.session import Session
 from labeling.judges.make import judge_config, judges_functions

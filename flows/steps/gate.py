@@ -16,8 +16,7 @@ from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
 from flows.config.gate import as_asked
 from flows.evaluation.win_rates import against_base
-from flows.gate.certificate import certificate_checks
-from flows.gate.checks import notices, values_to_try
+from flows.gate.checks import certificate_checks, notices, values_to_try
 from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.policy import Answered

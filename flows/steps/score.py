@@ -1,22 +1,28 @@
 """Step `scores`: the pointwise judges score every completion."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import SCORES, score_row
+from dpo_core.evaluation.relevance import verdicts
+from dpo_core.records import JUDGEMENTS, SCORES, Completion, Score, judgement_row, score_row
 from dpo_core.tables import write_rows
-from flows.evaluation.judge_answers import judges_models
+from flows.evaluation.judging import judged, judges_models
+from flows.evaluation.relevance import read_placed
 from flows.policy import Policy
-from flows.read_back import read_completions
+from flows.read_back import pairs_of, read_completions, read_full_scores
 from flows.session import Session
-from flows.steps.relevant_scores import SEED, Scored, of_relevant
+from flows.steps.answer_relevance import drawn, place
+from labeling.judges.behaviour import behaviour
 from labeling.judges.config import AnyJudgeConfig, asks_relevance, machines
 from labeling.judges.make import judge_config, judges_functions, pointwise_judge
 from labeling.judges.protocol import PointwiseJudge, score_all
+
+Scored = tuple[Completion, Score]
 
 
 def score(
@@ -92,3 +98,100 @@ def _scored(
         if done % 1024 == 0:
             session.progress.advance(done, total, "completions")
         yield completion, found
+
+
+SEED = "relevance of scored answers"
+"""Others are drawn than for held-out answers: what evaluates was not trained by."""
+
+_WHY = {"another request": "the base places it at another request", "echo": "mostly an echo"}
+
+
+def of_relevant(
+    session: Session, folder: Path, inputs: Inputs, scored: Sequence[Scored], requests: int
+) -> tuple[list[Scored], dict[str, int], float]:
+    """The scores, with 0 for a score above it of an answer that is not relevant among `requests`
+    prompts; how many answers were asked about, by what became of them; and the seconds until the
+    base was loaded.
+
+    An answer without a score above 0 is not asked about. One whose prompt is alone keeps its score.
+    """
+    prompts = sorted({c.prompt.prompt_id for c, _ in scored if not c.is_empty})
+    asked = [(c, s) for c, s in scored if (s.value or 0) > 0]
+    seed = session.seed(SEED)
+    wanted = {c.completion_id: drawn(c, prompts, requests, seed) for c, _ in asked}
+    answers = inputs.path("completions")
+    logps, seconds = place(session, folder, inputs.path("base_policy"), answers, wanted)
+    placed = read_placed(answers, logps)
+    found = dict(zip(placed, verdicts(list(placed.values())), strict=True))
+    told = Counter(found.values())
+    return (
+        [(c, _paid(s, found.get(c.completion_id))) for c, s in scored],
+        {"answers": len(asked), **{name.replace(" ", "_"): told[name] for name in sorted(told)}},
+        seconds,
+    )
+
+
+def _paid(score: Score, verdict: str | None) -> Score:
+    if verdict is None:  # nobody was asked
+        return score
+    relevant = verdict in ("relevant", "alone")
+    measured = replace(
+        score, measures={**score.measures, "relevant_of_asked": (float(relevant), 1.0)}
+    )
+    if relevant:
+        return measured
+    why = f"not relevant: {_WHY.get(verdict, verdict)}"
+    return replace(measured, value=0.0, reason=f"{score.reason}; {why}" if score.reason else why)
+
+
+def judge(
+    session: Session,
+    number: int,
+    pairs: Artifact,
+    completions: Artifact,
+    prompts: Artifact,
+    scores: Artifact | None,
+) -> Artifact:
+    """One judgement per pair and judge: from the scores of a pointwise one, or read as a pair."""
+    config = session.config.judge
+
+    def make(folder: Path, inputs: Inputs) -> Made:
+        verdicts: Counter[str] = Counter()
+        answers = read_completions(inputs.path("completions"), inputs.path("prompts"))
+        by_id = {c.completion_id: c for c in answers}
+        read = pairs_of(inputs.path("pairs"), by_id)
+        scored = read_full_scores(inputs.find("scores"))
+        judges: dict[str, Any] = {}
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for source, judgements in judged(session, config, read, scored):
+                found = list(judgements)
+                own = [(by_id[identity], s) for identity, s in scored.get(source, {}).items()]
+                judges[source] = asdict(behaviour(list(zip(read, found, strict=True)), own))
+                for pair, judgement in zip(read, found, strict=True):
+                    verdicts[judgement.verdict or "abstained"] += 1
+                    yield judgement_row(pair.pair_id, source, judgement)
+
+        count = write_rows(folder / "judgements.parquet", rows(), JUDGEMENTS)
+        abstained = verdicts["abstained"]
+        dropped = {"abstained": abstained} if abstained else {}
+        facts = {"verdicts": dict(verdicts), "judges": judges, **session.judges.started()}
+        versions = dict(session.judges.versions)
+        return Made(count, count - abstained, dropped, facts=facts, versions=versions)
+
+    inputs = {
+        "pairs": pairs.input("pairs.parquet"),
+        "completions": completions.input("completions.parquet"),
+        "prompts": prompts.input("prompts.parquet"),
+        **judges_models(session, config),
+    }
+    if scores is not None:
+        inputs["scores"] = scores.input("scores.parquet")
+    return session.step(
+        number,
+        "judgements",
+        make,
+        config=judge_config(config),
+        inputs=inputs,
+        functions=judges_functions(config),
+    )

@@ -11,10 +11,11 @@ from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_row
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
-from flows.policy import Policy, SuiteAnswers
+from flows.evaluation.judging import training_judge_scores_too
+from flows.policy import Answered, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.harness_suites import answer_task, data_input, task_prompts
-from flows.steps.sample import Samples, answered, sampling_config
+from flows.steps.sample import Samples, answer_file, answered, sampling_config
 from flows.steps.score import score
 from generation.config import PromptsConfig
 from generation.prompts import read_pool
@@ -88,3 +89,21 @@ def _prompts(suite: SuiteConfig) -> Iterator[Prompt]:
         if prompt.prompt_id not in seen:
             seen.add(prompt.prompt_id)
             yield replace(prompt, split="test")
+
+
+def answer_held_out(
+    session: Session, number: int, policy: Policy, base: Policy, held_out: Artifact
+) -> Answered:
+    """The policy's held-out answers and, with pointwise judges, their scores; and its answers to
+    the regression suites. base: the campaign's, or `policy` itself."""
+    config = session.config
+    # The seed knows no round: policies differ by their weights alone.
+    samples = Samples(config.evaluation.samples_per_prompt, session.seed("answers"))
+    answers = answer_file(session, number, "answers", policy, held_out, samples)
+    scores = score(session, number, answers, held_out, config.held_out_judge, "answer_scores")
+    training_scores = None
+    if training_judge_scores_too(config):
+        step = "answer_training_scores"
+        training_scores = score(session, number, answers, held_out, config.judge, step, base)
+    suites = answer_suites(session, number, policy)
+    return Answered(policy, answers, scores, training_scores, suites)

@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.tables import batched
-from flows.tracking.protocol import PROJECT, metric_name, named, without_secrets
-from flows.tracking.told import CampaignTold, RoundTold
+from flows.tracking.protocol import (
+    PROJECT,
+    CampaignTold,
+    RoundTold,
+    metric_name,
+    named,
+    without_secrets,
+)
 
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """MLflow would try for many minutes; here the next round tries again."""

@@ -1,11 +1,99 @@
 """What a tracker is, and what is common to all."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from flows.tracking.told import CampaignTold, RoundTold
+from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
+from dpo_core.campaign.store import current_artifact
+from dpo_core.scalars import numbers
+from dpo_core.tables import iterate_rows
+from dpo_core.text import visible
+from flows.config import read_stored
+from flows.config.versions import leaves
+from reporting.sentences import headline, verdict
+from reporting.summary import CampaignSummary, read_summary
+
+
+@dataclass(frozen=True)
+class RoundTold:
+    """A finished round. key: another one when the round was made again. at: seconds since 1970.
+
+    numbers: the row of metrics.parquet; curve: step → numbers of each optimiser step.
+    """
+
+    key: str
+    number: int
+    at: float
+    numbers: Mapping[str, float]
+    curve: Mapping[int, Mapping[str, float]]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CampaignTold:
+    """The campaign as a whole. config: its values by dotted key; files: those that are there."""
+
+    name: str
+    finished: bool
+    headline: str
+    config: Mapping[str, str]
+    files: tuple[Path, ...]
+    rounds: Mapping[int, str]
+    """number → key of each finished round"""
+
+
+def read_campaign(layout: Layout) -> CampaignTold:
+    """What can be told now. Raises BadInput where there is no campaign."""
+    summary: CampaignSummary = read_summary(layout.root, samples=False)
+    config = read_stored(layout).model_dump(mode="json")
+    return CampaignTold(
+        name=summary.name,
+        finished=summary.state == "finished"
+        or (summary.state == "stopped" and summary.stopped is not None),
+        headline=headline(summary),
+        config={k: str(v) for k, v in leaves(config) if v is not None and v != {} and v != []},
+        files=tuple(path for path in (layout.config, layout.report) if path.exists()),
+        rounds={row["round"]: _key(layout, row["round"]) for row in summary.rounds},
+    )
+
+
+def read_round(layout: Layout, number: int) -> RoundTold:
+    """A finished round with its numbers, its training's curve, and its decision."""
+    row, gate = read_round_row(layout, number), current_artifact(layout, number, "gate")
+    assert row is not None and gate is not None, "it is finished"
+    texts = {
+        "verdict": visible(verdict(row)),
+        "decision": visible(str(row.get("decision") or "")),
+        "policy": str(row.get("policy")),
+    }
+    at = datetime.fromisoformat(gate.entry.at).timestamp()
+    values = _finite(numbers(row, "round", "rounds"))
+    return RoundTold(_key(layout, number), number, at, values, _curve(layout, number), texts)
+
+
+def _key(layout: Layout, number: int) -> str:
+    gate = current_artifact(layout, number, "gate")
+    assert gate is not None, "it is finished"
+    return f"{number}-{gate.entry.fingerprint[:FINGERPRINT_SHOWN]}"
+
+
+def _curve(layout: Layout, number: int) -> dict[int, Mapping[str, float]]:
+    training = current_artifact(layout, number, "training")
+    if training is None or not training.path("training.parquet").exists():
+        return {}
+    rows = iterate_rows(training.path("training.parquet"))
+    return {row["step"]: _finite(numbers(row, "step", "training")) for row in rows}
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
 
 PROJECT = "ratchet"
 """Experiment or project, unless the tracker's own environment variable names another."""

@@ -5,22 +5,69 @@ Clients of trackers start threads and processes, wait for networks, and may hang
 happens where the campaign runs. Request: {"root", "trackers"}; result: {"failed": tracker → why}.
 """
 
+import json
+import secrets
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dpo_core.atomic import write_json
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Report, serve
 from dpo_core.errors import RatchetError
 from dpo_core.file_lock import Holder, hold
 from dpo_core.hashing import file_sha256
 from flows.tracking.mlflow_tracker import MlflowTracker
-from flows.tracking.protocol import Tracker, without_secrets
-from flows.tracking.sent import Sent
-from flows.tracking.told import CampaignTold, read_campaign, read_round
+from flows.tracking.protocol import (
+    CampaignTold,
+    Tracker,
+    read_campaign,
+    read_round,
+    without_secrets,
+)
 from flows.tracking.trackio_tracker import TrackioTracker
 from flows.tracking.wandb_tracker import WandbTracker
+
+
+@dataclass
+class SentTo:
+    """What one tracker has. place: where it keeps it; another place has nothing yet.
+
+    run: the campaign's; rounds: key → run; files: name → hash; finished: whether it was told so.
+    """
+
+    place: str = ""
+    run: str | None = None
+    rounds: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    finished: bool | None = None
+
+
+class Sent:
+    """The file of a campaign; `identity` names the campaign wherever it is told of.
+
+    It is written before anything is sent, so that a run that nobody remembers is found again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.identity: str = found.get("identity") or secrets.token_hex(4)
+        self._trackers = {name: SentTo(**told) for name, told in found.get("trackers", {}).items()}
+        self.save()
+
+    def to(self, tracker: str, place: str) -> SentTo:
+        """What `tracker` has at `place`."""
+        if self._trackers.get(tracker, SentTo()).place != place:
+            self._trackers[tracker] = SentTo(place)
+        return self._trackers[tracker]
+
+    def save(self) -> None:
+        trackers = {name: asdict(told) for name, told in self._trackers.items()}
+        write_json(self._path, {"identity": self.identity, "trackers": trackers})
+
 
 KINDS: Mapping[str, Callable[[str, Path], Tracker]] = {
     "mlflow": MlflowTracker,

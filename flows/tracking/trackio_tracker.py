@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.tracking.protocol import PROJECT, metric_name, named
-from flows.tracking.told import CampaignTold, RoundTold
+from flows.tracking.protocol import PROJECT, CampaignTold, RoundTold, metric_name, named
 
 
 class TrackioTracker:

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.tracking.protocol import PROJECT, metric_name, named
-from flows.tracking.told import CampaignTold, RoundTold
+from flows.tracking.protocol import PROJECT, CampaignTold, RoundTold, metric_name, named
 
 
 class WandbTracker:

@@ -6,28 +6,34 @@ from disk. Prefect's pages make their form from this flow's signature, and refus
 """
 
 import os
-from typing import NoReturn
+from typing import Literal, NoReturn
+from uuid import UUID, uuid4
 
-from prefect import flow, get_run_logger, tags
-from prefect.client.orchestration import get_client
+from prefect import flow, get_run_logger, suspend_flow_run, tags
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.input import RunInput
 from prefect.states import Completed
+from pydantic import Field
 from rich.console import Console
 
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.config import Count
 from dpo_core.errors import CampaignLocked, WaitingForPeople
+from dpo_core.text import visible
 from flows.campaign import CAMPAIGN_FLOW, play_campaign
 from flows.config import CampaignConfig
+from flows.gate.question import asked, give_answer
 from flows.notify import tell_waiting
+from flows.prefect.credentials import report_link
 from flows.prefect.runs import campaign_tag, crash_stale_runs, retagged
 from flows.run import opened
 from flows.session import Session
 from flows.tracking.tracking import tell_trackers
 from flows.worker.plan import NOTHING, Mode, came_to, finished_rounds, plan
-from flows.worker.question import suspend, take_answer
 from flows.worker.runs import SKIPPED, Order, in_other_hands, runs_of
 from reporting.report import write_report
 from reporting.summary import read_summary
@@ -125,3 +131,52 @@ def _suspend(layout: Layout, sentence: str) -> NoReturn:
     print(sentence, flush=True)
     suspend(layout)
     raise AssertionError("Prefect ends a suspended run by an exception")
+
+
+_FORMS = 100
+_UNNAMED = "somebody in Prefect's pages"
+
+
+class Verdict(RunInput):
+    """The form; its texts are what Prefect shows."""
+
+    answer: Literal["promote", "keep"] = Field(
+        title="Promote the round's policy?",
+        description="promote: the next round starts from it; keep: the last promoted one stays.",
+    )
+    reason: str = Field("", title="Why", description="Stands in the ledger and in the report.")
+    name: str = Field("", title="Your name", description="Stands there too.")
+
+
+def suspend(layout: Layout) -> None:
+    """Suspend the run of this flow, with a form where the gate asks; ends by an exception.
+
+    Without a key of its own, a later wait of the same run would pass for this one and not suspend.
+    """
+    waiting = asked(layout)
+    if waiting is None:
+        suspend_flow_run(timeout=None, key=uuid4().hex)
+        return
+    decision = visible(str((read_round_row(layout, waiting.round) or {}).get("decision", "")))
+    described = f"Round {waiting.round}: {decision}.\n\n{report_link(layout)}"
+    form = Verdict.with_initial_data(description=described)
+    key = f"{waiting.question}-{uuid4().hex}"
+    suspend_flow_run(wait_for_input=form, timeout=None, key=key)
+
+
+def take_answer(client: SyncPrefectClient, run: UUID, layout: Layout) -> None:
+    """Take over what was filled in for what the campaign asks, if anything was."""
+    waiting = asked(layout)
+    if waiting is None or waiting.question is None:
+        return
+    prefix = f"suspended-{waiting.question}-"
+    for found in client.filter_flow_run_input(run, prefix, _FORMS, set()):
+        if found.key.endswith("-response"):
+            verdict = Verdict.load_from_flow_run_input(found)
+            give_answer(
+                layout,
+                waiting.question,
+                promote=verdict.answer == "promote",
+                reason=verdict.reason.strip(),
+                by=verdict.name.strip() or _UNNAMED,
+            )

@@ -6,14 +6,16 @@ The folder is laid out like a campaign's: `prefect/` with the database, `logs/`,
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from dpo_core.atomic import write_text
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import Holder, hold, holder
+from flows.config import check_functions, load_config
+from flows.config.stored import check_folder
 from flows.doctor.servers import PREFECT_VARIABLE, check_prefect
 from flows.prefect.credentials import of_worker, read_key, with_key
 
@@ -87,3 +89,40 @@ def find_server(folder: Path) -> str:
 
 def _address(layout: Layout) -> Path:
     return layout.root / "worker.json"
+
+
+def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, folder: Path) -> None:
+    """Check the campaign as `ratchet run` does, and make a run of it that a worker starts."""
+    loaded = load_config(config, overrides, campaign_dir)
+    check_functions(loaded)
+    root = campaign_dir or default_root(loaded.name)
+    check_folder(Layout(root))
+    api = find_server(folder)
+    from prefect.exceptions import ObjectNotFound
+
+    from flows.campaign import CAMPAIGN_FLOW
+    from flows.prefect.runs import campaign_tag, client_of
+    from flows.worker.flow import DEPLOYMENT
+    from flows.worker.registry import Entry, registry_of
+    from flows.worker.runs import Order, refuse_second
+
+    order = Order(str(config.resolve()), Path.cwd(), str(root.resolve()), overrides)
+    with client_of(api) as client:
+        try:
+            deployment = client.read_deployment_by_name(f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
+        except ObjectNotFound:
+            raise BadInput(
+                f"the Prefect server at {api} has no deployment {CAMPAIGN_FLOW}/{DEPLOYMENT}, "
+                "which a worker makes when it starts",
+                "Start one there, or start it again.",
+            ) from None
+        registry_of(client, folder).add(Entry.of("submit", order, loaded))
+        refuse_second(client, Layout(root))
+        run = client.create_flow_run_from_deployment(
+            deployment.id,
+            name=loaded.name,
+            tags=[campaign_tag(Layout(root))],
+            parameters=order.parameters(),
+        )
+    pages = api.removesuffix("/api")
+    print(f"campaign {loaded.name} in {root} is handed over: {pages}/runs/flow-run/{run.id}")

@@ -24,7 +24,7 @@ from dpo_core.errors import BadInput, ConfigError
 from dpo_core.file_lock import Holder, hold
 from dpo_core.import_path import module_file
 from flows.config import CampaignConfig
-from flows.config.user_code import endpoints_of, functions_of
+from flows.config.paths import endpoints_of, functions_of
 from flows.worker.claim import who_serves
 from flows.worker.place import external_server
 from flows.worker.runs import Order

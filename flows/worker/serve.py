@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect.credentials import Key, ask_for_link, of_worker, sign_in_link, with_key
-from flows.prefect.report_address import serve_reports_in
+from flows.prefect.credentials import (
+    Key,
+    ask_for_link,
+    of_worker,
+    serve_reports_in,
+    sign_in_link,
+    with_key,
+)
 from flows.prefect.server import (
     Pages,
     prefect_environment,

@@ -18,7 +18,7 @@ from dpo_core.evaluation.statistics import mean_interval, standard_error
 from dpo_core.find_model import same_tokens
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.slices import by_tag
+from flows.evaluation.win_rates import by_tag
 from flows.evaluation.writing import by_answer, of_all
 from flows.operations.evaluate_models.asked import Asked
 from flows.operations.evaluate_models.compare import Compared, outcome_rows

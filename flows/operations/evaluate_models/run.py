@@ -1,6 +1,7 @@
 """`ratchet evaluate`: in a temporary folder, of which at most what was asked for is kept."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -9,13 +10,16 @@ from typing import Any
 
 from rich.console import Console
 
+from dpo_core.atomic import write_json
+from dpo_core.campaign.store import Artifact
 from dpo_core.errors import BadInput, RatchetError
+from dpo_core.records import OUTCOMES, PROMPTS, prompt_row
+from dpo_core.tables import write_rows
 from flows.operations.evaluate_models.asked import Asked
-from flows.operations.evaluate_models.compare import compare, with_folders
+from flows.operations.evaluate_models.compare import Compared, compare, outcome_rows, with_folders
 from flows.operations.evaluate_models.numbers import numbers
-from flows.operations.evaluate_models.out import keep
-from flows.operations.evaluate_models.progress import TwoModelsProgress
-from labeling.exchange.folder import check_free
+from flows.progress import CampaignProgress
+from labeling.exchange.folder import check_free, new_folder
 
 
 def run(asked: Asked, out: Path | None, console: Console) -> dict[str, Any]:
@@ -45,3 +49,38 @@ def _folder() -> Iterator[Path]:
     finally:
         if not failed:
             rmtree(folder, ignore_errors=True)
+
+
+def keep(path: Path, asked: Asked, compared: Compared, numbers: Mapping[str, Any]) -> None:
+    """Write the folder as a whole: prompts.parquet, answers_a.parquet, answers_b.parquet,
+    outcomes.parquet (schemas of dpo_core.records) and evaluation.json."""
+    with new_folder(path) as folder:
+        write_rows(folder / "prompts.parquet", map(prompt_row, asked.prompts), PROMPTS)
+        for name, answers in zip("ab", compared.answers, strict=True):
+            shutil.copyfile(answers, folder / f"answers_{name}.parquet")
+        rows = outcome_rows(compared, numbers["length_unit"])
+        opponent = asked.models[1].name
+        kept = ({"opponent": opponent, **row} for row in rows)
+        write_rows(folder / "outcomes.parquet", kept, OUTCOMES)
+        write_json(folder / "evaluation.json", numbers)
+
+
+_WHAT = {
+    (1, "answers"): "A answers",
+    (2, "answers"): "B answers",
+    (1, "answer_scores"): "the judge scores A's answers",
+    (2, "answer_scores"): "the judge scores B's answers",
+}
+
+
+class TwoModelsProgress(CampaignProgress):
+    """Says which model answers now, and how many answers that came to."""
+
+    def step_started(self, number: int, step: str) -> None:
+        super().step_started(number, step)
+        self.say(_WHAT.get((number, step), step))
+
+    def step_finished(self, artifact: Artifact) -> None:
+        entry = artifact.entry
+        if what := _WHAT.get((entry.round, entry.step)):
+            self.note(f"{what}: {entry.kept:,} in {entry.seconds:.1f} s")

@@ -17,7 +17,7 @@ from dpo_core.errors import BadInput
 from dpo_core.text import counted, visible
 from flows.campaign import after_people
 from flows.config import CampaignConfig, config_of_round, read_stored
-from flows.config.rejected import rejected_rounds
+from flows.config.attempts import rejected_rounds
 from flows.operations.replay.store import Checked, RecomputingStore
 from flows.policy import Played, Start
 from flows.progress import CampaignProgress

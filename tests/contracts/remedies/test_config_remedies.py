@@ -24,10 +24,10 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.loss_options import TRAITS
 from flows.config import load_config, validate
+from flows.config.attempts import check_rejected_rounds
+from flows.config.paths import check_functions
 from flows.config.precision import with_precision
-from flows.config.rejected import check_rejected_rounds
 from flows.config.stored import check_is_campaign, read_stored
-from flows.config.user_code import check_functions
 
 GONE = object()
 """In place of a value: the key is not there."""

@@ -25,14 +25,15 @@ from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildFailed, RatchetError
 from dpo_core.records import IMPORTED
 from flows.config import CampaignConfig
-from flows.doctor import disk, examine, judges, machine, memory, policy, prompts, servers
-from flows.doctor.draws import check_draws
+from flows.doctor import examine, machine, memory, policy, prompts, servers
+from flows.doctor import inputs as judges
+from flows.doctor import machine as disk
+from flows.doctor.examine import check_before_run
 from flows.doctor.findings import Finding, problem
 from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, Machine
 from flows.doctor.memory import Device
-from flows.doctor.preflight import check_before_run
-from flows.doctor.rejected import check_rejected
+from flows.doctor.prompts import check_draws, check_rejected
 from flows.doctor.shape import Shape
 from generation import probe
 from tests.flows.doctor.doctor_folder import (

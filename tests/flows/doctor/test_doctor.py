@@ -17,11 +17,13 @@ from rich.console import Console
 
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig
-from flows.doctor import disk, judges, machine, memory, policy, prompts, servers
+from flows.doctor import inputs as judges
+from flows.doctor import machine, memory, policy, prompts, servers
+from flows.doctor import machine as disk
+from flows.doctor.examine import check_before_run
 from flows.doctor.findings import Finding
 from flows.doctor.machine import Machine
 from flows.doctor.memory import Device
-from flows.doctor.preflight import check_before_run
 from flows.doctor.shape import Shape, read_shape
 from flows.run import run_campaign
 from generation import probe
@@ -422,7 +424,7 @@ def test_what_is_checked_before_a_run_is_quick_and_light(tmp_path: Path) -> None
     a_config(tmp_path)
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom flows.config import load_config\n"
-        "from flows.doctor.preflight import check_before_run\n"
+        "from flows.doctor.examine import check_before_run\n"
         "config = load_config(Path('config.yaml'))\nbegan = time.process_time()\n"
         "check_before_run(config, Path('campaign'), with_prefect=True)\n"
         "print(time.process_time() - began, *({'torch', 'vllm', 'prefect'} & set(sys.modules)))"

@@ -6,7 +6,7 @@ import pytest
 
 from flows.config.defaults import since
 from flows.config.gate import GateConfig
-from flows.gate.certificate import certificate_checks
+from flows.gate.checks import certificate_checks
 from flows.gate.decision import Answer, Best, Decision, answered, best_of, decide
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}

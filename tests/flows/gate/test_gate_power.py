@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flows.config import CampaignConfig, validate
-from flows.evaluation.held_out_prompts import draw_of_evaluation, size_of
+from flows.evaluation.held_out import draw_of_evaluation, size_of
 from flows.gate.power import gate_power, rule_of
 
 RAW: dict[str, Any] = {

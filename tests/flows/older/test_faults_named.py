@@ -13,8 +13,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.records import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
 from dpo_core.tables import write_rows
-from flows.older.finished import Finished
 from flows.older.rounds import faults
+from flows.older.training import Finished
 
 RULE = {"kind": "rule", "function": "my:rule", "gives": "score"}
 COMMITTEE = {"kind": "committee", "members": [RULE, {**RULE, "function": "my:other"}]}

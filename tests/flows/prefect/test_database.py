@@ -7,9 +7,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from flows.prefect import database as prefect_database
+from flows.prefect import server as prefect_database
 
-PROVIDE = "import sys; from flows.prefect import database as p; p.provide(p.Path(sys.argv[1]))"
+PROVIDE = "import sys; from flows.prefect import server as p; p.provide(p.Path(sys.argv[1]))"
 
 
 def provide(database: Path, cache: Path) -> None:

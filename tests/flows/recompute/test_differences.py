@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dpo_core.evaluation.round_metrics import VOLATILE
-from flows.operations.replay.differences import difference
+from flows.operations.replay.store import difference
 
 SCHEMA = pa.schema(
     [

@@ -20,8 +20,7 @@ from dpo_core.errors import (
     WaitingForPeople,
 )
 from flows.config.schedule import RetriesConfig
-from flows.prefect.retries import KINDS
-from flows.prefect.tasks import step
+from flows.prefect.tasks import KINDS, step
 
 
 class Session:

@@ -15,8 +15,8 @@ from written_campaign import STEPS, Written
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
 from flows.config import validate
+from flows.tracking.protocol import CampaignTold, RoundTold
 from flows.tracking.sender import send
-from flows.tracking.told import CampaignTold, RoundTold
 from flows.tracking.tracking import Tracking, check_trackers, tell_trackers
 
 ROOT = Path(__file__).parents[3]

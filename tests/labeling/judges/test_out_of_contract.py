@@ -21,7 +21,7 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import EndpointFailed
 from dpo_core.records import SCORES, Completion, Judgement, Pair, Prompt, Score, pair_id, score_row
 from dpo_core.tables import write_rows
-from flows.evaluation.judge_answers import judged
+from flows.evaluation.judging import judged
 from flows.evaluation.suites import _scores as suite_scores
 from flows.session import Session
 from labeling.judges.config import (
