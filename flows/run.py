@@ -16,7 +16,7 @@ from dpo_core.children import Child
 from dpo_core.errors import WaitingForPeople
 from dpo_core.text import counted
 from flows.config import CampaignConfig, check_functions
-from flows.config.stored import adopt_config, check_folder
+from flows.config.opening import adopt_config, check_folder
 from flows.doctor.examine import check_before_run
 from flows.evaluation.judging import same_judge
 from flows.gate.question import asked

@@ -21,7 +21,7 @@ from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.policy import local_policy
 from flows.doctor.shape import read_shape
 from flows.evaluation.judging import same_judge
-from flows.harness.offline import check_task
+from flows.harness.check import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
 from labeling.exchange.folder import PAIRS

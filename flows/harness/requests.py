@@ -2,56 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.errors import ConfigError
 from dpo_core.hashing import content_id
 from dpo_core.records import CONTINUATIONS, PROMPTS, Prompt, prompt_id, prompt_row
 from dpo_core.tables import write_rows
-from flows.config.evaluation import HarnessSuite
+from flows.harness.asked import AskedTask
 from flows.harness.tasks import ANSWERED
-
-
-@dataclass(frozen=True)
-class AskedTask:
-    """The suite `suite` of a config; `chat`: its prompts are chats."""
-
-    suite: str
-    task: str
-    data: Path
-    limit: int | None
-    metric: str | None
-    max_tokens: int | None
-    chat: bool = False
-
-    @classmethod
-    def read(cls, request: Mapping[str, Any]) -> "AskedTask":
-        config = HarnessSuite.model_validate(request["config"])
-        return cls(
-            suite=request["suite"],
-            task=config.harness,
-            data=Path(config.data),
-            limit=config.limit,
-            metric=config.metric,
-            max_tokens=config.max_tokens,
-            chat=request.get("chat", False),
-        )
-
-    @property
-    def key(self) -> str:
-        return f"evaluation.suites.{self.suite}"
-
-    def refuse(self, why: str, remedy: str, key: str = "harness") -> ConfigError:
-        """The error that says why the task cannot be a suite."""
-        return ConfigError(f"{self.key}.{key}: {why}", remedy)
-
-
-def request_for(suite: str, config: HarnessSuite, *, chat: bool = False) -> dict[str, Any]:
-    """As `AskedTask.read` reads it, in another process."""
-    return {"suite": suite, "config": config.model_dump(mode="json"), "chat": chat}
-
 
 _MOST_TOKENS = 256
 """Of an answer, where a task does not say it: the harness's own default."""

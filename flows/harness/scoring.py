@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dpo_core.records import Score
-from flows.harness.requests import AskedTask, build_requests, continuation_id, document_id
+from flows.harness.asked import AskedTask
+from flows.harness.requests import build_requests, continuation_id, document_id
 from flows.harness.tasks import ANSWERED, measure
 
 Responses = Mapping[str, Any]

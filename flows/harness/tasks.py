@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import ConfigError
+from flows.harness.asked import AskedTask
 from flows.harness.offline import same_each_time
-from flows.harness.requests import AskedTask
 
 LIKELIHOODS = ("loglikelihood", "multiple_choice")
 ANSWERED = "generate_until"

@@ -16,7 +16,7 @@ from dpo_core.records import COMPLETIONS, Prompt, prompt_from_row
 from dpo_core.special_tokens import read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config.evaluation import HarnessSuite
-from flows.harness.requests import request_for
+from flows.harness.asked import request_for
 from flows.policy import Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.sample import Samples, answered

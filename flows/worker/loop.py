@@ -33,18 +33,9 @@ from flows.prefect.runs import crash_stale_runs, tagged_campaign
 from flows.worker.claim import Claim
 from flows.worker.flow import DEPLOYMENT, campaign
 from flows.worker.registry import Registry
-from flows.worker.runs import (
-    BEGUN,
-    BY_HAND,
-    RESUMING,
-    SKIPPED,
-    Order,
-    People,
-    find_runs,
-    paused_by_hand,
-    sort_out,
-)
+from flows.worker.runs import BEGUN, SKIPPED, Order, find_runs
 from flows.worker.schedules import find_schedules
+from flows.worker.ticks import BY_HAND, RESUMING, People, paused_by_hand, sort_out
 
 UNREACHABLE = "Unreachable"
 """How a run ended whose process could not reach Prefect: it goes on when Prefect is back."""

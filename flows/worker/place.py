@@ -15,7 +15,7 @@ from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import Holder, hold, holder
 from flows.config import check_functions, load_config
-from flows.config.stored import check_folder
+from flows.config.opening import check_folder
 from flows.doctor.servers import PREFECT_VARIABLE, check_prefect
 from flows.prefect.credentials import of_worker, read_key, with_key
 

@@ -12,7 +12,7 @@ from dpo_core.campaign.facts import valid_entries
 from dpo_core.campaign.ledger import Entry
 from dpo_core.tables import read_rows
 from flows.config import validate
-from flows.config.stored import adopt_config
+from flows.config.opening import adopt_config
 from flows.config.versions import read_configs
 from reporting.at_a_glance import at_a_glance
 from reporting.browser import gain, static

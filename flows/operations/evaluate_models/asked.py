@@ -12,7 +12,7 @@ from dpo_core.processor import available_threads
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig, check_functions, overridden
 from flows.config.precision import with_precision
-from flows.config.reading import read_yaml
+from flows.config.raw import read_yaml
 from generation.prompts import read_pool
 from labeling.judges.config import asks_people
 

@@ -14,8 +14,8 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
+    from flows.harness.asked import AskedTask
     from flows.harness.offline import offline
-    from flows.harness.requests import AskedTask
     from flows.harness.tasks import open_task
 
     policies = {job["policy"] for job in jobs}

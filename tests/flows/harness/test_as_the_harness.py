@@ -18,8 +18,9 @@ from dpo_core.campaign.store import Artifact, Made, Recipe, current_artifact
 from dpo_core.hashing import policy_id
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite
+from flows.harness.asked import request_for
 from flows.harness.offline import ENVIRONMENT
-from flows.harness.requests import continuation_id, request_for
+from flows.harness.requests import continuation_id
 from flows.policy import Policy
 from flows.steps.harness_suites import answer_task
 from tests.made_once import made_once

@@ -14,7 +14,8 @@ from dpo_core.tables import read_rows, write_rows
 from examples.instructions import judge
 from flows.config.evaluation import HarnessSuite
 from flows.doctor.inputs import check_suites
-from flows.harness.requests import document_id, request_for
+from flows.harness.asked import request_for
+from flows.harness.requests import document_id
 from tests.made_once import made_once
 
 REFUSED = {

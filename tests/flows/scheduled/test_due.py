@@ -14,8 +14,8 @@ from dpo_core.errors import BadInput
 from flows.config import CampaignConfig
 from flows.prefect.runs import campaign_tag
 from flows.worker.plan import Plan, plan
-from flows.worker.runs import BY_HAND, paused_by_hand, sort_out
 from flows.worker.schedules import checked, next_times
+from flows.worker.ticks import BY_HAND, paused_by_hand, sort_out
 
 CONFIG = CampaignConfig.model_validate(
     {
