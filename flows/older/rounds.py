@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from dpo_core.campaign.identity import IDENTITY
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.rollbacks import ROLLBACK
 from flows.older import training
@@ -17,11 +16,14 @@ from flows.session import Session
 from flows.show.read.configs import read_configs
 from flows.show.read.steps import current_entries
 
+_WITH_FAULTS = 1
+"""The identity of the versions that had them; what came after it is no news to a user."""
+
 
 def tell_of_older(session: Session) -> None:
     """Say it, the first time that this version comes to the campaign."""
     entries = session.store.entries
-    if not entries or any(entry.identity >= IDENTITY for entry in entries):
+    if not entries or any(entry.identity > _WITH_FAULTS for entry in entries):
         return
     found = list(_finished(session.layout, session.config.rounds))
     say = session.progress.notice
@@ -54,7 +56,7 @@ def _finished(layout: Layout, planned: int) -> Iterator[Finished]:
     entries = current_entries(layout, planned)
     files = {found.round: found.file for found in read_configs(layout, entries)}
     for number, file in files.items():
-        steps = {e.step: e for e in entries if e.round == number and e.identity < IDENTITY}
+        steps = {e.step: e for e in entries if e.round == number and e.identity == _WITH_FAULTS}
         if "gate" in steps:
             yield Finished(number, layout, steps, _settings(layout, file, number))
 
