@@ -97,7 +97,7 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
         with_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
     )
     others = Others(previous, first, reference)
-    logps = step(answer_logps)(do, number, answered, others)
+    logps = step(answer_logps)(do, number, answered, others, held)
     evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
     certified = None
     if do.config.gate.false_promotions is not None:

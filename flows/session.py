@@ -99,10 +99,9 @@ class Session:
         self.progress.step_started(number, name)
         given = Inputs(name, self.as_made(number, name, inputs or {}))
         recipe = Recipe(number, name, config, given.hashes, functions or {})
-        if self.store.keeps_older(number, name):
-            recipe = replace(
-                recipe, older=tuple(older_fingerprints(recipe, self.config, self.layout))
-            )
+        if identities := self.store.older_identities(number, name):
+            older = older_fingerprints(recipe, identities, self.config, self.layout)
+            recipe = replace(recipe, older=tuple(older))
         artifact = self.store.run(recipe, self._meter.measured(lambda f: make(f, given)))
         self.progress.step_finished(artifact)
         return artifact

@@ -29,7 +29,7 @@ def play_peer(session: Session) -> dict[str, Any]:
     policy, steps = _trained(session, base)
     candidate = answer_held_out(session, 1, policy, base.policy, held)
     others = Others(previous=base, base=base, reference=None)
-    logps = answer_logps(session, 1, candidate, others)
+    logps = answer_logps(session, 1, candidate, others, held)
     made = Preferred(policy.made_by, policy.made_by)  # its pairs are in no file
     evaluation = evaluate(session, 1, candidate, others, logps, held, made, [])
     numbers = json.loads(evaluation.path("evaluation.json").read_text(encoding="utf-8"))

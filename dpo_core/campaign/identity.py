@@ -14,9 +14,10 @@ from typing import Any
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.hashing import digest
 
-IDENTITY = 2
+IDENTITY = 3
 """1: weights alone identified a policy, paths the user's files, and not all that steps read was
-among their inputs. 2: all of that by its contents."""
+among their inputs. 2: all of that by its contents. 3: which prompts are test prompts is an input of
+the log-probs of held-out answers, which are had of answers to these alone."""
 
 KEPT, SETTLED, RECOMPUTED = "kept", "settled", "recomputed"
 """Step names of these entries of the ledger."""
@@ -60,14 +61,18 @@ def kept_as(entries: Iterable[Entry]) -> dict[tuple[int, str, str], str]:
     return found
 
 
-def settled_through(entries: Iterable[Entry]) -> float:
-    """The last round of which nothing more of older versions is let count; −1 for none."""
-    last = -1.0
+def settled_through(entries: Iterable[Entry]) -> dict[int, float]:
+    """Each identity before today's → the last round of which nothing more is let count that was
+    finished under it; −1 for none.
+
+    What a version settled, or had made anew, is what those before it had finished: its own steps
+    may count in the next one.
+    """
+    last = dict.fromkeys(range(1, IDENTITY), -1.0)
     for entry in entries:
-        if entry.step == SETTLED:
-            last = max(last, entry.round)
-        elif entry.step == RECOMPUTED:
-            last = float("inf")
+        if entry.step in (SETTLED, RECOMPUTED):
+            through = float("inf") if entry.step == RECOMPUTED else entry.round
+            last |= {i: max(last[i], through) for i in last if i < entry.identity}
     return last
 
 

@@ -9,7 +9,7 @@ line is healed from the manifest inside the folder.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import isinf
@@ -88,7 +88,8 @@ class Recipe:
     """What a step depends on. Equal recipes are equal steps.
 
     `inputs`: name → content hash; `functions`: import path of user code → hash of its source.
-    `older`: fingerprints that older versions of Ratchet gave it; see dpo_core.campaign.identity.
+    `older`: fingerprints that older versions of Ratchet gave it and that may still count; see
+    dpo_core.campaign.identity.
     """
 
     round: int
@@ -182,17 +183,26 @@ class Store:
 
     def _entry_of(self, recipe: Recipe) -> Entry | None:
         """By its fingerprint, or by one that it was finished under before and that still counts."""
-        number, step, fingerprint = _key(recipe)
-        may_count = recipe.older if self.keeps_older(number, step) else ()
-        known = (fingerprint, self._kept.get((number, step, fingerprint), ""), *may_count)
-        found = (self._steps.get((number, step, name)) for name in known)
-        return next((entry for entry in found if entry is not None), None)
+        number, step, _ = _key(recipe)
+        for name in (recipe.fingerprint, *recipe.older):
+            for known in (name, self._kept.get((number, step, name), "")):
+                entry = self._steps.get((number, step, known))
+                if entry is not None:
+                    return entry
+        return None
 
-    def keeps_older(self, number: int, step: str) -> bool:
-        """Whether an older Ratchet finished this step, and that may still count; see identity."""
-        return number > self._settled and any(
-            entry.identity < IDENTITY for entry in self.finished(number, step)
-        )
+    def older_identities(self, number: int, step: str) -> Sequence[int]:
+        """Under which of them an older Ratchet may have known a finished version of this step that
+        may still count, the latest first; see identity.
+
+        What the first one finished has the names of those after it where they let it count.
+        """
+        finished = [entry.identity for entry in self.finished(number, step)]
+        return [
+            identity
+            for identity in range(IDENTITY - 1, 0, -1)
+            if number > self._settled[identity] and any(each <= identity for each in finished)
+        ]
 
     def settle(self, number: int) -> None:
         """The round has run to its end: steps after the last one that ran are not valid any more.
@@ -202,14 +212,14 @@ class Store:
         """
         self._current.settle(number)
         older = any(e.identity < IDENTITY for e in self._steps.values() if e.round <= number)
-        if older and number > self._settled:
+        if older and number > self._settled[IDENTITY - 1]:
             self._write(settled(number))
-            self._settled = number
+            self._settled = settled_through(self.entries)
 
     def recompute(self) -> None:
         """From now on nothing counts that an older version finished. Said once, it holds."""
         older = any(entry.identity < IDENTITY for entry in self._steps.values())
-        if older and not isinf(self._settled):
+        if older and not isinf(self._settled[IDENTITY - 1]):
             self._write(recomputed())
             self._kept, self._settled = {}, settled_through(self.entries)
 

@@ -4,7 +4,7 @@ The one place that knows what a recipe looked like before; see dpo_core.campaign
 becomes of the steps that are found by it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -17,7 +17,11 @@ from dpo_core.import_path import source_hash_of_package
 from flows.config import CampaignConfig
 from flows.config.defaults import since
 
+_INPUTS_SINCE_3 = ("answer_logps/held_out",)
+"""Patterns of step/name of inputs that identity 2 did not know."""
+
 _INPUTS_SINCE = (
+    *_INPUTS_SINCE_3,
     "* model of *",
     "model of *",
     "base/model",
@@ -39,19 +43,38 @@ _SAMPLING = ("shard_prompts", "tensor_parallel_size")
 """Keys that identity 1 counted among what completions depend on."""
 
 
-def older_fingerprints(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[str]:
-    """What identity 1 called this recipe: one name, or one for each value that the campaign's
-    configs had of a key which counts no more."""
-    inputs = {name: found for name, found in recipe.inputs.items() if not _new(recipe.step, name)}
+def older_fingerprints(
+    recipe: Recipe, identities: Collection[int], config: CampaignConfig, layout: Layout
+) -> Iterator[str]:
+    """What those of the `identities` called this recipe, the later one first."""
+    if 2 in identities:
+        yield _second(recipe)
+    if 1 in identities:
+        yield from _first(recipe, config, layout)
+
+
+def _second(recipe: Recipe) -> str:
+    inputs = _without(recipe, _INPUTS_SINCE_3)
+    parts = (dict(recipe.config), inputs, dict(recipe.functions))
+    return digest(recipe.step, *parts, {"identity": 2})
+
+
+def _first(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[str]:
+    """One name, or one for each value that the campaign's configs had of a key which counts no
+    more."""
+    inputs = _without(recipe, _INPUTS_SINCE)
     functions = {name: _function(name, found) for name, found in recipe.functions.items()}
     for older in _configs(recipe, config, layout):
         yield digest(recipe.step, older, inputs, functions)
 
 
-def _new(step: str, name: str) -> bool:
-    return any(
-        fnmatch(f"{step}/{name}", pattern) or fnmatch(name, pattern) for pattern in _INPUTS_SINCE
-    )
+def _without(recipe: Recipe, patterns: Iterable[str]) -> dict[str, str]:
+    """The recipe's inputs but for those that match one of the patterns."""
+    return {
+        name: found
+        for name, found in recipe.inputs.items()
+        if not any(fnmatch(f"{recipe.step}/{name}", p) or fnmatch(name, p) for p in patterns)
+    }
 
 
 def _function(name: str, found: str) -> str:

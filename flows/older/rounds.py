@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import yaml
 
 from dpo_core.campaign.facts import valid_entries
-from dpo_core.campaign.identity import IDENTITY
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import ROLLBACK
@@ -17,12 +16,15 @@ from flows.config.versions import read_configs
 from flows.older import training
 from flows.older.training import Finished, Settings
 
+_WITH_FAULTS = 1
+"""The identity of the versions that had them; what came after it is no news to a user."""
+
 
 def tell_of_older(
     layout: Layout, entries: Sequence[Entry], rounds: int, say: Callable[[str], None]
 ) -> None:
     """Say it, the first time that this version comes to the campaign."""
-    if not entries or any(entry.identity >= IDENTITY for entry in entries):
+    if not entries or any(entry.identity > _WITH_FAULTS for entry in entries):
         return
     found = list(_finished(layout, rounds))
     say(
@@ -54,7 +56,7 @@ def _finished(layout: Layout, planned: int) -> Iterator[Finished]:
     entries = valid_entries(layout, planned)
     files = {found.round: found.file for found in read_configs(layout, entries)}
     for number, file in files.items():
-        steps = {e.step: e for e in entries if e.round == number and e.identity < IDENTITY}
+        steps = {e.step: e for e in entries if e.round == number and e.identity == _WITH_FAULTS}
         if "gate" in steps:
             yield Finished(number, layout, steps, _settings(layout, file, number))
 

@@ -1,7 +1,7 @@
-"""Step `answer_logps`: what other policies make of a policy's held-out answers, for the distance
-from them. A step of its own, so that a change of what is evaluated needs no model."""
+"""Step `answer_logps`: what other policies make of a policy's answers to test prompts, for the
+distance from them. A step of its own, so that a change of what is evaluated needs no model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from dpo_core.records import POLICY_LOGPS, SCORED
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Others
 from flows.policy import Answered
+from flows.read_back.completions import read_prompts
 from flows.session import Session, check_weights
 
 
 def answer_logps(
-    session: Session, number: int, candidate: Answered, others: Others
+    session: Session, number: int, candidate: Answered, others: Others, held_out: Artifact
 ) -> Artifact | None:
-    """Log-probs of the candidate's held-out answers under each other policy, each asked once.
+    """Log-probs of the candidate's answers to test prompts under each other policy, each asked
+    once: no distance is measured on the gate's.
 
     None when answers are tempered or cut: they are no samples of the policy itself, so their mean
     log-ratio would be no KL.
@@ -28,17 +30,18 @@ def answer_logps(
     names = {policy.id: f"{name}_policy" for name, policy in others.policies.items()}
 
     def make(folder: Path, inputs: Inputs) -> Made:
+        asked = folder / "asked.parquet"
+        write_rows(asked, _to_test_prompts(inputs.path("answers"), inputs.path("held_out")), SCORED)
         seconds = 0.0
         files = {}
         for identity, name in names.items():
             files[identity] = folder / f"{identity[:16]}.parquet"
-            weights, answers = inputs.path(name), inputs.path("answers")
-            seconds += write_logps(session, weights, answers, files[identity])
+            seconds += write_logps(session, inputs.path(name), asked, files[identity])
         rows = (
             {"policy": identity, **row} for identity, f in files.items() for row in iterate_rows(f)
         )
         count = write_rows(folder / "logps.parquet", rows, POLICY_LOGPS)
-        for file in files.values():
+        for file in (asked, *files.values()):
             file.unlink()
         return Made(count, count, facts={"seconds_start": seconds})
 
@@ -49,9 +52,18 @@ def answer_logps(
         config={"sampling": sampling.model_dump(include={"temperature", "top_p"})},
         inputs={
             "answers": candidate.answers.input("completions.parquet"),
+            "held_out": held_out.input("prompts.parquet"),
             **{f"{name}_policy": policy.input for name, policy in others.policies.items()},
         },
     )
+
+
+def _to_test_prompts(answers: Path, held_out: Path) -> Iterator[dict[str, Any]]:
+    """The answers to them, with the columns of SCORED among others."""
+    prompts = read_prompts(held_out)
+    for row in iterate_rows(answers, ["prompt_id", *SCORED.names]):
+        if prompts[row["prompt_id"]].split == "test":
+            yield row
 
 
 def find_logps(

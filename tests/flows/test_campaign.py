@@ -1,6 +1,7 @@
 """One small real campaign, as plain Python: what it leaves on disk, and what a re-run repeats."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dpo_core.campaign.current import read_current
 from dpo_core.campaign.ledger import Entry
 from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS
 from dpo_core.hashing import file_sha256, policy_id
+from dpo_core.tables import read_rows
 
 
 def named(entries: list[Entry]) -> list[tuple[int, str]]:
@@ -83,6 +85,21 @@ def test_nothing_disappears_silently(finished: Campaign) -> None:
             rows = pq.read_metadata(finished.artifact(number, step).path(name)).num_rows
             expected = came_in[step] if step == "evaluation" else kept[step]
             assert rows == expected, step
+
+
+def test_others_are_asked_about_answers_to_test_prompts_alone(finished: Campaign) -> None:
+    held = read_rows(finished.artifact(0, "held_out").path("prompts.parquet"))
+    splits = {row["prompt_id"]: row["split"] for row in held}
+    for number in (1, 2):
+        answers = read_rows(finished.artifact(number, "answers").path("completions.parquet"))
+        logps = finished.artifact(number, "answer_logps")
+        asked = defaultdict(list)
+        for row in read_rows(logps.path("logps.parquet")):
+            asked[row["policy"]].append(row["completion_id"])
+        test = [row["completion_id"] for row in answers if splits[row["prompt_id"]] == "test"]
+        assert finished.artifact(0, "base").entry.facts["policy"] in asked
+        assert list(asked.values()) == [test] * len(asked) and len(test) == 24 < len(answers)
+        assert set(logps.entry.outputs) == {"logps.parquet"}
 
 
 def test_held_out_prompts_are_never_trained_on(finished: Campaign) -> None:

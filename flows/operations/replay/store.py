@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import joined_in
+from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.evaluation.round_metrics import steady
@@ -202,6 +203,8 @@ class RecomputingStore(Store):
             checked = _about_the_pool(checked, recorded, again)
         elif other_recipe:
             checked = replace(checked, found="differs", said=_OTHER_RECIPE + checked.said)
+        elif checked.found == "differs" and _had_more(recorded.entry):
+            checked = replace(checked, found="taken", said=_HAD_MORE)
         self._tell(checked)
         return again
 
@@ -217,6 +220,14 @@ def _from_a_pool(step: str) -> bool:
     return joined_in(step) in _FROM_A_POOL
 
 
+def _had_more(entry: Entry) -> bool:
+    """Whether an older version of Ratchet asked for more in this step than today's does."""
+    return entry.step == "answer_logps" and entry.identity < _OF_TEST_PROMPTS
+
+
+_OF_TEST_PROMPTS = 3
+"""The identity since which log-probs are had of answers to test prompts alone."""
+_HAD_MORE = "as it was recorded, which was of answers to gate prompts too"
 _OTHER_RECIPE = "its config, inputs or user code are not those that the ledger recorded; "
 
 

@@ -26,6 +26,8 @@ from flows.session import Session
 from flows.steps.base import held_out
 from flows.steps.score import score
 
+CONTINUED = Path(__file__).parent / "continued"
+"""What the version before this one made of it: it let all steps count, and made a round more."""
 STEPS = 36
 """Finished steps of its base and two rounds."""
 _OF_THE_LEDGER = {KEPT, SETTLED, RECOMPUTED}
@@ -97,6 +99,25 @@ def test_its_finished_rounds_stay_and_that_is_said_once(old: Path) -> None:
     assert (old / "campaign" / "ledger.jsonl").read_bytes() == written
 
 
+def test_what_one_version_let_count_and_made_counts_in_the_next(old: Path) -> None:
+    shutil.copytree(CONTINUED, old, dirs_exist_ok=True)
+    ledger, before = old / "campaign" / "ledger.jsonl", entries(old)
+    written = ledger.read_bytes()
+    steps = [(e.round, e.step, e.fingerprint, e.identity) for e in before if e.outputs]
+    assert [step[3] for step in steps] == [1] * STEPS + [2] * 15
+    said = run(old, "--set", "rounds=3")
+    assert f"{len(steps)} finished steps taken from disk" in said and "older version" not in said
+    assert made_since(old) == []
+    assert ledger.read_bytes().startswith(written)
+    kept = [e for e in entries(old)[len(before) :] if e.step == KEPT]
+    found = [(e.round, e.facts["step"], e.facts["fingerprint"]) for e in kept]
+    assert found == [step[:3] for step in steps]
+
+    written = ledger.read_bytes()
+    assert f"{len(steps)} finished steps taken from disk" in run(old, "--set", "rounds=3")
+    assert ledger.read_bytes() == written
+
+
 def test_its_next_round_knows_all_that_steps_depend_on(old: Path) -> None:
     before = {
         path: path.stat().st_mtime_ns for path in (old / "campaign/rounds").rglob("*.parquet")
@@ -110,6 +131,10 @@ def test_its_next_round_knows_all_that_steps_depend_on(old: Path) -> None:
     judged = next(entry for entry in made if entry.step == "judgements")
     drawn = next(entry for entry in made if entry.step == "prompts")
     assert judged.inputs["prompts"] == drawn.outputs["prompts.parquet"]
+    distant = next(entry for entry in made if entry.step == "answer_logps")
+    held = next(entry for entry in entries(old) if entry.step == "held_out")
+    assert distant.inputs["held_out"] == held.outputs["prompts.parquet"]
+    assert distant.kept == held.facts["test"]
     sampled = next(entry for entry in made if entry.step == "completions")
     base = next(entry for entry in entries(old) if entry.step == "base")
     assert sampled.inputs["policy"] == base.facts["policy"]

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from flows.policy import Policy
 from flows.session import Session
 from flows.steps.imported import imported_preferences
 from flows.steps.labels import ask_people
+from tests.resealed import reseal
 
 Make = Callable[[Path], Made]
 
@@ -84,6 +85,18 @@ def test_another_recipe_is_a_difference(campaign: Campaign) -> None:
     _, checked = campaign.again(recipe(2, "training", beta=0.2), writes("training"))
     assert checked is not None and checked.found == "differs"
     assert checked.said.startswith("its config, inputs or user code are not those")
+
+
+def test_log_probs_of_an_older_version_were_of_more_answers(campaign: Campaign) -> None:
+    logps = recipe(2, "answer_logps")
+    made = campaign.store.run(logps, writes("test and gate"))
+    _, checked = campaign.again(logps, writes("test"))
+    assert checked is not None and checked.found == "differs"
+    older = asdict(replace(made.entry, identity=2))
+    reseal(campaign.store.layout.ledger, lambda e: e["step"] == made.entry.step and e.update(older))
+    _, checked = campaign.again(logps, writes("test"))
+    assert checked is not None and checked.found == "taken"
+    assert checked.said == "as it was recorded, which was of answers to gate prompts too"
 
 
 def test_people_are_not_asked_again(campaign: Campaign) -> None:
