@@ -14,12 +14,12 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import WaitingForPeople
 from dpo_core.evaluation.round_metrics import AS_JSON
+from dpo_core.gate.stop_rules import Stopped, stop_rule
 from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round
 from flows.config.attempts import rejected_rounds
 from flows.gate.attempts import best_so_far
 from flows.gate.question import asked
-from flows.gate.stop_rules import Stopped, stop_rule
 from flows.notify import decided, tell_decision
 from flows.older.rounds import tell_of_older
 from flows.policy import Answered, Played, Policy, Start

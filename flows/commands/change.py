@@ -161,7 +161,7 @@ def replay(
     Exit code 0 when it is, 1 when not, with the first difference named. The campaign is only read:
     people are not asked again, and language models only where their replies were not kept.
     """
-    from flows.operations.replay.round import replay as replay_round
+    from flows.operations.replay import replay as replay_round
 
     with interruptible(resumable=False):
         replayed = replay_round(campaign, number, scratch, Console(soft_wrap=True))

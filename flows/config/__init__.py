@@ -1,8 +1,8 @@
 """The config of a campaign: one YAML file, overridden by --set, checked before anything starts."""
 
+from dpo_core.gate.config import GateConfig, StopConfig
 from flows.config.attempts import changes_of, under_attempt
 from flows.config.campaign import CampaignConfig
-from flows.config.gate import GateConfig, StopConfig
 from flows.config.paths import check_functions
 from flows.config.raw import validate
 from flows.config.reading import dump_config, load_config, overridden

@@ -11,11 +11,11 @@ from dpo_core.config import (
     Section,
     SftConfig,
 )
+from dpo_core.gate.config import GateConfig, StopConfig
 from dpo_core.loss_options import TRAITS
 from flows.config import checks
 from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.evaluation import HeldOutConfig
-from flows.config.gate import GateConfig, StopConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig, Track
 from flows.config.training import DataConfig, KeepLast, TrainingSection
 from generation.config import PromptsConfig, SamplingConfig

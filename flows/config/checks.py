@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dpo_core.campaign.prices import PricesConfig
 from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingOptions
 from dpo_core.errors import ConfigError
+from dpo_core.gate.config import GateConfig, StopConfig
 from dpo_core.loss_options import TRAITS, check_together
 from flows.config.evaluation import HeldOutConfig
-from flows.config.gate import GateConfig, StopConfig
 from flows.config.training import DataConfig, LastRounds, MixRounds
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import AggregationConfig, PairsConfig, PeopleConfig

@@ -11,6 +11,7 @@ from dpo_core.campaign.layout import OTHER, Layout
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import derive_seed
+from dpo_core.model_shape import Shape, read_shape
 from dpo_core.processor import has_gpu
 from flows.config import CampaignConfig
 from flows.doctor import inputs as judges
@@ -29,7 +30,6 @@ from flows.doctor.machine import (
 from flows.doctor.memory import Device, Estimate, check_memory, estimate, free_ram_gib
 from flows.doctor.prompts import check_draws, check_rejected
 from flows.doctor.servers import check_argilla, check_prefect
-from flows.doctor.shape import Shape, read_shape
 from generation.prompts import read_pool
 
 _ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "false"}

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import LabelsError, PromptError, RatchetError
 from dpo_core.import_path import find_function, load_function
+from dpo_core.model_shape import read_shape
 from dpo_core.records import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
 from flows.doctor.policy import local_policy
-from flows.doctor.shape import read_shape
 from flows.evaluation.judging import same_judge
 from flows.harness.check import check_task
 from generation.config import PromptsConfig

@@ -7,10 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dpo_core.full_disk import free_bytes
+from dpo_core.model_shape import Shape
 from dpo_core.processor import has_bfloat16
 from flows.config import CampaignConfig, KeepLast
 from flows.doctor.findings import Finding, note, ok, problem
-from flows.doctor.shape import Shape
 from flows.evaluation.held_out import MOST
 
 MEASURED: Mapping[str, str] = {

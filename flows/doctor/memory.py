@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_core.config import TrainingOptions
+from dpo_core.model_shape import Shape
 from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
 from flows.config import CampaignConfig
 from flows.config.precision import with_precision
 from flows.doctor.findings import Finding, note, ok, problem
-from flows.doctor.shape import Shape
 
 _GIB = 2**30
 _FLOAT = 4

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from dpo_core.errors import BadInput
 from dpo_core.gguf.header import names_gguf, read_header
+from dpo_core.model_shape import read_json, read_shape
 from dpo_core.special_tokens import read_special_tokens
 from dpo_core.weight_files import WEIGHTS, torn
 from flows.config import CampaignConfig
 from flows.doctor.findings import Finding, note, ok, problem
-from flows.doctor.shape import read_json, read_shape
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from dpo_core.campaign.inputs import Input
 from dpo_core.evaluation.comparison import outcome
+from dpo_core.gate.config import GateConfig
 from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
 from flows.config.campaign import CampaignConfig
-from flows.config.gate import GateConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.read_back import ScoresBySource
 from flows.session import Session

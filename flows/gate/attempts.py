@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
+from dpo_core.gate.decision import Best, best_of
 from flows.config import changes_of, under_attempt
-from flows.gate.decision import Best, best_of
 from flows.policy import Answered, Played
 from flows.session import Session
 

@@ -14,8 +14,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.campaign.waiting import Waiting, clear_waiting, read_waiting, write_waiting
 from dpo_core.errors import ArtifactCorrupted, WaitingForPeople
+from dpo_core.gate.decision import Answer, Decision
 from dpo_core.hashing import content_id
-from flows.gate.decision import Answer, Decision
 
 _REMEDY = "Restore the file from a backup, or remove that line, and the question is asked again."
 

@@ -22,11 +22,11 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
 from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput, ConfigError
+from dpo_core.gate.account import read_inherited, spent, written
 from flows.config import CampaignConfig, dump_config, overridden, read_stored
 from flows.config.attempts import check_rejected_rounds, rejected_rounds
 from flows.config.stored import read_stored_text, validate_recorded
 from flows.config.versions import changes, decides_what_is_shared, pinned
-from flows.gate.account import read_inherited, spent, written
 from labeling.exchange.folder import check_free, new_folder
 
 

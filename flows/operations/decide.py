@@ -5,8 +5,8 @@ from pathlib import Path
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.errors import BadInput
+from dpo_core.gate.decision import Answer
 from flows.config import check_is_campaign
-from flows.gate.decision import Answer
 from flows.gate.question import asked, give_answer
 
 

@@ -21,9 +21,9 @@ from dpo_core.campaign.rollbacks import RolledBack, rollback
 from dpo_core.campaign.store import Store
 from dpo_core.campaign.waiting import clear_waiting
 from dpo_core.errors import BadInput
+from dpo_core.gate.stop_rules import Stopped
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
-from flows.gate.stop_rules import Stopped
 
 
 def roll_back(root: Path, to: int, why: str) -> list[str]:

@@ -11,7 +11,7 @@ from dpo_core.records import POLICY_LOGPS, SCORED
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Others
 from flows.policy import Answered
-from flows.read_back.completions import read_prompts
+from flows.read_back import read_prompts
 from flows.session import Session, check_weights
 
 

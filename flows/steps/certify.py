@@ -23,13 +23,7 @@ from dpo_core.evaluation.certification import (
     evidence_on_set,
     unit_outcomes,
 )
-from dpo_core.hashing import digest
-from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
-from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.config import CampaignConfig
-from flows.evaluation.held_out import Answers, read_answers
-from flows.evaluation.judging import judges_models, outcomes, play_match
-from flows.gate.account import (
+from dpo_core.gate.account import (
     CERTIFICATE,
     LOOKED,
     Account,
@@ -37,6 +31,12 @@ from flows.gate.account import (
     account_before,
     read_inherited,
 )
+from dpo_core.hashing import digest
+from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
+from dpo_core.tables import iterate_rows, read_rows, write_rows
+from flows.config import CampaignConfig
+from flows.evaluation.held_out import Answers, read_answers
+from flows.evaluation.judging import judges_models, outcomes, play_match
 from flows.gate.power import at_most, planned_decisions
 from flows.policy import Answered, Policy
 from flows.session import Session

@@ -12,12 +12,12 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact, Made
 from dpo_core.campaign.waiting import waited_for
+from dpo_core.gate.checks import certificate_checks, notices, values_to_try
+from dpo_core.gate.config import as_asked
+from dpo_core.gate.decision import Answer, Best, Decision, answered, decide
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
-from flows.config.gate import as_asked
 from flows.evaluation.win_rates import against_base
-from flows.gate.checks import certificate_checks, notices, values_to_try
-from flows.gate.decision import Answer, Best, Decision, answered, decide
 from flows.gate.question import ask, find_answer, question_id
 from flows.policy import Answered
 from flows.session import Session

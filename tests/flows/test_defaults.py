@@ -8,9 +8,9 @@ import yaml
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
+from dpo_core.gate.config import as_asked
 from flows.config import load_config, read_stored
 from flows.config.defaults import CHANGED, DEFAULTS, FIRST, with_defaults
-from flows.config.gate import as_asked
 
 CONFIG: dict[str, Any] = {
     "name": "kept",

@@ -23,6 +23,7 @@ from said import ROOT, found, raised
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildFailed, RatchetError
+from dpo_core.model_shape import Shape
 from dpo_core.records import IMPORTED
 from flows.config import CampaignConfig
 from flows.doctor import examine, machine, memory, policy, prompts, servers
@@ -34,7 +35,6 @@ from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, Machine
 from flows.doctor.memory import Device
 from flows.doctor.prompts import check_draws, check_rejected
-from flows.doctor.shape import Shape
 from generation import probe
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,

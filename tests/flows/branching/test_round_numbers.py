@@ -9,9 +9,9 @@ from written_rounds import CONFIG, made_up, rollback
 
 from dpo_core.campaign.facts import find_incumbent, valid_entries
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.recomputing import Checked, RecomputingStore
 from dpo_core.campaign.store import Artifact, Made, Recipe
 from flows.config import dump_config, validate
-from flows.operations.replay.store import Checked, RecomputingStore
 from flows.worker.plan import finished_rounds, plan
 from reporting.summary import read_summary
 from reporting.terminal import render_table

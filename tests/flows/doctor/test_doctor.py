@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from dpo_core.errors import BadInput
+from dpo_core.model_shape import Shape, read_shape
 from flows.config import CampaignConfig
 from flows.doctor import inputs as judges
 from flows.doctor import machine, memory, policy, prompts, servers
@@ -24,7 +25,6 @@ from flows.doctor.examine import check_before_run
 from flows.doctor.findings import Finding
 from flows.doctor.machine import Machine
 from flows.doctor.memory import Device
-from flows.doctor.shape import Shape, read_shape
 from flows.run import run_campaign
 from generation import probe
 from tests import tiny_gguf, typed

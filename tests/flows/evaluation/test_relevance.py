@@ -12,11 +12,11 @@ from synthetic import Synthetic, Texts
 
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import SftConfig
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Best, decide
 from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, Score, prompt_row
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
-from flows.config.gate import GateConfig
-from flows.gate.decision import Best, decide
 from flows.policy import Answered, Policy
 from flows.read_back import read_full_scores
 from flows.steps.answer_relevance import answer_relevance, asks_whose

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import Synthetic, asked, says
 
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Best, decide
 from dpo_core.records import Completion, Judgement, Pair, Prompt
-from flows.config.gate import GateConfig
-from flows.gate.decision import Best, decide
 from labeling.judges.both_orders import both_together
 from labeling.judges.protocol import unjudged_side
 

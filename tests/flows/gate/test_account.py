@@ -7,7 +7,7 @@ import pytest
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.retractions import RETRACT
 from dpo_core.campaign.rollbacks import ROLLBACK
-from flows.gate.account import (
+from dpo_core.gate.account import (
     CERTIFICATE,
     LOOKED,
     Account,

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import ConfigError
+from dpo_core.gate.checks import Check, values_to_try
+from dpo_core.gate.config import GateConfig, as_asked
+from dpo_core.gate.decision import Best, Decision, decide
 from flows.config import validate
 from flows.config.defaults import since
-from flows.config.gate import GateConfig, as_asked
-from flows.gate.checks import Check, values_to_try
-from flows.gate.decision import Best, Decision, decide
 
 HEALTHY: dict[str, Any] = {
     "win_rate_gate": 0.61,

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from dpo_core.gate.checks import certificate_checks
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Answer, Best, Decision, answered, best_of, decide
 from flows.config.defaults import since
-from flows.config.gate import GateConfig
-from flows.gate.checks import certificate_checks
-from flows.gate.decision import Answer, Best, Decision, answered, best_of, decide
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
 BETTER = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}

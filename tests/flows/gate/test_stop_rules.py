@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpo_core.campaign.rollbacks import RolledBack
-from flows.config.gate import StopConfig
-from flows.gate.stop_rules import Stopped, stop_rule
+from dpo_core.gate.config import StopConfig
+from dpo_core.gate.stop_rules import Stopped, stop_rule
 
 
 def row(

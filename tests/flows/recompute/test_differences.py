@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from dpo_core.campaign.recomputing import difference
 from dpo_core.evaluation.round_metrics import VOLATILE
-from flows.operations.replay.store import difference
 
 SCHEMA = pa.schema(
     [

@@ -10,10 +10,10 @@ from record_session import open_session
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.recomputing import Checked, RecomputingStore
 from dpo_core.campaign.store import Artifact, Made, Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.hashing import file_sha256
-from flows.operations.replay.store import Checked, RecomputingStore
 from flows.policy import Policy
 from flows.session import Session
 from flows.steps.imported import imported_preferences

@@ -6,9 +6,9 @@ from typing import Any
 
 from dpo_core.campaign.facts import incumbent_round
 from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
+from dpo_core.gate.config import PlateauConfig, StopConfig
 from dpo_core.records import is_person
 from dpo_core.text import counted
-from flows.config.gate import PlateauConfig, StopConfig
 
 Row = Mapping[str, Any]
 

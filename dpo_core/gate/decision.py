@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dpo_core.gate.checks import Check, Checked, checks, notices
+from dpo_core.gate.config import GateConfig
 from dpo_core.text import counted
-from flows.config.gate import GateConfig
-from flows.gate.checks import Check, Checked, checks, notices
 
 Action = Literal["promote", "keep", "retry", "rollback", "ask", "stop"]
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from dpo_core.campaign.branching import copy_replies
 from dpo_core.campaign.facts import is_finished
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.recomputing import Checked, RecomputingStore
 from dpo_core.errors import BadInput
 from dpo_core.text import counted, visible
 from flows.campaign import after_people
 from flows.config import CampaignConfig, config_of_round, read_stored
 from flows.config.attempts import rejected_rounds
-from flows.operations.replay.store import Checked, RecomputingStore
 from flows.policy import Played, Start
 from flows.progress import CampaignProgress
 from flows.session import Session
