@@ -120,7 +120,7 @@ def step_costs() -> dict[str, float]:
 def _noop_steps(count: int) -> dict[str, float]:
     from rich.console import Console
 
-    from dpo_core.campaign.store import Artifact, Made
+    from dpo_core.campaign.store import Artifact, StepResult
     from flows.config import load_config
     from flows.progress import CampaignProgress
     from flows.run import prefect_api
@@ -132,7 +132,7 @@ def _noop_steps(count: int) -> dict[str, float]:
         session = Session(Path(folder), config, progress)
 
         def noop(session: Session, number: int) -> Artifact:
-            return session.step(0, f"noop{number}", lambda folder, inputs: Made(), config={})
+            return session.step(0, f"noop{number}", lambda folder, inputs: StepResult(), config={})
 
         plain = _timed(lambda number: noop(session, number), range(count))
         with prefect_api(session.layout, progress):

@@ -14,7 +14,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import WaitingForPeople
 from dpo_core.evaluation.round_metrics import AS_JSON
-from dpo_core.gate.stop_rules import Stopped, stop_rule
+from dpo_core.gate.stop_rules import StopReason, stop_rule
 from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round
 from flows.config.attempts import rejected_rounds
@@ -22,7 +22,7 @@ from flows.gate.attempts import best_so_far
 from flows.gate.question import asked
 from flows.notify import decided, tell_decision
 from flows.older.rounds import tell_of_older
-from flows.policy import Answered, Played, Policy, Start
+from flows.policy import EvaluatedPolicy, Policy, RoundContext, RoundRecord
 from flows.prefect.tasks import run_flow, step
 from flows.round import play, prepare, prepare_flow, round_flow
 from flows.session import Session
@@ -48,7 +48,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     if asked == [False, True]:  # a branch is certified, and its campaign was not
         step(gate_pool)(session, held)
     session.store.settle(0)
-    goes_on, earlier, stopped = base, list[Played](), None
+    goes_on, earlier, stopped = base, list[RoundRecord](), None
     _remember(session, goes_on)
     for number in range(1, session.config.rounds + 1):
         stopped = ends_before(session, number, earlier)
@@ -57,7 +57,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         session.store.remember("stopped", None)
         session.progress.round_started()
         under, before = _under(session, number), decided(session.layout, number)
-        goes_on, played = play_round(under, Start(number, goes_on, base, held, earlier))
+        goes_on, played = play_round(under, RoundContext(number, goes_on, base, held, earlier))
         session.store.settle(number)
         earlier = [*earlier, played]
         goes_on = after_people(session, number, goes_on, base, earlier)
@@ -72,7 +72,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
     end(session, stopped)
 
 
-def _play(session: Session, start: Start) -> tuple[Answered, Played]:
+def _play(session: Session, start: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:
     """The round; whoever is asked about its policy finds the report up to date."""
     try:
         return play(session, start)
@@ -83,8 +83,12 @@ def _play(session: Session, start: Start) -> tuple[Answered, Played]:
 
 
 def after_people(
-    session: Session, number: int, by_gate: Answered, base: Answered, earlier: Sequence[Played]
-) -> Answered:
+    session: Session,
+    number: int,
+    by_gate: EvaluatedPolicy,
+    base: EvaluatedPolicy,
+    earlier: Sequence[RoundRecord],
+) -> EvaluatedPolicy:
     """Where the round after `number` starts: `by_gate`, or where a person has said.
 
     earlier: the rounds up to `number`.
@@ -99,21 +103,26 @@ def after_people(
 
 
 def _needed(
-    session: Session, goes_on: Answered, base: Answered, earlier: Sequence[Played]
+    session: Session,
+    goes_on: EvaluatedPolicy,
+    base: EvaluatedPolicy,
+    earlier: Sequence[RoundRecord],
 ) -> list[Policy]:
     """Policies that later rounds may need."""
     back, answering = _may_come_back(session, base, earlier), _answer_again(session, earlier)
     return [goes_on.policy, *back, *answering]
 
 
-def _may_come_back(session: Session, base: Answered, earlier: Sequence[Played]) -> list[Policy]:
+def _may_come_back(
+    session: Session, base: EvaluatedPolicy, earlier: Sequence[RoundRecord]
+) -> list[Policy]:
     """The policy that the gate may roll back to."""
     rolls_back = session.config.gate.last_resort == "rollback"
     best = best_so_far(base, earlier, session.store.rollbacks)
     return [best.answered.policy] if rolls_back else []
 
 
-def _answer_again(session: Session, earlier: Sequence[Played]) -> list[Policy]:
+def _answer_again(session: Session, earlier: Sequence[RoundRecord]) -> list[Policy]:
     """Policies whose answers later rounds reject."""
     rounds = (number for number in rejected_rounds(session.config) if number)
     found = (earlier[number - 1].candidate for number in rounds if number <= len(earlier))
@@ -139,7 +148,7 @@ def _under(session: Session, number: int) -> Session:
     return session.under(config_of_round(session.layout, session.config, number))
 
 
-def _remember(session: Session, goes_on: Answered) -> None:
+def _remember(session: Session, goes_on: EvaluatedPolicy) -> None:
     """Which policy stands promoted, for people and tools that look for the best weights."""
     policy = goes_on.policy
     folder = policy.folder.relative_to(session.layout.root)
@@ -147,7 +156,7 @@ def _remember(session: Session, goes_on: Answered) -> None:
     session.store.remember("promoted", promoted_now)
 
 
-def _prune(session: Session, needed: Sequence[Policy], played: Sequence[Played]) -> None:
+def _prune(session: Session, needed: Sequence[Policy], played: Sequence[RoundRecord]) -> None:
     """Remove the weights that the config does not keep, with the optimiser state that belongs to
     them; what later rounds need stays: the policies that are `needed`, and the reference, from
     which the next one may be made unless it is reset."""
@@ -190,29 +199,29 @@ def _write_metrics(layout: Layout, rounds: int) -> None:
     write_atomic(layout.metrics, write)
 
 
-def ends_before(session: Session, number: int, earlier: Sequence[Played]) -> Stopped | None:
+def ends_before(session: Session, number: int, earlier: Sequence[RoundRecord]) -> StopReason | None:
     """What forbids round `number` after the rounds `earlier`, if anything does."""
     if earlier and (stopped := ended_by_gate(session, earlier[-1])) is not None:
         return stopped
     sentence = nothing_left(session, number, earlier)
     if sentence is not None:
-        return Stopped("prompts", sentence)
+        return StopReason("prompts", sentence)
     if read_round_row(session.layout, number) is not None:
         return None  # a round that is finished takes nothing more
     rows = [played.row for played in earlier]
     return stop_rule(rows, session.config.stop, session.store.rollbacks)
 
 
-def ended_by_gate(session: Session, played: Played) -> Stopped | None:
+def ended_by_gate(session: Session, played: RoundRecord) -> StopReason | None:
     """None as well where a person has said since which policy goes on."""
     assert played.gate is not None, "every round that was played came to its gate"
     if session.store.rolled_back(played.gate.entry.round) is not None:
         return None
     decision = decision_of(played.gate)
-    return Stopped("gate", decision.sentence) if decision.action == "stop" else None
+    return StopReason("gate", decision.sentence) if decision.action == "stop" else None
 
 
-def end(session: Session, stopped: Stopped | None) -> None:
+def end(session: Session, stopped: StopReason | None) -> None:
     """Remember and say why the campaign ended early; None: it did not."""
     session.store.remember("stopped", asdict(stopped) if stopped is not None else None)
     if stopped is not None:

@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import OWN
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.records import COMPLETIONS, PROMPTS, SCORES
 from dpo_core.tables import concatenate
-from flows.policy import OWN_SAMPLES, REJECTED_FROM, Drawn, Other, Played, Policy
+from flows.policy import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers, Other, Policy, RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
 from flows.steps.pairs import count_pairs
-from flows.steps.prompts import DRAWN, Part, draw_prompts
+from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
 from flows.steps.rejected import put_together, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
@@ -26,7 +26,7 @@ from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, sho
 
 
 @dataclass(frozen=True)
-class Answering:
+class AnswerSources:
     """Whose answers are compared: the policy's, or the policy's with those of another. base: what
     a judge asks that looks whether answers belong to their requests."""
 
@@ -36,8 +36,12 @@ class Answering:
 
 
 def draw(
-    do: Session, number: int, answering: Answering, held: Artifact, earlier: Sequence[Played]
-) -> Drawn:
+    do: Session,
+    number: int,
+    answering: AnswerSources,
+    held: Artifact,
+    earlier: Sequence[RoundRecord],
+) -> DrawnAnswers:
     """Answers to prompts of the round, with their scores if any judge scores."""
     if do.config.goal is not None:
         return _until_enough(do, number, answering, held, earlier, do.config.goal)
@@ -45,8 +49,8 @@ def draw(
 
 
 def _drawn(
-    do: Session, number: int, answering: Answering, prompts: Artifact, ending: str = ""
-) -> Drawn:
+    do: Session, number: int, answering: AnswerSources, prompts: Artifact, ending: str = ""
+) -> DrawnAnswers:
     """ending: of the steps' names, for one draw of several."""
     parts = tuple[Artifact, ...]()
     if answering.other is None:
@@ -59,22 +63,22 @@ def _drawn(
         completions = step(put_together)(do, number, *parts, prompts, ending)
     scored = (completions, prompts, do.config.judge, f"scores{ending}", answering.base)
     scores = step(score)(do, number, *scored)
-    return Drawn(prompts, completions, scores, {made.entry.step: made for made in parts})
+    return DrawnAnswers(prompts, completions, scores, {made.entry.step: made for made in parts})
 
 
 def _until_enough(
     do: Session,
     number: int,
-    answering: Answering,
+    answering: AnswerSources,
     held: Artifact,
-    earlier: Sequence[Played],
+    earlier: Sequence[RoundRecord],
     goal: Goal,
-) -> Drawn:
+) -> DrawnAnswers:
     so_far = SoFar()
-    draws: list[Drawn] = []
+    draws: list[DrawnAnswers] = []
     while (ended := ended_by(goal, so_far)) is None:
         wanted = next_draw(goal, so_far)
-        part = Part(len(draws) + 1, wanted, [each.prompts for each in draws])
+        part = PromptDraw(len(draws) + 1, wanted, [each.prompts for each in draws])
         prompts = step(draw_prompts)(do, number, held, earlier, part)
         if not prompts.entry.kept:  # the draw before took the last ones
             so_far = replace(so_far, used_up=True)
@@ -114,8 +118,8 @@ class _Sum:
 
 
 def join_draws(
-    session: Session, number: int, draws: Sequence[Drawn], outcome: Mapping[str, Any]
-) -> Drawn:
+    session: Session, number: int, draws: Sequence[DrawnAnswers], outcome: Mapping[str, Any]
+) -> DrawnAnswers:
     """The draws as one, by the names that the steps of a single draw have.
 
     outcome: what the drawing came to, a fact of step `prompts`.
@@ -126,7 +130,7 @@ def join_draws(
     scores = _joined(session, number, "scores", scored, {})
     parts = {made.entry.step: made for draw in draws for made in draw.artifacts()}
     parts |= {name: made for draw in draws for name, made in draw.parts.items()}
-    return Drawn(prompts, completions, scores, parts)
+    return DrawnAnswers(prompts, completions, scores, parts)
 
 
 def _joined(
@@ -141,9 +145,9 @@ def _joined(
     together = _last_pool(made) if step == "prompts" else _sum(made)
     facts = {**outcome, **_facts(step, made)}
 
-    def make(folder: Path, given: Inputs) -> Made:
+    def make(folder: Path, given: Inputs) -> StepResult:
         concatenate([given.path(name) for name in inputs], folder / file, _SCHEMAS[step])
-        return Made(together.came_in, together.kept, together.dropped, facts)
+        return StepResult(together.came_in, together.kept, together.dropped, facts)
 
     return session.step(number, step, make, config=dict(outcome), inputs=inputs)
 

@@ -13,7 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import Waiting, read_waiting, write_waiting
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig
-from labeling.people.answers import Tally, latest, tally
+from labeling.people.answers import AnswerCounts, latest, tally
 from labeling.people.config import PeopleConfig
 from labeling.people.log import LabelLog, RoundLog
 from labeling.server import DEFAULT_FOLDER, Access, find_access
@@ -45,7 +45,7 @@ def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
 
 
 def waiting_for(
-    number: int, people: PeopleConfig, log: RoundLog, tally: Tally, url: str
+    number: int, people: PeopleConfig, log: RoundLog, tally: AnswerCounts, url: str
 ) -> Waiting:
     """What round `number` waits for."""
     assert log.asked_at is not None and log.dataset is not None, "it was asked"
@@ -87,7 +87,7 @@ def server_access(people: PeopleConfig) -> Access:
     return find_access(Path(people.server_dir) if people.server_dir else DEFAULT_FOLDER)
 
 
-def _looked_at(people: PeopleConfig, log: LabelLog) -> Tally:
+def _looked_at(people: PeopleConfig, log: LabelLog) -> AnswerCounts:
     """How far the round is answered now. Raises RatchetError where the server does not answer."""
     from labeling.people.argilla_http import IMPATIENT
     from labeling.people.argilla_queue import ArgillaQueue
@@ -119,6 +119,6 @@ def worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]
     return bool(counts["completed"] + discarded + gone >= _tally(people, log).wanted)
 
 
-def _tally(people: PeopleConfig, log: RoundLog) -> Tally:
+def _tally(people: PeopleConfig, log: RoundLog) -> AnswerCounts:
     answers = latest(log.answers.values())
     return tally(log.planned, answers, people.min_submitted, people.quorum)

@@ -38,7 +38,7 @@ REJECTED_FROM = "rejected_from"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnAnswers:
     """Prompts of a round with the answers to them, and their scores if any judge scores.
 
     parts: the steps, by their names, that were joined into these, if there were any.
@@ -54,7 +54,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Said:
+class PreferenceSources:
     """What was said of a round's pairs: by judges, by people, and how far judges are trusted; and
     the answers that the pairs are of."""
 
@@ -71,7 +71,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Preferred:
+class RoundPreferences:
     """A round's preferences and the completions they name, with the steps between, if any.
 
     parts: as those of Drawn.
@@ -101,7 +101,7 @@ class SuiteAnswers:
 
 
 @dataclass(frozen=True)
-class Answered:
+class EvaluatedPolicy:
     """A policy and its answers to the held-out prompts, with their scores (pointwise judges).
 
     training_scores: those of the training judge, where that is another one and scores. suites:
@@ -131,13 +131,13 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Played:
+class RoundRecord:
     """What later rounds need of a round: what its steps made, its reference if it had one, the
     policy it trained, what the gate made of it, and the trainings of refused attempts."""
 
     made: Mapping[str, Artifact | None]
     reference: Policy | None
-    candidate: Answered | None = None
+    candidate: EvaluatedPolicy | None = None
     gate: Artifact | None = None
     refused: tuple[Artifact, ...] = ()
 
@@ -151,12 +151,12 @@ class Played:
 
 
 @dataclass(frozen=True)
-class Start:
+class RoundContext:
     """What round `number` starts from: the policy that goes on and the base, each with its answers
     to the held-out prompts `held`, and the rounds before."""
 
     number: int
-    previous: Answered
-    base: Answered
+    previous: EvaluatedPolicy
+    base: EvaluatedPolicy
     held: Artifact
-    earlier: Sequence[Played] = ()
+    earlier: Sequence[RoundRecord] = ()

@@ -21,7 +21,7 @@ from labeling.aggregation.calibration import Reliability
 from labeling.judges.answers import as_number
 from labeling.judges.committee import Committee
 from labeling.judges.config import AnyJudgeConfig, machines
-from labeling.pairs.for_people import Candidate, policy_uncertainty
+from labeling.pairs.for_people import PairCandidate, policy_uncertainty
 
 ScoresBySource = Mapping[str, Mapping[str, Score]]
 """source → completion_id → score, of the judges that score."""
@@ -81,13 +81,13 @@ def read_full_scores(scores: Path | None) -> ScoresBySource:
     return found
 
 
-def read_candidates(pairs: Path, judgements: Path | None, completions: Path) -> list[Candidate]:
+def read_candidates(pairs: Path, judgements: Path | None, completions: Path) -> list[PairCandidate]:
     """One candidate per pair, in the order of the file; `judgements` are those of machines."""
     rows = read_rows(pairs, ["pair_id", "a", "b", "margin"])
     by_pair = read_judgements(judgements)
     logps = _token_logps(completions, {row[side] for row in rows for side in ("a", "b")})
     return [
-        Candidate(
+        PairCandidate(
             row["pair_id"],
             tuple(by_pair.get(row["pair_id"], ())),
             row["margin"],

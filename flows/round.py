@@ -6,11 +6,18 @@ from dataclasses import replace
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
-from flows.draws import Answering, draw
-from flows.evaluation.held_out import Others
+from flows.draws import AnswerSources, draw
+from flows.evaluation.held_out import Opponents
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
 from flows.gate.question import asked
-from flows.policy import Answered, Played, Policy, Preferred, Said, Start
+from flows.policy import (
+    EvaluatedPolicy,
+    Policy,
+    PreferenceSources,
+    RoundContext,
+    RoundPreferences,
+    RoundRecord,
+)
 from flows.prefect.tasks import run_flow, step
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
@@ -21,7 +28,7 @@ from flows.steps.base import base_policy, held_out, tell_power
 from flows.steps.calibrate import calibrate
 from flows.steps.certify import certify
 from flows.steps.evaluate import evaluate
-from flows.steps.gate import Candidate, Tried, decision_of, gate, refused
+from flows.steps.gate import GateCandidate, RejectedAttempt, decision_of, gate, refused
 from flows.steps.gate_pool import gate_pool
 from flows.steps.imported import imported_preferences
 from flows.steps.labels import ask_people
@@ -33,7 +40,7 @@ from flows.steps.suites import answer_held_out
 from flows.steps.train import averaged, choose_reference, train
 
 
-def prepare(do: Session) -> tuple[Artifact, Answered]:
+def prepare(do: Session) -> tuple[Artifact, EvaluatedPolicy]:
     """Round 0: the held-out prompts, and the base policy with its answers to them."""
     held, pool = step(held_out)(do), None
     if do.config.gate.false_promotions is not None:
@@ -44,21 +51,23 @@ def prepare(do: Session) -> tuple[Artifact, Answered]:
     return held, with_relevance(do, answered, base, held)
 
 
-def with_relevance(do: Session, answered: Answered, base: Policy, held: Artifact) -> Answered:
+def with_relevance(
+    do: Session, answered: EvaluatedPolicy, base: Policy, held: Artifact
+) -> EvaluatedPolicy:
     """With what the base makes of the policy's answers, where that is asked for."""
     if not asks_whose(do, answered, held):
         return answered
     return replace(answered, relevance=step(answer_relevance)(do, answered, base, held))
 
 
-def play(do: Session, start: Start) -> tuple[Answered, Played]:
+def play(do: Session, start: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:
     """One round: the policy that goes on, and what it took.
 
     What the gate refuses is tried again, under the changes that the config lists, if it lists any.
     """
     number, previous = start.number, start.previous
     best = best_so_far(start.base, start.earlier, do.store.rollbacks)
-    tried, trained = tuple[Tried, ...](), tuple[Artifact, ...]()
+    tried, trained = tuple[RejectedAttempt, ...](), tuple[Artifact, ...]()
     while True:
         with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:
             candidate, reference = attempt(do, start, tried)
@@ -71,10 +80,12 @@ def play(do: Session, start: Start) -> tuple[Answered, Played]:
         trained = (*trained, candidate.answered.policy.made_by)
     policies = {best.best.round: best.answered, previous.policy.round: previous}
     goes_on = {**policies, number: candidate.answered}[decision.goes_on_from]
-    return goes_on, Played(candidate.steps, reference, candidate.answered, made, trained)
+    return goes_on, RoundRecord(candidate.steps, reference, candidate.answered, made, trained)
 
 
-def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candidate, Policy | None]:
+def attempt(
+    do: Session, start: RoundContext, tried: tuple[RejectedAttempt, ...]
+) -> tuple[GateCandidate, Policy | None]:
     """The round once: what it brings to the gate, and the reference of its training.
 
     Trained under the config of this attempt; compared under the campaign's own, as all are.
@@ -85,7 +96,7 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     if number == 1 and do.config.data.imported is not None:
         made = taken_over(changed, number, policy, held)
     else:
-        answering = Answering(policy, base, rejected_from(changed, base, earlier))
+        answering = AnswerSources(policy, base, rejected_from(changed, base, earlier))
         made = judged(changed, number, answering, held, earlier)
     data = training_data(changed, number, made.preferences, made.completions, earlier)
     audited = step(audit_preferences)(changed, number, base, held, made, data, earlier)
@@ -96,7 +107,7 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
     answered, previous, first = (
         with_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
     )
-    others = Others(previous, first, reference)
+    others = Opponents(previous, first, reference)
     logps = step(answer_logps)(do, number, answered, others, held)
     evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
     certified = None
@@ -115,12 +126,16 @@ def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candid
         **(certified.steps if certified is not None else {}),
     }
     changes = changes_of(do.config, len(tried) + 1)
-    return Candidate(answered, evaluation, steps, changes, tried, certified), reference
+    return GateCandidate(answered, evaluation, steps, changes, tried, certified), reference
 
 
 def judged(
-    do: Session, number: int, answering: Answering, held: Artifact, earlier: Sequence[Played]
-) -> Preferred:
+    do: Session,
+    number: int,
+    answering: AnswerSources,
+    held: Artifact,
+    earlier: Sequence[RoundRecord],
+) -> RoundPreferences:
     """The policy answers prompts, pairs of its answers are judged."""
     drawn = draw(do, number, answering, held, earlier)
     prompts, completions, scores = drawn.prompts, drawn.completions, drawn.scores
@@ -128,25 +143,25 @@ def judged(
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
     trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
     labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
-    said = Said(pairs, judgements, labels, trusted, completions)
+    said = PreferenceSources(pairs, judgements, labels, trusted, completions)
     gone = do.store.retractions(number)
     preferences = step(aggregate_preferences)(do, number, said, earlier, gone)
     made = (prompts, scores, pairs, judgements, trusted, labels, drawn.parts)
-    return Preferred(completions, preferences, *made)
+    return RoundPreferences(completions, preferences, *made)
 
 
-def taken_over(do: Session, number: int, policy: Policy, held: Artifact) -> Preferred:
+def taken_over(do: Session, number: int, policy: Policy, held: Artifact) -> RoundPreferences:
     """Imported preferences, with the answers that they name: nothing is sampled or judged."""
     imported = step(imported_preferences)(do, number, policy, held)
-    return Preferred(imported, imported)
+    return RoundPreferences(imported, imported)
 
 
-def prepare_flow(do: Session) -> tuple[Artifact, Answered]:
+def prepare_flow(do: Session) -> tuple[Artifact, EvaluatedPolicy]:
     """`prepare` as a Prefect flow."""
     return run_flow(lambda: prepare(do), name="base", run_name=f"{do.config.name} base")
 
 
-def round_flow(do: Session, start: Start) -> tuple[Answered, Played]:
+def round_flow(do: Session, start: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:
     """`play` as a Prefect flow, which then shows the round's numbers."""
     from prefect import tags
 
@@ -154,7 +169,7 @@ def round_flow(do: Session, start: Start) -> tuple[Answered, Played]:
 
     number = start.number
 
-    def played() -> tuple[Answered, Played]:
+    def played() -> tuple[EvaluatedPolicy, RoundRecord]:
         try:
             result = play(do, start)
         except WaitingForPeople:

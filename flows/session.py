@@ -11,8 +11,8 @@ from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import (
     Artifact,
-    Made,
     Recipe,
+    StepResult,
     Store,
     current_artifact,
     verify_outputs,
@@ -23,7 +23,7 @@ from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.processor import has_gpu
 from dpo_core.seen_files import sha256_kept_in
 from flows.compute.judge_models import JudgeModels
-from flows.compute.metering import Meter
+from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.older.fingerprints import older_fingerprints
@@ -31,7 +31,7 @@ from flows.progress import CampaignProgress
 from flows.tracking.tracking import Tracking
 from generation.config import SamplingConfig
 
-Make = Callable[[Path, Inputs], Made]
+Make = Callable[[Path, Inputs], StepResult]
 """Makes a step in a folder, out of its inputs."""
 
 
@@ -61,7 +61,7 @@ class Session:
         self.layout = Layout(root)
         self.store = Store(root, config.threads)
         own = own_entries(self.layout, self.store.entries)
-        self._meter = Meter(self.layout.judge_spending, own)
+        self._meter = CostMeter(self.layout.judge_spending, own)
         self.file_hashes = sha256_kept_in(self.layout.file_hashes)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()

@@ -12,7 +12,7 @@ Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """`n` samples for one prompt; sample i uses the seed `seed + i`."""
 
     prompt_token_ids: list[int]
@@ -21,7 +21,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Decoding:
+class DecodingOptions:
     """How tokens are chosen: at temperature 0 the likeliest one, every time (greedy)."""
 
     max_tokens: int
@@ -29,7 +29,7 @@ class Decoding:
     top_p: float
 
     @classmethod
-    def of(cls, config: SamplingConfig) -> "Decoding":
+    def of(cls, config: SamplingConfig) -> "DecodingOptions":
         return cls(config.max_tokens, config.temperature, config.top_p)
 
 
@@ -65,7 +65,7 @@ class Engine(Protocol):
         """Make `policy` (a folder written by save_pretrained) the one that answers from now on."""
 
     def sample(
-        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+        self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
         """`n` samples for each request, in order, decoded as the config says where nothing else is
         asked for. Equal seeds give equal tokens."""

@@ -47,7 +47,7 @@ class TokeniseJob:
     gate_pool: Path | None = None
 
 
-class Dropped(Exception):
+class PairDropped(Exception):
     """A pair that is not trained on; the message is the reason in a word."""
 
 
@@ -74,7 +74,7 @@ def tokenise_pairs(
                 answers = [encoder.answer(prompt, row[side]) for side in ("chosen", "rejected")]
                 encoder.check_length(prompt_ids, *answers)
                 outputs.write(row, prompt, prompt_ids, answers)
-            except Dropped as reason:
+            except PairDropped as reason:
                 dropped[str(reason)] += 1
             if done % TEXTS_AT_ONCE == 0:
                 report(done, total, "pairs")
@@ -92,7 +92,7 @@ def _prompt(row: Mapping[str, Any], held_out: Set[str]) -> Prompt:
     messages = tuple(row["messages"]) if row["messages"] is not None else None
     prompt = Prompt(row["prompt_id"], text=row["prompt"], messages=messages)
     if any(identity in held_out for identity in _ids(prompt)):
-        raise Dropped("held_out")
+        raise PairDropped("held_out")
     return prompt
 
 
@@ -123,9 +123,9 @@ class Encoder:
         try:
             ids = encode_prompt(self._tokenizer, prompt)
         except TemplateError:
-            raise Dropped("template") from None
+            raise PairDropped("template") from None
         if not ids:
-            raise Dropped("empty_prompt")
+            raise PairDropped("empty_prompt")
         return ids
 
     def answer(self, prompt: Prompt, text: str, *, finished: bool = True) -> list[int]:
@@ -133,12 +133,12 @@ class Encoder:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         # Spelled out in an answer, they would end it or open a new turn.
         if not self._special.isdisjoint(ids):
-            raise Dropped("special_tokens")
+            raise PairDropped("special_tokens")
         return [*ids, self._end(prompt)] if finished else ids
 
     def check_length(self, prompt: Sequence[int], *answers: Sequence[int]) -> None:
         if len(prompt) + max(map(len, answers)) > self._longest:
-            raise Dropped("too_long")
+            raise PairDropped("too_long")
 
     def _end(self, prompt: Prompt) -> int:
         """The token with which the policy ends an answer: in a chat, that of its template."""

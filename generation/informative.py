@@ -20,7 +20,7 @@ Kind = Literal["informative", "unseen", "alike"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class PromptHistory:
     """What earlier rounds showed of a prompt: how many drew it, and whether its answers differed by
     a margin in the last one that did."""
 
@@ -32,14 +32,14 @@ class Seen:
         return "informative" if self.informative else "alike"
 
 
-def seen_in(rounds: Iterable[tuple[Collection[str], Collection[str]]]) -> dict[str, Seen]:
+def seen_in(rounds: Iterable[tuple[Collection[str], Collection[str]]]) -> dict[str, PromptHistory]:
     """prompt_id → what is known of it; rounds: (the prompts drawn, those of them whose answers
     differed), oldest first."""
-    found: dict[str, Seen] = {}
+    found: dict[str, PromptHistory] = {}
     for drawn, differed in rounds:
         for prompt_id in drawn:
-            before = found.get(prompt_id, Seen(0, informative=False))
-            found[prompt_id] = Seen(before.draws + 1, prompt_id in differed)
+            before = found.get(prompt_id, PromptHistory(0, informative=False))
+            found[prompt_id] = PromptHistory(before.draws + 1, prompt_id in differed)
     return found
 
 
@@ -47,7 +47,7 @@ def draw_informative(
     pool: Iterable[Prompt],
     count: int,
     seed: int,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, PromptHistory],
     unseen_floor: float,
 ) -> Draw:
     """`count` distinct train prompts: those whose answers differed, then unseen ones, then those

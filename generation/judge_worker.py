@@ -18,7 +18,7 @@ from generation.memory import keep_buffers_out_of_heap
 from generation.vllm_judges import ChoosingModel, JudgeModel, RewardModel, versions
 
 
-class Worker:
+class JudgeWorker:
     """Answers requests with the one model that the first of them names."""
 
     def __init__(self) -> None:
@@ -50,4 +50,4 @@ def _message(written: dict[str, Any]) -> Message:
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve(Worker().handle)
+    serve(JudgeWorker().handle)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from dpo_core.children import Report
 from dpo_core.records import COMPLETIONS, prompt_from_row
 from dpo_core.tables import TEXTS_AT_ONCE, count_rows, iterate_rows, write_rows
-from generation.imported import Dropped, Encoder
+from generation.imported import Encoder, PairDropped
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def retokenise(
                 encoder.check_length(prompt_ids, ids)
                 ours = {"prompt_token_ids": prompt_ids, "token_ids": ids, "token_logps": None}
                 yield {**row, **ours}
-            except Dropped as reason:
+            except PairDropped as reason:
                 dropped[str(reason)] += 1
             if done % TEXTS_AT_ONCE == 0:
                 report(done, total, "completions, token ids")

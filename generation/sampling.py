@@ -19,7 +19,7 @@ from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import COMPLETIONS, LOGPS, Prompt, prompt_from_row
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
-from generation.engine import Decoding, Engine, Request, Sample, Tick
+from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick
 from generation.memory import HeapTrimmer
 
 _REPORT_EVERY_S = 0.1
@@ -40,7 +40,7 @@ class SampleJob:
     shards: Path
     samples_per_prompt: int
     seed: int
-    decoding: Decoding | None = None
+    decoding: DecodingOptions | None = None
 
 
 def sample_file(
@@ -92,11 +92,11 @@ def _sample_shard(
 ) -> float:
     """Sample one shard and write it as a whole; returns the engine's seconds."""
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    decoding = job.decoding or Decoding.of(config)
+    decoding = job.decoding or DecodingOptions.of(config)
     room = engine.max_model_len - decoding.max_tokens
     fitting = [(p, ids) for p, ids in zip(prompts, encoded, strict=True) if len(ids) <= room]
     requests = [
-        Request(ids, derive_seed(job.seed, prompt.prompt_id), job.samples_per_prompt)
+        SampleRequest(ids, derive_seed(job.seed, prompt.prompt_id), job.samples_per_prompt)
         for prompt, ids in fitting
     ]
     started = time.monotonic()
@@ -168,7 +168,7 @@ def _decode(tokenizer: PreTrainedTokenizerBase, answers: list[list[Sample]]) -> 
 
 
 def _row(
-    policy: str, prompt: Prompt, request: Request, index: int, sample: Sample, text: str
+    policy: str, prompt: Prompt, request: SampleRequest, index: int, sample: Sample, text: str
 ) -> dict[str, Any]:
     return {
         "completion_id": content_id(prompt.prompt_id, policy, index, sample.token_ids),

@@ -17,7 +17,7 @@ from transformers import (
 
 from dpo_core.tables import batched
 from generation.config import SamplingConfig
-from generation.engine import Decoding, Likelihood, Request, Sample, Tick
+from generation.engine import DecodingOptions, Likelihood, Sample, SampleRequest, Tick
 
 _BATCH_SEQUENCES = 256
 _BATCH_SCORED = 32
@@ -44,9 +44,9 @@ class TransformersEngine:
         model.generation_config = GenerationConfig(eos_token_id=self._eos)
 
     def sample(
-        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+        self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
-        chosen = decoding or Decoding.of(self.config)
+        chosen = decoding or DecodingOptions.of(self.config)
         rows = [(r.prompt_token_ids, r.seed + i) for r in requests for i in range(r.n)]
         samples: list[Sample] = []
         for batch in batched(rows, _BATCH_SEQUENCES):
@@ -74,7 +74,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _sample_batch(
-        self, prompts: list[list[int]], seeds: list[int], decoding: Decoding
+        self, prompts: list[list[int]], seeds: list[int], decoding: DecodingOptions
     ) -> list[Sample]:
         ids_BT, mask_BT = _left_padded(prompts, self.device)
         chooser = _SeededChoice(seeds, decoding.temperature, decoding.top_p)

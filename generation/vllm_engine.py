@@ -29,7 +29,7 @@ from vllm.platforms import current_platform
 
 from dpo_core.errors import ChildFailed
 from generation.config import SamplingConfig
-from generation.engine import Decoding, Likelihood, Request, Sample, Tick
+from generation.engine import DecodingOptions, Likelihood, Sample, SampleRequest, Tick
 from generation.vllm_sampler import CpuSampler
 
 _CPU_SEQUENCES = (512, 1024)
@@ -66,9 +66,9 @@ class VllmEngine:
         self._loaded = policy
 
     def sample(
-        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+        self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
-        chosen = decoding or Decoding.of(self.config)
+        chosen = decoding or DecodingOptions.of(self.config)
         prompts = [TokensPrompt(prompt_token_ids=request.prompt_token_ids) for request in requests]
         parameters = [_sampling_params(request, chosen) for request in requests]
         with _uncollected():
@@ -101,7 +101,7 @@ def versions() -> dict[str, str]:
     return {"vllm": vllm.__version__, "torch": torch.__version__}
 
 
-def _sampling_params(request: Request, decoding: Decoding) -> SamplingParams:
+def _sampling_params(request: SampleRequest, decoding: DecodingOptions) -> SamplingParams:
     # Flat log-probs cost 8 % of the speed, vLLM's objects with decoded tokens 25 %
     # (benchmarks/sampling.py). The worker decodes the tokens itself.
     return SamplingParams(

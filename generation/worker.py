@@ -16,14 +16,14 @@ import torch
 from dpo_core.children import Report, serve
 from generation.config import SamplingConfig
 from generation.continuations import score_continuations
-from generation.engine import Decoding, Engine
+from generation.engine import DecodingOptions, Engine
 from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 from generation.memory import keep_buffers_out_of_heap
 from generation.retokenised import RetokeniseJob, retokenise
 from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
 
 
-class Worker:
+class SamplingWorker:
     """Answers requests with one engine, made on first use."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Worker:
                 shards=Path(request["shards"]),
                 samples_per_prompt=request["samples_per_prompt"],
                 seed=request["seed"],
-                decoding=Decoding(**request["decoding"]) if "decoding" in request else None,
+                decoding=DecodingOptions(**request["decoding"]) if "decoding" in request else None,
             )
             result = sample_file(engine, self.tokenizer, job, self.config, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0
@@ -124,4 +124,4 @@ def _make_engine(config: SamplingConfig, policy: Path) -> Engine:
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve(Worker().handle)
+    serve(SamplingWorker().handle)

@@ -13,7 +13,7 @@ from typing import Any
 
 from dpo_core.text import visible
 from reporting.numbers import number
-from reporting.read.samples import Answer, SampleRow
+from reporting.read.samples import SampledAnswer, SampleRow
 from reporting.summary import CampaignSummary
 
 CLIP = 800
@@ -71,7 +71,7 @@ def _row(row: SampleRow, forgotten: bool) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer) -> list[Any]:
+def _answer(answer: SampledAnswer) -> list[Any]:
     """[round, name, text, score, reason, truncated, [[source, verdict, reason, person], …]]"""
     said = [
         [visible(one.source), one.verdict, visible(one.reason), int(one.person)]
@@ -88,7 +88,7 @@ def _answer(answer: Answer) -> list[Any]:
     ]
 
 
-def policy(answer: Answer) -> str:
+def policy(answer: SampledAnswer) -> str:
     return answer.name or ("base" if answer.round == 0 else f"round {answer.round}")
 
 
@@ -107,12 +107,12 @@ def gain(row: SampleRow) -> float | None:
     return None if first is None or last is None else last - first
 
 
-def _some(answers: tuple[Answer, ...]) -> Iterable[Answer]:
+def _some(answers: tuple[SampledAnswer, ...]) -> Iterable[SampledAnswer]:
     left = STATIC_ANSWERS - 1
     return answers if len(answers) <= STATIC_ANSWERS else (answers[0], *answers[-left:])
 
 
-def _static(answer: Answer) -> StaticAnswer:
+def _static(answer: SampledAnswer) -> StaticAnswer:
     said = "; ".join(_judged(answer))
     return StaticAnswer(
         policy(answer),
@@ -122,7 +122,7 @@ def _static(answer: Answer) -> StaticAnswer:
     )
 
 
-def _judged(answer: Answer) -> Iterator[str]:
+def _judged(answer: SampledAnswer) -> Iterator[str]:
     score = number({"score": answer.score}, "score")
     if score is not None:
         yield f"score {score:.3g}" + (f" ({visible(answer.reason)})" if answer.reason else "")

@@ -7,7 +7,7 @@ from reporting.numbers import MISSING, Row, number, with_ends
 
 
 @dataclass(frozen=True)
-class Section:
+class TableSection:
     """One table: the first cell of each row names it, the others are numbers already written."""
 
     title: str

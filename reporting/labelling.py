@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dpo_core.text import visible
-from reporting.cells import Section, Shown, cell, count, headings, percent
+from reporting.cells import Shown, TableSection, cell, count, headings, percent
 from reporting.numbers import Row
 from reporting.summary import CampaignSummary
 
@@ -13,7 +13,7 @@ Named = tuple[str, int, Mapping[str, Any]]
 """(who, round, numbers)."""
 
 
-def labelling_sections(summary: CampaignSummary) -> tuple[Section, ...]:
+def labelling_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
     """The tables in the order in which a preference comes about."""
     return (
         _judges(summary),
@@ -25,7 +25,7 @@ def labelling_sections(summary: CampaignSummary) -> tuple[Section, ...]:
     )
 
 
-def _judges(summary: CampaignSummary) -> Section:
+def _judges(summary: CampaignSummary) -> TableSection:
     shown: Shown = (
         ("pairs", "pairs", count),
         ("abstention_rate", "abstained %", percent),
@@ -43,7 +43,7 @@ def _judges(summary: CampaignSummary) -> Section:
     return _by_name("Who judged", note, "judge", shown, _nested(summary, "judges"))
 
 
-def _calibration(summary: CampaignSummary) -> Section:
+def _calibration(summary: CampaignSummary) -> TableSection:
     shown: Shown = (
         ("n", "shared pairs", count),
         ("right", "right", count),
@@ -58,14 +58,14 @@ def _calibration(summary: CampaignSummary) -> Section:
     return _by_name("How far judges are trusted", note, "judge", shown, found)
 
 
-def _audit(summary: CampaignSummary) -> Section:
+def _audit(summary: CampaignSummary) -> TableSection:
     shown: Shown = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
     found = (finding for finding in _nested(summary, "audit") if finding[2]["count"])
     note = "before training · a finding that blocks stops the round: docs/audit.md"
     return _by_name("What the audit found", note, "finding", shown, found)
 
 
-def _asked(summary: CampaignSummary) -> Section:
+def _asked(summary: CampaignSummary) -> TableSection:
     """How people were asked: which mode produced how many labels is part of what they mean."""
     shown: Shown = (
         ("asked_pair", "pairs", count),
@@ -85,7 +85,7 @@ def _asked(summary: CampaignSummary) -> Section:
     return _table("How people were asked", note, ("people",), shown, rows)
 
 
-def _people(summary: CampaignSummary) -> Section:
+def _people(summary: CampaignSummary) -> TableSection:
     shown: Shown = (
         ("labels", "labels", count),
         ("discarded", "discarded", count),
@@ -99,7 +99,7 @@ def _people(summary: CampaignSummary) -> Section:
     return _by_name("Who labelled", note, "person", shown, _nested(summary, "annotators"))
 
 
-def _agreement(summary: CampaignSummary) -> Section:
+def _agreement(summary: CampaignSummary) -> TableSection:
     shown: Shown = (
         ("kappa", "κ with people", "{:.2f}".format),
         ("kappa_n", "on", count),
@@ -145,7 +145,7 @@ def _of_each(
     return sorted(found, key=lambda one: one[:2])
 
 
-def _by_name(title: str, note: str, who: str, shown: Shown, found: Iterable[Named]) -> Section:
+def _by_name(title: str, note: str, who: str, shown: Shown, found: Iterable[Named]) -> TableSection:
     """One row per name and round."""
     rows = (((visible(name), str(round_)), numbers) for name, round_, numbers in found)
     return _table(title, note, (who, "round"), shown, rows)
@@ -157,14 +157,14 @@ def _table(
     names: tuple[str, ...],
     shown: Shown,
     found: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]],
-) -> Section:
+) -> TableSection:
     """Rows of names and numbers; columns that hold no number anywhere are left out."""
     rows = [(named, _flat(numbers)) for named, numbers in found]
     some = _telling(shown, [numbers for _, numbers in rows])
     lines = tuple(
         (*named, *(cell(numbers, key, write) for key, _, write in some)) for named, numbers in rows
     )
-    return Section(title, note, (*names, *headings(some)), lines)
+    return TableSection(title, note, (*names, *headings(some)), lines)
 
 
 def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ PER = 100
 
 
 @dataclass(frozen=True)
-class Estimate:
+class LabelValue:
     """A number, with its interval where it has one."""
 
     estimate: float
@@ -20,16 +20,16 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Bought:
+class LabelGains:
     """Per hundred labels of the round; None where that cannot be had."""
 
     round: int
     labels: int
-    win_rate: Estimate | None
-    score: Estimate | None
+    win_rate: LabelValue | None
+    score: LabelValue | None
 
 
-def bought(summary: CampaignSummary) -> tuple[Bought, ...]:
+def bought(summary: CampaignSummary) -> tuple[LabelGains, ...]:
     """Of each round that had labels.
 
     Credited to the labels is all that the round changed against the policy that it started from:
@@ -47,16 +47,16 @@ def bought(summary: CampaignSummary) -> tuple[Bought, ...]:
     return tuple(found)
 
 
-def _bought(row: Row, count: int, before: float | None) -> Bought:
+def _bought(row: Row, count: int, before: float | None) -> LabelGains:
     scale = PER / count
     rate, low, high = with_ends(row, "win_rate_previous")
     now = number(row, "score_mean")
     wins = None
     if rate is not None:
         ends = [None if end is None else (end - 0.5) * scale for end in (low, high)]
-        wins = Estimate((rate - 0.5) * scale, *ends)
-    score = None if now is None or before is None else Estimate((now - before) * scale)
-    return Bought(int(row["round"]), count, wins, score)
+        wins = LabelValue((rate - 0.5) * scale, *ends)
+    score = None if now is None or before is None else LabelValue((now - before) * scale)
+    return LabelGains(int(row["round"]), count, wins, score)
 
 
 def labels_of(row: Row) -> int:

@@ -13,7 +13,7 @@ HASH_SHOWN = 12
 
 
 @dataclass(frozen=True)
-class StepMade:
+class LineageStep:
     """One step as it is written; hashes are cut, `ratchet status --json` and the ledger have them
     whole."""
 
@@ -32,7 +32,7 @@ class Checkpoint:
 
     round: int
     sentence: str
-    steps: tuple[StepMade, ...]
+    steps: tuple[LineageStep, ...]
 
 
 def lineage(summary: CampaignSummary) -> tuple[Checkpoint, ...]:
@@ -72,10 +72,10 @@ def _sources(row: Row) -> str:
     return f" ({said})" if said else ""
 
 
-def _made(entry: Entry) -> StepMade:
+def _made(entry: Entry) -> LineageStep:
     dropped = "; ".join(f"{visible(why)} {count}" for why, count in entry.dropped.items())
     counts = f"{entry.came_in:,} in, {entry.kept:,} on" + (f" ({dropped})" if dropped else "")
-    return StepMade(
+    return LineageStep(
         entry.step,
         entry.at.replace("T", " ").removesuffix("+00:00"),
         f"{entry.seconds:.1f}",

@@ -5,8 +5,8 @@ The terminal and the HTML report both show exactly these tables, so they can nev
 
 from dpo_core.text import visible
 from reporting.cells import (
-    Section,
     Shown,
+    TableSection,
     cell,
     count,
     headings,
@@ -23,7 +23,7 @@ from reporting.tables.price import price
 from reporting.tables.trust import trust
 
 
-def first_screen(summary: CampaignSummary) -> tuple[Section, ...]:
+def first_screen(summary: CampaignSummary) -> tuple[TableSection, ...]:
     """The tables that tell whether a campaign got better, at what price, and what it says now."""
     if not summary.rounds:
         return ()
@@ -31,7 +31,7 @@ def first_screen(summary: CampaignSummary) -> tuple[Section, ...]:
     return tuple(section for section in made if section.rows)
 
 
-def sections(summary: CampaignSummary) -> tuple[Section, ...]:
+def sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
     """The campaign's numbers as tables, without those that would be empty."""
     if not summary.rounds:
         return ()
@@ -47,7 +47,7 @@ def sections(summary: CampaignSummary) -> tuple[Section, ...]:
     return tuple(section for section in made if section.rows)
 
 
-def _better(summary: CampaignSummary) -> Section:
+def _better(summary: CampaignSummary) -> TableSection:
     tests = number(summary.rounds[-1], "test_prompts")
     on = "test prompts" if tests is None else f"{tests:.0f} test prompts"
     rows = [
@@ -70,7 +70,7 @@ def _better(summary: CampaignSummary) -> Section:
         "promoted",
     )
     note = f"{on} · [confidence interval] · ties count half · KL: nats ± s.e."
-    return Section("Is it better?", note, header, tuple(rows))
+    return TableSection("Is it better?", note, header, tuple(rows))
 
 
 def _gated(row: Row) -> str:
@@ -81,7 +81,7 @@ def _gated(row: Row) -> str:
     return "no" if action == "keep" else f"no, {visible(str(action))}"
 
 
-def _answers(summary: CampaignSummary) -> Section:
+def _answers(summary: CampaignSummary) -> TableSection:
     shown: Shown = (
         ("length_mean", "mean length", "{:.1f}".format),
         ("truncated_share", "truncated %", percent),
@@ -92,7 +92,7 @@ def _answers(summary: CampaignSummary) -> Section:
     return beside_base("What are the answers like?", note, summary, shown)
 
 
-def _trained(summary: CampaignSummary) -> Section:
+def _trained(summary: CampaignSummary) -> TableSection:
     parts = (("pairs_replayed", "replayed", count), ("pairs_delta", "delta", count))
     shown: Shown = (
         ("round", "round", count),
@@ -113,7 +113,7 @@ def _trained(summary: CampaignSummary) -> Section:
     return _table("What was trained", note, summary, shown)
 
 
-def _speed(summary: CampaignSummary) -> Section:
+def _speed(summary: CampaignSummary) -> TableSection:
     shown: Shown = (
         ("round", "round", count),
         ("train_tokens_per_second", "tokens/s", "{:,.0f}".format),
@@ -127,23 +127,23 @@ def _speed(summary: CampaignSummary) -> Section:
     return _table("How fast it trained", note, summary, shown if known else ())
 
 
-def _table(title: str, note: str, summary: CampaignSummary, shown: Shown) -> Section:
+def _table(title: str, note: str, summary: CampaignSummary, shown: Shown) -> TableSection:
     """One row per round."""
     rows = [tuple(cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
-    return Section(title, note, headings(shown), tuple(rows) if shown else ())
+    return TableSection(title, note, headings(shown), tuple(rows) if shown else ())
 
 
-def _dropped(summary: CampaignSummary) -> Section:
+def _dropped(summary: CampaignSummary) -> TableSection:
     reasons = dict.fromkeys(reason for row in summary.rounds for reason in dropped(row))
     rows = [
         (visible(reason), *(str(int(dropped(row).get(reason, 0))) for row in summary.rounds))
         for reason in reasons
     ]
     header = ("reason", *(f"round {row['round']}" for row in summary.rounds))
-    return Section("What was dropped, and why", "counts per round", header, tuple(rows))
+    return TableSection("What was dropped, and why", "counts per round", header, tuple(rows))
 
 
-def _time(summary: CampaignSummary) -> Section:
+def _time(summary: CampaignSummary) -> TableSection:
     rows = [
         (
             cell(row, "round", count),
@@ -155,4 +155,4 @@ def _time(summary: CampaignSummary) -> Section:
     ]
     header = ("round", *STEPS, "other", "whole", "tokens/s")
     note = "seconds · start: of sampling and training processes · tokens/s of sampling"
-    return Section("Where the time went", note, header, tuple(rows))
+    return TableSection("Where the time went", note, header, tuple(rows))

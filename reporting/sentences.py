@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dpo_core.campaign.facts import is_over
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.retractions import TakenBack
-from dpo_core.campaign.rollbacks import RolledBack
+from dpo_core.campaign.retractions import Retraction
+from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.records import HUMAN, is_person
 from dpo_core.text import visible
 from reporting.certified import BY_A_PERSON, standing_of
@@ -184,7 +184,7 @@ def taken_back(summary: CampaignSummary) -> tuple[str, ...]:
     )
 
 
-def _rolled_back(one: RolledBack) -> str:
+def _rolled_back(one: Rollback) -> str:
     to = f"round {one.to}" if one.to else "the base"
     why = f": {visible(one.why)}" if one.why else ", without a reason given"
     return (
@@ -193,7 +193,7 @@ def _rolled_back(one: RolledBack) -> str:
     )
 
 
-def _taken(one: TakenBack, summary: CampaignSummary) -> str:
+def _taken(one: Retraction, summary: CampaignSummary) -> str:
     if is_person(one.source):
         what = f"The labels of {visible(one.source.removeprefix(HUMAN))}"
     else:

@@ -14,8 +14,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.lock import holder
 from dpo_core.campaign.prices import PricesConfig
-from dpo_core.campaign.retractions import RETRACT, TakenBack, standing
-from dpo_core.campaign.rollbacks import RolledBack, rolled_back
+from dpo_core.campaign.retractions import RETRACT, Retraction, standing
+from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.campaign.waiting import read_waiting
 from flows.config import check_is_campaign
 from flows.config.stored import planned_rounds, read_stored_text
@@ -50,11 +50,11 @@ class CampaignSummary:
     config_yaml: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     doing: str = ""
-    taken_back: tuple[TakenBack, ...] = ()
+    taken_back: tuple[Retraction, ...] = ()
     outdated: tuple[int, ...] = ()
     cost: Mapping[str, Any] = field(default_factory=dict)
     stopped: Mapping[str, str] | None = None
-    rolled_back: tuple[RolledBack, ...] = ()
+    rolled_back: tuple[Rollback, ...] = ()
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
     gate_looks: int = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dpo_core.text import visible
 from reporting.at_a_glance import at_a_glance
-from reporting.cells import Section
+from reporting.cells import TableSection
 from reporting.sections import first_screen, sections
 from reporting.sentences import cautions, decisions, headline, progress, taken_back
 from reporting.summary import CampaignSummary
@@ -47,7 +47,7 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     left = len(every) - len(shown)
     command = shlex.join(("ratchet", "status", summary.directory))
     more = [Text(f"\n{left} more tables: {visible(command)}", style="dim")] if left else []
-    return Group(*top, *(Fitted(shortened(section)) for section in shown), *more)
+    return Group(*top, *(FoldedSection(shortened(section)) for section in shown), *more)
 
 
 def _cautions(summary: CampaignSummary) -> list[str]:
@@ -61,7 +61,7 @@ def _cautions(summary: CampaignSummary) -> list[str]:
     return [f"{left} earlier warnings are in the report", *said[left:]] if left > 0 else said
 
 
-def shortened(section: Section) -> Section:
+def shortened(section: TableSection) -> TableSection:
     """A long table's beginning and end."""
     if len(section.rows) <= ROWS:
         return section
@@ -79,13 +79,13 @@ def _copied(text: str, style: str) -> "Text":
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FoldedSection:
     """A section that is continued below itself where the terminal is too narrow for it.
 
     Rich would cut the numbers with an ellipsis instead.
     """
 
-    section: Section
+    section: TableSection
 
     def __rich_console__(
         self, console: "Console", options: "ConsoleOptions"
@@ -99,7 +99,7 @@ class Fitted:
             yield _table(part, options.max_width)
 
 
-def split(section: Section, width: int) -> Iterator[Section]:
+def split(section: TableSection, width: int) -> Iterator[TableSection]:
     """Tables no wider than `width` characters that together hold all columns of `section`."""
     widths = _widths(section, width)
     chosen, used = [0], widths[0]
@@ -112,7 +112,7 @@ def split(section: Section, width: int) -> Iterator[Section]:
     yield _columns(section, chosen)
 
 
-def _widths(section: Section, width: int) -> list[int]:
+def _widths(section: TableSection, width: int) -> list[int]:
     """Of each column; headings are broken at their spaces only if the table is too wide else."""
     cells = [max(len(row[index]) for row in section.rows) for index in range(len(section.header))]
     cells[0] = min(cells[0], _NAME)
@@ -123,13 +123,13 @@ def _widths(section: Section, width: int) -> list[int]:
     return [max(cell, word) for cell, word in zip(cells, words, strict=True)]
 
 
-def _columns(section: Section, chosen: Iterable[int]) -> Section:
+def _columns(section: TableSection, chosen: Iterable[int]) -> TableSection:
     order = tuple(chosen)
     rows = tuple(tuple(row[index] for index in order) for row in section.rows)
     return replace(section, header=tuple(section.header[index] for index in order), rows=rows)
 
 
-def _table(section: Section, width: int) -> "Table":
+def _table(section: TableSection, width: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 

@@ -19,7 +19,7 @@ from dpo_core.training.processes.team import ALONE
 from dpo_core.training.reference.reference_logps import reference_pass
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import prepare
-from dpo_core.training.telling.telling import Telling
+from dpo_core.training.telling.telling import CurveRecorder
 
 
 def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _round(job: DpoJob) -> dict[str, Any]:
         reference, _ = reference_pass(round, pairs)
         optimiser = load_optimiser(job, policy)
         steps = train(round, pairs, reference, optimiser, lambda *_: None, starts_at_reference=True)
-        rows = Telling(round).rows(steps)
+        rows = CurveRecorder(round).rows(steps)
         result["losses"] = [row["loss"] for row in rows]
     return {
         **result,

@@ -20,10 +20,10 @@ from benchmarks.dpo_round.side import show
 from benchmarks.measure import KIND_OF_STEP, cpu_seconds
 from benchmarks.online_round import workload
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.children import Child
 from flows.config import CampaignConfig, validate
-from flows.policy import Start
+from flows.policy import RoundContext
 from flows.progress import CampaignProgress
 from flows.round import play, prepare
 from flows.session import Session
@@ -39,7 +39,9 @@ class MeasuredSession(Session):
         self.parts: defaultdict[str, float] = defaultdict(float)
         self._children: list[Child] = []
 
-    def step(self, number: int, name: str, make: Callable[[Path], Made], **recipe: Any) -> Artifact:
+    def step(
+        self, number: int, name: str, make: Callable[[Path], StepResult], **recipe: Any
+    ) -> Artifact:
         started, starting = self.cpu_seconds(), self.parts["starting"]
         artifact = super().step(number, name, make, **recipe)
         used = self.cpu_seconds() - started - (self.parts["starting"] - starting)
@@ -69,7 +71,7 @@ def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str,
         held, base = prepare(session)
         session.parts.clear()
         started = session.cpu_seconds()
-        play(session, Start(1, base, base, held))
+        play(session, RoundContext(1, base, base, held))
         used = session.cpu_seconds() - started
         entries = Ledger(session.layout.ledger).read()
     facts = {entry.step: entry.facts for entry in entries if entry.round == 1}

@@ -8,7 +8,7 @@ from typing import Any
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.rollbacks import RolledBack, rolled_back
+from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.campaign.store import Artifact, current_artifact
 
 Row = Mapping[str, Any]
@@ -50,7 +50,7 @@ def is_over(row: Mapping[str, Any]) -> bool:
     return (row.get("gate") or {}).get("action") not in _UNDECIDED
 
 
-def incumbent_round(rows: Mapping[int, Row], people: Iterable[RolledBack], number: int) -> int:
+def incumbent_round(rows: Mapping[int, Row], people: Iterable[Rollback], number: int) -> int:
     """The round whose policy goes on after round `number`, 0 for the base: a person's word, else
     what the gate named, else the last that was promoted."""
     said = {one.after: one.to for one in people}

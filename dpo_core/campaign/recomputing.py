@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
+from dpo_core.campaign.store import Artifact, Recipe, StepResult, Store, current_artifact
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.evaluation.round_metrics import steady
 from dpo_core.records import volatile_columns
@@ -117,7 +117,7 @@ _FROM_A_POOL = {"held_out", "prompts"}
 
 
 @dataclass(frozen=True)
-class Checked:
+class RecomputedStep:
     """A step of the round: made again and equal, or not, or taken as it was recorded.
 
     said: the first difference, or why it was taken; volatile: files that differ where they may.
@@ -144,14 +144,14 @@ class RecomputingStore(Store):
         threads: int,
         number: int,
         scratch: Path,
-        tell: Callable[[Checked], None],
+        tell: Callable[[RecomputedStep], None],
     ) -> None:
         super().__init__(root, threads)
         self._number = number
         self._again = Store(scratch, threads)
         self._tell = tell
 
-    def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+    def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
         found = self.find(recipe)
         recorded = found or self._valid(recipe.round, recipe.step)
         if recipe.round != self._number:
@@ -163,7 +163,7 @@ class RecomputingStore(Store):
         """What people said: nobody is asked again, and what they were shown may be gone."""
         recorded = self._valid(number, step)
         if number == self._number:
-            self._tell(Checked(step, "taken", "people's answers, from the round's log"))
+            self._tell(RecomputedStep(step, "taken", "people's answers, from the round's log"))
         return recorded
 
     def _valid(self, number: int, step: str) -> Artifact:
@@ -185,18 +185,22 @@ class RecomputingStore(Store):
         """Nothing: the campaign is only read."""
 
     def _made_again(
-        self, recipe: Recipe, make: Callable[[Path], Made], recorded: Artifact, other_recipe: bool
+        self,
+        recipe: Recipe,
+        make: Callable[[Path], StepResult],
+        recorded: Artifact,
+        other_recipe: bool,
     ) -> Artifact | None:
         began = time.monotonic()
         try:
             again = self._again.run(recipe, make)
         except (NotRemembered, InputGone) as missing:
-            self._tell(Checked(recipe.step, "taken", missing.message))
+            self._tell(RecomputedStep(recipe.step, "taken", missing.message))
             return None
         except (PromptError, OSError) as error:
             if not _from_a_pool(recipe.step):
                 raise
-            self._tell(Checked(recipe.step, "taken", f"the prompts are gone: {error}"))
+            self._tell(RecomputedStep(recipe.step, "taken", f"the prompts are gone: {error}"))
             return None
         checked = _compared(recorded, again, time.monotonic() - began)
         if _from_a_pool(recipe.step) and checked.found == "differs":
@@ -231,16 +235,16 @@ _HAD_MORE = "as it was recorded, which was of answers to gate prompts too"
 _OTHER_RECIPE = "its config, inputs or user code are not those that the ledger recorded; "
 
 
-def _compared(recorded: Artifact, again: Artifact, seconds: float) -> Checked:
+def _compared(recorded: Artifact, again: Artifact, seconds: float) -> RecomputedStep:
     step, old, new = recorded.entry.step, recorded.entry.outputs, again.entry.outputs
     volatile = 0
     for name in dict.fromkeys([*old, *new]):
         said = _parted(name, recorded, again)
         if said is not None:
             said = f"{name}: {said}" + _versions(recorded, again)
-            return Checked(step, "differs", said, len(old), volatile, seconds)
+            return RecomputedStep(step, "differs", said, len(old), volatile, seconds)
         volatile += old[name] != new[name]
-    return Checked(step, "equal", "", len(old), volatile, seconds)
+    return RecomputedStep(step, "equal", "", len(old), volatile, seconds)
 
 
 def _parted(name: str, recorded: Artifact, again: Artifact) -> str | None:
@@ -266,7 +270,7 @@ def _versions(recorded: Artifact, again: Artifact) -> str:
     return f" (versions: {'; '.join(other)})" if other else ""
 
 
-def _about_the_pool(checked: Checked, recorded: Artifact, again: Artifact) -> Checked:
+def _about_the_pool(checked: RecomputedStep, recorded: Artifact, again: Artifact) -> RecomputedStep:
     """A draw from another pool says nothing of the round: what was drawn is recorded."""
     then, now = recorded.entry.came_in, again.entry.came_in
     if then == now:

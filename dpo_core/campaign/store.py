@@ -32,7 +32,7 @@ from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import prune, pruned
 from dpo_core.campaign.retractions import RETRACT, retracted, retraction
-from dpo_core.campaign.rollbacks import RolledBack, rolled_back
+from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
 from dpo_core.hashing import digest
@@ -41,7 +41,7 @@ from dpo_core.seen_files import sha256_of
 
 
 @dataclass(frozen=True)
-class Made:
+class StepResult:
     """What making a step came to: how many came in, went on, were dropped and why, and facts."""
 
     came_in: int = 0
@@ -121,7 +121,7 @@ class Store:
         self._current = Current(self.layout)
         self._aside: list[Artifact] | None = None
 
-    def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+    def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
         """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
 
         `make` gets the folder to write into, empty but for what an interrupted attempt left
@@ -252,7 +252,7 @@ class Store:
         self._write(entry)
 
     @property
-    def rollbacks(self) -> list[RolledBack]:
+    def rollbacks(self) -> list[Rollback]:
         """Those that stand, by round."""
         return rolled_back(self.entries)
 
@@ -284,7 +284,7 @@ class Store:
         self._record(entry)
         return Artifact(folder, entry, cached=True)
 
-    def _make(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+    def _make(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
         partial = self.layout.partial(recipe.round, recipe.step, recipe.fingerprint)
         for stale in self.layout.partials(recipe.round, recipe.step):
             if stale != partial:
@@ -305,7 +305,7 @@ class Store:
             raise
         return Artifact(folder, entry, cached=False)
 
-    def _entry(self, recipe: Recipe, made: Made, partial: Path, seconds: float) -> Entry:
+    def _entry(self, recipe: Recipe, made: StepResult, partial: Path, seconds: float) -> Entry:
         outputs = {name: sha256_of(partial / name) for name in _files(partial)}
         return Entry(
             round=recipe.round,

@@ -22,7 +22,7 @@ class Worse:
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class ForgottenPrompts:
     """worse: such prompts, worst first. gained: prompts answered better than in every round that
     they were compared with. compared: all prompts."""
 
@@ -31,7 +31,7 @@ class Forgotten:
     compared: int
 
 
-def forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> Forgotten:
+def forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> ForgottenPrompts:
     """What got worse since any earlier round, from (prompt_id, earlier round, outcome) rows.
 
     outcome: 1 where the policy's answer is better than that round's, 0.5 where they are alike, 0
@@ -56,4 +56,4 @@ def forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> Forgotten:
             worse.append(Worse(prompt_id, better_in, means[better_in], answers))
         gained += means[better_in] > 0.5
     worse.sort(key=lambda one: (one.outcome, -one.answers, one.prompt_id))
-    return Forgotten(tuple(worse), gained, len(by_prompt))
+    return ForgottenPrompts(tuple(worse), gained, len(by_prompt))

@@ -21,7 +21,7 @@ _WHAT_TO_DO = (
 
 
 @dataclass(frozen=True)
-class Risen:
+class TrainingScoreGain:
     """How the training judge likes the policy's answers against those of another policy.
 
     difference: mean score gained, in the judge's unit; None of a judge that reads pairs. win_rate:
@@ -46,7 +46,7 @@ class Risen:
 
 
 @dataclass(frozen=True)
-class Agreed:
+class JudgeAgreement:
     """In how many of the `pairs` that both judged in a round people and judges said the same."""
 
     round: int
@@ -54,7 +54,7 @@ class Agreed:
     pairs: int
 
 
-def judges_part(whose: str, risen: Risen, evaluation: Interval | None) -> str | None:
+def judges_part(whose: str, risen: TrainingScoreGain, evaluation: Interval | None) -> str | None:
     """A sentence where the training judge clearly prefers the policy's answers to those of another
     (`whose` answers), and the evaluation judge does not follow: its win rate is not clearly above
     one half, and clearly below that of the training judge."""
@@ -69,7 +69,9 @@ def judges_part(whose: str, risen: Risen, evaluation: Interval | None) -> str | 
     )
 
 
-def people_part(risen: Risen, rounds: Sequence[Agreed], confidence: float) -> str | None:
+def people_part(
+    risen: TrainingScoreGain, rounds: Sequence[JudgeAgreement], confidence: float
+) -> str | None:
     """A sentence where the training judge clearly prefers the policy's answers to the base's, and
     people say the same as the judges clearly less often than in the first round in which both were
     asked: the whole interval of the change lies below 0 (normal, of two independent shares)."""

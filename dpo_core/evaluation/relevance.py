@@ -25,7 +25,7 @@ Verdict = Literal["relevant", "another request", "echo", "empty", "alone"]
 
 
 @dataclass(frozen=True)
-class Placed:
+class AnswerPlacement:
     """An answer, and its log-probs under the base after each request, its own first, in nats.
 
     Without a request there are none: nobody was asked about an empty answer.
@@ -48,7 +48,7 @@ def draw_others(own: str, prompts: Sequence[str], count: int, seed: int) -> list
     return Random(seed).sample(others, min(count, len(others)))
 
 
-def verdicts(answers: Sequence[Placed]) -> list[Verdict]:
+def verdicts(answers: Sequence[AnswerPlacement]) -> list[Verdict]:
     """What becomes of each answer of one policy; "alone": there was no other request to tell from.
 
     An answer that two requests explain equally well belongs to neither.
@@ -56,7 +56,7 @@ def verdicts(answers: Sequence[Placed]) -> list[Verdict]:
     return [_verdict(answer, share) for answer, share in zip(answers, echoed(answers), strict=True)]
 
 
-def _verdict(answer: Placed, share: float) -> Verdict:
+def _verdict(answer: AnswerPlacement, share: float) -> Verdict:
     if answer.empty:
         return "empty"
     own, *others = answer.logps
@@ -67,7 +67,7 @@ def _verdict(answer: Placed, share: float) -> Verdict:
     return "relevant" if own > max(others) else "another request"
 
 
-def echoed(answers: Sequence[Placed]) -> list[float]:
+def echoed(answers: Sequence[AnswerPlacement]) -> list[float]:
     """Of each answer the share of its runs of RUN tokens that stand in its prompt, earlier in it,
     or in answers to MANY of the prompts; 0 for an answer of fewer tokens."""
     said: dict[str, set[tuple[int, ...]]] = defaultdict(set)
@@ -79,7 +79,7 @@ def echoed(answers: Sequence[Placed]) -> list[float]:
     return [_share(list(_echoes(answer, form))) for answer in answers]
 
 
-def _echoes(answer: Placed, form: Set[tuple[int, ...]]) -> Iterator[bool]:
+def _echoes(answer: AnswerPlacement, form: Set[tuple[int, ...]]) -> Iterator[bool]:
     seen = set(ngrams(answer.prompt, RUN))
     for run in ngrams(answer.tokens, RUN):
         yield run in seen or run in form

@@ -37,7 +37,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Inherited:
+class InheritedAccount:
     """What a branch takes over of the campaign that it left, all of whose decisions its maker may
     have seen: how many there were, of how many planned, and up to where gate prompts were used."""
 
@@ -91,7 +91,7 @@ def account_before(
     entries: Iterable[Entry],
     turn: Turn,
     first: int,
-    inherited: Inherited | None = None,
+    inherited: InheritedAccount | None = None,
     left_after: int = 0,
 ) -> Account:
     """The account at the gate of `turn`: the same whether it is asked before or after the decision.
@@ -116,18 +116,21 @@ def account_before(
 
 
 def spent(
-    entries: Iterable[Entry], first: int, inherited: Inherited | None = None, left_after: int = 0
-) -> Inherited:
+    entries: Iterable[Entry],
+    first: int,
+    inherited: InheritedAccount | None = None,
+    left_after: int = 0,
+) -> InheritedAccount:
     """What a branch made now would inherit."""
     found = account_before(entries, Turn(0, 0, "", "", ""), first, inherited, left_after)
-    return Inherited(found.decisions, found.planned, found.used)
+    return InheritedAccount(found.decisions, found.planned, found.used)
 
 
-def read_inherited(found: Mapping[str, Any] | None) -> Inherited | None:
-    return Inherited(**found) if found else None
+def read_inherited(found: Mapping[str, Any] | None) -> InheritedAccount | None:
+    return InheritedAccount(**found) if found else None
 
 
-def written(inherited: Inherited) -> dict[str, Any]:
+def written(inherited: InheritedAccount) -> dict[str, Any]:
     return asdict(inherited)
 
 
@@ -138,7 +141,7 @@ def _is_own(entry: Entry, turn: Turn) -> bool:
     return entry.step == "evaluation" and entry.outputs.get("evaluation.json") == turn.evaluation
 
 
-def _cross(state: _State, inherited: Inherited | None) -> _State:
+def _cross(state: _State, inherited: InheritedAccount | None) -> _State:
     """Where a branch leaves its campaign: a person made it."""
     assert inherited is not None, "asked before"
     account = Account(

@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     """One condition of promotion. A value that could not be measured is None, and fails."""
 
     name: str
@@ -29,11 +29,11 @@ class Check:
     passed: bool
 
 
-Checked = tuple[Check, str]
+CheckResult = tuple[GateCheck, str]
 """A check, and what it came to in a sentence."""
 
 
-def checks(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def checks(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     """Every check that the config asks for, the win rate first."""
     for one in _CHECKS:
         yield from one(numbers, config)
@@ -49,7 +49,7 @@ def notices(numbers: Numbers, config: GateConfig) -> dict[str, str]:
     }
 
 
-def values_to_try(checks: Iterable[Check], trained: Mapping[str, Any]) -> dict[str, str]:
+def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, Any]) -> dict[str, str]:
     """name → what another round might be trained with, where the KL to the base was too much.
 
     trained: learning rate and β of the round that was too much; nothing is said without them.
@@ -68,7 +68,7 @@ def values_to_try(checks: Iterable[Check], trained: Mapping[str, Any]) -> dict[s
     return {}
 
 
-def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     if numbers.get("certified") and config.win_rate == "plain":  # the test says it better
         return
     yield _rate(numbers, config, config.win_rate == "length_controlled")
@@ -78,7 +78,7 @@ def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
         yield check, f"{said}, which counts too: the length-controlled one is extrapolated"
 
 
-def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> Checked:
+def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> CheckResult:
     lower = config.use == "lower"
     name = f"{'lc_' if controlled else ''}win_rate_gate{'_low' if lower else ''}"
     what = f"{'lower end of the ' if lower else ''}{'length-controlled ' if controlled else ''}"
@@ -87,14 +87,14 @@ def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> Checked:
         what += " (extrapolated)"
     value = numbers.get(name)
     passed = value is not None and value > config.threshold
-    check = Check(name, value, config.threshold, passed)
+    check = GateCheck(name, value, config.threshold, passed)
     if value is None:
         return check, f"no {what}, no gate comparison could be read"
     relation = "is above" if passed else "is not above"
     return check, f"{what} {value:.3f} {relation} {config.threshold:g}"
 
 
-def _decided(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _decided(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     least = config.decided_share
     if least is None:
         return
@@ -102,7 +102,7 @@ def _decided(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
     of, decided = found.get("comparisons") or 0, found.get("decided") or 0
     value = decided / of if of else None
     passed = value is not None and value >= least
-    check = Check("decided_share", value, least, passed)
+    check = GateCheck("decided_share", value, least, passed)
     said = f"{decided} of {of} gate comparisons were decided"
     if passed:
         yield check, f"{said}, at least {_percent(least)}"
@@ -111,13 +111,13 @@ def _decided(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
         yield check, f"{said}, fewer than {_percent(least)}" + (f" ({why})" if why else "")
 
 
-def _kl(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _kl(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     value = numbers.get("kl_base_nats")
     if config.kl_budget is None or (config.kl_budget == "auto" and value is None):
         return
     budget = kl_allowed(config.kl_budget, numbers.get("length_mean_base"))
     passed = value is not None and budget is not None and value <= budget
-    check = Check("kl_base_nats", value, budget, passed)
+    check = GateCheck("kl_base_nats", value, budget, passed)
     if value is None or budget is None:
         what = "KL to the base" if value is None else "base's mean length"
         yield check, f"the {what} was not measured, and gate.kl_budget is {config.kl_budget}"
@@ -126,7 +126,7 @@ def _kl(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
     yield check, f"KL to the base {value:.2f} nats {relation} {budget:.4g} that are allowed"
 
 
-def _length(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _length(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     for key, other, name in (
         ("length", "previous", "the last promoted policy's"),
         ("length_base", "base", "the base's"),
@@ -139,14 +139,14 @@ def _length(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
 
 def _ratio(
     name: str, ours: float | None, theirs: float | None, allowed: Range, whose: str
-) -> Checked:
+) -> CheckResult:
     """The bound of the check is the end of the range that the value is nearer to."""
     value = None if ours is None or not theirs else ours / theirs
     if value is None:
-        return Check(name, None, None, False), f"no mean length to compare with {whose}"
+        return GateCheck(name, None, None, False), f"no mean length to compare with {whose}"
     least, most = allowed
     passed = least <= value <= most
-    check = Check(name, value, least if value < 1 else most, passed)
+    check = GateCheck(name, value, least if value < 1 else most, passed)
     relation = "within" if passed else "not within"
     return check, (
         f"mean length {ours:.1f} tokens is {value:.2f} times {whose}, {relation} "
@@ -154,7 +154,7 @@ def _ratio(
     )
 
 
-def _rises(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _rises(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     for key, name, what in (
         ("truncated_rise", "truncated_share", "truncated answers"),
         ("repetition_rise", "token_repetition", "repeated runs of tokens"),
@@ -164,27 +164,29 @@ def _rises(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
             yield _rise(key, what, allowed, *_beside(numbers, name))
 
 
-def _rise(key: str, what: str, allowed: float, ours: float | None, theirs: list[float]) -> Checked:
+def _rise(
+    key: str, what: str, allowed: float, ours: float | None, theirs: list[float]
+) -> CheckResult:
     """Above the lower of the others: rises of single rounds would add up, and one above a policy
     that had improved on the base would hide."""
     if ours is None or not theirs:
-        return Check(key, None, allowed, False), f"the share of {what} was not measured"
+        return GateCheck(key, None, allowed, False), f"the share of {what} was not measured"
     value = ours - min(theirs)
     passed = value <= allowed + _ROUNDING
     relation = "within" if passed else "more than"
-    return Check(key, value, allowed, passed), (
+    return GateCheck(key, value, allowed, passed), (
         f"{_percent(ours)} {what} after {_percent(min(theirs))}, {relation} the "
         f"{_percent(allowed)} that they may rise"
     )
 
 
-def _empty(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _empty(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     if config.empty_share is None:
         return
     value = numbers.get("empty_share")
     bound = max(config.empty_share, numbers.get("empty_share_previous") or 0.0)
     passed = value is not None and value <= bound
-    check = Check("empty_share", value, bound, passed)
+    check = GateCheck("empty_share", value, bound, passed)
     if value is None:
         yield check, "the share of empty answers was not measured"
         return
@@ -192,7 +194,7 @@ def _empty(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
     yield check, f"{_percent(value)} empty answers, {relation} the {_percent(bound)} allowed"
 
 
-def _relevance(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _relevance(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     """Nothing where relevance is not measured."""
     if config.relevance_fall is None or "relevance" not in numbers:
         return
@@ -200,16 +202,16 @@ def _relevance(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
         yield _fall(other, whose, numbers, config.relevance_fall)
 
 
-def _fall(other: str, whose: str, numbers: Numbers, allowed: float) -> Checked:
+def _fall(other: str, whose: str, numbers: Numbers, allowed: float) -> CheckResult:
     """A fall must be clear as well, the whole interval of the change below 0: answers are few."""
     change, high = (numbers.get(f"relevance_change_{other}{end}") for end in ("", "_high"))
     name = f"relevance_to_{other}"
     if change is None or high is None:
-        return Check(name, None, allowed, False), (
+        return GateCheck(name, None, allowed, False), (
             f"whether fewer answers belong to their requests than {whose} was not measured"
         )
     passed = high >= 0 or -change <= allowed + _ROUNDING
-    check = Check(name, -change, allowed, passed)
+    check = GateCheck(name, -change, allowed, passed)
     theirs = numbers.get(f"relevance_{other}")
     said = f"the base finds the requests of {_share(numbers.get('relevance'))} of the answers, "
     said += f"{_share(theirs)} of {whose}"
@@ -224,28 +226,28 @@ def _share(value: float | None) -> str:
     return "nothing" if value is None else _percent(value)
 
 
-def _suites(numbers: Numbers, config: GateConfig) -> Iterator[Checked]:
+def _suites(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     for name, suite in sorted((numbers.get("suites") or {}).items()):
         yield _suite(name, suite)
         if config.decided_share is not None:
             yield _suite_decided(name, suite, config.decided_share)
 
 
-def _suite(name: str, suite: Mapping[str, Any]) -> Checked:
+def _suite(name: str, suite: Mapping[str, Any]) -> CheckResult:
     failed = bool(suite["failed"])
-    check = Check(f"suite {name}", suite.get("score"), suite.get("before"), not failed)
+    check = GateCheck(f"suite {name}", suite.get("score"), suite.get("before"), not failed)
     if failed:
         fell = f"fell from {_score(suite.get('before'))} to {_score(suite.get('score'))}"
         return check, f"regression suite {name} {fell}"
     return check, f"regression suite {name} did not fall ({_score(suite.get('score'))})"
 
 
-def _suite_decided(name: str, suite: Mapping[str, Any], least: float) -> Checked:
+def _suite_decided(name: str, suite: Mapping[str, Any], least: float) -> CheckResult:
     of, decided = suite.get("answers") or 0, suite.get("compared") or 0
     value = decided / of if of else None
     passed = value is not None and value >= least
     relation = "at least" if passed else "fewer than"
-    return Check(f"suite {name} decided_share", value, least, passed), (
+    return GateCheck(f"suite {name} decided_share", value, least, passed), (
         f"{decided} of {of} answers to regression suite {name} were scored for both policies, "
         f"{relation} {_percent(least)}"
     )
@@ -265,7 +267,7 @@ def _score(value: float | None) -> str:
     return "nothing" if value is None else f"{value:.3f}"
 
 
-_CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[Checked]], ...] = (
+_CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[CheckResult]], ...] = (
     _win_rate,
     _decided,
     _kl,
@@ -279,7 +281,7 @@ _CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[Checked]], ...] = (
 
 def certificate_checks(
     facts: Mapping[str, Any], *, groups: bool = False
-) -> Iterator[tuple[Check, str]]:
+) -> Iterator[tuple[GateCheck, str]]:
     """The check of a round that could be tested; nothing where no unused prompts were left.
 
     groups: whether prompts of one group are one outcome.
@@ -287,7 +289,7 @@ def certificate_checks(
     if not facts["certified"]:
         return
     passed = bool(facts["passed"])
-    check = Check("log_e", facts["log_e"], facts["needed"], passed)
+    check = GateCheck("log_e", facts["log_e"], facts["needed"], passed)
     relation = "reaches" if passed else "does not reach"
     units = facts["reached_at"] if passed else facts["units"]
     what = "groups of gate prompts" if groups else "gate prompts"

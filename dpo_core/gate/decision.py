@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dpo_core.gate.checks import Check, Checked, checks, notices
+from dpo_core.gate.checks import CheckResult, GateCheck, checks, notices
 from dpo_core.gate.config import GateConfig
 from dpo_core.text import counted
 
@@ -21,7 +21,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PersonsDecision:
     """A person's yes or no to a policy that did not pass. at: ISO 8601, UTC."""
 
     promote: bool
@@ -36,7 +36,7 @@ class Decision:
 
     action: Action
     reasons: tuple[str, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
     attempt: int
     goes_on_from: int
 
@@ -59,7 +59,7 @@ class Decision:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Decision":
-        made = tuple(Check(**check) for check in found["checks"])
+        made = tuple(GateCheck(**check) for check in found["checks"])
         return cls(
             found["action"],
             tuple(found["reasons"]),
@@ -77,7 +77,7 @@ def decide(
     previous: int,
     best: Best,
     attempt: int = 1,
-    more: Sequence[Checked] = (),
+    more: Sequence[CheckResult] = (),
 ) -> Decision:
     """What becomes of the policy of round `number`, which began at that of round `previous`.
 
@@ -96,7 +96,7 @@ def decide(
     return Decision(action, reasons, made, attempt, goes_on_from)
 
 
-def answered(asked: Decision, answer: Answer, number: int) -> Decision:
+def answered(asked: Decision, answer: PersonsDecision, number: int) -> Decision:
     """The decision after a person's answer."""
     because = f" ({answer.reason})" if answer.reason else ""
     word = "yes" if answer.promote else "no"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.campaign.facts import incumbent_round
-from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
+from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
 from dpo_core.gate.config import PlateauConfig, StopConfig
 from dpo_core.records import is_person
 from dpo_core.text import counted
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Stopped:
+class StopReason:
     """Why a campaign ended early: the rule's name, and what happened in a sentence."""
 
     rule: str
@@ -22,8 +22,8 @@ class Stopped:
 
 
 def stop_rule(
-    rows: Sequence[Row], config: StopConfig, people: Sequence[RolledBack] = ()
-) -> Stopped | None:
+    rows: Sequence[Row], config: StopConfig, people: Sequence[Rollback] = ()
+) -> StopReason | None:
     """The first rule that forbids another round after the rounds of `rows`; None when none does.
 
     people: where a person let another policy go on than the gate.
@@ -32,21 +32,21 @@ def stop_rule(
 
 
 def _broken(
-    rows: Sequence[Row], config: StopConfig, people: Sequence[RolledBack]
-) -> Iterator[Stopped]:
+    rows: Sequence[Row], config: StopConfig, people: Sequence[Rollback]
+) -> Iterator[StopReason]:
     if config.rounds is not None and len(rows) >= config.rounds:
-        yield Stopped("rounds", f"{len(rows)} of {counted(config.rounds, 'round')} are played")
+        yield StopReason("rounds", f"{len(rows)} of {counted(config.rounds, 'round')} are played")
     if config.plateau is not None and _flat(rows, config.plateau, people):
         rounds, gain = config.plateau.rounds, config.plateau.gain
         many = f"{rounds} rounds in a row" if rounds > 1 else "a round"
-        yield Stopped(
+        yield StopReason(
             "plateau",
             f"{many} brought no promoted policy that gained more than {gain:g} of the win rate "
             "against the base",
         )
     for name, budget, spent, unit in _budgets(rows, config):
         if budget is not None and spent >= budget:
-            yield Stopped(name, f"{spent:.4g} of {budget:g} {unit} are spent")
+            yield StopReason(name, f"{spent:.4g} of {budget:g} {unit} are spent")
 
 
 def _budgets(
@@ -75,12 +75,12 @@ def _labels(rows: Sequence[Row]) -> float:
     return float(sum(people) if people else sum(n for by in counts for n in by.values()))
 
 
-def _flat(rows: Sequence[Row], plateau: PlateauConfig, people: Sequence[RolledBack]) -> bool:
+def _flat(rows: Sequence[Row], plateau: PlateauConfig, people: Sequence[Rollback]) -> bool:
     gains = _gains(rows, people)[-plateau.rounds :]
     return len(gains) == plateau.rounds and all(gain <= plateau.gain for gain in gains)
 
 
-def _gains(rows: Sequence[Row], people: Sequence[RolledBack]) -> list[float]:
+def _gains(rows: Sequence[Row], people: Sequence[Rollback]) -> list[float]:
     """What each round added to the win rate against the base, on gate prompts: nothing where its
     policy was not promoted, or chosen by a person. Rounds that a person went back before say
     neither that there was a gain nor that there was none."""

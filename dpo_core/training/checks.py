@@ -12,7 +12,7 @@ from dpo_core.errors import BadInput, InvariantViolated
 from dpo_core.loss_options import TRAITS, LossName, check_together
 from dpo_core.preference.losses import PairLosses, margins
 from dpo_core.preference.pair_logps import PairLogps
-from dpo_core.training.objective import Measured
+from dpo_core.training.objective import PairMeasurements
 from dpo_core.training.pairs.batching import TrainingPair
 
 MARGIN_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
@@ -100,7 +100,7 @@ def check_sampled_by_policy(
         )
 
 
-def check_first_step(measured: Measured, losses: PairLosses, tolerance: float) -> None:
+def check_first_step(measured: PairMeasurements, losses: PairLosses, tolerance: float) -> None:
     """Raise InvariantViolated unless the policy still equals its reference.
 
     tolerance: nats per token of the pair's longer completion. The loss must then be that of equal
@@ -130,7 +130,7 @@ def check_first_step(measured: Measured, losses: PairLosses, tolerance: float) -
 
 
 def _loss_at_reference(
-    measured: Measured, same: PairLogps, losses: PairLosses, allowed: Sequence[float]
+    measured: PairMeasurements, same: PairLogps, losses: PairLosses, allowed: Sequence[float]
 ) -> tuple[float, float]:
     """(mean loss of a policy equal to the reference, what margins of `allowed` nats change it)."""
     shift = torch.tensor(allowed).to(same.chosen)
@@ -150,7 +150,7 @@ def _loss_at_reference(
 
 
 def check_finite(
-    measured: Measured, norm: float, step: int, learning_rate: float, loss: LossName
+    measured: PairMeasurements, norm: float, step: int, learning_rate: float, loss: LossName
 ) -> None:
     """Raise InvariantViolated, before the weights are touched, when a number is not finite."""
     finite = measured.losses.isfinite()
@@ -166,7 +166,7 @@ def check_finite(
     )
 
 
-def _not_finite(measured: Measured, loss: LossName) -> list[str]:
+def _not_finite(measured: PairMeasurements, loss: LossName) -> list[str]:
     """Pairs by which a number is not finite. The losses of a loss that sees the whole step are in
     an order of its own, and say nothing of pairs: there their log-probs do."""
     finite = measured.losses.isfinite()

@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from dpo_core.loss_options import TRAITS
 from dpo_core.training.checks import MARGIN_TOLERANCE, check_finite, check_first_step
 from dpo_core.training.objective import (
-    Measured,
+    PairMeasurements,
     ReferenceLogps,
     SlopesByPair,
     StepObjective,
@@ -33,7 +33,7 @@ class Step:
 
     number: int
     epoch: int
-    measured: Measured
+    measured: PairMeasurements
     learning_rate: float
     gradient_norm: float
     seconds: float
@@ -85,7 +85,7 @@ def _gradients(
     reference: ReferenceLogps | None,
     *,
     at_reference: bool,
-) -> tuple[Measured, float]:
+) -> tuple[PairMeasurements, float]:
     """Leave the step's clipped gradients in the model: (what was measured, norm before)."""
     objective = StepObjective(step, reference, round.config)
     _add_gradients(round, step, objective)
@@ -117,7 +117,9 @@ def _slopes_of_all(round: Round, step: Sequence[TrainingPair], objective: StepOb
     return SlopesByPair(ordered, objective.slopes(ordered, tokens))
 
 
-def _of_all(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> Measured:
+def _of_all(
+    round: Round, step: Sequence[TrainingPair], objective: StepObjective
+) -> PairMeasurements:
     """What the processes of the team measured of this step."""
     if TRAITS[round.config.loss].whole_step or round.team.size == 1:
         return objective.measured()

@@ -38,7 +38,7 @@ _CORRELATION = "length_correlation"
 
 
 @dataclass(frozen=True)
-class Measured:
+class PairMeasurements:
     """Some pairs as they were when trained on: losses (pair,), log-probs of policy, reference.
 
     reference: None for a loss that compares with none.
@@ -94,7 +94,7 @@ class StepObjective:
         self._pairs = len(step)
         self._tokens_per_pair = sum(len(pair.chosen_ids) for pair in step) / len(step)
         self._reference = reference
-        self.parts: list[Measured] = []
+        self.parts: list[PairMeasurements] = []
 
     def slopes(self, pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
         """(N,) derivatives of the step's loss by the log-probs of these pairs' tokens."""
@@ -113,11 +113,11 @@ class StepObjective:
             (slopes_N,) = torch.autograd.grad(losses.sum() / self._pairs, logps_N)
         entropies = _entropies(pairs, tokens)
         self.parts.append(
-            Measured(tuple(pairs), losses.detach(), policy.detached(), reference, entropies)
+            PairMeasurements(tuple(pairs), losses.detach(), policy.detached(), reference, entropies)
         )
         return slopes_N
 
-    def measured(self) -> Measured:
+    def measured(self) -> PairMeasurements:
         return joined(self.parts)
 
     def _reference_of(self, pairs: Sequence[TrainingPair], like: PairLogps) -> PairLogps | None:
@@ -171,10 +171,10 @@ def _soft_labels(pairs: Sequence[TrainingPair], like: PairLogps) -> Tensor | Non
     return None if set(labels) == {1.0} else torch.tensor(labels).to(like.chosen)
 
 
-def joined(parts: Sequence[Measured]) -> Measured:
+def joined(parts: Sequence[PairMeasurements]) -> PairMeasurements:
     """The parts as one, in their order."""
     references = [part.reference for part in parts if part.reference is not None]
-    return Measured(
+    return PairMeasurements(
         pairs=tuple(pair for part in parts for pair in part.pairs),
         losses=torch.cat([part.losses for part in parts]),
         policy=PairLogps.joined([part.policy for part in parts]),

@@ -65,7 +65,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RoundSetting:
     """What a round's models are loaded into, one after the other."""
 
     job: DpoJob

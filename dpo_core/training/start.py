@@ -26,12 +26,12 @@ from dpo_core.training.reference.sampled_logps import (
     reference_from_sampling,
     try_sampled_logps,
 )
-from dpo_core.training.round import Round, Setting
-from dpo_core.training.telling.telling import Telling
+from dpo_core.training.round import Round, RoundSetting
+from dpo_core.training.telling.telling import CurveRecorder
 
 
 @dataclass(frozen=True)
-class Start:
+class RoundStart:
     """A round before the first step that is left of it.
 
     checkpoint: where its weights are; None at the very beginning. compared_with: hash of the
@@ -48,7 +48,7 @@ class Start:
     at_reference: bool
 
 
-def start_of_round(setting: Setting) -> Start:
+def start_of_round(setting: RoundSetting) -> RoundStart:
     """The reference's log-probs, and then the model that is trained: one in memory at a time.
 
     Raises InvariantViolated when other weights than the policy's sampled the pairs.
@@ -68,17 +68,19 @@ def start_of_round(setting: Setting) -> Start:
         reference, facts = _compared(setting, round, other, own, compared_with)
         progress = _nothing_done(round, round_id, reference, facts)
     at_reference = compared_with == own
-    return Start(round, policy, why_not_fast, progress, checkpoint, compared_with, at_reference)
+    return RoundStart(
+        round, policy, why_not_fast, progress, checkpoint, compared_with, at_reference
+    )
 
 
-def _compared_with(setting: Setting, own: str) -> str | None:
+def _compared_with(setting: RoundSetting, own: str) -> str | None:
     job = setting.job
     if not job.config.has_reference:
         return None
     return own if job.reference_dir is None else policy_id(job.reference_dir)
 
 
-def _round_id(setting: Setting, own: str, compared_with: str | None) -> str:
+def _round_id(setting: RoundSetting, own: str, compared_with: str | None) -> str:
     """Hash of what the round depends on."""
     job = setting.job
     config = job.config.model_dump(mode="json", exclude=set(MOVES_NO_NUMBER))
@@ -86,7 +88,11 @@ def _round_id(setting: Setting, own: str, compared_with: str | None) -> str:
 
 
 def _compared(
-    setting: Setting, round: Round, other: Reference | None, own: str, compared_with: str | None
+    setting: RoundSetting,
+    round: Round,
+    other: Reference | None,
+    own: str,
+    compared_with: str | None,
 ) -> tuple[Reference | None, dict[str, Any]]:
     """(the reference, what is recorded of it), with the policy checked to be the sampler's."""
     reference, sampled = other, None
@@ -112,7 +118,7 @@ def _compared(
 
 
 def _gap(
-    setting: Setting, round: Round, own: Reference | None, sampled: SampledLogps | None
+    setting: RoundSetting, round: Round, own: Reference | None, sampled: SampledLogps | None
 ) -> float | None:
     """What the sampler's log-probs differ by from the policy's, nats per token: of all pairs where
     the policy was asked for them (`own`), else of some."""
@@ -127,4 +133,4 @@ def _nothing_done(
     round: Round, round_id: str, reference: Reference | None, facts: dict[str, Any]
 ) -> Progress:
     counted, plain = ({}, {}) if reference is None else (reference.counted, reference.plain)
-    return Progress(round_id, 0, Telling(round).state(), facts, counted, plain)
+    return Progress(round_id, 0, CurveRecorder(round).state(), facts, counted, plain)

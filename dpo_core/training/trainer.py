@@ -24,13 +24,13 @@ from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.policy_in_training import load_optimiser, save_trained
 from dpo_core.training.processes.team import ALONE, Team
 from dpo_core.training.reference.cache import reference_rows
-from dpo_core.training.round import Round, Setting
+from dpo_core.training.round import Round, RoundSetting
 from dpo_core.training.runtime import prepare
-from dpo_core.training.start import Start, start_of_round
+from dpo_core.training.start import RoundStart, start_of_round
 from dpo_core.training.telling.curves import DPO_CURVE, REFERENCE_LOGPS
 from dpo_core.training.telling.early_warnings import Watch
 from dpo_core.training.telling.peak import peak_flops
-from dpo_core.training.telling.telling import Telling
+from dpo_core.training.telling.telling import CurveRecorder
 
 
 def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
     runtime = prepare(max(1, job.threads // team.beside), job.seed, job.config.compute_dtype)
 
     started = time.monotonic()
-    setting = Setting(job, pairs, runtime, report, team)
+    setting = RoundSetting(job, pairs, runtime, report, team)
     start = start_of_round(setting)
     policy, progress = start.policy, start.progress
     rows = reference_rows(progress.plain_sums, start.compared_with or "")
@@ -86,11 +86,11 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
 
 
 def _steps(
-    job: DpoJob, start: Start, pairs: Sequence[TrainingPair], optimiser: torch.optim.Optimizer
+    job: DpoJob, start: RoundStart, pairs: Sequence[TrainingPair], optimiser: torch.optim.Optimizer
 ) -> dict[str, Any]:
     """Train what is left of the round, saving it now and then; what is told of all of it."""
     round, progress = start.round, start.progress
-    told = Telling(round, _peak_flops(round))
+    told = CurveRecorder(round, _peak_flops(round))
     told.resume(progress.told)
     watch = Watch(job.config, round.steps(pairs))
 

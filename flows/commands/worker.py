@@ -92,7 +92,7 @@ def schedule(
     The schedule is a deployment in Prefect, on the server that PREFECT_API_URL names or on that of
     the worker's folder. A tick that finds the campaign running, or nothing to do, says so and ends.
     """
-    from flows.worker.schedules import Asked, add, change, show
+    from flows.worker.schedules import NamedCampaign, add, change, show
 
     wished = [name for name, on in _changes(remove, pause, resume).items() if on]
     if len(wished) + list_ > 1:
@@ -108,7 +108,7 @@ def schedule(
                 "no campaign is named", "Give its config, or --list to see what there is."
             )
         is_file = Path(config).is_file()
-        asked = Asked(Path(config), overrides or [], campaign_dir)
+        asked = NamedCampaign(Path(config), overrides or [], campaign_dir)
         if wished:
             change(wished[0], config, asked if is_file else None, folder)
         else:

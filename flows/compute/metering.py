@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Made
+from dpo_core.campaign.store import StepResult
 from dpo_core.children import Child
 from dpo_core.json_lines import end_of_lines
 from labeling.judges.spending import read_spending
@@ -25,7 +25,7 @@ class Held:
     end: float
 
 
-class Meter:
+class CostMeter:
     """Watches a session's processes, and the file of what judges spent.
 
     Money that a killed run spent is counted with the next step that is finished, so that nothing is
@@ -47,10 +47,10 @@ class Meter:
         self._children.append(child)
         return child
 
-    def measured(self, make: Callable[[Path], Made]) -> Callable[[Path], Made]:
+    def measured(self, make: Callable[[Path], StepResult]) -> Callable[[Path], StepResult]:
         """`make`, whose facts then say what it took."""
 
-        def measuring(folder: Path) -> Made:
+        def measuring(folder: Path) -> StepResult:
             self._children = [child for child in self._children if child.ended is None]
             start, own = time.monotonic(), time.process_time()
             before = {id(child): child.cpu_seconds() for child in self._children}

@@ -16,7 +16,7 @@ from dpo_core.processor import has_gpu
 from flows.config import CampaignConfig
 from flows.doctor import inputs as judges
 from flows.doctor import policy, prompts, servers
-from flows.doctor.findings import Finding, problem, problems
+from flows.doctor.findings import DoctorFinding, problem, problems
 from flows.doctor.inputs import check_inputs, check_suites
 from flows.doctor.machine import (
     MEASURED,
@@ -27,7 +27,7 @@ from flows.doctor.machine import (
     check_python,
     installed,
 )
-from flows.doctor.memory import Device, Estimate, check_memory, estimate, free_ram_gib
+from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, free_ram_gib
 from flows.doctor.prompts import check_draws, check_rejected
 from flows.doctor.servers import check_argilla, check_prefect
 from generation.prompts import read_pool
@@ -39,8 +39,8 @@ _ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "fa
 class Examination:
     """What all checks came to. memory: None without a config, or where a shape is not known."""
 
-    findings: tuple[Finding, ...]
-    memory: Estimate | None
+    findings: tuple[DoctorFinding, ...]
+    memory: MemoryEstimate | None
 
     @property
     def would_run(self) -> bool:
@@ -82,8 +82,8 @@ def _of_config(
     machine: Machine,
     child: Child,
     place: Path,
-    findings: list[Finding],
-) -> Estimate | None:
+    findings: list[DoctorFinding],
+) -> MemoryEstimate | None:
     """Add what is found of the config to `findings`; the memory it takes, where that is known."""
     findings += judges.check_user_code(config)
     findings.append(judges.check_same_judge(config))
@@ -107,7 +107,7 @@ def _of_config(
     return found
 
 
-def _pool(config: CampaignConfig, findings: list[Finding]) -> prompts.Pool | None:
+def _pool(config: CampaignConfig, findings: list[DoctorFinding]) -> prompts.Pool | None:
     try:
         pool = prompts.read(config)
     except RatchetError as error:
@@ -122,7 +122,7 @@ def _pool(config: CampaignConfig, findings: list[Finding]) -> prompts.Pool | Non
 
 
 def _policy(
-    config: CampaignConfig, child: Child, place: Path, findings: list[Finding]
+    config: CampaignConfig, child: Child, place: Path, findings: list[DoctorFinding]
 ) -> tuple[Shape | None, Path | None]:
     """The policy's shape and where its files are; a finding where it cannot be had."""
     request = {**config.policy.model_dump(), "seed": derive_seed(config.seed, "base")}
@@ -145,7 +145,7 @@ def _policy(
 
 def _of_policy(
     config: CampaignConfig, child: Child, folder: Path, pool: prompts.Pool | None, *, checked: bool
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     if not checked:
         yield from policy.check_files(folder)
     yield policy.check_length(folder, config)
@@ -161,7 +161,9 @@ def _of_policy(
         yield from _lengths(config, child, folder, length - config.sampling.max_tokens)
 
 
-def _lengths(config: CampaignConfig, child: Child, folder: Path, room: int) -> Iterator[Finding]:
+def _lengths(
+    config: CampaignConfig, child: Child, folder: Path, room: int
+) -> Iterator[DoctorFinding]:
     own = config.sampling.engine == "vllm"  # which wants room for one token more
     request: Mapping[str, Any] = {
         "op": "tokens",
@@ -204,7 +206,9 @@ def check_before_run(config: CampaignConfig, root: Path, *, with_prefect: bool) 
         )
 
 
-def _findings(config: CampaignConfig, layout: Layout, with_prefect: bool) -> Iterator[Finding]:
+def _findings(
+    config: CampaignConfig, layout: Layout, with_prefect: bool
+) -> Iterator[DoctorFinding]:
     folder = policy.local_policy(config)
     shape = read_shape(folder) if folder is not None else None
     versions = {name: installed(name) for name in MEASURED}
@@ -221,7 +225,7 @@ def _findings(config: CampaignConfig, layout: Layout, with_prefect: bool) -> Ite
         yield from _policy_files(config, folder)
 
 
-def _policy_files(config: CampaignConfig, folder: Path) -> Iterator[Finding]:
+def _policy_files(config: CampaignConfig, folder: Path) -> Iterator[DoctorFinding]:
     yield from policy.check_files(folder)
     yield policy.check_length(folder, config)
     if config.prompts.path is not None:

@@ -8,7 +8,7 @@ Severity = Literal["ok", "note", "problem"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """`problem`: `ratchet run` would not work; `note`: it would, but look at it.
 
     check: name of the check; where: the config key, file or address it is about.
@@ -21,17 +21,17 @@ class Finding:
     remedy: str = ""
 
 
-def ok(check: str, what: str, where: str = "") -> Finding:
-    return Finding(check, "ok", what, where)
+def ok(check: str, what: str, where: str = "") -> DoctorFinding:
+    return DoctorFinding(check, "ok", what, where)
 
 
-def note(check: str, what: str, where: str, remedy: str) -> Finding:
-    return Finding(check, "note", what, where, remedy)
+def note(check: str, what: str, where: str, remedy: str) -> DoctorFinding:
+    return DoctorFinding(check, "note", what, where, remedy)
 
 
-def problem(check: str, what: str, where: str, remedy: str) -> Finding:
-    return Finding(check, "problem", what, where, remedy)
+def problem(check: str, what: str, where: str, remedy: str) -> DoctorFinding:
+    return DoctorFinding(check, "problem", what, where, remedy)
 
 
-def problems(findings: Iterable[Finding]) -> list[Finding]:
+def problems(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
     return [finding for finding in findings if finding.severity == "problem"]

@@ -18,7 +18,7 @@ from dpo_core.model_shape import read_shape
 from dpo_core.records import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
-from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import local_policy
 from flows.evaluation.judging import same_judge
 from flows.harness.check import check_task
@@ -58,7 +58,7 @@ def _check_tasks(config: CampaignConfig, layout: Layout) -> None:
             check_task(name, task, _length(config))
 
 
-def check_suites(config: CampaignConfig) -> Iterator[Finding]:
+def check_suites(config: CampaignConfig) -> Iterator[DoctorFinding]:
     """Whether tasks of lm-evaluation-harness can be suites, with the data there are."""
     for name, task in config.evaluation.harness_suites.items():
         where = f"evaluation.suites.{name}"
@@ -97,7 +97,7 @@ def _check_imported(path: Path) -> None:
         ) from None
 
 
-def check_same_judge(config: CampaignConfig) -> Finding:
+def check_same_judge(config: CampaignConfig) -> DoctorFinding:
     """An evaluation by the judge that was trained on cannot see what that judge is blind to."""
     said = same_judge(config)
     if said is not None:
@@ -106,7 +106,7 @@ def check_same_judge(config: CampaignConfig) -> Finding:
     return ok("judges", "training and evaluation have judges of their own", "evaluation_judge")
 
 
-def check_user_code(config: CampaignConfig) -> Iterator[Finding]:
+def check_user_code(config: CampaignConfig) -> Iterator[DoctorFinding]:
     """What runs here is imported; what runs in a child, and may load a model library, looked up."""
     failed = [found for section, call in _calls(config) if (found := _tried(section, call))]
     yield from failed
@@ -126,7 +126,7 @@ def _calls(config: CampaignConfig) -> Iterator[tuple[str, Callable[[], object]]]
             yield section, partial(find_function, function)
 
 
-def _tried(section: str, call: Callable[[], object]) -> Finding | None:
+def _tried(section: str, call: Callable[[], object]) -> DoctorFinding | None:
     try:
         call()
     except RatchetError as error:

@@ -10,7 +10,7 @@ from dpo_core.full_disk import free_bytes
 from dpo_core.model_shape import Shape
 from dpo_core.processor import has_bfloat16
 from flows.config import CampaignConfig, KeepLast
-from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.evaluation.held_out import MOST
 
 MEASURED: Mapping[str, str] = {
@@ -42,7 +42,7 @@ class Machine:
     error: str = ""
 
 
-def check_python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
+def check_python(running: tuple[int, int] = sys.version_info[:2]) -> DoctorFinding:
     """Whether Ratchet and vLLM run on this Python."""
     shown = ".".join(map(str, running))
     if running < _PYTHON:
@@ -64,7 +64,7 @@ def installed(name: str) -> str | None:
 
 def check_packages(
     found: Mapping[str, str | None], config: CampaignConfig | None
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """What is needed is installed, in the versions that Ratchet was measured with."""
     sampler = config is not None and config.sampling.engine == "vllm"
     for name, measured in MEASURED.items():
@@ -85,7 +85,7 @@ def check_packages(
             yield ok("packages", f"{name} {there}", name)
 
 
-def check_devices(machine: Machine, config: CampaignConfig | None) -> Iterator[Finding]:
+def check_devices(machine: Machine, config: CampaignConfig | None) -> Iterator[DoctorFinding]:
     """The GPUs that there are can be used, and there are as many as the config wants."""
     if machine.torch is None:
         yield problem("torch", f"torch cannot be imported: {machine.error}", "torch", "make setup")
@@ -104,7 +104,7 @@ def check_devices(machine: Machine, config: CampaignConfig | None) -> Iterator[F
         )
 
 
-def _agreement(machine: Machine) -> Finding:
+def _agreement(machine: Machine) -> DoctorFinding:
     gpus = ", ".join(f"{name} {gib:.0f} GiB" for name, gib in machine.gpus)
     shown = f"torch {machine.torch}"
     if machine.gpus and machine.cuda_build is None:
@@ -167,7 +167,7 @@ def weights_gib(shape: Shape | None) -> float:
     return _WEIGHT_BYTES * ((shape.parameters if shape else None) or 0) / _GIB
 
 
-def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> Finding:
+def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> DoctorFinding:
     """Whether the next round fits, and all of them."""
     free = free_bytes(root)
     one = weights_gib(shape)

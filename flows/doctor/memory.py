@@ -13,7 +13,7 @@ from dpo_core.model_shape import Shape
 from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
 from flows.config import CampaignConfig
 from flows.config.precision import with_precision
-from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 
 _GIB = 2**30
 _FLOAT = 4
@@ -25,7 +25,7 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
-class Part:
+class MemoryPart:
     """One thing that takes memory."""
 
     name: str
@@ -33,11 +33,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Parts of the training process and of the sampling process; `together`: both at a time."""
 
-    training: tuple[Part, ...]
-    sampling: tuple[Part, ...]
+    training: tuple[MemoryPart, ...]
+    sampling: tuple[MemoryPart, ...]
     together: bool
 
     @property
@@ -68,12 +68,14 @@ class Device:
         return f"each of {self.count} GPUs" if self.count > 1 else "the GPU" if self.gpu else "RAM"
 
 
-def estimate(shape: Shape, size: ModelSize, config: CampaignConfig, device: Device) -> Estimate:
+def estimate(
+    shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
+) -> MemoryEstimate:
     """What training and sampling take of one device."""
     if not device.gpu:
         config = with_precision(config, {})
     keep = config.sampling.keep_worker
-    return Estimate(
+    return MemoryEstimate(
         tuple(_training(shape, size, config, device)),
         tuple(_sampling(shape, size, config, device)),
         together=keep == "campaign" or (keep == "auto" and not device.gpu),
@@ -82,7 +84,7 @@ def estimate(shape: Shape, size: ModelSize, config: CampaignConfig, device: Devi
 
 def _training(
     shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
-) -> Iterator[Part]:
+) -> Iterator[MemoryPart]:
     training = config.training
     value_bytes = _compute_bytes(training, device)
     processes = training.processes if isinstance(training.processes, int) else device.count
@@ -100,29 +102,29 @@ def _training(
     yield _part(f"activations of {tokens:,} tokens", tokens * kept)
     yield _part("logits", _LOGIT_COPIES * _FLOAT * HEAD_ROWS * shape.vocabulary)
     if not device.gpu:
-        yield Part("libraries", _TRAINING_LIBRARIES_GIB)
+        yield MemoryPart("libraries", _TRAINING_LIBRARIES_GIB)
 
 
 def _sampling(
     shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
-) -> Iterator[Part]:
+) -> Iterator[MemoryPart]:
     sampling = config.sampling
     value_bytes = _BYTES[sampling.dtype_on("cuda" if device.gpu else "cpu")]
     yield _part("weights", value_bytes * size.parameters / sampling.tensor_parallel_size)
     if sampling.engine == "vllm" and not device.gpu:
         cache_gib = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
-        yield Part("key-value cache", cache_gib)
-        yield Part("libraries", _VLLM_GIB)
+        yield MemoryPart("key-value cache", cache_gib)
+        yield MemoryPart("libraries", _VLLM_GIB)
         return
     token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * value_bytes
     length = sampling.max_model_len or shape.positions or 0
     yield _part(f"key-value cache of one sequence, {length:,} tokens", token_bytes * length)
     if not device.gpu:
-        yield Part("libraries", _SAMPLING_LIBRARIES_GIB)
+        yield MemoryPart("libraries", _SAMPLING_LIBRARIES_GIB)
 
 
-def _part(name: str, size_bytes: float) -> Part:
-    return Part(name, size_bytes / _GIB)
+def _part(name: str, size_bytes: float) -> MemoryPart:
+    return MemoryPart(name, size_bytes / _GIB)
 
 
 def _compute_bytes(training: TrainingOptions, device: Device) -> int:
@@ -144,7 +146,7 @@ def _adapters(size: ModelSize, rank: int) -> float:
     return size.layers * rank * (4 * 2 * size.hidden + 3 * (size.hidden + size.inner))
 
 
-def check_memory(found: Estimate, device: Device) -> Finding:
+def check_memory(found: MemoryEstimate, device: Device) -> DoctorFinding:
     """Whether it fits, with every part."""
     what = (
         f"{found.most_gib:.2f} GiB of {device.gib:.1f} GiB of {device.name}: training "
@@ -162,7 +164,7 @@ def check_memory(found: Estimate, device: Device) -> Finding:
     return ok("memory", what, "policy")
 
 
-def told(parts: tuple[Part, ...]) -> str:
+def told(parts: tuple[MemoryPart, ...]) -> str:
     listed = ", ".join(f"{part.name} {part.gib:.3g}" for part in parts)
     return f"{sum(part.gib for part in parts):.2f} ({listed})"
 

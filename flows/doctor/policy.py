@@ -9,7 +9,7 @@ from dpo_core.model_shape import read_json, read_shape
 from dpo_core.special_tokens import read_special_tokens
 from dpo_core.weight_files import WEIGHTS, torn
 from flows.config import CampaignConfig
-from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
@@ -23,7 +23,7 @@ def local_policy(config: CampaignConfig) -> Path | None:
     return Path(model)
 
 
-def check_files(folder: Path) -> Iterator[Finding]:
+def check_files(folder: Path) -> Iterator[DoctorFinding]:
     """A model and a tokenizer lie there, and an answer can end."""
     if names_gguf(folder):
         yield from _check_gguf(folder)
@@ -49,7 +49,7 @@ def check_files(folder: Path) -> Iterator[Finding]:
     yield from check_ends(folder)
 
 
-def _check_gguf(file: Path) -> Iterator[Finding]:
+def _check_gguf(file: Path) -> Iterator[DoctorFinding]:
     """The file is whole, and holds a tokenizer that ends answers."""
     try:
         header = read_header(file)
@@ -72,7 +72,7 @@ def _check_gguf(file: Path) -> Iterator[Finding]:
         yield ok("eos", f"answers end with token {ends}", str(file))
 
 
-def check_ends(folder: Path) -> Iterator[Finding]:
+def check_ends(folder: Path) -> Iterator[DoctorFinding]:
     """Some token ends an answer, and the generation config knows the tokenizer's."""
     ends = read_special_tokens(folder).eos
     if not ends:
@@ -96,7 +96,7 @@ def check_ends(folder: Path) -> Iterator[Finding]:
     yield ok("eos", f"answers end with token {' or '.join(map(str, sorted(ends)))}", str(folder))
 
 
-def check_template(folder: Path, *, chat: bool) -> Finding:
+def check_template(folder: Path, *, chat: bool) -> DoctorFinding:
     """Prompts of chat messages need a template."""
     has = has_template(folder)
     if chat and not has:
@@ -126,7 +126,7 @@ def has_template(folder: Path) -> bool:
     return bool(settings.get("chat_template")) or (folder / "chat_template.jinja").exists()
 
 
-def check_length(folder: Path, config: CampaignConfig) -> Finding:
+def check_length(folder: Path, config: CampaignConfig) -> DoctorFinding:
     """The model has as many positions as the config wants."""
     shape, wanted = read_shape(folder), config.sampling.max_model_len
     if shape is None or shape.positions is None:

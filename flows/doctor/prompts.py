@@ -13,7 +13,7 @@ from dpo_core.hashing import normalise
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig
 from flows.config.attempts import check_rejected_rounds, first_round, rejected_models
-from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import has_template
 from flows.evaluation.held_out import draw_of_evaluation
 from flows.gate.power import REMEDY, gate_power, groups_of
@@ -71,7 +71,7 @@ def runs(prompt: Prompt, length: int) -> Iterator[tuple[str, ...]]:
     return (tuple(words[n : n + length]) for n in range(len(words) - length + 1))
 
 
-def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
+def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[DoctorFinding]:
     """Every split has prompts, and rounds need not repeat any."""
     for split in ("train", "gate", "test"):
         if not pool.splits.get(split):
@@ -96,7 +96,7 @@ def check_pool(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
         yield from _check_certified(pool.splits.get("gate", 0), pool.gate, config)
 
 
-def check_power(pool: Pool, config: CampaignConfig) -> Finding:
+def check_power(pool: Pool, config: CampaignConfig) -> DoctorFinding:
     """The gate sees what a round may gain."""
     power = gate_power(config, pool.gate, pool.splits.get("gate"), pool.groups)
     if power.weak:
@@ -105,7 +105,7 @@ def check_power(pool: Pool, config: CampaignConfig) -> Finding:
     return ok("gate power", power.sentence, "gate")
 
 
-def _check_requests(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
+def _check_requests(pool: Pool, config: CampaignConfig) -> Iterator[DoctorFinding]:
     """Relevance looks for an answer's request among those of held-out prompts."""
     wanted = config.evaluation.requests
     if wanted is None or (config.evaluation.relevance == "auto" and not pool.chat):
@@ -121,7 +121,7 @@ def _check_requests(pool: Pool, config: CampaignConfig) -> Iterator[Finding]:
         )
 
 
-def _check_certified(gate: int, each: int, config: CampaignConfig) -> Iterator[Finding]:
+def _check_certified(gate: int, each: int, config: CampaignConfig) -> Iterator[DoctorFinding]:
     """A promotion uses its gate prompts up, the next decision takes others; each: how many."""
     if 0 < gate < each * config.rounds:
         yield note(
@@ -133,7 +133,7 @@ def _check_certified(gate: int, each: int, config: CampaignConfig) -> Iterator[F
         )
 
 
-def check_overlap(pool: Pool, config: CampaignConfig) -> Finding:
+def check_overlap(pool: Pool, config: CampaignConfig) -> DoctorFinding:
     """Held-out prompts are not trained on, and share no long run of words with those that are."""
     length = config.evaluation.overlap_ngram
     if pool.duplicates:
@@ -157,7 +157,7 @@ def check_overlap(pool: Pool, config: CampaignConfig) -> Finding:
     return ok("overlap", f"no prompt is in both; {what}", "prompts")
 
 
-def check_lengths(found: Mapping[str, Any], room: int) -> Finding:
+def check_lengths(found: Mapping[str, Any], room: int) -> DoctorFinding:
     """found: what the child counted; room: tokens that a prompt may have."""
     long, count, longest = found["too_long"], found["prompts"], found["longest"]
     if not long:
@@ -172,7 +172,7 @@ def check_lengths(found: Mapping[str, Any], room: int) -> Finding:
     )
 
 
-def check_bos(found: Mapping[str, Any]) -> Iterator[Finding]:
+def check_bos(found: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     """Every prompt has as many BOS as tokenizer and chat template give it; found: the child's."""
     faults: dict[FindingName, str] = {
         "bos_missing": "lack the BOS",
@@ -186,7 +186,7 @@ def check_bos(found: Mapping[str, Any]) -> Iterator[Finding]:
         yield ok("bos", "no prompt lacks a BOS or has one too many")
 
 
-def unreadable(error: RatchetError) -> Sequence[Finding]:
+def unreadable(error: RatchetError) -> Sequence[DoctorFinding]:
     """Prompts that cannot be read at all."""
     return [problem("prompts", error.message, "prompts", error.remedy)]
 
@@ -194,7 +194,7 @@ def unreadable(error: RatchetError) -> Sequence[Finding]:
 _WHERE = "sampling.until_pairs"
 
 
-def check_draws(config: CampaignConfig, train: int) -> Iterator[Finding]:
+def check_draws(config: CampaignConfig, train: int) -> Iterator[DoctorFinding]:
     """The most that a round samples, and whether that can be enough; train: prompts that there are
     to train on."""
     goal = config.goal
@@ -227,7 +227,7 @@ _CHECK, _WHERE = "rejected answers", "pairs.rejected_from"
 
 def check_rejected(
     config: CampaignConfig, layout: Layout, *, chat: bool, fetch: bool
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """chat: prompts are messages. fetch: models on the hub are had, which otherwise nobody looks
     for."""
     try:
@@ -239,7 +239,7 @@ def check_rejected(
             yield _model(name, chat=chat)
 
 
-def _model(name: str, *, chat: bool) -> Finding:
+def _model(name: str, *, chat: bool) -> DoctorFinding:
     try:
         folder = find_folder(name)
     except BadInput as error:

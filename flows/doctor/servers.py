@@ -13,7 +13,7 @@ from typing import Any
 from dpo_core.errors import RatchetError
 from dpo_core.web_guard import HEADER
 from flows.config import CampaignConfig
-from flows.doctor.findings import Finding, note, ok, problem
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.prefect.credentials import CLIENT_VARIABLE, client_headers
 from labeling.judges.config import asks_people
 from labeling.server import DEFAULT_FOLDER, find_access
@@ -24,7 +24,7 @@ _SHOWN = 400
 _ARGILLA_MEASURED = "2.8.0"
 
 
-def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[Finding]:
+def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[DoctorFinding]:
     """Commands that serve pages have their usual port; `ratchet run` itself takes any free one."""
     for port, command in ports.items():
         with socket.socket() as listener:
@@ -44,7 +44,7 @@ def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[Finding]:
 
 def check_prefect(
     client: str | None, environment: Mapping[str, str] = os.environ, timeout_s: float = 2.0
-) -> Finding:
+) -> DoctorFinding:
     """The Prefect server that runs report to; without one named, Ratchet starts its own."""
     url = environment.get(PREFECT_VARIABLE)
     if not url:
@@ -93,7 +93,7 @@ def check_argilla(
     config: CampaignConfig | None,
     environment: Mapping[str, str] = os.environ,
     timeout_s: float = 2.0,
-) -> Finding:
+) -> DoctorFinding:
     """The server that people label on, where the config asks any or the environment names one."""
     asked = config is not None and asks_people(config.judge)
     if not asked and not environment.get(ARGILLA_VARIABLE):

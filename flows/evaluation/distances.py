@@ -11,11 +11,11 @@ from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import summarise_kl
 from dpo_core.evaluation.ratios import Ratio, ratio
 from dpo_core.tables import iterate_rows, read_rows
-from flows.evaluation.held_out import HeldOutAnswers, Others
+from flows.evaluation.held_out import HeldOutAnswers, Opponents
 
 
 def distances(
-    inputs: Inputs, ours: HeldOutAnswers, others: Others, config: EvaluationConfig
+    inputs: Inputs, ours: HeldOutAnswers, others: Opponents, config: EvaluationConfig
 ) -> dict[str, Any]:
     """kl_<other>_nats of each other, and per token; none where there is no other or no
     log-probs."""

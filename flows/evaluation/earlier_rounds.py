@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.cycles import cycles, win_rates
-from dpo_core.evaluation.forgotten import Forgotten, forgotten
+from dpo_core.evaluation.forgotten import ForgottenPrompts, forgotten
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.ratings import bradley_terry
 from dpo_core.records import FORGOTTEN, MATCHES
 from dpo_core.tables import write_rows
 from flows.config.campaign import CampaignConfig
-from flows.evaluation.held_out import Answers, HeldOutAnswers, Others, answered_earlier
+from flows.evaluation.held_out import Answers, HeldOutAnswers, Opponents, answered_earlier
 from flows.evaluation.judging import Match
-from flows.policy import Played
+from flows.policy import RoundRecord
 from labeling.judges.config import machines
 
 MATCHES_FILE = "matches.parquet"
@@ -51,7 +51,7 @@ class Matches:
 
 
 def more_opponents(
-    config: CampaignConfig, others: Others, earlier: Sequence[Played]
+    config: CampaignConfig, others: Opponents, earlier: Sequence[RoundRecord]
 ) -> list[Answers]:
     """The policies of other rounds, besides the previous one and the base, to be compared with.
 
@@ -73,7 +73,7 @@ def write_matches(path: Path, number: int, matches: Sequence[Match]) -> None:
     write_rows(path, _rows(number, by_round), MATCHES)
 
 
-def earlier_matches(earlier: Sequence[Played]) -> dict[str, Artifact]:
+def earlier_matches(earlier: Sequence[RoundRecord]) -> dict[str, Artifact]:
     """evaluation_<round> → the step that holds the matches of that round's policy."""
     made = (played.made.get("evaluation") for played in earlier)
     return {f"evaluation_{m.entry.round}": m for m in made if m is not None}
@@ -176,7 +176,7 @@ def _named(round_: int) -> str:
     return f"round {round_}" if round_ else "the base"
 
 
-def _sentence(found: Forgotten) -> str:
+def _sentence(found: ForgottenPrompts) -> str:
     if not found.compared:
         return "No test prompt could be compared with an earlier round."
     return (

@@ -12,24 +12,24 @@ from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion, Prompt, Split
 from dpo_core.tables import iterate_rows
 from flows.config import CampaignConfig
-from flows.policy import Answered, Played, Policy, Preferred
+from flows.policy import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord
 from flows.read_back import ScoresBySource, read_completions, read_full_scores, read_prompts
 from generation.prompts import Draw, draw_held_out, read_pool
 
 
 @dataclass(frozen=True)
-class Others:
+class Opponents:
     """The last promoted policy, the base, and the reference of the round's training if it had one.
 
     The reference answers nothing: only the distance to it is measured.
     """
 
-    previous: Answered
-    base: Answered
+    previous: EvaluatedPolicy
+    base: EvaluatedPolicy
     reference: Policy | None
 
     @property
-    def answering(self) -> Mapping[str, Answered]:
+    def answering(self) -> Mapping[str, EvaluatedPolicy]:
         return {"previous": self.previous, "base": self.base}
 
     @property
@@ -78,7 +78,7 @@ class Answers:
     training_scores: Artifact | None = None
 
     @classmethod
-    def of(cls, answered: Answered) -> "Answers":
+    def of(cls, answered: EvaluatedPolicy) -> "Answers":
         return cls(
             answered.policy.round, answered.answers, answered.scores, answered.training_scores
         )
@@ -109,7 +109,7 @@ def read_answers(
     return HeldOutAnswers(number, completions, scores, training_scores, repeated)
 
 
-def answered_earlier(earlier: Sequence[Played]) -> Iterator[Answers]:
+def answered_earlier(earlier: Sequence[RoundRecord]) -> Iterator[Answers]:
     """The answers of the policies that earlier rounds trained, promoted or not."""
     for played in earlier:
         answers = played.made.get("answers")
@@ -174,6 +174,6 @@ def overlapping(inputs: Inputs, ngram: int) -> dict[str, Any]:
     }
 
 
-def trained_on(own: Preferred) -> Artifact:
+def trained_on(own: RoundPreferences) -> Artifact:
     """The step with the round's training prompts; an import holds its own."""
     return own.prompts or own.completions

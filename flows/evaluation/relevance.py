@@ -11,15 +11,15 @@ from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
 from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.ratios import Ratio, ratio
-from dpo_core.evaluation.relevance import Placed, Verdict, verdicts
+from dpo_core.evaluation.relevance import AnswerPlacement, Verdict, verdicts
 from dpo_core.tables import iterate_rows, read_rows
 from dpo_core.text import counted
-from flows.policy import Answered
+from flows.policy import EvaluatedPolicy
 
 _COLUMNS = ["completion_id", "prompt_id", "prompt_token_ids", "token_ids", "finish_reason"]
 
 
-def relevance_inputs(answered: Mapping[str, Answered]) -> dict[str, Input]:
+def relevance_inputs(answered: Mapping[str, EvaluatedPolicy]) -> dict[str, Input]:
     """What the base made of everybody's answers; nothing where the candidate's were not asked
     about."""
     if answered["candidate"].relevance is None:
@@ -29,10 +29,10 @@ def relevance_inputs(answered: Mapping[str, Answered]) -> dict[str, Input]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RelevanceCounts:
     """What became of the answers of one policy."""
 
-    answers: Sequence[Placed]
+    answers: Sequence[AnswerPlacement]
     verdicts: Sequence[Verdict]
 
     @property
@@ -87,7 +87,7 @@ def told(number: int, wanted: int | None, numbers: Mapping[str, Any]) -> Iterato
 
 
 def _beside(
-    name: str, ours: Asked, theirs: Asked | None, config: EvaluationConfig
+    name: str, ours: RelevanceCounts, theirs: RelevanceCounts | None, config: EvaluationConfig
 ) -> dict[str, Any]:
     """The numbers of another policy, and the change since it on prompts that both answered."""
     shared = sorted(ours.relevant.keys() & theirs.relevant.keys()) if theirs is not None else []
@@ -111,7 +111,7 @@ def _mean(values: Collection[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _counts(asked: Asked) -> dict[str, int]:
+def _counts(asked: RelevanceCounts) -> dict[str, int]:
     """requests: among which most answers were placed; answers: how many, and what became of
     them."""
     found = Counter(asked.verdicts)
@@ -122,28 +122,28 @@ def _counts(asked: Asked) -> dict[str, int]:
     }
 
 
-def _asked(inputs: Inputs, who: str) -> Asked | None:
+def _asked(inputs: Inputs, who: str) -> RelevanceCounts | None:
     """None for a policy whose answers the base was not asked about."""
     placed = inputs.find(f"{who}_relevance")
     return read_asked(placed, inputs.path(f"{who}_answers")) if placed is not None else None
 
 
-def read_asked(placed: Path, answers: Path) -> Asked:
+def read_asked(placed: Path, answers: Path) -> RelevanceCounts:
     """What the step `answer_relevance` wrote, of a file of answers."""
     logps = {row["completion_id"]: row["logps"] for row in read_rows(placed)}
     found = list(read_placed(answers, logps).values())
-    return Asked(found, verdicts(found))
+    return RelevanceCounts(found, verdicts(found))
 
 
-def read_placed(answers: Path, logps: Mapping[str, Sequence[float]]) -> dict[str, Placed]:
+def read_placed(answers: Path, logps: Mapping[str, Sequence[float]]) -> dict[str, AnswerPlacement]:
     """completion_id → that answer of the file with its `logps`, of those that have some or none
     because they are empty; in the order of the file."""
     rows = (row for row in iterate_rows(answers, _COLUMNS) if row["completion_id"] in logps)
     return {row["completion_id"]: _placed(row, logps[row["completion_id"]]) for row in rows}
 
 
-def _placed(row: Mapping[str, Any], logps: Sequence[float]) -> Placed:
-    return Placed(
+def _placed(row: Mapping[str, Any], logps: Sequence[float]) -> AnswerPlacement:
+    return AnswerPlacement(
         prompt_id=row["prompt_id"],
         prompt=row["prompt_token_ids"],
         tokens=row["token_ids"],

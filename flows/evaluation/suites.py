@@ -8,7 +8,7 @@ from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import mean_by_prompt
 from dpo_core.tables import count_rows, read_rows
 from flows.config.evaluation import HeldOutConfig
-from flows.policy import Answered
+from flows.policy import EvaluatedPolicy
 
 Key = tuple[str, int]
 """(prompt_id, sample_index)"""
@@ -101,7 +101,7 @@ def _scores(inputs: Inputs, who: str, suite: str) -> dict[Key, float]:
     return {key[r["completion_id"]]: r["score"] for r in rows if r["score"] is not None}
 
 
-def suite_inputs(answered: Mapping[str, Answered]) -> dict[str, Input]:
+def suite_inputs(answered: Mapping[str, EvaluatedPolicy]) -> dict[str, Input]:
     """Everybody's answers and scores, for what is made of them."""
     found = {}
     for who, one in answered.items():

@@ -7,11 +7,16 @@ from dpo_core.campaign.store import Artifact
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, win_rate_by_prompt
 from dpo_core.evaluation.intervals import Interval, columns
-from dpo_core.evaluation.over_optimisation import Agreed, Risen, judges_part, people_part
+from dpo_core.evaluation.over_optimisation import (
+    JudgeAgreement,
+    TrainingScoreGain,
+    judges_part,
+    people_part,
+)
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.judging import judges_alike, outcomes, play_all, training_judge_compares_too
-from flows.policy import Played, Preferred
+from flows.policy import RoundPreferences, RoundRecord
 from flows.session import Session
 
 TRAINING_OUTCOMES_FILE = "training_outcomes.parquet"
@@ -70,12 +75,12 @@ def over_optimisation(
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
     numbers: Mapping[str, Any],
-    agreed: Sequence[Agreed],
+    agreed: Sequence[JudgeAgreement],
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each way in which others part from the training judge."""
     risen = {
-        name: Risen(mean_by_prompt(_by_prompt(_gained(ours, other)), config), won)
+        name: TrainingScoreGain(mean_by_prompt(_by_prompt(_gained(ours, other)), config), won)
         for name, other in others.items()
         if (won := _interval(numbers, f"training_win_rate_{name}"))
     }
@@ -90,20 +95,24 @@ def over_optimisation(
         yield "over-optimisation, by people", said
 
 
-def agreed_with_people(now: Preferred, earlier: Sequence[Played]) -> list[Agreed]:
+def agreed_with_people(
+    now: RoundPreferences, earlier: Sequence[RoundRecord]
+) -> list[JudgeAgreement]:
     """Round by round how often people and the judges of training said the same."""
     made = [played.made.get("preferences") for played in earlier] + [now.preferences]
     return [found for preferences in made if preferences and (found := _agreed(preferences))]
 
 
-def _agreed(preferences: Artifact) -> Agreed | None:
+def _agreed(preferences: Artifact) -> JudgeAgreement | None:
     kappas = preferences.entry.facts.get("agreement", {}).get("kappa", {}).values()
     pairs = sum(found["n"] for found in kappas)
     if not pairs:
         return None
     same = sum(found["agree"] * found["n"] for found in kappas)
     # Judges of a committee are compared with people on the same pairs: these count once.
-    return Agreed(preferences.entry.round, same / pairs, max(found["n"] for found in kappas))
+    return JudgeAgreement(
+        preferences.entry.round, same / pairs, max(found["n"] for found in kappas)
+    )
 
 
 def _gained(ours: HeldOutAnswers, other: HeldOutAnswers) -> dict[Key, float]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
+from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
 from dpo_core.gate.decision import Best, best_of
 from flows.config import changes_of, under_attempt
-from flows.policy import Answered, Played
+from flows.policy import EvaluatedPolicy, RoundRecord
 from flows.session import Session
 
 
@@ -16,11 +16,11 @@ class BestSoFar:
     """Where a rollback goes."""
 
     best: Best
-    answered: Answered
+    answered: EvaluatedPolicy
 
 
 def best_so_far(
-    base: Answered, earlier: Sequence[Played], people: Sequence[RolledBack] = ()
+    base: EvaluatedPolicy, earlier: Sequence[RoundRecord], people: Sequence[Rollback] = ()
 ) -> BestSoFar:
     """The best, by its win rate against the base, of the base and the rounds that stand: those that
     were promoted and that no person has gone back before, and those that a person went back to.

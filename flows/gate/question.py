@@ -14,7 +14,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, now
 from dpo_core.campaign.waiting import Waiting, clear_waiting, read_waiting, write_waiting
 from dpo_core.errors import ArtifactCorrupted, WaitingForPeople
-from dpo_core.gate.decision import Answer, Decision
+from dpo_core.gate.decision import Decision, PersonsDecision
 from dpo_core.hashing import content_id
 
 _REMEDY = "Restore the file from a backup, or remove that line, and the question is asked again."
@@ -53,29 +53,31 @@ def asked(layout: Layout) -> Waiting | None:
     return waiting if waiting is not None and waiting.question is not None else None
 
 
-def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> Answer | None:
+def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> PersonsDecision | None:
     """The last answer; `finished`: gates of the round that have been decided, which keep theirs."""
     given = [answer for about, answer in _given(layout) if about == question]
     taken = [
-        Answer(**entry.facts["answer"])
+        PersonsDecision(**entry.facts["answer"])
         for entry in finished
         if entry.facts.get("question") == question and entry.facts.get("answer")
     ]
     return next(reversed([*taken, *given]), None)
 
 
-def give_answer(layout: Layout, question: str, *, promote: bool, reason: str, by: str) -> Answer:
+def give_answer(
+    layout: Layout, question: str, *, promote: bool, reason: str, by: str
+) -> PersonsDecision:
     """Keep an answer, and let the campaign go on."""
-    answer = Answer(promote, reason, by, now())
+    answer = PersonsDecision(promote, reason, by, now())
     json_lines.append(layout.decisions, [{"question": question, **asdict(answer)}])
     clear_waiting(layout)
     return answer
 
 
-def _given(layout: Layout) -> Iterator[tuple[str, Answer]]:
+def _given(layout: Layout) -> Iterator[tuple[str, PersonsDecision]]:
     for number, found in json_lines.read(layout.decisions, _REMEDY, torn_before=True):
         try:
-            yield found.pop("question"), Answer(**found)
+            yield found.pop("question"), PersonsDecision(**found)
         except (KeyError, TypeError):
             raise ArtifactCorrupted(
                 f"{layout.decisions} line {number} is no decision", _REMEDY

@@ -14,7 +14,7 @@ from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import ROLLBACK
 from flows.config.versions import read_configs
 from flows.older import training
-from flows.older.training import Finished, Settings
+from flows.older.training import FinishedRound, Settings
 
 _WITH_FAULTS = 1
 """The identity of the versions that had them; what came after it is no news to a user."""
@@ -37,7 +37,7 @@ def tell_of_older(
         say(line)
 
 
-def faults(found: Sequence[Finished], rolled_back: bool = False) -> Iterator[str]:
+def faults(found: Sequence[FinishedRound], rolled_back: bool = False) -> Iterator[str]:
     """A sentence for each fault of older versions that finished rounds had, with these rounds."""
     for says, had in _FAULTS.items():
         numbers = [str(one.number) for one in found if had(one)]
@@ -52,13 +52,13 @@ def faults(found: Sequence[Finished], rolled_back: bool = False) -> Iterator[str
         )
 
 
-def _finished(layout: Layout, planned: int) -> Iterator[Finished]:
+def _finished(layout: Layout, planned: int) -> Iterator[FinishedRound]:
     entries = valid_entries(layout, planned)
     files = {found.round: found.file for found in read_configs(layout, entries)}
     for number, file in files.items():
         steps = {e.step: e for e in entries if e.round == number and e.identity == _WITH_FAULTS}
         if "gate" in steps:
-            yield Finished(number, layout, steps, _settings(layout, file, number))
+            yield FinishedRound(number, layout, steps, _settings(layout, file, number))
 
 
 def _settings(layout: Layout, file: str, number: int) -> Settings:
@@ -71,17 +71,17 @@ def _settings(layout: Layout, file: str, number: int) -> Settings:
     return found
 
 
-def _judges(found: Finished) -> list[Settings]:
+def _judges(found: FinishedRound) -> list[Settings]:
     judge = found.settings["judge"]
     return list(judge.get("members") or [judge])
 
 
-def _off_centre(found: Finished) -> bool:
+def _off_centre(found: FinishedRound) -> bool:
     several = sum(judge.get("gives") == "score" for judge in _judges(found)) > 1
     return several and "scores" in found.steps and bool(found.steps["scores"].dropped)
 
 
-def _not_numbers(found: Finished) -> bool:
+def _not_numbers(found: FinishedRound) -> bool:
     if not any(judge.get("kind") == "reward_model" for judge in _judges(found)):
         return False
     path = found.file("scores", "scores.parquet") if "scores" in found.steps else None
@@ -91,7 +91,7 @@ def _not_numbers(found: Finished) -> bool:
     return not pc.all(pc.is_finite(scores), min_count=0).as_py()
 
 
-def _chats_warmed_up(found: Finished) -> bool:
+def _chats_warmed_up(found: FinishedRound) -> bool:
     if found.number != 1 or found.settings.get("sft") is None:
         return False
     held = next(found.layout.round(0).glob("held_out-*/prompts.parquet"), None)
@@ -100,7 +100,7 @@ def _chats_warmed_up(found: Finished) -> bool:
     )
 
 
-def _few_decided(found: Finished) -> bool:
+def _few_decided(found: FinishedRound) -> bool:
     """A promotion for which fewer than nine tenths of the gate's comparisons were decided."""
     outcomes = found.file("evaluation", "outcomes.parquet") if "evaluation" in found.steps else None
     if outcomes is None or not found.facts("gate").get("promoted") or not outcomes.is_file():
@@ -110,11 +110,11 @@ def _few_decided(found: Finished) -> bool:
     return sum(one is not None for one in asked) < 0.9 * len(asked)
 
 
-def _went_back(found: Finished) -> bool:
+def _went_back(found: FinishedRound) -> bool:
     return (found.facts("gate").get("gate") or {}).get("action") == "rollback"
 
 
-_FAULTS: Mapping[str, Callable[[Finished], bool]] = {
+_FAULTS: Mapping[str, Callable[[FinishedRound], bool]] = {
     "training.wpo gave the pairs of loss aot other pairs' weights": training.weighted_by_others,
     "training.ld_alpha shortened sums that a term of the loss divided by the whole length": (
         training.shortened

@@ -19,7 +19,7 @@ Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRound:
     """A round that an older version finished: its steps by name, and the config that it had."""
 
     number: int
@@ -42,13 +42,13 @@ _ROWS = 512
 """Rows of a completions file in memory at a time."""
 
 
-def weighted_by_others(found: Finished) -> bool:
+def weighted_by_others(found: FinishedRound) -> bool:
     """Whether losses were in sorted order and WPO's weights in that of the pairs."""
     training = found.settings["training"]
     return bool(training["wpo"]) and training["loss"] in ("aot", "aot_unpaired")
 
 
-def shortened(found: Finished) -> bool:
+def shortened(found: FinishedRound) -> bool:
     """Whether LD-DPO's sums stood in a term that divides by the whole length."""
     training = found.settings["training"]
     whole = training["loss"] in ("sft", "orpo", "simpo", "ipo", "sigmoid_norm")
@@ -56,7 +56,7 @@ def shortened(found: Finished) -> bool:
     return alpha is not None and alpha < 1 and (whole or training["nll_weight"] > 0)
 
 
-def windows_left_out(found: Finished) -> bool:
+def windows_left_out(found: FinishedRound) -> bool:
     """Whether the fast path attended to other tokens than the model does."""
     shape = _shape(found)
     if found.facts("training").get("path") != "fast":
@@ -68,13 +68,13 @@ def windows_left_out(found: Finished) -> bool:
     return bool(has_windows) and _longest_sequence(found) > window
 
 
-def rope_of_the_batch(found: Finished) -> bool:
+def rope_of_the_batch(found: FinishedRound) -> bool:
     """Whether positions depended on the longest sequence that stood beside a pair."""
     limit = min(_rope_limits(_shape(found)), default=None)
     return limit is not None and _longest_sequence(found) > limit
 
 
-def partly_untrained(found: Finished) -> bool:
+def partly_untrained(found: FinishedRound) -> bool:
     """Whether several processes began to train while weights stood gathered that the fast path had
     asked for when it failed: the optimiser moved these copies and not the weights.
 
@@ -89,7 +89,7 @@ def partly_untrained(found: Finished) -> bool:
     return facts.get("resumed_from_step", 0) > 0 or not _asked_before_training(found)
 
 
-def _asked_before_training(found: Finished) -> bool:
+def _asked_before_training(found: FinishedRound) -> bool:
     """Whether the policy told log-probs before the first step: the reference's, or some to compare
     with those of the sampler."""
     facts = found.facts("training")
@@ -100,7 +100,7 @@ def _asked_before_training(found: Finished) -> bool:
     return facts.get("sampling_gap") is not None
 
 
-def _shape(found: Finished) -> Mapping[str, Any]:
+def _shape(found: FinishedRound) -> Mapping[str, Any]:
     """The model's config, which is the base's where the round's weights were removed to save space;
     empty where neither is there."""
     name = "policy/config.json"
@@ -128,7 +128,7 @@ def _rope_limits(shape: Mapping[str, Any]) -> Iterator[int]:
             yield whole
 
 
-def _longest_sequence(found: Finished) -> int:
+def _longest_sequence(found: FinishedRound) -> int:
     """Tokens of the longest prompt with its answer that was trained on; 0 where the files of the
     pairs are gone."""
     preferences, completions = (_trained_on(found, n) for n in ("preferences", "completions"))
@@ -145,7 +145,7 @@ def _longest_sequence(found: Finished) -> int:
     return longest
 
 
-def _trained_on(found: Finished, name: str) -> Path | None:
+def _trained_on(found: FinishedRound, name: str) -> Path | None:
     """The file that was this input of the training; None where it is gone."""
     contents = found.steps["training"].inputs.get(name)
     places = (

@@ -5,12 +5,14 @@ from pathlib import Path
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.errors import BadInput
-from dpo_core.gate.decision import Answer
+from dpo_core.gate.decision import PersonsDecision
 from flows.config import check_is_campaign
 from flows.gate.question import asked, give_answer
 
 
-def decide_campaign(root: Path, *, promote: bool, reason: str, by: str) -> tuple[int, Answer]:
+def decide_campaign(
+    root: Path, *, promote: bool, reason: str, by: str
+) -> tuple[int, PersonsDecision]:
     """Answer what the campaign in `root` asks; the round, and the answer.
 
     Raises BadInput for a campaign that asks nothing.

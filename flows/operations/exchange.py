@@ -14,9 +14,9 @@ from dpo_core.tables import iterate_rows, read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 from flows.read_back import read_prompts
-from labeling.exchange.card import Origin, People, Tally
+from labeling.exchange.card import AnnotatorCounts, ExportCounts, ExportOrigin
 from labeling.exchange.exported import ExportedPair, ExportFormat
-from labeling.exchange.exporting import Answered, export_pairs
+from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
 
@@ -37,7 +37,7 @@ _LABELS = "labels.parquet"
 
 def export_campaign(
     root: Path, rounds: Sequence[int] | None, out: Path, format: ExportFormat, licence: str
-) -> Tally:
+) -> ExportCounts:
     """Write the preferences of `rounds` (None: all there are) to the new folder `out`."""
     layout = Layout(root)
     config = read_stored(layout)
@@ -81,7 +81,7 @@ def _preferred(layout: Layout, number: int) -> tuple[Artifact, Artifact, Artifac
     return (found[0], found[1], found[2]) if len(found) == len(steps) else None
 
 
-def _pairs(layout: Layout, number: int) -> Iterator[Answered]:
+def _pairs(layout: Layout, number: int) -> Iterator[ExportedPreference]:
     """The preferences of a round with their texts; those of one round are in memory."""
     found = _preferred(layout, number)
     assert found is not None, "chosen for its preferences"
@@ -100,7 +100,7 @@ def _pairs(layout: Layout, number: int) -> Iterator[Answered]:
             round=number,
             pair_id=row["pair_id"],
         )
-        yield Answered(pair, cut + cut_too)
+        yield ExportedPreference(pair, cut + cut_too)
 
 
 def _texts(completions: Artifact, preferences: Artifact) -> Mapping[str, tuple[str, bool]]:
@@ -115,7 +115,7 @@ def _texts(completions: Artifact, preferences: Artifact) -> Mapping[str, tuple[s
     }
 
 
-def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Origin:
+def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> ExportOrigin:
     steps = {number: _before_training(layout, number) for number in rounds}
     dropped = {
         number: {
@@ -126,7 +126,7 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Or
         }
         for number, made in steps.items()
     }
-    return Origin(
+    return ExportOrigin(
         campaign=config.name,
         rounds=rounds,
         judges={visible(m.source): m.kind for m in members(config.judge)},
@@ -166,7 +166,7 @@ def _labels(made: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
                     yield row
 
 
-def _people(labels: Sequence[Mapping[str, Any]]) -> People:
+def _people(labels: Sequence[Mapping[str, Any]]) -> AnnotatorCounts:
     """How many labelled, and how much in which mode."""
     modes = Counter(str(row["mode"]) for row in labels)
-    return People(len({row["annotator"] for row in labels}), modes)
+    return AnnotatorCounts(len({row["annotator"] for row in labels}), modes)

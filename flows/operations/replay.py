@@ -13,13 +13,13 @@ from rich.console import Console
 from dpo_core.campaign.branching import copy_replies
 from dpo_core.campaign.facts import is_finished
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.recomputing import Checked, RecomputingStore
+from dpo_core.campaign.recomputing import RecomputedStep, RecomputingStore
 from dpo_core.errors import BadInput
 from dpo_core.text import counted, visible
 from flows.campaign import after_people
 from flows.config import CampaignConfig, config_of_round, read_stored
 from flows.config.attempts import rejected_rounds
-from flows.policy import Played, Start
+from flows.policy import RoundContext, RoundRecord
 from flows.progress import CampaignProgress
 from flows.session import Session
 from labeling.exchange.folder import check_free
@@ -27,21 +27,21 @@ from labeling.judges.memory import ReplyMemory
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """What became of a round's steps. remembered: whether language models judge, and their replies
     were kept; asked_again: replies of those that run here, and were not kept."""
 
     number: int
-    steps: tuple[Checked, ...]
+    steps: tuple[RecomputedStep, ...]
     asked_again: int
     remembered: bool = False
 
     @property
-    def first_difference(self) -> Checked | None:
+    def first_difference(self) -> RecomputedStep | None:
         return next((step for step in self.steps if step.found == "differs"), None)
 
 
-def replay(root: Path, number: int, scratch: Path | None, console: Console) -> Replayed:
+def replay(root: Path, number: int, scratch: Path | None, console: Console) -> ReplayResult:
     """Compute round `number` of the campaign in `root` once more and compare it, step by step.
 
     Every step is made from the recorded outputs of the ones before it. scratch: a new folder that
@@ -54,9 +54,9 @@ def replay(root: Path, number: int, scratch: Path | None, console: Console) -> R
     with _folder(scratch) as folder, CampaignProgress(console, config.rounds) as progress:
         progress.note(f"{visible(config.name)}, round {number}: computed again in {folder}")
         remembered = _prepare(layout, Layout(folder), number)
-        steps: list[Checked] = []
+        steps: list[RecomputedStep] = []
 
-        def tell(checked: Checked) -> None:
+        def tell(checked: RecomputedStep) -> None:
             steps.append(checked)
             progress.note(_line(checked))
 
@@ -65,13 +65,13 @@ def replay(root: Path, number: int, scratch: Path | None, console: Console) -> R
             session.store = RecomputingStore(root, session.store.threads, number, folder, tell)
             _walk(session, layout, number)
         asked = ReplyMemory(Layout(folder).judge_replies).count() - remembered
-        replayed = Replayed(number, tuple(steps), asked, bool(remembered))
+        replayed = ReplayResult(number, tuple(steps), asked, bool(remembered))
         for line in said(replayed):
             progress.note(line)
     return replayed
 
 
-def said(replayed: Replayed) -> Iterator[str]:
+def said(replayed: ReplayResult) -> Iterator[str]:
     """The verdict, and what stands beside it."""
     if replayed.asked_again:
         yield (
@@ -94,7 +94,7 @@ def said(replayed: Replayed) -> Iterator[str]:
     yield f"round {replayed.number} is bit-equal: {len(equal)} steps, {files} files{but}"
 
 
-def _line(checked: Checked) -> str:
+def _line(checked: RecomputedStep) -> str:
     if checked.found == "equal":
         what = counted(checked.files, "file")
         what += f", {checked.volatile} of them aside from volatile columns" * bool(checked.volatile)
@@ -137,10 +137,10 @@ def _walk(session: Session, layout: Layout, number: int) -> None:
 
     config = session.config
     held, base = prepare(session.under(config_of_round(layout, config, 0)))
-    previous, earlier = base, list[Played]()
+    previous, earlier = base, list[RoundRecord]()
     for each in range(1, number + 1):
         do = session.under(config_of_round(layout, config, each))
-        start = Start(each, previous, base, held, earlier)
+        start = RoundContext(each, previous, base, held, earlier)
         if each == number:
             _check_weights(do.config, start)
         previous, played = play(do, start)
@@ -148,7 +148,7 @@ def _walk(session: Session, layout: Layout, number: int) -> None:
         previous = after_people(session, each, previous, base, earlier)
 
 
-def _check_weights(config: CampaignConfig, start: Start) -> None:
+def _check_weights(config: CampaignConfig, start: RoundContext) -> None:
     """Raise BadInput where the round would find weights removed."""
     needed = [start.base.policy, start.previous.policy]
     reference = start.earlier[-1].reference if start.earlier else None

@@ -18,7 +18,7 @@ from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
 from flows.config import config_of_round, read_stored, under_attempt
-from flows.policy import Played, Said
+from flows.policy import PreferenceSources, RoundRecord
 from flows.progress import CampaignProgress
 from flows.read_back import count_by_source, sources_ever
 from flows.session import Session
@@ -53,7 +53,7 @@ class Use:
 
     number: int
     judgements: int
-    said: Said
+    said: PreferenceSources
     before: Artifact | None
 
 
@@ -117,7 +117,7 @@ def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
                 current_artifact(layout, each, step)
                 for step in ("calibration", "completions", "preferences")
             )
-            said = Said(pairs, judged, labels, trusted, completions)
+            said = PreferenceSources(pairs, judged, labels, trusted, completions)
             found.append(Use(each, count, said, before))
     return found
 
@@ -166,10 +166,10 @@ def _as_it_ran(session: Session, number: int) -> Session:
     return session.under(under_attempt(config, attempt))
 
 
-def _earlier(layout: Layout, number: int) -> list[Played]:
+def _earlier(layout: Layout, number: int) -> list[RoundRecord]:
     """The rounds before, with what aggregation measures drift against: their preferences."""
     return [
-        Played({"preferences": made}, None)
+        RoundRecord({"preferences": made}, None)
         for each in range(1, number)
         if (made := current_artifact(layout, each, "preferences"))
     ]

@@ -17,11 +17,11 @@ from dpo_core.campaign.facts import (
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import current_user
 from dpo_core.campaign.lock import locked
-from dpo_core.campaign.rollbacks import RolledBack, rollback
+from dpo_core.campaign.rollbacks import Rollback, rollback
 from dpo_core.campaign.store import Store
 from dpo_core.campaign.waiting import clear_waiting
 from dpo_core.errors import BadInput
-from dpo_core.gate.stop_rules import Stopped
+from dpo_core.gate.stop_rules import StopReason
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 
@@ -67,12 +67,12 @@ def undo_rollback(root: Path, why: str) -> list[str]:
         return [_undone(layout, config, undone), *_again(root, config, undone, last)]
 
 
-def _undone(layout: Layout, config: CampaignConfig, undone: RolledBack) -> str:
+def _undone(layout: Layout, config: CampaignConfig, undone: Rollback) -> str:
     at = find_incumbent(layout, undone.after)
     return f"{visible(config.name)}: round {undone.after + 1} starts from {policy_name(at)} again"
 
 
-def _again(root: Path, config: CampaignConfig, undone: RolledBack, last: int) -> Iterator[str]:
+def _again(root: Path, config: CampaignConfig, undone: Rollback, last: int) -> Iterator[str]:
     if last > undone.after:
         later = f"round {last}" if last == undone.after + 1 else f"rounds {undone.after + 1} to "
         later += "" if last == undone.after + 1 else str(last)
@@ -125,7 +125,7 @@ def _stopped_by_gate(store: Store, last: int) -> dict[str, Any] | None:
     stops = (row.get("gate") or {}).get("action") == "stop"
     if not stops or store.rolled_back(last) is not None:
         return None
-    return asdict(Stopped("gate", row["decision"]))
+    return asdict(StopReason("gate", row["decision"]))
 
 
 def _next(root: Path, config: CampaignConfig, last: int) -> Iterator[str]:

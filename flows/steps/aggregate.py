@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.hashing import digest
 from dpo_core.records import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.policy import OWN_SAMPLES, Played, Said
+from flows.policy import OWN_SAMPLES, PreferenceSources, RoundRecord
 from flows.read_back import occurring, read_reliability
 from flows.session import Session
 from flows.steps.labels import pairs_left_out
@@ -20,8 +20,8 @@ from labeling.aggregation.annotators import Annotator, annotators
 from labeling.aggregation.drift import Measured, drifts, measured
 from labeling.aggregation.preferences import (
     Aggregate,
-    Aggregated,
-    Compared,
+    Aggregation,
+    ComparedPair,
     aggregate,
     without_winners,
 )
@@ -35,8 +35,8 @@ Rows = Sequence[Mapping[str, Any]]
 def aggregate_preferences(
     session: Session,
     number: int,
-    said: Said,
-    earlier: Sequence[Played] = (),
+    said: PreferenceSources,
+    earlier: Sequence[RoundRecord] = (),
     retracted: Collection[str] = (),
 ) -> Artifact:
     """One preference per decided pair; undecided pairs are counted by reason.
@@ -55,7 +55,7 @@ def aggregate_preferences(
     rejecting = session.config.pairs.truncated == "reject"
     own_samples = said.own_samples
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         answers = _read_labels(inputs.find("labels"))
         ballots = gather_votes(
             _read(inputs.path("judgements"), unanswered),
@@ -64,7 +64,7 @@ def aggregate_preferences(
             retracted=gone,
             unreliable=_unreliable(inputs.find("reliability")),
         )
-        compared = [Compared(**row) for row in _read_pairs(inputs.path("pairs"))]
+        compared = [ComparedPair(**row) for row in _read_pairs(inputs.path("pairs"))]
         takes_soft = session.config.takes_soft_labels
         found = aggregate(compared, ballots, config, takes_soft=takes_soft)
         if rejecting:
@@ -79,7 +79,7 @@ def aggregate_preferences(
         people = annotators(answers, retracted=gone)
         facts = _facts(found, ballots, people, before, config.drift_alarm)
         facts["retracted"] = gone
-        return Made(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
+        return StepResult(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = _inputs(said, answers_matter=rejecting or own_samples is not None)
     if before:
@@ -96,7 +96,7 @@ def aggregate_preferences(
     return session.step(number, "preferences", make, config=recipe, inputs=inputs)
 
 
-def _inputs(said: Said, *, answers_matter: bool) -> dict[str, Input]:
+def _inputs(said: PreferenceSources, *, answers_matter: bool) -> dict[str, Input]:
     """answers_matter: which of them were cut, or are another's."""
     named = {
         "pairs": said.pairs,
@@ -110,7 +110,7 @@ def _inputs(said: Said, *, answers_matter: bool) -> dict[str, Input]:
 
 
 def _rows(
-    pairs: Sequence[Compared], ballots: Ballots, found: Aggregated
+    pairs: Sequence[ComparedPair], ballots: Ballots, found: Aggregation
 ) -> Iterator[dict[str, Any]]:
     for pair in pairs:
         preference = found.by_pair[pair.pair_id]
@@ -128,7 +128,7 @@ def _rows(
 
 
 def _facts(
-    found: Aggregated,
+    found: Aggregation,
     ballots: Ballots,
     people: Mapping[str, Annotator],
     before: Sequence[Measured],

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.records import POLICY_LOGPS, SCORED
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
-from flows.evaluation.held_out import Others
-from flows.policy import Answered
+from flows.evaluation.held_out import Opponents
+from flows.policy import EvaluatedPolicy
 from flows.read_back import read_prompts
 from flows.session import Session, check_weights
 
 
 def answer_logps(
-    session: Session, number: int, candidate: Answered, others: Others, held_out: Artifact
+    session: Session, number: int, candidate: EvaluatedPolicy, others: Opponents, held_out: Artifact
 ) -> Artifact | None:
     """Log-probs of the candidate's answers to test prompts under each other policy, each asked
     once: no distance is measured on the gate's.
@@ -29,7 +29,7 @@ def answer_logps(
         return None
     names = {policy.id: f"{name}_policy" for name, policy in others.policies.items()}
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         asked = folder / "asked.parquet"
         write_rows(asked, _to_test_prompts(inputs.path("answers"), inputs.path("held_out")), SCORED)
         seconds = 0.0
@@ -43,7 +43,7 @@ def answer_logps(
         count = write_rows(folder / "logps.parquet", rows, POLICY_LOGPS)
         for file in (asked, *files.values()):
             file.unlink()
-        return Made(count, count, facts={"seconds_start": seconds})
+        return StepResult(count, count, facts={"seconds_start": seconds})
 
     return session.step(
         number,

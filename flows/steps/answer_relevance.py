@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.evaluation.relevance import draw_others
 from dpo_core.hashing import derive_seed
 from dpo_core.records import RELEVANCE, SCORED, Completion
 from dpo_core.tables import read_rows, write_rows
-from flows.policy import Answered, Policy
+from flows.policy import EvaluatedPolicy, Policy
 from flows.read_back import read_completions, read_prompts
 from flows.session import Session
 from flows.steps.answer_logps import find_logps
@@ -25,7 +25,7 @@ Requests = Mapping[str, Sequence[str]]
 """completion_id → prompt_ids, its own first; none for an empty answer."""
 
 
-def asks_whose(session: Session, answered: Answered, held_out: Artifact) -> bool:
+def asks_whose(session: Session, answered: EvaluatedPolicy, held_out: Artifact) -> bool:
     """Whether the base is to be asked about the policy's answers, and was not: it was before, but
     where the config has changed since, as in a branch."""
     count, made = session.config.evaluation.requests, answered.relevance
@@ -35,14 +35,14 @@ def asks_whose(session: Session, answered: Answered, held_out: Artifact) -> bool
 
 
 def answer_relevance(
-    session: Session, answered: Answered, base: Policy, held_out: Artifact
+    session: Session, answered: EvaluatedPolicy, base: Policy, held_out: Artifact
 ) -> Artifact:
     """Log-probs of the policy's answers to test prompts under the base: after their own requests,
     and after others that are the same in every round."""
     count, seed = session.config.evaluation.requests, session.seed("relevance")
     assert count is not None, "asks_whose says so"
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         askable = _askable(session, inputs.path("held_out"))
         said = read_completions(inputs.path("answers"), inputs.path("held_out"))
         one_each = {c.prompt.prompt_id: c for c in said if c.sample_index == 0}
@@ -61,7 +61,7 @@ def answer_relevance(
         write_rows(folder / "relevance.parquet", rows, RELEVANCE)
         dropped = {reason: left for reason, left in left_out.items() if left}
         facts = {"requests": count, "seconds_start": seconds}
-        return Made(len(test), len(test) - sum(dropped.values()), dropped, facts)
+        return StepResult(len(test), len(test) - sum(dropped.values()), dropped, facts)
 
     return session.step(
         answered.policy.round,

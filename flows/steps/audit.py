@@ -8,20 +8,20 @@ from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import AuditFailed
 from dpo_core.records import Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows
-from flows.policy import Played, Policy, Preferred
+from flows.policy import Policy, RoundPreferences, RoundRecord
 from flows.read_back import occurring, read_prompts
 from flows.session import Session
 from flows.steps.replay import TrainingData
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.audit.checks import CHECKS, audit
-from labeling.audit.findings import Finding
+from labeling.audit.findings import AuditFinding
 from labeling.audit.judged import judged
-from labeling.audit.material import Answer, Dropped, Judged, Material, Preference
+from labeling.audit.material import AuditedAnswer, Material, Preference, SourceVotes, StepLosses
 from labeling.audit.token_faults import token_faults
 
 FINDINGS = "audit.json"
@@ -30,11 +30,11 @@ RULES = 2
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditInputs:
     """The round's own preferences with how they came about, and what is trained on."""
 
     held_out: Artifact
-    own: Preferred
+    own: RoundPreferences
     data: TrainingData
     prompts: Sequence[Artifact]
 
@@ -65,21 +65,21 @@ def audit_preferences(
     number: int,
     base: Policy,
     held_out: Artifact,
-    own: Preferred,
+    own: RoundPreferences,
     data: TrainingData,
-    earlier: Sequence[Played],
+    earlier: Sequence[RoundRecord],
 ) -> Artifact:
     """The findings of the round, in its ledger entry and in audit.json."""
     config, truncated = session.config.audit, session.config.pairs.truncated
     retracted = occurring(session.store.retractions(number), own.judgements, own.labels)
-    audited = Audited(held_out, own, data, list(_prompts(own, data, earlier)))
+    audited = AuditInputs(held_out, own, data, list(_prompts(own, data, earlier)))
     selection = _dropped(own.pairs)
     # What an import leaves out was never judged here.
     aggregation = _dropped(own.preferences if own.judgements is not None else None)
 
     suites = suite_files(session)
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         # Every round's policy has the base's tokenizer, and the base is never removed.
         special = read_special_tokens(inputs.path("base"))
         asked = read_prompts(inputs.path("held_out/prompts"))
@@ -98,7 +98,7 @@ def audit_preferences(
         facts = {"findings": findings, "rules": RULES}
         write_json(folder / FINDINGS, facts)
         count = len(material.preferences)
-        return Made(count, count, facts=facts)
+        return StepResult(count, count, facts=facts)
 
     depends_on = {
         **config.model_dump(mode="json"),
@@ -122,7 +122,7 @@ def _stopped_by_older_rules(audited: Artifact) -> bool:
     return facts.get("rules", 1) < RULES and any(facts["findings"][n]["blocks"] for n in changed)
 
 
-def as_fact(finding: Finding) -> dict[str, Any]:
+def as_fact(finding: AuditFinding) -> dict[str, Any]:
     """A finding as the ledger holds it."""
     return {
         "count": finding.count,
@@ -157,7 +157,9 @@ def _said(name: str, fact: Mapping[str, Any], remedy: str) -> str:
     return f"\n  {name}: {counted}{examples}\n    {remedy}"
 
 
-def _prompts(own: Preferred, data: TrainingData, earlier: Sequence[Played]) -> Iterator[Artifact]:
+def _prompts(
+    own: RoundPreferences, data: TrainingData, earlier: Sequence[RoundRecord]
+) -> Iterator[Artifact]:
     """The steps with the prompts of what is trained on; an import holds its own."""
     yield own.prompts or own.completions
     for played in earlier if data.made is not None else ():
@@ -166,8 +168,12 @@ def _prompts(own: Preferred, data: TrainingData, earlier: Sequence[Played]) -> I
         yield found
 
 
-def _dropped(made: Artifact | None) -> Dropped:
-    return Dropped(made.entry.came_in, dict(made.entry.dropped)) if made is not None else Dropped()
+def _dropped(made: Artifact | None) -> StepLosses:
+    return (
+        StepLosses(made.entry.came_in, dict(made.entry.dropped))
+        if made is not None
+        else StepLosses()
+    )
 
 
 def _preferences(
@@ -202,7 +208,7 @@ def _answers(
     needed: Set[str],
     prompts: Mapping[str, Prompt],
     special: SpecialTokens,
-) -> dict[str, Answer]:
+) -> dict[str, AuditedAnswer]:
     columns = ["completion_id", "prompt_id", "text", "prompt_token_ids", "token_ids"]
     found = {}
     for row in iterate_rows(completions, [*columns, "finish_reason"]):
@@ -210,11 +216,11 @@ def _answers(
             finished = row["finish_reason"] == "stop"
             ids = (row["prompt_token_ids"], row["token_ids"])
             faults = token_faults(prompts[row["prompt_id"]], *ids, finished, special)
-            found[row["completion_id"]] = Answer(row["text"], len(ids[1]), finished, faults)
+            found[row["completion_id"]] = AuditedAnswer(row["text"], len(ids[1]), finished, faults)
     return found
 
 
-def _judged(inputs: Inputs, retracted: Sequence[str]) -> Judged:
+def _judged(inputs: Inputs, retracted: Sequence[str]) -> SourceVotes:
     judgements, labels = _rows(inputs, "judgements"), _rows(inputs, "labels")
     asked = (row for row in labels if row["kind"] != "gold")
     return judged(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
@@ -26,7 +26,7 @@ def held_out(session: Session) -> Artifact:
     """The gate and test prompts of the campaign: drawn once, never trained on."""
     evaluation = session.config.evaluation
 
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         unfinished = Counter[str]()
         draw = draw_of_evaluation(session.config, unfinished)
         counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
@@ -38,7 +38,7 @@ def held_out(session: Session) -> Artifact:
                 )
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
-        return Made(came_in, kept, dropped, facts=counts)
+        return StepResult(came_in, kept, dropped, facts=counts)
 
     config = {
         **pool_config(session.config.prompts),
@@ -72,7 +72,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     seed = session.seed("base")
     pool = drawn_pool(session, held_out) if sft is not None else None
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         for name in ("model", "sft"):
             inputs.find(name)  # raises for a file of the user that is gone
         never, set_aside = suite_prompts(session), prompt_ids(inputs.find("gate_pool"))
@@ -88,7 +88,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
             "threads": session.config.threads,
         }
         result = session.train({"op": "base", "job": job})
-        return Made(
+        return StepResult(
             came_in=result.pop("rows_in", 0),
             kept=result.pop("rows_kept", 0),
             dropped=result.pop("dropped", {}),

@@ -7,15 +7,15 @@ from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.records import RELIABILITY
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.policy import Played
+from flows.policy import RoundRecord
 from flows.read_back import read_scores_by_source
 from flows.session import Session
 from labeling.aggregation.calibration import (
-    Judged,
-    Shared,
+    CalibrationVerdict,
+    SharedJudgement,
     fit,
     reliabilities,
     shared_with_people,
@@ -33,7 +33,7 @@ def calibrate(
     pairs: Artifact,
     judgements: Artifact,
     scores: Artifact | None,
-    earlier: Sequence[Played],
+    earlier: Sequence[RoundRecord],
 ) -> Artifact | None:
     """calibration.json: each judge's fit; reliability.parquet: of each judgement of this round.
 
@@ -48,7 +48,7 @@ def calibrate(
     gone = {_round(steps): taken for steps in taught if (taken := _retracted(steps))}
     rounds = [_round(steps) for steps in taught]
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         fitted = fit(s for n in rounds for s in _shared(inputs, f"-{n:02d}", gone.get(n, [])))
         found = reliabilities(fitted, _judged(inputs, ""), config.reliable_at)
         write_json(folder / "calibration.json", {s: asdict(one) for s, one in fitted.items()})
@@ -59,7 +59,7 @@ def calibrate(
             "unreliable": sum(not one.reliable for one in found),
             "unreliable_pairs": len(unreliable_pairs(found)),
         }
-        return Made(len(found), len(found), facts=facts)
+        return StepResult(len(found), len(found), facts=facts)
 
     inputs = _inputs(now, "")
     for steps in taught:
@@ -70,12 +70,12 @@ def calibrate(
     return session.step(number, "calibration", make, config=recipe, inputs=inputs)
 
 
-def _shared(inputs: Inputs, suffix: str, retracted: Sequence[str]) -> list[Shared]:
+def _shared(inputs: Inputs, suffix: str, retracted: Sequence[str]) -> list[SharedJudgement]:
     rows = read_rows(inputs.path(f"labels{suffix}"))
     return shared_with_people(_judged(inputs, suffix), rows, retracted)
 
 
-def _judged(inputs: Inputs, suffix: str) -> Iterator[Judged]:
+def _judged(inputs: Inputs, suffix: str) -> Iterator[CalibrationVerdict]:
     """The judgements of a round, with the margins of the judges that score."""
     pairs, judgements, scores = (inputs.find(f"{name}{suffix}") for name in _READ[:3])
     if pairs is None or judgements is None:  # of imported preferences
@@ -87,7 +87,7 @@ def _judged(inputs: Inputs, suffix: str) -> Iterator[Judged]:
     for row in iterate_rows(judgements, columns):
         own = scored.get(row["source"], {})
         a, b = (own.get(side) for side in sides[row["pair_id"]])
-        yield Judged(**row, margin=None if a is None or b is None else abs(a - b))
+        yield CalibrationVerdict(**row, margin=None if a is None or b is None else abs(a - b))
 
 
 def _retracted(steps: Steps) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from dpo_core.atomic import write_json
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.evaluation.certification import (
     Evidence,
     cannot_win,
@@ -38,7 +38,7 @@ from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
 from flows.evaluation.judging import judges_models, outcomes, play_match
 from flows.gate.power import at_most, planned_decisions
-from flows.policy import Answered, Policy
+from flows.policy import EvaluatedPolicy, Policy
 from flows.session import Session
 from flows.steps.gate_pool import POOL, drawn_pool
 from flows.steps.prompts import pool_functions
@@ -66,7 +66,7 @@ _UNTOLD = ("turn", "declared")
 
 
 @dataclass(frozen=True)
-class Certified:
+class CertificateResult:
     """What the test came to, and the steps that it took by their names."""
 
     made: Artifact
@@ -93,8 +93,8 @@ class _Test:
     session: Session
     number: int
     turn: Turn
-    candidate: Answered
-    previous: Answered
+    candidate: EvaluatedPolicy
+    previous: EvaluatedPolicy
     evaluation: Artifact
     pool: Artifact
     account: Account
@@ -122,7 +122,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class _Used:
+class _UsedPrompts:
     """What a test is about, and the prompts of the pool that it used."""
 
     about: Literal["pool", "gate_set"]
@@ -134,11 +134,11 @@ def certify(
     session: Session,
     number: int,
     attempt: int,
-    candidate: Answered,
-    previous: Answered,
+    candidate: EvaluatedPolicy,
+    previous: EvaluatedPolicy,
     evaluation: Artifact,
     held_out: Artifact,
-) -> Certified | None:
+) -> CertificateResult | None:
     """The candidate's certificate, or that there can be none; None where the gate asks for none."""
     pool = drawn_pool(session, held_out)
     if pool is None:
@@ -176,12 +176,12 @@ def _declared(config: CampaignConfig) -> str:
     return digest(config.model_dump(mode="json", exclude=_STEERS_NO_CANDIDATE), functions)
 
 
-def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
+def _run(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResult:
     start = test.account.start
     if start and len(pool) - start < first:
         if test.config.gate.when_used_up == "gate_set":
             return _on_set(test, pool, first)
-        return Certified(_none_left(test, len(pool)), {})
+        return CertificateResult(_none_left(test, len(pool)), {})
     most = min(start + at_most(test.config, first), len(pool))
     steps: dict[str, Artifact | None] = {}
     rows: list[Mapping[str, Any]] = []
@@ -200,11 +200,13 @@ def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
         units = whole_units(pool, range(start, end), rows, samples, test.config.prompts)
         if end >= most or _knows(units, test.config.gate.threshold, test.alpha):
             found = evidence(units, test.config.gate.threshold)
-            used = _Used("pool", start, end - start)
-            return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
+            used = _UsedPrompts("pool", start, end - start)
+            return CertificateResult(
+                _certificate(test, found, units, used, steps, len(pool)), steps
+            )
 
 
-def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
+def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResult:
     """On the first gate prompts, whatever they were used for before: answers are sampled afresh, by
     seeds that nothing had before, so that the test holds for the mean over these prompts."""
     batch = _Batch("gate_set", pool[:first], 0, test.turn.id)
@@ -214,8 +216,8 @@ def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
     apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
     units = whole_units(pool, range(first), rows, samples, apart)
     found = evidence_on_set(units, test.config.gate.threshold)
-    used = _Used("gate_set", 0, first)
-    return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
+    used = _UsedPrompts("gate_set", 0, first)
+    return CertificateResult(_certificate(test, found, units, used, steps, len(pool)), steps)
 
 
 def _compared_already(test: _Test) -> list[Mapping[str, Any]]:
@@ -261,7 +263,7 @@ def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
     )
     session, judge = test.session, test.config.held_out_judge
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         read = partial(read_answers, inputs, same_judge=True)
         ours = read("candidate", mine.round, prompts="candidate_prompts")
         theirs = read("previous", other.round, prompts="previous_prompts")
@@ -269,7 +271,7 @@ def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
         rows = list(outcomes({"previous": match}))
         write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
         unread = sum(row["outcome"] is None for row in rows)
-        return Made(
+        return StepResult(
             len(rows),
             len(rows) - unread,
             {"unreadable": unread} if unread else {},
@@ -301,7 +303,7 @@ def _answer(test: _Test, policy: Policy, batch: _Batch, step: str) -> dict[str, 
     afresh = () if batch.afresh is None else (batch.afresh,)
     samples = Samples(evaluation.samples_per_prompt, session.seed("answers", *afresh))
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         write_rows(folder / POOL, map(prompt_row, batch.prompts), PROMPTS)
         return answered(session, policy, inputs, folder / POOL, folder, samples)
 
@@ -324,7 +326,7 @@ def _certificate(
     test: _Test,
     found: Evidence,
     units: Sequence[float],
-    used: _Used,
+    used: _UsedPrompts,
     steps: Mapping[str, Artifact | None],
     pool: int,
 ) -> Artifact:
@@ -369,9 +371,9 @@ def _common(test: _Test, pool: int) -> dict[str, Any]:
 def _step(
     test: _Test, facts: Mapping[str, Any], inputs: Mapping[str, Input], units: Sequence[float]
 ) -> Artifact:
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         write_json(folder / "certificate.json", {**facts, "outcomes": list(units)})
-        return Made(len(units), len(units), facts=facts)
+        return StepResult(len(units), len(units), facts=facts)
 
     # What was declared is a fact of that time: a config that changes later changes no test.
     config = {key: value for key, value in facts.items() if key != "declared"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.records import OUTCOMES
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HeldOutConfig
@@ -28,7 +28,7 @@ from flows.evaluation.earlier_rounds import told as circles_told
 from flows.evaluation.held_out import (
     Answers,
     HeldOutAnswers,
-    Others,
+    Opponents,
     overlapping,
     read_answers,
     trained_on,
@@ -59,7 +59,7 @@ from flows.evaluation.training_judge import (
 from flows.evaluation.win_rates import slices, win_rates
 from flows.evaluation.win_rates import told as slices_told
 from flows.evaluation.writing import descriptions, writing
-from flows.policy import Answered, Played, Preferred
+from flows.policy import EvaluatedPolicy, RoundPreferences, RoundRecord
 from flows.session import Session
 from labeling.judges.make import judge_config, judges_functions
 
@@ -72,24 +72,24 @@ _NOT_AS_WRITTEN = {"suites", "training_judge_prompts", "relevance"}
 
 
 @dataclass(frozen=True)
-class _Round:
+class _RoundEvaluation:
     """All that a round's policy is evaluated by."""
 
     session: Session
     number: int
-    candidate: Answered
-    others: Others
+    candidate: EvaluatedPolicy
+    others: Opponents
     logps: Artifact | None
     held_out: Artifact
-    own: Preferred
-    earlier: Sequence[Played]
+    own: RoundPreferences
+    earlier: Sequence[RoundRecord]
 
     @property
     def config(self) -> HeldOutConfig:
         return self.session.config.evaluation
 
     @property
-    def answered(self) -> dict[str, Answered]:
+    def answered(self) -> dict[str, EvaluatedPolicy]:
         return {"candidate": self.candidate, **self.others.answering}
 
     @property
@@ -147,18 +147,18 @@ class _Round:
 def evaluate(
     session: Session,
     number: int,
-    candidate: Answered,
-    others: Others,
+    candidate: EvaluatedPolicy,
+    others: Opponents,
     logps: Artifact | None,
     held_out: Artifact,
-    own: Preferred,
-    earlier: Sequence[Played],
+    own: RoundPreferences,
+    earlier: Sequence[RoundRecord],
 ) -> Artifact:
     """The candidate's numbers with their intervals, and in words what is wrong with them.
 
     own: how the round's preferences came about; earlier: the rounds before.
     """
-    round_ = _Round(session, number, candidate, others, logps, held_out, own, earlier)
+    round_ = _RoundEvaluation(session, number, candidate, others, logps, held_out, own, earlier)
     return session.step(
         number,
         "evaluation",
@@ -169,7 +169,7 @@ def evaluate(
     )
 
 
-def _make(round_: _Round, folder: Path, inputs: Inputs) -> Made:
+def _make(round_: _RoundEvaluation, folder: Path, inputs: Inputs) -> StepResult:
     session, config = round_.session, round_.config
     read = partial(read_answers, inputs, same_judge=judges_alike(session.config))
     ours, others = read("candidate", round_.number), _others(round_, read)
@@ -209,7 +209,7 @@ def _make(round_: _Round, folder: Path, inputs: Inputs) -> Made:
     dropped = _unread(rows, by_training)
     came_in = len(rows) + len(by_training)
     kept, versions = came_in - sum(dropped.values()), dict(session.judges.versions)
-    return Made(came_in, kept, dropped, facts, versions)
+    return StepResult(came_in, kept, dropped, facts, versions)
 
 
 def _unread(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
@@ -220,7 +220,7 @@ def _unread(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
 
 
 def _others(
-    round_: _Round, read: Callable[[str, int], HeldOutAnswers]
+    round_: _RoundEvaluation, read: Callable[[str, int], HeldOutAnswers]
 ) -> dict[str, HeldOutAnswers]:
     """The answers of those who are compared, each read once."""
     asked = {name: other.policy.round for name, other in round_.others.answering.items()}
@@ -230,7 +230,7 @@ def _others(
 
 
 def _warnings(
-    round_: _Round,
+    round_: _RoundEvaluation,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
     numbers: Mapping[str, Any],

@@ -10,23 +10,23 @@ from dpo_core.atomic import write_json
 from dpo_core.campaign.costs import cost_columns
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.campaign.waiting import waited_for
 from dpo_core.gate.checks import certificate_checks, notices, values_to_try
 from dpo_core.gate.config import as_asked
-from dpo_core.gate.decision import Answer, Best, Decision, answered, decide
+from dpo_core.gate.decision import Best, Decision, PersonsDecision, answered, decide
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
 from flows.evaluation.win_rates import against_base
 from flows.gate.question import ask, find_answer, question_id
-from flows.policy import Answered
+from flows.policy import EvaluatedPolicy
 from flows.session import Session
-from flows.steps.certify import Certified
+from flows.steps.certify import CertificateResult
 from flows.steps.round_row import round_row
 
 
 @dataclass(frozen=True)
-class Tried:
+class RejectedAttempt:
     """An attempt at the round that was refused: under what, and why."""
 
     attempt: int
@@ -35,16 +35,16 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class GateCandidate:
     """A round's trained policy as it comes to the gate. changes: of the config, for this attempt;
     tried: the attempts before it; certified: what the test came to, where the gate goes by one."""
 
-    answered: Answered
+    answered: EvaluatedPolicy
     evaluation: Artifact
     steps: Mapping[str, Artifact | None]
     changes: tuple[str, ...] = ()
-    tried: tuple[Tried, ...] = ()
-    certified: Certified | None = None
+    tried: tuple[RejectedAttempt, ...] = ()
+    certified: CertificateResult | None = None
 
     @property
     def attempt(self) -> int:
@@ -52,7 +52,7 @@ class Candidate:
 
 
 def gate(
-    session: Session, number: int, previous: Answered, candidate: Candidate, best: Best
+    session: Session, number: int, previous: EvaluatedPolicy, candidate: GateCandidate, best: Best
 ) -> Artifact:
     """What becomes of the candidate, with the round's numbers; see `decision_of`.
 
@@ -76,11 +76,11 @@ def decision_of(made: Artifact) -> Decision:
 class _Gate:
     session: Session
     number: int
-    previous: Answered
-    candidate: Candidate
+    previous: EvaluatedPolicy
+    candidate: GateCandidate
     best: Best
 
-    def decided(self, question: str, answer: Answer | None) -> Artifact:
+    def decided(self, question: str, answer: PersonsDecision | None) -> Artifact:
         """By the numbers, and where they do not pass and a person is asked, by `answer`."""
         candidate = self.candidate
         recipe = {
@@ -92,7 +92,7 @@ class _Gate:
             "answer": asdict(answer) if answer is not None else None,
         }
 
-        def make(folder: Path, inputs: Inputs) -> Made:
+        def make(folder: Path, inputs: Inputs) -> StepResult:
             numbers = _numbers(inputs.path("evaluation"))
             numbers |= self._against_base(inputs.path("outcomes"))
             decision = self._decide(numbers, answer)
@@ -107,7 +107,7 @@ class _Gate:
                 "question": question,
                 "answer": recipe["answer"],
             }
-            return Made(facts=facts)
+            return StepResult(facts=facts)
 
         return self.session.step(
             self.number,
@@ -130,7 +130,7 @@ class _Gate:
         controlled = config.gate.win_rate == "length_controlled"
         return against_base(rows, config.evaluation, length_controlled=controlled)
 
-    def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
+    def _decide(self, numbers: Mapping[str, Any], answer: PersonsDecision | None) -> Decision:
         certified = self.candidate.certified
         holds = certified is not None and certified.facts["certified"]
         groups = self.session.config.prompts.split_by == "group"
@@ -158,7 +158,7 @@ class _Gate:
         return {name: f"{said[:1].upper()}{said[1:]}." for name, said in found.items()}
 
     def _row(
-        self, numbers: Mapping[str, Any], decision: Decision, answer: Answer | None
+        self, numbers: Mapping[str, Any], decision: Decision, answer: PersonsDecision | None
     ) -> dict[str, Any]:
         candidate = self.candidate
         row = round_row(
@@ -210,7 +210,7 @@ def _standing(numbers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def refused(candidate: Candidate, decision: Decision) -> tuple[Tried, ...]:
+def refused(candidate: GateCandidate, decision: Decision) -> tuple[RejectedAttempt, ...]:
     """The attempts so far, this one included."""
-    this = Tried(candidate.attempt, candidate.changes, decision.sentence)
+    this = RejectedAttempt(candidate.attempt, candidate.changes, decision.sentence)
     return (*candidate.tried, this)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact, Made, current_artifact
+from dpo_core.campaign.store import Artifact, StepResult, current_artifact
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_from_row, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
@@ -35,7 +35,7 @@ def gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
     declared = _inputs(session, held_out)
     others = [name for name in declared if name.startswith(_OTHER)]
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         unfinished = Counter[str]()
         pool = _checked(read_pool(config.prompts, unfinished), config)
         draw = draw_held_out(pool, MOST, 0, config.prompts)
@@ -45,7 +45,7 @@ def gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
         new = [prompt for prompt in draw.prompts if prompt.prompt_id not in never]
         rows = {prompt.prompt_id: prompt_row(prompt) for prompt in [*known, *new]}
         kept = write_rows(folder / POOL, iter(rows.values()), PROMPTS)
-        return Made(draw.pool + unfinished.total(), kept, {**draw.dropped, **unfinished})
+        return StepResult(draw.pool + unfinished.total(), kept, {**draw.dropped, **unfinished})
 
     return session.step(0, "gate_pool", make, config={}, inputs=declared)
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, digest
 from dpo_core.records import COMPLETIONS, Prompt, prompt_from_row
@@ -65,7 +65,7 @@ def _answers(
     # The seed knows no round: policies differ by their weights alone.
     samples = Samples(1, session.seed("suite", name))
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         chat = read_special_tokens(inputs.path("policy")).template is not None
         request = {**request_for(name, suite, chat=chat), "op": "requests", "folder": str(folder)}
@@ -99,7 +99,7 @@ def _answers(
 
 def _likeliest(
     session: Session, policy: Policy, inputs: Inputs, folder: Path, documents: int
-) -> Made:
+) -> StepResult:
     """Of the texts that a document gives, the likeliest one as the policy's answer."""
     likelihoods = folder / _LIKELIHOODS
     result = session.sample(
@@ -116,7 +116,7 @@ def _likeliest(
     rows = _chosen(given, found, policy.id)
     kept = write_rows(folder / "completions.parquet", rows, COMPLETIONS)
     dropped = {"prompt_too_long": documents - kept} if kept < documents else {}
-    return Made(documents, kept, dropped, result, result.pop("versions"))
+    return StepResult(documents, kept, dropped, result, result.pop("versions"))
 
 
 def _chosen(
@@ -151,7 +151,7 @@ def _scores(
 ) -> Artifact:
     chat = answers.entry.facts["chat"]
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         likelihoods = inputs.find("likelihoods")
         result = session.ask_harness(
@@ -165,7 +165,7 @@ def _scores(
         )
         count, abstained = result["scored"], result["abstained"]
         dropped = {"abstained": abstained} if abstained else {}
-        return Made(count, count - abstained, dropped, versions=result["versions"])
+        return StepResult(count, count - abstained, dropped, versions=result["versions"])
 
     inputs = {
         "answers": answers.input("completions.parquet"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import LabelsError
 from flows.policy import Policy
 from flows.session import Session
@@ -25,7 +25,7 @@ def imported_preferences(
     pool = drawn_pool(session, held_out)
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         result = session.tokenise(
             {
                 "op": "tokenise",
@@ -44,7 +44,7 @@ def imported_preferences(
                 f"no pair of {pairs} is left to train on (dropped: {dropped})",
                 "Import others, or raise sampling.max_model_len if they are too long.",
             )
-        return Made(rows, kept, dropped, facts=result)
+        return StepResult(rows, kept, dropped, facts=result)
 
     return session.step(
         number,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.campaign.waiting import waited_for, write_waiting
 from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id
@@ -23,13 +23,13 @@ from flows.read_back import read_candidates, read_judgements, read_pairs, read_r
 from flows.session import Session
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
-from labeling.pairs.for_people import Plan, choose_for_people, split_budget
-from labeling.people.answers import Tally, asked_rows, label_rows, latest
+from labeling.pairs.for_people import LabelPlan, choose_for_people, split_budget
+from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
 from labeling.people.guidelines import read_guidelines
 from labeling.people.log import LabelLog, RoundLog
-from labeling.people.task import Asking, Item, joint_opinion, pick_gold, plan_items
+from labeling.people.task import Item, LabelTask, joint_opinion, pick_gold, plan_items
 
 if TYPE_CHECKING:
     from labeling.people.asking import Task
@@ -68,7 +68,7 @@ def ask_people(
     gold = session.config.asked.gold
     if gold is not None:
         inputs["gold"] = session.file_input(Path(gold))
-    asking = _Round(session, number, distrusted, session.as_made(number, "labels", inputs))
+    asking = _LabelRound(session, number, distrusted, session.as_made(number, "labels", inputs))
     made = session.step(
         number,
         "labels",
@@ -80,7 +80,7 @@ def ask_people(
     return made
 
 
-class _Round:
+class _LabelRound:
     """One round's asking, from the pairs to the labels."""
 
     def __init__(
@@ -109,7 +109,7 @@ class _Round:
         """What decides what is asked, and which answers are let in."""
         return {"plan": self.plan, "pulls": self.log.read().pulls}
 
-    def make(self, folder: Path, inputs: Inputs) -> Made:
+    def make(self, folder: Path, inputs: Inputs) -> StepResult:
         items = self._items(inputs)
         task = self._task(items)
         url = self._ask(task)
@@ -125,7 +125,7 @@ class _Round:
         write_rows(folder / "asked.parquet", asked_rows(asked, rows, left_out=left_out), ASKED)
         ids = [record.pair_id for record in asked if record.kind == "pair"]
         missing = _missing(ids, rows)
-        return Made(
+        return StepResult(
             len(ids),
             len(ids) - sum(missing.values()),
             missing,
@@ -142,7 +142,7 @@ class _Round:
         split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
         opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
         sources = sorted({row["source"] for row in read_rows(judgements, ["source"])})
-        asking = Asking(self.number, self.seed, people.mode, opinions, ", ".join(sources))
+        asking = LabelTask(self.number, self.seed, people.mode, opinions, ", ".join(sources))
         asked = [(read[pair_id], why) for pair_id, why in self._chosen(split.pairs, inputs)]
         return plan_items(asking, asked, pick_gold(gold, split.gold, self.seed), split.repeats)
 
@@ -153,7 +153,7 @@ class _Round:
             planned = (log.asked[record] for record in log.planned)
             return [(record.pair_id, record.why) for record in planned if record.kind == "pair"]
         people = self.people
-        plan = Plan(count, self.seed, people.choose, people.calibration_share, self.distrusted)
+        plan = LabelPlan(count, self.seed, people.choose, people.calibration_share, self.distrusted)
         files = (inputs.path(name) for name in ("pairs", "judgements", "completions"))
         candidates = read_candidates(*files)
         return [(chosen.pair_id, chosen.why) for chosen in choose_for_people(candidates, plan)]
@@ -190,7 +190,7 @@ class _Round:
             progress.notice(f"{error.message}; the labels that were seen are enough to go on")
             return ""
 
-    def _ended_by(self, tally: Tally, log: RoundLog) -> str | None:
+    def _ended_by(self, tally: AnswerCounts, log: RoundLog) -> str | None:
         """What ends the waiting; None while it goes on."""
         if tally.reached:
             return "quorum"
@@ -204,13 +204,13 @@ class _Round:
             )
         return f"deadline, {self.people.at_deadline}"
 
-    def _waiting(self, tally: Tally, log: RoundLog, url: str) -> WaitingForPeople:
+    def _waiting(self, tally: AnswerCounts, log: RoundLog, url: str) -> WaitingForPeople:
         waiting = waiting_for(self.number, self.people, log, tally, url)
         write_waiting(self.session.layout, waiting)
         self.session.release_children()
         return WaitingForPeople(waiting.sentence, "Then type the same `ratchet run` again.")
 
-    def _waited(self, log: RoundLog, tally: Tally, ended_by: str) -> dict[str, Any]:
+    def _waited(self, log: RoundLog, tally: AnswerCounts, ended_by: str) -> dict[str, Any]:
         assert log.asked_at is not None, "it was asked"
         return {
             "dataset": log.dataset,

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.records import PAIRS, Completion
 from dpo_core.tables import write_rows
-from flows.policy import OWN_SAMPLES, REJECTED_FROM, Drawn
+from flows.policy import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers
 from flows.read_back import by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
@@ -30,7 +30,7 @@ def select_pairs(
     seed = session.seed("pairs", number)
     own_samples = completions.entry.facts.get(OWN_SAMPLES)
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         dropped: Counter[str] = Counter()
         paired: Counter[bool] = Counter()
         able = InformativePrompts(session.config.pairs.min_margin)
@@ -52,7 +52,7 @@ def select_pairs(
         came_in, other = kept + dropped.total(), completions.entry.facts.get(REJECTED_FROM, "")
         if said := able.notice or delta.notice(dropped, came_in, other):
             session.progress.notice(f"round {number}: {said}")
-        return Made(came_in, kept, dict(sorted(dropped.items())), facts)
+        return StepResult(came_in, kept, dict(sorted(dropped.items())), facts)
 
     inputs = {
         "completions": completions.input("completions.parquet"),
@@ -71,7 +71,7 @@ def select_pairs(
     return session.step(number, "pairs", make, config=config, inputs=inputs)
 
 
-def count_pairs(session: Session, number: int, draws: Sequence[Drawn]) -> int:
+def count_pairs(session: Session, number: int, draws: Sequence[DrawnAnswers]) -> int:
     """How many pairs the draws of a round will give together."""
     files = [
         (draw.completions.path("completions.parquet"), draw.prompts.path("prompts.parquet"))

@@ -8,16 +8,16 @@ from typing import Any
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import DRAW
-from dpo_core.campaign.store import Artifact, Made, current_artifact
+from dpo_core.campaign.store import Artifact, StepResult, current_artifact
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import PROMPTS, Prompt, prompt_row
 from dpo_core.tables import read_rows, write_rows
-from flows.policy import Played
+from flows.policy import RoundRecord
 from flows.session import Session
 from flows.steps.suites import suite_prompts
 from generation.config import PromptsConfig
-from generation.informative import Seen, draw_informative, seen_in
+from generation.informative import PromptHistory, draw_informative, seen_in
 from generation.prompts import Draw, draw_train, read_pool
 
 DRAWN = "drawn_before"
@@ -27,7 +27,7 @@ _PAIRS = "_pairs"
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptDraw:
     """One draw of several of a round: its number from 1, how many prompts it wants, and what the
     draws before it made."""
 
@@ -51,8 +51,8 @@ def draw_prompts(
     session: Session,
     number: int,
     held_out: Artifact,
-    earlier: Sequence[Played],
-    part: Part | None = None,
+    earlier: Sequence[RoundRecord],
+    part: PromptDraw | None = None,
 ) -> Artifact:
     """`prompts.per_round` train prompts, or as many as a `part` wants that no part before it has:
     those that earlier rounds used least first, or what `prompts.prefer` says.
@@ -65,7 +65,7 @@ def draw_prompts(
     count = config.per_round if part is None else part.prompts
     rounds, parts = _rounds(earlier, config), part.inputs() if part is not None else {}
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         seen = _seen(inputs, rounds)
         unfinished = Counter[str]()
         suites = suite_prompts(session)
@@ -83,7 +83,7 @@ def draw_prompts(
         write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         facts = {"reused": sum(p.prompt_id in seen for p in draw.prompts)}
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
-        return Made(came_in, len(draw.prompts), dropped, facts=facts)
+        return StepResult(came_in, len(draw.prompts), dropped, facts=facts)
 
     preferred = config.model_dump(include={"prefer", "unseen_floor"})
     return session.step(
@@ -105,7 +105,7 @@ def draw_prompts(
     )
 
 
-def _rounds(earlier: Sequence[Played], config: PromptsConfig) -> dict[str, Input]:
+def _rounds(earlier: Sequence[RoundRecord], config: PromptsConfig) -> dict[str, Input]:
     """What earlier rounds drew, oldest first; and their pairs, where it matters what came of it."""
     inputs: dict[str, Input] = {}
     for played in earlier:
@@ -117,7 +117,7 @@ def _rounds(earlier: Sequence[Played], config: PromptsConfig) -> dict[str, Input
     return inputs
 
 
-def _seen(inputs: Inputs, rounds: Iterable[str]) -> dict[str, Seen]:
+def _seen(inputs: Inputs, rounds: Iterable[str]) -> dict[str, PromptHistory]:
     """What earlier rounds showed of the prompts that they drew."""
     drawn = [name for name in rounds if not name.endswith(_PAIRS)]
     return seen_in(
@@ -133,7 +133,11 @@ def _differed(pairs: Path | None) -> set[str]:
 
 
 def _drawn(
-    pool: Iterator[Prompt], count: int, seed: int, seen: Mapping[str, Seen], config: PromptsConfig
+    pool: Iterator[Prompt],
+    count: int,
+    seed: int,
+    seen: Mapping[str, PromptHistory],
+    config: PromptsConfig,
 ) -> Draw:
     if config.prefer == "informative":
         return draw_informative(pool, count, seed, seen, config.unseen_floor)
@@ -153,7 +157,7 @@ def left_out(
             yield prompt
 
 
-def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> str | None:
+def nothing_left(session: Session, number: int, earlier: Sequence[RoundRecord]) -> str | None:
     """Why round `number` has no prompts to draw, or None: some are left, or they were drawn."""
     config = session.config.prompts
     if config.reuse or current_artifact(session.layout, number, "prompts") is not None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import OTHER
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.find_model import find_model
 from dpo_core.hashing import content_id
 from dpo_core.records import COMPLETIONS
 from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
-from flows.policy import OWN_SAMPLES, REJECTED_FROM, Other, Played, Policy
+from flows.policy import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.sample import Samples, sampled, sampling_config
 from labeling.pairs.config import RoundPolicy
@@ -24,7 +24,7 @@ from labeling.pairs.config import RoundPolicy
 _FILE = "completions.parquet"
 
 
-def rejected_from(session: Session, base: Policy, earlier: Sequence[Played]) -> Other | None:
+def rejected_from(session: Session, base: Policy, earlier: Sequence[RoundRecord]) -> Other | None:
     """Whose answers are rejected; None: the policy's own, by their scores."""
     named = session.config.pairs.rejected_from
     if not isinstance(named, RoundPolicy):
@@ -49,7 +49,7 @@ def sample_other(
     )
     longest = session.config.sampling.max_model_len
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         asked = inputs.path("prompts")
         if isinstance(other, Policy):
             return sampled(session, other.id, inputs.path("other"), asked, folder, samples)
@@ -110,7 +110,7 @@ def put_together(
     named = session.config.pairs.rejected_from
     name = f"round {named.round}" if isinstance(named, RoundPolicy) else named
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         place = {
             row["prompt_id"]: number
             for number, row in enumerate(iterate_rows(inputs.path("prompts"), ["prompt_id"]))
@@ -134,7 +134,7 @@ def put_together(
             REJECTED_FROM: name,
         }
         came_in = sum(entry.came_in for entry in both)
-        return Made(came_in, kept, dict(sorted(dropped.items())), facts)
+        return StepResult(came_in, kept, dict(sorted(dropped.items())), facts)
 
     return session.step(
         number,

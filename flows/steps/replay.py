@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.records import COMPLETIONS, PREFERENCES
 from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
 from flows.config import DataConfig, LastRounds, MixRounds
-from flows.policy import Played
+from flows.policy import RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
 from labeling.pairs.replay import Kind, RoundPairs, replay
@@ -78,7 +78,7 @@ def training_data(
     number: int,
     preferences: Artifact,
     completions: Artifact,
-    earlier: Sequence[Played],
+    earlier: Sequence[RoundRecord],
 ) -> TrainingData:
     """What round `number` trains on: its own preferences alone, or with those of other rounds."""
     others = replayed_rounds(session.config.data, earlier)
@@ -89,7 +89,7 @@ def training_data(
     return TrainingData(made, made, made)
 
 
-def replayed_rounds(config: DataConfig, earlier: Sequence[Played]) -> list[Source]:
+def replayed_rounds(config: DataConfig, earlier: Sequence[RoundRecord]) -> list[Source]:
     """The rounds before the latest one that it is trained with, oldest first."""
     found = list(_sources(earlier))
     match config.rounds:
@@ -103,7 +103,7 @@ def replayed_rounds(config: DataConfig, earlier: Sequence[Played]) -> list[Sourc
     return found
 
 
-def _sources(earlier: Sequence[Played]) -> Iterator[Source]:
+def _sources(earlier: Sequence[RoundRecord]) -> Iterator[Source]:
     for number, played in enumerate(earlier, 1):
         preferences, completions = played.made["preferences"], played.made["completions"]
         assert preferences is not None and completions is not None, "every round trained on them"
@@ -121,7 +121,7 @@ def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
         weights = {"latest": mix.latest, "earlier": mix.earlier, "imported": mix.imported}
     seed = session.seed("data", number)
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         files = [source.read(inputs) for source in sources]
         chosen = replay([each.pairs for each in files], weights, seed)
         preferences = folder / "preferences.parquet"
@@ -129,7 +129,7 @@ def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
         _write_completions(folder / "completions.parquet", files, chosen.kept)
         by_round = {str(n): len(pairs) for n, pairs in sorted(chosen.kept.items())}
         dropped = dict(chosen.dropped)
-        return Made(kept + sum(dropped.values()), kept, dropped, {"pairs_by_round": by_round})
+        return StepResult(kept + sum(dropped.values()), kept, dropped, {"pairs_by_round": by_round})
 
     inputs = {name: found for source in sources for name, found in source.inputs().items()}
     return session.step(

@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import SHARDS
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.tables import count_rows
 from flows.policy import Policy
 from flows.session import Session
@@ -53,7 +53,7 @@ def answer_file(
 ) -> Artifact:
     """A step that samples completions of every prompt of `prompts`."""
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         return answered(session, policy, inputs, inputs.path("prompts"), folder, samples)
 
     return session.step(
@@ -73,7 +73,7 @@ def answered(
     folder: Path,
     samples: Samples,
     decoding: Mapping[str, float] | None = None,
-) -> Made:
+) -> StepResult:
     """Leave completions of each prompt of a file in the `folder` of a step, which has the policy
     among its inputs. Without `decoding` tokens are chosen as the config says."""
     weights = inputs.path("policy")
@@ -88,7 +88,7 @@ def sampled(
     folder: Path,
     samples: Samples,
     decoding: Mapping[str, float] | None = None,
-) -> Made:
+) -> StepResult:
     """The same of a model whose `weights` lie wherever they do."""
     sampling = session.config.sampling
     # Shards of another size hold other prompts.
@@ -110,7 +110,7 @@ def sampled(
     sides = ("shard_prompts", "tensor_parallel_size")
     asked = count_rows(prompts) * samples.count
     too_long = asked - result["completions"]
-    return Made(
+    return StepResult(
         came_in=asked,
         kept=result["completions"],
         dropped={"prompt_too_long": too_long} if too_long else {},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.evaluation.relevance import verdicts
 from dpo_core.records import JUDGEMENTS, SCORES, Completion, Score, judgement_row, score_row
 from dpo_core.tables import write_rows
@@ -48,7 +48,7 @@ def score(
     if not judges:
         return None
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         abstained, told = Counter[str](), dict[str, Any]()
         seconds = dict[str, float]()
 
@@ -69,7 +69,7 @@ def score(
         if told:
             facts["relevance"] = told
             facts["seconds_start"] = facts.get("seconds_start", 0.0) + sum(seconds.values())
-        return Made(count, kept, dropped, facts, dict(session.judges.versions))
+        return StepResult(count, kept, dropped, facts, dict(session.judges.versions))
 
     return session.step(
         number,
@@ -155,7 +155,7 @@ def judge(
     """One judgement per pair and judge: from the scores of a pointwise one, or read as a pair."""
     config = session.config.judge
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         verdicts: Counter[str] = Counter()
         answers = read_completions(inputs.path("completions"), inputs.path("prompts"))
         by_id = {c.completion_id: c for c in answers}
@@ -177,7 +177,7 @@ def judge(
         dropped = {"abstained": abstained} if abstained else {}
         facts = {"verdicts": dict(verdicts), "judges": judges, **session.judges.started()}
         versions = dict(session.judges.versions)
-        return Made(count, count - abstained, dropped, facts=facts, versions=versions)
+        return StepResult(count, count - abstained, dropped, facts=facts, versions=versions)
 
     inputs = {
         "pairs": pairs.input("pairs.parquet"),

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import PromptError
 from dpo_core.records import PROMPTS, Prompt, prompt_row
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import training_judge_scores_too
-from flows.policy import Answered, Policy, SuiteAnswers
+from flows.policy import EvaluatedPolicy, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.harness_suites import answer_task, data_input, task_prompts
 from flows.steps.sample import Samples, answer_file, answered, sampling_config
@@ -63,7 +63,7 @@ def _answers(
     seed = session.seed("suite", name)
     samples = Samples(session.config.evaluation.samples_per_prompt, seed)
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("prompts")  # raises where the file is gone
         prompts = folder / "prompts.parquet"
         if not write_rows(prompts, map(prompt_row, _prompts(suite)), PROMPTS):
@@ -93,7 +93,7 @@ def _prompts(suite: SuiteConfig) -> Iterator[Prompt]:
 
 def answer_held_out(
     session: Session, number: int, policy: Policy, base: Policy, held_out: Artifact
-) -> Answered:
+) -> EvaluatedPolicy:
     """The policy's held-out answers and, with pointwise judges, their scores; and its answers to
     the regression suites. base: the campaign's, or `policy` itself."""
     config = session.config
@@ -106,4 +106,4 @@ def answer_held_out(
         step = "answer_training_scores"
         training_scores = score(session, number, answers, held_out, config.judge, step, base)
     suites = answer_suites(session, number, policy)
-    return Answered(policy, answers, scores, training_scores, suites)
+    return EvaluatedPolicy(policy, answers, scores, training_scores, suites)

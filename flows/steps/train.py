@@ -6,13 +6,13 @@ from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.config import MOVES_NO_NUMBER, EmaReference, EveryReference, TrainingConfig
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
 from dpo_core.weight_files import stored_parameters
 from flows.config.training import TrainingSection, chosen, settled
-from flows.policy import Played, Policy
+from flows.policy import Policy, RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session, check_weights
 
@@ -36,7 +36,7 @@ def train(
     carried = asked.optimiser_state == "carried"
     left = carried and _OPTIMISER in policy.made_by.entry.outputs
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         compared_with, optimiser = inputs.find("reference"), inputs.find("optimiser")
         for weights in (inputs.path("policy"), compared_with):
             if weights is not None:
@@ -68,7 +68,7 @@ def train(
             "optimiser_state": _told(asked.optimiser_state, policy, left),
             "settings": config.model_dump(mode="json", include=_SETTINGS),
         }
-        return Made(pairs, pairs, versions=versions, facts=facts)
+        return StepResult(pairs, pairs, versions=versions, facts=facts)
 
     artifact = session.step(
         number,
@@ -118,7 +118,7 @@ def _told(wanted: str, policy: Policy, left: bool) -> str:
 
 
 def choose_reference(
-    session: Session, number: int, policy: Policy, base: Policy, earlier: Sequence[Played]
+    session: Session, number: int, policy: Policy, base: Policy, earlier: Sequence[RoundRecord]
 ) -> Policy | None:
     """The reference of round `number`, in which `policy` samples; None for a loss without one.
 
@@ -142,7 +142,7 @@ def choose_reference(
 def reference(session: Session, number: int, last: Policy, policy: Policy, rate: float) -> Policy:
     """The share `rate` of the way from the `last` reference to `policy`, as weights on disk."""
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         for name in ("last", "policy"):
             check_weights(inputs.path(name))
         job = {
@@ -151,7 +151,7 @@ def reference(session: Session, number: int, last: Policy, policy: Policy, rate:
             "out_dir": str(folder / "policy"),
             "rate": rate,
         }
-        return Made(facts=session.train({"op": "average", "job": job}))
+        return StepResult(facts=session.train({"op": "average", "job": job}))
 
     artifact = session.step(
         number,

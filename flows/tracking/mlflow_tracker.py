@@ -8,8 +8,8 @@ from typing import Any
 from dpo_core.tables import batched
 from flows.tracking.protocol import (
     PROJECT,
-    CampaignTold,
-    RoundTold,
+    CampaignRecord,
+    TrackedRound,
     metric_name,
     named,
     without_secrets,
@@ -40,14 +40,14 @@ class MlflowTracker:
             found.experiment_id if found is not None else self._client.create_experiment(name)
         )
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
+    def campaign(self, told: CampaignRecord, run: str | None) -> str:
         if run is None:
             run = self._run(self._identity, {"mlflow.runName": told.name})
             self._params(run, told.config)
         self._client.set_tag(run, "mlflow.note.content", told.headline)
         return run
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
+    def round(self, told: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
         tags = {
             "mlflow.runName": f"{campaign.name} round {told.number}",
             "mlflow.parentRunId": parent,
@@ -63,11 +63,11 @@ class MlflowTracker:
         self._client.set_terminated(run)
         return run
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
+    def files(self, files: Sequence[Path], told: CampaignRecord, parent: str) -> None:
         for path in files:
             self._client.log_artifact(parent, str(path))
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
+    def finish(self, told: CampaignRecord, parent: str) -> None:
         if told.finished:
             self._client.set_terminated(parent)
         else:

@@ -21,7 +21,7 @@ from reporting.summary import CampaignSummary, read_summary
 
 
 @dataclass(frozen=True)
-class RoundTold:
+class TrackedRound:
     """A finished round. key: another one when the round was made again. at: seconds since 1970.
 
     numbers: the row of metrics.parquet; curve: step → numbers of each optimiser step.
@@ -36,7 +36,7 @@ class RoundTold:
 
 
 @dataclass(frozen=True)
-class CampaignTold:
+class CampaignRecord:
     """The campaign as a whole. config: its values by dotted key; files: those that are there."""
 
     name: str
@@ -48,11 +48,11 @@ class CampaignTold:
     """number → key of each finished round"""
 
 
-def read_campaign(layout: Layout) -> CampaignTold:
+def read_campaign(layout: Layout) -> CampaignRecord:
     """What can be told now. Raises BadInput where there is no campaign."""
     summary: CampaignSummary = read_summary(layout.root, samples=False)
     config = read_stored(layout).model_dump(mode="json")
-    return CampaignTold(
+    return CampaignRecord(
         name=summary.name,
         finished=summary.state == "finished"
         or (summary.state == "stopped" and summary.stopped is not None),
@@ -63,7 +63,7 @@ def read_campaign(layout: Layout) -> CampaignTold:
     )
 
 
-def read_round(layout: Layout, number: int) -> RoundTold:
+def read_round(layout: Layout, number: int) -> TrackedRound:
     """A finished round with its numbers, its training's curve, and its decision."""
     row, gate = read_round_row(layout, number), current_artifact(layout, number, "gate")
     assert row is not None and gate is not None, "it is finished"
@@ -74,7 +74,7 @@ def read_round(layout: Layout, number: int) -> RoundTold:
     }
     at = datetime.fromisoformat(gate.entry.at).timestamp()
     values = _finite(numbers(row, "round", "rounds"))
-    return RoundTold(_key(layout, number), number, at, values, _curve(layout, number), texts)
+    return TrackedRound(_key(layout, number), number, at, values, _curve(layout, number), texts)
 
 
 def _key(layout: Layout, number: int) -> str:
@@ -107,19 +107,19 @@ class Tracker(Protocol):
 
     place: str
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
+    def campaign(self, told: CampaignRecord, run: str | None) -> str:
         """The campaign's run: `run`, or else one that is found or made."""
         ...
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
+    def round(self, told: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
         """A run of its own for the round, below or beside the campaign's `parent`."""
         ...
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
+    def files(self, files: Sequence[Path], told: CampaignRecord, parent: str) -> None:
         """Keep files with the campaign's run; they replace older ones of their names."""
         ...
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
+    def finish(self, told: CampaignRecord, parent: str) -> None:
         """Say whether the campaign goes on."""
         ...
 

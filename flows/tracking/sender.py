@@ -21,7 +21,7 @@ from dpo_core.file_lock import Holder, hold
 from dpo_core.hashing import file_sha256
 from flows.tracking.mlflow_tracker import MlflowTracker
 from flows.tracking.protocol import (
-    CampaignTold,
+    CampaignRecord,
     Tracker,
     read_campaign,
     read_round,
@@ -96,7 +96,9 @@ def send(layout: Layout, names: list[str], kinds: Mapping[str, Any] = KINDS) -> 
     return failed
 
 
-def _tell(tracker: Tracker, name: str, layout: Layout, campaign: CampaignTold, sent: Sent) -> None:
+def _tell(
+    tracker: Tracker, name: str, layout: Layout, campaign: CampaignRecord, sent: Sent
+) -> None:
     told = sent.to(name, tracker.place)
     told.run = tracker.campaign(campaign, told.run)
     sent.save()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.tracking.protocol import PROJECT, CampaignTold, RoundTold, metric_name, named
+from flows.tracking.protocol import PROJECT, CampaignRecord, TrackedRound, metric_name, named
 
 
 class TrackioTracker:
@@ -21,14 +21,14 @@ class TrackioTracker:
         # The URL of a server may hold its token.
         self.place = f"{where.partition('?')[0] or trackio.TRACKIO_DIR} {self._project}"
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
+    def campaign(self, told: CampaignRecord, run: str | None) -> str:
         if run is None:
             run = f"{told.name}-{self._identity}"
             with self._run(run, told):
                 pass
         return run
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
+    def round(self, told: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
         name = f"{parent} round {told.key}"
         with self._run(name, campaign):
             for step, numbers in told.curve.items():
@@ -40,17 +40,17 @@ class TrackioTracker:
             self._trackio.log({**named(told.numbers), **texts}, step=told.number)
         return name
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
+    def files(self, files: Sequence[Path], told: CampaignRecord, parent: str) -> None:
         with self._run(parent, told):
             for path in files:
                 name = f"{metric_name(told.name)}-{self._identity}-{path.stem}"
                 self._trackio.log_artifact(path, name=name, type=path.stem)
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
+    def finish(self, told: CampaignRecord, parent: str) -> None:
         """A run is finished whenever nothing is sent."""
 
     @contextmanager
-    def _run(self, name: str, told: CampaignTold) -> Iterator[None]:
+    def _run(self, name: str, told: CampaignRecord) -> Iterator[None]:
         self._trackio.init(
             self._project,
             name=name,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.tracking.protocol import PROJECT, CampaignTold, RoundTold, metric_name, named
+from flows.tracking.protocol import PROJECT, CampaignRecord, TrackedRound, metric_name, named
 
 
 class WandbTracker:
@@ -19,13 +19,13 @@ class WandbTracker:
         names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_MODE")
         self.place = " ".join([*(os.environ.get(name, "") for name in names), self._project])
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
+    def campaign(self, told: CampaignRecord, run: str | None) -> str:
         if run is None:
             with self._run(told, self._identity, told.name, "campaign", told.headline):
                 return self._identity
         return run
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
+    def round(self, told: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
         identity, name = f"{self._identity}-{told.key}", f"{campaign.name} round {told.number}"
         with self._run(campaign, identity, name, "round", told.texts["verdict"]) as run:
             for step, numbers in told.curve.items():
@@ -35,18 +35,18 @@ class WandbTracker:
             run.log(named(told.numbers), step=told.number)
         return identity
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
+    def files(self, files: Sequence[Path], told: CampaignRecord, parent: str) -> None:
         with self._run(told, parent, told.name, "campaign", told.headline) as run:
             for path in files:
                 name = f"{metric_name(told.name)}-{self._identity}-{path.stem}"
                 run.log_artifact(str(path), name=name, type=path.stem)
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
+    def finish(self, told: CampaignRecord, parent: str) -> None:
         """A run is finished whenever nothing is sent."""
 
     @contextmanager
     def _run(
-        self, told: CampaignTold, identity: str, name: str, kind: str, notes: str
+        self, told: CampaignRecord, identity: str, name: str, kind: str, notes: str
     ) -> Iterator[Any]:
         import wandb
 

@@ -35,7 +35,7 @@ from flows.worker.flow import DEPLOYMENT, campaign
 from flows.worker.registry import Registry
 from flows.worker.runs import BEGUN, SKIPPED, Order, find_runs
 from flows.worker.schedules import find_schedules
-from flows.worker.ticks import BY_HAND, RESUMING, People, paused_by_hand, sort_out
+from flows.worker.ticks import BY_HAND, RESUMING, LabelProgress, paused_by_hand, sort_out
 
 UNREACHABLE = "Unreachable"
 """How a run ended whose process could not reach Prefect: it goes on when Prefect is back."""
@@ -52,7 +52,7 @@ _LAST_STATES_S = 20.0
 
 
 @dataclass
-class _Running:
+class _RunningFlow:
     run: FlowRunResponse
     result: Future[dict[str, Any]]
     child: Child | None = None
@@ -61,7 +61,7 @@ class _Running:
 
 
 @dataclass
-class Worker:
+class CampaignWorker:
     """Runs the deployment's runs, each in a child. A context manager: on exit none is left, and
     what was running is scheduled again."""
 
@@ -69,16 +69,16 @@ class Worker:
     api: str
     at_once: int
     allow_env: Sequence[str] = ()
-    _running: dict[UUID, _Running] = field(default_factory=dict)
+    _running: dict[UUID, _RunningFlow] = field(default_factory=dict)
     _closing: bool = False
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> "CampaignWorker":
         self._client: SyncPrefectClient = get_client(sync_client=True).__enter__()
         self._claim = Claim(self._client, self.layout, f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
         self._claim.take()
         self._threads = ThreadPoolExecutor(self.at_once)
         self._registry = Registry(self.layout, self.allow_env)
-        self._people = People(self._registry)
+        self._people = LabelProgress(self._registry)
         made = RunnerDeployment.from_flow(
             campaign, name=DEPLOYMENT, description="A campaign: from its config to its report."
         ).apply()
@@ -142,7 +142,7 @@ class Worker:
         if accepted is None or not accepted.is_pending():
             return False
         _say(run.name, "starts")
-        running = _Running(run, Future())
+        running = _RunningFlow(run, Future())
         self._running[run.id] = running
         running.result = self._threads.submit(self._carry_out, running)
         return True
@@ -170,7 +170,7 @@ class Worker:
         if run.state is not None and run.state.state_details.pause_timeout is not None:
             self._put(run.id, Suspended(pause_key=BY_HAND, message=run.state.message))
 
-    def _carry_out(self, running: _Running) -> dict[str, Any]:
+    def _carry_out(self, running: _RunningFlow) -> dict[str, Any]:
         log = self.layout.log(f"run-{running.run.id}")
         with Child.start("flows.worker.carry_out", log) as child:
             running.child = child
@@ -194,7 +194,7 @@ class Worker:
                     _say(running.run.name, _DELETED)
                 del self._running[id]  # last: what could not be told is told at the next look
 
-    def _tell(self, id: UUID, running: _Running) -> None:
+    def _tell(self, id: UUID, running: _RunningFlow) -> None:
         try:
             ended = running.result.result()
             run = self._client.read_flow_run(id)

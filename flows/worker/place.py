@@ -103,7 +103,7 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
     from flows.campaign import CAMPAIGN_FLOW
     from flows.prefect.runs import campaign_tag, client_of
     from flows.worker.flow import DEPLOYMENT
-    from flows.worker.registry import Entry, registry_of
+    from flows.worker.registry import Submission, registry_of
     from flows.worker.runs import Order, refuse_second
 
     order = Order(str(config.resolve()), Path.cwd(), str(root.resolve()), overrides)
@@ -116,7 +116,7 @@ def submit(config: Path, overrides: Sequence[str], campaign_dir: Path | None, fo
                 "which a worker makes when it starts",
                 "Start one there, or start it again.",
             ) from None
-        registry_of(client, folder).add(Entry.of("submit", order, loaded))
+        registry_of(client, folder).add(Submission.of("submit", order, loaded))
         refuse_second(client, Layout(root))
         run = client.create_flow_run_from_deployment(
             deployment.id,

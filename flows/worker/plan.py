@@ -20,7 +20,7 @@ _TAG = re.compile(r"rounds:(\d+)-(\d+)")
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundRange:
     """The first and the last round that a run plays."""
 
     mode: Mode
@@ -40,7 +40,7 @@ class Plan:
 
 def plan(
     mode: Mode, rounds: int | None, config: CampaignConfig, finished: int, tags: Iterable[str]
-) -> Plan:
+) -> RoundRange:
     """What a run with these parameters and tags is for, `finished` rounds being finished.
 
     A run that goes on, after people or a restart, has its tag already: the rounds that it added
@@ -48,11 +48,11 @@ def plan(
     """
     if mode == "up_to":
         last = rounds or config.rounds
-        return Plan(mode, min(finished + 1, last), last)
+        return RoundRange(mode, min(finished + 1, last), last)
     found = [match for tag in tags if (match := _TAG.fullmatch(tag))]
     if found:
-        return Plan(mode, int(found[0][1]), int(found[0][2]))
-    return Plan(mode, finished + 1, finished + (rounds or config.schedule.rounds))
+        return RoundRange(mode, int(found[0][1]), int(found[0][2]))
+    return RoundRange(mode, finished + 1, finished + (rounds or config.schedule.rounds))
 
 
 def finished_rounds(layout: Layout) -> int:
@@ -63,7 +63,7 @@ def finished_rounds(layout: Layout) -> int:
     return number
 
 
-def came_to(layout: Layout, plan: Plan, before: int) -> str:
+def came_to(layout: Layout, plan: RoundRange, before: int) -> str:
     """What a run did to the campaign, which had `before` finished rounds, in one sentence."""
     now = min(finished_rounds(layout), plan.last)
     why = stopped(layout) if now < plan.last else ""
@@ -71,7 +71,7 @@ def came_to(layout: Layout, plan: Plan, before: int) -> str:
         already = f"{counted(before, 'round')} {'is' if before == 1 else 'are'} finished"
         return f"{NOTHING}: {why or already}"
     decided = (read_round_row(layout, now) or {}).get("decision") or ""
-    done = Plan(plan.mode, min(before + 1, now), now).shown
+    done = RoundRange(plan.mode, min(before + 1, now), now).shown
     parts = dict.fromkeys((f"{done} finished", decided, why))  # a gate that stops says both
     return "; ".join(part for part in parts if part)
 

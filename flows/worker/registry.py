@@ -40,7 +40,7 @@ class NotRegistered(BadInput):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Submission:
     """What was handed over.
 
     functions: import path → file of its module. endpoints: (URL, variable with its key).
@@ -56,7 +56,7 @@ class Entry:
     variables: Sequence[str]
 
     @classmethod
-    def of(cls, way: Way, order: Order, config: CampaignConfig) -> "Entry":
+    def of(cls, way: Way, order: Order, config: CampaignConfig) -> "Submission":
         """For a config that was loaded in the order's folder, which is the current one."""
         return cls(
             way=way,
@@ -76,7 +76,7 @@ class Registry:
     layout: Layout
     opened: Sequence[str] = ()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Submission) -> None:
         """Beside what was handed over before: runs may be under way, or suspended, that name it."""
         new = json.loads(json.dumps(asdict(entry)))
         self._change(lambda old: [*(entry for entry in old if entry != new), new])
@@ -114,7 +114,7 @@ class Registry:
         if all(refusals):
             raise self.refusal(refusals[0] or "")
 
-    def _beyond(self, entry: Entry, config: CampaignConfig) -> str | None:
+    def _beyond(self, entry: Submission, config: CampaignConfig) -> str | None:
         """What the config names that the entry does not, if anything."""
         for path in sorted(functions_of(config)):
             # The name first: to find a module, the packages above it are imported.
@@ -148,8 +148,8 @@ class Registry:
     def _path(self) -> Path:
         return self.layout.root / "registry.json"
 
-    def _entries(self) -> list[Entry]:
-        return [Entry(**entry) for entry in self._read()]
+    def _entries(self) -> list[Submission]:
+        return [Submission(**entry) for entry in self._read()]
 
     def _read(self) -> list[dict[str, Any]]:
         try:
@@ -159,7 +159,7 @@ class Registry:
                     f"Look whether somebody did, then type: chmod 600 {self._path}",
                 )
             found = json.loads(self._path.read_text(encoding="utf-8"))
-            return [asdict(Entry(**entry)) for entry in found]
+            return [asdict(Submission(**entry)) for entry in found]
         except FileNotFoundError:
             return []
         except (ValueError, TypeError):

@@ -165,7 +165,7 @@ def _name(client: SyncPrefectClient, name: str, layout: Layout) -> str:
 
 
 @dataclass(frozen=True)
-class Asked:
+class NamedCampaign:
     """A campaign as it is named on the command line."""
 
     config: Path
@@ -179,7 +179,7 @@ class Asked:
 
 
 def add(
-    asked: Asked, cron: str | None, timezone: str | None, rounds: int | None, folder: Path
+    asked: NamedCampaign, cron: str | None, timezone: str | None, rounds: int | None, folder: Path
 ) -> None:
     """Check the campaign as `ratchet run` does, and make its schedule."""
     config, layout = asked.loaded()
@@ -192,7 +192,7 @@ def add(
     with _home(folder):
         from flows.prefect.runs import client_of
         from flows.worker.claim import who_serves
-        from flows.worker.registry import Entry, registry_of
+        from flows.worker.registry import Submission, registry_of
         from flows.worker.runs import Order
         from flows.worker.schedules import checked, next_times, put
 
@@ -208,7 +208,7 @@ def add(
             rounds=added,
         )
         with client_of(api) as client:
-            registry_of(client, folder).add(Entry.of("schedule", order, config))
+            registry_of(client, folder).add(Submission.of("schedule", order, config))
             name = put(client, config.name, order, schedule)
             elsewhere = who_serves(client) if external_server() is not None else None
     times = ", ".join(time.isoformat(" ", "minutes") for time in next_times(schedule))
@@ -253,7 +253,7 @@ def show(folder: Path) -> None:
         print("no campaign is on a schedule")
 
 
-def change(what: str, name: str, asked: Asked | None, folder: Path) -> None:
+def change(what: str, name: str, asked: NamedCampaign | None, folder: Path) -> None:
     """`what`: remove, pause or resume. The schedule is that of a config or one by its name."""
     layout = asked.loaded()[1] if asked is not None else None
     with _prefect(folder) as (api, _):

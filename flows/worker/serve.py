@@ -33,7 +33,7 @@ from flows.worker.place import (
 )
 
 if TYPE_CHECKING:
-    from flows.worker.loop import Worker
+    from flows.worker.loop import CampaignWorker
 
 _TICK_S = 1.0
 _PATIENCE_S = 10.0
@@ -52,9 +52,9 @@ def serve_campaigns(
     pages = Pages(trusted, ask_for_link(f"ratchet link{in_folder(folder)}", of_worker(layout)))
     with only_worker(layout), serving(layout, port, pages) as (api, key):
         from flows.prefect.runs import own_server
-        from flows.worker.loop import Worker
+        from flows.worker.loop import CampaignWorker
 
-        with own_server(api), Worker(layout, api, at_once, allow_env) as worker:
+        with own_server(api), CampaignWorker(layout, api, at_once, allow_env) as worker:
             tell_address(layout, api)
             print(
                 *_addresses(api, key),
@@ -75,7 +75,7 @@ def _addresses(api: str, key: Key | None) -> Iterator[str]:
         yield f"sign in there: {sign_in_link(key, '/runs')} (works once)"
 
 
-def _look(worker: "Worker") -> None:
+def _look(worker: "CampaignWorker") -> None:
     """One look; a server that does not answer now may do so at the next, and what was deleted
     while the worker looked is not there any more."""
     import httpx

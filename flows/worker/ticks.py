@@ -85,7 +85,7 @@ def _has_later(run: FlowRunResponse, due: Sequence[FlowRunResponse]) -> bool:
 _AFTER_ERROR_S = 60.0
 
 
-class People:
+class LabelProgress:
     """Asks for each run as often as its campaign's config says."""
 
     def __init__(self, registry: Registry) -> None:

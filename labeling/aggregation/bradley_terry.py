@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairOutcome:
     """A pair of completions by id: `p_a` the probability that a is the better one, from `weight`
     comparisons. `p_a` lies strictly between 0 and 1."""
 
@@ -21,7 +21,7 @@ class Comparison:
     weight: float
 
 
-def on_one_scale(comparisons: Iterable[Comparison]) -> dict[str, float]:
+def on_one_scale(comparisons: Iterable[PairOutcome]) -> dict[str, float]:
     """pair_id → P(a) / (P(a) + P(b)), for pairs that another one is connected to.
 
     Each connected part of the graph of comparisons is fitted by itself: the strengths maximise
@@ -40,7 +40,7 @@ def on_one_scale(comparisons: Iterable[Comparison]) -> dict[str, float]:
     }
 
 
-def _fitted(part: Sequence[Comparison]) -> dict[str, float]:
+def _fitted(part: Sequence[PairOutcome]) -> dict[str, float]:
     import choix
     import numpy as np
 
@@ -62,8 +62,8 @@ _DIGITS = 6
 """Where choix stops, later ones depend on the order of floating-point sums."""
 
 
-def _connected_parts(comparisons: Sequence[Comparison]) -> Iterator[list[Comparison]]:
-    touching: Mapping[str, list[Comparison]] = defaultdict(list)
+def _connected_parts(comparisons: Sequence[PairOutcome]) -> Iterator[list[PairOutcome]]:
+    touching: Mapping[str, list[PairOutcome]] = defaultdict(list)
     for comparison in comparisons:
         touching[comparison.a].append(comparison)
         touching[comparison.b].append(comparison)
@@ -71,7 +71,7 @@ def _connected_parts(comparisons: Sequence[Comparison]) -> Iterator[list[Compari
     for start in touching:
         if start in seen:
             continue
-        part: dict[str, Comparison] = {}
+        part: dict[str, PairOutcome] = {}
         reached = [start]
         while reached:
             completion_id = reached.pop()

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Verdict
-from labeling.aggregation.curves import Curve, Method, fit_curve
+from labeling.aggregation.curves import CalibrationCurve, Method, fit_curve
 from labeling.aggregation.votes import combined, gather_votes
 from labeling.pairs.for_people import RANDOM
 
@@ -29,7 +29,7 @@ Signal = Literal["confidence", "margin"]
 
 
 @dataclass(frozen=True)
-class Judged:
+class CalibrationVerdict:
     """A judge's verdict on a pair, and how sure it is.
 
     confidence: in its own opinion. margin: how far apart the scores are that it gave.
@@ -52,16 +52,16 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedJudgement:
     """A judgement on a pair that people answered too; `random`: that was asked by chance alone."""
 
-    judged: Judged
+    judged: CalibrationVerdict
     right: bool
     random: bool
 
 
 @dataclass(frozen=True)
-class Fitted:
+class JudgeReliability:
     """What is known of a judge's reliability, from `n` shared pairs of which it got `right` right.
 
     sample: `random` where only pairs count that were asked by chance, `all` where these were too
@@ -78,11 +78,11 @@ class Fitted:
     n: int
     right: int
     constant: float
-    curve: Curve | None
+    curve: CalibrationCurve | None
     error_before: float | None
     error_after: float
 
-    def probability(self, judged: Judged) -> float:
+    def probability(self, judged: CalibrationVerdict) -> float:
         """Probability that people would say the same."""
         signal = judged.signal(self.signal)
         if self.curve is None or signal is None:
@@ -101,10 +101,10 @@ class Reliability:
 
 
 def shared_with_people(
-    judged: Iterable[Judged],
+    judged: Iterable[CalibrationVerdict],
     labels: Sequence[Mapping[str, Any]],
     retracted: Collection[str] = (),
-) -> list[Shared]:
+) -> list[SharedJudgement]:
     """The judgements of a round on pairs that people answered; labels: its rows of LABELS."""
     people = {
         pair_id: combined(ballot.votes)
@@ -112,7 +112,7 @@ def shared_with_people(
     }
     random = {row["pair_id"] for row in labels if row["why"] == RANDOM}
     return [
-        Shared(one, one.verdict == people[one.pair_id], one.pair_id in random)
+        SharedJudgement(one, one.verdict == people[one.pair_id], one.pair_id in random)
         for one in judged
         if one.verdict is not None
         and one.source not in retracted
@@ -120,9 +120,9 @@ def shared_with_people(
     ]
 
 
-def fit(shared: Iterable[Shared]) -> dict[str, Fitted]:
+def fit(shared: Iterable[SharedJudgement]) -> dict[str, JudgeReliability]:
     """source → its fit, for judges with enough shared pairs."""
-    by_source: dict[str, list[Shared]] = defaultdict(list)
+    by_source: dict[str, list[SharedJudgement]] = defaultdict(list)
     for one in shared:
         by_source[one.judged.source].append(one)
     return {
@@ -133,7 +133,7 @@ def fit(shared: Iterable[Shared]) -> dict[str, Fitted]:
 
 
 def reliabilities(
-    fitted: Mapping[str, Fitted], judged: Iterable[Judged], reliable_at: float
+    fitted: Mapping[str, JudgeReliability], judged: Iterable[CalibrationVerdict], reliable_at: float
 ) -> list[Reliability]:
     """Of every judgement whether it is reliable: right with a probability of `reliable_at`.
 
@@ -162,21 +162,23 @@ def calibration_error(predicted: Sequence[tuple[float, bool]]) -> float:
     return sum(gaps) / len(predicted)
 
 
-def _reliability(fitted: Fitted | None, judged: Judged, reliable_at: float) -> Reliability:
+def _reliability(
+    fitted: JudgeReliability | None, judged: CalibrationVerdict, reliable_at: float
+) -> Reliability:
     if judged.verdict is None or fitted is None:
         return Reliability(judged.pair_id, judged.source, None, judged.verdict is not None)
     probability = fitted.probability(judged)
     return Reliability(judged.pair_id, judged.source, probability, probability >= reliable_at)
 
 
-def _fit(source: str, found: Sequence[Shared]) -> Fitted:
+def _fit(source: str, found: Sequence[SharedJudgement]) -> JudgeReliability:
     random = [one for one in found if one.random]
     used = random if len(random) >= LEAST else found
     signal = _signal(used)
     method, curve = _curve(used, signal)
     right = sum(one.right for one in used)
     own = [(p, o.right) for o in used if (p := o.judged.confidence) is not None]
-    return Fitted(
+    return JudgeReliability(
         source=source,
         method=method,
         signal=signal if curve is not None else None,
@@ -190,24 +192,26 @@ def _fit(source: str, found: Sequence[Shared]) -> Fitted:
     )
 
 
-def _signal(shared: Sequence[Shared]) -> Signal | None:
+def _signal(shared: Sequence[SharedJudgement]) -> Signal | None:
     """What most judgements tell, of what there is: not all have it (ties have no confidence)."""
     kinds: tuple[Signal, ...] = ("confidence", "margin")
     return next((k for k in kinds if any(o.judged.signal(k) is not None for o in shared)), None)
 
 
-def _constant(shared: Sequence[Shared]) -> float:
+def _constant(shared: Sequence[SharedJudgement]) -> float:
     return (sum(one.right for one in shared) + 0.5) / (len(shared) + 1)
 
 
-def _curve(shared: Sequence[Shared], signal: Signal | None) -> tuple[Method, Curve | None]:
+def _curve(
+    shared: Sequence[SharedJudgement], signal: Signal | None
+) -> tuple[Method, CalibrationCurve | None]:
     told = [(x, o.right) for o in shared if (x := o.judged.signal(signal)) is not None]
     return fit_curve(told)
 
 
-def _held_out(shared: Sequence[Shared], signal: Signal | None) -> list[tuple[float, bool]]:
+def _held_out(shared: Sequence[SharedJudgement], signal: Signal | None) -> list[tuple[float, bool]]:
     """(probability, right) of each pair by a fit that did not see it; chance is a hash."""
-    folds: dict[int, list[Shared]] = defaultdict(list)
+    folds: dict[int, list[SharedJudgement]] = defaultdict(list)
     ordered = sorted(shared, key=lambda one: derive_seed("fold", one.judged.pair_id))
     for place, one in enumerate(ordered):
         folds[place % _FOLDS].append(one)

@@ -22,7 +22,7 @@ ISOTONIC = 1000
 
 
 @dataclass(frozen=True)
-class Curve:
+class CalibrationCurve:
     """From a signal to a probability: σ(slope·signal + intercept), or between points (x, y)."""
 
     slope: float = 0.0
@@ -38,7 +38,7 @@ class Curve:
         return 1 / (1 + math.exp(-(self.slope * signal + self.intercept)))
 
 
-def fit_curve(told: Sequence[tuple[float, bool]]) -> tuple[Method, Curve | None]:
+def fit_curve(told: Sequence[tuple[float, bool]]) -> tuple[Method, CalibrationCurve | None]:
     """told: (signal, whether the judge was right) of each pair. No curve: `constant`."""
     if len({x for x, _ in told}) < 2 or len({r for _, r in told}) < 2:
         return "constant", None
@@ -48,7 +48,7 @@ def fit_curve(told: Sequence[tuple[float, bool]]) -> tuple[Method, Curve | None]
     return ("platt", curve) if curve.slope > 0 else ("constant", None)
 
 
-def _platt(told: Sequence[tuple[float, bool]]) -> Curve:
+def _platt(told: Sequence[tuple[float, bool]]) -> CalibrationCurve:
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
@@ -63,12 +63,12 @@ def _platt(told: Sequence[tuple[float, bool]]) -> Curve:
         np.repeat([True, False], len(told)),
         np.concatenate([target, 1 - target]),
     )
-    return Curve(float(model.coef_[0, 0] / spread), float(model.intercept_[0]))
+    return CalibrationCurve(float(model.coef_[0, 0] / spread), float(model.intercept_[0]))
 
 
-def _isotonic(told: Sequence[tuple[float, bool]]) -> Curve:
+def _isotonic(told: Sequence[tuple[float, bool]]) -> CalibrationCurve:
     from sklearn.isotonic import IsotonicRegression
 
     model = IsotonicRegression(y_min=0, y_max=1).fit(*zip(*told, strict=True))
     xs, ys = model.X_thresholds_, model.y_thresholds_
-    return Curve(x=tuple(float(x) for x in xs), y=tuple(float(y) for y in ys))
+    return CalibrationCurve(x=tuple(float(x) for x in xs), y=tuple(float(y) for y in ys))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from labeling.aggregation.bradley_terry import Comparison, on_one_scale
+from labeling.aggregation.bradley_terry import PairOutcome, on_one_scale
 from labeling.aggregation.config import AggregationConfig
 from labeling.aggregation.dawid_skene import overlap, posteriors
 from labeling.aggregation.votes import (
@@ -24,7 +24,7 @@ SUREST = 0.98
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedPair:
     """A pair by the ids of its prompt and its completions."""
 
     pair_id: str
@@ -44,7 +44,7 @@ class Aggregate:
 
 
 @dataclass(frozen=True)
-class Aggregated:
+class Aggregation:
     """How a round was aggregated, and per pair the preference, or in a word why there is none."""
 
     method: Method
@@ -53,8 +53,8 @@ class Aggregated:
 
 
 def aggregate(
-    pairs: Sequence[Compared], ballots: Ballots, config: AggregationConfig, *, takes_soft: bool
-) -> Aggregated:
+    pairs: Sequence[ComparedPair], ballots: Ballots, config: AggregationConfig, *, takes_soft: bool
+) -> Aggregation:
     """What the votes on each of `pairs` come to; takes_soft: whether the loss takes soft labels.
 
     A pair that is mostly held to be tied or both bad, whose sides are even, or that nobody voted
@@ -67,23 +67,23 @@ def aggregate(
     if targets == "soft":
         p_a = _soft(pairs, ballots, p_a, smooth=method == "majority")
 
-    def of(pair: Compared) -> Aggregate | str:
+    def of(pair: ComparedPair) -> Aggregate | str:
         ballot = ballots.get(pair.pair_id, Ballot())
         if not ballot.votes:
             return ballot.why_silent
         why = undecided(shares[pair.pair_id])
         return why or _preference(ballot, p_a[pair.pair_id], targets)
 
-    return Aggregated(method, targets, {pair.pair_id: of(pair) for pair in pairs})
+    return Aggregation(method, targets, {pair.pair_id: of(pair) for pair in pairs})
 
 
 def without_winners(
-    found: Aggregated, pairs: Sequence[Compared], losers: Collection[str], why: str
-) -> Aggregated:
+    found: Aggregation, pairs: Sequence[ComparedPair], losers: Collection[str], why: str
+) -> Aggregation:
     """The same without preferences for an answer that may lose and never wins; losers: ids of such
     answers, `why`: what the dropped preferences are counted as."""
 
-    def of(pair: Compared) -> Aggregate | str:
+    def of(pair: ComparedPair) -> Aggregate | str:
         made = found.by_pair[pair.pair_id]
         if isinstance(made, str):
             return made
@@ -105,14 +105,14 @@ def _targets(ballots: Ballots, config: AggregationConfig, takes_soft: bool) -> T
 
 
 def _soft(
-    pairs: Iterable[Compared], ballots: Ballots, p_a: Mapping[str, float], *, smooth: bool
+    pairs: Iterable[ComparedPair], ballots: Ballots, p_a: Mapping[str, float], *, smooth: bool
 ) -> dict[str, float]:
     """pair_id → probability that a is better: of the pair by itself, or of its prompt's scale.
 
     By itself: with k of n votes for a, ties and votes for neither being halves, (k + ½)/(n + 1);
     or the posterior as it is. Every pair counts as n + 1 comparisons on the scale.
     """
-    by_prompt: dict[str, list[Comparison]] = defaultdict(list)
+    by_prompt: dict[str, list[PairOutcome]] = defaultdict(list)
     found: dict[str, float] = {}
     for pair in pairs:
         if pair.pair_id not in p_a:
@@ -120,7 +120,7 @@ def _soft(
         n = ballots[pair.pair_id].weight
         alone = (n * p_a[pair.pair_id] + 0.5) / (n + 1) if smooth else p_a[pair.pair_id]
         found[pair.pair_id] = _clipped(alone)
-        comparison = Comparison(pair.pair_id, pair.a, pair.b, found[pair.pair_id], n + 1)
+        comparison = PairOutcome(pair.pair_id, pair.a, pair.b, found[pair.pair_id], n + 1)
         by_prompt[pair.prompt_id].append(comparison)
     for comparisons in by_prompt.values():
         found |= {i: _clipped(p) for i, p in on_one_scale(comparisons).items()}

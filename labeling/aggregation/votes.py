@@ -63,7 +63,7 @@ def gather_votes(
     Gold and repeated items measure annotators and do not vote; of several answers of one
     person on a pair the last one counts.
     """
-    gathered: dict[str, _Gathered] = defaultdict(_Gathered)
+    gathered: dict[str, _VoteGroups] = defaultdict(_VoteGroups)
     for source, row in _said(judgements, labels):
         pair_id, verdict = row["pair_id"], row["verdict"]
         if source in retracted:
@@ -82,7 +82,7 @@ def gather_votes(
 
 
 @dataclass
-class _Gathered:
+class _VoteGroups:
     votes: dict[str, Vote] = field(default_factory=dict)
     void: list[str] = field(default_factory=list)
 

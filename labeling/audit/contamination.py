@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from dpo_core.hashing import normalise
 from dpo_core.records import Prompt, prompt_id
 from labeling.audit.config import AuditConfig
-from labeling.audit.findings import Finding, excerpt, over, reached, some
+from labeling.audit.findings import AuditFinding, excerpt, over, reached, some
 from labeling.audit.material import Material
 
 
-def contaminated(material: Material, config: AuditConfig) -> Finding:
+def contaminated(material: Material, config: AuditConfig) -> AuditFinding:
     """A prompt is a held-out one, case and spacing apart."""
     held_out = {key for prompt in material.held_out for key in _ids(prompt)}
     bad = [p for p in material.preferences if held_out.intersection(_ids(p.prompt))]
     examples = some(f"pair {p.pair_id}: prompt {excerpt(p.prompt.shown())}" for p in bad)
-    return Finding(len(bad), len(material.preferences), "preferences", reached(len(bad)), examples)
+    return AuditFinding(
+        len(bad), len(material.preferences), "preferences", reached(len(bad)), examples
+    )
 
 
-def held_out_overlap(material: Material, config: AuditConfig) -> Finding:
+def held_out_overlap(material: Material, config: AuditConfig) -> AuditFinding:
     """A prompt shares a run of words with a held-out one. A run that several held-out prompts
     contain is their template, and does not count."""
     of_prompts = (set(_runs(prompt, config.overlap_words)) for prompt in material.held_out)
@@ -32,7 +34,7 @@ def held_out_overlap(material: Material, config: AuditConfig) -> Finding:
     count, of = len(found), len(material.preferences)
     because = over(count, of, config.max_overlap_share, "max_overlap_share")
     examples = some(f"pair {p.pair_id}: {excerpt(' '.join(run))}" for run, p in found)
-    return Finding(count, of, "preferences", because, examples)
+    return AuditFinding(count, of, "preferences", because, examples)
 
 
 def _ids(prompt: Prompt) -> set[str]:

@@ -6,15 +6,15 @@ from math import inf
 from statistics import mean
 
 from labeling.audit.config import AuditConfig
-from labeling.audit.findings import Finding, some
+from labeling.audit.findings import AuditFinding, some
 from labeling.audit.material import Material
 
 
-def length_skew(material: Material, config: AuditConfig) -> Finding:
+def length_skew(material: Material, config: AuditConfig) -> AuditFinding:
     """How often the longer answer is chosen or, where that is more often, the shorter one."""
     preferences = material.preferences
     if not preferences:
-        return Finding(0, 0, "preferences of unequal length")
+        return AuditFinding(0, 0, "preferences of unequal length")
     gaps = {p.pair_id: p.chosen.tokens - p.rejected.tokens for p in preferences}
     longer, shorter = (sum(s * gap > 0 for gap in gaps.values()) for s in (1, -1))
     word, sign = ("longer", 1) if longer >= shorter else ("shorter", -1)
@@ -27,14 +27,14 @@ def length_skew(material: Material, config: AuditConfig) -> Finding:
     furthest = sorted(preferences, key=lambda p: -sign * gaps[p.pair_id])
     said = (f"mean tokens chosen to rejected: {ratio:.3g}", *(p.shown() for p in furthest))
     unit = f"preferences of unequal length choose the {word} answer"
-    return Finding(max(longer, shorter), longer + shorter, unit, because, some(said))
+    return AuditFinding(max(longer, shorter), longer + shorter, unit, because, some(said))
 
 
 def _apart(ratio: float) -> float:
     return max(ratio, 1 / ratio) if ratio > 0 else inf
 
 
-def same_side(material: Material, config: AuditConfig) -> Finding:
+def same_side(material: Material, config: AuditConfig) -> AuditFinding:
     """Verdicts of the most one-sided source that name the side it names most."""
     sides: dict[str, Mapping[str, int]] = {
         **material.judged.sides,
@@ -46,14 +46,14 @@ def same_side(material: Material, config: AuditConfig) -> Finding:
         key=lambda each: -each[0] / each[1],
     )
     if not found:
-        return Finding(0, 0, "verdicts")
+        return AuditFinding(0, 0, "verdicts")
     count, of, source = found[0]
     limit = config.max_same_side_share
     because = f"{source} names one side" if count / of > limit else ""
     if because:
         because += f": a share of {count / of:.3g} is above audit.max_same_side_share, {limit:g}"
     said = (f"{s}: {count} of {of} name {_most(enough[s])}" for count, of, s in found)
-    return Finding(count, of, "verdicts", because, some(said))
+    return AuditFinding(count, of, "verdicts", because, some(said))
 
 
 def _most(counts: Mapping[str, int]) -> str:

@@ -9,7 +9,7 @@ _EXCERPT = 60
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """`count` of `of` things were found; `because` says why the round must not be trained on, empty
     where it may."""
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dpo_core.records import person
-from labeling.audit.material import Judged
+from labeling.audit.material import SourceVotes
 
 _OTHER = {"a": "b", "b": "a"}
 
 Row = Mapping[str, Any]
 
 
-def judged(judgements: Iterable[Row], labels: Iterable[Row]) -> Judged:
+def judged(judgements: Iterable[Row], labels: Iterable[Row]) -> SourceVotes:
     """What the rows amount to.
 
     A source that read both orders is also counted by the position of the answer that it named, a
@@ -27,7 +27,7 @@ def judged(judgements: Iterable[Row], labels: Iterable[Row]) -> Judged:
                 decided.add(row["pair_id"])
             for source, side in votes(row):
                 sides[source][side] += 1
-    return Judged({source: dict(counts) for source, counts in sides.items()}, seen - decided)
+    return SourceVotes({source: dict(counts) for source, counts in sides.items()}, seen - decided)
 
 
 def _of_judge(row: Row) -> Iterator[tuple[str, str]]:

@@ -1,21 +1,21 @@
 """What was dropped on the way to the preferences, and what of it got through all the same."""
 
 from labeling.audit.config import AuditConfig
-from labeling.audit.findings import Finding, over, reached, some
+from labeling.audit.findings import AuditFinding, over, reached, some
 from labeling.audit.material import Material, Preference
 
 
-def dropped(material: Material, config: AuditConfig) -> Finding:
+def dropped(material: Material, config: AuditConfig) -> AuditFinding:
     """Pairs that were judged and became no preference."""
     step = material.aggregation
     of = step.came_in - step.by_choice
     lost = sum(step.reasons.values()) - step.by_choice
     because = over(lost, of, config.max_dropped_share, "max_dropped_share")
     said = some(f"{count} {name}" for name, count in step.reasons.items())
-    return Finding(lost, of, "pairs", because, said)
+    return AuditFinding(lost, of, "pairs", because, said)
 
 
-def truncated(material: Material, config: AuditConfig) -> Finding:
+def truncated(material: Material, config: AuditConfig) -> AuditFinding:
     """Answers cut at the length limit: pairs that were not chosen for them, and preferences."""
     cut = [p for p in material.preferences if _cut_where_it_must_not_be(p, material)]
     count = len(cut) + sum(
@@ -24,7 +24,7 @@ def truncated(material: Material, config: AuditConfig) -> Finding:
     of = max(material.selection.came_in, len(material.preferences))
     because = reached(len(cut)) if material.truncated != "keep" else ""
     because = because or over(count, of, config.max_truncated_share, "max_truncated_share")
-    return Finding(count, of, "pairs", because, some(p.shown() for p in cut))
+    return AuditFinding(count, of, "pairs", because, some(p.shown() for p in cut))
 
 
 def _cut_where_it_must_not_be(preferred: Preference, material: Material) -> bool:
@@ -34,7 +34,7 @@ def _cut_where_it_must_not_be(preferred: Preference, material: Material) -> bool
     return not all(answer.finished for answer in preferred.answers)
 
 
-def ties(material: Material, config: AuditConfig) -> Finding:
+def ties(material: Material, config: AuditConfig) -> AuditFinding:
     """Pairs without a better answer: those dropped, and preferences."""
     tied = [p for p in material.preferences if _tied(p, material)]
     count = len(tied) + material.aggregation.count("tie", "both_bad")
@@ -42,7 +42,7 @@ def ties(material: Material, config: AuditConfig) -> Finding:
     because = reached(len(tied)) or over(count, of, config.max_ties_share, "max_ties_share")
     undecided = (f"pair {pair_id}: dropped" for pair_id in sorted(material.judged.undecided))
     examples = some((*(p.shown() for p in tied), *undecided))
-    return Finding(count, of, "pairs", because, examples)
+    return AuditFinding(count, of, "pairs", because, examples)
 
 
 def _tied(preferred: Preference, material: Material) -> bool:

@@ -12,7 +12,7 @@ who were not asked about every pair."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class AuditedAnswer:
     """One side of a preference. `tokens` counts its tokens, EOS included; `faults` are those of
     labeling.audit.token_faults."""
 
@@ -28,13 +28,13 @@ class Preference:
 
     pair_id: str
     prompt: Prompt
-    chosen: Answer
-    rejected: Answer
+    chosen: AuditedAnswer
+    rejected: AuditedAnswer
     p_chosen: float = 1.0
     side: str | None = None
 
     @property
-    def answers(self) -> tuple[Answer, Answer]:
+    def answers(self) -> tuple[AuditedAnswer, AuditedAnswer]:
         return self.chosen, self.rejected
 
     def shown(self) -> str:
@@ -43,7 +43,7 @@ class Preference:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class StepLosses:
     """What a step took in, and what of it went no further: reason → count."""
 
     came_in: int = 0
@@ -58,7 +58,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SourceVotes:
     """What the sources said: source → how often it named each side; pairs that all of them left
     undecided."""
 
@@ -72,7 +72,7 @@ class Material:
 
     preferences: Sequence[Preference]
     held_out: Sequence[Prompt] = ()
-    judged: Judged = Judged()
-    selection: Dropped = Dropped()
-    aggregation: Dropped = Dropped()
+    judged: SourceVotes = SourceVotes()
+    selection: StepLosses = StepLosses()
+    aggregation: StepLosses = StepLosses()
     truncated: str = "drop"

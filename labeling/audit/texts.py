@@ -4,22 +4,22 @@ from rapidfuzz.distance import Levenshtein
 
 from dpo_core.hashing import normalise
 from labeling.audit.config import AuditConfig
-from labeling.audit.findings import Finding, over, reached, some
+from labeling.audit.findings import AuditFinding, over, reached, some
 from labeling.audit.material import Material, Preference
 
 
-def identical_texts(material: Material, config: AuditConfig) -> Finding:
+def identical_texts(material: Material, config: AuditConfig) -> AuditFinding:
     """Chosen and rejected are the same text, character by character."""
     return _bad(material, [p for p in material.preferences if p.chosen.text == p.rejected.text])
 
 
-def empty_answers(material: Material, config: AuditConfig) -> Finding:
+def empty_answers(material: Material, config: AuditConfig) -> AuditFinding:
     """An answer is empty, white space, or only EOS."""
     bad = [p for p in material.preferences if any(not a.text.strip() for a in p.answers)]
     return _bad(material, bad)
 
 
-def near_duplicates(material: Material, config: AuditConfig) -> Finding:
+def near_duplicates(material: Material, config: AuditConfig) -> AuditFinding:
     """Chosen and rejected differ in a few characters, case and spacing apart."""
     found = [
         (similarity, p)
@@ -29,7 +29,7 @@ def near_duplicates(material: Material, config: AuditConfig) -> Finding:
     count, of = len(found), len(material.preferences)
     because = over(count, of, config.max_near_duplicates_share, "max_near_duplicates_share")
     examples = some(f"{p.shown()}, similarity {similarity:.3f}" for similarity, p in found)
-    return Finding(count, of, "preferences", because, examples)
+    return AuditFinding(count, of, "preferences", because, examples)
 
 
 def _similarity(preferred: Preference, at: float) -> float:
@@ -41,6 +41,8 @@ def _similarity(preferred: Preference, at: float) -> float:
     return float(Levenshtein.normalized_similarity(chosen, rejected, score_cutoff=at))
 
 
-def _bad(material: Material, bad: list[Preference]) -> Finding:
+def _bad(material: Material, bad: list[Preference]) -> AuditFinding:
     examples = some(p.shown() for p in bad)
-    return Finding(len(bad), len(material.preferences), "preferences", reached(len(bad)), examples)
+    return AuditFinding(
+        len(bad), len(material.preferences), "preferences", reached(len(bad)), examples
+    )

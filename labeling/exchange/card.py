@@ -16,7 +16,7 @@ LLAMAFACTORY = "llamafactory"
 
 
 @dataclass(frozen=True)
-class People:
+class AnnotatorCounts:
     """Labels of people: annotators, and labels by mode (blind, review)."""
 
     annotators: int = 0
@@ -24,7 +24,7 @@ class People:
 
 
 @dataclass(frozen=True)
-class Origin:
+class ExportOrigin:
     """What a campaign says of its exported rounds.
 
     judges: source → kind. dropped: round → step → reason → count. imported: rounds that took
@@ -35,14 +35,14 @@ class Origin:
     campaign: str
     rounds: Sequence[int]
     judges: Mapping[str, str]
-    people: People = People()
+    people: AnnotatorCounts = AnnotatorCounts()
     dropped: Mapping[int, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     imported: Sequence[int] = ()
     agreement: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
-class Tally:
+class ExportCounts:
     """Counted while the preferences are written; `cut` answers ended at the length limit."""
 
     pairs: Counter[int] = field(default_factory=Counter)
@@ -64,7 +64,9 @@ class Tally:
             self.agreeing += 1
 
 
-def card(origin: Origin, tally: Tally, format: ExportFormat, licence: str, name: str) -> str:
+def card(
+    origin: ExportOrigin, tally: ExportCounts, format: ExportFormat, licence: str, name: str
+) -> str:
     """README.md of the dataset, with the front matter that the hub reads."""
     parts = [
         f"# Preferences of the campaign {origin.campaign}",
@@ -97,7 +99,7 @@ def dataset_info(name: str, file: str) -> dict[str, Any]:
     return {name: {**entry, "columns": columns, "tags": tags}}
 
 
-def _front_matter(tally: Tally, licence: str, origin: Origin) -> str:
+def _front_matter(tally: ExportCounts, licence: str, origin: ExportOrigin) -> str:
     files = [{"split": "train", "path": "data/train-*.parquet"}]
     head = {
         "pretty_name": f"Preferences of {origin.campaign}",
@@ -116,7 +118,7 @@ def _size(pairs: int) -> str:
     return next((name for limit, name in steps if pairs < limit), "1M<n<10M")
 
 
-def _where_from(origin: Origin, tally: Tally) -> list[str]:
+def _where_from(origin: ExportOrigin, tally: ExportCounts) -> list[str]:
     rounds = [
         f"| {n} | {tally.pairs[n]:,} | {'imported' if n in origin.imported else 'sampled'} |"
         for n in origin.rounds
@@ -139,11 +141,11 @@ def _where_from(origin: Origin, tally: Tally) -> list[str]:
     ]
 
 
-def _kind(source: str, origin: Origin) -> str:
+def _kind(source: str, origin: ExportOrigin) -> str:
     return "human" if is_person(source) else origin.judges.get(source, "–")
 
 
-def _measured(origin: Origin) -> list[str]:
+def _measured(origin: ExportOrigin) -> list[str]:
     """Judges against people, and people among themselves, in rounds that have both."""
     lines = []
     for number, found in origin.agreement.items():
@@ -158,7 +160,7 @@ def _measured(origin: Origin) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def _people(people: People) -> str:
+def _people(people: AnnotatorCounts) -> str:
     if not people.labels:
         return "No label is by a person."
     how = {"blind": "blind, without a judge's opinion", "review": "reviewing a judge's suggestion"}
@@ -167,7 +169,7 @@ def _people(people: People) -> str:
     return f"Labels by {who}: {'; '.join(modes)}."
 
 
-def _dropped(origin: Origin) -> list[str]:
+def _dropped(origin: ExportOrigin) -> list[str]:
     rows = [
         f"| {number} | {step} | {_cell(reason)} | {count:,} |"
         for number, steps in origin.dropped.items()
@@ -180,7 +182,7 @@ def _dropped(origin: Origin) -> list[str]:
     return ["## What was dropped, and why", "\n".join([*head, *rows])]
 
 
-def _columns(format: ExportFormat, tally: Tally) -> list[str]:
+def _columns(format: ExportFormat, tally: ExportCounts) -> list[str]:
     shape = "a list of messages" if format == "conversational" else "text"
     lines = [
         f"- `prompt`, `chosen`, `rejected`: {shape}",
@@ -228,7 +230,7 @@ def _use(format: ExportFormat, name: str) -> list[str]:
     ]
 
 
-def _limits(origin: Origin, tally: Tally) -> list[str]:
+def _limits(origin: ExportOrigin, tally: ExportCounts) -> list[str]:
     lines = [
         "- Answers are those of the policies of this campaign, each round of another one: for "
         "another policy they are off-policy.",

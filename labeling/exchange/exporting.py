@@ -9,7 +9,7 @@ from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
 from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import RowWriter
-from labeling.exchange.card import LLAMAFACTORY, Origin, Tally, card, dataset_info
+from labeling.exchange.card import LLAMAFACTORY, ExportCounts, ExportOrigin, card, dataset_info
 from labeling.exchange.exported import (
     CONVERSATIONAL,
     RANKING,
@@ -26,7 +26,7 @@ _RANKING = "preferences.parquet"
 
 
 @dataclass(frozen=True)
-class Answered:
+class ExportedPreference:
     """A preference, and how many of its two answers were cut at the length limit."""
 
     pair: ExportedPair
@@ -34,10 +34,14 @@ class Answered:
 
 
 def export_pairs(
-    pairs: Iterable[Answered], origin: Origin, out: Path, format: ExportFormat, licence: str
-) -> Tally:
+    pairs: Iterable[ExportedPreference],
+    origin: ExportOrigin,
+    out: Path,
+    format: ExportFormat,
+    licence: str,
+) -> ExportCounts:
     """Write the new folder `out`. Raises LabelsError, and writes nothing, without preferences."""
-    tally = Tally()
+    tally = ExportCounts()
     with new_folder(out) as folder:
         with ExitStack() as stack:
             writers = _writers(folder, format, stack)
@@ -60,7 +64,7 @@ def export_pairs(
 
 
 def _rows(
-    pairs: Iterable[Answered], format: ExportFormat, tally: Tally
+    pairs: Iterable[ExportedPreference], format: ExportFormat, tally: ExportCounts
 ) -> Iterator[dict[str, object]]:
     people: dict[str, str] = {}
 

@@ -26,7 +26,7 @@ class ImportedPair:
 
 
 @dataclass(frozen=True)
-class Undecided:
+class UndecidedRow:
     """A row that was read and holds no preference: `tie`, `both_bad`, `identical`, `unrated`."""
 
     why: str
@@ -36,7 +36,7 @@ class UnreadableRow(ValueError):
     """A row that cannot be read; the message says why."""
 
 
-def checked(pair: ImportedPair) -> ImportedPair | Undecided:
+def checked(pair: ImportedPair) -> ImportedPair | UndecidedRow:
     """`pair`, if it can be a preference. Raises UnreadableRow for a text that no model can take."""
     for name, text in _texts(pair):
         if not text.strip():
@@ -45,7 +45,7 @@ def checked(pair: ImportedPair) -> ImportedPair | Undecided:
             raise UnreadableRow(f"{name} holds a NUL character")
         if not _is_unicode(text):
             raise UnreadableRow(f"{name} is not valid Unicode")
-    return Undecided("identical") if pair.chosen == pair.rejected else pair
+    return UndecidedRow("identical") if pair.chosen == pair.rejected else pair
 
 
 def plain(prompt: str | Messages) -> str | Messages:

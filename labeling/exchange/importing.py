@@ -16,7 +16,7 @@ from labeling.exchange.formats.kinds import format_of, read_as
 from labeling.exchange.formats.verdicts import COLUMNS
 from labeling.exchange.imported import (
     ImportedPair,
-    Undecided,
+    UndecidedRow,
     UnreadableRow,
     chat,
     imported_row,
@@ -43,7 +43,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What came of an import; `problems` are the first SHOWN rows that could not be read."""
 
     rows: int
@@ -54,7 +54,7 @@ class Imported:
     problems: Sequence[tuple[str, str]] = ()
 
 
-def import_files(files: Sequence[Path], out: Path, options: ImportOptions) -> Imported:
+def import_files(files: Sequence[Path], out: Path, options: ImportOptions) -> ImportResult:
     """Write the pairs of `files` to the new folder `out`.
 
     Raises LabelsError, and writes nothing, when no row holds a pair.
@@ -62,7 +62,7 @@ def import_files(files: Sequence[Path], out: Path, options: ImportOptions) -> Im
     found = [data for path in files for data in data_files(path)]
     with new_folder(out) as folder:
         with (folder / REJECTED).open("w", encoding="utf-8") as rejected:
-            reading = _Reading(options, rejected)
+            reading = _RowCounts(options, rejected)
             rows = reading.rows(found)
             kept = write_rows(folder / PAIRS, rows, IMPORTED, row_group=TEXTS_AT_ONCE)
         result = reading.result(kept)
@@ -78,7 +78,7 @@ def import_files(files: Sequence[Path], out: Path, options: ImportOptions) -> Im
     return result
 
 
-class _Reading:
+class _RowCounts:
     """The rows of all files, counted."""
 
     def __init__(self, options: ImportOptions, rejected: IO[str]) -> None:
@@ -101,9 +101,9 @@ class _Reading:
                 if row is not None:
                     yield row
 
-    def result(self, kept: int) -> Imported:
+    def result(self, kept: int) -> ImportResult:
         rows = kept + self._dropped.total() + self._unreadable
-        return Imported(
+        return ImportResult(
             rows, kept, dict(self._dropped), self._unreadable, dict(self._formats), self._problems
         )
 
@@ -115,7 +115,7 @@ class _Reading:
             return None
         except LabelsError as error:
             raise LabelsError(f"{found.where}: {error.message}", error.remedy) from None
-        if isinstance(pair, Undecided):
+        if isinstance(pair, UndecidedRow):
             self._dropped[pair.why] += 1
             return None
         if self.options.source is not None:
@@ -129,14 +129,14 @@ class _Reading:
         self._formats[kind] += 1
         return row
 
-    def _read(self, found: Found, kind: str) -> ImportedPair | Undecided:
+    def _read(self, found: Found, kind: str) -> ImportedPair | UndecidedRow:
         if found.row is None:
             raise UnreadableRow(found.problem)
         row = self._renamed(found.row)
         if kind == "auto":
             raise UnreadableRow(f"its columns fit no format: {', '.join(map(str, row)) or 'none'}")
         pair = read_as(kind, row)
-        if isinstance(pair, Undecided) or self.options.prompts == "as_given":
+        if isinstance(pair, UndecidedRow) or self.options.prompts == "as_given":
             return pair
         change = chat if self.options.prompts == "chat" else plain
         return replace(pair, prompt=change(pair.prompt))
@@ -176,7 +176,7 @@ def _printable(reason: str) -> str:
     return shown + ("…" if len(reason) > _LONGEST_REASON else "")
 
 
-def _why(result: Imported) -> str:
+def _why(result: ImportResult) -> str:
     dropped = ", ".join(f"{count} {why}" for why, count in sorted(result.dropped.items()))
     problems = [f"\n  {where}: {reason}" for where, reason in result.problems]
     return (f" ({dropped})" if dropped else "") + "".join(problems)

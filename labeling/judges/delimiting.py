@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from dpo_core.hashing import digest
-from labeling.judges.questions import Part
+from labeling.judges.questions import QuestionPart
 
 INVISIBLE_SPACE = "\u200b"
 _MARK_HEX = 12
@@ -31,10 +31,10 @@ def harmless(text: str) -> str:
     return _LIKE_A_TOKEN.sub(lambda found: found[0] + INVISIBLE_SPACE, text)
 
 
-def delimited(name: str, text: str, mark: str) -> tuple[Part, ...]:
+def delimited(name: str, text: str, mark: str) -> tuple[QuestionPart, ...]:
     """`text` as data between the tags of `name` that carry `mark`."""
     return (
-        Part(f"<{name}-{mark}>\n"),
-        Part(harmless(text), data=True),
-        Part(f"\n</{name}-{mark}>"),
+        QuestionPart(f"<{name}-{mark}>\n"),
+        QuestionPart(harmless(text), data=True),
+        QuestionPart(f"\n</{name}-{mark}>"),
     )

@@ -11,7 +11,7 @@ from dpo_core.records import Cost
 from labeling.judges.answers import plain
 from labeling.judges.config import LlmJudge
 from labeling.judges.questions import Question, Reply, Take
-from labeling.judges.spending import Meter
+from labeling.judges.spending import SpendingMeter
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -51,19 +51,19 @@ def endpoint_key(config: LlmJudge) -> str:
 class Endpoint:
     """One server and model; a callable like labeling.judges.questions.Ask."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: SpendingMeter) -> None:
         self._config = meter.judge
         self._key = endpoint_key(meter.judge)
         self._meter = meter
 
     def __call__(self, questions: Sequence[Question], take: Take) -> None:
-        asyncio.run(_Asking(self._config, self._key, self._meter, take).all(questions))
+        asyncio.run(_EndpointCall(self._config, self._key, self._meter, take).all(questions))
 
 
-class _Asking:
+class _EndpointCall:
     """The requests of one call: so many at a time, none beyond the budget, none after a failure."""
 
-    def __init__(self, config: LlmJudge, key: str, meter: Meter, take: Take) -> None:
+    def __init__(self, config: LlmJudge, key: str, meter: SpendingMeter, take: Take) -> None:
         self._config, self._key, self._meter, self._take = config, key, meter, take
         self._free = asyncio.Semaphore(config.concurrency)
         self._settled = asyncio.Condition()

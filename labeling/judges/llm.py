@@ -14,7 +14,7 @@ from labeling.judges.models import Models
 from labeling.judges.questions import Ask, Question, Reply
 from labeling.judges.replies import chosen, probabilities
 from labeling.judges.rubric import load_rubric
-from labeling.judges.spending import Meter
+from labeling.judges.spending import SpendingMeter
 
 _VERDICTS: Mapping[str, Verdict] = {"A": "a", "B": "b", "tie": "tie"}
 _SHOWN = 80
@@ -25,7 +25,7 @@ class LlmVerdicts:
 
     def __init__(self, config: LlmJudge, models: Models) -> None:
         self.source = config.source
-        self._asking = _Asking(config, models)
+        self._asking = _RubricCall(config, models)
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
         asked = [(p.a.prompt, (p.a.text, p.b.text)) for p in pairs if p.a.text != p.b.text]
@@ -43,7 +43,7 @@ class LlmScores:
 
     def __init__(self, config: LlmJudge, models: Models) -> None:
         self.source = config.source
-        self._asking = _Asking(config, models)
+        self._asking = _RubricCall(config, models)
 
     def score(self, completions: Sequence[Completion]) -> list[Score]:
         asked = [(c.prompt, (c.text,)) for c in completions]
@@ -61,7 +61,7 @@ class _Read:
     question: Question | None = None
 
 
-class _Asking:
+class _RubricCall:
     """From answers to replies: the rubric, the memory, and the model behind it."""
 
     def __init__(self, config: LlmJudge, models: Models) -> None:
@@ -132,7 +132,7 @@ class _Asking:
 
     def _model(self) -> Ask:
         if self._ask is None:
-            meter = Meter(self._models.spending, self._config)
+            meter = SpendingMeter(self._models.spending, self._config)
             local = self._config.endpoint is None
             self._ask = LocalModel(meter, self._models.ask) if local else Endpoint(meter)
         return self._ask

@@ -7,7 +7,7 @@ from dpo_core.records import Cost
 from labeling.judges.answers import one_each
 from labeling.judges.models import AskHere
 from labeling.judges.questions import Question, Reply, Take
-from labeling.judges.spending import Meter
+from labeling.judges.spending import SpendingMeter
 
 _BATCH = 256
 
@@ -15,7 +15,7 @@ _BATCH = 256
 class LocalModel:
     """Asks in batches, and hands over each reply with what it cost."""
 
-    def __init__(self, meter: Meter, ask: AskHere) -> None:
+    def __init__(self, meter: SpendingMeter, ask: AskHere) -> None:
         self._meter = meter
         self._ask = ask
 

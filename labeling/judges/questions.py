@@ -7,7 +7,7 @@ from dpo_core.records import Cost
 
 
 @dataclass(frozen=True)
-class Part:
+class QuestionPart:
     """A piece of a question: our words, or `data`, which says nothing to the model."""
 
     text: str
@@ -18,7 +18,7 @@ class Part:
 class Question:
     """Answered by exactly one of `choices`."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[QuestionPart, ...]
     choices: tuple[str, ...]
 
     @property

@@ -19,7 +19,7 @@ from dpo_core.errors import ConfigError
 from dpo_core.hashing import digest
 from labeling.judges.config import LlmJudge
 from labeling.judges.delimiting import delimited, mark_of
-from labeling.judges.questions import Part, Question
+from labeling.judges.questions import Question, QuestionPart
 
 VERDICTS = ("A", "B", "tie")
 SCORES = tuple("123456789")
@@ -67,26 +67,26 @@ class Rubric:
         """What is asked about one answer, or about two in this order."""
         mark = mark_of([prompt, *answers, reference or ""])
         titles = ("answer",) if len(answers) == 1 else ("answer-A", "answer-B")
-        answer_parts: list[Part] = []
+        answer_parts: list[QuestionPart] = []
         for title, answer in zip(titles, answers, strict=True):
-            answer_parts += (Part("\n\n"), *delimited(title, answer, mark))
+            answer_parts += (QuestionPart("\n\n"), *delimited(title, answer, mark))
         slots = {
             "prompt": delimited("prompt", prompt, mark),
             "answers": tuple(answer_parts[1:]),
             "reference": delimited("reference", reference or "", mark),
         }
-        parts = [Part(_BEFORE.format(mark=mark)), *self._filled(slots)]
-        parts.append(Part(_AFTER.format(mark=mark, how=_HOW[self.gives])))
+        parts = [QuestionPart(_BEFORE.format(mark=mark)), *self._filled(slots)]
+        parts.append(QuestionPart(_AFTER.format(mark=mark, how=_HOW[self.gives])))
         return Question(tuple(parts), VERDICTS if self.gives == "verdict" else SCORES)
 
-    def _filled(self, slots: Mapping[str, tuple[Part, ...]]) -> list[Part]:
+    def _filled(self, slots: Mapping[str, tuple[QuestionPart, ...]]) -> list[QuestionPart]:
         """The template with its slots filled: data is put in after the template was read."""
         named = {name: f"\ue000{name}\ue001" for name in slots}
         template = _ENVIRONMENT.from_string(self.template)
         pieces = _SLOT.split(template.render(**named, principles=list(self.principles)))
-        found: list[Part] = []
+        found: list[QuestionPart] = []
         for number, piece in enumerate(pieces):  # texts and names of slots take turns
-            found += slots[piece] if number % 2 else (Part(piece),)
+            found += slots[piece] if number % 2 else (QuestionPart(piece),)
         return [part for part in found if part.text]
 
 

@@ -17,7 +17,7 @@ _REMEDY = (
 _BYTES_PER_TOKEN = 3  # fewer than tokenizers take: an estimate that is rather too high
 
 
-class Meter:
+class SpendingMeter:
     """The budget of one judge in one campaign, which outlives the process.
 
     Each reply is one line of a file that is only appended to; a torn last line is not counted.

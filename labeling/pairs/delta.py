@@ -13,7 +13,7 @@ from dpo_core.records import Completion
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import (
     Scores,
-    Selected,
+    SelectedPair,
     Selection,
     ascending,
     score_of,
@@ -64,7 +64,7 @@ def _one_pair(
     scores: Scores,
     config: PairsConfig,
     seed: int,
-) -> Selected | str:
+) -> SelectedPair | str:
     if not (own and others):
         return "unanswered"
     own, others = ([c for c in side if c.text.strip()] for side in (own, others))
@@ -112,7 +112,7 @@ def _all_over_margin(
     seed: int,
 ) -> Selection:
     dropped: Counter[str] = Counter()
-    fit: list[tuple[Selected, frozenset[str]]] = []
+    fit: list[tuple[SelectedPair, frozenset[str]]] = []
     for one in own:
         for other in others:
             why_not = _unfit(one, other, scores, config) or _why_not(one, other, scores, config)

@@ -41,7 +41,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PairCandidate:
     """A pair of a round with what is known of it; what is not known is None or left out.
 
     judgements: of the judges that need no person, one each. margin: the score difference of the
@@ -55,7 +55,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabelPlan:
     """How many pairs are asked about, and how they are chosen.
 
     calibration_share: of these pairs, a simple random sample of all candidates. unreliable: ids of
@@ -70,7 +70,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedForPeople:
     """A pair that people are asked about: `why` in words, `worth` from 0 to 1.
 
     Those whose `why` is RANDOM are together a simple random sample of the round's pairs: what
@@ -83,7 +83,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabelBudget:
     """What a budget of answers is spent on; everything is answered by `answers_each` people."""
 
     pairs: int
@@ -96,7 +96,9 @@ class Asked:
         return (self.pairs + self.gold + self.repeats) * self.answers_each
 
 
-def split_budget(people: PeopleConfig, budget: BudgetConfig, *, pairs: int, gold: int) -> Asked:
+def split_budget(
+    people: PeopleConfig, budget: BudgetConfig, *, pairs: int, gold: int
+) -> LabelBudget:
     """How many of a round's `pairs`, of the known `gold` ones, and of repeats can be asked.
 
     Gold and repeats are their shares of all that is asked, rounded down, and stay hidden among
@@ -109,10 +111,12 @@ def split_budget(people: PeopleConfig, budget: BudgetConfig, *, pairs: int, gold
     golden = min(gold, _share(people.gold_share, asked))
     asked = min(asked, _fitting(pairs + golden, people.repeat_share))  # gold may be lacking
     repeats = _share(people.repeat_share, asked)
-    return Asked(asked - golden - repeats, golden, repeats, people.min_submitted)
+    return LabelBudget(asked - golden - repeats, golden, repeats, people.min_submitted)
 
 
-def choose_for_people(candidates: Sequence[Candidate], plan: Plan) -> list[Chosen]:
+def choose_for_people(
+    candidates: Sequence[PairCandidate], plan: LabelPlan
+) -> list[SelectedForPeople]:
     """The pairs that people are asked about, those that matter most first.
 
     Any beginning of the list holds about the same share of random pairs, so that what is answered
@@ -158,7 +162,7 @@ def order_dependence(judgements: Sequence[Judgement]) -> float | None:
     return sum(j.forward != j.backward for j in both) / len(both) if both else None
 
 
-_Scale = tuple[str, Callable[[Candidate], float | None]]
+_Scale = tuple[str, Callable[[PairCandidate], float | None]]
 
 _DOUBTS: tuple[tuple[_Scale, ...], ...] = (
     (
@@ -177,7 +181,7 @@ _Ranks = Mapping[str, tuple[float, str]]
 """pair_id → (rank from 0 to 1, why)."""
 
 
-def _worths(candidates: Sequence[Candidate]) -> dict[str, Chosen]:
+def _worths(candidates: Sequence[PairCandidate]) -> dict[str, SelectedForPeople]:
     """pair_id → its worth: the mean of its ranks, and the doubt that ranks it highest."""
     ranks = [_ranks(candidates, scales) for scales in _DOUBTS]
     found = {}
@@ -185,11 +189,13 @@ def _worths(candidates: Sequence[Candidate]) -> dict[str, Chosen]:
         known = [rank[pair.pair_id] for rank in ranks if pair.pair_id in rank]
         worth = fsum(rank for rank, _ in known) / len(known) if known else 0.0
         highest, why = max(known, default=(0.0, ROOM), key=lambda ranked: ranked[0])
-        found[pair.pair_id] = Chosen(pair.pair_id, why if highest > _LITTLE else ROOM, worth)
+        found[pair.pair_id] = SelectedForPeople(
+            pair.pair_id, why if highest > _LITTLE else ROOM, worth
+        )
     return found
 
 
-def _ranks(candidates: Sequence[Candidate], scales: Sequence[_Scale]) -> _Ranks:
+def _ranks(candidates: Sequence[PairCandidate], scales: Sequence[_Scale]) -> _Ranks:
     """The share of the other pairs that are less doubtful, for pairs of which that is known.
 
     So where judges rarely disagree, the pairs on which they do stand above nearly all, and the
@@ -220,7 +226,9 @@ def _share(share: float, total: int) -> int:
     return floor(share * total + _ROUNDING)
 
 
-def _merged(first: Sequence[Chosen], second: Sequence[Chosen]) -> list[Chosen]:
+def _merged(
+    first: Sequence[SelectedForPeople], second: Sequence[SelectedForPeople]
+) -> list[SelectedForPeople]:
     """Both, each in its order, spread evenly over the whole."""
     places = [((i + 0.5) / len(each), c) for each in (second, first) for i, c in enumerate(each)]
     return [chosen for _, chosen in sorted(places, key=lambda place: place[0])]

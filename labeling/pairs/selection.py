@@ -17,7 +17,7 @@ from labeling.pairs.config import PairsConfig
 
 
 @dataclass(frozen=True)
-class Selected:
+class SelectedPair:
     """A pair as it is stored: `rule` says why these two, `margin` is their score difference."""
 
     pair_id: str
@@ -36,14 +36,14 @@ class Selection:
     dropped; with all_over_margin each two completions of the prompt are a pair or are counted.
     """
 
-    pairs: tuple[Selected, ...]
+    pairs: tuple[SelectedPair, ...]
     dropped: Mapping[str, int]
 
 
 Scores = Mapping[str, float | None]
 """completion_id → score; None for an abstention, nothing where no judge scores."""
 
-Strategy = Callable[[Sequence[Completion], Scores, PairsConfig, int], Selected | str]
+Strategy = Callable[[Sequence[Completion], Scores, PairsConfig, int], SelectedPair | str]
 """Picks one pair among the completions of one prompt, or says in a word why there is none."""
 
 
@@ -59,7 +59,7 @@ def select_pairs(
 
 def _one_pair(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     sampled = len(completions)
     completions = [c for c in completions if c.text.strip()]
     if len(completions) < min(2, sampled):
@@ -91,7 +91,7 @@ def _without_cut(
 
 def best_worst(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """The best score against the worst."""
     found = _best_and_rivals(completions, scores, seed)
     return found if isinstance(found, str) else _against(found[0], found[1][0], scores, config)
@@ -99,7 +99,7 @@ def best_worst(
 
 def best_second(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """The best score against the second best: the hardest comparison."""
     found = _best_and_rivals(completions, scores, seed)
     return found if isinstance(found, str) else _against(found[0], found[1][-1], scores, config)
@@ -107,7 +107,7 @@ def best_second(
 
 def best_random(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """The best score against one of the others, picked by hash."""
     found = _best_and_rivals(completions, scores, seed)
     if isinstance(found, str):
@@ -120,7 +120,7 @@ def best_random(
 
 def length_aware(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """The pair with the largest margin once length is paid for.
 
     The margin that counts is s(better) − s(worse) − margin_per_token · max(0, l(better) − l(worse))
@@ -151,7 +151,7 @@ def length_aware(
 
 def random_pair(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """Two completions with different texts, picked by hash."""
     shuffled = sorted(completions, key=lambda c: derive_seed(seed, c.completion_id))
     may_win = [c for c in shuffled if c.finished or config.truncated != "reject"]
@@ -181,7 +181,7 @@ def all_over_margin(
     Where several completions have one text, one of the pairs with the same two texts is kept.
     """
     dropped: Counter[str] = Counter()
-    fit: list[tuple[Selected, frozenset[str]]] = []
+    fit: list[tuple[SelectedPair, frozenset[str]]] = []
     for one, other in combinations(completions, 2):
         why_not = _why_not(one, other, scores, config)
         if why_not is None:
@@ -193,7 +193,7 @@ def all_over_margin(
 
 
 def widest(
-    fit: Sequence[tuple[Selected, frozenset[str]]],
+    fit: Sequence[tuple[SelectedPair, frozenset[str]]],
     dropped: Counter[str],
     config: PairsConfig,
     seed: int,
@@ -203,7 +203,7 @@ def widest(
     ranked = sorted(
         fit, key=lambda each: (-(each[0].margin or 0.0), derive_seed(seed, each[0].pair_id))
     )
-    distinct: dict[frozenset[str], Selected] = {}
+    distinct: dict[frozenset[str], SelectedPair] = {}
     for pair, texts in ranked:
         distinct.setdefault(texts, pair)
     kept = tuple(distinct.values())[: config.max_per_prompt]
@@ -258,7 +258,7 @@ def ascending(completions: Sequence[Completion], scores: Scores, seed: int) -> l
 
 def _against(
     best: Completion, rival: Completion, scores: Scores, config: PairsConfig
-) -> Selected | str:
+) -> SelectedPair | str:
     margin = _margin(best, rival, scores)
     if margin <= config.min_margin:
         return "margin_too_small"
@@ -283,6 +283,6 @@ def _pair_id(one: Completion, other: Completion) -> str:
     return pair_id(one.completion_id, other.completion_id)
 
 
-def selected(one: Completion, other: Completion, rule: str, margin: float | None) -> Selected:
+def selected(one: Completion, other: Completion, rule: str, margin: float | None) -> SelectedPair:
     a, b = ordered(one.completion_id, other.completion_id)
-    return Selected(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)
+    return SelectedPair(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)

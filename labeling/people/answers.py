@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from labeling.people.task import Hidden, verdict_of
+from labeling.people.task import RecordMetadata, verdict_of
 
 SUBMITTED, DISCARDED, DRAFT = "submitted", "discarded", "draft"
 
 
 @dataclass(frozen=True)
-class Answer:
+class SubmittedAnswer:
     """One version of one person's answer, as it was seen in Argilla.
 
     label_id: of the answer, the same for all its versions. at: when this version was given.
@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Tally:
+class AnswerCounts:
     """How far a round's records are answered: numbers of records, then of answers."""
 
     records: int
@@ -59,7 +59,7 @@ class Tally:
         return self.missing == 0
 
 
-def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Answer]:
+def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[SubmittedAnswer]:
     """The answers, drafts among them, that Argilla's JSON of a record holds.
 
     names: user id → name.
@@ -67,7 +67,7 @@ def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[
     for response in record.get("responses") or ():
         values = response["values"] or {}
         user = str(response["user_id"])
-        yield Answer(
+        yield SubmittedAnswer(
             label_id=str(response["id"]),
             record_id=str(record["external_id"]),
             annotator=names.get(user, user),
@@ -80,13 +80,13 @@ def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[
         )
 
 
-def latest(answers: Iterable[Answer]) -> list[Answer]:
+def latest(answers: Iterable[SubmittedAnswer]) -> list[SubmittedAnswer]:
     """One answer for each record and person, the last version; withdrawn ones are left out.
 
     A record that was deleted and asked again gives a person a second answer to the same thing:
     it takes the place of the first.
     """
-    found: dict[tuple[str, str], Answer] = {}
+    found: dict[tuple[str, str], SubmittedAnswer] = {}
     for answer in answers:
         key = (answer.record_id, answer.annotator_id)
         if key not in found or _moment(answer) >= _moment(found[key]):
@@ -95,8 +95,8 @@ def latest(answers: Iterable[Answer]) -> list[Answer]:
 
 
 def tally(
-    records: Sequence[str], answers: Sequence[Answer], min_submitted: int, quorum: float
-) -> Tally:
+    records: Sequence[str], answers: Sequence[SubmittedAnswer], min_submitted: int, quorum: float
+) -> AnswerCounts:
     """Whether enough of `records` have been answered by `min_submitted` people each.
 
     answers: the latest ones. missing: the fewest further answers with which the quorum is reached.
@@ -104,7 +104,7 @@ def tally(
     people = people_per_record(answers)
     open_ = sorted(max(0, min_submitted - people[record]) for record in records)
     wanted = math.ceil(quorum * len(records) - 1e-9)
-    return Tally(
+    return AnswerCounts(
         records=len(records),
         answered=open_.count(0),
         wanted=wanted,
@@ -113,12 +113,14 @@ def tally(
     )
 
 
-def people_per_record(answers: Iterable[Answer]) -> Counter[str]:
+def people_per_record(answers: Iterable[SubmittedAnswer]) -> Counter[str]:
     """How many people answered each record; answers: the latest ones."""
     return Counter(answer.record_id for answer in answers)
 
 
-def label_rows(asked: Iterable[Hidden], answers: Iterable[Answer]) -> Iterator[dict[str, Any]]:
+def label_rows(
+    asked: Iterable[RecordMetadata], answers: Iterable[SubmittedAnswer]
+) -> Iterator[dict[str, Any]]:
     """Rows of LABELS: the latest answers to what was asked, in an order that never varies."""
     by_id = {record.record_id: record for record in asked}
     rows = (_row(by_id[a.record_id], a) for a in answers if a.record_id in by_id)
@@ -126,7 +128,7 @@ def label_rows(asked: Iterable[Hidden], answers: Iterable[Answer]) -> Iterator[d
 
 
 def asked_rows(
-    asked: Iterable[Hidden], labels: Sequence[Mapping[str, Any]], *, left_out: bool
+    asked: Iterable[RecordMetadata], labels: Sequence[Mapping[str, Any]], *, left_out: bool
 ) -> Iterator[dict[str, Any]]:
     """Rows of ASKED. left_out: what was not answered is to be no preference at all."""
     counts = Counter(row["record_id"] for row in labels)
@@ -143,7 +145,7 @@ def asked_rows(
         }
 
 
-def _row(record: Hidden, answer: Answer) -> dict[str, Any]:
+def _row(record: RecordMetadata, answer: SubmittedAnswer) -> dict[str, Any]:
     submitted = answer.status == SUBMITTED
     return {
         "label_id": answer.label_id,
@@ -162,7 +164,7 @@ def _row(record: Hidden, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _moment(answer: Answer) -> datetime:
+def _moment(answer: SubmittedAnswer) -> datetime:
     at = datetime.fromisoformat(answer.at)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 

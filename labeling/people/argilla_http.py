@@ -33,7 +33,7 @@ IMPATIENT = Patience(timeout_s=10.0, waits_s=())
 """For those who will look again soon."""
 
 
-class Refused(LabelServerFailed):
+class RequestRefused(LabelServerFailed):
     """The server did not take what it was sent; trying again would not help."""
 
     def __init__(self, where: str, status: int, said: str) -> None:
@@ -70,7 +70,7 @@ class ArgillaHttp:
                 if answer.status_code == _UNAUTHORIZED:
                     raise self._no_entry()
                 if answer.status_code < 500 and answer.status_code != _TOO_MANY:
-                    raise Refused(self.shown, answer.status_code, said)
+                    raise RequestRefused(self.shown, answer.status_code, said)
             if wait is None:
                 raise self._silent(said)
             time.sleep(wait)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.tables import batched
-from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, Refused
+from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, RequestRefused
 from labeling.people.argilla_parts import Questions, batches, parts_of, record_of
 from labeling.people.task import Item
 from labeling.server import Access
@@ -102,7 +102,7 @@ class ArgillaQueue:
         """user id → name; of all users if the key is an owner's, else of the workspace's."""
         try:
             users = self._call("GET", "users")["items"]
-        except Refused:
+        except RequestRefused:
             users = self._call("GET", f"workspaces/{self._workspace()}/users")["items"]
         return {str(user["id"]): str(user["username"]) for user in users}
 
@@ -116,7 +116,7 @@ class ArgillaQueue:
         }
         try:
             made: dict[str, Any] = self._call("POST", "datasets", json=body)
-        except Refused as refused:
+        except RequestRefused as refused:
             found = self._find(name)
             if refused.status != _CONFLICT or found is None:
                 raise
@@ -134,14 +134,14 @@ class ArgillaQueue:
                     self._unless_there(f"datasets/{dataset_id}/{kind}", part)
         try:
             self._call("PUT", f"datasets/{dataset_id}/publish")
-        except Refused:
+        except RequestRefused:
             if self._call("GET", f"datasets/{dataset_id}")["status"] != _READY:
                 raise
 
     def _unless_there(self, path: str, part: Mapping[str, Any]) -> None:
         try:
             self._call("POST", path, json=part)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.status != _CONFLICT:
                 raise
 
@@ -180,7 +180,7 @@ class ArgillaQueue:
                 body = {"items": list(records.values())}
                 self._call("POST", f"datasets/{dataset.id}/records/bulk", json=body)
                 return
-            except Refused as refused:
+            except RequestRefused as refused:
                 if refused.status != _UNPROCESSABLE:
                     raise
                 there = {str(r["external_id"]) for r in self.records(dataset, _unseen)}

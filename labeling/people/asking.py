@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.people.answers import Answer, Tally, answers_of, latest, people_per_record, tally
+from labeling.people.answers import (
+    AnswerCounts,
+    SubmittedAnswer,
+    answers_of,
+    latest,
+    people_per_record,
+    tally,
+)
 from labeling.people.argilla_parts import Questions
 from labeling.people.argilla_queue import ArgillaQueue, Dataset, Progress
 from labeling.people.log import LabelLog, RoundLog
@@ -18,7 +25,7 @@ _COMPLETED = "completed"
 
 
 @dataclass(frozen=True)
-class Standing:
+class ServerRecords:
     """What the server holds of what was asked: record id → its id there.
 
     completed: those that it calls so. begun: those with any response, drafts among them. new: how
@@ -46,7 +53,7 @@ class Task:
     def record_ids(self) -> list[str]:
         return [item.record_id for item in self.items]
 
-    def tally(self, log: RoundLog) -> Tally:
+    def tally(self, log: RoundLog) -> AnswerCounts:
         answers = latest(log.answers.values())
         return tally(self.record_ids, answers, self.questions.min_submitted, self.quorum)
 
@@ -74,12 +81,14 @@ def ask(queue: ArgillaQueue, log: LabelLog, task: Task, progress: Progress) -> D
     return dataset
 
 
-def collect(queue: ArgillaQueue, dataset: Dataset, log: LabelLog, progress: Progress) -> Standing:
+def collect(
+    queue: ArgillaQueue, dataset: Dataset, log: LabelLog, progress: Progress
+) -> ServerRecords:
     """Every answer of the dataset into the log."""
     known = log.read()
     names: dict[str, str] = {}
     server_ids: dict[str, str] = {}
-    completed, begun, found = set[str](), set[str](), list[Answer]()
+    completed, begun, found = set[str](), set[str](), list[SubmittedAnswer]()
     for record in queue.records(dataset, progress):
         identity = str(record["external_id"])
         if identity not in known.asked:  # somebody else's
@@ -92,7 +101,7 @@ def collect(queue: ArgillaQueue, dataset: Dataset, log: LabelLog, progress: Prog
             _know(names, record, queue)
             found += answers_of(record, names)
     new = log.add(found, known.answers)
-    return Standing(server_ids, frozenset(completed), frozenset(begun), new)
+    return ServerRecords(server_ids, frozenset(completed), frozenset(begun), new)
 
 
 def _know(names: dict[str, str], record: Mapping[str, Any], queue: ArgillaQueue) -> None:

@@ -12,7 +12,7 @@ from dpo_core.records import VERDICTS, Verdict, prompt_tags
 
 
 @dataclass(frozen=True)
-class Gold:
+class GoldItem:
     """Messages, two responses, and the verdict that is right.
 
     tags: as prompts have them; pairs without any, among others with some, would stand out.
@@ -26,7 +26,7 @@ class Gold:
     tags: tuple[str, ...] = ()
 
 
-def read_gold(path: Path) -> list[Gold]:
+def read_gold(path: Path) -> list[GoldItem]:
     """The file's rows of {prompt, a, b, verdict}; a prompt is a text or a list of messages.
 
     Raises LabelsError that names the line.
@@ -38,7 +38,7 @@ def read_gold(path: Path) -> list[Gold]:
     return [_gold(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
 
 
-def _gold(line: str, where: str) -> Gold:
+def _gold(line: str, where: str) -> GoldItem:
     try:
         row = json.loads(line)
         messages, a, b, verdict = _messages(row["prompt"]), row["a"], row["b"], row["verdict"]
@@ -47,7 +47,7 @@ def _gold(line: str, where: str) -> Gold:
     if verdict not in VERDICTS or not isinstance(a, str) or not isinstance(b, str):
         raise _unreadable(where)
     identity = content_id("gold", [dict(m) for m in messages], a, b)
-    return Gold(identity, messages, a, b, verdict, prompt_tags(row))
+    return GoldItem(identity, messages, a, b, verdict, prompt_tags(row))
 
 
 def _messages(prompt: Any) -> tuple[Mapping[str, str], ...]:

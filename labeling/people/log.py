@@ -13,8 +13,8 @@ from typing import Any
 
 from dpo_core import json_lines
 from dpo_core.errors import ArtifactCorrupted
-from labeling.people.answers import DRAFT, Answer
-from labeling.people.task import Hidden
+from labeling.people.answers import DRAFT, SubmittedAnswer
+from labeling.people.task import RecordMetadata
 
 _REMEDY = (
     "Restore the log from a backup; or remove that line, and `ratchet labels pull` reads again "
@@ -35,10 +35,10 @@ class RoundLog:
     dataset: str | None = None
     questions: str | None = None
     asked_at: datetime | None = None
-    asked: dict[str, Hidden] = field(default_factory=dict)
+    asked: dict[str, RecordMetadata] = field(default_factory=dict)
     planned: list[str] = field(default_factory=list)
     plan: str | None = None
-    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    answers: dict[tuple[str, str], SubmittedAnswer] = field(default_factory=dict)
     pulls: int = 0
 
 
@@ -66,7 +66,7 @@ class LabelLog:
     def opened(self, dataset: str, questions: str) -> None:
         self._append([{"event": "opened", "dataset": dataset, "questions": questions}])
 
-    def asked(self, records: Iterable[Hidden]) -> None:
+    def asked(self, records: Iterable[RecordMetadata]) -> None:
         """Written before they are pushed, so that every answer finds its record."""
         self._append({"event": "asked", **asdict(record)} for record in records)
 
@@ -76,7 +76,9 @@ class LabelLog:
     def pulled(self) -> None:
         self._append([{"event": "pulled"}])
 
-    def add(self, answers: Iterable[Answer], known: Mapping[tuple[str, str], Answer]) -> int:
+    def add(
+        self, answers: Iterable[SubmittedAnswer], known: Mapping[tuple[str, str], SubmittedAnswer]
+    ) -> int:
         """Append the versions that are not `known`; returns how many.
 
         A draft is written only where it withdraws an answer.
@@ -102,14 +104,14 @@ def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
             log.dataset, log.questions = values["dataset"], values["questions"]
         case "asked":
             # What a record was pushed as, it stays.
-            log.asked.setdefault(values["record_id"], Hidden(**values))
+            log.asked.setdefault(values["record_id"], RecordMetadata(**values))
         case "planned":
             # The clock starts anew for what is new; a round may also have nothing to ask.
             if log.asked_at is None or values["records"] != log.planned:
                 log.asked_at = datetime.fromisoformat(event["logged_at"])
             log.planned, log.plan = values["records"], values["plan"]
         case "answer":
-            answer = Answer(**values)
+            answer = SubmittedAnswer(**values)
             log.answers[answer.version] = answer
         case "pulled":
             log.pulls += 1

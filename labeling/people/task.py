@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import Judgement, Pair, Prompt, Side, Verdict, prompt_tags
-from labeling.people.gold import Gold
+from labeling.people.gold import GoldItem
 from labeling.people.shown import as_chat, as_markdown, visible
 
 Kind = Literal["pair", "gold", "repeat"]
@@ -33,7 +33,7 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordContent:
     """What annotators see of a record; its hash is the record's id."""
 
     prompt: tuple[tuple[str, str], ...]  # roles and contents
@@ -41,7 +41,7 @@ class Seen:
     response_b: str
 
     @classmethod
-    def of(cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]) -> "Seen":
+    def of(cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]) -> "RecordContent":
         return cls(as_chat(messages), as_markdown(texts[0]), as_markdown(texts[1]))
 
     @property
@@ -50,7 +50,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Hidden:
+class RecordMetadata:
     """What only we know of a record.
 
     shown_first: the completion that is response A. expected: the known verdict of gold, in terms
@@ -70,8 +70,8 @@ class Hidden:
 class Item:
     """One record of the queue; nothing of `hidden` but its id is sent."""
 
-    hidden: Hidden
-    seen: Seen
+    hidden: RecordMetadata
+    seen: RecordContent
     metadata: Mapping[str, Any] = field(default_factory=dict)
     opinion: Opinion | None = None
 
@@ -81,7 +81,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Asking:
+class LabelTask:
     """How the pairs of a round are asked about; opinions: pair_id → what the judges say of it."""
 
     number: int
@@ -94,8 +94,8 @@ class Asking:
         """The record of a pair of the round; `again`: in the other order."""
         first = first_shown(self.seed, pair.pair_id, again=again)
         texts = (pair.a.text, pair.b.text) if first == "a" else (pair.b.text, pair.a.text)
-        seen = Seen.of(_messages(pair.a.prompt), texts)
-        hidden = Hidden(
+        seen = RecordContent.of(_messages(pair.a.prompt), texts)
+        hidden = RecordMetadata(
             record_id=seen.record_id,
             pair_id=pair.pair_id,
             kind="repeat" if again else "pair",
@@ -107,12 +107,12 @@ class Asking:
         metadata = self._metadata(texts, prompt_tags(pair.a.prompt.extra))
         return Item(hidden, seen, metadata, self._opinion(pair.pair_id, first))
 
-    def gold_item(self, gold: Gold) -> Item:
+    def gold_item(self, gold: GoldItem) -> Item:
         """The record of a pair with a known verdict; nothing seen tells it from the others."""
         first = first_shown(self.seed, gold.pair_id)
         texts = (gold.a, gold.b) if first == "a" else (gold.b, gold.a)
-        seen = Seen.of(gold.messages, texts)
-        hidden = Hidden(
+        seen = RecordContent.of(gold.messages, texts)
+        hidden = RecordMetadata(
             record_id=seen.record_id,
             pair_id=gold.pair_id,
             kind="gold",
@@ -141,7 +141,7 @@ class Asking:
 
 
 def plan_items(
-    asking: Asking, asked: Sequence[tuple[Pair, str]], gold: Sequence[Gold], repeats: int
+    asking: LabelTask, asked: Sequence[tuple[Pair, str]], gold: Sequence[GoldItem], repeats: int
 ) -> list[Item]:
     """The records of a round in the order in which they are pushed.
 
@@ -171,7 +171,7 @@ def joint_opinion(judgements: Sequence[Judgement]) -> Judgement | None:
     return Judgement(verdict, confidence=sum(known) / len(known) if known else None)
 
 
-def pick_gold(gold: Sequence[Gold], count: int, seed: int) -> list[Gold]:
+def pick_gold(gold: Sequence[GoldItem], count: int, seed: int) -> list[GoldItem]:
     """`count` of the known pairs, others in each round."""
     return sorted(gold, key=lambda g: derive_seed(seed, "gold", g.pair_id))[:count]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from reporting.as_json import as_json as campaign_as_json
 from reporting.compare.sentences import headline, not_comparable, shared
-from reporting.compare.sides import Comparison, Side
+from reporting.compare.sides import CampaignComparison, Side
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: CampaignComparison) -> dict[str, Any]:
     """What `ratchet compare --json` prints; a number that does not exist is null."""
     labels = [side.label for side in comparison.sides]
     return {

@@ -8,19 +8,19 @@ from typing import Any
 from dpo_core.atomic import write_text
 from reporting.compare.plots import plot_groups
 from reporting.compare.sentences import differences, headline, not_comparable, shared
-from reporting.compare.sides import Comparison, Side, clipped
+from reporting.compare.sides import CampaignComparison, Side, clipped
 from reporting.compare.tables import tables
 from reporting.page import csp_hash, embedded, read, rendered, trusted, vega
 from reporting.plots.model import spoken
 from reporting.sentences import headline as stands
 
 
-def write_page(comparison: Comparison, path: Path) -> None:
+def write_page(comparison: CampaignComparison, path: Path) -> None:
     """Render to `path`; a reader sees the old page or the new one, never half of it."""
     write_text(path, render_page(comparison))
 
 
-def render_page(comparison: Comparison) -> str:
+def render_page(comparison: CampaignComparison) -> str:
     """The page. Equal campaigns give equal pages."""
     groups = plot_groups(comparison)
     drawn = [plot for group in groups for plot in group.plots]

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
-from reporting.compare.sides import Comparison, Side
+from reporting.compare.sides import CampaignComparison, Side
 from reporting.numbers import Row, base_number
 from reporting.plots.model import DECIMAL, PERCENT, Plot, PlotGroup, Point, Series, point, round_of
 
 
-def plot_groups(comparison: Comparison) -> tuple[PlotGroup, ...]:
+def plot_groups(comparison: CampaignComparison) -> tuple[PlotGroup, ...]:
     """Those that have something to show, in one group."""
     made = tuple(plot for plot in _plots(comparison) if plot.series)
     note = "Each campaign's rounds on its own held-out test prompts."
     return (PlotGroup("curves", "Round by round", note, made),) if made else ()
 
 
-def _plots(comparison: Comparison) -> Iterator[Plot]:
+def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
     def of(name: str) -> tuple[Series, ...]:
         return _series(comparison, name)
 
@@ -64,7 +64,7 @@ def _plots(comparison: Comparison) -> Iterator[Plot]:
     )
 
 
-def _series(comparison: Comparison, name: str) -> tuple[Series, ...]:
+def _series(comparison: CampaignComparison, name: str) -> tuple[Series, ...]:
     found = []
     for side in comparison.sides:
         points = tuple(p for row in side.summary.rounds if (p := point(row, name)) is not None)
@@ -73,7 +73,7 @@ def _series(comparison: Comparison, name: str) -> tuple[Series, ...]:
     return tuple(found)
 
 
-def _level(comparison: Comparison, name: str) -> tuple[float | None, str]:
+def _level(comparison: CampaignComparison, name: str) -> tuple[float | None, str]:
     """The base's number, where all campaigns have the same base."""
     found = {base_number(side.summary, name) for side in comparison.sides}
     alike = len({side.base for side in comparison.sides}) == 1 and len(found) == 1
@@ -81,7 +81,7 @@ def _level(comparison: Comparison, name: str) -> tuple[float | None, str]:
     return level, "base" if level is not None else ""
 
 
-def _frontier(comparison: Comparison) -> Plot:
+def _frontier(comparison: CampaignComparison) -> Plot:
     """What is gained for the distance travelled."""
     series = []
     for side in comparison.sides:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from reporting.compare.sides import Comparison, Difference, Side, clipped
+from reporting.compare.sides import CampaignComparison, Difference, Side, clipped
 from reporting.numbers import number
 
 _SECTIONS = {
@@ -13,7 +13,7 @@ _SECTIONS = {
 }
 
 
-def headline(comparison: Comparison) -> str:
+def headline(comparison: CampaignComparison) -> str:
     """Which campaign stands highest, as far as its interval allows to say so."""
     rated = [(rate, side) for side in comparison.sides if (rate := _wins(side)) is not None]
     if not rated:
@@ -41,7 +41,7 @@ def _clear(difference: Difference) -> bool:
     return difference.wins.low > 0 or difference.wins.high < 0
 
 
-def shared(comparison: Comparison) -> tuple[str, ...]:
+def shared(comparison: CampaignComparison) -> tuple[str, ...]:
     """Which campaigns have rounds in common, and where each branch comes from."""
     said = []
     for first, second in combinations(comparison.sides, 2):
@@ -54,7 +54,7 @@ def shared(comparison: Comparison) -> tuple[str, ...]:
     return (*said, *_branches(comparison))
 
 
-def _branches(comparison: Comparison) -> Iterator[str]:
+def _branches(comparison: CampaignComparison) -> Iterator[str]:
     for side in comparison.sides:
         if side.origin is not None:
             changes = "; ".join(map(clipped, side.origin.changes)) or "nothing"
@@ -64,7 +64,7 @@ def _branches(comparison: Comparison) -> Iterator[str]:
             )
 
 
-def differences(comparison: Comparison) -> tuple[str, ...]:
+def differences(comparison: CampaignComparison) -> tuple[str, ...]:
     """The campaigns' policies prompt by prompt, two by two."""
     return tuple(map(_differs, comparison.differences))
 
@@ -83,7 +83,7 @@ def _differs(found: Difference) -> str:
     )
 
 
-def not_comparable(comparison: Comparison) -> tuple[str, ...]:
+def not_comparable(comparison: CampaignComparison) -> tuple[str, ...]:
     """Why win rates of these campaigns cannot be held against each other; empty where they can."""
     pairs = combinations(comparison.sides, 2)
     return tuple(said for first, second in pairs for said in _obstacles(first, second))

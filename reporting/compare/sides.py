@@ -70,7 +70,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CampaignComparison:
     """settings: config key → its value in each campaign, in words, where they differ."""
 
     sides: tuple[Side, ...]
@@ -101,7 +101,7 @@ def clipped(text: str) -> str:
     return visible(text if len(text) <= _CLIP else f"{text[: _CLIP - 1]}…")
 
 
-def read_comparison(roots: Sequence[Path]) -> Comparison:
+def read_comparison(roots: Sequence[Path]) -> CampaignComparison:
     """The campaigns below `roots`, read without locking them. Raises BadInput."""
     if len({root.resolve() for root in roots}) < max(len(roots), 2):
         raise BadInput(
@@ -114,10 +114,10 @@ def read_comparison(roots: Sequence[Path]) -> Comparison:
     return compared([_side(root, summary, names.count(summary.name) > 1) for root, summary in read])
 
 
-def compared(sides: Sequence[Side]) -> Comparison:
+def compared(sides: Sequence[Side]) -> CampaignComparison:
     first, *others = sides
     found = (_difference(one, other) for one, other in combinations([first, *others], 2))
-    return Comparison(
+    return CampaignComparison(
         tuple(sides),
         _differing([side.settings for side in sides]),
         tuple(difference for difference in found if difference is not None),

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from reporting.cells import Section, cell, count, percent, with_error, with_interval
-from reporting.compare.sides import Comparison, Side
+from reporting.cells import TableSection, cell, count, percent, with_error, with_interval
+from reporting.compare.sides import CampaignComparison, Side
 from reporting.numbers import MISSING, Row, number
 
 Write = Callable[[Row, str], str]
@@ -46,13 +46,13 @@ _COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-def tables(comparison: Comparison) -> tuple[Section, ...]:
+def tables(comparison: CampaignComparison) -> tuple[TableSection, ...]:
     """All tables that have something to show."""
     made = (_standing(comparison), *_rounds(comparison), _costs(comparison), _settings(comparison))
     return tuple(section for section in made if section.rows)
 
 
-def _standing(comparison: Comparison) -> Section:
+def _standing(comparison: CampaignComparison) -> TableSection:
     header = (
         "campaign",
         "state",
@@ -65,7 +65,7 @@ def _standing(comparison: Comparison) -> Section:
     )
     rows = tuple(_stands(side) for side in comparison.sides)
     known = [n for n in range(len(header)) if any(row[n] != MISSING for row in rows)]
-    return Section(
+    return TableSection(
         "Where they stand",
         "the policy from which the next round starts · [interval] · KL: nats ± s.e.",
         tuple(header[n] for n in known),
@@ -87,7 +87,7 @@ def _stands(side: Side) -> tuple[str, ...]:
     )
 
 
-def _rounds(comparison: Comparison) -> Iterator[Section]:
+def _rounds(comparison: CampaignComparison) -> Iterator[TableSection]:
     """One table per number: a row per round, a column per campaign."""
     for name, title, note, write in _BY_ROUND:
         known = any(
@@ -98,17 +98,19 @@ def _rounds(comparison: Comparison) -> Iterator[Section]:
                 (_round(comparison, n), *(write(side.row(n), name) for side in comparison.sides))
                 for n in comparison.numbers
             )
-            yield Section(title, note, ("round", *(side.label for side in comparison.sides)), rows)
+            yield TableSection(
+                title, note, ("round", *(side.label for side in comparison.sides)), rows
+            )
 
 
-def _round(comparison: Comparison, number: int) -> str:
+def _round(comparison: CampaignComparison, number: int) -> str:
     """The number, marked where all campaigns have the very same policy."""
     first, *others = comparison.sides
     shared = all(comparison.shared_rounds(first, other) >= number for other in others)
     return f"{number} (shared)" if shared else str(number)
 
 
-def _costs(comparison: Comparison) -> Section:
+def _costs(comparison: CampaignComparison) -> TableSection:
     totals = [_total(side) for side in comparison.sides]
     shown = [name for name in _COSTS if any(number(total, name) for total in totals)]
     rows = tuple(
@@ -117,7 +119,7 @@ def _costs(comparison: Comparison) -> Section:
     )
     note = "all finished rounds · rounds that are shared count in each campaign"
     header = ("campaign", *(_COSTS[name][0] for name in shown))
-    return Section("What they took", note, header, rows if shown else ())
+    return TableSection("What they took", note, header, rows if shown else ())
 
 
 def _total(side: Side) -> Row:
@@ -138,8 +140,8 @@ def _labels(row: Row) -> float | None:
     return float(sum(answers.values())) if answers else None
 
 
-def _settings(comparison: Comparison) -> Section:
+def _settings(comparison: CampaignComparison) -> TableSection:
     rows = tuple((key, *values) for key, values in comparison.settings.items())
     header = ("key", *(side.label for side in comparison.sides))
     note = f"keys of campaign.yaml whose values differ · {MISSING}: not given"
-    return Section("Config differences", note, header, rows)
+    return TableSection("Config differences", note, header, rows)

@@ -43,7 +43,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """`at`: share of the round's optimiser steps that were done; one list of values per column, a
     mean over neighbouring steps where there are many."""
 
@@ -57,12 +57,12 @@ class Curve:
         return ((at, v) for at, v in zip(self.at, values, strict=True) if v is not None)
 
 
-def read_curves(layout: Layout, planned: int) -> tuple[Curve, ...]:
+def read_curves(layout: Layout, planned: int) -> tuple[TrainingCurve, ...]:
     found = (_read(layout, number, max(8, VALUES // planned)) for number in range(1, planned + 1))
     return tuple(curve for curve in found if curve is not None)
 
 
-def _read(layout: Layout, number: int, bins: int) -> Curve | None:
+def _read(layout: Layout, number: int, bins: int) -> TrainingCurve | None:
     training = current_artifact(layout, number, "training")
     path = training.path("training.parquet") if training else None
     if path is None or not path.exists():
@@ -76,7 +76,7 @@ def _read(layout: Layout, number: int, bins: int) -> Curve | None:
     last = max(row["step"] for row in rows)
     at = tuple((part[-1]["step"] / last if last else 1.0) for part in parts)
     accuracy, margin = (tuple(_mean(name, part) for part in parts) for name in COLUMNS)
-    return Curve(number, at, accuracy, margin)
+    return TrainingCurve(number, at, accuracy, margin)
 
 
 def _mean(name: str, part: Sequence[Mapping[str, Any]]) -> Mean | None:

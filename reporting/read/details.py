@@ -6,7 +6,7 @@ from dpo_core.campaign.facts import valid_entries
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from flows.config.versions import ConfigInForce, read_configs
-from reporting.read.curves import Curve, read_curves
+from reporting.read.curves import TrainingCurve, read_curves
 from reporting.read.flow import StageCount, data_flow
 
 
@@ -16,7 +16,7 @@ class Details:
     the entries of the ledger that are valid now, by round. configs: in force when each round was
     made."""
 
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[TrainingCurve, ...] = ()
     flow: tuple[StageCount, ...] = ()
     steps: tuple[Entry, ...] = ()
     configs: tuple[ConfigInForce, ...] = ()

@@ -8,7 +8,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import current_artifact
 from dpo_core.records import prompt_from_row
 from dpo_core.tables import read_rows
-from reporting.read.samples import Answer, Said, SampleRow, read_scores, tags
+from reporting.read.samples import SampledAnswer, SampleRow, SourceVerdict, read_scores, tags
 
 PAIRS_SHOWN = 1_000
 PAIRS_OF_A_ROUND = 200
@@ -62,16 +62,17 @@ def _answers(
 def _side(
     answer: tuple[Mapping[str, Any], tuple[float | None, str]],
     side: str,
-    said: list[tuple[str | None, Said]],
+    said: list[tuple[str | None, SourceVerdict]],
     number: int,
-) -> Answer:
+) -> SampledAnswer:
     row, (score, reason) = answer
     name = f"round {number}, answer {side.upper()}"
     verdicts = tuple(
-        Said(one.source, _in_words(verdict, side), one.reason, one.person) for verdict, one in said
+        SourceVerdict(one.source, _in_words(verdict, side), one.reason, one.person)
+        for verdict, one in said
     )
     # Sampled by the policy that the round started from, which answers in its name.
-    return Answer(number, row["text"], score, reason, row["finish_reason"], name, verdicts)
+    return SampledAnswer(number, row["text"], score, reason, row["finish_reason"], name, verdicts)
 
 
 def _in_words(verdict: str | None, side: str) -> str:
@@ -82,16 +83,16 @@ def _in_words(verdict: str | None, side: str) -> str:
 
 def _said(
     layout: Layout, number: int, judgements: Any
-) -> Mapping[str, list[tuple[str | None, Said]]]:
+) -> Mapping[str, list[tuple[str | None, SourceVerdict]]]:
     """Pair → (verdict, by whom and why), of judges and then of people."""
-    found: dict[str, list[tuple[str | None, Said]]] = defaultdict(list)
+    found: dict[str, list[tuple[str | None, SourceVerdict]]] = defaultdict(list)
     for row in read_rows(judgements, ["pair_id", "source", "verdict", "reason"]):
-        said = Said(row["source"], "", row["reason"] or "")
+        said = SourceVerdict(row["source"], "", row["reason"] or "")
         found[row["pair_id"]].append((row["verdict"], said))
     labels = current_artifact(layout, number, "labels")
     if labels is not None:
         columns = ["pair_id", "kind", "annotator", "verdict", "comment"]
         for row in read_rows(labels.path("labels.parquet"), columns):
-            said = Said(row["annotator"], "", row["comment"] or "", person=True)
+            said = SourceVerdict(row["annotator"], "", row["comment"] or "", person=True)
             found[row["pair_id"]].append((row["verdict"], said))
     return found

@@ -16,7 +16,7 @@ CHARACTERS_SHOWN = 24_000_000
 
 
 @dataclass(frozen=True)
-class Said:
+class SourceVerdict:
     """What one source said of an answer; `verdict` is in words, as "won against base"."""
 
     source: str
@@ -26,7 +26,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SampledAnswer:
     """One policy's answer to a prompt; round 0 is the base policy.
 
     `name` tells answers of one policy apart; `said`: verdicts on it.
@@ -38,7 +38,7 @@ class Answer:
     reason: str
     finish_reason: str
     name: str = ""
-    said: tuple[Said, ...] = ()
+    said: tuple[SourceVerdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SampleRow:
     a pair of one round with what judges and people said of it."""
 
     prompt: str
-    answers: tuple[Answer, ...]
+    answers: tuple[SampledAnswer, ...]
     kind: str = "held-out"
     prompt_id: str = ""
     tags: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ def held_out_rows(layout: Layout, planned: int) -> tuple[tuple[SampleRow, ...], 
         return (), 0
     prompts = (prompt_from_row(row) for row in read_rows(held_out.path("prompts.parquet")))
     test = [prompt for prompt in prompts if prompt.split == "test"]
-    found: dict[str, list[Answer]] = defaultdict(list)
+    found: dict[str, list[SampledAnswer]] = defaultdict(list)
     for number in range(planned + 1):
         for prompt_id, answer in _answers(layout, number).items():
             found[prompt_id].append(answer)
@@ -69,7 +69,7 @@ def held_out_rows(layout: Layout, planned: int) -> tuple[tuple[SampleRow, ...], 
 
 
 def _within_budget(
-    prompts: Sequence[Prompt], answers: Mapping[str, list[Answer]]
+    prompts: Sequence[Prompt], answers: Mapping[str, list[SampledAnswer]]
 ) -> Iterator[SampleRow]:
     left = CHARACTERS_SHOWN
     for prompt in prompts:
@@ -89,7 +89,7 @@ def tags(prompt: Prompt) -> tuple[str, ...]:
     )
 
 
-def _answers(layout: Layout, number: int) -> dict[str, Answer]:
+def _answers(layout: Layout, number: int) -> dict[str, SampledAnswer]:
     completions = current_artifact(layout, number, "answers")
     if completions is None:
         return {}
@@ -101,7 +101,7 @@ def _answers(layout: Layout, number: int) -> dict[str, Answer]:
         if row["sample_index"] == 0:
             score, reason = scores.get(row["completion_id"], (None, ""))
             said = tuple(outcomes.get(row["prompt_id"], ()))
-            found[row["prompt_id"]] = Answer(
+            found[row["prompt_id"]] = SampledAnswer(
                 number, row["text"], score, reason, row["finish_reason"], said=said
             )
     return found
@@ -114,15 +114,17 @@ def read_scores(scores: Artifact | None) -> dict[str, tuple[float | None, str]]:
     return {row["completion_id"]: (row["score"], row["reason"]) for row in rows}
 
 
-def _outcomes(evaluation: Artifact | None) -> Mapping[str, list[Said]]:
+def _outcomes(evaluation: Artifact | None) -> Mapping[str, list[SourceVerdict]]:
     """What the evaluation's judge said of first answers, by prompt."""
-    found: dict[str, list[Said]] = defaultdict(list)
+    found: dict[str, list[SourceVerdict]] = defaultdict(list)
     if evaluation is None:
         return found
     for row in read_rows(evaluation.path("outcomes.parquet")):
         if row["sample_index"] == 0:
             verdict = _in_words(row["outcome"], row["opponent"])
-            found[row["prompt_id"]].append(Said("evaluation", verdict, row.get("reason") or ""))
+            found[row["prompt_id"]].append(
+                SourceVerdict("evaluation", verdict, row.get("reason") or "")
+            )
     return found
 
 

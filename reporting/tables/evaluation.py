@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_core.text import visible
-from reporting.cells import Section, Shown, Write, cell, estimated, percent, with_interval
+from reporting.cells import Shown, TableSection, Write, cell, estimated, percent, with_interval
 from reporting.numbers import Row, number
 from reporting.summary import CampaignSummary
 from reporting.tables.by_round import beside_base
 
 
-def evaluation_sections(summary: CampaignSummary) -> tuple[Section, ...]:
+def evaluation_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
     return (
         _ratings(summary),
         _slices(summary),
@@ -31,7 +31,7 @@ def _policy(number: Any) -> str:
     return "base" if str(number) == "0" else f"r{number}"
 
 
-def _ratings(summary: CampaignSummary) -> Section:
+def _ratings(summary: CampaignSummary) -> TableSection:
     """Of every policy by the matches of all rounds so far, best first."""
     last = summary.rounds[-1]
     found: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
@@ -43,14 +43,14 @@ def _ratings(summary: CampaignSummary) -> Section:
     circles = "; ".join(cycles(last))
     if circles:
         note += f" · cycles: {circles}, so no single order is right"
-    return Section("All policies on one scale", note, ("policy", "rating"), rows)
+    return TableSection("All policies on one scale", note, ("policy", "rating"), rows)
 
 
 def _estimate(one: Mapping[str, Any], name: str, write: Write) -> str:
     return estimated(number(one, name), number(one, "low"), number(one, "high"), write)
 
 
-def _slices(summary: CampaignSummary) -> Section:
+def _slices(summary: CampaignSummary) -> TableSection:
     """Of the last round; those that stand out first."""
     last = summary.rounds[-1]
     found: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
@@ -70,10 +70,10 @@ def _slices(summary: CampaignSummary) -> Section:
         "there are"
     )
     header = ("slice", "prompts", "wins %", "p", "stands out")
-    return Section("Where is it better or worse?", note, header, rows)
+    return TableSection("Where is it better or worse?", note, header, rows)
 
 
-def _suites(summary: CampaignSummary) -> Section:
+def _suites(summary: CampaignSummary) -> TableSection:
     rows = tuple(
         (
             visible(name),
@@ -89,7 +89,9 @@ def _suites(summary: CampaignSummary) -> Section:
     )
     note = "must not fall · change: against the previous policy, [confidence interval]"
     header = ("suite", "round", "prompts", "score", "before", "change", "failed")
-    return Section("Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0])))
+    return TableSection(
+        "Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0]))
+    )
 
 
 _RELEVANCE: Shown = (
@@ -98,7 +100,7 @@ _RELEVANCE: Shown = (
 )
 
 
-def _relevance(summary: CampaignSummary) -> Section:
+def _relevance(summary: CampaignSummary) -> TableSection:
     note = (
         "relevant: the base finds the request by its log-probs, and it is no copy · nats: of "
         "finished answers, under the base"
@@ -115,6 +117,6 @@ _VARIETY: Shown = (
 )
 
 
-def _variety(summary: CampaignSummary) -> Section:
+def _variety(summary: CampaignSummary) -> TableSection:
     note = "of test answers · distinct: share of all · self-similarity: of samples of one prompt"
     return beside_base("How varied are the answers?", note, summary, _VARIETY)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-from reporting.cells import Section, estimated
+from reporting.cells import TableSection, estimated
 from reporting.labels_bought import (
     PER,
-    Bought,
-    Estimate,
+    LabelGains,
+    LabelValue,
     bought,
     labels_of,
     labels_of_people,
@@ -16,7 +16,7 @@ from reporting.summary import CampaignSummary
 from reporting.tables.by_round import Column, by_round
 
 
-def price(summary: CampaignSummary) -> Section:
+def price(summary: CampaignSummary) -> TableSection:
     """At what price?"""
     per_labels = {one.round: one for one in bought(summary)}
     columns: list[Column] = [
@@ -50,7 +50,7 @@ def _of_people(row: Row) -> str | None:
     return None if count is None else f"{count:,}"
 
 
-def _bought(found: Mapping[int, Bought]) -> Callable[[Row], str | None]:
+def _bought(found: Mapping[int, LabelGains]) -> Callable[[Row], str | None]:
     def write(row: Row) -> str | None:
         one = found.get(int(row["round"]))
         return None if one is None or one.win_rate is None else points(one.win_rate)
@@ -58,6 +58,6 @@ def _bought(found: Mapping[int, Bought]) -> Callable[[Row], str | None]:
     return write
 
 
-def points(value: Estimate) -> str:
+def points(value: LabelValue) -> str:
     """Percentage points with their interval, signed."""
     return estimated(value.estimate, value.low, value.high, lambda v: f"{100 * v:+.1f}")

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reporting.cells import Section, percent, with_interval
+from reporting.cells import TableSection, percent, with_interval
 from reporting.numbers import MISSING, Row, lowest_kappa, number
 from reporting.summary import CampaignSummary
 from reporting.tables.by_round import Column, by_round
 
 
-def trust(summary: CampaignSummary) -> Section:
+def trust(summary: CampaignSummary) -> TableSection:
     """Can I trust it?"""
     columns: list[Column] = [
         ("wins at equal length %", _controlled),

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from reporting.read.samples import Answer, SampleRow
+from reporting.read.samples import SampledAnswer, SampleRow
 from reporting.summary import CampaignSummary
 
 HOSTILE = (
@@ -82,7 +82,7 @@ def metrics(round_: int, base: float, previous: float, gate: float, kl: float) -
 def _sample(index: int, rounds: int) -> SampleRow:
     harm = HOSTILE[index] if index < len(HOSTILE) else ""
     answers = tuple(
-        Answer(
+        SampledAnswer(
             round_,
             harm
             or f"The acting was {word} and the plot was {word}. Prompt {index}, policy {round_}.",

@@ -14,8 +14,8 @@ from dpo_core.errors import JudgeError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import count_rows, read_rows
 from flows.config import validate
-from flows.draws import Answering, draw
-from flows.policy import Drawn, Played, Policy
+from flows.draws import AnswerSources, draw
+from flows.policy import DrawnAnswers, Policy, RoundRecord
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.pairs import select_pairs
@@ -35,7 +35,7 @@ def score(completions):
     return [-float(c.tokens) if "was" in c.prompt.text else 0.0 for c in completions]
 """
 PAIRS = 12
-Play = Callable[..., tuple[Drawn, str]]
+Play = Callable[..., tuple[DrawnAnswers, str]]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "draw_judge.py").write_text(JUDGE)
     monkeypatch.syspath_prepend(tmp_path)
 
-    def played(name: str, pool: Path | None = None, **sampling: int) -> tuple[Drawn, str]:
+    def played(name: str, pool: Path | None = None, **sampling: int) -> tuple[DrawnAnswers, str]:
         folder = tmp_path / name
         campaign = Campaign(folder) if folder.exists() else finished.copied(folder)
         config = validate(
@@ -61,7 +61,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "test",
         )
         earlier = [
-            Played({step: campaign.artifact(n, step) for step in ("prompts", "pairs")}, None)
+            RoundRecord({step: campaign.artifact(n, step) for step in ("prompts", "pairs")}, None)
             for n in (1, 2)
         ]
         trained, said = campaign.artifact(2, "training"), io.StringIO()
@@ -71,7 +71,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             CampaignProgress(Console(file=said, width=200), 3) as progress,
             Session(campaign.layout.root, config, progress) as session,
         ):
-            drawn = draw(session, 3, Answering(policy, policy), held, earlier)
+            drawn = draw(session, 3, AnswerSources(policy, policy), held, earlier)
             selected = select_pairs(session, 3, drawn.completions, drawn.prompts, drawn.scores)
             assert drawn.prompts.entry.facts.get("pairs", selected.entry.kept) == (
                 selected.entry.kept
@@ -81,7 +81,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return played
 
 
-def ids(drawn: Drawn) -> list[str]:
+def ids(drawn: DrawnAnswers) -> list[str]:
     rows = read_rows(drawn.prompts.path("prompts.parquet"), ["prompt_id"])
     return [row["prompt_id"] for row in rows]
 

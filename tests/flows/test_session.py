@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
-from dpo_core.campaign.store import Made, Recipe, Store
+from dpo_core.campaign.store import Recipe, StepResult, Store
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from flows.config import CampaignConfig
@@ -107,10 +107,10 @@ def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
 
 
 def test_weights_are_looked_at_before_a_process_reads_them(tmp_path: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "model.safetensors").write_bytes(b"weights")
-        return Made()
+        return StepResult()
 
     made = Store(tmp_path, 1).run(Recipe(1, "training", {}), make)
     policy = made.path("policy")

@@ -8,10 +8,10 @@ from demo_summary import HOSTILE, demo, metrics
 
 from dpo_core.campaign.ledger import Entry
 from flows.config.versions import ConfigInForce
-from reporting.read.curves import Curve, Mean
+from reporting.read.curves import Mean, TrainingCurve
 from reporting.read.details import Details
 from reporting.read.flow import data_flow
-from reporting.read.samples import Answer, Said, SampleRow
+from reporting.read.samples import SampledAnswer, SampleRow, SourceVerdict
 from reporting.summary import CampaignSummary
 
 ROUNDS = 50
@@ -147,13 +147,13 @@ def sample(index: int, rounds: int) -> SampleRow:
     harm = HOSTILE[index] if index < len(HOSTILE) and index != 4 else ""
     gain = (index % 101 - 50) / 10
     answers = tuple(
-        Answer(
+        SampledAnswer(
             n,
             harm or f"Prompt {index}, policy {n}: the acting was fine and the plot was lovely.",
             gain * n / rounds,
             "",
             "length" if (index + n) % 97 == 0 else "stop",
-            said=(Said("evaluation", "won against base"),) if n == rounds else (),
+            said=(SourceVerdict("evaluation", "won against base"),) if n == rounds else (),
         )
         for n in range(rounds + 1)
     )
@@ -162,10 +162,12 @@ def sample(index: int, rounds: int) -> SampleRow:
 
 
 def pair(index: int) -> SampleRow:
-    person = (Said("human:ann", "preferred", "says what it is about", person=True),)
+    person = (SourceVerdict("human:ann", "preferred", "says what it is about", person=True),)
     answers = (
-        Answer(49, f"Answer A of pair {index}", 1.0, "", "stop", "round 49, answer A", person),
-        Answer(49, f"Answer B of pair {index}", 0.2, "", "stop", "round 49, answer B"),
+        SampledAnswer(
+            49, f"Answer A of pair {index}", 1.0, "", "stop", "round 49, answer A", person
+        ),
+        SampledAnswer(49, f"Answer B of pair {index}", 0.2, "", "stop", "round 49, answer B"),
     )
     return SampleRow(f"Train on {index}", answers, "training", f"pair-{index}")
 
@@ -201,10 +203,10 @@ def _entries(n: int) -> list[Entry]:
     ]
 
 
-def _curve(n: int) -> Curve:
+def _curve(n: int) -> TrainingCurve:
     at = tuple((k + 1) / 12 for k in range(12))
     accuracy = tuple(Mean(0.5 + 0.03 * k, 32) for k in range(12))
-    return Curve(n, at, accuracy, tuple(Mean(0.2 * k, 32, 0.9) for k in range(12)))
+    return TrainingCurve(n, at, accuracy, tuple(Mean(0.2 * k, 32, 0.9) for k in range(12)))
 
 
 def long_campaign(prompts: int = 5_000, rounds: int = ROUNDS) -> CampaignSummary:

@@ -13,7 +13,7 @@ from typing import Any
 
 from demo_summary import HOSTILE, demo, metrics
 
-from dpo_core.campaign.retractions import TakenBack
+from dpo_core.campaign.retractions import Retraction
 from reporting.page import embedded
 from reporting.plots import plots
 from reporting.report import render_report
@@ -61,7 +61,7 @@ def test_page_says_what_the_table_says() -> None:
 
 
 def test_page_says_what_was_taken_back() -> None:
-    gone = TakenBack("human:<b>bob", (1,), (1,), "ann@host", "2026-01-05T10:00:00+00:00")
+    gone = Retraction("human:<b>bob", (1,), (1,), "ann@host", "2026-01-05T10:00:00+00:00")
     summary = replace(demo(), taken_back=(gone,), outdated=(1,))
     page = _Page(render_report(summary))
     said = taken_back(summary)

@@ -10,8 +10,8 @@ import pytest
 from demo_summary import demo, metrics
 from rich.console import Console
 
-from dpo_core.campaign.retractions import TakenBack
-from dpo_core.campaign.rollbacks import RolledBack
+from dpo_core.campaign.retractions import Retraction
+from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.evaluation.round_metrics import COLUMNS
 from dpo_core.text import printed_json, visible
 from reporting.as_json import as_json
@@ -81,10 +81,10 @@ def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
         "Round 2 was promoted, and taken back later. Round 3 did not improve on it."
     )
     assert at_a_glance(summary)[0][1].startswith("Round 1 wins 60 %")
-    by_person = replace(summary, rolled_back=(RolledBack(3, 2, "ann", "2026-01-05", ""),))
+    by_person = replace(summary, rolled_back=(Rollback(3, 2, "ann", "2026-01-05", ""),))
     assert headline(by_person).startswith("Round 2 beats the base on 70 %")
     assert at_a_glance(by_person)[0][1].startswith("Round 2 wins 70 %")
-    to_base = replace(summary, rolled_back=(RolledBack(3, 0, "ann", "2026-01-05", ""),))
+    to_base = replace(summary, rolled_back=(Rollback(3, 0, "ann", "2026-01-05", ""),))
     assert headline(to_base) == (
         "The base policy stands. Rounds 1 and 2 were promoted, and taken back later."
     )
@@ -146,8 +146,8 @@ def test_what_was_taken_back_is_told() -> None:
     summary = replace(
         demo(),
         taken_back=(
-            TakenBack("human:bob\x1b", (1, 2, 3), (1, 2), **at),
-            TakenBack("rule:x", (2,), (2,), **at),
+            Retraction("human:bob\x1b", (1, 2, 3), (1, 2), **at),
+            Retraction("rule:x", (2,), (2,), **at),
         ),
         directory="/a campaign",
         outdated=(1, 2, 3),

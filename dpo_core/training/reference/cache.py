@@ -24,7 +24,7 @@ from dpo_core.tables import write_rows
 from dpo_core.training.objective import NUMBERS, ReferenceLogps
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
-from dpo_core.training.round import Setting
+from dpo_core.training.round import RoundSetting
 from dpo_core.training.telling.curves import REFERENCE_LOGPS
 
 
@@ -32,7 +32,7 @@ from dpo_core.training.telling.curves import REFERENCE_LOGPS
 class ReferenceCache:
     """The files of one round's pairs under `weights`, a hash. Without `cache_dir` it is empty."""
 
-    setting: Setting
+    setting: RoundSetting
     weights: str
 
     def read(self, ld_alpha: float | None) -> ReferenceLogps | None:
@@ -89,7 +89,7 @@ def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, 
         yield {"policy": policy, "pair_id": pair_id, "chosen": chosen, "rejected": rejected}
 
 
-def _hash_of_pairs(setting: Setting) -> str:
+def _hash_of_pairs(setting: RoundSetting) -> str:
     """Hash of the pairs' ids and token ids, in the order and the steps of the first epoch."""
     job, found = setting.job, hashlib.sha256()
     for step in optimiser_steps(setting.pairs, job.config.pairs_per_step, job.seed, epoch=0):

@@ -19,7 +19,7 @@ from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
 from dpo_core.training.policy_in_training import load_frozen
 from dpo_core.training.reference.cache import ReferenceCache
-from dpo_core.training.round import Round, Setting
+from dpo_core.training.round import Round, RoundSetting
 
 CHECKED_PAIRS = 32
 """Pairs whose log-probs are computed anew to check those that the sampler returned."""
@@ -39,7 +39,7 @@ class Reference:
     source: Literal["pass", "cache", "sampling"]
 
 
-def reference_of_other_weights(setting: Setting, cache: ReferenceCache) -> Reference:
+def reference_of_other_weights(setting: RoundSetting, cache: ReferenceCache) -> Reference:
     """Under the policy in `reference_dir`, which is in memory only while this runs, if at all."""
     known = _cached(setting, cache)
     if known is not None:
@@ -55,7 +55,7 @@ def reference_of_other_weights(setting: Setting, cache: ReferenceCache) -> Refer
     return made
 
 
-def reference_of_model(setting: Setting, round: Round, cache: ReferenceCache) -> Reference:
+def reference_of_model(setting: RoundSetting, round: Round, cache: ReferenceCache) -> Reference:
     """Under the round's model as it is now."""
     return _cached(setting, cache) or _by_pass(round, setting.pairs, cache)
 
@@ -102,7 +102,7 @@ def logps_of_some(
     return some, _of_all(round, found)
 
 
-def _cached(setting: Setting, cache: ReferenceCache) -> Reference | None:
+def _cached(setting: RoundSetting, cache: ReferenceCache) -> Reference | None:
     """What the leader's cache holds: all go the same way, whatever their disks say."""
     ld_alpha = setting.job.config.ld_alpha
     mine = (cache.read(ld_alpha), cache.read(None)) if setting.team.leads else (None, None)

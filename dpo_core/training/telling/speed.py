@@ -12,7 +12,7 @@ Counts = dict[str, float]
 that went `through_model`, those of them that were `padding`, `seconds` by the clock."""
 
 
-class Speed:
+class Throughput:
     """Counts steps, and says what counts come to.
 
     peak_flops: operations per second of one process's device at best; None: not known, and neither

@@ -7,12 +7,12 @@ from dpo_core.preference.losses import margins
 from dpo_core.training.loop import Step
 from dpo_core.training.round import Round
 from dpo_core.training.telling.curves import DPO_CURVE
-from dpo_core.training.telling.speed import Counts, Speed
+from dpo_core.training.telling.speed import Counts, Throughput
 
 Means = dict[str, float | None]
 
 
-class Telling:
+class CurveRecorder:
     """Rows of the curve as steps pass by, and what they come to; no pair is kept.
 
     peak_flops: what the device can do at most, operations per second, to compare training with.
@@ -22,7 +22,7 @@ class Telling:
 
     def __init__(self, round: Round, peak_flops: float | None = None) -> None:
         self.beta = round.config.beta
-        self._speed = Speed(round, peak_flops)
+        self._speed = Throughput(round, peak_flops)
         self._curve: list[dict[str, Any]] = []
         self._epoch = -1
         self._first: Means = {}

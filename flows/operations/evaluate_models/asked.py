@@ -18,7 +18,7 @@ from labeling.judges.config import asks_people
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationRequest:
     """Everything checked: the rest can only fail while models run."""
 
     models: tuple[Model, Model]
@@ -28,7 +28,7 @@ class Asked:
 
 def asked(
     models: tuple[str, str], prompts: Path, judge: dict[str, Any], overrides: Sequence[str]
-) -> Asked:
+) -> EvaluationRequest:
     """judge: the section of a config. overrides: `sampling.…=`, `evaluation.…=`, `prompts.…=`.
 
     Raises BadInput for whatever cannot be carried out.
@@ -52,7 +52,7 @@ def asked(
         )
     check_functions(config)
     read = _distinct(config)
-    return Asked((find_model(models[0]), find_model(models[1])), config, read)
+    return EvaluationRequest((find_model(models[0]), find_model(models[1])), config, read)
 
 
 def read_judge(judge: str | None, judge_config: Path | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import PromptError
 from dpo_core.find_model import Model, same_tokens
 from dpo_core.gguf.header import names_gguf
@@ -15,7 +15,7 @@ from dpo_core.records import PROMPTS, prompt_row
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, judges_behaviour, play_match
-from flows.operations.evaluate_models.asked import Asked
+from flows.operations.evaluate_models.asked import EvaluationRequest
 from flows.policy import Policy
 from flows.progress import CampaignProgress
 from flows.session import Session
@@ -25,7 +25,7 @@ from flows.steps.score import score
 
 
 @dataclass(frozen=True)
-class Compared:
+class ModelComparison:
     """logratios: log π_A/π_B of A's answers, or why there are none. answers: the two files of
     completions. behaviour: source → how the judge judged."""
 
@@ -40,7 +40,7 @@ class Compared:
         return self.match.ours, self.match.theirs
 
 
-def compare(asked: Asked, folder: Path, progress: CampaignProgress) -> Compared:
+def compare(asked: EvaluationRequest, folder: Path, progress: CampaignProgress) -> ModelComparison:
     """Works in `folder`. Raises PromptError when every prompt is too long for a model."""
     with Session(folder, asked.config, progress) as session:
         prompts = _prompts(session, asked)
@@ -59,10 +59,12 @@ def compare(asked: Asked, folder: Path, progress: CampaignProgress) -> Compared:
         behaviour = judges_behaviour([match])
     files = [each.path("completions.parquet") for each in answers]
     too_long = sum(each.entry.dropped.get("prompt_too_long", 0) for each in answers)
-    return Compared(match, logratios, (files[0], files[1]), too_long, behaviour)
+    return ModelComparison(match, logratios, (files[0], files[1]), too_long, behaviour)
 
 
-def with_folders(asked: Asked, folder: Path, progress: CampaignProgress) -> Asked:
+def with_folders(
+    asked: EvaluationRequest, folder: Path, progress: CampaignProgress
+) -> EvaluationRequest:
     """The same with GGUF files as folders, below `folder`: what engines read."""
     if not any(names_gguf(model.folder) for model in asked.models):
         return asked
@@ -86,15 +88,15 @@ def _as_folder(session: Session, number: int, model: Model) -> Model:
     return Model(model.name, place / "policy", made["policy"])
 
 
-def _prompts(session: Session, asked: Asked) -> Artifact:
-    def make(folder: Path, _: Inputs) -> Made:
+def _prompts(session: Session, asked: EvaluationRequest) -> Artifact:
+    def make(folder: Path, _: Inputs) -> StepResult:
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, asked.prompts), PROMPTS)
-        return Made(kept, kept)
+        return StepResult(kept, kept)
 
     return session.step(0, "prompts", make, config={})
 
 
-def _check_answered(answers: Artifact, model: Model, asked: Asked) -> None:
+def _check_answered(answers: Artifact, model: Model, asked: EvaluationRequest) -> None:
     if not answers.entry.kept:
         raise PromptError(
             f"no prompt leaves room for sampling.max_tokens {asked.config.sampling.max_tokens} in "
@@ -111,7 +113,9 @@ def _scored(session: Session, prompts: Artifact, answers: Artifact) -> HeldOutAn
     return read_answers(Inputs("match", inputs), "its", number, same_judge=True)
 
 
-def _logratios(session: Session, asked: Asked, answers: Artifact) -> Mapping[str, float] | str:
+def _logratios(
+    session: Session, asked: EvaluationRequest, answers: Artifact
+) -> Mapping[str, float] | str:
     """completion_id → log π_A − log π_B in nats, of A's answers; the second model is loaded."""
     first, second = asked.models
     if not session.config.sampling.is_raw:
@@ -128,7 +132,7 @@ def _logratios(session: Session, asked: Asked, answers: Artifact) -> Mapping[str
     }
 
 
-def outcome_rows(compared: Compared, unit: str) -> Sequence[dict[str, Any]]:
+def outcome_rows(compared: ModelComparison, unit: str) -> Sequence[dict[str, Any]]:
     """One row per pair of answers; the length difference in `unit`, tokens or characters."""
     rows = list(compared.match.rows())
     if unit == "characters":

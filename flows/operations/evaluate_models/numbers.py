@@ -20,8 +20,8 @@ from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.win_rates import by_tag
 from flows.evaluation.writing import by_answer, of_all
-from flows.operations.evaluate_models.asked import Asked
-from flows.operations.evaluate_models.compare import Compared, outcome_rows
+from flows.operations.evaluate_models.asked import EvaluationRequest
+from flows.operations.evaluate_models.compare import ModelComparison, outcome_rows
 
 FORMAT = 1
 """Of `ratchet evaluate --json`; raised when a name changes its meaning or goes."""
@@ -30,7 +30,7 @@ _MOST_FITS = 2_000
 """Of a model that is fitted to each resample; the ends hardly move with more."""
 
 
-def numbers(asked: Asked, compared: Compared) -> dict[str, Any]:
+def numbers(asked: EvaluationRequest, compared: ModelComparison) -> dict[str, Any]:
     """What `ratchet evaluate --json` prints; docs/evaluation.md says what each is."""
     config = asked.config.evaluation
     unit = "tokens" if same_tokens(*asked.models) else "characters"
@@ -77,7 +77,7 @@ def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict
     return {"win_rate": _shown(plain), "length_controlled_win_rate": shown}
 
 
-def _kl(compared: Compared, config: HeldOutConfig) -> dict[str, Any]:
+def _kl(compared: ModelComparison, config: HeldOutConfig) -> dict[str, Any]:
     """KL(A‖B) on A's own answers, nats per completion and per token."""
     logratios = compared.logratios
     if isinstance(logratios, str):

@@ -15,14 +15,19 @@ from dpo_core.campaign.store import Artifact
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.records import OUTCOMES, PROMPTS, prompt_row
 from dpo_core.tables import write_rows
-from flows.operations.evaluate_models.asked import Asked
-from flows.operations.evaluate_models.compare import Compared, compare, outcome_rows, with_folders
+from flows.operations.evaluate_models.asked import EvaluationRequest
+from flows.operations.evaluate_models.compare import (
+    ModelComparison,
+    compare,
+    outcome_rows,
+    with_folders,
+)
 from flows.operations.evaluate_models.numbers import numbers
 from flows.progress import CampaignProgress
 from labeling.exchange.folder import check_free, new_folder
 
 
-def run(asked: Asked, out: Path | None, console: Console) -> dict[str, Any]:
+def run(asked: EvaluationRequest, out: Path | None, console: Console) -> dict[str, Any]:
     """The numbers of the comparison. out: a new folder that keeps answers and outcomes."""
     if out is not None:
         check_free(out)
@@ -51,7 +56,9 @@ def _folder() -> Iterator[Path]:
             rmtree(folder, ignore_errors=True)
 
 
-def keep(path: Path, asked: Asked, compared: Compared, numbers: Mapping[str, Any]) -> None:
+def keep(
+    path: Path, asked: EvaluationRequest, compared: ModelComparison, numbers: Mapping[str, Any]
+) -> None:
     """Write the folder as a whole: prompts.parquet, answers_a.parquet, answers_b.parquet,
     outcomes.parquet (schemas of dpo_core.records) and evaluation.json."""
     with new_folder(path) as folder:

@@ -8,7 +8,7 @@ from typing import Any
 from labeling.exchange.imported import (
     ImportedPair,
     Messages,
-    Undecided,
+    UndecidedRow,
     UnreadableRow,
     checked,
 )
@@ -22,7 +22,7 @@ def fits(row: Mapping[str, Any]) -> bool:
     return "prompt" not in row and all(_is_transcript(text) for text in texts)
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     """Raises UnreadableRow for transcripts that differ before their last answers."""
     chosen, rejected = (_turns(row[name], name) for name in ("chosen", "rejected"))
     if chosen[:-1] != rejected[:-1]:

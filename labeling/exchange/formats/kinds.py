@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from labeling.exchange.formats import hh, preference, ultrafeedback, verdicts
-from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow
+from labeling.exchange.imported import ImportedPair, UndecidedRow, UnreadableRow
 
 Row = Mapping[str, Any]
 
@@ -15,7 +15,7 @@ class Format(Protocol):
     def fits(self, row: Row) -> bool:
         """Whether a row with these columns is in this format."""
 
-    def read(self, row: Row) -> ImportedPair | Undecided:
+    def read(self, row: Row) -> ImportedPair | UndecidedRow:
         """What the row says. Raises UnreadableRow."""
 
 
@@ -33,7 +33,7 @@ def format_of(row: Row) -> str | None:
     return next((name for name, kind in FORMATS.items() if kind.fits(row)), None)
 
 
-def read_as(name: str, row: Row) -> ImportedPair | Undecided:
+def read_as(name: str, row: Row) -> ImportedPair | UndecidedRow:
     """What `row` says in the format `name`. Raises UnreadableRow, whatever is in the row."""
     if not FORMATS[name].fits(row):
         raise UnreadableRow(f"no {name} row (its columns: {', '.join(map(str, row)) or 'none'})")

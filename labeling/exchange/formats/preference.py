@@ -12,7 +12,7 @@ from labeling.exchange.formats.messages import parse_messages, split_answer
 from labeling.exchange.imported import (
     ImportedPair,
     Messages,
-    Undecided,
+    UndecidedRow,
     UnreadableRow,
     chat,
     checked,
@@ -26,7 +26,7 @@ def fits(row: Mapping[str, Any]) -> bool:
     return "chosen" in row and "rejected" in row
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     """The answers after what both conversations share. Raises UnreadableRow."""
     before, chosen = split_answer(row["chosen"], "chosen")
     before_rejected, rejected = split_answer(row["rejected"], "rejected")
@@ -37,7 +37,7 @@ def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
         prompt = plain(prompt)
     p_chosen = _p_chosen(row)
     if p_chosen == 0.5:
-        return Undecided("tie")
+        return UndecidedRow("tie")
     agreement = _share(row, "agreement")
     return checked(ImportedPair(prompt, chosen, rejected, p_chosen, _sources(row), agreement))
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow, checked
+from labeling.exchange.imported import ImportedPair, UndecidedRow, UnreadableRow, checked
 
 _PROMPTS = ("prompt", "instruction")
 _ANSWERS = ("completions", "responses", "generations")
@@ -23,7 +23,7 @@ def fits(row: Mapping[str, Any]) -> bool:
     return _first(row, _PROMPTS) is not None and _first(row, _ANSWERS) is not None
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     """The best rated answer against the worst. Raises UnreadableRow."""
     prompt, answers = _first(row, _PROMPTS), _first(row, _ANSWERS)
     if not isinstance(prompt, str):
@@ -32,10 +32,10 @@ def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
         raise UnreadableRow("the completions are not a list")
     rated = _rated(answers, _first(row, _RATINGS))
     if len(rated) < 2:
-        return Undecided("unrated")
+        return UndecidedRow("unrated")
     best, worst = max(rated, key=_rating), min(rated, key=_rating)
     if best[0] == worst[0]:
-        return Undecided("tie")
+        return UndecidedRow("tie")
     return checked(ImportedPair(prompt, best[1], worst[1]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.errors import LabelsError
-from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow, checked
+from labeling.exchange.imported import ImportedPair, UndecidedRow, UnreadableRow, checked
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "input"),
@@ -28,7 +28,7 @@ def fits(row: Mapping[str, Any]) -> bool:
     return all(_column(row, name) is not None for name in COLUMNS)
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     """The answer that the verdict names against the other. Raises UnreadableRow."""
     prompt, a, b, said = (row[_column(row, name) or ""] for name in COLUMNS)
     for name, text in (("prompt", prompt), ("a", a), ("b", b)):
@@ -36,7 +36,7 @@ def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
             raise UnreadableRow(f"{name} is not text")
     verdict = _verdict(said)
     if verdict in ("tie", "both_bad"):
-        return Undecided(verdict)
+        return UndecidedRow(verdict)
     chosen, rejected = (a, b) if verdict == "a" else (b, a)
     return checked(ImportedPair(prompt, chosen, rejected))
 

@@ -18,7 +18,7 @@ from dpo_core.special_tokens import read_special_tokens
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.config import AuditConfig, FindingName
 from labeling.audit.judged import judged
-from labeling.audit.material import Answer, Dropped, Material, Preference
+from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses
 from labeling.audit.token_faults import token_faults
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs
@@ -32,8 +32,8 @@ def preference(number: int, **changes: Any) -> Preference:
     sound = Preference(
         pair_id=f"pair{number}",
         prompt=Prompt(f"p{number}", text=f"what is {number} and {number}?"),
-        chosen=Answer(f"a good answer to {number}", 6, True),
-        rejected=Answer(f"something else about {number}", 5, True),
+        chosen=AuditedAnswer(f"a good answer to {number}", 6, True),
+        rejected=AuditedAnswer(f"something else about {number}", 5, True),
         side="ab"[number % 2],
     )
     return replace(sound, **changes)
@@ -87,14 +87,15 @@ def of_pairs(answers: Sequence[Sampled], tied_within: float = 0.0, **pairs: Any)
             best, worst = sorted((pair.a, pair.b), key=lambda c: -scores[c])
             tied = scores[best] - scores[worst] <= tied_within
             chosen, rejected = (
-                Answer(by_id[c].text, by_id[c].tokens, by_id[c].finished) for c in (best, worst)
+                AuditedAnswer(by_id[c].text, by_id[c].tokens, by_id[c].finished)
+                for c in (best, worst)
             )
             p_chosen = 0.5 if tied else 1.0
             preferences.append(
                 replace(sound, chosen=chosen, rejected=rejected, p_chosen=p_chosen, side=None)
             )
     came_in = len(SOUND)
-    selection = Dropped(came_in, {"truncated": dropped} if dropped else {})
+    selection = StepLosses(came_in, {"truncated": dropped} if dropped else {})
     return Material(preferences, selection=selection, truncated=config.truncated)
 
 
@@ -130,7 +131,7 @@ def of_tokens(
     prompt = files.get("prompt", SOUND[0].prompt)
     ids = files.get("prompt_ids", [0, 7, 8])
     faults = token_faults(prompt, ids, token_ids, True, special)
-    return with_first(prompt=prompt, chosen=Answer("a good answer", 6, True, faults))
+    return with_first(prompt=prompt, chosen=AuditedAnswer("a good answer", 6, True, faults))
 
 
 TEMPLATE = "<s>{{ messages[0]['content'] }}"
@@ -164,7 +165,7 @@ def of_verdicts(*sources: tuple[str, str], retracted: str = "") -> Material:
 
 
 def of_dropped(**reasons: int) -> Material:
-    return Material(SOUND, aggregation=Dropped(100, reasons))
+    return Material(SOUND, aggregation=StepLosses(100, reasons))
 
 
 HELD_OUT = [Prompt("h", text="What  is 0 AND 0?")]
@@ -227,7 +228,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
     ],
     "empty_answers": [
         (
-            with_first(chosen=Answer(" \n", 1, True)),
+            with_first(chosen=AuditedAnswer(" \n", 1, True)),
             {"Remove these pairs where they come from": removed()},
         )
     ],

@@ -30,7 +30,7 @@ from flows.doctor import examine, machine, memory, policy, prompts, servers
 from flows.doctor import inputs as judges
 from flows.doctor import machine as disk
 from flows.doctor.examine import check_before_run
-from flows.doctor.findings import Finding, problem
+from flows.doctor.findings import DoctorFinding, problem
 from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, Machine
 from flows.doctor.memory import Device
@@ -49,7 +49,7 @@ from tests.flows.doctor.doctor_folder import (
 )
 from tests.tiny_gguf import write_tiny_gguf
 
-Findings = Iterable[Finding] | Finding
+Findings = Iterable[DoctorFinding] | DoctorFinding
 
 
 @dataclass
@@ -267,7 +267,7 @@ class OneChild:
 
 def the_policy(answer: Any, **changes: Any) -> Look:
     def look(here: Here) -> Findings:
-        findings: list[Finding] = []
+        findings: list[DoctorFinding] = []
         child = cast(Child, OneChild(answer))
         examine._policy(here.config(**changes), child, here.folder / "built", findings)
         return findings
@@ -768,7 +768,7 @@ CASES = {
 
 
 def _unreadable(here: Here) -> Findings:
-    findings: list[Finding] = []
+    findings: list[DoctorFinding] = []
     examine._pool(here.config(), findings)
     return [f for f in findings if f.where == "prompts" and "split" not in f.what]
 
@@ -781,8 +781,8 @@ def _without_bos(here: Here) -> None:
     here.write("tokenizer.json", {**made, "post_processor": None})
 
 
-def wrong(found: Findings) -> list[Finding]:
-    listed = [found] if isinstance(found, Finding) else list(found)
+def wrong(found: Findings) -> list[DoctorFinding]:
+    listed = [found] if isinstance(found, DoctorFinding) else list(found)
     return [finding for finding in listed if finding.severity != "ok"]
 
 
@@ -859,7 +859,7 @@ def test_before_a_run_all_problems_are_said_with_where_to_look(here: Here) -> No
 
 
 def test_every_finding_has_its_case(here: Here) -> None:
-    said: list[Finding] = []
+    said: list[DoctorFinding] = []
     for name, case in CASES.items():
         folder = here.folder / name.replace(" ", "-")
         folder.mkdir()

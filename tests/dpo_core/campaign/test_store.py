@@ -12,13 +12,15 @@ import pytest
 from dpo_core.campaign.current import Current, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
+from dpo_core.campaign.store import Artifact, Recipe, StepResult, Store, current_artifact
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 
 RECIPE = Recipe(
     1, "scores", {"judge": {"kind": "rule"}, "seed": 3}, {"completions": "c0ffee"}, {"m:f": "5eed"}
 )
-MADE = Made(came_in=5, kept=3, dropped={"abstained": 2}, facts={"tokens": 7}, versions={"v": "1"})
+MADE = StepResult(
+    came_in=5, kept=3, dropped={"abstained": 2}, facts={"tokens": 7}, versions={"v": "1"}
+)
 
 
 class Maker:
@@ -28,7 +30,7 @@ class Maker:
         self.text = text
         self.calls = 0
 
-    def __call__(self, folder: Path) -> Made:
+    def __call__(self, folder: Path) -> StepResult:
         self.calls += 1
         (folder / "scores.parquet").write_text(self.text)
         (folder / "policy").mkdir(exist_ok=True)
@@ -163,7 +165,7 @@ def test_a_crash_before_the_rename_leaves_no_step(
 ) -> None:
     seen: list[list[str]] = []
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         seen.append(sorted(path.name for path in folder.iterdir()))
         if len(seen) == 1:
             (folder / SHARDS).mkdir()
@@ -201,7 +203,7 @@ def test_unfinished_attempts_at_other_recipes_are_removed(root: Path) -> None:
 
 
 def test_an_error_while_making_leaves_the_ledger_alone(root: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -264,7 +266,7 @@ def test_a_folder_without_its_manifest_is_not_overwritten(root: Path) -> None:
 
 @pytest.mark.parametrize("errno", [28, 122, 27])
 def test_no_room_is_a_typed_error(root: Path, errno: int) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         raise OSError(errno, os.strerror(errno), str(folder / "scores.parquet"))
 
     with pytest.raises(DiskFull, match="no room left to write") as caught:
@@ -273,7 +275,7 @@ def test_no_room_is_a_typed_error(root: Path, errno: int) -> None:
 
 
 def test_other_system_errors_stay_what_they_are(root: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(PermissionError):

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from dpo_core.evaluation.relevance import Placed, draw_others, echoed, verdicts
+from dpo_core.evaluation.relevance import AnswerPlacement, draw_others, echoed, verdicts
 
-ANSWER = Placed("p0", (1, 2, 3, 4, 5, 6), tuple(range(10, 20)), True, False, (-9.0, -12.0, -10.0))
+ANSWER = AnswerPlacement(
+    "p0", (1, 2, 3, 4, 5, 6), tuple(range(10, 20)), True, False, (-9.0, -12.0, -10.0)
+)
 
 
-def said(n: int, *tokens: int, prompt: tuple[int, ...] = ()) -> Placed:
+def said(n: int, *tokens: int, prompt: tuple[int, ...] = ()) -> AnswerPlacement:
     return replace(ANSWER, prompt_id=f"p{n}", tokens=tokens, prompt=prompt)
 
 

@@ -21,7 +21,7 @@ from dpo_core.records import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.checks import check_finite, check_first_step
 from dpo_core.training.jobs import DpoJob
-from dpo_core.training.objective import Measured
+from dpo_core.training.objective import PairMeasurements
 from dpo_core.training.pairs.batching import (
     collate,
     completion_lengths,
@@ -250,13 +250,13 @@ def test_progress_is_reported(make_job: MakeJob) -> None:
     assert [event for event in seen if event[2] == "steps"] == [(1, 2, "steps"), (2, 2, "steps")]
 
 
-def _measured(make_job: MakeJob, margin: float, loss: float = math.log(2)) -> Measured:
+def _measured(make_job: MakeJob, margin: float, loss: float = math.log(2)) -> PairMeasurements:
     job = make_job("round", *sentiment(2))
     pairs = tuple(load_pairs(job.preferences, job.completions))
     zeros, lengths = torch.zeros(2), torch.ones(2)
     policy = PairLogps(torch.tensor([0.0, margin]), zeros, lengths, lengths)
     reference = PairLogps(zeros, zeros, lengths, lengths)
-    return Measured(pairs, torch.full((2,), loss), policy, reference, torch.zeros(2))
+    return PairMeasurements(pairs, torch.full((2,), loss), policy, reference, torch.zeros(2))
 
 
 @pytest.mark.parametrize("margin", [0.01, -0.01, math.nan, math.inf])

@@ -14,7 +14,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
-from dpo_core.campaign.store import Made, Recipe
+from dpo_core.campaign.store import Recipe, StepResult
 from dpo_core.errors import BadInput, CampaignLocked
 from reporting.as_json import as_json
 from reporting.report import render_report
@@ -95,11 +95,11 @@ def test_undoing_one_of_two(tmp_path: Path) -> None:
     store = made_up(tmp_path / "campaign", [{"promoted": True}])
     root = store.layout.root
     rollback(root, "--to-round", "0")
-    store.run(Recipe(2, "training", {}), lambda folder: Made(facts={"policy": "second"}))
+    store.run(Recipe(2, "training", {}), lambda folder: StepResult(facts={"policy": "second"}))
 
-    def gate(folder: Path) -> Made:
+    def gate(folder: Path) -> StepResult:
         write_json(folder / "metrics.json", {"round": 2, "promoted": True})
-        return Made(facts={"promoted": True})
+        return StepResult(facts={"promoted": True})
 
     store.run(Recipe(2, "gate", {}), gate)
     said = rollback(root, "--undo")

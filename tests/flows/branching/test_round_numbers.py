@@ -9,8 +9,8 @@ from written_rounds import CONFIG, made_up, rollback
 
 from dpo_core.campaign.facts import find_incumbent, valid_entries
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.recomputing import Checked, RecomputingStore
-from dpo_core.campaign.store import Artifact, Made, Recipe
+from dpo_core.campaign.recomputing import RecomputedStep, RecomputingStore
+from dpo_core.campaign.store import Artifact, Recipe, StepResult
 from flows.config import dump_config, validate
 from flows.worker.plan import finished_rounds, plan
 from reporting.summary import read_summary
@@ -59,13 +59,13 @@ def test_a_schedule_goes_on_after_the_hundredth_round(layout: Layout) -> None:
 
 @pytest.mark.parametrize("number", TRAINED)
 def test_replay_finds_the_round_that_is_meant(layout: Layout, tmp_path: Path, number: int) -> None:
-    told: list[Checked] = []
+    told: list[RecomputedStep] = []
     store = RecomputingStore(layout.root, 1, number, tmp_path / "scratch", told.append)
 
-    def again(folder: Path) -> Made:
+    def again(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "weights").write_bytes(b"w")
-        return Made(facts={"policy": "any"})
+        return StepResult(facts={"policy": "any"})
 
     made: Artifact = store.run(Recipe(number, "training", {}), again)
     assert made.entry.round == number

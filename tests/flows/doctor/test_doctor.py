@@ -22,7 +22,7 @@ from flows.doctor import inputs as judges
 from flows.doctor import machine, memory, policy, prompts, servers
 from flows.doctor import machine as disk
 from flows.doctor.examine import check_before_run
-from flows.doctor.findings import Finding
+from flows.doctor.findings import DoctorFinding
 from flows.doctor.machine import Machine
 from flows.doctor.memory import Device
 from flows.run import run_campaign
@@ -57,7 +57,7 @@ def a_config(tmp_path: Path, **changes: Any) -> CampaignConfig:
     return write_config(tmp_path, **changes)
 
 
-def severities(findings: Iterator[Finding] | list[Finding]) -> list[str]:
+def severities(findings: Iterator[DoctorFinding] | list[DoctorFinding]) -> list[str]:
     return [finding.severity for finding in findings]
 
 
@@ -142,7 +142,7 @@ def test_prefect_unnamed_silent_and_of_another_version(answers: tuple[str, dict[
     url, replies = answers
     replies["/api/admin/version"] = "3.7.9"
 
-    def check(url: str, client: str = "3.7.7") -> Finding:
+    def check(url: str, client: str = "3.7.7") -> DoctorFinding:
         return servers.check_prefect(client, {"PREFECT_API_URL": url}, 2.0)
 
     assert servers.check_prefect("3.7.7", {}).severity == "ok"
@@ -234,7 +234,9 @@ def test_adapters_take_less_and_checkpointing_too(tmp_path: Path) -> None:
 
 
 def test_memory_that_is_tight() -> None:
-    estimate = memory.Estimate((memory.Part("all", 9.0),), (memory.Part("all", 1.0),), True)
+    estimate = memory.MemoryEstimate(
+        (memory.MemoryPart("all", 9.0),), (memory.MemoryPart("all", 1.0),), True
+    )
     found = [memory.check_memory(estimate, Device(False, gib)) for gib in (9.9, 10.1, 13.0)]
     assert severities(found) == ["problem", "note", "ok"]
     assert memory.free_ram_gib() > 0.1

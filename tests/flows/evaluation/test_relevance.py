@@ -17,7 +17,7 @@ from dpo_core.gate.decision import Best, decide
 from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, Score, prompt_row
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
-from flows.policy import Answered, Policy
+from flows.policy import EvaluatedPolicy, Policy
 from flows.read_back import read_full_scores
 from flows.steps.answer_relevance import answer_relevance, asks_whose
 from flows.steps.score import score
@@ -74,7 +74,7 @@ class Asked(Synthetic):
             "token_logps": [-2.0 / len(tokens)] * len(tokens),
         }
 
-    def _answered(self, number: int, texts: Texts, suites: Mapping[str, Texts]) -> Answered:
+    def _answered(self, number: int, texts: Texts, suites: Mapping[str, Texts]) -> EvaluatedPolicy:
         found = super()._answered(number, texts, suites)
         if not asks_whose(self.session, found, self.held_out):
             return found

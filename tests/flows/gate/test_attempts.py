@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.rollbacks import RolledBack
+from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.campaign.store import Artifact
 from dpo_core.errors import ConfigError
 from flows.config import CampaignConfig, changes_of, under_attempt, validate
 from flows.gate.attempts import best_so_far
-from flows.policy import Answered, Played, Policy
+from flows.policy import EvaluatedPolicy, Policy, RoundRecord
 
 RAW: dict[str, Any] = {
     "name": "tried",
@@ -64,20 +64,20 @@ def test_a_kl_budget_needs_kl() -> None:
         validate(raw, "test")
 
 
-def played(number: int, low: float, promoted: bool = True, **facts: Any) -> Played:
+def played(number: int, low: float, promoted: bool = True, **facts: Any) -> RoundRecord:
     told = {"against_base_low": low, "promoted": promoted, **facts}
     entry = Entry(number, "gate", "f", facts=told)
     gate = Artifact(Path("gate"), entry, cached=True)
-    return Played({}, None, answered(number), gate)
+    return RoundRecord({}, None, answered(number), gate)
 
 
-def answered(number: int) -> Answered:
+def answered(number: int) -> EvaluatedPolicy:
     made = Artifact(Path("step"), Entry(number, "training", "f"), cached=True)
-    return Answered(Policy(number, f"policy {number}", Path("policy"), made), made, None)
+    return EvaluatedPolicy(Policy(number, f"policy {number}", Path("policy"), made), made, None)
 
 
-def best(earlier: list[Played], *people: tuple[int, int]) -> int:
-    words = [RolledBack(after, to, "me", "", "") for after, to in people]
+def best(earlier: list[RoundRecord], *people: tuple[int, int]) -> int:
+    words = [Rollback(after, to, "me", "", "") for after, to in people]
     found = best_so_far(answered(0), earlier, words)
     assert found.answered.policy.round == found.best.round
     return found.best.round
@@ -103,7 +103,7 @@ def test_a_policy_that_a_person_went_back_to_stands_as_a_promoted_one() -> None:
 
 
 def test_a_rollback_does_not_go_by_a_win_rate_that_is_extrapolated() -> None:
-    def controlled(number: int, low: float, plain: float, extrapolated: bool) -> Played:
+    def controlled(number: int, low: float, plain: float, extrapolated: bool) -> RoundRecord:
         told = {"against_base_low_plain": plain, "against_base_extrapolated": extrapolated}
         return played(number, low, **told)
 

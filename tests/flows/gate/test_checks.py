@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import ConfigError
-from dpo_core.gate.checks import Check, values_to_try
+from dpo_core.gate.checks import GateCheck, values_to_try
 from dpo_core.gate.config import GateConfig, as_asked
 from dpo_core.gate.decision import Best, Decision, decide
 from flows.config import validate
@@ -184,11 +184,11 @@ def test_an_extrapolated_win_rate_does_not_pass_alone() -> None:
 def test_a_policy_that_is_too_far_gets_values_to_try() -> None:
     """Four times what is allowed: half the rate, twice β."""
     trained = {"learning_rate": 2e-5, "beta": 0.1}
-    [said] = values_to_try([Check("kl_base_nats", 4.0, 1.0, False)], trained).values()
+    [said] = values_to_try([GateCheck("kl_base_nats", 4.0, 1.0, False)], trained).values()
     assert "training.learning_rate 1e-05 (now 2e-05), or training.beta 0.2 (now 0.1)" in said
-    assert values_to_try([Check("kl_base_nats", 0.5, 1.0, True)], trained) == {}
-    assert values_to_try([Check("empty_share", 0.5, 0.1, False)], trained) == {}
-    assert values_to_try([Check("kl_base_nats", 4.0, 1.0, False)], {}) == {}, "an older round"
+    assert values_to_try([GateCheck("kl_base_nats", 0.5, 1.0, True)], trained) == {}
+    assert values_to_try([GateCheck("empty_share", 0.5, 0.1, False)], trained) == {}
+    assert values_to_try([GateCheck("kl_base_nats", 4.0, 1.0, False)], {}) == {}, "an older round"
 
 
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from dpo_core.gate.checks import certificate_checks
 from dpo_core.gate.config import GateConfig
-from dpo_core.gate.decision import Answer, Best, Decision, answered, best_of, decide
+from dpo_core.gate.decision import Best, Decision, PersonsDecision, answered, best_of, decide
 from flows.config.defaults import since
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
@@ -165,13 +165,15 @@ def test_attempts_are_made_as_listed_and_then_comes_what_then_says() -> None:
 
 def test_a_persons_word_stands_with_name_and_time() -> None:
     asked = decided(UNSURE, otherwise="ask")
-    yes = answered(asked, Answer(True, "they read well", "anna", "2026-01-02T03:04:05+00:00"), 3)
+    yes = answered(
+        asked, PersonsDecision(True, "they read well", "anna", "2026-01-02T03:04:05+00:00"), 3
+    )
     assert (yes.action, yes.goes_on_from) == ("promote", 3)
     assert yes.sentence == (
         "promoted: anna said yes on 2026-01-02 03:04 UTC (they read well); "
         "lower end of the gate win rate 0.480 is not above 0.5"
     )
-    no = answered(asked, Answer(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
+    no = answered(asked, PersonsDecision(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
     assert (no.action, no.goes_on_from) == ("keep", 1)
 
 

@@ -14,7 +14,7 @@ from record_session import open_session
 from task_data import write_data
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe, current_artifact
+from dpo_core.campaign.store import Artifact, Recipe, StepResult, current_artifact
 from dpo_core.hashing import policy_id
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite
@@ -58,7 +58,7 @@ def make(folder: Path) -> None:
     with open_session(folder / "campaign", sampling=sampling) as session:
         for number, (kind, place) in enumerate(policies.items()):
             recipe = Recipe(number, "base", {})
-            made_by = session.store.run(recipe, lambda _: Made(0, 0))
+            made_by = session.store.run(recipe, lambda _: StepResult(0, 0))
             policy = Policy(number, policy_id(place), place, made_by)
             for name, (wanted, _) in CASES.items():
                 if wanted == kind:

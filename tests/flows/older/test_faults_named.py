@@ -14,7 +14,7 @@ from dpo_core.campaign.ledger import Entry
 from dpo_core.records import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
 from dpo_core.tables import write_rows
 from flows.older.rounds import faults
-from flows.older.training import Finished
+from flows.older.training import FinishedRound
 
 RULE = {"kind": "rule", "function": "my:rule", "gives": "score"}
 COMMITTEE = {"kind": "committee", "members": [RULE, {**RULE, "function": "my:other"}]}
@@ -24,7 +24,7 @@ DEFAULTS = {"judge": RULE, "sft": None}
 SILENT = {"dropped": {"abstained": 3}}
 
 
-def finished(root: Path, facts: dict[str, Any] | None = None, **sections: Any) -> Finished:
+def finished(root: Path, facts: dict[str, Any] | None = None, **sections: Any) -> FinishedRound:
     """Round 1, as its ledger and its folder tell of it; facts: by step."""
     raw = dict(sections)
     told = {
@@ -39,7 +39,7 @@ def finished(root: Path, facts: dict[str, Any] | None = None, **sections: Any) -
         for step, of in told.items()
     }
     training = {**TRAINING, **raw.pop("training", {})}
-    return Finished(1, Layout(root), steps, {**DEFAULTS, **raw, "training": training})
+    return FinishedRound(1, Layout(root), steps, {**DEFAULTS, **raw, "training": training})
 
 
 def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
@@ -82,7 +82,7 @@ LONGEST = PROMPT + CHOSEN
 """Tokens of the longest sequence of the round that `trained` writes."""
 
 
-def trained(root: Path, shape: dict[str, Any], path: str) -> Finished:
+def trained(root: Path, shape: dict[str, Any], path: str) -> FinishedRound:
     """Round 1 with its policy's config and the pairs that it trained on, in another step's files,
     beside a longer answer that is in no pair."""
     found = finished(root, {"training": {"path": path}, "data": {}})
@@ -269,5 +269,5 @@ def test_a_gate_that_went_back_over_a_person(tmp_path: Path) -> None:
 
 def test_rounds_of_one_fault_stand_in_one_sentence(tmp_path: Path) -> None:
     wrong = finished(tmp_path, training={"loss": "aot", "wpo": True})
-    [said] = faults([wrong, Finished(2, wrong.layout, wrong.steps, wrong.settings)])
+    [said] = faults([wrong, FinishedRound(2, wrong.layout, wrong.steps, wrong.settings)])
     assert said.startswith("rounds 1, 2, finished by an older version: ")

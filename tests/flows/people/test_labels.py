@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.campaign.waiting import read_waiting, write_waiting
 from dpo_core.errors import BadInput, LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.records import (
@@ -96,9 +96,9 @@ ROWS: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
 def _made(session: Session, name: str) -> Artifact:
     schema, rows = ROWS[name]
 
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         write_rows(folder / f"{name}.parquet", rows, schema)
-        return Made(len(rows), len(rows))
+        return StepResult(len(rows), len(rows))
 
     return session.step(1, name, make, config={})
 

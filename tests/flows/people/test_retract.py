@@ -14,12 +14,12 @@ from small_campaign import CONFIG, JUDGE, STEPS, Campaign
 from dpo_core.campaign.branching import Origin, Stretch, write_origin
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Made
+from dpo_core.campaign.store import StepResult
 from dpo_core.records import LABELS
 from dpo_core.tables import write_rows
 from flows.config import under_attempt, validate
 from flows.operations.retract import Use, _aggregated, _as_it_ran
-from flows.policy import Said
+from flows.policy import PreferenceSources
 from flows.progress import CampaignProgress
 from flows.read_back import count_by_source, occurring, sources_ever
 from flows.session import Session
@@ -177,8 +177,8 @@ def aggregated_anew(session: Session, records: Records, made: Session) -> tuple[
     whether under the session's own config they would be."""
     pairs = records.pairs(1, "xyz")
     judged = records.judgements(1, [judgement("llm", i, "a") for i in "xyz"])
-    before = aggregate_preferences(made, 1, Said(pairs, judged))
-    use = Use(1, 3, Said(pairs, judged), before)
+    before = aggregate_preferences(made, 1, PreferenceSources(pairs, judged))
+    use = Use(1, 3, PreferenceSources(pairs, judged), before)
     change, after = _aggregated(session, use)
     own = aggregate_preferences(session, 1, use.said)
     return after.entry == before.entry and not change.any, own.entry == before.entry
@@ -198,7 +198,7 @@ def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
     changes = {"changes": [{"aggregation.targets": "hard"}]}
     gate = {"otherwise": "retry", "retry": changes}
     with open_session(tmp_path, gate=gate) as session:
-        made = Made(facts={"gate": {"attempt": 2}})
+        made = StepResult(facts={"gate": {"attempt": 2}})
         changed = session.under(under_attempt(session.config, 2))
         records = Records(session)
         aggregated_anew(session, records, changed)  # what stands before the gate
@@ -209,10 +209,10 @@ def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
 
 
 def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         nothing = dict.fromkeys(LABELS.names)
         labels = [{**nothing, "annotator": name} for name in ("anna", "bert", "anna")]
-        return Made(3, write_rows(folder / "labels.parquet", labels, LABELS))
+        return StepResult(3, write_rows(folder / "labels.parquet", labels, LABELS))
 
     config = validate({**CONFIG, "prompts": {"path": "prompts.jsonl"}}, "test")
     session = Session(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))

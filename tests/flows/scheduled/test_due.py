@@ -13,7 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig
 from flows.prefect.runs import campaign_tag
-from flows.worker.plan import Plan, plan
+from flows.worker.plan import RoundRange, plan
 from flows.worker.schedules import checked, next_times
 from flows.worker.ticks import BY_HAND, paused_by_hand, sort_out
 
@@ -91,13 +91,13 @@ def test_who_paused_a_run() -> None:
 
 def test_a_tick_keeps_its_rounds_when_it_goes_on() -> None:
     begun = plan("append", None, CONFIG, 3, [])
-    assert begun == Plan("append", 4, 5)
+    assert begun == RoundRange("append", 4, 5)
     assert (begun.tag, begun.shown) == ("rounds:4-5", "rounds 4-5")
     # Round 4 is finished when people have answered; the tick was for 4 and 5, not for 5 and 6.
     assert plan("append", None, CONFIG, 4, ["auto-scheduled", begun.tag]) == begun
-    assert plan("append", 1, CONFIG, 3, []) == Plan("append", 4, 4)
-    assert plan("up_to", None, CONFIG, 3, [begun.tag]) == Plan("up_to", 4, 5)
-    assert plan("up_to", 3, CONFIG, 3, []) == Plan("up_to", 3, 3)
+    assert plan("append", 1, CONFIG, 3, []) == RoundRange("append", 4, 4)
+    assert plan("up_to", None, CONFIG, 3, [begun.tag]) == RoundRange("up_to", 4, 5)
+    assert plan("up_to", 3, CONFIG, 3, []) == RoundRange("up_to", 3, 3)
 
 
 def test_a_cron_line_and_a_timezone_are_checked() -> None:

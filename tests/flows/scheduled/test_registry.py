@@ -14,7 +14,7 @@ import yaml
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from flows.config import CampaignConfig, load_config
-from flows.worker.registry import Entry, NotRegistered, Registry
+from flows.worker.registry import NotRegistered, Registry, Submission
 from flows.worker.runs import Order
 
 ENDPOINT = "https://judge.example.com/v1"
@@ -63,7 +63,7 @@ def order(place: Path, **changes: Any) -> Order:
 def registry(folder: Path) -> Registry:
     found = Registry(Layout(folder / "worker"))
     asked = order(folder)
-    found.add(Entry.of("submit", asked, load_config(Path(asked.config))))
+    found.add(Submission.of("submit", asked, load_config(Path(asked.config))))
     return found
 
 
@@ -144,7 +144,7 @@ def test_what_was_handed_over_before_stays(registry: Registry, folder: Path) -> 
     plain = ["evaluation_judge=null", "notify.webhook=null"]
     asked = order(folder, overrides=plain)
     for _ in range(2):
-        registry.add(Entry.of("submit", asked, load_config(Path(asked.config), plain)))
+        registry.add(Submission.of("submit", asked, load_config(Path(asked.config), plain)))
     registry.admit(order(folder))
     assert len(json.loads((folder / "worker/registry.json").read_text())) == 2
 
@@ -153,7 +153,7 @@ def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) ->
     root = folder / "mine/campaign"
     plain = ["evaluation_judge=null", "notify.webhook=null"]
     asked = order(folder, overrides=plain)
-    registry.add(Entry.of("schedule", asked, load_config(Path(asked.config), plain)))
+    registry.add(Submission.of("schedule", asked, load_config(Path(asked.config), plain)))
     registry.admit(order(folder))  # by what was submitted
     registry.remove("submit", root)
     with pytest.raises(NotRegistered, match="KEY"):

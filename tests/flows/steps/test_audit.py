@@ -20,7 +20,7 @@ from dpo_core.errors import AuditFailed
 from dpo_core.hashing import file_sha256, normalise
 from dpo_core.sealed import SEAL
 from flows.config import validate
-from flows.policy import Policy, Preferred
+from flows.policy import Policy, RoundPreferences
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.audit import FINDINGS, audit_preferences, check_audit
@@ -72,7 +72,7 @@ class Round:
         made = {step: self._written(step) for step in FILES}
         held_out = made.pop("held_out")
         data = TrainingData(made["preferences"], made["completions"])
-        return audit_preferences(session, 1, policy, held_out, Preferred(**made), data, [])
+        return audit_preferences(session, 1, policy, held_out, RoundPreferences(**made), data, [])
 
     def findings(self, **config: Any) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = self.audit(**config).entry.facts["findings"]

@@ -14,8 +14,8 @@ from dpo_core.campaign.store import Artifact
 from dpo_core.tables import read_rows
 from examples.reviews.grammar import WORDS
 from flows.config import validate
-from flows.draws import Answering
-from flows.policy import Other, Played, Policy, Preferred
+from flows.draws import AnswerSources
+from flows.policy import Other, Policy, RoundPreferences, RoundRecord
 from flows.progress import CampaignProgress
 from flows.round import judged
 from flows.session import Session
@@ -23,7 +23,7 @@ from flows.steps.round_row import round_row
 from flows.steps.train import train
 
 SAMPLES = 2
-Judged = Callable[..., tuple[Preferred, Policy]]
+Judged = Callable[..., tuple[RoundPreferences, Policy]]
 
 
 def write_other(folder: Path) -> None:
@@ -52,7 +52,9 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
     """Round 3 as far as its preferences, and if `trained` its training."""
     monkeypatch.syspath_prepend(copy.folder)
 
-    def made(other: Other, trained: bool = False, **sections: Any) -> tuple[Preferred, Policy]:
+    def made(
+        other: Other, trained: bool = False, **sections: Any
+    ) -> tuple[RoundPreferences, Policy]:
         named = str(other) if isinstance(other, Path) else {"round": 0}
         pairs = {"rejected_from": named, "truncated": "reject"}
         prompts = {"path": str(copy.folder / "prompts.jsonl"), "per_round": 12}
@@ -60,7 +62,7 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
         raw = {**CONFIG, "rounds": 3, "prompts": prompts, "sampling": sampling, "pairs": pairs}
         config = validate({**raw, **sections}, "test")
         earlier = [
-            Played({step: copy.artifact(n, step) for step in ("prompts", "pairs")}, None)
+            RoundRecord({step: copy.artifact(n, step) for step in ("prompts", "pairs")}, None)
             for n in (1, 2)
         ]
         with (
@@ -69,7 +71,9 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
         ):
             policy, held = of_round(copy, 2), copy.artifact(0, "held_out")
             whose = str(other) if isinstance(other, Path) else other
-            found = judged(session, 3, Answering(policy, of_round(copy, 0), whose), held, earlier)
+            found = judged(
+                session, 3, AnswerSources(policy, of_round(copy, 0), whose), held, earlier
+            )
             if trained:
                 policy = train(session, 3, policy, policy, found.preferences, found.completions)
         return found, policy
@@ -86,7 +90,7 @@ def rows(made: Artifact, name: str = "completions") -> list[dict[str, Any]]:
     return read_rows(made.path(f"{name}.parquet"))
 
 
-def check_sides(found: Preferred, own: str, other: str) -> None:
+def check_sides(found: RoundPreferences, own: str, other: str) -> None:
     """Each preference is for the policy's answer, against the other's, which scores lower."""
     both = {row["completion_id"]: row for row in rows(found.completions)}
     assert len(both) == len(rows(found.completions)), "no two answers share an id"

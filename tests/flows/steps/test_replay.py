@@ -18,7 +18,7 @@ from small_campaign import CONFIG, RUN, STEPS, TIMEOUT_S, Campaign
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.store import Artifact
 from flows.config import validate
-from flows.policy import Played
+from flows.policy import RoundRecord
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.replay import TrainingData, training_data
@@ -130,7 +130,7 @@ def of_round_three(campaign: Campaign, rounds: Any, imported: Sequence[int] = ()
         }
         for n in (1, 2)
     }
-    earlier = [Played(made, None) for made in artifacts.values()]
+    earlier = [RoundRecord(made, None) for made in artifacts.values()]
     own = campaign.artifact(2, "preferences"), campaign.artifact(2, "completions")
     with (
         CampaignProgress(Console(file=io.StringIO()), 3) as progress,

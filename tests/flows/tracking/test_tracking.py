@@ -15,7 +15,7 @@ from written_campaign import STEPS, Written
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
 from flows.config import validate
-from flows.tracking.protocol import CampaignTold, RoundTold
+from flows.tracking.protocol import CampaignRecord, TrackedRound
 from flows.tracking.sender import send
 from flows.tracking.tracking import Tracking, check_trackers, tell_trackers
 
@@ -34,18 +34,18 @@ class Fake:
         self._called("connect")
         return self
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
+    def campaign(self, told: CampaignRecord, run: str | None) -> str:
         self._called("campaign" if run is None else "again")
         return run or "parent"
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
+    def round(self, told: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
         self._called(f"round {told.number} of {parent}")
         return f"run of {told.key}"
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
+    def files(self, files: Sequence[Path], told: CampaignRecord, parent: str) -> None:
         self._called("files " + " ".join(path.name for path in files))
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
+    def finish(self, told: CampaignRecord, parent: str) -> None:
         self._called(f"finished {told.finished}")
 
     def _called(self, what: str) -> None:

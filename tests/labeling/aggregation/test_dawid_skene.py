@@ -11,7 +11,7 @@ from ballots import ballot
 
 from labeling.aggregation.config import AggregationConfig
 from labeling.aggregation.dawid_skene import overlap, posteriors
-from labeling.aggregation.preferences import Aggregate, Compared, aggregate
+from labeling.aggregation.preferences import Aggregate, ComparedPair, aggregate
 from labeling.aggregation.votes import Ballots, share_of_a, vote_shares
 
 ACCURACIES = {"expert": 0.95, "good": 0.75, "s3": 0.6, "s4": 0.6, "s5": 0.55}
@@ -120,7 +120,7 @@ def test_its_posterior_is_the_target_within_the_bound(
     simulated: tuple[Ballots, dict[str, str]],
 ) -> None:
     ballots, _ = simulated
-    pairs = [Compared(i, i, f"{i}a", f"{i}b") for i in ballots]
+    pairs = [ComparedPair(i, i, f"{i}a", f"{i}b") for i in ballots]
     found = aggregate(pairs, ballots, AggregationConfig(), takes_soft=True)
     expected = posteriors(ballots)
     for pair, preference in found.by_pair.items():

@@ -5,9 +5,9 @@ import pytest
 from dpo_core.records import Prompt, prompt_id
 from labeling.audit.config import AuditConfig
 from labeling.audit.contamination import contaminated, held_out_overlap
-from labeling.audit.material import Answer, Material, Preference
+from labeling.audit.material import AuditedAnswer, Material, Preference
 
-ANSWER = Answer("x", tokens=2, finished=True)
+ANSWER = AuditedAnswer("x", tokens=2, finished=True)
 PLAIN = Prompt("h", text="What is two  and two?")
 
 

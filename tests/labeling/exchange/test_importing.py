@@ -18,7 +18,7 @@ from dpo_core.records import IMPORTED
 from dpo_core.tables import read_rows
 from labeling.exchange.formats.kinds import FORMATS, read_as
 from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row
-from labeling.exchange.importing import Imported, ImportOptions, import_files, parse_columns
+from labeling.exchange.importing import ImportOptions, ImportResult, import_files, parse_columns
 
 HUMAN = {"role": "user", "content": "Why?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -35,7 +35,7 @@ def lines(path: Path, rows: list[Any]) -> Path:
 
 def imported(
     tmp_path: Path, *files: Path, **options: Any
-) -> tuple[Imported, list[dict[str, Any]], list[dict[str, str]]]:
+) -> tuple[ImportResult, list[dict[str, Any]], list[dict[str, str]]]:
     """(result, pairs, rejected rows)."""
     out = tmp_path / "out"
     result = import_files(files, out, ImportOptions(**options))

@@ -7,20 +7,22 @@ from pathlib import Path
 from annotators import new_log, pairs
 
 from labeling.people.answers import (
-    Answer,
-    Tally,
+    AnswerCounts,
+    SubmittedAnswer,
     answers_of,
     asked_rows,
     label_rows,
     latest,
     tally,
 )
-from labeling.people.task import Asking
+from labeling.people.task import LabelTask
 
-ANSWER = Answer("id-1", "r1", "ann", "u1", "submitted", "A", 2, "short", "2026-11-24T10:00:00.5")
+ANSWER = SubmittedAnswer(
+    "id-1", "r1", "ann", "u1", "submitted", "A", 2, "short", "2026-11-24T10:00:00.5"
+)
 
 
-def later(answer: Answer, seconds: int, **changes: str | None) -> Answer:
+def later(answer: SubmittedAnswer, seconds: int, **changes: str | None) -> SubmittedAnswer:
     return replace(answer, at=f"2026-11-24T10:00:{seconds:02d}.5", **changes)  # type: ignore[arg-type]
 
 
@@ -43,15 +45,15 @@ def test_drafts_do_not_count_and_take_back_what_they_follow() -> None:
 
 
 def test_tally() -> None:
-    def answered(record: str, *people: str) -> list[Answer]:
+    def answered(record: str, *people: str) -> list[SubmittedAnswer]:
         return [replace(ANSWER, record_id=record, annotator_id=person) for person in people]
 
     found = [*answered("r1", "u1", "u2"), *answered("r2", "u1"), *answered("r9", "u1")]
     records = ["r1", "r2", "r3", "r4"]
     # Two each: r1 is answered, r2 lacks one, r3 and r4 lack two.
-    assert tally(records, found, 2, 1.0) == Tally(4, 1, wanted=4, needed=8, missing=5)
+    assert tally(records, found, 2, 1.0) == AnswerCounts(4, 1, wanted=4, needed=8, missing=5)
     # Half of them: r1 and the one answer that r2 lacks.
-    assert tally(records, found, 2, 0.5) == Tally(4, 1, wanted=2, needed=4, missing=1)
+    assert tally(records, found, 2, 0.5) == AnswerCounts(4, 1, wanted=2, needed=4, missing=1)
     assert tally(records, found, 1, 0.5).reached
     assert not tally(records, found, 1, 0.51).reached
     # A third person's answer makes up for nothing.
@@ -62,7 +64,7 @@ def test_tally() -> None:
 
 def test_rows_speak_of_the_pair_not_of_the_page() -> None:
     (pair,) = pairs(1)
-    item = Asking(1, 7).item(pair, "the scores are close")
+    item = LabelTask(1, 7).item(pair, "the scores are close")
     first = item.hidden.shown_first
     answer = replace(ANSWER, record_id=item.record_id)
     discarded = replace(
@@ -125,7 +127,7 @@ def test_the_log_keeps_drafts_only_where_they_take_back(tmp_path: Path) -> None:
 
 def test_a_torn_line_costs_nothing_else(tmp_path: Path) -> None:
     log = new_log(tmp_path)
-    hidden = Asking(1, 7).item(pairs(1)[0], "").hidden
+    hidden = LabelTask(1, 7).item(pairs(1)[0], "").hidden
     log.opened("name", "questions")
     log.asked([hidden])
     log.planned([hidden.record_id], "plan")
@@ -142,7 +144,7 @@ def test_a_torn_line_costs_nothing_else(tmp_path: Path) -> None:
 
 def test_what_a_record_was_asked_as_it_stays(tmp_path: Path) -> None:
     log = new_log(tmp_path)
-    hidden = Asking(1, 7).item(pairs(1)[0], "").hidden
+    hidden = LabelTask(1, 7).item(pairs(1)[0], "").hidden
     log.asked([hidden])
     log.asked([replace(hidden, mode="review")])
     assert log.read().asked[hidden.record_id].mode == "blind"

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import ArtifactCorrupted
-from labeling.people.answers import Answer
+from labeling.people.answers import SubmittedAnswer
 from labeling.people.log import LabelLog
-from labeling.people.task import Hidden
+from labeling.people.task import RecordMetadata
 from tests.resealed import reseal, unseal
 
-RECORD = Hidden("r1", "p1", "pair", "a", None, "blind", "at random")
-ANSWER = Answer("l1", "r1", "ann", "u1", "submitted", "a", 2, "naïve “J*”", "2026-01-05T10:00:00")
+RECORD = RecordMetadata("r1", "p1", "pair", "a", None, "blind", "at random")
+ANSWER = SubmittedAnswer(
+    "l1", "r1", "ann", "u1", "submitted", "a", 2, "naïve “J*”", "2026-01-05T10:00:00"
+)
 
 
 @pytest.fixture

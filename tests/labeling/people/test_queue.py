@@ -17,7 +17,7 @@ from labeling.people.argilla_http import IMPATIENT, shown_url
 from labeling.people.argilla_queue import ArgillaQueue, Dataset
 from labeling.people.asking import Task, ask, collect
 from labeling.people.log import LabelLog
-from labeling.people.task import Asking, plan_items
+from labeling.people.task import LabelTask, plan_items
 from labeling.server import WORKSPACE, Access
 from tests.shared_argilla import SharedArgilla
 
@@ -102,7 +102,7 @@ def test_an_annotator_finds_nothing_but_the_task(
 ) -> None:
     """Blind: whatever they ask for, no opinion of a judge, no kind, no order comes back."""
     opinions = {p.pair_id: Judgement("a", confidence=0.9) for p in pairs(4)}
-    asking = Asking(1, 7, "blind", opinions, "judge-that-nobody-sees")
+    asking = LabelTask(1, 7, "blind", opinions, "judge-that-nobody-sees")
     items = plan_items(asking, [(p, "why-that-nobody-sees") for p in pairs(4)], [], 2)
     dataset = asked(argilla, new_log(tmp_path), new_task(items))
     shown = ann.queue(dataset)
@@ -133,7 +133,7 @@ def test_review_shows_the_opinion_as_a_suggestion(
         found[0].pair_id: Judgement("a", confidence=0.9),
         found[1].pair_id: Judgement("tie"),
     }
-    asking = Asking(1, 7, "review", opinions, "rule:x")
+    asking = LabelTask(1, 7, "review", opinions, "rule:x")
     items = plan_items(asking, [(pair, "") for pair in found], [], 0)
     dataset = asked(argilla, new_log(tmp_path), new_task(items))
     by_id = {record["external_id"]: record for record in ann.queue(dataset)}

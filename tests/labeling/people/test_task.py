@@ -10,10 +10,10 @@ from annotators import pairs
 
 from dpo_core.errors import LabelsError
 from dpo_core.records import VERDICTS, Judgement
-from labeling.people.gold import Gold, read_gold
+from labeling.people.gold import GoldItem, read_gold
 from labeling.people.task import (
     CHOICES,
-    Asking,
+    LabelTask,
     Opinion,
     choice_for,
     first_shown,
@@ -23,9 +23,9 @@ from labeling.people.task import (
     verdict_of,
 )
 
-ASKING = Asking(number=3, seed=11)
+ASKING = LabelTask(number=3, seed=11)
 MESSAGES = ({"role": "user", "content": "Two and two?"},)
-GOLD = [Gold(f"gold-{n}", MESSAGES, f"four {n}", f"five {n}", "a") for n in range(10)]
+GOLD = [GoldItem(f"gold-{n}", MESSAGES, f"four {n}", f"five {n}", "a") for n in range(10)]
 
 
 def test_a_verdict_is_what_was_answered_in_either_order() -> None:

@@ -7,7 +7,7 @@ import pytest
 from two_campaigns import branch, hostile, parent
 
 from reporting.compare.page import render_page, write_page
-from reporting.compare.sides import Comparison, compared
+from reporting.compare.sides import CampaignComparison, compared
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 def opened(
     browser: "Browser",
-    comparison: Comparison,
+    comparison: CampaignComparison,
     path: Path,
     scheme: Literal["light", "dark"],
     width: int = 1280,

@@ -7,7 +7,7 @@ from typing import Any
 from demo_summary import HOSTILE, demo
 
 from dpo_core.campaign.branching import Origin
-from reporting.compare.sides import Comparison, Side, clipped, compared
+from reporting.compare.sides import CampaignComparison, Side, clipped, compared
 
 PROMPTS = [f"prompt-{number:03d}" for number in range(100)]
 
@@ -46,7 +46,7 @@ def branch(**changes: Any) -> Side:
     return replace(made, **changes)
 
 
-def hostile() -> Comparison:
+def hostile() -> CampaignComparison:
     """Every text is one that means harm."""
     one, other = (clipped(text) for text in HOSTILE[:2])
     settings = {clipped(text): text for text in HOSTILE}
