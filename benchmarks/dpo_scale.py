@@ -27,7 +27,8 @@ from benchmarks.measure import (
     write_result,
 )
 from dpo_core.children import Child, child_environment
-from dpo_core.records import COMPLETIONS, PREFERENCES, Completion, Prompt, pair_id
+from dpo_core.records import Completion, Prompt, pair_id
+from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
 from examples.reviews.grammar import generate
 from examples.reviews.judge import score

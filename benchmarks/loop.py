@@ -120,7 +120,7 @@ def step_costs() -> dict[str, float]:
 def _noop_steps(count: int) -> dict[str, float]:
     from rich.console import Console
 
-    from dpo_core.campaign.store import Artifact, StepResult
+    from dpo_core.campaign.artifacts import Artifact, StepResult
     from flows.config import load_config
     from flows.progress import CampaignProgress
     from flows.run import prefect_api

@@ -32,7 +32,8 @@ from dpo_core.evaluation.relevance import (
     verdicts,
 )
 from dpo_core.hashing import derive_seed
-from dpo_core.records import SCORED, Prompt
+from dpo_core.records import Prompt
+from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob, LogpsJob
 from examples import smollm2

@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from benchmarks.measure import add_json_option, cpu_seconds, machine, medians, write_result
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.children import Child
 
 POLICIES = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}

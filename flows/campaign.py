@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from dpo_core.atomic import write_atomic
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.facts import policy_name, read_round_row
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import WaitingForPeople
 from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.gate.stop_rules import StopReason, stop_rule

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import OWN
-from dpo_core.campaign.store import Artifact, StepResult
-from dpo_core.records import COMPLETIONS, PROMPTS, SCORES
+from dpo_core.schemas import COMPLETIONS, PROMPTS, SCORES
 from dpo_core.tables import concatenate
 from flows.policy import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers, Other, Policy, RoundRecord
 from flows.prefect.tasks import step

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.campaign.waiting import Waiting, read_waiting
 from dpo_core.errors import RatchetError
 from dpo_core.text import visible

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.inputs import Input
-from dpo_core.campaign.store import Artifact
 
 
 @dataclass(frozen=True)

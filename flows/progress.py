@@ -5,8 +5,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact
 from dpo_core.text import counted, visible
 
 

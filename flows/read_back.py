@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from dpo_core.campaign.store import Artifact, Store
+from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.store import Store
 from dpo_core.records import (
     Completion,
     Judgement,

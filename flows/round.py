@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
 from flows.draws import AnswerSources, draw

@@ -6,17 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact, verify_outputs
 from dpo_core.campaign.branching import own_entries
 from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import (
-    Artifact,
-    Recipe,
-    StepResult,
-    Store,
-    current_artifact,
-    verify_outputs,
-)
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id

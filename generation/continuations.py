@@ -7,7 +7,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from dpo_core.children import Report
-from dpo_core.records import LIKELIHOODS, Prompt
+from dpo_core.records import Prompt
+from dpo_core.schemas import LIKELIHOODS
 from dpo_core.tables import batched, count_rows, iterate_rows, write_rows
 from generation.engine import Engine
 from generation.sampling import encode_prompt

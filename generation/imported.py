@@ -14,15 +14,8 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput
-from dpo_core.records import (
-    COMPLETIONS,
-    PREFERENCES,
-    PROMPTS,
-    Prompt,
-    imported_completion_id,
-    prompt_id,
-    prompt_row,
-)
+from dpo_core.records import Prompt, imported_completion_id, prompt_id, prompt_row
+from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS
 from dpo_core.tables import TEXTS_AT_ONCE, RowWriter, count_rows, iterate_rows, read_rows
 from generation.sampling import encode_prompt
 

@@ -10,7 +10,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from dpo_core.children import Report
-from dpo_core.records import COMPLETIONS, prompt_from_row
+from dpo_core.records import prompt_from_row
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import TEXTS_AT_ONCE, count_rows, iterate_rows, write_rows
 from generation.imported import Encoder, PairDropped
 

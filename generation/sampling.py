@@ -16,7 +16,8 @@ from dpo_core.atomic import write_atomic
 from dpo_core.children import Report
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, derive_seed
-from dpo_core.records import COMPLETIONS, LOGPS, Prompt, prompt_from_row
+from dpo_core.records import Prompt, prompt_from_row
+from dpo_core.schemas import COMPLETIONS, LOGPS
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import child_result
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import StepResult
 from dpo_core.children import child_environment
 from dpo_core.hashing import policy_id
-from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.records import prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from flows.evaluation.held_out import Opponents
 from flows.policy import EvaluatedPolicy, Policy, RoundPreferences

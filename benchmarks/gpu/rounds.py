@@ -22,15 +22,8 @@ from benchmarks.gpu.results import Bench
 from dpo_core.config import LoraConfig, SftConfig, TrainingConfig
 from dpo_core.errors import Interrupted
 from dpo_core.hashing import policy_id
-from dpo_core.records import (
-    PREFERENCES,
-    PROMPTS,
-    Completion,
-    Prompt,
-    Score,
-    prompt_id,
-    prompt_row,
-)
+from dpo_core.records import Completion, Prompt, Score, prompt_id, prompt_row
+from dpo_core.schemas import PREFERENCES, PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from dpo_core.training.jobs import BaseJob, DpoJob
 from dpo_core.training.lora import adapt, save_merged

@@ -19,8 +19,8 @@ from rich.console import Console
 from benchmarks.dpo_round.side import show
 from benchmarks.measure import KIND_OF_STEP, cpu_seconds
 from benchmarks.online_round import workload
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.children import Child
 from flows.config import CampaignConfig, validate
 from flows.policy import RoundContext

@@ -16,7 +16,8 @@ from benchmarks.real.kept import Took, kept
 from benchmarks.real.questions import Questions, Text
 from benchmarks.real.results import BASE, Answered, Answers, Likelihood
 from dpo_core.hashing import content_id, policy_id
-from dpo_core.records import SCORED, Completion
+from dpo_core.records import Completion
+from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress

@@ -13,9 +13,9 @@ from benchmarks.measure import machine
 from benchmarks.real.kept import Took, measured
 from benchmarks.real.results import BASE, Answered, Answers, Example
 from dpo_core import json_lines
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.hashing import content_id
 from dpo_core.records import Completion, Prompt, prompt_tags
 from examples import smollm2

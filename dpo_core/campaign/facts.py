@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
-from dpo_core.campaign.store import Artifact, current_artifact
 
 Row = Mapping[str, Any]
 """Numbers of a round."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import flush, flush_tree, make_folder
-from dpo_core.campaign.current import Current, valid_steps
+from dpo_core.campaign.artifacts import Artifact, StepResult, check_outputs, read_manifest
+from dpo_core.campaign.current import Current
 from dpo_core.campaign.identity import (
     IDENTITY,
     VERSION,
@@ -27,7 +28,6 @@ from dpo_core.campaign.identity import (
     settled,
     settled_through,
 )
-from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import prune, pruned
@@ -36,51 +36,8 @@ from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
 from dpo_core.hashing import digest
-from dpo_core.sealed import BrokenSeal, unsealed, write_sealed
+from dpo_core.sealed import write_sealed
 from dpo_core.seen_files import sha256_of
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What making a step came to: how many came in, went on, were dropped and why, and facts."""
-
-    came_in: int = 0
-    kept: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A finished step: its folder and its ledger entry; `cached` when it was not made just now.
-
-    made_again: the hashes of the files in `folder` where they are not those of the entry.
-    """
-
-    folder: Path
-    entry: Entry
-    cached: bool
-    made_again: Mapping[str, str] | None = None
-
-    def path(self, name: str) -> Path:
-        """Where an output is, or a folder of outputs, or what may be there.
-
-        Raises ArtifactCorrupted for a file that is not what the ledger recorded.
-        """
-        path = self.folder / name
-        outputs = self.entry.outputs if self.made_again is None else self.made_again
-        if name in outputs and path.exists():
-            _check(self.folder, name, outputs[name])
-        return path
-
-    def hash(self, name: str) -> str:
-        """Content hash of one output file."""
-        return self.entry.outputs[name]
-
-    def input(self, name: str) -> Input:
-        """One output file, for a step that depends on it."""
-        return Input(self.hash(name), self.path(name))
 
 
 @dataclass(frozen=True)
@@ -178,7 +135,7 @@ class Store:
         folder = self.layout.step(entry.round, entry.step, entry.fingerprint)
         if not folder.exists():
             return None
-        _verify(folder, entry, self._pruned.get(entry.fingerprint, ()))
+        check_outputs(folder, entry, self._pruned.get(entry.fingerprint, ()))
         return Artifact(folder, entry, cached=True)
 
     def _entry_of(self, recipe: Recipe) -> Entry | None:
@@ -279,8 +236,8 @@ class Store:
                 f"{folder} has no {MANIFEST}, so nothing says what should be in it",
                 f"Move it away (mv {folder} {folder}.broken); `ratchet run` makes it again.",
             )
-        entry = _read_manifest(folder)
-        _verify(folder, entry)
+        entry = read_manifest(folder)
+        check_outputs(folder, entry)
         self._record(entry)
         return Artifact(folder, entry, cached=True)
 
@@ -346,40 +303,6 @@ def _key(recipe: Recipe) -> tuple[int, str, str]:
     return recipe.round, recipe.step, recipe.fingerprint
 
 
-def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
-    """The valid version of a step, read without locking or verifying the campaign.
-
-    Its files are verified as they are read, by `Artifact.path`.
-    """
-    name = valid_steps(layout, number).get(step)
-    if name is None:
-        return None
-    folder = layout.round(number) / name
-    return Artifact(folder, _read_manifest(folder), cached=True)
-
-
-def verify_outputs(folder: Path, beginning: str) -> None:
-    """Raise ArtifactCorrupted where outputs of the step in `folder` whose names begin so are not
-    what was recorded; nothing for a folder that no step made."""
-    if (folder / MANIFEST).exists():
-        for name, expected in _read_manifest(folder).outputs.items():
-            if name.startswith(beginning):
-                _check(folder, name, expected)
-
-
-def _read_manifest(folder: Path) -> Entry:
-    path = folder / MANIFEST
-    try:
-        found, _ = unsealed(path.read_bytes())
-        return Entry(**found)
-    except (BrokenSeal, TypeError) as error:
-        raise ArtifactCorrupted(
-            f"{path} is damaged: {error}",
-            f"Restore it from a backup; or move its folder away (mv {folder} {folder}.broken) "
-            "and `ratchet run` makes it again.",
-        ) from None
-
-
 def _clear(partial: Path) -> None:
     """Remove what an interrupted attempt left, or it would become an output of the next one."""
     for left in partial.iterdir():
@@ -393,22 +316,3 @@ def _files(folder: Path) -> list[str]:
     """Files below `folder` as relative names, in order, without the manifest."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in found if name != MANIFEST)
-
-
-def _verify(folder: Path, entry: Entry, pruned: tuple[str, ...] = ()) -> None:
-    """Raise ArtifactCorrupted for a changed output; `pruned`: beginnings of what may be gone."""
-    for name, expected in entry.outputs.items():
-        if not name.startswith(pruned):
-            _check(folder, name, expected)
-
-
-def _check(folder: Path, name: str, expected: str) -> None:
-    path = folder / name
-    found = sha256_of(path) if path.exists() else "nothing"
-    if found != expected:
-        raise ArtifactCorrupted(
-            f"{path} is not what the ledger recorded: expected sha256 {expected[:16]}…, "
-            f"found {found[:16]}…",
-            f"Restore it from a backup; or move it away (mv {folder} {folder}.broken) "
-            "and `ratchet run` makes it again.",
-        )

@@ -10,7 +10,7 @@ import torch
 
 from dpo_core.children import Report
 from dpo_core.config import TrainingConfig
-from dpo_core.records import LOGPS
+from dpo_core.schemas import LOGPS
 from dpo_core.tables import batched, write_rows
 from dpo_core.training.jobs import LogpsJob
 from dpo_core.training.pairs.prompt_groups import PromptGroups

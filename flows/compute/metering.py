@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import StepResult
 from dpo_core.children import Child
 from dpo_core.json_lines import end_of_lines
 from labeling.judges.spending import read_spending

@@ -15,7 +15,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import LabelsError, PromptError, RatchetError
 from dpo_core.import_path import find_function, load_function
 from dpo_core.model_shape import read_shape
-from dpo_core.records import IMPORTED
+from dpo_core.schemas import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
 from flows.doctor.findings import DoctorFinding, note, ok, problem

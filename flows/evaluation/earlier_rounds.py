@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.cycles import cycles, win_rates
 from dpo_core.evaluation.forgotten import ForgottenPrompts, forgotten
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.ratings import bradley_terry
-from dpo_core.records import FORGOTTEN, MATCHES
+from dpo_core.schemas import FORGOTTEN, MATCHES
 from dpo_core.tables import write_rows
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import Answers, HeldOutAnswers, Opponents, answered_earlier

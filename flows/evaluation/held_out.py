@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact
 from dpo_core.evaluation.overlap import overlap
 from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion, Prompt, Split

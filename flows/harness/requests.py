@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.hashing import content_id
-from dpo_core.records import CONTINUATIONS, PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import write_rows
 from flows.harness.asked import AskedTask
 from flows.harness.tasks import ANSWERED

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.children import Report, serve
-from dpo_core.records import PROMPTS, SCORES, prompt_row, score_row
+from dpo_core.records import prompt_row, score_row
+from dpo_core.schemas import PROMPTS, SCORES
 from dpo_core.tables import read_rows, write_rows
 from flows.harness.asked import AskedTask
 from flows.harness.offline import offline

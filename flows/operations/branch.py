@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_text
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.branching import (
     Link,
     Origin,
@@ -20,7 +21,6 @@ from dpo_core.campaign.current import valid_rounds
 from dpo_core.campaign.facts import find_incumbent, is_finished, policy_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
-from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.gate.account import read_inherited, spent, written
 from flows.config import CampaignConfig, dump_config, overridden, read_stored

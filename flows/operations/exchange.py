@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import Layout, joined_in
-from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import BadInput
 from dpo_core.records import person
 from dpo_core.tables import iterate_rows, read_rows

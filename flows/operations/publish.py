@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.current import read_current, valid_steps
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
 from dpo_core.hashing import file_sha256
 from flows.config import read_stored

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.errors import LabelsError
 from dpo_core.tables import read_rows
 from dpo_core.text import counted

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import current_user
 from dpo_core.campaign.lock import locked
-from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.campaign.waiting import clear_waiting
 from dpo_core.errors import LabelsError
 from dpo_core.records import HUMAN, is_person

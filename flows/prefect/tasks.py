@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact
 from dpo_core.errors import (
     ChildDied,
     ChildFailed,

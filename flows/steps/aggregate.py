@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.hashing import digest
-from dpo_core.records import PREFERENCES
+from dpo_core.schemas import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import OWN_SAMPLES, PreferenceSources, RoundRecord
 from flows.read_back import occurring, read_reliability

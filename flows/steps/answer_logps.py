@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, StepResult
-from dpo_core.records import POLICY_LOGPS, SCORED
+from dpo_core.schemas import POLICY_LOGPS, SCORED
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Opponents
 from flows.policy import EvaluatedPolicy

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.evaluation.relevance import draw_others
 from dpo_core.hashing import derive_seed
-from dpo_core.records import RELEVANCE, SCORED, Completion
+from dpo_core.records import Completion
+from dpo_core.schemas import RELEVANCE, SCORED
 from dpo_core.tables import read_rows, write_rows
 from flows.policy import EvaluatedPolicy, Policy
 from flows.read_back import read_completions, read_prompts

@@ -4,12 +4,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
-from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.records import prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import draw_of_evaluation

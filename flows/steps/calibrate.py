@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, StepResult
-from dpo_core.records import RELIABILITY
+from dpo_core.schemas import RELIABILITY
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.policy import RoundRecord
 from flows.read_back import read_scores_by_source

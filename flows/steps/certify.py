@@ -4,7 +4,6 @@ The gate's prompts are compared in the order of their hashes, a batch at a time,
 knows or `gate.at_most_prompts` are used: both policies answer them, the evaluation judge compares.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.evaluation.certification import (
     Evidence,
     cannot_win,
     evidence,
     evidence_on_set,
-    unit_outcomes,
 )
 from dpo_core.gate.account import (
     CERTIFICATE,
@@ -32,7 +30,8 @@ from dpo_core.gate.account import (
     read_inherited,
 )
 from dpo_core.hashing import digest
-from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
+from dpo_core.records import Prompt, prompt_from_row, prompt_row
+from dpo_core.schemas import OUTCOMES, PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
@@ -40,12 +39,10 @@ from flows.evaluation.judging import judges_models, outcomes, play_match
 from flows.gate.power import at_most, planned_decisions
 from flows.policy import EvaluatedPolicy, Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, drawn_pool
+from flows.steps.gate_pool import POOL, drawn_pool, whole_units
 from flows.steps.prompts import pool_functions
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
-from generation.config import PromptsConfig
-from generation.prompts import unit_of
 from labeling.judges.make import judge_config, judges_functions
 
 _STEERS_NO_CANDIDATE = {
@@ -224,24 +221,6 @@ def _compared_already(test: _Test) -> list[Mapping[str, Any]]:
     """On the gate prompts of the evaluation, which are the first of the pool."""
     rows = read_rows(test.evaluation.path("outcomes.parquet"))
     return [r for r in rows if (r["opponent"], r["split"]) == ("previous", "gate")]
-
-
-def whole_units(
-    pool: Sequence[Prompt],
-    looked: range,
-    rows: Sequence[Mapping[str, Any]],
-    samples: int,
-    config: PromptsConfig,
-) -> list[float]:
-    """Outcomes of the units of which all comparisons are among `rows`, in the order of the pool.
-
-    looked: places in the pool of the prompts that were compared, each `samples` times.
-    """
-    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config) for p in pool}
-    sizes = Counter(unit.values())
-    seen = dict.fromkeys(unit[pool[place].prompt_id] for place in looked)
-    told = [(unit[row["prompt_id"]], row["outcome"]) for row in rows if row["prompt_id"] in unit]
-    return unit_outcomes(told, [(name, samples * sizes[name]) for name in seen])
 
 
 def _knows(units: Sequence[float], threshold: float, alpha: float) -> bool:

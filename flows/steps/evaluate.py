@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, StepResult
-from dpo_core.records import OUTCOMES
+from dpo_core.schemas import OUTCOMES
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.distances import distances

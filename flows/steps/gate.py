@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.costs import cost_columns
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.campaign.waiting import waited_for
 from dpo_core.gate.checks import certificate_checks, notices, values_to_try
 from dpo_core.gate.config import as_asked

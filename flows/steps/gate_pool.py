@@ -6,18 +6,24 @@ are drawn anew, it grows at its end.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact, StepResult, current_artifact
 from dpo_core.errors import PromptError
-from dpo_core.records import PROMPTS, Prompt, prompt_from_row, prompt_row
+from dpo_core.evaluation.certification import (
+    unit_outcomes,
+)
+from dpo_core.records import Prompt, prompt_from_row, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig, config_of_round
 from flows.session import Session
-from generation.prompts import draw_held_out, read_pool
+from generation.config import PromptsConfig
+from generation.prompts import draw_held_out, read_pool, unit_of
 
 POOL = "prompts.parquet"
 _OTHER = "held_out_"
@@ -112,3 +118,21 @@ def _trained(config: CampaignConfig) -> set[str]:
     if config.prompts.split_by == "prompt":
         return set()
     return {p.prompt_id for p in read_pool(config.prompts) if p.split == "train"}
+
+
+def whole_units(
+    pool: Sequence[Prompt],
+    looked: range,
+    rows: Sequence[Mapping[str, Any]],
+    samples: int,
+    config: PromptsConfig,
+) -> list[float]:
+    """Outcomes of the units of which all comparisons are among `rows`, in the order of the pool.
+
+    looked: places in the pool of the prompts that were compared, each `samples` times.
+    """
+    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config) for p in pool}
+    sizes = Counter(unit.values())
+    seen = dict.fromkeys(unit[pool[place].prompt_id] for place in looked)
+    told = [(unit[row["prompt_id"]], row["outcome"]) for row in rows if row["prompt_id"] in unit]
+    return unit_outcomes(told, [(name, samples * sizes[name]) for name in seen])

@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, digest
-from dpo_core.records import COMPLETIONS, Prompt, prompt_from_row
+from dpo_core.records import Prompt, prompt_from_row
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.special_tokens import read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config.evaluation import HarnessSuite

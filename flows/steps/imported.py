@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import LabelsError
 from flows.policy import Policy
 from flows.session import Session

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.campaign.waiting import waited_for, write_waiting
 from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id
-from dpo_core.records import ASKED, LABELS
+from dpo_core.schemas import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
 from flows.people import is_over, server_access, waiting_for
 from flows.read_back import read_candidates, read_judgements, read_pairs, read_reliability

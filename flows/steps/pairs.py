@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, StepResult
-from dpo_core.records import PAIRS, Completion
+from dpo_core.records import Completion
+from dpo_core.schemas import PAIRS
 from dpo_core.tables import write_rows
 from flows.policy import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers
 from flows.read_back import by_prompt, read_committee, read_completions

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import DRAW
-from dpo_core.campaign.store import Artifact, StepResult, current_artifact
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
-from dpo_core.records import PROMPTS, Prompt, prompt_row
+from dpo_core.records import Prompt, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from flows.policy import RoundRecord
 from flows.session import Session

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import OTHER
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.find_model import find_model
 from dpo_core.hashing import content_id
-from dpo_core.records import COMPLETIONS
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
 from flows.policy import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
 from flows.session import Session

@@ -6,9 +6,9 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import SHARDS
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.tables import count_rows
 from flows.policy import Policy
 from flows.session import Session

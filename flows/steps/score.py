@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.evaluation.relevance import verdicts
-from dpo_core.records import JUDGEMENTS, SCORES, Completion, Score, judgement_row, score_row
+from dpo_core.records import Completion, Score, judgement_row, score_row
+from dpo_core.schemas import JUDGEMENTS, SCORES
 from dpo_core.tables import write_rows
 from flows.evaluation.judging import judged, judges_models
 from flows.evaluation.relevance import read_placed

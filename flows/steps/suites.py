@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import PromptError
-from dpo_core.records import PROMPTS, Prompt, prompt_row
+from dpo_core.records import Prompt, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import training_judge_scores_too

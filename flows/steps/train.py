@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.config import MOVES_NO_NUMBER, EmaReference, EveryReference, TrainingConfig
 from dpo_core.tables import count_rows
 from dpo_core.text import counted

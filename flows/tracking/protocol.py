@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.scalars import numbers
 from dpo_core.tables import iterate_rows
 from dpo_core.text import visible

@@ -15,9 +15,9 @@ from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import Holder, hold, holder
 from flows.config import check_functions, load_config
-from flows.config.opening import check_folder
 from flows.doctor.servers import PREFECT_VARIABLE, check_prefect
 from flows.prefect.credentials import of_worker, read_key, with_key
+from flows.run import check_folder
 
 DEFAULT_FOLDER = Path("worker")
 API_VARIABLE = PREFECT_VARIABLE

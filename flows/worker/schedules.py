@@ -32,9 +32,9 @@ from dpo_core.hashing import digest
 from dpo_core.text import counted
 from flows.campaign import CAMPAIGN_FLOW
 from flows.config import CampaignConfig, check_functions, load_config
-from flows.config.opening import check_folder
 from flows.prefect.runs import campaign_tag, tagged_campaign
 from flows.prefect.server import has_history, prefect_environment
+from flows.run import check_folder
 from flows.worker.place import external_server, find_server, in_folder, only_worker
 from flows.worker.runs import BEGUN, Order, runs_of
 from flows.worker.serve import serving

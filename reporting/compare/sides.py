@@ -6,10 +6,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.branching import Origin, read_origin
 from dpo_core.campaign.facts import find_incumbent
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.errors import BadInput
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.statistics import mean_interval

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.evaluation.intervals import wilson_ends
 from dpo_core.tables import batched, read_rows
 

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.records import prompt_from_row
 from dpo_core.tables import read_rows
 from reporting.read.samples import SampledAnswer, SampleRow, SourceVerdict, read_scores, tags

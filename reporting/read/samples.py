@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.records import Prompt, prompt_from_row
 from dpo_core.tables import read_rows
 

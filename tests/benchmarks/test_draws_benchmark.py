@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from benchmarks.draws import ARMS, Arm, Round, main, overrides_of, parse, table
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from flows.config import load_config
 from reporting.numbers import dropped
 

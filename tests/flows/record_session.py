@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from dpo_core.campaign.store import Artifact, Recipe, StepResult
-from dpo_core.records import ASKED, JUDGEMENTS, LABELS, PAIRS, SCORES
+from dpo_core.campaign.artifacts import Artifact, StepResult
+from dpo_core.campaign.store import Recipe
+from dpo_core.schemas import ASKED, JUDGEMENTS, LABELS, PAIRS, SCORES
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress

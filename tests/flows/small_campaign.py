@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import Artifact, current_artifact
 from examples.reviews.grammar import prompts
 from flows.config.defaults import since
 from tests import typed

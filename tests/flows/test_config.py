@@ -380,7 +380,7 @@ def test_folder_that_holds_something_else(
 ) -> None:
     from dpo_core.campaign.layout import Layout
     from dpo_core.errors import BadInput
-    from flows.config.opening import check_folder
+    from flows.run import check_folder
 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from small_campaign import Campaign
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.current import read_current
-from dpo_core.campaign.store import Artifact
 from dpo_core.errors import RatchetError
 from dpo_core.hashing import file_sha256
 from dpo_core.tables import read_rows

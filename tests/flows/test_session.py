@@ -9,7 +9,8 @@ import yaml
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
-from dpo_core.campaign.store import Recipe, StepResult, Store
+from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from flows.config import CampaignConfig

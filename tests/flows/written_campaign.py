@@ -7,8 +7,9 @@ import pandas as pd
 from demo_summary import metrics
 
 from dpo_core.atomic import write_json, write_text
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Recipe, StepResult, Store
+from dpo_core.campaign.store import Recipe, Store
 from flows.config import dump_config, validate
 
 CONFIG: dict[str, Any] = {

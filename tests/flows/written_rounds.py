@@ -7,7 +7,8 @@ from typing import Any
 from typer.testing import CliRunner
 
 from dpo_core.atomic import write_json
-from dpo_core.campaign.store import Recipe, StepResult, Store
+from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import RatchetError
 from flows.cli import app
 from flows.config import dump_config, validate

@@ -10,7 +10,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from dpo_core.errors import BadInput, PromptError
-from dpo_core.records import IMPORTED, PROMPTS, Prompt, pair_id, prompt_id, prompt_row
+from dpo_core.records import Prompt, pair_id, prompt_id, prompt_row
+from dpo_core.schemas import IMPORTED, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 

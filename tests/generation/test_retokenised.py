@@ -7,7 +7,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from test_imported import ASSISTANT, EOS, SKY, TURN, USER, WHY, YES, tokenizer, user
 
-from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from generation.retokenised import RetokeniseJob, retokenise
 

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dpo_core.children import Child
-from dpo_core.records import CONTINUATIONS, PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from examples.reviews.grammar import WORDS
 from examples.reviews.model import build

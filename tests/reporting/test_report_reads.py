@@ -12,8 +12,8 @@ from dpo_core.campaign.facts import valid_entries
 from dpo_core.campaign.ledger import Entry
 from dpo_core.tables import read_rows
 from flows.config import validate
-from flows.config.opening import adopt_config
 from flows.config.versions import read_configs
+from flows.run import adopt_config
 from reporting.at_a_glance import at_a_glance
 from reporting.browser import gain, static
 from reporting.labels_bought import bought

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.errors import PromptError
 from dpo_core.find_model import Model, same_tokens
 from dpo_core.gguf.header import names_gguf
-from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.records import prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, judges_behaviour, play_match

@@ -11,9 +11,10 @@ from typing import Any
 from rich.console import Console
 
 from dpo_core.atomic import write_json
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.errors import BadInput, RatchetError
-from dpo_core.records import OUTCOMES, PROMPTS, prompt_row
+from dpo_core.records import prompt_row
+from dpo_core.schemas import OUTCOMES, PROMPTS
 from dpo_core.tables import write_rows
 from flows.operations.evaluate_models.asked import EvaluationRequest
 from flows.operations.evaluate_models.compare import (

@@ -24,7 +24,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildFailed, RatchetError
 from dpo_core.model_shape import Shape
-from dpo_core.records import IMPORTED
+from dpo_core.schemas import IMPORTED
 from flows.config import CampaignConfig
 from flows.doctor import examine, machine, memory, policy, prompts, servers
 from flows.doctor import inputs as judges

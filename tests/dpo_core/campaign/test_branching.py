@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.branching import Origin, Stretch, read_origin, share, stretches, write_origin
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.retractions import RETRACT
-from dpo_core.campaign.store import Artifact, Recipe, StepResult, Store
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput
 
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Recipe, StepResult, Store
+from dpo_core.campaign.store import Recipe, Store
 
 
 def _run(store: Store, number: int, step: str, beta: float) -> str:

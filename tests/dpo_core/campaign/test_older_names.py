@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.identity import IDENTITY, KEPT, RECOMPUTED, SETTLED, settled_through
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import Recipe, StepResult, Store
+from dpo_core.campaign.store import Recipe, Store
 
 NAMES = {1: "1st", 2: "2nd"}
 """What these identities called the step."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.campaign.store import Recipe, StepResult, Store
+from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import ArtifactCorrupted
 
 RECIPE = Recipe(1, "training", {"beta": 0.1})

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.branching import share
 from dpo_core.campaign.current import read_current, valid_steps
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Recipe, StepResult, Store, current_artifact
+from dpo_core.campaign.store import Recipe, Store
 
 EDGES = (9, 10, 11, 99, 100, 101, 999, 1000, 1001)
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.current import Current, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Recipe, StepResult, Store, current_artifact
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 
 RECIPE = Recipe(

@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from dpo_core.children import Child
-from dpo_core.records import COMPLETIONS, PREFERENCES, pair_id
+from dpo_core.records import pair_id
+from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import DpoJob
 

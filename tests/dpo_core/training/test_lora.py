@@ -18,7 +18,7 @@ from dpo_core.children import Child
 from dpo_core.config import LoraConfig, TrainingConfig
 from dpo_core.errors import BadInput
 from dpo_core.hashing import policy_id
-from dpo_core.records import COMPLETIONS
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.lora import adapt, save_merged

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_core.records import SCORED
+from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import LogpsJob
 from dpo_core.training.pairs.prompt_groups import PromptGroups

@@ -17,7 +17,7 @@ from dpo_core.errors import BadInput, InvariantViolated, RatchetError
 from dpo_core.hashing import policy_id
 from dpo_core.loss_options import LossName, LossOptions
 from dpo_core.preference.losses import PairLosses
-from dpo_core.records import volatile_columns
+from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.checks import check_finite, check_first_step
 from dpo_core.training.jobs import DpoJob

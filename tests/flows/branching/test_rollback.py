@@ -8,13 +8,14 @@ from small_campaign import STEPS, Campaign
 from written_rounds import made_up, rollback
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.facts import find_incumbent
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
-from dpo_core.campaign.store import Recipe, StepResult
+from dpo_core.campaign.store import Recipe
 from dpo_core.errors import BadInput, CampaignLocked
 from reporting.as_json import as_json
 from reporting.report import render_report

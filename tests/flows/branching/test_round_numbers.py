@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 from written_rounds import CONFIG, made_up, rollback
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.facts import find_incumbent, valid_entries
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.recomputing import RecomputedStep, RecomputingStore
-from dpo_core.campaign.store import Artifact, Recipe, StepResult
+from dpo_core.campaign.store import Recipe
 from flows.config import dump_config, validate
 from flows.worker.plan import finished_rounds, plan
 from reporting.summary import read_summary

@@ -8,13 +8,13 @@ import pytest
 from small_campaign import Campaign
 
 from dpo_core import json_lines
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.branching import Origin, own_entries, write_origin
 from dpo_core.campaign.costs import campaign_cost, cost_columns
 from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.prices import PricesConfig
-from dpo_core.campaign.store import StepResult
 from flows.compute.metering import CostMeter, Held, gpu_seconds
 
 

@@ -9,8 +9,9 @@ from zlib import crc32
 
 from record_session import Records, open_session
 
-from dpo_core.campaign.store import Artifact
-from dpo_core.records import COMPLETIONS, POLICY_LOGPS, PREFERENCES, PROMPTS, Prompt, prompt_row
+from dpo_core.campaign.artifacts import Artifact
+from dpo_core.records import Prompt, prompt_row
+from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PREFERENCES, PROMPTS
 from flows.evaluation.held_out import Opponents
 from flows.policy import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord, SuiteAnswers
 from flows.session import Session

@@ -9,7 +9,8 @@ import pytest
 from record_session import Records, open_session
 
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.records import COMPLETIONS, POLICY_LOGPS, PROMPTS, Prompt, Split, prompt_row
+from dpo_core.records import Prompt, Split, prompt_row
+from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PROMPTS
 from flows.evaluation.distances import distances
 from flows.evaluation.held_out import Opponents, read_answers
 from flows.policy import EvaluatedPolicy, Policy

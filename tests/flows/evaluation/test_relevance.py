@@ -10,11 +10,12 @@ import pytest
 import two_things
 from synthetic import Synthetic, Texts
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import SftConfig
 from dpo_core.gate.config import GateConfig
 from dpo_core.gate.decision import Best, decide
-from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, Score, prompt_row
+from dpo_core.records import Prompt, Score, prompt_row
+from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
 from flows.policy import EvaluatedPolicy, Policy

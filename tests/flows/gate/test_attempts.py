@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import Rollback
-from dpo_core.campaign.store import Artifact
 from dpo_core.errors import ConfigError
 from flows.config import CampaignConfig, changes_of, under_attempt, validate
 from flows.gate.attempts import best_so_far

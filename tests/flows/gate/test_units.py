@@ -3,7 +3,7 @@
 from typing import Any
 
 from dpo_core.records import Prompt
-from flows.steps.certify import whole_units
+from flows.steps.gate_pool import whole_units
 from generation.config import PromptsConfig
 
 APART = PromptsConfig(path="prompts.jsonl")

@@ -13,8 +13,9 @@ from byte_model import write_byte_model
 from record_session import open_session
 from task_data import write_data
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Recipe, StepResult, current_artifact
+from dpo_core.campaign.store import Recipe
 from dpo_core.hashing import policy_id
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite

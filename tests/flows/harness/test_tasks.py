@@ -9,7 +9,8 @@ from many_requests import answered
 from record_session import open_session
 from task_data import IFEVAL, ifeval_rows, write_data
 
-from dpo_core.records import COMPLETIONS, Completion, Prompt, prompt_id
+from dpo_core.records import Completion, Prompt, prompt_id
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from examples.instructions import judge
 from flows.config.evaluation import HarnessSuite

@@ -11,7 +11,7 @@ import pytest
 from dpo_core.atomic import write_json
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
-from dpo_core.records import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
+from dpo_core.schemas import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
 from dpo_core.tables import write_rows
 from flows.older.rounds import faults
 from flows.older.training import FinishedRound

@@ -13,10 +13,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 from user_folder import MADE_BEFORE
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.identity import IDENTITY, KEPT, RECOMPUTED, SETTLED, VERSION
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import current_artifact
 from dpo_core.tables import read_rows
 from flows.cli import app
 from flows.config import load_config

@@ -14,20 +14,13 @@ from rich.console import Console
 from small_campaign import CONFIG
 from typer.testing import CliRunner
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, StepResult
 from dpo_core.campaign.waiting import read_waiting, write_waiting
 from dpo_core.errors import BadInput, LabelsError, LabelServerFailed, WaitingForPeople
-from dpo_core.records import (
-    COMPLETIONS,
-    JUDGEMENTS,
-    PAIRS,
-    PROMPTS,
-    Judgement,
-    judgement_row,
-    prompt_row,
-)
+from dpo_core.records import Judgement, judgement_row, prompt_row
+from dpo_core.schemas import COMPLETIONS, JUDGEMENTS, PAIRS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate

@@ -11,11 +11,11 @@ from record_session import judged as judgement
 from rich.console import Console
 from small_campaign import CONFIG, JUDGE, STEPS, Campaign
 
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.branching import Origin, Stretch, write_origin
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import StepResult
-from dpo_core.records import LABELS
+from dpo_core.schemas import LABELS
 from dpo_core.tables import write_rows
 from flows.config import under_attempt, validate
 from flows.operations.retract import Use, _aggregated, _as_it_ran

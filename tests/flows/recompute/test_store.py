@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from record_session import open_session
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.recomputing import RecomputedStep, RecomputingStore
-from dpo_core.campaign.store import Artifact, Recipe, StepResult, Store
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.hashing import file_sha256
 from flows.policy import Policy

@@ -7,8 +7,8 @@ import pytest
 import torch
 from record_session import Records, judged, labelled, open_session
 
-from dpo_core.campaign.store import Artifact
-from dpo_core.records import COMPLETIONS
+from dpo_core.campaign.artifacts import Artifact
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows
 from dpo_core.training.objective import StepObjective
 from dpo_core.training.pairs.batching import collate

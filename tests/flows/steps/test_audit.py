@@ -14,8 +14,8 @@ import yaml
 from rich.console import Console
 from small_campaign import Campaign
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import MANIFEST
-from dpo_core.campaign.store import Artifact
 from dpo_core.errors import AuditFailed
 from dpo_core.hashing import file_sha256, normalise
 from dpo_core.sealed import SEAL

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from record_session import Records, judged, labelled, open_session
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.errors import RatchetError
-from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, prompt_row
+from dpo_core.records import Prompt, prompt_row
+from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.tables import read_rows
 from flows.policy import PreferenceSources, RoundRecord
 from flows.read_back import read_reliability

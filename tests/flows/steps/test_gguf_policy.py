@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import current_artifact
 from dpo_core.hashing import policy_id
 from labeling.audit.config import FindingName
 from tests import typed

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from flows.config import validate
 from flows.progress import CampaignProgress
 from flows.read_back import read_candidates

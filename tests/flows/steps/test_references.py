@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from small_campaign import PROMOTE_ALL, Campaign
 
 from dpo_core.hashing import file_sha256, policy_id
-from dpo_core.records import COMPLETIONS
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.policy import Policy

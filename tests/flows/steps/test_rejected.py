@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.tables import read_rows
 from examples.reviews.grammar import WORDS
 from flows.config import validate

@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, RUN, STEPS, TIMEOUT_S, Campaign
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact
 from flows.config import validate
 from flows.policy import RoundRecord
 from flows.progress import CampaignProgress

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from dpo_core.errors import LabelsError
-from dpo_core.records import IMPORTED
+from dpo_core.schemas import IMPORTED
 from dpo_core.tables import read_rows
 from labeling.exchange.formats.kinds import FORMATS, read_as
 from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row

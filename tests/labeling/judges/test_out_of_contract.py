@@ -19,7 +19,8 @@ from loopback import Loopback, completion, verdict
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import EndpointFailed
-from dpo_core.records import SCORES, Completion, Judgement, Pair, Prompt, Score, pair_id, score_row
+from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, pair_id, score_row
+from dpo_core.schemas import SCORES
 from dpo_core.tables import write_rows
 from flows.evaluation.judging import judged
 from flows.evaluation.suites import _scores as suite_scores

@@ -13,7 +13,7 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
 from dpo_core.hashing import policy_id
-from dpo_core.records import volatile_columns
+from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pairs.pair_files import load_pairs

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from dpo_core.errors import BadInput
 from dpo_core.hashing import policy_id
-from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.optimiser import learning_rate_factor
