@@ -10,8 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS, Column
-from dpo_core.text import printed_json
-from reporting.certified import BY_A_PERSON, CERTIFIED, NOT_CERTIFIED, ON_SET, certified
+from reporting.certification import (
+    BY_A_PERSON,
+    CERTIFIED,
+    NOT_CERTIFIED,
+    ON_SET,
+    certification_summary,
+)
 from reporting.sentences import headline
 from reporting.summary import CampaignSummary
 
@@ -135,20 +140,15 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
         "doing": summary.doing,
         "headline": headline(summary),
         "stopped": _plain(summary.stopped),
-        "taken_back": [_plain(asdict(one)) for one in summary.taken_back],
+        "taken_back": [_plain(asdict(one)) for one in summary.retractions],
         "outdated": list(summary.outdated),
-        "rolled_back": [asdict(one) for one in summary.rolled_back],
+        "rolled_back": [asdict(one) for one in summary.rollbacks],
         "gate_looks": summary.gate_looks,
-        "certified": _plain(certified(summary)),
+        "certified": _plain(certification_summary(summary)),
         "base": _plain(summary.base),
         "cost": _plain(summary.cost),
         "rounds": [_plain({**dict.fromkeys(names), **row}) for row in summary.rounds],
     }
-
-
-def written(found: Mapping[str, Any]) -> str:
-    """As text that any parser of JSON takes."""
-    return printed_json(found)
 
 
 def schema() -> dict[str, Any]:

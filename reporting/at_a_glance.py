@@ -4,16 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dpo_core.text import counted, visible
-from reporting.certified import certified, certified_sentences
-from reporting.labels_bought import PER, bought, labels_of, labels_of_people
+from reporting.certification import certification_sentences, certification_summary
+from reporting.label_gains import PER, count_human_labels, count_labels, label_gains
 from reporting.numbers import Row, lowest_kappa, number
-from reporting.sentences import cautions, percent_interval
-from reporting.standing import standing_row
+from reporting.sentences import cautions, incumbent_row, percent_interval
 from reporting.summary import CampaignSummary
 from reporting.tables.evaluation import cycles
-from reporting.tables.price import points
+from reporting.tables.first_screen import points
 
-Answered = tuple[str, str]
+QuestionAnswer = tuple[str, str]
 """(question, what is known in a sentence or two)."""
 
 CONCERNS_SHOWN = 4
@@ -24,11 +23,11 @@ _KAPPA_WEAK = 0.4
 _FEW_DECIDED = 0.9
 
 
-def at_a_glance(summary: CampaignSummary) -> tuple[Answered, ...]:
+def at_a_glance(summary: CampaignSummary) -> tuple[QuestionAnswer, ...]:
     """Three questions with their answers; none before the first round has finished."""
     if not summary.rounds:
         return ()
-    row = standing_row(summary)
+    row = incumbent_row(summary)
     return (
         ("Better?", _better(row)),
         ("At what price?", _price(summary)),
@@ -48,7 +47,7 @@ def _better(row: Row) -> str:
 def _price(summary: CampaignSummary) -> str:
     spent = ", ".join(_spent(summary)) or "nothing was counted"
     said = f"{counted(len(summary.rounds), 'round')}: {spent}."
-    last = bought(summary)
+    last = label_gains(summary)
     if last and last[-1].win_rate is not None:
         gained = points(last[-1].win_rate)
         said += f" At the last round's rate {PER} labels bought {gained} points of win rate."
@@ -64,8 +63,8 @@ def _spent(summary: CampaignSummary) -> Iterator[str]:
     if written:
         yield f"{written:,.0f} tokens written"
     if any("labels_by_source" in row or row.get("judges") for row in summary.rounds):
-        labels = sum(labels_of(row) for row in summary.rounds)
-        people = sum(labels_of_people(row) or 0 for row in summary.rounds)
+        labels = sum(count_labels(row) for row in summary.rounds)
+        people = sum(count_human_labels(row) or 0 for row in summary.rounds)
         yield f"{labels:,} labels ({people:,} of people)"
     money = _total(summary, "money")
     if money:
@@ -89,7 +88,7 @@ def _total(summary: CampaignSummary, name: str) -> float:
 def _trust(summary: CampaignSummary, row: Row) -> str:
     """What was found in any round by the evaluation's own set-up counts for all of them."""
     found = dict.fromkeys([*_measured(row), *_same_judge(summary), *cautions(summary, row)])
-    last = " ".join((f"{_checked(row)}{_looked(summary)}", *certified_sentences(summary)))
+    last = " ".join((f"{_checked(row)}{_looked(summary)}", *certification_sentences(summary)))
     if not found:
         said = f"Nothing that was measured in round {row['round']} speaks against it."
         return f"{said} {last}"
@@ -112,7 +111,7 @@ def _checked(row: Row) -> str:
 
 
 def _looked(summary: CampaignSummary) -> str:
-    if summary.gate_looks < 2 or certified(summary) is not None:
+    if summary.gate_looks < 2 or certification_summary(summary) is not None:
         return ""
     return (
         f" The gate decided {summary.gate_looks} times on the same prompts: each time a policy "

@@ -15,7 +15,7 @@ from flows.config import CampaignConfig
 from labeling.exchange.markdown import code, front_matter, plain, table
 from labeling.judges.config import AnyJudgeConfig, members
 from reporting.card_numbers import NATS, SHARE, as_text, cell, evaluation, interval
-from reporting.certified import certified_sentences
+from reporting.certification import certification_sentences
 from reporting.numbers import Row, number
 from reporting.sentences import cautions, verdict
 from reporting.summary import CampaignSummary
@@ -29,7 +29,7 @@ class PolicyFacts:
     summary: CampaignSummary
     config: CampaignConfig
     row: Row
-    made: Sequence[Entry]
+    steps: Sequence[Entry]
     licence: str | None = None
 
     @property
@@ -38,7 +38,7 @@ class PolicyFacts:
         return [row for row in self.summary.rounds if row["round"] <= self.row["round"]]
 
     @property
-    def line(self) -> list[Row]:
+    def lineage(self) -> list[Row]:
         """Those among them that the policy came through: no refused round's training is in it."""
         by_policy = {row.get("policy"): row for row in self.rounds}
         found = [self.row]
@@ -75,14 +75,14 @@ def _head(facts: PolicyFacts) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["dpo", "rlhf", "iterative-dpo", "ratchet"],
     }
-    if policy.model is not None and _of_the_hub(policy.model):
+    if policy.model is not None and _is_hub_id(policy.model):
         head |= {"base_model": policy.model, "base_model_relation": "finetune"}
     if facts.licence is not None:
         head |= {"license": facts.licence}
     return front_matter(head)
 
 
-def _of_the_hub(model: str) -> bool:
+def _is_hub_id(model: str) -> bool:
     """NAME/MODEL, and no folder: the config's paths are absolute."""
     return model.count("/") == 1 and not model.startswith(("/", ".", "~"))
 
@@ -106,7 +106,7 @@ def _use(config: CampaignConfig) -> list[str]:
 def _data(facts: PolicyFacts) -> list[str]:
     prompts = facts.config.prompts
     source = prompts.path.rpartition("/")[2] if prompts.path is not None else prompts.function
-    rounds = facts.line
+    rounds = facts.lineage
     labels: dict[str, int] = {}
     for row in rounds:
         for who, count in (row.get("labels_by_source") or {}).items():
@@ -142,7 +142,7 @@ def _dropped(rounds: Sequence[Row]) -> list[str]:
 
 
 def _rounds(facts: PolicyFacts) -> list[str]:
-    line = facts.line
+    line = facts.lineage
     rows = [
         (
             str(row["round"]),
@@ -172,7 +172,7 @@ def _rounds(facts: PolicyFacts) -> list[str]:
 
 def _trained_with(facts: PolicyFacts) -> Mapping[str, Any]:
     """The numbers that the round's training recorded; none by older versions of Ratchet."""
-    found = (entry.facts.get("settings") for entry in facts.made if entry.step == "training")
+    found = (entry.facts.get("settings") for entry in facts.steps if entry.step == "training")
     return next(found, None) or {}
 
 
@@ -192,9 +192,9 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     policy = config.policy
     base = policy.model or policy.build or ""
     revision = f", revision {code(visible(policy.revision))}" if policy.revision else ""
-    local = "" if policy.model is None or _of_the_hub(policy.model) else _kind(policy.model)
+    local = "" if policy.model is None or _is_hub_id(policy.model) else _kind(policy.model)
     shown = base if not local else base.rstrip("/").rpartition("/")[2]
-    versions = {k: v for entry in facts.made for k, v in entry.versions.items()}
+    versions = {k: v for entry in facts.steps for k, v in entry.versions.items()}
     return [
         "## Lineage",
         f"- weights: {code(str(row.get('policy')))}\n"
@@ -203,7 +203,7 @@ def _lineage(facts: PolicyFacts) -> list[str]:
         f"- campaign: {plain(facts.summary.name)}, seed {config.seed}; its ledger has every step",
         table(
             ("step", "fingerprint", "made"),
-            [(e.step, code(e.fingerprint[:16]), plain(e.at)) for e in facts.made],
+            [(e.step, code(e.fingerprint[:16]), plain(e.at)) for e in facts.steps],
         ),
         "Versions: " + ", ".join(f"{plain(k)} {plain(v)}" for k, v in sorted(versions.items()))
         if versions
@@ -230,7 +230,7 @@ def _limits(facts: PolicyFacts) -> list[str]:
 
 def _promotion(summary: CampaignSummary) -> tuple[str, ...]:
     apart = "the numbers above are of test prompts, which decide nothing."
-    if found := certified_sentences(summary):
+    if found := certification_sentences(summary):
         return (*found, f"Promotion was decided on gate prompts; {apart}")
     flatters = "Promotion was decided on gate prompts round after round, which flatters the winner"
     return (f"{flatters}; {apart}",)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dpo_core.campaign.ledger import Entry
 from dpo_core.text import visible
-from reporting.labels_bought import labels_of
+from reporting.label_gains import count_labels
 from reporting.numbers import Row
 from reporting.summary import CampaignSummary
 
@@ -42,7 +42,7 @@ def lineage(summary: CampaignSummary) -> tuple[Checkpoint, ...]:
     for entry in summary.details.steps:
         by_round.setdefault(entry.round, []).append(entry)
     return tuple(
-        Checkpoint(n, _sentence(n, rows.get(n), entries), tuple(map(_made, entries)))
+        Checkpoint(n, _sentence(n, rows.get(n), entries), tuple(map(_lineage_step, entries)))
         for n, entries in sorted(by_round.items(), reverse=True)
     )
 
@@ -59,7 +59,7 @@ def _sentence(number: int, row: Row | None, entries: Sequence[Entry]) -> str:
     return (
         f"Weights {_short(str(row.get('policy')))} were trained from {start}, {reset}, on "
         f"{training.kept} preferences (file {file}) of {row.get('prompts')} prompts with "
-        f"{labels_of(row)} labels{_sources(row)}, under {_versions(training.versions)}, "
+        f"{count_labels(row)} labels{_sources(row)}, under {_versions(training.versions)}, "
         f"on {training.at[:10]}."
     )
 
@@ -72,7 +72,7 @@ def _sources(row: Row) -> str:
     return f" ({said})" if said else ""
 
 
-def _made(entry: Entry) -> LineageStep:
+def _lineage_step(entry: Entry) -> LineageStep:
     dropped = "; ".join(f"{visible(why)} {count}" for why, count in entry.dropped.items())
     counts = f"{entry.came_in:,} in, {entry.kept:,} on" + (f" ({dropped})" if dropped else "")
     return LineageStep(

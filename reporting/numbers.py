@@ -21,7 +21,7 @@ def number(row: Row, name: str) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def with_ends(row: Row, name: str) -> tuple[float | None, float | None, float | None]:
+def number_and_ends(row: Row, name: str) -> tuple[float | None, float | None, float | None]:
     """The number under `name` and the ends of its interval."""
     return number(row, name), number(row, f"{name}_low"), number(row, f"{name}_high")
 
@@ -33,7 +33,7 @@ def lowest_kappa(row: Row) -> float | None:
     return min(known, default=None)
 
 
-def measures(summary: CampaignSummary) -> tuple[str, ...]:
+def measure_names(summary: CampaignSummary) -> tuple[str, ...]:
     """Names of what the judge measured, without their prefix, in order of appearance."""
     found: dict[str, None] = {}
     for row in summary.rounds:
@@ -57,12 +57,12 @@ def base_number(summary: CampaignSummary, name: str) -> float | None:
     return value
 
 
-def dropped(row: Row) -> Mapping[str, int]:
+def dropped_counts(row: Row) -> Mapping[str, int]:
     counts: Mapping[str, int] = row.get("dropped") or {}
     return counts
 
 
-def seconds(row: Row) -> dict[str, float | None]:
+def seconds_by_step(row: Row) -> dict[str, float | None]:
     """Seconds per step; `other` is what the round took beyond its steps."""
     steps = {step: number(row, f"seconds_{step}") for step in STEPS}
     whole = number(row, "seconds_round")

@@ -14,31 +14,31 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_cache_path
 
 from dpo_core.atomic import write_text
-from reporting.plots.model import place, written
+from reporting.plots.model import format_number, format_place
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def rendered(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def embedded(data: Any) -> str:
+def embed_json(data: Any) -> str:
     """JSON that may stand in a <script> element, whatever text is in it."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return trusted(text)
+    return mark_safe(text)
 
 
 @cache
-def read(name: str) -> str:
+def read_template(name: str) -> str:
     return files("reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache
-def vega() -> str:
+def vega_script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script.
 
     It takes a second to make and is the same for every report, so it is kept where caches are,
@@ -62,7 +62,7 @@ def csp_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def trusted(text: str) -> str:
+def mark_safe(text: str) -> str:
     from markupsafe import Markup
 
     return Markup(text)
@@ -75,7 +75,7 @@ def _environment() -> "Environment":
         def get_source(
             self, environment: Environment, template: str
         ) -> tuple[str, str | None, Callable[[], bool] | None]:
-            return read(template), None, None
+            return read_template(template), None, None
 
     made = Environment(
         loader=Templates(),
@@ -86,8 +86,8 @@ def _environment() -> "Environment":
     )
     made.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
     made.filters["breakable"] = _breakable
-    made.filters["form"] = written
-    made.filters["place"] = place
+    made.filters["form"] = format_number
+    made.filters["place"] = format_place
     return made
 
 

@@ -4,15 +4,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dpo_core.campaign.facts import is_over
+from dpo_core.campaign.facts import incumbent_round, is_over
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.retractions import Retraction
 from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.records import HUMAN, is_person
 from dpo_core.text import visible
-from reporting.certified import BY_A_PERSON, standing_of
-from reporting.numbers import MISSING, Row, base_number, number, with_ends
-from reporting.standing import standing_number, standing_row
+from reporting.certification import BY_A_PERSON, certification_status
+from reporting.numbers import MISSING, Row, base_number, number, number_and_ends
 from reporting.summary import CampaignSummary
 
 LENGTH_RATIO = 1.25
@@ -25,8 +24,8 @@ def headline(summary: CampaignSummary) -> str:
     """What the campaign has reached so far, in one to three sentences."""
     if not summary.rounds:
         return "No round has finished yet."
-    stands = standing_number(summary)
-    said = _against_base(standing_row(summary))
+    stands = incumbent_number(summary)
+    said = _against_base(incumbent_row(summary))
     later = [row for row in summary.rounds if row["round"] > stands]
     left = [int(row["round"]) for row in later if row.get("promoted")]
     if left:
@@ -46,7 +45,7 @@ def _capital(text: str) -> str:
 
 
 def _against_base(row: Row, name: str = "") -> str:
-    rate, low, high = with_ends(row, "win_rate_base")
+    rate, low, high = number_and_ends(row, "win_rate_base")
     name = name or f"Round {row['round']}"
     if rate is None:
         return f"{name} has not been compared with the base."
@@ -91,13 +90,13 @@ def _decided(row: Row) -> str:
 
 def _rests_on(row: Row) -> str:
     """Of a gate that asks for certificates."""
-    found = standing_of(row)
+    found = certification_status(row)
     if found == BY_A_PERSON:
         return " by a person, not certified"
     return f", {found}" if found is not None else ""
 
 
-def decisions(summary: CampaignSummary) -> tuple[str, ...]:
+def gate_decisions(summary: CampaignSummary) -> tuple[str, ...]:
     """What the gate decided of the last rounds that it did not simply promote, and why."""
     told = [
         f"round {row['round']}: {visible(str(row['decision']))}"
@@ -174,12 +173,12 @@ def cautions(summary: CampaignSummary, row: Row) -> tuple[str, ...]:
     return (*found, *(visible(said) for said in (row.get("warnings") or {}).values()))
 
 
-def taken_back(summary: CampaignSummary) -> tuple[str, ...]:
+def override_sentences(summary: CampaignSummary) -> tuple[str, ...]:
     """What was taken back, one sentence per source or rollback; and what to type where rounds do
     not know yet what counts now."""
     return (
-        *map(_rolled_back, summary.rolled_back),
-        *(_taken(one, summary) for one in summary.taken_back),
+        *map(_rolled_back, summary.rollbacks),
+        *(_taken(one, summary) for one in summary.retractions),
         *_to_type(summary),
     )
 
@@ -223,7 +222,7 @@ def _rounds(numbers: Sequence[int]) -> str:
 
 def percent_interval(row: Row, name: str) -> str:
     """A share in per cent, with its interval where it has one."""
-    value, low, high = with_ends(row, name)
+    value, low, high = number_and_ends(row, name)
     if value is None:
         return MISSING
     if low is None or high is None:
@@ -250,3 +249,15 @@ def progress(summary: CampaignSummary) -> str:
     if summary.stopped:
         said += f", ended early: {visible(str(summary.stopped.get('sentence', '')))}"
     return f"{said}, {now}{visible(summary.doing)}" if summary.doing else said
+
+
+def incumbent_number(summary: CampaignSummary) -> int:
+    """The round whose policy stands now; 0: the base's."""
+    rows = {int(row["round"]): row for row in summary.rounds}
+    return incumbent_round(rows, summary.rollbacks, max(rows, default=0))
+
+
+def incumbent_row(summary: CampaignSummary) -> Row:
+    """The round whose policy stands; where the base's does, the last one."""
+    number = incumbent_number(summary)
+    return next((row for row in summary.rounds if row["round"] == number), summary.rounds[-1])

@@ -50,11 +50,11 @@ class CampaignSummary:
     config_yaml: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     doing: str = ""
-    taken_back: tuple[Retraction, ...] = ()
+    retractions: tuple[Retraction, ...] = ()
     outdated: tuple[int, ...] = ()
     cost: Mapping[str, Any] = field(default_factory=dict)
     stopped: Mapping[str, str] | None = None
-    rolled_back: tuple[Rollback, ...] = ()
+    rollbacks: tuple[Rollback, ...] = ()
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
     gate_looks: int = 0
@@ -89,11 +89,11 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         config_yaml=config_yaml,
         settings=config,
         doing=waiting.sentence if waiting else _doing(layout, running),
-        taken_back=tuple(standing(entries, planned)),
+        retractions=tuple(standing(entries, planned)),
         outdated=() if running else _outdated(entries, rows, planned),
         cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
         stopped=stopped,
-        rolled_back=tuple(rolled_back(entries)),
+        rollbacks=tuple(rolled_back(entries)),
         details=read_details(layout, planned) if samples else Details(),
         samples_left_out=left_out,
         gate_looks=count_gate_looks(entries),

@@ -9,7 +9,7 @@ from dpo_core.text import visible
 from reporting.at_a_glance import at_a_glance
 from reporting.cells import TableSection
 from reporting.sections import first_screen, sections
-from reporting.sentences import cautions, decisions, headline, progress, taken_back
+from reporting.sentences import cautions, gate_decisions, headline, override_sentences, progress
 from reporting.summary import CampaignSummary
 
 if TYPE_CHECKING:
@@ -35,19 +35,19 @@ def render_table(summary: CampaignSummary, *, whole: bool = True) -> "Renderable
     waiting = " for people" if summary.state == "waiting" else ""
     state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
     top = [
-        _copied(state, "dim") if waiting else Text(state, style="dim"),
+        _unwrapped(state, "dim") if waiting else Text(state, style="dim"),
         Text(headline(summary), style="bold"),
     ]
-    top += [_copied(f"! {said}", "yellow") for said in taken_back(summary)]
+    top += [_unwrapped(f"! {said}", "yellow") for said in override_sentences(summary)]
     top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
-    top += [Text(said) for said in decisions(summary)]
+    top += [Text(said) for said in gate_decisions(summary)]
     top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
     every = sections(summary)
     shown = every if whole else first_screen(summary)
     left = len(every) - len(shown)
     command = shlex.join(("ratchet", "status", summary.directory))
     more = [Text(f"\n{left} more tables: {visible(command)}", style="dim")] if left else []
-    return Group(*top, *(FoldedSection(shortened(section)) for section in shown), *more)
+    return Group(*top, *(FoldedSection(shorten(section)) for section in shown), *more)
 
 
 def _cautions(summary: CampaignSummary) -> list[str]:
@@ -61,7 +61,7 @@ def _cautions(summary: CampaignSummary) -> list[str]:
     return [f"{left} earlier warnings are in the report", *said[left:]] if left > 0 else said
 
 
-def shortened(section: TableSection) -> TableSection:
+def shorten(section: TableSection) -> TableSection:
     """A long table's beginning and end."""
     if len(section.rows) <= ROWS:
         return section
@@ -71,7 +71,7 @@ def shortened(section: TableSection) -> TableSection:
     return replace(section, rows=rows, note=f"{section.note} · {left} rows more: ratchet report")
 
 
-def _copied(text: str, style: str) -> "Text":
+def _unwrapped(text: str, style: str) -> "Text":
     """What holds an address or a command: the terminal wraps it, so that it can be copied."""
     from rich.text import Text
 
@@ -95,11 +95,11 @@ class FoldedSection:
         yield Text("")
         yield Text(self.section.title, style="bold cyan")
         yield Text(self.section.note, style="dim")
-        for part in split(self.section, options.max_width):
+        for part in split_columns(self.section, options.max_width):
             yield _table(part, options.max_width)
 
 
-def split(section: TableSection, width: int) -> Iterator[TableSection]:
+def split_columns(section: TableSection, width: int) -> Iterator[TableSection]:
     """Tables no wider than `width` characters that together hold all columns of `section`."""
     widths = _widths(section, width)
     chosen, used = [0], widths[0]

@@ -25,13 +25,13 @@ def watch(root: Path, console: Console, poll_s: float = POLL_S) -> None:
         return
     told: set[str] = set()
     for summary in _changes(root, poll_s):
-        for line in lines(summary):
+        for line in status_lines(summary):
             if line not in told:
                 told.add(line)
                 print(line, flush=True)
 
 
-def lines(summary: CampaignSummary) -> Iterator[str]:
+def status_lines(summary: CampaignSummary) -> Iterator[str]:
     """What is to be said of a campaign; what stood there before is not said again."""
     for row in summary.rounds:
         # The identity of its policy: a round that was made again is news, though it reads alike.

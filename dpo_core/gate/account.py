@@ -105,17 +105,17 @@ def account_before(
             state = state.planned_as(entry.facts.get("planned"))
             break
         if not crossed and entry.round > left_after:
-            state, crossed = _cross(state, inherited), True
+            state, crossed = _enter_branch(state, inherited), True
         if not _is_own(entry, turn):
             state = _after(state, entry, first)
     if not crossed:
-        state = _cross(state, inherited)
+        state = _enter_branch(state, inherited)
     again = (turn.round, turn.attempt) == state.follows and turn.declared == state.declared
     start = state.start if again and state.start is not None else state.account.used
     return replace(state.account, start=start)
 
 
-def spent(
+def inheritable_account(
     entries: Iterable[Entry],
     first: int,
     inherited: InheritedAccount | None = None,
@@ -130,7 +130,7 @@ def read_inherited(found: Mapping[str, Any] | None) -> InheritedAccount | None:
     return InheritedAccount(**found) if found else None
 
 
-def written(inherited: InheritedAccount) -> dict[str, Any]:
+def inherited_as_json(inherited: InheritedAccount) -> dict[str, Any]:
     return asdict(inherited)
 
 
@@ -141,7 +141,7 @@ def _is_own(entry: Entry, turn: Turn) -> bool:
     return entry.step == "evaluation" and entry.outputs.get("evaluation.json") == turn.evaluation
 
 
-def _cross(state: _State, inherited: InheritedAccount | None) -> _State:
+def _enter_branch(state: _State, inherited: InheritedAccount | None) -> _State:
     """Where a branch leaves its campaign: a person made it."""
     assert inherited is not None, "asked before"
     account = Account(
@@ -154,9 +154,9 @@ def _cross(state: _State, inherited: InheritedAccount | None) -> _State:
 
 def _after(state: _State, entry: Entry, first: int) -> _State:
     if entry.step == CERTIFICATE:
-        return _tested(state, entry)
+        return _after_certificate(state, entry)
     if entry.step == "gate":
-        return _decided(state, entry)
+        return _after_gate(state, entry)
     if entry.step in (ROLLBACK, RETRACT):
         return state.closed()
     if LOOKED in entry.facts:
@@ -166,7 +166,7 @@ def _after(state: _State, entry: Entry, first: int) -> _State:
     return state
 
 
-def _tested(state: _State, entry: Entry) -> _State:
+def _after_certificate(state: _State, entry: Entry) -> _State:
     facts = entry.facts
     if not facts["certified"]:
         return state.closed()
@@ -187,7 +187,7 @@ def _tested(state: _State, entry: Entry) -> _State:
     )
 
 
-def _decided(state: _State, entry: Entry) -> _State:
+def _after_gate(state: _State, entry: Entry) -> _State:
     gate = entry.facts.get("gate") or {}
     number, attempt = entry.round, gate.get("attempt", 1)
     if state.at != (number, attempt) or entry.facts.get("answer"):

@@ -94,7 +94,7 @@ def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> CheckResult
     return check, f"{what} {value:.3f} {relation} {config.threshold:g}"
 
 
-def _decided(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def _decided_share(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     least = config.decided_share
     if least is None:
         return
@@ -269,7 +269,7 @@ def _score(value: float | None) -> str:
 
 _CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[CheckResult]], ...] = (
     _win_rate,
-    _decided,
+    _decided_share,
     _kl,
     _length,
     _rises,

@@ -36,7 +36,7 @@ class RetryConfig(Section):
         return self
 
     @property
-    def made(self) -> list[dict[str, Any]]:
+    def used(self) -> list[dict[str, Any]]:
         """The changes of the attempts that are made."""
         return self.changes[: self.attempts]
 
@@ -173,7 +173,7 @@ class GateConfig(Section):
     @property
     def retries(self) -> list[dict[str, Any]]:
         """The changes of each attempt after the first one."""
-        return self.retry.made if self.retry is not None else []
+        return self.retry.used if self.retry is not None else []
 
     @property
     def last_resort(self) -> Refusal:
@@ -184,15 +184,15 @@ class GateConfig(Section):
         return self.otherwise
 
 
-def as_asked(gate: GateConfig) -> dict[str, Any]:
+def gate_recipe(gate: GateConfig) -> dict[str, Any]:
     """What a decision depends on: of checks that there were not always, those that are asked for,
     so that decisions made before there were any stay valid."""
-    of_no_test = _OF_THE_TEST if gate.false_promotions is None else ()
+    of_no_test = _CERTIFICATION_KEYS if gate.false_promotions is None else ()
     found = gate.model_dump(mode="json", exclude=set(of_no_test))
     return {k: v for k, v in found.items() if v is not None or k not in _LATER_CHECKS}
 
 
-_OF_THE_TEST = ("false_promotions", "at_most_prompts", "when_used_up")
+_CERTIFICATION_KEYS = ("false_promotions", "at_most_prompts", "when_used_up")
 _LATER_CHECKS = (
     "decided_share",
     "length",

@@ -52,7 +52,7 @@ class Decision:
         if self.promoted and many > 1 and all(check.passed for check in self.checks):
             passed = f"{counted(many - 1, 'other check')} passed"
             reasons = (reasons[0], passed, *reasons[many:])
-        return f"{_said(self)}: {'; '.join(reasons)}"
+        return f"{_outcome_text(self)}: {'; '.join(reasons)}"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,7 +96,7 @@ def decide(
     return Decision(action, reasons, made, attempt, goes_on_from)
 
 
-def answered(asked: Decision, answer: PersonsDecision, number: int) -> Decision:
+def apply_answer(asked: Decision, answer: PersonsDecision, number: int) -> Decision:
     """The decision after a person's answer."""
     because = f" ({answer.reason})" if answer.reason else ""
     word = "yes" if answer.promote else "no"
@@ -113,7 +113,7 @@ def _otherwise(config: GateConfig, attempt: int) -> Action:
 def _consequence(action: Action, config: GateConfig, attempt: int, best: Best) -> Iterator[str]:
     tries = len(config.retries) + 1
     if action == "retry":
-        changes = _shown(config.retries[attempt - 1])
+        changes = _format_changes(config.retries[attempt - 1])
         yield f"attempt {attempt + 1} of {tries} follows under {changes}"
         return
     if tries > 1:
@@ -126,11 +126,11 @@ def _consequence(action: Action, config: GateConfig, attempt: int, best: Best) -
         )
 
 
-def _shown(changes: Mapping[str, Any]) -> str:
+def _format_changes(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}: {value}" for key, value in changes.items())
 
 
-def _said(decision: Decision) -> str:
+def _outcome_text(decision: Decision) -> str:
     policy = _policy(decision.goes_on_from)
     return {
         "promote": "promoted",
@@ -146,7 +146,7 @@ def _policy(number: int) -> str:
     return "the base" if number == 0 else f"the policy of round {number}"
 
 
-def best_of(standing: Sequence[tuple[int, float | None]]) -> Best:
+def find_best(standing: Sequence[tuple[int, float | None]]) -> Best:
     """The best of promoted rounds, given (round, lower end against the base); of equals the first.
 
     The base wins one half of the comparisons with itself: what is not better does not go before it.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
-from dpo_core.gate.decision import Best, best_of
+from dpo_core.gate.decision import Best, find_best
 from flows.config import changes_of, under_attempt
 from flows.policy import EvaluatedPolicy, RoundRecord
 from flows.session import Session
@@ -37,7 +37,7 @@ def best_so_far(
         and (number in taken or (gate.entry.facts["promoted"] and number not in gone))
     }
     plain = any(facts.get("against_base_extrapolated") for facts, _ in standing.values())
-    best = best_of([(number, _low(facts, plain)) for number, (facts, _) in standing.items()])
+    best = find_best([(number, _low(facts, plain)) for number, (facts, _) in standing.items()])
     answered = standing[best.round][1] if best.round else base
     assert answered is not None, "a round with a gate has a candidate"
     return BestSoFar(best, answered)

@@ -22,7 +22,7 @@ from dpo_core.campaign.facts import find_incumbent, is_finished, policy_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
 from dpo_core.errors import BadInput, ConfigError
-from dpo_core.gate.account import read_inherited, spent, written
+from dpo_core.gate.account import inheritable_account, inherited_as_json, read_inherited
 from flows.config import CampaignConfig, dump_config, overridden, read_stored
 from flows.config.attempts import check_rejected_rounds, rejected_rounds
 from flows.config.stored import read_stored_text, validate_recorded
@@ -154,7 +154,7 @@ def _used(parent: Layout, config: CampaignConfig) -> Mapping[str, Any] | None:
     inherited = read_inherited(origin.certified) if origin is not None else None
     left_after = origin.round if origin is not None else 0
     entries = Ledger(parent.ledger).read()
-    found = spent(entries, held_out.entry.facts["gate"], inherited, left_after)
+    found = inheritable_account(entries, held_out.entry.facts["gate"], inherited, left_after)
     if config.gate.false_promotions is None and not found.decisions:
         return None
-    return written(found)
+    return inherited_as_json(found)

@@ -43,7 +43,7 @@ from dpo_core.errors import BadInput, ChildFailed
 from dpo_core.text import visible
 from flows.prefect.credentials import client_headers, report_link
 from flows.session import Session
-from reporting.numbers import Row, dropped
+from reporting.numbers import Row, dropped_counts
 from reporting.report import write_report
 from reporting.sections import sections
 from reporting.sentences import cautions, headline, verdict
@@ -212,5 +212,5 @@ def _numbers(summary: CampaignSummary, row: Row) -> Iterator[tuple[str, str]]:
     for section in sections(replace(summary, rounds=(row,))):
         if section.header[0] == "round":
             yield from zip(section.header[1:], section.rows[-1][1:], strict=True)
-    for reason, count in dropped(row).items():
+    for reason, count in dropped_counts(row).items():
         yield f"dropped: {visible(reason)}", f"{count:.0f}"

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 
 from reporting.compare.sides import CampaignComparison, Side
 from reporting.numbers import Row, base_number
-from reporting.plots.model import DECIMAL, PERCENT, Plot, PlotGroup, Point, Series, point, round_of
+from reporting.plots.model import (
+    DECIMAL,
+    PERCENT,
+    Plot,
+    PlotGroup,
+    Point,
+    Series,
+    point,
+    round_label,
+)
 
 
 def plot_groups(comparison: CampaignComparison) -> tuple[PlotGroup, ...]:
@@ -108,4 +117,4 @@ def _reached(side: Side) -> Iterator[Point]:
 
 
 def _label(row: Row) -> str:
-    return f"round {round_of(row)}"
+    return f"round {round_label(row)}"

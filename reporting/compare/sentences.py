@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from reporting.compare.sides import CampaignComparison, Difference, Side, clipped
+from reporting.compare.sides import CampaignComparison, Difference, Side, clip
 from reporting.numbers import number
 
 _SECTIONS = {
@@ -34,7 +34,7 @@ def _wins(side: Side) -> float | None:
     """Of the policy that goes on; the base wins half against itself."""
     if not side.summary.rounds:
         return None
-    return number(side.best, "win_rate_base") if side.standing else 0.5
+    return number(side.best, "win_rate_base") if side.incumbent else 0.5
 
 
 def _clear(difference: Difference) -> bool:
@@ -57,9 +57,9 @@ def shared(comparison: CampaignComparison) -> tuple[str, ...]:
 def _branches(comparison: CampaignComparison) -> Iterator[str]:
     for side in comparison.sides:
         if side.origin is not None:
-            changes = "; ".join(map(clipped, side.origin.changes)) or "nothing"
+            changes = "; ".join(map(clip, side.origin.changes)) or "nothing"
             yield (
-                f"{side.label} is a branch of {clipped(side.origin.name)} after round "
+                f"{side.label} is a branch of {clip(side.origin.name)} after round "
                 f"{side.origin.round}; changed: {changes}."
             )
 
@@ -101,5 +101,5 @@ def _obstacles(first: Side, second: Side) -> Iterator[str]:
     if first.base != second.base:
         yield f"{both} have different base policies: wins against the base mean different things."
     for section, how in _SECTIONS.items():
-        if first.answers_by.get(section) != second.answers_by.get(section):
+        if first.answer_settings.get(section) != second.answer_settings.get(section):
             yield f"Held-out answers of {both} are {how}: their win rates are not comparable."

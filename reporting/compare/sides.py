@@ -35,23 +35,23 @@ class Side:
 
     label: its name, with its folder where several are called alike. standing: the round whose
     policy goes on, 0 for the base; `outcomes` are that policy's. test_prompts: ids of the held-out
-    prompts of what is claimed. answers_by: what decides how held-out answers come about.
+    prompts of what is claimed. answer_settings: what decides how held-out answers come about.
     """
 
     label: str
     summary: CampaignSummary
     settings: Mapping[str, Any]
     base: str = ""
-    standing: int = 0
+    incumbent: int = 0
     origin: Origin | None = None
     test_prompts: frozenset[str] = frozenset()
     outcomes: Outcomes = field(default_factory=dict)
-    answers_by: Mapping[str, Any] = field(default_factory=dict)
+    answer_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> Row:
         """The row of the policy that goes on; empty for the base."""
-        return self.row(self.standing)
+        return self.row(self.incumbent)
 
     def row(self, number: int) -> Row:
         return self.summary.row(number) or {}
@@ -96,7 +96,7 @@ class CampaignComparison:
         return shared
 
 
-def clipped(text: str) -> str:
+def clip(text: str) -> str:
     """A text of a campaign, harmless and not too long."""
     return visible(text if len(text) <= _CLIP else f"{text[: _CLIP - 1]}…")
 
@@ -111,10 +111,12 @@ def read_comparison(roots: Sequence[Path]) -> CampaignComparison:
     summaries = [read_summary(root, samples=False) for root in roots]
     names = [summary.name for summary in summaries]
     read = zip(roots, summaries, strict=True)
-    return compared([_side(root, summary, names.count(summary.name) > 1) for root, summary in read])
+    return compare_sides(
+        [_side(root, summary, names.count(summary.name) > 1) for root, summary in read]
+    )
 
 
-def compared(sides: Sequence[Side]) -> CampaignComparison:
+def compare_sides(sides: Sequence[Side]) -> CampaignComparison:
     first, *others = sides
     found = (_difference(one, other) for one, other in combinations([first, *others], 2))
     return CampaignComparison(
@@ -127,22 +129,24 @@ def compared(sides: Sequence[Side]) -> CampaignComparison:
 def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
     layout = Layout(root)
     config = read_stored(layout)
-    standing = find_incumbent(layout, max((int(row["round"]) for row in summary.rounds), default=0))
+    incumbent = find_incumbent(
+        layout, max((int(row["round"]) for row in summary.rounds), default=0)
+    )
     base = current_artifact(layout, 0, "base")
     return Side(
-        label=clipped(f"{summary.name} ({root})" if alike else summary.name),
+        label=clip(f"{summary.name} ({root})" if alike else summary.name),
         summary=summary,
         settings=_settings(config),
         base=base.entry.facts["policy"] if base is not None else "",
-        standing=standing,
+        incumbent=incumbent,
         origin=read_origin(layout),
         test_prompts=frozenset(_test_prompts(layout)),
-        outcomes=dict(_outcomes(layout, standing)),
-        answers_by=_answers_by(config),
+        outcomes=dict(_outcomes(layout, incumbent)),
+        answer_settings=_answer_settings(config),
     )
 
 
-def _answers_by(config: CampaignConfig) -> Mapping[str, Any]:
+def _answer_settings(config: CampaignConfig) -> Mapping[str, Any]:
     found = decides_what_is_shared(config)
     return {name: found[name] for name in ("sampling", "evaluation", "evaluation_judge")}
 
@@ -165,7 +169,7 @@ def _outcomes(layout: Layout, number: int) -> Iterator[tuple[tuple[str, int], fl
 
 def _difference(first: Side, second: Side) -> Difference | None:
     """None where the two were not compared with one base on the same prompts by the same judge."""
-    alike = first.base == second.base and first.answers_by == second.answers_by
+    alike = first.base == second.base and first.answer_settings == second.answer_settings
     both = sorted(first.outcomes.keys() & second.outcomes.keys())
     if not alike or not both:
         return None
@@ -178,11 +182,11 @@ def _difference(first: Side, second: Side) -> Difference | None:
 def _settings(config: CampaignConfig) -> dict[str, str]:
     """key → its value in words."""
     found = leaves(config.model_dump(mode="json", exclude=_NOT_COMPARED))
-    return {clipped(key): MISSING if value is None else str(value) for key, value in found}
+    return {clip(key): MISSING if value is None else str(value) for key, value in found}
 
 
 def _differing(settings: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     keys = dict.fromkeys(key for each in settings for key in each)
     values = {key: tuple(each.get(key, MISSING) for each in settings) for key in keys}
     differing = {key: found for key, found in values.items() if len(set(found)) > 1}
-    return {key: tuple(map(clipped, found)) for key, found in differing.items()}
+    return {key: tuple(map(clip, found)) for key, found in differing.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from reporting.cells import TableSection, cell, count, percent, with_error, with_interval
+from reporting.cells import TableSection, cell, cell_with_error, cell_with_interval, count, percent
 from reporting.compare.sides import CampaignComparison, Side
 from reporting.numbers import MISSING, Row, number
 
@@ -10,11 +10,11 @@ Write = Callable[[Row, str], str]
 
 
 def _decimals(row: Row, name: str) -> str:
-    return with_interval(row, name, "{:.2f}".format)
+    return cell_with_interval(row, name, "{:.2f}".format)
 
 
 def _percents(row: Row, name: str) -> str:
-    return with_interval(row, name, percent)
+    return cell_with_interval(row, name, percent)
 
 
 def _controlled(row: Row, name: str) -> str:
@@ -23,7 +23,7 @@ def _controlled(row: Row, name: str) -> str:
 
 
 def _tokens(row: Row, name: str) -> str:
-    return with_interval(row, name, "{:.1f}".format)
+    return cell_with_interval(row, name, "{:.1f}".format)
 
 
 _BY_ROUND: tuple[tuple[str, str, str, Write], ...] = (
@@ -31,7 +31,7 @@ _BY_ROUND: tuple[tuple[str, str, str, Write], ...] = (
     ("lc_win_rate_base", "The same at equal lengths", "% · [interval]", _controlled),
     ("win_rate_previous", "Wins against the previous policy", "% · [interval]", _percents),
     ("rating", "Rating", "logits, the base at 0 · within each campaign · [interval]", _decimals),
-    ("kl_base_nats", "KL to the base", "nats per completion ± s.e.", with_error),
+    ("kl_base_nats", "KL to the base", "nats per completion ± s.e.", cell_with_error),
     ("length_mean", "Mean length", "tokens · [interval]", _tokens),
     ("score_mean", "Score", "of the judge of held-out answers · [interval]", _decimals),
 )
@@ -48,11 +48,16 @@ _COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
 
 def tables(comparison: CampaignComparison) -> tuple[TableSection, ...]:
     """All tables that have something to show."""
-    made = (_standing(comparison), *_rounds(comparison), _costs(comparison), _settings(comparison))
+    made = (
+        _incumbents(comparison),
+        *_rounds(comparison),
+        _costs(comparison),
+        _settings(comparison),
+    )
     return tuple(section for section in made if section.rows)
 
 
-def _standing(comparison: CampaignComparison) -> TableSection:
+def _incumbents(comparison: CampaignComparison) -> TableSection:
     header = (
         "campaign",
         "state",
@@ -79,10 +84,10 @@ def _stands(side: Side) -> tuple[str, ...]:
         side.label,
         side.summary.state,
         f"{len(side.summary.rounds)} of {side.summary.rounds_planned}",
-        f"round {side.standing}" if side.standing else "the base",
+        f"round {side.incumbent}" if side.incumbent else "the base",
         _percents(row, "win_rate_base"),
         _controlled(row, "lc_win_rate_base"),
-        with_error(row, "kl_base_nats"),
+        cell_with_error(row, "kl_base_nats"),
         _tokens(row, "length_mean"),
     )
 

@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reporting.numbers import STEPS, Row, number, seconds
-from reporting.plots.model import COUNT, DECIMAL, SECONDS, Plot, stacked
+from reporting.numbers import STEPS, Row, number, seconds_by_step
+from reporting.plots.model import COUNT, DECIMAL, SECONDS, Plot, stacked_series
 from reporting.summary import CampaignSummary
 
 
-def cost(summary: CampaignSummary) -> Iterator[Plot]:
+def cost_plots(summary: CampaignSummary) -> Iterator[Plot]:
     parts = (*STEPS, "other")
     yield Plot(
         "Time",
         "Wall seconds per round, by step; start: of sampling and training processes.",
         "seconds",
         SECONDS,
-        stacked(summary, parts, lambda row, part: seconds(row)[part]),
+        stacked_series(summary, parts, lambda row, part: seconds_by_step(row)[part]),
         mark="bar",
     )
     for title, about, unit, form, names in (
@@ -42,7 +42,7 @@ def cost(summary: CampaignSummary) -> Iterator[Plot]:
         ),
         ("Money", "By step, at the prices of the config.", _currency(summary), DECIMAL, ("money",)),
     ):
-        series = stacked(summary, _steps(summary), _summed(names))
+        series = stacked_series(summary, _steps(summary), _summed(names))
         yield Plot(title, about, unit, form, series, mark="bar")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reporting.numbers import MISSING, Row, with_ends
+from reporting.numbers import MISSING, Row, number_and_ends
 from reporting.summary import CampaignSummary
 
 PERCENT, DECIMAL, SECONDS, COUNT = ".0%", ".3~g", ".1f", ",.0f"
@@ -71,13 +71,13 @@ class PlotGroup:
     plots: tuple[Plot, ...]
 
 
-def spoken(plot: Plot) -> str:
+def alt_text(plot: Plot) -> str:
     """The plot for those who cannot see it."""
     found = list(plot.points())
     if len(found) > SPOKEN_POINTS:
         found = [one for series in plot.series for one in _ends(series)]
     said = (
-        f"{name}, {point.label or place(point.x)}: {written(point.y, plot.form)}"
+        f"{name}, {point.label or format_place(point.x)}: {format_number(point.y, plot.form)}"
         for name, point in found
     )
     return f"{plot.title}, {plot.unit}. {'; '.join(said)}."
@@ -88,7 +88,7 @@ def _ends(series: Series) -> list[tuple[str, Point]]:
     return [(series.name, point) for point in points]
 
 
-def written(value: float | None, form: str) -> str:
+def format_number(value: float | None, form: str) -> str:
     """A value as the plots' tables and their spoken form write it."""
     if value is None:
         return MISSING
@@ -97,11 +97,11 @@ def written(value: float | None, form: str) -> str:
     return f"{100 * value:.1f} %" if form.endswith("%") else f"{value:.4g}"
 
 
-def place(x: str | float) -> str:
+def format_place(x: str | float) -> str:
     return x if isinstance(x, str) else f"{x:.4g}"
 
 
-def series_of(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Series, ...]:
+def series_by_round(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Series, ...]:
     """A series for each column that has a value anywhere; `names`: column → name of its series."""
     found = []
     for column, shown in names.items():
@@ -113,21 +113,21 @@ def series_of(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Serie
 
 
 def point(row: Row, name: str) -> Point | None:
-    value, low, high = with_ends(row, name)
-    return None if value is None else Point(round_of(row), value, low, high)
+    value, low, high = number_and_ends(row, name)
+    return None if value is None else Point(round_label(row), value, low, high)
 
 
-def round_of(row: Row) -> str:
+def round_label(row: Row) -> str:
     return str(int(row["round"]))
 
 
-def stacked(
+def stacked_series(
     summary: CampaignSummary, parts: Sequence[str], of: Callable[[Row, str], float | None]
 ) -> tuple[Series, ...]:
     """A series for each of `parts` that has a value in any round, for bars upon each other."""
     found = []
     for part in parts:
-        values = [(round_of(row), of(row, part)) for row in summary.rounds]
+        values = [(round_label(row), of(row, part)) for row in summary.rounds]
         points = tuple(Point(x, value) for x, value in values if value is not None)
         if any(point.y for point in points):
             found.append(Series(part, points))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from statistics import NormalDist
 
 from reporting.numbers import number
-from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_of
+from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_by_round
 from reporting.read.curves import Ends, Mean
 from reporting.summary import CampaignSummary
 
@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 """Of intervals where a config does not say it."""
 
 
-def training(summary: CampaignSummary) -> Iterator[Plot]:
+def training_plots(summary: CampaignSummary) -> Iterator[Plot]:
     """Curves within rounds first, then one point per round."""
     for name, title, about, unit, form in (
         (
@@ -41,14 +41,14 @@ def training(summary: CampaignSummary) -> Iterator[Plot]:
         ("accuracy", "Reward accuracy", "Share of pairs with a positive margin.", "share", PERCENT),
         ("margin", "Margin", "Chosen minus rejected log-ratio, without β.", "nats", DECIMAL),
     ):
-        yield Plot(title, about, unit, form, series_of(summary, {name: "policy"}))
+        yield Plot(title, about, unit, form, series_by_round(summary, {name: "policy"}))
     yield Plot(
         "Log-ratios",
         "Mean log(policy/reference) of the trained completions. Chosen below 0: they became less "
         "likely.",
         "nats",
         DECIMAL,
-        series_of(summary, {"chosen_logratio": "chosen", "rejected_logratio": "rejected"}),
+        series_by_round(summary, {"chosen_logratio": "chosen", "rejected_logratio": "rejected"}),
         from_zero=True,
     )
     yield Plot(
@@ -56,7 +56,7 @@ def training(summary: CampaignSummary) -> Iterator[Plot]:
         "Of the policy at tokens of the trained completions.",
         "nats per token",
         DECIMAL,
-        series_of(summary, {"entropy": "policy"}),
+        series_by_round(summary, {"entropy": "policy"}),
     )
 
 

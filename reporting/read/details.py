@@ -1,13 +1,56 @@
 """All that the report shows beyond the numbers of the rounds."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from dpo_core.campaign.facts import valid_entries
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from flows.config.versions import ConfigInForce, read_configs
 from reporting.read.curves import TrainingCurve, read_curves
-from reporting.read.flow import StageCount, data_flow
+
+STAGES = {
+    "prompts": "prompts",
+    "imported": "imported",
+    "completions": "completions",
+    "scores": "scored",
+    "pairs": "pairs",
+    "judgements": "judgements",
+    "labels": "labels of people",
+    "preferences": "preferences",
+    "audit": "audited",
+    "data": "with other rounds'",
+    "training": "trained",
+}
+"""Step → what goes on from it, in order."""
+
+_STAYS = ("prompts", "labels", "data")
+"""Steps that take some and lose none: the others stay where they were."""
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """What came into a stage and went on, and the others by reason.
+
+    The unit may change within a stage (prompts come in, completions go on), so that the numbers
+    need not add up; `dropped` is in the unit of what came in or went on. `stay`: what did not go on
+    is not lost, as prompts that were not drawn.
+    """
+
+    round: int
+    stage: str
+    came_in: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    stay: bool = False
+
+
+def data_flow(steps: Iterable[Entry]) -> tuple[StageCount, ...]:
+    return tuple(
+        StageCount(e.round, STAGES[e.step], e.came_in, e.kept, e.dropped, e.step in _STAYS)
+        for e in steps
+        if e.round > 0 and e.step in STAGES
+    )
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,18 @@ def training_rows(layout: Layout, planned: int) -> Iterator[SampleRow]:
     """Pairs of the last rounds as rows."""
     left = PAIRS_SHOWN
     for number in range(planned, 0, -1):
-        for row in _of_round(layout, number, min(left, PAIRS_OF_A_ROUND)):
+        for row in _round_rows(layout, number, min(left, PAIRS_OF_A_ROUND)):
             left -= 1
             yield row
 
 
-def _of_round(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
+def _round_rows(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
     names = ("prompts", "completions", "pairs", "judgements")
     steps = {name: current_artifact(layout, number, name) for name in names}
     if limit <= 0 or any(step is None for step in steps.values()):
         return
     paths = {name: step.path(f"{name}.parquet") for name, step in steps.items() if step}
-    said = _said(layout, number, paths["judgements"])
+    said = _verdicts_by_pair(layout, number, paths["judgements"])
     pairs = sorted(
         read_rows(paths["pairs"]),
         key=lambda pair: not any(one.person for _, one in said[pair["pair_id"]]),
@@ -68,20 +68,20 @@ def _side(
     row, (score, reason) = answer
     name = f"round {number}, answer {side.upper()}"
     verdicts = tuple(
-        SourceVerdict(one.source, _in_words(verdict, side), one.reason, one.person)
+        SourceVerdict(one.source, _verdict_text(verdict, side), one.reason, one.person)
         for verdict, one in said
     )
     # Sampled by the policy that the round started from, which answers in its name.
     return SampledAnswer(number, row["text"], score, reason, row["finish_reason"], name, verdicts)
 
 
-def _in_words(verdict: str | None, side: str) -> str:
+def _verdict_text(verdict: str | None, side: str) -> str:
     if verdict in ("a", "b"):
         return "preferred" if verdict == side else "not preferred"
     return {"tie": "tie", "both_bad": "both bad"}.get(verdict or "", "no verdict")
 
 
-def _said(
+def _verdicts_by_pair(
     layout: Layout, number: int, judgements: Any
 ) -> Mapping[str, list[tuple[str | None, SourceVerdict]]]:
     """Pair → (verdict, by whom and why), of judges and then of people."""

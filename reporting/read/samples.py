@@ -38,7 +38,7 @@ class SampledAnswer:
     reason: str
     finish_reason: str
     name: str = ""
-    said: tuple[SourceVerdict, ...] = ()
+    verdicts: tuple[SourceVerdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def _answers(layout: Layout, number: int) -> dict[str, SampledAnswer]:
     for row in read_rows(completions.path("completions.parquet"), columns):
         if row["sample_index"] == 0:
             score, reason = scores.get(row["completion_id"], (None, ""))
-            said = tuple(outcomes.get(row["prompt_id"], ()))
+            verdicts = tuple(outcomes.get(row["prompt_id"], ()))
             found[row["prompt_id"]] = SampledAnswer(
-                number, row["text"], score, reason, row["finish_reason"], said=said
+                number, row["text"], score, reason, row["finish_reason"], verdicts=verdicts
             )
     return found
 
@@ -121,14 +121,14 @@ def _outcomes(evaluation: Artifact | None) -> Mapping[str, list[SourceVerdict]]:
         return found
     for row in read_rows(evaluation.path("outcomes.parquet")):
         if row["sample_index"] == 0:
-            verdict = _in_words(row["outcome"], row["opponent"])
+            verdict = _outcome_text(row["outcome"], row["opponent"])
             found[row["prompt_id"]].append(
                 SourceVerdict("evaluation", verdict, row.get("reason") or "")
             )
     return found
 
 
-def _in_words(outcome: Any, opponent: str) -> str:
+def _outcome_text(outcome: Any, opponent: str) -> str:
     if outcome is None:
         return f"not decided against {opponent}"
     if outcome == 0.5:

@@ -4,10 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_core.text import visible
-from reporting.cells import Shown, TableSection, Write, cell, estimated, percent, with_interval
+from reporting.cells import (
+    ColumnSpecs,
+    Formatter,
+    TableSection,
+    cell,
+    cell_with_interval,
+    format_estimate,
+    percent,
+    table_beside_base,
+)
 from reporting.numbers import Row, number
 from reporting.summary import CampaignSummary
-from reporting.tables.by_round import beside_base
 
 
 def evaluation_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
@@ -46,8 +54,8 @@ def _ratings(summary: CampaignSummary) -> TableSection:
     return TableSection("All policies on one scale", note, ("policy", "rating"), rows)
 
 
-def _estimate(one: Mapping[str, Any], name: str, write: Write) -> str:
-    return estimated(number(one, name), number(one, "low"), number(one, "high"), write)
+def _estimate(one: Mapping[str, Any], name: str, write: Formatter) -> str:
+    return format_estimate(number(one, name), number(one, "low"), number(one, "high"), write)
 
 
 def _slices(summary: CampaignSummary) -> TableSection:
@@ -81,7 +89,7 @@ def _suites(summary: CampaignSummary) -> TableSection:
             cell(one, "prompts", "{:.0f}".format),
             _estimate(one, "score", "{:.3f}".format),
             cell(one, "before", "{:.3f}".format),
-            with_interval(one, "change", "{:+.3f}".format),
+            cell_with_interval(one, "change", "{:+.3f}".format),
             "yes" if one.get("failed") else "no",
         )
         for row in summary.rounds
@@ -94,7 +102,7 @@ def _suites(summary: CampaignSummary) -> TableSection:
     )
 
 
-_RELEVANCE: Shown = (
+_RELEVANCE: ColumnSpecs = (
     ("relevance", "relevant %", percent),
     ("base_nats_per_token", "nats per token", "{:.2f}".format),
 )
@@ -105,10 +113,10 @@ def _relevance(summary: CampaignSummary) -> TableSection:
         "relevant: the base finds the request by its log-probs, and it is no copy · nats: of "
         "finished answers, under the base"
     )
-    return beside_base("Do answers belong to their requests?", note, summary, _RELEVANCE)
+    return table_beside_base("Do answers belong to their requests?", note, summary, _RELEVANCE)
 
 
-_VARIETY: Shown = (
+_VARIETY: ColumnSpecs = (
     ("repetition_share", "repetition %", percent),
     ("distinct_1", "distinct words %", percent),
     ("distinct_2", "distinct pairs %", percent),
@@ -119,4 +127,4 @@ _VARIETY: Shown = (
 
 def _variety(summary: CampaignSummary) -> TableSection:
     note = "of test answers · distinct: share of all · self-similarity: of samples of one prompt"
-    return beside_base("How varied are the answers?", note, summary, _VARIETY)
+    return table_beside_base("How varied are the answers?", note, summary, _VARIETY)

@@ -9,8 +9,8 @@ from dpo_core.records import Completion, Judgement, Pair, Prompt
 from labeling.aggregation.agreement import Alpha, Kappa, Rate, RoundAgreement
 from labeling.aggregation.annotators import Annotator
 from labeling.judges.behaviour import behaviour
-from reporting.labelling import labelling_sections
 from reporting.summary import CampaignSummary
+from reporting.tables.labeling import labelling_sections
 
 
 def judged() -> Any:

@@ -15,14 +15,14 @@ from flows.config import validate
 from flows.config.versions import read_configs
 from flows.run import adopt_config
 from reporting.at_a_glance import at_a_glance
-from reporting.browser import gain, static
-from reporting.labels_bought import bought
+from reporting.label_gains import label_gains
 from reporting.lineage import lineage
 from reporting.numbers import Row
 from reporting.plots import plots
 from reporting.read.curves import Mean
-from reporting.read.flow import data_flow
+from reporting.read.details import data_flow
 from reporting.report import render_report
+from reporting.sample_browser import score_gain, static_prompts
 from reporting.sentences import gate_checks, gate_reasons, verdict
 from reporting.summary import CampaignSummary, read_summary
 
@@ -42,7 +42,7 @@ def test_samples_have_every_rounds_answer_with_verdict_and_reason(finished: Camp
         one for one in rows if one["prompt_id"] == row.prompt_id and one["opponent"] == "base"
     )
     words = {1.0: "won against base", 0.5: "tied with base", 0.0: "lost against base"}
-    [said] = [said for said in row.answers[2].said if said.verdict.endswith("base")]
+    [said] = [said for said in row.answers[2].verdicts if said.verdict.endswith("base")]
     assert (said.verdict, said.reason) == (words[wanted["outcome"]], wanted["reason"])
 
 
@@ -63,10 +63,10 @@ def test_training_pairs_have_both_answers_and_the_judges_verdict(finished: Campa
     assert len(pairs) == sum(counts)
     for row in pairs:
         first, second = row.answers
-        verdicts = {answer.said[0].verdict for answer in row.answers}
+        verdicts = {answer.verdicts[0].verdict for answer in row.answers}
         assert verdicts in ({"preferred", "not preferred"}, {"tie"})
         assert first.score is not None and second.score is not None  # shorter answers are better
-        assert (first.said[0].verdict == "preferred") == (first.score > second.score)
+        assert (first.verdicts[0].verdict == "preferred") == (first.score > second.score)
 
 
 def test_flow_and_lineage_are_the_ledgers(finished: Campaign) -> None:
@@ -133,14 +133,14 @@ def test_what_labels_bought() -> None:
         "score_mean_base": 0.021,
     }
     summary = replace(_with(row), base={"score_mean": 0.021})
-    [one] = bought(summary)
+    [one] = label_gains(summary)
     assert one.labels == 200 and one.win_rate is not None and one.score is not None
     assert one.win_rate.estimate == pytest.approx(0.05)
     assert one.win_rate.low == pytest.approx((0.6 - 0.041 - 0.5) / 2)
     assert one.score.estimate == pytest.approx(0.1)
     [plot] = [plot for plot in plots(summary) if plot.title == "What 100 labels bought: wins"]
     assert plot.series[0].points[0].y == pytest.approx(0.05)
-    assert bought(_with(metrics(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
+    assert label_gains(_with(metrics(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
 
 
 def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
@@ -212,8 +212,8 @@ def test_prompts_that_stay_in_the_pool_are_not_lost() -> None:
 
 
 def test_without_a_script_the_biggest_changes_can_be_read() -> None:
-    shown = static(demo())
-    biggest = sorted((abs(gain(row) or 0) for row in demo().samples), reverse=True)
+    shown = static_prompts(demo())
+    biggest = sorted((abs(score_gain(row) or 0) for row in demo().samples), reverse=True)
     assert len(shown) == 8 and biggest[7] == pytest.approx(1.2)  # 0.4 for each of three rounds
     assert [answer.policy for answer in shown[0].answers] == [
         "base",

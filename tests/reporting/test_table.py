@@ -17,7 +17,7 @@ from dpo_core.text import printed_json, visible
 from reporting.as_json import as_json
 from reporting.at_a_glance import at_a_glance
 from reporting.sections import sections
-from reporting.sentences import cautions, headline, taken_back, verdict
+from reporting.sentences import cautions, headline, override_sentences, verdict
 from reporting.summary import CampaignSummary
 from reporting.terminal import render_table
 
@@ -81,10 +81,10 @@ def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
         "Round 2 was promoted, and taken back later. Round 3 did not improve on it."
     )
     assert at_a_glance(summary)[0][1].startswith("Round 1 wins 60 %")
-    by_person = replace(summary, rolled_back=(Rollback(3, 2, "ann", "2026-01-05", ""),))
+    by_person = replace(summary, rollbacks=(Rollback(3, 2, "ann", "2026-01-05", ""),))
     assert headline(by_person).startswith("Round 2 beats the base on 70 %")
     assert at_a_glance(by_person)[0][1].startswith("Round 2 wins 70 %")
-    to_base = replace(summary, rolled_back=(Rollback(3, 0, "ann", "2026-01-05", ""),))
+    to_base = replace(summary, rollbacks=(Rollback(3, 0, "ann", "2026-01-05", ""),))
     assert headline(to_base) == (
         "The base policy stands. Rounds 1 and 2 were promoted, and taken back later."
     )
@@ -145,7 +145,7 @@ def test_what_was_taken_back_is_told() -> None:
     at = {"by": "ann@host", "at": "2026-01-05T10:00:00+00:00"}
     summary = replace(
         demo(),
-        taken_back=(
+        retractions=(
             Retraction("human:bob\x1b", (1, 2, 3), (1, 2), **at),
             Retraction("rule:x", (2,), (2,), **at),
         ),
@@ -159,12 +159,12 @@ def test_what_was_taken_back_is_told() -> None:
         "What counts in rounds 1, 2 and 3 has changed since: to train again what depends on it, "
         "type `ratchet run '/a campaign/campaign.yaml' --campaign-dir '/a campaign'`.",
     )
-    assert taken_back(summary) == told
+    assert override_sentences(summary) == told
     assert "! The judgements of rule:x do not count in round 2" in _printed(summary, 200)
     shown = as_json(summary)
     assert shown["taken_back"][1] == {"source": "rule:x", "rounds": [2], "used": [2], **at}
     assert shown["outdated"] == [1, 2, 3]
-    assert taken_back(demo()) == ()
+    assert override_sentences(demo()) == ()
 
 
 def test_an_address_and_a_command_can_be_copied() -> None:

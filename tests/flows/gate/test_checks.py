@@ -6,7 +6,7 @@ import pytest
 
 from dpo_core.errors import ConfigError
 from dpo_core.gate.checks import GateCheck, values_to_try
-from dpo_core.gate.config import GateConfig, as_asked
+from dpo_core.gate.config import GateConfig, gate_recipe
 from dpo_core.gate.decision import Best, Decision, decide
 from flows.config import validate
 from flows.config.defaults import since
@@ -194,7 +194,7 @@ def test_a_policy_that_is_too_far_gets_values_to_try() -> None:
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
     gate = {key: value for key, value in since(1).items() if key.startswith("gate.")}
     old = {key.removeprefix("gate."): value for key, value in gate.items()}
-    assert as_asked(GateConfig.model_validate(old)) == {
+    assert gate_recipe(GateConfig.model_validate(old)) == {
         "win_rate": "plain",
         "use": "lower",
         "threshold": 0.5,
@@ -203,7 +203,7 @@ def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
         "retry": None,
     }, "so the fingerprints of its gates are"
     assert [check.name for check in decided(old).checks] == ["win_rate_gate_low"]
-    assert set(as_asked(GateConfig())) > {"decided_share", "length", "empty_share"}
+    assert set(gate_recipe(GateConfig())) > {"decided_share", "length", "empty_share"}
 
 
 def belongs(change: float, high: float, **base: float | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from dpo_core.gate.checks import certificate_checks
 from dpo_core.gate.config import GateConfig
-from dpo_core.gate.decision import Best, Decision, PersonsDecision, answered, best_of, decide
+from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide, find_best
 from flows.config.defaults import since
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
@@ -165,7 +165,7 @@ def test_attempts_are_made_as_listed_and_then_comes_what_then_says() -> None:
 
 def test_a_persons_word_stands_with_name_and_time() -> None:
     asked = decided(UNSURE, otherwise="ask")
-    yes = answered(
+    yes = apply_answer(
         asked, PersonsDecision(True, "they read well", "anna", "2026-01-02T03:04:05+00:00"), 3
     )
     assert (yes.action, yes.goes_on_from) == ("promote", 3)
@@ -173,11 +173,11 @@ def test_a_persons_word_stands_with_name_and_time() -> None:
         "promoted: anna said yes on 2026-01-02 03:04 UTC (they read well); "
         "lower end of the gate win rate 0.480 is not above 0.5"
     )
-    no = answered(asked, PersonsDecision(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
+    no = apply_answer(asked, PersonsDecision(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
     assert (no.action, no.goes_on_from) == ("keep", 1)
 
 
 def test_the_best_is_the_base_until_a_round_is_clearly_better() -> None:
-    assert best_of([]) == Best(0, 0.5)
-    assert best_of([(1, 0.49), (2, None)]) == Best(0, 0.5)
-    assert best_of([(1, 0.6), (3, 0.7), (4, 0.7), (5, 0.65)]) == Best(3, 0.7)
+    assert find_best([]) == Best(0, 0.5)
+    assert find_best([(1, 0.49), (2, None)]) == Best(0, 0.5)
+    assert find_best([(1, 0.6), (3, 0.7), (4, 0.7), (5, 0.65)]) == Best(3, 0.7)

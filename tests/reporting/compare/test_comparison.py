@@ -7,15 +7,13 @@ import pytest
 from rich.console import Console
 from two_campaigns import PROMPTS, branch, hostile, outcomes, parent
 
-from reporting.compare.as_json import as_json
-from reporting.compare.page import render_page
 from reporting.compare.plots import plot_groups
+from reporting.compare.render import as_json, render_comparison, render_page
 from reporting.compare.sentences import differences, headline, not_comparable, shared
-from reporting.compare.sides import compared
+from reporting.compare.sides import compare_sides
 from reporting.compare.tables import tables
-from reporting.compare.terminal import render_comparison
 
-TWO = compared([parent(), branch()])
+TWO = compare_sides([parent(), branch()])
 
 
 def table(title: str) -> tuple[tuple[str, ...], ...]:
@@ -37,10 +35,10 @@ def test_policies_are_compared_prompt_by_prompt() -> None:
 
 
 def test_a_small_difference_may_be_chance() -> None:
-    close = compared([parent(), branch(outcomes={**outcomes(69), (PROMPTS[80], 0): 1.0})])
+    close = compare_sides([parent(), branch(outcomes={**outcomes(69), (PROMPTS[80], 0): 1.0})])
     assert "which may be chance" in differences(close)[0]
     assert headline(close).endswith("; the intervals do not tell them apart.")
-    alike = compared([parent(), branch(outcomes=outcomes(70))])
+    alike = compare_sides([parent(), branch(outcomes=outcomes(70))])
     assert "wins against the base wherever demo-cpu does" in differences(alike)[0]
 
 
@@ -54,7 +52,7 @@ def test_what_they_share_and_where_they_part() -> None:
         ("key", "demo-cpu", "demo-cpu-from-1"),
         ("training.beta", "0.05", "0.1"),
     )
-    assert shared(compared([parent(), branch(base="other", origin=None)])) == ()
+    assert shared(compare_sides([parent(), branch(base="other", origin=None)])) == ()
 
 
 def test_tables_hold_the_rounds_beside_each_other() -> None:
@@ -73,10 +71,12 @@ def test_tables_hold_the_rounds_beside_each_other() -> None:
 
 
 def test_a_campaign_that_stands_at_its_base() -> None:
-    stuck = compared([parent(standing=0, outcomes={}), branch()])
+    stuck = compare_sides([parent(incumbent=0, outcomes={}), branch()])
     rows = next(iter(tables(stuck))).rows
     assert rows[0][3] == "the base" and stuck.differences == ()
-    begun = compared([parent(summary=replace(parent().summary, rounds=()), standing=0), branch()])
+    begun = compare_sides(
+        [parent(summary=replace(parent().summary, rounds=()), incumbent=0), branch()]
+    )
     assert headline(begun).startswith("demo-cpu-from-1 stands highest")
 
 
@@ -85,11 +85,11 @@ def test_a_campaign_that_stands_at_its_base() -> None:
     [
         (branch(test_prompts=frozenset(PROMPTS[:60])), "(100 and 60 test prompts, 60 in common)"),
         (branch(base="another"), "different base policies"),
-        (branch(answers_by={"evaluation_judge": "tone"}), "are judged by others"),
+        (branch(answer_settings={"evaluation_judge": "tone"}), "are judged by others"),
     ],
 )
 def test_warns_where_win_rates_say_nothing(other: object, warning: str) -> None:
-    found = compared([parent(), other])  # type: ignore[list-item]
+    found = compare_sides([parent(), other])  # type: ignore[list-item]
     (said,) = not_comparable(found)
     assert warning in said
     assert "cannot be compared by it" in headline(found)

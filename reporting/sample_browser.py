@@ -44,7 +44,7 @@ class StaticPrompt:
     answers: tuple[StaticAnswer, ...]
 
 
-def packed(summary: CampaignSummary) -> str:
+def pack_samples(summary: CampaignSummary) -> str:
     """The rows as base64 of gzipped JSON; equal rows give equal text. Empty without rows."""
     if not summary.samples:
         return ""
@@ -75,11 +75,11 @@ def _answer(answer: SampledAnswer) -> list[Any]:
     """[round, name, text, score, reason, truncated, [[source, verdict, reason, person], …]]"""
     said = [
         [visible(one.source), one.verdict, visible(one.reason), int(one.person)]
-        for one in answer.said
+        for one in answer.verdicts
     ]
     return [
         answer.round,
-        policy(answer),
+        policy_name(answer),
         visible(answer.text),
         number({"score": answer.score}, "score"),
         visible(answer.reason),
@@ -88,20 +88,21 @@ def _answer(answer: SampledAnswer) -> list[Any]:
     ]
 
 
-def policy(answer: SampledAnswer) -> str:
+def policy_name(answer: SampledAnswer) -> str:
     return answer.name or ("base" if answer.round == 0 else f"round {answer.round}")
 
 
-def static(summary: CampaignSummary) -> tuple[StaticPrompt, ...]:
+def static_prompts(summary: CampaignSummary) -> tuple[StaticPrompt, ...]:
     """The prompts whose answers changed most, with the base's and the last rounds' answers."""
     held_out = [row for row in summary.samples if row.kind == "held-out" and row.answers]
-    most = sorted(held_out, key=lambda row: -abs(gain(row) or 0.0))[:STATIC]
+    most = sorted(held_out, key=lambda row: -abs(score_gain(row) or 0.0))[:STATIC]
     return tuple(
-        StaticPrompt(*clipped(row.prompt), tuple(map(_static, _some(row.answers)))) for row in most
+        StaticPrompt(*split_at_clip(row.prompt), tuple(map(_static_answer, _some(row.answers))))
+        for row in most
     )
 
 
-def gain(row: SampleRow) -> float | None:
+def score_gain(row: SampleRow) -> float | None:
     """How much better the last answer scores than the first."""
     first, last = (number({"score": a.score}, "score") for a in (row.answers[0], row.answers[-1]))
     return None if first is None or last is None else last - first
@@ -112,25 +113,25 @@ def _some(answers: tuple[SampledAnswer, ...]) -> Iterable[SampledAnswer]:
     return answers if len(answers) <= STATIC_ANSWERS else (answers[0], *answers[-left:])
 
 
-def _static(answer: SampledAnswer) -> StaticAnswer:
-    said = "; ".join(_judged(answer))
+def _static_answer(answer: SampledAnswer) -> StaticAnswer:
+    said = "; ".join(_verdict_texts(answer))
     return StaticAnswer(
-        policy(answer),
-        *clipped(answer.text),
+        policy_name(answer),
+        *split_at_clip(answer.text),
         judged=said,
         truncated=answer.finish_reason == "length",
     )
 
 
-def _judged(answer: SampledAnswer) -> Iterator[str]:
+def _verdict_texts(answer: SampledAnswer) -> Iterator[str]:
     score = number({"score": answer.score}, "score")
     if score is not None:
         yield f"score {score:.3g}" + (f" ({visible(answer.reason)})" if answer.reason else "")
-    for one in answer.said:
+    for one in answer.verdicts:
         yield f"{one.verdict}: {visible(one.reason)}" if one.reason else one.verdict
 
 
-def clipped(text: str) -> tuple[str, str]:
+def split_at_clip(text: str) -> tuple[str, str]:
     shown = visible(text)
     # A rest shorter than the button that would reveal it is not worth hiding.
     return (shown[:CLIP], shown[CLIP:]) if len(shown) > CLIP + 200 else (shown, "")

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dpo_core.text import visible
-from reporting.labels_bought import PER, bought
+from reporting.label_gains import PER, label_gains
 from reporting.numbers import Row, number
-from reporting.plots.model import DECIMAL, Plot, Point, Series, round_of
+from reporting.plots.model import COUNT, DECIMAL, Plot, Point, Series, round_label
 from reporting.summary import CampaignSummary
 
 
-def labels(summary: CampaignSummary) -> Iterator[Plot]:
+def label_plots(summary: CampaignSummary) -> Iterator[Plot]:
     yield Plot(
         "Judges and people",
         "Cohen's κ of each judge with people's verdicts on the same pairs, and Krippendorff's α "
@@ -46,7 +46,7 @@ def labels(summary: CampaignSummary) -> Iterator[Plot]:
 
 def _bought(summary: CampaignSummary, what: str) -> tuple[Series, ...]:
     points = []
-    for one in bought(summary):
+    for one in label_gains(summary):
         value = one.win_rate if what == "win_rate" else one.score
         if value is not None:
             points.append(Point(str(one.round), value.estimate, value.low, value.high))
@@ -60,7 +60,7 @@ def _agreement(summary: CampaignSummary) -> tuple[Series, ...]:
             value = number(numbers, "value")
             if value is not None:
                 low, high = number(numbers, "low"), number(numbers, "high")
-                found.setdefault(name, []).append(Point(round_of(row), value, low, high))
+                found.setdefault(name, []).append(Point(round_label(row), value, low, high))
     return tuple(Series(visible(name), tuple(points)) for name, points in found.items())
 
 
@@ -69,3 +69,30 @@ def _agreements(row: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield from agreement.get("kappa", {}).items()
     if agreement.get("alpha"):
         yield "α among people", agreement["alpha"]
+
+
+def flow_plots(summary: CampaignSummary) -> Iterator[Plot]:
+    """Nothing for a campaign without a finished round."""
+    counts = [one for one in summary.details.flow if one.round == summary.details.flow[-1].round]
+    if not counts:
+        return
+    kept = Series("went on", tuple(Point(one.stage, one.kept) for one in counts))
+    lossy = [one for one in counts if not one.stay]
+    reasons = dict.fromkeys(reason for one in lossy for reason in one.dropped)
+    lost = [
+        Series(
+            visible(reason),
+            tuple(Point(o.stage, o.dropped[reason]) for o in lossy if reason in o.dropped),
+        )
+        for reason in reasons
+    ]
+    yield Plot(
+        f"From prompts to training, round {counts[0].round}",
+        "How many of each went on, and why the others were lost. Prompts that stayed in the pool "
+        "are in the table.",
+        "count",
+        COUNT,
+        (kept, *lost),
+        mark="bar",
+        x_title="stage",
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dpo_core.records import is_person
-from reporting.numbers import Row, base_number, number, with_ends
+from reporting.numbers import Row, base_number, number, number_and_ends
 from reporting.summary import CampaignSummary
 
 PER = 100
@@ -29,7 +29,7 @@ class LabelGains:
     score: LabelValue | None
 
 
-def bought(summary: CampaignSummary) -> tuple[LabelGains, ...]:
+def label_gains(summary: CampaignSummary) -> tuple[LabelGains, ...]:
     """Of each round that had labels.
 
     Credited to the labels is all that the round changed against the policy that it started from:
@@ -39,17 +39,17 @@ def bought(summary: CampaignSummary) -> tuple[LabelGains, ...]:
     found = []
     scores = {"base": base_number(summary, "score_mean")}
     for row in summary.rounds:
-        count = labels_of(row)
+        count = count_labels(row)
         if count:
             before = scores.get(str(row.get("previous_policy")), scores["base"])
-            found.append(_bought(row, count, before))
+            found.append(_round_gains(row, count, before))
         scores[str(row.get("policy"))] = number(row, "score_mean")
     return tuple(found)
 
 
-def _bought(row: Row, count: int, before: float | None) -> LabelGains:
+def _round_gains(row: Row, count: int, before: float | None) -> LabelGains:
     scale = PER / count
-    rate, low, high = with_ends(row, "win_rate_previous")
+    rate, low, high = number_and_ends(row, "win_rate_previous")
     now = number(row, "score_mean")
     wins = None
     if rate is not None:
@@ -59,7 +59,7 @@ def _bought(row: Row, count: int, before: float | None) -> LabelGains:
     return LabelGains(int(row["round"]), count, wins, score)
 
 
-def labels_of(row: Row) -> int:
+def count_labels(row: Row) -> int:
     """Verdicts of judges and people that the round had; where an older version did not count them,
     the pairs that its judges judged."""
     by_source = row.get("labels_by_source")
@@ -69,7 +69,7 @@ def labels_of(row: Row) -> int:
     return sum(int(judge.get("pairs") or 0) for judge in judges.values())
 
 
-def labels_of_people(row: Row) -> int | None:
+def count_human_labels(row: Row) -> int | None:
     """Verdicts of people that the round had; None where nobody was asked or they were not counted
     by source."""
     by_source = row.get("labels_by_source")

@@ -11,7 +11,7 @@ CERTIFIED, ON_SET = "certified", "certified on the gate set"
 NOT_CERTIFIED, BY_A_PERSON = "not certified", "by a person"
 
 
-def standing_of(row: Row) -> str | None:
+def certification_status(row: Row) -> str | None:
     """What the gate's word on a round rests on; None where the gate asks for no certificate."""
     gate = row.get("gate") or {}
     certificate, answer = gate.get("certificate"), gate.get("answer")
@@ -24,9 +24,11 @@ def standing_of(row: Row) -> str | None:
     return ON_SET if certificate.get("about") == "gate_set" else CERTIFIED
 
 
-def certified(summary: CampaignSummary) -> dict[str, Any] | None:
+def certification_summary(summary: CampaignSummary) -> dict[str, Any] | None:
     """For programs; None where no round's gate asked for a certificate."""
-    told = [(row, found) for row in summary.rounds if (found := standing_of(row)) is not None]
+    told = [
+        (row, found) for row in summary.rounds if (found := certification_status(row)) is not None
+    ]
     if not told:
         return None
     certificates = [_certificate(row) for row, _ in told]
@@ -42,7 +44,7 @@ def certified(summary: CampaignSummary) -> dict[str, Any] | None:
     }
 
 
-def certified_sentences(summary: CampaignSummary) -> tuple[str, ...]:
+def certification_sentences(summary: CampaignSummary) -> tuple[str, ...]:
     """For people; nothing where no round's gate asked for a certificate."""
     return tuple(_sentences(summary))
 
@@ -55,9 +57,9 @@ def _certificate(row: Row) -> Mapping[str, Any]:
 def _sentences(summary: CampaignSummary) -> Iterator[str]:
     by_word: dict[str | None, list[Row]] = {}
     for row in summary.rounds:
-        by_word.setdefault(standing_of(row), []).append(row)
-    if certified := by_word.get(CERTIFIED):
-        yield _claim(certified)
+        by_word.setdefault(certification_status(row), []).append(row)
+    if certification_summary := by_word.get(CERTIFIED):
+        yield _claim(certification_summary)
     if on_set := by_word.get(ON_SET):
         yield (
             f"Certified on the gate set alone from round {on_set[0]['round']} on, where unused "

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from dpo_core.text import visible
-from reporting.numbers import base_number, measures
-from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_of
+from reporting.numbers import base_number, measure_names
+from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_by_round
 from reporting.summary import CampaignSummary
 
 
-def texts(summary: CampaignSummary) -> Iterator[Plot]:
+def answer_plots(summary: CampaignSummary) -> Iterator[Plot]:
     """What the judge measured of the answers, how long they are, how they are written."""
-    for name in measures(summary):
+    for name in measure_names(summary):
         about = "Measured by the judge on the test prompts."
         yield _against_base(summary, f"measure_{name}", _title(name), about, "share", PERCENT)
     for name, title, about, unit, form in (
@@ -64,7 +64,7 @@ def texts(summary: CampaignSummary) -> Iterator[Plot]:
         "Falling: answers become alike.",
         "share",
         PERCENT,
-        series_of(summary, names),
+        series_by_round(summary, names),
     )
 
 
@@ -77,7 +77,7 @@ def _against_base(
     summary: CampaignSummary, name: str, title: str, about: str, unit: str, form: str
 ) -> Plot:
     level = base_number(summary, name)
-    found = series_of(summary, {name: "policy"})
+    found = series_by_round(summary, {name: "policy"})
     if found and level is not None:
         found = (Series("policy", (Point("base", level), *found[0].points)),)
     return Plot(title, about, unit, form, found, level, "base" if level is not None else "")

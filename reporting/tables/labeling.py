@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dpo_core.text import visible
-from reporting.cells import Shown, TableSection, cell, count, headings, percent
+from reporting.cells import ColumnSpecs, TableSection, cell, count, headings, percent
 from reporting.numbers import Row
 from reporting.summary import CampaignSummary
 
-Named = tuple[str, int, Mapping[str, Any]]
+NamedNumbers = tuple[str, int, Mapping[str, Any]]
 """(who, round, numbers)."""
 
 
@@ -18,7 +18,7 @@ def labelling_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
     return (
         _judges(summary),
         _calibration(summary),
-        _asked(summary),
+        _requests(summary),
         _people(summary),
         _agreement(summary),
         _audit(summary),
@@ -26,7 +26,7 @@ def labelling_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
 
 
 def _judges(summary: CampaignSummary) -> TableSection:
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("pairs", "pairs", count),
         ("abstention_rate", "abstained %", percent),
         ("ties", "ties", count),
@@ -44,7 +44,7 @@ def _judges(summary: CampaignSummary) -> TableSection:
 
 
 def _calibration(summary: CampaignSummary) -> TableSection:
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("n", "shared pairs", count),
         ("right", "right", count),
         ("error_before", "error before", "{:.3f}".format),
@@ -59,15 +59,15 @@ def _calibration(summary: CampaignSummary) -> TableSection:
 
 
 def _audit(summary: CampaignSummary) -> TableSection:
-    shown: Shown = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
+    shown: ColumnSpecs = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
     found = (finding for finding in _nested(summary, "audit") if finding[2]["count"])
     note = "before training · a finding that blocks stops the round: docs/audit.md"
     return _by_name("What the audit found", note, "finding", shown, found)
 
 
-def _asked(summary: CampaignSummary) -> TableSection:
+def _requests(summary: CampaignSummary) -> TableSection:
     """How people were asked: which mode produced how many labels is part of what they mean."""
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("asked_pair", "pairs", count),
         ("asked_gold", "known", count),
         ("asked_repeat", "repeated", count),
@@ -86,7 +86,7 @@ def _asked(summary: CampaignSummary) -> TableSection:
 
 
 def _people(summary: CampaignSummary) -> TableSection:
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("labels", "labels", count),
         ("discarded", "discarded", count),
         ("gold_value", "known right %", percent),
@@ -100,7 +100,7 @@ def _people(summary: CampaignSummary) -> TableSection:
 
 
 def _agreement(summary: CampaignSummary) -> TableSection:
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("kappa", "κ with people", "{:.2f}".format),
         ("kappa_n", "on", count),
         ("alpha", "α", "{:.2f}".format),
@@ -112,7 +112,7 @@ def _agreement(summary: CampaignSummary) -> TableSection:
         "κ, α: 1 perfect, 0 as by chance · as the others: share of the others' votes that say the "
         "same · on: pairs, of α answers"
     )
-    found = _of_each(summary, lambda row: _agreements(row.get("agreement") or {}))
+    found = _collect(summary, lambda row: _agreements(row.get("agreement") or {}))
     return _by_name("Do they agree?", note, "who", shown, found)
 
 
@@ -128,14 +128,14 @@ def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _nested(summary: CampaignSummary, name: str) -> list[Named]:
+def _nested(summary: CampaignSummary, name: str) -> list[NamedNumbers]:
     """Of a column that maps names to numbers."""
-    return _of_each(summary, lambda row: row.get(name) or {})
+    return _collect(summary, lambda row: row.get(name) or {})
 
 
-def _of_each(
+def _collect(
     summary: CampaignSummary, read: Callable[[Row], Mapping[str, Mapping[str, Any]]]
-) -> list[Named]:
+) -> list[NamedNumbers]:
     """What a round's row says of each name, by name and then by round."""
     found = [
         (who, int(row["round"]), numbers)
@@ -145,7 +145,9 @@ def _of_each(
     return sorted(found, key=lambda one: one[:2])
 
 
-def _by_name(title: str, note: str, who: str, shown: Shown, found: Iterable[Named]) -> TableSection:
+def _by_name(
+    title: str, note: str, who: str, shown: ColumnSpecs, found: Iterable[NamedNumbers]
+) -> TableSection:
     """One row per name and round."""
     rows = (((visible(name), str(round_)), numbers) for name, round_, numbers in found)
     return _table(title, note, (who, "round"), shown, rows)
@@ -155,12 +157,12 @@ def _table(
     title: str,
     note: str,
     names: tuple[str, ...],
-    shown: Shown,
+    shown: ColumnSpecs,
     found: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]],
 ) -> TableSection:
     """Rows of names and numbers; columns that hold no number anywhere are left out."""
     rows = [(named, _flat(numbers)) for named, numbers in found]
-    some = _telling(shown, [numbers for _, numbers in rows])
+    some = _filled_columns(shown, [numbers for _, numbers in rows])
     lines = tuple(
         (*named, *(cell(numbers, key, write) for key, _, write in some)) for named, numbers in rows
     )
@@ -178,7 +180,7 @@ def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _telling(shown: Shown, rows: Sequence[Mapping[str, Any]]) -> Shown:
+def _filled_columns(shown: ColumnSpecs, rows: Sequence[Mapping[str, Any]]) -> ColumnSpecs:
     """The columns that hold something; nothing spent is no column."""
     return [
         one

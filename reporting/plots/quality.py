@@ -12,13 +12,13 @@ from reporting.plots.model import (
     Point,
     Series,
     point,
-    round_of,
-    series_of,
+    round_label,
+    series_by_round,
 )
 from reporting.summary import CampaignSummary
 
 
-def better(summary: CampaignSummary) -> Iterator[Plot]:
+def quality_plots(summary: CampaignSummary) -> Iterator[Plot]:
     """Is the policy better than others, and at what distance from them?"""
     yield _rates(
         summary,
@@ -55,12 +55,12 @@ def _rates(summary: CampaignSummary, title: str, prefix: str, about: str) -> Plo
         f"{prefix}win_rate_previous": "against previous",
         f"{prefix}win_rate_gate": "gate",
     }
-    return Plot(title, about, "wins", PERCENT, series_of(summary, names), 0.5, "equal")
+    return Plot(title, about, "wins", PERCENT, series_by_round(summary, names), 0.5, "equal")
 
 
 def _extrapolated(summary: CampaignSummary) -> str:
     found = [
-        str(round_of(row))
+        str(round_label(row))
         for row in summary.rounds
         if any(
             row.get(f"lc_win_rate_{other}_extrapolated") for other in ("base", "previous", "gate")
@@ -84,7 +84,7 @@ def _judges_apart(summary: CampaignSummary) -> Plot:
         "training judge up while the evaluation judge is not: over-optimised.",
         "wins",
         PERCENT,
-        series_of(summary, names) if apart else (),
+        series_by_round(summary, names) if apart else (),
         0.5,
         "equal",
     )
@@ -98,7 +98,11 @@ def _ratings(summary: CampaignSummary) -> tuple[Series, ...]:
         for name, rating in sorted(last.items(), key=lambda one: int(one[0]))
         if name != "0" and number(rating, "estimate") is not None
     ]
-    return (Series("policy", tuple(found)),) if found else series_of(summary, {"rating": "policy"})
+    return (
+        (Series("policy", tuple(found)),)
+        if found
+        else series_by_round(summary, {"rating": "policy"})
+    )
 
 
 def _frontier(summary: CampaignSummary) -> Plot:
@@ -126,7 +130,7 @@ def _reached(row: Row, name: str) -> Point | None:
     reached, kl = point(row, name), point(row, "kl_base_nats")
     if reached is None or kl is None:
         return None
-    label = f"round {round_of(row)}"
+    label = f"round {round_label(row)}"
     return Point(kl.y, reached.y, reached.low, reached.high, kl.low, kl.high, label)
 
 
@@ -138,7 +142,7 @@ def _distance(summary: CampaignSummary) -> Plot:
         + ("; the line is the budget of the gate." if budget is not None else "."),
         "KL, nats",
         DECIMAL,
-        series_of(summary, _distances(summary)),
+        series_by_round(summary, _distances(summary)),
         budget,
         "budget" if budget is not None else "",
         from_zero=True,
