@@ -1,4 +1,4 @@
-"""Tables of numbers that are already written, and how their cells are."""
+"""Tables of formatted numbers, and how to format their cells."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from reporting.summary import CampaignSummary
 
 @dataclass(frozen=True)
 class TableSection:
-    """One table: the first cell of each row names it, the others are numbers already written."""
+    """One table of formatted cells; the first cell of each row is its name."""
 
     title: str
     note: str
@@ -20,11 +20,11 @@ class TableSection:
 Formatter = Callable[[float], str]
 
 ColumnSpecs = Sequence[tuple[str, str, Formatter]]
-"""(name, heading, how it is written) of each column."""
+"""(metric, heading, formatter) of each column."""
 
 
-def headings(shown: ColumnSpecs) -> tuple[str, ...]:
-    return tuple(heading for _, heading, _ in shown)
+def headings(specs: ColumnSpecs) -> tuple[str, ...]:
+    return tuple(heading for _, heading, _ in specs)
 
 
 def count(value: float) -> str:
@@ -41,18 +41,18 @@ def cell(row: Row, name: str, write: Formatter) -> str:
 
 
 def cell_with_interval(row: Row, name: str, write: Formatter) -> str:
-    """A number of a round's row, whose interval stands beside it under the same name."""
+    """A metric of a round with its interval, as `71.3 [68.8, 73.7]`."""
     return format_estimate(*number_and_ends(row, name), write)
 
 
 def format_estimate(
     value: float | None, low: float | None, high: float | None, write: Formatter
 ) -> str:
-    """A number and its interval, if it has one."""
+    """A number and, if known, its interval."""
     if value is None:
         return MISSING
-    said = write(value)
-    return said if low is None or high is None else f"{said} [{write(low)}, {write(high)}]"
+    text = write(value)
+    return text if low is None or high is None else f"{text} [{write(low)}, {write(high)}]"
 
 
 def cell_with_error(row: Row, name: str) -> str:
@@ -62,28 +62,28 @@ def cell_with_error(row: Row, name: str) -> str:
 
 
 Column = tuple[str, Callable[[Row], str | None]]
-"""(heading, what stands in a round's cell; None where there is nothing to say)."""
+"""(heading, formatter of a round's cell, which returns None for an empty cell)."""
 
 
 def table_by_round(
     title: str, note: str, summary: CampaignSummary, columns: Sequence[Column], missing: str
 ) -> TableSection:
-    """Columns that hold nothing in any round are left out, and with them the whole table."""
+    """One row per round, without empty columns; no rows if all columns are empty."""
     cells = [(heading, [write(row) for row in summary.rounds]) for heading, write in columns]
-    some = [(heading, found) for heading, found in cells if any(one is not None for one in found)]
+    some = [(name, column) for name, column in cells if any(text is not None for text in column)]
     if not some:
         return TableSection(title, note, (), ())
-    names = [str(int(row["round"])) for row in summary.rounds]
-    rows = zip(names, *(found for _, found in some), strict=True)
-    written = tuple(tuple(missing if one is None else one for one in row) for row in rows)
-    return TableSection(title, note, ("round", *(heading for heading, _ in some)), written)
+    rounds = [str(int(row["round"])) for row in summary.rounds]
+    rows = zip(rounds, *(column for _, column in some), strict=True)
+    filled = tuple(tuple(missing if text is None else text for text in row) for row in rows)
+    return TableSection(title, note, ("round", *(heading for heading, _ in some)), filled)
 
 
 def table_beside_base(
-    title: str, note: str, summary: CampaignSummary, shown: ColumnSpecs
+    title: str, note: str, summary: CampaignSummary, specs: ColumnSpecs
 ) -> TableSection:
-    """The base, then each round with its intervals; what no round has is left out."""
-    some = [one for one in shown if any(number(r, one[0]) is not None for r in summary.rounds)]
+    """A row for the base, then one per round with intervals, without empty columns."""
+    some = [spec for spec in specs if any(number(r, spec[0]) is not None for r in summary.rounds)]
     if not some:
         return TableSection(title, note, (), ())
     base = {name: base_number(summary, name) for name, _, _ in some}

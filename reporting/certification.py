@@ -1,10 +1,9 @@
-"""What a certified campaign may claim, round by round and as a whole, in words."""
+"""What a campaign with a certified gate may claim, round by round and as a whole."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dpo_core.text import counted
-from reporting.numbers import Row
+from reporting.numbers import Row, list_rounds
 from reporting.summary import CampaignSummary
 
 CERTIFIED, ON_SET = "certified", "certified on the gate set"
@@ -12,7 +11,7 @@ NOT_CERTIFIED, BY_A_PERSON = "not certified", "by a person"
 
 
 def certification_status(row: Row) -> str | None:
-    """What the gate's word on a round rests on; None where the gate asks for no certificate."""
+    """What the decision on a round rests on; None without `gate.false_promotions`."""
     gate = row.get("gate") or {}
     certificate, answer = gate.get("certificate"), gate.get("answer")
     if certificate is None:
@@ -25,7 +24,7 @@ def certification_status(row: Row) -> str | None:
 
 
 def certification_summary(summary: CampaignSummary) -> dict[str, Any] | None:
-    """For programs; None where no round's gate asked for a certificate."""
+    """For `status --json`; None if no round's gate was a certified one."""
     told = [
         (row, found) for row in summary.rounds if (found := certification_status(row)) is not None
     ]
@@ -45,13 +44,13 @@ def certification_summary(summary: CampaignSummary) -> dict[str, Any] | None:
 
 
 def certification_sentences(summary: CampaignSummary) -> tuple[str, ...]:
-    """For people; nothing where no round's gate asked for a certificate."""
+    """For people; empty if no round's gate was a certified one."""
     return tuple(_sentences(summary))
 
 
 def _certificate(row: Row) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = row["gate"]["certificate"]
-    return found
+    certificate: Mapping[str, Any] = row["gate"]["certificate"]
+    return certificate
 
 
 def _sentences(summary: CampaignSummary) -> Iterator[str]:
@@ -62,40 +61,35 @@ def _sentences(summary: CampaignSummary) -> Iterator[str]:
         yield _claim(certification_summary)
     if on_set := by_word.get(ON_SET):
         yield (
-            f"Certified on the gate set alone from round {on_set[0]['round']} on, where unused "
-            "prompts had run out: that speaks of fresh answers to its "
-            f"{_certificate(on_set[0])['prompts']:,} prompts, not of prompts like them."
+            f"Certified on the gate set alone from round {on_set[0]['round']} on, because unused "
+            "prompts ran out: the claim covers fresh answers to its "
+            f"{_certificate(on_set[0])['prompts']:,} prompts, not other prompts."
         )
     if left := by_word.get(NOT_CERTIFIED):
         pool = _certificate(left[0])["pool"]
         yield (
-            f"Not certified from round {left[0]['round']} on: of {pool:,} gate prompts too few are "
-            "unused, so the gate decides by prompts that it has used before."
+            f"Not certified from round {left[0]['round']} on: too few of {pool:,} gate prompts are "
+            "unused, so the gate reuses prompts."
         )
     if people := [row["round"] for row in by_word.get(BY_A_PERSON, ())]:
-        yield f"Promoted by a person, which no test certifies: {_rounds(people)}."
+        yield f"Promoted by a person, without a certificate: {list_rounds(people)}."
     if by_word.keys() - {None} and (before := by_word.get(None)):
-        yield f"Decided without a test: {_rounds([row['round'] for row in before])}."
+        yield f"Decided without a test: {list_rounds([row['round'] for row in before])}."
 
 
 def _claim(rows: Sequence[Row]) -> str:
     last = _certificate(rows[-1])
     promoted = [row["round"] for row in rows if row.get("promoted")]
-    level = f"{100 * max(_certificate(row)['false_promotions'] for row in rows):g} %"
+    level = f"{100 * max(_certificate(row)['false_promotions'] for row in rows):g}%"
     used = max(_certificate(row)["start"] + _certificate(row)["prompts"] for row in rows)
     basis = (
-        f"{counted(last['decision'], 'decision')} of {last['planned']} planned, {used:,} of "
+        f"{last['decision']} of {last['planned']} planned decisions made, {used:,} of "
         f"{last['pool']:,} gate prompts used"
     )
     if not promoted:
-        return f"Certified, and nothing was promoted so far ({basis})."
-    which = f"any of {_rounds(promoted)}" if len(promoted) > 1 else _rounds(promoted)
+        return f"Certified, but no round was promoted so far ({basis})."
+    which = f"any of {list_rounds(promoted)}" if len(promoted) > 1 else list_rounds(promoted)
     return (
-        f"Certified: the chance that {which} was promoted without being better is at most {level} "
-        f"({basis})."
+        f"Certified: the probability that {which} was promoted without being better is at most "
+        f"{level} ({basis})."
     )
-
-
-def _rounds(numbers: Sequence[int]) -> str:
-    *first, last = (str(number) for number in numbers)
-    return f"rounds {', '.join(first)} and {last}" if first else f"round {last}"

@@ -1,4 +1,4 @@
-"""What the labels of a round bought: change of win rate and of score per hundred of them."""
+"""What the labels of a round gained: change of win rate and of score per hundred labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PER = 100
 
 @dataclass(frozen=True)
 class LabelValue:
-    """A number, with its interval where it has one."""
+    """A number, and its confidence interval if known."""
 
     estimate: float
     low: float | None = None
@@ -21,7 +21,7 @@ class LabelValue:
 
 @dataclass(frozen=True)
 class LabelGains:
-    """Per hundred labels of the round; None where that cannot be had."""
+    """Gains per hundred labels of the round; None if unknown. Win rates are shares."""
 
     round: int
     labels: int
@@ -30,21 +30,21 @@ class LabelGains:
 
 
 def label_gains(summary: CampaignSummary) -> tuple[LabelGains, ...]:
-    """Of each round that had labels.
+    """The gains of each round that had labels.
 
-    Credited to the labels is all that the round changed against the policy that it started from:
-    the win rate above one half, and the mean score above that policy's. The interval of a win rate
-    is its own, scaled; scores of two policies share prompts, so theirs is not known here.
+    The labels are credited with the whole change against the policy that the round started from:
+    its win rate above one half, and its mean score above that policy's. The interval of the win
+    rate is scaled; that of the score is unknown here, because the two policies share prompts.
     """
-    found = []
+    gains = []
     scores = {"base": base_number(summary, "score_mean")}
     for row in summary.rounds:
         count = count_labels(row)
         if count:
             before = scores.get(str(row.get("previous_policy")), scores["base"])
-            found.append(_round_gains(row, count, before))
+            gains.append(_round_gains(row, count, before))
         scores[str(row.get("policy"))] = number(row, "score_mean")
-    return tuple(found)
+    return tuple(gains)
 
 
 def _round_gains(row: Row, count: int, before: float | None) -> LabelGains:
@@ -60,8 +60,8 @@ def _round_gains(row: Row, count: int, before: float | None) -> LabelGains:
 
 
 def count_labels(row: Row) -> int:
-    """Verdicts of judges and people that the round had; where an older version did not count them,
-    the pairs that its judges judged."""
+    """Verdicts of judges and people in the round; for rounds of older versions, the pairs that its
+    judges judged."""
     by_source = row.get("labels_by_source")
     if isinstance(by_source, Mapping):
         return int(sum(by_source.values()))
@@ -70,10 +70,10 @@ def count_labels(row: Row) -> int:
 
 
 def count_human_labels(row: Row) -> int | None:
-    """Verdicts of people that the round had; None where nobody was asked or they were not counted
-    by source."""
+    """Verdicts of people in the round; None if no person was asked or labels were not counted by
+    source."""
     by_source = row.get("labels_by_source")
     if not isinstance(by_source, Mapping):
         return None
-    found = [int(count) for source, count in by_source.items() if is_person(str(source))]
-    return sum(found) if found else None
+    counts = [int(count) for source, count in by_source.items() if is_person(str(source))]
+    return sum(counts) if counts else None

@@ -1,8 +1,8 @@
-"""The campaign as one HTML page that works offline: verdicts, plots, numbers, samples, lineage.
+"""The report: one HTML page that works offline, with verdicts, plots, numbers, samples, lineage.
 
-Plots are drawn by Vega-Lite, which is inlined into the page (docs/adr/0002-report-plots.md). The
-page's content security policy forbids every request and every script but those of the page itself,
-so text from a model can neither run nor call home, escaped or not.
+Vega-Lite, inlined into the page, draws the plots (docs/adr/0002-report-plots.md). The page's
+content security policy forbids all requests and all scripts but its own, so text from a model can
+neither run nor make requests, escaped or not.
 """
 
 import json
@@ -18,7 +18,7 @@ from reporting import sample_browser
 from reporting.as_json import as_json
 from reporting.at_a_glance import at_a_glance
 from reporting.lineage import lineage
-from reporting.numbers import MISSING
+from reporting.numbers import MISSING, confidence
 from reporting.page import (
     csp_hash,
     embed_json,
@@ -43,11 +43,11 @@ from reporting.sentences import (
 from reporting.summary import CampaignSummary
 
 CELL = 160
-"""Characters of a value that is itself a mapping or a list."""
+"""Most characters of a value that is a mapping or a list."""
 
 
 def column_table(summary: CampaignSummary) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    """Name, meaning, one value per round."""
+    """(name, meaning, one value per round) of every column of metrics.parquet."""
     rows = as_json(summary)["rounds"]
     meanings = {column.name: column.meaning for column in COLUMNS}
     names = dict.fromkeys([*meanings, *(name for row in rows for name in row)])
@@ -62,7 +62,7 @@ def column_table(summary: CampaignSummary) -> tuple[tuple[str, str, tuple[str, .
 
 
 def format_value(value: Any) -> str:
-    """A value of whatever type as a cell of the long table, cut where it is long."""
+    """A value of any type as a cell of the column table, truncated if it is long."""
     if value is None:
         return MISSING
     if isinstance(value, bool):
@@ -70,8 +70,8 @@ def format_value(value: Any) -> str:
     if isinstance(value, Mapping) and not any(
         isinstance(v, Mapping | list) for v in value.values()
     ):
-        said = "; ".join(f"{visible(str(reason))}: {count}" for reason, count in value.items())
-        return _cut(said) or MISSING
+        text = "; ".join(f"{visible(str(key))}: {inner}" for key, inner in value.items())
+        return _cut(text) or MISSING
     if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
         return _cut(visible(json.dumps(value, ensure_ascii=False))) if value else MISSING
     return f"{value:.6g}" if isinstance(value, float) else visible(str(value))
@@ -82,16 +82,16 @@ def _cut(text: str) -> str:
 
 
 ROUNDS_OPEN = 6
-"""Verdicts of the last rounds that are shown at once; those of earlier ones are one click away."""
+"""Number of last rounds whose verdicts are shown at once; the others are one click away."""
 
 
 def write_report(summary: CampaignSummary, path: Path) -> None:
-    """Render the report to `path`; a reader sees the old page or the new one, never half of it."""
+    """Write the report to `path` atomically."""
     write_text(path, render_report(summary))
 
 
 def render_report(summary: CampaignSummary, *, generated_at: str = "") -> str:
-    """The page. Equal summaries give equal pages; `generated_at` is shown if given."""
+    """The page; deterministic. `generated_at` is shown if given."""
     groups = plot_groups(summary)
     drawn = [plot for group in groups for plot in group.plots]
     code = "".join(read_template(f"{name}.js") for name in ("page", "plots", "samples", "begin"))
@@ -132,7 +132,7 @@ def _rounds(summary: CampaignSummary) -> list[dict[str, Any]]:
         {
             "number": row["round"],
             "promoted": bool(row.get("promoted")),
-            "verdict": verdict(row),
+            "verdict": verdict(row, confidence(summary)),
             "reasons": gate_reasons(row),
             "checks": gate_checks(row),
             "cautions": cautions(summary, row),
@@ -144,17 +144,19 @@ def _rounds(summary: CampaignSummary) -> list[dict[str, Any]]:
 def _flow(summary: CampaignSummary) -> list[tuple[int, list[tuple[StageCount, str]]]]:
     """(round, its stages), newest first."""
     counts = summary.details.flow
-    numbers = sorted({one.round for one in counts}, reverse=True)
-    return [(n, [(one, _reasons(one)) for one in counts if one.round == n]) for n in numbers]
+    numbers = sorted({stage.round for stage in counts}, reverse=True)
+    return [
+        (n, [(stage, _reasons(stage)) for stage in counts if stage.round == n]) for n in numbers
+    ]
 
 
-def _reasons(one: StageCount) -> str:
-    said = "; ".join(f"{visible(reason)}: {count:,}" for reason, count in one.dropped.items())
-    return f"not taken: {said}" if one.stay and said else said
+def _reasons(stage: StageCount) -> str:
+    reasons = "; ".join(f"{visible(reason)}: {n:,}" for reason, n in stage.dropped.items())
+    return f"not used: {reasons}" if stage.stay and reasons else reasons
 
 
 def _configs(summary: CampaignSummary) -> list[tuple[int, str, list[tuple[str, str, str]]]]:
-    """(round, file, what differs from the round before), newest first."""
+    """(round, file, differences from the round before), newest first."""
     return [
         (one.round, one.file, [(visible(k), visible(a), visible(b)) for k, a, b in one.differences])
         for one in reversed(summary.details.configs)

@@ -1,7 +1,4 @@
-"""Which numbers stand together in a table, and how each is written.
-
-The terminal and the HTML report both show exactly these tables, so they can never disagree.
-"""
+"""The tables of a campaign. The terminal and the HTML report both show exactly these."""
 
 from dpo_core.text import visible
 from reporting.cells import (
@@ -23,7 +20,7 @@ from reporting.tables.labeling import labelling_sections
 
 
 def first_screen(summary: CampaignSummary) -> tuple[TableSection, ...]:
-    """The tables that tell whether a campaign got better, at what price, and what it says now."""
+    """The most important tables: is it better, at what price, can it be trusted."""
     if not summary.rounds:
         return ()
     made = (_better(summary), _answers(summary), cost_table(summary), trust_table(summary))
@@ -31,7 +28,7 @@ def first_screen(summary: CampaignSummary) -> tuple[TableSection, ...]:
 
 
 def sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
-    """The campaign's numbers as tables, without those that would be empty."""
+    """All tables that are not empty."""
     if not summary.rounds:
         return ()
     made = (
@@ -73,7 +70,7 @@ def _better(summary: CampaignSummary) -> TableSection:
 
 
 def _gated(row: Row) -> str:
-    """Whether the round was promoted, or what the gate made of it instead."""
+    """Whether the round was promoted; if not, with the gate's action."""
     if row.get("promoted"):
         return "yes"
     action = (row.get("gate") or {}).get("action", "keep")
@@ -122,7 +119,7 @@ def _speed(summary: CampaignSummary) -> TableSection:
         ("train_peak_memory_gib", "memory GiB", "{:.2f}".format),
     )
     known = any(number(row, name) is not None for row in summary.rounds for name, _, _ in shown[1:])
-    note = "useful operations: each prompt once, no padding · MFU: of what the device can do"
+    note = "GFLOP/s: useful operations only, without padding · MFU: share of the device's peak"
     return _table("How fast it trained", note, summary, shown if known else ())
 
 
@@ -153,5 +150,5 @@ def _time(summary: CampaignSummary) -> TableSection:
         for row in summary.rounds
     ]
     header = ("round", *STEPS, "other", "whole", "tokens/s")
-    note = "seconds · start: of sampling and training processes · tokens/s of sampling"
+    note = "seconds · start: starting sampling and training processes · tokens/s: sampling"
     return TableSection("Where the time went", note, header, tuple(rows))

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that works offline, made as the report is (reporting.report)."""
+"""A comparison as an HTML page that works offline, as JSON, and in a terminal."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,17 +20,20 @@ from reporting.page import (
     vega_script,
 )
 from reporting.plots.model import alt_text
-from reporting.sentences import headline as stands
+from reporting.sentences import headline as campaign_headline
 from reporting.terminal import FoldedSection
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def write_page(comparison: CampaignComparison, path: Path) -> None:
-    """Render to `path`; a reader sees the old page or the new one, never half of it."""
+    """Write the page to `path` atomically."""
     write_text(path, render_page(comparison))
 
 
 def render_page(comparison: CampaignComparison) -> str:
-    """The page. Equal campaigns give equal pages."""
+    """The page; deterministic."""
     groups = plot_groups(comparison)
     drawn = [plot for group in groups for plot in group.plots]
     scripts = {
@@ -42,7 +45,7 @@ def render_page(comparison: CampaignComparison) -> str:
         title=" · ".join(side.label for side in comparison.sides),
         headline=headline(comparison),
         warnings=not_comparable(comparison),
-        said=(*differences(comparison), *shared(comparison)),
+        sentences=(*differences(comparison), *shared(comparison)),
         sides=[_side_for_page(side) for side in comparison.sides],
         groups=groups,
         plots_json=embed_json([asdict(plot) | {"spoken": alt_text(plot)} for plot in drawn]),
@@ -57,13 +60,13 @@ def _side_for_page(side: Side) -> Mapping[str, Any]:
     return {
         "label": side.label,
         "state": side.summary.state,
-        "headline": stands(side.summary),
+        "headline": campaign_headline(side.summary),
         "directory": clip(side.summary.directory),
     }
 
 
 def as_json(comparison: CampaignComparison) -> dict[str, Any]:
-    """What `ratchet compare --json` prints; a number that does not exist is null."""
+    """What `ratchet compare --json` prints. A missing number is null."""
     labels = [side.label for side in comparison.sides]
     return {
         "version": 1,
@@ -71,7 +74,7 @@ def as_json(comparison: CampaignComparison) -> dict[str, Any]:
         "comparable": not not_comparable(comparison),
         "warnings": list(not_comparable(comparison)),
         "shared": list(shared(comparison)),
-        "differences": [asdict(one) for one in comparison.differences],
+        "differences": [asdict(difference) for difference in comparison.differences],
         "campaigns": [_side_as_json(side) for side in comparison.sides],
         "config": {
             key: dict(zip(labels, values, strict=True))
@@ -92,19 +95,14 @@ def _side_as_json(side: Side) -> dict[str, Any]:
     }
 
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-
 def render_comparison(comparison: CampaignComparison) -> "RenderableType":
-    """The headline, what keeps it from being believed, and the tables, for `rich.print`."""
+    """Headline, warnings and tables, for `rich.print`."""
     from rich.console import Group
     from rich.text import Text
 
-    said = (*differences(comparison), *shared(comparison))
     return Group(
         Text(headline(comparison), style="bold"),
         *(Text(f"! {warning}", style="yellow") for warning in not_comparable(comparison)),
-        *map(Text, said),
+        *map(Text, (*differences(comparison), *shared(comparison))),
         *map(FoldedSection, tables(comparison)),
     )

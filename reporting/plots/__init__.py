@@ -1,4 +1,4 @@
-"""The plots of the report, by what they are about."""
+"""The plots of the report, by topic."""
 
 from reporting.plots.answers import answer_plots
 from reporting.plots.cost import cost_plots
@@ -12,24 +12,24 @@ _GROUPS = (
     (
         "better",
         "Does it get better?",
-        "On held-out test prompts, that no round trains on.",
+        "On held-out test prompts, which no round trains on.",
         quality_plots,
     ),
     ("texts", "What are the answers like?", "On the same prompts in every round.", answer_plots),
-    ("training", "Training", "What each round's training did to its own pairs.", training_plots),
+    ("training", "Training", "Each round's training on its own pairs.", training_plots),
     (
         "labels",
         "Labels",
-        "Whether those who judge agree, and what their labels bought.",
+        "Agreement of judges and people, and what their labels gained.",
         label_plots,
     ),
     ("cost", "Where time, tokens and money went", "Per round, by step.", cost_plots),
-    ("flow", "Data flow", "What came of the round's prompts.", flow_plots),
+    ("flow", "Data flow", "From prompts to training pairs.", flow_plots),
 )
 
 
 def plot_groups(summary: CampaignSummary) -> tuple[PlotGroup, ...]:
-    """All plots that have something to show, in the order of the report."""
+    """All plots that are not empty, in the order of the report."""
     groups = []
     for key, title, note, make in _GROUPS:
         made = tuple(plot for plot in make(summary) if plot.series)

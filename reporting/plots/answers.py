@@ -1,4 +1,4 @@
-"""Plots of what answers are like."""
+"""Plots of the answers: scores, length, relevance, variety."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,6 @@ from reporting.summary import CampaignSummary
 
 
 def answer_plots(summary: CampaignSummary) -> Iterator[Plot]:
-    """What the judge measured of the answers, how long they are, how they are written."""
     for name in measure_names(summary):
         about = "Measured by the judge on the test prompts."
         yield _against_base(summary, f"measure_{name}", _title(name), about, "share", PERCENT)
@@ -18,40 +17,40 @@ def answer_plots(summary: CampaignSummary) -> Iterator[Plot]:
         (
             "training_score_mean",
             "Score of the training judge",
-            "Of the judge that made the training data, on the same answers. Up while the "
-            "evaluation judge is not: over-optimised.",
+            "Mean score of the judge of the training data, on the same answers. If only this score "
+            "rises, the policy is over-optimised.",
             "score",
             DECIMAL,
         ),
         ("length_mean", "Length", "Mean length of the answers, EOS included.", "tokens", DECIMAL),
-        ("truncated_share", "Truncated", "Answers cut at the length limit.", "share", ".1%"),
+        ("truncated_share", "Truncated", "Answers truncated at the length limit.", "share", ".1%"),
         (
             "relevance",
             "Relevance",
-            "Answers whose request, among a few, the base finds by its log-probs, and that are no "
-            "copies. Falling: answers that fit any request.",
+            "Answers whose prompt the base's log-probs single out, and that are no copies. If it "
+            "falls, answers fit any prompt.",
             "share",
             ".1%",
         ),
         (
             "base_nats_per_token",
             "Nats per token under the base",
-            "Of finished answers. Up: the base would hardly write so. Far down: copies, or the "
-            "same again.",
+            "Of finished answers. High: text that the base would hardly write. Very low: copies or "
+            "repetition.",
             "nats",
             DECIMAL,
         ),
         (
             "refusal_share",
             "Refusals",
-            "Answers that match the pattern of a refusal.",
+            "Answers that match a refusal pattern.",
             "share",
             ".1%",
         ),
         (
             "repetition_share",
             "Repetition",
-            "Share of an answer's word sequences that it repeats, mean.",
+            "Mean share of an answer's word n-grams that it repeats.",
             "share",
             ".1%",
         ),
@@ -60,8 +59,8 @@ def answer_plots(summary: CampaignSummary) -> Iterator[Plot]:
     names = {"distinct_1": "words", "distinct_2": "pairs of words"}
     yield Plot(
         "Variety",
-        "Distinct words, and pairs of neighbouring words, as a share of all in the answers. "
-        "Falling: answers become alike.",
+        "Distinct words, and word pairs, as a share of all in the answers. If it falls, answers "
+        "become alike.",
         "share",
         PERCENT,
         series_by_round(summary, names),

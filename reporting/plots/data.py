@@ -1,4 +1,4 @@
-"""Plots of labels: whether judges and people agree, and what labels bought."""
+"""Plots of the data: agreement of judges and people, gains per label, data flow."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,42 +14,42 @@ def label_plots(summary: CampaignSummary) -> Iterator[Plot]:
     yield Plot(
         "Judges and people",
         "Cohen's κ of each judge with people's verdicts on the same pairs, and Krippendorff's α "
-        "among people. 1 is perfect, 0 is as by chance.",
+        "among people. 1 is perfect, 0 is chance.",
         "κ, α",
         DECIMAL,
         _agreement(summary),
         0.0,
-        "as by chance",
+        "chance",
     )
     yield Plot(
-        f"What {PER} labels bought: wins",
-        f"(win rate against the previous policy − 50 %) × {PER} / labels of the round, which are "
-        "all verdicts that it was trained by. It credits the whole change to the labels, though "
-        "samples, β and steps had their part: compare rounds by it, do not extrapolate.",
+        f"Gain per {PER} labels: wins",
+        f"(win rate against the previous policy − 50%) × {PER} / labels of the round. The whole "
+        "change is credited to the labels, although samples, β and steps contributed: compare "
+        "rounds by it, do not extrapolate.",
         f"points of win rate per {PER} labels",
         ".1%",
-        _bought(summary, "win_rate"),
+        _gains(summary, "win_rate"),
         0.0,
-        "nothing",
+        "no gain",
     )
     yield Plot(
-        f"What {PER} labels bought: score",
-        f"(mean score − that of the policy it started from) × {PER} / labels of the round, on test "
-        "prompts, credited to the labels alone as above.",
+        f"Gain per {PER} labels: score",
+        f"(mean score − that of the previous policy) × {PER} / labels of the round, on test "
+        "prompts, also credited to the labels alone.",
         f"score per {PER} labels",
         DECIMAL,
-        _bought(summary, "score"),
+        _gains(summary, "score"),
         0.0,
-        "nothing",
+        "no gain",
     )
 
 
-def _bought(summary: CampaignSummary, what: str) -> tuple[Series, ...]:
+def _gains(summary: CampaignSummary, what: str) -> tuple[Series, ...]:
     points = []
-    for one in label_gains(summary):
-        value = one.win_rate if what == "win_rate" else one.score
+    for gains in label_gains(summary):
+        value = gains.win_rate if what == "win_rate" else gains.score
         if value is not None:
-            points.append(Point(str(one.round), value.estimate, value.low, value.high))
+            points.append(Point(str(gains.round), value.estimate, value.low, value.high))
     return (Series("labels of the round", tuple(points)),) if points else ()
 
 
@@ -72,24 +72,25 @@ def _agreements(row: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def flow_plots(summary: CampaignSummary) -> Iterator[Plot]:
-    """Nothing for a campaign without a finished round."""
-    counts = [one for one in summary.details.flow if one.round == summary.details.flow[-1].round]
+    """The data flow of the last round as bars; nothing before a round has finished."""
+    flow = summary.details.flow
+    counts = [stage for stage in flow if stage.round == flow[-1].round]
     if not counts:
         return
-    kept = Series("went on", tuple(Point(one.stage, one.kept) for one in counts))
-    lossy = [one for one in counts if not one.stay]
-    reasons = dict.fromkeys(reason for one in lossy for reason in one.dropped)
+    kept = Series("kept", tuple(Point(stage.stage, stage.kept) for stage in counts))
+    lossy = [stage for stage in counts if not stage.stay]
+    reasons = dict.fromkeys(reason for stage in lossy for reason in stage.dropped)
     lost = [
         Series(
             visible(reason),
-            tuple(Point(o.stage, o.dropped[reason]) for o in lossy if reason in o.dropped),
+            tuple(Point(s.stage, s.dropped[reason]) for s in lossy if reason in s.dropped),
         )
         for reason in reasons
     ]
     yield Plot(
         f"From prompts to training, round {counts[0].round}",
-        "How many of each went on, and why the others were lost. Prompts that stayed in the pool "
-        "are in the table.",
+        "Items that each stage kept, and why it dropped the others. Prompts that stayed in the "
+        "pool are in the table only.",
         "count",
         COUNT,
         (kept, *lost),

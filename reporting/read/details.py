@@ -1,4 +1,4 @@
-"""All that the report shows beyond the numbers of the rounds."""
+"""What only the report shows: data flow, training curves, steps, configs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,19 +22,19 @@ STAGES = {
     "data": "with other rounds'",
     "training": "trained",
 }
-"""Step → what goes on from it, in order."""
+"""Step → name of its stage, in order."""
 
 _STAYS = ("prompts", "labels", "data")
-"""Steps that take some and lose none: the others stay where they were."""
+"""Steps that select items without losing the others."""
 
 
 @dataclass(frozen=True)
 class StageCount:
-    """What came into a stage and went on, and the others by reason.
+    """Counts of one stage.
 
-    The unit may change within a stage (prompts come in, completions go on), so that the numbers
-    need not add up; `dropped` is in the unit of what came in or went on. `stay`: what did not go on
-    is not lost, as prompts that were not drawn.
+    Items may change within a stage (prompts come in, completions are kept), so the counts need not
+    add up; `dropped` counts the one or the other. stay: what was not kept is not lost, such as
+    prompts that were not drawn.
     """
 
     round: int
@@ -55,9 +55,8 @@ def data_flow(steps: Iterable[Entry]) -> tuple[StageCount, ...]:
 
 @dataclass(frozen=True)
 class Details:
-    """curves: of each round's training. flow: what came in and went on, by round and stage. steps:
-    the entries of the ledger that are valid now, by round. configs: in force when each round was
-    made."""
+    """curves: of each round's training. flow: counts by round and stage. steps: the valid ledger
+    entries, by round. configs: the config in force in each round."""
 
     curves: tuple[TrainingCurve, ...] = ()
     flow: tuple[StageCount, ...] = ()

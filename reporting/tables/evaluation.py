@@ -1,4 +1,4 @@
-"""Tables of the evaluation: ratings, slices, suites, what was forgotten, how varied answers are."""
+"""Tables of the evaluation: ratings, slices, suites, relevance, variety of the answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,9 +29,9 @@ def evaluation_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
 
 
 def cycles(row: Row) -> tuple[str, ...]:
-    """Rounds that beat each other in a circle, as "r3 > r2 > r1 > r3"."""
-    found: Sequence[Sequence[int]] = row.get("cycles") or ()
-    names = [[_policy(number) for number in cycle] for cycle in found if cycle]
+    """Rounds that beat each other in a cycle, as "r3 > r2 > r1 > r3"."""
+    numbers: Sequence[Sequence[int]] = row.get("cycles") or ()
+    names = [[_policy(number) for number in cycle] for cycle in numbers if cycle]
     return tuple(" > ".join([*cycle, cycle[0]]) for cycle in names)
 
 
@@ -40,17 +40,17 @@ def _policy(number: Any) -> str:
 
 
 def _ratings(summary: CampaignSummary) -> TableSection:
-    """Of every policy by the matches of all rounds so far, best first."""
+    """Ratings of all policies by the matches of all rounds so far, best first."""
     last = summary.rounds[-1]
     found: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
     order = sorted(found.items(), key=lambda one: -(number(one[1], "estimate") or 0.0))
     rows = tuple(
         (_policy(name), _estimate(one, "estimate", "{:+.2f}".format)) for name, one in order
     )
-    note = "logits, base at 0: one up wins 73 % · [confidence interval]"
+    note = "logits, base at 0: one logit more wins 73% · [confidence interval]"
     circles = "; ".join(cycles(last))
     if circles:
-        note += f" · cycles: {circles}, so no single order is right"
+        note += f" · cycles: {circles}, so no ranking is consistent"
     return TableSection("All policies on one scale", note, ("policy", "rating"), rows)
 
 
@@ -59,7 +59,7 @@ def _estimate(one: Mapping[str, Any], name: str, write: Formatter) -> str:
 
 
 def _slices(summary: CampaignSummary) -> TableSection:
-    """Of the last round; those that stand out first."""
+    """Slices of the last round; significant ones first."""
     last = summary.rounds[-1]
     found: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
     order = sorted(found.items(), key=lambda one: (not one[1].get("flagged"), one[0]))
@@ -74,10 +74,9 @@ def _slices(summary: CampaignSummary) -> TableSection:
         for name, one in order
     )
     note = (
-        f"round {last['round']} against the previous policy · p: adjusted for how many slices "
-        "there are"
+        f"round {last['round']} against the previous policy · p: adjusted for the number of slices"
     )
-    header = ("slice", "prompts", "wins %", "p", "stands out")
+    header = ("slice", "prompts", "wins %", "p", "significant")
     return TableSection("Where is it better or worse?", note, header, rows)
 
 
@@ -95,10 +94,10 @@ def _suites(summary: CampaignSummary) -> TableSection:
         for row in summary.rounds
         for name, one in sorted((row.get("suites") or {}).items())
     )
-    note = "must not fall · change: against the previous policy, [confidence interval]"
+    note = "scores must not fall · change: vs. the previous policy, [confidence interval]"
     header = ("suite", "round", "prompts", "score", "before", "change", "failed")
     return TableSection(
-        "Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0]))
+        "Do the regression suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0]))
     )
 
 
@@ -110,10 +109,10 @@ _RELEVANCE: ColumnSpecs = (
 
 def _relevance(summary: CampaignSummary) -> TableSection:
     note = (
-        "relevant: the base finds the request by its log-probs, and it is no copy · nats: of "
-        "finished answers, under the base"
+        "relevant: the base's log-probs single out the prompt, and the answer is no copy · nats: "
+        "of finished answers, under the base"
     )
-    return table_beside_base("Do answers belong to their requests?", note, summary, _RELEVANCE)
+    return table_beside_base("Do answers match their prompts?", note, summary, _RELEVANCE)
 
 
 _VARIETY: ColumnSpecs = (

@@ -1,4 +1,4 @@
-"""What rounds cost, and what that bought."""
+"""Two tables of the first screen: what rounds cost, and what casts doubt on their win rates."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ from reporting.summary import CampaignSummary
 
 
 def cost_table(summary: CampaignSummary) -> TableSection:
-    """At what price?"""
+    """Cost per round, and the gain per label."""
     per_labels = {one.round: one for one in label_gains(summary)}
     columns: list[Column] = [
         ("minutes", _scaled("seconds_round", 60, "{:.1f}")),
@@ -33,13 +33,13 @@ def cost_table(summary: CampaignSummary) -> TableSection:
         ("tokens in", _scaled("tokens_in", 1, "{:,.0f}")),
         ("tokens out", _scaled("tokens_out", 1, "{:,.0f}")),
         ("labels", lambda row: f"{count_labels(row):,}" if count_labels(row) else None),
-        ("of people", _of_people),
+        ("human", _human_labels),
         ("money", _scaled("money", 1, "{:,.2f}")),
-        (f"wins per {PER} labels", _bought(per_labels)),
+        (f"wins per {PER} labels", _gain(per_labels)),
     ]
     note = (
         "minutes: wall time of the steps · labels: verdicts of judges and people · wins per "
-        f"{PER} labels: points of win rate over the previous policy, all credited to labels"
+        f"{PER} labels: points of win rate over the previous policy, credited to labels alone"
     )
     return table_by_round("At what price?", note, summary, columns, MISSING)
 
@@ -52,41 +52,44 @@ def _scaled(name: str, by: float, form: str) -> Callable[[Row], str | None]:
     return write
 
 
-def _of_people(row: Row) -> str | None:
+def _human_labels(row: Row) -> str | None:
     count = count_human_labels(row)
     return None if count is None else f"{count:,}"
 
 
-def _bought(found: Mapping[int, LabelGains]) -> Callable[[Row], str | None]:
+def _gain(by_round: Mapping[int, LabelGains]) -> Callable[[Row], str | None]:
     def write(row: Row) -> str | None:
-        one = found.get(int(row["round"]))
-        return None if one is None or one.win_rate is None else points(one.win_rate)
+        gains = by_round.get(int(row["round"]))
+        return None if gains is None or gains.win_rate is None else _points(gains.win_rate)
 
     return write
 
 
-def points(value: LabelValue) -> str:
-    """Percentage points with their interval, signed."""
+def _points(value: LabelValue) -> str:
+    """Signed percentage points with their interval."""
     return format_estimate(value.estimate, value.low, value.high, lambda v: f"{100 * v:+.1f}")
 
 
 def trust_table(summary: CampaignSummary) -> TableSection:
-    """Can I trust it?"""
+    """Findings that cast doubt on the win rate of a round."""
     columns: list[Column] = [
-        ("wins at equal length %", _controlled),
+        ("LC wins vs base %", _controlled),
         ("decided %", _decided),
         ("κ with people", _kappa),
-        ("forgotten", _of("forgotten", lambda f: f"{f.get('count', 0)} of {f.get('compared', 0)}")),
-        ("slices worse", _of("slices", lambda s: _count(s, "flagged"))),
-        ("suites failed", _of("suites", lambda s: _count(s, "failed"))),
+        (
+            "forgotten",
+            _nested("forgotten", lambda f: f"{f.get('count', 0)} of {f.get('compared', 0)}"),
+        ),
+        ("slices worse", _nested("slices", lambda s: _count(s, "flagged"))),
+        ("suites failed", _nested("suites", lambda s: _count(s, "failed"))),
         ("cycles", lambda row: str(len(row["cycles"])) if row.get("cycles") is not None else None),
-        ("overlap", _of("overlap", lambda o: f"{o.get('prompts', 0)} of {o.get('of', 0)}")),
+        ("overlap", _nested("overlap", lambda o: f"{o.get('prompts', 0)} of {o.get('of', 0)}")),
         ("warnings", lambda row: str(len(row.get("warnings") or {}))),
     ]
     note = (
-        "wins against the base · decided: of the gate's comparisons · κ: lowest of the judges · "
+        "LC: length-controlled · decided: of the gate's comparisons · κ: lowest of the judges · "
         "forgotten: prompts answered worse than by an earlier round · overlap: held-out prompts "
-        "that share long passages with training"
+        "that share long passages with training prompts"
     )
     return table_by_round("Can I trust it?", note, summary, columns, MISSING)
 
@@ -99,27 +102,27 @@ def _interval(name: str) -> Callable[[Row], str | None]:
 
 
 def _controlled(row: Row) -> str | None:
-    said = _interval("lc_win_rate_base")(row)
-    return f"{said} extrapolated" if said and row.get("lc_win_rate_base_extrapolated") else said
+    text = _interval("lc_win_rate_base")(row)
+    return f"{text} extrapolated" if text and row.get("lc_win_rate_base_extrapolated") else text
 
 
 def _decided(row: Row) -> str | None:
-    """Of the gate's comparisons, where some were not."""
-    found = (row.get("decided") or {}).get("gate") or {}
-    of, decided = found.get("comparisons") or 0, found.get("decided") or 0
-    return percent(decided / of) if decided < of else None
+    """Share of the gate's comparisons; None if all were decided."""
+    counts = (row.get("decided") or {}).get("gate") or {}
+    total, decided = counts.get("comparisons") or 0, counts.get("decided") or 0
+    return percent(decided / total) if decided < total else None
 
 
-def _of(name: str, write: Callable[[Mapping[str, Any]], str]) -> Callable[[Row], str | None]:
-    def written(row: Row) -> str | None:
-        found = row.get(name)
-        return write(found) if isinstance(found, Mapping) and found else None
+def _nested(name: str, write: Callable[[Mapping[str, Any]], str]) -> Callable[[Row], str | None]:
+    def write_cell(row: Row) -> str | None:
+        value = row.get(name)
+        return write(value) if isinstance(value, Mapping) and value else None
 
-    return written
+    return write_cell
 
 
-def _count(found: Mapping[str, Any], name: str) -> str:
-    return f"{sum(bool(one.get(name)) for one in found.values())} of {len(found)}"
+def _count(entries: Mapping[str, Any], name: str) -> str:
+    return f"{sum(bool(entry.get(name)) for entry in entries.values())} of {len(entries)}"
 
 
 def _kappa(row: Row) -> str | None:

@@ -1,4 +1,4 @@
-"""Tables of where a campaign's preferences come from: judges, people, how far they agree."""
+"""Tables of the sources of preferences: judges, people, and their agreement."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from reporting.numbers import Row
 from reporting.summary import CampaignSummary
 
 NamedNumbers = tuple[str, int, Mapping[str, Any]]
-"""(who, round, numbers)."""
+"""(name, round, numbers)."""
 
 
 def labelling_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
-    """The tables in the order in which a preference comes about."""
+    """The tables, in the order of the labeling pipeline."""
     return (
         _judges(summary),
         _calibration(summary),
@@ -37,7 +37,7 @@ def _judges(summary: CampaignSummary) -> TableSection:
         ("money", "money", "{:.4g}".format),
     )
     note = (
-        "position: both orders name the same place · consistent: same verdict when asked again · "
+        "position: both orders prefer the same place · consistent: same verdict when asked again · "
         "longer: wins of the longer answer · slope: win rate gained per 100 tokens of length"
     )
     return _by_name("Who judged", note, "judge", shown, _nested(summary, "judges"))
@@ -51,37 +51,37 @@ def _calibration(summary: CampaignSummary) -> TableSection:
         ("error_after", "error after", "{:.3f}".format),
     )
     note = (
-        "pairs of earlier rounds that people judged too · error: expected calibration error of the "
-        "judge's confidence, before and after it was fitted to people's answers"
+        "shared pairs: of earlier rounds, judged by people too · error: expected calibration error "
+        "of the judge's confidence, before and after fitting it to people's answers"
     )
-    found = _nested(summary, "calibration")
-    return _by_name("How far judges are trusted", note, "judge", shown, found)
+    numbers = _nested(summary, "calibration")
+    return _by_name("Calibration of the judges", note, "judge", shown, numbers)
 
 
 def _audit(summary: CampaignSummary) -> TableSection:
     shown: ColumnSpecs = (("count", "found", count), ("of", "of", count), ("share", "%", percent))
-    found = (finding for finding in _nested(summary, "audit") if finding[2]["count"])
-    note = "before training · a finding that blocks stops the round: docs/audit.md"
-    return _by_name("What the audit found", note, "finding", shown, found)
+    findings = (finding for finding in _nested(summary, "audit") if finding[2]["count"])
+    note = "before training · a blocking finding stops the round: docs/audit.md"
+    return _by_name("What the audit found", note, "finding", shown, findings)
 
 
 def _requests(summary: CampaignSummary) -> TableSection:
-    """How people were asked: which mode produced how many labels is part of what they mean."""
+    """How people were asked, by mode, because the mode affects what a label means."""
     shown: ColumnSpecs = (
         ("asked_pair", "pairs", count),
-        ("asked_gold", "known", count),
-        ("asked_repeat", "repeated", count),
+        ("asked_gold", "gold", count),
+        ("asked_repeat", "repeats", count),
         ("by_mode_blind", "labels, blind", count),
         ("by_mode_review", "labels, review", count),
         ("answers_missing", "missing", count),
         ("seconds_waited", "waited, hours", lambda seconds: f"{seconds / 3600:.2f}"),
     )
     note = (
-        "known, repeated: hidden among the pairs to measure who labels · blind: no judge's opinion "
-        "was shown, review: it was a suggestion"
+        "gold, repeats: hidden items that measure annotator accuracy and consistency · blind: "
+        "without a judge's verdict, review: with it as a suggestion"
     )
-    found = ((f"round {row['round']}", row.get("labels") or {}) for row in summary.rounds)
-    rows = (((name,), numbers) for name, numbers in found if numbers)
+    labels = ((f"round {row['round']}", row.get("labels") or {}) for row in summary.rounds)
+    rows = (((name,), numbers) for name, numbers in labels if numbers)
     return _table("How people were asked", note, ("people",), shown, rows)
 
 
@@ -89,13 +89,13 @@ def _people(summary: CampaignSummary) -> TableSection:
     shown: ColumnSpecs = (
         ("labels", "labels", count),
         ("discarded", "discarded", count),
-        ("gold_value", "known right %", percent),
+        ("gold_value", "gold right %", percent),
         ("gold_n", "of", count),
-        ("repeats_value", "same again %", percent),
+        ("repeats_value", "repeats same %", percent),
         ("repeats_n", "of", count),
-        ("shown_first_value", "names A %", percent),
+        ("shown_first_value", "prefers A %", percent),
     )
-    note = "same again: the same verdict on a pair that came twice · names A: of answers A or B"
+    note = "repeats same: same verdict on a repeated pair · prefers A: share of A among A and B"
     return _by_name("Who labelled", note, "person", shown, _nested(summary, "annotators"))
 
 
@@ -105,19 +105,19 @@ def _agreement(summary: CampaignSummary) -> TableSection:
         ("kappa_n", "on", count),
         ("alpha", "α", "{:.2f}".format),
         ("alpha_n", "on", count),
-        ("share", "as the others %", percent),
+        ("share", "with others %", percent),
         ("share_n", "on", count),
     )
     note = (
-        "κ, α: 1 perfect, 0 as by chance · as the others: share of the others' votes that say the "
-        "same · on: pairs, of α answers"
+        "κ, α: 1 perfect, 0 chance · with others: share of the others' votes that agree · on: "
+        "number of pairs, for α of answers"
     )
-    found = _collect(summary, lambda row: _agreements(row.get("agreement") or {}))
-    return _by_name("Do they agree?", note, "who", shown, found)
+    numbers = _collect(summary, lambda row: _agreements(row.get("agreement") or {}))
+    return _by_name("Do they agree?", note, "who", shown, numbers)
 
 
 def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Who → what is known of them: judges and persons by their names, all people together."""
+    """Agreement by name: of each judge, of each person, and of all people together."""
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     named = [("all people", "alpha", agreement["alpha"])] if agreement else []
     named += [(judge, "kappa", one) for judge, one in agreement.get("kappa", {}).items()]
@@ -129,20 +129,20 @@ def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _nested(summary: CampaignSummary, name: str) -> list[NamedNumbers]:
-    """Of a column that maps names to numbers."""
+    """Numbers of a column that maps names to numbers."""
     return _collect(summary, lambda row: row.get(name) or {})
 
 
 def _collect(
     summary: CampaignSummary, read: Callable[[Row], Mapping[str, Mapping[str, Any]]]
 ) -> list[NamedNumbers]:
-    """What a round's row says of each name, by name and then by round."""
-    found = [
+    """Numbers of each name in each round, by name and then by round."""
+    collected = [
         (who, int(row["round"]), numbers)
         for row in summary.rounds
         for who, numbers in read(row).items()
     ]
-    return sorted(found, key=lambda one: one[:2])
+    return sorted(collected, key=lambda entry: entry[:2])
 
 
 def _by_name(
@@ -160,7 +160,7 @@ def _table(
     shown: ColumnSpecs,
     found: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]],
 ) -> TableSection:
-    """Rows of names and numbers; columns that hold no number anywhere are left out."""
+    """Rows of names and numbers, without empty columns."""
     rows = [(named, _flat(numbers)) for named, numbers in found]
     some = _filled_columns(shown, [numbers for _, numbers in rows])
     lines = tuple(
@@ -175,16 +175,16 @@ def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in numbers.items():
         if not isinstance(value, Mapping):
             found[name] = value
-        elif value.get("value", 0) is not None:  # a share of nothing has no count worth showing
+        elif value.get("value", 0) is not None:  # skip the count of a share of nothing
             found |= {f"{name}_{inner}": one for inner, one in value.items()}
     return found
 
 
 def _filled_columns(shown: ColumnSpecs, rows: Sequence[Mapping[str, Any]]) -> ColumnSpecs:
-    """The columns that hold something; nothing spent is no column."""
+    """The columns that are not empty; money only if some was spent."""
     return [
-        one
-        for one in shown
-        if any(row.get(one[0]) is not None for row in rows)
-        and (one[0] != "money" or any(row["money"] for row in rows))
+        spec
+        for spec in shown
+        if any(row.get(spec[0]) is not None for row in rows)
+        and (spec[0] != "money" or any(row["money"] for row in rows))
     ]

@@ -87,7 +87,7 @@ def row(n: int) -> dict[str, Any]:
         "overlap": {"prompts": 2, "of": 512, "ngram": 13},
         "gate": {
             "action": "keep" if kept else "promote",
-            "reasons": ["The lower end of the gate win rate, 0.47, is not above 0.5."]
+            "reasons": ["lower bound 47% of the gate win rate (51%) is not above the 50% threshold"]
             if kept
             else [],
             "checks": [

@@ -32,17 +32,17 @@ def summary(*rows: dict[str, Any]) -> CampaignSummary:
 def test_the_claim_names_the_promoted_rounds_and_what_was_used() -> None:
     found = summary(row(1), row(2, promoted=False), row(3))
     assert certification_sentences(found) == (
-        "Certified: the chance that any of rounds 1 and 3 was promoted without being better is at "
-        "most 5 % (3 decisions of 4 planned, 768 of 1,211 gate prompts used).",
+        "Certified: the probability that any of rounds 1 and 3 was promoted without being better "
+        "is at most 5% (3 of 4 planned decisions made, 768 of 1,211 gate prompts used).",
     )
     told = certification_summary(found)
     assert told is not None
     assert (told["decisions"], told["planned"], told["prompts_used"]) == (3, 4, 768)
     assert [each["rests_on"] for each in told["rounds"]] == ["certified"] * 3
     [said] = certification_sentences(summary(row(1, promoted=False)))
-    assert said.startswith("Certified, and nothing was promoted so far (1 decision of 4 planned")
+    assert said.startswith("Certified, but no round was promoted so far (1 of 4 planned decisions")
     [said] = certification_sentences(summary(row(1)))
-    assert "the chance that round 1 was promoted" in said
+    assert "the probability that round 1 was promoted" in said
 
 
 def test_it_says_where_prompts_ran_out_and_what_a_person_promoted() -> None:
@@ -50,9 +50,9 @@ def test_it_says_where_prompts_ran_out_and_what_a_person_promoted() -> None:
     asked["gate"]["answer"] = {"promote": True, "by": "anna"}
     found = summary(row(1), asked, row(3, certified=False), {"round": 4, "promoted": True})
     first, left, person, before = certification_sentences(found)
-    assert "the chance that round 1 was promoted without being better is at most 5 %" in first
-    assert left.startswith("Not certified from round 3 on: of 1,211 gate prompts too few are unu")
-    assert person == "Promoted by a person, which no test certifies: round 2."
+    assert "the probability that round 1 was promoted without being better is at most 5%" in first
+    assert left.startswith("Not certified from round 3 on: too few of 1,211 gate prompts are unu")
+    assert person == "Promoted by a person, without a certificate: round 2."
     assert before == "Decided without a test: round 4."
     assert [certification_status(each) for each in found.rounds] == [
         "certified",
@@ -72,9 +72,9 @@ def test_it_says_where_prompts_ran_out_and_what_a_person_promoted() -> None:
 def test_a_test_on_the_gate_set_is_named_as_the_weaker_claim_that_it_is() -> None:
     weaker = row(2, about="gate_set", start=0)
     first, second = certification_sentences(summary(row(1), weaker))
-    assert "the chance that round 1 was promoted without being better" in first
-    assert second.startswith("Certified on the gate set alone from round 2 on, where unused")
-    assert "fresh answers to its 256 prompts, not of prompts like them" in second
+    assert "the probability that round 1 was promoted without being better" in first
+    assert second.startswith("Certified on the gate set alone from round 2 on, because unused")
+    assert "fresh answers to its 256 prompts, not other prompts" in second
     assert verdict(weaker).startswith("Promoted, certified on the gate set:")
 
 

@@ -138,7 +138,7 @@ def test_what_labels_bought() -> None:
     assert one.win_rate.estimate == pytest.approx(0.05)
     assert one.win_rate.low == pytest.approx((0.6 - 0.041 - 0.5) / 2)
     assert one.score.estimate == pytest.approx(0.1)
-    [plot] = [plot for plot in plots(summary) if plot.title == "What 100 labels bought: wins"]
+    [plot] = [plot for plot in plots(summary) if plot.title == "Gain per 100 labels: wins"]
     assert plot.series[0].points[0].y == pytest.approx(0.05)
     assert label_gains(_with(metrics(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
 
@@ -156,15 +156,17 @@ def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
     }
     row = {**metrics(2, 0.7, 0.48, 0.49, 0.4), "gate": gate}
     said = verdict(row)
-    assert said.startswith("Not promoted, rolled back: won only 49 %")
-    assert said.count(". ") == 0 and said.endswith(".")
+    assert said.startswith(
+        "Not promoted, rolled back: win rate 49% (95% CI 45–53) vs. the previous"
+    )
+    assert said.replace("vs. ", "").count(". ") == 0 and said.endswith(".")
     assert gate_checks(row) == (("kl_budget", "9", "8", "failed"),)
     assert gate_reasons(row) == (
         "KL 9 is over the budget of 8",
-        "attempt 1 under the config as it is: refused",
-        "attempt 2 ran under training.beta=0.2",
-        "ann⟨U+001B⟩ said no: too long",
-        "the next round goes on from round 1",
+        "attempt 1 (config unchanged): refused",
+        "attempt 2 used training.beta=0.2",
+        "ann⟨U+001B⟩ chose not to promote it: too long",
+        "the next round starts from round 1",
     )
 
 
@@ -179,16 +181,21 @@ def test_first_screen_says_better_price_and_trust() -> None:
         "agreement": {"kappa": {"rule:x": {"value": 0.3, "n": 20}}},
     }
     told = dict(at_a_glance(_with(row)))
-    assert told["Better?"].startswith("Round 1 wins 70 % [66, 74] against the base, 60 % at equal")
-    assert "1.5 CPU-hours" in told["At what price?"]
-    assert "100 labels (20 of people)" in told["At what price?"]
-    assert "bought +20.0 [+15.9, +24.1] points" in told["At what price?"]  # 70 % - 50 %
-    assert told["Can I trust it?"] == (
-        "With care: At equal length it wins 10 points less. Suites that fell: sums. Rounds beat "
-        "each other in a circle: r3 > r2 > r1 > r3. rule:x agrees with people only at κ 0.30. "
-        "Judges agree with people at κ 0.30."
+    assert told["Better?"].startswith(
+        "Win rate vs. base: 70% (95% CI 66–74); length-controlled 60%."
     )
-    assert "Nothing that was measured" in dict(at_a_glance(demo()))["Can I trust it?"]
+    assert "1.5 CPU-hours" in told["At what price?"]
+    assert "100 labels (20 human)" in told["At what price?"]
+    assert (  # 70 % - 50 %
+        "Round 1 gained 20.0 points of win rate per 100 labels (95% CI 15.9 to 24.1)."
+        in told["At what price?"]
+    )
+    assert told["Can I trust it?"] == (
+        "With care. Length control lowers the win rate by 10 points. Regression suites that fell: "
+        "sums. Rounds beat each other in a cycle: r3 > r2 > r1 > r3. rule:x agrees weakly with "
+        "human labels: κ 0.30. Lowest agreement of a judge with human labels: κ 0.30."
+    )
+    assert "No metric of round 3 gives cause" in dict(at_a_glance(demo()))["Can I trust it?"]
     assert at_a_glance(_with()) == ()
 
 
@@ -206,7 +213,7 @@ def test_prompts_that_stay_in_the_pool_are_not_lost() -> None:
     ]
     [plot] = [plot for plot in plots(summary) if plot.title.startswith("From prompts")]
     assert [(series.name, len(series.points)) for series in plot.series] == [
-        ("went on", 2),
+        ("kept", 2),
         ("truncated", 1),
     ]
 
@@ -247,4 +254,4 @@ def test_labels_that_an_older_version_did_not_count_are_not_said_to_be_none() ->
     row = metrics(1, 0.6, 0.6, 0.6, 0.2)
     assert "labels" not in at_a_glance(_with(row))[1][1]
     counted = row | {"labels_by_source": {"rule:x": 40, "human:ann": 2}}
-    assert "42 labels (2 of people)" in at_a_glance(_with(counted))[1][1]
+    assert "42 labels (2 human)" in at_a_glance(_with(counted))[1][1]
