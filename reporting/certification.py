@@ -25,20 +25,22 @@ def certification_status(row: Row) -> str | None:
 
 def certification_summary(summary: CampaignSummary) -> dict[str, Any] | None:
     """For `status --json`; None if no round's gate was a certified one."""
-    told = [
-        (row, found) for row in summary.rounds if (found := certification_status(row)) is not None
+    claims = [
+        (row, status) for row in summary.rounds if (status := certification_status(row)) is not None
     ]
-    if not told:
+    if not claims:
         return None
-    certificates = [_certificate(row) for row, _ in told]
-    tests = [each for each in certificates if each.get("certified")]
+    certificates = [_certificate(row) for row, _ in claims]
+    tests = [certificate for certificate in certificates if certificate.get("certified")]
     return {
-        "false_promotions": max(each["false_promotions"] for each in certificates),
-        "decisions": max((each["decision"] for each in tests), default=0),
+        "false_promotions": max(certificate["false_promotions"] for certificate in certificates),
+        "decisions": max((certificate["decision"] for certificate in tests), default=0),
         "planned": tests[-1]["planned"] if tests else 0,
-        "prompts_used": max((each["start"] + each["prompts"] for each in tests), default=0),
+        "prompts_used": max(
+            (certificate["start"] + certificate["prompts"] for certificate in tests), default=0
+        ),
         "prompts": certificates[-1]["pool"],
-        "rounds": [{"round": int(row["round"]), "rests_on": found} for row, found in told],
+        "rounds": [{"round": int(row["round"]), "rests_on": status} for row, status in claims],
         "sentence": " ".join(_sentences(summary)),
     }
 

@@ -158,6 +158,10 @@ def _reasons(stage: StageCount) -> str:
 def _configs(summary: CampaignSummary) -> list[tuple[int, str, list[tuple[str, str, str]]]]:
     """(round, file, differences from the round before), newest first."""
     return [
-        (one.round, one.file, [(visible(k), visible(a), visible(b)) for k, a, b in one.differences])
-        for one in reversed(summary.details.configs)
+        (
+            used.round,
+            used.file,
+            [(visible(k), visible(a), visible(b)) for k, a, b in used.differences],
+        )
+        for used in reversed(summary.details.configs)
     ]

@@ -57,7 +57,7 @@ def pack_samples(summary: CampaignSummary) -> str:
 def forgotten_ids(summary: CampaignSummary) -> frozenset[str]:
     """Ids of prompts that the last round answers worse than an earlier round."""
     last = (summary.rounds[-1].get("forgotten") or {}) if summary.rounds else {}
-    return frozenset(str(one.get("prompt_id")) for one in last.get("examples") or ())
+    return frozenset(str(example.get("prompt_id")) for example in last.get("examples") or ())
 
 
 def _row(row: SampleRow, forgotten: bool) -> dict[str, Any]:

@@ -23,15 +23,15 @@ def first_screen(summary: CampaignSummary) -> tuple[TableSection, ...]:
     """The most important tables: is it better, at what price, can it be trusted."""
     if not summary.rounds:
         return ()
-    made = (_better(summary), _answers(summary), cost_table(summary), trust_table(summary))
-    return tuple(section for section in made if section.rows)
+    candidates = (_better(summary), _answers(summary), cost_table(summary), trust_table(summary))
+    return tuple(section for section in candidates if section.rows)
 
 
 def sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
     """All tables that are not empty."""
     if not summary.rounds:
         return ()
-    made = (
+    candidates = (
         *first_screen(summary),
         *evaluation_sections(summary),
         _trained(summary),
@@ -40,7 +40,7 @@ def sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
         _dropped(summary),
         _time(summary),
     )
-    return tuple(section for section in made if section.rows)
+    return tuple(section for section in candidates if section.rows)
 
 
 def _better(summary: CampaignSummary) -> TableSection:

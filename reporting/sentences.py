@@ -199,7 +199,7 @@ def override_sentences(summary: CampaignSummary) -> tuple[str, ...]:
     they affect."""
     return (
         *map(_rollback_sentence, summary.rollbacks),
-        *(_retraction_sentence(one, summary) for one in summary.retractions),
+        *(_retraction_sentence(retraction, summary) for retraction in summary.retractions),
         *_retrain_command(summary),
     )
 

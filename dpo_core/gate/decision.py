@@ -96,15 +96,15 @@ def decide(
         "promote" if every check passes, else what `gate.otherwise` says.
     """
     results = [*checks(numbers, config), *more]
-    made = tuple(check for check, _ in results)
-    if all(check.passed for check in made):
+    all_checks = tuple(check for check, _ in results)
+    if all(check.passed for check in all_checks):
         reasons = (*(sentence for _, sentence in results), *notices(numbers, config).values())
-        return Decision("promote", reasons, made, attempt, number)
+        return Decision("promote", reasons, all_checks, attempt, number)
     action = _action_on_failure(config, attempt)
     failed = (sentence for check, sentence in results if not check.passed)
     reasons = (*failed, *_consequence(action, config, attempt, best))
     goes_on_from = best.round if action == "rollback" else previous
-    return Decision(action, reasons, made, attempt, goes_on_from)
+    return Decision(action, reasons, all_checks, attempt, goes_on_from)
 
 
 def apply_answer(asked: Decision, answer: PersonsDecision, number: int) -> Decision:

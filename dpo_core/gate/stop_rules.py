@@ -108,14 +108,14 @@ def _gains(rows: Sequence[Row], people: Sequence[Rollback]) -> list[float]:
 _BASE: Row = {}
 
 
-def _gain(began: Row, row: Row) -> float:
+def _gain(start_row: Row, end_row: Row) -> float:
     """By the gate's win rate; by the plain one if either is extrapolated. Campaigns of older
     versions only have the win rate on test prompts."""
     names = ["lc_win_rate_gate_base", "win_rate_gate_base", "win_rate_base"]
-    if any(each.get("lc_win_rate_gate_base_extrapolated") for each in (began, row)):
+    if any(row.get("lc_win_rate_gate_base_extrapolated") for row in (start_row, end_row)):
         names.pop(0)
     before, after = (
-        next((float(each[name]) for name in names if each.get(name) is not None), 0.5)
-        for each in (began, row)
+        next((float(row[name]) for name in names if row.get(name) is not None), 0.5)
+        for row in (start_row, end_row)
     )
     return after - before

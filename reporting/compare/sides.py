@@ -125,7 +125,7 @@ def read_comparison(roots: Sequence[Path]) -> CampaignComparison:
 
 
 def compare_sides(sides: Sequence[Side]) -> CampaignComparison:
-    pairs = (_difference(one, other) for one, other in combinations(sides, 2))
+    pairs = (_difference(first, second) for first, second in combinations(sides, 2))
     return CampaignComparison(
         tuple(sides),
         _differing([side.settings for side in sides]),

@@ -32,9 +32,9 @@ def plot_groups(summary: CampaignSummary) -> tuple[PlotGroup, ...]:
     """All plots that are not empty, in the order of the report."""
     groups = []
     for key, title, note, make in _GROUPS:
-        made = tuple(plot for plot in make(summary) if plot.series)
-        if made:
-            groups.append(PlotGroup(key, title, note, made))
+        drawn = tuple(plot for plot in make(summary) if plot.series)
+        if drawn:
+            groups.append(PlotGroup(key, title, note, drawn))
     return tuple(groups)
 
 

@@ -76,7 +76,7 @@ def _against_base(
     summary: CampaignSummary, name: str, title: str, about: str, unit: str, form: str
 ) -> Plot:
     level = base_number(summary, name)
-    found = series_by_round(summary, {name: "policy"})
-    if found and level is not None:
-        found = (Series("policy", (Point("base", level), *found[0].points)),)
-    return Plot(title, about, unit, form, found, level, "base" if level is not None else "")
+    series = series_by_round(summary, {name: "policy"})
+    if series and level is not None:
+        series = (Series("policy", (Point("base", level), *series[0].points)),)
+    return Plot(title, about, unit, form, series, level, "base" if level is not None else "")

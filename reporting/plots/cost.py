@@ -47,18 +47,18 @@ def cost_plots(summary: CampaignSummary) -> Iterator[Plot]:
 
 
 def _summed(names: tuple[str, ...]) -> Any:
-    def of(row: Row, step: str) -> float | None:
+    def sum_of(row: Row, step: str) -> float | None:
         spent = by_step(row).get(step, {})
-        found = [value for name in names if (value := number(spent, name)) is not None]
-        return sum(found) if found else None
+        values = [value for name in names if (value := number(spent, name)) is not None]
+        return sum(values) if values else None
 
-    return of
+    return sum_of
 
 
 def by_step(row: Row) -> Mapping[str, Mapping[str, Any]]:
     """Cost of each step of the round; empty for rounds of older versions."""
-    found = row.get("cost_by_step")
-    return found if isinstance(found, Mapping) else {}
+    cost = row.get("cost_by_step")
+    return cost if isinstance(cost, Mapping) else {}
 
 
 def _steps(summary: CampaignSummary) -> tuple[str, ...]:

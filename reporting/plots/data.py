@@ -54,14 +54,16 @@ def _gains(summary: CampaignSummary, what: str) -> tuple[Series, ...]:
 
 
 def _agreement(summary: CampaignSummary) -> tuple[Series, ...]:
-    found: dict[str, list[Point]] = {}
+    points_by_name: dict[str, list[Point]] = {}
     for row in summary.rounds:
         for name, numbers in _agreements(row):
             value = number(numbers, "value")
             if value is not None:
                 low, high = number(numbers, "low"), number(numbers, "high")
-                found.setdefault(name, []).append(Point(round_label(row), value, low, high))
-    return tuple(Series(visible(name), tuple(points)) for name, points in found.items())
+                points_by_name.setdefault(name, []).append(
+                    Point(round_label(row), value, low, high)
+                )
+    return tuple(Series(visible(name), tuple(points)) for name, points in points_by_name.items())
 
 
 def _agreements(row: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -58,7 +58,7 @@ def _rates(summary: CampaignSummary, title: str, prefix: str, about: str) -> Plo
 
 
 def _extrapolated(summary: CampaignSummary) -> str:
-    found = [
+    numbers = [
         str(round_label(row))
         for row in summary.rounds
         if any(
@@ -66,7 +66,9 @@ def _extrapolated(summary: CampaignSummary) -> str:
         )
     ]
     return (
-        f" Extrapolated because lengths hardly overlap: round {', '.join(found)}." if found else ""
+        f" Extrapolated because lengths hardly overlap: round {', '.join(numbers)}."
+        if numbers
+        else ""
     )
 
 
@@ -94,14 +96,14 @@ def _judges_apart(summary: CampaignSummary) -> Plot:
 def _ratings(summary: CampaignSummary) -> tuple[Series, ...]:
     """Ratings of all policies by the last round, or else each round's own rating of itself."""
     last: Mapping[str, Any] = (summary.rounds[-1].get("ratings") or {}) if summary.rounds else {}
-    found = [
+    points = [
         Point(name, rating["estimate"], rating.get("low"), rating.get("high"))
         for name, rating in sorted(last.items(), key=lambda entry: int(entry[0]))
         if name != "0" and number(rating, "estimate") is not None
     ]
     return (
-        (Series("policy", tuple(found)),)
-        if found
+        (Series("policy", tuple(points)),)
+        if points
         else series_by_round(summary, {"rating": "policy"})
     )
 
@@ -111,17 +113,17 @@ def _frontier(summary: CampaignSummary) -> Plot:
     scored = any(number(row, "score_mean") is not None for row in summary.rounds)
     name = "score_mean" if scored else "win_rate_base"
     what = "Mean score of the judge" if scored else "Win rate against the base"
-    found = [point for row in summary.rounds if (point := _reached(row, name)) is not None]
+    points = [point for row in summary.rounds if (point := _reached(row, name)) is not None]
     base = base_number(summary, "score_mean") if scored else 0.5
-    if found and base is not None:
-        found.insert(0, Point(0.0, base, label="base"))
+    if points and base is not None:
+        points.insert(0, Point(0.0, base, label="base"))
     return Plot(
         "Reward against KL",
         f"{what} on test prompts against KL to the base, one point per round in order. If KL grows "
         "and reward does not, the round only drifted.",
         "score" if scored else "wins",
         DECIMAL if scored else PERCENT,
-        (Series("policy", tuple(found)),) if found else (),
+        (Series("policy", tuple(points)),) if points else (),
         mark="path",
         x_title="KL to base, nats per completion",
     )

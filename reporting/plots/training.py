@@ -59,7 +59,7 @@ def training_plots(summary: CampaignSummary) -> Iterator[Plot]:
 def _within(summary: CampaignSummary, name: str) -> tuple[Series, ...]:
     """One series per round; x runs from n − 1 to n in round n, however many steps it has."""
     z = NormalDist().inv_cdf((1 + confidence(summary)) / 2)
-    found = []
+    series = []
     for curve in summary.details.curves:
         points = tuple(
             _point(
@@ -71,8 +71,8 @@ def _within(summary: CampaignSummary, name: str) -> tuple[Series, ...]:
             for at, mean in curve.column(name)
         )
         if points:
-            found.append(Series(f"round {curve.round}", points))
-    return tuple(found)
+            series.append(Series(f"round {curve.round}", points))
+    return tuple(series)
 
 
 def _point(number: int, at: float, mean: Mean, ends: Ends) -> Point:

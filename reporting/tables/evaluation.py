@@ -42,10 +42,10 @@ def _policy(number: Any) -> str:
 def _ratings(summary: CampaignSummary) -> TableSection:
     """Ratings of all policies by the matches of all rounds so far, best first."""
     last = summary.rounds[-1]
-    found: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
-    order = sorted(found.items(), key=lambda one: -(number(one[1], "estimate") or 0.0))
+    ratings: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
+    order = sorted(ratings.items(), key=lambda rating: -(number(rating[1], "estimate") or 0.0))
     rows = tuple(
-        (_policy(name), _estimate(one, "estimate", "{:+.2f}".format)) for name, one in order
+        (_policy(name), _estimate(rating, "estimate", "{:+.2f}".format)) for name, rating in order
     )
     note = "logits, base at 0: one logit more wins 73% · [confidence interval]"
     circles = "; ".join(cycles(last))
@@ -54,24 +54,26 @@ def _ratings(summary: CampaignSummary) -> TableSection:
     return TableSection("All policies on one scale", note, ("policy", "rating"), rows)
 
 
-def _estimate(one: Mapping[str, Any], name: str, write: Formatter) -> str:
-    return format_estimate(number(one, name), number(one, "low"), number(one, "high"), write)
+def _estimate(numbers: Mapping[str, Any], name: str, write: Formatter) -> str:
+    return format_estimate(
+        number(numbers, name), number(numbers, "low"), number(numbers, "high"), write
+    )
 
 
 def _slices(summary: CampaignSummary) -> TableSection:
     """Slices of the last round; significant ones first."""
     last = summary.rounds[-1]
-    found: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
-    order = sorted(found.items(), key=lambda one: (not one[1].get("flagged"), one[0]))
+    slices: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
+    order = sorted(slices.items(), key=lambda group: (not group[1].get("flagged"), group[0]))
     rows = tuple(
         (
             visible(name),
-            cell(one, "prompts", "{:.0f}".format),
-            _estimate(one, "win_rate", percent),
-            cell(one, "p_adjusted", "{:.3f}".format),
-            "yes" if one.get("flagged") else "no",
+            cell(group, "prompts", "{:.0f}".format),
+            _estimate(group, "win_rate", percent),
+            cell(group, "p_adjusted", "{:.3f}".format),
+            "yes" if group.get("flagged") else "no",
         )
-        for name, one in order
+        for name, group in order
     )
     note = (
         f"round {last['round']} against the previous policy · p: adjusted for the number of slices"
@@ -85,14 +87,14 @@ def _suites(summary: CampaignSummary) -> TableSection:
         (
             visible(name),
             str(int(row["round"])),
-            cell(one, "prompts", "{:.0f}".format),
-            _estimate(one, "score", "{:.3f}".format),
-            cell(one, "before", "{:.3f}".format),
-            cell_with_interval(one, "change", "{:+.3f}".format),
-            "yes" if one.get("failed") else "no",
+            cell(suite, "prompts", "{:.0f}".format),
+            _estimate(suite, "score", "{:.3f}".format),
+            cell(suite, "before", "{:.3f}".format),
+            cell_with_interval(suite, "change", "{:+.3f}".format),
+            "yes" if suite.get("failed") else "no",
         )
         for row in summary.rounds
-        for name, one in sorted((row.get("suites") or {}).items())
+        for name, suite in sorted((row.get("suites") or {}).items())
     )
     note = "scores must not fall · change: vs. the previous policy, [confidence interval]"
     header = ("suite", "round", "prompts", "score", "before", "change", "failed")

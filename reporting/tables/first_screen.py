@@ -25,7 +25,7 @@ from reporting.summary import CampaignSummary
 
 def cost_table(summary: CampaignSummary) -> TableSection:
     """Cost per round, and the gain per label."""
-    per_labels = {one.round: one for one in label_gains(summary)}
+    per_labels = {gains.round: gains for gains in label_gains(summary)}
     columns: list[Column] = [
         ("minutes", _scaled("seconds_round", 60, "{:.1f}")),
         ("GPU-hours", _scaled("gpu_seconds", 3600, "{:.2f}")),

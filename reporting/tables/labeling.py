@@ -118,14 +118,16 @@ def _agreement(summary: CampaignSummary) -> TableSection:
 
 def _agreements(agreement: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Agreement by name: of each judge, of each person, and of all people together."""
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
-    named = [("all people", "alpha", agreement["alpha"])] if agreement else []
-    named += [(judge, "kappa", one) for judge, one in agreement.get("kappa", {}).items()]
-    named += [(source, "share", one) for source, one in agreement.get("with_others", {}).items()]
-    for who, name, number in named:
-        if number["value"] is not None:
-            found[who] |= {name: number["value"], f"{name}_n": number["n"]}
-    return found
+    by_name: dict[str, dict[str, Any]] = defaultdict(dict)
+    entries = [("all people", "alpha", agreement["alpha"])] if agreement else []
+    entries += [(judge, "kappa", value) for judge, value in agreement.get("kappa", {}).items()]
+    entries += [
+        (source, "share", value) for source, value in agreement.get("with_others", {}).items()
+    ]
+    for who, name, value in entries:
+        if value["value"] is not None:
+            by_name[who] |= {name: value["value"], f"{name}_n": value["n"]}
+    return by_name
 
 
 def _nested(summary: CampaignSummary, name: str) -> list[NamedNumbers]:
@@ -146,10 +148,10 @@ def _collect(
 
 
 def _by_name(
-    title: str, note: str, who: str, shown: ColumnSpecs, found: Iterable[NamedNumbers]
+    title: str, note: str, who: str, shown: ColumnSpecs, numbers: Iterable[NamedNumbers]
 ) -> TableSection:
     """One row per name and round."""
-    rows = (((visible(name), str(round_)), numbers) for name, round_, numbers in found)
+    rows = (((visible(name), str(round_)), metrics) for name, round_, metrics in numbers)
     return _table(title, note, (who, "round"), shown, rows)
 
 
@@ -158,10 +160,10 @@ def _table(
     note: str,
     names: tuple[str, ...],
     shown: ColumnSpecs,
-    found: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]],
+    entries: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]],
 ) -> TableSection:
     """Rows of names and numbers, without empty columns."""
-    rows = [(named, _flat(numbers)) for named, numbers in found]
+    rows = [(named, _flat(numbers)) for named, numbers in entries]
     some = _filled_columns(shown, [numbers for _, numbers in rows])
     lines = tuple(
         (*named, *(cell(numbers, key, write) for key, _, write in some)) for named, numbers in rows
@@ -171,13 +173,13 @@ def _table(
 
 def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """{"gold": {"value": 1}} as {"gold_value": 1}."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in numbers.items():
         if not isinstance(value, Mapping):
-            found[name] = value
+            flat[name] = value
         elif value.get("value", 0) is not None:  # skip the count of a share of nothing
-            found |= {f"{name}_{inner}": one for inner, one in value.items()}
-    return found
+            flat |= {f"{name}_{inner}": number for inner, number in value.items()}
+    return flat
 
 
 def _filled_columns(shown: ColumnSpecs, rows: Sequence[Mapping[str, Any]]) -> ColumnSpecs:
