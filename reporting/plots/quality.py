@@ -37,7 +37,7 @@ def quality_plots(summary: CampaignSummary) -> Iterator[Plot]:
     yield Plot(
         "Rating",
         "Bradley-Terry strength of every policy from all matches so far, in logits; the base is 0. "
-        "One logit more wins 73%.",
+        "A lead of one logit is a win rate of 73%.",
         "logits",
         DECIMAL,
         _ratings(summary),

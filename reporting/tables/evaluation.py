@@ -47,7 +47,7 @@ def _ratings(summary: CampaignSummary) -> TableSection:
     rows = tuple(
         (_policy(name), _estimate(rating, "estimate", "{:+.2f}".format)) for name, rating in order
     )
-    note = "logits, base at 0: one logit more wins 73% · [confidence interval]"
+    note = "logits, base at 0; a lead of 1 is a win rate of 73% · [confidence interval]"
     circles = "; ".join(cycles(last))
     if circles:
         note += f" · cycles: {circles}, so no ranking is consistent"
