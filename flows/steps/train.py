@@ -11,10 +11,11 @@ from dpo_core.config import MOVES_NO_NUMBER, EmaReference, EveryReference, Train
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
 from dpo_core.weight_files import stored_parameters
+from flows.compute.processes import check_weights
 from flows.config.training import TrainingSection, chosen, settled
 from flows.policy import Policy, RoundRecord
 from flows.prefect.tasks import step
-from flows.session import Session, check_weights
+from flows.session import Session
 
 _KNOWN_BY_ITS_FILES = {"reference"}
 _OPTIMISER = "optimiser/state.safetensors"
