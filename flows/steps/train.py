@@ -8,6 +8,8 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.config import MOVES_NO_NUMBER, EmaReference, EveryReference, TrainingConfig
+from dpo_core.import_path import source_hash
+from dpo_core.loss_options import is_user_loss
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
 from dpo_core.weight_files import stored_parameters
@@ -86,8 +88,14 @@ def train(
             "completions": completions.input("completions.parquet"),
             **({"optimiser": policy.made_by.input(_OPTIMISER)} if left else {}),
         },
+        functions=loss_functions(asked.loss),
     )
     return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+
+
+def loss_functions(loss: str) -> dict[str, str]:
+    """The source of a loss of the user, by its import path; nothing for one of Ratchet's."""
+    return {loss: source_hash(loss)} if is_user_loss(loss) else {}
 
 
 def _settled(session: Session, asked: TrainingSection, inputs: Inputs) -> TrainingConfig:
