@@ -422,5 +422,5 @@ def test_a_loss_of_the_user_is_looked_up_and_is_part_of_what_a_round_depends_on(
     assert loss_functions(config.training.loss).keys() == before.keys() == {"own_loss:cubic"}
     assert loss_functions(config.training.loss) != before
     assert loss_functions("sigmoid") == {}
-    with pytest.raises(ConfigError, match="training.loss: own_loss:cubc.*has no 'cubc'"):
+    with pytest.raises(ConfigError, match=r"training.loss: own_loss:cubc.*has no 'cubc'"):
         check_functions(validate(changed(good, "training.loss", "own_loss:cubc"), "c"))
