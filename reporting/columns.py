@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpo_core.evaluation.round_metrics import COLUMNS
+from dpo_core.campaign.round_metrics import COLUMNS
 from dpo_core.text import visible
 from reporting.as_json import as_json
 from reporting.numbers import MISSING

@@ -29,7 +29,7 @@ class CampaignSummary:
     """Everything that is shown of a campaign.
 
     `rounds` holds one mapping per finished round with the names of
-    dpo_core.evaluation.round_metrics, except that `dropped` is a mapping from reason to count.
+    dpo_core.campaign.round_metrics, except that `dropped` is a mapping from reason to count.
     `base` holds the base policy's numbers (score_mean, length_mean, truncated_share,
     measure_<name>). `settings`: the config as it is read. `doing` says what runs now, or what
     people are asked for. `taken_back`: sources whose judgements do not count. `outdated`: rounds

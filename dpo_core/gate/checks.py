@@ -13,7 +13,7 @@ from dpo_core.gate.config import GateConfig, Range
 from dpo_core.training.telling.better_values import beta_within, rate_within
 
 Numbers = Mapping[str, Any]
-"""Of an evaluation, by the names of dpo_core.evaluation.round_metrics."""
+"""Of an evaluation, by the names of dpo_core.campaign.round_metrics."""
 
 _ROUNDING = 1e-9
 """0.15 - 0.1 is a little more than 0.05."""

@@ -81,7 +81,7 @@ def decide(
 ) -> Decision:
     """What becomes of the policy of round `number`, which began at that of round `previous`.
 
-    numbers: of its evaluation, by the names of dpo_core.evaluation.round_metrics. more: checks
+    numbers: of its evaluation, by the names of dpo_core.campaign.round_metrics. more: checks
     besides those that such numbers decide.
     """
     found = [*checks(numbers, config), *more]
