@@ -14,6 +14,7 @@ from dpo_core.gguf.header import names_gguf
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.training.jobs import BaseJob
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, judges_behaviour, play_match
 from flows.operations.evaluate_models.asked import EvaluationRequest
@@ -79,13 +80,13 @@ def _as_folder(session: Session, number: int, model: Model) -> Model:
         return model
     place = session.layout.root / f"model-{number}"
     place.mkdir()
-    job = {
-        "model": str(model.folder),
-        "out_dir": str(place / "policy"),
-        "curve_path": str(place / "none.parquet"),
-        "threads": session.config.threads,
-    }
-    made = session.train({"op": "base", "job": job})
+    job = BaseJob(
+        model=str(model.folder),
+        out_dir=place / "policy",
+        curve_path=place / "none.parquet",
+        threads=session.threads,
+    )
+    made = session.train(job)
     return Model(model.name, place / "policy", made["policy"])
 
 
