@@ -129,7 +129,7 @@ def _noop_steps(count: int) -> dict[str, float]:
     config = load_config(Path("configs/demo-cpu.yaml"), ["threads=1"])
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         progress = CampaignProgress(Console(file=nowhere), 1)
-        session = Session(Path(folder), config, progress)
+        session = Session.open(Path(folder), config, progress)
 
         def noop(session: Session, number: int) -> Artifact:
             return session.step(0, f"noop{number}", lambda folder, inputs: StepResult(), config={})

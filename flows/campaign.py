@@ -12,8 +12,8 @@ from dpo_core.atomic import write_atomic
 from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.facts import policy_name, read_round_row
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.round_metrics import AS_JSON
 from dpo_core.errors import WaitingForPeople
-from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.gate.stop_rules import StopReason, stop_rule
 from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round

@@ -143,7 +143,7 @@ class RoundRecord:
 
     @property
     def row(self) -> Mapping[str, Any]:
-        """The round's numbers, with the names of dpo_core.evaluation.round_metrics."""
+        """The round's numbers, with the names of dpo_core.campaign.round_metrics."""
         assert self.gate is not None, "a round that was played came to its gate"
         path = self.gate.path("metrics.json")
         found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.store import ReplacedAttempt
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
 from flows.draws import AnswerSources, draw
@@ -69,18 +70,29 @@ def play(do: Session, start: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord
     best = best_so_far(start.base, start.earlier, do.store.rollbacks)
     tried, trained = tuple[RejectedAttempt, ...](), tuple[Artifact, ...]()
     while True:
-        with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:
-            candidate, reference = attempt(do, start, tried)
-            made = step(gate)(do, number, previous, candidate, best.best)
-            decision = decision_of(made)
-            if decision.action != "retry":
-                make_valid()
-                break
+        replaced = ReplacedAttempt(do.store) if was_replaced(do, number, len(tried) + 1) else None
+        try:
+            view = do if replaced is None else replace(do, steps=replaced)
+            candidate, reference = attempt(view, start, tried)
+            made = step(gate)(view, number, previous, candidate, best.best)
+        except BaseException:  # whatever stops it is looked at where it stopped
+            make_current(do, replaced)
+            raise
+        decision = decision_of(made)
+        if decision.action != "retry":
+            make_current(do, replaced)
+            break
         tried = refused(candidate, decision)
         trained = (*trained, candidate.answered.policy.made_by)
     policies = {best.best.round: best.answered, previous.policy.round: previous}
     goes_on = {**policies, number: candidate.answered}[decision.goes_on_from]
     return goes_on, RoundRecord(candidate.steps, reference, candidate.answered, made, trained)
+
+
+def make_current(do: Session, replaced: ReplacedAttempt | None) -> None:
+    """Let an attempt that a later one had replaced count again."""
+    if replaced is not None:
+        do.store.make_current(replaced.artifacts)
 
 
 def attempt(

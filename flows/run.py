@@ -65,7 +65,7 @@ def run_campaign(
         while True:
             before = read_waiting(Layout(root))
             try:
-                with Session(root, config, progress) as session:
+                with Session.open(root, config, progress) as session:
                     if recompute:
                         session.store.recompute()
                     _play(session, with_prefect=with_prefect)

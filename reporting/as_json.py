@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS, Column
+from dpo_core.campaign.round_metrics import AS_JSON, COLUMNS, Column
 from reporting.certification import (
     BY_A_PERSON,
     CERTIFIED,

@@ -28,7 +28,7 @@ from reporting.read.samples import SampleRow, held_out_rows
 class CampaignSummary:
     """Everything that is shown of a campaign.
 
-    rounds: one mapping per finished round, by the names of dpo_core.evaluation.round_metrics;
+    rounds: one mapping per finished round, by the names of dpo_core.campaign.round_metrics;
     `dropped` is a mapping from reason to count.
     base: metrics of the base policy (score_mean, length_mean, truncated_share, measure_<name>).
     settings: the parsed config.

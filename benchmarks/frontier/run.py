@@ -93,6 +93,6 @@ def _played(
 def _peer(config: CampaignConfig, root: Path, console: Console) -> dict[str, Any]:
     with (
         opened(config, root, console) as (config, progress),
-        Session(root, config, progress) as session,
+        Session.open(root, config, progress) as session,
     ):
         return play_peer(session)

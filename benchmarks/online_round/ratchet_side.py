@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,12 @@ from flows.session import Session
 _PART_OF = {**KIND_OF_STEP, "gate": "evaluating"}
 
 
+@dataclass(frozen=True)
 class MeasuredSession(Session):
     """A session that counts the CPU-seconds of the parts of a round."""
 
-    def __init__(self, root: Path, config: CampaignConfig, progress: CampaignProgress) -> None:
-        super().__init__(root, config, progress)
-        self.parts: defaultdict[str, float] = defaultdict(float)
-        self._children: list[Child] = []
+    parts: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    children: list[Child] = field(default_factory=list)
 
     def step(
         self, number: int, name: str, make: Callable[[Path], StepResult], **recipe: Any
@@ -50,14 +50,19 @@ class MeasuredSession(Session):
 
     def cpu_seconds(self) -> float:
         """Used so far by this process and its children, those that have ended among them."""
-        running = (child.process for child in self._children if child.process.returncode is None)
+        running = (child.process for child in self.children if child.process.returncode is None)
         return sum(os.times()[:4]) + sum(cpu_seconds(process.pid) for process in running)
 
-    def _start(self, module: str, log: str) -> Child:
-        child = super()._start(module, log)
-        self._children.append(child)
-        self.parts["starting"] += cpu_seconds(child.process.pid)
-        return child
+    def count_starts(self) -> None:
+        """Count the processes that are started from now on."""
+        start = self.processes.start
+
+        def counted(*arguments: Any) -> Child:
+            self.children.append(child := start(*arguments))
+            self.parts["starting"] += cpu_seconds(child.process.pid)
+            return child
+
+        self.processes.start = counted  # type: ignore[method-assign]
 
 
 def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str, float]:
@@ -66,8 +71,9 @@ def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str,
         tempfile.TemporaryDirectory(dir=folder) as root,
         open(os.devnull, "w") as nowhere,
         CampaignProgress(Console(file=nowhere), rounds=1) as progress,
-        MeasuredSession(Path(root), _campaign(folder, size, options), progress) as session,
+        MeasuredSession.open(Path(root), _campaign(folder, size, options), progress) as session,
     ):
+        session.count_starts()
         held, base = prepare(session)
         session.parts.clear()
         started = session.cpu_seconds()

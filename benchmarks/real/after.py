@@ -155,7 +155,10 @@ def _rows(texts: Mapping[str, Sequence[Text]], policy: Path) -> Iterator[dict[st
 @contextmanager
 def _session(folder: Path, config: CampaignConfig) -> Iterator[Session]:
     console = Console(stderr=True, soft_wrap=True)
-    with CampaignProgress(console, 1) as progress, Session(folder, config, progress) as session:
+    with (
+        CampaignProgress(console, 1) as progress,
+        Session.open(folder, config, progress) as session,
+    ):
         yield session
 
 

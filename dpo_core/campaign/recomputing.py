@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import steady
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
-from dpo_core.evaluation.round_metrics import steady
 from dpo_core.schemas import volatile_columns
 from dpo_core.text import visible
 
@@ -132,28 +132,27 @@ class RecomputedStep:
     seconds: float = 0.0
 
 
-class RecomputingStore(Store):
-    """Finds every step in the campaign and changes nothing there.
+class Recomputation:
+    """Finds every step in a campaign, which it only reads, and makes those of one round again.
 
-    A step of round `number` is also made in `scratch`, from the recorded outputs of the steps
-    before it: so each is checked by itself, whatever became of the others.
+    A step of round `number` is made in `scratch`, from the recorded outputs of the steps before
+    it: so each is checked by itself, whatever became of the others.
     """
 
     def __init__(
         self,
-        root: Path,
-        threads: int,
+        store: Store,
         number: int,
         scratch: Path,
         tell: Callable[[RecomputedStep], None],
     ) -> None:
-        super().__init__(root, threads)
+        self._store = store
         self._number = number
-        self._again = Store(scratch, threads)
+        self._again = Store(scratch, store.threads)
         self._tell = tell
 
     def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
-        found = self.find(recipe)
+        found = self._store.find(recipe)
         recorded = found or self._valid(recipe.round, recipe.step)
         if recipe.round != self._number:
             return replace(recorded, cached=True)
@@ -168,22 +167,13 @@ class RecomputingStore(Store):
         return recorded
 
     def _valid(self, number: int, step: str) -> Artifact:
-        recorded = current_artifact(self.layout, number, step)
+        recorded = current_artifact(self._store.layout, number, step)
         if recorded is None:
             raise BadInput(
                 f"round {number} has no finished step {step}, or it is not valid now",
                 "Only finished rounds can be computed again; `ratchet run` finishes them.",
             )
         return recorded
-
-    def prune(self, artifact: Artifact, subfolder: str) -> None:
-        """Nothing: the campaign is only read."""
-
-    def settle(self, number: int) -> None:
-        """Nothing: the campaign is only read."""
-
-    def remember(self, key: str, value: Any) -> None:
-        """Nothing: the campaign is only read."""
 
     def _made_again(
         self,

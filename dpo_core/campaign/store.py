@@ -9,12 +9,11 @@ line is healed from the manifest inside the folder.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isinf
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dpo_core.atomic import flush, flush_tree, make_folder
 from dpo_core.campaign.artifacts import Artifact, StepResult, check_outputs, read_manifest
@@ -62,6 +61,18 @@ class Recipe:
         return digest(self.step, *parts, {"identity": IDENTITY})
 
 
+class StepRunner(Protocol):
+    """Runs the steps of rounds, or finds them finished."""
+
+    def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
+        """The artifact of `recipe`."""
+        ...
+
+    def as_recorded(self, number: int, step: str) -> Artifact | None:
+        """A step that is taken as recorded, whatever it depends on now; None if it is not."""
+        ...
+
+
 class Store:
     """The steps of one campaign. Not safe for two processes: hold the campaign's lock."""
 
@@ -76,7 +87,6 @@ class Store:
         self._settled = settled_through(self.entries)
         self._pruned = pruned(self.entries)
         self._current = Current(self.layout)
-        self._aside: list[Artifact] | None = None
 
     def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
         """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
@@ -85,41 +95,25 @@ class Store:
         in SHARDS or CHECKPOINTS.
         Raises ArtifactCorrupted when a finished output changed, DiskFull when there is no room.
         """
-        artifact = self.find(recipe) or self._adopt(recipe)
-        if artifact is None:
-            artifact = self._make(recipe, make)
-        if artifact.entry.fingerprint not in (recipe.fingerprint, self._kept.get(_key(recipe))):
-            self._keep(artifact.entry, recipe)
-        if self._aside is None:
-            self._point_to(artifact)
-        else:
-            self._aside.append(artifact)
+        artifact = self.obtain(recipe, make)
+        self.make_current([artifact])
         return artifact
 
-    @contextmanager
-    def aside(self, when: bool = True) -> Iterator[Callable[[], None]]:
-        """Within, finished steps do not become the valid ones, so that what follows those stays.
+    def obtain(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
+        """As `run`, but the artifact does not become the current version of its step."""
+        artifact = self.find(recipe) or self._adopt(recipe) or self._make(recipe, make)
+        if artifact.entry.fingerprint not in (recipe.fingerprint, self._kept.get(_key(recipe))):
+            self._keep(artifact.entry, recipe)
+        return artifact
 
-        For going once more through what something later has replaced. The function that it gives
-        makes them valid after all, and so does an error. With `when` False, all is as usual.
-        """
-        self._aside = [] if when else None
-
-        def make_valid() -> None:
-            for artifact in self._aside or ():
-                self._point_to(artifact)
-            self._aside = None
-
-        try:
-            yield make_valid
-        except BaseException:
-            make_valid()
-            raise
-        finally:
-            self._aside = None
+    def make_current(self, artifacts: Iterable[Artifact]) -> None:
+        """Make finished steps the current versions, in the order in which they ran."""
+        for artifact in artifacts:
+            entry = artifact.entry
+            self._current.point_to(entry.round, entry.step, artifact.folder.name)
 
     def as_recorded(self, number: int, step: str) -> Artifact | None:
-        """A step that is taken as it was recorded, whatever it depends on now; None: it is not."""
+        """None: every step is looked at for what it depends on now."""
         return None
 
     def finished(self, number: int, step: str) -> list[Entry]:
@@ -294,10 +288,6 @@ class Store:
         self.ledger.append(entry)
         self.entries.append(entry)
 
-    def _point_to(self, artifact: Artifact) -> None:
-        entry = artifact.entry
-        self._current.point_to(entry.round, entry.step, artifact.folder.name)
-
 
 def _key(recipe: Recipe) -> tuple[int, str, str]:
     return recipe.round, recipe.step, recipe.fingerprint
@@ -316,3 +306,20 @@ def _files(folder: Path) -> list[str]:
     """Files below `folder` as relative names, in order, without the manifest."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in found if name != MANIFEST)
+
+
+class ReplacedAttempt:
+    """Goes once more through an attempt at a round that a later one replaced: what followed the
+    later one stays current."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.artifacts: list[Artifact] = []
+
+    def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
+        """As `Store.obtain`."""
+        self.artifacts.append(self._store.obtain(recipe, make))
+        return self.artifacts[-1]
+
+    def as_recorded(self, number: int, step: str) -> None:
+        """None, as in the store."""

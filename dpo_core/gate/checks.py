@@ -13,7 +13,7 @@ from dpo_core.gate.config import GateConfig, Range
 from dpo_core.training.telling.better_values import beta_within, rate_within
 
 Numbers = Mapping[str, Any]
-"""Metrics of an evaluation, by the names of dpo_core.evaluation.round_metrics."""
+"""Metrics of an evaluation, by the names of dpo_core.campaign.round_metrics."""
 
 _ROUNDING = 1e-9
 """Tolerance for floating-point error: 0.15 - 0.1 is slightly more than 0.05."""
@@ -37,7 +37,7 @@ def checks(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     """Run the checks that the config enables.
 
     Args:
-        numbers: metrics of the evaluation, by the names of dpo_core.evaluation.round_metrics.
+        numbers: metrics of the evaluation, by the names of dpo_core.campaign.round_metrics.
         config: section `gate` of the config; a bound of None turns its check off.
 
     Returns:

@@ -84,7 +84,7 @@ def decide(
     """Decide on the policy of round `number`, which started from the policy of round `previous`.
 
     Args:
-        numbers: metrics of its evaluation, by the names of dpo_core.evaluation.round_metrics.
+        numbers: metrics of its evaluation, by the names of dpo_core.campaign.round_metrics.
         config: section `gate` of the config.
         number: the round, from 1.
         previous: the round whose policy this one started from; 0 is the base.

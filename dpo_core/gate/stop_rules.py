@@ -28,7 +28,7 @@ def stop_rule(
     """The first stop rule that applies after the rounds of `rows`.
 
     Args:
-        rows: metrics of the finished rounds, by the names of dpo_core.evaluation.round_metrics.
+        rows: metrics of the finished rounds, by the names of dpo_core.campaign.round_metrics.
         config: section `stop` of the config.
         people: rollbacks by a person, which override the gate.
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from dpo_core.campaign.branching import copy_replies
 from dpo_core.campaign.facts import is_finished
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.recomputing import RecomputedStep, RecomputingStore
+from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
+from dpo_core.campaign.store import Store
 from dpo_core.errors import BadInput
 from dpo_core.text import counted, visible
 from flows.campaign import after_people
@@ -60,10 +61,11 @@ def replay(root: Path, number: int, scratch: Path | None, console: Console) -> R
             steps.append(checked)
             progress.note(_line(checked))
 
-        with Session(folder, config, progress) as session:
+        with Session.open(folder, config, progress) as session:
             session.judges.models = replace(session.judges.models, ask_endpoints=False)
-            session.store = RecomputingStore(root, session.store.threads, number, folder, tell)
-            _walk(session, layout, number)
+            store = Store(root, session.store.threads)
+            again = Recomputation(store, number, folder, tell)
+            _walk(replace(session, store=store, steps=again), layout, number)
         asked = ReplyMemory(Layout(folder).judge_replies).count() - remembered
         replayed = ReplayResult(number, tuple(steps), asked, bool(remembered))
         for line in said(replayed):

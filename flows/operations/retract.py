@@ -67,7 +67,7 @@ def take_back(root: Path, source: str, number: int | None, *, undo: bool, consol
     with (
         locked(layout.lock),
         CampaignProgress(console, config.rounds) as progress,
-        Session(root, config, progress) as session,
+        Session.open(root, config, progress) as session,
     ):
         _check_known(session, source)
         uses = _uses(layout, source, number)

@@ -43,6 +43,7 @@ from flows.steps.gate_pool import POOL, drawn_pool, whole_units
 from flows.steps.prompts import pool_functions
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
+from flows.steps.train import loss_functions
 from labeling.judges.make import judge_config, judges_functions
 
 _STEERS_NO_CANDIDATE = {
@@ -169,6 +170,7 @@ def _declared(config: CampaignConfig) -> str:
         **judges_functions(config.judge),
         **judges_functions(config.held_out_judge),
         **pool_functions(config.prompts),
+        **loss_functions(config.training.loss),
     }
     return digest(config.model_dump(mode="json", exclude=_STEERS_NO_CANDIDATE), functions)
 

@@ -41,7 +41,7 @@ def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Promp
         raise input_gone("suites", Path(suite.data))
     with TemporaryDirectory() as place:
         out = Path(place) / "prompts.parquet"
-        session.ask_harness({**request_for(name, suite), "op": "texts", "out": str(out)})
+        session.processes.ask_harness({**request_for(name, suite), "op": "texts", "out": str(out)})
         return [prompt_from_row(row) for row in iterate_rows(out)]
 
 
@@ -70,7 +70,7 @@ def _answers(
         inputs.path("data")  # raises where it is gone
         chat = read_special_tokens(inputs.path("policy")).template is not None
         request = {**request_for(name, suite, chat=chat), "op": "requests", "folder": str(folder)}
-        asked = session.ask_harness(request)
+        asked = session.processes.ask_harness(request)
         prompts = folder / "prompts.parquet"
         if "decoding" in asked:
             decoding = asked["decoding"]
@@ -155,7 +155,7 @@ def _scores(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         likelihoods = inputs.find("likelihoods")
-        result = session.ask_harness(
+        result = session.processes.ask_harness(
             {
                 **request_for(name, suite, chat=chat),
                 "op": "score",

@@ -55,7 +55,7 @@ def ask_people(
     if not asks_people(session.config.judge):
         waited_for(session.layout, number)
         return None
-    recorded = session.store.as_recorded(number, "labels")
+    recorded = session.steps.as_recorded(number, "labels")
     if recorded is not None:
         return recorded
     reliability = calibration.path("reliability.parquet") if calibration is not None else None
@@ -68,7 +68,9 @@ def ask_people(
     gold = session.config.asked.gold
     if gold is not None:
         inputs["gold"] = session.file_input(Path(gold))
-    asking = _LabelRound(session, number, distrusted, session.as_made(number, "labels", inputs))
+    asking = _LabelRound(
+        session, number, distrusted, session.inputs_as_made(number, "labels", inputs)
+    )
     made = session.step(
         number,
         "labels",
@@ -207,7 +209,7 @@ class _LabelRound:
     def _waiting(self, tally: AnswerCounts, log: RoundLog, url: str) -> WaitingForPeople:
         waiting = waiting_for(self.number, self.people, log, tally, url)
         write_waiting(self.session.layout, waiting)
-        self.session.release_children()
+        self.session.processes.release()
         return WaitingForPeople(waiting.sentence, "Then type the same `ratchet run` again.")
 
     def _waited(self, log: RoundLog, tally: AnswerCounts, ended_by: str) -> dict[str, Any]:

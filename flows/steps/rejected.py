@@ -55,7 +55,7 @@ def sample_other(
             return sampled(session, other.id, inputs.path("other"), asked, folder, samples)
         inputs.find("other")  # raises for a folder that is gone
         model = find_model(other)
-        session.release_sampler()
+        session.processes.release("sampling")
         try:
             made = sampled(session, model.id, model.folder, asked, folder, samples)
             request = {
@@ -68,7 +68,7 @@ def sample_other(
             }
             found = session.tokenise(request)
         finally:
-            session.release_sampler()
+            session.processes.release("sampling")
         (folder / f"retokenised-{_FILE}").replace(folder / _FILE)
         dropped = dict(Counter(made.dropped) + Counter(found["dropped"]))
         return replace(made, kept=found["kept"], dropped=dict(sorted(dropped.items())))

@@ -106,7 +106,7 @@ def _play(config: CampaignConfig, layout: Layout, run: FlowRun) -> None:
     with (
         tags(campaign_tag(layout)),
         opened(config, layout.root, Console()) as (resolved, progress),
-        Session(layout.root, resolved, progress) as session,
+        Session.open(layout.root, resolved, progress) as session,
     ):
         crash_stale_runs(layout, but=run.id)
         play_campaign(session, with_prefect=True)

@@ -38,7 +38,7 @@ def open_session(root: Path, **sections: Any) -> Session:
         **sections,
     }
     config = CampaignConfig.model_validate(raw)
-    return Session(root, config, CampaignProgress(Console(quiet=True), config.rounds))
+    return Session.open(root, config, CampaignProgress(Console(quiet=True), config.rounds))
 
 
 class Records:

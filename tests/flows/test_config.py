@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dpo_core.errors import ConfigError
 from flows import cli
-from flows.config import validate
+from flows.config import check_functions, validate
+from flows.steps.train import loss_functions
 
 JUDGE = "def score(completions):\n    return [0.0 for _ in completions]\n"
 
@@ -405,3 +407,20 @@ def test_refusing_loads_nothing_heavy(good: dict[str, Any], tmp_path: Path) -> N
     root = Path(__file__).parents[2]
     env = {"PYTHONPATH": f"{root}:{tmp_path}", "PATH": "/usr/bin"}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=env)
+
+
+def test_a_loss_of_the_user_is_looked_up_and_is_part_of_what_a_round_depends_on(
+    good: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "own_loss.py"
+    source.write_text("import no_such_library\ndef cubic(terms, options): ...\n")
+    config = validate(changed(good, "training.loss", "own_loss:cubic"), "c")
+    check_functions(config)  # and nothing is imported
+    before = loss_functions(config.training.loss)
+    source.write_text("def cubic(terms, options): return terms.margin\n")
+    assert loss_functions(config.training.loss).keys() == before.keys() == {"own_loss:cubic"}
+    assert loss_functions(config.training.loss) != before
+    assert loss_functions("sigmoid") == {}
+    with pytest.raises(ConfigError, match=r"training.loss: own_loss:cubc.*has no 'cubc'"):
+        check_functions(validate(changed(good, "training.loss", "own_loss:cubc"), "c"))

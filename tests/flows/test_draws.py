@@ -69,7 +69,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         held = campaign.artifact(0, "held_out")
         with (
             CampaignProgress(Console(file=said, width=200), 3) as progress,
-            Session(campaign.layout.root, config, progress) as session,
+            Session.open(campaign.layout.root, config, progress) as session,
         ):
             drawn = draw(session, 3, AnswerSources(policy, policy), held, earlier)
             selected = select_pairs(session, 3, drawn.completions, drawn.prompts, drawn.scores)

@@ -14,6 +14,7 @@ from dpo_core.gguf.header import names_gguf
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.training.jobs import BaseJob
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, judges_behaviour, play_match
 from flows.operations.evaluate_models.asked import EvaluationRequest
@@ -43,18 +44,18 @@ class ModelComparison:
 
 def compare(asked: EvaluationRequest, folder: Path, progress: CampaignProgress) -> ModelComparison:
     """Works in `folder`. Raises PromptError when every prompt is too long for a model."""
-    with Session(folder, asked.config, progress) as session:
+    with Session.open(folder, asked.config, progress) as session:
         prompts = _prompts(session, asked)
         seed = session.seed("answers")  # of a campaign's evaluation: the same in both
         samples = Samples(asked.config.evaluation.samples_per_prompt, seed)
         answers = []
         for number, model in enumerate(asked.models, 1):
-            session.release_children()  # the other model may be of another architecture
+            session.processes.release()  # the other model may be of another architecture
             policy = Policy(number, model.id, model.folder, prompts)
             answers.append(answer_file(session, number, "answers", policy, prompts, samples))
             _check_answered(answers[-1], model, asked)
         logratios = _logratios(session, asked, answers[0])
-        session.release_children()
+        session.processes.release()
         ours, theirs = (_scored(session, prompts, each) for each in answers)
         match = play_match(session, asked.config.held_out_judge, ours, theirs)
         behaviour = judges_behaviour([match])
@@ -69,7 +70,7 @@ def with_folders(
     """The same with GGUF files as folders, below `folder`: what engines read."""
     if not any(names_gguf(model.folder) for model in asked.models):
         return asked
-    with Session(folder, asked.config, progress) as session:
+    with Session.open(folder, asked.config, progress) as session:
         first, second = (_as_folder(session, *each) for each in enumerate(asked.models, 1))
     return replace(asked, models=(first, second))
 
@@ -79,13 +80,13 @@ def _as_folder(session: Session, number: int, model: Model) -> Model:
         return model
     place = session.layout.root / f"model-{number}"
     place.mkdir()
-    job = {
-        "model": str(model.folder),
-        "out_dir": str(place / "policy"),
-        "curve_path": str(place / "none.parquet"),
-        "threads": session.config.threads,
-    }
-    made = session.train({"op": "base", "job": job})
+    job = BaseJob(
+        model=str(model.folder),
+        out_dir=place / "policy",
+        curve_path=place / "none.parquet",
+        threads=session.threads,
+    )
+    made = session.train(job)
     return Model(model.name, place / "policy", made["policy"])
 
 

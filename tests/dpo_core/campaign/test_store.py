@@ -13,7 +13,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.current import Current, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Recipe, Store
+from dpo_core.campaign.store import Recipe, ReplacedAttempt, Store
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 
 RECIPE = Recipe(
@@ -289,7 +289,7 @@ def test_the_manifest_is_the_ledger_line(root: Path) -> None:
     assert manifest == json.loads(Layout(root).ledger.read_text(encoding="utf-8"))
 
 
-def test_what_is_gone_through_again_aside_stays_replaced(root: Path) -> None:
+def test_an_attempt_that_was_replaced_stays_so_when_gone_through_again(root: Path) -> None:
     """An attempt that a later one replaced, and a round that followed: both as they were."""
     first, second = RECIPE, replace(RECIPE, config={"seed": 4})
     later = replace(RECIPE, round=2)
@@ -298,21 +298,14 @@ def test_what_is_gone_through_again_aside_stays_replaced(root: Path) -> None:
         store.run(recipe, make)
     before = read_current(Layout(root))
     again = Store(root, threads=1)
-    with again.aside():
-        assert again.run(first, make).cached
+    attempt = ReplacedAttempt(again)
+    assert attempt.run(first, make).cached
     again.run(second, make)
     assert read_current(Layout(root)) == before and make.calls == 3
-    with again.aside() as make_valid:
-        again.run(first, make)
-        make_valid()
+    again.make_current(attempt.artifacts)
     found = current_artifact(Layout(root), 1, "scores")
     assert found is not None and found.entry.fingerprint == first.fingerprint
     assert current_artifact(Layout(root), 2, "scores") is None, "it followed the other one"
-    with pytest.raises(KeyError), again.aside():
-        again.run(second, make)
-        raise KeyError("whatever stops it is looked at where it stopped")
-    found = current_artifact(Layout(root), 1, "scores")
-    assert found is not None and found.entry.fingerprint == second.fingerprint
 
 
 def test_every_folder_that_is_new_is_flushed_with_its_name(

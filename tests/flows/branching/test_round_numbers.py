@@ -10,8 +10,8 @@ from written_rounds import CONFIG, made_up, rollback
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.facts import find_incumbent, valid_entries
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.recomputing import RecomputedStep, RecomputingStore
-from dpo_core.campaign.store import Recipe
+from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
+from dpo_core.campaign.store import Recipe, Store
 from flows.config import dump_config, validate
 from flows.worker.plan import finished_rounds, plan
 from reporting.summary import read_summary
@@ -61,7 +61,7 @@ def test_a_schedule_goes_on_after_the_hundredth_round(layout: Layout) -> None:
 @pytest.mark.parametrize("number", TRAINED)
 def test_replay_finds_the_round_that_is_meant(layout: Layout, tmp_path: Path, number: int) -> None:
     told: list[RecomputedStep] = []
-    store = RecomputingStore(layout.root, 1, number, tmp_path / "scratch", told.append)
+    store = Recomputation(Store(layout.root, 1), number, tmp_path / "scratch", told.append)
 
     def again(folder: Path) -> StepResult:
         (folder / "policy").mkdir()

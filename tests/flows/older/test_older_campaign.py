@@ -70,7 +70,7 @@ def made_since(folder: Path) -> list[Entry]:
 @pytest.fixture
 def session() -> Iterator[Session]:
     config = load_config(Path("old_campaign.yaml"), ["threads=1"], Path("campaign"))
-    with Session(Path("campaign"), config, CampaignProgress(Console(quiet=True), 2)) as opened:
+    with Session.open(Path("campaign"), config, CampaignProgress(Console(quiet=True), 2)) as opened:
         yield opened
 
 
@@ -179,7 +179,7 @@ def test_recompute_lets_nothing_count_that_was_finished_before(session: Session,
     made = held_out(session)
     assert not made.cached and made.entry.identity == IDENTITY
     layout = session.layout
-    again = Session(
+    again = Session.open(
         layout.root, session.config, session.progress
     )  # the next run, without the option
     assert held_out(again).entry == made.entry

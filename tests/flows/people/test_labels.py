@@ -126,8 +126,8 @@ class Round:
     @contextmanager
     def session(self) -> Iterator[Session]:
         with CampaignProgress(Console(quiet=True), 1) as progress:
-            session = Session(self.layout.root, self.config, progress)
-            session._sampling.child = self  # type: ignore[assignment]
+            session = Session.open(self.layout.root, self.config, progress)
+            session.processes._running["sampling"] = self  # type: ignore[assignment]
             yield session
 
     def close(self) -> None:

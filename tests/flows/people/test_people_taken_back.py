@@ -19,8 +19,8 @@ import yaml
 from small_campaign import STEPS, UNTRAINED, Campaign
 from typer.testing import CliRunner
 
+from dpo_core.campaign.round_metrics import steady
 from dpo_core.campaign.waiting import read_waiting
-from dpo_core.evaluation.round_metrics import steady
 from dpo_core.tables import read_rows
 from flows.cli import app
 from labeling.pairs.for_people import RANDOM, UNRELIABLE

@@ -215,7 +215,7 @@ def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
         return StepResult(3, write_rows(folder / "labels.parquet", labels, LABELS))
 
     config = validate({**CONFIG, "prompts": {"path": "prompts.jsonl"}}, "test")
-    session = Session(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))
+    session = Session.open(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))
     labels = session.step(1, "labels", make, config={})
     assert count_by_source(labels, None) == {"human:anna": 2, "human:bert": 1}
     assert sources_ever(session.store) == {"human:anna", "human:bert"}

@@ -11,7 +11,7 @@ from record_session import open_session
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.recomputing import RecomputedStep, RecomputingStore
+from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.hashing import file_sha256
@@ -55,7 +55,7 @@ class Campaign:
         root, scratch = self.store.layout.root, self.folder / "scratch"
         before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
         self.told.clear()
-        found = RecomputingStore(root, 1, 2, scratch, self.told.append).run(asked, make)
+        found = Recomputation(Store(root, 1), 2, scratch, self.told.append).run(asked, make)
         assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
         return found, self.told[0] if self.told else None
 
@@ -102,7 +102,9 @@ def test_log_probs_of_an_older_version_were_of_more_answers(campaign: Campaign) 
 
 def test_people_are_not_asked_again(campaign: Campaign) -> None:
     told: list[RecomputedStep] = []
-    store = RecomputingStore(campaign.store.layout.root, 1, 2, campaign.folder / "s", told.append)
+    store = Recomputation(
+        Store(campaign.store.layout.root, 1), 2, campaign.folder / "s", told.append
+    )
     for number in (1, 2):
         found = store.as_recorded(number, "labels")
         assert found is not None and found.entry.round == number
@@ -163,10 +165,10 @@ def test_a_round_whose_imported_preferences_or_gold_are_gone(tmp_path: Path) -> 
         shutil.rmtree(folder)
         with pytest.raises(InputGone):
             imported_preferences(session, 2, Policy(0, "id", root, made), held(session))
-        session.store = RecomputingStore(root, 1, 1, tmp_path / "scratch", told.append)
-        policy = Policy(0, "id", root, made)
-        assert imported_preferences(session, 1, policy, held(session)).entry == made.entry
-        assert ask_people(session, 1, *[made] * 4) == replace(asked, cached=True)
+        runner = Recomputation(Store(root, 1), 1, tmp_path / "scratch", told.append)
+        again, policy = replace(session, steps=runner), Policy(0, "id", root, made)
+        assert imported_preferences(again, 1, policy, held(session)).entry == made.entry
+        assert ask_people(again, 1, *[made] * 4) == replace(asked, cached=True)
     assert [(one.step, one.found) for one in told] == [("imported", "taken"), ("labels", "taken")]
     assert "pairs.parquet, which is gone" in told[0].said
 

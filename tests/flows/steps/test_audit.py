@@ -66,7 +66,7 @@ class Round:
     def audit(self, **config: Any) -> Artifact:
         config = {**self.config, "audit": {**self.config["audit"], **config}}
         progress = CampaignProgress(Console(quiet=True), rounds=2)
-        session = Session(self.folder / "audited", validate(config, "test"), progress)
+        session = Session.open(self.folder / "audited", validate(config, "test"), progress)
         base = self.campaign.artifact(0, "base")
         policy = Policy(0, base.entry.facts["policy"], base.path("policy"), base)
         made = {step: self._written(step) for step in FILES}

@@ -23,7 +23,7 @@ def paired(campaign: Campaign, said: io.StringIO | None = None, **pairs: Any) ->
     made = [campaign.artifact(1, step) for step in ("completions", "prompts", "scores")]
     with (
         CampaignProgress(Console(file=said or io.StringIO()), 2) as progress,
-        Session(campaign.layout.root, config, progress) as session,
+        Session.open(campaign.layout.root, config, progress) as session,
     ):
         return select_pairs(session, 1, *made)
 

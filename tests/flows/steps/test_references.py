@@ -127,7 +127,7 @@ def test_a_log_prob_that_is_off_is_told(copy: Campaign, tmp_path: Path) -> None:
     policy = Policy(0, base.entry.facts["policy"], base.path("policy"), base)
     shown = StringIO()
     progress = CampaignProgress(Console(file=shown, width=200), rounds=1)
-    with Session(copy.layout.root, CampaignConfig.model_validate(raw), progress) as session:
+    with Session.open(copy.layout.root, CampaignConfig.model_validate(raw), progress) as session:
         outputs = {"completions.parquet": file_sha256(tmp_path / "completions.parquet")}
         off = replace(sampled, folder=tmp_path, entry=replace(sampled.entry, outputs=outputs))
         trained = train(session, 1, policy, policy, preferences, off).made_by.entry.facts

@@ -67,7 +67,7 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
         ]
         with (
             CampaignProgress(Console(file=io.StringIO(), width=200), 3) as progress,
-            Session(copy.layout.root, config, progress) as session,
+            Session.open(copy.layout.root, config, progress) as session,
         ):
             policy, held = of_round(copy, 2), copy.artifact(0, "held_out")
             whose = str(other) if isinstance(other, Path) else other

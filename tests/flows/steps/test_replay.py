@@ -134,7 +134,7 @@ def of_round_three(campaign: Campaign, rounds: Any, imported: Sequence[int] = ()
     own = campaign.artifact(2, "preferences"), campaign.artifact(2, "completions")
     with (
         CampaignProgress(Console(file=io.StringIO()), 3) as progress,
-        Session(campaign.layout.root, config, progress) as session,
+        Session.open(campaign.layout.root, config, progress) as session,
     ):
         return training_data(session, 3, *own, earlier)
 

@@ -100,7 +100,9 @@ def test_the_audits_own_remedy_lets_a_campaign_go_on_and_a_moved_model_changes_n
 def recipe(folder: Path, *overrides: str) -> tuple[Any, ...]:
     """What the base depends on."""
     config: CampaignConfig = load_config(folder / "ends.yaml", ["threads=1", *overrides])
-    with Session(folder / "other", config, CampaignProgress(Console(quiet=True), 1)) as session:
+    with Session.open(
+        folder / "other", config, CampaignProgress(Console(quiet=True), 1)
+    ) as session:
         inputs = {name: found.hash for name, found in of_the_user(session).items()}
     return base_config(config, 0), inputs
 
@@ -140,7 +142,9 @@ def test_a_model_that_is_gone_stops_nothing_that_is_finished(
     monkeypatch.chdir(folder)
     config = load_config(folder / "ends.yaml", ["threads=1"])
     shutil.rmtree(folder / "model")
-    with Session(folder / "other", config, CampaignProgress(Console(quiet=True), 1)) as session:
+    with Session.open(
+        folder / "other", config, CampaignProgress(Console(quiet=True), 1)
+    ) as session:
         assert of_the_user(session)["model"].hash == "gone"
 
 
