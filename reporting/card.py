@@ -230,7 +230,7 @@ def _limits(facts: PolicyFacts) -> list[str]:
 
 
 def _promotion(summary: CampaignSummary) -> tuple[str, ...]:
-    apart = "The numbers above are from test prompts, which play no part in promotion."
+    apart = "The evaluation above is on test prompts, whose win rates play no part in it."
     if certified := certification_sentences(summary):
         return (*certified, f"Promotion was decided on gate prompts. {apart}")
     return (

@@ -144,7 +144,7 @@ def test_numbers_can_be_read_without_the_mouse(opened: Opened) -> None:
     summary = page.query_selector("figure summary")
     summary.focus()
     page.keyboard.press("Enter")
-    assert "63.4 %" in page.inner_text("figure details[open] table")
+    assert "63.4%" in page.inner_text("figure details[open] table")
 
 
 def test_pointing_at_a_value_shows_it_with_its_interval(opened: Opened) -> None:
