@@ -164,6 +164,14 @@ def test_attempts_are_made_as_listed_and_then_comes_what_then_says() -> None:
     assert decided(BETTER, 2, **RETRY).action == "promote"
 
 
+def test_a_retried_attempt_keeps_its_sentence() -> None:
+    """The sentence is in the recipe of the next attempt's gate step: another wording would run
+    finished rounds of earlier versions again."""
+    recorded = {**decided(BEATEN, **RETRY).as_json(), "reasons": ["a reason", "attempt 2 follows"]}
+    sentence = Decision.from_json(recorded).sentence
+    assert sentence == "refused and tried again: a reason; attempt 2 follows"
+
+
 def test_a_persons_word_stands_with_name_and_time() -> None:
     asked = decided(UNSURE, otherwise="ask")
     yes = apply_answer(
