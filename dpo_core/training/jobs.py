@@ -14,7 +14,7 @@ class DpoJob(Job):
 
     reference_dir: weights of the reference; None: the policy as it was. A loss that compares with
     none reads neither. cache_dir: folder for reference log-probs that later runs may need again.
-    preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
+    preferences, completions: parquet files with the schemas schemas.PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
     curve_path, reference_logps_path: parquet files to write, schemas in telling.curves.
     adapter_dir: folder for the adapters of a round with LoRA.
@@ -46,7 +46,7 @@ class BaseJob(Job):
     """The base policy: `model`, a folder, GGUF file or hub id, or what `build` makes; warm-started
     by `sft`.
 
-    held_out: parquet of prompts (records.PROMPTS) that must not be trained on; never: ids of
+    held_out: parquet of prompts (schemas.PROMPTS) that must not be trained on; never: ids of
     more, and never_messages: those of them that are conversations.
     out_dir: folder for the base policy; curve_path: parquet, schema curves.SFT_CURVE.
     """

@@ -25,8 +25,9 @@ from dpo_core.errors import BadInput, ConfigError
 from dpo_core.gate.account import inheritable_account, inherited_as_json, read_inherited
 from flows.config import CampaignConfig, dump_config, overridden, read_stored
 from flows.config.attempts import check_rejected_rounds, rejected_rounds
+from flows.config.shared import decides_what_is_shared, pinned
 from flows.config.stored import read_stored_text, validate_recorded
-from flows.config.versions import changes, decides_what_is_shared, pinned
+from flows.config.versions import changes
 from labeling.exchange.folder import check_free, new_folder
 
 

@@ -16,7 +16,8 @@ from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
-from flows.config.versions import decides_what_is_shared, leaves
+from flows.config.shared import decides_what_is_shared
+from flows.config.versions import leaves
 from reporting.numbers import MISSING, Row
 from reporting.summary import CampaignSummary, read_summary
 
