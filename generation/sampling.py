@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from dpo_core.children import Report
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import Prompt, prompt_from_row
-from dpo_core.schemas import COMPLETIONS, LOGPS
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick
@@ -111,25 +111,6 @@ def _sample_shard(
     )
     write_atomic(path, lambda beside: write_rows(beside, rows, COMPLETIONS))
     return seconds
-
-
-def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
-    """Write the log-prob of every completion of a file under the loaded policy (schema LOGPS)."""
-    columns = ["completion_id", "prompt_token_ids", "token_ids"]
-    total = count_rows(completions)
-
-    def rows() -> Iterator[dict[str, Any]]:
-        done = 0
-        for batch in batched(iterate_rows(completions, columns), 1024):
-            logps = engine.logps(
-                [r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch]
-            )
-            done += len(batch)
-            report(done, total, "completions, log-probs")
-            for row, logp in zip(batch, logps, strict=True):
-                yield {"completion_id": row["completion_id"], "logp": logp}
-
-    write_rows(out, rows(), LOGPS)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:

@@ -15,12 +15,11 @@ import torch
 
 from dpo_core.children import Report, serve
 from generation.config import SamplingConfig
-from generation.continuations import score_continuations
 from generation.engine import DecodingOptions, Engine
-from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 from generation.memory import keep_buffers_out_of_heap
-from generation.retokenised import RetokeniseJob, retokenise
-from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
+from generation.sampling import SampleJob, load_tokenizer, sample_file
+from generation.scoring import score_continuations, score_file
+from generation.tokenise import RetokeniseJob, TokeniseJob, longest_of, retokenise, tokenise_pairs
 
 
 class SamplingWorker:

@@ -8,12 +8,31 @@ from transformers import PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.records import Prompt
-from dpo_core.schemas import LIKELIHOODS
+from dpo_core.schemas import LIKELIHOODS, LOGPS
 from dpo_core.tables import batched, count_rows, iterate_rows, write_rows
 from generation.engine import Engine
 from generation.sampling import encode_prompt
 
 _AT_ONCE = 1024
+
+
+def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
+    """Write the log-prob of every completion of a file under the loaded policy (schema LOGPS)."""
+    columns = ["completion_id", "prompt_token_ids", "token_ids"]
+    total = count_rows(completions)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        done = 0
+        for batch in batched(iterate_rows(completions, columns), 1024):
+            logps = engine.logps(
+                [r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch]
+            )
+            done += len(batch)
+            report(done, total, "completions, log-probs")
+            for row, logp in zip(batch, logps, strict=True):
+                yield {"completion_id": row["completion_id"], "logp": logp}
+
+    write_rows(out, rows(), LOGPS)
 
 
 def score_continuations(

@@ -13,7 +13,7 @@ from dpo_core.errors import BadInput, PromptError
 from dpo_core.records import Prompt, pair_id, prompt_id, prompt_row
 from dpo_core.schemas import IMPORTED, PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from generation.imported import TokeniseJob, longest_of, tokenise_pairs
+from generation.tokenise import TokeniseJob, longest_of, tokenise_pairs
 
 EOS, UNKNOWN, TURN, USER, ASSISTANT = range(5)
 WORDS = ["<eos>", "<unk>", "<turn>", "<user>", "<assistant>", "why", "yes", "no", "sky"]
