@@ -22,7 +22,7 @@ from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
 from flows.steps.rejected import put_together, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
-from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, shortfall
+from labeling.pairs.draw_sizes import Goal, SoFar, ended_by, next_draw, outcome, shortfall
 
 
 @dataclass(frozen=True)

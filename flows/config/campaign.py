@@ -28,7 +28,7 @@ from labeling.config import (
     PeopleConfig,
 )
 from labeling.judges.config import AnyJudgeConfig
-from labeling.pairs.enough import Goal
+from labeling.pairs.draw_sizes import Goal
 
 _DRAWS_PAID = 4
 """Draws of `prompts.per_round` prompts, all answers at full length, that sampling.budget_tokens

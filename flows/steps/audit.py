@@ -20,8 +20,14 @@ from flows.steps.replay import TrainingData
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import AuditFinding
-from labeling.audit.judged import judged
-from labeling.audit.material import AuditedAnswer, Material, Preference, SourceVotes, StepLosses
+from labeling.audit.material import (
+    AuditedAnswer,
+    Material,
+    Preference,
+    SourceVotes,
+    StepLosses,
+    judged,
+)
 from labeling.audit.token_faults import token_faults
 
 FINDINGS = "audit.json"

@@ -27,9 +27,15 @@ from labeling.pairs.for_people import LabelPlan, choose_for_people, split_budget
 from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
-from labeling.people.guidelines import read_guidelines
 from labeling.people.log import LabelLog, RoundLog
-from labeling.people.task import Item, LabelTask, joint_opinion, pick_gold, plan_items
+from labeling.people.task import (
+    Item,
+    LabelTask,
+    joint_opinion,
+    pick_gold,
+    plan_items,
+    read_guidelines,
+)
 
 if TYPE_CHECKING:
     from labeling.people.asking import Task

@@ -17,7 +17,7 @@ from flows.config import DataConfig, LastRounds, MixRounds
 from flows.policy import RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
-from labeling.pairs.replay import Kind, RoundPairs, replay
+from labeling.pairs.training_pairs import Kind, RoundPairs, replay
 
 _ROWS = 512
 """Rows of a completions file in memory at a time."""

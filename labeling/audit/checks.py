@@ -4,14 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from labeling.audit.bias import contaminated, held_out_overlap, length_skew, same_side
 from labeling.audit.config import AuditConfig, FindingName
-from labeling.audit.contamination import contaminated, held_out_overlap
-from labeling.audit.distributions import length_skew, same_side
 from labeling.audit.findings import AuditFinding
-from labeling.audit.losses import dropped, ties, truncated
 from labeling.audit.material import Material
-from labeling.audit.texts import empty_answers, identical_texts, near_duplicates
 from labeling.audit.token_faults import fault
+from labeling.audit.weak_pairs import (
+    dropped,
+    empty_answers,
+    identical_texts,
+    near_duplicates,
+    ties,
+    truncated,
+)
 
 
 @dataclass(frozen=True)

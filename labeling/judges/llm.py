@@ -1,20 +1,50 @@
 """A language model as a judge: questions from records, judgements from replies."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dpo_core.errors import NotRemembered
-from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, Side, Verdict
-from labeling.judges.answers import shown
+from dpo_core.records import Completion, Cost, Judgement, Pair, Prompt, Score, Side, Verdict
+from labeling.judges.answers import one_each, shown
 from labeling.judges.config import LlmJudge
 from labeling.judges.endpoint import Endpoint
-from labeling.judges.local_model import LocalModel
 from labeling.judges.memory import ReplyMemory, key_of
-from labeling.judges.models import Models
-from labeling.judges.questions import Ask, Question, Reply
-from labeling.judges.replies import chosen, probabilities
+from labeling.judges.models import AskHere, Models
+from labeling.judges.questions import Ask, Question, Reply, Take
 from labeling.judges.rubric import load_rubric
 from labeling.judges.spending import SpendingMeter
+
+_BATCH = 256
+
+
+class LocalModel:
+    """Asks in batches, and hands over each reply with what it cost."""
+
+    def __init__(self, meter: SpendingMeter, ask: AskHere) -> None:
+        self._meter = meter
+        self._ask = ask
+
+    def __call__(self, questions: Sequence[Question], take: Take) -> None:
+        done = 0
+        while done < len(questions):
+            batch = self._fitting(questions[done : done + _BATCH])
+            given = self._ask(self._meter.judge, batch)
+            replies = one_each(given, batch, Reply, lambda why: Reply("", failure=why))
+            for number, reply in enumerate(replies, done):
+                cost = self._meter.priced(reply.cost.tokens_in, reply.cost.tokens_out)
+                self._meter.spend(cost)
+                take(number, replace(reply, cost=cost))
+            done += len(batch)
+
+    def _fitting(self, batch: Sequence[Question]) -> Sequence[Question]:
+        """As much of the batch as the budget holds. Raises BudgetSpent where it holds nothing."""
+        while batch:
+            if self._meter.fits(sum(map(self._meter.estimate, batch), Cost())):
+                return batch
+            batch = batch[: len(batch) // 2]
+        raise self._meter.refusal()
+
 
 _VERDICTS: Mapping[str, Verdict] = {"A": "a", "B": "b", "tie": "tie"}
 _SHOWN = 80
@@ -177,3 +207,47 @@ def _as_score(read: _Read) -> Score:
         return score
     mean = sum(float(choice) * p for choice, p in read.probabilities.items())
     return replace(score, value=mean)
+
+
+_DECORATION = " \t*_`\"'.:"
+_LABELS = ("verdict:", "score:", "answer:")
+
+
+def chosen(text: str, choices: Sequence[str]) -> str | None:
+    """The choice that the last line of the reply is, and nothing else; None when it is none.
+
+    A label such as "Verdict:" and Markdown around it are allowed, so that a rubric may ask for
+    reasons first.
+    """
+    lines = [line for line in text.splitlines() if line.strip(_DECORATION)]
+    if not lines:
+        return None
+    last = lines[-1].strip(_DECORATION).casefold()
+    for label in _LABELS:
+        last = last.removeprefix(label).strip(_DECORATION)
+    return next((choice for choice in choices if choice.casefold() == last), None)
+
+
+def probabilities(
+    text: str, first_token: Mapping[str, float], choices: Sequence[str]
+) -> dict[str, float] | None:
+    """choice → its probability among the choices, from the log-probs of the first token.
+
+    A token counts for the one choice that it may begin. None when the engine gave no log-probs,
+    or when the reply holds more than its choice, since then its first token did not decide.
+    """
+    if text.strip().casefold() not in [choice.casefold() for choice in choices]:
+        return None
+    found = dict.fromkeys(choices, 0.0)
+    for token, logp in first_token.items():
+        begun = token.strip().casefold()
+        fitting = [c for c in choices if begun and c.casefold().startswith(begun)]
+        if len(fitting) == 1:
+            found[fitting[0]] += _probability(logp)
+    total = sum(found.values())
+    return {choice: p / total for choice, p in found.items()} if total > 0 else None
+
+
+def _probability(logp: float) -> float:
+    """Of a log-prob; 0 for what is none, whatever a server sends in its place."""
+    return math.exp(min(logp, 0.0)) if math.isfinite(logp) else 0.0

@@ -1,13 +1,14 @@
 """The judge that a section of the config names."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import ConfigError
 from dpo_core.import_path import load_function, source_hash
+from dpo_core.records import Completion, Score
 from labeling.judges.config import (
     STEERS_NO_ANSWER,
     AnyJudgeConfig,
@@ -21,7 +22,6 @@ from labeling.judges.endpoint import endpoint_key
 from labeling.judges.llm import LlmScores, LlmVerdicts
 from labeling.judges.models import Models
 from labeling.judges.protocol import PairwiseJudge, PointwiseJudge
-from labeling.judges.reward_model import RewardScores
 from labeling.judges.rubric import load_rubric
 from labeling.judges.rules import RuleScores, RuleVerdicts
 
@@ -130,3 +130,15 @@ def judges_functions(config: AnyJudgeConfig, gives: str | None = None) -> dict[s
 def judges_giving(config: AnyJudgeConfig, gives: str | None) -> Iterator[Judge]:
     """The judges that are no persons and give `gives`: scores or verdicts; None: all."""
     return (m for m in machines(config) if gives in (None, getattr(m, "gives", None)))
+
+
+class RewardScores:
+    """Scores completions by the model's raw rewards."""
+
+    def __init__(self, config: RewardModelJudge, models: Models) -> None:
+        self.source = config.source
+        self._config = config
+        self._models = models
+
+    def score(self, completions: Sequence[Completion]) -> list[Score]:
+        return self._models.rate(self._config, completions)

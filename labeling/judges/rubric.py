@@ -18,8 +18,35 @@ from jinja2.sandbox import SandboxedEnvironment
 from dpo_core.errors import ConfigError
 from dpo_core.hashing import digest
 from labeling.judges.config import LlmJudge
-from labeling.judges.delimiting import delimited, mark_of
 from labeling.judges.questions import Question, QuestionPart
+
+INVISIBLE_SPACE = "\u200b"
+_MARK_HEX = 12
+# What tokenizers call special is written like this, without white space: <…>, <|…|>, [NAME].
+_LIKE_A_TOKEN = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Za-z_]{2,24}\])|<(?=<[A-Z]+>>)")
+
+
+def mark_of(texts: Sequence[str]) -> str:
+    """A mark that none of `texts` contains."""
+    salt = 0
+    while (mark := digest("mark", salt, list(texts))[:_MARK_HEX]) in "\n".join(texts):
+        salt += 1
+    return mark
+
+
+def harmless(text: str) -> str:
+    """`text` without anything that reads like a control token or a tag."""
+    return _LIKE_A_TOKEN.sub(lambda found: found[0] + INVISIBLE_SPACE, text)
+
+
+def delimited(name: str, text: str, mark: str) -> tuple[QuestionPart, ...]:
+    """`text` as data between the tags of `name` that carry `mark`."""
+    return (
+        QuestionPart(f"<{name}-{mark}>\n"),
+        QuestionPart(harmless(text), data=True),
+        QuestionPart(f"\n</{name}-{mark}>"),
+    )
+
 
 VERDICTS = ("A", "B", "tie")
 SCORES = tuple("123456789")

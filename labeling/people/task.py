@@ -7,12 +7,14 @@ down here and never sent: what annotators cannot reach, they cannot see.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from dpo_core.errors import ConfigError
 from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import Judgement, Pair, Prompt, Side, Verdict, prompt_tags
+from labeling.people.display import as_chat, as_markdown, visible
 from labeling.people.gold import GoldItem
-from labeling.people.shown import as_chat, as_markdown, visible
 
 Kind = Literal["pair", "gold", "repeat"]
 Mode = Literal["blind", "review"]
@@ -209,3 +211,31 @@ def _messages(prompt: Prompt) -> Sequence[Mapping[str, str]]:
 
 def _chance(*parts: Any) -> float:
     return derive_seed(*parts) / _SEEDS
+
+
+GUIDELINES = """Read the prompt, then both responses, and say which one you would rather have got.
+
+- **A** or **B**: that response is better.
+- **Tie**: both are good, and neither is better.
+- **Both bad**: neither should have been given.
+
+Judge what the responses say, not how long they are. A response that stops in the middle is worse
+than one that ends. Discard what you cannot judge."""
+
+GUIDELINES_CHARACTERS = 10_000
+
+
+def read_guidelines(value: str | None) -> str:
+    """The text itself, or what the file holds that it names; without one, those of Ratchet.
+
+    Raises ConfigError for more than Argilla takes.
+    """
+    text = value or GUIDELINES
+    if value and "\n" not in value and Path(value).is_file():
+        text = Path(value).read_text(encoding="utf-8")
+    if len(text) > GUIDELINES_CHARACTERS:
+        raise ConfigError(
+            f"people.guidelines has {len(text):,} characters, Argilla takes "
+            f"{GUIDELINES_CHARACTERS:,}: shorten it"
+        )
+    return text.strip() or GUIDELINES

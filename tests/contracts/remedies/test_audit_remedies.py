@@ -17,8 +17,7 @@ from dpo_core.records import Completion, Prompt
 from dpo_core.special_tokens import read_special_tokens
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.config import AuditConfig, FindingName
-from labeling.audit.judged import judged
-from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses
+from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses, judged
 from labeling.audit.token_faults import token_faults
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs

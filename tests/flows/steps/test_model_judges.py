@@ -28,10 +28,9 @@ from flows.prefect.server import free_port
 from generation.config import SamplingConfig
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import LlmJudge, RewardModelJudge
-from labeling.judges.delimiting import mark_of
 from labeling.judges.llm import LlmScores, LlmVerdicts
-from labeling.judges.reward_model import RewardScores
-from labeling.judges.rubric import load_rubric
+from labeling.judges.make import RewardScores
+from labeling.judges.rubric import load_rubric, mark_of
 
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 MAX_LEN, START_TIMEOUT_S = 2048, 480

@@ -3,8 +3,8 @@
 import pytest
 
 from dpo_core.records import Prompt, prompt_id
+from labeling.audit.bias import contaminated, held_out_overlap
 from labeling.audit.config import AuditConfig
-from labeling.audit.contamination import contaminated, held_out_overlap
 from labeling.audit.material import AuditedAnswer, Material, Preference
 
 ANSWER = AuditedAnswer("x", tokens=2, finished=True)

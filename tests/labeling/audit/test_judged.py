@@ -3,7 +3,7 @@
 from typing import Any
 
 from labeling.audit.findings import excerpt
-from labeling.audit.judged import judged
+from labeling.audit.material import judged
 
 
 def judgement(

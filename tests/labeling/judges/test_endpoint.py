@@ -16,12 +16,10 @@ from dpo_core.errors import BudgetSpent, ConfigError, JudgeError, NotRemembered
 from dpo_core.records import Completion, Cost, Judgement, Pair, Prompt, pair_id
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import LlmJudge
-from labeling.judges.delimiting import mark_of
-from labeling.judges.llm import LlmScores, LlmVerdicts
+from labeling.judges.llm import LlmScores, LlmVerdicts, chosen, probabilities
 from labeling.judges.make import check_judge
 from labeling.judges.models import Models
-from labeling.judges.replies import chosen, probabilities
-from labeling.judges.rubric import VERDICTS, load_rubric
+from labeling.judges.rubric import VERDICTS, load_rubric, mark_of
 
 PROMPT = Prompt("p", text="Is 2 + 2 = 4?", extra={"reference": "yes"})
 

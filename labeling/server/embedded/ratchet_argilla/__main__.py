@@ -3,12 +3,15 @@
 import gc
 import os
 import signal
+import socket
 import sys
 import traceback
 from importlib.metadata import version
 
-from . import address, parent
+from . import parent
 from .request import Request
+
+_BACKLOG = 2048
 
 
 def main() -> None:
@@ -20,12 +23,26 @@ def main() -> None:
     parent.send(event="ready")
     request = Request(**requests.get())
     check_version(request.version)
-    listening = address.listen(request)
+    listening = open_socket(request)
     request.set_environment()
     gc.disable()  # what is imported stays: looking through it again and again is a quarter of it
     from .serving import serve
 
     serve(request, listening)
+
+
+def open_socket(request: Request) -> socket.socket:
+    """A socket that listens there. Raises Refused where none can."""
+    family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
+    try:
+        return socket.create_server((request.host, request.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number and number > 0 else error
+        raise parent.Refused(
+            f"cannot listen on {request.host}, port {request.port}: {reason}",
+            "Choose another port with --port, or another address with --host.",
+        ) from None
 
 
 def check_version(wanted: str) -> None:

@@ -31,7 +31,7 @@ from sqlalchemy import ColumnElement, event, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from ..request import ENGINE
-from . import filters, similarity, sorting, text
+from . import filters, sorting, text
 from .values import under
 
 Query: TypeAlias = TextQuery | str | None
@@ -191,7 +191,7 @@ class SQLiteSearchEngine(SearchEngine):
             where.append(Record.id != record.id)
         rows = await _rows(select(Record.id, Vector.value).where(*where))
         opposite = order == SimilarityOrder.least_similar
-        best = similarity.ranked([row.value for row in rows], probe, opposite=opposite)
+        best = sorting.rank_by_similarity([row.value for row in rows], probe, opposite=opposite)
         items = [
             SearchResponseItem(record_id=rows[place].id, score=score)
             for place, score in best[:max_results]

@@ -1,9 +1,11 @@
 """Orders of records. Records without a value come last, whichever the direction."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from argilla_server.enums import SortOrder
 from argilla_server.models import Question, Record, Response, Suggestion
 from argilla_server.search_engine.base import (
@@ -75,3 +77,23 @@ def shuffled(user_id: UUID) -> list[ColumnElement[Any]]:
     places = [place for place in range(1, _HEX_DIGITS + 1) if place not in _FIXED]
     chosen = random.Random(user_id.int).sample(places, _DIGITS_OF_ORDER)
     return [func.substr(cast(Record.id, String), place, 1) for place in chosen]
+
+
+def rank_by_similarity(
+    vectors: Sequence[Sequence[float]], probe: Sequence[float], *, opposite: bool
+) -> list[tuple[int, float]]:
+    """(position, score) of each vector, the most similar to `probe` first, or to its opposite.
+
+    Scores are (1 + cosine) / 2, as Elasticsearch gives them; a zero vector is similar to nothing.
+    """
+    if not vectors:
+        return []
+    matrix_RD: Any = np.asarray(vectors, dtype=float)
+    probe_D: Any = np.asarray(probe, dtype=float) * (-1.0 if opposite else 1.0)
+    norms_R = np.linalg.norm(matrix_RD, axis=1) * np.linalg.norm(probe_D)
+    cosines_R = np.divide(
+        matrix_RD @ probe_D, norms_R, out=np.zeros_like(norms_R), where=norms_R > 0
+    )
+    scores_R = (1.0 + cosines_R) / 2.0
+    order = np.argsort(-scores_R, kind="stable")
+    return [(int(place), float(scores_R[place])) for place in order]

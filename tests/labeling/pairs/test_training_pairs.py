@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.hashing import derive_seed
-from labeling.pairs.replay import NOT_DRAWN, TWICE, Kind, Replay, RoundPairs, replay
+from labeling.pairs.training_pairs import NOT_DRAWN, TWICE, Kind, Replay, RoundPairs, replay
 
 SEED = 11
 

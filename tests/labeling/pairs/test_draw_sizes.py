@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, shortfall
+from labeling.pairs.draw_sizes import Goal, SoFar, ended_by, next_draw, outcome, shortfall
 
 GOAL = Goal(pairs=64, budget_tokens=100_000, per_draw=80, tokens_per_prompt=400)
 
