@@ -15,7 +15,7 @@ from flows.read_back import ScoresBySource
 from flows.session import Session
 from labeling.judges.behaviour import behaviour
 from labeling.judges.both_orders import judge_both_orders
-from labeling.judges.config import AnyJudgeConfig, Judge, RewardModelJudge, gives_scores, machines
+from labeling.judges.config import AnyJudgeConfig, Judge, gives_scores, machines
 from labeling.judges.make import judge_answers_by, judges_giving, pairwise_judge
 from labeling.judges.protocol import unjudged_side, verdict_from_scores
 
@@ -199,9 +199,10 @@ def _judged_by(
     if pairwise is not None:
         return judge_both_orders(pairwise, pairs)
     own = scored[member.source]
-    rewards = isinstance(member, RewardModelJudge)
     return (
-        verdict_from_scores(own[p.a.completion_id], own[p.b.completion_id], rewards=rewards)
+        verdict_from_scores(
+            own[p.a.completion_id], own[p.b.completion_id], rewards=member.gives_rewards
+        )
         for p in pairs
     )
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -27,16 +27,23 @@ STEERS_NO_ANSWER = frozenset(
 )
 """Fields whose change leaves what a judge says as it is."""
 
-JUDGE_KINDS = ("rule", "reward_model", "llm", "human", "committee")
-
 
 class _AnyJudge(Section):
+    asks_people: ClassVar[bool] = False
+    gives_rewards: ClassVar[bool] = False
+    """Whether scores are rewards of a Bradley-Terry model: a beats b with σ(score a − score b)."""
+
     weight: Positive = Field(1.0, description="how much its verdict counts in a committee")
     id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$",
         description="name in the judgements, instead of one made from what it is",
     )
+
+    @property
+    def asks_relevance(self) -> bool:
+        """Whether a score depends on the base model's log-probs of the answer."""
+        return False
 
 
 class RuleJudge(_AnyJudge):
@@ -62,6 +69,10 @@ class RuleJudge(_AnyJudge):
     def source(self) -> str:
         return self.id or f"rule:{self.function}"
 
+    @property
+    def asks_relevance(self) -> bool:
+        return self.relevance is not None
+
     @model_validator(mode="after")
     def _scores(self) -> "RuleJudge":
         if self.relevance is not None and self.gives != "score":
@@ -74,6 +85,8 @@ class RuleJudge(_AnyJudge):
 
 class RewardModelJudge(_AnyJudge):
     """A sequence-classification model with one output: its raw score of prompt and answer."""
+
+    gives_rewards: ClassVar[bool] = True
 
     kind: Literal["reward_model"]
     model: str = Field(description="folder or hub id")
@@ -201,6 +214,9 @@ def _url_parts(value: str) -> SplitResult | None:
 class HumanJudge(_AnyJudge):
     """People, through Argilla; section `people` says how they are asked."""
 
+    asks_people: ClassVar[bool] = True
+    gives: ClassVar[None] = None
+
     kind: Literal["human"]
 
     @property
@@ -214,20 +230,22 @@ def _kind(value: Any) -> str:
     return str(getattr(value, "kind", DEFAULT_KIND))
 
 
-SingleJudge = Annotated[
+Judge = (
     Annotated[RuleJudge, Tag("rule")]
     | Annotated[RewardModelJudge, Tag("reward_model")]
     | Annotated[LlmJudge, Tag("llm")]
-    | Annotated[HumanJudge, Tag("human")],
-    Discriminator(_kind),
-]
+    | Annotated[HumanJudge, Tag("human")]
+)
+"""One source of judgements; labeling.judges.make.KINDS holds how each kind is made."""
+
+_SingleJudge = Annotated[Judge, Discriminator(_kind)]
 
 
 class CommitteeJudge(Section):
     """Several judges; each counts by its `weight`."""
 
     kind: Literal["committee"]
-    members: Annotated[list[SingleJudge], Field(min_length=2)]
+    members: Annotated[list[_SingleJudge], Field(min_length=2)]
 
     @model_validator(mode="after")
     def _distinct(self) -> "CommitteeJudge":
@@ -242,20 +260,12 @@ class CommitteeJudge(Section):
         return self
 
 
-Judge = RuleJudge | RewardModelJudge | LlmJudge | HumanJudge
-"""One source of judgements."""
-
-JudgeConfig = Annotated[
-    Annotated[RuleJudge, Tag("rule")]
-    | Annotated[RewardModelJudge, Tag("reward_model")]
-    | Annotated[LlmJudge, Tag("llm")]
-    | Annotated[HumanJudge, Tag("human")]
-    | Annotated[CommitteeJudge, Tag("committee")],
-    Discriminator(_kind),
-]
+JudgeConfig = Annotated[Judge | Annotated[CommitteeJudge, Tag("committee")], Discriminator(_kind)]
 """Who says which answer is better."""
 
 AnyJudgeConfig = Judge | CommitteeJudge
+
+JUDGE_KINDS = tuple(tagged.__metadata__[0].tag for tagged in get_args(get_args(JudgeConfig)[0]))
 
 
 def members(config: AnyJudgeConfig) -> tuple[Judge, ...]:
@@ -265,18 +275,18 @@ def members(config: AnyJudgeConfig) -> tuple[Judge, ...]:
 
 def machines(config: AnyJudgeConfig) -> Iterator[Judge]:
     """The judges that need no person."""
-    return (member for member in members(config) if not isinstance(member, HumanJudge))
+    return (member for member in members(config) if not member.asks_people)
 
 
 def asks_people(config: AnyJudgeConfig) -> bool:
-    return any(isinstance(member, HumanJudge) for member in members(config))
+    return any(member.asks_people for member in members(config))
 
 
 def asks_relevance(config: AnyJudgeConfig) -> bool:
     """Whether a score depends on what the base model makes of the answer."""
-    return any(getattr(member, "relevance", None) is not None for member in members(config))
+    return any(member.asks_relevance for member in members(config))
 
 
 def gives_scores(config: AnyJudgeConfig) -> bool:
     """Whether completions have scores by which pairs can be chosen."""
-    return any(getattr(member, "gives", None) == "score" for member in machines(config))
+    return any(member.gives == "score" for member in machines(config))
