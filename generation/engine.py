@@ -29,7 +29,7 @@ class DecodingOptions:
     top_p: float
 
     @classmethod
-    def of(cls, config: SamplingConfig) -> "DecodingOptions":
+    def from_config(cls, config: SamplingConfig) -> "DecodingOptions":
         return cls(config.max_tokens, config.temperature, config.top_p)
 
 

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Literal
 
 from dpo_core.records import Prompt
-from generation.prompts import Draw, drawn_by, shuffled
+from generation.prompts import Draw, draw_smallest, hash_order
 
 _ROUNDING = 1e-9
 """A quarter of 8 is 2, also where 0.25 · 8 is a little more in binary."""
@@ -32,7 +32,9 @@ class PromptHistory:
         return "informative" if self.informative else "alike"
 
 
-def seen_in(rounds: Iterable[tuple[Collection[str], Collection[str]]]) -> dict[str, PromptHistory]:
+def collect_histories(
+    rounds: Iterable[tuple[Collection[str], Collection[str]]],
+) -> dict[str, PromptHistory]:
     """prompt_id → what is known of it; rounds: (the prompts drawn, those of them whose answers
     differed), oldest first."""
     found: dict[str, PromptHistory] = {}
@@ -55,7 +57,7 @@ def draw_informative(
 
     At least the share `unseen_floor` of them is unseen while there are any.
     """
-    order = shuffled(seed)
+    order = hash_order(seed)
 
     def kind_of(prompt: Prompt) -> Kind:
         found = seen.get(prompt.prompt_id)
@@ -69,7 +71,7 @@ def draw_informative(
         return kind_of(prompt) if prompt.split == "train" else prompt.split
 
     kinds: tuple[Kind, ...] = ("informative", "unseen", "alike")
-    draw = drawn_by(pool, dict.fromkeys(kinds, count), place, group)
+    draw = draw_smallest(pool, dict.fromkeys(kinds, count), place, group)
     shares = _shares(draw.prompts, kind_of, count, unseen_floor)
     taken = [p for kind in kinds for p in _of(draw.prompts, kind_of, kind)[: shares[kind]]]
     left = len(draw.prompts) - len(taken)

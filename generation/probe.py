@@ -20,7 +20,7 @@ MOST_PROMPTS = 20_000
 """So many prompts are tokenised."""
 
 
-def machine() -> dict[str, Any]:
+def probe_machine() -> dict[str, Any]:
     """torch's build, what it can use, and what the driver shows."""
     gpus, driver_cuda = _driver()
     found: dict[str, Any] = {"gpus": gpus, "driver_cuda": driver_cuda}
@@ -49,7 +49,7 @@ def _driver() -> tuple[list[tuple[str, float]], str | None]:
     return [(name, float(mib) / 1024) for name, mib in rows], cuda[0] if cuda else None
 
 
-def policy(request: Mapping[str, Any]) -> dict[str, Any]:
+def probe_policy(request: Mapping[str, Any]) -> dict[str, Any]:
     """The folder of the base policy, built if it has to be, and its parameters by shapes; of a
     GGUF file a folder with config and tokenizer."""
     import torch
@@ -90,7 +90,7 @@ def _without_weights(file: Path, out: str) -> str:
     return out
 
 
-def tokens(request: Mapping[str, Any]) -> dict[str, Any]:
+def probe_tokens(request: Mapping[str, Any]) -> dict[str, Any]:
     """How long the first prompts are, and of how many the BOS is missing or doubled."""
     from generation.sampling import encode_prompt, load_tokenizer
 
@@ -108,8 +108,8 @@ def tokens(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
     if request["op"] == "machine":
-        return machine()
-    return policy(request) if request["op"] == "policy" else tokens(request)
+        return probe_machine()
+    return probe_policy(request) if request["op"] == "policy" else probe_tokens(request)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def read_pool(config: PromptsConfig, unfinished: Counter[str] | None = None) -> 
         yield parse_prompt(row, config, where)
 
 
-def unit_of(identity: str, extra: Mapping[str, Any], config: PromptsConfig) -> str:
+def split_unit(identity: str, extra: Mapping[str, Any], config: PromptsConfig) -> str:
     """What stays together: the id of the prompt's group, where rows of groups do, or its own."""
     group = extra.get("group") if config.split_by == "group" else None
     return identity if group is None else content_id("group", group)
@@ -58,7 +58,7 @@ def check_pool(config: PromptsConfig) -> None:
             )
 
 
-def split_of(identity: str, config: PromptsConfig) -> Split:
+def assign_split(identity: str, config: PromptsConfig) -> Split:
     """The split of a prompt, or of a group: the leading 32 bits of its id as a share of the
     range."""
     share = int(identity[:8], 16) / 0x1_0000_0000
@@ -75,9 +75,9 @@ def draw_train(
     used: prompt_id → number of earlier rounds that drew it; without `reuse` these are left out,
     and the draw may be smaller, or empty.
     """
-    order = shuffled(seed)
+    order = hash_order(seed)
     again = Counter[str]()
-    drawn = drawn_by(
+    drawn = draw_smallest(
         pool if reuse else _unused(pool, used, again),
         {"train": count},
         lambda p: (used.get(p.prompt_id, 0), order(p.prompt_id)),
@@ -103,18 +103,18 @@ def draw_held_out(
 
     config: of the pool, where its groups stay together: they then come one after the other.
     """
-    order = shuffled(derive_seed("held_out"))
+    order = hash_order(derive_seed("held_out"))
 
     def place(prompt: Prompt) -> tuple[int, int]:
         unit = prompt.prompt_id
         if config is not None:
-            unit = unit_of(prompt.prompt_id, prompt.extra, config)
+            unit = split_unit(prompt.prompt_id, prompt.extra, config)
         return order(unit), order(prompt.prompt_id)
 
-    return drawn_by(pool, {"gate": gate, "test": test}, place)
+    return draw_smallest(pool, {"gate": gate, "test": test}, place)
 
 
-def drawn_by(
+def draw_smallest(
     pool: Iterable[Prompt],
     wanted: Mapping[str, int],
     key: Callable[[Prompt], tuple[int, int]],
@@ -166,7 +166,7 @@ class _Smallest:
         ]
 
 
-def shuffled(seed: int) -> Callable[[str], int]:
+def hash_order(seed: int) -> Callable[[str], int]:
     """A keyed pseudo-random order of ids, cheap enough for millions: an odd multiplier mod 2^64."""
     multiplier = derive_seed("order", seed) | 1
     return lambda identity: int(identity, 16) * multiplier & _MASK
@@ -201,7 +201,7 @@ def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> P
     extra = {key: value for key, value in row.items() if key not in (field, "messages")}
     identity = prompt_id(text, messages)
     return Prompt(
-        identity, text, messages, extra, split_of(unit_of(identity, extra, config), config)
+        identity, text, messages, extra, assign_split(split_unit(identity, extra, config), config)
     )
 
 

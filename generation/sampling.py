@@ -93,7 +93,7 @@ def _sample_shard(
 ) -> float:
     """Sample one shard and write it as a whole; returns the engine's seconds."""
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    decoding = job.decoding or DecodingOptions.of(config)
+    decoding = job.decoding or DecodingOptions.from_config(config)
     room = engine.max_model_len - decoding.max_tokens
     fitting = [(p, ids) for p, ids in zip(prompts, encoded, strict=True) if len(ids) <= room]
     requests = [

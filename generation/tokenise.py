@@ -81,7 +81,7 @@ def tokenise_pairs(
     return {"rows": total, "dropped": dict(sorted(dropped.items())), **outputs.counts()}
 
 
-def longest_of(policy: Path) -> int:
+def context_length(policy: Path) -> int:
     """Positions that the model in `policy` has."""
     config = AutoConfig.from_pretrained(policy).get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)

@@ -46,7 +46,7 @@ class TransformersEngine:
     def sample(
         self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
-        chosen = decoding or DecodingOptions.of(self.config)
+        chosen = decoding or DecodingOptions.from_config(self.config)
         rows = [(r.prompt_token_ids, r.seed + i) for r in requests for i in range(r.n)]
         samples: list[Sample] = []
         for batch in batched(rows, _BATCH_SEQUENCES):

@@ -68,7 +68,7 @@ class VllmEngine:
     def sample(
         self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
-        chosen = decoding or DecodingOptions.of(self.config)
+        chosen = decoding or DecodingOptions.from_config(self.config)
         prompts = [TokensPrompt(prompt_token_ids=request.prompt_token_ids) for request in requests]
         parameters = [_sampling_params(request, chosen) for request in requests]
         with _uncollected():

@@ -19,7 +19,13 @@ from generation.engine import DecodingOptions, Engine
 from generation.memory import keep_buffers_out_of_heap
 from generation.sampling import SampleJob, load_tokenizer, sample_file
 from generation.scoring import score_continuations, score_file
-from generation.tokenise import RetokeniseJob, TokeniseJob, longest_of, retokenise, tokenise_pairs
+from generation.tokenise import (
+    RetokeniseJob,
+    TokeniseJob,
+    context_length,
+    retokenise,
+    tokenise_pairs,
+)
 
 
 class SamplingWorker:
@@ -106,7 +112,7 @@ _WITHOUT_ENGINE = {"tokenise": _tokenise, "retokenise": _retokenise}
 
 def _longest(request: dict[str, Any]) -> int:
     """Tokens of prompt and answer that are asked for, and that the policy holds."""
-    limit, positions = request["longest"], longest_of(Path(request["policy"]))
+    limit, positions = request["longest"], context_length(Path(request["policy"]))
     return positions if limit is None else min(limit, positions)
 
 

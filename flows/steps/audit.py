@@ -26,7 +26,7 @@ from labeling.audit.material import (
     Preference,
     SourceVotes,
     StepLosses,
-    judged,
+    count_votes,
 )
 from labeling.audit.token_faults import token_faults
 
@@ -229,7 +229,7 @@ def _answers(
 def _judged(inputs: Inputs, retracted: Sequence[str]) -> SourceVotes:
     judgements, labels = _rows(inputs, "judgements"), _rows(inputs, "labels")
     asked = (row for row in labels if row["kind"] != "gold")
-    return judged(
+    return count_votes(
         (row for row in judgements if row["source"] not in retracted),
         (row for row in asked if person(row["annotator"]) not in retracted),
     )

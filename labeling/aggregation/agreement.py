@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dpo_core.records import VERDICTS, Verdict, is_person
-from labeling.aggregation.votes import Ballots, Vote, combined, sources_of
+from labeling.aggregation.votes import Ballots, Vote, list_sources, majority_verdict
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Rate:
     n: int
 
     @classmethod
-    def of(cls, hits: Sequence[float]) -> "Rate":
+    def from_hits(cls, hits: Sequence[float]) -> "Rate":
         return cls(sum(hits) / len(hits) if hits else None, len(hits))
 
 
@@ -56,13 +56,13 @@ class RoundAgreement:
 
 def round_agreement(ballots: Ballots, preferences: Sequence[float]) -> RoundAgreement:
     """Everything measured of a round's votes; preferences: the agreement of each of them."""
-    sources = sources_of(ballots)
+    sources = list_sources(ballots)
     judges = [source for source in sources if not is_person(source)]
     return RoundAgreement(
-        mean=Rate.of(preferences),
+        mean=Rate.from_hits(preferences),
         alpha=alpha_among_people(ballots),
-        kappa={s: kappa for s in judges if (kappa := against_people(ballots, s)).n},
-        with_others={s: rate for s in sources if (rate := with_others(ballots, s)).n},
+        kappa={s: kappa for s in judges if (kappa := kappa_against_people(ballots, s)).n},
+        with_others={s: rate for s in sources if (rate := agreement_with_others(ballots, s)).n},
     )
 
 
@@ -105,18 +105,18 @@ def alpha_among_people(ballots: Ballots) -> Alpha:
     return Alpha(value, units, len({vote.source for votes in several for vote in votes}))
 
 
-def against_people(ballots: Ballots, judge: str) -> Kappa:
+def kappa_against_people(ballots: Ballots, judge: str) -> Kappa:
     """A judge's verdicts against what people together say of the same pairs."""
     pairs = []
     for ballot in ballots.values():
         own = next((vote.verdict for vote in ballot.votes if vote.source == judge), None)
-        people = combined(_of_people(ballot.votes))
+        people = majority_verdict(_of_people(ballot.votes))
         if own is not None and people is not None:
             pairs.append((own, people))
     return cohen_kappa(pairs)
 
 
-def with_others(ballots: Ballots, source: str) -> Rate:
+def agreement_with_others(ballots: Ballots, source: str) -> Rate:
     """How far a source agrees with the others, by the weight of their votes, pair by pair."""
     shares = []
     for ballot in ballots.values():
@@ -125,7 +125,7 @@ def with_others(ballots: Ballots, source: str) -> Rate:
         if own is not None and others:
             same = sum(vote.weight for vote in others if vote.verdict == own.verdict)
             shares.append(same / sum(vote.weight for vote in others))
-    return Rate.of(shares)
+    return Rate.from_hits(shares)
 
 
 def _of_people(votes: Iterable[Vote]) -> list[Vote]:

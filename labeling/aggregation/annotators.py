@@ -26,7 +26,7 @@ class Annotator:
     shown_first: Rate
 
 
-def annotators(
+def measure_annotators(
     labels: Iterable[Mapping[str, Any]], *, retracted: Collection[str] = ()
 ) -> dict[str, Annotator]:
     """annotator → how they did, for those who answered and were not taken back."""
@@ -47,15 +47,15 @@ def _annotator(rows: list[Mapping[str, Any]]) -> Annotator:
     return Annotator(
         labels=len(of_kind["pair"]),
         discarded=len(rows) - len(answered),
-        gold=Rate.of([row["verdict"] == row["expected"] for row in of_kind["gold"]]),
-        repeats=Rate.of(
+        gold=Rate.from_hits([row["verdict"] == row["expected"] for row in of_kind["gold"]]),
+        repeats=Rate.from_hits(
             [
                 row["verdict"] == first[row["pair_id"]]
                 for row in of_kind["repeat"]
                 if row["pair_id"] in first
             ]
         ),
-        shown_first=Rate.of(
+        shown_first=Rate.from_hits(
             [row["verdict"] == row["shown_first"] for row in sided if row["shown_first"]]
         ),
     )

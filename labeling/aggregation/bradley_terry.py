@@ -21,7 +21,7 @@ class PairOutcome:
     weight: float
 
 
-def on_one_scale(comparisons: Iterable[PairOutcome]) -> dict[str, float]:
+def fit_bradley_terry(comparisons: Iterable[PairOutcome]) -> dict[str, float]:
     """pair_id → P(a) / (P(a) + P(b)), for pairs that another one is connected to.
 
     Each connected part of the graph of comparisons is fitted by itself: the strengths maximise

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Verdict
 from labeling.aggregation.curves import CalibrationCurve, Method, fit_curve
-from labeling.aggregation.votes import combined, gather_votes
+from labeling.aggregation.votes import gather_votes, majority_verdict
 from labeling.pairs.for_people import RANDOM
 
 LEAST = 10
@@ -100,14 +100,14 @@ class Reliability:
     reliable: bool
 
 
-def shared_with_people(
+def join_with_people(
     judged: Iterable[CalibrationVerdict],
     labels: Sequence[Mapping[str, Any]],
     retracted: Collection[str] = (),
 ) -> list[SharedJudgement]:
     """The judgements of a round on pairs that people answered; labels: its rows of LABELS."""
     people = {
-        pair_id: combined(ballot.votes)
+        pair_id: majority_verdict(ballot.votes)
         for pair_id, ballot in gather_votes([], labels, retracted=retracted).items()
     }
     random = {row["pair_id"] for row in labels if row["why"] == RANDOM}
@@ -120,7 +120,7 @@ def shared_with_people(
     ]
 
 
-def fit(shared: Iterable[SharedJudgement]) -> dict[str, JudgeReliability]:
+def fit_reliability(shared: Iterable[SharedJudgement]) -> dict[str, JudgeReliability]:
     """source → its fit, for judges with enough shared pairs."""
     by_source: dict[str, list[SharedJudgement]] = defaultdict(list)
     for one in shared:
@@ -132,7 +132,7 @@ def fit(shared: Iterable[SharedJudgement]) -> dict[str, JudgeReliability]:
     }
 
 
-def reliabilities(
+def assess_reliability(
     fitted: Mapping[str, JudgeReliability], judged: Iterable[CalibrationVerdict], reliable_at: float
 ) -> list[Reliability]:
     """Of every judgement whether it is reliable: right with a probability of `reliable_at`.

@@ -19,7 +19,7 @@ _ITERATIONS = 100
 """Of EM at most; crowd-kit stops earlier where nothing changes any more."""
 
 
-def overlap(ballots: Ballots) -> int:
+def count_overlap(ballots: Ballots) -> int:
     """The most pairs that each of at least three sources has in common with two others or more.
 
     Of every source the pairs are counted on which it and at least two others voted; the overlap is

@@ -39,7 +39,7 @@ class Drift:
     sentence: str | None
 
 
-def measured(
+def drift_measures(
     with_others: Mapping[str, Rate], gold: Mapping[str, Rate]
 ) -> dict[str, dict[Measure, Rate]]:
     """What drift is looked for in, of one round; gold: of annotators by name."""
@@ -50,7 +50,7 @@ def measured(
     return found
 
 
-def drifts(earlier: Sequence[Measured], now: Measured, alarm: float) -> list[Drift]:
+def detect_drift(earlier: Sequence[Measured], now: Measured, alarm: float) -> list[Drift]:
     """Every measure that was taken now and before, by source; alarm: the fall that is too much."""
     return [
         _drift(source, measure, pooled, rate, alarm)

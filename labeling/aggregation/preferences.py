@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from labeling.aggregation.bradley_terry import PairOutcome, on_one_scale
+from labeling.aggregation.bradley_terry import PairOutcome, fit_bradley_terry
 from labeling.aggregation.config import AggregationConfig
-from labeling.aggregation.dawid_skene import overlap, posteriors
+from labeling.aggregation.dawid_skene import count_overlap, posteriors
 from labeling.aggregation.votes import (
     Ballot,
     Ballots,
     share_of_a,
-    undecided,
+    undecided_reason,
     vote_shares,
 )
 
@@ -71,13 +71,13 @@ def aggregate(
         ballot = ballots.get(pair.pair_id, Ballot())
         if not ballot.votes:
             return ballot.why_silent
-        why = undecided(shares[pair.pair_id])
+        why = undecided_reason(shares[pair.pair_id])
         return why or _preference(ballot, p_a[pair.pair_id], targets)
 
     return Aggregation(method, targets, {pair.pair_id: of(pair) for pair in pairs})
 
 
-def without_winners(
+def drop_winners(
     found: Aggregation, pairs: Sequence[ComparedPair], losers: Collection[str], why: str
 ) -> Aggregation:
     """The same without preferences for an answer that may lose and never wins; losers: ids of such
@@ -94,7 +94,7 @@ def without_winners(
 
 def _method(ballots: Ballots, config: AggregationConfig) -> Method:
     needed = {"auto": config.min_overlap, "dawid_skene": 1}.get(config.method)
-    return "dawid_skene" if needed is not None and overlap(ballots) >= needed else "majority"
+    return "dawid_skene" if needed is not None and count_overlap(ballots) >= needed else "majority"
 
 
 def _targets(ballots: Ballots, config: AggregationConfig, takes_soft: bool) -> Targets:
@@ -123,7 +123,7 @@ def _soft(
         comparison = PairOutcome(pair.pair_id, pair.a, pair.b, found[pair.pair_id], n + 1)
         by_prompt[pair.prompt_id].append(comparison)
     for comparisons in by_prompt.values():
-        found |= {i: _clipped(p) for i, p in on_one_scale(comparisons).items()}
+        found |= {i: _clipped(p) for i, p in fit_bradley_terry(comparisons).items()}
     return found
 
 

@@ -102,7 +102,7 @@ def source_weight(source: str, weights: Mapping[str, float]) -> float:
     return weights.get(source, weights.get("human", 1.0) if is_person(source) else 1.0)
 
 
-def sources_of(ballots: Ballots) -> list[str]:
+def list_sources(ballots: Ballots) -> list[str]:
     """Those who voted, in alphabetical order."""
     return sorted({vote.source for ballot in ballots.values() for vote in ballot.votes})
 
@@ -120,7 +120,7 @@ def vote_shares(ballots: Ballots) -> dict[str, Shares]:
 
     with quiet_crowdkit():
         found = MajorityVote().fit_predict_proba(votes_frame(ballots), pd.Series(weights))
-    return shares_from(found)
+    return read_shares(found)
 
 
 def votes_frame(ballots: Ballots) -> Any:
@@ -135,7 +135,7 @@ def votes_frame(ballots: Ballots) -> Any:
     return pd.DataFrame(rows, columns=["task", "worker", "label"])
 
 
-def shares_from(frame: Any) -> dict[str, Shares]:
+def read_shares(frame: Any) -> dict[str, Shares]:
     """crowd-kit's frame (a row per pair, a column per verdict that occurs) as shares."""
     whole = frame.reindex(columns=list(VERDICTS), fill_value=0.0)
     rows = zip(whole.index, whole.itertuples(index=False, name=None), strict=True)
@@ -150,7 +150,7 @@ def quiet_crowdkit() -> AbstractContextManager[Any]:
     return warnings.catch_warnings(action="ignore", category=DeprecationWarning)
 
 
-def undecided(shares: Shares) -> str | None:
+def undecided_reason(shares: Shares) -> str | None:
     """Why a pair with these shares is no preference, in a word; None where one side leads.
 
     both_bad, tie: more than half the votes say so; or, for a tie, neither side leads.
@@ -171,12 +171,12 @@ _EQUAL = 1e-9
 """Differences of shares up to here come from rounding."""
 
 
-def combined(votes: Sequence[Vote]) -> Verdict | None:
+def majority_verdict(votes: Sequence[Vote]) -> Verdict | None:
     """The one verdict that several votes on a pair come to; None without a vote."""
     if not votes:
         return None
     shares = _shares_of(votes)
-    why = undecided(shares)
+    why = undecided_reason(shares)
     if why is not None:
         return "both_bad" if why == "both_bad" else "tie"
     return "a" if share_of_a(shares) > 0.5 else "b"

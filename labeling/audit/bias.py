@@ -8,11 +8,17 @@ from statistics import mean
 from dpo_core.hashing import normalise
 from dpo_core.records import Prompt, prompt_id
 from labeling.audit.config import AuditConfig
-from labeling.audit.findings import AuditFinding, excerpt, over, reached, some
+from labeling.audit.findings import (
+    AuditFinding,
+    excerpt,
+    first_examples,
+    limit_message,
+    reached_message,
+)
 from labeling.audit.material import Material
 
 
-def length_skew(material: Material, config: AuditConfig) -> AuditFinding:
+def find_length_skew(material: Material, config: AuditConfig) -> AuditFinding:
     """How often the longer answer is chosen or, where that is more often, the shorter one."""
     preferences = material.preferences
     if not preferences:
@@ -27,16 +33,16 @@ def length_skew(material: Material, config: AuditConfig) -> AuditFinding:
         limit = f"audit.max_length_ratio, {config.max_length_ratio:g}"
         because = f"mean tokens, chosen to rejected, are {ratio:.3g}: beyond {limit}"
     furthest = sorted(preferences, key=lambda p: -sign * gaps[p.pair_id])
-    said = (f"mean tokens chosen to rejected: {ratio:.3g}", *(p.shown() for p in furthest))
+    said = (f"mean tokens chosen to rejected: {ratio:.3g}", *(p.describe() for p in furthest))
     unit = f"preferences of unequal length choose the {word} answer"
-    return AuditFinding(max(longer, shorter), longer + shorter, unit, because, some(said))
+    return AuditFinding(max(longer, shorter), longer + shorter, unit, because, first_examples(said))
 
 
 def _apart(ratio: float) -> float:
     return max(ratio, 1 / ratio) if ratio > 0 else inf
 
 
-def same_side(material: Material, config: AuditConfig) -> AuditFinding:
+def find_same_side(material: Material, config: AuditConfig) -> AuditFinding:
     """Verdicts of the most one-sided source that name the side it names most."""
     sides: dict[str, Mapping[str, int]] = {
         **material.judged.sides,
@@ -55,24 +61,24 @@ def same_side(material: Material, config: AuditConfig) -> AuditFinding:
     if because:
         because += f": a share of {count / of:.3g} is above audit.max_same_side_share, {limit:g}"
     said = (f"{s}: {count} of {of} name {_most(enough[s])}" for count, of, s in found)
-    return AuditFinding(count, of, "verdicts", because, some(said))
+    return AuditFinding(count, of, "verdicts", because, first_examples(said))
 
 
 def _most(counts: Mapping[str, int]) -> str:
     return max(counts, key=lambda side: counts[side])
 
 
-def contaminated(material: Material, config: AuditConfig) -> AuditFinding:
+def find_contaminated(material: Material, config: AuditConfig) -> AuditFinding:
     """A prompt is a held-out one, case and spacing apart."""
     held_out = {key for prompt in material.held_out for key in _ids(prompt)}
     bad = [p for p in material.preferences if held_out.intersection(_ids(p.prompt))]
-    examples = some(f"pair {p.pair_id}: prompt {excerpt(p.prompt.shown())}" for p in bad)
+    examples = first_examples(f"pair {p.pair_id}: prompt {excerpt(p.prompt.shown())}" for p in bad)
     return AuditFinding(
-        len(bad), len(material.preferences), "preferences", reached(len(bad)), examples
+        len(bad), len(material.preferences), "preferences", reached_message(len(bad)), examples
     )
 
 
-def held_out_overlap(material: Material, config: AuditConfig) -> AuditFinding:
+def find_held_out_overlap(material: Material, config: AuditConfig) -> AuditFinding:
     """A prompt shares a run of words with a held-out one. A run that several held-out prompts
     contain is their template, and does not count."""
     of_prompts = (set(_runs(prompt, config.overlap_words)) for prompt in material.held_out)
@@ -84,8 +90,8 @@ def held_out_overlap(material: Material, config: AuditConfig) -> AuditFinding:
         if (run := next((r for r in _runs(p.prompt, config.overlap_words) if r in shared), None))
     ]
     count, of = len(found), len(material.preferences)
-    because = over(count, of, config.max_overlap_share, "max_overlap_share")
-    examples = some(f"pair {p.pair_id}: {excerpt(' '.join(run))}" for run, p in found)
+    because = limit_message(count, of, config.max_overlap_share, "max_overlap_share")
+    examples = first_examples(f"pair {p.pair_id}: {excerpt(' '.join(run))}" for run, p in found)
     return AuditFinding(count, of, "preferences", because, examples)
 
 

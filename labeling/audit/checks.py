@@ -4,18 +4,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from labeling.audit.bias import contaminated, held_out_overlap, length_skew, same_side
+from labeling.audit.bias import (
+    find_contaminated,
+    find_held_out_overlap,
+    find_length_skew,
+    find_same_side,
+)
 from labeling.audit.config import AuditConfig, FindingName
 from labeling.audit.findings import AuditFinding
 from labeling.audit.material import Material
-from labeling.audit.token_faults import fault
+from labeling.audit.token_faults import find_fault
 from labeling.audit.weak_pairs import (
-    dropped,
-    empty_answers,
-    identical_texts,
-    near_duplicates,
-    ties,
-    truncated,
+    find_dropped,
+    find_empty_answers,
+    find_identical_texts,
+    find_near_duplicates,
+    find_ties,
+    find_truncated,
 )
 
 
@@ -39,44 +44,44 @@ _AT_THE_SOURCE = (
 
 
 def _of_tokens(name: FindingName, material: Material, config: AuditConfig) -> AuditFinding:
-    return fault(material, name)
+    return find_fault(material, name)
 
 
 CHECKS: Mapping[FindingName, AuditCheck] = {
     "dropped": AuditCheck(
-        dropped,
+        find_dropped,
         "judged pairs that became no preference, whatever the reason (pairs left to people and "
         "not labelled do not count as judged)",
         "above `max_dropped_share`",
         "Look at the reasons: mend the judge, retract a source that abstains, or ask more people.",
     ),
     "truncated": AuditCheck(
-        truncated,
+        find_truncated,
         "answers cut at the length limit: pairs dropped for them, and preferences",
         f"{_REACHED} unless `pairs.truncated: keep` (with `reject`: as the chosen answer); above "
         "`max_truncated_share`",
         "Raise sampling.max_tokens, or set pairs.truncated to avoid or reject.",
     ),
     "ties": AuditCheck(
-        ties,
+        find_ties,
         "pairs without a better answer: dropped ones, and preferences",
         f"{_REACHED}; above `max_ties_share`",
         "Give a judge that tells answers apart, or raise pairs.min_margin.",
     ),
     "identical_texts": AuditCheck(
-        identical_texts,
+        find_identical_texts,
         "preferences whose two answers are the same text",
         _REACHED,
         "Remove these pairs where they come from.",
     ),
     "near_duplicates": AuditCheck(
-        near_duplicates,
+        find_near_duplicates,
         "preferences whose two answers are `near_duplicate_at` alike, case and spacing apart",
         "above `max_near_duplicates_share`",
         "Raise sampling.temperature, sampling.samples_per_prompt or pairs.min_margin.",
     ),
     "empty_answers": AuditCheck(
-        empty_answers,
+        find_empty_answers,
         "preferences with an answer that is empty, white space or only EOS",
         _REACHED,
         "Remove these pairs where they come from.",
@@ -110,19 +115,19 @@ CHECKS: Mapping[FindingName, AuditCheck] = {
         "does, the chat template writes two in a row: remove one there.",
     ),
     "contaminated": AuditCheck(
-        contaminated,
+        find_contaminated,
         "preferences whose prompt is a held-out one, case and spacing apart",
         _REACHED,
         "Remove these prompts from what is trained on.",
     ),
     "held_out_overlap": AuditCheck(
-        held_out_overlap,
+        find_held_out_overlap,
         "preferences whose prompt shares `overlap_words` words in a row with one held-out prompt",
         "above `max_overlap_share`",
         "Remove prompts that are variants of held-out ones.",
     ),
     "length_skew": AuditCheck(
-        length_skew,
+        find_length_skew,
         "preferences that choose the longer answer (or the shorter, if these are more), of those "
         "of unequal length; and the ratio of mean tokens",
         "from `fewest` preferences on: a ratio beyond `max_length_ratio`",
@@ -130,7 +135,7 @@ CHECKS: Mapping[FindingName, AuditCheck] = {
         "pairs.margin_per_token works against it.",
     ),
     "same_side": AuditCheck(
-        same_side,
+        find_same_side,
         "verdicts of the most one-sided source that name the same side or position",
         "from `fewest` verdicts on: above `max_same_side_share`",
         "That source does not read the answers: mend it, or take its verdicts back with "

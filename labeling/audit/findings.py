@@ -27,23 +27,20 @@ class AuditFinding:
     def blocks(self) -> bool:
         return bool(self.because)
 
-    def shown(self) -> str:
-        return f"{self.count} of {self.of} {self.unit} ({100 * self.share:.1f} %)"
 
-
-def over(count: int, of: int, limit: float, key: str) -> str:
+def limit_message(count: int, of: int, limit: float, key: str) -> str:
     """Why a share above its limit stops the round, empty when it is not above."""
     if not of or count / of <= limit:
         return ""
     return f"a share of {count / of:.3g} is above audit.{key}, {limit:g}"
 
 
-def reached(count: int) -> str:
+def reached_message(count: int) -> str:
     """Why bad items stop the round, empty when there are none."""
     return f"{count} reached the preferences" if count else ""
 
 
-def some(examples: Iterable[str]) -> tuple[str, ...]:
+def first_examples(examples: Iterable[str]) -> tuple[str, ...]:
     return tuple(islice(examples, EXAMPLES))
 
 

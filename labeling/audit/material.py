@@ -39,7 +39,7 @@ class Preference:
     def answers(self) -> tuple[AuditedAnswer, AuditedAnswer]:
         return self.chosen, self.rejected
 
-    def shown(self) -> str:
+    def describe(self) -> str:
         texts = f"chosen {excerpt(self.chosen.text)}, rejected {excerpt(self.rejected.text)}"
         return f"pair {self.pair_id}: {texts}"
 
@@ -85,7 +85,7 @@ _OTHER = {"a": "b", "b": "a"}
 Row = Mapping[str, Any]
 
 
-def judged(judgements: Iterable[Row], labels: Iterable[Row]) -> SourceVotes:
+def count_votes(judgements: Iterable[Row], labels: Iterable[Row]) -> SourceVotes:
     """What the rows amount to.
 
     A source that read both orders is also counted by the position of the answer that it named, a

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dpo_core.bos import bos_faults
 from dpo_core.records import Prompt
 from dpo_core.special_tokens import SpecialTokens
-from labeling.audit.findings import AuditFinding, reached, some
+from labeling.audit.findings import AuditFinding, first_examples, reached_message
 from labeling.audit.material import Material
 
 Ids = Sequence[int]
@@ -37,10 +37,10 @@ def token_faults(
     return frozenset(faults)
 
 
-def fault(material: Material, name: str) -> AuditFinding:
+def find_fault(material: Material, name: str) -> AuditFinding:
     """The preferences of which an answer has that fault."""
     bad = [p for p in material.preferences if any(name in answer.faults for answer in p.answers)]
-    examples = some(p.shown() for p in bad)
+    examples = first_examples(p.describe() for p in bad)
     return AuditFinding(
-        len(bad), len(material.preferences), "preferences", reached(len(bad)), examples
+        len(bad), len(material.preferences), "preferences", reached_message(len(bad)), examples
     )

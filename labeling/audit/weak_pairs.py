@@ -4,22 +4,22 @@ from rapidfuzz.distance import Levenshtein
 
 from dpo_core.hashing import normalise
 from labeling.audit.config import AuditConfig
-from labeling.audit.findings import AuditFinding, over, reached, some
+from labeling.audit.findings import AuditFinding, first_examples, limit_message, reached_message
 from labeling.audit.material import Material, Preference
 
 
-def identical_texts(material: Material, config: AuditConfig) -> AuditFinding:
+def find_identical_texts(material: Material, config: AuditConfig) -> AuditFinding:
     """Chosen and rejected are the same text, character by character."""
     return _bad(material, [p for p in material.preferences if p.chosen.text == p.rejected.text])
 
 
-def empty_answers(material: Material, config: AuditConfig) -> AuditFinding:
+def find_empty_answers(material: Material, config: AuditConfig) -> AuditFinding:
     """An answer is empty, white space, or only EOS."""
     bad = [p for p in material.preferences if any(not a.text.strip() for a in p.answers)]
     return _bad(material, bad)
 
 
-def near_duplicates(material: Material, config: AuditConfig) -> AuditFinding:
+def find_near_duplicates(material: Material, config: AuditConfig) -> AuditFinding:
     """Chosen and rejected differ in a few characters, case and spacing apart."""
     found = [
         (similarity, p)
@@ -27,8 +27,12 @@ def near_duplicates(material: Material, config: AuditConfig) -> AuditFinding:
         if (similarity := _similarity(p, config.near_duplicate_at)) >= config.near_duplicate_at
     ]
     count, of = len(found), len(material.preferences)
-    because = over(count, of, config.max_near_duplicates_share, "max_near_duplicates_share")
-    examples = some(f"{p.shown()}, similarity {similarity:.3f}" for similarity, p in found)
+    because = limit_message(
+        count, of, config.max_near_duplicates_share, "max_near_duplicates_share"
+    )
+    examples = first_examples(
+        f"{p.describe()}, similarity {similarity:.3f}" for similarity, p in found
+    )
     return AuditFinding(count, of, "preferences", because, examples)
 
 
@@ -42,32 +46,32 @@ def _similarity(preferred: Preference, at: float) -> float:
 
 
 def _bad(material: Material, bad: list[Preference]) -> AuditFinding:
-    examples = some(p.shown() for p in bad)
+    examples = first_examples(p.describe() for p in bad)
     return AuditFinding(
-        len(bad), len(material.preferences), "preferences", reached(len(bad)), examples
+        len(bad), len(material.preferences), "preferences", reached_message(len(bad)), examples
     )
 
 
-def dropped(material: Material, config: AuditConfig) -> AuditFinding:
+def find_dropped(material: Material, config: AuditConfig) -> AuditFinding:
     """Pairs that were judged and became no preference."""
     step = material.aggregation
     of = step.came_in - step.by_choice
     lost = sum(step.reasons.values()) - step.by_choice
-    because = over(lost, of, config.max_dropped_share, "max_dropped_share")
-    said = some(f"{count} {name}" for name, count in step.reasons.items())
+    because = limit_message(lost, of, config.max_dropped_share, "max_dropped_share")
+    said = first_examples(f"{count} {name}" for name, count in step.reasons.items())
     return AuditFinding(lost, of, "pairs", because, said)
 
 
-def truncated(material: Material, config: AuditConfig) -> AuditFinding:
+def find_truncated(material: Material, config: AuditConfig) -> AuditFinding:
     """Answers cut at the length limit: pairs that were not chosen for them, and preferences."""
     cut = [p for p in material.preferences if _cut_where_it_must_not_be(p, material)]
     count = len(cut) + sum(
         step.count("truncated") for step in (material.selection, material.aggregation)
     )
     of = max(material.selection.came_in, len(material.preferences))
-    because = reached(len(cut)) if material.truncated != "keep" else ""
-    because = because or over(count, of, config.max_truncated_share, "max_truncated_share")
-    return AuditFinding(count, of, "pairs", because, some(p.shown() for p in cut))
+    because = reached_message(len(cut)) if material.truncated != "keep" else ""
+    because = because or limit_message(count, of, config.max_truncated_share, "max_truncated_share")
+    return AuditFinding(count, of, "pairs", because, first_examples(p.describe() for p in cut))
 
 
 def _cut_where_it_must_not_be(preferred: Preference, material: Material) -> bool:
@@ -77,14 +81,16 @@ def _cut_where_it_must_not_be(preferred: Preference, material: Material) -> bool
     return not all(answer.finished for answer in preferred.answers)
 
 
-def ties(material: Material, config: AuditConfig) -> AuditFinding:
+def find_ties(material: Material, config: AuditConfig) -> AuditFinding:
     """Pairs without a better answer: those dropped, and preferences."""
     tied = [p for p in material.preferences if _tied(p, material)]
     count = len(tied) + material.aggregation.count("tie", "both_bad")
     of = max(material.aggregation.came_in, len(material.preferences))
-    because = reached(len(tied)) or over(count, of, config.max_ties_share, "max_ties_share")
+    because = reached_message(len(tied)) or limit_message(
+        count, of, config.max_ties_share, "max_ties_share"
+    )
     undecided = (f"pair {pair_id}: dropped" for pair_id in sorted(material.judged.undecided))
-    examples = some((*(p.shown() for p in tied), *undecided))
+    examples = first_examples((*(p.describe() for p in tied), *undecided))
     return AuditFinding(count, of, "pairs", because, examples)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from dpo_core.records import is_person
-from labeling.exchange.exported import ExportFormat
+from labeling.exchange.exported_pair import ExportFormat
 from labeling.exchange.markdown import cell_text, front_matter
 
 LLAMAFACTORY = "llamafactory"
@@ -64,7 +64,7 @@ class ExportCounts:
             self.agreeing += 1
 
 
-def card(
+def format_card(
     origin: ExportOrigin, tally: ExportCounts, format: ExportFormat, licence: str, name: str
 ) -> str:
     """README.md of the dataset, with the front matter that the hub reads."""

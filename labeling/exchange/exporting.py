@@ -9,8 +9,14 @@ from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
 from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import RowWriter
-from labeling.exchange.card import LLAMAFACTORY, ExportCounts, ExportOrigin, card, dataset_info
-from labeling.exchange.exported import (
+from labeling.exchange.card import (
+    LLAMAFACTORY,
+    ExportCounts,
+    ExportOrigin,
+    dataset_info,
+    format_card,
+)
+from labeling.exchange.exported_pair import (
     CONVERSATIONAL,
     RANKING,
     STANDARD,
@@ -58,7 +64,7 @@ def export_pairs(
         if format == "conversational":
             info = dataset_info(origin.campaign, _RANKING)
             write_json(folder / LLAMAFACTORY / "dataset_info.json", info)
-        text = card(origin, tally, format, licence, origin.campaign)
+        text = format_card(origin, tally, format, licence, origin.campaign)
         (folder / "README.md").write_text(text, encoding="utf-8")
     return tally
 

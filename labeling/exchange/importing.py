@@ -14,15 +14,15 @@ from dpo_core.tables import TEXTS_AT_ONCE, write_rows
 from labeling.exchange.folder import PAIRS, REJECTED, SUMMARY, new_folder
 from labeling.exchange.formats.kinds import format_of, read_as
 from labeling.exchange.formats.verdicts import COLUMNS
-from labeling.exchange.imported import (
+from labeling.exchange.imported_pair import (
     ImportedPair,
     UndecidedRow,
     UnreadableRow,
-    chat,
+    as_messages,
+    as_text,
     imported_row,
-    plain,
 )
-from labeling.exchange.rows import Found, data_files, read_file
+from labeling.exchange.rows import SourceRow, data_files, read_file
 
 SHOWN = 20
 """Rows that could not be read and are named on the screen."""
@@ -107,7 +107,7 @@ class _RowCounts:
             rows, kept, dict(self._dropped), self._unreadable, dict(self._formats), self._problems
         )
 
-    def _row(self, found: Found, kind: str, path: Path) -> dict[str, Any] | None:
+    def _row(self, found: SourceRow, kind: str, path: Path) -> dict[str, Any] | None:
         try:
             pair = self._read(found, kind)
         except UnreadableRow as error:
@@ -129,7 +129,7 @@ class _RowCounts:
         self._formats[kind] += 1
         return row
 
-    def _read(self, found: Found, kind: str) -> ImportedPair | UndecidedRow:
+    def _read(self, found: SourceRow, kind: str) -> ImportedPair | UndecidedRow:
         if found.row is None:
             raise UnreadableRow(found.problem)
         row = self._renamed(found.row)
@@ -138,7 +138,7 @@ class _RowCounts:
         pair = read_as(kind, row)
         if isinstance(pair, UndecidedRow) or self.options.prompts == "as_given":
             return pair
-        change = chat if self.options.prompts == "chat" else plain
+        change = as_messages if self.options.prompts == "chat" else as_text
         return replace(pair, prompt=change(pair.prompt))
 
     def _renamed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:

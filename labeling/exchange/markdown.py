@@ -12,7 +12,7 @@ _MARKS = re.compile(r"([\\`*_\[\]~|#!$])")
 """What begins a mark of markdown inside a line; `<` and `&` become entities."""
 
 
-def plain(text: str) -> str:
+def escape(text: str) -> str:
     """A text on one line in which nothing is a mark, a tag, a link, or the end of its cell."""
     return _MARKS.sub(r"\\\1", cell_text(text).replace("&", "&amp;").replace("<", "&lt;"))
 

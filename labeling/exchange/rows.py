@@ -21,7 +21,7 @@ _LONGEST_FIELD = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceRow:
     """A row and where it stands; `problem` says why there is none."""
 
     where: str
@@ -47,7 +47,7 @@ def data_files(path: Path) -> list[Path]:
     return train or found
 
 
-def read_file(path: Path) -> Iterator[Found]:
+def read_file(path: Path) -> Iterator[SourceRow]:
     """Every row of a file, or what is wrong with it; a file that breaks off ends there."""
     name = path.name.lower()
     try:
@@ -59,7 +59,7 @@ def read_file(path: Path) -> Iterator[Found]:
             yield from _json(path)
     # A flipped bit of a page is an OSError to Arrow, one of an archive an error of zlib.
     except (pa.ArrowException, EOFError, OSError, zlib.error) as error:
-        yield Found(str(path), None, f"the file cannot be read: {_first_line(error)}")
+        yield SourceRow(str(path), None, f"the file cannot be read: {_first_line(error)}")
 
 
 def _is_data(path: Path, folder: Path) -> bool:
@@ -75,7 +75,7 @@ def _is_data(path: Path, folder: Path) -> bool:
     )
 
 
-def _json(path: Path) -> Iterator[Found]:
+def _json(path: Path) -> Iterator[SourceRow]:
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
             if number == 1:
@@ -91,39 +91,39 @@ def _is_list(line: bytes) -> bool:
     return line.lstrip().startswith(b"[")
 
 
-def _json_list(path: Path, content: bytes) -> Iterator[Found]:
+def _json_list(path: Path, content: bytes) -> Iterator[SourceRow]:
     """One list of rows cannot be read in parts, so it is in memory as a whole."""
     whole = _parsed(str(path), content)
-    if isinstance(whole, Found):
+    if isinstance(whole, SourceRow):
         yield whole
         return
     for number, row in enumerate(whole, 1):
         yield _mapping(f"{path} row {number}", row)
 
 
-def _json_line(where: str, line: bytes) -> Found:
+def _json_line(where: str, line: bytes) -> SourceRow:
     row = _parsed(where, line)
-    return row if isinstance(row, Found) else _mapping(where, row)
+    return row if isinstance(row, SourceRow) else _mapping(where, row)
 
 
 def _parsed(where: str, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Found(where, None, f"not UTF-8: byte {error.object[error.start]:#04x}")
+        return SourceRow(where, None, f"not UTF-8: byte {error.object[error.start]:#04x}")
     except ValueError as error:
-        return Found(where, None, f"not JSON: {_first_line(error)}")
+        return SourceRow(where, None, f"not JSON: {_first_line(error)}")
     except RecursionError:
-        return Found(where, None, "nested too deeply")
+        return SourceRow(where, None, "nested too deeply")
 
 
-def _mapping(where: str, row: Any) -> Found:
+def _mapping(where: str, row: Any) -> SourceRow:
     if isinstance(row, Mapping):
-        return Found(where, row)
-    return Found(where, None, f"expected an object, found {type(row).__name__}")
+        return SourceRow(where, row)
+    return SourceRow(where, None, f"expected an object, found {type(row).__name__}")
 
 
-def _csv(path: Path) -> Iterator[Found]:
+def _csv(path: Path) -> Iterator[SourceRow]:
     csv.field_size_limit(_LONGEST_FIELD)  # of the process; its default refuses long answers
     with _opened(path) as file:
         # What is not UTF-8 becomes lone surrogates, which are found row by row.
@@ -138,7 +138,7 @@ def _csv(path: Path) -> Iterator[Found]:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Found(place, None, f"not CSV: {error}")
+                yield SourceRow(place, None, f"not CSV: {error}")
                 if not header:  # a later line is no header
                     return
                 continue
@@ -158,13 +158,13 @@ def _delimiter(path: Path, header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _record(where: str, header: list[str], fields: list[str]) -> Found:
+def _record(where: str, header: list[str], fields: list[str]) -> SourceRow:
     if len(fields) != len(header):
-        return Found(where, None, f"it has {len(fields)} fields, the header has {len(header)}")
-    return Found(where, dict(zip(header, fields, strict=True)))
+        return SourceRow(where, None, f"it has {len(fields)} fields, the header has {len(header)}")
+    return SourceRow(where, dict(zip(header, fields, strict=True)))
 
 
-def _table(path: Path) -> Iterator[Found]:
+def _table(path: Path) -> Iterator[SourceRow]:
     number = 0
     for batch in _batches(path):
         checked = _is_sound(batch)
@@ -174,16 +174,16 @@ def _table(path: Path) -> Iterator[Found]:
             yield _row(batch.slice(row, 1), where, checked=checked)
 
 
-def _row(row: pa.RecordBatch, where: str, *, checked: bool) -> Found:
+def _row(row: pa.RecordBatch, where: str, *, checked: bool) -> SourceRow:
     try:
         if not checked:
             row.validate(full=True)
-        return Found(where, row.to_pylist()[0])
+        return SourceRow(where, row.to_pylist()[0])
     except UnicodeDecodeError:
-        return Found(where, None, "not UTF-8")
+        return SourceRow(where, None, "not UTF-8")
     # Days that Python's calendar has not, lengths that point out of the file.
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        return Found(where, None, f"a value cannot be read: {_first_line(error)}")
+        return SourceRow(where, None, f"a value cannot be read: {_first_line(error)}")
 
 
 def _is_sound(batch: pa.RecordBatch) -> bool:

@@ -14,21 +14,23 @@ SHOWN = 200
 _NUMBER: Any = Real  # typed as Any: mypy holds that a float is no Real, but numpy's scalars are
 
 
-def one_each(
+def answer_each_item(
     given: object, items: Sequence[Item], kind: type[Answer], abstain: Callable[[str], Answer]
 ) -> list[Answer]:
     """`given` as one answer of its `kind` per item, in order; abstentions in place of all where
     their number is another, since then nobody knows which is whose, and of each other thing."""
-    answers, why = listed(given, len(items))
+    answers, why = as_list(given, len(items))
     if answers is None:
         return [abstain(why) for _ in items]
-    return [a if isinstance(a, kind) else abstain(f"it answered {shown(a)}") for a in answers]
+    return [
+        a if isinstance(a, kind) else abstain(f"it answered {format_value(a)}") for a in answers
+    ]
 
 
-def listed(given: object, count: int) -> tuple[list[Any] | None, str]:
+def as_list(given: object, count: int) -> tuple[list[Any] | None, str]:
     """(answers, "") or (None, why they are not `count` answers)."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        return None, f"the judge gave {shown(given)} in place of one answer per item"
+        return None, f"the judge gave {format_value(given)} in place of one answer per item"
     answers = list(given)
     if len(answers) != count:
         return None, f"the judge gave {len(answers)} answers to {count} items"
@@ -44,14 +46,14 @@ def as_number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A value in few characters, whatever it is."""
     try:
-        return plain(f"{value!r:.{SHOWN}}")
+        return replace_surrogates(f"{value!r:.{SHOWN}}")
     except Exception as error:  # a repr may do anything
         return f"a {type(value).__name__} ({type(error).__name__} when shown)"
 
 
-def plain(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """A text that files can hold: JSON can spell half a character, and so can user code."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -75,7 +75,7 @@ class Behaviour:
     money: float
 
 
-def behaviour(judged: Judged, scored: Scored = ()) -> Behaviour:
+def measure_behaviour(judged: Judged, scored: Scored = ()) -> Behaviour:
     """What the judge did; `scored` are all completions that it scored one by one, if it did."""
     verdicts = [judgement.verdict for _, judgement in judged]
     abstained, decided = verdicts.count(None), verdicts.count("a") + verdicts.count("b")

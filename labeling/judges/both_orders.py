@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from dpo_core.records import OTHER_SIDE, VERDICTS, Judgement, Pair, Verdict
 from dpo_core.tables import batched
-from labeling.judges.answers import as_number, one_each, plain, shown
+from labeling.judges.answers import answer_each_item, as_number, format_value, replace_surrogates
 from labeling.judges.protocol import BATCH, PairwiseJudge
 
 _UNSWAPPED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
@@ -17,26 +17,28 @@ def judge_both_orders(judge: PairwiseJudge, pairs: Sequence[Pair]) -> Iterator[J
         forward = _read(judge, batch)
         backward = _read(judge, [pair.swapped() for pair in batch])
         for first, second in zip(forward, backward, strict=True):
-            yield both_together(first, second)
+            yield combine_orders(first, second)
 
 
 def _read(judge: PairwiseJudge, pairs: Sequence[Pair]) -> list[Judgement]:
     """One judgement per pair, an abstention where the judge gave none that can be read."""
-    given = one_each(judge.judge(pairs), pairs, Judgement, lambda why: Judgement(None, why))
+    given = answer_each_item(judge.judge(pairs), pairs, Judgement, lambda why: Judgement(None, why))
     return [_readable(judgement) for judgement in given]
 
 
 def _readable(given: Judgement) -> Judgement:
     if given.verdict is not None and given.verdict not in VERDICTS:
-        return replace(given, verdict=None, reason=f"unreadable verdict {shown(given.verdict)}")
+        return replace(
+            given, verdict=None, reason=f"unreadable verdict {format_value(given.verdict)}"
+        )
     confidence = as_number(given.confidence)
     if confidence is None or not 0 <= confidence <= 1:
         confidence = None
-    raw = given.raw if given.raw is None else plain(str(given.raw))
+    raw = given.raw if given.raw is None else replace_surrogates(str(given.raw))
     return replace(given, confidence=confidence, raw=raw)
 
 
-def both_together(forward: Judgement, backward: Judgement) -> Judgement:
+def combine_orders(forward: Judgement, backward: Judgement) -> Judgement:
     """What the readings of a pair, a first and b first, amount to; costs are added up.
 
     Each is in the terms of its own reading. An abstention in either order is one of the pair.

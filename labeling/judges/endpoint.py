@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpo_core.errors import ConfigError, EndpointFailed, JudgeError, RatchetError
 from dpo_core.records import Cost
-from labeling.judges.answers import plain
+from labeling.judges.answers import replace_surrogates
 from labeling.judges.config import LlmJudge
 from labeling.judges.questions import Question, Reply, Take
 from labeling.judges.spending import SpendingMeter
@@ -184,12 +184,12 @@ class _EndpointCall:
 
     def _read(self, body: str, question: Question) -> Reply:
         """The reply in the body of an answer; whatever is no reply is kept as it came."""
-        body = plain(self._hidden(body))
+        body = replace_surrogates(self._hidden(body))
         try:
             choice = json.loads(body)["choices"][0]
             text = choice["message"]["content"]
             cut = choice.get("finish_reason") == "length"
-            text = plain(text)  # which only a text can be
+            text = replace_surrogates(text)  # which only a text can be
         except _NO_REPLY:
             cost = self._cost(body, question)
             return Reply(body, cost=cost, failure="the endpoint's answer holds no reply")
@@ -219,6 +219,6 @@ def _first_token(logprobs: Any) -> Mapping[str, float]:
     try:
         first = next(entry for entry in logprobs["content"] if entry["token"].strip())
         tops = [*first.get("top_logprobs", ()), first]
-        return {plain(str(entry["token"])): float(entry["logprob"]) for entry in tops}
+        return {replace_surrogates(str(entry["token"])): float(entry["logprob"]) for entry in tops}
     except (*_NO_REPLY, StopIteration):
         return {}

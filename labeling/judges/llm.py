@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from dpo_core.errors import NotRemembered
 from dpo_core.records import Completion, Cost, Judgement, Pair, Prompt, Score, Side, Verdict
-from labeling.judges.answers import one_each, shown
+from labeling.judges.answers import answer_each_item, format_value
 from labeling.judges.config import LlmJudge
 from labeling.judges.endpoint import Endpoint
-from labeling.judges.memory import ReplyMemory, key_of
+from labeling.judges.memory import ReplyMemory, reply_key
 from labeling.judges.models import AskHere, Models
 from labeling.judges.questions import Ask, Question, Reply, Take
 from labeling.judges.rubric import load_rubric
@@ -30,7 +30,7 @@ class LocalModel:
         while done < len(questions):
             batch = self._fitting(questions[done : done + _BATCH])
             given = self._ask(self._meter.judge, batch)
-            replies = one_each(given, batch, Reply, lambda why: Reply("", failure=why))
+            replies = answer_each_item(given, batch, Reply, lambda why: Reply("", failure=why))
             for number, reply in enumerate(replies, done):
                 cost = self._meter.priced(reply.cost.tokens_in, reply.cost.tokens_out)
                 self._meter.spend(cost)
@@ -136,7 +136,7 @@ class _RubricCall:
                 "request",
             )
         }
-        keys = [key_of(question, asked_of) for question in questions]
+        keys = [reply_key(question, asked_of) for question in questions]
         found = self._memory.get(keys)
         missing = {k: q for k, q in zip(keys, questions, strict=True) if k not in found}
         order = list(missing)
@@ -173,11 +173,11 @@ def _read(question: Question, reply: Reply) -> _Read:
         return _Read(reply, None, why=reply.failure, question=question)
     text: object = reply.text  # of a model that runs here, whatever it made
     if not isinstance(text, str):
-        return _Read(replace(reply, text=""), None, why=f"unreadable reply {shown(text)}")
-    choice = chosen(reply.text, question.choices)
+        return _Read(replace(reply, text=""), None, why=f"unreadable reply {format_value(text)}")
+    choice = parse_choice(reply.text, question.choices)
     if choice is None:
         return _Read(reply, None, why=f"unreadable reply {reply.text[:_SHOWN]!r}")
-    found = probabilities(reply.text, reply.first_token, question.choices)
+    found = choice_probabilities(reply.text, reply.first_token, question.choices)
     return _Read(reply, choice, found)
 
 
@@ -213,7 +213,7 @@ _DECORATION = " \t*_`\"'.:"
 _LABELS = ("verdict:", "score:", "answer:")
 
 
-def chosen(text: str, choices: Sequence[str]) -> str | None:
+def parse_choice(text: str, choices: Sequence[str]) -> str | None:
     """The choice that the last line of the reply is, and nothing else; None when it is none.
 
     A label such as "Verdict:" and Markdown around it are allowed, so that a rubric may ask for
@@ -228,7 +228,7 @@ def chosen(text: str, choices: Sequence[str]) -> str | None:
     return next((choice for choice in choices if choice.casefold() == last), None)
 
 
-def probabilities(
+def choice_probabilities(
     text: str, first_token: Mapping[str, float], choices: Sequence[str]
 ) -> dict[str, float] | None:
     """choice → its probability among the choices, from the log-probs of the first token.

@@ -62,12 +62,12 @@ def _make(config: Judge, models: Models, gives: str) -> Any:
     return KINDS[config.kind].makers[gives](config, models)
 
 
-def judge_functions(config: Judge) -> Mapping[str, str]:
+def hash_user_code(config: Judge) -> Mapping[str, str]:
     """Code and texts of users that the judge's answers depend on: name → hash."""
     return KINDS[config.kind].user_code(config)
 
 
-def judge_answers_by(config: Judge) -> dict[str, Any]:
+def answer_fields(config: Judge) -> dict[str, Any]:
     """The fields of the section that the judge's answers depend on."""
     found = config.model_dump(mode="json", exclude=set(STEERS_NO_ANSWER))
     if found.get("relevance") is None:  # as before there was such a field
@@ -135,12 +135,12 @@ def _check_reward_model(config: RewardModelJudge) -> None:
 
 def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, Any]:
     """What the answers of the judges depend on, those that give scores or verdicts, or all."""
-    return {"judges": [judge_answers_by(m) for m in judges_giving(config, gives)]}
+    return {"judges": [answer_fields(m) for m in judges_giving(config, gives)]}
 
 
 def judges_functions(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, str]:
     """User code that the answers of the judges depend on."""
-    return {k: v for m in judges_giving(config, gives) for k, v in judge_functions(m).items()}
+    return {k: v for m in judges_giving(config, gives) for k, v in hash_user_code(m).items()}
 
 
 def judges_giving(config: AnyJudgeConfig, gives: str | None) -> Iterator[Judge]:

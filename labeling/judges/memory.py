@@ -50,7 +50,7 @@ class ReplyMemory:
         return database
 
 
-def key_of(question: Question, asked_of: Mapping[str, object]) -> str:
+def reply_key(question: Question, asked_of: Mapping[str, object]) -> str:
     """Everything that decides a reply: the words, what of them is data, the choices, the model."""
     parts = [[part.text, part.data] for part in question.parts]
     return digest("reply", parts, list(question.choices), dict(asked_of))

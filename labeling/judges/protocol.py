@@ -12,7 +12,7 @@ from typing import Protocol
 
 from dpo_core.records import Completion, Judgement, Pair, Score, Side, Verdict
 from dpo_core.tables import batched
-from labeling.judges.answers import one_each
+from labeling.judges.answers import answer_each_item
 
 BATCH = 1024
 """Completions or pairs handed to a judge at a time."""
@@ -41,7 +41,7 @@ def score_all(
 ) -> Iterator[tuple[Completion, Score]]:
     """Every completion with its score, batch by batch; an abstention where the judge gave none."""
     for batch in batched(completions, BATCH):
-        scores = one_each(judge.score(batch), batch, Score, lambda why: Score(None, why))
+        scores = answer_each_item(judge.score(batch), batch, Score, lambda why: Score(None, why))
         yield from zip(batch, scores, strict=True)
 
 

@@ -26,7 +26,7 @@ _MARK_HEX = 12
 _LIKE_A_TOKEN = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Za-z_]{2,24}\])|<(?=<[A-Z]+>>)")
 
 
-def mark_of(texts: Sequence[str]) -> str:
+def make_mark(texts: Sequence[str]) -> str:
     """A mark that none of `texts` contains."""
     salt = 0
     while (mark := digest("mark", salt, list(texts))[:_MARK_HEX]) in "\n".join(texts):
@@ -34,16 +34,16 @@ def mark_of(texts: Sequence[str]) -> str:
     return mark
 
 
-def harmless(text: str) -> str:
+def neutralise(text: str) -> str:
     """`text` without anything that reads like a control token or a tag."""
     return _LIKE_A_TOKEN.sub(lambda found: found[0] + INVISIBLE_SPACE, text)
 
 
-def delimited(name: str, text: str, mark: str) -> tuple[QuestionPart, ...]:
+def delimit(name: str, text: str, mark: str) -> tuple[QuestionPart, ...]:
     """`text` as data between the tags of `name` that carry `mark`."""
     return (
         QuestionPart(f"<{name}-{mark}>\n"),
-        QuestionPart(harmless(text), data=True),
+        QuestionPart(neutralise(text), data=True),
         QuestionPart(f"\n</{name}-{mark}>"),
     )
 
@@ -92,15 +92,15 @@ class Rubric:
 
     def question(self, prompt: str, answers: Sequence[str], reference: str | None) -> Question:
         """What is asked about one answer, or about two in this order."""
-        mark = mark_of([prompt, *answers, reference or ""])
+        mark = make_mark([prompt, *answers, reference or ""])
         titles = ("answer",) if len(answers) == 1 else ("answer-A", "answer-B")
         answer_parts: list[QuestionPart] = []
         for title, answer in zip(titles, answers, strict=True):
-            answer_parts += (QuestionPart("\n\n"), *delimited(title, answer, mark))
+            answer_parts += (QuestionPart("\n\n"), *delimit(title, answer, mark))
         slots = {
-            "prompt": delimited("prompt", prompt, mark),
+            "prompt": delimit("prompt", prompt, mark),
             "answers": tuple(answer_parts[1:]),
-            "reference": delimited("reference", reference or "", mark),
+            "reference": delimit("reference", reference or "", mark),
         }
         parts = [QuestionPart(_BEFORE.format(mark=mark)), *self._filled(slots)]
         parts.append(QuestionPart(_AFTER.format(mark=mark, how=_HOW[self.gives])))

@@ -9,7 +9,7 @@ from dpo_core.errors import JudgeError
 from dpo_core.import_path import load_function
 from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Score
 from labeling.judges import answers
-from labeling.judges.answers import as_number, listed, plain, shown
+from labeling.judges.answers import as_list, as_number, format_value, replace_surrogates
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -56,7 +56,7 @@ def _call(
 ) -> list[Answer]:
     """The function's answers for `items`, each `read`. Raises JudgeError where it raised."""
     try:
-        given, why = listed(function(list(items)), len(items))
+        given, why = as_list(function(list(items)), len(items))
     except Exception as error:
         raise JudgeError(
             f"{source} raised {type(error).__name__}: {error} ({_where(error)})",
@@ -79,30 +79,34 @@ def _as_score(answer: Any) -> Score:
     else:
         value, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
         measures = {}
-    said = plain(str(reason))
+    said = replace_surrogates(str(reason))
     if not _are_measures(measures):
-        return Score(None, f"{shown(measures)} is no mapping of names to two numbers each")
+        return Score(None, f"{format_value(measures)} is no mapping of names to two numbers each")
     if value is None:
         return Score(None, said or "the judge abstained", measures)
     number = as_number(value)
     if number is None:
-        return Score(None, f"{shown(answer)} is no finite number, (number, reason) or Score")
+        return Score(None, f"{format_value(answer)} is no finite number, (number, reason) or Score")
     return Score(number, said, measures)
 
 
 def _as_judgement(answer: Any) -> Judgement:
     if isinstance(answer, Judgement):
         if answer.verdict is None or answer.verdict in VERDICTS:
-            return replace(answer, reason=plain(str(answer.reason)))
+            return replace(answer, reason=replace_surrogates(str(answer.reason)))
         answer = answer.verdict  # read like a bare one: it may be any text
     verdict, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
     if verdict is None:
-        return Judgement(None, plain(str(reason)) or "the judge abstained")
+        return Judgement(None, replace_surrogates(str(reason)) or "the judge abstained")
     if not isinstance(verdict, str):
-        return Judgement(None, f"{shown(answer)} is no verdict, (verdict, reason) or Judgement")
+        return Judgement(
+            None, f"{format_value(answer)} is no verdict, (verdict, reason) or Judgement"
+        )
     if verdict in VERDICTS:
-        return Judgement(verdict, plain(str(reason)))
-    return Judgement(None, f"unreadable verdict {shown(verdict)}", raw=plain(verdict))
+        return Judgement(verdict, replace_surrogates(str(reason)))
+    return Judgement(
+        None, f"unreadable verdict {format_value(verdict)}", raw=replace_surrogates(verdict)
+    )
 
 
 def _are_measures(given: object) -> bool:

@@ -15,11 +15,11 @@ from labeling.pairs.selection import (
     Scores,
     SelectedPair,
     Selection,
-    ascending,
+    make_pair,
     score_of,
-    scored,
-    selected,
-    widest,
+    select_widest,
+    sort_by_score,
+    with_scores,
 )
 
 NOT_WORSE = "rejected_not_worse"
@@ -73,7 +73,7 @@ def _one_pair(
     own, others = _that_may_pair(own, others, config)
     if not (own and others):
         return "truncated"
-    own, others = scored(own, scores), scored(others, scores)
+    own, others = with_scores(own, scores), with_scores(others, scores)
     if not (own and others):
         return "no_score"
     pairs = [(one, other) for one in own for other in others if one.text != other.text]
@@ -81,7 +81,7 @@ def _one_pair(
         return "identical_texts"
     better, worse = _chosen(pairs, scores, config, seed)
     why_not = _why_not(better, worse, scores, config)
-    return why_not or selected(better, worse, config.strategy, _margin(better, worse, scores))
+    return why_not or make_pair(better, worse, config.strategy, _margin(better, worse, scores))
 
 
 def _chosen(
@@ -97,8 +97,8 @@ def _chosen(
             ),
         )
     own = {one.completion_id: one for one, _ in pairs}
-    best = ascending(list(own.values()), scores, seed)[-1]
-    rivals = ascending([other for one, other in pairs if one is best], scores, seed)
+    best = sort_by_score(list(own.values()), scores, seed)[-1]
+    rivals = sort_by_score([other for one, other in pairs if one is best], scores, seed)
     if config.strategy == "best_random":
         return best, min(rivals, key=lambda c: derive_seed(seed, "rival", c.completion_id))
     return best, rivals[-1 if config.strategy == "best_second" else 0]
@@ -119,9 +119,9 @@ def _all_over_margin(
             if why_not:
                 dropped[why_not] += 1
             else:
-                pair = selected(one, other, config.strategy, _margin(one, other, scores))
+                pair = make_pair(one, other, config.strategy, _margin(one, other, scores))
                 fit.append((pair, frozenset((one.text, other.text))))
-    return widest(fit, dropped, config, seed)
+    return select_widest(fit, dropped, config, seed)
 
 
 def _unfit(one: Completion, other: Completion, scores: Scores, config: PairsConfig) -> str | None:
@@ -132,7 +132,7 @@ def _unfit(one: Completion, other: Completion, scores: Scores, config: PairsConf
         return "empty_answer"
     if one.text == other.text:
         return "identical_texts"
-    return "no_score" if len(scored((one, other), scores)) < 2 else None
+    return "no_score" if len(with_scores((one, other), scores)) < 2 else None
 
 
 def _that_may_pair(

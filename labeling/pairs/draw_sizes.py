@@ -24,7 +24,7 @@ _WHY: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Goal:
+class PairGoal:
     """So many `pairs`, for at most `budget_tokens` sampled tokens. per_draw: prompts of the largest
     draw; tokens_per_prompt: the most that the answers to one can have."""
 
@@ -35,7 +35,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class SoFar:
+class DrawProgress:
     """What the draws of a round came to: prompts, tokens of their answers, pairs.
 
     used_up: the last draw found fewer prompts than it wanted.
@@ -47,7 +47,7 @@ class SoFar:
     used_up: bool = False
 
 
-def ended_by(goal: Goal, so_far: SoFar) -> EndedBy | None:
+def stop_reason(goal: PairGoal, so_far: DrawProgress) -> EndedBy | None:
     """Why no more prompts are drawn, or None: more are."""
     if so_far.pairs >= goal.pairs:
         return "pairs"
@@ -58,7 +58,7 @@ def ended_by(goal: Goal, so_far: SoFar) -> EndedBy | None:
     return "length" if so_far.prompts and not so_far.tokens else None
 
 
-def next_draw(goal: Goal, so_far: SoFar) -> int:
+def next_draw(goal: PairGoal, so_far: DrawProgress) -> int:
     """Prompts of the next draw, at least one: as many as the pairs that are lacking take at the
     rate of those before, and as the rest of the budget pays for.
 
@@ -76,7 +76,7 @@ def next_draw(goal: Goal, so_far: SoFar) -> int:
     return min(wanted, affordable, goal.per_draw)
 
 
-def outcome(goal: Goal, so_far: SoFar, ended: EndedBy) -> dict[str, Any]:
+def outcome(goal: PairGoal, so_far: DrawProgress, ended: EndedBy) -> dict[str, Any]:
     """What the drawing came to, as the ledger has it."""
     return {
         "until_pairs": goal.pairs,
@@ -88,7 +88,7 @@ def outcome(goal: Goal, so_far: SoFar, ended: EndedBy) -> dict[str, Any]:
     }
 
 
-def shortfall(found: Mapping[str, Any]) -> str | None:
+def shortfall_message(found: Mapping[str, Any]) -> str | None:
     """Why a round has fewer pairs than were wanted, in a sentence; found: its outcome, or nothing
     where none was wanted."""
     if found.get("ended_by") not in _WHY:

@@ -84,8 +84,8 @@ def _without_cut(
         return finished
     if config.strategy == "random":
         return list(completions)
-    best = max((score_of(c, scores) for c in scored(finished, scores)), default=-inf)
-    cut = (c for c in scored(completions, scores) if not c.finished)
+    best = max((score_of(c, scores) for c in with_scores(finished, scores)), default=-inf)
+    cut = (c for c in with_scores(completions, scores) if not c.finished)
     return [*finished, *(c for c in cut if score_of(c, scores) < best)]
 
 
@@ -127,7 +127,7 @@ def length_aware(
     with lengths l in tokens: a longer answer must be better by more, a shorter one need not. It is
     what must exceed `min_margin`; the margin that is stored is the plain score difference.
     """
-    known = scored(completions, scores)
+    known = with_scores(completions, scores)
     if len(known) < 2:
         return "no_score"
     pairs = [(one, other) for one, other in combinations(known, 2) if one.text != other.text]
@@ -146,7 +146,7 @@ def length_aware(
     best = max(pairs, key=lambda pair: (counted(pair), derive_seed(seed, _pair_id(*pair))))
     if counted(best) <= config.min_margin:
         return "margin_too_small"
-    return selected(*best, "length_aware", _margin(*best, scores))
+    return make_pair(*best, "length_aware", _margin(*best, scores))
 
 
 def random_pair(
@@ -158,9 +158,9 @@ def random_pair(
     first = may_win[0]
     for second in shuffled:
         if second.text != first.text:
-            both = len(scored((first, second), scores)) == 2
+            both = len(with_scores((first, second), scores)) == 2
             margin = _margin(first, second, scores) if both else None
-            return selected(first, second, "random", margin)
+            return make_pair(first, second, "random", margin)
     return "identical_texts"
 
 
@@ -185,14 +185,14 @@ def all_over_margin(
     for one, other in combinations(completions, 2):
         why_not = _why_not(one, other, scores, config)
         if why_not is None:
-            pair = selected(one, other, "all_over_margin", _margin(one, other, scores))
+            pair = make_pair(one, other, "all_over_margin", _margin(one, other, scores))
             fit.append((pair, frozenset((one.text, other.text))))
         else:
             dropped[why_not] += 1
-    return widest(fit, dropped, config, seed)
+    return select_widest(fit, dropped, config, seed)
 
 
-def widest(
+def select_widest(
     fit: Sequence[tuple[SelectedPair, frozenset[str]]],
     dropped: Counter[str],
     config: PairsConfig,
@@ -221,7 +221,7 @@ def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsCo
         return "empty_answer"
     if one.text == other.text:
         return "identical_texts"
-    if len(scored((one, other), scores)) < 2:
+    if len(with_scores((one, other), scores)) < 2:
         return "no_score"
     return None if _margin(one, other, scores) > config.min_margin else "margin_too_small"
 
@@ -233,7 +233,7 @@ def _cut_would_win(one: Completion, other: Completion, scores: Scores) -> bool:
     if not (one.finished or other.finished):
         return True
     finished, cut = (one, other) if one.finished else (other, one)
-    both = len(scored((one, other), scores)) == 2
+    both = len(with_scores((one, other), scores)) == 2
     return both and score_of(cut, scores) > score_of(finished, scores)
 
 
@@ -241,15 +241,15 @@ def _best_and_rivals(
     completions: Sequence[Completion], scores: Scores, seed: int
 ) -> tuple[Completion, list[Completion]] | str:
     """(the best, those with other texts from the worst up), or why there are none."""
-    known = scored(completions, scores)
+    known = with_scores(completions, scores)
     if len(known) < 2:
         return "no_score"
-    *others, best = ascending(known, scores, seed)
+    *others, best = sort_by_score(known, scores, seed)
     rivals = [other for other in others if other.text != best.text]
     return (best, rivals) if rivals else "identical_texts"
 
 
-def ascending(completions: Sequence[Completion], scores: Scores, seed: int) -> list[Completion]:
+def sort_by_score(completions: Sequence[Completion], scores: Scores, seed: int) -> list[Completion]:
     """From the lowest score to the highest; among equals a hash decides."""
     return sorted(
         completions, key=lambda c: (score_of(c, scores), derive_seed(seed, c.completion_id))
@@ -262,10 +262,10 @@ def _against(
     margin = _margin(best, rival, scores)
     if margin <= config.min_margin:
         return "margin_too_small"
-    return selected(best, rival, config.strategy, margin)
+    return make_pair(best, rival, config.strategy, margin)
 
 
-def scored(completions: Sequence[Completion], scores: Scores) -> list[Completion]:
+def with_scores(completions: Sequence[Completion], scores: Scores) -> list[Completion]:
     return [c for c in completions if scores.get(c.completion_id) is not None]
 
 
@@ -283,6 +283,6 @@ def _pair_id(one: Completion, other: Completion) -> str:
     return pair_id(one.completion_id, other.completion_id)
 
 
-def selected(one: Completion, other: Completion, rule: str, margin: float | None) -> SelectedPair:
+def make_pair(one: Completion, other: Completion, rule: str, margin: float | None) -> SelectedPair:
     a, b = ordered(one.completion_id, other.completion_id)
     return SelectedPair(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)

@@ -23,7 +23,7 @@ class RoundPairs:
 
 
 @dataclass(frozen=True)
-class Replay:
+class TrainingPairs:
     """round → ids of its pairs that are trained on, and how many of the others are not, by
     reason."""
 
@@ -31,7 +31,9 @@ class Replay:
     dropped: Mapping[str, int]
 
 
-def replay(rounds: Sequence[RoundPairs], weights: Mapping[Kind, float] | None, seed: int) -> Replay:
+def select_training_pairs(
+    rounds: Sequence[RoundPairs], weights: Mapping[Kind, float] | None, seed: int
+) -> TrainingPairs:
     """All pairs of `rounds`, oldest first, or as many of each kind as their weights allow.
 
     A pair that several rounds have is used once, as the last of them has it. With weights the
@@ -49,7 +51,7 @@ def replay(rounds: Sequence[RoundPairs], weights: Mapping[Kind, float] | None, s
         for pair in _drawn(pairs, _size(kind, by_kind, weights), seed):
             kept[last[pair]].add(pair)
     dropped = {TWICE: twice, NOT_DRAWN: len(last) - sum(map(len, kept.values()))}
-    return Replay(
+    return TrainingPairs(
         {number: frozenset(pairs) for number, pairs in kept.items()},
         {why: count for why, count in dropped.items() if count},
     )

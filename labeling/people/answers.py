@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from labeling.people.task import RecordMetadata, verdict_of
+from labeling.people.task import RecordMetadata, verdict_from_choice
 
 SUBMITTED, DISCARDED, DRAFT = "submitted", "discarded", "draft"
 
@@ -59,7 +59,7 @@ class AnswerCounts:
         return self.missing == 0
 
 
-def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[SubmittedAnswer]:
+def read_answers(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[SubmittedAnswer]:
     """The answers, drafts among them, that Argilla's JSON of a record holds.
 
     names: user id → name.
@@ -80,7 +80,7 @@ def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[
         )
 
 
-def latest(answers: Iterable[SubmittedAnswer]) -> list[SubmittedAnswer]:
+def latest_answers(answers: Iterable[SubmittedAnswer]) -> list[SubmittedAnswer]:
     """One answer for each record and person, the last version; withdrawn ones are left out.
 
     A record that was deleted and asked again gives a person a second answer to the same thing:
@@ -94,7 +94,7 @@ def latest(answers: Iterable[SubmittedAnswer]) -> list[SubmittedAnswer]:
     return [answer for answer in found.values() if answer.counts]
 
 
-def tally(
+def count_answers(
     records: Sequence[str], answers: Sequence[SubmittedAnswer], min_submitted: int, quorum: float
 ) -> AnswerCounts:
     """Whether enough of `records` have been answered by `min_submitted` people each.
@@ -153,7 +153,7 @@ def _row(record: RecordMetadata, answer: SubmittedAnswer) -> dict[str, Any]:
         "pair_id": record.pair_id,
         "kind": record.kind,
         "annotator": answer.annotator,
-        "verdict": verdict_of(answer.choice, record.shown_first) if submitted else None,
+        "verdict": verdict_from_choice(answer.choice, record.shown_first) if submitted else None,
         "expected": record.expected,
         "strength": answer.strength,
         "comment": answer.comment,

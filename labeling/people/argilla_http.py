@@ -42,10 +42,10 @@ class RequestRefused(LabelServerFailed):
 
 
 class ArgillaHttp:
-    """A connection, to be closed; `shown`: its address as it may be shown."""
+    """A connection, to be closed; `public_url`: its address without credentials."""
 
     def __init__(self, access: Access, patience: Patience) -> None:
-        self.shown = shown_url(access.url)
+        self.public_url = public_url(access.url)
         self._patience = patience
         self._client = httpx.Client(
             base_url=f"{access.url}/api/v1/",
@@ -70,7 +70,7 @@ class ArgillaHttp:
                 if answer.status_code == _UNAUTHORIZED:
                     raise self._no_entry()
                 if answer.status_code < 500 and answer.status_code != _TOO_MANY:
-                    raise RequestRefused(self.shown, answer.status_code, said)
+                    raise RequestRefused(self.public_url, answer.status_code, said)
             if wait is None:
                 raise self._silent(said)
             time.sleep(wait)
@@ -78,20 +78,20 @@ class ArgillaHttp:
 
     def _no_entry(self) -> LabelsError:
         return LabelsError(
-            f"Argilla at {self.shown} refuses the API key",
+            f"Argilla at {self.public_url} refuses the API key",
             "It takes the key of an owner, or of an admin of the workspace: that of "
             "credentials.json beside the server, or ARGILLA_API_KEY.",
         )
 
     def _silent(self, said: str) -> LabelServerFailed:
         return LabelServerFailed(
-            f"Argilla at {self.shown} does not answer: {said}",
+            f"Argilla at {self.public_url} does not answer: {said}",
             "Start it with `ratchet label serve`, then type the same `ratchet run` again; "
             "no label is lost.",
         )
 
 
-def shown_url(url: str) -> str:
+def public_url(url: str) -> str:
     """Without a user and a password, which an address may hold."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

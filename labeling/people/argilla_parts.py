@@ -19,7 +19,7 @@ class Questions:
     comment: bool
 
 
-def parts_of(questions: Questions) -> dict[str, list[dict[str, Any]]]:
+def dataset_parts(questions: Questions) -> dict[str, list[dict[str, Any]]]:
     """What a dataset is made of, in the order of the page, by the name of its kind in the
     interface."""
     asked = [_question_part("preference", "Which response is better?", _CHOOSE, required=True)]
@@ -66,7 +66,7 @@ def _field_part(name: str, title: str, kind: str) -> dict[str, Any]:
     return {"name": name, "title": title, "required": True, "settings": settings}
 
 
-def record_of(item: Item, question: str) -> dict[str, Any]:
+def make_record(item: Item, question: str) -> dict[str, Any]:
     """A record as the server takes it."""
     record: dict[str, Any] = {
         "external_id": item.record_id,

@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo_core.tables import batched
 from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, RequestRefused
-from labeling.people.argilla_parts import Questions, batches, parts_of, record_of
+from labeling.people.argilla_parts import Questions, batches, dataset_parts, make_record
 from labeling.people.task import Item
 from labeling.server import Access
 
@@ -125,7 +125,7 @@ class ArgillaQueue:
 
     def _furnish(self, dataset_id: str, questions: Questions) -> None:
         """Give a draft what it lacks, and publish it."""
-        for kind, parts in parts_of(questions).items():
+        for kind, parts in dataset_parts(questions).items():
             whose = "me/" if kind == "metadata-properties" else ""
             items = self._call("GET", f"{whose}datasets/{dataset_id}/{kind}")["items"]
             there = {item["name"] for item in items}
@@ -146,7 +146,7 @@ class ArgillaQueue:
                 raise
 
     def _described(self, found: Mapping[str, Any]) -> Dataset:
-        url = f"{self._http.shown}/dataset/{found['id']}/annotation-mode"
+        url = f"{self._http.public_url}/dataset/{found['id']}/annotation-mode"
         return Dataset(str(found["id"]), str(found["name"]), url)
 
     def _find(self, name: str) -> dict[str, Any] | None:
@@ -174,7 +174,7 @@ class ArgillaQueue:
         return page
 
     def _push(self, dataset: Dataset, batch: Sequence[Item], question: str) -> None:
-        records = {item.record_id: record_of(item, question) for item in batch}
+        records = {item.record_id: make_record(item, question) for item in batch}
         while records:
             try:
                 body = {"items": list(records.values())}

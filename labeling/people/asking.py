@@ -11,10 +11,10 @@ from typing import Any
 from labeling.people.answers import (
     AnswerCounts,
     SubmittedAnswer,
-    answers_of,
-    latest,
+    count_answers,
+    latest_answers,
     people_per_record,
-    tally,
+    read_answers,
 )
 from labeling.people.argilla_parts import Questions
 from labeling.people.argilla_queue import ArgillaQueue, Dataset, Progress
@@ -54,8 +54,8 @@ class Task:
         return [item.record_id for item in self.items]
 
     def tally(self, log: RoundLog) -> AnswerCounts:
-        answers = latest(log.answers.values())
-        return tally(self.record_ids, answers, self.questions.min_submitted, self.quorum)
+        answers = latest_answers(log.answers.values())
+        return count_answers(self.record_ids, answers, self.questions.min_submitted, self.quorum)
 
 
 def ask(queue: ArgillaQueue, log: LabelLog, task: Task, progress: Progress) -> Dataset:
@@ -65,7 +65,7 @@ def ask(queue: ArgillaQueue, log: LabelLog, task: Task, progress: Progress) -> D
     """
     dataset = queue.dataset(task.name, task.questions, task.guidelines)
     before = log.read().asked
-    log.asked(item.hidden for item in task.items if item.record_id not in before)
+    log.log_asked(item.hidden for item in task.items if item.record_id not in before)
     standing = collect(queue, dataset, log, progress)
     known = log.read()
     open_ = _open(task, known)
@@ -76,7 +76,7 @@ def ask(queue: ArgillaQueue, log: LabelLog, task: Task, progress: Progress) -> D
     queue.remove(dataset, [standing.server_ids[record] for record in sorted(stuck | stale)])
     missing = open_ - (set(standing.server_ids) - stuck)
     if (known.planned, known.plan) != (task.record_ids, task.plan):
-        log.planned(task.record_ids, task.plan)
+        log.log_planned(task.record_ids, task.plan)
     queue.push(dataset, [i for i in task.items if i.record_id in missing], progress)
     return dataset
 
@@ -99,7 +99,7 @@ def collect(
         if record["responses"]:
             begun.add(identity)
             _know(names, record, queue)
-            found += answers_of(record, names)
+            found += read_answers(record, names)
     new = log.add(found, known.answers)
     return ServerRecords(server_ids, frozenset(completed), frozenset(begun), new)
 
@@ -114,5 +114,5 @@ def _know(names: dict[str, str], record: Mapping[str, Any], queue: ArgillaQueue)
 
 def _open(task: Task, log: RoundLog) -> set[str]:
     """Records that need further answers."""
-    people = people_per_record(latest(log.answers.values()))
+    people = people_per_record(latest_answers(log.answers.values()))
     return {r for r in task.record_ids if people[r] < task.questions.min_submitted}

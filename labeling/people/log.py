@@ -63,17 +63,17 @@ class LabelLog:
                 ) from None
         return log
 
-    def opened(self, dataset: str, questions: str) -> None:
+    def log_opened(self, dataset: str, questions: str) -> None:
         self._append([{"event": "opened", "dataset": dataset, "questions": questions}])
 
-    def asked(self, records: Iterable[RecordMetadata]) -> None:
+    def log_asked(self, records: Iterable[RecordMetadata]) -> None:
         """Written before they are pushed, so that every answer finds its record."""
         self._append({"event": "asked", **asdict(record)} for record in records)
 
-    def planned(self, record_ids: Iterable[str], plan: str) -> None:
+    def log_planned(self, record_ids: Iterable[str], plan: str) -> None:
         self._append([{"event": "planned", "records": list(record_ids), "plan": plan}])
 
-    def pulled(self) -> None:
+    def log_pulled(self) -> None:
         self._append([{"event": "pulled"}])
 
     def add(

@@ -43,7 +43,9 @@ class RecordContent:
     response_b: str
 
     @classmethod
-    def of(cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]) -> "RecordContent":
+    def from_texts(
+        cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]
+    ) -> "RecordContent":
         return cls(as_chat(messages), as_markdown(texts[0]), as_markdown(texts[1]))
 
     @property
@@ -83,7 +85,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class LabelTask:
+class ItemBuilder:
     """How the pairs of a round are asked about; opinions: pair_id → what the judges say of it."""
 
     number: int
@@ -96,7 +98,7 @@ class LabelTask:
         """The record of a pair of the round; `again`: in the other order."""
         first = first_shown(self.seed, pair.pair_id, again=again)
         texts = (pair.a.text, pair.b.text) if first == "a" else (pair.b.text, pair.a.text)
-        seen = RecordContent.of(_messages(pair.a.prompt), texts)
+        seen = RecordContent.from_texts(_messages(pair.a.prompt), texts)
         hidden = RecordMetadata(
             record_id=seen.record_id,
             pair_id=pair.pair_id,
@@ -113,7 +115,7 @@ class LabelTask:
         """The record of a pair with a known verdict; nothing seen tells it from the others."""
         first = first_shown(self.seed, gold.pair_id)
         texts = (gold.a, gold.b) if first == "a" else (gold.b, gold.a)
-        seen = RecordContent.of(gold.messages, texts)
+        seen = RecordContent.from_texts(gold.messages, texts)
         hidden = RecordMetadata(
             record_id=seen.record_id,
             pair_id=gold.pair_id,
@@ -143,7 +145,7 @@ class LabelTask:
 
 
 def plan_items(
-    asking: LabelTask, asked: Sequence[tuple[Pair, str]], gold: Sequence[GoldItem], repeats: int
+    asking: ItemBuilder, asked: Sequence[tuple[Pair, str]], gold: Sequence[GoldItem], repeats: int
 ) -> list[Item]:
     """The records of a round in the order in which they are pushed.
 
@@ -185,7 +187,7 @@ def choice_for(verdict: Verdict | None, shown_first: Side) -> str | None:
     return {"tie": "Tie", "both_bad": "Both bad"}.get(verdict or "")
 
 
-def verdict_of(choice: str | None, shown_first: Side) -> Verdict | None:
+def verdict_from_choice(choice: str | None, shown_first: Side) -> Verdict | None:
     """The inverse of `choice_for`; None for what is no answer."""
     other: Side = "b" if shown_first == "a" else "a"
     found: dict[str, Verdict] = {

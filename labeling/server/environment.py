@@ -33,7 +33,7 @@ _LOG_TAIL_LINES = 8
 _PATIENCE_S = 900.0
 
 
-def ready_python(say: Say) -> Path:
+def ensure_python(say: Say) -> Path:
     """The environment's Python; makes the environment unless it is there.
 
     Raises LabelServerFailed with the end of pip's log when it cannot be made.
@@ -103,7 +103,7 @@ def _run(command: list[str], log: Path, say: Say, lock: int) -> None:
         try:
             for line in process.stdout or ():
                 file.write(line)
-                for news in news_in(line):
+                for news in progress_lines(line):
                     say(news)
             code = process.wait()
         except BaseException:
@@ -118,7 +118,7 @@ def _run(command: list[str], log: Path, say: Say, lock: int) -> None:
         )
 
 
-def news_in(line: str) -> Iterator[str]:
+def progress_lines(line: str) -> Iterator[str]:
     """What is worth telling of a line of pip's output."""
     words = line.split()
     if words[:1] == ["Collecting"]:

@@ -22,7 +22,7 @@ from labeling.server.credentials import (
     read_credentials,
     write_credentials,
 )
-from labeling.server.environment import VERSION, Say, ready_python
+from labeling.server.environment import VERSION, Say, ensure_python
 
 LOOPBACK = "127.0.0.1"
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -106,7 +106,7 @@ def start(
     the address is open to others; LabelServerFailed when the server does not come up.
     """
     _check_folder(folder)
-    python = ready_python(say)
+    python = ensure_python(say)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = ExitStack()
     try:

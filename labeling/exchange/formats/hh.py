@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from labeling.exchange.imported import (
+from labeling.exchange.imported_pair import (
     ImportedPair,
     Messages,
     UndecidedRow,
     UnreadableRow,
-    checked,
+    check_pair,
 )
 
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
@@ -28,7 +28,7 @@ def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     if chosen[:-1] != rejected[:-1]:
         raise UnreadableRow("the transcripts differ before their last answers")
     pair = ImportedPair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
-    return checked(pair)
+    return check_pair(pair)
 
 
 def _is_transcript(text: Any) -> bool:

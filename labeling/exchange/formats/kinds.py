@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from labeling.exchange.formats import hh, preference, ultrafeedback, verdicts
-from labeling.exchange.imported import ImportedPair, UndecidedRow, UnreadableRow
+from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow
 
 Row = Mapping[str, Any]
 

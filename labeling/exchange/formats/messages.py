@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeling.exchange.imported import Messages, UnreadableRow
+from labeling.exchange.imported_pair import Messages, UnreadableRow
 
 ROLES = ("system", "user", "assistant", "tool")
 _ROLE_NAMES = {"human": "user", "gpt": "assistant", "observation": "tool"}

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from labeling.exchange.formats.messages import parse_messages, split_answer
-from labeling.exchange.imported import (
+from labeling.exchange.imported_pair import (
     ImportedPair,
     Messages,
     UndecidedRow,
     UnreadableRow,
-    chat,
-    checked,
-    plain,
+    as_messages,
+    as_text,
+    check_pair,
 )
 
 _PROMPTS = ("prompt", "question", "instruction")
@@ -34,12 +34,12 @@ def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
         raise UnreadableRow("chosen and rejected answer different conversations")
     prompt = _with_system(_prompt(_given(row), before), row.get("system"))
     if row.get("plain") is True:
-        prompt = plain(prompt)
+        prompt = as_text(prompt)
     p_chosen = _p_chosen(row)
     if p_chosen == 0.5:
         return UndecidedRow("tie")
     agreement = _share(row, "agreement")
-    return checked(ImportedPair(prompt, chosen, rejected, p_chosen, _sources(row), agreement))
+    return check_pair(ImportedPair(prompt, chosen, rejected, p_chosen, _sources(row), agreement))
 
 
 def _given(row: Mapping[str, Any]) -> str | Messages | None:
@@ -71,7 +71,7 @@ def _with_system(prompt: str | Messages, system: Any) -> str | Messages:
         return prompt
     if not isinstance(system, str):
         raise UnreadableRow("system is not text")
-    messages = chat(prompt)
+    messages = as_messages(prompt)
     assert not isinstance(messages, str), "chat makes messages"
     if messages[0]["role"] == "system":
         return prompt

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeling.exchange.imported import ImportedPair, UndecidedRow, UnreadableRow, checked
+from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow, check_pair
 
 _PROMPTS = ("prompt", "instruction")
 _ANSWERS = ("completions", "responses", "generations")
@@ -36,7 +36,7 @@ def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     best, worst = max(rated, key=_rating), min(rated, key=_rating)
     if best[0] == worst[0]:
         return UndecidedRow("tie")
-    return checked(ImportedPair(prompt, best[1], worst[1]))
+    return check_pair(ImportedPair(prompt, best[1], worst[1]))
 
 
 def _rating(rated: Rated) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.errors import LabelsError
-from labeling.exchange.imported import ImportedPair, UndecidedRow, UnreadableRow, checked
+from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow, check_pair
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "input"),
@@ -38,7 +38,7 @@ def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     if verdict in ("tie", "both_bad"):
         return UndecidedRow(verdict)
     chosen, rejected = (a, b) if verdict == "a" else (b, a)
-    return checked(ImportedPair(prompt, chosen, rejected))
+    return check_pair(ImportedPair(prompt, chosen, rejected))
 
 
 def _column(row: Mapping[str, Any], name: str) -> str | None:

@@ -17,7 +17,7 @@ from dpo_core.records import Completion, Prompt
 from dpo_core.special_tokens import read_special_tokens
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.config import AuditConfig, FindingName
-from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses, judged
+from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses, count_votes
 from labeling.audit.token_faults import token_faults
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs
@@ -160,7 +160,7 @@ def of_verdicts(*sources: tuple[str, str], retracted: str = "") -> Material:
         for number, sound in enumerate(SOUND)
         if source != retracted
     ]
-    return Material(SOUND, judged=judged(rows, []))
+    return Material(SOUND, judged=count_votes(rows, []))
 
 
 def of_dropped(**reasons: int) -> Material:

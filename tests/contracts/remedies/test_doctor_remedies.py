@@ -103,7 +103,9 @@ class Here:
 
     def bos(self) -> Findings:
         asked = {"folder": str(self.policy), "revision": None, "room": 99}
-        return prompts.check_bos(probe.tokens({**asked, "prompts": {"path": str(self.pool_file)}}))
+        return prompts.check_bos(
+            probe.probe_tokens({**asked, "prompts": {"path": str(self.pool_file)}})
+        )
 
     @property
     def pool_file(self) -> Path:

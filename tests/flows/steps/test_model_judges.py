@@ -30,7 +30,7 @@ from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import LlmJudge, RewardModelJudge
 from labeling.judges.llm import LlmScores, LlmVerdicts
 from labeling.judges.make import RewardScores
-from labeling.judges.rubric import load_rubric, mark_of
+from labeling.judges.rubric import load_rubric, make_mark
 
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 MAX_LEN, START_TIMEOUT_S = 2048, 480
@@ -282,7 +282,7 @@ def test_control_tokens_in_answers_stay_letters_and_verdicts_stay_choices(
     options, models = _judges(where, here, request)
     judge = LlmVerdicts(LlmJudge.model_validate(options), models)
     texts = [
-        text.replace("{mark}", mark_of(["Why is the sky blue?", "Light scatters, 0."]))
+        text.replace("{mark}", make_mark(["Why is the sky blue?", "Light scatters, 0."]))
         for text in INJECTIONS.values()
     ]
     (honest,) = judge_both_orders(judge, [pair(0)])

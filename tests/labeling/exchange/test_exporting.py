@@ -11,7 +11,7 @@ from dpo_core.errors import LabelsError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import read_rows
 from labeling.exchange.card import AnnotatorCounts, ExportOrigin
-from labeling.exchange.exported import ExportedPair
+from labeling.exchange.exported_pair import ExportedPair
 from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.importing import ImportOptions, import_files
 

@@ -17,7 +17,7 @@ from dpo_core.errors import LabelsError
 from dpo_core.schemas import IMPORTED
 from dpo_core.tables import read_rows
 from labeling.exchange.formats.kinds import FORMATS, read_as
-from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row
+from labeling.exchange.imported_pair import ImportedPair, UnreadableRow, imported_row
 from labeling.exchange.importing import ImportOptions, ImportResult, import_files, parse_columns
 
 HUMAN = {"role": "user", "content": "Why?"}
@@ -388,7 +388,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from labeling.exchange.formats.kinds import FORMATS, read_as
-from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row
+from labeling.exchange.imported_pair import ImportedPair, UnreadableRow, imported_row
 from labeling.exchange.importing import ImportOptions, import_files
 import_files([Path(sys.argv[1])], Path(sys.argv[2]), ImportOptions())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

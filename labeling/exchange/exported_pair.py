@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dpo_core.errors import LabelsError
 from dpo_core.records import Prompt
-from labeling.exchange.imported import chat
+from labeling.exchange.imported_pair import as_messages
 
 ExportFormat = Literal["conversational", "standard"]
 
@@ -85,7 +85,7 @@ def ranking_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def _messages(prompt: Prompt) -> list[dict[str, str]]:
     if prompt.messages is not None:
         return [dict(message) for message in prompt.messages]
-    return [dict(m) for m in chat(prompt.text or "") if not isinstance(m, str)]
+    return [dict(m) for m in as_messages(prompt.text or "") if not isinstance(m, str)]
 
 
 def _answer(text: str) -> dict[str, str]:

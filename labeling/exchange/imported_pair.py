@@ -36,7 +36,7 @@ class UnreadableRow(ValueError):
     """A row that cannot be read; the message says why."""
 
 
-def checked(pair: ImportedPair) -> ImportedPair | UndecidedRow:
+def check_pair(pair: ImportedPair) -> ImportedPair | UndecidedRow:
     """`pair`, if it can be a preference. Raises UnreadableRow for a text that no model can take."""
     for name, text in _texts(pair):
         if not text.strip():
@@ -48,14 +48,14 @@ def checked(pair: ImportedPair) -> ImportedPair | UndecidedRow:
     return UndecidedRow("identical") if pair.chosen == pair.rejected else pair
 
 
-def plain(prompt: str | Messages) -> str | Messages:
+def as_text(prompt: str | Messages) -> str | Messages:
     """A lone user message as plain text."""
     if isinstance(prompt, str) or len(prompt) != 1 or prompt[0]["role"] != "user":
         return prompt
     return prompt[0]["content"]
 
 
-def chat(prompt: str | Messages) -> str | Messages:
+def as_messages(prompt: str | Messages) -> str | Messages:
     """Plain text as a user message."""
     return ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
 
