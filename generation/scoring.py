@@ -1,4 +1,4 @@
-"""How likely given texts are after given prompts; runs in the sampling process."""
+"""Log-probs of given completions and texts; runs in the sampling process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +13,17 @@ from dpo_core.tables import batched, count_rows, iterate_rows, write_rows
 from generation.engine import Engine
 from generation.sampling import encode_prompt
 
-_AT_ONCE = 1024
+_BATCH = 1024
 
 
 def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
-    """Write the log-prob of every completion of a file under the loaded policy (schema LOGPS)."""
+    """Write the log-prob of every completion in a file under the loaded policy (schema LOGPS)."""
     columns = ["completion_id", "prompt_token_ids", "token_ids"]
     total = count_rows(completions)
 
     def rows() -> Iterator[dict[str, Any]]:
         done = 0
-        for batch in batched(iterate_rows(completions, columns), 1024):
+        for batch in batched(iterate_rows(completions, columns), _BATCH):
             logps = engine.logps(
                 [r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch]
             )
@@ -42,19 +42,24 @@ def score_continuations(
     out: Path,
     report: Report,
 ) -> dict[str, Any]:
-    """Write how likely each text of a file (schema CONTINUATIONS) is to the loaded policy (schema
-    LIKELIHOODS). One that is too long with its prompt is left out."""
+    """Score each continuation in a file (schema CONTINUATIONS) under the loaded policy.
+
+    Writes schema LIKELIHOODS. Skips a continuation that does not fit the context with its prompt.
+    Returns how many were written.
+    """
     total = count_rows(continuations)
 
     def rows() -> Iterator[dict[str, Any]]:
         done = 0
-        for batch in batched(iterate_rows(continuations), _AT_ONCE):
+        for batch in batched(iterate_rows(continuations), _BATCH):
             encoded = [(row["continuation_id"], *encode_pair(tokenizer, row)) for row in batch]
             fits = [e for e in encoded if len(e[1]) + len(e[2]) <= engine.max_model_len]
-            found = engine.likelihoods([ids for _, ids, _ in fits], [ids for _, _, ids in fits])
+            likelihoods = engine.likelihoods(
+                [ids for _, ids, _ in fits], [ids for _, _, ids in fits]
+            )
             done += len(batch)
             report(done, total, "continuations")
-            for (identity, prompt, continuation), likelihood in zip(fits, found, strict=True):
+            for (identity, prompt, continuation), likelihood in zip(fits, likelihoods, strict=True):
                 yield {
                     "continuation_id": identity,
                     "prompt_token_ids": prompt,
@@ -69,30 +74,30 @@ def score_continuations(
 def encode_pair(
     tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """(ids of the prompt, ids of the continuation): what the text of both has more than the prompt.
+    """Token ids of a prompt and of its continuation, as lm-evaluation-harness splits them.
 
-    As lm-evaluation-harness does it: spaces at a prompt's end belong to what follows, for most
-    tokenizers make one token of them and the next word. After no prompt at all stands what begins
-    a text, or ends one.
+    The continuation's ids are those that prompt and continuation together have beyond the
+    prompt's. Trailing spaces of the prompt move to the continuation, since most tokenizers merge
+    them with the next word. An empty prompt becomes BOS, or EOS where there is no BOS.
     """
     chat = row["messages"] is not None
-    written: str = row["prompt"]
+    text: str = row["prompt"]
     if chat:
-        written = tokenizer.apply_chat_template(
+        text = tokenizer.apply_chat_template(
             row["messages"], tokenize=False, add_generation_prompt=True
         )
-    prompt = written.rstrip()
-    text = written[len(prompt) :] + row["continuation"]
+    prompt = text.rstrip()
+    continuation = text[len(prompt) :] + row["continuation"]
     if not prompt:
-        begins = tokenizer.bos_token_id
-        first = tokenizer.eos_token_id if begins is None else begins
-        return [first], list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    ids, whole = (_encode(tokenizer, part, chat=chat) for part in (prompt, prompt + text))
+        bos = tokenizer.bos_token_id
+        first = tokenizer.eos_token_id if bos is None else bos
+        return [first], list(tokenizer(continuation, add_special_tokens=False)["input_ids"])
+    ids, whole = (_encode(tokenizer, part, chat=chat) for part in (prompt, prompt + continuation))
     return ids, whole[len(ids) :]
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, *, chat: bool) -> list[int]:
-    """A chat template has written its special tokens itself."""
+    """Token ids; text from a chat template already holds its special tokens."""
     if chat:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     return encode_prompt(tokenizer, Prompt("", text=text))

@@ -1,10 +1,9 @@
 """The sampling process: `python -m generation.worker`, driven through dpo_core.children.
 
-Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file,
-{"op": "continuations", …} one of texts. The first of them decides the engine; later ones may bring
-other weights of the same model.
-{"op": "tokenise", …} makes token ids of imported pairs, {"op": "retokenise", …} of another model's
-answers; they need no engine.
+Requests: {"op": "sample", …} samples a prompt file, {"op": "logps", …} scores a completions file,
+{"op": "continuations", …} scores a file of texts. The first of them decides the engine; later ones
+may load other weights of the same model. {"op": "tokenise", …} encodes imported pairs, and
+{"op": "retokenise", …} another model's completions; both need no engine.
 """
 
 import time

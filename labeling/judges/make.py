@@ -1,4 +1,4 @@
-"""The judge that a section of the config names."""
+"""Make and check the judge that a config section names."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ from labeling.judges.rules import RuleScores, RuleVerdicts
 
 @dataclass(frozen=True)
 class JudgeKind:
-    """How the judges of one kind are made and checked; their traits are fields of the config.
+    """How judges of one kind are made and checked; the traits of a judge are on its config.
 
-    makers: what the judge gives → its constructor, called with the config and the models.
-    user_code: name → hash of code and texts of users that the answers depend on.
+    makers: "score" or "verdict" → constructor, called with the config and the models.
+    user_code: name → hash of the user code and texts that the answers depend on.
     check: raises ConfigError for a judge that cannot work.
     """
 
@@ -45,13 +45,13 @@ class JudgeKind:
 
 
 def pointwise_judge(config: Judge, models: Models) -> PointwiseJudge | None:
-    """The judge that scores completions, or None when the configured one reads pairs."""
+    """The judge if it scores completions, else None."""
     judge: PointwiseJudge | None = _make(config, models, "score")
     return judge
 
 
 def pairwise_judge(config: Judge, models: Models) -> PairwiseJudge | None:
-    """The judge that reads pairs, or None when the configured one scores completions."""
+    """The judge if it reads pairs, else None."""
     judge: PairwiseJudge | None = _make(config, models, "verdict")
     return judge
 
@@ -63,16 +63,16 @@ def _make(config: Judge, models: Models, gives: str) -> Any:
 
 
 def hash_user_code(config: Judge) -> Mapping[str, str]:
-    """Code and texts of users that the judge's answers depend on: name → hash."""
+    """name → hash of the user code and texts that the judge's answers depend on."""
     return KINDS[config.kind].user_code(config)
 
 
 def answer_fields(config: Judge) -> dict[str, Any]:
     """The fields of the section that the judge's answers depend on."""
-    found = config.model_dump(mode="json", exclude=set(STEERS_NO_ANSWER))
-    if found.get("relevance") is None:  # as before there was such a field
-        found.pop("relevance", None)
-    return found
+    fields = config.model_dump(mode="json", exclude=set(STEERS_NO_ANSWER))
+    if fields.get("relevance") is None:  # keeps fingerprints from before the field existed
+        fields.pop("relevance", None)
+    return fields
 
 
 def check_judge(config: Judge) -> None:
@@ -92,7 +92,7 @@ def _check_llm(config: LlmJudge) -> None:
 
 def _check_library(name: str, remedy: str) -> None:
     if find_spec(name) is None:
-        raise ConfigError(f"judge: this kind of judge needs {name}, which is not here", remedy)
+        raise ConfigError(f"judge: this kind of judge needs {name}, which is missing", remedy)
 
 
 def _read_model_config(model: str) -> dict[str, Any] | None:
@@ -110,46 +110,47 @@ def _read_model_config(model: str) -> dict[str, Any] | None:
             )
         return None
     try:
-        found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"judge.model: {folder} holds no model: {error}", "It is made by save_pretrained."
+            f"judge.model: {folder} holds no model: {error}",
+            "Give a folder written by save_pretrained.",
         ) from None
-    return found
+    return config
 
 
 def _check_reward_model(config: RewardModelJudge) -> None:
-    found = _read_model_config(config.model)
-    if found is None:
+    model = _read_model_config(config.model)
+    if model is None:
         return
-    classifies = any("SequenceClassification" in str(a) for a in found.get("architectures") or ())
-    outputs = len(found.get("id2label") or range(2))  # transformers writes it unless there are two
+    classifies = any("SequenceClassification" in str(a) for a in model.get("architectures") or ())
+    outputs = len(model.get("id2label") or range(2))  # transformers omits it for two outputs
     if not classifies or outputs != 1:
-        what = f"with {outputs} outputs" if classifies else f"a {found.get('architectures')}"
+        what = f"with {outputs} outputs" if classifies else f"a {model.get('architectures')}"
         raise ConfigError(
             f"judge.model: a reward model is a sequence classifier with one output, {config.model} "
             f"is {what}",
-            "Give another model, or judge with kind llm.",
+            "Give another model, or set judge.kind to llm.",
         )
 
 
 def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, Any]:
-    """What the answers of the judges depend on, those that give scores or verdicts, or all."""
+    """The config fields that the answers of the judges giving `gives` depend on; None: of all."""
     return {"judges": [answer_fields(m) for m in judges_giving(config, gives)]}
 
 
 def judges_functions(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, str]:
-    """User code that the answers of the judges depend on."""
+    """name → hash of the user code that the answers of these judges depend on."""
     return {k: v for m in judges_giving(config, gives) for k, v in hash_user_code(m).items()}
 
 
 def judges_giving(config: AnyJudgeConfig, gives: str | None) -> Iterator[Judge]:
-    """The judges that are no persons and give `gives`: scores or verdicts; None: all."""
+    """The judges without people that give `gives`, "score" or "verdict"; None: all of them."""
     return (m for m in machines(config) if gives in (None, m.gives))
 
 
 class RewardScores:
-    """Scores completions by the model's raw rewards."""
+    """Scores completions by a reward model's raw output."""
 
     def __init__(self, config: RewardModelJudge, models: Models) -> None:
         self.source = config.source
@@ -179,4 +180,4 @@ KINDS: Mapping[str, JudgeKind] = {
     ),
     "human": JudgeKind(HumanJudge),
 }
-"""Every kind of judge that a config can name."""
+"""Every kind of judge; a committee is made of its members."""

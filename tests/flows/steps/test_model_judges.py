@@ -205,7 +205,7 @@ def test_rewards_are_the_logits_of_transformers(reward_model: Path, here: JudgeM
     assert max(gaps) < 1e-4
     assert max(expected) - min(expected) > 0.01
     assert max(abs(e) for e in expected) != pytest.approx(1 / (1 + math.exp(-expected[0])))
-    assert too_long.value is None and "are more than the 2,048" in too_long.reason
+    assert too_long.value is None and "exceed the 2,048" in too_long.reason
 
 
 def test_control_tokens_in_an_answer_reach_the_reward_model_as_letters(

@@ -86,7 +86,7 @@ def test_what_is_remembered_needs_no_endpoint(server: Loopback, tmp_path: Path) 
     only_remembered = replace(models(tmp_path), ask_endpoints=False)
     judge = LlmVerdicts(config(server), only_remembered)
     assert list(judge_both_orders(judge, [pair(1)])) == first
-    with pytest.raises(NotRemembered, match="are missing"):
+    with pytest.raises(NotRemembered, match="1 missing"):
         list(judge_both_orders(judge, [pair(1), pair(2)]))
     assert len(server.requests) == asked
 
@@ -213,10 +213,10 @@ def test_a_rubric_of_the_users_own_and_what_is_wrong_with_one(
     assert "Which is funnier?" in content and content.endswith("tie if neither is.")
     before = load_rubric(config(server, rubric=str(mine))).fingerprint
     for text, wrong in (
-        ("{{ prompt }}", "does not show the answers"),
-        ("{{ prompt }}{{ answers }}{{ judge }}", "names judge, which nothing fills"),
-        ("{{ prompt }}{{ answers }}{% if %}", "is no template"),
-        ("{{ prompt }}{{ answers }}{{ principles }}", "belong together: no principles are given"),
+        ("{{ prompt }}", "has no slot for the answers"),
+        ("{{ prompt }}{{ answers }}{{ judge }}", "has the unknown slot judge"),
+        ("{{ prompt }}{{ answers }}{% if %}", "is not a Jinja template"),
+        ("{{ prompt }}{{ answers }}{{ principles }}", "do not match: no principles are set"),
     ):
         mine.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError, match=wrong):
@@ -279,7 +279,7 @@ def test_what_is_no_reply_is_an_abstention_and_kept(
     server.script = [lambda: (200, body)] * 2
     (found,) = judged(server, tmp_path, [pair(1)])
     assert (found.verdict, found.raw) == (None, body or None)
-    assert found.reason == "the endpoint's answer holds no reply"
+    assert found.reason == "the endpoint's response holds no reply"
     (again,) = judged(server, tmp_path, [pair(1)])
     assert again.verdict == "a"  # garbage is not remembered
 
