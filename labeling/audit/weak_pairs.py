@@ -1,4 +1,4 @@
-"""Answers that teach nothing: the same text twice, nearly the same text, no text."""
+"""Checks of single pairs: dropped, truncated, tied, identical, near-duplicate and empty answers."""
 
 from rapidfuzz.distance import Levenshtein
 
@@ -14,31 +14,31 @@ def find_identical_texts(material: Material, config: AuditConfig) -> AuditFindin
 
 
 def find_empty_answers(material: Material, config: AuditConfig) -> AuditFinding:
-    """An answer is empty, white space, or only EOS."""
+    """An answer is empty or white space, or only EOS."""
     bad = [p for p in material.preferences if any(not a.text.strip() for a in p.answers)]
     return _bad(material, bad)
 
 
 def find_near_duplicates(material: Material, config: AuditConfig) -> AuditFinding:
-    """Chosen and rejected differ in a few characters, case and spacing apart."""
-    found = [
+    """Chosen and rejected differ in a few characters, ignoring case and spacing."""
+    similar = [
         (similarity, p)
         for p in material.preferences
         if (similarity := _similarity(p, config.near_duplicate_at)) >= config.near_duplicate_at
     ]
-    count, of = len(found), len(material.preferences)
+    count, of = len(similar), len(material.preferences)
     because = limit_message(
         count, of, config.max_near_duplicates_share, "max_near_duplicates_share"
     )
     examples = first_examples(
-        f"{p.describe()}, similarity {similarity:.3f}" for similarity, p in found
+        f"{p.describe()}, similarity {similarity:.3f}" for similarity, p in similar
     )
     return AuditFinding(count, of, "preferences", because, examples)
 
 
 def _similarity(preferred: Preference, at: float) -> float:
-    """1 − edits / length of the longer text, 0 where it is below `at`; 0 for identical texts,
-    which are a finding of their own."""
+    """1 − edits / length of the longer text; 0 below `at`, and 0 for identical texts, which have a
+    check of their own."""
     if preferred.chosen.text == preferred.rejected.text:
         return 0.0
     chosen, rejected = (normalise(answer.text) for answer in preferred.answers)
@@ -53,7 +53,7 @@ def _bad(material: Material, bad: list[Preference]) -> AuditFinding:
 
 
 def find_dropped(material: Material, config: AuditConfig) -> AuditFinding:
-    """Pairs that were judged and became no preference."""
+    """Judged pairs without preference."""
     step = material.aggregation
     of = step.came_in - step.by_choice
     lost = sum(step.reasons.values()) - step.by_choice
@@ -63,8 +63,8 @@ def find_dropped(material: Material, config: AuditConfig) -> AuditFinding:
 
 
 def find_truncated(material: Material, config: AuditConfig) -> AuditFinding:
-    """Answers cut at the length limit: pairs that were not chosen for them, and preferences."""
-    cut = [p for p in material.preferences if _cut_where_it_must_not_be(p, material)]
+    """Answers cut at the length limit: pairs dropped for them, and preferences with them."""
+    cut = [p for p in material.preferences if _is_cut(p, material)]
     count = len(cut) + sum(
         step.count("truncated") for step in (material.selection, material.aggregation)
     )
@@ -74,15 +74,15 @@ def find_truncated(material: Material, config: AuditConfig) -> AuditFinding:
     return AuditFinding(count, of, "pairs", because, first_examples(p.describe() for p in cut))
 
 
-def _cut_where_it_must_not_be(preferred: Preference, material: Material) -> bool:
-    """With `reject` a cut answer may be the rejected one."""
+def _is_cut(preferred: Preference, material: Material) -> bool:
+    """Whether a preference has a truncated answer; with `reject` the rejected one may be."""
     if material.truncated == "reject":
         return not preferred.chosen.finished
     return not all(answer.finished for answer in preferred.answers)
 
 
 def find_ties(material: Material, config: AuditConfig) -> AuditFinding:
-    """Pairs without a better answer: those dropped, and preferences."""
+    """Pairs without a better answer: dropped, or among the preferences."""
     tied = [p for p in material.preferences if _tied(p, material)]
     count = len(tied) + material.aggregation.count("tie", "both_bad")
     of = max(material.aggregation.came_in, len(material.preferences))

@@ -1,8 +1,8 @@
-"""How many prompts a round draws next, until it has enough pairs: pure arithmetic.
+"""How many prompts a round draws next until it has enough pairs: pure arithmetic.
 
-A round that wants a number of pairs draws prompts, looks how many pairs their answers gave, and
-draws more. What it looks at are whole draws in their order, so that the same prompts are drawn
-whatever the number of engines, and after a restart.
+A round with a target number of pairs draws prompts, counts the pairs from their answers, and draws
+more. Decisions depend only on whole draws in order, so the same prompts are drawn with any number
+of engines and after a restart.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from math import ceil
 from typing import Any, Literal
 
 _SMALLEST = 8
-"""A draw is at least this part of the largest: each is a pause of the engines."""
+"""A draw has at least per_draw / 8 prompts, since each draw pauses the engines."""
 
 EndedBy = Literal["pairs", "budget", "pool", "length"]
 
 _WHY: Mapping[str, str] = {
-    "budget": "sampling.budget_tokens, {budget_tokens:,}, is spent. Raise it, or give prompts "
+    "budget": "sampling.budget_tokens, {budget_tokens:,}, is spent. Raise it, or use prompts "
     "whose answers differ more: prompts.prefer informative draws those first",
-    "pool": "no more prompts are left to draw. Give more, or lower sampling.until_pairs",
+    "pool": "no prompts are left to draw. Add more, or lower sampling.until_pairs",
     "length": "all of them are too long to be answered. Raise sampling.max_model_len",
 }
 
 
 @dataclass(frozen=True)
 class PairGoal:
-    """So many `pairs`, for at most `budget_tokens` sampled tokens. per_draw: prompts of the largest
-    draw; tokens_per_prompt: the most that the answers to one can have."""
+    """The target number of `pairs`, within `budget_tokens` sampled tokens. per_draw: most prompts
+    per draw. tokens_per_prompt: most tokens that the answers to one prompt can have."""
 
     pairs: int
     budget_tokens: int
@@ -36,9 +36,9 @@ class PairGoal:
 
 @dataclass(frozen=True)
 class DrawProgress:
-    """What the draws of a round came to: prompts, tokens of their answers, pairs.
+    """Totals over the draws of a round: prompts, tokens of their answers, pairs.
 
-    used_up: the last draw found fewer prompts than it wanted.
+    used_up: whether the last draw found fewer prompts than it asked for.
     """
 
     prompts: int = 0
@@ -48,7 +48,13 @@ class DrawProgress:
 
 
 def stop_reason(goal: PairGoal, so_far: DrawProgress) -> EndedBy | None:
-    """Why no more prompts are drawn, or None: more are."""
+    """Why no more prompts are drawn, or None to draw more.
+
+    Example:
+        >>> goal = PairGoal(pairs=10, budget_tokens=1000, per_draw=8, tokens_per_prompt=50)
+        >>> stop_reason(goal, DrawProgress(prompts=8, tokens=1000, pairs=4))
+        'budget'
+    """
     if so_far.pairs >= goal.pairs:
         return "pairs"
     if so_far.tokens >= goal.budget_tokens:
@@ -59,25 +65,32 @@ def stop_reason(goal: PairGoal, so_far: DrawProgress) -> EndedBy | None:
 
 
 def next_draw(goal: PairGoal, so_far: DrawProgress) -> int:
-    """Prompts of the next draw, at least one: as many as the pairs that are lacking take at the
-    rate of those before, and as the rest of the budget pays for.
+    """Number of prompts of the next draw, at least one.
 
-    The first draw keeps within the budget however long answers are, later ones if they are as long
-    as those before.
+    Draws what the missing pairs need at the rate of earlier draws, limited by the remaining budget.
+    The first draw stays within the budget whatever the length of answers, later ones if answers
+    stay as long as before.
+
+    Example:
+        >>> goal = PairGoal(pairs=10, budget_tokens=1000, per_draw=8, tokens_per_prompt=50)
+        >>> next_draw(goal, DrawProgress())
+        8
+        >>> next_draw(goal, DrawProgress(prompts=8, tokens=400, pairs=8))
+        2
     """
     if not so_far.tokens:
         return max(1, min(goal.per_draw, goal.budget_tokens // goal.tokens_per_prompt))
     wanted = goal.per_draw
     if so_far.pairs:
-        lacking = goal.pairs - so_far.pairs
-        wanted = max(ceil(lacking * so_far.prompts / so_far.pairs), ceil(goal.per_draw / _SMALLEST))
+        missing = goal.pairs - so_far.pairs
+        wanted = max(ceil(missing * so_far.prompts / so_far.pairs), ceil(goal.per_draw / _SMALLEST))
     left = goal.budget_tokens - so_far.tokens
     affordable = max(1, left * so_far.prompts // so_far.tokens)
     return min(wanted, affordable, goal.per_draw)
 
 
 def outcome(goal: PairGoal, so_far: DrawProgress, ended: EndedBy) -> dict[str, Any]:
-    """What the drawing came to, as the ledger has it."""
+    """The result of the draws, as the ledger records it."""
     return {
         "until_pairs": goal.pairs,
         "budget_tokens": goal.budget_tokens,
@@ -88,12 +101,14 @@ def outcome(goal: PairGoal, so_far: DrawProgress, ended: EndedBy) -> dict[str, A
     }
 
 
-def shortfall_message(found: Mapping[str, Any]) -> str | None:
-    """Why a round has fewer pairs than were wanted, in a sentence; found: its outcome, or nothing
-    where none was wanted."""
-    if found.get("ended_by") not in _WHY:
+def shortfall_message(result: Mapping[str, Any]) -> str | None:
+    """Why a round has fewer pairs than its target, or None.
+
+    result: the round's `outcome`; empty for a round without target.
+    """
+    if result.get("ended_by") not in _WHY:
         return None
     return (
-        f"{found['pairs']:,} of {found['until_pairs']:,} pairs after {found['drawn']:,} prompts: "
-        f"{_WHY[found['ended_by']].format(**found)}."
+        f"{result['pairs']:,} of {result['until_pairs']:,} pairs after {result['drawn']:,} "
+        f"prompts: {_WHY[result['ended_by']].format(**result)}."
     )

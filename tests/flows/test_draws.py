@@ -137,7 +137,7 @@ def test_a_round_goes_on_once_every_prompt_is_drawn(play: Play, tmp_path: Path) 
     facts = drawn.prompts.entry.facts
     assert (facts["ended_by"], facts["drawn"]) == ("pool", 16)  # in two draws of 8, and none more
     assert sorted(ids(drawn)) == sorted(p.prompt_id for p in train)
-    assert "no more prompts are left to draw" in said
+    assert "no prompts are left to draw" in said
 
 
 def test_a_round_whose_budget_is_spent_goes_on_with_fewer_pairs(play: Play) -> None:

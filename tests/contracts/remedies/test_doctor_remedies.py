@@ -619,7 +619,7 @@ CASES = {
             lambda here: (tokenizer(here), here.write_prompts(["<s>why"])), lambda here: here.bos()
         ),
         {
-            "Remove the BOS that the prompts spell out": after(
+            "Remove any BOS written in the prompts": after(
                 lambda here: here.write_prompts(["why"]), lambda here: here.bos()
             )
         },

@@ -57,7 +57,7 @@ def test_the_first_draw_keeps_within_the_budget_however_long_answers_are() -> No
             "budget",
             "63 of 64 pairs after 80 prompts: sampling.budget_tok",
         ),
-        (DrawProgress(80, 16_000, 63, used_up=True), "pool", "no more prompts are left to draw."),
+        (DrawProgress(80, 16_000, 63, used_up=True), "pool", "no prompts are left to draw."),
         (DrawProgress(80, 0, 0), "length", "all of them are too long to be answered."),
     ],
 )
