@@ -1,4 +1,4 @@
-"""Preferences become the folder of a Hugging Face dataset."""
+"""Export preferences as the folder of a Hugging Face dataset."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -33,7 +33,7 @@ _RANKING = "preferences.parquet"
 
 @dataclass(frozen=True)
 class ExportedPreference:
-    """A preference, and how many of its two answers were cut at the length limit."""
+    """A preference, and the number of its answers that were cut at the length limit."""
 
     pair: ExportedPair
     cut: int = 0
@@ -57,9 +57,9 @@ def export_pairs(
                     ranking.write(ranking_row(row))
         if not tally.pairs:
             raise LabelsError(
-                f"round {', '.join(map(str, origin.rounds))} of {origin.campaign} holds no "
-                "preference",
-                "Name others with --rounds.",
+                f"round {', '.join(map(str, origin.rounds))} of {origin.campaign} has no "
+                "preferences",
+                "Select other rounds with --rounds.",
             )
         if format == "conversational":
             info = dataset_info(origin.campaign, _RANKING)
@@ -74,15 +74,15 @@ def _rows(
 ) -> Iterator[dict[str, object]]:
     people: dict[str, str] = {}
 
-    def unnamed(source: str) -> str:
-        """A person's number: who labelled is nobody's business outside."""
+    def anonymise(source: str) -> str:
+        """A number in place of a person's name."""
         return people.setdefault(source, f"{HUMAN}{len(people) + 1}")
 
-    for found in pairs:
-        sources = tuple(unnamed(s) if is_person(s) else s for s in found.pair.sources)
-        row = exported_row(replace(found.pair, sources=sources), format)
+    for preference in pairs:
+        sources = tuple(anonymise(s) if is_person(s) else s for s in preference.pair.sources)
+        row = exported_row(replace(preference.pair, sources=sources), format)
         tally.add(row)
-        tally.cut += found.cut
+        tally.cut += preference.cut
         yield row
 
 

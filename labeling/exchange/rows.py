@@ -1,4 +1,4 @@
-"""Rows of files of others, one in memory at a time, whatever is wrong with some of them."""
+"""Tolerant reader for third-party files, one row in memory at a time."""
 
 import csv
 import gzip
@@ -22,7 +22,7 @@ _LONGEST_FIELD = 2**31 - 1
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row and where it stands; `problem` says why there is none."""
+    """A row and its place, or the `problem` that makes it unreadable."""
 
     where: str
     row: Mapping[str, Any] | None
@@ -30,25 +30,27 @@ class SourceRow:
 
 
 def data_files(path: Path) -> list[Path]:
-    """The data files that `path` names: itself, or those of a folder, its train split if it has
-    one. Raises LabelsError when there are none."""
+    """The data files that `path` names: itself, or those in a folder, or its train split if any.
+
+    Raises LabelsError when there are none.
+    """
     if path.is_file():
         if not path.name.lower().endswith(_KINDS):
             raise LabelsError(
-                f"{path} is no file of a known kind", f"Give one of {', '.join(_KINDS)}."
+                f"{path} has an unknown file type", f"Give one of {', '.join(_KINDS)}."
             )
         return [path]
     if not path.is_dir():
         raise LabelsError(f"there is no file or folder {path}", "Check the path.")
-    found = sorted(p for p in path.rglob("*") if _is_data(p, path))
-    train = [p for p in found if any("train" in part for part in p.relative_to(path).parts)]
-    if not found:
+    files = sorted(p for p in path.rglob("*") if _is_data(p, path))
+    train = [p for p in files if any("train" in part for part in p.relative_to(path).parts)]
+    if not files:
         raise LabelsError(f"{path} holds no data", f"It needs files {', '.join(_KINDS)}.")
-    return train or found
+    return train or files
 
 
 def read_file(path: Path) -> Iterator[SourceRow]:
-    """Every row of a file, or what is wrong with it; a file that breaks off ends there."""
+    """Every row of a file, or its problem; a truncated file ends at the damage."""
     name = path.name.lower()
     try:
         if name.endswith((".parquet", ".arrow")):
@@ -57,7 +59,7 @@ def read_file(path: Path) -> Iterator[SourceRow]:
             yield from _csv(path)
         else:
             yield from _json(path)
-    # A flipped bit of a page is an OSError to Arrow, one of an archive an error of zlib.
+    # A flipped bit in a page is an OSError in Arrow; one in an archive is a zlib.error.
     except (pa.ArrowException, EOFError, OSError, zlib.error) as error:
         yield SourceRow(str(path), None, f"the file cannot be read: {_first_line(error)}")
 
@@ -65,18 +67,18 @@ def read_file(path: Path) -> Iterator[SourceRow]:
 def _is_data(path: Path, folder: Path) -> bool:
     relative = path.relative_to(folder)
     hidden = any(part.startswith(".") for part in relative.parts)
-    described = relative.name in ("dataset_info.json", "dataset_dict.json", "state.json")
+    metadata = relative.name in ("dataset_info.json", "dataset_dict.json", "state.json")
     return (
         path.is_file()
         and not hidden
-        and not described
+        and not metadata
         and relative.name.lower().endswith(_KINDS)
         and relative.parts[0] != "llamafactory"
     )
 
 
 def _json(path: Path) -> Iterator[SourceRow]:
-    with _opened(path) as file:
+    with _open(path) as file:
         for number, line in enumerate(file, 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
@@ -92,8 +94,8 @@ def _is_list(line: bytes) -> bool:
 
 
 def _json_list(path: Path, content: bytes) -> Iterator[SourceRow]:
-    """One list of rows cannot be read in parts, so it is in memory as a whole."""
-    whole = _parsed(str(path), content)
+    """Rows of one JSON list, which is loaded as a whole."""
+    whole = _parse(str(path), content)
     if isinstance(whole, SourceRow):
         yield whole
         return
@@ -102,11 +104,11 @@ def _json_list(path: Path, content: bytes) -> Iterator[SourceRow]:
 
 
 def _json_line(where: str, line: bytes) -> SourceRow:
-    row = _parsed(where, line)
+    row = _parse(where, line)
     return row if isinstance(row, SourceRow) else _mapping(where, row)
 
 
-def _parsed(where: str, content: bytes) -> Any:
+def _parse(where: str, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -124,9 +126,9 @@ def _mapping(where: str, row: Any) -> SourceRow:
 
 
 def _csv(path: Path) -> Iterator[SourceRow]:
-    csv.field_size_limit(_LONGEST_FIELD)  # of the process; its default refuses long answers
-    with _opened(path) as file:
-        # What is not UTF-8 becomes lone surrogates, which are found row by row.
+    csv.field_size_limit(_LONGEST_FIELD)  # for the process; the default refuses long answers
+    with _open(path) as file:
+        # Invalid UTF-8 becomes lone surrogates, which are reported row by row.
         lines = (line.decode("utf-8", "surrogateescape") for line in file)
         first = next(lines, "").removeprefix("\ufeff")
         reader = csv.reader(_after(first, lines), delimiter=_delimiter(path, first), strict=True)
@@ -139,7 +141,7 @@ def _csv(path: Path) -> Iterator[SourceRow]:
                 return
             except csv.Error as error:
                 yield SourceRow(place, None, f"not CSV: {error}")
-                if not header:  # a later line is no header
+                if not header:  # a later line cannot be the header
                     return
                 continue
             if fields and header:
@@ -160,7 +162,7 @@ def _delimiter(path: Path, header: str) -> str:
 
 def _record(where: str, header: list[str], fields: list[str]) -> SourceRow:
     if len(fields) != len(header):
-        return SourceRow(where, None, f"it has {len(fields)} fields, the header has {len(header)}")
+        return SourceRow(where, None, f"{len(fields)} fields, but the header has {len(header)}")
     return SourceRow(where, dict(zip(header, fields, strict=True)))
 
 
@@ -181,14 +183,14 @@ def _row(row: pa.RecordBatch, where: str, *, checked: bool) -> SourceRow:
         return SourceRow(where, row.to_pylist()[0])
     except UnicodeDecodeError:
         return SourceRow(where, None, "not UTF-8")
-    # Days that Python's calendar has not, lengths that point out of the file.
+    # Dates out of Python's range, and lengths that point outside of the file.
     except (pa.ArrowException, ValueError, OverflowError) as error:
         return SourceRow(where, None, f"a value cannot be read: {_first_line(error)}")
 
 
 def _is_sound(batch: pa.RecordBatch) -> bool:
-    """Whether every length in it can be: Arrow's own format is read as it lies on disk, and what
-    points out of the file ends the process."""
+    """Whether Arrow validates the batch: an offset outside of a memory-mapped file would crash the
+    process."""
     try:
         batch.validate(full=True)
     except pa.ArrowException:
@@ -205,7 +207,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(batch_size=_BATCH)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     return path.open("rb")

@@ -1,5 +1,5 @@
-"""Transcripts as in Anthropic's HH data: chosen and rejected are whole dialogues, each
-"\\n\\nHuman: …\\n\\nAssistant: …", that differ in the last answer."""
+"""Transcripts as in Anthropic's HH data: chosen and rejected are dialogues
+"\\n\\nHuman: …\\n\\nAssistant: …" that differ in the last answer."""
 
 import re
 from collections.abc import Mapping
@@ -39,9 +39,9 @@ def _turns(text: str, name: str) -> Messages:
     """The messages of a transcript, the last of them an answer."""
     _, *parts = _TURN.split(text.replace("\r\n", "\n").lstrip())
     turns = tuple(
-        {"role": _ROLES[who], "content": said.strip()}
-        for who, said in zip(parts[::2], parts[1::2], strict=True)
+        {"role": _ROLES[speaker], "content": content.strip()}
+        for speaker, content in zip(parts[::2], parts[1::2], strict=True)
     )
     if len(turns) < 2 or turns[-1]["role"] != "assistant" or turns[-2]["role"] != "user":
-        raise UnreadableRow(f"{name} does not end with a human's turn and an answer to it")
+        raise UnreadableRow(f"{name} does not end with a human turn and its answer")
     return turns

@@ -1,7 +1,7 @@
-"""Preferences as TRL names them: `prompt`, `chosen`, `rejected`, each a text or chat messages.
+"""Preferences in TRL's format: `prompt`, `chosen`, `rejected`, each text or chat messages.
 
-Also read: conversations without a prompt of their own, of which all but the last message is the
-prompt; `question` or `instruction` for `prompt`, beside a `system` text; and the columns that
+Also reads conversations without a prompt column, whose prompt is all but the last message;
+`question` or `instruction` in place of `prompt`; a `system` text; and the columns that
 `ratchet export` adds.
 """
 
@@ -27,7 +27,7 @@ def fits(row: Mapping[str, Any]) -> bool:
 
 
 def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
-    """The answers after what both conversations share. Raises UnreadableRow."""
+    """The answers after the shared conversation. Raises UnreadableRow."""
     before, chosen = split_answer(row["chosen"], "chosen")
     before_rejected, rejected = split_answer(row["rejected"], "rejected")
     if before != before_rejected:
@@ -48,10 +48,10 @@ def _given(row: Mapping[str, Any]) -> str | Messages | None:
 
 
 def _prompt(given: str | Messages | None, before: Messages) -> str | Messages:
-    """The prompt, where what stands before the answers may repeat it, or go on from it."""
+    """The prompt; the messages `before` the answers may repeat or continue it."""
     if given is None:
         if not before:
-            raise UnreadableRow("it has no prompt")
+            raise UnreadableRow("the row has no prompt")
         prompt: str | Messages = before
     elif not before:
         prompt = given
@@ -81,7 +81,7 @@ def _with_system(prompt: str | Messages, system: Any) -> str | Messages:
 def _p_chosen(row: Mapping[str, Any]) -> float:
     value = _share(row, "p_chosen")
     if value is not None and value < 0.5:
-        raise UnreadableRow(f"p_chosen {value:g} says that the rejected answer is the better one")
+        raise UnreadableRow(f"p_chosen {value:g} means that the rejected answer is better")
     return 1.0 if value is None else value
 
 

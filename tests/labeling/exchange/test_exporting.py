@@ -209,7 +209,7 @@ def test_a_card_cannot_be_broken_by_what_it_names(tmp_path: Path) -> None:
 
 
 def test_no_preference_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match="round 1, 2 of demo holds no preference"):
+    with pytest.raises(LabelsError, match="round 1, 2 of demo has no preferences"):
         export_pairs([], ORIGIN, tmp_path / "set", "conversational", "unknown")
     assert list(tmp_path.iterdir()) == []
 
