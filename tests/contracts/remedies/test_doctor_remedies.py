@@ -752,7 +752,7 @@ CASES = {
     ),
     "half of an Argilla": Case(
         lambda here: here.argilla(ARGILLA_API_URL=here.url),
-        {"Set ARGILLA_API_URL and ARGILLA_API_KEY both": lambda here: here.argilla_answers()},
+        {"Set both ARGILLA_API_URL and ARGILLA_API_KEY": lambda here: here.argilla_answers()},
     ),
     "Argilla does not answer": Case(
         lambda h: h.argilla(ARGILLA_API_URL="http://127.0.0.1:9", ARGILLA_API_KEY="key"),

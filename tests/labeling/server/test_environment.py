@@ -63,10 +63,10 @@ def test_two_do_not_make_it_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch
     folder = environment.environment_folder()
     with (
         hold(folder.with_name(f"{folder.name}.lock"), lambda found: AssertionError()),
-        pytest.raises(BadInput, match="is still making"),
+        pytest.raises(BadInput, match="is still installing"),
     ):
         environment.ensure_python(said.append)
-    assert said == ["Another process is making Argilla's environment: waiting for it."]
+    assert said == ["Another process is installing Argilla's environment: waiting for it."]
 
 
 def test_news_of_pips_output() -> None:

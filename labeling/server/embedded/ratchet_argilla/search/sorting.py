@@ -1,4 +1,4 @@
-"""Orders of records. Records without a value come last, whichever the direction."""
+"""Orders of records. Records without a value come last in either direction."""
 
 import random
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ _DIGITS_OF_ORDER = 8
 
 
 def ordering(order: Order) -> ColumnElement[Any]:
-    """Of several values of one record the least counts, or the greatest when descending."""
+    """A sort expression; of several values of one record the least counts, or the greatest when
+    descending."""
     descending = str(order.order) == SortOrder.desc
     best = func.max if descending else func.min
     scope = order.scope
@@ -73,7 +74,7 @@ def _of_responses(scope: Any, best: Any) -> Any:
 
 
 def shuffled(user_id: UUID) -> list[ColumnElement[Any]]:
-    """An order of its own for each user, always the same: eight digits of the random record ids."""
+    """A fixed random order per user: eight digits of the random record ids."""
     places = [place for place in range(1, _HEX_DIGITS + 1) if place not in _FIXED]
     chosen = random.Random(user_id.int).sample(places, _DIGITS_OF_ORDER)
     return [func.substr(cast(Record.id, String), place, 1) for place in chosen]
@@ -82,9 +83,10 @@ def shuffled(user_id: UUID) -> list[ColumnElement[Any]]:
 def rank_by_similarity(
     vectors: Sequence[Sequence[float]], probe: Sequence[float], *, opposite: bool
 ) -> list[tuple[int, float]]:
-    """(position, score) of each vector, the most similar to `probe` first, or to its opposite.
+    """(position, score) of each vector, the most similar to `probe` or its opposite first.
 
-    Scores are (1 + cosine) / 2, as Elasticsearch gives them; a zero vector is similar to nothing.
+    Scores are (1 + cosine) / 2, as in Elasticsearch; the cosine with a zero vector is 0. Compares
+    every vector, which is fast enough for the thousands in a campaign's round.
     """
     if not vectors:
         return []
