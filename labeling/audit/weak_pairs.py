@@ -58,8 +58,8 @@ def find_dropped(material: Material, config: AuditConfig) -> AuditFinding:
     of = step.came_in - step.by_choice
     lost = sum(step.reasons.values()) - step.by_choice
     because = limit_message(lost, of, config.max_dropped_share, "max_dropped_share")
-    said = first_examples(f"{count} {name}" for name, count in step.reasons.items())
-    return AuditFinding(lost, of, "pairs", because, said)
+    examples = first_examples(f"{count} {name}" for name, count in step.reasons.items())
+    return AuditFinding(lost, of, "pairs", because, examples)
 
 
 def find_truncated(material: Material, config: AuditConfig) -> AuditFinding:

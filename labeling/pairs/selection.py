@@ -163,8 +163,8 @@ def random_pair(
     first = may_win[0]
     for second in shuffled:
         if second.text != first.text:
-            both = len(with_scores((first, second), scores)) == 2
-            margin = _margin(first, second, scores) if both else None
+            scored = len(with_scores((first, second), scores)) == 2
+            margin = _margin(first, second, scores) if scored else None
             return make_pair(first, second, "random", margin)
     return "identical_texts"
 
@@ -215,10 +215,10 @@ def select_widest(
     distinct: dict[frozenset[str], SelectedPair] = {}
     for pair, texts in ranked:
         distinct.setdefault(texts, pair)
-    kept = tuple(distinct.values())[: config.max_per_prompt]
+    pairs = tuple(distinct.values())[: config.max_per_prompt]
     dropped["repeated_texts"] += len(fit) - len(distinct)
-    dropped["over_max_per_prompt"] += len(distinct) - len(kept)
-    return Selection(kept, {why: count for why, count in dropped.items() if count})
+    dropped["over_max_per_prompt"] += len(distinct) - len(pairs)
+    return Selection(pairs, {why: count for why, count in dropped.items() if count})
 
 
 def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsConfig) -> str | None:
@@ -242,8 +242,8 @@ def _cut_would_win(one: Completion, other: Completion, scores: Scores) -> bool:
     if not (one.finished or other.finished):
         return True
     finished, cut = (one, other) if one.finished else (other, one)
-    both = len(with_scores((one, other), scores)) == 2
-    return both and score_of(cut, scores) > score_of(finished, scores)
+    scored = len(with_scores((one, other), scores)) == 2
+    return scored and score_of(cut, scores) > score_of(finished, scores)
 
 
 def _best_and_rivals(

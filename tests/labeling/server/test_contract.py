@@ -77,5 +77,5 @@ def test_the_server_does_not_start_as_another_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "VERSION", "2.9.0")
-    with pytest.raises(LabelServerFailed, match=r"2\.8\.0 is not the 2\.9\.0 that Ratchet is"):
+    with pytest.raises(LabelServerFailed, match=r"2\.8\.0 is installed, but Ratchet needs 2\.9\.0"):
         start(tmp_path / "argilla")

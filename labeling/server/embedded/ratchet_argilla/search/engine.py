@@ -161,8 +161,8 @@ class SQLiteSearchEngine(SearchEngine):
             order = sorting.shuffled(user_id) if user_id else []
         page = select(Record.id).where(*where).order_by(*order, Record.inserted_at, Record.id)
         [(total,)] = await _rows(select(func.count()).select_from(Record).where(*where))
-        found = await _rows(page.offset(offset).limit(limit))
-        items = [SearchResponseItem(record_id=row.id, score=1.0) for row in found]
+        rows = await _rows(page.offset(offset).limit(limit))
+        items = [SearchResponseItem(record_id=row.id, score=1.0) for row in rows]
         return SearchResponses(items=items, total=total)
 
     async def similarity_search(
@@ -210,9 +210,9 @@ class SQLiteSearchEngine(SearchEngine):
         if metadata_property.type == MetadataPropertyType.terms:
             count = func.count()
             counted = select(value, count).select_from(Record, entries, rows).where(*where)
-            found = await _rows(counted.group_by(value).order_by(count.desc(), value))
-            terms = [TermsMetrics.TermCount(term=str(term), count=n) for term, n in found]
-            return TermsMetrics(total=sum(n for _, n in found), values=terms)
+            counts = await _rows(counted.group_by(value).order_by(count.desc(), value))
+            terms = [TermsMetrics.TermCount(term=str(term), count=n) for term, n in counts]
+            return TermsMetrics(total=sum(n for _, n in counts), values=terms)
         ends = select(func.min(value), func.max(value)).select_from(Record, entries, rows)
         [(low, high)] = await _rows(ends.where(*where))
         whole = metadata_property.type == MetadataPropertyType.integer
@@ -230,5 +230,5 @@ def _where(dataset: Dataset, query: Query, filter: Filter | None) -> list[Column
 
 async def _counts(status: Any, *where: Any) -> dict[str, int]:
     rows = await _rows(select(status, func.count()).where(*where).group_by(status))
-    counts = {str(found): n for found, n in rows}
+    counts = {str(value): n for value, n in rows}
     return {"total": sum(counts.values()), **counts}
