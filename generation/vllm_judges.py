@@ -35,7 +35,7 @@ class JudgeModel:
 
 @dataclass(frozen=True)
 class Rating:
-    """The raw score, or why there is none."""
+    """A raw score, or the reason why there is none."""
 
     value: float | None
     reason: str = ""

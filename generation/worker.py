@@ -28,7 +28,7 @@ from generation.tokenise import (
 
 
 class SamplingWorker:
-    """Answers requests with one engine, made on first use."""
+    """Answers requests with one engine, created by the first that needs it."""
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
@@ -69,7 +69,7 @@ class SamplingWorker:
         }
 
     def _ready(self, request: dict[str, Any]) -> Engine:
-        """The engine with the requested policy loaded; made on the first request."""
+        """The engine with the requested policy loaded."""
         policy = Path(request["policy"])
         started = time.monotonic()
         if self.engine is None:
@@ -110,7 +110,7 @@ _WITHOUT_ENGINE = {"tokenise": _tokenise, "retokenise": _retokenise}
 
 
 def _longest(request: dict[str, Any]) -> int:
-    """Tokens of prompt and answer that are asked for, and that the policy holds."""
+    """Most tokens of prompt and answer together: the request's limit within the context length."""
     limit, positions = request["longest"], context_length(Path(request["policy"]))
     return positions if limit is None else min(limit, positions)
 

@@ -143,7 +143,7 @@ def votes_frame(ballots: Ballots) -> Any:
 
 
 def read_shares(frame: Any) -> dict[str, Shares]:
-    """crowd-kit's frame (a row per pair, a column per verdict that occurs) as shares."""
+    """Shares from crowd-kit's frame, which has a row per pair and a column per verdict given."""
     whole = frame.reindex(columns=list(VERDICTS), fill_value=0.0)
     rows = zip(whole.index, whole.itertuples(index=False, name=None), strict=True)
     return {

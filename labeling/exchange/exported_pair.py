@@ -34,7 +34,7 @@ STANDARD = pa.schema(
     [("prompt", pa.string()), ("chosen", pa.string()), ("rejected", pa.string()), *_LABEL_COLUMNS]
 )
 RANKING = pa.schema([("prompt", _MESSAGES), ("chosen", _MESSAGE), ("rejected", _MESSAGE)])
-"""LLaMA-Factory's: each answer is one message, not a list of one."""
+"""LLaMA-Factory's schema: an answer is one message, not a list of one."""
 
 
 @dataclass(frozen=True)

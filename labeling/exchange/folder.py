@@ -10,7 +10,7 @@ from dpo_core.atomic import flush, flush_tree
 from dpo_core.errors import LabelsError
 
 PAIRS = "pairs.parquet"
-"""The imported pairs, schema records.IMPORTED."""
+"""The imported pairs, schema IMPORTED."""
 
 REJECTED = "rejected.jsonl"
 """The unreadable rows: place and reason of each."""

@@ -32,7 +32,7 @@ _LIKE_A_TOKEN = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Za-z_]{2,24}\])|<(?=<
 
 
 def make_mark(texts: Sequence[str]) -> str:
-    """A mark that none of `texts` contains."""
+    """A deterministic mark that none of `texts` contains."""
     salt = 0
     while (mark := digest("mark", salt, list(texts))[:_MARK_HEX]) in "\n".join(texts):
         salt += 1

@@ -63,7 +63,7 @@ class PeopleConfig(Section):
 
 
 class BudgetConfig(Section):
-    """What a round may cost."""
+    """The label budget of a round."""
 
     human_labels: Count | None = Field(
         None, description="most answers asked of people per round; none: every pair is asked"

@@ -58,7 +58,7 @@ def _of_suggestion(scope: SuggestionFilterScope, best: Any) -> Any:
 
 
 def _of_responses(scope: Any, best: Any) -> Any:
-    """The mean of several numbers, as Elasticsearch has it."""
+    """A sort expression for responses; several numbers count by their mean, as in Elasticsearch."""
     here = [Response.record_id == Record.id]
     if scope.user is not None:
         here.append(Response.user_id == scope.user.id)
