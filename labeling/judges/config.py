@@ -45,6 +45,16 @@ class _AnyJudge(Section):
         """Whether a score depends on the base model's log-probs of the answer."""
         return False
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Import paths of the user functions that it calls."""
+        return ()
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, str | None], ...]:
+        """(URL, environment variable with the key) of the endpoints that it asks."""
+        return ()
+
 
 class RuleJudge(_AnyJudge):
     """A Python function by import path.
@@ -72,6 +82,10 @@ class RuleJudge(_AnyJudge):
     @property
     def asks_relevance(self) -> bool:
         return self.relevance is not None
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return (self.function,)
 
     @model_validator(mode="after")
     def _scores(self) -> "RuleJudge":
@@ -162,6 +176,10 @@ class LlmJudge(_AnyJudge):
     @property
     def rubric_name(self) -> str:
         return self.rubric or _RUBRICS[self.gives]
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, str | None], ...]:
+        return ((self.endpoint, self.api_key_env),) if self.endpoint is not None else ()
 
     @property
     def needs_key(self) -> bool:
