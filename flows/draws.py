@@ -22,7 +22,14 @@ from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
 from flows.steps.rejected import put_together, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
-from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, shortfall
+from labeling.pairs.draw_sizes import (
+    DrawProgress,
+    PairGoal,
+    next_draw,
+    outcome,
+    shortfall_message,
+    stop_reason,
+)
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,11 @@ def _until_enough(
     answering: AnswerSources,
     held: Artifact,
     earlier: Sequence[RoundRecord],
-    goal: Goal,
+    goal: PairGoal,
 ) -> DrawnAnswers:
-    so_far = SoFar()
+    so_far = DrawProgress()
     draws: list[DrawnAnswers] = []
-    while (ended := ended_by(goal, so_far)) is None:
+    while (ended := stop_reason(goal, so_far)) is None:
         wanted = next_draw(goal, so_far)
         part = PromptDraw(len(draws) + 1, wanted, [each.prompts for each in draws])
         prompts = step(draw_prompts)(do, number, held, earlier, part)
@@ -84,14 +91,14 @@ def _until_enough(
             so_far = replace(so_far, used_up=True)
             continue
         draws.append(drawn := _drawn(do, number, answering, prompts, part.ending))
-        so_far = SoFar(
+        so_far = DrawProgress(
             so_far.prompts + prompts.entry.kept,
             so_far.tokens + drawn.completions.entry.facts["tokens"],
             count_pairs(do, number, draws),
             used_up=prompts.entry.kept < wanted,
         )
     joined = step(join_draws)(do, number, draws, outcome(goal, so_far, ended))
-    said = shortfall(joined.prompts.entry.facts)
+    said = shortfall_message(joined.prompts.entry.facts)
     if said is not None and not joined.prompts.cached:
         do.progress.notice(f"round {number} goes on with fewer pairs: {said}")
     return joined

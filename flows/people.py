@@ -13,7 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import Waiting, read_waiting, write_waiting
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig
-from labeling.people.answers import AnswerCounts, latest, tally
+from labeling.people.answers import AnswerCounts, count_answers, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.log import LabelLog, RoundLog
 from labeling.server import DEFAULT_FOLDER, Access, find_access
@@ -112,7 +112,7 @@ def worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]
     discarded = sum(kind.get("discarded", 0) for kind in kinds)
     if counts["total"] <= _FEW:
         submitted = sum(kind.get("submitted", 0) for kind in kinds)
-        return bool(submitted + discarded != len(latest(log.answers.values())))
+        return bool(submitted + discarded != len(latest_answers(log.answers.values())))
     # The server calls complete what was submitted often enough; a discarded record may be answered
     # too, and so may one that is gone.
     gone = max(0, len(log.planned) - counts["total"])
@@ -120,5 +120,5 @@ def worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]
 
 
 def _tally(people: PeopleConfig, log: RoundLog) -> AnswerCounts:
-    answers = latest(log.answers.values())
-    return tally(log.planned, answers, people.min_submitted, people.quorum)
+    answers = latest_answers(log.answers.values())
+    return count_answers(log.planned, answers, people.min_submitted, people.quorum)

@@ -1,10 +1,9 @@
 """The sampling process: `python -m generation.worker`, driven through dpo_core.children.
 
-Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file,
-{"op": "continuations", …} one of texts. The first of them decides the engine; later ones may bring
-other weights of the same model.
-{"op": "tokenise", …} makes token ids of imported pairs, {"op": "retokenise", …} of another model's
-answers; they need no engine.
+Requests: {"op": "sample", …} samples a prompt file, {"op": "logps", …} scores a completions file,
+{"op": "continuations", …} scores a file of texts. The first of them decides the engine; later ones
+may load other weights of the same model. {"op": "tokenise", …} encodes imported pairs, and
+{"op": "retokenise", …} another model's completions; both need no engine.
 """
 
 import time
@@ -15,16 +14,21 @@ import torch
 
 from dpo_core.children import Report, serve
 from generation.config import SamplingConfig
-from generation.continuations import score_continuations
 from generation.engine import DecodingOptions, Engine
-from generation.imported import TokeniseJob, longest_of, tokenise_pairs
 from generation.memory import keep_buffers_out_of_heap
-from generation.retokenised import RetokeniseJob, retokenise
-from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
+from generation.sampling import SampleJob, load_tokenizer, sample_file
+from generation.scoring import score_continuations, score_file
+from generation.tokenise import (
+    RetokeniseJob,
+    TokeniseJob,
+    context_length,
+    retokenise,
+    tokenise_pairs,
+)
 
 
 class SamplingWorker:
-    """Answers requests with one engine, made on first use."""
+    """Answers requests with one engine, created by the first that needs it."""
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
@@ -65,7 +69,7 @@ class SamplingWorker:
         }
 
     def _ready(self, request: dict[str, Any]) -> Engine:
-        """The engine with the requested policy loaded; made on the first request."""
+        """The engine with the requested policy loaded."""
         policy = Path(request["policy"])
         started = time.monotonic()
         if self.engine is None:
@@ -106,8 +110,8 @@ _WITHOUT_ENGINE = {"tokenise": _tokenise, "retokenise": _retokenise}
 
 
 def _longest(request: dict[str, Any]) -> int:
-    """Tokens of prompt and answer that are asked for, and that the policy holds."""
-    limit, positions = request["longest"], longest_of(Path(request["policy"]))
+    """Most tokens of prompt and answer together: the request's limit within the context length."""
+    limit, positions = request["longest"], context_length(Path(request["policy"]))
     return positions if limit is None else min(limit, positions)
 
 

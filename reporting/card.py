@@ -12,7 +12,7 @@ from dpo_core.gguf.header import names_gguf
 from dpo_core.records import is_person
 from dpo_core.text import counted, visible
 from flows.config import CampaignConfig
-from labeling.exchange.markdown import code, front_matter, plain, table
+from labeling.exchange.markdown import code, escape, front_matter, table
 from labeling.judges.config import AnyJudgeConfig, members
 from reporting.card_numbers import NATS, SHARE, as_text, cell, evaluation, interval
 from reporting.certification import certification_sentences
@@ -56,8 +56,8 @@ def model_card(facts: PolicyFacts) -> str:
     """README.md of the policy, with front matter for the Hugging Face Hub."""
     row, name = facts.row, facts.summary.name
     parts = [
-        f"# {plain(name)}, round {row['round']}",
-        f"A policy trained by iterative online DPO in the Ratchet campaign {plain(name)}. "
+        f"# {escape(name)}, round {row['round']}",
+        f"A policy trained by iterative online DPO in the Ratchet campaign {escape(name)}. "
         + as_text(verdict(row, facts.config.evaluation.confidence)),
         *_use(facts.config),
         *_data(facts),
@@ -202,12 +202,12 @@ def _lineage(facts: PolicyFacts) -> list[str]:
         f"- weights: {code(str(row.get('policy')))}\n"
         f"- trained from: {code(str(row.get('previous_policy')))}\n"
         f"- base: {code(visible(shown))}{local}{revision}\n"
-        f"- campaign: {plain(facts.summary.name)}, seed {config.seed}; its ledger lists every step",
+        f"- campaign: {escape(facts.summary.name)}, seed {config.seed}; its ledger has every step",
         table(
             ("step", "fingerprint", "made"),
-            [(e.step, code(e.fingerprint[:16]), plain(e.at)) for e in facts.steps],
+            [(e.step, code(e.fingerprint[:16]), escape(e.at)) for e in facts.steps],
         ),
-        "Versions: " + ", ".join(f"{plain(k)} {plain(v)}" for k, v in sorted(versions.items()))
+        "Versions: " + ", ".join(f"{escape(k)} {escape(v)}" for k, v in sorted(versions.items()))
         if versions
         else "",
     ]

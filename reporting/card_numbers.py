@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dpo_core.text import visible
 from flows.config import CampaignConfig
-from labeling.exchange.markdown import plain, table
+from labeling.exchange.markdown import escape, table
 from reporting.numbers import MISSING, Row, number
 
 NATS, SHARE = "nats", "%"
@@ -89,4 +89,4 @@ def cell(row: Row, name: str) -> str:
 
 
 def as_text(text: str) -> str:
-    return plain(visible(text))
+    return escape(visible(text))

@@ -8,7 +8,7 @@ from dpo_core.children import Child, Report
 from dpo_core.records import Completion, Cost, Score
 from dpo_core.tables import batched
 from generation.config import SamplingConfig
-from labeling.judges.answers import one_each
+from labeling.judges.answers import answer_each_item
 from labeling.judges.config import LlmJudge, RewardModelJudge
 from labeling.judges.models import Models
 from labeling.judges.questions import Question, Reply
@@ -59,7 +59,7 @@ class JudgeModels:
         for batch in batched(completions, _BATCH):
             answers = self._answers(judge, op="rate", conversations=list(map(_spoken, batch)))
             rated = [Score(answer["value"], answer["reason"]) for answer in answers]
-            scores += one_each(rated, batch, Score, lambda why: Score(None, why))
+            scores += answer_each_item(rated, batch, Score, lambda why: Score(None, why))
             self._report(len(scores), len(completions), "completions")
         return scores
 

@@ -28,7 +28,7 @@ from labeling.config import (
     PeopleConfig,
 )
 from labeling.judges.config import AnyJudgeConfig
-from labeling.pairs.enough import Goal
+from labeling.pairs.draw_sizes import PairGoal
 
 _DRAWS_PAID = 4
 """Draws of `prompts.per_round` prompts, all answers at full length, that sampling.budget_tokens
@@ -90,14 +90,14 @@ class CampaignConfig(Section):
         return self.people or PeopleConfig()
 
     @property
-    def goal(self) -> Goal | None:
+    def goal(self) -> PairGoal | None:
         """What each round draws prompts for; None where it draws `prompts.per_round` once."""
         sampling, per_round = self.sampling, self.prompts.per_round
         if sampling.until_pairs is None:
             return None
         longest = self.answers_each * sampling.max_tokens
         budget = sampling.budget_tokens or _DRAWS_PAID * per_round * longest
-        return Goal(sampling.until_pairs, budget, per_round, longest)
+        return PairGoal(sampling.until_pairs, budget, per_round, longest)
 
     @property
     def answers_each(self) -> int:

@@ -11,7 +11,7 @@ from dpo_core.import_path import find_function, load_function
 from dpo_core.loss_options import is_user_loss
 from flows.config.campaign import CampaignConfig
 from labeling.exchange.folder import PAIRS
-from labeling.judges.config import Judge, LlmJudge, RuleJudge, members
+from labeling.judges.config import Judge, members
 
 _PATHS = (
     ("prompts", "path"),
@@ -189,7 +189,7 @@ def judges_of(config: CampaignConfig) -> tuple[Judge, ...]:
 
 def functions_of(config: CampaignConfig) -> frozenset[str]:
     """The import path of every user function that the config names."""
-    rules = (judge.function for judge in judges_of(config) if isinstance(judge, RuleJudge))
+    rules = (function for judge in judges_of(config) for function in judge.functions)
     sft = config.sft.function if config.sft is not None else None
     more = (config.prompts.function, config.policy.build, sft, user_loss(config))
     return frozenset((*rules, *(path for path in more if path is not None)))
@@ -197,8 +197,7 @@ def functions_of(config: CampaignConfig) -> frozenset[str]:
 
 def endpoints_of(config: CampaignConfig) -> frozenset[tuple[str, str | None]]:
     """(URL, environment variable with its key) of every endpoint that the config's judges ask."""
-    models = (judge for judge in judges_of(config) if isinstance(judge, LlmJudge))
-    return frozenset((m.endpoint, m.api_key_env) for m in models if m.endpoint is not None)
+    return frozenset(endpoint for judge in judges_of(config) for endpoint in judge.endpoints)
 
 
 def check_functions(config: CampaignConfig) -> None:

@@ -58,9 +58,7 @@ def more_opponents(
     All of them where every judge scores: then matches cost nothing. Where one reads pairs, each of
     them would be a reading of all test prompts: only for `evaluation.opponents: all`.
     """
-    scored = all(
-        getattr(member, "gives", None) == "score" for member in machines(config.held_out_judge)
-    )
+    scored = all(member.gives == "score" for member in machines(config.held_out_judge))
     if not scored and config.evaluation.opponents != "all":
         return []
     known = {other.policy.round for other in others.answering.values()}

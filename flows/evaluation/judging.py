@@ -13,10 +13,10 @@ from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.read_back import ScoresBySource
 from flows.session import Session
-from labeling.judges.behaviour import behaviour
+from labeling.judges.behaviour import measure_behaviour
 from labeling.judges.both_orders import judge_both_orders
-from labeling.judges.config import AnyJudgeConfig, Judge, RewardModelJudge, gives_scores, machines
-from labeling.judges.make import judge_answers_by, judges_giving, pairwise_judge
+from labeling.judges.config import AnyJudgeConfig, Judge, gives_scores, machines
+from labeling.judges.make import answer_fields, judges_giving, pairwise_judge
 from labeling.judges.protocol import unjudged_side, verdict_from_scores
 
 _WHOSE: Mapping[Side, str] = {"a": "policy", "b": "opponent"}
@@ -121,7 +121,7 @@ def judges_behaviour(matches: Sequence[Match]) -> dict[str, Any]:
         }
         scores = ours.scores.get(source, {})
         scored = [(c, scores[c.completion_id]) for c in ours.completions if scores]
-        found[source] = asdict(behaviour(list(judged_by.values()), scored))
+        found[source] = asdict(measure_behaviour(list(judged_by.values()), scored))
     return found
 
 
@@ -178,7 +178,7 @@ def _asked_by(config: AnyJudgeConfig) -> list[dict[str, object]]:
 
 def _answers(member: Judge) -> dict[str, object]:
     """What its answers depend on, whatever it is called."""
-    return {key: value for key, value in judge_answers_by(member).items() if key != "id"}
+    return {key: value for key, value in answer_fields(member).items() if key != "id"}
 
 
 def judged(
@@ -199,9 +199,10 @@ def _judged_by(
     if pairwise is not None:
         return judge_both_orders(pairwise, pairs)
     own = scored[member.source]
-    rewards = isinstance(member, RewardModelJudge)
     return (
-        verdict_from_scores(own[p.a.completion_id], own[p.b.completion_id], rewards=rewards)
+        verdict_from_scores(
+            own[p.a.completion_id], own[p.b.completion_id], rewards=member.gives_rewards
+        )
         for p in pairs
     )
 

@@ -13,7 +13,7 @@ from dpo_core.evaluation.power import (
 from dpo_core.records import Prompt
 from dpo_core.text import counted
 from flows.config import CampaignConfig
-from generation.prompts import unit_of
+from generation.prompts import split_unit
 
 REMEDY = "Give more prompts, or raise prompts.gate_share and evaluation.gate_prompts."
 
@@ -98,7 +98,7 @@ def groups_of(prompts: Iterable[Prompt], config: CampaignConfig) -> int | None:
     if config.prompts.split_by != "group":
         return None
     gate = (p for p in prompts if p.split == "gate")
-    return len({unit_of(p.prompt_id, p.extra, config.prompts) for p in gate})
+    return len({split_unit(p.prompt_id, p.extra, config.prompts) for p in gate})
 
 
 def rule_of(config: CampaignConfig) -> PromotionRule:

@@ -15,7 +15,7 @@ from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 from flows.read_back import read_prompts
 from labeling.exchange.card import AnnotatorCounts, ExportCounts, ExportOrigin
-from labeling.exchange.exported import ExportedPair, ExportFormat
+from labeling.exchange.exported_pair import ExportedPair, ExportFormat
 from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members

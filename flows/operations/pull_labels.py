@@ -11,7 +11,7 @@ from dpo_core.tables import read_rows
 from dpo_core.text import counted
 from flows.config import CampaignConfig, read_stored
 from flows.people import server_access
-from labeling.people.answers import label_rows, latest
+from labeling.people.answers import label_rows, latest_answers
 from labeling.people.log import LabelLog, RoundLog
 
 
@@ -42,7 +42,7 @@ def _pull(layout: Layout, config: CampaignConfig, number: int, console: Console)
     made = current_artifact(layout, number, "labels")
     changed = made is not None and _differs(made, log.read())
     if changed:
-        log.pulled()
+        log.log_pulled()
     if made is None:
         what = "the round still waits for people"
     elif changed:
@@ -69,7 +69,7 @@ def _read_answers(log: LabelLog, config: CampaignConfig) -> int:
 def _differs(made: Artifact, log: RoundLog) -> bool:
     asked = {row["record_id"] for row in read_rows(made.path("asked.parquet"), ["record_id"])}
     records = [log.asked[record] for record in asked if record in log.asked]
-    return list(label_rows(records, latest(log.answers.values()))) != _rows(made)
+    return list(label_rows(records, latest_answers(log.answers.values()))) != _rows(made)
 
 
 def _rows(made: Artifact) -> list[dict[str, object]]:

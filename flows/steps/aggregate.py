@@ -16,14 +16,14 @@ from flows.read_back import occurring, read_reliability
 from flows.session import Session
 from flows.steps.labels import pairs_left_out
 from labeling.aggregation.agreement import Rate, round_agreement
-from labeling.aggregation.annotators import Annotator, annotators
-from labeling.aggregation.drift import Measured, drifts, measured
+from labeling.aggregation.annotators import Annotator, measure_annotators
+from labeling.aggregation.drift import Measured, detect_drift, drift_measures
 from labeling.aggregation.preferences import (
     Aggregate,
     Aggregation,
     ComparedPair,
     aggregate,
-    without_winners,
+    drop_winners,
 )
 from labeling.aggregation.votes import Ballots, gather_votes
 from labeling.judges.config import members
@@ -69,14 +69,14 @@ def aggregate_preferences(
         found = aggregate(compared, ballots, config, takes_soft=takes_soft)
         if rejecting:
             cut = _cut(inputs.path("completions"))
-            found = without_winners(found, compared, cut, "truncated")
+            found = drop_winners(found, compared, cut, "truncated")
         if own_samples is not None:
             others = _of_another(inputs.path("completions"), own_samples)
-            found = without_winners(found, compared, others, NOT_WORSE)
+            found = drop_winners(found, compared, others, NOT_WORSE)
         rows = _rows(compared, ballots, found)
         kept = write_rows(folder / "preferences.parquet", rows, PREFERENCES)
         dropped = Counter(why for why in found.by_pair.values() if isinstance(why, str))
-        people = annotators(answers, retracted=gone)
+        people = measure_annotators(answers, retracted=gone)
         facts = _facts(found, ballots, people, before, config.drift_alarm)
         facts["retracted"] = gone
         return StepResult(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
@@ -137,13 +137,13 @@ def _facts(
     """How it was aggregated, and what that says of the sources, now and against earlier rounds."""
     agreements = [p.agreement for p in found.by_pair.values() if isinstance(p, Aggregate)]
     agreement = round_agreement(ballots, agreements)
-    now = measured(agreement.with_others, {name: one.gold for name, one in people.items()})
+    now = drift_measures(agreement.with_others, {name: one.gold for name, one in people.items()})
     return {
         "method": found.method,
         "targets": found.targets,
         "agreement": asdict(agreement),
         "annotators": {name: asdict(one) for name, one in people.items()},
-        "drift": [asdict(one) for one in drifts(before, now, drift_alarm)],
+        "drift": [asdict(one) for one in detect_drift(before, now, drift_alarm)],
     }
 
 
@@ -182,7 +182,7 @@ def _measured(preferences: Artifact | None) -> Measured:
     facts = preferences.entry.facts if preferences is not None else {}
     with_others = facts.get("agreement", {}).get("with_others", {})
     gold = {name: found["gold"] for name, found in facts.get("annotators", {}).items()}
-    return measured(
+    return drift_measures(
         {source: Rate(**rate) for source, rate in with_others.items()},
         {name: Rate(**rate) for name, rate in gold.items()},
     )

@@ -20,8 +20,14 @@ from flows.steps.replay import TrainingData
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import AuditFinding
-from labeling.audit.judged import judged
-from labeling.audit.material import AuditedAnswer, Material, Preference, SourceVotes, StepLosses
+from labeling.audit.material import (
+    AuditedAnswer,
+    Material,
+    Preference,
+    SourceVotes,
+    StepLosses,
+    count_votes,
+)
 from labeling.audit.token_faults import token_faults
 
 FINDINGS = "audit.json"
@@ -223,7 +229,7 @@ def _answers(
 def _judged(inputs: Inputs, retracted: Sequence[str]) -> SourceVotes:
     judgements, labels = _rows(inputs, "judgements"), _rows(inputs, "labels")
     asked = (row for row in labels if row["kind"] != "gold")
-    return judged(
+    return count_votes(
         (row for row in judgements if row["source"] not in retracted),
         (row for row in asked if person(row["annotator"]) not in retracted),
     )

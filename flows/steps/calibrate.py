@@ -16,9 +16,9 @@ from flows.session import Session
 from labeling.aggregation.calibration import (
     CalibrationVerdict,
     SharedJudgement,
-    fit,
-    reliabilities,
-    shared_with_people,
+    assess_reliability,
+    fit_reliability,
+    join_with_people,
     unreliable_pairs,
 )
 
@@ -49,8 +49,10 @@ def calibrate(
     rounds = [_round(steps) for steps in taught]
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        fitted = fit(s for n in rounds for s in _shared(inputs, f"-{n:02d}", gone.get(n, [])))
-        found = reliabilities(fitted, _judged(inputs, ""), config.reliable_at)
+        fitted = fit_reliability(
+            s for n in rounds for s in _shared(inputs, f"-{n:02d}", gone.get(n, []))
+        )
+        found = assess_reliability(fitted, _judged(inputs, ""), config.reliable_at)
         write_json(folder / "calibration.json", {s: asdict(one) for s, one in fitted.items()})
         write_rows(folder / "reliability.parquet", map(asdict, found), RELIABILITY)
         told = {s: {k: v for k, v in asdict(f).items() if k != "curve"} for s, f in fitted.items()}
@@ -72,7 +74,7 @@ def calibrate(
 
 def _shared(inputs: Inputs, suffix: str, retracted: Sequence[str]) -> list[SharedJudgement]:
     rows = read_rows(inputs.path(f"labels{suffix}"))
-    return shared_with_people(_judged(inputs, suffix), rows, retracted)
+    return join_with_people(_judged(inputs, suffix), rows, retracted)
 
 
 def _judged(inputs: Inputs, suffix: str) -> Iterator[CalibrationVerdict]:

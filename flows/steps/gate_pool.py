@@ -23,7 +23,7 @@ from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig, config_of_round
 from flows.session import Session
 from generation.config import PromptsConfig
-from generation.prompts import draw_held_out, read_pool, unit_of
+from generation.prompts import draw_held_out, read_pool, split_unit
 
 POOL = "prompts.parquet"
 _OTHER = "held_out_"
@@ -131,7 +131,7 @@ def whole_units(
 
     looked: places in the pool of the prompts that were compared, each `samples` times.
     """
-    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config) for p in pool}
+    unit = {p.prompt_id: split_unit(p.prompt_id, p.extra, config) for p in pool}
     sizes = Counter(unit.values())
     seen = dict.fromkeys(unit[pool[place].prompt_id] for place in looked)
     told = [(unit[row["prompt_id"]], row["outcome"]) for row in rows if row["prompt_id"] in unit]

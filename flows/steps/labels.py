@@ -24,12 +24,18 @@ from flows.session import Session
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
 from labeling.pairs.for_people import LabelPlan, choose_for_people, split_budget
-from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest
+from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
-from labeling.people.guidelines import read_guidelines
 from labeling.people.log import LabelLog, RoundLog
-from labeling.people.task import Item, LabelTask, joint_opinion, pick_gold, plan_items
+from labeling.people.task import (
+    Item,
+    ItemBuilder,
+    joint_opinion,
+    pick_gold,
+    plan_items,
+    read_guidelines,
+)
 
 if TYPE_CHECKING:
     from labeling.people.asking import Task
@@ -121,7 +127,7 @@ class _LabelRound:
         if ended_by is None:
             raise self._waiting(tally, log, url)
         asked = [log.asked[item.record_id] for item in items]
-        rows = list(label_rows(asked, latest(log.answers.values())))
+        rows = list(label_rows(asked, latest_answers(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)
         left_out = ended_by == "deadline, use"
         write_rows(folder / "asked.parquet", asked_rows(asked, rows, left_out=left_out), ASKED)
@@ -144,7 +150,7 @@ class _LabelRound:
         split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
         opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
         sources = sorted({row["source"] for row in read_rows(judgements, ["source"])})
-        asking = LabelTask(self.number, self.seed, people.mode, opinions, ", ".join(sources))
+        asking = ItemBuilder(self.number, self.seed, people.mode, opinions, ", ".join(sources))
         asked = [(read[pair_id], why) for pair_id, why in self._chosen(split.pairs, inputs)]
         return plan_items(asking, asked, pick_gold(gold, split.gold, self.seed), split.repeats)
 
@@ -171,7 +177,7 @@ class _LabelRound:
         if log.dataset is None or log.questions != identity:
             # Not the folder's name: two campaigns may be called alike, and one may be moved.
             name = f"{self.session.config.name}-{secrets.token_hex(3)}-round-{self.number:02d}"
-            self.log.opened(name, identity)
+            self.log.log_opened(name, identity)
             log = self.log.read()
         assert log.dataset is not None, "it was opened"
         return Task(log.dataset, questions, self.guidelines, items, people.quorum, self.plan)

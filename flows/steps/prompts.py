@@ -18,7 +18,7 @@ from flows.policy import RoundRecord
 from flows.session import Session
 from flows.steps.suites import suite_prompts
 from generation.config import PromptsConfig
-from generation.informative import PromptHistory, draw_informative, seen_in
+from generation.informative import PromptHistory, collect_histories, draw_informative
 from generation.prompts import Draw, draw_train, read_pool
 
 DRAWN = "drawn_before"
@@ -121,7 +121,7 @@ def _rounds(earlier: Sequence[RoundRecord], config: PromptsConfig) -> dict[str, 
 def _seen(inputs: Inputs, rounds: Iterable[str]) -> dict[str, PromptHistory]:
     """What earlier rounds showed of the prompts that they drew."""
     drawn = [name for name in rounds if not name.endswith(_PAIRS)]
-    return seen_in(
+    return collect_histories(
         (_prompt_ids(inputs.path(name)), _differed(inputs.find(f"{name}{_PAIRS}")))
         for name in drawn
     )

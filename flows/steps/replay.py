@@ -17,7 +17,7 @@ from flows.config import DataConfig, LastRounds, MixRounds
 from flows.policy import RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
-from labeling.pairs.replay import Kind, RoundPairs, replay
+from labeling.pairs.training_pairs import Kind, RoundPairs, select_training_pairs
 
 _ROWS = 512
 """Rows of a completions file in memory at a time."""
@@ -123,7 +123,7 @@ def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         files = [source.read(inputs) for source in sources]
-        chosen = replay([each.pairs for each in files], weights, seed)
+        chosen = select_training_pairs([each.pairs for each in files], weights, seed)
         preferences = folder / "preferences.parquet"
         kept = write_rows(preferences, _preferences(files, chosen.kept), PREFERENCES)
         _write_completions(folder / "completions.parquet", files, chosen.kept)

@@ -9,7 +9,7 @@ from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.round_metrics import COLUMNS
 from dpo_core.training.telling.early_warnings import EarlyWarning
 from flows.policy import OWN_SAMPLES, Policy
-from labeling.pairs.enough import shortfall
+from labeling.pairs.draw_sizes import shortfall_message
 
 _FROM_TRAINING = (
     "loss",
@@ -94,7 +94,7 @@ def _facts(made: Mapping[str, Artifact], step: str) -> Mapping[str, Any]:
 
 
 def _few_pairs(made: Mapping[str, Artifact]) -> dict[str, str]:
-    said = shortfall(_facts(made, "prompts"))
+    said = shortfall_message(_facts(made, "prompts"))
     return {"few_pairs": said} if said is not None else {}
 
 

@@ -18,7 +18,7 @@ from flows.policy import Policy
 from flows.read_back import pairs_of, read_completions, read_full_scores
 from flows.session import Session
 from flows.steps.answer_relevance import drawn, place
-from labeling.judges.behaviour import behaviour
+from labeling.judges.behaviour import measure_behaviour
 from labeling.judges.config import AnyJudgeConfig, asks_relevance, machines
 from labeling.judges.make import judge_config, judges_functions, pointwise_judge
 from labeling.judges.protocol import PointwiseJudge, score_all
@@ -168,7 +168,7 @@ def judge(
             for source, judgements in judged(session, config, read, scored):
                 found = list(judgements)
                 own = [(by_id[identity], s) for identity, s in scored.get(source, {}).items()]
-                judges[source] = asdict(behaviour(list(zip(read, found, strict=True)), own))
+                judges[source] = asdict(measure_behaviour(list(zip(read, found, strict=True)), own))
                 for pair, judgement in zip(read, found, strict=True):
                     verdicts[judgement.verdict or "abstained"] += 1
                     yield judgement_row(pair.pair_id, source, judgement)

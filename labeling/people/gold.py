@@ -1,4 +1,4 @@
-"""Pairs whose verdict is known, hidden among the others to measure annotators."""
+"""Gold pairs: their verdict is known, and hidden among the others they measure annotators."""
 
 import json
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from dpo_core.records import VERDICTS, Verdict, prompt_tags
 
 @dataclass(frozen=True)
 class GoldItem:
-    """Messages, two responses, and the verdict that is right.
+    """Messages, two responses, and the right verdict.
 
-    tags: as prompts have them; pairs without any, among others with some, would stand out.
+    tags: as prompts have them, so that gold pairs do not stand out.
     """
 
     pair_id: str
@@ -27,9 +27,9 @@ class GoldItem:
 
 
 def read_gold(path: Path) -> list[GoldItem]:
-    """The file's rows of {prompt, a, b, verdict}; a prompt is a text or a list of messages.
+    """Read rows of {prompt, a, b, verdict}, with a prompt of text or a list of messages.
 
-    Raises LabelsError that names the line.
+    Raises LabelsError with the line that cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -161,7 +161,7 @@ def told_by_doctor(folder: Path, prompt: Prompt) -> set[str]:
     row = {"messages": prompt.messages} if prompt.messages else {"prompt": prompt.text}
     (folder / "prompts.jsonl").write_text(json.dumps(row) + "\n")
     asked = {"folder": str(folder), "revision": None, "room": 999}
-    found = probe.tokens({**asked, "prompts": {"path": str(folder / "prompts.jsonl")}})
+    found = probe.probe_tokens({**asked, "prompts": {"path": str(folder / "prompts.jsonl")}})
     return {name for name in ("bos_missing", "bos_doubled") if found[name]}
 
 

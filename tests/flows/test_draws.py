@@ -20,7 +20,7 @@ from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.pairs import select_pairs
 from generation.config import PromptsConfig
-from generation.prompts import split_of
+from generation.prompts import assign_split
 
 JUDGE = """
 from pathlib import Path
@@ -131,13 +131,13 @@ def test_prompts_are_drawn_until_enough_pairs_are_there(play: Play, tmp_path: Pa
 def test_a_round_goes_on_once_every_prompt_is_drawn(play: Play, tmp_path: Path) -> None:
     left = PromptsConfig(path=str(tmp_path / "left.jsonl"))
     told = [Prompt(prompt_id(text, None), text) for text in (f"it was {n}" for n in range(99))]
-    train = [p for p in told if split_of(p.prompt_id, left) == "train"][:16]
+    train = [p for p in told if assign_split(p.prompt_id, left) == "train"][:16]
     (tmp_path / "left.jsonl").write_text("".join(f'{{"prompt": "{p.text}"}}\n' for p in train))
     drawn, said = play("all", pool=tmp_path / "left.jsonl", until_pairs=50)
     facts = drawn.prompts.entry.facts
     assert (facts["ended_by"], facts["drawn"]) == ("pool", 16)  # in two draws of 8, and none more
     assert sorted(ids(drawn)) == sorted(p.prompt_id for p in train)
-    assert "no more prompts are left to draw" in said
+    assert "no prompts are left to draw" in said
 
 
 def test_a_round_whose_budget_is_spent_goes_on_with_fewer_pairs(play: Play) -> None:

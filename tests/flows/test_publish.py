@@ -136,7 +136,7 @@ def test_places_that_cannot_be_are_named(
         with pytest.raises(BadInput, match="names no place"):
             published(campaign, no_place)
     (tmp_path / "file").touch()
-    with pytest.raises(RatchetError, match="cannot be made: File exists"):
+    with pytest.raises(RatchetError, match="cannot be created: File exists"):
         published(campaign, str(tmp_path / "file" / "policy"))
 
     def full(*_: object) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.records import Prompt, Split
-from generation.informative import PromptHistory, draw_informative, seen_in
+from generation.informative import PromptHistory, collect_histories, draw_informative
 from generation.prompts import Draw
 
 
@@ -57,7 +57,7 @@ def test_what_a_draw_of_eight_is_made_of(
 
 def test_what_the_last_draw_of_a_prompt_showed_counts() -> None:
     rounds = [({"a", "b"}, {"a"}), ({"a", "c"}, {"c"}), ({"b"}, {"b"})]
-    assert seen_in(rounds) == {
+    assert collect_histories(rounds) == {
         "a": PromptHistory(2, informative=False),
         "b": PromptHistory(2, informative=True),
         "c": PromptHistory(1, informative=True),

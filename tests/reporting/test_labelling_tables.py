@@ -8,7 +8,7 @@ from demo_summary import demo, metrics
 from dpo_core.records import Completion, Judgement, Pair, Prompt
 from labeling.aggregation.agreement import Alpha, Kappa, Rate, RoundAgreement
 from labeling.aggregation.annotators import Annotator
-from labeling.judges.behaviour import behaviour
+from labeling.judges.behaviour import measure_behaviour
 from reporting.summary import CampaignSummary
 from reporting.tables.labeling import labelling_sections
 
@@ -24,7 +24,7 @@ def judged() -> Any:
         Judgement("tie", forward="a", backward="b"),
         Judgement(None, "unreadable"),
     ]
-    return asdict(behaviour([(pair, verdict) for verdict in verdicts]))
+    return asdict(measure_behaviour([(pair, verdict) for verdict in verdicts]))
 
 
 def told(**columns: Any) -> CampaignSummary:

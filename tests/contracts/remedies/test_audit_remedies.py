@@ -17,8 +17,7 @@ from dpo_core.records import Completion, Prompt
 from dpo_core.special_tokens import read_special_tokens
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.config import AuditConfig, FindingName
-from labeling.audit.judged import judged
-from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses
+from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses, count_votes
 from labeling.audit.token_faults import token_faults
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs
@@ -161,7 +160,7 @@ def of_verdicts(*sources: tuple[str, str], retracted: str = "") -> Material:
         for number, sound in enumerate(SOUND)
         if source != retracted
     ]
-    return Material(SOUND, judged=judged(rows, []))
+    return Material(SOUND, judged=count_votes(rows, []))
 
 
 def of_dropped(**reasons: int) -> Material:
@@ -181,7 +180,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_dropped(abstained=60, unreadable=40),
             {
-                "mend the judge": of_dropped(unreadable=40),
+                "fix the judge": of_dropped(unreadable=40),
                 "retract a source that abstains": of_dropped(unreadable=40),
                 "ask more people": of_dropped(abstained=10, unreadable=40),
             },
@@ -201,7 +200,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_pairs(CLOSE, tied_within=0.5),
             {
-                "Give a judge that tells answers apart": of_pairs(CLOSE),
+                "Use a judge that distinguishes the answers": of_pairs(CLOSE),
                 "raise pairs.min_margin": of_pairs(CLOSE, tied_within=0.5, min_margin=0.5),
             },
         )
@@ -242,8 +241,8 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_tokens([7, 1, 7, 2], [1, 2]),
             {
-                "let eos_token in tokenizer_config.json name what ends answers, and nothing else, "
-                "and so eos_token_id in generation_config.json": (
+                "let eos_token in tokenizer_config.json name only the token that ends answers, and "
+                "likewise eos_token_id in generation_config.json": (
                     of_tokens([7, 1, 7, 2], 2, "<end>")
                 ),
             },
@@ -260,7 +259,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_chat(TEMPLATE, [0, 7, 0, 7], "why <s> why"),
             {
-                "Remove the BOS that the prompts spell out, in their text or their messages": (
+                "Remove any BOS written in the prompts' text or messages": (
                     of_chat(TEMPLATE, [0, 7, 7], "why why")
                 )
             },
@@ -273,7 +272,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
     "contaminated": [
         (
             held_out(HELD_OUT, Material(SOUND)),
-            {"Remove these prompts from what is trained on": held_out(HELD_OUT, removed())},
+            {"Remove these prompts from the training prompts": held_out(HELD_OUT, removed())},
         )
     ],
     "held_out_overlap": [
@@ -286,7 +285,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_pairs(LONG),
             {
-                "Look at whether the judge judges length": of_pairs(
+                "Check whether the judge rewards length": of_pairs(
                     [Sampled(1, tokens=100), Sampled(0, tokens=90)]
                 ),
                 "pairs.strategy length_aware with pairs.margin_per_token": of_pairs(
@@ -299,8 +298,8 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_verdicts(("blind", "a"), ("sound", "ab")),
             {
-                "mend it": of_verdicts(("blind", "ab"), ("sound", "ab")),
-                "take its verdicts back with `ratchet labels retract`": of_verdicts(
+                "fix it": of_verdicts(("blind", "ab"), ("sound", "ab")),
+                "retract its verdicts with `ratchet labels retract`": of_verdicts(
                     ("blind", "a"), ("sound", "ab"), retracted="blind"
                 ),
             },

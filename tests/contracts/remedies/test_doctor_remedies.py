@@ -103,7 +103,9 @@ class Here:
 
     def bos(self) -> Findings:
         asked = {"folder": str(self.policy), "revision": None, "room": 99}
-        return prompts.check_bos(probe.tokens({**asked, "prompts": {"path": str(self.pool_file)}}))
+        return prompts.check_bos(
+            probe.probe_tokens({**asked, "prompts": {"path": str(self.pool_file)}})
+        )
 
     @property
     def pool_file(self) -> Path:
@@ -617,7 +619,7 @@ CASES = {
             lambda here: (tokenizer(here), here.write_prompts(["<s>why"])), lambda here: here.bos()
         ),
         {
-            "Remove the BOS that the prompts spell out": after(
+            "Remove any BOS written in the prompts": after(
                 lambda here: here.write_prompts(["why"]), lambda here: here.bos()
             )
         },
@@ -750,7 +752,7 @@ CASES = {
     ),
     "half of an Argilla": Case(
         lambda here: here.argilla(ARGILLA_API_URL=here.url),
-        {"Set ARGILLA_API_URL and ARGILLA_API_KEY both": lambda here: here.argilla_answers()},
+        {"Set both ARGILLA_API_URL and ARGILLA_API_KEY": lambda here: here.argilla_answers()},
     ),
     "Argilla does not answer": Case(
         lambda h: h.argilla(ARGILLA_API_URL="http://127.0.0.1:9", ARGILLA_API_KEY="key"),

@@ -182,7 +182,7 @@ def test_a_number_that_json_has_not(workplace: Workplace) -> None:
     workplace.write("c.yaml", yaml.safe_dump({**config, "pairs": {"strategy": "random"}}))
     assert workplace.ratchet("run", "c.yaml").code == "accepted"
     ended = workplace.ratchet("run", "c.yaml", "--set", "judge.request={top_k: .nan}")
-    ended.assert_refused("judge.request holds a number that JSON has not")
+    ended.assert_refused("judge.request must be JSON, without NaN or infinity")
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_what_nvidia_smi_says_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = probe.machine()
+    found = probe.probe_machine()
     assert (found["gpus"], found["driver_cuda"]) == ([("NVIDIA H100, 80", 80.0)], "12.6")
     assert found["torch"] is not None
 
@@ -382,7 +382,7 @@ def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
     texts = ["why", "why why why", "<s> why"]
     write_prompts(tmp_path, map(chat, texts))
     asked = {"folder": str(tmp_path / "tokenizer"), "revision": None, "room": 3}
-    found = probe.tokens({**asked, "prompts": {"path": str(tmp_path / "prompts.jsonl")}})
+    found = probe.probe_tokens({**asked, "prompts": {"path": str(tmp_path / "prompts.jsonl")}})
     # <s> why; <s> why why why; <s> <s> why
     assert found == {"prompts": 3, "longest": 4, "too_long": 1, "bos_missing": 0, "bos_doubled": 1}
 

@@ -12,10 +12,10 @@ from labeling.aggregation.calibration import (
     JudgeReliability,
     Reliability,
     SharedJudgement,
+    assess_reliability,
     calibration_error,
-    fit,
-    reliabilities,
-    shared_with_people,
+    fit_reliability,
+    join_with_people,
     unreliable_pairs,
 )
 from labeling.aggregation.curves import ISOTONIC
@@ -44,7 +44,7 @@ def only(fitted: dict[str, JudgeReliability]) -> JudgeReliability:
 
 @pytest.mark.parametrize(("n", "method"), [(400, "platt"), (4 * ISOTONIC, "isotonic")])
 def test_a_planted_miscalibration_is_mended(n: int, method: str) -> None:
-    found = only(fit(overconfident(n)))
+    found = only(fit_reliability(overconfident(n)))
     assert (found.method, found.signal, found.n) == (method, "confidence", n)
     assert found.error_before is not None and found.error_before > 0.1
     assert found.error_after < found.error_before / 2
@@ -54,7 +54,7 @@ def test_a_planted_miscalibration_is_mended(n: int, method: str) -> None:
 
 
 def test_platt_gives_the_temperature_back() -> None:
-    found = only(fit(overconfident(900)))
+    found = only(fit_reliability(overconfident(900)))
     assert found.curve is not None
     assert found.curve.slope == pytest.approx(1 / 3, abs=0.1)
     assert found.curve.intercept == pytest.approx(0.0, abs=0.25)
@@ -69,7 +69,7 @@ def test_margins_stand_in_for_a_confidence() -> None:
         )
         for i, m in enumerate(chance.uniform(0, 2) for _ in range(900))
     ]
-    found = only(fit(shared))
+    found = only(fit_reliability(shared))
     assert (found.method, found.signal, found.error_before) == ("platt", "margin", None)
     for margin in (0.2, 1.0, 1.8):
         said = CalibrationVerdict("new", "rm", "a", margin=margin)
@@ -81,7 +81,7 @@ def test_without_a_signal_there_is_one_reliability() -> None:
         SharedJudgement(CalibrationVerdict(f"p{i}", "rule", "a"), i % 4 > 0, False)
         for i in range(20)
     ]
-    found = only(fit(shared))
+    found = only(fit_reliability(shared))
     assert (found.method, found.signal, found.curve) == ("constant", None, None)
     assert found.probability(CalibrationVerdict("new", "rule", "b")) == pytest.approx(15.5 / 21)
 
@@ -95,7 +95,7 @@ def test_being_surer_and_less_often_right_is_no_signal() -> None:
         )
         for i in range(40)
     ]
-    found = only(fit(shared))
+    found = only(fit_reliability(shared))
     assert (found.method, found.signal) == ("constant", None)
 
 
@@ -107,13 +107,13 @@ def test_a_few_right_answers_make_nobody_certain() -> None:
         )
         for i in range(10)
     ]
-    found = only(fit(shared))
+    found = only(fit_reliability(shared))
     for confidence in (0.6, 0.99):
         said = CalibrationVerdict("new", "llm", "a", confidence=confidence)
         assert found.probability(said) == pytest.approx(10.5 / 11)
     nine = [*shared[:9], SharedJudgement(shared[9].judged, False, False)]  # the surest was wrong
-    assert only(fit(nine)).probability(shared[9].judged) == pytest.approx(9.5 / 11)
-    assert fit(shared[:9]) == {}
+    assert only(fit_reliability(nine)).probability(shared[9].judged) == pytest.approx(9.5 / 11)
+    assert fit_reliability(shared[:9]) == {}
 
 
 def test_pairs_picked_at_random_count_alone_where_there_are_enough() -> None:
@@ -124,9 +124,9 @@ def test_pairs_picked_at_random_count_alone_where_there_are_enough() -> None:
     drawn = [
         SharedJudgement(CalibrationVerdict(f"r{i}", "rule", "a"), i > 0, True) for i in range(10)
     ]
-    found = only(fit(hard + drawn))
+    found = only(fit_reliability(hard + drawn))
     assert (found.sample, found.n, found.right) == ("random", 10, 9)
-    few = only(fit(hard + drawn[1:]))
+    few = only(fit_reliability(hard + drawn[1:]))
     assert (few.sample, few.n, few.right) == ("all", 39, 9)
 
 
@@ -157,7 +157,7 @@ def test_what_a_judge_and_people_share() -> None:
         label("ann", "3", "a"),
         label("eve", "4", "b"),
     ]
-    assert shared_with_people(judged, labels, ["gone", "human:eve"]) == [
+    assert join_with_people(judged, labels, ["gone", "human:eve"]) == [
         SharedJudgement(judged[0], True, True),
         SharedJudgement(judged[1], False, False),
     ]
@@ -167,7 +167,7 @@ def test_who_is_reliable_where() -> None:
     shared = [
         SharedJudgement(CalibrationVerdict(f"p{i}", "rule", "a"), i > 0, False) for i in range(20)
     ]
-    fitted = fit(shared)  # (19 + ½)/21 = 0.93
+    fitted = fit_reliability(shared)  # (19 + ½)/21 = 0.93
     judged = [
         CalibrationVerdict("1", "rule", "a"),
         CalibrationVerdict("2", "rule", None),
@@ -175,12 +175,12 @@ def test_who_is_reliable_where() -> None:
         CalibrationVerdict("3", "new", "tie"),
     ]
     expected = pytest.approx(19.5 / 21)
-    assert reliabilities(fitted, judged, 0.9) == [
+    assert assess_reliability(fitted, judged, 0.9) == [
         Reliability("1", "rule", expected, True),
         Reliability("2", "rule", None, False),
         Reliability("3", "rule", None, False),
         Reliability("3", "new", None, True),  # nothing is known against it
     ]
-    assert unreliable_pairs(reliabilities(fitted, judged, 0.9)) == {"2"}
-    assert unreliable_pairs(reliabilities(fitted, judged, 0.95)) == {"1", "2"}
+    assert unreliable_pairs(assess_reliability(fitted, judged, 0.9)) == {"2"}
+    assert unreliable_pairs(assess_reliability(fitted, judged, 0.95)) == {"1", "2"}
     assert unreliable_pairs([]) == set()

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 from ballots import ballot
 
-from labeling.aggregation.bradley_terry import PairOutcome, on_one_scale
+from labeling.aggregation.bradley_terry import PairOutcome, fit_bradley_terry
 from labeling.aggregation.config import AggregationConfig
 from labeling.aggregation.preferences import Aggregate, ComparedPair, aggregate
 from labeling.aggregation.votes import Ballots
@@ -131,7 +131,7 @@ def test_going_round_in_a_circle_is_no_preference() -> None:
 
 def test_a_scale_recovers_planted_strengths() -> None:
     strengths = {"v": 4.0, "w": 2.0, "x": 1.0, "y": 0.5}
-    found = on_one_scale(
+    found = fit_bradley_terry(
         PairOutcome(f"{a}-{b}", a, b, strengths[a] / (strengths[a] + strengths[b]), 10.0)
         for a, b in combinations(strengths, 2)
     )
@@ -142,7 +142,7 @@ def test_a_scale_recovers_planted_strengths() -> None:
 
 def test_parts_that_share_no_completion_stay_apart() -> None:
     alone = [PairOutcome("p", "a", "b", 0.7, 1.0), PairOutcome("q", "c", "d", 0.6, 1.0)]
-    assert on_one_scale(alone) == {}
+    assert fit_bradley_terry(alone) == {}
 
 
 def sigma(x: float) -> float:

@@ -11,7 +11,7 @@ from dpo_core.errors import LabelsError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import read_rows
 from labeling.exchange.card import AnnotatorCounts, ExportOrigin
-from labeling.exchange.exported import ExportedPair
+from labeling.exchange.exported_pair import ExportedPair
 from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.importing import ImportOptions, import_files
 
@@ -209,7 +209,7 @@ def test_a_card_cannot_be_broken_by_what_it_names(tmp_path: Path) -> None:
 
 
 def test_no_preference_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match="round 1, 2 of demo holds no preference"):
+    with pytest.raises(LabelsError, match="round 1, 2 of demo has no preferences"):
         export_pairs([], ORIGIN, tmp_path / "set", "conversational", "unknown")
     assert list(tmp_path.iterdir()) == []
 

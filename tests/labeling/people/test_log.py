@@ -19,11 +19,11 @@ ANSWER = SubmittedAnswer(
 @pytest.fixture
 def log(tmp_path: Path) -> LabelLog:
     log = LabelLog(tmp_path / "labels" / "01.jsonl")
-    log.opened("campaign-round-01", "5eed")
-    log.asked([RECORD])
-    log.planned(["r1"], "plan")
+    log.log_opened("campaign-round-01", "5eed")
+    log.log_asked([RECORD])
+    log.log_planned(["r1"], "plan")
     assert log.add([ANSWER], {}) == 1
-    log.pulled()
+    log.log_pulled()
     return log
 
 
@@ -52,6 +52,6 @@ def test_logs_of_earlier_versions_with_their_torn_lines(log: LabelLog) -> None:
     torn = lines[3][:40] + b"\n"
     log.path.write_bytes(b"".join([*lines[:3], torn, *lines[3:], lines[0][:20]]))
     assert log.read() == expected
-    log.pulled()
+    log.log_pulled()
     assert log.read().pulls == expected.pulls + 1
     assert log.read().answers == expected.answers

@@ -13,7 +13,7 @@ from dpo_core.errors import BadInput, PromptError
 from dpo_core.records import Prompt, pair_id, prompt_id, prompt_row
 from dpo_core.schemas import IMPORTED, PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from generation.imported import TokeniseJob, longest_of, tokenise_pairs
+from generation.tokenise import TokeniseJob, context_length, tokenise_pairs
 
 EOS, UNKNOWN, TURN, USER, ASSISTANT = range(5)
 WORDS = ["<eos>", "<unk>", "<turn>", "<user>", "<assistant>", "why", "yes", "no", "sky"]
@@ -170,4 +170,4 @@ def test_what_the_policy_cannot_do_at_all_is_said(tmp_path: Path) -> None:
 
 def test_the_longest_text_of_a_model(tmp_path: Path) -> None:
     LlamaConfig(max_position_embeddings=123).save_pretrained(tmp_path)
-    assert longest_of(tmp_path) == 123
+    assert context_length(tmp_path) == 123

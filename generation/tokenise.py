@@ -1,5 +1,7 @@
-"""From imported pairs to a round's preferences: their texts as the token ids of a policy; runs in
-the sampling process, without an engine."""
+"""Tokenise texts that the policy did not sample: imported pairs, and another model's completions.
+
+Runs in the sampling process, without an engine.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -14,22 +16,28 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput
-from dpo_core.records import Prompt, imported_completion_id, prompt_id, prompt_row
+from dpo_core.records import Prompt, imported_completion_id, prompt_from_row, prompt_id, prompt_row
 from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS
-from dpo_core.tables import TEXTS_AT_ONCE, RowWriter, count_rows, iterate_rows, read_rows
+from dpo_core.tables import (
+    TEXTS_AT_ONCE,
+    RowWriter,
+    count_rows,
+    iterate_rows,
+    read_rows,
+    write_rows,
+)
 from generation.sampling import encode_prompt
 
 _POLICY = "imported"
-"""What stands for the policy of a completion that nobody here sampled."""
+"""`policy` of a completion that no policy of the campaign sampled."""
 
 
 @dataclass(frozen=True)
 class TokeniseJob:
-    """Pairs (schemas.IMPORTED) that become prompts, completions and preferences in `out_dir`.
+    """Imported pairs (schema IMPORTED) to write as prompts, completions and preferences.
 
-    held_out: parquet of prompts that must not be trained on; gate_pool: of more. longest: tokens of
-    prompt and answer. hard: every chosen answer counts as the better one for certain, whatever the
-    label says.
+    held_out, gate_pool: parquet files of prompts that must not be trained on. longest: most tokens
+    of prompt and answer together. hard: write every preference with p_chosen = 1.
     """
 
     pairs: Path
@@ -41,17 +49,23 @@ class TokeniseJob:
 
 
 class PairDropped(Exception):
-    """A pair that is not trained on; the message is the reason in a word."""
+    """A pair that is not trained on; the message is the reason, one word."""
 
 
 def tokenise_pairs(
     tokenizer: PreTrainedTokenizerBase, policy: Path, job: TokeniseJob, report: Report
 ) -> dict[str, Any]:
-    """Write prompts.parquet, completions.parquet and preferences.parquet; returns the counts.
+    """Write prompts.parquet, completions.parquet and preferences.parquet.
 
-    Dropped are pairs whose prompt is `held_out`, those that are `too_long`, those with
-    `special_tokens` in an answer, and those whose chat the policy's template refuses
-    (`template`). Raises BadInput for a tokenizer without EOS.
+    Drops a pair whose prompt is held out (`held_out`), that is too long (`too_long`), that has
+    special tokens in an answer (`special_tokens`), or whose chat the policy's template refuses
+    (`template`).
+
+    Returns:
+        Numbers of rows read, dropped by reason, and written.
+
+    Raises:
+        BadInput: the tokenizer has no EOS.
     """
     encoder = Encoder(tokenizer, policy, job.longest)
     files = [job.held_out, *([job.gate_pool] if job.gate_pool is not None else [])]
@@ -74,14 +88,14 @@ def tokenise_pairs(
     return {"rows": total, "dropped": dict(sorted(dropped.items())), **outputs.counts()}
 
 
-def longest_of(policy: Path) -> int:
-    """Positions that the model in `policy` has."""
+def context_length(policy: Path) -> int:
+    """Most tokens that the model in the folder `policy` can attend to."""
     config = AutoConfig.from_pretrained(policy).get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
 
 
 def _prompt(row: Mapping[str, Any], held_out: Set[str]) -> Prompt:
-    """The row's prompt. Raises Dropped where it is held out, as plain text or as a user message."""
+    """The row's prompt. Raises PairDropped when it is held out, as text or as a user message."""
     messages = tuple(row["messages"]) if row["messages"] is not None else None
     prompt = Prompt(row["prompt_id"], text=row["prompt"], messages=messages)
     if any(identity in held_out for identity in _ids(prompt)):
@@ -90,7 +104,7 @@ def _prompt(row: Mapping[str, Any], held_out: Set[str]) -> Prompt:
 
 
 def _ids(prompt: Prompt) -> Iterator[str]:
-    """Ids under which the same question may be known."""
+    """Ids of the same question as plain text and as one user message."""
     yield prompt.prompt_id
     if prompt.text is not None:
         yield prompt_id(None, ({"role": "user", "content": prompt.text},))
@@ -102,8 +116,10 @@ def _ids(prompt: Prompt) -> Iterator[str]:
 
 
 class Encoder:
-    """Texts as the token ids that the policy would have sampled for them. Its methods raise Dropped
-    for what is not trained on. longest: tokens of prompt and answer."""
+    """Encodes texts as the token ids that the policy would have sampled.
+
+    longest: most tokens of prompt and answer together. Its methods raise PairDropped.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: Path, longest: int) -> None:
         self._tokenizer = tokenizer
@@ -122,9 +138,9 @@ class Encoder:
         return ids
 
     def answer(self, prompt: Prompt, text: str, *, finished: bool = True) -> list[int]:
-        """Closed with EOS where it is finished."""
+        """Token ids of an answer; a finished one ends with EOS."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        # Spelled out in an answer, they would end it or open a new turn.
+        # A special token inside an answer would end it or open a new turn.
         if not self._special.isdisjoint(ids):
             raise PairDropped("special_tokens")
         return [*ids, self._end(prompt)] if finished else ids
@@ -134,16 +150,16 @@ class Encoder:
             raise PairDropped("too_long")
 
     def _end(self, prompt: Prompt) -> int:
-        """The token with which the policy ends an answer: in a chat, that of its template."""
+        """The token that ends an answer of the policy; in a chat, the one its template writes."""
         chat = prompt.messages is not None
         if chat not in self._ends:
             ids = self._template_ends() if chat else []
-            found = (i for i in ids if i in self._closing)
-            self._ends[chat] = next(found, self._tokenizer.eos_token_id)
+            ends = (i for i in ids if i in self._closing)
+            self._ends[chat] = next(ends, self._tokenizer.eos_token_id)
         return self._ends[chat]
 
     def _template_ends(self) -> list[int]:
-        """What the chat template writes behind an answer."""
+        """Token ids that the chat template writes after an answer."""
         user = {"role": "user", "content": "a"}
         opened = self._chat([user], add_generation_prompt=True)
         closed = self._chat([user, {"role": "assistant", "content": "a"}])
@@ -157,19 +173,19 @@ class Encoder:
 
 
 def _closing_ids(tokenizer: PreTrainedTokenizerBase, policy: Path) -> set[int]:
-    """The ids that end an answer while the policy samples."""
+    """Token ids that end an answer while the policy samples."""
     if tokenizer.eos_token_id is None:
         raise BadInput("the policy's tokenizer has no EOS token, so answers could never end")
-    found: int | list[int] | None = None
+    eos: int | list[int] | None = None
     if (policy / "generation_config.json").exists():
-        found = GenerationConfig.from_pretrained(policy).eos_token_id
-    more = found if isinstance(found, list) else [found] if found is not None else []
+        eos = GenerationConfig.from_pretrained(policy).eos_token_id
+    more = eos if isinstance(eos, list) else [eos] if eos is not None else []
     return {tokenizer.eos_token_id, *more}
 
 
 @dataclass
 class _Files:
-    """The three files, side by side. Of what is already written, ids alone are in memory."""
+    """The three output files; only the ids of rows already written stay in memory."""
 
     prompts: RowWriter
     completions: RowWriter
@@ -204,10 +220,10 @@ class _Files:
             self._completion(prompt.prompt_id, row[side], prompt_ids, ids)
             for side, ids in zip(("chosen", "rejected"), answers, strict=True)
         ]
-        kept = {name: row[name] for name in ("pair_id", "sources", "agreement")}
+        copied = {name: row[name] for name in ("pair_id", "sources", "agreement")}
         ids = {"prompt_id": prompt.prompt_id, "chosen": names[0], "rejected": names[1]}
         p_chosen = 1.0 if self.hard else row["p_chosen"]
-        self.preferences.write({**kept, **ids, "p_chosen": p_chosen})
+        self.preferences.write({**copied, **ids, "p_chosen": p_chosen})
 
     def counts(self) -> dict[str, int]:
         return {
@@ -218,7 +234,7 @@ class _Files:
         }
 
     def _completion(self, prompt: str, text: str, prompt_ids: list[int], ids: list[int]) -> str:
-        """Write an answer unless an earlier pair had it; its id."""
+        """Write an answer unless an earlier pair had it; returns its id."""
         identity = imported_completion_id(prompt, text)
         if identity not in self.seen:
             self.seen.add(identity)
@@ -239,3 +255,54 @@ class _Files:
             )
             self.answers[prompt] += 1
         return identity
+
+
+@dataclass(frozen=True)
+class RetokeniseJob:
+    """Completions of `prompts` by another model, to encode and write to `out`.
+
+    longest: most tokens of prompt and answer together.
+    """
+
+    prompts: Path
+    completions: Path
+    out: Path
+    longest: int
+
+
+def retokenise(
+    tokenizer: PreTrainedTokenizerBase, policy: Path, job: RetokeniseJob, report: Report
+) -> dict[str, Any]:
+    """Write each completion with the policy's token ids and without log-probs.
+
+    A truncated answer stays without EOS. Drops an answer that is too long (`too_long`), holds
+    special tokens (`special_tokens`) or whose chat the policy's template refuses (`template`).
+
+    Returns:
+        Numbers of completions kept, and dropped by reason.
+
+    Raises:
+        BadInput: the tokenizer has no EOS.
+    """
+    encoder = Encoder(tokenizer, policy, job.longest)
+    prompts = {row["prompt_id"]: prompt_from_row(row) for row in iterate_rows(job.prompts)}
+    total = count_rows(job.completions)
+    dropped: Counter[str] = Counter()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        read = iterate_rows(job.completions, batch_size=TEXTS_AT_ONCE)
+        for done, row in enumerate(read, 1):
+            prompt, finished = prompts[row["prompt_id"]], row["finish_reason"] == "stop"
+            try:
+                prompt_ids = encoder.prompt(prompt)
+                ids = encoder.answer(prompt, row["text"], finished=finished)
+                encoder.check_length(prompt_ids, ids)
+                ours = {"prompt_token_ids": prompt_ids, "token_ids": ids, "token_logps": None}
+                yield {**row, **ours}
+            except PairDropped as reason:
+                dropped[str(reason)] += 1
+            if done % TEXTS_AT_ONCE == 0:
+                report(done, total, "completions, token ids")
+
+    kept = write_rows(job.out, rows(), COMPLETIONS)
+    return {"kept": kept, "dropped": dict(sorted(dropped.items()))}

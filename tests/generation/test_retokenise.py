@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_imported import ASSISTANT, EOS, SKY, TURN, USER, WHY, YES, tokenizer, user
+from test_tokenise import ASSISTANT, EOS, SKY, TURN, USER, WHY, YES, tokenizer, user
 
 from dpo_core.records import Prompt, prompt_id, prompt_row
 from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from generation.retokenised import RetokeniseJob, retokenise
+from generation.tokenise import RetokeniseJob, retokenise
 
 PLAIN = Prompt(prompt_id("why", None), text="why")
 CHAT = Prompt(prompt_id(None, user("why")), messages=user("why"))

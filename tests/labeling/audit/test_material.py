@@ -3,7 +3,7 @@
 from typing import Any
 
 from labeling.audit.findings import excerpt
-from labeling.audit.judged import judged
+from labeling.audit.material import count_votes
 
 
 def judgement(
@@ -18,7 +18,7 @@ def label(pair: str, verdict: str, first: str) -> dict[str, Any]:
 
 
 def test_sides_and_positions() -> None:
-    found = judged(
+    found = count_votes(
         [
             # Read as (a, b) it names the first answer, read as (b, a) the first again: a tie.
             judgement("p", "tie", forward="a", backward="b"),
@@ -37,7 +37,9 @@ def test_sides_and_positions() -> None:
 
 
 def test_one_source_that_decides_is_enough() -> None:
-    found = judged([judgement("p", "tie"), judgement("q", "tie")], [label("p", "b", first="a")])
+    found = count_votes(
+        [judgement("p", "tie"), judgement("q", "tie")], [label("p", "b", first="a")]
+    )
     assert found.undecided == {"q"}
 
 

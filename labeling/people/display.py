@@ -1,16 +1,17 @@
-"""Texts as annotators see them. Prompts and completions are data: nothing in them acts or vanishes.
+"""Texts as annotators see them: prompts and completions are data, so nothing in them acts or is
+lost.
 
-Argilla renders markdown and takes dangerous HTML out, so that a tag that a model wrote would be
-missing from the page without a word. Outside of code, therefore, `<` and `&` are escaped; an image
-becomes a link, since a browser would fetch its address unasked. Control characters become their
-pictures. The markdown itself is left to work: headings, lists and code look as the model meant.
+Argilla renders markdown and removes unsafe HTML, so a tag written by a model would silently
+disappear. Outside of code, `<` and `&` are therefore escaped, and an image becomes a link, since a
+browser would fetch it. Control characters become visible pictures. Markdown still works: headings,
+lists and code look as the model intended.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 MESSAGE_CHARACTERS = 20_000
-"""Argilla refuses longer messages in a chat, and more than MESSAGES of them."""
+"""Argilla's limit for a chat message; its limit for their number is MESSAGES."""
 
 MESSAGES = 500
 ROLE_CHARACTERS = 20
@@ -35,13 +36,13 @@ def as_markdown(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with line ends as "\\n" and no character that a page or a database cannot hold."""
+    """`text` with "\\n" line ends, visible control characters and no lone surrogates."""
     text = text.replace("\r\n", "\n").translate(_PICTURES)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def as_chat(messages: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
-    """(role, content) of messages as Argilla takes them: a long one goes on in the next."""
+    """(role, content) of messages within Argilla's limits; a long message continues in the next."""
     parts = [
         (visible(message["role"])[:ROLE_CHARACTERS] or "user", part)
         for message in messages
@@ -49,8 +50,8 @@ def as_chat(messages: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...
     ]
     if len(parts) <= MESSAGES:
         return tuple(parts)
-    left = len(parts) - MESSAGES + 1
-    return (*parts[: MESSAGES - 1], ("note", f"*({left} more messages, too many to show)*"))
+    hidden = len(parts) - MESSAGES + 1
+    return (*parts[: MESSAGES - 1], ("note", f"*({hidden} more messages, too many to show)*"))
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -61,13 +62,13 @@ def _parts(text: str) -> Iterator[str]:
 def _escaped(lines: Sequence[str]) -> Iterator[str]:
     fence = ""
     for line in lines:
-        found = _FENCE.match(line)
+        match = _FENCE.match(line)
         if fence:
             yield line
-            if found and found[1].startswith(fence) and not line.strip(" `~"):
+            if match and match[1].startswith(fence) and not line.strip(" `~"):
                 fence = ""
-        elif found:
-            fence = found[1]
+        elif match:
+            fence = match[1]
             yield line
         else:
             yield _escaped_line(line)
@@ -81,6 +82,6 @@ def _escaped_line(line: str) -> str:
     return "".join([*pieces, _SWALLOWED.sub(_escape, line[end:])])
 
 
-def _escape(found: re.Match[str]) -> str:
-    # What is left is the beginning of a link's definition, which no page shows.
-    return _ESCAPES.get(found[0], f"{found[0]}\\")
+def _escape(match: re.Match[str]) -> str:
+    # Anything else is the start of a link definition, which markdown does not show.
+    return _ESCAPES.get(match[0], f"{match[0]}\\")

@@ -3,8 +3,8 @@
 import pytest
 
 from dpo_core.records import Prompt, prompt_id
+from labeling.audit.bias import find_contaminated, find_held_out_overlap
 from labeling.audit.config import AuditConfig
-from labeling.audit.contamination import contaminated, held_out_overlap
 from labeling.audit.material import AuditedAnswer, Material, Preference
 
 ANSWER = AuditedAnswer("x", tokens=2, finished=True)
@@ -31,20 +31,23 @@ def material(prompt: Prompt, held_out: Prompt) -> Material:
     ],
 )
 def test_in_whatever_form(prompt: Prompt, held_out: Prompt, found: int) -> None:
-    assert contaminated(material(prompt, held_out), AuditConfig()).count == found
+    assert find_contaminated(material(prompt, held_out), AuditConfig()).count == found
 
 
 def test_by_its_id_alone() -> None:
     held_out = Prompt(prompt_id(PLAIN.text, None), text=PLAIN.text)
     lost = Prompt(held_out.prompt_id)  # its words are not known
-    assert contaminated(material(lost, held_out), AuditConfig()).blocks
+    assert find_contaminated(material(lost, held_out), AuditConfig()).blocks
 
 
 def test_what_the_system_says_is_no_overlap() -> None:
     system = {"role": "system", "content": "answer in one word and do not explain anything"}
     config = AuditConfig(overlap_words=4)
-    assert held_out_overlap(material(user("Why?", system), user("How?", system)), config).count == 0
-    shared = held_out_overlap(
+    assert (
+        find_held_out_overlap(material(user("Why?", system), user("How?", system)), config).count
+        == 0
+    )
+    shared = find_held_out_overlap(
         material(user("so what is two and two"), user("what is two and three")), config
     )
     assert shared.count == 1 and "“what is two and”" in shared.examples[0]

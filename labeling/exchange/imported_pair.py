@@ -1,4 +1,4 @@
-"""What a row of somebody else's preferences comes to."""
+"""A preference read from a third-party file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ Messages = tuple[Mapping[str, str], ...]
 class ImportedPair:
     """A prompt with a better and a worse answer.
 
-    prompt: text, or chat messages. p_chosen: probability that `chosen` is the better one.
-    sources: who said so, where the row tells. agreement: the share of them that did.
+    prompt: text, or chat messages. p_chosen: probability that `chosen` is better. sources: who
+    judged, if the row says. agreement: share of the sources that agree.
     """
 
     prompt: str | Messages
@@ -27,7 +27,7 @@ class ImportedPair:
 
 @dataclass(frozen=True)
 class UndecidedRow:
-    """A row that was read and holds no preference: `tie`, `both_bad`, `identical`, `unrated`."""
+    """A readable row without preference; why: `tie`, `both_bad`, `identical` or `unrated`."""
 
     why: str
 
@@ -36,8 +36,11 @@ class UnreadableRow(ValueError):
     """A row that cannot be read; the message says why."""
 
 
-def checked(pair: ImportedPair) -> ImportedPair | UndecidedRow:
-    """`pair`, if it can be a preference. Raises UnreadableRow for a text that no model can take."""
+def check_pair(pair: ImportedPair) -> ImportedPair | UndecidedRow:
+    """`pair`, or UndecidedRow for identical answers.
+
+    Raises UnreadableRow for a text that is empty, holds NUL or is not valid Unicode.
+    """
     for name, text in _texts(pair):
         if not text.strip():
             raise UnreadableRow(f"{name} is empty")
@@ -48,15 +51,15 @@ def checked(pair: ImportedPair) -> ImportedPair | UndecidedRow:
     return UndecidedRow("identical") if pair.chosen == pair.rejected else pair
 
 
-def plain(prompt: str | Messages) -> str | Messages:
-    """A lone user message as plain text."""
+def as_text(prompt: str | Messages) -> str | Messages:
+    """The prompt with a single user message turned into plain text."""
     if isinstance(prompt, str) or len(prompt) != 1 or prompt[0]["role"] != "user":
         return prompt
     return prompt[0]["content"]
 
 
-def chat(prompt: str | Messages) -> str | Messages:
-    """Plain text as a user message."""
+def as_messages(prompt: str | Messages) -> str | Messages:
+    """The prompt with plain text turned into a user message."""
     return ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
 
 
@@ -67,7 +70,7 @@ def as_prompt(prompt: str | Messages) -> Prompt:
 
 
 def imported_row(pair: ImportedPair, source: str) -> dict[str, Any]:
-    """The row of schemas.IMPORTED that holds `pair`; `source` where the row names none."""
+    """The row of schema IMPORTED for `pair`; source: the source if the row names none."""
     prompt = as_prompt(pair.prompt)
     texts = (pair.chosen, pair.rejected)
     ids = [imported_completion_id(prompt.prompt_id, text) for text in texts]
@@ -94,7 +97,7 @@ def _texts(pair: ImportedPair) -> Sequence[tuple[str, str]]:
 
 
 def _is_unicode(text: str) -> bool:
-    """JSON can spell half a character (a lone surrogate), and so reads what is not UTF-8."""
+    """Whether `text` has no lone surrogates, which JSON can spell and invalid UTF-8 becomes."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.hashing import derive_seed
-from labeling.pairs.replay import NOT_DRAWN, TWICE, Kind, Replay, RoundPairs, replay
+from labeling.pairs.training_pairs import (
+    NOT_DRAWN,
+    TWICE,
+    Kind,
+    RoundPairs,
+    TrainingPairs,
+    select_training_pairs,
+)
 
 SEED = 11
 
@@ -17,7 +24,7 @@ def pairs(letter: str, count: int) -> list[str]:
 
 def test_all_rounds() -> None:
     rounds = [RoundPairs(1, "earlier", ["p", "q"]), RoundPairs(2, "latest", ["r"])]
-    assert replay(rounds, None, SEED) == Replay(
+    assert select_training_pairs(rounds, None, SEED) == TrainingPairs(
         {1: frozenset(("p", "q")), 2: frozenset(("r",))}, {}
     )
 
@@ -28,7 +35,7 @@ def test_a_pair_that_several_rounds_have_is_used_as_the_last_of_them_has_it() ->
         RoundPairs(2, "earlier", ["q", "r"]),
         RoundPairs(3, "latest", ["q", "s"]),
     ]
-    found = replay(rounds, None, SEED)
+    found = select_training_pairs(rounds, None, SEED)
     assert found.kept == {1: {"p"}, 2: {"r"}, 3: {"q", "s"}}
     assert found.dropped == {TWICE: 2}
 
@@ -41,22 +48,24 @@ def test_a_mix_uses_the_latest_round_whole_and_of_the_others_their_shares() -> N
         RoundPairs(4, "latest", pairs("l", 20)),
     ]
     weights: dict[Kind, float] = {"latest": 0.5, "earlier": 0.3, "imported": 0.2}
-    found = replay(rounds, weights, SEED)
+    found = select_training_pairs(rounds, weights, SEED)
     # 20 of the latest are a half, so three tenths are 12 and a fifth is 8.
     assert found.kept[4] == set(pairs("l", 20))
     by_hash = sorted(pairs("e", 30) + pairs("f", 30), key=lambda p: derive_seed(SEED, p))
     assert found.kept[2] | found.kept[3] == set(by_hash[:12])
     assert len(found.kept[1]) == 8
     assert found.dropped == {NOT_DRAWN: 48 + 42}
-    assert replay(rounds, {kind: 7 * w for kind, w in weights.items()}, SEED) == found
-    assert replay(rounds, weights, SEED + 1) != found
-    without = replay(rounds, {**weights, "imported": 0.0}, SEED)
+    assert (
+        select_training_pairs(rounds, {kind: 7 * w for kind, w in weights.items()}, SEED) == found
+    )
+    assert select_training_pairs(rounds, weights, SEED + 1) != found
+    without = select_training_pairs(rounds, {**weights, "imported": 0.0}, SEED)
     assert without.kept == {**found.kept, 1: frozenset()}
 
 
 def test_a_mix_takes_what_is_there_where_a_kind_has_too_few() -> None:
     rounds = [RoundPairs(1, "earlier", pairs("e", 5)), RoundPairs(2, "latest", pairs("l", 20))]
-    found = replay(rounds, {"latest": 1.0, "earlier": 1.0, "imported": 1.0}, SEED)
+    found = select_training_pairs(rounds, {"latest": 1.0, "earlier": 1.0, "imported": 1.0}, SEED)
     assert {n: len(kept) for n, kept in found.kept.items()} == {1: 5, 2: 20}
     assert found.dropped == {}
 
@@ -75,7 +84,7 @@ def test_every_pair_is_used_once_or_counted(
     weights: dict[Kind, float] | None = None
     if mixed is not None:
         weights = {"latest": mixed[0], "earlier": mixed[1], "imported": 0.0}
-    found = replay(rounds, weights, SEED)
+    found = select_training_pairs(rounds, weights, SEED)
     kept = [pair for ids in found.kept.values() for pair in ids]
     assert len(kept) == len(set(kept))
     assert len(kept) + sum(found.dropped.values()) == sum(map(len, drawn))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from labeling.people.shown import EMPTY, MESSAGE_CHARACTERS, MESSAGES, as_chat, as_markdown
+from labeling.people.display import EMPTY, MESSAGE_CHARACTERS, MESSAGES, as_chat, as_markdown
 
 CASES = {
     "plain": ("plain **bold** text", "plain **bold** text"),
