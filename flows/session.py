@@ -22,7 +22,7 @@ from flows.config import CampaignConfig
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from flows.older.fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
-from flows.tracking.tracking import Tracking
+from flows.tracking.background import Tracking
 from generation.config import SamplingConfig
 
 Make = Callable[[Path, Inputs], StepResult]

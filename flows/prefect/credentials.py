@@ -40,11 +40,11 @@ class Key:
         return {HEADER: self.secret}
 
 
-def of_worker(layout: Layout) -> Path:
+def worker_key_path(layout: Layout) -> Path:
     return layout.root / "credentials.json"
 
 
-def of_campaign(layout: Layout) -> Path:
+def campaign_key_path(layout: Layout) -> Path:
     return layout.prefect / "credentials.json"
 
 
@@ -109,7 +109,7 @@ def with_key(environment: Mapping[str, str], key: Key) -> dict[str, str]:
     return {CLIENT_VARIABLE: json.dumps(client_headers(environment) | key.headers)}
 
 
-def ask_for_link(command: str, path: Path) -> str:
+def sign_in_help(command: str, path: Path) -> str:
     """What a server says to somebody who does not know its secret, the rest of a sentence."""
     return (
         f"open a link that `{command}` prints, or send what stands in {path} as the header {HEADER}"
@@ -162,7 +162,7 @@ def report_link(layout: Layout) -> str:
     return f"[Open the report](/ratchet/{_CAMPAIGNS}/{id}/report.html)"
 
 
-def served(root: Path, path: str) -> Path | None:
+def find_served_file(root: Path, path: str) -> Path | None:
     """The file that the server of the folder `root` answers a request with: a report or metrics,
     and nothing else of a campaign."""
     *folders, name = path.strip("/").split("/")

@@ -60,7 +60,7 @@ def campaign_tag(layout: Layout) -> str:
     return f"{_TAG}{layout.root.resolve()}"
 
 
-def retagged(tags: Iterable[str], layout: Layout) -> set[str]:
+def replace_campaign_tag(tags: Iterable[str], layout: Layout) -> set[str]:
     """The tags of a run of that campaign, which was perhaps made for another one: Prefect's pages
     take any parameters, and the tags are those of the deployment."""
     return {tag for tag in tags if not tag.startswith(_TAG)} | {campaign_tag(layout)}
@@ -133,14 +133,14 @@ def crash_stale_runs(
             client.set_flow_run_state(flow_run.id, state, force=True)
 
 
-_told: deque[State[Any]] = deque(maxlen=8)
+_states: deque[State[Any]] = deque(maxlen=8)
 """How the last tasks ended. These states travel as events, which a server writes one after the
 other, two at a time: once these are written, those before them are."""
 
 
-def told(state: State[Any]) -> None:
+def record_state(state: State[Any]) -> None:
     """A task ended in `state`, which Prefect's client has handed to its worker for events."""
-    _told.append(state)
+    _states.append(state)
 
 
 @contextmanager
@@ -175,12 +175,12 @@ def flush() -> None:
     deadline = time.monotonic() + _FLUSH_TIMEOUT_S
     # A server that has gone away meanwhile is nobody to wait for.
     with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
-        while _told and time.monotonic() < deadline:
-            if _written(client, _told[0]):
-                _told.popleft()
+        while _states and time.monotonic() < deadline:
+            if _written(client, _states[0]):
+                _states.popleft()
             else:
                 time.sleep(_POLL_S)
-    _told.clear()
+    _states.clear()
 
 
 def _written(client: SyncPrefectClient, state: State[Any]) -> bool:

@@ -31,7 +31,7 @@ from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
 from dpo_core.web_guard import Guard
 from flows.prefect import server as prefect_database
-from flows.prefect.credentials import Key, provide_key, served, with_key
+from flows.prefect.credentials import Key, find_served_file, provide_key, with_key
 
 _START_TIMEOUT_S = 120.0
 _FIRST_PORT, _TRIES = 20_000, 20
@@ -272,7 +272,7 @@ class _ReportFiles:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from starlette.responses import FileResponse, PlainTextResponse
 
-        path = served(self.root, scope["path"])
+        path = find_served_file(self.root, scope["path"])
         if path is None:
             await PlainTextResponse("not found", 404)(scope, receive, send)
         else:

@@ -154,7 +154,7 @@ def step(
         from prefect.cache_policies import NO_CACHE
         from prefect.context import TagsContext
 
-        from flows.prefect.runs import told
+        from flows.prefect.runs import record_state
 
         outcome = _Outcome(lambda: function(do, *args, **kwargs))
 
@@ -170,7 +170,7 @@ def step(
         with TagsContext(current_tags=set()):
             made = task(name=name, task_run_name=name, retry_condition_fn=wanted, **options)(body)
             state = made(return_state=True)
-        told(state)
+        record_state(state)
         return outcome.get(state)
 
     return call
@@ -205,12 +205,12 @@ def _state(result: Any) -> "State[None]":
     """Completed, or Cached when everything the step made came from disk, with its counts."""
     from prefect.states import Completed
 
-    entry, cached = _made(result)
+    entry, cached = _find_artifact(result)
     message = _counts(entry) if entry is not None else None
     return Completed(name="Cached" if cached else None, message=message)
 
 
-def _made(result: Any) -> tuple[Entry | None, bool]:
+def _find_artifact(result: Any) -> tuple[Entry | None, bool]:
     """(ledger entry, cached?) of what a step returned: an artifact, or what carries one."""
     carried = ("made_by", "answers", "made")
     candidates = (result, *(getattr(result, name, None) for name in carried))

@@ -16,7 +16,7 @@ from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
-from flows.config.versions import decides_what_is_shared, leaves
+from flows.config.versions import flatten, shared_config
 from reporting.numbers import MISSING, Row
 from reporting.summary import CampaignSummary, read_summary
 
@@ -143,7 +143,7 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
 
 
 def _answers_by(config: CampaignConfig) -> Mapping[str, Any]:
-    found = decides_what_is_shared(config)
+    found = shared_config(config)
     return {name: found[name] for name in ("sampling", "evaluation", "evaluation_judge")}
 
 
@@ -177,7 +177,7 @@ def _difference(first: Side, second: Side) -> Difference | None:
 
 def _settings(config: CampaignConfig) -> dict[str, str]:
     """key → its value in words."""
-    found = leaves(config.model_dump(mode="json", exclude=_NOT_COMPARED))
+    found = flatten(config.model_dump(mode="json", exclude=_NOT_COMPARED))
     return {clipped(key): MISSING if value is None else str(value) for key, value in found}
 
 

@@ -27,7 +27,7 @@ from flows.config import load_config, validate
 from flows.config.attempts import check_rejected_rounds
 from flows.config.paths import check_functions
 from flows.config.precision import with_precision
-from flows.config.stored import check_is_campaign, read_stored
+from flows.config.reading import check_is_campaign, read_stored
 
 GONE = object()
 """In place of a value: the key is not there."""

@@ -11,8 +11,8 @@ import pytest
 
 from dpo_core.campaign.layout import Layout
 from flows.cli import main
-from flows.prefect.credentials import of_worker, provide_key
-from flows.worker.place import only_worker, tell_address
+from flows.prefect.credentials import provide_key, worker_key_path
+from flows.worker.folder import hold_folder, write_address
 
 CONFIG = Path(__file__).parents[3] / "configs" / "demo-cpu.yaml"
 
@@ -96,7 +96,7 @@ def test_a_worker_that_starts_where_another_was(
 ) -> None:
     with _worker_at(tmp_path / "home", "http://127.0.0.1:9/api"):
         pass
-    with only_worker(Layout(tmp_path / "home")):
+    with hold_folder(Layout(tmp_path / "home")):
         message, remedy = refused(*command, "--dir", "home")
     assert message == "ratchet: the worker in home is still starting"
     assert remedy == "  Try again when it has printed where runs are shown."
@@ -105,7 +105,7 @@ def test_a_worker_that_starts_where_another_was(
 @contextmanager
 def _worker_at(folder: Path, api: str) -> Iterator[None]:
     """The folder of a worker, with this process as the worker."""
-    with only_worker(Layout(folder)):
-        provide_key(of_worker(Layout(folder)))
-        tell_address(Layout(folder), api)
+    with hold_folder(Layout(folder)):
+        provide_key(worker_key_path(Layout(folder)))
+        write_address(Layout(folder), api)
         yield
