@@ -206,7 +206,11 @@ def check_lengths(counts: Mapping[str, Any], room: PromptRoom) -> DoctorFinding:
     )
     if room.tokens < 1:
         verb = "exceeds" if room.max_tokens > room.context else "fills"
-        what = f"no prompt fits: max_tokens {room.max_tokens} {verb} the context of {room.context}"
+        whose = "the model's" if room.context == room.positions else "the"
+        what = (
+            f"no prompt fits: max_tokens {room.max_tokens} {verb} {whose} context of "
+            f"{room.context}"
+        )
     elif long == count:
         what = f"no prompt fits: all have more than {room.tokens} tokens (the longest {longest:,})"
     where = "sampling.max_model_len, sampling.max_tokens"
