@@ -21,7 +21,7 @@ RULE = {"function": "told_by_text:worth"}
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"refusal_pattern": "("}, "is no regular expression"),
+        ({"refusal_pattern": "("}, "is not a regular expression"),
         ({"relevance": 1}, "evaluation.relevance must be auto, a number of requests of at least 2"),
         ({"relevance": -1}, "of at least 2"),
         ({"relevance": 2.5}, "of at least 2"),
@@ -30,11 +30,11 @@ RULE = {"function": "told_by_text:worth"}
         ({"suites": {"sums": {"prompts": "x.jsonl"}}}, "Field required"),
         (
             {"suites": {"sums": {"prompts": "x.jsonl", "judge": {**RULE, "gives": "verdict"}}}},
-            "a suite's judge scores each answer",
+            "a suite's judge must score each answer",
         ),
         (
             {"suites": {"sums": {"prompts": "x.jsonl", "judge": {**RULE, "relevance": 8}}}},
-            "judge.relevance is for training",
+            "applies to training only, not to a suite",
         ),
     ],
 )
@@ -56,7 +56,7 @@ def test_among_how_many_requests_that_of_an_answer_is_looked_for(
 def test_a_suite_without_its_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
     suites = {"sums": {"prompts": str(tmp_path / "no.jsonl"), "judge": RULE}}
     session = open_session(tmp_path, evaluation={"suites": suites})
-    with pytest.raises(ConfigError, match=r"evaluation\.suites\.sums\.prompts: there is no file"):
+    with pytest.raises(ConfigError, match=r"evaluation\.suites\.sums\.prompts: no such file"):
         check_files(session.config)
 
 

@@ -154,7 +154,7 @@ def test_its_secret_is_for_nobody_else(served: Served, tmp_path: Path) -> None:
     assert provide_key(copy).secret != first.secret
     assert list(tmp_path.iterdir()) == [copy]
     copy.write_text("{")
-    with pytest.raises(BadInput, match="does not hold the secret of a server"):
+    with pytest.raises(BadInput, match="does not hold a server's secret"):
         provide_key(copy)
     with pytest.raises(BadInput, match="no server has shown pages in"):
         new_link(tmp_path / "nowhere")
@@ -163,7 +163,7 @@ def test_its_secret_is_for_nobody_else(served: Served, tmp_path: Path) -> None:
 def test_names_that_are_none() -> None:
     assert check_hosts(["ratchet.example.com", "host:8443", "[fd00::1]:80", "10.0.0.1"])
     for wrong in ("https://ratchet.example.com", "*", "", "a/b", "a b", "-a", "host:"):
-        with pytest.raises(BadInput, match="is no name of a host"):
+        with pytest.raises(BadInput, match="is not a host name"):
             check_hosts([wrong])
 
 

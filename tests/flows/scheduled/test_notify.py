@@ -75,5 +75,5 @@ def test_what_cannot_be_sent_is_said_without_the_address(
     monkeypatch.setenv(HOOK, "http://127.0.0.1:9/s3cret")  # nobody listens there
     send_notification(config(**{kind: HOOK}), "gate", "round 1", said.append)
     assert len(said) == 2
-    assert said[1].startswith(f"a notification was not sent (address in {HOOK}): ")
+    assert said[1].startswith(f"notification not sent (address in {HOOK}): ")
     assert "s3cret" not in said[1]

@@ -42,9 +42,9 @@ def refused(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--cron", "every monday"), "'every monday' is no cron line"),
-        (("--cron", "0 2 * * 1", "--timezone", "Mars/Olympus"), "'Mars/Olympus' is no timezone"),
-        (("--cron", "0 2 30 2 *"), "'0 2 30 2 *' names a time that never comes"),
+        (("--cron", "every monday"), "'every monday' is not a cron line"),
+        (("--cron", "0 2 * * 1", "--timezone", "Mars/Olympus"), "'Mars/Olympus' is not a timezone"),
+        (("--cron", "0 2 30 2 *"), "'0 2 30 2 *' never occurs"),
     ],
 )
 def test_nothing_is_written(
@@ -87,7 +87,7 @@ def test_a_worker_whose_server_is_gone(
     assert message.startswith(
         "ratchet: the Prefect server at http://127.0.0.1:9/api does not answer"
     )
-    assert remedy == "  Look whether its worker runs, and start it again with `ratchet worker`."
+    assert remedy == "  Check that its worker runs, or restart it with `ratchet worker`."
 
 
 @FOR_A_WORKER
@@ -99,7 +99,7 @@ def test_a_worker_that_starts_where_another_was(
     with hold_folder(Layout(tmp_path / "home")):
         message, remedy = refused(*command, "--dir", "home")
     assert message == "ratchet: the worker in home is still starting"
-    assert remedy == "  Try again when it has printed where runs are shown."
+    assert remedy == "  Try again when it has printed the address of its runs."
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def test_a_tracker_that_is_down_is_said_once_and_does_not_hold_the_campaign(
         tracking._thread.join()
     tracking.close()
     [line] = said
-    assert line.startswith("mlflow was not told: MlflowException") and "next round" in line
+    assert line.startswith("tracker mlflow failed: MlflowException") and "next round" in line
     assert "127.0.0.1" in campaign.layout.log("tracking").read_text()
 
 
