@@ -173,7 +173,7 @@ def main() -> None:
 
 
 _PATHS_THAT_CANNOT_BE = {
-    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS),
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS)
 }
 """Errors of the system about a path, wherever a command first touches it."""
 

@@ -22,7 +22,6 @@ def branch(
             min=0,
             metavar="N",
             help="Last round that both campaigns share; 0: only the base policy.",
-            show_default=False,
         ),
     ],
     overrides: Annotated[
@@ -36,17 +35,14 @@ def branch(
     campaign_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the branch; default: beside the campaign, with the branch's name.",
-            show_default=False,
+            help="Folder of the branch; default: beside the campaign, with the branch's name."
         ),
     ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(help="Name of the branch; default: NAME-from-N.", show_default=False),
+        str | None, typer.Option(help="Name of the branch; default: NAME-from-N.")
     ] = None,
     copy: Annotated[
-        bool,
-        typer.Option("--copy", help="Copy files instead of hard-linking them."),
+        bool, typer.Option("--copy", help="Copy files instead of hard-linking them.")
     ] = False,
 ) -> None:
     """Start a new campaign that shares this one's rounds up to round N.
@@ -73,7 +69,6 @@ def rollback(
             min=0,
             metavar="N",
             help="Round whose policy becomes the promoted one; 0: the base.",
-            show_default=False,
         ),
     ] = None,
     why: Annotated[
@@ -103,17 +98,11 @@ def decide(
     promote: Annotated[
         bool | None,
         typer.Option(
-            "--promote/--keep",
-            help="Promote the candidate, or keep the last promoted policy.",
-            show_default=False,
+            "--promote/--keep", help="Promote the candidate, or keep the last promoted policy."
         ),
     ] = None,
-    reason: Annotated[
-        str, typer.Option(help="Reason, for the ledger and the report.", show_default=False)
-    ] = "",
-    by: Annotated[
-        str | None, typer.Option(help="Who decides; default: you.", show_default=False)
-    ] = None,
+    reason: Annotated[str, typer.Option(help="Reason, for the ledger and the report.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who decides; default: you.")] = None,
 ) -> None:
     """Promote or reject the candidate of a campaign that waits for your decision.
 
@@ -145,15 +134,11 @@ def replay(
             min=0,
             metavar="N",
             help="Finished round; 0: the base policy and its answers.",
-            show_default=False,
         ),
     ],
     scratch: Annotated[
         Path | None,
-        typer.Option(
-            help="New folder to compute in, kept afterwards; default: a temporary one.",
-            show_default=False,
-        ),
+        typer.Option(help="New folder to compute in, kept afterwards; default: a temporary one."),
     ] = None,
 ) -> None:
     """Recompute a round from the ledger and report, step by step, whether it is bit-identical.

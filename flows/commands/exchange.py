@@ -36,24 +36,19 @@ def import_(
         typer.Argument(
             help="Files (.jsonl, .json, .csv, .tsv, also .gz; .parquet, .arrow) or folders.",
             metavar="FILE...",
-            show_default=False,
         ),
     ],
-    out: Annotated[
-        Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR", show_default=False)
-    ],
+    out: Annotated[Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR")],
     format: Annotated[
         ImportFormat, typer.Option(help="Format of all files; auto: by each file's first row.")
     ] = ImportFormat.auto,
     columns: Annotated[
-        str | None,
-        typer.Option(help="Column names of a CSV: prompt=…,a=…,b=…,verdict=…", show_default=False),
+        str | None, typer.Option(help="Column names of a CSV: prompt=…,a=…,b=…,verdict=…")
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
-            help="Annotator or judge of all rows; default: from each row, or the file's name.",
-            show_default=False,
+            help="Annotator or judge of all rows; default: from each row, or the file's name."
         ),
     ] = None,
     prompts: Annotated[
@@ -88,16 +83,11 @@ def import_(
 
 def export(
     campaign: Campaign,
-    out: Annotated[
-        Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR", show_default=False)
-    ],
+    out: Annotated[Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR")],
     rounds: Annotated[
         str | None,
         typer.Option(
-            "--rounds",
-            "--round",
-            help="Rounds to export, such as 2 or 1,3-5; default: all.",
-            show_default=False,
+            "--rounds", "--round", help="Rounds to export, such as 2 or 1,3-5; default: all."
         ),
     ] = None,
     format: Annotated[
@@ -119,7 +109,6 @@ def export(
             metavar="REPO",
             help="Also upload it as this dataset, created as private; the token is HF_TOKEN or "
             "that of `hf auth login`.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -149,14 +138,10 @@ def publish(
             metavar="PLACE",
             help="A new folder (./out), an fsspec URL (s3://bucket/model), or a hub model "
             "(NAME/MODEL; the token is HF_TOKEN or that of `hf auth login`).",
-            show_default=False,
         ),
     ],
     number: Annotated[
-        int | None,
-        typer.Option(
-            "--round", help="Round to publish; default: the promoted one.", show_default=False
-        ),
+        int | None, typer.Option("--round", help="Round to publish; default: the promoted one.")
     ] = None,
     licence: Annotated[
         str | None,
@@ -165,7 +150,6 @@ def publish(
             "--license",
             metavar="ID",
             help="Licence for the card, by its hub id; default: the card states none.",
-            show_default=False,
         ),
     ] = None,
     private: Annotated[

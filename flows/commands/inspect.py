@@ -55,10 +55,7 @@ def status(
 
 def compare(
     campaigns: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Folders of two or more campaigns.", metavar="A B [C…]", show_default=False
-        ),
+        list[Path], typer.Argument(help="Folders of two or more campaigns.", metavar="A B [C…]")
     ],
     html: Annotated[
         Path | None,
@@ -92,28 +89,23 @@ def compare(
 
 def evaluate(
     model_a: Annotated[
-        str,
-        typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_A", show_default=False),
+        str, typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_A")
     ],
     model_b: Annotated[
-        str,
-        typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_B", show_default=False),
+        str, typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_B")
     ],
     prompts: Annotated[
         Path,
         typer.Option(
             metavar="FILE",
             help="JSONL or parquet with `prompt` or `messages`, and optional `tags`.",
-            show_default=False,
         ),
     ],
     judge: Annotated[
-        str | None,
-        typer.Option(metavar="MODULE:FUNCTION", help="Rule that scores answers."),
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Rule that scores answers.")
     ] = None,
     judge_config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="YAML with a judge section, as in a config."),
+        Path | None, typer.Option(metavar="FILE", help="YAML with a judge section, as in a config.")
     ] = None,
     engine: Annotated[str, typer.Option(help="vllm or transformers.")] = "vllm",
     samples: Annotated[int, typer.Option(help="Answers per model and prompt.")] = 1,

@@ -56,8 +56,7 @@ def retract(
 def pull(
     campaign: Campaign,
     number: Annotated[
-        int | None,
-        typer.Option("--round", metavar="N", help="Only this round; default: all."),
+        int | None, typer.Option("--round", metavar="N", help="Only this round; default: all.")
     ] = None,
 ) -> None:
     """Pull labels that people submitted or edited after a round was labelled.
@@ -113,7 +112,7 @@ def serve(
 
 @user.command()
 def add(
-    name: Annotated[str, typer.Argument(help="Sign-in name.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Sign-in name.")],
     folder: Folder = DEFAULT_FOLDER,
     workspace: Annotated[
         str, typer.Option(help="Workspace whose datasets the annotator sees.")

@@ -15,16 +15,11 @@ import typer
 
 from dpo_core.errors import BadInput
 
-Campaign = Annotated[
-    Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-]
+Campaign = Annotated[Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN")]
 CampaignDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the campaign; default: campaigns/<name>.", show_default=False),
+    Path | None, typer.Option(help="Folder of the campaign; default: campaigns/<name>.")
 ]
-Config = Annotated[
-    Path, typer.Argument(help="YAML config of the campaign.", metavar="CONFIG", show_default=False)
-]
+Config = Annotated[Path, typer.Argument(help="YAML config of the campaign.", metavar="CONFIG")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; repeatable."),

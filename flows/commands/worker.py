@@ -71,7 +71,6 @@ def schedule(
         typer.Argument(
             help="YAML config of the campaign; to change a schedule, also its name in --list.",
             metavar="CONFIG",
-            show_default=False,
         ),
     ] = None,
     cron: Annotated[

@@ -5,12 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dpo_core.campaign.prices import PricesConfig
-from dpo_core.config import (
-    Count,
-    PolicyConfig,
-    Section,
-    SftConfig,
-)
+from dpo_core.config import Count, PolicyConfig, Section, SftConfig
 from dpo_core.gate.config import GateConfig, StopConfig
 from dpo_core.loss_options import TRAITS
 from flows.config import checks

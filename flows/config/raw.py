@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -87,12 +87,6 @@ _DEEPEST = 40
 class _Loader(yaml.SafeLoader):
     """Refuses duplicate keys, and reads every key as text: YAML takes `on` for a boolean."""
 
-    # Dates stay text: no key takes a date.
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
         if node.id == "mapping":  # `!!map 3` is not one
             _refuse_duplicates(node)
@@ -107,6 +101,11 @@ def _refuse_kind(_: yaml.SafeLoader, node: Node) -> Any:
     raise ConstructorError(None, None, f"no key takes a value of kind {node.tag}", node.start_mark)
 
 
+# Dates stay text: no key takes a date.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 for _name in _FOREIGN:
     _Loader.add_constructor(f"{_TAG}{_name}", _refuse_kind)
 

@@ -208,8 +208,7 @@ def check_lengths(counts: Mapping[str, Any], room: PromptRoom) -> DoctorFinding:
         verb = "exceeds" if room.max_tokens > room.context else "fills"
         whose = "the model's" if room.context == room.positions else "the"
         what = (
-            f"no prompt fits: max_tokens {room.max_tokens} {verb} {whose} context of "
-            f"{room.context}"
+            f"no prompt fits: max_tokens {room.max_tokens} {verb} {whose} context of {room.context}"
         )
     elif long == count:
         what = f"no prompt fits: all have more than {room.tokens} tokens (the longest {longest:,})"

@@ -118,7 +118,7 @@ def crash_stale_runs(
         id=FlowRunFilterId(not_any_=[but]) if but is not None else None,
     )
     task_runs = TaskRunFilter(
-        state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished), name=None),
+        state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished), name=None)
     )
     state = state or Crashed(message=_CRASHED)
     with get_client(sync_client=True) as client:

@@ -139,9 +139,7 @@ class _Outcome(Generic[R]):
         return self.result[0]
 
 
-def step(
-    function: Callable[Concatenate[Session, P], R],
-) -> Callable[Concatenate[Session, P], R]:
+def step(function: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate[Session, P], R]:
     """Run `function` as a Prefect task inside a flow, and as a plain function outside."""
 
     @wraps(function)
