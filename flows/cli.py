@@ -131,7 +131,10 @@ def link(
         Path, typer.Argument(help="Folder of the worker or of the served campaign.")
     ] = DEFAULT_FOLDER,
 ) -> None:
-    """Print a link that signs another browser in to `ratchet worker` or `ratchet ui`."""
+    """Print a link that signs another browser in.
+
+    For the pages of `ratchet worker` or `ratchet ui`.
+    """
     from flows.operations.serve import new_link
 
     print(new_link(folder))

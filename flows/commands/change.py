@@ -45,7 +45,7 @@ def branch(
         bool, typer.Option("--copy", help="Copy files instead of hard-linking them.")
     ] = False,
 ) -> None:
-    """Start a new campaign that shares this one's rounds up to round N.
+    """Start a campaign that shares this one's rounds up to N.
 
     Shared rounds are neither copied nor run again: their files are hard links, so either campaign
     may be pruned or removed. See docs/branches.md.
@@ -76,10 +76,10 @@ def rollback(
     ] = "",
     undo: Annotated[bool, typer.Option("--undo", help="Undo the last rollback.")] = False,
 ) -> None:
-    """Start the next round from an earlier round's policy, overriding the gate.
+    """Start the next round from an earlier round's policy.
 
-    Nothing is deleted. The ledger records who rolled back, when and why; status and report show
-    it; --undo restores the gate's decision.
+    Overrides the gate. Nothing is deleted: the ledger records who rolled back, when and why, status
+    and report show it, and --undo restores the gate's decision.
     """
     from flows.operations.rollback import roll_back, undo_rollback
 
@@ -104,9 +104,9 @@ def decide(
     reason: Annotated[str, typer.Option(help="Reason, for the ledger and the report.")] = "",
     by: Annotated[str | None, typer.Option(help="Who decides; default: you.")] = None,
 ) -> None:
-    """Promote or reject the candidate of a campaign that waits for your decision.
+    """Promote or reject a candidate that needs your decision.
 
-    Campaigns wait with gate.otherwise: ask. The ledger records who decided and when. A campaign
+    Campaigns ask with gate.otherwise: ask. The ledger records who decided and when. A campaign
     under `ratchet worker` or `ratchet run --wait` then continues by itself; otherwise type the same
     `ratchet run` again.
     """
@@ -141,10 +141,11 @@ def replay(
         typer.Option(help="New folder to compute in, kept afterwards; default: a temporary one."),
     ] = None,
 ) -> None:
-    """Recompute a round from the ledger and report, step by step, whether it is bit-identical.
+    """Recompute a round and check that it is bit-identical.
 
-    Exit code 0 if it is; otherwise 1, naming the first difference. The campaign is not modified.
-    People are not asked again, and language models only where their replies were not kept.
+    Reports each step. Exit code 0 if all are identical; otherwise 1, naming the first difference.
+    The campaign is not modified. People are not asked again, and language models only where their
+    replies were not kept.
     """
     from flows.operations.replay import replay as replay_round
 

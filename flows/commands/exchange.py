@@ -112,9 +112,9 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Export a campaign's preferences as a Hugging Face dataset with a dataset card.
+    """Export preferences as a Hugging Face dataset.
 
-    TRL, Axolotl and LLaMA-Factory read the format. The card documents where they come from.
+    TRL, Axolotl and LLaMA-Factory read the format. A dataset card documents their origin.
     """
     from flows.operations.exchange import export_campaign, parse_rounds
     from labeling.exchange.markdown import check_licence
@@ -159,10 +159,10 @@ def publish(
         bool, typer.Option("--even-if-refused", help="Publish even a policy that the gate refused.")
     ] = False,
 ) -> None:
-    """Publish a round's policy and its model card to a folder, a URL or the hub.
+    """Publish a round's policy and its model card.
 
-    Ratchet publishes nothing unless you type this. The card documents the training, the judges and
-    the limits of the numbers.
+    To a folder, a URL or the hub. Ratchet publishes nothing unless you type this. The card documents
+    the training, the judges and the limits of the numbers.
     """
     from flows.operations.publish import again_command, goes_to_hub, prepare
     from flows.operations.publish import publish as publish_to

@@ -171,9 +171,10 @@ def doctor(
     campaign_dir: CampaignDir = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check whether `ratchet run` would work here, and what to change if not.
+    """Check whether `ratchet run` would work here.
 
-    Exit code 0: it would; 2: it would not. Writes nothing. `ratchet run` does the fast checks too.
+    Prints what to change if not. Exit code 0: it would work; 2: it would not. Writes nothing.
+    `ratchet run` does the fast checks too.
     """
     from dpo_core.campaign.layout import default_root
     from flows.config import load_config

@@ -12,7 +12,7 @@ from labeling.server import DEFAULT_FOLDER, WORKSPACE
 
 labels = typer.Typer(
     name="labels",
-    help="Labels of a campaign: pull late ones, retract those of a source.",
+    help="Pull late labels, or retract those of a source.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -33,11 +33,11 @@ def retract(
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Undo the retraction.")] = False,
 ) -> None:
-    """Retract a source's judgements, so that no preference uses them.
+    """Retract a source's judgements: no preference uses them.
 
-    Aggregates the rounds that used them again; the next `ratchet run` retrains what depends on
-    them. Nothing is deleted: the ledger records who retracted what, and --undo restores it.
-    Selected pairs and verdicts on held-out answers do not change.
+    Re-aggregates the rounds that used them; the next `ratchet run` retrains what depends on them.
+    Nothing is deleted: the ledger records who retracted what, and --undo restores it. Selected
+    pairs and verdicts on held-out answers do not change.
     """
     from dpo_core.records import person
     from flows.operations.retract import take_back
@@ -59,10 +59,10 @@ def pull(
         int | None, typer.Option("--round", metavar="N", help="Only this round; default: all.")
     ] = None,
 ) -> None:
-    """Pull labels that people submitted or edited after a round was labelled.
+    """Pull labels that came after a round was labelled.
 
-    They are stored with the campaign. If they change a round's labels, the next `ratchet run`
-    re-runs exactly what depends on them.
+    Late and edited labels are stored with the campaign. If they change a round's labels, the next
+    `ratchet run` re-runs exactly what depends on them.
     """
     from flows.operations.pull_labels import pull_labels
 
@@ -72,7 +72,7 @@ def pull(
 
 label = typer.Typer(
     name="label",
-    help="Label in the browser: run an Argilla server and manage its annotators.",
+    help="Run an Argilla server and manage its annotators.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

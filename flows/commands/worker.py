@@ -42,10 +42,11 @@ def worker(
         ),
     ] = None,
 ) -> None:
-    """Run submitted and scheduled campaigns, without holding a process while people label.
+    """Run submitted and scheduled campaigns.
 
-    A campaign that needs people is Suspended in Prefect, and continues within a minute of their
-    answers. With PREFECT_API_URL set, the worker uses that Prefect server instead of its own.
+    A campaign that needs people is Suspended in Prefect without holding a process, and continues
+    within a minute of their answers. With PREFECT_API_URL set, the worker uses that Prefect server
+    instead of its own.
     """
     from flows.worker.serve import serve_campaigns
 
@@ -59,7 +60,10 @@ def submit(
     campaign_dir: CampaignDir = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
-    """Submit a campaign to this machine's worker, which runs it from the current folder."""
+    """Submit a campaign to this machine's worker.
+
+    The worker runs it from the current folder.
+    """
     from flows.worker.submit import submit as submit_campaign
 
     submit_campaign(config, overrides or [], campaign_dir, folder)

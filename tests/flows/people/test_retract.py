@@ -156,7 +156,10 @@ def test_taking_back_everything_says_what_will_happen(judged: Campaign, tmp_path
         (["--judge", "other", "--round", "9"], "round 9 has no judgements by other"),
         (["--judge", "short", "--undo"], "never taken back"),
         ([], "give exactly one of --annotator and --judge"),
-        (["--judge", "other", "--annotator", "anna"], "give exactly one of --annotator and --judge"),
+        (
+            ["--judge", "other", "--annotator", "anna"],
+            "give exactly one of --annotator and --judge",
+        ),
     ],
 )
 def test_what_cannot_be_taken_back(judged: Campaign, arguments: list[str], said: str) -> None:

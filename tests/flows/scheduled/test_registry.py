@@ -127,7 +127,9 @@ def test_a_module_that_lies_elsewhere_now(registry: Registry, folder: Path) -> N
     package = folder / "mine/handed_over_judge"
     package.mkdir()
     (package / "__init__.py").write_text("def score(c): ...\n")
-    with pytest.raises(NotRegistered, match=f"judge:score in {package}/__init__.py .submitted from "):
+    with pytest.raises(
+        NotRegistered, match=f"judge:score in {package}/__init__.py .submitted from "
+    ):
         registry.admit(order(folder))
 
 
