@@ -161,8 +161,8 @@ def publish(
 ) -> None:
     """Publish a round's policy and its model card.
 
-    To a folder, a URL or the hub. Ratchet publishes nothing unless you type this. The card documents
-    the training, the judges and the limits of the numbers.
+    To a folder, a URL or the hub. Ratchet publishes nothing unless you type this. The card
+    documents the training, the judges and the limits of the numbers.
     """
     from flows.operations.publish import again_command, goes_to_hub, prepare
     from flows.operations.publish import publish as publish_to

@@ -110,7 +110,7 @@ def sign_in_help(command: str, path: Path) -> str:
 
 
 def sign_in_link(key: Key, to: str) -> str:
-    """A link that signs a browser in once and leads to `to`. Raises BadInput if no server answers."""
+    """A link that signs a browser in once, to the page `to`. Raises BadInput without a server."""
     query = urllib.parse.urlencode({"to": to})
     request = urllib.request.Request(
         f"{key.url}{LINK_PATH}?{query}", method="POST", headers=key.headers

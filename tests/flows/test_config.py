@@ -255,9 +255,7 @@ def test_sampled_log_probs_need_the_policys_own(
 
 def test_soft_targets_need_a_loss_that_takes_them(good: dict[str, Any], refused: Refused) -> None:
     message = refused(good, "--set", "training.loss=ipo", "--set", "aggregation.targets=soft")
-    assert (
-        "training.loss ipo does not: set training.loss to one of sigmoid, sigmoid_norm" in message
-    )
+    assert "training.loss ipo does not: set training.loss to one of sigmoid, " in message
 
 
 @pytest.mark.parametrize("judge", [None, {"kind": "human"}])
