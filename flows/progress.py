@@ -124,5 +124,5 @@ def _line(entry: Entry, rounds: int) -> str:
 
 
 def _reasons(entry: Entry) -> str:
-    named = ", ".join(f"{count:,} {reason}" for reason, count in entry.dropped.items())
-    return f" ({named})" if named else ""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in entry.dropped.items())
+    return f" ({reasons})" if reasons else ""

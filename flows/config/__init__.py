@@ -1,6 +1,5 @@
 """A campaign's config: one YAML file, overridden by --set, checked before anything starts."""
 
-from dpo_core.gate.config import GateConfig, StopConfig
 from flows.config.attempts import config_of_attempt, describe_attempt
 from flows.config.campaign import CampaignConfig
 from flows.config.paths import check_functions
@@ -18,11 +17,9 @@ from flows.config.training import DataConfig, KeepLast, LastRounds, MixRounds
 __all__ = [
     "CampaignConfig",
     "DataConfig",
-    "GateConfig",
     "KeepLast",
     "LastRounds",
     "MixRounds",
-    "StopConfig",
     "describe_attempt",
     "check_functions",
     "check_is_campaign",

@@ -151,8 +151,8 @@ def round_gib(config: CampaignConfig) -> float:
     """Upper bound on a round's answers on disk, without weights."""
     sampling, evaluation = config.sampling, config.evaluation
     answers = _sampled(config)
-    asked = (evaluation.gate_prompts, evaluation.test_prompts)
-    held_out = sum(MOST if count == "auto" else count for count in asked)
+    counts = (evaluation.gate_prompts, evaluation.test_prompts)
+    held_out = sum(MOST if count == "auto" else count for count in counts)
     answers += held_out * evaluation.samples_per_prompt
     return answers * (_TOKEN_BYTES * sampling.max_tokens + _COMPLETION_BYTES) / _GIB
 
@@ -174,14 +174,14 @@ def weights_gib(shape: Shape | None) -> float:
 def check_disk(config: CampaignConfig, root: Path, shape: Shape | None) -> DoctorFinding:
     """Whether the disk has room for the next round, and for all of them."""
     free = free_bytes(root)
-    one = weights_gib(shape)
+    weights = weights_gib(shape)
     carried = _STATE_BYTES if config.training.optimiser_state == "carried" else 0
-    policy = one * (1 + carried / _WEIGHT_BYTES)
-    next_round = round_gib(config) + policy + one * _CHECKPOINT_BYTES / _WEIGHT_BYTES
-    campaign = config.rounds * round_gib(config) + one + policy * policies_kept(config)
+    policy = weights * (1 + carried / _WEIGHT_BYTES)
+    next_round = round_gib(config) + policy + weights * _CHECKPOINT_BYTES / _WEIGHT_BYTES
+    campaign = config.rounds * round_gib(config) + weights + policy * policies_kept(config)
     what = (
         f"{_size(free / _GIB)} free; a round needs up to {_size(next_round)} during training "
-        f"(weights {_size(one)}), {config.rounds} rounds keep {_size(campaign)}"
+        f"(weights {_size(weights)}), {config.rounds} rounds keep {_size(campaign)}"
     )
     if shape is None or shape.parameters is None:
         what += "; without weights, whose size is unknown here"

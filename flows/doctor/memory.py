@@ -51,8 +51,8 @@ class MemoryEstimate:
     @property
     def most_gib(self) -> float:
         """Peak memory."""
-        both = (self.training_gib, self.sampling_gib)
-        return sum(both) if self.together else max(both)
+        processes = (self.training_gib, self.sampling_gib)
+        return sum(processes) if self.together else max(processes)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class LabelProgress:
         self._registry = registry
         self._due: dict[UUID, float] = {}
 
-    def answered(self, run: FlowRun) -> bool:
+    def has_answers(self, run: FlowRun) -> bool:
         """Whether the run may resume; False if unknown or if another process has the campaign."""
         layout = tagged_campaign(run.tags)
         if layout is None or time.monotonic() < self._due.get(run.id, 0.0):
@@ -108,5 +108,5 @@ def _config(layout: Layout, folder: Path) -> CampaignConfig:
     """The campaign's config, with the labelling server's folder relative to the run's folder."""
     config = load_config(layout.config, [])
     server = str(folder / (config.people_config.server_dir or DEFAULT_FOLDER))
-    asked = config.people_config.model_copy(update={"server_dir": server})
-    return config.model_copy(update={"people": asked})
+    people = config.people_config.model_copy(update={"server_dir": server})
+    return config.model_copy(update={"people": people})

@@ -103,7 +103,7 @@ class CampaignWorker:
         for run in self._find([StateType.PAUSED]):
             if paused_by_hand(run):
                 self._leave(run)
-            elif self._people.answered(run):
+            elif self._people.has_answers(run):
                 # Scheduled, not resumed: Prefect would require a run's form to be filled in.
                 self._put(run.id, Scheduled(name=RESUMING))
                 _say(run.name, "resumes")

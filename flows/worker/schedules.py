@@ -5,7 +5,6 @@ Its own deployment gives a campaign its own switch, form and runs in Prefect's p
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -109,34 +108,30 @@ def find_schedule(
     )
 
 
-def remove_schedule(client: SyncPrefectClient, made: DeploymentResponse) -> None:
+def remove_schedule(client: SyncPrefectClient, schedule: DeploymentResponse) -> None:
     """Remove a schedule. Raises BadInput while it has a run, which no worker would serve then."""
-    layout = tagged_campaign(made.tags)
+    layout = tagged_campaign(schedule.tags)
     states = (*BEGUN, StateType.PENDING)
     runs = find_campaign_runs(client, layout, states) if layout is not None else []
-    if any(run.deployment_id == made.id for run in runs):
-        raise BadInput(
-            f"the schedule {made.name} has a run: {runs[0].name} is {runs[0].state_name}",
-            "Let it finish or cancel it first; --pause keeps new ones from starting.",
-        )
-    client.delete_deployment(made.id)
+    for run in runs:
+        if run.deployment_id == schedule.id:
+            raise BadInput(
+                f"the schedule {schedule.name} has a run: {run.name} is {run.state_name}",
+                "Let it finish or cancel it first; --pause keeps new ones from starting.",
+            )
+    client.delete_deployment(schedule.id)
 
 
-def describe_schedule(made: DeploymentResponse) -> dict[str, Any]:
-    """The fields of one line of `ratchet schedule --list`."""
-    layout = tagged_campaign(made.tags)
-    crons = [cron for cron in made.schedules if isinstance(cron.schedule, CronSchedule)]
-    on = not made.paused and any(cron.active for cron in crons)
-    schedule = crons[0].schedule if crons else None
-    assert schedule is None or isinstance(schedule, CronSchedule)
-    ticks = next_times(schedule, 1) if schedule and on else []
-    return {
-        "name": made.name,
-        "cron": schedule.cron if schedule else "",
-        "timezone": schedule.timezone if schedule else "",
-        "next": ticks[0].isoformat(" ", "minutes") if ticks else "paused",
-        "campaign": str(layout.root) if layout is not None else "",
-    }
+def format_schedule(deployment: DeploymentResponse) -> str:
+    """One line of `ratchet schedule --list`."""
+    layout = tagged_campaign(deployment.tags)
+    crons = [cron for cron in deployment.schedules if isinstance(cron.schedule, CronSchedule)]
+    times, tick = "no cron line", "paused"
+    if crons and isinstance(schedule := crons[0].schedule, CronSchedule):
+        times = f"{schedule.cron!r} ({schedule.timezone})"
+        if not deployment.paused and any(cron.active for cron in crons):
+            tick = next_times(schedule, 1)[0].isoformat(" ", "minutes")
+    return f"{deployment.name}  {times}  next: {tick}  {layout.root if layout else ''}"
 
 
 def _unique_name(client: SyncPrefectClient, name: str, layout: Layout) -> str:
@@ -144,7 +139,8 @@ def _unique_name(client: SyncPrefectClient, name: str, layout: Layout) -> str:
     `ratchet submit` has it."""
     from flows.worker.flow import DEPLOYMENT
 
-    others = [made.name for made in find_schedules(client) if tagged_campaign(made.tags) != layout]
+    schedules = find_schedules(client)
+    others = [other.name for other in schedules if tagged_campaign(other.tags) != layout]
     if name not in (*others, DEPLOYMENT):
         return name
     return f"{name}-{digest(str(layout.root))[:6]}"

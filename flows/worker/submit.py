@@ -128,21 +128,15 @@ def _home(folder: Path) -> Iterator[None]:
 
 def show_schedules(folder: Path) -> None:
     """Print one line for each schedule."""
-    rows = []
+    lines = []
     if external_server() is not None or has_history(Layout(folder)):
         with _prefect(folder) as (api, _):
             from flows.prefect.runs import client_of
-            from flows.worker.schedules import describe_schedule, find_schedules
+            from flows.worker.schedules import find_schedules, format_schedule
 
             with client_of(api) as client:
-                rows = [describe_schedule(schedule) for schedule in find_schedules(client)]
-    for row in rows:
-        print(
-            f"{row['name']}  {row['cron']!r} ({row['timezone']})  next: {row['next']}  "
-            f"{row['campaign']}"
-        )
-    if not rows:
-        print("no schedules")
+                lines = [format_schedule(schedule) for schedule in find_schedules(client)]
+    print("\n".join(lines) or "no schedules")
 
 
 def change_schedule(what: str, name: str, asked: NamedCampaign | None, folder: Path) -> None:
