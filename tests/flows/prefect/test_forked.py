@@ -54,7 +54,7 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if SOCKET in os.environ:
         yield os.environ[SOCKET]
     else:
-        with preloaded(tmp_path_factory.mktemp("forks"), "flows.prefect.imported_once") as path:
+        with preloaded(tmp_path_factory.mktemp("forks"), "tests.prefect_imported_once") as path:
             yield str(path)
 
 
