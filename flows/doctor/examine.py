@@ -14,10 +14,9 @@ from dpo_core.hashing import derive_seed
 from dpo_core.model_shape import Shape, read_shape
 from dpo_core.processor import has_gpu
 from flows.config import CampaignConfig
-from flows.doctor import inputs as judges
-from flows.doctor import policy, prompts, servers
+from flows.doctor import policy, prompts
 from flows.doctor.findings import DoctorFinding, problem, problems
-from flows.doctor.inputs import check_inputs, check_suites
+from flows.doctor.inputs import check_inputs, check_same_judge, check_suites, check_user_code
 from flows.doctor.machine import (
     MEASURED,
     Machine,
@@ -29,7 +28,7 @@ from flows.doctor.machine import (
 )
 from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, free_ram_gib
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
-from flows.doctor.servers import check_argilla, check_prefect
+from flows.doctor.servers import check_argilla, check_ports, check_prefect
 from generation.prompts import read_pool
 
 _ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "false"}
@@ -62,9 +61,9 @@ def examine(config: CampaignConfig | None, root: Path | None) -> Examination:
             check_python(),
             *check_packages(versions, config),
             *check_devices(machine, config),
-            *servers.check_ports(),
-            servers.check_prefect(versions["prefect"]),
-            servers.check_argilla(config),
+            *check_ports(),
+            check_prefect(versions["prefect"]),
+            check_argilla(config),
         ]
         memory = None
         if config is not None:
@@ -87,8 +86,8 @@ def _examine_config(
     findings: list[DoctorFinding],
 ) -> MemoryEstimate | None:
     """Check the config and add to `findings`. Returns the memory it takes, if known."""
-    findings += judges.check_user_code(config)
-    findings.append(judges.check_same_judge(config))
+    findings += check_user_code(config)
+    findings.append(check_same_judge(config))
     findings += check_suites(config)
     pool = _pool(config, findings)
     chat = pool is not None and pool.chat
