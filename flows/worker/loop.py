@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any
 from uuid import UUID
 
@@ -275,12 +274,7 @@ class CampaignWorker:
     def _put(self, run: UUID, state: State[Any]) -> None:
         self._client.set_flow_run_state(run, state, force=True)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(Exception):  # a dead server may be the reason for the exit
             self._let_end()
         self._closing = True

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -130,14 +130,7 @@ class Order:
 
     def parameters(self) -> dict[str, Any]:
         """The parameters as Prefect stores them."""
-        return {
-            "config": self.config,
-            "folder": str(self.folder),
-            "campaign_dir": self.campaign_dir,
-            "overrides": list(self.overrides),
-            "mode": self.mode,
-            "rounds": self.rounds,
-        }
+        return {**asdict(self), "folder": str(self.folder), "overrides": list(self.overrides)}
 
     def load(self) -> CampaignConfig:
         """The run's config, if its folder is the current one. Raises ConfigError."""
