@@ -20,7 +20,7 @@ from flows.config import KeepLast, config_of_round
 from flows.config.attempts import rejected_rounds
 from flows.gate.attempts import best_so_far
 from flows.gate.question import asked
-from flows.notify import decided, tell_decision
+from flows.notify import notify_decision, read_decision
 from flows.older.rounds import tell_of_older
 from flows.policy import EvaluatedPolicy, Policy, RoundContext, RoundRecord
 from flows.prefect.tasks import run_flow, step
@@ -56,7 +56,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
             break
         session.store.remember("stopped", None)
         session.progress.round_started()
-        under, before = _under(session, number), decided(session.layout, number)
+        under, before = _under(session, number), read_decision(session.layout, number)
         goes_on, played = play_round(under, RoundContext(number, goes_on, base, held, earlier))
         session.store.settle(number)
         earlier = [*earlier, played]
@@ -66,7 +66,7 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         _write_metrics(session.layout, number)
         session.tracking.send()
         session.progress.round_finished(number)
-        tell_decision(session, number, before)
+        notify_decision(session, number, before)
         stopped = ended_by_gate(session, played)
     session.progress.flush_cached()
     end(session, stopped)

@@ -1,4 +1,4 @@
-"""The command `ratchet`. Heavy modules are imported by the commands that need them."""
+"""The command `ratchet`. Each command imports the heavy modules it needs."""
 
 import errno
 import shlex
@@ -14,16 +14,23 @@ from flows.commands.change import branch, decide, replay, rollback
 from flows.commands.exchange import export, import_, publish
 from flows.commands.inspect import compare, doctor, evaluate, status
 from flows.commands.labels import label, labels
-from flows.commands.options import AllowHost, Campaign, CampaignDir, Config, interruptible, names
+from flows.commands.options import (
+    AllowHost,
+    Campaign,
+    CampaignDir,
+    Config,
+    check_hosts,
+    interruptible,
+)
 from flows.commands.worker import schedule, submit, worker
-from flows.worker.place import DEFAULT_FOLDER
+from flows.worker.folder import DEFAULT_FOLDER
 
 app = typer.Typer(
     name="ratchet",
     help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, "
     "promote.\n\n"
-    "A campaign is a folder. `ratchet run` makes it and resumes it; the other commands read it.\n\n"
-    "Exit codes: 0 finished, 1 failed, 2 bad input, 75 waits for people, 130 interrupted.",
+    "A campaign is a folder. `ratchet run` creates and resumes it; other commands read or steer it."
+    "\n\nExit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -39,35 +46,34 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Override a config key, e.g. training.beta=0.2; repeatable.",
+            help="Override a config key, such as training.beta=0.2; repeatable.",
         ),
     ] = None,
     campaign_dir: CampaignDir = None,
-    prefect: Annotated[
-        bool, typer.Option(help="Run as Prefect flows; without it, as plain Python.")
-    ] = True,
+    prefect: Annotated[bool, typer.Option(help="Run as Prefect flows, or as plain Python.")] = True,
     wait: Annotated[
-        bool, typer.Option("--wait", help="When people are asked, stay until they have answered.")
+        bool, typer.Option("--wait", help="Wait for labels from people instead of exiting.")
     ] = False,
     recompute: Annotated[
         bool,
         typer.Option(
             "--recompute",
-            help="Make anew all that an older version of Ratchet finished, instead of keeping it.",
+            help="Recompute steps that an older version of Ratchet finished, instead of keeping "
+            "them.",
         ),
     ] = False,
 ) -> None:
-    """Run a campaign, or resume it: finished steps are taken from disk.
+    """Run or resume a campaign; finished steps are taken from disk.
 
-    Every step ends with a line in the campaign's ledger. Stop with Ctrl-C at any time and type the
-    same command again to continue. A changed config re-runs exactly what depends on it. When people
-    are asked it says where to label and ends with exit code 75; type it again when they are done.
+    Stop with Ctrl-C at any time, and type the same command again to continue. A changed config
+    re-runs exactly what depends on the change. If people must label, the command prints where and
+    exits with code 75; type it again when they are done.
     """
     from dpo_core.campaign.layout import default_root
     from dpo_core.full_disk import full_disk_named
     from flows.config import load_config
     from flows.run import run_campaign
-    from flows.tracking.tracking import tell_trackers
+    from flows.tracking.background import update_trackers
 
     console = Console(stderr=False, soft_wrap=False)
     with interruptible():
@@ -78,7 +84,7 @@ def run(
                 loaded, root, console, with_prefect=prefect, wait=wait, recompute=recompute
             )
             _write_report_and_table(root, console)
-            tell_trackers(root, lambda said: console.print(said, markup=False, soft_wrap=True))
+            update_trackers(root, lambda line: console.print(line, markup=False, soft_wrap=True))
 
 
 app.command()(status)
@@ -88,7 +94,7 @@ app.command()(status)
 def report(
     campaign: Campaign,
     output: Annotated[
-        Path | None, typer.Option(help="File to write; default report.html in the campaign.")
+        Path | None, typer.Option(help="File to write; default: report.html in the campaign.")
     ] = None,
 ) -> None:
     """Write the campaign's report: one HTML page that works offline."""
@@ -109,24 +115,26 @@ def ui(
     ] = 4200,
     allow_host: AllowHost = None,
 ) -> None:
-    """Serve the campaign's runs and report as web pages.
+    """Serve a campaign's Prefect pages and report in the browser.
 
-    Prefect's own pages on the campaign's database, with the report beside them on the same address;
-    also while the campaign runs. The link that it prints signs one browser in. Ends with Ctrl-C.
+    Also works while the campaign runs. The printed link signs one browser in. Ctrl-C stops it.
     """
     from flows.operations.serve import serve_ui
 
     with interruptible(resumable=False):
-        serve_ui(campaign, port, names(allow_host))
+        serve_ui(campaign, port, check_hosts(allow_host))
 
 
 @app.command()
 def link(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of the worker or of the campaign that is served.")
+        Path, typer.Argument(help="Folder of the worker or of the served campaign.")
     ] = DEFAULT_FOLDER,
 ) -> None:
-    """Print a link that signs one more browser in to the pages of a worker or of `ratchet ui`."""
+    """Print a link that signs another browser in.
+
+    For the pages of `ratchet worker` or `ratchet ui`.
+    """
     from flows.operations.serve import new_link
 
     print(new_link(folder))
@@ -150,7 +158,7 @@ app.command()(rollback)
 
 
 def main() -> None:
-    """Entry point: every deliberate error is one message and an exit code."""
+    """Entry point: print every deliberate error as one message, and exit with its code."""
     try:
         app(prog_name="ratchet")
     except WaitingForPeople as waiting:
@@ -168,9 +176,9 @@ def main() -> None:
 
 
 _PATHS_THAT_CANNOT_BE = {
-    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS),
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS)
 }
-"""What the system says of a path, wherever a command first touches it."""
+"""Errors of the system about a path, wherever a command first touches it."""
 
 
 def _write_report_and_table(root: Path, console: Console) -> None:

@@ -32,7 +32,7 @@ def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
         return True
     if waiting.question is not None:
         return False  # who answers takes the question away
-    people, log = config.asked, LabelLog(layout.labels(waiting.round))
+    people, log = config.people_config, LabelLog(layout.labels(waiting.round))
     if people.at_deadline != "wait" and is_over(people, log.read(), datetime.now(UTC)):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What a running campaign shows: a live bar in a terminal, one line per step anywhere else."""
+"""Progress of a running campaign: a live bar in a terminal, one line per step elsewhere."""
 
 import time
 
@@ -34,11 +34,11 @@ class CampaignProgress:
         self._task: TaskID = self._bar.add_task("starting", total=None, rate="", left="")
 
     def note(self, text: str) -> None:
-        """A line that stays on the screen."""
+        """Print a line that stays on the screen."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def notice(self, text: str) -> None:
-        """A line about what should be looked at while the step goes on."""
+        """Print a warning while the step continues."""
         self.note(f"! {visible(text)}")
 
     def round_started(self) -> None:
@@ -55,20 +55,20 @@ class CampaignProgress:
         )
 
     def say(self, what: str) -> None:
-        """What the live bar is about."""
+        """Set the live bar's description."""
         self._bar.update(self._task, description=what)
 
     def starting(self, process: str) -> None:
         self._bar.update(self._task, rate=f"starting the {process} process")
 
     def advance(self, done: int, total: int, unit: str) -> None:
-        """`done` of `total` things of the running step; a dpo_core.children.Report."""
+        """Show `done` of `total` units of the running step; a dpo_core.children.Report."""
         seconds = max(time.monotonic() - self._step_began, 1e-6)
         rate = f"{done:,}/{total:,} {unit}  {done / seconds:,.0f}/s"
         self._bar.update(self._task, completed=done, total=total, rate=rate)
 
     def waiting(self, answered: int, needed: int) -> None:
-        """How many of the answers that a round needs are there."""
+        """Show how many of the labels that a round needs have arrived."""
         self._bar.update(
             self._task,
             completed=answered,
@@ -87,17 +87,17 @@ class CampaignProgress:
             self.note(_line(entry, self.rounds))
 
     def flush_cached(self) -> None:
-        """Say once how many finished steps were taken from disk."""
+        """Print how many finished steps were taken from disk since the last call."""
         if self._cached:
             self.note(f"{counted(self._cached, 'finished step')} taken from disk")
         self._cached = 0
 
     def stop(self) -> None:
-        """Take the live bar away and give the terminal back."""
+        """Remove the live bar."""
         self._bar.stop()
 
     def _left(self, number: int) -> str:
-        """Time left, once a round has shown how long one takes."""
+        """Estimated time left; empty until a round has finished."""
         if not self._round_seconds or not number:
             return ""
         mean = sum(self._round_seconds) / len(self._round_seconds)
@@ -124,5 +124,5 @@ def _line(entry: Entry, rounds: int) -> str:
 
 
 def _reasons(entry: Entry) -> str:
-    named = ", ".join(f"{count:,} {reason}" for reason, count in entry.dropped.items())
-    return f" ({named})" if named else ""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in entry.dropped.items())
+    return f" ({reasons})" if reasons else ""

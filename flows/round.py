@@ -6,7 +6,7 @@ from dataclasses import replace
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.store import ReplacedAttempt
 from dpo_core.errors import WaitingForPeople
-from flows.config import changes_of
+from flows.config import describe_attempt
 from flows.draws import AnswerSources, draw
 from flows.evaluation.held_out import Opponents
 from flows.gate.attempts import best_so_far, under_changes, was_replaced
@@ -137,7 +137,7 @@ def attempt(
         "evaluation": evaluation,
         **(certified.steps if certified is not None else {}),
     }
-    changes = changes_of(do.config, len(tried) + 1)
+    changes = describe_attempt(do.config, len(tried) + 1)
     return GateCandidate(answered, evaluation, steps, changes, tried, certified), reference
 
 

@@ -22,15 +22,14 @@ from dpo_core.text import counted
 from flows.config.campaign import CampaignConfig
 from flows.config.paths import check_functions
 from flows.config.precision import with_precision
-from flows.config.reading import dump_config
-from flows.config.stored import read_stored_text
-from flows.config.versions import changes, note_replaced
+from flows.config.reading import dump_config, read_stored_text
+from flows.config.versions import describe_changes, record_replacement
 from flows.doctor.examine import check_before_run
 from flows.evaluation.judging import same_judge
 from flows.gate.question import asked
-from flows.notify import tell_failure, tell_waiting
+from flows.notify import notify_failure, notify_waiting
 from flows.people import may_go_on
-from flows.prefect.credentials import CLIENT_VARIABLE, of_campaign, provide_key, with_key
+from flows.prefect.credentials import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
 from flows.prefect.server import (
     address,
     free_port,
@@ -41,7 +40,7 @@ from flows.prefect.server import (
 )
 from flows.progress import CampaignProgress
 from flows.session import Session
-from flows.tracking.tracking import check_trackers
+from flows.tracking.background import check_trackers
 
 
 def run_campaign(
@@ -71,12 +70,12 @@ def run_campaign(
                     _play(session, with_prefect=with_prefect)
                 return
             except WaitingForPeople as waiting:
-                tell_waiting(config, Layout(root), before, waiting.message, progress.notice)
+                notify_waiting(config, Layout(root), before, waiting.message, progress.notice)
                 if not wait:
                     raise
                 await_people(Layout(root), config, progress, waiting.message)
             except Exception as error:
-                tell_failure(config, error, progress.notice)
+                notify_failure(config, error, progress.notice)
                 raise
 
 
@@ -140,7 +139,7 @@ def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     port = free_port()
     before = os.environ.get(CLIENT_VARIABLE)
     os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
-    os.environ.update(with_key(os.environ, provide_key(of_campaign(layout))))
+    os.environ.update(with_key(os.environ, provide_key(campaign_key_path(layout))))
     try:
         with _server_beside_imports(layout, port) as server, vital(server, progress.stop):
             from flows.prefect.runs import own_server
@@ -156,7 +155,7 @@ def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
 def _server_beside_imports(layout: Layout, port: int) -> Child:
     """The server, started while this process imports Prefect: both take seconds."""
     with ThreadPoolExecutor(1) as beside:
-        starting = beside.submit(start_server, layout, of_campaign(layout), port=port)
+        starting = beside.submit(start_server, layout, campaign_key_path(layout), port=port)
         import flows.campaign  # noqa: F401
 
         server, _, _ = starting.result()
@@ -172,7 +171,7 @@ def await_people(
     """Return once the campaign may go on. Nothing of it runs meanwhile but this loop."""
     progress.note(sentence)
     # A yes or no is looked for on the disk, answers on a server.
-    poll_s = _OWN_DISK_S if asked(layout) is not None else config.asked.poll_s
+    poll_s = _OWN_DISK_S if asked(layout) is not None else config.people_config.poll_s
     progress.note(f"waiting, and looking every {poll_s:g} s; Ctrl-C stops")
     while not may_go_on(layout, config):
         waiting = read_waiting(layout)
@@ -228,9 +227,9 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
     while layout.old_config(version).exists():
         version += 1
     write_text(layout.old_config(version), old)
-    note_replaced(layout, version)
+    record_replacement(layout, version)
     write_text(layout.config, text)
-    return config, changes(stored, yaml.safe_load(text))
+    return config, describe_changes(stored, yaml.safe_load(text))
 
 
 def _stored(layout: Layout) -> dict[str, Any]:

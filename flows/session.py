@@ -19,7 +19,7 @@ from flows.compute.processes import Processes
 from flows.config import CampaignConfig
 from flows.older.fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
-from flows.tracking.tracking import Tracking
+from flows.tracking.background import Tracking
 
 Make = Callable[[Path, Inputs], StepResult]
 """Makes a step in a folder, out of its inputs."""

@@ -18,7 +18,7 @@ from dpo_core.campaign.retractions import RETRACT, Retraction, standing
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.campaign.waiting import read_waiting
 from flows.config import check_is_campaign
-from flows.config.stored import planned_rounds, read_stored_text
+from flows.config.reading import planned_rounds, read_stored_text
 from reporting.read.details import Details, read_details
 from reporting.read.pairs import training_rows
 from reporting.read.samples import SampleRow, held_out_rows

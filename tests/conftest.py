@@ -106,7 +106,7 @@ _BY_CHILDREN = (
     "generation.transformers_engine",
     "generation.probe",
     "flows.tracking.sender",
-    "flows.prefect.imported_once",
+    "tests.prefect_imported_once",
     "flows.worker.carry_out",
     "flows.worker.flow",
 )

@@ -1,4 +1,4 @@
-"""`ratchet branch`."""
+"""`ratchet branch`, `rollback`, `decide` and `replay`."""
 
 import os
 import shlex
@@ -21,8 +21,7 @@ def branch(
             "--from-round",
             min=0,
             metavar="N",
-            help="Last round that both share; 0: the base policy alone.",
-            show_default=False,
+            help="Last round that both campaigns share; 0: only the base policy.",
         ),
     ],
     overrides: Annotated[
@@ -30,29 +29,26 @@ def branch(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="What the branch does differently from round N + 1 on; repeatable.",
+            help="Override a config key from round N + 1 on; repeatable.",
         ),
     ] = None,
     campaign_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the branch; default beside the campaign, under the branch's name.",
-            show_default=False,
+            help="Folder of the branch; default: beside the campaign, with the branch's name."
         ),
     ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(help="Name of the branch; default NAME-from-N.", show_default=False),
+        str | None, typer.Option(help="Name of the branch; default: NAME-from-N.")
     ] = None,
     copy: Annotated[
-        bool,
-        typer.Option("--copy", help="Copy files that no hard link can share."),
+        bool, typer.Option("--copy", help="Copy files instead of hard-linking them.")
     ] = False,
 ) -> None:
-    """Start a new campaign that shares everything up to a round with this one.
+    """Start a campaign that shares this one's rounds up to N.
 
-    Nothing is copied and nothing of those rounds runs again: finished steps are hard links, so
-    either campaign may be pruned or removed. See docs/branches.md.
+    Shared rounds are neither copied nor run again: their files are hard links, so either campaign
+    may be pruned or removed. See docs/branches.md.
     """
     from flows.config import read_stored
     from flows.operations.branch import branch_campaign, told
@@ -72,29 +68,28 @@ def rollback(
             "--to-round",
             min=0,
             metavar="N",
-            help="Round whose policy goes on; 0: the base.",
-            show_default=False,
+            help="Round whose policy becomes the promoted one; 0: the base.",
         ),
     ] = None,
     why: Annotated[
-        str, typer.Option("--why", metavar="TEXT", help="The reason, for the ledger.")
+        str, typer.Option("--why", metavar="TEXT", help="Reason, recorded in the ledger.")
     ] = "",
-    undo: Annotated[bool, typer.Option("--undo", help="Take the last rollback back.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo the last rollback.")] = False,
 ) -> None:
-    """Let the next round start from an earlier round's policy, whatever the gate decided.
+    """Start the next round from an earlier round's policy.
 
-    Nothing is deleted: the ledger says who rolled back, when and why, status and report show it,
-    and --undo lets the gate's word stand again.
+    Overrides the gate. Nothing is deleted: the ledger records who rolled back, when and why, status
+    and report show it, and --undo restores the gate's decision.
     """
     from flows.operations.rollback import roll_back, undo_rollback
 
     if (to_round is None) != undo:
         raise BadInput(
-            "say either where to go back to, or --undo",
-            "ratchet rollback CAMPAIGN --to-round N, or --undo.",
+            "give exactly one of --to-round and --undo",
+            "Type ratchet rollback CAMPAIGN --to-round N, or ratchet rollback CAMPAIGN --undo.",
         )
-    told = undo_rollback(campaign, why) if to_round is None else roll_back(campaign, to_round, why)
-    for line in told:
+    lines = undo_rollback(campaign, why) if to_round is None else roll_back(campaign, to_round, why)
+    for line in lines:
         print(line)
 
 
@@ -103,37 +98,31 @@ def decide(
     promote: Annotated[
         bool | None,
         typer.Option(
-            "--promote/--keep",
-            help="Yes, the policy goes on; or no, the last promoted one stays.",
-            show_default=False,
+            "--promote/--keep", help="Promote the candidate, or keep the last promoted policy."
         ),
     ] = None,
-    reason: Annotated[
-        str, typer.Option(help="Why; stands in the ledger and the report.", show_default=False)
-    ] = "",
-    by: Annotated[
-        str | None, typer.Option(help="Who says so; default: you.", show_default=False)
-    ] = None,
+    reason: Annotated[str, typer.Option(help="Reason, for the ledger and the report.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who decides; default: you.")] = None,
 ) -> None:
-    """Answer a campaign that waits for a yes or no (gate.otherwise ask).
+    """Promote or reject a candidate that needs your decision.
 
-    The answer stands in the campaign's ledger with who gave it and when. A campaign under `ratchet
-    worker` or `ratchet run --wait` then goes on by itself; else type the same `ratchet run` again.
+    Campaigns ask with gate.otherwise: ask. The ledger records who decided and when. A campaign
+    under `ratchet worker` or `ratchet run --wait` then continues by itself; otherwise type the same
+    `ratchet run` again.
     """
     from dpo_core.campaign.ledger import current_user
-    from dpo_core.errors import BadInput
     from flows.operations.decide import decide_campaign
 
     if promote is None:
         raise BadInput(
-            "say which: --promote or --keep",
+            "give either --promote or --keep",
             f"See the round's numbers first: {shlex.join(['ratchet', 'status', str(campaign)])}",
         )
     number, answer = decide_campaign(
         campaign, promote=promote, reason=reason, by=by or current_user()
     )
-    word = "is promoted" if answer.promote else "is not promoted"
-    print(f"round {number} {word}, says {answer.by}; `ratchet run` goes on from here")
+    outcome = "promoted" if answer.promote else "not promoted"
+    print(f"round {number} {outcome} by {answer.by}; `ratchet run` continues from here")
 
 
 def replay(
@@ -144,22 +133,19 @@ def replay(
             "--round",
             min=0,
             metavar="N",
-            help="Finished round; 0: the base and its answers.",
-            show_default=False,
+            help="Finished round; 0: the base policy and its answers.",
         ),
     ],
     scratch: Annotated[
         Path | None,
-        typer.Option(
-            help="New folder to compute in, which is kept; default a temporary one.",
-            show_default=False,
-        ),
+        typer.Option(help="New folder to compute in, kept afterwards; default: a temporary one."),
     ] = None,
 ) -> None:
-    """Compute a round again from the ledger, and say step by step whether it is bit-equal.
+    """Recompute a round and check that it is bit-identical.
 
-    Exit code 0 when it is, 1 when not, with the first difference named. The campaign is only read:
-    people are not asked again, and language models only where their replies were not kept.
+    Reports each step. Exit code 0 if all are identical; otherwise 1, naming the first difference.
+    The campaign is not modified. People are not asked again, and language models only where their
+    replies were not kept.
     """
     from flows.operations.replay import replay as replay_round
 

@@ -1,4 +1,4 @@
-"""`ratchet status`: a campaign's numbers, once, as JSON, or as they come."""
+"""`ratchet status`, `compare`, `evaluate` and `doctor`: commands that change no campaign."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import BadInput
+from dpo_core.text import counted, printed_json
 from flows.commands.options import EXIT_INTERRUPTED, Campaign, CampaignDir, Overrides, interruptible
 
 
@@ -21,14 +22,14 @@ def status(
         bool,
         typer.Option(
             "--watch",
-            help="Show them as they come, until the campaign ends or Ctrl-C; into a pipe, what "
-            "changes, line by line.",
+            help="Update until the campaign ends or Ctrl-C; into a pipe, print changes line by "
+            "line.",
         ),
     ] = False,
 ) -> None:
     """Show a campaign's rounds as a table.
 
-    Is each round better, at what distance, at what cost; readable while the campaign runs.
+    For each round: win rates, KL to the base and cost. Works while the campaign runs.
     """
     from dpo_core.text import printed_json
     from reporting.as_json import as_json
@@ -37,11 +38,14 @@ def status(
 
     if json and watch:
         raise BadInput(
-            "--json prints once, and --watch goes on",
-            "Leave one of them out; a program may ask for --json again and again.",
+            "--json and --watch exclude each other",
+            "Give one of them; a program can call --json repeatedly.",
         )
     if watch:
-        _watch(campaign)
+        from reporting.watch import watch as watch_campaign
+
+        with interruptible(resumable=False):
+            watch_campaign(campaign, Console())
         return
     summary = read_summary(campaign, samples=False)
     if json:
@@ -50,20 +54,9 @@ def status(
         Console().print(render_table(summary), crop=False)
 
 
-def _watch(campaign: Path) -> None:
-    from flows.commands.options import interruptible
-    from reporting.watch import watch
-
-    with interruptible(resumable=False):
-        watch(campaign, Console())
-
-
 def compare(
     campaigns: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Folders of two or more campaigns.", metavar="A B [C…]", show_default=False
-        ),
+        list[Path], typer.Argument(help="Folders of two or more campaigns.", metavar="A B [C…]")
     ],
     html: Annotated[
         Path | None,
@@ -71,10 +64,10 @@ def compare(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Show campaigns, or branches of one, side by side.
+    """Compare campaigns, or branches of one, side by side.
 
-    Win rates, KL, ratings, lengths and costs with their intervals, which rounds they share, and
-    where their configs differ; with a warning where win rates cannot be compared.
+    Shows win rates, KL, ratings, lengths and costs with intervals, shared rounds and config
+    differences, and warns if win rates are not comparable.
     """
     from reporting.compare.render import write_page
     from reporting.compare.sides import read_comparison
@@ -100,38 +93,33 @@ def compare(
 
 def evaluate(
     model_a: Annotated[
-        str,
-        typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_A", show_default=False),
+        str, typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_A")
     ],
     model_b: Annotated[
-        str,
-        typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_B", show_default=False),
+        str, typer.Argument(help="Folder, .gguf file or hub id.", metavar="MODEL_B")
     ],
     prompts: Annotated[
         Path,
         typer.Option(
             metavar="FILE",
-            help="JSONL or parquet with `prompt` or `messages`, and tags if you like.",
-            show_default=False,
+            help="JSONL or parquet with `prompt` or `messages`, and optional `tags`.",
         ),
     ],
     judge: Annotated[
-        str | None,
-        typer.Option(metavar="MODULE:FUNCTION", help="A rule that scores answers."),
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Rule that scores answers.")
     ] = None,
     judge_config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="YAML with a judge section, as in a campaign."),
+        Path | None, typer.Option(metavar="FILE", help="YAML with a judge section, as in a config.")
     ] = None,
     engine: Annotated[str, typer.Option(help="vllm or transformers.")] = "vllm",
-    samples: Annotated[int, typer.Option(help="Answers of each model to each prompt.")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
+    samples: Annotated[int, typer.Option(help="Answers per model and prompt.")] = 1,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A key of sampling, evaluation or prompts; repeatable.",
+            help="Set a key of sampling, evaluation or prompts; repeatable.",
         ),
     ] = None,
     out: Annotated[
@@ -139,14 +127,12 @@ def evaluate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Compare any two models on prompts, without a campaign.
+    """Compare two models on prompts, without a campaign.
 
-    Both answer every prompt with the same seeds; the judge reads pairs in both orders, or scores.
-    Win rate, win rate at equal lengths, KL(A‖B), lengths, truncation, repetition, slices by tag,
-    each with its interval. Nothing is written but with --out.
+    Both answer every prompt with the same seeds. The judge scores answers, or compares pairs in
+    both orders. Prints win rate, length-controlled win rate, KL(A‖B), lengths, truncation,
+    repetition and slices by tag, with intervals. Writes nothing without --out.
     """
-    from rich.console import Console
-
     from flows.operations.evaluate_models.asked import asked, read_judge
     from flows.operations.evaluate_models.run import run
 
@@ -159,18 +145,16 @@ def evaluate(
     with interruptible(resumable=False):
         try:
             request = asked((model_a, model_b), prompts, read_judge(judge, judge_config), chosen)
-            found = run(request, out, Console(stderr=True, soft_wrap=True))
+            numbers = run(request, out, Console(stderr=True, soft_wrap=True))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     if json:
-        from dpo_core.text import printed_json
-
-        print(printed_json(found))
+        print(printed_json(numbers))
         return
     from flows.operations.evaluate_models.terminal import shown
 
     console = Console()
-    for part in shown(found):
+    for part in shown(numbers):
         console.print(part, crop=False, markup=False, highlight=False)
     if out is not None:
         console.print(f"answers and outcomes: {out}", soft_wrap=True, highlight=False)
@@ -180,21 +164,21 @@ if TYPE_CHECKING:
     from flows.doctor.examine import Examination
 
 JSON_VERSION = 1
-_WOULD_NOT = 2
 
 
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Argument(help="YAML config of a campaign; without one only the machine is examined."),
+        typer.Argument(help="YAML config of a campaign; without one, only the machine is checked."),
     ] = None,
     overrides: Overrides = None,
     campaign_dir: CampaignDir = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Say whether `ratchet run` would work here, and what to change if not.
+    """Check whether `ratchet run` would work here.
 
-    Exit code 0: it would; 2: it would not. Writes nothing; `ratchet run` does the cheap part of it.
+    Prints what to change if not. Exit code 0: it would work; 2: it would not. Writes nothing.
+    `ratchet run` does the fast checks too.
     """
     from dpo_core.campaign.layout import default_root
     from flows.config import load_config
@@ -204,29 +188,30 @@ def doctor(
         given = overrides or []
         loaded = load_config(config, given, campaign_dir) if config is not None else None
         root = campaign_dir or (default_root(loaded.name) if loaded is not None else None)
-        found = examine(loaded, root)
-        print(_as_json(found) if json else "\n".join(_lines(found)))
-    if not found.would_run:
-        raise typer.Exit(_WOULD_NOT)
+        examination = examine(loaded, root)
+        print(_as_json(examination) if json else "\n".join(_lines(examination)))
+    if not examination.would_run:
+        raise typer.Exit(BadInput.exit_code)
 
 
-def _lines(found: "Examination") -> Iterator[str]:
-    for finding in found.findings:
+def _lines(examination: "Examination") -> Iterator[str]:
+    for finding in examination.findings:
         where = f" ({finding.where})" if finding.where else ""
         yield f"{finding.severity:8} {finding.check}: {finding.what}{where}"
         if finding.severity != "ok" and finding.remedy:
             yield f"{'':8}   {finding.remedy}"
-    problems = sum(finding.severity == "problem" for finding in found.findings)
-    yield "`ratchet run` would work" if not problems else f"{problems} problem(s): it would not run"
+    count = sum(finding.severity == "problem" for finding in examination.findings)
+    failed = f"{counted(count, 'problem')}: `ratchet run` would not work"
+    yield failed if count else "`ratchet run` would work"
 
 
-def _as_json(found: "Examination") -> str:
-    from dpo_core.text import printed_json
-
-    told = {
-        "version": JSON_VERSION,
-        "would_run": found.would_run,
-        "findings": [asdict(finding) for finding in found.findings],
-        "memory_gib": asdict(found.memory) if found.memory is not None else None,
-    }
-    return printed_json(told)
+def _as_json(examination: "Examination") -> str:
+    memory = examination.memory
+    return printed_json(
+        {
+            "version": JSON_VERSION,
+            "would_run": examination.would_run,
+            "findings": [asdict(finding) for finding in examination.findings],
+            "memory_gib": asdict(memory) if memory is not None else None,
+        }
+    )

@@ -1,4 +1,4 @@
-"""What a check came to."""
+"""The result of one check of the doctor."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ Severity = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class DoctorFinding:
-    """`problem`: `ratchet run` would not work; `note`: it would, but look at it.
+    """`problem`: `ratchet run` would fail. `note`: it would run, with a caveat.
 
-    check: name of the check; where: the config key, file or address it is about.
+    check: name of the check; where: the config key, file or address it concerns.
     """
 
     check: str

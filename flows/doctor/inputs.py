@@ -1,7 +1,6 @@
-"""Files that a new campaign reads: read once before anything is written.
+"""Checks of prompts, judges and user code before anything is written.
 
-Steps would find the same faults, but in a folder that is there by then, after a server and a model
-were started.
+The steps would find the same faults, but only after a folder, a server and a model exist.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,11 +31,11 @@ from labeling.people.gold import read_gold
 
 
 def check_inputs(config: CampaignConfig, layout: Layout) -> None:
-    """Raise BadInput that names file and row. A campaign that has begun is not looked at: its
-    finished steps hold what they read.
+    """Raise BadInput, naming file and row, for an input file that a new campaign cannot read.
 
-    Prompts of a function or a hub are not asked for twice. A task of lm-evaluation-harness is
-    looked at until the base has answered it: that takes a process of its own.
+    Skips campaigns that have begun, since their finished steps hold what they read, and prompts
+    from a function or the hub. Checks tasks of lm-evaluation-harness, in a process of their own,
+    until the base has answered them.
     """
     _check_tasks(config, layout)
     if any(layout.round(0).glob("held_out-*")):
@@ -60,7 +59,7 @@ def _check_tasks(config: CampaignConfig, layout: Layout) -> None:
 
 
 def check_suites(config: CampaignConfig) -> Iterator[DoctorFinding]:
-    """Whether tasks of lm-evaluation-harness can be suites, with the data there are."""
+    """Whether tasks of lm-evaluation-harness can serve as suites, with the data present."""
     for name, task in config.evaluation.harness_suites.items():
         where = f"evaluation.suites.{name}"
         try:
@@ -70,7 +69,7 @@ def check_suites(config: CampaignConfig) -> Iterator[DoctorFinding]:
 
 
 def _length(config: CampaignConfig) -> int | None:
-    """Most tokens of a prompt and its answer, where no model need be loaded to know it."""
+    """Most tokens of prompt and answer, if known without loading a model."""
     folder = local_policy(config)
     shape = read_shape(folder) if folder is not None else None
     return config.sampling.max_model_len or (shape.positions if shape is not None else None)
@@ -80,7 +79,7 @@ def _check_suite(name: str, prompts: PromptsConfig) -> None:
     if not any(True for _ in read_pool(prompts)):
         raise PromptError(
             f"evaluation.suites.{name}: {prompts.path} holds no prompts",
-            "Write some, or remove the suite.",
+            "Add prompts, or remove the suite.",
         )
 
 
@@ -94,25 +93,38 @@ def _check_imported(path: Path) -> None:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise LabelsError(
             f"data.imported: {path} does not hold imported preferences: {error}",
-            "Make it anew: ratchet import FILE... OUT_DIR",
+            "Import them again: ratchet import FILE... OUT_DIR",
         ) from None
 
 
 def check_same_judge(config: CampaignConfig) -> DoctorFinding:
-    """An evaluation by the judge that was trained on cannot see what that judge is blind to."""
-    said = same_judge(config)
-    if said is not None:
-        remedy = "Nothing where it is right by definition, as a rule may be; else give another one."
-        return note("judges", said, "evaluation_judge", remedy)
-    return ok("judges", "training and evaluation have judges of their own", "evaluation_judge")
+    """Whether training and evaluation share a judge, which would hide reward hacking."""
+    if same_judge(config) is not None:
+        return note(
+            "judges",
+            "training and evaluation share a judge, so reward hacking cannot be ruled out",
+            "evaluation_judge",
+            "Set an independent evaluation_judge, unless the judge is right by definition, as a "
+            "rule may be.",
+        )
+    return ok("judges", "training and evaluation have independent judges", "evaluation_judge")
 
 
 def check_user_code(config: CampaignConfig) -> Iterator[DoctorFinding]:
-    """What runs here is imported; what runs in a child, and may load a model library, looked up."""
-    failed = [found for section, call in _calls(config) if (found := _tried(section, call))]
-    yield from failed
-    if not failed:
-        yield ok("user code", "every function that the config names is there")
+    """Whether every function in the config exists.
+
+    Imports what runs in this process. Only looks up what runs in a child, because it may load a
+    model library.
+    """
+    missing = False
+    for section, call in _calls(config):
+        try:
+            call()
+        except RatchetError as error:
+            missing = True
+            yield problem("user code", error.message, section, error.remedy)
+    if not missing:
+        yield ok("user code", "every function in the config exists")
 
 
 def _calls(config: CampaignConfig) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -130,11 +142,3 @@ def _calls(config: CampaignConfig) -> Iterator[tuple[str, Callable[[], object]]]
     for section, function in named.items():
         if function is not None:
             yield section, partial(find_function, function)
-
-
-def _tried(section: str, call: Callable[[], object]) -> DoctorFinding | None:
-    try:
-        call()
-    except RatchetError as error:
-        return problem("user code", error.message, section, error.remedy)
-    return None

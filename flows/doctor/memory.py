@@ -1,6 +1,6 @@
-"""How much memory a campaign takes, part by part, against what there is.
+"""Estimate of a campaign's memory, part by part, against what the device has.
 
-An estimate by shapes: no allocator is asked. What libraries take was measured on a CPU.
+Computed from shapes, without an allocator. Memory of libraries was measured on a CPU.
 """
 
 import os
@@ -18,7 +18,7 @@ from flows.doctor.findings import DoctorFinding, note, ok, problem
 _GIB = 2**30
 _FLOAT = 4
 _TRAINING_LIBRARIES_GIB, _SAMPLING_LIBRARIES_GIB, _VLLM_GIB = 0.49, 0.45, 0.85
-"""Resident memory of the processes with their libraries and nothing of a model, on a CPU."""
+"""Resident memory of each process with its libraries and no model, on a CPU."""
 _LOGIT_COPIES = 2
 _TIGHT = 0.8
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -26,7 +26,7 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class MemoryPart:
-    """One thing that takes memory."""
+    """One consumer of memory."""
 
     name: str
     gib: float
@@ -34,7 +34,7 @@ class MemoryPart:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Parts of the training process and of the sampling process; `together`: both at a time."""
+    """Memory of the training and the sampling process; `together`: both run at the same time."""
 
     training: tuple[MemoryPart, ...]
     sampling: tuple[MemoryPart, ...]
@@ -50,14 +50,14 @@ class MemoryEstimate:
 
     @property
     def most_gib(self) -> float:
-        """What is needed at the moment that needs most."""
-        both = (self.training_gib, self.sampling_gib)
-        return sum(both) if self.together else max(both)
+        """Peak memory."""
+        processes = (self.training_gib, self.sampling_gib)
+        return sum(processes) if self.together else max(processes)
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where models run: `gib` of memory each, `count` of them; a CPU is one."""
+    """`count` GPUs with `gib` of memory each, or one CPU."""
 
     gpu: bool
     gib: float
@@ -71,7 +71,7 @@ class Device:
 def estimate(
     shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
 ) -> MemoryEstimate:
-    """What training and sampling take of one device."""
+    """Memory of training and sampling on one device."""
     if not device.gpu:
         config = with_precision(config, {})
     keep = config.sampling.keep_worker
@@ -135,42 +135,42 @@ def _compute_bytes(training: TrainingOptions, device: Device) -> int:
 
 
 def _tokens_at_a_time(shape: Shape, config: CampaignConfig) -> int:
-    """Of one forward pass: at least the longest pair, whose prompt counts once."""
+    """Tokens of one forward pass: at least the longest pair, whose prompt counts once."""
     wanted = config.training.micro_batch_tokens
     length = config.sampling.max_model_len or shape.positions or 0
     return max(CPU_TOKENS if wanted == "auto" else wanted, length + config.sampling.max_tokens)
 
 
 def _adapters(size: ModelSize, rank: int) -> float:
-    """Weights of adapters on all linear layers of Llama's shape."""
+    """Number of adapter weights on all linear layers of a Llama-shaped model."""
     return size.layers * rank * (4 * 2 * size.hidden + 3 * (size.hidden + size.inner))
 
 
-def check_memory(found: MemoryEstimate, device: Device) -> DoctorFinding:
-    """Whether it fits, with every part."""
+def check_memory(memory: MemoryEstimate, device: Device) -> DoctorFinding:
+    """Whether the estimate fits the device, with every part."""
     what = (
-        f"{found.most_gib:.2f} GiB of {device.gib:.1f} GiB of {device.name}: training "
-        f"{told(found.training)}; sampling {told(found.sampling)}"
-        f"{'; both at a time' if found.together else ''}"
+        f"{memory.most_gib:.2f} GiB of {device.gib:.1f} GiB of {device.name}: training "
+        f"{format_parts(memory.training)}; sampling {format_parts(memory.sampling)}"
+        f"{'; both at the same time' if memory.together else ''}"
     )
     remedy = (
         "Take a smaller model, training.lora, training.gradient_checkpointing or fewer "
-        "training.micro_batch_tokens; sampling.keep_worker: step frees what sampling holds."
+        "training.micro_batch_tokens; sampling.keep_worker: step frees the sampler's memory."
     )
-    if found.most_gib > device.gib:
+    if memory.most_gib > device.gib:
         return problem("memory", what, "policy", remedy)
-    if found.most_gib > _TIGHT * device.gib:
+    if memory.most_gib > _TIGHT * device.gib:
         return note("memory", what, "policy", remedy)
     return ok("memory", what, "policy")
 
 
-def told(parts: tuple[MemoryPart, ...]) -> str:
+def format_parts(parts: tuple[MemoryPart, ...]) -> str:
     listed = ", ".join(f"{part.name} {part.gib:.3g}" for part in parts)
     return f"{sum(part.gib for part in parts):.2f} ({listed})"
 
 
 def free_ram_gib() -> float:
-    """What this machine, or this container, has left."""
+    """Free memory of this machine or container."""
     lines = dict(line.split(":", 1) for line in _lines(Path("/proc/meminfo")))
     available = int(lines.get("MemAvailable", "0 kB").split()[0]) * 1024
     group = Path("/sys/fs/cgroup")

@@ -6,7 +6,7 @@ from typing import Any
 
 from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
 from dpo_core.gate.decision import Best, find_best
-from flows.config import changes_of, under_attempt
+from flows.config import config_of_attempt, describe_attempt
 from flows.policy import EvaluatedPolicy, RoundRecord
 from flows.session import Session
 
@@ -52,9 +52,9 @@ def under_changes(session: Session, number: int, attempt: int) -> Session:
     """The session under the config of this attempt."""
     if attempt > 1:
         tries = len(session.config.gate.retries) + 1
-        changes = ", ".join(changes_of(session.config, attempt))
+        changes = ", ".join(describe_attempt(session.config, attempt))
         session.progress.note(f"round {number}: attempt {attempt} of {tries} under {changes}")
-    return session.under(under_attempt(session.config, attempt))
+    return session.under(config_of_attempt(session.config, attempt))
 
 
 def was_replaced(session: Session, number: int, attempt: int) -> bool:

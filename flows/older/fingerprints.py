@@ -15,7 +15,7 @@ from dpo_core.campaign.store import Recipe
 from dpo_core.hashing import digest
 from dpo_core.import_path import source_hash_of_package
 from flows.config import CampaignConfig
-from flows.config.defaults import since
+from flows.config.defaults import earlier_defaults
 
 _INPUTS_SINCE_3 = ("answer_logps/held_out",)
 """Patterns of step/name of inputs that identity 2 did not know."""
@@ -103,7 +103,7 @@ def _base(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]
 
 def _gate(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]:
     """Without the keys that there were not, where they are off, as in a campaign of that time."""
-    gate, off = recipe.config["gate"], since(1)
+    gate, off = recipe.config["gate"], earlier_defaults(1)
     new = {key: value for key, value in gate.items() if key not in _GATE}
     if all(value == off.get(f"gate.{key}") for key, value in new.items()):
         yield {**recipe.config, "gate": {k: v for k, v in gate.items() if k not in new}}

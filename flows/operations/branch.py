@@ -23,11 +23,11 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.gate.account import inheritable_account, inherited_as_json, read_inherited
-from flows.config import CampaignConfig, dump_config, overridden, read_stored
+from flows.config import CampaignConfig, dump_config, override_config, read_stored
 from flows.config.attempts import check_rejected_rounds, rejected_rounds
-from flows.config.shared import decides_what_is_shared, pinned
-from flows.config.stored import read_stored_text, validate_recorded
-from flows.config.versions import changes
+from flows.config.reading import read_stored_text, validate_recorded
+from flows.config.shared import pin_evaluation_judge, shared_config
+from flows.config.versions import describe_changes
 from labeling.exchange.folder import check_free, new_folder
 
 
@@ -93,19 +93,19 @@ def _changed(
 ) -> CampaignConfig:
     _, raw = read_stored_text(parent)
     raw["name"] = name
-    config = overridden(raw, overrides, f"{parent.config} with its changes")
-    return pinned(before, config)
+    config = override_config(raw, overrides, f"{parent.config} with its changes")
+    return pin_evaluation_judge(before, config)
 
 
 def _changes(before: CampaignConfig, config: CampaignConfig) -> list[str]:
     old, new = (c.model_dump(mode="json", exclude={"name"}) for c in (before, config))
-    return changes(old, new)
+    return describe_changes(old, new)
 
 
 def _check_shared(before: CampaignConfig, config: CampaignConfig) -> None:
     """Held-out prompts and the base's answers to them are shared, so what decides them stays."""
-    old, new = decides_what_is_shared(before), decides_what_is_shared(config)
-    changed = changes(old, new)
+    old, new = shared_config(before), shared_config(config)
+    changed = describe_changes(old, new)
     if changed:
         raise ConfigError(
             f"a branch shares the base and its held-out answers, so this must stay: "

@@ -59,7 +59,7 @@ def _read_answers(log: LabelLog, config: CampaignConfig) -> int:
     from labeling.people.asking import collect
 
     name = log.read().dataset
-    with ArgillaQueue(server_access(config.asked), config.asked.workspace) as queue:
+    with ArgillaQueue(server_access(config.people_config), config.people_config.workspace) as queue:
         dataset = queue.find(name) if name else None
         if dataset is None:  # removed there; what was seen of it is kept here
             return 0

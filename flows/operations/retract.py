@@ -17,7 +17,7 @@ from dpo_core.errors import LabelsError
 from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
-from flows.config import config_of_round, read_stored, under_attempt
+from flows.config import config_of_attempt, config_of_round, read_stored
 from flows.policy import PreferenceSources, RoundRecord
 from flows.progress import CampaignProgress
 from flows.read_back import count_by_source, sources_ever
@@ -163,7 +163,7 @@ def _as_it_ran(session: Session, number: int) -> Session:
     config = config_of_round(session.layout, session.config, number)
     gate = current_artifact(session.layout, number, "gate")
     attempt = (gate.entry.facts.get("gate") or {}).get("attempt", 1) if gate is not None else 1
-    return session.under(under_attempt(config, attempt))
+    return session.under(config_of_attempt(config, attempt))
 
 
 def _earlier(layout: Layout, number: int) -> list[RoundRecord]:

@@ -13,11 +13,11 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.prefect.credentials import (
     REPORT_PATH,
-    ask_for_link,
-    of_campaign,
-    of_worker,
+    campaign_key_path,
     read_key,
+    sign_in_help,
     sign_in_link,
+    worker_key_path,
 )
 from flows.prefect.server import Pages, start_server
 from labeling.server import DEFAULT_FOLDER, Server, start
@@ -71,8 +71,8 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
     layout = Layout(root)
     write_report(read_summary(root), layout.report)
     command = f"ratchet link {shlex.quote(str(root))}"
-    pages = Pages(trusted, ask_for_link(command, of_campaign(layout)))
-    server, url, key = start_server(layout, of_campaign(layout), port=port, pages=pages)
+    pages = Pages(trusted, sign_in_help(command, campaign_key_path(layout)))
+    server, url, key = start_server(layout, campaign_key_path(layout), port=port, pages=pages)
     with server:
         print(
             f"runs:   {url}/runs",
@@ -93,7 +93,7 @@ def new_link(folder: Path) -> str:
     Raises BadInput where neither shows pages now.
     """
     layout = Layout(folder)
-    paths = (of_campaign(layout), of_worker(layout))
+    paths = (campaign_key_path(layout), worker_key_path(layout))
     key = next((found for path in paths if (found := read_key(path)) and found.url), None)
     if key is None:
         raise BadInput(

@@ -71,7 +71,7 @@ def ask_people(
         "judgements": judgements.input("judgements.parquet"),
         "completions": completions.input("completions.parquet"),
     }
-    gold = session.config.asked.gold
+    gold = session.config.people_config.gold
     if gold is not None:
         inputs["gold"] = session.file_input(Path(gold))
     asking = _LabelRound(
@@ -101,7 +101,7 @@ class _LabelRound:
         self.session = session
         self.number = number
         self.distrusted = distrusted
-        self.people: PeopleConfig = session.config.asked
+        self.people: PeopleConfig = session.config.people_config
         self.seed = session.seed("labels", number)
         self.log = LabelLog(session.layout.labels(number))
         self.guidelines = read_guidelines(self.people.guidelines)

@@ -15,7 +15,7 @@ from dpo_core.text import counted
 from dpo_core.training.jobs import AverageJob, DpoJob
 from dpo_core.weight_files import stored_parameters
 from flows.compute.processes import check_weights
-from flows.config.training import TrainingSection, chosen, settled
+from flows.config.training import TrainingSection, describe_chosen, resolve_training
 from flows.policy import Policy, RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
@@ -103,8 +103,8 @@ def _settled(session: Session, asked: TrainingSection, inputs: Inputs) -> Traini
     """The numbers that the round trains with; those that were chosen for it are shown."""
     parameters = stored_parameters(inputs.path("policy")) if asked.asks_for_parameters else None
     pairs = count_rows(inputs.path("preferences"))
-    config = settled(asked, pairs, parameters)
-    if said := chosen(asked, config, parameters):
+    config = resolve_training(asked, pairs, parameters)
+    if said := describe_chosen(asked, config, parameters):
         session.progress.note(f"chosen for {counted(pairs, 'pair')}: {said}")
     return config
 

@@ -1,4 +1,4 @@
-"""What a tracker is, and what is common to all."""
+"""The tracker protocol, and the records that trackers receive."""
 
 import math
 import re
@@ -15,16 +15,16 @@ from dpo_core.scalars import numbers
 from dpo_core.tables import iterate_rows
 from dpo_core.text import visible
 from flows.config import read_stored
-from flows.config.versions import leaves
+from flows.config.versions import flatten
 from reporting.sentences import headline, verdict
 from reporting.summary import CampaignSummary, read_summary
 
 
 @dataclass(frozen=True)
 class TrackedRound:
-    """A finished round. key: another one when the round was made again. at: seconds since 1970.
+    """A finished round. key: changes when the round is recomputed. at: seconds since 1970.
 
-    numbers: the row of metrics.parquet; curve: step → numbers of each optimiser step.
+    numbers: row of metrics.parquet; curve: optimiser step → its numbers.
     """
 
     key: str
@@ -37,7 +37,7 @@ class TrackedRound:
 
 @dataclass(frozen=True)
 class CampaignRecord:
-    """The campaign as a whole. config: its values by dotted key; files: those that are there."""
+    """The whole campaign. config: dotted key → value; files: config and report, if present."""
 
     name: str
     finished: bool
@@ -49,7 +49,7 @@ class CampaignRecord:
 
 
 def read_campaign(layout: Layout) -> CampaignRecord:
-    """What can be told now. Raises BadInput where there is no campaign."""
+    """The campaign's current record. Raises BadInput if there is no campaign."""
     summary: CampaignSummary = read_summary(layout.root, samples=False)
     config = read_stored(layout).model_dump(mode="json")
     return CampaignRecord(
@@ -57,14 +57,14 @@ def read_campaign(layout: Layout) -> CampaignRecord:
         finished=summary.state == "finished"
         or (summary.state == "stopped" and summary.stopped is not None),
         headline=headline(summary),
-        config={k: str(v) for k, v in leaves(config) if v is not None and v != {} and v != []},
+        config={k: str(v) for k, v in flatten(config) if v is not None and v != {} and v != []},
         files=tuple(path for path in (layout.config, layout.report) if path.exists()),
         rounds={row["round"]: _key(layout, row["round"]) for row in summary.rounds},
     )
 
 
 def read_round(layout: Layout, number: int) -> TrackedRound:
-    """A finished round with its numbers, its training's curve, and its decision."""
+    """A finished round with its numbers, training curve and decision."""
     row, gate = read_round_row(layout, number), current_artifact(layout, number, "gate")
     assert row is not None and gate is not None, "it is finished"
     texts = {
@@ -96,43 +96,43 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
 
 
 PROJECT = "ratchet"
-"""Experiment or project, unless the tracker's own environment variable names another."""
+"""Default experiment or project, which the tracker's own environment variable overrides."""
 
 
 class Tracker(Protocol):
-    """A service that keeps runs. A call that is repeated makes no second run.
+    """A service that stores runs. Repeating a call creates no second run.
 
-    place: where the runs are kept, without secrets.
+    place: where the runs are stored, without secrets.
     """
 
     place: str
 
-    def campaign(self, told: CampaignRecord, run: str | None) -> str:
-        """The campaign's run: `run`, or else one that is found or made."""
+    def campaign(self, campaign: CampaignRecord, run: str | None) -> str:
+        """The campaign's run: `run` if given, else found or created."""
         ...
 
-    def round(self, told: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
-        """A run of its own for the round, below or beside the campaign's `parent`."""
+    def round(self, record: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
+        """Create a run for the round, nested in the campaign's `parent` or beside it."""
         ...
 
-    def files(self, files: Sequence[Path], told: CampaignRecord, parent: str) -> None:
-        """Keep files with the campaign's run; they replace older ones of their names."""
+    def files(self, files: Sequence[Path], campaign: CampaignRecord, parent: str) -> None:
+        """Store files with the campaign's run, replacing older ones of the same name."""
         ...
 
-    def finish(self, told: CampaignRecord, parent: str) -> None:
-        """Say whether the campaign goes on."""
+    def finish(self, campaign: CampaignRecord, parent: str) -> None:
+        """Mark the campaign's run as finished or as still running."""
         ...
 
 
 def metric_name(name: str) -> str:
-    """A name that every tracker takes: a judge's measures may be called anything."""
+    """A valid name for every tracker: a judge's metrics may have any name."""
     return re.sub(r"[^\w./ -]", "_", name)[:200]
 
 
-def named(numbers: Mapping[str, float]) -> dict[str, float]:
+def rename_metrics(numbers: Mapping[str, float]) -> dict[str, float]:
     return {metric_name(name): value for name, value in numbers.items()}
 
 
 def without_secrets(text: str) -> str:
-    """Names and passwords in URLs hidden."""
+    """`text` with user names and passwords in URLs hidden."""
     return re.sub(r"//[^/@\s]+@", "//…@", text)

@@ -16,8 +16,8 @@ from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
-from flows.config.shared import decides_what_is_shared
-from flows.config.versions import leaves
+from flows.config.shared import shared_config
+from flows.config.versions import flatten
 from reporting.numbers import MISSING, Row
 from reporting.summary import CampaignSummary, read_summary
 
@@ -155,7 +155,7 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
 
 
 def _answer_settings(config: CampaignConfig) -> Mapping[str, Any]:
-    sections = decides_what_is_shared(config)
+    sections = shared_config(config)
     return {name: sections[name] for name in ("sampling", "evaluation", "evaluation_judge")}
 
 
@@ -189,7 +189,7 @@ def _difference(first: Side, second: Side) -> Difference | None:
 
 def _settings(config: CampaignConfig) -> dict[str, str]:
     """Config key → its value, formatted."""
-    values = leaves(config.model_dump(mode="json", exclude=_NOT_COMPARED))
+    values = flatten(config.model_dump(mode="json", exclude=_NOT_COMPARED))
     return {clip(key): MISSING if value is None else str(value) for key, value in values}
 
 

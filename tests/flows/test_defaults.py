@@ -90,7 +90,7 @@ def test_a_campaign_whose_config_is_damaged_is_named(config: Path) -> None:
     root = made(config.parent / "elsewhere")
     Layout(root).config.write_text("{")
     with pytest.raises(
-        ConfigError, match=r"(?s)elsewhere/campaign\.yaml is not valid YAML.*Copy the config"
+        ConfigError, match=r"(?s)elsewhere/campaign\.yaml is not valid YAML.*Restore the campaign"
     ):
         load_config(config, [], root)
 

@@ -291,7 +291,7 @@ def test_the_hub_gets_policy_and_card_in_one_commit(campaign: Written, tmp_path:
         where = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_secretsecret"}
         done = ratchet(tmp_path, "publish", "c", "--to", "me/model", **where)
     assert done.returncode == 0, done.stderr
-    assert "to the hub, as me/model; a folder would be ./me/model" in done.stdout
+    assert "publishing to the hub as me/model; for a folder, give ./me/model" in done.stdout
     made = next(body for path, body in asked if path == "/api/repos/create")
     assert made[0].get("private") is True or made[0].get("visibility") == "private"
     [commit] = [body for path, body in asked if "/commit/" in path]

@@ -10,7 +10,7 @@ from dpo_core.errors import ConfigError, PromptError
 from dpo_core.find_model import Model, find_model
 from dpo_core.processor import available_threads
 from dpo_core.records import Prompt
-from flows.config import CampaignConfig, check_functions, overridden
+from flows.config import CampaignConfig, check_functions, override_config
 from flows.config.precision import with_precision
 from flows.config.raw import read_yaml
 from generation.prompts import read_pool
@@ -45,7 +45,7 @@ def asked(
         "pairs": {"strategy": "random"},
         "judge": judge,
     }
-    config = with_precision(overridden(raw, overrides, "ratchet evaluate"), {})
+    config = with_precision(override_config(raw, overrides, "ratchet evaluate"), {})
     if asks_people(config.judge):
         raise ConfigError(
             "people cannot be asked here: the judge has a part of kind human", "Leave it out."

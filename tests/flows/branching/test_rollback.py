@@ -80,8 +80,8 @@ def test_refusals_say_nothing_in_the_ledger(tmp_path: Path) -> None:
         (["--to-round", "2"], "round 3 starts from round 2's policy already"),
         (["--to-round", "1"], "weights of round 1's policy were removed"),
         (["--undo"], "was not rolled back"),
-        ([], "say either where to go back to, or --undo"),
-        (["--undo", "--to-round", "1"], "say either where to go back to, or --undo"),
+        ([], "give exactly one of --to-round and --undo"),
+        (["--undo", "--to-round", "1"], "give exactly one of --to-round and --undo"),
     ):
         with pytest.raises(BadInput, match=message):
             rollback(root, *arguments)

@@ -13,7 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
 from dpo_core.campaign.store import Recipe, Store
 from flows.config import dump_config, validate
-from flows.worker.plan import finished_rounds, plan
+from flows.worker.runs import finished_rounds, plan_rounds
 from reporting.summary import read_summary
 from reporting.terminal import render_table
 
@@ -54,8 +54,10 @@ def test_the_policy_that_goes_on(layout: Layout, number: int, goes_on: int) -> N
 
 def test_a_schedule_goes_on_after_the_hundredth_round(layout: Layout) -> None:
     config = validate({**CONFIG, "rounds": LAST + 1}, "test")
-    assert plan("append", 2, config, finished_rounds(layout), []).tag == "rounds:1001-1002"
-    assert plan("up_to", 1005, config, finished_rounds(layout), []).shown == "rounds 1001-1005"
+    assert plan_rounds("append", 2, config, finished_rounds(layout), []).tag == "rounds:1001-1002"
+    assert (
+        plan_rounds("up_to", 1005, config, finished_rounds(layout), []).shown == "rounds 1001-1005"
+    )
 
 
 @pytest.mark.parametrize("number", TRAINED)

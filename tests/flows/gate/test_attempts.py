@@ -9,7 +9,7 @@ from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.errors import ConfigError
-from flows.config import CampaignConfig, changes_of, under_attempt, validate
+from flows.config import CampaignConfig, config_of_attempt, describe_attempt, validate
 from flows.gate.attempts import best_so_far
 from flows.policy import EvaluatedPolicy, Policy, RoundRecord
 
@@ -29,17 +29,17 @@ def config(*changes: dict[str, Any]) -> CampaignConfig:
 
 def test_each_attempt_changes_the_campaigns_own_config() -> None:
     tried = config({"training.beta": 0.5}, {"training.learning_rate": "0.5x"})
-    assert under_attempt(tried, 1) is tried
-    assert under_attempt(tried, 2).training.beta == 0.5
-    third = under_attempt(tried, 3).training
+    assert config_of_attempt(tried, 1) is tried
+    assert config_of_attempt(tried, 2).training.beta == 0.5
+    third = config_of_attempt(tried, 3).training
     assert (third.beta, third.learning_rate) == (0.1, 5e-7), "the second's change is not kept"
-    assert changes_of(tried, 1) == ()
-    assert changes_of(tried, 2) == ("training.beta: 0.1 → 0.5",)
+    assert describe_attempt(tried, 1) == ()
+    assert describe_attempt(tried, 2) == ("training.beta: 0.1 → 0.5",)
 
 
 @pytest.mark.parametrize("times", ["2x", "2 ×", "2.0x"])
 def test_times_what_the_config_has(times: str) -> None:
-    more = under_attempt(config({"prompts.per_round": times, "training.beta": times}), 2)
+    more = config_of_attempt(config({"prompts.per_round": times, "training.beta": times}), 2)
     assert (more.prompts.per_round, more.training.beta) == (200, 0.2)
 
 
@@ -47,15 +47,15 @@ def test_times_what_is_chosen() -> None:
     left_open = {**RAW, "training": {}}
     changes = [{"training.learning_rate": "0.5x", "training.pairs_per_step": "2 x"}]
     gate = {"otherwise": "retry", "retry": {"changes": changes}}
-    tried = under_attempt(validate({**left_open, "gate": gate}, "test"), 2).training
+    tried = config_of_attempt(validate({**left_open, "gate": gate}, "test"), 2).training
     assert (tried.learning_rate, tried.pairs_per_step) == ("0.5x", "2x")
     halved = validate({**RAW, "training": {"learning_rate": "0.5x"}, "gate": gate}, "test")
-    assert under_attempt(halved, 2).training.learning_rate == "0.25x"
+    assert config_of_attempt(halved, 2).training.learning_rate == "0.25x"
 
 
 def test_an_impossible_combination_is_refused_as_a_whole() -> None:
     with pytest.raises(ConfigError, match="loss simpo compares with no reference"):
-        under_attempt(config({"training.loss": "simpo", "training.reference": "base"}), 2)
+        config_of_attempt(config({"training.loss": "simpo", "training.reference": "base"}), 2)
 
 
 def test_a_kl_budget_needs_kl() -> None:

@@ -9,7 +9,7 @@ from dpo_core.gate.checks import GateCheck, values_to_try
 from dpo_core.gate.config import GateConfig, gate_recipe
 from dpo_core.gate.decision import Best, Decision, decide
 from flows.config import validate
-from flows.config.defaults import since
+from flows.config.defaults import earlier_defaults
 
 HEALTHY: dict[str, Any] = {
     "win_rate_gate": 0.61,
@@ -195,7 +195,7 @@ def test_a_policy_that_is_too_far_gets_values_to_try() -> None:
 
 
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
-    gate = {key: value for key, value in since(1).items() if key.startswith("gate.")}
+    gate = {key: value for key, value in earlier_defaults(1).items() if key.startswith("gate.")}
     old = {key.removeprefix("gate."): value for key, value in gate.items()}
     assert gate_recipe(GateConfig.model_validate(old)) == {
         "win_rate": "plain",

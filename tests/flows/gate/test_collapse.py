@@ -16,10 +16,12 @@ from dpo_core.gate.config import GateConfig
 from dpo_core.gate.decision import Best, Decision, decide
 from dpo_core.records import Prompt
 from examples.reviews.grammar import generate
-from flows.config.defaults import since
+from flows.config.defaults import earlier_defaults
 
 UNCHECKED = {
-    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+    key.removeprefix("gate."): old
+    for key, old in earlier_defaults(1).items()
+    if key.startswith("gate.")
 }
 """The gate of campaigns from before there were checks of what answers are like."""
 

@@ -7,13 +7,15 @@ import pytest
 from dpo_core.gate.checks import certificate_checks
 from dpo_core.gate.config import GateConfig
 from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide, find_best
-from flows.config.defaults import since
+from flows.config.defaults import earlier_defaults
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
 BETTER = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
 UNSURE = {"win_rate_gate": 0.54, "win_rate_gate_low": 0.48}
 OTHERS_OFF = {
-    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+    key.removeprefix("gate."): old
+    for key, old in earlier_defaults(1).items()
+    if key.startswith("gate.")
 }
 """Without the checks of test_checks.py."""
 RETRY = {

@@ -17,7 +17,7 @@ from small_campaign import RUN, TIMEOUT_S, Campaign
 from test_planted import row
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect.credentials import of_worker, read_key, sign_in_link
+from flows.prefect.credentials import read_key, sign_in_link, worker_key_path
 from flows.prefect.server import free_port
 from tests.until import until
 
@@ -73,7 +73,7 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
     copy, port = copied(improving, tmp_path / "copy"), free_port()
     url = f"http://127.0.0.1:{port}"
     with _worker(copy, port) as log, httpx.Client(base_url=url, timeout=60) as http:
-        key = read_key(of_worker(Layout(copy.folder / "w")))
+        key = read_key(worker_key_path(Layout(copy.folder / "w")))
         assert key is not None
         http.headers.update(key.headers)
         api = f"/api/flow_runs/{_submit(copy, 'campaign')}"

@@ -71,7 +71,7 @@ def test_what_was_handed_over_runs(registry: Registry, folder: Path) -> None:
     registry.admit(order(folder))
     assert Path.cwd() == folder / "mine"
     registry.admit(order(folder, overrides=["training.beta=0.3"], mode="append", rounds=2))
-    with pytest.raises(ConfigError, match="there is no file /nowhere"):
+    with pytest.raises(ConfigError, match="no such file: /nowhere"):
         registry.admit(order(folder, overrides=["prompts.path=/nowhere"]))
     registry.admit(order(folder, campaign_dir="campaign", config="tiny.yaml"))
     (folder / "mine/handed_over_judge.py").write_text("def score(c): return []\n")  # its owner's
@@ -127,7 +127,9 @@ def test_a_module_that_lies_elsewhere_now(registry: Registry, folder: Path) -> N
     package = folder / "mine/handed_over_judge"
     package.mkdir()
     (package / "__init__.py").write_text("def score(c): ...\n")
-    with pytest.raises(NotRegistered, match=f"judge:score in {package}/__init__.py .it lay in "):
+    with pytest.raises(
+        NotRegistered, match=f"judge:score in {package}/__init__.py .submitted from "
+    ):
         registry.admit(order(folder))
 
 
@@ -161,7 +163,7 @@ def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) ->
     registry.admit(asked)
     registry.remove("schedule", root)
     assert not registry.knows(root)
-    with pytest.raises(NotRegistered, match="was not handed over to the worker in"):
+    with pytest.raises(NotRegistered, match="was not submitted to the worker in"):
         registry.admit(asked)
 
 
@@ -190,10 +192,10 @@ def test_nobody_else_writes_it(registry: Registry, folder: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text())[0]["way"] == "submit"
     path.chmod(0o666)
-    with pytest.raises(BadInput, match="can be read or written by others") as refused:
+    with pytest.raises(BadInput, match="can be read or written by other users") as refused:
         registry.admit(order(folder))
     assert f"chmod 600 {path}" in refused.value.remedy
     path.chmod(0o600)
     path.write_text("[{}]")
-    with pytest.raises(BadInput, match="does not hold what was handed over"):
+    with pytest.raises(BadInput, match="is not a registry of submissions"):
         registry.admit(order(folder))

@@ -69,7 +69,7 @@ def attempts(kind: str, error: Exception, succeeds_at: int = 99) -> tuple[int, l
 def test_a_died_child_is_tried_again_as_often_as_its_kind_allows(kind: str, times: int) -> None:
     called, said = attempts(kind, ChildDied("the child process was ended\nits log"))
     assert called == times
-    assert said == [f"{kind} is tried again at once: the child process was ended"] * (times - 1)
+    assert said == [f"retrying {kind} at once: the child process was ended"] * (times - 1)
 
 
 def test_a_step_that_succeeds_is_not_tried_again() -> None:

@@ -125,7 +125,7 @@ def test_two_models_are_compared_where_one_is_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "says"),
     [
-        ("nowhere.gguf", None, "policy.model: there is no file"),
+        ("nowhere.gguf", None, "policy.model: no such file"),
         ("page.gguf", lambda path: path.write_text("<html>"), "page.gguf is no GGUF file"),
         (
             "cut.gguf",

@@ -1,7 +1,7 @@
-"""Prefect and its server, imported for processes that are forked (dpo_core.preloaded).
+"""Imports Prefect and its server once, for processes that are forked (dpo_core.preloaded).
 
-What Prefect reads from the environment when it is imported, its settings and how it logs, a forked
-process reads again. Here it finds none, so that other forked ones log as if it were not there.
+Prefect reads its settings and logging from the environment when it is imported. Here it finds none,
+so that processes without Prefect log as usual; `read_again` makes a forked process read its own.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 _IMPORTED = (
     "prefect.server.api.server",
-    # What the server imports once it starts.
+    # Imported by the server when it starts.
     "aiosqlite",
     "alembic.command",
     "anyio._backends._asyncio",
@@ -28,7 +28,7 @@ _IMPORTED = (
     "prefect.server.worker_communication.cleanup_queue.memory",
     "sqlalchemy.engine.strategies",
     "uvicorn",
-    # What a run imports.
+    # Imported by a run.
     "prefect.flow_engine",
 )
 READ_AGAIN = frozenset(
@@ -51,12 +51,12 @@ READ_AGAIN = frozenset(
         "PREFECT_UI_ENABLED",
     }
 )
-"""Variables that may differ: nothing that is made at the import depends on them."""
+"""Variables that may differ between forked processes: no import-time state depends on them."""
 
 
 def read_again(module: str) -> None:
-    """Read Prefect's settings as they are now, in a process that will be `module`."""
-    if module.partition(".")[0] != "flows":  # nobody else uses Prefect
+    """Read Prefect's settings again, in a forked process that will run `module`."""
+    if module.partition(".")[0] != "flows":  # only flows uses Prefect
         return
     from prefect.context import refresh_global_settings_context
     from prefect.logging import configuration

@@ -1,4 +1,4 @@
-"""Trackers, as a running campaign sees them: told in the background, never waited for."""
+"""Send a campaign's numbers to its trackers in the background, without blocking the campaign."""
 
 import os
 import signal
@@ -15,40 +15,40 @@ from dpo_core.text import visible
 from flows.config import read_stored
 
 PATIENCE_S = 60.0
-"""So long does the end of a campaign wait for trackers."""
+"""Seconds to wait for trackers on exit."""
 
 _EXTRA = {"mlflow": "tracking", "wandb": "tracking", "trackio": "trackio"}
 
 
 class Tracking:
-    """Tells the trackers of a campaign what they lack, one process at a time.
+    """Sends a campaign's trackers what they lack, one process at a time.
 
-    say: called with a line where a tracker cannot be told, once for each.
+    say: called with one line for each tracker that fails.
     """
 
     def __init__(self, layout: Layout, names: Sequence[str], say: Callable[[str], None]) -> None:
         self._layout, self._names, self._say = layout, list(names), say
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._thread: threading.Thread | None = None
         self._child: Child | None = None
         self._closed = False
 
     def send(self) -> None:
-        """Begin to tell them; while that goes on, what is new waits for the next call."""
+        """Start sending, unless a former call still is; then the next call sends the rest."""
         if self._names and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=self._send, daemon=True)
             self._thread.start()
 
     def wait(self, patience_s: float = PATIENCE_S) -> None:
-        """Until they have been told; after `patience_s` the rest is left for the next run."""
+        """Wait until everything is sent, for at most `patience_s`, then close."""
         if self._thread is not None:
             self._thread.join(patience_s)
             if self._thread.is_alive():
-                self._say("the trackers take too long: the rest is sent by the next `ratchet run`")
+                self._say("trackers time out; the next `ratchet run` sends the rest")
         self.close()
 
     def close(self) -> None:
-        """End the process that tells; what it did is remembered."""
+        """End the sending process; what it has sent is recorded."""
         self._closed = True
         if self._child is not None:
             with suppress(ProcessLookupError):
@@ -68,21 +68,17 @@ class Tracking:
             failed = {name: str(error).splitlines()[0] for name in self._names}
         finally:
             self._child = None
-        if not self._closed:
-            self._tell(failed)
-
-    def _tell(self, failed: dict[str, str]) -> None:
         for name, why in failed.items():
-            if name not in self._said:
-                self._said.add(name)
+            if not self._closed and name not in self._reported:
+                self._reported.add(name)
                 self._say(
-                    f"{name} was not told: {visible(why)}; it is tried again after the next round "
+                    f"tracker {name} failed: {visible(why)}; it is retried after the next round "
                     f"(log: {self._layout.log('tracking')})"
                 )
 
 
-def tell_trackers(root: Path, say: Callable[[str], None]) -> None:
-    """Tell the trackers of the campaign's config what they lack, its report among it; waits."""
+def update_trackers(root: Path, say: Callable[[str], None]) -> None:
+    """Send the campaign's trackers what they lack, including the report, and wait for them."""
     layout = Layout(root)
     tracking = Tracking(layout, read_stored(layout).track, say)
     tracking.send()
@@ -90,7 +86,7 @@ def tell_trackers(root: Path, say: Callable[[str], None]) -> None:
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raise ConfigError for a tracker whose client is not installed."""
+    """Raise ConfigError for a tracker whose client is missing."""
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(
