@@ -18,40 +18,40 @@ from dpo_core.gate.stop_rules import StopReason, stop_rule
 from dpo_core.scalars import showing
 from flows.config import KeepLast, config_of_round
 from flows.config.attempts import rejected_rounds
-from flows.gate.attempts import best_so_far
-from flows.gate.question import asked
+from flows.gate.attempts import find_best
+from flows.gate.question import pending_question
 from flows.notify import decided, tell_decision
-from flows.older.rounds import tell_of_older
-from flows.policy import EvaluatedPolicy, Policy, RoundContext, RoundRecord
+from flows.older.rounds import report_older_rounds
+from flows.round_state import EvaluatedPolicy, Policy, RoundContext, RoundRecord
 from flows.prefect.tasks import run_flow, step
-from flows.round import play, prepare, prepare_flow, round_flow
+from flows.round import run_round, prepare, prepare_flow, round_flow
 from flows.session import Session
-from flows.steps.gate import decision_of
+from flows.steps.gate import read_decision
 from flows.steps.gate_pool import gate_pool
-from flows.steps.prompts import nothing_left
-from flows.steps.train import averaged
+from flows.steps.prompts import prompts_used_up
+from flows.steps.train import averaged_reference
 from reporting.report import write_report
 from reporting.summary import read_summary
 
 CAMPAIGN_FLOW = "campaign"
 
 
-def play_campaign(session: Session, *, with_prefect: bool) -> None:
+def run_rounds(session: Session, *, with_prefect: bool) -> None:
     """All rounds of the config; finished steps come from disk, so this is also resume."""
     prepare_base, play_round = (prepare_flow, round_flow) if with_prefect else (prepare, _play)
-    tell_of_older(
+    report_older_rounds(
         session.layout, session.store.entries, session.config.rounds, session.progress.notice
     )
     beginning = _under(session, 0)
     held, base = prepare_base(beginning)
-    asked = [each.config.gate.false_promotions is not None for each in (beginning, session)]
-    if asked == [False, True]:  # a branch is certified, and its campaign was not
+    pending_question = [each.config.gate.false_promotions is not None for each in (beginning, session)]
+    if pending_question == [False, True]:  # a branch is certified, and its campaign was not
         step(gate_pool)(session, held)
     session.store.settle(0)
     goes_on, earlier, stopped = base, list[RoundRecord](), None
     _remember(session, goes_on)
     for number in range(1, session.config.rounds + 1):
-        stopped = ends_before(session, number, earlier)
+        stopped = find_stop_reason(session, number, earlier)
         if stopped is not None:
             break
         session.store.remember("stopped", None)
@@ -60,29 +60,29 @@ def play_campaign(session: Session, *, with_prefect: bool) -> None:
         goes_on, played = play_round(under, RoundContext(number, goes_on, base, held, earlier))
         session.store.settle(number)
         earlier = [*earlier, played]
-        goes_on = after_people(session, number, goes_on, base, earlier)
+        goes_on = find_next_start(session, number, goes_on, base, earlier)
         _remember(session, goes_on)
         _prune(session, _needed(session, goes_on, base, earlier), earlier)
         _write_metrics(session.layout, number)
         session.tracking.send()
         session.progress.round_finished(number)
         tell_decision(session, number, before)
-        stopped = ended_by_gate(session, played)
+        stopped = find_gate_stop(session, played)
     session.progress.flush_cached()
-    end(session, stopped)
+    record_stop(session, stopped)
 
 
 def _play(session: Session, start: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:
     """The round; whoever is asked about its policy finds the report up to date."""
     try:
-        return play(session, start)
+        return run_round(session, start)
     except WaitingForPeople:
-        if asked(session.layout) is not None:
+        if pending_question(session.layout) is not None:
             write_report(read_summary(session.layout.root), session.layout.report)
         raise
 
 
-def after_people(
+def find_next_start(
     session: Session,
     number: int,
     by_gate: EvaluatedPolicy,
@@ -118,7 +118,7 @@ def _may_come_back(
 ) -> list[Policy]:
     """The policy that the gate may roll back to."""
     rolls_back = session.config.gate.last_resort == "rollback"
-    best = best_so_far(base, earlier, session.store.rollbacks)
+    best = find_best(base, earlier, session.store.rollbacks)
     return [best.answered.policy] if rolls_back else []
 
 
@@ -137,7 +137,7 @@ def run_as_flow(session: Session) -> None:
 
     with tags(campaign_tag(session.layout)):
         run_flow(
-            lambda: play_campaign(session, with_prefect=True),
+            lambda: run_rounds(session, with_prefect=True),
             name=CAMPAIGN_FLOW,
             run_name=session.config.name,
         )
@@ -166,7 +166,7 @@ def _prune(session: Session, needed: Sequence[Policy], played: Sequence[RoundRec
     rounds = _expendable(keep, len(played))
     made = [current_artifact(session.layout, number, "training") for number in rounds]
     if keep != "all":
-        made += [averaged(earlier.reference) for earlier in played]
+        made += [averaged_reference(earlier.reference) for earlier in played]
         made += [refused for earlier in played for refused in earlier.refused]
     for artifact in made:
         if artifact is not None and artifact.folder not in kept:
@@ -199,11 +199,11 @@ def _write_metrics(layout: Layout, rounds: int) -> None:
     write_atomic(layout.metrics, write)
 
 
-def ends_before(session: Session, number: int, earlier: Sequence[RoundRecord]) -> StopReason | None:
+def find_stop_reason(session: Session, number: int, earlier: Sequence[RoundRecord]) -> StopReason | None:
     """What forbids round `number` after the rounds `earlier`, if anything does."""
-    if earlier and (stopped := ended_by_gate(session, earlier[-1])) is not None:
+    if earlier and (stopped := find_gate_stop(session, earlier[-1])) is not None:
         return stopped
-    sentence = nothing_left(session, number, earlier)
+    sentence = prompts_used_up(session, number, earlier)
     if sentence is not None:
         return StopReason("prompts", sentence)
     if read_round_row(session.layout, number) is not None:
@@ -212,16 +212,16 @@ def ends_before(session: Session, number: int, earlier: Sequence[RoundRecord]) -
     return stop_rule(rows, session.config.stop, session.store.rollbacks)
 
 
-def ended_by_gate(session: Session, played: RoundRecord) -> StopReason | None:
+def find_gate_stop(session: Session, played: RoundRecord) -> StopReason | None:
     """None as well where a person has said since which policy goes on."""
     assert played.gate is not None, "every round that was played came to its gate"
     if session.store.rolled_back(played.gate.entry.round) is not None:
         return None
-    decision = decision_of(played.gate)
+    decision = read_decision(played.gate)
     return StopReason("gate", decision.sentence) if decision.action == "stop" else None
 
 
-def end(session: Session, stopped: StopReason | None) -> None:
+def record_stop(session: Session, stopped: StopReason | None) -> None:
     """Remember and say why the campaign ended early; None: it did not."""
     session.store.remember("stopped", asdict(stopped) if stopped is not None else None)
     if stopped is not None:

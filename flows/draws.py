@@ -14,12 +14,12 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import OWN
 from dpo_core.schemas import COMPLETIONS, PROMPTS, SCORES
 from dpo_core.tables import concatenate
-from flows.policy import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers, Other, Policy, RoundRecord
+from flows.round_state import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers, Other, Policy, RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
 from flows.steps.pairs import count_pairs
 from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
-from flows.steps.rejected import put_together, sample_other
+from flows.steps.rejected_answers import combine_answers, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
 from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, shortfall
@@ -35,7 +35,7 @@ class AnswerSources:
     other: Other | None = None
 
 
-def draw(
+def draw_answers(
     do: Session,
     number: int,
     answering: AnswerSources,
@@ -60,7 +60,7 @@ def _drawn(
         own = step(sample)(do, number, answering.policy, prompts, f"{OWN}{ending}")
         asked = (number, answering.policy, answering.other, prompts, ending)
         parts = (own, step(sample_other)(do, *asked))
-        completions = step(put_together)(do, number, *parts, prompts, ending)
+        completions = step(combine_answers)(do, number, *parts, prompts, ending)
     scored = (completions, prompts, do.config.judge, f"scores{ending}", answering.base)
     scores = step(score)(do, number, *scored)
     return DrawnAnswers(prompts, completions, scores, {made.entry.step: made for made in parts})
@@ -124,12 +124,12 @@ def join_draws(
 
     outcome: what the drawing came to, a fact of step `prompts`.
     """
-    prompts = _joined(session, number, "prompts", [draw.prompts for draw in draws], outcome)
-    completions = _joined(session, number, "completions", [draw.completions for draw in draws], {})
-    scored = [draw.scores for draw in draws if draw.scores is not None]
+    prompts = _joined(session, number, "prompts", [draw_answers.prompts for draw_answers in draws], outcome)
+    completions = _joined(session, number, "completions", [draw_answers.completions for draw_answers in draws], {})
+    scored = [draw_answers.scores for draw_answers in draws if draw_answers.scores is not None]
     scores = _joined(session, number, "scores", scored, {})
-    parts = {made.entry.step: made for draw in draws for made in draw.artifacts()}
-    parts |= {name: made for draw in draws for name, made in draw.parts.items()}
+    parts = {made.entry.step: made for draw_answers in draws for made in draw_answers.artifacts()}
+    parts |= {name: made for draw_answers in draws for name, made in draw_answers.parts.items()}
     return DrawnAnswers(prompts, completions, scores, parts)
 
 

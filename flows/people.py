@@ -22,7 +22,7 @@ _FEW = 1000
 """So many records are read in a second or two; more are read when it may be worth it."""
 
 
-def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
+def can_resume(layout: Layout, config: CampaignConfig) -> bool:
     """Whether `ratchet run` would go on now: the quorum is reached, or the deadline has passed.
 
     False while the server does not answer. Answers that are read on the way are kept.
@@ -33,23 +33,23 @@ def may_go_on(layout: Layout, config: CampaignConfig) -> bool:
     if waiting.question is not None:
         return False  # who answers takes the question away
     people, log = config.asked, LabelLog(layout.labels(waiting.round))
-    if people.at_deadline != "wait" and is_over(people, log.read(), datetime.now(UTC)):
+    if people.at_deadline != "wait" and is_past_deadline(people, log.read(), datetime.now(UTC)):
         return True
     try:
         found = _looked_at(people, log)
     except RatchetError:
         return False
     if found.missing != waiting.missing:
-        write_waiting(layout, waiting_for(waiting.round, people, log.read(), found, waiting.url))
+        write_waiting(layout, describe_waiting(waiting.round, people, log.read(), found, waiting.url))
     return found.reached
 
 
-def waiting_for(
+def describe_waiting(
     number: int, people: PeopleConfig, log: RoundLog, tally: AnswerCounts, url: str
 ) -> Waiting:
     """What round `number` waits for."""
     assert log.asked_at is not None and log.dataset is not None, "it was asked"
-    deadline = deadline_of(people, log)
+    deadline = find_deadline(people, log)
     return Waiting(
         round=number,
         dataset=log.dataset,
@@ -71,14 +71,14 @@ def _until(people: PeopleConfig, deadline: datetime | None) -> str:
     return f", {word} {deadline:%Y-%m-%d %H:%M} UTC"
 
 
-def deadline_of(people: PeopleConfig, log: RoundLog) -> datetime | None:
+def find_deadline(people: PeopleConfig, log: RoundLog) -> datetime | None:
     if people.deadline_hours is None or log.asked_at is None:
         return None
     return log.asked_at + timedelta(hours=people.deadline_hours)
 
 
-def is_over(people: PeopleConfig, log: RoundLog, now: datetime) -> bool:
-    deadline = deadline_of(people, log)
+def is_past_deadline(people: PeopleConfig, log: RoundLog, now: datetime) -> bool:
+    deadline = find_deadline(people, log)
     return deadline is not None and now >= deadline
 
 
@@ -99,12 +99,12 @@ def _looked_at(people: PeopleConfig, log: LabelLog) -> AnswerCounts:
         return found
     with ArgillaQueue(server_access(people), people.workspace, IMPATIENT) as queue:
         dataset = queue.find(known.dataset)
-        if dataset is not None and worth_reading(people, known, queue.progress(dataset)):
+        if dataset is not None and needs_reading(people, known, queue.progress(dataset)):
             collect(queue, dataset, log, lambda done, total, unit: None)
     return _tally(people, log.read())
 
 
-def worth_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:
+def needs_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:
     """Whether the records may hold what the log does not; counts: those of the server."""
     kinds = [
         user.get(status, {}) for user in counts["users"] for status in ("completed", "pending")

@@ -7,11 +7,11 @@ from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.store import ReplacedAttempt
 from dpo_core.errors import WaitingForPeople
 from flows.config import changes_of
-from flows.draws import AnswerSources, draw
+from flows.draws import AnswerSources, draw_answers
 from flows.evaluation.held_out import Opponents
-from flows.gate.attempts import best_so_far, under_changes, was_replaced
-from flows.gate.question import asked
-from flows.policy import (
+from flows.gate.attempts import find_best, session_of_attempt, was_replaced
+from flows.gate.question import pending_question
+from flows.round_state import (
     EvaluatedPolicy,
     Policy,
     PreferenceSources,
@@ -23,22 +23,22 @@ from flows.prefect.tasks import run_flow, step
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.answer_logps import answer_logps
-from flows.steps.answer_relevance import answer_relevance, asks_whose
+from flows.steps.answer_relevance import answer_relevance, needs_relevance
 from flows.steps.audit import audit_preferences, check_audit
-from flows.steps.base import base_policy, held_out, tell_power
+from flows.steps.base import base_policy, held_out, report_power
 from flows.steps.calibrate import calibrate
 from flows.steps.certify import certify
 from flows.steps.evaluate import evaluate
-from flows.steps.gate import GateCandidate, RejectedAttempt, decision_of, gate, refused
+from flows.steps.gate import GateCandidate, RejectedAttempt, read_decision, gate, add_rejected
 from flows.steps.gate_pool import gate_pool
-from flows.steps.imported import imported_preferences
+from flows.steps.imported_preferences import imported_preferences
 from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
-from flows.steps.rejected import rejected_from
-from flows.steps.replay import training_data
+from flows.steps.rejected_answers import find_rejected_policy
+from flows.steps.training_data import training_data
 from flows.steps.score import judge
 from flows.steps.suites import answer_held_out
-from flows.steps.train import averaged, choose_reference, train
+from flows.steps.train import averaged_reference, choose_reference, train
 
 
 def prepare(do: Session) -> tuple[Artifact, EvaluatedPolicy]:
@@ -46,43 +46,43 @@ def prepare(do: Session) -> tuple[Artifact, EvaluatedPolicy]:
     held, pool = step(held_out)(do), None
     if do.config.gate.false_promotions is not None:
         pool = step(gate_pool)(do, held)
-    tell_power(do, held, pool)
+    report_power(do, held, pool)
     base = step(base_policy)(do, held)
     answered = step(answer_held_out)(do, 0, base, base, held)
-    return held, with_relevance(do, answered, base, held)
+    return held, add_relevance(do, answered, base, held)
 
 
-def with_relevance(
+def add_relevance(
     do: Session, answered: EvaluatedPolicy, base: Policy, held: Artifact
 ) -> EvaluatedPolicy:
     """With what the base makes of the policy's answers, where that is asked for."""
-    if not asks_whose(do, answered, held):
+    if not needs_relevance(do, answered, held):
         return answered
     return replace(answered, relevance=step(answer_relevance)(do, answered, base, held))
 
 
-def play(do: Session, start: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:
+def run_round(do: Session, start: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:
     """One round: the policy that goes on, and what it took.
 
     What the gate refuses is tried again, under the changes that the config lists, if it lists any.
     """
     number, previous = start.number, start.previous
-    best = best_so_far(start.base, start.earlier, do.store.rollbacks)
+    best = find_best(start.base, start.earlier, do.store.rollbacks)
     tried, trained = tuple[RejectedAttempt, ...](), tuple[Artifact, ...]()
     while True:
         replaced = ReplacedAttempt(do.store) if was_replaced(do, number, len(tried) + 1) else None
         try:
             view = do if replaced is None else replace(do, steps=replaced)
-            candidate, reference = attempt(view, start, tried)
+            candidate, reference = run_attempt(view, start, tried)
             made = step(gate)(view, number, previous, candidate, best.best)
         except BaseException:  # whatever stops it is looked at where it stopped
             make_current(do, replaced)
             raise
-        decision = decision_of(made)
+        decision = read_decision(made)
         if decision.action != "retry":
             make_current(do, replaced)
             break
-        tried = refused(candidate, decision)
+        tried = add_rejected(candidate, decision)
         trained = (*trained, candidate.answered.policy.made_by)
     policies = {best.best.round: best.answered, previous.policy.round: previous}
     goes_on = {**policies, number: candidate.answered}[decision.goes_on_from]
@@ -95,7 +95,7 @@ def make_current(do: Session, replaced: ReplacedAttempt | None) -> None:
         do.store.make_current(replaced.artifacts)
 
 
-def attempt(
+def run_attempt(
     do: Session, start: RoundContext, tried: tuple[RejectedAttempt, ...]
 ) -> tuple[GateCandidate, Policy | None]:
     """The round once: what it brings to the gate, and the reference of its training.
@@ -104,12 +104,12 @@ def attempt(
     """
     number, held, earlier = start.number, start.held, start.earlier
     policy, base = start.previous.policy, start.base.policy
-    changed = under_changes(do, number, len(tried) + 1)
+    changed = session_of_attempt(do, number, len(tried) + 1)
     if number == 1 and do.config.data.imported is not None:
-        made = taken_over(changed, number, policy, held)
+        made = take_imported(changed, number, policy, held)
     else:
-        answering = AnswerSources(policy, base, rejected_from(changed, base, earlier))
-        made = judged(changed, number, answering, held, earlier)
+        answering = AnswerSources(policy, base, find_rejected_policy(changed, base, earlier))
+        made = sample_and_judge(changed, number, answering, held, earlier)
     data = training_data(changed, number, made.preferences, made.completions, earlier)
     audited = step(audit_preferences)(changed, number, base, held, made, data, earlier)
     check_audit(audited)
@@ -117,7 +117,7 @@ def attempt(
     trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
     answered = step(answer_held_out)(do, number, trained, base, held)
     answered, previous, first = (
-        with_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
+        add_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
     )
     others = Opponents(previous, first, reference)
     logps = step(answer_logps)(do, number, answered, others, held)
@@ -130,7 +130,7 @@ def attempt(
         **made.steps(),
         "data": data.made,
         "audit": audited,
-        "reference": averaged(reference),
+        "reference": averaged_reference(reference),
         "training": trained.made_by,
         **answered.steps(),
         "answer_logps": logps,
@@ -141,7 +141,7 @@ def attempt(
     return GateCandidate(answered, evaluation, steps, changes, tried, certified), reference
 
 
-def judged(
+def sample_and_judge(
     do: Session,
     number: int,
     answering: AnswerSources,
@@ -149,7 +149,7 @@ def judged(
     earlier: Sequence[RoundRecord],
 ) -> RoundPreferences:
     """The policy answers prompts, pairs of its answers are judged."""
-    drawn = draw(do, number, answering, held, earlier)
+    drawn = draw_answers(do, number, answering, held, earlier)
     prompts, completions, scores = drawn.prompts, drawn.completions, drawn.scores
     pairs = step(select_pairs)(do, number, completions, prompts, scores)
     judgements = step(judge)(do, number, pairs, completions, prompts, scores)
@@ -162,7 +162,7 @@ def judged(
     return RoundPreferences(completions, preferences, *made)
 
 
-def taken_over(do: Session, number: int, policy: Policy, held: Artifact) -> RoundPreferences:
+def take_imported(do: Session, number: int, policy: Policy, held: Artifact) -> RoundPreferences:
     """Imported preferences, with the answers that they name: nothing is sampled or judged."""
     imported = step(imported_preferences)(do, number, policy, held)
     return RoundPreferences(imported, imported)
@@ -183,9 +183,9 @@ def round_flow(do: Session, start: RoundContext) -> tuple[EvaluatedPolicy, Round
 
     def played() -> tuple[EvaluatedPolicy, RoundRecord]:
         try:
-            result = play(do, start)
+            result = run_round(do, start)
         except WaitingForPeople:
-            if asked(do.layout) is not None:  # whoever answers looks at the round's numbers
+            if pending_question(do.layout) is not None:  # whoever answers looks at the round's numbers
                 publish_round(do, number)
             raise
         publish_round(do, number)

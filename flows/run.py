@@ -26,10 +26,10 @@ from flows.config.reading import dump_config
 from flows.config.stored import read_stored_text
 from flows.config.versions import changes, note_replaced
 from flows.doctor.examine import check_before_run
-from flows.evaluation.judging import same_judge
-from flows.gate.question import asked
+from flows.evaluation.judging import shared_judge_warning
+from flows.gate.question import pending_question
 from flows.notify import tell_failure, tell_waiting
-from flows.people import may_go_on
+from flows.people import can_resume
 from flows.prefect.credentials import CLIENT_VARIABLE, of_campaign, provide_key, with_key
 from flows.prefect.server import (
     address,
@@ -61,7 +61,7 @@ def run_campaign(
     there, without a child or a server, and goes on.
     """
     seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
-    with opened(config, root, console, seen, with_prefect=with_prefect) as (config, progress):
+    with open_campaign(config, root, console, seen, with_prefect=with_prefect) as (config, progress):
         while True:
             before = read_waiting(Layout(root))
             try:
@@ -74,14 +74,14 @@ def run_campaign(
                 tell_waiting(config, Layout(root), before, waiting.message, progress.notice)
                 if not wait:
                     raise
-                await_people(Layout(root), config, progress, waiting.message)
+                wait_for_people(Layout(root), config, progress, waiting.message)
             except Exception as error:
                 tell_failure(config, error, progress.notice)
                 raise
 
 
 @contextmanager
-def opened(
+def open_campaign(
     config: CampaignConfig,
     root: Path,
     console: Console,
@@ -101,7 +101,7 @@ def opened(
         progress.note(f"campaign {config.name} in {root}, {rounds}{seen}")
         if changes:
             progress.note("config changed, what depends on it runs again: " + "; ".join(changes))
-        if said := same_judge(config):
+        if said := shared_judge_warning(config):
             progress.note(said)
         yield config, progress
 
@@ -110,9 +110,9 @@ def _play(session: Session, *, with_prefect: bool) -> None:
     if with_prefect:
         _with_server(session)
     else:
-        from flows.campaign import play_campaign
+        from flows.campaign import run_rounds
 
-        play_campaign(session, with_prefect=False)
+        run_rounds(session, with_prefect=False)
 
 
 def _with_server(session: Session) -> None:
@@ -166,15 +166,15 @@ def _server_beside_imports(layout: Layout, port: int) -> Child:
 _OWN_DISK_S = 1.0
 
 
-def await_people(
+def wait_for_people(
     layout: Layout, config: CampaignConfig, progress: CampaignProgress, sentence: str
 ) -> None:
     """Return once the campaign may go on. Nothing of it runs meanwhile but this loop."""
     progress.note(sentence)
     # A yes or no is looked for on the disk, answers on a server.
-    poll_s = _OWN_DISK_S if asked(layout) is not None else config.asked.poll_s
+    poll_s = _OWN_DISK_S if pending_question(layout) is not None else config.asked.poll_s
     progress.note(f"waiting, and looking every {poll_s:g} s; Ctrl-C stops")
-    while not may_go_on(layout, config):
+    while not can_resume(layout, config):
         waiting = read_waiting(layout)
         if waiting is not None:
             progress.waiting(waiting.needed - waiting.missing, waiting.needed)

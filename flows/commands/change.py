@@ -55,12 +55,12 @@ def branch(
     either campaign may be pruned or removed. See docs/branches.md.
     """
     from flows.config import read_stored
-    from flows.operations.branch import branch_campaign, told
+    from flows.operations.branch import branch_campaign, branch_message
 
     changes = overrides or []
     link = shutil.copyfile if copy else os.link
     made, origin = branch_campaign(campaign, from_round, changes, campaign_dir, name, link)
-    for line in told(campaign, made, origin, read_stored(made).rounds):
+    for line in branch_message(campaign, made, origin, read_stored(made).rounds):
         print(line)
 
 
@@ -93,8 +93,8 @@ def rollback(
             "say either where to go back to, or --undo",
             "ratchet rollback CAMPAIGN --to-round N, or --undo.",
         )
-    told = undo_rollback(campaign, why) if to_round is None else roll_back(campaign, to_round, why)
-    for line in told:
+    branch_message = undo_rollback(campaign, why) if to_round is None else roll_back(campaign, to_round, why)
+    for line in branch_message:
         print(line)
 
 

@@ -130,7 +130,7 @@ def export(
 
     In the format that TRL, Axolotl and LLaMA-Factory read; the card says where they are from.
     """
-    from flows.operations.exchange import export_campaign, parse_rounds
+    from flows.operations.export import export_campaign, parse_rounds
     from labeling.exchange.markdown import check_licence
 
     check_licence(licence)
@@ -182,7 +182,7 @@ def publish(
     Nothing is published unless this is typed. The card says what the policy was made of, how it was
     judged, and what the numbers do not show.
     """
-    from flows.operations.publish import again_command, goes_to_hub, prepare
+    from flows.operations.publish import repeat_command, goes_to_hub, prepare
     from flows.operations.publish import publish as publish_to
     from labeling.exchange.markdown import check_licence
 
@@ -191,7 +191,7 @@ def publish(
     found = prepare(campaign, number, licence, even_if_refused=even_if_refused)
     if goes_to_hub(to):
         print(f"to the hub, as {to}; a folder would be ./{to}")
-    again = again_command(sys.argv[1:])
+    again = repeat_command(sys.argv[1:])
     print(f"round {found.number}: {publish_to(found, to, again, private=private)}")
     if licence is None:
         print("The card states no licence: give one with --licence.")

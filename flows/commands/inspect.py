@@ -146,7 +146,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from flows.operations.evaluate_models.asked import asked, read_judge
+    from flows.operations.evaluate_models.request import check_request, read_judge
     from flows.operations.evaluate_models.run import run
 
     chosen = [
@@ -157,7 +157,7 @@ def evaluate(
     ]
     with interruptible(resumable=False):
         try:
-            request = asked((model_a, model_b), prompts, read_judge(judge, judge_config), chosen)
+            request = check_request((model_a, model_b), prompts, read_judge(judge, judge_config), chosen)
             found = run(request, out, Console(stderr=True, soft_wrap=True))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -166,10 +166,10 @@ def evaluate(
 
         print(printed_json(found))
         return
-    from flows.operations.evaluate_models.terminal import shown
+    from flows.operations.evaluate_models.terminal import format_numbers
 
     console = Console()
-    for part in shown(found):
+    for part in format_numbers(found):
         console.print(part, crop=False, markup=False, highlight=False)
     if out is not None:
         console.print(f"answers and outcomes: {out}", soft_wrap=True, highlight=False)

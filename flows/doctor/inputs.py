@@ -20,7 +20,7 @@ from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import local_policy
-from flows.evaluation.judging import same_judge
+from flows.evaluation.judging import shared_judge_warning
 from flows.harness.check import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
@@ -99,7 +99,7 @@ def _check_imported(path: Path) -> None:
 
 def check_same_judge(config: CampaignConfig) -> DoctorFinding:
     """An evaluation by the judge that was trained on cannot see what that judge is blind to."""
-    said = same_judge(config)
+    said = shared_judge_warning(config)
     if said is not None:
         remedy = "Nothing where it is right by definition, as a rule may be; else give another one."
         return note("judges", said, "evaluation_judge", remedy)

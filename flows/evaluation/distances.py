@@ -14,7 +14,7 @@ from dpo_core.tables import iterate_rows, read_rows
 from flows.evaluation.held_out import HeldOutAnswers, Opponents
 
 
-def distances(
+def measure_distances(
     inputs: Inputs, ours: HeldOutAnswers, others: Opponents, config: EvaluationConfig
 ) -> dict[str, Any]:
     """kl_<other>_nats of each other, and per token; none where there is no other or no

@@ -18,9 +18,9 @@ from dpo_core.evaluation.ratings import bradley_terry
 from dpo_core.schemas import FORGOTTEN, MATCHES
 from dpo_core.tables import write_rows
 from flows.config.campaign import CampaignConfig
-from flows.evaluation.held_out import Answers, HeldOutAnswers, Opponents, answered_earlier
+from flows.evaluation.held_out import Answers, HeldOutAnswers, Opponents, find_earlier_answers
 from flows.evaluation.judging import Match
-from flows.policy import RoundRecord
+from flows.round_state import RoundRecord
 from labeling.judges.config import machines
 
 MATCHES_FILE = "matches.parquet"
@@ -50,7 +50,7 @@ class Matches:
         return list(zip(self.first, self.second, self.outcome, strict=True))
 
 
-def more_opponents(
+def choose_earlier_opponents(
     config: CampaignConfig, others: Opponents, earlier: Sequence[RoundRecord]
 ) -> list[Answers]:
     """The policies of other rounds, besides the previous one and the base, to be compared with.
@@ -64,7 +64,7 @@ def more_opponents(
     if not scored and config.evaluation.opponents != "all":
         return []
     known = {other.policy.round for other in others.answering.values()}
-    return [answers for answers in answered_earlier(earlier) if answers.round not in known]
+    return [answers for answers in find_earlier_answers(earlier) if answers.round not in known]
 
 
 def write_matches(path: Path, number: int, matches: Sequence[Match]) -> None:
@@ -73,13 +73,13 @@ def write_matches(path: Path, number: int, matches: Sequence[Match]) -> None:
     write_rows(path, _rows(number, by_round), MATCHES)
 
 
-def earlier_matches(earlier: Sequence[RoundRecord]) -> dict[str, Artifact]:
+def find_earlier_matches(earlier: Sequence[RoundRecord]) -> dict[str, Artifact]:
     """evaluation_<round> → the step that holds the matches of that round's policy."""
     made = (played.made.get("evaluation") for played in earlier)
     return {f"evaluation_{m.entry.round}": m for m in made if m is not None}
 
 
-def ratings(number: int, matches: Matches, config: EvaluationConfig) -> dict[str, Any]:
+def rate_policies(number: int, matches: Matches, config: EvaluationConfig) -> dict[str, Any]:
     """The strengths of all policies so far, and this round's among them; see bradley_terry."""
     if 0 not in matches.second:
         return {"ratings": {}}
@@ -90,10 +90,10 @@ def ratings(number: int, matches: Matches, config: EvaluationConfig) -> dict[str
         confidence=config.confidence,
         resamples=min(config.bootstrap_resamples, _RATING_RESAMPLES),
     )
-    told = {str(policy): _told(rating) for policy, rating in found.items()}
-    own = told.get(str(number), {})
+    cycle_warnings = {str(policy): _told(rating) for policy, rating in found.items()}
+    own = cycle_warnings.get(str(number), {})
     ends = {"": "estimate", "_low": "low", "_high": "high"}
-    return {"ratings": told, **{f"rating{end}": own.get(key) for end, key in ends.items()}}
+    return {"ratings": cycle_warnings, **{f"rating{end}": own.get(key) for end, key in ends.items()}}
 
 
 def _rows(number: int, by_round: Mapping[int, Match]) -> Iterator[dict[str, Any]]:
@@ -115,7 +115,7 @@ EXAMPLES = 10
 _CIRCLE_RESAMPLES = 500
 
 
-def forgotten_prompts(
+def find_forgotten_prompts(
     path: Path, number: int, met: Matches, ours: HeldOutAnswers
 ) -> dict[str, Any]:
     """Test prompts that an earlier round's policy, or the base, answered better: listed in `path`,
@@ -147,7 +147,7 @@ def forgotten_prompts(
     }
 
 
-def circles(met: Matches, config: EvaluationConfig) -> list[list[int]]:
+def find_cycles(met: Matches, config: EvaluationConfig) -> list[list[int]]:
     """Rounds of which each beats the next and the last the first, each of it beyond chance: the
     interval of every one of these win rates lies above one half."""
     rates = win_rates(
@@ -159,7 +159,7 @@ def circles(met: Matches, config: EvaluationConfig) -> list[list[int]]:
     return [[int(str(p)) for p in circle.policies] for circle in cycles(rates) if circle.sure]
 
 
-def told(number: int, found: Sequence[Sequence[int]]) -> Iterator[tuple[str, str]]:
+def cycle_warnings(number: int, found: Sequence[Sequence[int]]) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each circle that this round closes; older ones were told before."""
     for circle in found:
         if number in circle:

@@ -12,8 +12,8 @@ from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion, Prompt, Split
 from dpo_core.tables import iterate_rows
 from flows.config import CampaignConfig
-from flows.policy import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord
-from flows.read_back import ScoresBySource, read_completions, read_full_scores, read_prompts
+from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord
+from flows.read_records import ScoresBySource, read_completions, read_full_scores, read_prompts
 from generation.prompts import Draw, draw_held_out, read_pool
 
 
@@ -109,7 +109,7 @@ def read_answers(
     return HeldOutAnswers(number, completions, scores, training_scores, repeated)
 
 
-def answered_earlier(earlier: Sequence[RoundRecord]) -> Iterator[Answers]:
+def find_earlier_answers(earlier: Sequence[RoundRecord]) -> Iterator[Answers]:
     """The answers of the policies that earlier rounds trained, promoted or not."""
     for played in earlier:
         answers = played.made.get("answers")
@@ -122,7 +122,7 @@ LEAST, MOST, SHARE = 256, 1024, 8
 these one of so many."""
 
 
-def draw_of_evaluation(config: CampaignConfig, unfinished: Counter[str] | None = None) -> Draw:
+def draw_evaluation_prompts(config: CampaignConfig, unfinished: Counter[str] | None = None) -> Draw:
     """The gate and test prompts of a campaign that begins with the pool as it is.
 
     unfinished: see generation.prompts.read_pool.
@@ -145,13 +145,13 @@ def draw_of_evaluation(config: CampaignConfig, unfinished: Counter[str] | None =
     kept = list[Prompt]()
     for split, count in asked.items():
         found = [prompt for prompt in drawn.prompts if prompt.split == split]
-        kept += found[: size_of(count, there[split])]
+        kept += found[: count_to_hold_out(count, there[split])]
     left = len(drawn.prompts) - len(kept)
     dropped = Counter(drawn.dropped) + Counter({"not_drawn": left})
     return replace(drawn, prompts=kept, dropped=dict(sorted(dropped.items())))
 
 
-def size_of(asked: int | str, there: int) -> int:
+def count_to_hold_out(asked: int | str, there: int) -> int:
     """Most prompts that are held out of a split that has so many."""
     return asked if isinstance(asked, int) else min(MOST, max(LEAST, there // SHARE))
 
@@ -159,7 +159,7 @@ def size_of(asked: int | str, there: int) -> int:
 EXAMPLES = 10
 
 
-def overlapping(inputs: Inputs, ngram: int) -> dict[str, Any]:
+def measure_overlap(inputs: Inputs, ngram: int) -> dict[str, Any]:
     """How many held-out prompts share a run of `ngram` words with a training prompt of the round;
     `examples` are ids of some. See dpo_core.evaluation.overlap for short prompts and templates."""
     asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
@@ -174,6 +174,6 @@ def overlapping(inputs: Inputs, ngram: int) -> dict[str, Any]:
     }
 
 
-def trained_on(own: RoundPreferences) -> Artifact:
+def find_training_prompts(own: RoundPreferences) -> Artifact:
     """The step with the round's training prompts; an import holds its own."""
     return own.prompts or own.completions

@@ -11,7 +11,7 @@ from dpo_core.gate.config import GateConfig
 from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.read_back import ScoresBySource
+from flows.read_records import ScoresBySource
 from flows.session import Session
 from labeling.judges.behaviour import behaviour
 from labeling.judges.both_orders import judge_both_orders
@@ -71,7 +71,7 @@ class Match:
         return outcome(pair.a.text == pair.b.text, verdict)
 
 
-def play_all(
+def play_matches(
     session: Session,
     judge: AnyJudgeConfig,
     ours: HeldOutAnswers,
@@ -86,7 +86,7 @@ def play_all(
     return {name: by_round[other.round] for name, other in others.items()}
 
 
-def outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
+def iterate_outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
     """Rows of OUTCOMES, one per opponent and pair; 1: the round's policy won."""
     for name, match in matches.items():
         yield from ({"opponent": name, **row} for row in match.rows())
@@ -104,13 +104,13 @@ def play_match(
         if (other := matching.get((c.prompt.prompt_id, c.sample_index))) is not None
     ]
     both = {source: {**theirs.scores[source], **own} for source, own in ours.scores.items()}
-    found = {source: list(said) for source, said in judged(session, judge, pairs, both)}
+    found = {source: list(said) for source, said in judge_pairs(session, judge, pairs, both)}
     weights = {member.source: member.weight for member in machines(judge)}
     loses = unjudged_loses(session.config.gate)
     return Match(ours, theirs, pairs, found, weights, loses)
 
 
-def judges_behaviour(matches: Sequence[Match]) -> dict[str, Any]:
+def measure_judges(matches: Sequence[Match]) -> dict[str, Any]:
     """source → how it judged the policy's answers; a pair that stands twice is counted once."""
     ours, found = matches[0].ours, {}
     for source in matches[0].by_source:
@@ -137,25 +137,25 @@ def _unjudged(pair: Pair, judgements: Sequence[Judgement]) -> str | None:
     return _WHOSE[sides.pop()] if len(sides) == 1 else None
 
 
-def training_judge_scores_too(config: CampaignConfig) -> bool:
+def scores_with_training_judge(config: CampaignConfig) -> bool:
     """Whether the training judge scores held-out answers besides the evaluation judge."""
     wanted = config.evaluation.training_judge and gives_scores(config.judge)
-    return wanted and not judges_alike(config)
+    return wanted and not has_same_judges(config)
 
 
-def training_judge_compares_too(config: CampaignConfig) -> bool:
+def compares_with_training_judge(config: CampaignConfig) -> bool:
     """Whether the training judge reads pairs of held-out answers besides the evaluation judge: it
     gives no scores by which they could be compared."""
     wanted = config.evaluation.training_judge and not gives_scores(config.judge)
-    return wanted and bool(_asked_by(config.judge)) and not judges_alike(config)
+    return wanted and bool(_asked_by(config.judge)) and not has_same_judges(config)
 
 
-def judges_alike(config: CampaignConfig) -> bool:
+def has_same_judges(config: CampaignConfig) -> bool:
     """Whether evaluation and training ask the same judges, people apart."""
     return _asked_by(config.judge) == _asked_by(config.held_out_judge)
 
 
-def same_judge(config: CampaignConfig) -> str | None:
+def shared_judge_warning(config: CampaignConfig) -> str | None:
     """A sentence that says so where a judge evaluates what it was trained by, else None."""
     trained_by = _asked_by(config.judge)
     shared = [
@@ -181,7 +181,7 @@ def _answers(member: Judge) -> dict[str, object]:
     return {key: value for key, value in judge_answers_by(member).items() if key != "id"}
 
 
-def judged(
+def judge_pairs(
     session: Session,
     config: AnyJudgeConfig,
     pairs: Sequence[Pair],
@@ -206,7 +206,7 @@ def _judged_by(
     )
 
 
-def judges_models(
+def judge_model_inputs(
     session: Session, config: AnyJudgeConfig, gives: str | None = None
 ) -> dict[str, Input]:
     """The models in folders of this machine that judge: by what is in them, wherever they lie."""

@@ -14,7 +14,7 @@ from dpo_core.evaluation.ratios import Ratio, ratio
 from dpo_core.evaluation.relevance import AnswerPlacement, Verdict, verdicts
 from dpo_core.tables import iterate_rows, read_rows
 from dpo_core.text import counted
-from flows.policy import EvaluatedPolicy
+from flows.round_state import EvaluatedPolicy
 
 _COLUMNS = ["completion_id", "prompt_id", "prompt_token_ids", "token_ids", "finish_reason"]
 
@@ -54,7 +54,7 @@ class RelevanceCounts:
         )
 
 
-def relevance(inputs: Inputs, config: EvaluationConfig) -> dict[str, Any]:
+def measure_relevance(inputs: Inputs, config: EvaluationConfig) -> dict[str, Any]:
     """relevance and base_nats_per_token with intervals, the others' beside them, and what changed,
     prompt by prompt; nothing where it is not measured.
 
@@ -75,7 +75,7 @@ def relevance(inputs: Inputs, config: EvaluationConfig) -> dict[str, Any]:
     return numbers
 
 
-def told(number: int, wanted: int | None, numbers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def relevance_warnings(number: int, wanted: int | None, numbers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, sentence) where there were fewer requests than are wanted: said once."""
     found = (numbers.get("relevance_counts") or {}).get("requests")
     if number == 1 and wanted is not None and found is not None and found < wanted:
@@ -125,17 +125,17 @@ def _counts(asked: RelevanceCounts) -> dict[str, int]:
 def _asked(inputs: Inputs, who: str) -> RelevanceCounts | None:
     """None for a policy whose answers the base was not asked about."""
     placed = inputs.find(f"{who}_relevance")
-    return read_asked(placed, inputs.path(f"{who}_answers")) if placed is not None else None
+    return read_relevance(placed, inputs.path(f"{who}_answers")) if placed is not None else None
 
 
-def read_asked(placed: Path, answers: Path) -> RelevanceCounts:
+def read_relevance(placed: Path, answers: Path) -> RelevanceCounts:
     """What the step `answer_relevance` wrote, of a file of answers."""
     logps = {row["completion_id"]: row["logps"] for row in read_rows(placed)}
-    found = list(read_placed(answers, logps).values())
+    found = list(read_placements(answers, logps).values())
     return RelevanceCounts(found, verdicts(found))
 
 
-def read_placed(answers: Path, logps: Mapping[str, Sequence[float]]) -> dict[str, AnswerPlacement]:
+def read_placements(answers: Path, logps: Mapping[str, Sequence[float]]) -> dict[str, AnswerPlacement]:
     """completion_id → that answer of the file with its `logps`, of those that have some or none
     because they are empty; in the order of the file."""
     rows = (row for row in iterate_rows(answers, _COLUMNS) if row["completion_id"] in logps)

@@ -8,13 +8,13 @@ from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import mean_by_prompt
 from dpo_core.tables import count_rows, read_rows
 from flows.config.evaluation import HeldOutConfig
-from flows.policy import EvaluatedPolicy
+from flows.round_state import EvaluatedPolicy
 
 Key = tuple[str, int]
 """(prompt_id, sample_index)"""
 
 
-def suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
+def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
     """name → how the policy does in the suite.
 
     prompts: how many have an answer that the rule scored. answers: how many there are in all,
@@ -42,9 +42,9 @@ def suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
     }
 
 
-def told(suites: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def suite_warnings(suites: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each suite that failed."""
-    for name, found in suites.items():
+    for name, found in measure_suites.items():
         if found["failed"] and found["score"] is None:
             yield f"suite {name}", f"Regression suite {name}: its rule could score no answer."
         elif found["failed"]:

@@ -15,8 +15,8 @@ from dpo_core.evaluation.over_optimisation import (
 )
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.judging import judges_alike, outcomes, play_all, training_judge_compares_too
-from flows.policy import RoundPreferences, RoundRecord
+from flows.evaluation.judging import has_same_judges, iterate_outcomes, play_matches, compares_with_training_judge
+from flows.round_state import RoundPreferences, RoundRecord
 from flows.session import Session
 
 TRAINING_OUTCOMES_FILE = "training_outcomes.parquet"
@@ -26,7 +26,7 @@ Key = tuple[str, int]
 """(prompt_id, sample_index)"""
 
 
-def training_scores(
+def measure_training_scores(
     ours: HeldOutAnswers, base: HeldOutAnswers, config: EvaluationConfig
 ) -> dict[str, Any]:
     """training_score_mean of test answers with its interval, and the base's; None for a judge that
@@ -37,19 +37,19 @@ def training_scores(
     return {**numbers, f"{name}_base": mean_of_base}
 
 
-def training_outcomes(
+def compare_by_training_judge(
     session: Session, ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers]
 ) -> list[dict[str, Any]]:
     """Rows of OUTCOMES by a training judge that reads pairs and is not the evaluation judge, on a
     few test prompts; none of any other."""
     config = session.config
-    if not training_judge_compares_too(config):
+    if not compares_with_training_judge(config):
         return []
     few = ours.few(config.evaluation.training_judge_prompts)
-    return list(outcomes(play_all(session, config.judge, few, others)))
+    return list(iterate_outcomes(play_matches(session, config.judge, few, others)))
 
 
-def training_win_rates(
+def measure_training_win_rates(
     config: CampaignConfig,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
@@ -64,14 +64,14 @@ def training_win_rates(
     numbers: dict[str, Any] = {}
     for name, other in others.items():
         found = _interval(evaluated, f"win_rate_{name}")
-        if not judges_alike(config):
+        if not has_same_judges(config):
             won = _read(compared, name) or _scored_higher(_gained(ours, other))
             found = win_rate_by_prompt(_by_prompt(won), config.evaluation)
         numbers |= columns(f"training_win_rate_{name}", found)
     return numbers
 
 
-def over_optimisation(
+def over_optimisation_warnings(
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
     numbers: Mapping[str, Any],
@@ -95,7 +95,7 @@ def over_optimisation(
         yield "over-optimisation, by people", said
 
 
-def agreed_with_people(
+def measure_agreement_with_people(
     now: RoundPreferences, earlier: Sequence[RoundRecord]
 ) -> list[JudgeAgreement]:
     """Round by round how often people and the judges of training said the same."""

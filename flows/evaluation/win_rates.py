@@ -27,7 +27,7 @@ COMPARED = {
 """Whom and on which prompts each of the round's win rates is about."""
 
 
-def win_rates(rows: Rows, config: EvaluationConfig) -> dict[str, Any]:
+def measure_win_rates(rows: Rows, config: EvaluationConfig) -> dict[str, Any]:
     """Win rates from rows of OUTCOMES, and how many prompts they rest on."""
     compare = Comparison(config)
     decided = {
@@ -45,7 +45,7 @@ def win_rates(rows: Rows, config: EvaluationConfig) -> dict[str, Any]:
     return numbers
 
 
-def against_base(
+def measure_gate_against_base(
     rows: Rows, config: EvaluationConfig, *, length_controlled: bool
 ) -> dict[str, Any]:
     """How the round's policy stands against the base on gate prompts, from rows of OUTCOMES."""
@@ -82,7 +82,7 @@ FEWEST_PROMPTS = 5
 _RESAMPLES = 2_000
 
 
-def slices(
+def measure_slices(
     rows: Sequence[Mapping[str, Any]], ours: HeldOutAnswers, config: HeldOutConfig
 ) -> dict[str, Any]:
     """Slices of the win rate against the previous policy on test prompts; rows: of OUTCOMES."""
@@ -91,10 +91,10 @@ def slices(
         for row in rows
         if (row["opponent"], row["split"]) == ("previous", "test") and row["outcome"] is not None
     ]
-    return by_tag(compared, [c.prompt for c in ours.test()], config)
+    return slice_by_tag(compared, [c.prompt for c in ours.test()], config)
 
 
-def by_tag(
+def slice_by_tag(
     rows: Sequence[Mapping[str, Any]], prompts: Iterable[Prompt], config: HeldOutConfig
 ) -> dict[str, Any]:
     """field=value → prompts, win rate with its own interval, p_adjusted among all slices, and
@@ -125,7 +125,7 @@ def by_tag(
     return {name: asdict(one) for name, one in found.items()}
 
 
-def told(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def slice_warnings(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each slice that is worse."""
     for name, one in found.items():
         if one["flagged"]:

@@ -24,21 +24,21 @@ LIKENED = 64
 """Answers that are compared with each other where every prompt has one."""
 
 
-def writing(ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
+def measure_writing(ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     """Numbers of the test answers, those that are means over answers with their intervals, and the
     base's as <number>_base. None where no answer has words enough."""
     numbers: dict[str, Any] = {}
-    for name, values in by_answer(ours.test(), config).items():
+    for name, values in measure_each_answer(ours.test(), config).items():
         numbers |= columns(name, share_by_prompt(values, config))
-    numbers |= of_all(ours.test())
+    numbers |= measure_variety(ours.test())
     of_base = {
         name: fmean(value for _, value in values) if values else None
-        for name, values in by_answer(base.test(), config).items()
+        for name, values in measure_each_answer(base.test(), config).items()
     }
-    return numbers | {f"{k}_base": v for k, v in {**of_base, **of_all(base.test())}.items()}
+    return numbers | {f"{k}_base": v for k, v in {**of_base, **measure_variety(base.test())}.items()}
 
 
-def by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, ByPrompt]:
+def measure_each_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, ByPrompt]:
     """What each answer has of repetition and refusal; those without words enough are left out."""
     repeated = ((c.prompt.prompt_id, repetition(words(c.text))) for c in test)
     refused = refusals([c.text for c in test], config.refusal_pattern or REFUSAL)
@@ -50,7 +50,7 @@ def by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, By
     }
 
 
-def of_all(test: Sequence[Completion]) -> dict[str, float | None]:
+def measure_variety(test: Sequence[Completion]) -> dict[str, float | None]:
     """They have no interval: a resample repeats answers, so that it never varies as much."""
     said = [words(c.text) for c in test]
     return {
@@ -74,7 +74,7 @@ def _likeness(test: Sequence[Completion], said: Sequence[Sequence[str]]) -> floa
     return fmean(found) if found else None
 
 
-def descriptions(
+def describe_answers(
     ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers], config: EvaluationConfig
 ) -> dict[str, Any]:
     """Numbers of the policy's test answers with intervals; <number>_<other>: estimates alone."""

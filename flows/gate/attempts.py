@@ -7,7 +7,7 @@ from typing import Any
 from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
 from dpo_core.gate.decision import Best, best_of
 from flows.config import changes_of, under_attempt
-from flows.policy import EvaluatedPolicy, RoundRecord
+from flows.round_state import EvaluatedPolicy, RoundRecord
 from flows.session import Session
 
 
@@ -19,7 +19,7 @@ class BestSoFar:
     answered: EvaluatedPolicy
 
 
-def best_so_far(
+def find_best(
     base: EvaluatedPolicy, earlier: Sequence[RoundRecord], people: Sequence[Rollback] = ()
 ) -> BestSoFar:
     """The best, by its win rate against the base, of the base and the rounds that stand: those that
@@ -48,7 +48,7 @@ def _low(facts: Mapping[str, Any], plain: bool) -> float | None:
     return facts.get("against_base_low_plain", low) if plain else low
 
 
-def under_changes(session: Session, number: int, attempt: int) -> Session:
+def session_of_attempt(session: Session, number: int, attempt: int) -> Session:
     """The session under the config of this attempt."""
     if attempt > 1:
         tries = len(session.config.gate.retries) + 1

@@ -75,10 +75,10 @@ def gate_power(
     groups: of these gate prompts, where `prompts.split_by` keeps groups together: a certified gate
     takes the mean of each. Other rules go by prompts, as if those of a group were independent.
     """
-    rule = rule_of(config)
+    rule = promotion_rule(config)
     prompts = gate_prompts
     if rule.alpha is not None:
-        prompts = min(at_most(config, gate_prompts), pool or gate_prompts)
+        prompts = min(max_prompts(config, gate_prompts), pool or gate_prompts)
     samples = config.evaluation.samples_per_prompt
     # Answers to one prompt tell at least what one of them tells, and at most what all apart do. For
     # a certified gate they are one outcome, which is another matter.
@@ -93,7 +93,7 @@ def gate_power(
     return GatePower(rule, prompts, groups, samples, found, best, needed)
 
 
-def groups_of(prompts: Iterable[Prompt], config: CampaignConfig) -> int | None:
+def count_groups(prompts: Iterable[Prompt], config: CampaignConfig) -> int | None:
     """Of the gate prompts among these; None where none stay together."""
     if config.prompts.split_by != "group":
         return None
@@ -101,7 +101,7 @@ def groups_of(prompts: Iterable[Prompt], config: CampaignConfig) -> int | None:
     return len({unit_of(p.prompt_id, p.extra, config.prompts) for p in gate})
 
 
-def rule_of(config: CampaignConfig) -> PromotionRule:
+def promotion_rule(config: CampaignConfig) -> PromotionRule:
     """What the gate's win rate must show; its other checks see nothing of how good a policy is."""
     gate = config.gate
     if gate.false_promotions is not None:
@@ -111,7 +111,7 @@ def rule_of(config: CampaignConfig) -> PromotionRule:
     return PromotionRule(gate.threshold, confidence=confidence)
 
 
-def at_most(config: CampaignConfig, first: int) -> int:
+def max_prompts(config: CampaignConfig, first: int) -> int:
     """Gate prompts that one decision of a certified gate may look at; first: those that were
     drawn."""
     given = config.evaluation.gate_prompts

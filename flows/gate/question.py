@@ -25,7 +25,7 @@ def question_id(number: int, evaluation: str) -> str:
     return content_id("question", number, evaluation)
 
 
-def ask(layout: Layout, number: int, question: str, decision: Decision) -> WaitingForPeople:
+def ask_question(layout: Layout, number: int, question: str, decision: Decision) -> WaitingForPeople:
     """Write down that the campaign waits for an answer; the error that ends the run."""
     command = shlex.join(["ratchet", "decide", str(layout.root)])
     sentence = (
@@ -47,7 +47,7 @@ def ask(layout: Layout, number: int, question: str, decision: Decision) -> Waiti
     return WaitingForPeople(sentence, "Then type the same `ratchet run` again.")
 
 
-def asked(layout: Layout) -> Waiting | None:
+def pending_question(layout: Layout) -> Waiting | None:
     """The question that the campaign waits with; None where it waits for none."""
     waiting = read_waiting(layout)
     return waiting if waiting is not None and waiting.question is not None else None

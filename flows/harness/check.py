@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from dpo_core.children import Child
 from dpo_core.errors import ConfigError
 from flows.config.evaluation import HarnessSuite
-from flows.harness.asked import request_for
+from flows.harness.task_request import write_request
 from flows.harness.offline import ENVIRONMENT
 
 
@@ -18,7 +18,7 @@ def check_task(name: str, suite: HarnessSuite, length: int | None) -> str:
     with TemporaryDirectory() as place:
         log = Path(place) / "harness.log"
         with Child.start("flows.harness.worker", log, ENVIRONMENT) as child:
-            found = child.ask({**request_for(name, suite), "op": "check"})
+            found = child.ask({**write_request(name, suite), "op": "check"})
     if length is not None and found["max_tokens"] >= length:
         key = f"evaluation.suites.{name}"
         raise ConfigError(

@@ -61,7 +61,7 @@ def _refuse(*what: Any, **_: Any) -> NoReturn:
     raise LookupError(f"NLTK's data {', '.join(map(str, what))} are not on this machine")
 
 
-def same_each_time() -> None:
+def seed_libraries() -> None:
     """What tasks draw at random is drawn alike in each process, as the harness itself does it."""
     import random
 

@@ -9,7 +9,7 @@ from dpo_core.hashing import content_id
 from dpo_core.records import Prompt, prompt_id, prompt_row
 from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import write_rows
-from flows.harness.asked import AskedTask
+from flows.harness.task_request import TaskRequest
 from flows.harness.tasks import ANSWERED
 
 _MOST_TOKENS = 256
@@ -17,7 +17,7 @@ _MOST_TOKENS = 256
 _NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
-def build_requests(asked: AskedTask, task: Any) -> None:
+def build_requests(asked: TaskRequest, task: Any) -> None:
     """Leave the task's requests, with the examples it wants in them, in `task.instances`."""
     task.build_all_requests(
         limit=asked.limit,
@@ -27,7 +27,7 @@ def build_requests(asked: AskedTask, task: Any) -> None:
     )
 
 
-def write_requests(asked: AskedTask, task: Any, folder: Path) -> dict[str, Any]:
+def write_requests(asked: TaskRequest, task: Any, folder: Path) -> dict[str, Any]:
     """Write prompts.parquet, one prompt per document, and continuations.parquet where likelihoods
     are asked for; what else there is to know of them."""
     build_requests(asked, task)
@@ -38,7 +38,7 @@ def write_requests(asked: AskedTask, task: Any, folder: Path) -> dict[str, Any]:
     )
     facts: dict[str, Any] = {"documents": write_rows(folder / "prompts.parquet", rows, PROMPTS)}
     if task.OUTPUT_TYPE == ANSWERED:
-        return {**facts, "decoding": decoding(asked, task)}
+        return {**facts, "decoding": decoding_options(asked, task)}
     file = folder / "continuations.parquet"
     return {**facts, "continuations": write_rows(file, _continuations(asked, task), CONTINUATIONS)}
 
@@ -52,7 +52,7 @@ def continuation_id(document: str, number: int) -> str:
     return f"{document}/{number}"
 
 
-def decoding(asked: AskedTask, task: Any) -> dict[str, float]:
+def decoding_options(asked: TaskRequest, task: Any) -> dict[str, float]:
     """How the task wants its answers made: greedy unless it says something else."""
     said: Mapping[str, Any] = task.config.generation_kwargs
     drawn = said.get("do_sample", False)
@@ -64,20 +64,20 @@ def decoding(asked: AskedTask, task: Any) -> dict[str, float]:
     }
 
 
-def own_texts(task: Any, limit: int | None) -> list[str]:
+def read_document_texts(task: Any, limit: int | None) -> list[str]:
     """What the documents themselves ask: nothing that should be trained on."""
     found = (task.doc_to_text(document) for _, document in task.doc_iterator(limit=limit))
     return [text for text in found if isinstance(text, str) and text.strip()]
 
 
-def written_prompts(text: str) -> Iterator[Prompt]:
+def make_prompts(text: str) -> Iterator[Prompt]:
     """A text as a prompt, and as a chat."""
     messages = ({"role": "user", "content": text},)
     yield Prompt(prompt_id(text, None), text=text, split="test")
     yield Prompt(prompt_id(None, messages), messages=messages, split="test")
 
 
-def _continuations(asked: AskedTask, task: Any) -> Iterator[dict[str, Any]]:
+def _continuations(asked: TaskRequest, task: Any) -> Iterator[dict[str, Any]]:
     for one in task.instances:
         context, continuation = one.args
         document = document_id(asked.task, one.doc_id)

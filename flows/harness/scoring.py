@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 
 from dpo_core.records import Score
-from flows.harness.asked import AskedTask
+from flows.harness.task_request import TaskRequest
 from flows.harness.requests import build_requests, continuation_id, document_id
-from flows.harness.tasks import ANSWERED, measure
+from flows.harness.tasks import ANSWERED, choose_metric
 
 Responses = Mapping[str, Any]
 """id of the request → the policy's text, or (log-prob, whether greedy)"""
 
 
-def score_documents(asked: AskedTask, task: Any, responses: Responses) -> dict[str, Score]:
+def score_documents(asked: TaskRequest, task: Any, responses: Responses) -> dict[str, Score]:
     """document → its score, of those whose requests all have a response.
 
     The other numbers that the task has of a document are its measures.
     """
-    metric, filtered = measure(asked, task)
+    metric, filtered = choose_metric(asked, task)
     build_requests(asked, task)
     by_document = defaultdict(list)
     for one in sorted(task.instances, key=lambda one: (one.doc_id, one.idx)):
@@ -52,7 +52,7 @@ def try_to_score(task: Any, requests: list[Any]) -> None:
         task.process_results(requests[0].doc, [one.filtered_resps[filtered] for one in requests])
 
 
-def _name(asked: AskedTask, task: Any, request: Any) -> str:
+def _name(asked: TaskRequest, task: Any, request: Any) -> str:
     document = document_id(asked.task, request.doc_id)
     if task.OUTPUT_TYPE == ANSWERED:
         return document

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import ConfigError
-from flows.harness.asked import AskedTask
-from flows.harness.offline import same_each_time
+from flows.harness.task_request import TaskRequest
+from flows.harness.offline import seed_libraries
 
 LIKELIHOODS = ("loglikelihood", "multiple_choice")
 ANSWERED = "generate_until"
@@ -21,7 +21,7 @@ _NAMED = re.compile(rb"^[\"']?(task|group)[\"']?:\s*['\"]?([\w.+-]+)", re.MULTIL
 _ANOTHER = "Name another task, or remove the suite."
 
 
-def open_task(asked: AskedTask, cache_dir: Path) -> Any:
+def open_task(asked: TaskRequest, cache_dir: Path) -> Any:
     """The task, a ConfigurableTask, with its documents. Raises ConfigError in one sentence."""
     path = _file(asked)
     _check_kind(asked, _read(asked, path, with_code=False))
@@ -33,12 +33,12 @@ def open_task(asked: AskedTask, cache_dir: Path) -> Any:
     config |= {"custom_dataset": lambda **_: dataset, "dataset_kwargs": None}
     from lm_eval.api.task import ConfigurableTask
 
-    same_each_time()
+    seed_libraries()
     try:
         task = ConfigurableTask(config=config)
         task.set_fewshot_seed(_FEW_SHOT_SEED)
     except Exception as error:  # whatever a task's own code may raise at data that are not its own
-        raise unfit(asked, error) from error
+        raise unreadable_documents(asked, error) from error
     return task
 
 
@@ -46,7 +46,7 @@ def versions(task: Any) -> dict[str, str]:
     return {"lm_eval": version("lm_eval"), task.config.task: str(task.VERSION)}
 
 
-def measure(asked: AskedTask, task: Any) -> tuple[str, str]:
+def choose_metric(asked: TaskRequest, task: Any) -> tuple[str, str]:
     """(metric, filter) of the number that is a document's score. Raises ConfigError."""
     from lm_eval.api.registry import get_aggregation
 
@@ -85,7 +85,7 @@ def _files() -> Mapping[str, tuple[str, Path]]:
     return found
 
 
-def _file(asked: AskedTask) -> Path:
+def _file(asked: TaskRequest) -> Path:
     if find_spec("lm_eval") is None:
         raise asked.refuse(
             "lm-evaluation-harness is not installed", "pip install 'ratchet-dpo[harness]'"
@@ -100,7 +100,7 @@ def _file(asked: AskedTask) -> Path:
     raise asked.refuse(f"{asked.task} {what}", f"Name a single task, as {' or '.join(like)}.")
 
 
-def _read(asked: AskedTask, path: Path, *, with_code: bool) -> dict[str, Any]:
+def _read(asked: TaskRequest, path: Path, *, with_code: bool) -> dict[str, Any]:
     """What the task's file says."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -115,7 +115,7 @@ def _read(asked: AskedTask, path: Path, *, with_code: bool) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("tag", "group", "task_list")}
 
 
-def _check_kind(asked: AskedTask, config: Mapping[str, Any]) -> None:
+def _check_kind(asked: TaskRequest, config: Mapping[str, Any]) -> None:
     kind = config.get("output_type", ANSWERED)
     decoding = config.get("generation_kwargs") or {}
     reasons = {
@@ -136,7 +136,7 @@ def _check_kind(asked: AskedTask, config: Mapping[str, Any]) -> None:
             raise asked.refuse(f"{asked.task} {reason}", _ANOTHER)
 
 
-def _read_data(asked: AskedTask, config: Mapping[str, Any], cache_dir: Path) -> Any:
+def _read_data(asked: TaskRequest, config: Mapping[str, Any], cache_dir: Path) -> Any:
     """The splits that lie in the folder; of several data sets there, the one the task names."""
     import datasets
 
@@ -163,7 +163,7 @@ def _drop_splits(config: dict[str, Any]) -> None:
         config |= dict.fromkeys(unused)
 
 
-def _check_splits(asked: AskedTask, config: Mapping[str, Any], dataset: Iterable[str]) -> None:
+def _check_splits(asked: TaskRequest, config: Mapping[str, Any], dataset: Iterable[str]) -> None:
     evaluated = config.get("test_split") or config.get("validation_split")
     wanted = [evaluated]
     if config["num_fewshot"]:
@@ -182,7 +182,7 @@ def _check_splits(asked: AskedTask, config: Mapping[str, Any], dataset: Iterable
         )
 
 
-def unfit(asked: AskedTask, error: Exception) -> ConfigError:
+def unreadable_documents(asked: TaskRequest, error: Exception) -> ConfigError:
     """The error for documents that the task's own code cannot read."""
     return asked.refuse(
         f"{asked.task} cannot read the documents in {asked.data}: {_first_line(error)}",

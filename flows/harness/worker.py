@@ -14,53 +14,53 @@ from dpo_core.children import Report, serve
 from dpo_core.records import prompt_row, score_row
 from dpo_core.schemas import PROMPTS, SCORES
 from dpo_core.tables import read_rows, write_rows
-from flows.harness.asked import AskedTask
+from flows.harness.task_request import TaskRequest
 from flows.harness.offline import offline
 from flows.harness.requests import (
     build_requests,
-    decoding,
-    own_texts,
+    decoding_options,
+    read_document_texts,
     write_requests,
-    written_prompts,
+    make_prompts,
 )
 from flows.harness.scoring import score_documents, try_to_score
-from flows.harness.tasks import ANSWERED, measure, open_task, unfit, versions
+from flows.harness.tasks import ANSWERED, choose_metric, open_task, unreadable_documents, versions
 
 
 def handle(request: dict[str, Any], _: Report) -> dict[str, Any]:
-    asked = AskedTask.read(request)
+    asked = TaskRequest.read(request)
     with offline() as place:
         task = open_task(asked, place / "cache")
         return _OPS[request["op"]](asked, task, request)
 
 
-def _check(asked: AskedTask, task: Any, _: dict[str, Any]) -> dict[str, Any]:
-    metric, filtered = measure(asked, task)
+def _check(asked: TaskRequest, task: Any, _: dict[str, Any]) -> dict[str, Any]:
+    metric, filtered = choose_metric(asked, task)
     try:
         build_requests(asked, task)
         documents = len({one.doc_id for one in task.instances})
         try_to_score(task, [o for o in task.instances if o.doc_id == task.instances[0].doc_id])
     except Exception as error:  # the task's own code, at data that are not its own
-        raise unfit(asked, error) from error
+        raise unreadable_documents(asked, error) from error
     return {
         "documents": documents,
         "score": f"{metric},{filtered}",
-        "max_tokens": decoding(asked, task)["max_tokens"] if task.OUTPUT_TYPE == ANSWERED else 0,
+        "max_tokens": decoding_options(asked, task)["max_tokens"] if task.OUTPUT_TYPE == ANSWERED else 0,
     }
 
 
-def _texts(asked: AskedTask, task: Any, request: dict[str, Any]) -> dict[str, Any]:
-    prompts = (p for text in own_texts(task, asked.limit) for p in written_prompts(text))
+def _texts(asked: TaskRequest, task: Any, request: dict[str, Any]) -> dict[str, Any]:
+    prompts = (p for text in read_document_texts(task, asked.limit) for p in make_prompts(text))
     rows = (prompt_row(prompt) for prompt in prompts)
     return {"prompts": write_rows(Path(request["out"]), rows, PROMPTS)}
 
 
-def _requests(asked: AskedTask, task: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _requests(asked: TaskRequest, task: Any, request: dict[str, Any]) -> dict[str, Any]:
     found = write_requests(asked, task, Path(request["folder"]))
     return {**found, "versions": versions(task)}
 
 
-def _score(asked: AskedTask, task: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _score(asked: TaskRequest, task: Any, request: dict[str, Any]) -> dict[str, Any]:
     answers = read_rows(Path(request["answers"]), ["completion_id", "prompt_id", "text"])
     completions = {row["prompt_id"]: row["completion_id"] for row in answers}
     if request["likelihoods"] is not None:

@@ -20,7 +20,7 @@ _WITH_FAULTS = 1
 """The identity of the versions that had them; what came after it is no news to a user."""
 
 
-def tell_of_older(
+def report_older_rounds(
     layout: Layout, entries: Sequence[Entry], rounds: int, say: Callable[[str], None]
 ) -> None:
     """Say it, the first time that this version comes to the campaign."""
@@ -33,11 +33,11 @@ def tell_of_older(
         "functions, the texts of prompts. Changes of those that were made before today are not "
         "noticed in finished steps; `ratchet run --recompute` makes all of them anew"
     )
-    for line in faults(found, any(entry.step == ROLLBACK for entry in entries)):
+    for line in describe_faults(found, any(entry.step == ROLLBACK for entry in entries)):
         say(line)
 
 
-def faults(found: Sequence[FinishedRound], rolled_back: bool = False) -> Iterator[str]:
+def describe_faults(found: Sequence[FinishedRound], rolled_back: bool = False) -> Iterator[str]:
     """A sentence for each fault of older versions that finished rounds had, with these rounds."""
     for says, had in _FAULTS.items():
         numbers = [str(one.number) for one in found if had(one)]

@@ -63,7 +63,7 @@ def branch_campaign(
     return target, origin
 
 
-def told(root: Path, target: Layout, origin: Origin, rounds: int) -> Iterator[str]:
+def branch_message(root: Path, target: Layout, origin: Origin, rounds: int) -> Iterator[str]:
     """What was made, and what to type next."""
     number = origin.round
     rounds_shared = f"rounds 1 to {number}" if number > 1 else "round 1"

@@ -7,7 +7,7 @@ from dpo_core.campaign.waiting import read_waiting
 from dpo_core.errors import BadInput
 from dpo_core.gate.decision import PersonsDecision
 from flows.config import check_is_campaign
-from flows.gate.question import asked, give_answer
+from flows.gate.question import pending_question, give_answer
 
 
 def decide_campaign(
@@ -19,7 +19,7 @@ def decide_campaign(
     """
     layout = Layout(root)
     check_is_campaign(layout)
-    waiting = asked(layout)
+    waiting = pending_question(layout)
     if waiting is None or waiting.question is None:
         labels = read_waiting(layout)
         found = f"it waits for something else: {labels.sentence}" if labels else "it asks nothing"

@@ -173,5 +173,5 @@ def _to_url(found: Publication, url: str, again: str) -> str:
     return url
 
 
-def again_command(arguments: list[str]) -> str:
+def repeat_command(arguments: list[str]) -> str:
     return shlex.join(["ratchet", *arguments])

@@ -17,10 +17,10 @@ from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
 from dpo_core.campaign.store import Store
 from dpo_core.errors import BadInput
 from dpo_core.text import counted, visible
-from flows.campaign import after_people
+from flows.campaign import find_next_start
 from flows.config import CampaignConfig, config_of_round, read_stored
 from flows.config.attempts import rejected_rounds
-from flows.policy import RoundContext, RoundRecord
+from flows.round_state import RoundContext, RoundRecord
 from flows.progress import CampaignProgress
 from flows.session import Session
 from labeling.exchange.folder import check_free
@@ -68,12 +68,12 @@ def replay(root: Path, number: int, scratch: Path | None, console: Console) -> R
             _walk(replace(session, store=store, steps=again), layout, number)
         asked = ReplyMemory(Layout(folder).judge_replies).count() - remembered
         replayed = ReplayResult(number, tuple(steps), asked, bool(remembered))
-        for line in said(replayed):
+        for line in replay_message(replayed):
             progress.note(line)
     return replayed
 
 
-def said(replayed: ReplayResult) -> Iterator[str]:
+def replay_message(replayed: ReplayResult) -> Iterator[str]:
     """The verdict, and what stands beside it."""
     if replayed.asked_again:
         yield (
@@ -135,7 +135,7 @@ def _prepare(layout: Layout, scratch: Layout, number: int) -> int:
 
 def _walk(session: Session, layout: Layout, number: int) -> None:
     """From the base to round `number`, which is the only one that is made."""
-    from flows.round import play, prepare
+    from flows.round import run_round, prepare
 
     config = session.config
     held, base = prepare(session.under(config_of_round(layout, config, 0)))
@@ -145,9 +145,9 @@ def _walk(session: Session, layout: Layout, number: int) -> None:
         start = RoundContext(each, previous, base, held, earlier)
         if each == number:
             _check_weights(do.config, start)
-        previous, played = play(do, start)
+        previous, played = run_round(do, start)
         earlier = [*earlier, played]
-        previous = after_people(session, each, previous, base, earlier)
+        previous = find_next_start(session, each, previous, base, earlier)
 
 
 def _check_weights(config: CampaignConfig, start: RoundContext) -> None:

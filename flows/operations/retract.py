@@ -18,15 +18,15 @@ from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
 from flows.config import config_of_round, read_stored, under_attempt
-from flows.policy import PreferenceSources, RoundRecord
+from flows.round_state import PreferenceSources, RoundRecord
 from flows.progress import CampaignProgress
-from flows.read_back import count_by_source, sources_ever
+from flows.read_records import count_by_source, find_all_sources
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 
 
 @dataclass(frozen=True)
-class Changes:
+class PreferenceChanges:
     """Preferences by what became of them. Flipped: the other answer is chosen now; reweighed: the
     same one, with another certainty."""
 
@@ -48,7 +48,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Use:
+class SourceUse:
     """What a valid round has of a source: how many judgements, and where they went."""
 
     number: int
@@ -57,7 +57,7 @@ class Use:
     before: Artifact | None
 
 
-def take_back(root: Path, source: str, number: int | None, *, undo: bool, console: Console) -> None:
+def retract_labels(root: Path, source: str, number: int | None, *, undo: bool, console: Console) -> None:
     """Take the judgements of `source` back, in round `number` or in all.
 
     Raises LabelsError for a source that judged nothing, CampaignLocked while the campaign runs.
@@ -77,7 +77,7 @@ def take_back(root: Path, source: str, number: int | None, *, undo: bool, consol
 
 
 def _check_known(session: Session, source: str) -> None:
-    known = sources_ever(session.store)
+    known = find_all_sources(session.store)
     if source not in known:
         people = sorted(source.removeprefix(HUMAN) for source in known if is_person(source))
         judges = sorted(source for source in known if not is_person(source))
@@ -88,7 +88,7 @@ def _check_known(session: Session, source: str) -> None:
 
 
 def _check_request(
-    session: Session, source: str, number: int | None, uses: Sequence[Use], undo: bool
+    session: Session, source: str, number: int | None, uses: Sequence[SourceUse], undo: bool
 ) -> None:
     if number is not None and not uses:
         raise LabelsError(
@@ -102,7 +102,7 @@ def _check_request(
         )
 
 
-def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
+def _uses(layout: Layout, source: str, number: int | None) -> list[SourceUse]:
     """The valid rounds with judgements of `source`, the first one first."""
     found = []
     for each in layout.round_numbers() if number is None else [number]:
@@ -118,12 +118,12 @@ def _uses(layout: Layout, source: str, number: int | None) -> list[Use]:
                 for step in ("calibration", "completions", "preferences")
             )
             said = PreferenceSources(pairs, judged, labels, trusted, completions)
-            found.append(Use(each, count, said, before))
+            found.append(SourceUse(each, count, said, before))
     return found
 
 
 def _tell(
-    session: Session, source: str, number: int | None, uses: Sequence[Use], undo: bool
+    session: Session, source: str, number: int | None, uses: Sequence[SourceUse], undo: bool
 ) -> None:
     """Aggregate the rounds anew and say what became of their preferences."""
     note = session.progress.note
@@ -148,13 +148,13 @@ def _tell(
         note(f"Nothing is deleted: the same command with {option}--undo lets them count again.")
 
 
-def _aggregated(session: Session, use: Use) -> tuple[Changes, Artifact]:
+def _aggregated(session: Session, use: SourceUse) -> tuple[PreferenceChanges, Artifact]:
     """The last round first: an earlier one that changes makes the later ones invalid."""
     number, gone = use.number, session.store.retractions(use.number)
     session = _as_it_ran(session, number)
     earlier = _earlier(session.layout, number)
     after = aggregate_preferences(session, number, use.said, earlier, gone)
-    return changes(use.before, after), after
+    return compare_preferences(use.before, after), after
 
 
 def _as_it_ran(session: Session, number: int) -> Session:
@@ -188,13 +188,13 @@ def _next(changed: Sequence[int], rounds: int) -> str:
     )
 
 
-def changes(before: Artifact | None, after: Artifact) -> Changes:
+def compare_preferences(before: Artifact | None, after: Artifact) -> PreferenceChanges:
     """From one version of a round's preferences to another, pair by pair."""
     old, new = _by_pair(before), _by_pair(after)
     both = old.keys() & new.keys()
     flipped = sum(old[pair][0] != new[pair][0] for pair in both)
     same = sum(old[pair] == new[pair] for pair in both)
-    return Changes(
+    return PreferenceChanges(
         kept=same,
         flipped=flipped,
         reweighed=len(both) - flipped - same,

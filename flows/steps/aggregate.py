@@ -11,10 +11,10 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.hashing import digest
 from dpo_core.schemas import PREFERENCES
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.policy import OWN_SAMPLES, PreferenceSources, RoundRecord
-from flows.read_back import occurring, read_reliability
+from flows.round_state import OWN_SAMPLES, PreferenceSources, RoundRecord
+from flows.read_records import find_retracted, read_reliability
 from flows.session import Session
-from flows.steps.labels import pairs_left_out
+from flows.steps.labels import find_left_out
 from labeling.aggregation.agreement import Rate, round_agreement
 from labeling.aggregation.annotators import Annotator, annotators
 from labeling.aggregation.drift import Measured, drifts, measured
@@ -50,8 +50,8 @@ def aggregate_preferences(
     config = session.config.aggregation
     weights = {member.source: member.weight for member in members(session.config.judge)}
     before = [found for played in earlier if (found := _measured(played.made.get("preferences")))]
-    gone = occurring(retracted, said.judgements, said.labels)
-    unanswered = pairs_left_out(said.labels)
+    gone = find_retracted(retracted, said.judgements, said.labels)
+    unanswered = find_left_out(said.labels)
     rejecting = session.config.pairs.truncated == "reject"
     own_samples = said.own_samples
 

@@ -11,8 +11,8 @@ from dpo_core.schemas import POLICY_LOGPS, SCORED
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
 from flows.compute.processes import check_weights, keeps_processes
 from flows.evaluation.held_out import Opponents
-from flows.policy import EvaluatedPolicy
-from flows.read_back import read_prompts
+from flows.round_state import EvaluatedPolicy
+from flows.read_records import read_prompts
 from flows.session import Session
 
 

@@ -12,8 +12,8 @@ from dpo_core.hashing import derive_seed
 from dpo_core.records import Completion
 from dpo_core.schemas import RELEVANCE, SCORED
 from dpo_core.tables import read_rows, write_rows
-from flows.policy import EvaluatedPolicy, Policy
-from flows.read_back import read_completions, read_prompts
+from flows.round_state import EvaluatedPolicy, Policy
+from flows.read_records import read_completions, read_prompts
 from flows.session import Session
 from flows.steps.answer_logps import find_logps
 
@@ -26,7 +26,7 @@ Requests = Mapping[str, Sequence[str]]
 """completion_id → prompt_ids, its own first; none for an empty answer."""
 
 
-def asks_whose(session: Session, answered: EvaluatedPolicy, held_out: Artifact) -> bool:
+def needs_relevance(session: Session, answered: EvaluatedPolicy, held_out: Artifact) -> bool:
     """Whether the base is to be asked about the policy's answers, and was not: it was before, but
     where the config has changed since, as in a branch."""
     count, made = session.config.evaluation.requests, answered.relevance
@@ -49,10 +49,10 @@ def answer_relevance(
         one_each = {c.prompt.prompt_id: c for c in said if c.sample_index == 0}
         known = [p for p in sorted(one_each) if p in askable]
         test = [one_each[p] for p in known if one_each[p].prompt.split == "test"]
-        requests = {c.completion_id: drawn(c, known, count, seed) for c in test[:MOST_ANSWERS]}
+        requests = {c.completion_id: draw_requests(c, known, count, seed) for c in test[:MOST_ANSWERS]}
         left_out = {"not_asked": len(test) - len(requests)}
         left_out["empty"] = sum(not asked for asked in requests.values())
-        placed, seconds = place(
+        placed, seconds = place_answers(
             session, folder, inputs.path("base_policy"), inputs.path("answers"), requests
         )
         rows = [
@@ -84,14 +84,14 @@ def _askable(session: Session, held_out: Path) -> set[str]:
     return {p.prompt_id for p in found if p.messages is not None or not chats_alone}
 
 
-def drawn(answer: Completion, prompts: Sequence[str], count: int, seed: int) -> list[str]:
+def draw_requests(answer: Completion, prompts: Sequence[str], count: int, seed: int) -> list[str]:
     """`count` prompts for the answer to be placed among, its own first."""
     own = answer.prompt.prompt_id
     others = draw_others(own, prompts, count - 1, derive_seed(seed, own))
     return [] if answer.is_empty else [own, *others]
 
 
-def place(
+def place_answers(
     session: Session, folder: Path, base: Path, answers: Path, requests: Requests
 ) -> tuple[dict[str, list[float]], float]:
     """completion_id → log-probs of that answer after each of its requests; and the seconds until

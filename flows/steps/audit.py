@@ -13,10 +13,10 @@ from dpo_core.errors import AuditFailed
 from dpo_core.records import Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows
-from flows.policy import Policy, RoundPreferences, RoundRecord
-from flows.read_back import occurring, read_prompts
+from flows.round_state import Policy, RoundPreferences, RoundRecord
+from flows.read_records import find_retracted, read_prompts
 from flows.session import Session
-from flows.steps.replay import TrainingData
+from flows.steps.training_data import TrainingData
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import AuditFinding
@@ -71,7 +71,7 @@ def audit_preferences(
 ) -> Artifact:
     """The findings of the round, in its ledger entry and in audit.json."""
     config, truncated = session.config.audit, session.config.pairs.truncated
-    retracted = occurring(session.store.retractions(number), own.judgements, own.labels)
+    retracted = find_retracted(session.store.retractions(number), own.judgements, own.labels)
     audited = AuditInputs(held_out, own, data, list(_prompts(own, data, earlier)))
     selection = _dropped(own.pairs)
     # What an import leaves out was never judged here.
@@ -94,7 +94,7 @@ def audit_preferences(
             truncated=truncated,
         )
         found = audit(material, config)
-        findings = {name: as_fact(finding) for name, finding in found.items()}
+        findings = {name: finding_as_fact(finding) for name, finding in found.items()}
         facts = {"findings": findings, "rules": RULES}
         write_json(folder / FINDINGS, facts)
         count = len(material.preferences)
@@ -122,7 +122,7 @@ def _stopped_by_older_rules(audited: Artifact) -> bool:
     return facts.get("rules", 1) < RULES and any(facts["findings"][n]["blocks"] for n in changed)
 
 
-def as_fact(finding: AuditFinding) -> dict[str, Any]:
+def finding_as_fact(finding: AuditFinding) -> dict[str, Any]:
     """A finding as the ledger holds it."""
     return {
         "count": finding.count,

@@ -13,12 +13,12 @@ from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
-from flows.evaluation.held_out import draw_of_evaluation
-from flows.gate.power import REMEDY, gate_power, groups_of
-from flows.policy import Policy
-from flows.read_back import read_prompts
+from flows.evaluation.held_out import draw_evaluation_prompts
+from flows.gate.power import REMEDY, gate_power, count_groups
+from flows.round_state import Policy
+from flows.read_records import read_prompts
 from flows.session import Session
-from flows.steps.gate_pool import POOL, drawn_pool, prompt_ids
+from flows.steps.gate_pool import POOL, find_gate_pool, read_prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
 
@@ -29,7 +29,7 @@ def held_out(session: Session) -> Artifact:
 
     def make(folder: Path, _: Inputs) -> StepResult:
         unfinished = Counter[str]()
-        draw = draw_of_evaluation(session.config, unfinished)
+        draw = draw_evaluation_prompts(session.config, unfinished)
         counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
         for split, count in counts.items():
             if count == 0:
@@ -50,12 +50,12 @@ def held_out(session: Session) -> Artifact:
     return session.step(0, "held_out", make, config=config, functions=functions)
 
 
-def tell_power(session: Session, held_out: Artifact, pool: Artifact | None) -> None:
+def report_power(session: Session, held_out: Artifact, pool: Artifact | None) -> None:
     """Say which win rate the gate can see, once, when the prompts have been drawn."""
     if held_out.cached:
         return
     gate = held_out.entry.facts["gate"]
-    groups = groups_of(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
+    groups = count_groups(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
     power = gate_power(session.config, gate, None if pool is None else pool.entry.kept, groups)
     if power.weak:
         session.progress.notice(f"{power.sentence}. {REMEDY}")
@@ -71,12 +71,12 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     """
     policy, sft = session.config.policy, session.config.sft
     seed = session.seed("base")
-    pool = drawn_pool(session, held_out) if sft is not None else None
+    pool = find_gate_pool(session, held_out) if sft is not None else None
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         for name in ("model", "sft"):
             inputs.find(name)  # raises for a file of the user that is gone
-        never, set_aside = suite_prompts(session), prompt_ids(inputs.find("gate_pool"))
+        never, set_aside = suite_prompts(session), read_prompt_ids(inputs.find("gate_pool"))
         job = {
             **policy.model_dump(mode="json"),
             "sft": sft.model_dump(mode="json") if sft is not None else None,
@@ -107,7 +107,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         inputs={
             "held_out": held_out.input("prompts.parquet"),
             **({"gate_pool": pool.input(POOL)} if pool is not None else {}),
-            **of_the_user(session),
+            **user_inputs(session),
         },
         functions={path: source_hash(path) for path in functions},
     )
@@ -126,7 +126,7 @@ def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
     return {"policy": policy, "sft": sft, "seed": seed}
 
 
-def of_the_user(session: Session) -> dict[str, Input]:
+def user_inputs(session: Session) -> dict[str, Input]:
     policy, sft = session.config.policy, session.config.sft
     found = {}
     if is_local(policy) and policy.model is not None:

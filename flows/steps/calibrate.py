@@ -10,8 +10,8 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.schemas import RELIABILITY
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.policy import RoundRecord
-from flows.read_back import read_scores_by_source
+from flows.round_state import RoundRecord
+from flows.read_records import read_scores_by_source
 from flows.session import Session
 from labeling.aggregation.calibration import (
     CalibrationVerdict,

@@ -35,11 +35,11 @@ from dpo_core.schemas import OUTCOMES, PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
-from flows.evaluation.judging import judges_models, outcomes, play_match
-from flows.gate.power import at_most, planned_decisions
-from flows.policy import EvaluatedPolicy, Policy
+from flows.evaluation.judging import judge_model_inputs, iterate_outcomes, play_match
+from flows.gate.power import max_prompts, planned_decisions
+from flows.round_state import EvaluatedPolicy, Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, drawn_pool, whole_units
+from flows.steps.gate_pool import POOL, find_gate_pool, complete_units
 from flows.steps.prompts import pool_functions
 from flows.steps.sample import Samples, answered, sampling_config
 from flows.steps.score import score
@@ -137,7 +137,7 @@ def certify(
     held_out: Artifact,
 ) -> CertificateResult | None:
     """The candidate's certificate, or that there can be none; None where the gate asks for none."""
-    pool = drawn_pool(session, held_out)
+    pool = find_gate_pool(session, held_out)
     if pool is None:
         return None
     first = held_out.entry.facts["gate"]
@@ -152,7 +152,7 @@ def _turn(
 ) -> Turn:
     """Another threshold or level makes another test: whoever changes it may have seen this one."""
     gate, found = config.gate, evaluation.hash("evaluation.json")
-    level = (gate.threshold, gate.false_promotions, at_most(config, first))
+    level = (gate.threshold, gate.false_promotions, max_prompts(config, first))
     return Turn(number, attempt, digest(number, attempt, found, *level), found, _declared(config))
 
 
@@ -179,7 +179,7 @@ def _run(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResult:
         if test.config.gate.when_used_up == "gate_set":
             return _on_set(test, pool, first)
         return CertificateResult(_none_left(test, len(pool)), {})
-    most = min(start + at_most(test.config, first), len(pool))
+    most = min(start + max_prompts(test.config, first), len(pool))
     steps: dict[str, Artifact | None] = {}
     rows: list[Mapping[str, Any]] = []
     end = start
@@ -194,7 +194,7 @@ def _run(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResult:
             steps |= made
         end = block.stop
         samples = test.config.evaluation.samples_per_prompt
-        units = whole_units(pool, range(start, end), rows, samples, test.config.prompts)
+        units = complete_units(pool, range(start, end), rows, samples, test.config.prompts)
         if end >= most or _knows(units, test.config.gate.threshold, test.alpha):
             found = evidence(units, test.config.gate.threshold)
             used = _UsedPrompts("pool", start, end - start)
@@ -211,7 +211,7 @@ def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResul
     rows = read_rows(steps[f"evaluation_{batch.name}"].path("outcomes.parquet"))
     samples = test.config.evaluation.samples_per_prompt
     apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
-    units = whole_units(pool, range(first), rows, samples, apart)
+    units = complete_units(pool, range(first), rows, samples, apart)
     found = evidence_on_set(units, test.config.gate.threshold)
     used = _UsedPrompts("gate_set", 0, first)
     return CertificateResult(_certificate(test, found, units, used, steps, len(pool)), steps)
@@ -247,7 +247,7 @@ def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
         ours = read("candidate", mine.round, prompts="candidate_prompts")
         theirs = read("previous", other.round, prompts="previous_prompts")
         match = play_match(session, judge, ours, theirs)
-        rows = list(outcomes({"previous": match}))
+        rows = list(iterate_outcomes({"previous": match}))
         write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
         unread = sum(row["outcome"] is None for row in rows)
         return StepResult(
@@ -268,7 +268,7 @@ def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
             **other.inputs("previous"),
             "candidate_prompts": mine.answers.input(POOL),
             "previous_prompts": other.answers.input(POOL),
-            **judges_models(session, judge),
+            **judge_model_inputs(session, judge),
         },
         functions=judges_functions(judge),
     )

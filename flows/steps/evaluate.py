@@ -13,53 +13,53 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.schemas import OUTCOMES
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HeldOutConfig
-from flows.evaluation.distances import distances
+from flows.evaluation.distances import measure_distances
 from flows.evaluation.earlier_rounds import (
     MATCHES_FILE,
     Matches,
-    circles,
-    earlier_matches,
-    forgotten_prompts,
-    more_opponents,
-    ratings,
+    find_cycles,
+    find_earlier_matches,
+    find_forgotten_prompts,
+    choose_earlier_opponents,
+    rate_policies,
     write_matches,
 )
-from flows.evaluation.earlier_rounds import told as circles_told
+from flows.evaluation.earlier_rounds import cycle_warnings
 from flows.evaluation.held_out import (
     Answers,
     HeldOutAnswers,
     Opponents,
-    overlapping,
+    measure_overlap,
     read_answers,
-    trained_on,
+    find_training_prompts,
 )
 from flows.evaluation.judging import (
-    judges_alike,
-    judges_behaviour,
-    judges_models,
-    outcomes,
-    play_all,
+    has_same_judges,
+    measure_judges,
+    judge_model_inputs,
+    iterate_outcomes,
+    play_matches,
     play_match,
-    same_judge,
-    training_judge_compares_too,
+    shared_judge_warning,
+    compares_with_training_judge,
     unjudged_loses,
 )
-from flows.evaluation.relevance import relevance, relevance_inputs
-from flows.evaluation.relevance import told as relevance_told
-from flows.evaluation.suites import suite_inputs, suites
-from flows.evaluation.suites import told as suites_told
+from flows.evaluation.relevance import measure_relevance, relevance_inputs
+from flows.evaluation.relevance import relevance_warnings
+from flows.evaluation.suites import suite_inputs, measure_suites
+from flows.evaluation.suites import suite_warnings
 from flows.evaluation.training_judge import (
     TRAINING_OUTCOMES_FILE,
-    agreed_with_people,
-    over_optimisation,
-    training_outcomes,
-    training_scores,
-    training_win_rates,
+    measure_agreement_with_people,
+    over_optimisation_warnings,
+    compare_by_training_judge,
+    measure_training_scores,
+    measure_training_win_rates,
 )
-from flows.evaluation.win_rates import slices, win_rates
-from flows.evaluation.win_rates import told as slices_told
-from flows.evaluation.writing import descriptions, writing
-from flows.policy import EvaluatedPolicy, RoundPreferences, RoundRecord
+from flows.evaluation.win_rates import measure_slices, measure_win_rates
+from flows.evaluation.win_rates import slice_warnings
+from flows.evaluation.writing import describe_answers, measure_writing
+from flows.round_state import EvaluatedPolicy, RoundPreferences, RoundRecord
 from flows.session import Session
 from labeling.judges.make import judge_config, judges_functions
 
@@ -94,7 +94,7 @@ class _RoundEvaluation:
 
     @property
     def more(self) -> list[Answers]:
-        return more_opponents(self.session.config, self.others, self.earlier)
+        return choose_earlier_opponents(self.session.config, self.others, self.earlier)
 
     def inputs(self) -> dict[str, Input]:
         inputs = {"candidate_policy": self.candidate.policy.input}
@@ -105,25 +105,25 @@ class _RoundEvaluation:
             inputs["logps"] = self.logps.input("logps.parquet")
         for answers in self.more:
             inputs |= answers.inputs(f"round_{answers.round}")
-        for name, made in earlier_matches(self.earlier).items():
+        for name, made in find_earlier_matches(self.earlier).items():
             inputs[name] = made.input(MATCHES_FILE)
-        inputs["training_prompts"] = trained_on(self.own).input("prompts.parquet")
+        inputs["training_prompts"] = find_training_prompts(self.own).input("prompts.parquet")
         inputs["held_out"] = self.held_out.input("prompts.parquet")
         inputs |= relevance_inputs(self.answered)
         return inputs | suite_inputs(self.answered) | self._models()
 
     def _models(self) -> dict[str, Input]:
         config = self.session.config
-        found = judges_models(self.session, config.held_out_judge)
-        if training_judge_compares_too(config):
-            trained_by = judges_models(self.session, config.judge)
+        found = judge_model_inputs(self.session, config.held_out_judge)
+        if compares_with_training_judge(config):
+            trained_by = judge_model_inputs(self.session, config.judge)
             found |= {f"training {name}": model for name, model in trained_by.items()}
         return found
 
     def recipe(self) -> dict[str, Any]:
         """What the numbers depend on besides the inputs."""
         config = self.session.config
-        agreed = agreed_with_people(self.own, self.earlier)
+        agreed = measure_agreement_with_people(self.own, self.earlier)
         may_fall = {name: suite.may_fall for name, suite in self.config.suites.items()}
         prompts = self.config.training_judge_prompts
         training = {**judge_config(config.judge), "prompts": prompts}
@@ -132,15 +132,15 @@ class _RoundEvaluation:
             **judge_config(config.held_out_judge),
             **({"suites": may_fall} if may_fall else {}),
             **({"agreed": [asdict(one) for one in agreed]} if agreed else {}),
-            **({"trained_by": training} if training_judge_compares_too(config) else {}),
-            "same_judge": judges_alike(config),
+            **({"trained_by": training} if compares_with_training_judge(config) else {}),
+            "same_judge": has_same_judges(config),
             **({"unjudged": "loses"} if unjudged_loses(config.gate) else {}),
         }
 
     def functions(self) -> dict[str, str]:
         """User code that the numbers depend on."""
         config = self.session.config
-        trained_by = judges_functions(config.judge) if training_judge_compares_too(config) else {}
+        trained_by = judges_functions(config.judge) if compares_with_training_judge(config) else {}
         return {**judges_functions(config.held_out_judge), **trained_by}
 
 
@@ -171,41 +171,41 @@ def evaluate(
 
 def _make(round_: _RoundEvaluation, folder: Path, inputs: Inputs) -> StepResult:
     session, config = round_.session, round_.config
-    read = partial(read_answers, inputs, same_judge=judges_alike(session.config))
+    read = partial(read_answers, inputs, same_judge=has_same_judges(session.config))
     ours, others = read("candidate", round_.number), _others(round_, read)
     judge = session.config.held_out_judge
-    matches = play_all(session, judge, ours, others)
+    matches = play_matches(session, judge, ours, others)
     distinct = list({match.theirs.round: match for match in matches.values()}.values())
     more = [
         play_match(session, judge, ours, read(f"round_{n.round}", n.round)) for n in round_.more
     ]
-    rows, by_training = list(outcomes(matches)), training_outcomes(session, ours, others)
+    rows, by_training = list(iterate_outcomes(matches)), compare_by_training_judge(session, ours, others)
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
     write_rows(folder / TRAINING_OUTCOMES_FILE, by_training, OUTCOMES)
     played = [*distinct, *more]
     write_matches(folder / MATCHES_FILE, round_.number, played)
-    before = map(inputs.path, earlier_matches(round_.earlier))
+    before = map(inputs.path, find_earlier_matches(round_.earlier))
     met = Matches.read([*before, folder / MATCHES_FILE])
-    won = win_rates(rows, config)
+    won = measure_win_rates(rows, config)
     numbers = {
         **won,
-        **distances(inputs, ours, round_.others, config),
-        **descriptions(ours, others, config),
-        **training_scores(ours, others["base"], config),
-        **training_win_rates(session.config, ours, others, by_training, won),
-        **writing(ours, others["base"], config),
-        **relevance(inputs, config),
-        **ratings(round_.number, met, config),
-        "cycles": circles(met, config),
-        "forgotten": forgotten_prompts(folder / "forgotten.parquet", round_.number, met, ours),
-        "slices": slices(rows, ours, config),
-        "overlap": overlapping(inputs, config.overlap_ngram),
-        "suites": suites(inputs, config),
+        **measure_distances(inputs, ours, round_.others, config),
+        **describe_answers(ours, others, config),
+        **measure_training_scores(ours, others["base"], config),
+        **measure_training_win_rates(session.config, ours, others, by_training, won),
+        **measure_writing(ours, others["base"], config),
+        **measure_relevance(inputs, config),
+        **rate_policies(round_.number, met, config),
+        "cycles": find_cycles(met, config),
+        "forgotten": find_forgotten_prompts(folder / "forgotten.parquet", round_.number, met, ours),
+        "slices": measure_slices(rows, ours, config),
+        "overlap": measure_overlap(inputs, config.overlap_ngram),
+        "suites": measure_suites(inputs, config),
     }
     warnings = dict(_warnings(round_, ours, others, numbers))
     write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
     judged = played if config.opponents == "all" else distinct
-    facts = {"judges": judges_behaviour(judged), **session.judges.started()}
+    facts = {"judges": measure_judges(judged), **session.judges.started()}
     dropped = _unread(rows, by_training)
     came_in = len(rows) + len(by_training)
     kept, versions = came_in - sum(dropped.values()), dict(session.judges.versions)
@@ -236,12 +236,12 @@ def _warnings(
     numbers: Mapping[str, Any],
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each thing to know before believing the numbers."""
-    said = same_judge(round_.session.config)
+    said = shared_judge_warning(round_.session.config)
     if said and round_.number == 1:  # it is true of all rounds, and said once
         yield "same judge", said
-    agreed = agreed_with_people(round_.own, round_.earlier)
-    yield from over_optimisation(ours, others, numbers, agreed, round_.config)
-    yield from suites_told(numbers["suites"])
-    yield from slices_told(numbers["slices"])
-    yield from relevance_told(round_.number, round_.config.requests, numbers)
-    yield from circles_told(round_.number, numbers["cycles"])
+    agreed = measure_agreement_with_people(round_.own, round_.earlier)
+    yield from over_optimisation_warnings(ours, others, numbers, agreed, round_.config)
+    yield from suite_warnings(numbers["suites"])
+    yield from slice_warnings(numbers["slices"])
+    yield from relevance_warnings(round_.number, round_.config.requests, numbers)
+    yield from cycle_warnings(round_.number, numbers["cycles"])

@@ -17,9 +17,9 @@ from dpo_core.gate.config import as_asked
 from dpo_core.gate.decision import Best, Decision, PersonsDecision, answered, decide
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
-from flows.evaluation.win_rates import against_base
-from flows.gate.question import ask, find_answer, question_id
-from flows.policy import EvaluatedPolicy
+from flows.evaluation.win_rates import measure_gate_against_base
+from flows.gate.question import ask_question, find_answer, question_id
+from flows.round_state import EvaluatedPolicy
 from flows.session import Session
 from flows.steps.certify import CertificateResult
 from flows.steps.round_row import round_row
@@ -62,13 +62,13 @@ def gate(
     question = question_id(number, candidate.evaluation.hash("evaluation.json"))
     answer = find_answer(session.layout, question, session.store.finished(number, "gate"))
     made = found.decided(question, answer)
-    if decision_of(made).action != "ask":
+    if read_decision(made).action != "ask":
         waited_for(session.layout, number)
         return made
-    raise ask(session.layout, number, question, decision_of(made))
+    raise ask_question(session.layout, number, question, read_decision(made))
 
 
-def decision_of(made: Artifact) -> Decision:
+def read_decision(made: Artifact) -> Decision:
     return Decision.from_json(made.entry.facts["gate"])
 
 
@@ -128,7 +128,7 @@ class _Gate:
         config = self.session.config
         rows = read_rows(outcomes)
         controlled = config.gate.win_rate == "length_controlled"
-        return against_base(rows, config.evaluation, length_controlled=controlled)
+        return measure_gate_against_base(rows, config.evaluation, length_controlled=controlled)
 
     def _decide(self, numbers: Mapping[str, Any], answer: PersonsDecision | None) -> Decision:
         certified = self.candidate.certified
@@ -210,7 +210,7 @@ def _standing(numbers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def refused(candidate: GateCandidate, decision: Decision) -> tuple[RejectedAttempt, ...]:
+def add_rejected(candidate: GateCandidate, decision: Decision) -> tuple[RejectedAttempt, ...]:
     """The attempts so far, this one included."""
     this = RejectedAttempt(candidate.attempt, candidate.changes, decision.sentence)
     return (*candidate.tried, this)

@@ -56,7 +56,7 @@ def gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
     return session.step(0, "gate_pool", make, config={}, inputs=declared)
 
 
-def drawn_pool(session: Session, held_out: Artifact) -> Artifact | None:
+def find_gate_pool(session: Session, held_out: Artifact) -> Artifact | None:
     """The same, once the campaign has begun."""
     made = current_artifact(session.store.layout, 0, "gate_pool")
     asked = session.config.gate.false_promotions is not None
@@ -65,7 +65,7 @@ def drawn_pool(session: Session, held_out: Artifact) -> Artifact | None:
     return gate_pool(session, held_out)
 
 
-def prompt_ids(pool: Path | None) -> set[str]:
+def read_prompt_ids(pool: Path | None) -> set[str]:
     """Of the prompts in its file; none where there is none."""
     rows = read_rows(pool, ["prompt_id"]) if pool is not None else []
     return {row["prompt_id"] for row in rows}
@@ -120,7 +120,7 @@ def _trained(config: CampaignConfig) -> set[str]:
     return {p.prompt_id for p in read_pool(config.prompts) if p.split == "train"}
 
 
-def whole_units(
+def complete_units(
     pool: Sequence[Prompt],
     looked: range,
     rows: Sequence[Mapping[str, Any]],

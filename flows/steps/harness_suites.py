@@ -17,8 +17,8 @@ from dpo_core.schemas import COMPLETIONS
 from dpo_core.special_tokens import read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config.evaluation import HarnessSuite
-from flows.harness.asked import request_for
-from flows.policy import Policy, SuiteAnswers
+from flows.harness.task_request import write_request
+from flows.round_state import Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.sample import Samples, answered
 
@@ -41,7 +41,7 @@ def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Promp
         raise input_gone("suites", Path(suite.data))
     with TemporaryDirectory() as place:
         out = Path(place) / "prompts.parquet"
-        session.processes.ask_harness({**request_for(name, suite), "op": "texts", "out": str(out)})
+        session.processes.ask_harness({**write_request(name, suite), "op": "texts", "out": str(out)})
         return [prompt_from_row(row) for row in iterate_rows(out)]
 
 
@@ -69,7 +69,7 @@ def _answers(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         chat = read_special_tokens(inputs.path("policy")).template is not None
-        request = {**request_for(name, suite, chat=chat), "op": "requests", "folder": str(folder)}
+        request = {**write_request(name, suite, chat=chat), "op": "requests", "folder": str(folder)}
         asked = session.processes.ask_harness(request)
         prompts = folder / "prompts.parquet"
         if "decoding" in asked:
@@ -157,7 +157,7 @@ def _scores(
         likelihoods = inputs.find("likelihoods")
         result = session.processes.ask_harness(
             {
-                **request_for(name, suite, chat=chat),
+                **write_request(name, suite, chat=chat),
                 "op": "score",
                 "answers": str(inputs.path("answers")),
                 "likelihoods": str(likelihoods) if likelihoods is not None else None,

@@ -18,8 +18,8 @@ from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id
 from dpo_core.schemas import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
-from flows.people import is_over, server_access, waiting_for
-from flows.read_back import read_candidates, read_judgements, read_pairs, read_reliability
+from flows.people import is_past_deadline, server_access, describe_waiting
+from flows.read_records import read_candidates, read_judgements, read_pairs, read_reliability
 from flows.session import Session
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
@@ -196,7 +196,7 @@ class _LabelRound:
         """What ends the waiting; None while it goes on."""
         if tally.reached:
             return "quorum"
-        if self.people.at_deadline == "wait" or not is_over(self.people, log, datetime.now(UTC)):
+        if self.people.at_deadline == "wait" or not is_past_deadline(self.people, log, datetime.now(UTC)):
             return None
         if self.people.at_deadline == "stop":
             raise LabelsError(
@@ -207,7 +207,7 @@ class _LabelRound:
         return f"deadline, {self.people.at_deadline}"
 
     def _waiting(self, tally: AnswerCounts, log: RoundLog, url: str) -> WaitingForPeople:
-        waiting = waiting_for(self.number, self.people, log, tally, url)
+        waiting = describe_waiting(self.number, self.people, log, tally, url)
         write_waiting(self.session.layout, waiting)
         self.session.processes.release()
         return WaitingForPeople(waiting.sentence, "Then type the same `ratchet run` again.")
@@ -224,7 +224,7 @@ class _LabelRound:
         }
 
 
-def pairs_left_out(labels: Artifact | None) -> list[str]:
+def find_left_out(labels: Artifact | None) -> list[str]:
     """Pairs that nobody answered before the deadline, and that are not left to other judges."""
     if labels is None:
         return []

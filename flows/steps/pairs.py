@@ -11,8 +11,8 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.records import Completion
 from dpo_core.schemas import PAIRS
 from dpo_core.tables import write_rows
-from flows.policy import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers
-from flows.read_back import by_prompt, read_committee, read_completions
+from flows.round_state import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers
+from flows.read_records import group_by_prompt, read_committee, read_completions
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import delta, selection
@@ -92,7 +92,7 @@ def _selected(
     seed: int,
     own_samples: int | None,
 ) -> selection.Selection:
-    """The pairs of one prompt; own_samples: see flows.policy, None where no other answered."""
+    """The pairs of one prompt; own_samples: see flows.round_state, None where no other answered."""
     if own_samples is None:
         return selection.select_pairs(answers, scores, config, seed)
     own = [answer for answer in answers if answer.sample_index < own_samples]
@@ -106,5 +106,5 @@ def _scored(
     """The answers to each prompt with their scores; files: (completions, prompts)."""
     committee = read_committee(scores, session.config.judge)
     for completions, prompts in files:
-        for _, answers in by_prompt(read_completions(completions, prompts)):
+        for _, answers in group_by_prompt(read_completions(completions, prompts)):
             yield answers, committee.scores([answer.completion_id for answer in answers])

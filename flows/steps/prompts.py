@@ -14,7 +14,7 @@ from dpo_core.import_path import source_hash
 from dpo_core.records import Prompt, prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from flows.policy import RoundRecord
+from flows.round_state import RoundRecord
 from flows.session import Session
 from flows.steps.suites import suite_prompts
 from generation.config import PromptsConfig
@@ -70,10 +70,10 @@ def draw_prompts(
         seen = _seen(inputs, rounds)
         unfinished = Counter[str]()
         suites = suite_prompts(session)
-        pool = left_out(read_pool(config, unfinished), suites, unfinished)
+        pool = leave_out(read_pool(config, unfinished), suites, unfinished)
         before = {i for name in parts for i in _prompt_ids(inputs.path(name))}
         if before:
-            pool = left_out(pool, before, unfinished, DRAWN)
+            pool = leave_out(pool, before, unfinished, DRAWN)
         draw = _drawn(pool, count, seed, seen, config)
         if not draw.prompts and not before:
             raise PromptError(
@@ -146,7 +146,7 @@ def _drawn(
     return draw_train(pool, count, seed, used, reuse=config.reuse)
 
 
-def left_out(
+def leave_out(
     pool: Iterator[Prompt], those: Container[str], dropped: Counter[str], why: str = "suite"
 ) -> Iterator[Prompt]:
     """The pool without some training prompts, by default those of regression suites, which are
@@ -158,14 +158,14 @@ def left_out(
             yield prompt
 
 
-def nothing_left(session: Session, number: int, earlier: Sequence[RoundRecord]) -> str | None:
+def prompts_used_up(session: Session, number: int, earlier: Sequence[RoundRecord]) -> str | None:
     """Why round `number` has no prompts to draw, or None: some are left, or they were drawn."""
     config = session.config.prompts
     if config.reuse or current_artifact(session.layout, number, "prompts") is not None:
         return None
     drawn = (made for played in earlier if (made := played.made["prompts"]) is not None)
     used = _used(made.path("prompts.parquet") for made in drawn)
-    pool = left_out(read_pool(config), suite_prompts(session), Counter())
+    pool = leave_out(read_pool(config), suite_prompts(session), Counter())
     left = (p for p in pool if p.split == "train" and not used[p.prompt_id])
     if next(left, None) is not None:
         return None

@@ -10,7 +10,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import SHARDS
 from dpo_core.tables import count_rows
-from flows.policy import Policy
+from flows.round_state import Policy
 from flows.session import Session
 from generation.config import SamplingConfig
 

@@ -12,12 +12,12 @@ from dpo_core.evaluation.relevance import verdicts
 from dpo_core.records import Completion, Score, judgement_row, score_row
 from dpo_core.schemas import JUDGEMENTS, SCORES
 from dpo_core.tables import write_rows
-from flows.evaluation.judging import judged, judges_models
-from flows.evaluation.relevance import read_placed
-from flows.policy import Policy
-from flows.read_back import pairs_of, read_completions, read_full_scores
+from flows.evaluation.judging import judge_pairs, judge_model_inputs
+from flows.evaluation.relevance import read_placements
+from flows.round_state import Policy
+from flows.read_records import build_pairs, read_completions, read_full_scores
 from flows.session import Session
-from flows.steps.answer_relevance import drawn, place
+from flows.steps.answer_relevance import draw_requests, place_answers
 from labeling.judges.behaviour import behaviour
 from labeling.judges.config import AnyJudgeConfig, asks_relevance, machines
 from labeling.judges.make import judge_config, judges_functions, pointwise_judge
@@ -57,7 +57,7 @@ def score(
             for member, judge in judges:
                 scored: Iterable[Scored] = _scored(session, judge, completions.entry.kept, inputs)
                 if (requests := getattr(member, "relevance", None)) is not None:
-                    scored, told[judge.source], seconds[judge.source] = of_relevant(
+                    scored, told[judge.source], seconds[judge.source] = zero_irrelevant(
                         session, folder, inputs, list(scored), requests
                     )
                 for completion, found in scored:
@@ -83,7 +83,7 @@ def score(
         inputs={
             "completions": completions.input("completions.parquet"),
             "prompts": prompts.input("prompts.parquet"),
-            **judges_models(session, config, "score"),
+            **judge_model_inputs(session, config, "score"),
             **({"base_policy": base.input} if base is not None and asks_base else {}),
         },
         functions=judges_functions(config, "score"),
@@ -107,7 +107,7 @@ SEED = "relevance of scored answers"
 _WHY = {"another request": "the base places it at another request", "echo": "mostly an echo"}
 
 
-def of_relevant(
+def zero_irrelevant(
     session: Session, folder: Path, inputs: Inputs, scored: Sequence[Scored], requests: int
 ) -> tuple[list[Scored], dict[str, int], float]:
     """The scores, with 0 for a score above it of an answer that is not relevant among `requests`
@@ -119,10 +119,10 @@ def of_relevant(
     prompts = sorted({c.prompt.prompt_id for c, _ in scored if not c.is_empty})
     asked = [(c, s) for c, s in scored if (s.value or 0) > 0]
     seed = session.seed(SEED)
-    wanted = {c.completion_id: drawn(c, prompts, requests, seed) for c, _ in asked}
+    wanted = {c.completion_id: draw_requests(c, prompts, requests, seed) for c, _ in asked}
     answers = inputs.path("completions")
-    logps, seconds = place(session, folder, inputs.path("base_policy"), answers, wanted)
-    placed = read_placed(answers, logps)
+    logps, seconds = place_answers(session, folder, inputs.path("base_policy"), answers, wanted)
+    placed = read_placements(answers, logps)
     found = dict(zip(placed, verdicts(list(placed.values())), strict=True))
     told = Counter(found.values())
     return (
@@ -160,12 +160,12 @@ def judge(
         verdicts: Counter[str] = Counter()
         answers = read_completions(inputs.path("completions"), inputs.path("prompts"))
         by_id = {c.completion_id: c for c in answers}
-        read = pairs_of(inputs.path("pairs"), by_id)
+        read = build_pairs(inputs.path("pairs"), by_id)
         scored = read_full_scores(inputs.find("scores"))
         judges: dict[str, Any] = {}
 
         def rows() -> Iterator[dict[str, Any]]:
-            for source, judgements in judged(session, config, read, scored):
+            for source, judgements in judge_pairs(session, config, read, scored):
                 found = list(judgements)
                 own = [(by_id[identity], s) for identity, s in scored.get(source, {}).items()]
                 judges[source] = asdict(behaviour(list(zip(read, found, strict=True)), own))
@@ -184,7 +184,7 @@ def judge(
         "pairs": pairs.input("pairs.parquet"),
         "completions": completions.input("completions.parquet"),
         "prompts": prompts.input("prompts.parquet"),
-        **judges_models(session, config),
+        **judge_model_inputs(session, config),
     }
     if scores is not None:
         inputs["scores"] = scores.input("scores.parquet")

@@ -12,8 +12,8 @@ from dpo_core.records import Prompt, prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
-from flows.evaluation.judging import training_judge_scores_too
-from flows.policy import EvaluatedPolicy, Policy, SuiteAnswers
+from flows.evaluation.judging import scores_with_training_judge
+from flows.round_state import EvaluatedPolicy, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.harness_suites import answer_task, data_input, task_prompts
 from flows.steps.sample import Samples, answer_file, answered, sampling_config
@@ -103,7 +103,7 @@ def answer_held_out(
     answers = answer_file(session, number, "answers", policy, held_out, samples)
     scores = score(session, number, answers, held_out, config.held_out_judge, "answer_scores")
     training_scores = None
-    if training_judge_scores_too(config):
+    if scores_with_training_judge(config):
         step = "answer_training_scores"
         training_scores = score(session, number, answers, held_out, config.judge, step, base)
     suites = answer_suites(session, number, policy)

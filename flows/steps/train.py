@@ -13,7 +13,7 @@ from dpo_core.text import counted
 from dpo_core.weight_files import stored_parameters
 from flows.compute.processes import check_weights
 from flows.config.training import TrainingSection, chosen, settled
-from flows.policy import Policy, RoundRecord
+from flows.round_state import Policy, RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
 
@@ -76,7 +76,7 @@ def train(
         "training",
         make,
         config={
-            **as_asked(asked),
+            **training_recipe(asked),
             "seed": seed,
         },
         inputs={
@@ -100,7 +100,7 @@ def _settled(session: Session, asked: TrainingSection, inputs: Inputs) -> Traini
     return config
 
 
-def as_asked(asked: TrainingSection) -> dict[str, Any]:
+def training_recipe(asked: TrainingSection) -> dict[str, Any]:
     """What the round depends on. Of numbers that are left open, that they are: what is chosen for
     them follows from the inputs. A key that there was not always counts where it is given."""
     found = asked.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_FILES})
@@ -164,7 +164,7 @@ def reference(session: Session, number: int, last: Policy, policy: Policy, rate:
     return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
 
 
-def averaged(reference: Policy | None) -> Artifact | None:
+def averaged_reference(reference: Policy | None) -> Artifact | None:
     """What step `reference` made, where the reference is an average."""
     made = reference.made_by if reference is not None else None
     return made if made is not None and made.entry.step == "reference" else None

@@ -13,7 +13,7 @@ from dpo_core.errors import RatchetError
 from dpo_core.hashing import file_sha256
 from dpo_core.tables import read_rows
 from flows.cli import app
-from flows.read_back import read_prompts
+from flows.read_records import read_prompts
 
 RUN = ("--set", "data.imported=set", "--set", "training.reference_logps=from_sampling")
 

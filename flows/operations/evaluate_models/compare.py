@@ -15,9 +15,9 @@ from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
-from flows.evaluation.judging import Match, judges_behaviour, play_match
-from flows.operations.evaluate_models.asked import EvaluationRequest
-from flows.policy import Policy
+from flows.evaluation.judging import Match, measure_judges, play_match
+from flows.operations.evaluate_models.request import EvaluationRequest
+from flows.round_state import Policy
 from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.answer_logps import write_logps
@@ -57,13 +57,13 @@ def compare(asked: EvaluationRequest, folder: Path, progress: CampaignProgress) 
         session.processes.release()
         ours, theirs = (_scored(session, prompts, each) for each in answers)
         match = play_match(session, asked.config.held_out_judge, ours, theirs)
-        behaviour = judges_behaviour([match])
+        behaviour = measure_judges([match])
     files = [each.path("completions.parquet") for each in answers]
     too_long = sum(each.entry.dropped.get("prompt_too_long", 0) for each in answers)
     return ModelComparison(match, logratios, (files[0], files[1]), too_long, behaviour)
 
 
-def with_folders(
+def unpack_gguf(
     asked: EvaluationRequest, folder: Path, progress: CampaignProgress
 ) -> EvaluationRequest:
     """The same with GGUF files as folders, below `folder`: what engines read."""

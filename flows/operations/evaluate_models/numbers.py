@@ -18,9 +18,9 @@ from dpo_core.evaluation.statistics import mean_interval, standard_error
 from dpo_core.find_model import same_tokens
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.win_rates import by_tag
-from flows.evaluation.writing import by_answer, of_all
-from flows.operations.evaluate_models.asked import EvaluationRequest
+from flows.evaluation.win_rates import slice_by_tag
+from flows.evaluation.writing import measure_each_answer, measure_variety
+from flows.operations.evaluate_models.request import EvaluationRequest
 from flows.operations.evaluate_models.compare import ModelComparison, outcome_rows
 
 FORMAT = 1
@@ -30,7 +30,7 @@ _MOST_FITS = 2_000
 """Of a model that is fitted to each resample; the ends hardly move with more."""
 
 
-def numbers(asked: EvaluationRequest, compared: ModelComparison) -> dict[str, Any]:
+def measure_models(asked: EvaluationRequest, compared: ModelComparison) -> dict[str, Any]:
     """What `ratchet evaluate --json` prints; docs/evaluation.md says what each is."""
     config = asked.config.evaluation
     unit = "tokens" if same_tokens(*asked.models) else "characters"
@@ -54,7 +54,7 @@ def numbers(asked: EvaluationRequest, compared: ModelComparison) -> dict[str, An
             name: {"model": model.name, "weights": model.id, **_side(answers, config)}
             for name, model, answers in zip("ab", asked.models, compared.sides, strict=True)
         },
-        "slices": by_tag(decided, asked.prompts, config),
+        "slices": slice_by_tag(decided, asked.prompts, config),
         "judges": dict(compared.behaviour),
     }
 
@@ -107,7 +107,7 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     }
     shares: dict[str, ByPrompt] = {
         "truncated_share": list(zip(prompts, (not c.finished for c in completions), strict=True)),
-        **by_answer(completions, config),
+        **measure_each_answer(completions, config),
     }
     scores = {
         source: _shown(mean_by_prompt(_scores(answers, source), config))
@@ -117,7 +117,7 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
         "completions": len(completions),
         **{name: _shown(mean_by_prompt(values, config)) for name, values in means.items()},
         **{name: _shown(share_by_prompt(values, config)) for name, values in shares.items()},
-        **of_all(completions),
+        **measure_variety(completions),
         "scores": scores,
     }
 

@@ -16,14 +16,14 @@ from dpo_core.errors import BadInput, RatchetError
 from dpo_core.records import prompt_row
 from dpo_core.schemas import OUTCOMES, PROMPTS
 from dpo_core.tables import write_rows
-from flows.operations.evaluate_models.asked import EvaluationRequest
+from flows.operations.evaluate_models.request import EvaluationRequest
 from flows.operations.evaluate_models.compare import (
     ModelComparison,
     compare,
     outcome_rows,
-    with_folders,
+    unpack_gguf,
 )
-from flows.operations.evaluate_models.numbers import numbers
+from flows.operations.evaluate_models.numbers import measure_models
 from flows.progress import CampaignProgress
 from labeling.exchange.folder import check_free, new_folder
 
@@ -34,9 +34,9 @@ def run(asked: EvaluationRequest, out: Path | None, console: Console) -> dict[st
         check_free(out)
     with _folder() as folder:
         with TwoModelsProgress(console, rounds=2) as progress:
-            asked = with_folders(asked, folder, progress)
+            asked = unpack_gguf(asked, folder, progress)
             compared = compare(asked, folder, progress)
-        found = numbers(asked, compared)
+        found = measure_models(asked, compared)
         if out is not None:
             keep(out, asked, compared, found)
     return found
@@ -66,11 +66,11 @@ def keep(
         write_rows(folder / "prompts.parquet", map(prompt_row, asked.prompts), PROMPTS)
         for name, answers in zip("ab", compared.answers, strict=True):
             shutil.copyfile(answers, folder / f"answers_{name}.parquet")
-        rows = outcome_rows(compared, numbers["length_unit"])
+        rows = outcome_rows(compared, measure_models["length_unit"])
         opponent = asked.models[1].name
         kept = ({"opponent": opponent, **row} for row in rows)
         write_rows(folder / "outcomes.parquet", kept, OUTCOMES)
-        write_json(folder / "evaluation.json", numbers)
+        write_json(folder / "evaluation.json", measure_models)
 
 
 _WHAT = {

@@ -20,7 +20,7 @@ _SIDES = (
 )
 
 
-def shown(numbers: Mapping[str, Any]) -> Iterator[str | Table]:
+def format_numbers(numbers: Mapping[str, Any]) -> Iterator[str | Table]:
     """What is printed, from top to bottom."""
     yield from _sentences(numbers)
     yield _side_table(numbers)

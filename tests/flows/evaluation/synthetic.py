@@ -13,7 +13,7 @@ from dpo_core.campaign.artifacts import Artifact
 from dpo_core.records import Prompt, prompt_row
 from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PREFERENCES, PROMPTS
 from flows.evaluation.held_out import Opponents
-from flows.policy import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord, SuiteAnswers
+from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord, SuiteAnswers
 from flows.session import Session
 from flows.steps.evaluate import evaluate
 from flows.steps.score import score

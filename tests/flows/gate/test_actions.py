@@ -15,7 +15,7 @@ from dpo_core.errors import RatchetError
 from flows import cli
 from flows.config import CampaignConfig
 from flows.operations.decide import decide_campaign
-from flows.people import may_go_on
+from flows.people import can_resume
 
 NEVER = ("--set", "gate.threshold=1")
 RETRY = (
@@ -121,7 +121,7 @@ def test_a_run_that_stays_goes_on_after_a_no(
     def answered_after_a_look(layout: Layout, config: CampaignConfig) -> bool:
         if looks:
             decide_campaign(layout.root, promote=False, reason="", by="ben")
-        looks.append(may_go_on(layout, config))
+        looks.append(can_resume(layout, config))
         return looks[-1]
 
     monkeypatch.setattr("flows.run.may_go_on", answered_after_a_look)

@@ -10,8 +10,8 @@ from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.errors import ConfigError
 from flows.config import CampaignConfig, changes_of, under_attempt, validate
-from flows.gate.attempts import best_so_far
-from flows.policy import EvaluatedPolicy, Policy, RoundRecord
+from flows.gate.attempts import find_best
+from flows.round_state import EvaluatedPolicy, Policy, RoundRecord
 
 RAW: dict[str, Any] = {
     "name": "tried",
@@ -78,7 +78,7 @@ def answered(number: int) -> EvaluatedPolicy:
 
 def best(earlier: list[RoundRecord], *people: tuple[int, int]) -> int:
     words = [Rollback(after, to, "me", "", "") for after, to in people]
-    found = best_so_far(answered(0), earlier, words)
+    found = find_best(answered(0), earlier, words)
     assert found.answered.policy.round == found.best.round
     return found.best.round
 

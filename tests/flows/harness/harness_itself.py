@@ -14,7 +14,7 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from flows.harness.asked import AskedTask
+    from flows.harness.task_request import TaskRequest
     from flows.harness.offline import offline
     from flows.harness.tasks import open_task
 
@@ -22,7 +22,7 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     models = {p: HFLM(pretrained=p, device="cpu", dtype="float32", batch_size=4) for p in policies}
     found = []
     for job in jobs:
-        asked = AskedTask.read(job)
+        asked = TaskRequest.read(job)
         with offline() as place:
             task = open_task(asked, place)
             if asked.max_tokens is not None:

@@ -15,7 +15,7 @@ from dpo_core.tables import read_rows, write_rows
 from examples.instructions import judge
 from flows.config.evaluation import HarnessSuite
 from flows.doctor.inputs import check_suites
-from flows.harness.asked import request_for
+from flows.harness.task_request import write_request
 from flows.harness.requests import document_id
 from tests.made_once import made_once
 
@@ -97,7 +97,7 @@ def make(folder: Path) -> None:
 def asked(task: str, data: str, folder: Path, op: str, **more: Any) -> dict[str, Any]:
     fields = {key: more.pop(key) for key in list(more) if key in HarnessSuite.model_fields}
     suite = HarnessSuite(harness=task, data=str(folder / "data" / data), **fields)
-    return {**request_for("s", suite), "op": op, **more}
+    return {**write_request("s", suite), "op": op, **more}
 
 
 def completions() -> list[dict[str, Any]]:

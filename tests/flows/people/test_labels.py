@@ -24,10 +24,10 @@ from dpo_core.schemas import COMPLETIONS, JUDGEMENTS, PAIRS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
-from flows.people import may_go_on, worth_reading
+from flows.people import can_resume, needs_reading
 from flows.progress import CampaignProgress
 from flows.session import Session
-from flows.steps.labels import ask_people, pairs_left_out
+from flows.steps.labels import ask_people, find_left_out
 from labeling.people import argilla_queue
 from labeling.people.argilla_http import IMPATIENT
 from labeling.people.argilla_queue import Dataset
@@ -173,21 +173,21 @@ def test_people_are_waited_for_and_then_heard(
     )
     assert (waiting.round, waiting.needed, waiting.missing, waiting.deadline) == (1, 4, 4, None)
     assert found.released
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
 
     records = someone.queue(found.dataset())
     for record, choice in zip(records[:3], CHOICES, strict=False):
         someone.answer(record, choice)
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
     looked_at = read_waiting(found.layout)
     assert looked_at is not None
     assert looked_at.missing == 1  # for those who watch
     someone.answer(records[3], None, status="discarded")
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
 
     labels = found.ask()
     assert read_waiting(found.layout) is None
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     entry = labels.entry
     assert (entry.came_in, entry.kept, entry.dropped) == (4, 3, {"discarded": 1})
     assert entry.facts["by_annotator"] == {someone.name: 4}
@@ -253,9 +253,9 @@ def test_a_deadline_after_which_people_are_waited_for_all_the_same(
 ) -> None:
     found = asking(labels=1, deadline_hours=1e-6, at_deadline="wait")
     assert " waits for people, beyond 2" in found.wait().message
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
     someone.answer(someone.queue(found.dataset())[0], "B")
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     assert found.ask().entry.facts["ended_by"] == "quorum"
 
 
@@ -264,11 +264,11 @@ def test_at_the_deadline(asking: Callable[..., Round], someone: Annotator, fallb
     found = asking(labels=3, deadline_hours=100, at_deadline=fallback)
     error = found.wait()
     assert " waits for people, until 2" in error.message
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
     someone.answer(someone.queue(found.dataset())[0], "B")
     over = {"deadline_hours": 1e-6, "at_deadline": fallback}
     found.config = found.configured(over, 3)
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     if fallback == "stop":
         with pytest.raises(LabelsError, match="2 of 3 answers are missing"):
             found.ask()
@@ -277,7 +277,7 @@ def test_at_the_deadline(asking: Callable[..., Round], someone: Annotator, fallb
     asked = read_rows(labels.path("asked.parquet"))
     assert sorted(row["answers"] for row in asked) == [0, 0, 1]
     unanswered = {row["pair_id"] for row in asked if row["answers"] == 0}
-    assert set(pairs_left_out(labels)) == (unanswered if fallback == "use" else set())
+    assert set(find_left_out(labels)) == (unanswered if fallback == "use" else set())
     facts = labels.entry.facts
     assert facts["ended_by"] == f"deadline, {fallback}"
     assert facts["answers_missing"] == 2
@@ -309,7 +309,7 @@ def test_without_a_server(
     found = asking()
     found.wait()
     monkeypatch.setenv("ARGILLA_API_URL", "http://127.0.0.1:9")
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
     monkeypatch.setattr(argilla_queue, "PATIENT", IMPATIENT)
     with pytest.raises(LabelServerFailed, match="does not answer"):
         found.ask()
@@ -320,7 +320,7 @@ def test_without_a_server(
         found.ask()
     assert never.value.exit_code == 2
     assert "ratchet label serve" in never.value.remedy
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
 
 
 def test_answers_that_were_seen_are_enough_without_a_server(
@@ -330,7 +330,7 @@ def test_answers_that_were_seen_are_enough_without_a_server(
     found.wait()
     for record in someone.queue(found.dataset()):
         someone.answer(record, "Tie")
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     monkeypatch.setenv("ARGILLA_API_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(argilla_queue, "PATIENT", IMPATIENT)
     assert found.ask().entry.facts["verdicts"] == {"tie": 2}
@@ -364,7 +364,7 @@ def test_many_records_are_read_only_when_the_quorum_may_be_reached() -> None:
     def worth(completed: int, discarded: int = 0, total: int = 2000) -> bool:
         users = [{"completed": {"submitted": completed}, "pending": {"discarded": discarded}}]
         counts = {"total": total, "completed": completed, "users": users}
-        return worth_reading(people, log, counts)
+        return needs_reading(people, log, counts)
 
     assert not worth(999)
     assert worth(1000)

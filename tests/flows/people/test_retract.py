@@ -18,10 +18,10 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.schemas import LABELS
 from dpo_core.tables import write_rows
 from flows.config import under_attempt, validate
-from flows.operations.retract import Use, _aggregated, _as_it_ran
-from flows.policy import PreferenceSources
+from flows.operations.retract import SourceUse, _aggregated, _as_it_ran
+from flows.round_state import PreferenceSources
 from flows.progress import CampaignProgress
-from flows.read_back import count_by_source, occurring, sources_ever
+from flows.read_records import count_by_source, find_retracted, find_all_sources
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 
@@ -178,7 +178,7 @@ def aggregated_anew(session: Session, records: Records, made: Session) -> tuple[
     pairs = records.pairs(1, "xyz")
     judged = records.judgements(1, [judgement("llm", i, "a") for i in "xyz"])
     before = aggregate_preferences(made, 1, PreferenceSources(pairs, judged))
-    use = Use(1, 3, PreferenceSources(pairs, judged), before)
+    use = SourceUse(1, 3, PreferenceSources(pairs, judged), before)
     change, after = _aggregated(session, use)
     own = aggregate_preferences(session, 1, use.said)
     return after.entry == before.entry and not change.any, own.entry == before.entry
@@ -218,6 +218,6 @@ def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
     session = Session.open(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))
     labels = session.step(1, "labels", make, config={})
     assert count_by_source(labels, None) == {"human:anna": 2, "human:bert": 1}
-    assert sources_ever(session.store) == {"human:anna", "human:bert"}
-    assert occurring([], labels) == []
-    assert occurring(["human:anna", "human:carl"], labels, None) == ["human:anna"]
+    assert find_all_sources(session.store) == {"human:anna", "human:bert"}
+    assert find_retracted([], labels) == []
+    assert find_retracted(["human:anna", "human:carl"], labels, None) == ["human:anna"]

@@ -12,8 +12,8 @@ from dpo_core.errors import RatchetError
 from dpo_core.records import Prompt, prompt_row
 from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.tables import read_rows
-from flows.policy import PreferenceSources, RoundRecord
-from flows.read_back import read_reliability
+from flows.round_state import PreferenceSources, RoundRecord
+from flows.read_records import read_reliability
 from flows.session import Session
 from flows.steps import labels as labels_step
 from flows.steps.aggregate import aggregate_preferences

@@ -11,7 +11,7 @@ from small_campaign import CONFIG, Campaign
 from dpo_core.campaign.artifacts import Artifact
 from flows.config import validate
 from flows.progress import CampaignProgress
-from flows.read_back import read_candidates
+from flows.read_records import read_candidates
 from flows.session import Session
 from flows.steps.pairs import select_pairs
 from labeling.pairs.config import StrategyName

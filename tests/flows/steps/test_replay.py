@@ -18,10 +18,10 @@ from small_campaign import CONFIG, RUN, STEPS, TIMEOUT_S, Campaign
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
 from flows.config import validate
-from flows.policy import RoundRecord
+from flows.round_state import RoundRecord
 from flows.progress import CampaignProgress
 from flows.session import Session
-from flows.steps.replay import TrainingData, training_data
+from flows.steps.training_data import TrainingData, training_data
 
 ALL = ("--set", "data.rounds=all")
 

@@ -16,7 +16,7 @@ from waiting_runs import ASKED, TIMEOUT_S, Patient, answer, rows
 
 from dpo_core.campaign.lock import holder
 from flows.config import load_config
-from flows.people import may_go_on
+from flows.people import can_resume
 from labeling.server.credentials import write_credentials
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
@@ -95,7 +95,7 @@ def test_wait_survives_restarts_and_goes_on_by_itself(
         refused = patient.ratchet("run")
         assert refused.returncode == 2
         assert f"is being run by process {stayed.process.pid}" in refused.stderr
-        assert not may_go_on(patient.layout, load_config(patient.layout.config, []))
+        assert not can_resume(patient.layout, load_config(patient.layout.config, []))
         with served(folder, argilla):
             assert answer(argilla.access, patient.asked()) == ASKED
             print(f"went on {stayed.says('going on'):.1f} s after the last answer")

@@ -44,7 +44,7 @@ def read_completions(completions: Path, prompts: Path) -> Iterator[Completion]:
         )
 
 
-def by_prompt(completions: Iterator[Completion]) -> Iterator[tuple[str, list[Completion]]]:
+def group_by_prompt(completions: Iterator[Completion]) -> Iterator[tuple[str, list[Completion]]]:
     """(prompt_id, its completions): a file holds the completions of one prompt together."""
     for prompt_id, group in groupby(completions, key=lambda c: c.prompt.prompt_id):
         yield prompt_id, list(group)
@@ -105,10 +105,10 @@ def _token_logps(completions: Path, wanted: set[str]) -> dict[str, list[float] |
 
 def read_pairs(pairs: Path, completions: Path, prompts: Path) -> list[Pair]:
     """The pairs of a round with their completions, in the order of the file."""
-    return pairs_of(pairs, {c.completion_id: c for c in read_completions(completions, prompts)})
+    return build_pairs(pairs, {c.completion_id: c for c in read_completions(completions, prompts)})
 
 
-def pairs_of(pairs: Path, by_id: Mapping[str, Completion]) -> list[Pair]:
+def build_pairs(pairs: Path, by_id: Mapping[str, Completion]) -> list[Pair]:
     """The same, of completions that were read already."""
     rows = read_rows(pairs)
     return [Pair(row["pair_id"], by_id[row["a"]], by_id[row["b"]]) for row in rows]
@@ -144,12 +144,12 @@ def count_by_source(*made: Artifact | None) -> Counter[str]:
     return counts
 
 
-def occurring(retracted: Collection[str], *made: Artifact | None) -> list[str]:
+def find_retracted(retracted: Collection[str], *made: Artifact | None) -> list[str]:
     """Those of the retracted sources that said something; others are no concern of a round."""
     return sorted(count_by_source(*made).keys() & set(retracted)) if retracted else []
 
 
-def sources_ever(store: Store) -> set[str]:
+def find_all_sources(store: Store) -> set[str]:
     """Every source that ever judged something in the campaign, also in rounds not valid now."""
     found = set[str]()
     for entry in store.entries:

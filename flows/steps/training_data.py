@@ -14,7 +14,7 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
 from flows.config import DataConfig, LastRounds, MixRounds
-from flows.policy import RoundRecord
+from flows.round_state import RoundRecord
 from flows.prefect.tasks import step
 from flows.session import Session
 from labeling.pairs.replay import Kind, RoundPairs, replay
@@ -34,7 +34,7 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReplayedRound:
     """A round whose preferences, as they are valid now, a later round may train on."""
 
     round: int
@@ -52,14 +52,14 @@ class Source:
             f"completions_{self.name}": self.completions.input("completions.parquet"),
         }
 
-    def read(self, inputs: Inputs) -> "Files":
+    def read(self, inputs: Inputs) -> "ReplayedFiles":
         """Where a step that has these inputs finds them."""
         files = (inputs.path(f"{what}_{self.name}") for what in ("preferences", "completions"))
-        return Files(self.round, self.kind, *files)
+        return ReplayedFiles(self.round, self.kind, *files)
 
 
 @dataclass(frozen=True)
-class Files:
+class ReplayedFiles:
     """The files of a Source."""
 
     round: int
@@ -81,15 +81,15 @@ def training_data(
     earlier: Sequence[RoundRecord],
 ) -> TrainingData:
     """What round `number` trains on: its own preferences alone, or with those of other rounds."""
-    others = replayed_rounds(session.config.data, earlier)
+    others = choose_replayed(session.config.data, earlier)
     if not others:
         return TrainingData(preferences, completions)
-    latest = Source(number, "latest", preferences, completions)
+    latest = ReplayedRound(number, "latest", preferences, completions)
     made = step(data)(session, number, [*others, latest])
     return TrainingData(made, made, made)
 
 
-def replayed_rounds(config: DataConfig, earlier: Sequence[RoundRecord]) -> list[Source]:
+def choose_replayed(config: DataConfig, earlier: Sequence[RoundRecord]) -> list[ReplayedRound]:
     """The rounds before the latest one that it is trained with, oldest first."""
     found = list(_sources(earlier))
     match config.rounds:
@@ -103,16 +103,16 @@ def replayed_rounds(config: DataConfig, earlier: Sequence[RoundRecord]) -> list[
     return found
 
 
-def _sources(earlier: Sequence[RoundRecord]) -> Iterator[Source]:
+def _sources(earlier: Sequence[RoundRecord]) -> Iterator[ReplayedRound]:
     for number, played in enumerate(earlier, 1):
         preferences, completions = played.made["preferences"], played.made["completions"]
         assert preferences is not None and completions is not None, "every round trained on them"
         # A round that made no pairs of its own took them over.
         kind: Kind = "earlier" if played.made["pairs"] is not None else "imported"
-        yield Source(number, kind, preferences, completions)
+        yield ReplayedRound(number, kind, preferences, completions)
 
 
-def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
+def data(session: Session, number: int, sources: Sequence[ReplayedRound]) -> Artifact:
     """One preferences file and one completions file out of those of several rounds."""
     rounds = session.config.data.rounds
     weights: dict[Kind, float] | None = None
@@ -138,7 +138,7 @@ def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
 
 
 def _preferences(
-    sources: Sequence[Files], kept: Mapping[int, frozenset[str]]
+    sources: Sequence[ReplayedFiles], kept: Mapping[int, frozenset[str]]
 ) -> Iterator[dict[str, Any]]:
     for source in sources:
         for row in iterate_rows(source.preferences):
@@ -147,7 +147,7 @@ def _preferences(
 
 
 def _write_completions(
-    path: Path, sources: Sequence[Files], kept: Mapping[int, frozenset[str]]
+    path: Path, sources: Sequence[ReplayedFiles], kept: Mapping[int, frozenset[str]]
 ) -> None:
     """The completions that the kept pairs name, each once, the latest round's first.
 
@@ -164,7 +164,7 @@ def _write_completions(
                 writer.write_batch(rows if own else _without_logps(rows))
 
 
-def _named(source: Files, pairs: frozenset[str]) -> set[str]:
+def _named(source: ReplayedFiles, pairs: frozenset[str]) -> set[str]:
     rows = read_rows(source.preferences, ["pair_id", "chosen", "rejected"])
     return {r[side] for r in rows if r["pair_id"] in pairs for side in ("chosen", "rejected")}
 

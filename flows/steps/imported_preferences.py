@@ -5,9 +5,9 @@ from pathlib import Path
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.errors import LabelsError
-from flows.policy import Policy
+from flows.round_state import Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, drawn_pool
+from flows.steps.gate_pool import POOL, find_gate_pool
 from labeling.exchange.folder import PAIRS
 
 
@@ -22,7 +22,7 @@ def imported_preferences(
     assert session.config.data.imported is not None, "asked before"
     pairs = Path(session.config.data.imported) / PAIRS
     longest = session.config.sampling.max_model_len
-    pool = drawn_pool(session, held_out)
+    pool = find_gate_pool(session, held_out)
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
     def make(folder: Path, inputs: Inputs) -> StepResult:

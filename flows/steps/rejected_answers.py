@@ -16,7 +16,7 @@ from dpo_core.find_model import find_model
 from dpo_core.hashing import content_id
 from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
-from flows.policy import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
+from flows.round_state import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.sample import Samples, sampled, sampling_config
 from labeling.pairs.config import RoundPolicy
@@ -24,7 +24,7 @@ from labeling.pairs.config import RoundPolicy
 _FILE = "completions.parquet"
 
 
-def rejected_from(session: Session, base: Policy, earlier: Sequence[RoundRecord]) -> Other | None:
+def find_rejected_policy(session: Session, base: Policy, earlier: Sequence[RoundRecord]) -> Other | None:
     """Whose answers are rejected; None: the policy's own, by their scores."""
     named = session.config.pairs.rejected_from
     if not isinstance(named, RoundPolicy):
@@ -95,7 +95,7 @@ def _identity(
     return {"model": other}, {"policy": policy.input}
 
 
-def put_together(
+def combine_answers(
     session: Session,
     number: int,
     own: Artifact,

@@ -10,7 +10,7 @@ from flows.config.evaluation import HarnessSuite
 
 
 @dataclass(frozen=True)
-class AskedTask:
+class TaskRequest:
     """The suite `suite` of a config; `chat`: its prompts are chats."""
 
     suite: str
@@ -22,7 +22,7 @@ class AskedTask:
     chat: bool = False
 
     @classmethod
-    def read(cls, request: Mapping[str, Any]) -> "AskedTask":
+    def read(cls, request: Mapping[str, Any]) -> "TaskRequest":
         config = HarnessSuite.model_validate(request["config"])
         return cls(
             suite=request["suite"],
@@ -43,6 +43,6 @@ class AskedTask:
         return ConfigError(f"{self.key}.{key}: {why}", remedy)
 
 
-def request_for(suite: str, config: HarnessSuite, *, chat: bool = False) -> dict[str, Any]:
+def write_request(suite: str, config: HarnessSuite, *, chat: bool = False) -> dict[str, Any]:
     """As `AskedTask.read` reads it, in another process."""
     return {"suite": suite, "config": config.model_dump(mode="json"), "chat": chat}

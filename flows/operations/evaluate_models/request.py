@@ -26,7 +26,7 @@ class EvaluationRequest:
     prompts: tuple[Prompt, ...]
 
 
-def asked(
+def check_request(
     models: tuple[str, str], prompts: Path, judge: dict[str, Any], overrides: Sequence[str]
 ) -> EvaluationRequest:
     """judge: the section of a config. overrides: `sampling.…=`, `evaluation.…=`, `prompts.…=`.

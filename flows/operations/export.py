@@ -13,7 +13,7 @@ from dpo_core.records import person
 from dpo_core.tables import iterate_rows, read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
-from flows.read_back import read_prompts
+from flows.read_records import read_prompts
 from labeling.exchange.card import AnnotatorCounts, ExportCounts, ExportOrigin
 from labeling.exchange.exported import ExportedPair, ExportFormat
 from labeling.exchange.exporting import ExportedPreference, export_pairs
