@@ -1,4 +1,4 @@
-"""What steps wrote, read back as records."""
+"""Read the files of steps as records."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -25,13 +25,13 @@ from labeling.judges.config import AnyJudgeConfig, machines
 from labeling.pairs.for_people import PairCandidate, policy_uncertainty
 
 ScoresBySource = Mapping[str, Mapping[str, Score]]
-"""source → completion_id → score, of the judges that score."""
+"""source → completion_id → score."""
 
 _COLUMNS = ["completion_id", "prompt_id", "sample_index", "text", "token_ids", "finish_reason"]
 
 
 def read_completions(completions: Path, prompts: Path) -> Iterator[Completion]:
-    """The completions in the order of the file, each with its prompt."""
+    """The completions with their prompts, in the file's order."""
     by_id = read_prompts(prompts)
     for row in iterate_rows(completions, _COLUMNS):
         yield Completion(
@@ -45,7 +45,7 @@ def read_completions(completions: Path, prompts: Path) -> Iterator[Completion]:
 
 
 def group_by_prompt(completions: Iterator[Completion]) -> Iterator[tuple[str, list[Completion]]]:
-    """(prompt_id, its completions): a file holds the completions of one prompt together."""
+    """(prompt_id, its completions); a file has the completions of a prompt together."""
     for prompt_id, group in groupby(completions, key=lambda c: c.prompt.prompt_id):
         yield prompt_id, list(group)
 
@@ -56,37 +56,37 @@ def read_prompts(prompts: Path) -> Mapping[str, Prompt]:
 
 
 def read_committee(scores: Iterable[Path], config: AnyJudgeConfig) -> Committee:
-    """The scores of the judges together, from one or more files; none when none of them scores."""
+    """The scores of all judges, from one or more files; empty if no judge scores."""
     weights = {member.source: member.weight for member in machines(config)}
-    together: dict[str, dict[str, float | None]] = defaultdict(dict)
+    by_source: dict[str, dict[str, float | None]] = defaultdict(dict)
     for file in scores:
-        for source, found in read_scores_by_source(file).items():
-            together[source] |= found
-    return Committee(together, weights)
+        for source, given in read_scores_by_source(file).items():
+            by_source[source] |= given
+    return Committee(by_source, weights)
 
 
 def read_scores_by_source(scores: Path) -> dict[str, dict[str, float | None]]:
-    """source → completion_id → score, a finite number; None for an abstention."""
-    found: dict[str, dict[str, float | None]] = defaultdict(dict)
-    for row in read_rows(scores, ["source", "completion_id", "score"]):
-        found[row["source"]][row["completion_id"]] = as_number(row["score"])  # older files had NaN
-    return found
+    """source → completion_id → finite score; None for an abstention."""
+    by_source: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for row in read_rows(scores, ["source", "completion_id", "score"]):  # older files have NaN
+        by_source[row["source"]][row["completion_id"]] = as_number(row["score"])
+    return by_source
 
 
 def read_full_scores(scores: Path | None) -> ScoresBySource:
-    """Scores with reason, reply and cost; empty when no judge scores."""
-    found: dict[str, dict[str, Score]] = defaultdict(dict)
+    """Scores with reason, reply and cost; empty if no judge scores."""
+    by_source: dict[str, dict[str, Score]] = defaultdict(dict)
     if scores is not None:
         for row in iterate_rows(scores):
-            found[row["source"]][row["completion_id"]] = score_from_row(row)
-    return found
+            by_source[row["source"]][row["completion_id"]] = score_from_row(row)
+    return by_source
 
 
 def read_candidates(pairs: Path, judgements: Path | None, completions: Path) -> list[PairCandidate]:
-    """One candidate per pair, in the order of the file; `judgements` are those of machines."""
+    """One candidate for labelling per pair, in the file's order; `judgements`: of machines."""
     rows = read_rows(pairs, ["pair_id", "a", "b", "margin"])
     by_pair = read_judgements(judgements)
-    logps = _token_logps(completions, {row[side] for row in rows for side in ("a", "b")})
+    logps = _read_token_logps(completions, {row[side] for row in rows for side in ("a", "b")})
     return [
         PairCandidate(
             row["pair_id"],
@@ -98,69 +98,64 @@ def read_candidates(pairs: Path, judgements: Path | None, completions: Path) -> 
     ]
 
 
-def _token_logps(completions: Path, wanted: set[str]) -> dict[str, list[float] | None]:
+def _read_token_logps(completions: Path, wanted: set[str]) -> dict[str, list[float] | None]:
     rows = iterate_rows(completions, ["completion_id", "token_logps"])
     return {r["completion_id"]: r["token_logps"] for r in rows if r["completion_id"] in wanted}
 
 
 def read_pairs(pairs: Path, completions: Path, prompts: Path) -> list[Pair]:
-    """The pairs of a round with their completions, in the order of the file."""
+    """The pairs of a round with their completions, in the file's order."""
     return build_pairs(pairs, {c.completion_id: c for c in read_completions(completions, prompts)})
 
 
 def build_pairs(pairs: Path, by_id: Mapping[str, Completion]) -> list[Pair]:
-    """The same, of completions that were read already."""
+    """As `read_pairs`, for completions that are read already."""
     rows = read_rows(pairs)
     return [Pair(row["pair_id"], by_id[row["a"]], by_id[row["b"]]) for row in rows]
 
 
 def read_judgements(judgements: Path | None) -> dict[str, list[Judgement]]:
-    """pair_id → what each judge that needs no person says; without reasons and replies."""
-    found: dict[str, list[Judgement]] = defaultdict(list)
+    """pair_id → judgements of machines, without reasons and replies."""
+    by_pair: dict[str, list[Judgement]] = defaultdict(list)
     if judgements is not None:
-        said = ("verdict", "confidence", "forward", "backward")
-        for row in iterate_rows(judgements, ["pair_id", *said]):
-            found[row["pair_id"]].append(Judgement(**{name: row[name] for name in said}))
-    return found
+        names = ("verdict", "confidence", "forward", "backward")
+        for row in iterate_rows(judgements, ["pair_id", *names]):
+            by_pair[row["pair_id"]].append(Judgement(**{name: row[name] for name in names}))
+    return by_pair
 
 
 def read_reliability(reliability: Path | None) -> list[Reliability]:
-    """Of each judgement of the round whether it is reliable; nothing where nothing is known."""
-    if reliability is None:
-        return []
-    rows = read_rows(reliability)
+    """Reliability of each judgement of the round; empty without calibration."""
+    rows = read_rows(reliability) if reliability is not None else []
     return [Reliability(**row) for row in rows]
 
 
 _FILES = {"judgements": ("judgements.parquet", "source"), "labels": ("labels.parquet", "annotator")}
-"""step → (its file, the column that says who)"""
+"""step → (its file, the column of the source)"""
 
 
-def count_by_source(*made: Artifact | None) -> Counter[str]:
-    """source → its judgements in the artifacts, of steps judgements and labels."""
-    counts = Counter[str]()
-    for artifact in filter(None, made):
-        counts += _counted(artifact)
-    return counts
+def count_by_source(*steps: Artifact | None) -> Counter[str]:
+    """source → number of its judgements in steps `judgements` and `labels`."""
+    return sum(map(_count_sources, filter(None, steps)), Counter[str]())
 
 
-def find_retracted(retracted: Collection[str], *made: Artifact | None) -> list[str]:
-    """Those of the retracted sources that said something; others are no concern of a round."""
-    return sorted(count_by_source(*made).keys() & set(retracted)) if retracted else []
+def find_retracted(retracted: Collection[str], *steps: Artifact | None) -> list[str]:
+    """The retracted sources that occur in these steps."""
+    return sorted(count_by_source(*steps).keys() & set(retracted)) if retracted else []
 
 
 def find_all_sources(store: Store) -> set[str]:
-    """Every source that ever judged something in the campaign, also in rounds not valid now."""
-    found = set[str]()
+    """Every source that ever judged in the campaign, also in rounds that are no longer valid."""
+    sources = set[str]()
     for entry in store.entries:
         folder = store.layout.step(entry.round, entry.step, entry.fingerprint)
         if entry.step in _FILES and folder.exists():
-            found |= _counted(Artifact(folder, entry, cached=True)).keys()
-    return found
+            sources |= _count_sources(Artifact(folder, entry, cached=True)).keys()
+    return sources
 
 
-def _counted(artifact: Artifact) -> Counter[str]:
+def _count_sources(artifact: Artifact) -> Counter[str]:
     name, column = _FILES[artifact.entry.step]
     counts = read_columns(artifact.path(name), [column])[column].value_counts().to_pylist()
-    named = person if artifact.entry.step == "labels" else str
-    return Counter({named(each["values"]): each["counts"] for each in counts})
+    source = person if artifact.entry.step == "labels" else str
+    return Counter({source(each["values"]): each["counts"] for each in counts})

@@ -1,4 +1,4 @@
-"""A policy as the round passes it on: where its weights lie and what it answered."""
+"""What the steps of a round pass on: policies, answers, preferences and the record of a round."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from dpo_core.campaign.inputs import Input
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy made in `round` (0: the base), known by the hash of all of its files."""
+    """The policy of `round` (0: the base). `id` is the hash of all of its files."""
 
     round: int
     id: str
@@ -26,22 +26,29 @@ class Policy:
 
 
 Other = Policy | str
-"""Whose answers are rejected where they are not the policy's own: an earlier policy, or a model by
-its folder or its id on the hub."""
+"""Whose answers are rejected by construction: an earlier policy, or a model by folder or hub id."""
 
 OWN_SAMPLES = "own_samples"
-"""A fact of completions of which some are another's: those whose sample index is below it are the
-policy's."""
+"""Fact of completions that mix two models: answers with a lower sample index are the policy's."""
 
 REJECTED_FROM = "rejected_from"
-"""A fact of the same: who gave the others."""
+"""Fact of such completions: the name of the other model."""
+
+
+def parquet_inputs(**artifacts: Artifact | None) -> dict[str, Input]:
+    """`NAME.parquet` of each artifact as the input NAME; an artifact that is None is left out."""
+    return {
+        name: artifact.input(f"{name}.parquet")
+        for name, artifact in artifacts.items()
+        if artifact is not None
+    }
 
 
 @dataclass(frozen=True)
 class DrawnAnswers:
-    """Prompts of a round with the answers to them, and their scores if any judge scores.
+    """Prompts of a round, the answers to them, and their scores if a judge scores.
 
-    parts: the steps, by their names, that were joined into these, if there were any.
+    parts: step name → step, of the steps that were joined into these.
     """
 
     prompts: Artifact
@@ -50,13 +57,13 @@ class DrawnAnswers:
     parts: Mapping[str, Artifact] = field(default_factory=dict)
 
     def artifacts(self) -> Iterator[Artifact]:
-        return (made for made in (self.prompts, self.completions, self.scores) if made is not None)
+        return (a for a in (self.prompts, self.completions, self.scores) if a is not None)
 
 
 @dataclass(frozen=True)
 class PreferenceSources:
-    """What was said of a round's pairs: by judges, by people, and how far judges are trusted; and
-    the answers that the pairs are of."""
+    """What a round's preferences are aggregated from: the pairs, the verdicts of judges and people,
+    the judges' calibration, and the answers."""
 
     pairs: Artifact
     judgements: Artifact
@@ -72,9 +79,9 @@ class PreferenceSources:
 
 @dataclass(frozen=True)
 class RoundPreferences:
-    """A round's preferences and the completions they name, with the steps between, if any.
+    """A round's preferences and the steps behind them; imported ones have no steps but one.
 
-    parts: as those of Drawn.
+    parts: as in DrawnAnswers.
     """
 
     completions: Artifact
@@ -87,6 +94,11 @@ class RoundPreferences:
     labels: Artifact | None = None
     parts: Mapping[str, Artifact] = field(default_factory=dict)
 
+    @property
+    def training_prompts(self) -> Artifact:
+        """The step with the round's training prompts; an import holds its own."""
+        return self.prompts or self.completions
+
     def steps(self) -> dict[str, Artifact | None]:
         own = (each.name for each in fields(self) if each.name != "parts")
         return {**{name: getattr(self, name) for name in own}, **self.parts}
@@ -94,7 +106,7 @@ class RoundPreferences:
 
 @dataclass(frozen=True)
 class SuiteAnswers:
-    """Answers to a regression suite, in one step with its prompts, and the scores of its rule."""
+    """Answers to a regression suite, in one step with its prompts, and their scores."""
 
     answers: Artifact
     scores: Artifact
@@ -102,11 +114,10 @@ class SuiteAnswers:
 
 @dataclass(frozen=True)
 class EvaluatedPolicy:
-    """A policy and its answers to the held-out prompts, with their scores (pointwise judges).
+    """A policy with its held-out answers.
 
-    training_scores: those of the training judge, where that is another one and scores. suites:
-    answers to the prompts of each regression suite, by its name. relevance: what the base makes of
-    the answers, where it is asked.
+    scores, training_scores: of pointwise evaluation judges, and of the training judge where that is
+    another one. suites: suite name → answers. relevance: the base's log-probs of the answers.
     """
 
     policy: Policy
@@ -117,7 +128,6 @@ class EvaluatedPolicy:
     relevance: Artifact | None = None
 
     def steps(self) -> dict[str, Artifact | None]:
-        """What it took, by the names of the steps."""
         suites: dict[str, Artifact | None] = {}
         for name, suite in self.suites.items():
             suites |= {f"suite_{name}": suite.answers, f"suite_{name}_scores": suite.scores}
@@ -132,31 +142,32 @@ class EvaluatedPolicy:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What later rounds need of a round: what its steps made, its reference if it had one, the
-    policy it trained, what the gate made of it, and the trainings of refused attempts."""
+    """What later rounds need of a finished round.
 
-    made: Mapping[str, Artifact | None]
+    steps: step name → step. reference: of its training. rejected: trainings of rejected attempts.
+    """
+
+    steps: Mapping[str, Artifact | None]
     reference: Policy | None
     candidate: EvaluatedPolicy | None = None
     gate: Artifact | None = None
-    refused: tuple[Artifact, ...] = ()
+    rejected: tuple[Artifact, ...] = ()
 
     @property
     def row(self) -> Mapping[str, Any]:
-        """The round's numbers, with the names of dpo_core.evaluation.round_metrics."""
-        assert self.gate is not None, "a round that was played came to its gate"
-        path = self.gate.path("metrics.json")
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        """The round's metrics; see dpo_core.evaluation.round_metrics."""
+        assert self.gate is not None, "a finished round has a gate"
+        metrics: dict[str, Any] = json.loads(self.gate.path("metrics.json").read_text("utf-8"))
+        return metrics
 
 
 @dataclass(frozen=True)
 class RoundContext:
-    """What round `number` starts from: the policy that goes on and the base, each with its answers
-    to the held-out prompts `held`, and the rounds before."""
+    """What round `number` starts from: the incumbent `previous`, the base, the held-out prompts,
+    and the rounds before it."""
 
     number: int
     previous: EvaluatedPolicy
     base: EvaluatedPolicy
-    held: Artifact
+    held_out: Artifact
     earlier: Sequence[RoundRecord] = ()

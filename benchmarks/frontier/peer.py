@@ -13,8 +13,8 @@ from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from flows.evaluation.held_out import Opponents
-from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences
 from flows.round import prepare
+from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences
 from flows.session import Session
 from flows.steps.answer_logps import answer_logps
 from flows.steps.evaluate import evaluate

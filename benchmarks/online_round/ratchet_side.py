@@ -24,9 +24,9 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.children import Child
 from flows.config import CampaignConfig, validate
-from flows.round_state import RoundContext
 from flows.progress import CampaignProgress
-from flows.round import run_round, prepare
+from flows.round import prepare, run_round
+from flows.round_state import RoundContext
 from flows.session import Session
 
 _PART_OF = {**KIND_OF_STEP, "gate": "evaluating"}

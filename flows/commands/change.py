@@ -93,8 +93,8 @@ def rollback(
             "say either where to go back to, or --undo",
             "ratchet rollback CAMPAIGN --to-round N, or --undo.",
         )
-    branch_message = undo_rollback(campaign, why) if to_round is None else roll_back(campaign, to_round, why)
-    for line in branch_message:
+    lines = undo_rollback(campaign, why) if to_round is None else roll_back(campaign, to_round, why)
+    for line in lines:
         print(line)
 
 

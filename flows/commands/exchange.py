@@ -182,7 +182,7 @@ def publish(
     Nothing is published unless this is typed. The card says what the policy was made of, how it was
     judged, and what the numbers do not show.
     """
-    from flows.operations.publish import repeat_command, goes_to_hub, prepare
+    from flows.operations.publish import goes_to_hub, prepare, repeat_command
     from flows.operations.publish import publish as publish_to
     from labeling.exchange.markdown import check_licence
 

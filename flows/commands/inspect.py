@@ -157,7 +157,9 @@ def evaluate(
     ]
     with interruptible(resumable=False):
         try:
-            request = check_request((model_a, model_b), prompts, read_judge(judge, judge_config), chosen)
+            request = check_request(
+                (model_a, model_b), prompts, read_judge(judge, judge_config), chosen
+            )
             found = run(request, out, Console(stderr=True, soft_wrap=True))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None

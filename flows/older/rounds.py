@@ -1,5 +1,5 @@
-"""What a campaign is told once of the rounds that an older Ratchet finished: that they stay as they
-are, and which of them used something that was wrong then."""
+"""Reports once on rounds that an older Ratchet finished: they stay valid, and which faults of that
+version affected them."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,121 +17,121 @@ from flows.older import training
 from flows.older.training import FinishedRound, Settings
 
 _WITH_FAULTS = 1
-"""The identity of the versions that had them; what came after it is no news to a user."""
+"""The step identity of the versions with these faults."""
 
 
 def report_older_rounds(
-    layout: Layout, entries: Sequence[Entry], rounds: int, say: Callable[[str], None]
+    layout: Layout, entries: Sequence[Entry], rounds: int, note: Callable[[str], None]
 ) -> None:
-    """Say it, the first time that this version comes to the campaign."""
+    """Report the first time that this version opens the campaign."""
     if not entries or any(entry.identity > _WITH_FAULTS for entry in entries):
         return
-    found = list(_finished(layout, rounds))
-    say(
-        "an older version of Ratchet made what is here, and it stays as it is. From the next round "
-        "on more counts: every file of the model and not its weights alone, modules beside user "
-        "functions, the texts of prompts. Changes of those that were made before today are not "
-        "noticed in finished steps; `ratchet run --recompute` makes all of them anew"
+    finished = list(_find_finished(layout, rounds))
+    note(
+        "an older version of Ratchet finished these rounds, and they stay valid. From the next "
+        "round on, more changes are noticed: in every file of the model, not only its weights; in "
+        "modules beside user functions; in the texts of prompts. Finished steps do not notice such "
+        "changes made before today; `ratchet run --recompute` computes all steps again"
     )
-    for line in describe_faults(found, any(entry.step == ROLLBACK for entry in entries)):
-        say(line)
+    for line in describe_faults(finished, any(entry.step == ROLLBACK for entry in entries)):
+        note(line)
 
 
-def describe_faults(found: Sequence[FinishedRound], rolled_back: bool = False) -> Iterator[str]:
-    """A sentence for each fault of older versions that finished rounds had, with these rounds."""
-    for says, had in _FAULTS.items():
-        numbers = [str(one.number) for one in found if had(one)]
+def describe_faults(finished: Sequence[FinishedRound], rolled_back: bool = False) -> Iterator[str]:
+    """A sentence for each fault of older versions, with the rounds that it affected."""
+    for fault, affected in _FAULTS.items():
+        numbers = [str(each.number) for each in finished if affected(each)]
         if numbers:
             rounds = f"round{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
-            yield f"{rounds}, finished by an older version: {says}"
-    back = [str(one.number) for one in found if rolled_back and _went_back(one)]
+            yield f"{rounds}, finished by an older version: {fault}"
+    back = [str(each.number) for each in finished if rolled_back and _rolled_back(each)]
     if back:
         yield (
-            f"round {', '.join(back)}, finished by an older version: the gate chose the best round "
-            "without regard to a person's rollback"
+            f"round {', '.join(back)}, finished by an older version: the gate rolled back to the "
+            "best round, ignoring a person's rollback"
         )
 
 
-def _finished(layout: Layout, planned: int) -> Iterator[FinishedRound]:
+def _find_finished(layout: Layout, planned: int) -> Iterator[FinishedRound]:
     entries = valid_entries(layout, planned)
-    files = {found.round: found.file for found in read_configs(layout, entries)}
+    files = {config.round: config.file for config in read_configs(layout, entries)}
     for number, file in files.items():
         steps = {e.step: e for e in entries if e.round == number and e.identity == _WITH_FAULTS}
         if "gate" in steps:
-            yield FinishedRound(number, layout, steps, _settings(layout, file, number))
+            yield FinishedRound(number, layout, steps, _read_settings(layout, file, number))
 
 
-def _settings(layout: Layout, file: str, number: int) -> Settings:
-    """As they were written then: some of them are refused today."""
+def _read_settings(layout: Layout, file: str, number: int) -> Settings:
+    """As they were written then; today some of them are rejected."""
     if file == layout.branch.name:
         raw = json.loads(layout.branch.read_text(encoding="utf-8"))["stretches"]
         own: Settings = next(each["config"] for each in raw if number <= each["through"])
         return own
-    found: Settings = yaml.safe_load((layout.root / file).read_text(encoding="utf-8"))
-    return found
+    settings: Settings = yaml.safe_load((layout.root / file).read_text(encoding="utf-8"))
+    return settings
 
 
-def _judges(found: FinishedRound) -> list[Settings]:
-    judge = found.settings["judge"]
+def _judges(finished: FinishedRound) -> list[Settings]:
+    judge = finished.settings["judge"]
     return list(judge.get("members") or [judge])
 
 
-def _off_centre(found: FinishedRound) -> bool:
-    several = sum(judge.get("gives") == "score" for judge in _judges(found)) > 1
-    return several and "scores" in found.steps and bool(found.steps["scores"].dropped)
+def _off_centre(finished: FinishedRound) -> bool:
+    several = sum(judge.get("gives") == "score" for judge in _judges(finished)) > 1
+    return several and "scores" in finished.steps and bool(finished.steps["scores"].dropped)
 
 
-def _not_numbers(found: FinishedRound) -> bool:
-    if not any(judge.get("kind") == "reward_model" for judge in _judges(found)):
+def _not_numbers(finished: FinishedRound) -> bool:
+    if not any(judge.get("kind") == "reward_model" for judge in _judges(finished)):
         return False
-    path = found.file("scores", "scores.parquet") if "scores" in found.steps else None
+    path = finished.file("scores", "scores.parquet") if "scores" in finished.steps else None
     if path is None or not path.is_file():
         return False
     scores = pq.read_table(path, columns=["score"])["score"].drop_null()
     return not pc.all(pc.is_finite(scores), min_count=0).as_py()
 
 
-def _chats_warmed_up(found: FinishedRound) -> bool:
-    if found.number != 1 or found.settings.get("sft") is None:
+def _chats_warmed_up(finished: FinishedRound) -> bool:
+    if finished.number != 1 or finished.settings.get("sft") is None:
         return False
-    held = next(found.layout.round(0).glob("held_out-*/prompts.parquet"), None)
+    held = next(finished.layout.round(0).glob("held_out-*/prompts.parquet"), None)
     return held is not None and bool(
         pq.read_table(held, columns=["messages"])["messages"].drop_null()
     )
 
 
-def _few_decided(found: FinishedRound) -> bool:
-    """A promotion for which fewer than nine tenths of the gate's comparisons were decided."""
-    outcomes = found.file("evaluation", "outcomes.parquet") if "evaluation" in found.steps else None
-    if outcomes is None or not found.facts("gate").get("promoted") or not outcomes.is_file():
+def _few_decided(finished: FinishedRound) -> bool:
+    """Whether it was promoted with less than 90 % of the gate's comparisons decided."""
+    outcomes = (
+        finished.file("evaluation", "outcomes.parquet") if "evaluation" in finished.steps else None
+    )
+    if outcomes is None or not finished.facts("gate").get("promoted") or not outcomes.is_file():
         return False
     table = pq.read_table(outcomes, columns=["opponent", "split", "outcome"]).to_pylist()
-    asked = [r["outcome"] for r in table if (r["opponent"], r["split"]) == ("previous", "gate")]
-    return sum(one is not None for one in asked) < 0.9 * len(asked)
+    compared = [r["outcome"] for r in table if (r["opponent"], r["split"]) == ("previous", "gate")]
+    return sum(outcome is not None for outcome in compared) < 0.9 * len(compared)
 
 
-def _went_back(found: FinishedRound) -> bool:
-    return (found.facts("gate").get("gate") or {}).get("action") == "rollback"
+def _rolled_back(finished: FinishedRound) -> bool:
+    return (finished.facts("gate").get("gate") or {}).get("action") == "rollback"
 
 
 _FAULTS: Mapping[str, Callable[[FinishedRound], bool]] = {
-    "training.wpo gave the pairs of loss aot other pairs' weights": training.weighted_by_others,
-    "training.ld_alpha shortened sums that a term of the loss divided by the whole length": (
+    "training.wpo gave pairs of loss aot the weights of other pairs": training.weighted_by_others,
+    "training.ld_alpha shortened sums that a term of the loss divided by the full length": (
         training.shortened
     ),
-    "where a judge of the committee abstained, its mean became a bonus or a penalty": _off_centre,
-    "on pairs longer than the model's attention window, training attended to other tokens than the "
-    "model does": training.windows_left_out,
-    "training gave shorter answers the rotary embedding of longer ones beside them": (
+    "where a committee's judge abstained, its mean score became a bonus or a penalty": _off_centre,
+    "on pairs longer than the model's attention window, training attended to tokens that the model "
+    "does not": training.windows_left_out,
+    "training gave shorter answers the rotary embedding of longer ones in their batch": (
         training.rope_of_the_batch
     ),
-    "several processes trained it after the fast path had failed within the model, and embedding, "
-    "last norm, head and the layer that failed stayed as they were": training.partly_untrained,
-    "scores that were no finite numbers became verdicts": _not_numbers,
-    "held-out prompts that are chats were not recognised in the texts of the warm start": (
-        _chats_warmed_up
-    ),
-    "its policy was promoted although more than a tenth of the gate's comparisons were undecided": (
+    "several processes trained it after the fast path had failed within the model, and left the "
+    "embedding, the last norm, the head and the failing layer unchanged": training.partly_untrained,
+    "scores that were not finite became verdicts": _not_numbers,
+    "the warm start did not recognise held-out prompts that are chats": (_chats_warmed_up),
+    "its policy was promoted with more than a tenth of the gate's comparisons undecided": (
         _few_decided
     ),
 }

@@ -1,4 +1,4 @@
-"""`ratchet export`: the preferences of a campaign's rounds, and what its steps say of them."""
+"""`ratchet export`: the preferences of a campaign's rounds, with a card of their origin."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _AFTER = (
     "certificate",
     "gate",
 )
-"""How the steps begin that come after a round's preferences."""
+"""Prefixes of steps that come after a round's preferences."""
 
 _LABELS = "labels.parquet"
 
@@ -38,41 +38,45 @@ _LABELS = "labels.parquet"
 def export_campaign(
     root: Path, rounds: Sequence[int] | None, out: Path, format: ExportFormat, licence: str
 ) -> ExportCounts:
-    """Write the preferences of `rounds` (None: all there are) to the new folder `out`."""
+    """Write the preferences of `rounds` (None: all) to the new folder `out`."""
     layout = Layout(root)
     config = read_stored(layout)
     check_free(out)
-    chosen = _chosen(layout, config, rounds)
-    pairs = (pair for number in chosen for pair in _pairs(layout, number))
+    chosen = _check_rounds(layout, config, rounds)
+    pairs = (pair for number in chosen for pair in _iterate_pairs(layout, number))
     return export_pairs(pairs, _origin(layout, config, chosen), out, format, licence)
 
 
 def parse_rounds(text: str) -> list[int]:
     """`1,3-5` as numbers. Raises BadInput."""
-    found: set[int] = set()
+    rounds: set[int] = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdecimal() or not (last or first).isdecimal():
-            raise BadInput(f"--rounds {text}: {part!r} is no round", "For example --rounds 1,3-5")
-        found.update(range(int(first), int(last or first) + 1))
-    return sorted(found)
+            raise BadInput(
+                f"--rounds {text}: {part!r} is not a round", "For example --rounds 1,3-5"
+            )
+        rounds.update(range(int(first), int(last or first) + 1))
+    return sorted(rounds)
 
 
-def _chosen(layout: Layout, config: CampaignConfig, rounds: Sequence[int] | None) -> list[int]:
-    there = [n for n in range(1, config.rounds + 1) if _preferred(layout, n) is not None]
-    missing = set(rounds or ()) - set(there)
-    if missing or not there:
-        which = f"round {min(missing)}" if missing else "no round"
-        has = "has no preferences yet" if missing else "has preferences yet"
-        named = f" (there are those of {', '.join(map(str, there))})" if there else ""
+def _check_rounds(
+    layout: Layout, config: CampaignConfig, rounds: Sequence[int] | None
+) -> list[int]:
+    available = [n for n in range(1, config.rounds + 1) if _find_steps(layout, n) is not None]
+    missing = set(rounds or ()) - set(available)
+    if missing or not available:
+        what = f"round {min(missing)} has no" if missing else "no round has"
+        others = f" (rounds that have: {', '.join(map(str, available))})" if available else ""
         raise BadInput(
-            f"{which} of {config.name} {has}{named}", "Name others, or `ratchet run` it first."
+            f"{what} preferences yet in {config.name}{others}",
+            "Name other rounds, or `ratchet run` it first.",
         )
-    return there if rounds is None else sorted(rounds)
+    return available if rounds is None else sorted(rounds)
 
 
-def _preferred(layout: Layout, number: int) -> tuple[Artifact, Artifact, Artifact] | None:
-    """(prompts, completions, preferences) of a round, which an imported one has in one step."""
+def _find_steps(layout: Layout, number: int) -> tuple[Artifact, Artifact, Artifact] | None:
+    """(prompts, completions, preferences) of a round; an import has all in one step."""
     imported = current_artifact(layout, number, "imported")
     if imported is not None:
         return imported, imported, imported
@@ -81,15 +85,18 @@ def _preferred(layout: Layout, number: int) -> tuple[Artifact, Artifact, Artifac
     return (found[0], found[1], found[2]) if len(found) == len(steps) else None
 
 
-def _pairs(layout: Layout, number: int) -> Iterator[ExportedPreference]:
-    """The preferences of a round with their texts; those of one round are in memory."""
-    found = _preferred(layout, number)
-    assert found is not None, "chosen for its preferences"
-    made, completions, preferences = found
-    prompts = read_prompts(made.path("prompts.parquet"))
-    texts = _texts(completions, preferences)
+def _iterate_pairs(layout: Layout, number: int) -> Iterator[ExportedPreference]:
+    """The preferences of a round with their texts, which are held in memory."""
+    steps = _find_steps(layout, number)
+    assert steps is not None, "_check_rounds checked it"
+    prompted, completions, preferences = steps
+    prompts = read_prompts(prompted.path("prompts.parquet"))
+    texts = _read_texts(completions, preferences)
     for row in iterate_rows(preferences.path("preferences.parquet")):
-        (chosen, cut), (rejected, cut_too) = texts[row["chosen"]], texts[row["rejected"]]
+        (chosen, cut_chosen), (rejected, cut_rejected) = (
+            texts[row["chosen"]],
+            texts[row["rejected"]],
+        )
         pair = ExportedPair(
             prompt=prompts[row["prompt_id"]],
             chosen=chosen,
@@ -100,11 +107,11 @@ def _pairs(layout: Layout, number: int) -> Iterator[ExportedPreference]:
             round=number,
             pair_id=row["pair_id"],
         )
-        yield ExportedPreference(pair, cut + cut_too)
+        yield ExportedPreference(pair, cut_chosen + cut_rejected)
 
 
-def _texts(completions: Artifact, preferences: Artifact) -> Mapping[str, tuple[str, bool]]:
-    """completion_id → (text, cut at the length limit?) of those that preferences name."""
+def _read_texts(completions: Artifact, preferences: Artifact) -> Mapping[str, tuple[str, bool]]:
+    """completion_id → (text, cut at the length limit?) of the completions in preferences."""
     named = read_rows(preferences.path("preferences.parquet"), ["chosen", "rejected"])
     needed = {identity for row in named for identity in row.values()}
     columns = ["completion_id", "text", "finish_reason"]
@@ -116,57 +123,55 @@ def _texts(completions: Artifact, preferences: Artifact) -> Mapping[str, tuple[s
 
 
 def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> ExportOrigin:
-    steps = {number: _before_training(layout, number) for number in rounds}
+    by_round = {number: _find_sources(layout, number) for number in rounds}
     dropped = {
         number: {
-            artifact.entry.step: artifact.entry.dropped
-            for artifact in made
-            if artifact.entry.step != "prompts" and artifact.entry.dropped
-            if joined_in(artifact.entry.step) == artifact.entry.step  # what is joined says it
+            step.entry.step: step.entry.dropped
+            for step in steps
+            if step.entry.step != "prompts" and step.entry.dropped
+            if joined_in(step.entry.step) == step.entry.step  # the joined step has their counts
         }
-        for number, made in steps.items()
+        for number, steps in by_round.items()
     }
     return ExportOrigin(
         campaign=config.name,
         rounds=rounds,
         judges={visible(m.source): m.kind for m in members(config.judge)},
-        people=_people([row for made in steps.values() for row in _labels(made)]),
+        people=_count_people([row for steps in by_round.values() for row in _read_labels(steps)]),
         dropped=dropped,
         imported=[n for n in rounds if current_artifact(layout, n, "imported") is not None],
         agreement={
-            number: found
-            for number, made in steps.items()
-            if (found := _facts(made).get("agreement"))
+            number: agreement
+            for number, steps in by_round.items()
+            if (agreement := _find_facts(steps).get("agreement"))
         },
     )
 
 
-def _before_training(layout: Layout, number: int) -> list[Artifact]:
-    """The valid steps of a round that its preferences come from."""
-    steps = valid_steps(layout, number)
-    found = (
-        current_artifact(layout, number, step) for step in steps if not step.startswith(_AFTER)
-    )
-    return [artifact for artifact in found if artifact is not None]
+def _find_sources(layout: Layout, number: int) -> list[Artifact]:
+    """The valid steps behind a round's preferences."""
+    names = [step for step in valid_steps(layout, number) if not step.startswith(_AFTER)]
+    steps = (current_artifact(layout, number, name) for name in names)
+    return [step for step in steps if step is not None]
 
 
-def _facts(made: Sequence[Artifact]) -> Mapping[str, Any]:
-    """What the step of preferences measured."""
-    return next((a.entry.facts for a in made if a.entry.step == "preferences"), {})
+def _find_facts(steps: Sequence[Artifact]) -> Mapping[str, Any]:
+    """Facts of step `preferences`."""
+    return next((a.entry.facts for a in steps if a.entry.step == "preferences"), {})
 
 
-def _labels(made: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
-    """The labels of pairs in a round that count: neither discarded nor taken back."""
-    gone = set(_facts(made).get("retracted", ()))
-    for artifact in made:
+def _read_labels(steps: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
+    """The labels of a round's pairs that count: neither discarded nor retracted."""
+    retracted = set(_find_facts(steps).get("retracted", ()))
+    for artifact in steps:
         if _LABELS in artifact.entry.outputs:
             for row in read_rows(artifact.path(_LABELS), ["annotator", "mode", "kind", "verdict"]):
                 counts = row["kind"] == "pair" and row["verdict"] is not None
-                if counts and person(row["annotator"]) not in gone:
+                if counts and person(row["annotator"]) not in retracted:
                     yield row
 
 
-def _people(labels: Sequence[Mapping[str, Any]]) -> AnnotatorCounts:
-    """How many labelled, and how much in which mode."""
+def _count_people(labels: Sequence[Mapping[str, Any]]) -> AnnotatorCounts:
+    """Annotators, and labels by mode."""
     modes = Counter(str(row["mode"]) for row in labels)
     return AnnotatorCounts(len({row["annotator"] for row in labels}), modes)

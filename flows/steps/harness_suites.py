@@ -1,5 +1,5 @@
-"""Steps of a suite that is a task of lm-evaluation-harness: `suite_<name>`, in which the policy
-answers its documents or says how likely given texts are, and `suite_<name>_scores`."""
+"""Steps of a suite that is a task of lm-evaluation-harness: `suite_<name>`, the policy's answers or
+the likelihoods of given texts, and `suite_<name>_scores`."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ from dpo_core.schemas import COMPLETIONS
 from dpo_core.special_tokens import read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config.evaluation import HarnessSuite
-from flows.harness.task_request import write_request
+from flows.harness.suite_task import write_request
 from flows.round_state import Policy, SuiteAnswers
 from flows.session import Session
-from flows.steps.sample import Samples, answered
+from flows.steps.sample import Samples, write_completions
 
 _LIKELIHOODS = "likelihoods.parquet"
 _CHOSEN = "chosen"
-"""In place of why an answer ended: it was not sampled, but is the likeliest of those given."""
+"""Finish reason of an answer that is the likeliest of given texts, not sampled."""
 
 
 def answer_task(
@@ -36,34 +36,32 @@ def answer_task(
 
 
 def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Prompt]:
-    """What the task's documents ask, as texts and as chats. Raises InputGone."""
+    """The questions of the task's documents, as texts and as chats. Raises InputGone."""
     if not Path(suite.data).is_dir():
         raise input_gone("suites", Path(suite.data))
-    with TemporaryDirectory() as place:
-        out = Path(place) / "prompts.parquet"
-        session.processes.ask_harness({**write_request(name, suite), "op": "texts", "out": str(out)})
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "prompts.parquet"
+        session.processes.ask_harness(
+            {**write_request(name, suite), "op": "texts", "out": str(out)}
+        )
         return [prompt_from_row(row) for row in iterate_rows(out)]
 
 
 def data_input(session: Session, suite: HarnessSuite) -> Input:
-    """The folder with the task's data, by what is in its files."""
+    """The folder with the task's data, known by the contents of its files."""
     folder = Path(suite.data)
     if not folder.is_dir():
         return Input.of_gone(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    shown = [path for path in files if not _is_hidden(path.relative_to(folder))]
-    contents = {str(p.relative_to(folder)): session.file_hashes(p) for p in shown}
+    files = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    visible = {k: p for k, p in files.items() if not any(part.startswith(".") for part in k.parts)}
+    contents = {str(key): session.file_hashes(path) for key, path in visible.items()}
     return Input(digest("data", contents), folder)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _answers(
     session: Session, number: int, name: str, suite: HarnessSuite, policy: Policy
 ) -> Artifact:
-    # The seed knows no round: policies differ by their weights alone.
+    # The same seed in every round: policies differ by their weights alone.
     samples = Samples(1, session.seed("suite", name))
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
@@ -73,18 +71,18 @@ def _answers(
         asked = session.processes.ask_harness(request)
         prompts = folder / "prompts.parquet"
         if "decoding" in asked:
-            decoding = asked["decoding"]
-            made = answered(session, policy, inputs, prompts, folder, samples, decoding)
+            how, weights = (samples, asked["decoding"]), inputs.path("policy")
+            result = write_completions(session, policy.id, weights, prompts, folder, *how)
         else:
-            made = _likeliest(session, policy, inputs, folder, asked["documents"])
-        if not made.kept:
+            result = _write_likeliest(session, policy, inputs, folder, asked["documents"])
+        if not result.kept:
             raise PromptError(
-                f"evaluation.suites.{name}: no document of {suite.harness} fits with its answer "
-                "into what the policy reads",
+                f"evaluation.suites.{name}: no document of {suite.harness} fits into the policy's "
+                "context together with its answer",
                 f"Lower evaluation.suites.{name}.max_tokens, or raise sampling.max_model_len.",
             )
-        facts, versions = {**made.facts, "chat": chat}, {**made.versions, **asked["versions"]}
-        return replace(made, facts=facts, versions=versions)
+        facts, versions = {**result.facts, "chat": chat}, {**result.versions, **asked["versions"]}
+        return replace(result, facts=facts, versions=versions)
 
     sampling = session.config.sampling
     config = {
@@ -98,10 +96,10 @@ def _answers(
     return session.step(number, f"suite_{name}", make, config=config, inputs=inputs)
 
 
-def _likeliest(
+def _write_likeliest(
     session: Session, policy: Policy, inputs: Inputs, folder: Path, documents: int
 ) -> StepResult:
-    """Of the texts that a document gives, the likeliest one as the policy's answer."""
+    """Write the likeliest of each document's texts as the policy's answer."""
     likelihoods = folder / _LIKELIHOODS
     result = session.sample(
         {
@@ -113,33 +111,33 @@ def _likeliest(
         }
     )
     given = read_rows(folder / "continuations.parquet")
-    found = {row["continuation_id"]: row for row in read_rows(likelihoods)}
-    rows = _chosen(given, found, policy.id)
+    scored = {row["continuation_id"]: row for row in read_rows(likelihoods)}
+    rows = _choose_likeliest(given, scored, policy.id)
     kept = write_rows(folder / "completions.parquet", rows, COMPLETIONS)
     dropped = {"prompt_too_long": documents - kept} if kept < documents else {}
     return StepResult(documents, kept, dropped, result, result.pop("versions"))
 
 
-def _chosen(
-    given: list[dict[str, Any]], found: Mapping[str, dict[str, Any]], policy: str
+def _choose_likeliest(
+    given: list[dict[str, Any]], scored: Mapping[str, dict[str, Any]], policy: str
 ) -> Iterator[dict[str, Any]]:
     """A row of COMPLETIONS for each document whose texts all have a likelihood."""
     by_document = defaultdict(list)
     for row in given:
         by_document[row["prompt_id"]].append(row)
     for document, texts in by_document.items():
-        if not all(row["continuation_id"] in found for row in texts):
+        if not all(row["continuation_id"] in scored for row in texts):
             continue
         after_prompts = [row for row in texts if row["prompt"] != ""] or texts
-        best = max(after_prompts, key=lambda row: found[row["continuation_id"]]["logp"])
-        scored = found[best["continuation_id"]]
+        best = max(after_prompts, key=lambda row: scored[row["continuation_id"]]["logp"])
+        tokens = scored[best["continuation_id"]]
         yield {
-            "completion_id": content_id(document, policy, 0, scored["token_ids"]),
+            "completion_id": content_id(document, policy, 0, tokens["token_ids"]),
             "prompt_id": document,
             "sample_index": 0,
             "text": best["continuation"],
-            "prompt_token_ids": scored["prompt_token_ids"],
-            "token_ids": scored["token_ids"],
+            "prompt_token_ids": tokens["prompt_token_ids"],
+            "token_ids": tokens["token_ids"],
             "token_logps": [],
             "finish_reason": _CHOSEN,
             "seed": 0,
@@ -168,12 +166,8 @@ def _scores(
         dropped = {"abstained": abstained} if abstained else {}
         return StepResult(count, count - abstained, dropped, versions=result["versions"])
 
-    inputs = {
-        "answers": answers.input("completions.parquet"),
-        "data": data_input(session, suite),
-    }
+    inputs = {"answers": answers.input("completions.parquet"), "data": data_input(session, suite)}
     if _LIKELIHOODS in answers.entry.outputs:
         inputs["likelihoods"] = answers.input(_LIKELIHOODS)
-    config = {"harness": suite.harness, "limit": suite.limit, "metric": suite.metric}
-    config |= {"chat": chat}
+    config = suite.model_dump(include={"harness", "limit", "metric"}) | {"chat": chat}
     return session.step(number, f"suite_{name}_scores", make, config=config, inputs=inputs)

@@ -1,5 +1,5 @@
-"""Steps `suite_<name>` and `suite_<name>_scores`: a policy answers the prompts of each regression
-suite, with the same seeds in every round, and the suite's rule scores the answers."""
+"""Held-out answers of a policy, and steps `suite_<name>` and `suite_<name>_scores`: its answers to
+each regression suite, with the same seeds in every round, scored by the suite's rule."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ from flows.evaluation.judging import scores_with_training_judge
 from flows.round_state import EvaluatedPolicy, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.harness_suites import answer_task, data_input, task_prompts
-from flows.steps.sample import Samples, answer_file, answered, sampling_config
+from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
 from flows.steps.score import score
 from generation.config import PromptsConfig
 from generation.prompts import read_pool
@@ -24,33 +24,33 @@ from generation.prompts import read_pool
 
 def answer_suites(session: Session, number: int, policy: Policy) -> dict[str, SuiteAnswers]:
     """The policy's answers to every suite, scored."""
-    found = {}
+    answered = {}
     for name, suite in session.config.evaluation.suites.items():
         if isinstance(suite, HarnessSuite):
-            found[name] = answer_task(session, number, name, suite, policy)
+            answered[name] = answer_task(session, number, name, suite, policy)
             continue
         answers = _answers(session, number, name, suite, policy)
         scores = score(session, number, answers, answers, suite.judge, f"suite_{name}_scores")
-        assert scores is not None, "the config refuses a judge that gives no scores"
-        found[name] = SuiteAnswers(answers, scores)
-    return found
+        assert scores is not None, "the config rejects a judge that gives no scores"
+        answered[name] = SuiteAnswers(answers, scores)
+    return answered
 
 
 def suite_prompts(session: Session) -> Mapping[str, Prompt]:
-    """prompt_id → prompt of all suites: they are not to be trained on. Raises InputGone."""
+    """prompt_id → prompt of all suites, which must not be trained on. Raises InputGone."""
     evaluation = session.config.evaluation
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     for suite in evaluation.own_suites.values():
         if not Path(suite.prompts).is_file():
             raise input_gone("suites", Path(suite.prompts))
-        found |= {prompt.prompt_id: prompt for prompt in _prompts(suite)}
+        prompts |= {prompt.prompt_id: prompt for prompt in _prompts(suite)}
     for name, task in evaluation.harness_suites.items():
-        found |= {prompt.prompt_id: prompt for prompt in task_prompts(session, name, task)}
-    return found
+        prompts |= {prompt.prompt_id: prompt for prompt in task_prompts(session, name, task)}
+    return prompts
 
 
 def suite_files(session: Session) -> dict[str, Input]:
-    """suite/<name> → its file or folder, for steps that look at the prompts."""
+    """suite/<name> → its file or folder, for steps that read the prompts."""
     evaluation = session.config.evaluation
     own = {n: session.file_input(Path(s.prompts)) for n, s in evaluation.own_suites.items()}
     tasks = {n: data_input(session, task) for n, task in evaluation.harness_suites.items()}
@@ -60,7 +60,7 @@ def suite_files(session: Session) -> dict[str, Input]:
 def _answers(
     session: Session, number: int, name: str, suite: SuiteConfig, policy: Policy
 ) -> Artifact:
-    # The seed knows no round: policies differ by their weights alone.
+    # The same seed in every round: policies differ by their weights alone.
     seed = session.seed("suite", name)
     samples = Samples(session.config.evaluation.samples_per_prompt, seed)
 
@@ -72,7 +72,8 @@ def _answers(
                 f"evaluation.suites.{name}: {suite.prompts} holds no prompts",
                 "Write some, or remove the suite.",
             )
-        return answered(session, policy, inputs, prompts, folder, samples)
+        weights = inputs.path("policy")
+        return write_completions(session, policy.id, weights, prompts, folder, samples)
 
     return session.step(
         number,
@@ -84,7 +85,7 @@ def _answers(
 
 
 def _prompts(suite: SuiteConfig) -> Iterator[Prompt]:
-    """Each prompt once; all of them are tests, whatever split their hash would give them."""
+    """Each prompt once, as a test prompt whatever split its hash would give."""
     seen = set()
     for prompt in read_pool(PromptsConfig(path=suite.prompts, field=suite.field)):
         if prompt.prompt_id not in seen:
@@ -95,10 +96,12 @@ def _prompts(suite: SuiteConfig) -> Iterator[Prompt]:
 def answer_held_out(
     session: Session, number: int, policy: Policy, base: Policy, held_out: Artifact
 ) -> EvaluatedPolicy:
-    """The policy's held-out answers and, with pointwise judges, their scores; and its answers to
-    the regression suites. base: the campaign's, or `policy` itself."""
+    """The policy's answers to held-out prompts and regression suites, scored by pointwise judges.
+
+    base: the campaign's, or `policy` itself.
+    """
     config = session.config
-    # The seed knows no round: policies differ by their weights alone.
+    # The same seed in every round: policies differ by their weights alone.
     samples = Samples(config.evaluation.samples_per_prompt, session.seed("answers"))
     answers = answer_file(session, number, "answers", policy, held_out, samples)
     scores = score(session, number, answers, held_out, config.held_out_judge, "answer_scores")

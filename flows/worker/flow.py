@@ -26,7 +26,7 @@ from dpo_core.errors import CampaignLocked, WaitingForPeople
 from dpo_core.text import visible
 from flows.campaign import CAMPAIGN_FLOW, run_rounds
 from flows.config import CampaignConfig
-from flows.gate.question import pending_question, give_answer
+from flows.gate.question import give_answer, pending_question
 from flows.notify import tell_waiting
 from flows.prefect.credentials import report_link
 from flows.prefect.runs import campaign_tag, crash_stale_runs, retagged

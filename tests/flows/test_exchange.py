@@ -128,8 +128,8 @@ def test_the_card_tells_of_both_rounds(warm: Campaign) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("export", "campaign", "new", "--rounds", "3"), "round 3 of small has no preferences yet"),
-        (("export", "campaign", "new", "--rounds", "x"), "'x' is no round"),
+        (("export", "campaign", "new", "--rounds", "3"), "round 3 has no preferences yet in small"),
+        (("export", "campaign", "new", "--rounds", "x"), "'x' is not a round"),
         (("export", "nowhere", "new"), "nowhere is not a campaign"),
         (("export", "campaign", "new", "--licence", "My Own"), "is no name of the hub's list"),
         (("import", "missing.jsonl", "new"), "there is no file or folder missing.jsonl"),

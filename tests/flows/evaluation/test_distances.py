@@ -39,7 +39,9 @@ def test_log_probs_of_answers_to_gate_prompts_change_nothing(tmp_path: Path) -> 
         logps = _file(records, "answer_logps", rows, POLICY_LOGPS)
         inputs = Inputs("evaluation", {**files, "logps": logps})
         ours = read_answers(inputs, "candidate", 1, same_judge=True)
-        return measure_distances(inputs, ours, Opponents(base, base, None), session.config.evaluation)
+        return measure_distances(
+            inputs, ours, Opponents(base, base, None), session.config.evaluation
+        )
 
     found = measured(test)
     assert len(test) == 10 and measured(logps) == found

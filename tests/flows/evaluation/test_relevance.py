@@ -18,8 +18,8 @@ from dpo_core.records import Prompt, Score, prompt_row
 from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
-from flows.round_state import EvaluatedPolicy, Policy
 from flows.read_records import read_full_scores
+from flows.round_state import EvaluatedPolicy, Policy
 from flows.steps.answer_relevance import answer_relevance, needs_relevance
 from flows.steps.score import score
 from generation.sampling import encode_prompt, load_tokenizer
@@ -221,7 +221,7 @@ def test_it_is_asked_again_where_the_number_is_another(campaign: Asked) -> None:
     """As in a branch: its campaign's base was asked about otherwise, or not at all."""
     config = campaign.session.config
     evaluation = config.evaluation.model_copy(update={"relevance": 4})
-    branch = campaign.session.under(config.model_copy(update={"evaluation": evaluation}))
+    branch = campaign.session.with_config(config.model_copy(update={"evaluation": evaluation}))
     assert not needs_relevance(campaign.session, campaign.base, campaign.held_out)
     assert needs_relevance(branch, campaign.base, campaign.held_out)
     assert needs_relevance(branch, replace(campaign.base, relevance=None), campaign.held_out)

@@ -84,13 +84,13 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     assert ratchet(*RUN, *one) == 75
     said = capsys.readouterr().out.splitlines()[-1]
     assert said.startswith(
-        "round 1 waits for a yes or no: not passed, so a person is asked: lower end of the gate"
+        "round 1 needs your decision: not passed, so a person is asked: lower end of the gate"
     )
     assert "`ratchet decide campaign --promote` or `ratchet decide campaign --keep`" in said
     assert said.endswith(f"; then type: ratchet {' '.join(RUN)} {cli.shlex.join(one)}")
     assert ratchet("status", "campaign", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["state"] == "waiting" and told["doing"].startswith("round 1 waits for a yes or no")
+    assert told["state"] == "waiting" and told["doing"].startswith("round 1 needs your decision")
     assert "not passed, so a person is asked" in copy.layout.report.read_text()
     assert row(copy, 1)["gate"]["action"] == "ask"
     assert ratchet(*RUN, *one) == 75, "nobody has answered"
@@ -101,7 +101,7 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     assert ratchet("decide", "campaign") == 2
     assert ratchet("decide", "campaign", "--promote", "--by", "anna", "--reason", "they do") == 0
     assert ratchet("decide", "campaign", "--keep") == 2, "it asks no longer"
-    assert "waits for no yes or no" in capsys.readouterr().err
+    assert "needs no decision" in capsys.readouterr().err
     assert ratchet(*RUN, *one) == 0
     found = row(copy, 1)
     assert found["promoted"] and found["decision"].startswith("promoted: anna said yes on 20")
@@ -124,11 +124,11 @@ def test_a_run_that_stays_goes_on_after_a_no(
         looks.append(can_resume(layout, config))
         return looks[-1]
 
-    monkeypatch.setattr("flows.run.may_go_on", answered_after_a_look)
+    monkeypatch.setattr("flows.run.can_resume", answered_after_a_look)
     assert ratchet(*RUN, *ASK, "--set", "rounds=1", "--wait") == 0
     assert looks == [False, True]
     shown = capsys.readouterr().out
-    assert "looking every 1 s" in shown and "going on" in shown
+    assert "checks every 1 s" in shown and "resuming" in shown
     assert row(copy, 1)["decision"].startswith("kept the base: ben said no on")
 
 
@@ -176,5 +176,5 @@ def test_a_spent_budget_ends_the_campaign_until_it_is_raised(
 
 
 def test_there_is_nothing_to_decide_about_other_campaigns(copy: Campaign) -> None:
-    with pytest.raises(RatchetError, match="waits for no yes or no: it asks nothing"):
+    with pytest.raises(RatchetError, match="needs no decision: it is not waiting"):
         decide_campaign(copy.layout.root, promote=True, reason="", by="anna")

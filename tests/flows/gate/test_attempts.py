@@ -79,7 +79,7 @@ def answered(number: int) -> EvaluatedPolicy:
 def best(earlier: list[RoundRecord], *people: tuple[int, int]) -> int:
     words = [Rollback(after, to, "me", "", "") for after, to in people]
     found = find_best(answered(0), earlier, words)
-    assert found.answered.policy.round == found.best.round
+    assert found.evaluated.policy.round == found.best.round
     return found.best.round
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flows.config import CampaignConfig, validate
-from flows.evaluation.held_out import draw_evaluation_prompts, count_to_hold_out
+from flows.evaluation.held_out import count_to_hold_out, draw_evaluation_prompts
 from flows.gate.power import gate_power, promotion_rule
 
 RAW: dict[str, Any] = {
@@ -35,8 +35,8 @@ def test_the_rule_is_the_gates_own() -> None:
 def test_what_few_and_many_prompts_see() -> None:
     few, many = gate_power(config(), 38), gate_power(config(), 1024)
     assert few.weak and not many.weak
-    assert few.sentence.startswith("38 gate prompts see a win rate of 7")
-    assert "the lower end of its 95 % interval must be above 50 %" in few.sentence
+    assert few.sentence.startswith("38 gate prompts detect a win rate of 7")
+    assert "the lower bound of its 95 % interval must be above 50 %" in few.sentence
     assert few.needed is not None and 180 < few.needed < 210
     assert few.sentence.endswith(f"; 60 % needs about {few.needed}")
     assert many.needed is None
@@ -45,7 +45,7 @@ def test_what_few_and_many_prompts_see() -> None:
 
 def test_an_estimate_is_said_to_be_chance() -> None:
     found = gate_power(config(gate={"use": "estimate"}), 256)
-    assert "which chance alone is in half of all rounds" in found.sentence
+    assert "which chance alone reaches in half of all rounds" in found.sentence
 
 
 def test_more_answers_to_a_prompt_tell_at_best_as_much_as_more_prompts() -> None:
@@ -53,7 +53,7 @@ def test_more_answers_to_a_prompt_tell_at_best_as_much_as_more_prompts() -> None
     alone, apart = gate_power(config(), 64).win_rate, gate_power(config(), 256).win_rate
     assert (found.win_rate, found.at_best) == (alone, apart)
     assert "64 gate prompts, 4 answers each, see" in found.sentence
-    assert "if answers to a prompt do not depend on it" in found.sentence
+    assert "if answers to one prompt were independent" in found.sentence
     certified = {"gate": {"false_promotions": 0.05}, "evaluation": {"samples_per_prompt": 4}}
     assert gate_power(config(**certified), 64).at_best is None, "they are one outcome"
 
@@ -105,7 +105,7 @@ def test_groups_are_what_a_certificate_counts() -> None:
     certified: dict[str, Any] = {"gate": {"false_promotions": 0.05, "at_most_prompts": 384}}
     few = gate_power(config(**together, **certified), 384, groups=48)
     assert few.win_rate == gate_power(config(**certified), 48).win_rate
-    assert few.sentence.startswith("384 gate prompts of 48 groups see a win rate of")
+    assert few.sentence.startswith("384 gate prompts of 48 groups detect a win rate of")
     assert few.sentence.endswith(" groups")
     more = config(gate={"false_promotions": 0.05}, **together)
     assert gate_power(more, 100, 400, groups=50).groups == 200, "it may look at the pool"

@@ -19,9 +19,9 @@ from dpo_core.campaign.store import Recipe
 from dpo_core.hashing import policy_id
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite
-from flows.harness.task_request import write_request
 from flows.harness.offline import ENVIRONMENT
 from flows.harness.requests import continuation_id
+from flows.harness.suite_task import write_request
 from flows.round_state import Policy
 from flows.steps.harness_suites import answer_task
 from tests.made_once import made_once

@@ -50,7 +50,7 @@ def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("facts", "sections", "says"),
     [
-        ({}, {"training": {"loss": "aot", "wpo": True}}, "gave the pairs of loss aot"),
+        ({}, {"training": {"loss": "aot", "wpo": True}}, "gave pairs of loss aot"),
         ({}, {"training": {"loss": "aot"}}, None),
         ({}, {"training": {"wpo": True}}, None),
         ({}, {"training": {"ld_alpha": 0.5, "nll_weight": 0.1}}, "ld_alpha shortened"),
@@ -228,14 +228,14 @@ def test_processes_that_trained_copies_of_weights(
     found = finished(tmp_path, {"training": told})
     training = replace(found.steps["training"], inputs={"policy": "policy"})
     said = list(describe_faults([replace(found, steps={**found.steps, "training": training})]))
-    assert any("stayed as they were" in sentence for sentence in said) == wrong == bool(said)
+    assert any("failing layer unchanged" in sentence for sentence in said) == wrong == bool(said)
 
 
 def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     found = finished(tmp_path, judge=REWARDS)
     for score, wrong in ((1.0, False), (None, False), (float("nan"), True), (float("inf"), True)):
         rows(found.file("scores", "scores.parquet"), SCORES, [{"score": 0.5}, {"score": score}])
-        assert any("no finite numbers" in said for said in describe_faults([found])) == wrong
+        assert any("were not finite" in said for said in describe_faults([found])) == wrong
 
 
 def test_promotions_on_few_decided_comparisons(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_promotions_on_few_decided_comparisons(tmp_path: Path) -> None:
         found = finished(tmp_path, {"gate": {"promoted": promoted}})
         path = found.file("evaluation", "outcomes.parquet")
         rows(path, OUTCOMES, [*decided, *[{**asked, "outcome": None}] * undecided])
-        assert any("were undecided" in said for said in describe_faults([found])) == wrong
+        assert any("comparisons undecided" in said for said in describe_faults([found])) == wrong
 
 
 def test_chats_held_out_of_a_warm_start(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_gate_that_went_back_over_a_person(tmp_path: Path) -> None:
     found = finished(tmp_path, {"gate": {"gate": {"action": "rollback"}}})
     assert list(describe_faults([found])) == []
     [said] = describe_faults([found], rolled_back=True)
-    assert "without regard to a person's rollback" in said
+    assert "ignoring a person's rollback" in said
 
 
 def test_rounds_of_one_fault_stand_in_one_sentence(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from dpo_core.errors import AuditFailed
 from dpo_core.hashing import file_sha256, normalise
 from dpo_core.sealed import SEAL
 from flows.config import validate
-from flows.round_state import Policy, RoundPreferences
 from flows.progress import CampaignProgress
+from flows.round_state import Policy, RoundPreferences
 from flows.session import Session
 from flows.steps.audit import FINDINGS, audit_preferences, check_audit
 from flows.steps.training_data import TrainingData
@@ -332,7 +332,7 @@ def test_a_planted_pair_stops_the_run_before_training_and_mending_goes_on(copy: 
     before = len(copy.entries())
     stopped = copy.run()
     assert stopped.returncode == 1 and "Traceback" not in stopped.stderr
-    assert "round 2: the audit of its preferences found what must not be" in stopped.stderr
+    assert "round 2: the audit blocks training on its preferences" in stopped.stderr
     said = f"identical_texts: 1 of {len(rows)} preferences; 1 reached the preferences"
     assert said in stopped.stderr and f"pair {rows[0]['pair_id']}: chosen “" in stopped.stderr
     assert "Remove these pairs where they come from." in stopped.stderr

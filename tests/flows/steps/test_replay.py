@@ -18,8 +18,8 @@ from small_campaign import CONFIG, RUN, STEPS, TIMEOUT_S, Campaign
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
 from flows.config import validate
-from flows.round_state import RoundRecord
 from flows.progress import CampaignProgress
+from flows.round_state import RoundRecord
 from flows.session import Session
 from flows.steps.training_data import TrainingData, training_data
 
@@ -143,7 +143,7 @@ def test_which_rounds_are_brought_in(copy: Campaign) -> None:
     kept = {n: copy.artifact(n, "preferences").entry.kept for n in (1, 2)}
 
     def by_round(rounds: Any, imported: Sequence[int] = ()) -> dict[str, int] | None:
-        made = of_round_three(copy, rounds, imported).made
+        made = of_round_three(copy, rounds, imported).data
         if made is None:
             return None
         assert made.entry.came_in == made.entry.kept + sum(made.entry.dropped.values())
