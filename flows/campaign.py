@@ -186,7 +186,7 @@ def _prune(session: Session, needed: Sequence[Policy], earlier: Sequence[RoundRe
 
 
 def _report_round(session: Session, number: int, before: str | None) -> None:
-    """Write metrics.parquet, send it to trackers, and tell a decision that was not made `before`."""
+    """Write metrics.parquet, send to trackers, and tell a decision that was not made `before`."""
     _write_metrics(session.layout, number)
     session.tracking.send()
     session.progress.round_finished(number)

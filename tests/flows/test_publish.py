@@ -112,7 +112,7 @@ def test_a_local_base_is_no_model_of_the_hub(tmp_path: Path, name: str, kind: st
 
 
 def test_what_is_not_published(campaign: Written, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="refused the policy of round 2: kept the previous policy"):
+    with pytest.raises(BadInput, match="rejected the policy of round 2: kept the previous policy"):
         published(campaign, str(tmp_path / "no"), number=2)
     with pytest.raises(BadInput, match=r"round 3 of .* is not finished"):
         published(campaign, str(tmp_path / "no"), number=3)

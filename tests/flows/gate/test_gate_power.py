@@ -52,7 +52,7 @@ def test_more_answers_to_a_prompt_tell_at_best_as_much_as_more_prompts() -> None
     found = gate_power(config(evaluation={"samples_per_prompt": 4}), 64)
     alone, apart = gate_power(config(), 64).win_rate, gate_power(config(), 256).win_rate
     assert (found.win_rate, found.at_best) == (alone, apart)
-    assert "64 gate prompts, 4 answers each, see" in found.sentence
+    assert "64 gate prompts, 4 answers each, detect" in found.sentence
     assert "if answers to one prompt were independent" in found.sentence
     certified = {"gate": {"false_promotions": 0.05}, "evaluation": {"samples_per_prompt": 4}}
     assert gate_power(config(**certified), 64).at_best is None, "they are one outcome"

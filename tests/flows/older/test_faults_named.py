@@ -60,7 +60,7 @@ def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
         (
             {"scores": {"dropped": {"abstained": 3}}},
             {"judge": COMMITTEE},
-            "its mean became a bonus",
+            "its mean score became a bonus",
         ),
         ({}, {"judge": COMMITTEE}, None),
         ({"scores": SILENT}, {}, None),

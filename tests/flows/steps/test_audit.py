@@ -300,7 +300,7 @@ def test_a_changed_threshold_audits_again_and_nothing_else(copy: Campaign) -> No
     before = len(copy.entries())
     done = copy.run("--set", "audit.max_truncated_share=0.1")
     assert done.returncode == 1, done.stdout
-    assert "round 1: the audit of its preferences found" in done.stderr
+    assert "round 1: the audit blocks training on its preferences" in done.stderr
     assert "truncated: " in done.stderr and "audit.max_truncated_share, 0.1" in done.stderr
     assert "Raise sampling.max_tokens" in done.stderr and "Traceback" not in done.stderr
     made = [(entry.round, entry.step) for entry in copy.entries()[before:]]
