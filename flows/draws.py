@@ -128,11 +128,7 @@ def join_draws(
 
 
 def _join(
-    session: Session,
-    number: int,
-    step: str,
-    parts: Sequence[Artifact],
-    outcome: Mapping[str, Any],
+    session: Session, number: int, step: str, parts: Sequence[Artifact], outcome: Mapping[str, Any]
 ) -> Artifact:
     file = f"{step}.parquet"
     inputs = {f"draw_{place}": part.input(file) for place, part in enumerate(parts, 1)}

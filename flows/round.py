@@ -7,12 +7,7 @@ from dpo_core.campaign.artifacts import Artifact
 from flows.config import changes_of
 from flows.draws import AnswerSources, draw_answers
 from flows.evaluation.held_out import Opponents
-from flows.gate.attempts import (
-    find_best,
-    make_current,
-    session_of_attempt,
-    view_of_attempt,
-)
+from flows.gate.attempts import find_best, make_current, session_of_attempt, view_of_attempt
 from flows.prefect.tasks import step
 from flows.round_state import (
     EvaluatedPolicy,

@@ -172,10 +172,7 @@ def _identify(member: Judge) -> dict[str, object]:
 
 
 def judge_pairs(
-    session: Session,
-    config: AnyJudgeConfig,
-    pairs: Sequence[Pair],
-    scored: ScoresBySource,
+    session: Session, config: AnyJudgeConfig, pairs: Sequence[Pair], scored: ScoresBySource
 ) -> Iterator[tuple[str, Iterator[Judgement]]]:
     """(source, one judgement per pair) of each judge of `config` that is a machine."""
     for member in machines(config):

@@ -4,12 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpo_core.evaluation.certification import allowance
-from dpo_core.evaluation.power import (
-    POWER,
-    PromotionRule,
-    detectable_win_rate,
-    prompts_for,
-)
+from dpo_core.evaluation.power import POWER, PromotionRule, detectable_win_rate, prompts_for
 from dpo_core.records import Prompt
 from dpo_core.text import counted
 from flows.config import CampaignConfig
@@ -67,10 +62,7 @@ class GatePower:
 
 
 def gate_power(
-    config: CampaignConfig,
-    gate_prompts: int,
-    pool: int | None = None,
-    groups: int | None = None,
+    config: CampaignConfig, gate_prompts: int, pool: int | None = None, groups: int | None = None
 ) -> GatePower:
     """The power of a decision on `gate_prompts`.
 

@@ -8,14 +8,7 @@ from typing import Any
 
 from dpo_core.atomic import write_text
 from dpo_core.campaign.artifacts import current_artifact
-from dpo_core.campaign.branching import (
-    Link,
-    Origin,
-    read_origin,
-    share,
-    stretches,
-    write_origin,
-)
+from dpo_core.campaign.branching import Link, Origin, read_origin, share, stretches, write_origin
 from dpo_core.campaign.current import valid_rounds
 from dpo_core.campaign.facts import find_incumbent, is_finished, policy_artifact
 from dpo_core.campaign.layout import Layout

@@ -20,16 +20,7 @@ from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
 
-_AFTER = (
-    "data",
-    "reference",
-    "training",
-    "answer",
-    "suite_",
-    "evaluation",
-    "certificate",
-    "gate",
-)
+_AFTER = ("data", "reference", "training", "answer", "suite_", "evaluation", "certificate", "gate")
 """Prefixes of steps that come after a round's preferences."""
 
 _LABELS = "labels.parquet"

@@ -166,8 +166,7 @@ def _copy_to_url(publication: Publication, url: str, repeat: str) -> str:
     except Exception as error:  # each fsspec file system raises its own
         first = (str(error).splitlines() or [""])[0]
         raise RatchetError(
-            f"{url} cannot be written ({type(error).__name__}: {first})",
-            f"Try again: {repeat}",
+            f"{url} cannot be written ({type(error).__name__}: {first})", f"Try again: {repeat}"
         ) from None
     return url
 

@@ -94,12 +94,7 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
     if shared is not None:
         return shared
     result = session.sample(
-        {
-            "op": "logps",
-            "policy": str(weights),
-            "completions": str(answers),
-            "out": str(out),
-        }
+        {"op": "logps", "policy": str(weights), "completions": str(answers), "out": str(out)}
     )
     return float(result["seconds_start"])
 

@@ -200,10 +200,7 @@ def _read_rows(inputs: Inputs, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _read_answers(
-    completions: Path,
-    needed: Set[str],
-    prompts: Mapping[str, Prompt],
-    special: SpecialTokens,
+    completions: Path, needed: Set[str], prompts: Mapping[str, Prompt], special: SpecialTokens
 ) -> dict[str, AuditedAnswer]:
     columns = ["completion_id", "prompt_id", "text", "prompt_token_ids", "token_ids"]
     answers = {}

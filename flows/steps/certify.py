@@ -16,14 +16,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.evaluation.certification import Evidence, cannot_win, evidence, evidence_on_set
-from dpo_core.gate.account import (
-    CERTIFICATE,
-    LOOKED,
-    Account,
-    Turn,
-    account_before,
-    read_inherited,
-)
+from dpo_core.gate.account import CERTIFICATE, LOOKED, Account, Turn, account_before, read_inherited
 from dpo_core.hashing import digest
 from dpo_core.records import Prompt, prompt_from_row, prompt_row
 from dpo_core.schemas import OUTCOMES, PROMPTS

@@ -97,12 +97,7 @@ def _identity(
 
 
 def combine_answers(
-    session: Session,
-    number: int,
-    own: Artifact,
-    others: Artifact,
-    prompts: Artifact,
-    ending: str,
+    session: Session, number: int, own: Artifact, others: Artifact, prompts: Artifact, ending: str
 ) -> Artifact:
     """The policy's answers to each prompt, then the other's.
 

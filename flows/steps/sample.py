@@ -43,12 +43,7 @@ def sample(
 
 
 def answer_file(
-    session: Session,
-    number: int,
-    step: str,
-    policy: Policy,
-    prompts: Artifact,
-    samples: Samples,
+    session: Session, number: int, step: str, policy: Policy, prompts: Artifact, samples: Samples
 ) -> Artifact:
     """A step that samples completions of every prompt of `prompts`."""
 

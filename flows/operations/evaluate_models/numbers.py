@@ -6,12 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
-from dpo_core.evaluation.comparison import (
-    ByPrompt,
-    mean_by_prompt,
-    resampling,
-    share_by_prompt,
-)
+from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, resampling, share_by_prompt
 from dpo_core.evaluation.length_control import is_extrapolated
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
