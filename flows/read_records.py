@@ -86,7 +86,9 @@ def read_candidates(pairs: Path, judgements: Path | None, completions: Path) -> 
     """One candidate for labelling per pair, in the file's order; `judgements`: of machines."""
     rows = read_rows(pairs, ["pair_id", "a", "b", "margin"])
     by_pair = read_judgements(judgements)
-    logps = _read_token_logps(completions, {row[side] for row in rows for side in ("a", "b")})
+    wanted = {row[side] for row in rows for side in ("a", "b")}
+    answers = iterate_rows(completions, ["completion_id", "token_logps"])
+    logps = {r["completion_id"]: r["token_logps"] for r in answers if r["completion_id"] in wanted}
     return [
         PairCandidate(
             row["pair_id"],
@@ -96,11 +98,6 @@ def read_candidates(pairs: Path, judgements: Path | None, completions: Path) -> 
         )
         for row in rows
     ]
-
-
-def _read_token_logps(completions: Path, wanted: set[str]) -> dict[str, list[float] | None]:
-    rows = iterate_rows(completions, ["completion_id", "token_logps"])
-    return {r["completion_id"]: r["token_logps"] for r in rows if r["completion_id"] in wanted}
 
 
 def read_pairs(pairs: Path, completions: Path, prompts: Path) -> list[Pair]:

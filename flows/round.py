@@ -25,7 +25,7 @@ from flows.steps.audit import audit_preferences, check_audit
 from flows.steps.base import base_policy, held_out, report_power
 from flows.steps.calibrate import calibrate
 from flows.steps.certify import certify
-from flows.steps.evaluate import evaluate
+from flows.steps.evaluate import RoundEvaluation, evaluate
 from flows.steps.gate import GateCandidate, RejectedAttempt, gate, read_decision
 from flows.steps.gate_pool import gate_pool
 from flows.steps.imported_preferences import imported_preferences
@@ -101,8 +101,8 @@ def run_attempt(
     )
     opponents = Opponents(previous, first, reference)
     logps = step(answer_logps)(session, number, candidate, opponents, prompts)
-    compared = (candidate, opponents, logps, prompts, own, earlier)
-    evaluation = step(evaluate)(session, number, *compared)
+    compared = RoundEvaluation(number, candidate, opponents, logps, prompts, own, earlier)
+    evaluation = step(evaluate)(session, compared)
     certificate = None
     if session.config.gate.false_promotions is not None:
         tested = (candidate, context.previous, evaluation, prompts)

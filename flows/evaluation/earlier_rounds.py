@@ -116,10 +116,10 @@ _CIRCLE_RESAMPLES = 500
 
 
 def find_forgotten_prompts(
-    path: Path, number: int, matches: Matches, ours: HeldOutAnswers
+    folder: Path, number: int, matches: Matches, ours: HeldOutAnswers
 ) -> dict[str, Any]:
-    """Test prompts that an earlier policy or the base answered better, written to `path`, worst
-    first, and counted with examples. gained: answered better than by all earlier policies.
+    """Test prompts that an earlier policy or the base answered better, written to forgotten.parquet
+    worst first, and counted with examples. gained: answered better than by all earlier policies.
 
     With a judge that reads pairs, earlier policies are those of `evaluation.opponents`.
     """
@@ -136,7 +136,7 @@ def find_forgotten_prompts(
         }
         for prompt in found.worse
     ]
-    write_rows(path, rows, FORGOTTEN)
+    write_rows(folder / "forgotten.parquet", rows, FORGOTTEN)
     examples = [{k: v for k, v in row.items() if k != "prompt"} for row in rows[:EXAMPLES]]
     return {
         "count": len(rows),

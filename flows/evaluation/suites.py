@@ -15,7 +15,7 @@ Key = tuple[str, int]
 
 
 def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
-    """suite name → the policy's suites.
+    """suite name → the policy's results.
 
     prompts: with a scored answer. answers: all of them; `compared`: scored for both the policy and
     the incumbent. score: mean with its interval; `before`, `base`: means of incumbent and base.

@@ -44,7 +44,11 @@ def describe_faults(finished: Sequence[FinishedRound], rolled_back: bool = False
         if numbers:
             rounds = f"round{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
             yield f"{rounds}, finished by an older version: {fault}"
-    back = [str(each.number) for each in finished if rolled_back and _rolled_back(each)]
+    back = [
+        str(each.number)
+        for each in finished
+        if rolled_back and (each.facts("gate").get("gate") or {}).get("action") == "rollback"
+    ]
     if back:
         yield (
             f"round {', '.join(back)}, finished by an older version: the gate rolled back to the "
@@ -110,10 +114,6 @@ def _few_decided(finished: FinishedRound) -> bool:
     table = pq.read_table(outcomes, columns=["opponent", "split", "outcome"]).to_pylist()
     compared = [r["outcome"] for r in table if (r["opponent"], r["split"]) == ("previous", "gate")]
     return sum(outcome is not None for outcome in compared) < 0.9 * len(compared)
-
-
-def _rolled_back(finished: FinishedRound) -> bool:
-    return (finished.facts("gate").get("gate") or {}).get("action") == "rollback"
 
 
 _FAULTS: Mapping[str, Callable[[FinishedRound], bool]] = {

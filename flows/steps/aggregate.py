@@ -52,13 +52,17 @@ def aggregate_preferences(
     takes_soft = session.config.takes_soft_labels
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        answers = _read_labels(inputs.find("labels"))
+        answers = read_rows(labels) if (labels := inputs.find("labels")) is not None else []
         ballots = gather_votes(
             _read_judgements(inputs.path("judgements"), unanswered),
             answers,
             weights,
             retracted=gone,
-            unreliable=_read_unreliable(inputs.find("reliability")),
+            unreliable={
+                (r.source, r.pair_id)
+                for r in read_reliability(inputs.find("reliability"))
+                if not r.reliable
+            },
         )
         compared = _read_pairs(inputs.path("pairs"))
         result = aggregate(compared, ballots, config, takes_soft=takes_soft)
@@ -140,10 +144,6 @@ def _read_pairs(pairs: Path) -> list[ComparedPair]:
     return [ComparedPair(**row) for row in rows]
 
 
-def _read_labels(labels: Path | None) -> list[dict[str, Any]]:
-    return read_rows(labels) if labels is not None else []
-
-
 def _read_judgements(judgements: Path, without: Collection[str]) -> Sequence[Mapping[str, Any]]:
     rows, left_out = read_rows(judgements, ["pair_id", "source", "verdict"]), set(without)
     return [row for row in rows if row["pair_id"] not in left_out]
@@ -159,10 +159,6 @@ def _find_others(completions: Path, own_samples: int) -> set[str]:
     """Ids of answers that are not the policy's."""
     rows = iterate_rows(completions, ["completion_id", "sample_index"])
     return {row["completion_id"] for row in rows if row["sample_index"] >= own_samples}
-
-
-def _read_unreliable(reliability: Path | None) -> set[tuple[str, str]]:
-    return {(r.source, r.pair_id) for r in read_reliability(reliability) if not r.reliable}
 
 
 def _read_measured(preferences: Artifact | None) -> Measured:

@@ -42,9 +42,9 @@ def calibrate(
     """
     config = session.config.aggregation
     labelled = {
-        _round(record.steps): record.steps
+        labels.entry.round: record.steps
         for record in earlier
-        if record.steps.get("labels") is not None
+        if (labels := record.steps.get("labels")) is not None
     }
     if not config.calibrate or not labelled:
         return None
@@ -104,7 +104,3 @@ def _retracted(steps: Steps) -> list[str]:
     """Sources that the round's aggregation left out as retracted."""
     preferences = steps.get("preferences")
     return list(preferences.entry.facts.get("retracted", ())) if preferences is not None else []
-
-
-def _round(steps: Steps) -> int:
-    return next(artifact.entry.round for artifact in steps.values() if artifact is not None)

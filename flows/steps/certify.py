@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from math import log
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from dpo_core.atomic import write_json
@@ -73,7 +74,10 @@ class CertificateResult:
 
 @dataclass(frozen=True)
 class _Test:
-    """One decision: the candidate against the incumbent, under `account`."""
+    """One decision: the candidate against the incumbent, under `account`.
+
+    prompts: of the pool. first: how many of them the evaluation used, and each batch uses.
+    """
 
     session: Session
     number: int
@@ -83,6 +87,8 @@ class _Test:
     evaluation: Artifact
     pool: Artifact
     account: Account
+    prompts: Sequence[Prompt]
+    first: int
 
     @property
     def config(self) -> CampaignConfig:
@@ -133,8 +139,9 @@ def certify(
     first = held_out.entry.facts["gate"]
     turn = _turn(session.config, number, attempt, evaluation, first)
     account = _account(session, turn, first)
-    test = _Test(session, number, turn, candidate, previous, evaluation, pool, account)
-    return _run(test, list(map(prompt_from_row, iterate_rows(pool.path(POOL)))), first)
+    prompts = list(map(prompt_from_row, iterate_rows(pool.path(POOL))))
+    compared = (candidate, previous, evaluation)
+    return _run(_Test(session, number, turn, *compared, pool, account, prompts, first))
 
 
 def _turn(
@@ -164,12 +171,13 @@ def _hash_declared(config: CampaignConfig) -> str:
     return digest(config.model_dump(mode="json", exclude=_STEERS_NO_CANDIDATE), functions)
 
 
-def _run(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResult:
-    start = test.account.start
+def _run(test: _Test) -> CertificateResult:
+    pool, first, start = test.prompts, test.first, test.account.start
     if start and len(pool) - start < first:
         if test.config.gate.when_used_up == "gate_set":
-            return _on_set(test, pool, first)
-        return CertificateResult(_no_prompts_left(test, len(pool)), {})
+            return _run_on_set(test)
+        facts = {"certified": False, "passed": False, "start": start, "prompts": 0}
+        return _record(test, facts)
     most = min(start + max_prompts(test.config, first), len(pool))
     steps: dict[str, Artifact | None] = {}
     rows: list[Mapping[str, Any]] = []
@@ -186,24 +194,22 @@ def _run(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResult:
         end = block.stop
         samples = test.config.evaluation.samples_per_prompt
         units = complete_units(pool, range(start, end), rows, samples, test.config.prompts)
-        found = evidence(units, threshold)
-        if end >= most or found.promotes(test.alpha) or cannot_win(units, threshold):
-            used = _UsedPrompts("pool", start, end - start)
-            return _certify(test, found, units, used, steps, len(pool))
+        outcome = evidence(units, threshold)
+        if end >= most or outcome.promotes(test.alpha) or cannot_win(units, threshold):
+            return _certify(test, outcome, units, _UsedPrompts("pool", start, end - start), steps)
 
 
-def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> CertificateResult:
+def _run_on_set(test: _Test) -> CertificateResult:
     """Test on the first gate prompts, used or not, with answers from seeds of its own: the test
     holds for the mean over these prompts."""
-    batch = _Batch("gate_set", pool[:first], 0, test.turn.id)
+    batch = _Batch("gate_set", test.prompts[: test.first], 0, test.turn.id)
     steps = _compare(test, batch)
     rows = read_rows(steps[f"evaluation_{batch.name}"].path("outcomes.parquet"))
     samples = test.config.evaluation.samples_per_prompt
     apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
-    units = complete_units(pool, range(first), rows, samples, apart)
-    found = evidence_on_set(units, test.config.gate.threshold)
-    used = _UsedPrompts("gate_set", 0, first)
-    return _certify(test, found, units, used, steps, len(pool))
+    units = complete_units(test.prompts, range(test.first), rows, samples, apart)
+    outcome = evidence_on_set(units, test.config.gate.threshold)
+    return _certify(test, outcome, units, _UsedPrompts("gate_set", 0, test.first), steps)
 
 
 def _read_evaluated(test: _Test) -> list[Mapping[str, Any]]:
@@ -284,57 +290,54 @@ def _answer(test: _Test, policy: Policy, batch: _Batch, step: str) -> Answers:
 
 def _certify(
     test: _Test,
-    found: Evidence,
+    outcome: Evidence,
     units: Sequence[float],
     used: _UsedPrompts,
     steps: Mapping[str, Artifact | None],
-    pool: int,
 ) -> CertificateResult:
-    compared = {
-        name: step.input("outcomes.parquet")
-        for name, step in steps.items()
-        if step is not None and name.startswith("evaluation")
-    }
     facts = {
         "certified": True,
-        "passed": found.promotes(test.alpha),
-        "log_e": found.log_e,
+        "passed": outcome.promotes(test.alpha),
+        "log_e": outcome.log_e,
         "needed": -log(test.alpha),
         "alpha": test.alpha,
         "win_rate": sum(units) / len(units) if units else None,
         **asdict(used),
-        "units": found.units,
-        "reached_at": found.reached_at,
+        "units": outcome.units,
+        "reached_at": outcome.reached_at,
         "decision": test.account.decisions + 1,
         "planned": test.account.planned or planned_decisions(test.config),
-        **_common(test, pool),
     }
-    return CertificateResult(_step(test, facts, compared, units), steps)
+    return _record(test, facts, units, steps)
 
 
-def _no_prompts_left(test: _Test, pool: int) -> Artifact:
-    facts = {"certified": False, "passed": False, "start": test.account.start, "prompts": 0}
-    return _step(test, {**facts, **_common(test, pool)}, {}, ())
-
-
-def _common(test: _Test, pool: int) -> dict[str, Any]:
-    return {
+def _record(
+    test: _Test,
+    facts: Mapping[str, Any],
+    units: Sequence[float] = (),
+    steps: Mapping[str, Artifact | None] = MappingProxyType({}),
+) -> CertificateResult:
+    """Step `certificate`, which depends on the steps that compared."""
+    facts = {
+        **facts,
         "false_promotions": test.config.gate.false_promotions,
-        "pool": pool,
+        "pool": len(test.prompts),
         "attempt": test.turn.attempt,
         "turn": test.turn.id,
         "declared": test.turn.declared,
     }
 
-
-def _step(
-    test: _Test, facts: Mapping[str, Any], inputs: Mapping[str, Input], units: Sequence[float]
-) -> Artifact:
     def make(folder: Path, _: Inputs) -> StepResult:
         write_json(folder / "certificate.json", {**facts, "outcomes": list(units)})
         return StepResult(len(units), len(units), facts=facts)
 
     # What was declared is a fact of that time: a later change of the config changes no test.
     config = {key: value for key, value in facts.items() if key != "declared"}
-    inputs = {**inputs, "evaluation": Input(test.turn.evaluation)}
-    return test.session.step(test.number, CERTIFICATE, make, config=config, inputs=inputs)
+    inputs = {
+        name: step.input("outcomes.parquet")
+        for name, step in steps.items()
+        if step is not None and name.startswith("evaluation")
+    }
+    inputs["evaluation"] = Input(test.turn.evaluation)
+    made = test.session.step(test.number, CERTIFICATE, make, config=config, inputs=inputs)
+    return CertificateResult(made, steps)

@@ -12,7 +12,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.schemas import OUTCOMES
 from dpo_core.tables import write_rows
-from flows.config.evaluation import HeldOutConfig
+from flows.config import CampaignConfig
 from flows.evaluation.distances import measure_distances
 from flows.evaluation.earlier_rounds import (
     MATCHES_FILE,
@@ -55,8 +55,9 @@ from flows.evaluation.training_judge import (
 )
 from flows.evaluation.win_rates import measure_slices, measure_win_rates, slice_warnings
 from flows.evaluation.writing import describe_answers, measure_writing
-from flows.round_state import EvaluatedPolicy, RoundPreferences, RoundRecord
+from flows.round_state import EvaluatedPolicy, RoundPreferences, RoundRecord, parquet_inputs
 from flows.session import Session
+from labeling.judges.config import AnyJudgeConfig
 from labeling.judges.make import judge_config, judges_functions
 
 Outcomes = Sequence[Mapping[str, Any]]
@@ -67,117 +68,95 @@ _NOT_AS_WRITTEN = {"suites", "training_judge_prompts", "relevance"}
 
 
 @dataclass(frozen=True)
-class _RoundEvaluation:
-    """All that the evaluation of a round's policy depends on."""
+class RoundEvaluation:
+    """A round's candidate with all that it is compared with.
 
-    session: Session
+    logps: of its answers under the other policies. own: the round's preferences, with the steps
+    behind them.
+    """
+
     number: int
     candidate: EvaluatedPolicy
     others: Opponents
     logps: Artifact | None
     held_out: Artifact
     own: RoundPreferences
-    earlier: Sequence[RoundRecord]
-
-    @property
-    def config(self) -> HeldOutConfig:
-        return self.session.config.evaluation
+    earlier: Sequence[RoundRecord] = ()
 
     @property
     def policies(self) -> dict[str, EvaluatedPolicy]:
         return {"candidate": self.candidate, **self.others.answering}
 
-    @property
-    def more(self) -> list[Answers]:
-        return choose_earlier_opponents(self.session.config, self.others, self.earlier)
-
-    def inputs(self) -> dict[str, Input]:
-        inputs = {"candidate_policy": self.candidate.policy.input}
-        inputs |= {f"{name}_policy": other.input for name, other in self.others.policies.items()}
-        for name, policy in self.policies.items():
-            inputs |= Answers.of(policy).inputs(name)
-        if self.logps is not None:
-            inputs["logps"] = self.logps.input("logps.parquet")
-        for answers in self.more:
-            inputs |= answers.inputs(f"round_{answers.round}")
-        for name, step in find_earlier_matches(self.earlier).items():
-            inputs[name] = step.input(MATCHES_FILE)
-        inputs["training_prompts"] = self.own.training_prompts.input("prompts.parquet")
-        inputs["held_out"] = self.held_out.input("prompts.parquet")
-        inputs |= relevance_inputs(self.policies)
-        return inputs | suite_inputs(self.policies) | self._models()
-
-    def _models(self) -> dict[str, Input]:
-        config = self.session.config
-        models = judge_model_inputs(self.session, config.held_out_judge)
-        if compares_with_training_judge(config):
-            training = judge_model_inputs(self.session, config.judge)
-            models |= {f"training {name}": model for name, model in training.items()}
-        return models
-
-    def recipe(self) -> dict[str, Any]:
-        """What the metrics depend on besides the inputs."""
-        config = self.session.config
-        agreed = measure_agreement_with_people(self.own, self.earlier)
-        may_fall = {name: suite.may_fall for name, suite in self.config.suites.items()}
-        prompts = self.config.training_judge_prompts
-        training = {**judge_config(config.judge), "prompts": prompts}
-        return {
-            **self.config.model_dump(mode="json", exclude=_NOT_AS_WRITTEN),
-            **judge_config(config.held_out_judge),
-            **({"suites": may_fall} if may_fall else {}),
-            **({"agreed": [asdict(agreement) for agreement in agreed]} if agreed else {}),
-            **({"trained_by": training} if compares_with_training_judge(config) else {}),
-            "same_judge": has_same_judges(config),
-            **({"unjudged": "loses"} if unjudged_loses(config.gate) else {}),
-        }
-
-    def functions(self) -> dict[str, str]:
-        """User code that the metrics depend on."""
-        config = self.session.config
-        trained_by = judges_functions(config.judge) if compares_with_training_judge(config) else {}
-        return {**judges_functions(config.held_out_judge), **trained_by}
+    def more_opponents(self, config: CampaignConfig) -> list[Answers]:
+        return choose_earlier_opponents(config, self.others, self.earlier)
 
 
-def evaluate(
-    session: Session,
-    number: int,
-    candidate: EvaluatedPolicy,
-    others: Opponents,
-    logps: Artifact | None,
-    held_out: Artifact,
-    own: RoundPreferences,
-    earlier: Sequence[RoundRecord],
-) -> Artifact:
-    """The candidate's metrics with intervals, and warnings about them.
-
-    own: the round's preferences and the steps behind them.
-    """
-    round_ = _RoundEvaluation(session, number, candidate, others, logps, held_out, own, earlier)
+def evaluate(session: Session, round_: RoundEvaluation) -> Artifact:
+    """The candidate's metrics with intervals, and warnings about them."""
+    config = session.config
+    training = config.judge if compares_with_training_judge(config) else None
     return session.step(
-        number,
+        round_.number,
         "evaluation",
-        partial(_make, round_),
-        config=round_.recipe(),
-        inputs=round_.inputs(),
-        functions=round_.functions(),
+        partial(_make, session, round_),
+        config=_recipe(config, round_),
+        inputs={**_find_inputs(round_, config), **_find_models(session, training)},
+        functions={
+            **judges_functions(config.held_out_judge),
+            **(judges_functions(training) if training is not None else {}),
+        },
     )
 
 
-def _make(round_: _RoundEvaluation, folder: Path, inputs: Inputs) -> StepResult:
-    session, config = round_.session, round_.config
+def _find_inputs(round_: RoundEvaluation, config: CampaignConfig) -> dict[str, Input]:
+    inputs = {"candidate_policy": round_.candidate.policy.input}
+    inputs |= {f"{name}_policy": other.input for name, other in round_.others.policies.items()}
+    for name, policy in round_.policies.items():
+        inputs |= Answers.of(policy).inputs(name)
+    inputs |= parquet_inputs(logps=round_.logps)
+    for answers in round_.more_opponents(config):
+        inputs |= answers.inputs(f"round_{answers.round}")
+    for name, step in find_earlier_matches(round_.earlier).items():
+        inputs[name] = step.input(MATCHES_FILE)
+    inputs["training_prompts"] = round_.own.training_prompts.input("prompts.parquet")
+    inputs["held_out"] = round_.held_out.input("prompts.parquet")
+    return inputs | relevance_inputs(round_.policies) | suite_inputs(round_.policies)
+
+
+def _find_models(session: Session, training: AnyJudgeConfig | None) -> dict[str, Input]:
+    models = judge_model_inputs(session, session.config.held_out_judge)
+    by_training = judge_model_inputs(session, training) if training is not None else {}
+    return models | {f"training {name}": model for name, model in by_training.items()}
+
+
+def _recipe(config: CampaignConfig, round_: RoundEvaluation) -> dict[str, Any]:
+    """What the metrics depend on besides the inputs."""
+    section = config.evaluation
+    agreed = measure_agreement_with_people(round_.own, round_.earlier)
+    may_fall = {name: suite.may_fall for name, suite in section.suites.items()}
+    training = {**judge_config(config.judge), "prompts": section.training_judge_prompts}
+    return {
+        **section.model_dump(mode="json", exclude=_NOT_AS_WRITTEN),
+        **judge_config(config.held_out_judge),
+        **({"suites": may_fall} if may_fall else {}),
+        **({"agreed": [asdict(agreement) for agreement in agreed]} if agreed else {}),
+        **({"trained_by": training} if compares_with_training_judge(config) else {}),
+        "same_judge": has_same_judges(config),
+        **({"unjudged": "loses"} if unjudged_loses(config.gate) else {}),
+    }
+
+
+def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Inputs) -> StepResult:
+    config = session.config.evaluation
     read = partial(read_answers, inputs, same_judge=has_same_judges(session.config))
     ours, others = read("candidate", round_.number), _read_others(round_, read)
     judge = session.config.held_out_judge
     matches = play_matches(session, judge, ours, others)
     distinct = list({match.theirs.round: match for match in matches.values()}.values())
-    more = [
-        play_match(session, judge, ours, read(f"round_{n.round}", n.round)) for n in round_.more
-    ]
-    rows, by_training = (
-        list(iterate_outcomes(matches)),
-        compare_by_training_judge(session, ours, others),
-    )
+    rounds = [answers.round for answers in round_.more_opponents(session.config)]
+    more = [play_match(session, judge, ours, read(f"round_{n}", n)) for n in rounds]
+    rows = list(iterate_outcomes(matches))
+    by_training = compare_by_training_judge(session, ours, others)
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
     write_rows(folder / TRAINING_OUTCOMES_FILE, by_training, OUTCOMES)
     played = [*distinct, *more]
@@ -195,14 +174,12 @@ def _make(round_: _RoundEvaluation, folder: Path, inputs: Inputs) -> StepResult:
         **measure_relevance(inputs, config),
         **rate_policies(round_.number, all_matches, config),
         "cycles": find_cycles(all_matches, config),
-        "forgotten": find_forgotten_prompts(
-            folder / "forgotten.parquet", round_.number, all_matches, ours
-        ),
+        "forgotten": find_forgotten_prompts(folder, round_.number, all_matches, ours),
         "slices": measure_slices(rows, ours, config),
         "overlap": measure_overlap(inputs, config.overlap_ngram),
         "suites": measure_suites(inputs, config),
     }
-    warnings = dict(_warnings(round_, ours, others, numbers))
+    warnings = dict(_warnings(session.config, round_, ours, others, numbers))
     write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
     judged = played if config.opponents == "all" else distinct
     facts = {"judges": measure_judges(judged), **session.judges.take_seconds()}
@@ -220,7 +197,7 @@ def _count_undecided(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
 
 
 def _read_others(
-    round_: _RoundEvaluation, read: Callable[[str, int], HeldOutAnswers]
+    round_: RoundEvaluation, read: Callable[[str, int], HeldOutAnswers]
 ) -> dict[str, HeldOutAnswers]:
     """The opponents' answers, each policy's read once."""
     rounds = {name: other.policy.round for name, other in round_.others.answering.items()}
@@ -230,18 +207,19 @@ def _read_others(
 
 
 def _warnings(
-    round_: _RoundEvaluation,
+    config: CampaignConfig,
+    round_: RoundEvaluation,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
     numbers: Mapping[str, Any],
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each reason for caution."""
-    shared = shared_judge_warning(round_.session.config)
+    shared = shared_judge_warning(config)
     if shared and round_.number == 1:  # true of all rounds, reported once
         yield "same judge", shared
     agreed = measure_agreement_with_people(round_.own, round_.earlier)
-    yield from over_optimisation_warnings(ours, others, numbers, agreed, round_.config)
+    yield from over_optimisation_warnings(ours, others, numbers, agreed, config.evaluation)
     yield from suite_warnings(numbers["suites"])
     yield from slice_warnings(numbers["slices"])
-    yield from relevance_warnings(round_.number, round_.config.requests, numbers)
+    yield from relevance_warnings(round_.number, config.evaluation.requests, numbers)
     yield from cycle_warnings(round_.number, numbers["cycles"])

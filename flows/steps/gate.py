@@ -191,12 +191,12 @@ class _Gate:
 def _hash_counts(steps: Mapping[str, Artifact | None]) -> str:
     """Hash of the counts and JSON outputs that the round's row repeats. Parquet files are left out,
     because they may hold measured times and memory, which no run repeats."""
-    entries = {name: step.entry for name, step in steps.items() if step is not None}
-    return digest({name: [e.kept, e.dropped, _json_outputs(e)] for name, e in entries.items()})
 
+    def count(entry: Entry) -> list[Any]:
+        outputs = {name: sha for name, sha in entry.outputs.items() if name.endswith(".json")}
+        return [entry.kept, entry.dropped, outputs]
 
-def _json_outputs(entry: Entry) -> dict[str, str]:
-    return {name: sha for name, sha in entry.outputs.items() if name.endswith(".json")}
+    return digest({name: count(step.entry) for name, step in steps.items() if step is not None})
 
 
 def _win_rate_low(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.ledger import Entry
 from dpo_core.errors import PromptError
 from dpo_core.evaluation.certification import unit_outcomes
 from dpo_core.records import Prompt, prompt_from_row, prompt_row
@@ -71,7 +70,8 @@ def _inputs(session: Session, held_out: Artifact) -> dict[str, Input]:
     """The inputs that the pool was made of. For a new one: the held-out prompts, the pool before,
     and other held-out prompts from before the campaign was certified."""
     pools, held = (session.store.finished(0, step) for step in ("gate_pool", "held_out"))
-    files = {entry.outputs[POOL]: _file(session, entry) for entry in (*pools, *held)}
+    folder = session.store.layout.step
+    files = {e.outputs[POOL]: folder(0, e.step, e.fingerprint) / POOL for e in (*pools, *held)}
     for entry in reversed(pools):
         if entry.inputs["held_out"] == held_out.hash(POOL):
             return {name: Input(sha, files.get(sha)) for name, sha in entry.inputs.items()}
@@ -83,10 +83,6 @@ def _inputs(session: Session, held_out: Artifact) -> dict[str, Input]:
         "held_out": held_out.input(POOL),
         **{name: Input(sha, files[sha]) for name, sha in more.items()},
     }
-
-
-def _file(session: Session, entry: Entry) -> Path:
-    return session.store.layout.step(entry.round, entry.step, entry.fingerprint) / POOL
 
 
 def _gate_prompts(held_out: Path) -> list[Prompt]:
