@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from dpo_core.loss_options import TRAITS, Divergence, LossName, LossOptions, check_options
+from dpo_core.loss_options import Divergence, LossChoice, LossOptions, check_options, traits_of
 from dpo_core.reference_options import check_reference
 
 
@@ -124,7 +124,9 @@ class TrainingOptions(Section):
     """One DPO round, but for what TrainingConfig adds. `beta` is the strength of the pull to the
     reference: small lets go."""
 
-    loss: LossName = "sigmoid"
+    loss: LossChoice = Field(
+        "sigmoid", description="one of those in docs/dpo.md, or package.module:function of your own"
+    )
     beta: Positive = 0.1
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="share of preferences the wrong way round"
@@ -222,7 +224,7 @@ class TrainingOptions(Section):
     @property
     def has_reference(self) -> bool:
         """Whether the policy is compared with a reference at all."""
-        return TRAITS[self.loss].reference
+        return traits_of(self.loss).reference
 
     @property
     def shortens(self) -> bool:

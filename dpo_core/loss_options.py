@@ -1,7 +1,9 @@
 """The losses by name: what each takes and how it is averaged. Loading this loads no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, StringConstraints, Tag
 
 Divergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
 
@@ -23,6 +25,15 @@ LossName = Literal[
     "sft",
     "simpo",
     "orpo",
+]
+
+
+LossPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""A loss of the user: `package.module:function`."""
+
+LossChoice = Annotated[
+    Annotated[LossName, Tag("loss name")] | Annotated[LossPath, Tag("loss path")],
+    Discriminator(lambda loss: "loss path" if ":" in str(loss) else "loss name"),
 ]
 
 
@@ -88,11 +99,26 @@ TRAITS: dict[str, Traits] = {
 }
 
 
-def check_options(loss: str, options: LossOptions) -> None:
-    """Raise ValueError for options that `loss` cannot take, with the reason."""
+def is_user_loss(loss: str) -> bool:
+    """Whether `loss` is an import path and not one of the names in TRAITS."""
+    return ":" in loss
+
+
+def traits_of(loss: str) -> Traits:
+    """What a loss takes, by its name; a loss of the user takes what a plain one does.
+
+    Raises ValueError for a name that is not in TRAITS.
+    """
+    if is_user_loss(loss):
+        return Traits()
     if loss not in TRAITS:
         raise ValueError(f"there is no loss {loss!r}: choose one of {', '.join(TRAITS)}")
-    traits = TRAITS[loss]
+    return TRAITS[loss]
+
+
+def check_options(loss: str, options: LossOptions) -> None:
+    """Raise ValueError for options that `loss` cannot take, with the reason."""
+    traits = traits_of(loss)
     if not options.beta > 0:
         raise ValueError(f"beta must be greater than 0, not {options.beta}")
     _check_smoothing(loss, traits, options.label_smoothing)
@@ -111,7 +137,7 @@ def check_together(loss: str, *, wpo: bool, shortened: bool) -> None:
     wpo: weights of pairs (WPO). shortened: likelihoods in which tokens beyond the pair's shorter
     completion count less (LD-DPO).
     """
-    traits = TRAITS[loss]
+    traits = traits_of(loss)
     if wpo and not traits.weights:
         raise ValueError(
             f"training.wpo weighs pairs, but training.loss {loss} sorts log-probs over the "

@@ -1,6 +1,6 @@
 """Which references a loss can be compared with. Loading this loads no torch."""
 
-from dpo_core.loss_options import TRAITS
+from dpo_core.loss_options import TRAITS, traits_of
 
 
 def check_reference(loss: str, reference: str, logps: str, ld_alpha: float | None) -> None:
@@ -9,7 +9,7 @@ def check_reference(loss: str, reference: str, logps: str, ld_alpha: float | Non
     reference: reset, base, none, or the words of another kind ("every: 3"). logps: how its
     log-probs are had, pass or from_sampling.
     """
-    compares = TRAITS[loss].reference
+    compares = traits_of(loss).reference
     if compares and reference == "none":
         without = ", ".join(name for name, traits in TRAITS.items() if not traits.reference)
         raise ValueError(
@@ -26,8 +26,8 @@ def check_reference(loss: str, reference: str, logps: str, ld_alpha: float | Non
 
 
 def _check_from_sampling(loss: str, reference: str, ld_alpha: float | None) -> None:
-    if not TRAITS[loss].reference or reference != "reset":
-        whose = f"reference {reference}" if TRAITS[loss].reference else f"loss {loss}"
+    if not traits_of(loss).reference or reference != "reset":
+        whose = f"reference {reference}" if traits_of(loss).reference else f"loss {loss}"
         raise ValueError(
             "training.reference_logps from_sampling needs reference reset: the sampler returns the "
             f"log-probs of the policy that sampled, which are of no use to {whose}; set it to pass"

@@ -12,13 +12,13 @@ from dpo_core.atomic import write_atomic
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.facts import policy_name, read_round_row
 from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.round_metrics import AS_JSON
 from dpo_core.errors import WaitingForPeople
-from dpo_core.evaluation.round_metrics import AS_JSON
 from dpo_core.gate.stop_rules import StopReason, stop_rule
 from dpo_core.scalars import showing
 from flows.config import KeepLast
 from flows.config.attempts import rejected_rounds
-from flows.gate.attempts import find_best
+from flows.gate.attempts import find_best_policy
 from flows.gate.question import pending_question
 from flows.notify import decided, tell_decision
 from flows.older.rounds import report_older_rounds
@@ -152,7 +152,7 @@ def _find_needed(
     numbers = [n for n in rejected_rounds(session.config) if 0 < n <= len(earlier)]
     needed = [incumbent, *(earlier[number - 1].candidate for number in numbers)]
     if session.config.gate.last_resort == "rollback":
-        needed.append(find_best(base, earlier, session.store.rollbacks).evaluated)
+        needed.append(find_best_policy(base, earlier, session.store.rollbacks).evaluated)
     return [evaluated.policy for evaluated in needed if evaluated is not None]
 
 

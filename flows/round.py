@@ -7,7 +7,7 @@ from dpo_core.campaign.artifacts import Artifact
 from flows.config import changes_of
 from flows.draws import AnswerSources, draw_answers
 from flows.evaluation.held_out import Opponents
-from flows.gate.attempts import find_best, make_current, session_of_attempt, view_of_attempt
+from flows.gate.attempts import find_best_policy, make_current, session_of_attempt, view_of_attempt
 from flows.prefect.tasks import step
 from flows.round_state import (
     EvaluatedPolicy,
@@ -55,7 +55,7 @@ def run_round(session: Session, context: RoundContext) -> tuple[EvaluatedPolicy,
     A rejected candidate is tried again under the changes that `gate.retry` lists.
     """
     number, previous = context.number, context.previous
-    best = find_best(context.base, context.earlier, session.store.rollbacks)
+    best = find_best_policy(context.base, context.earlier, session.store.rollbacks)
     rejected, trainings = tuple[RejectedAttempt, ...](), tuple[Artifact, ...]()
     while True:
         view, decision = view_of_attempt(session, number, len(rejected) + 1), None

@@ -155,7 +155,7 @@ class RoundRecord:
 
     @property
     def row(self) -> Mapping[str, Any]:
-        """The round's metrics; see dpo_core.evaluation.round_metrics."""
+        """The round's metrics; see dpo_core.campaign.round_metrics."""
         assert self.gate is not None, "a finished round has a gate"
         metrics: dict[str, Any] = json.loads(self.gate.path("metrics.json").read_text("utf-8"))
         return metrics

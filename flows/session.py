@@ -12,6 +12,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.seen_files import sha256_kept_in
+from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
@@ -67,6 +68,12 @@ class Session:
     def at_round(self, number: int) -> Self:
         """This session under the config of that round, which in a branch may be the parent's."""
         return self.with_config(config_of_round(self.store.layout, self.config, number))
+
+    @property
+    def threads(self) -> int:
+        """Threads of each process; fixed when the campaign was created."""
+        assert isinstance(self.config.threads, int), "resolved when the session was opened"
+        return self.config.threads
 
     @property
     def judges(self) -> JudgeModels:
@@ -129,9 +136,9 @@ class Session:
         """Ask the sampling process for token ids."""
         return self.processes.tokenise(self.config.sampling, request)
 
-    def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the training process for one job and wait for it."""
-        return self.processes.train(self.config.sampling, request)
+    def train(self, job: TrainingJob) -> dict[str, Any]:
+        """Let the training process carry out one job, and wait for it."""
+        return self.processes.train(self.config.sampling, job)
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ _POLICY = "imported"
 
 @dataclass(frozen=True)
 class TokeniseJob:
-    """Pairs (records.IMPORTED) that become prompts, completions and preferences in `out_dir`.
+    """Pairs (schemas.IMPORTED) that become prompts, completions and preferences in `out_dir`.
 
     held_out: parquet of prompts that must not be trained on; gate_pool: of more. longest: tokens of
     prompt and answer. hard: every chosen answer counts as the better one for certain, whatever the

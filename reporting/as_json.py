@@ -1,7 +1,7 @@
 """A campaign for programs: what `ratchet status --json` prints, and its JSON schema.
 
-VERSION grows when something is taken away, renamed, or gets another meaning or type. What is added
-leaves it as it is: a program that reads it ignores what it does not know.
+VERSION grows if a key is removed or renamed, or changes its meaning or type. New keys leave it
+unchanged: a program must ignore keys that it does not know.
 """
 
 import math
@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS, Column
-from dpo_core.text import printed_json
-from reporting.certified import BY_A_PERSON, CERTIFIED, NOT_CERTIFIED, ON_SET, certified
+from dpo_core.campaign.round_metrics import AS_JSON, COLUMNS, Column
+from reporting.certification import (
+    BY_A_PERSON,
+    CERTIFIED,
+    NOT_CERTIFIED,
+    ON_SET,
+    certification_summary,
+)
 from reporting.sentences import headline
 from reporting.summary import CampaignSummary
 
@@ -77,54 +82,54 @@ _CERTIFIED = {
     },
 }
 _TOP: Mapping[str, tuple[dict[str, Any], str]] = {
-    "version": ({"const": VERSION}, "of this format"),
-    "name": (_TEXT, "of the campaign"),
-    "directory": (_TEXT, "its folder, as it was named"),
+    "version": ({"const": VERSION}, "version of this format"),
+    "name": (_TEXT, "name of the campaign"),
+    "directory": (_TEXT, "folder of the campaign, as given"),
     "state": (
         {"enum": ["finished", "running", "waiting", "stopped"]},
-        "waiting: for people; stopped: no process runs it, and rounds are left",
+        "waiting: for people; stopped: no process runs it, and rounds remain",
     ),
-    "rounds_planned": ({"type": "integer", "minimum": 1}, "as the config says"),
-    "doing": (_TEXT, "what runs now, or what people are asked for; else empty"),
-    "headline": (_TEXT, "what the campaign has reached, in a sentence or two"),
-    "stopped": (_STOPPED, "which rule ended the campaign early, and why; null where none did"),
+    "rounds_planned": ({"type": "integer", "minimum": 1}, "rounds in the config"),
+    "doing": (_TEXT, "what runs now, or what people are asked for; otherwise empty"),
+    "headline": (_TEXT, "the result so far, in one to three sentences"),
+    "stopped": (_STOPPED, "the rule that ended the campaign early, and why; null if none did"),
     "taken_back": (
         {"type": "array", "items": _TAKEN_BACK},
-        "sources whose judgements do not count: in which rounds, where there were some, by whom",
+        "retracted sources: in which rounds, which of these had judgements of it, by whom",
     ),
     "outdated": (
         {"type": "array", "items": {"type": "integer"}},
-        "rounds to be run again, because what counts in them has changed",
+        "rounds to be run again after a retraction",
     ),
     "rolled_back": (
         {"type": "array", "items": _ROLLED_BACK},
-        "after which rounds a person let another policy go on than the gate: that of round `to`, "
-        "0 for the base",
+        "rollbacks by a person, which override the gate: after which round, and to the policy of "
+        "which (0: the base)",
     ),
     "gate_looks": (
         {"type": "integer", "minimum": 0},
-        "policies that the gate has decided on, refused attempts among them: each is a test on the "
+        "policies that the gate has decided on, rejected attempts included: each is a test on the "
         "same gate prompts",
     ),
     "certified": (
         _CERTIFIED,
-        "what the gate may claim with gate.false_promotions: the chance of a false promotion in "
-        "the campaign, decisions made and planned, gate prompts used and had, and what each of its "
-        "decisions rests on; null without it",
+        "the claim of a gate with gate.false_promotions: the probability of a false promotion in "
+        "the campaign, decisions made and planned, gate prompts used and available, and what each "
+        "decision rests on; null without it",
     ),
-    "base": ({"type": "object", "additionalProperties": _NUMBER}, "the base policy's own numbers"),
+    "base": ({"type": "object", "additionalProperties": _NUMBER}, "metrics of the base policy"),
     "cost": (
         {"type": "object"},
-        "of the whole campaign until now, its base included, at the prices of today: the columns "
-        "of cost of a round",
+        "cost of the whole campaign so far, its base included, at the current prices: the cost "
+        "columns of a round",
     ),
-    "rounds": ({"type": "array", "items": {"$ref": "#/$defs/round"}}, "those that are finished"),
+    "rounds": ({"type": "array", "items": {"$ref": "#/$defs/round"}}, "the finished rounds"),
 }
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 def as_json(summary: CampaignSummary) -> dict[str, Any]:
-    """What `ratchet status --json` prints; a number that does not exist is null, never NaN."""
+    """What `ratchet status --json` prints. A missing number is null, never NaN."""
     names = [column.name for column in COLUMNS]
     return {
         "version": VERSION,
@@ -135,31 +140,26 @@ def as_json(summary: CampaignSummary) -> dict[str, Any]:
         "doing": summary.doing,
         "headline": headline(summary),
         "stopped": _plain(summary.stopped),
-        "taken_back": [_plain(asdict(one)) for one in summary.taken_back],
+        "taken_back": [_plain(asdict(retraction)) for retraction in summary.retractions],
         "outdated": list(summary.outdated),
-        "rolled_back": [asdict(one) for one in summary.rolled_back],
+        "rolled_back": [asdict(rollback) for rollback in summary.rollbacks],
         "gate_looks": summary.gate_looks,
-        "certified": _plain(certified(summary)),
+        "certified": _plain(certification_summary(summary)),
         "base": _plain(summary.base),
         "cost": _plain(summary.cost),
         "rounds": [_plain({**dict.fromkeys(names), **row}) for row in summary.rounds],
     }
 
 
-def written(found: Mapping[str, Any]) -> str:
-    """As text that any parser of JSON takes."""
-    return printed_json(found)
-
-
 def schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of what is printed."""
+    """The JSON schema (draft 2020-12) of `as_json`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"ratchet status --json, version {VERSION}",
         "type": "object",
         "required": list(_TOP),
         "properties": {
-            name: {**shape, "description": said} for name, (shape, said) in _TOP.items()
+            name: {**shape, "description": text} for name, (shape, text) in _TOP.items()
         },
         "$defs": {
             "round": {
@@ -167,7 +167,7 @@ def schema() -> dict[str, Any]:
                 "required": [column.name for column in COLUMNS],
                 "properties": {column.name: _column(column) for column in COLUMNS},
                 "patternProperties": {
-                    "^measure_": {**_NUMBER, "description": "what a judge measured: a share"}
+                    "^measure_": {**_NUMBER, "description": "a share that a judge measured"}
                 },
             }
         },
@@ -184,7 +184,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    if hasattr(value, "item"):  # a scalar of numpy, as pandas hands them out
+    if hasattr(value, "item"):  # a scalar of numpy, as pandas returns
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -1,6 +1,6 @@
-"""The card of a round's policy: what it was made of, how it was judged, what that does not show.
+"""The model card of a round's policy: data, training, evaluation, lineage, limits.
 
-Whatever a user, a person who labels or a model wrote is text in it: it makes no mark of markdown.
+Text by users, annotators and models is escaped, so that it cannot act as markdown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from flows.config import CampaignConfig
 from labeling.exchange.markdown import code, front_matter, plain, table
 from labeling.judges.config import AnyJudgeConfig, members
 from reporting.card_numbers import NATS, SHARE, as_text, cell, evaluation, interval
-from reporting.certified import certified_sentences
+from reporting.certification import certification_sentences
 from reporting.numbers import Row, number
 from reporting.sentences import cautions, verdict
 from reporting.summary import CampaignSummary
@@ -23,13 +23,16 @@ from reporting.summary import CampaignSummary
 
 @dataclass(frozen=True)
 class PolicyFacts:
-    """What the card of one round's policy is made of. made: the steps of the round as they stand;
-    licence: as the user named it, None: nobody did."""
+    """What the model card of a round's policy is made from.
+
+    row: metrics of the round. steps: its valid ledger entries. licence: as the user gave it, or
+    None.
+    """
 
     summary: CampaignSummary
     config: CampaignConfig
     row: Row
-    made: Sequence[Entry]
+    steps: Sequence[Entry]
     licence: str | None = None
 
     @property
@@ -38,24 +41,24 @@ class PolicyFacts:
         return [row for row in self.summary.rounds if row["round"] <= self.row["round"]]
 
     @property
-    def line(self) -> list[Row]:
-        """Those among them that the policy came through: no refused round's training is in it."""
+    def lineage(self) -> list[Row]:
+        """The rounds whose training is in this policy: no rejected round is."""
         by_policy = {row.get("policy"): row for row in self.rounds}
-        found = [self.row]
-        while (before := by_policy.get(found[0].get("previous_policy"))) is not None:
-            if before in found:
+        rows = [self.row]
+        while (before := by_policy.get(rows[0].get("previous_policy"))) is not None:
+            if before in rows:
                 break
-            found.insert(0, before)
-        return found
+            rows.insert(0, before)
+        return rows
 
 
 def model_card(facts: PolicyFacts) -> str:
-    """README.md of the policy, with the front matter that the hub reads."""
+    """README.md of the policy, with front matter for the Hugging Face Hub."""
     row, name = facts.row, facts.summary.name
     parts = [
         f"# {plain(name)}, round {row['round']}",
-        f"A policy of iterative online DPO, made by the campaign {plain(name)} with Ratchet. "
-        + as_text(verdict(row)),
+        f"A policy trained by iterative online DPO in the Ratchet campaign {plain(name)}. "
+        + as_text(verdict(row, facts.config.evaluation.confidence)),
         *_use(facts.config),
         *_data(facts),
         *_rounds(facts),
@@ -75,15 +78,15 @@ def _head(facts: PolicyFacts) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["dpo", "rlhf", "iterative-dpo", "ratchet"],
     }
-    if policy.model is not None and _of_the_hub(policy.model):
+    if policy.model is not None and _is_hub_id(policy.model):
         head |= {"base_model": policy.model, "base_model_relation": "finetune"}
     if facts.licence is not None:
         head |= {"license": facts.licence}
     return front_matter(head)
 
 
-def _of_the_hub(model: str) -> bool:
-    """NAME/MODEL, and no folder: the config's paths are absolute."""
+def _is_hub_id(model: str) -> bool:
+    """Whether it is NAME/MODEL and not a folder; the config's paths are absolute."""
     return model.count("/") == 1 and not model.startswith(("/", ".", "~"))
 
 
@@ -98,24 +101,24 @@ def _use(config: CampaignConfig) -> list[str]:
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained("PATH")\n'
         'tokenizer = AutoTokenizer.from_pretrained("PATH")\n```',
-        f"It was sampled and evaluated at temperature {sampling.temperature:g}, top_p "
-        f"{sampling.top_p:g}, at most {sampling.max_tokens} tokens: other settings are untested.",
+        f"Sampled and evaluated at temperature {sampling.temperature:g}, top_p "
+        f"{sampling.top_p:g}, at most {sampling.max_tokens} tokens. Other settings are untested.",
     ]
 
 
 def _data(facts: PolicyFacts) -> list[str]:
     prompts = facts.config.prompts
     source = prompts.path.rpartition("/")[2] if prompts.path is not None else prompts.function
-    rounds = facts.line
+    rounds = facts.lineage
     labels: dict[str, int] = {}
     for row in rounds:
         for who, count in (row.get("labels_by_source") or {}).items():
             labels[who] = labels.get(who, 0) + count
     people = [who for who in labels if is_person(who)]
-    said = "No label is by a person."
+    human = "There are no human labels."
     if people:
         given = sum(labels[who] for who in people)
-        said = f"{given:,} labels are by people ({len(people)} of them)."
+        human = f"{given:,} labels are human, by {counted(len(people), 'annotator')}."
     verdicts = [
         (code(visible(who)), f"{count:,}")
         for who, count in sorted(labels.items())
@@ -125,8 +128,7 @@ def _data(facts: PolicyFacts) -> list[str]:
         "## Data",
         f"Prompts: {code(visible(source or ''))}. In {counted(len(rounds), 'round')} the policy "
         f"answered {_sum(rounds, 'prompts')} prompts with {_sum(rounds, 'completions')} "
-        f"completions; {_sum(rounds, 'pairs')} preferences between its own answers were trained "
-        f"on. {said}",
+        f"completions and was trained on {_sum(rounds, 'pairs')} preferences between them. {human}",
         table(("judge", "verdicts"), verdicts),
         *_dropped(rounds),
     ]
@@ -142,7 +144,7 @@ def _dropped(rounds: Sequence[Row]) -> list[str]:
 
 
 def _rounds(facts: PolicyFacts) -> list[str]:
-    line = facts.line
+    line = facts.lineage
     rows = [
         (
             str(row["round"]),
@@ -164,26 +166,26 @@ def _rounds(facts: PolicyFacts) -> list[str]:
     return [
         "## Rounds",
         f"Loss {training.loss}, β {training.beta:g}, learning rate {rate}, "
-        f"reference {as_text(str(training.reference))}: as the config says; a round that was tried "
-        "again may have been trained with other values. A round starts from the last promoted one.",
+        f"reference {as_text(str(training.reference))}, from the config; a retried round may have "
+        "used other values. Each round starts from the last promoted policy.",
         table(header, rows),
     ]
 
 
 def _trained_with(facts: PolicyFacts) -> Mapping[str, Any]:
-    """The numbers that the round's training recorded; none by older versions of Ratchet."""
-    found = (entry.facts.get("settings") for entry in facts.made if entry.step == "training")
-    return next(found, None) or {}
+    """Settings that the training recorded; empty for older versions of Ratchet."""
+    settings = (entry.facts.get("settings") for entry in facts.steps if entry.step == "training")
+    return next(settings, None) or {}
 
 
 def _judges(config: CampaignConfig) -> list[str]:
-    def named(judge: AnyJudgeConfig) -> str:
+    def names(judge: AnyJudgeConfig) -> str:
         sources = (getattr(member, "source", "people") for member in members(judge))
         return ", ".join(code(visible(source)) for source in sources)
 
     return [
         "## Judges",
-        f"- trained by: {named(config.judge)}\n- evaluated by: {named(config.held_out_judge)}",
+        f"- trained by: {names(config.judge)}\n- evaluated by: {names(config.held_out_judge)}",
     ]
 
 
@@ -192,18 +194,18 @@ def _lineage(facts: PolicyFacts) -> list[str]:
     policy = config.policy
     base = policy.model or policy.build or ""
     revision = f", revision {code(visible(policy.revision))}" if policy.revision else ""
-    local = "" if policy.model is None or _of_the_hub(policy.model) else _kind(policy.model)
+    local = "" if policy.model is None or _is_hub_id(policy.model) else _kind(policy.model)
     shown = base if not local else base.rstrip("/").rpartition("/")[2]
-    versions = {k: v for entry in facts.made for k, v in entry.versions.items()}
+    versions = {k: v for entry in facts.steps for k, v in entry.versions.items()}
     return [
         "## Lineage",
         f"- weights: {code(str(row.get('policy')))}\n"
         f"- trained from: {code(str(row.get('previous_policy')))}\n"
         f"- base: {code(visible(shown))}{local}{revision}\n"
-        f"- campaign: {plain(facts.summary.name)}, seed {config.seed}; its ledger has every step",
+        f"- campaign: {plain(facts.summary.name)}, seed {config.seed}; its ledger lists every step",
         table(
             ("step", "fingerprint", "made"),
-            [(e.step, code(e.fingerprint[:16]), plain(e.at)) for e in facts.made],
+            [(e.step, code(e.fingerprint[:16]), plain(e.at)) for e in facts.steps],
         ),
         "Versions: " + ", ".join(f"{plain(k)} {plain(v)}" for k, v in sorted(versions.items()))
         if versions
@@ -213,36 +215,36 @@ def _lineage(facts: PolicyFacts) -> list[str]:
 
 def _limits(facts: PolicyFacts) -> list[str]:
     lines = [
-        "A win rate says what the judge of the evaluation prefers, on prompts like those of the "
-        "training. It is no measure of truth, of safety, or of other tasks: none of these was "
-        "tested.",
-        "The intervals hold what drawing other prompts would change, not what another judge, "
-        "another seed of the training or other sampling settings would.",
+        "A win rate measures what the evaluation judge prefers on prompts like the training "
+        "prompts. Truth, safety and other tasks were not tested.",
+        "The intervals cover the choice of prompts. They do not cover the judge, the training seed "
+        "or the sampling settings.",
         *_promotion(facts.summary),
-        "Held-out prompts are kept apart by a hash of their text: near copies are only counted "
-        "(see the overlap in the report).",
+        "Held-out prompts are separated from training prompts by a hash of their text. Near copies "
+        "are counted, not removed (see the overlap in the report).",
         *cautions(facts.summary, facts.row),
     ]
     if not facts.row.get("promoted"):
-        lines.insert(0, "The gate refused this policy.")
+        lines.insert(0, "The gate did not promote this policy.")
     return ["## Limits", "\n".join(f"- {as_text(line)}" for line in lines)]
 
 
 def _promotion(summary: CampaignSummary) -> tuple[str, ...]:
-    apart = "the numbers above are of test prompts, which decide nothing."
-    if found := certified_sentences(summary):
-        return (*found, f"Promotion was decided on gate prompts; {apart}")
-    flatters = "Promotion was decided on gate prompts round after round, which flatters the winner"
-    return (f"{flatters}; {apart}",)
+    apart = "The evaluation above is on test prompts, whose win rates play no part in it."
+    if certified := certification_sentences(summary):
+        return (*certified, f"Promotion was decided on gate prompts. {apart}")
+    return (
+        "Promotion was decided on the same gate prompts in every round, which biases their win "
+        f"rates upwards. {apart}",
+    )
 
 
 def _licence(facts: PolicyFacts) -> list[str]:
-    base = "The licences of the base model, of the prompts and of the judges' models go on to bind."
+    base = "The licences of the base model, the prompts and the judge models still apply."
     if facts.licence is None:
         return [
             "## Licence",
-            "Not stated. Whoever publishes this says under which licence "
-            f"(`ratchet publish … --licence ID`). {base}",
+            f"Not stated; set one with `ratchet publish … --licence ID`. {base}",
         ]
     return ["## Licence", f"{code(facts.licence)}. {base}"]
 

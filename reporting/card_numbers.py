@@ -1,4 +1,4 @@
-"""The numbers of a policy's card: what was measured of it, with intervals, as markdown."""
+"""The evaluation section of a model card: metrics with their intervals, as markdown."""
 
 from collections.abc import Iterator
 
@@ -10,17 +10,17 @@ from reporting.numbers import MISSING, Row, number
 NATS, SHARE = "nats", "%"
 _MEASURED = (
     ("win_rate_base", "win rate against the base", SHARE),
-    ("lc_win_rate_base", "… at equal lengths", SHARE),
+    ("lc_win_rate_base", "… length-controlled", SHARE),
     ("win_rate_previous", "win rate against the previous policy", SHARE),
-    ("lc_win_rate_previous", "… at equal lengths", SHARE),
-    ("rating", "rating, the base at 0", "logits"),
+    ("lc_win_rate_previous", "… length-controlled", SHARE),
+    ("rating", "rating, base at 0", "logits"),
     ("kl_base_nats", "KL to the base, per completion", NATS),
     ("score_mean", "mean score by the judge", ""),
     ("training_score_mean", "mean score by the training judge", ""),
     ("training_win_rate_base", "win rate against the base by the training judge", SHARE),
     ("length_mean", "length", "tokens"),
-    ("truncated_share", "cut at the length limit", SHARE),
-    ("relevance", "answers whose request the base finds", SHARE),
+    ("truncated_share", "truncated at the length limit", SHARE),
+    ("relevance", "answers that match their prompts", SHARE),
     ("base_nats_per_token", "finished answers under the base, per token", NATS),
     ("repetition_share", "repetition", SHARE),
     ("refusal_share", "refusals", SHARE),
@@ -29,15 +29,16 @@ _MEASURED = (
 
 def evaluation(row: Row, config: CampaignConfig) -> list[str]:
     rows = [
-        (said + _extrapolated(row, name), interval(row, name, unit), _base(row, name, unit))
-        for name, said, unit in _MEASURED
+        (label + _extrapolated(row, name), interval(row, name, unit), _base(row, name, unit))
+        for name, label, unit in _MEASURED
         if number(row, name) is not None
     ]
     prompts = cell(row, "test_prompts")
     return [
         "## Evaluation",
-        f"On {prompts} prompts that no round trained on. In brackets: intervals at "
-        f"{100 * config.evaluation.confidence:g} %, by resampling prompts; ties count half.",
+        f"On {prompts} prompts that no round trained on. In brackets: "
+        f"{100 * config.evaluation.confidence:g}% confidence intervals, by resampling prompts. "
+        "Ties count half.",
         table(("measured", "this policy", "base"), rows),
         table(("suite", "score", "change"), _suites(row)),
         table(("slice", "prompts", "win rate"), _slices(row)),
@@ -56,10 +57,10 @@ def _suites(row: Row) -> Iterator[tuple[str, str, str]]:
 
 
 def _slices(row: Row) -> Iterator[tuple[str, str, str]]:
-    for name, one in sorted((row.get("slices") or {}).items()):
-        flagged = " (worse)" if one.get("flagged") else ""
-        rate = _between(one, "win_rate", "low", "high", SHARE)
-        yield as_text(name), cell(one, "prompts"), rate + flagged
+    for name, group in sorted((row.get("slices") or {}).items()):
+        flagged = " (worse)" if group.get("flagged") else ""
+        rate = _between(group, "win_rate", "low", "high", SHARE)
+        yield as_text(name), cell(group, "prompts"), rate + flagged
 
 
 def interval(row: Row, name: str, unit: str = "") -> str:
@@ -67,15 +68,15 @@ def interval(row: Row, name: str, unit: str = "") -> str:
 
 
 def _between(row: Row, name: str, low_name: str, high_name: str, unit: str = "") -> str:
-    """An estimate with the ends of its interval, where there is one."""
+    """An estimate and, if known, its interval."""
     value, low, high = number(row, name), number(row, low_name), number(row, high_name)
     if value is None:
         return MISSING
     scale, digits = (100, 1) if unit == SHARE else (1, 3)
-    said = f"{scale * value:.{digits}f}"
+    text = f"{scale * value:.{digits}f}"
     if low is not None and high is not None:
-        said += f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
-    return f"{said} {unit}".rstrip()
+        text += f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    return f"{text} {unit}".rstrip()
 
 
 def _base(row: Row, name: str, unit: str) -> str:

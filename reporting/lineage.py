@@ -1,11 +1,11 @@
-"""Which prompts, labels, weights and versions made a checkpoint: from the ledger."""
+"""Lineage, from the ledger: the prompts, labels, weights and versions behind each checkpoint."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dpo_core.campaign.ledger import Entry
 from dpo_core.text import visible
-from reporting.labels_bought import labels_of
+from reporting.label_gains import count_labels
 from reporting.numbers import Row
 from reporting.summary import CampaignSummary
 
@@ -14,8 +14,7 @@ HASH_SHOWN = 12
 
 @dataclass(frozen=True)
 class LineageStep:
-    """One step as it is written; hashes are cut, `ratchet status --json` and the ledger have them
-    whole."""
+    """One step, formatted. Hashes are shortened; the ledger has them whole."""
 
     step: str
     at: str
@@ -28,7 +27,7 @@ class LineageStep:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of one round, 0 being the base, and the steps behind them."""
+    """The weights of one round (0: the base) and the steps behind them."""
 
     round: int
     sentence: str
@@ -36,30 +35,30 @@ class Checkpoint:
 
 
 def lineage(summary: CampaignSummary) -> tuple[Checkpoint, ...]:
-    """Newest first."""
+    """One checkpoint per round, newest first."""
     rows = {int(row["round"]): row for row in summary.rounds}
     by_round: dict[int, list[Entry]] = {}
     for entry in summary.details.steps:
         by_round.setdefault(entry.round, []).append(entry)
     return tuple(
-        Checkpoint(n, _sentence(n, rows.get(n), entries), tuple(map(_made, entries)))
+        Checkpoint(n, _sentence(n, rows.get(n), entries), tuple(map(_lineage_step, entries)))
         for n, entries in sorted(by_round.items(), reverse=True)
     )
 
 
 def _sentence(number: int, row: Row | None, entries: Sequence[Entry]) -> str:
-    made = {entry.step: entry for entry in entries}
-    if number == 0 or row is None or "training" not in made:
+    steps = {entry.step: entry for entry in entries}
+    if number == 0 or row is None or "training" not in steps:
         return "The base policy and the held-out prompts." if number == 0 else "Not finished."
-    training = made["training"]
+    training = steps["training"]
     start, reference = (_short(training.inputs.get(key)) for key in ("policy", "reference"))
-    data = made.get("preferences") or made.get("imported")
+    data = steps.get("preferences") or steps.get("imported")
     file = _short(next(iter(data.outputs.values()), None)) if data else "–"
-    reset = "which is its reference too" if start == reference else f"with reference {reference}"
+    reset = "also the reference," if start == reference else f"with reference {reference},"
     return (
-        f"Weights {_short(str(row.get('policy')))} were trained from {start}, {reset}, on "
+        f"Weights {_short(str(row.get('policy')))} were trained from {start}, {reset} on "
         f"{training.kept} preferences (file {file}) of {row.get('prompts')} prompts with "
-        f"{labels_of(row)} labels{_sources(row)}, under {_versions(training.versions)}, "
+        f"{count_labels(row)} labels{_sources(row)}, under {_versions(training.versions)}, "
         f"on {training.at[:10]}."
     )
 
@@ -68,13 +67,13 @@ def _sources(row: Row) -> str:
     by_source = row.get("labels_by_source")
     if not isinstance(by_source, Mapping) or not by_source:
         by_source = {judge: did.get("pairs") for judge, did in (row.get("judges") or {}).items()}
-    said = ", ".join(f"{visible(source)} {count}" for source, count in by_source.items())
-    return f" ({said})" if said else ""
+    counts = ", ".join(f"{visible(source)} {count}" for source, count in by_source.items())
+    return f" ({counts})" if counts else ""
 
 
-def _made(entry: Entry) -> LineageStep:
+def _lineage_step(entry: Entry) -> LineageStep:
     dropped = "; ".join(f"{visible(why)} {count}" for why, count in entry.dropped.items())
-    counts = f"{entry.came_in:,} in, {entry.kept:,} on" + (f" ({dropped})" if dropped else "")
+    counts = f"{entry.came_in:,} in, {entry.kept:,} out" + (f" ({dropped})" if dropped else "")
     return LineageStep(
         entry.step,
         entry.at.replace("T", " ").removesuffix("+00:00"),
@@ -87,7 +86,7 @@ def _made(entry: Entry) -> LineageStep:
 
 
 def _without_tokenizer(outputs: Mapping[str, str]) -> Mapping[str, str]:
-    """A policy's weights stand for its files."""
+    """Of a policy's files only the weights are shown."""
     return {
         name: value
         for name, value in outputs.items()

@@ -1,4 +1,4 @@
-"""How a self-contained page is made: templates, scripts by hash, data that cannot end a script."""
+"""Building self-contained HTML pages: templates, script hashes, embedded data."""
 
 import base64
 import hashlib
@@ -14,46 +14,46 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_cache_path
 
 from dpo_core.atomic import write_text
-from reporting.plots.model import place, written
+from reporting.plots.model import format_number, format_place
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def rendered(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def embedded(data: Any) -> str:
-    """JSON that may stand in a <script> element, whatever text is in it."""
+def embed_json(data: Any) -> str:
+    """JSON that is safe inside a <script> element, whatever text it holds."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return trusted(text)
+    return mark_safe(text)
 
 
 @cache
-def read(name: str) -> str:
+def read_template(name: str) -> str:
     return files("reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache
-def vega() -> str:
+def vega_script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script.
 
-    It takes a second to make and is the same for every report, so it is kept where caches are,
-    under its own hash.
+    Bundling takes a second and gives the same result for every report, so it is cached on disk and
+    verified by its hash.
     """
     from vl_convert import javascript_bundle
 
-    kept = user_cache_path("ratchet") / f"vega-{version('vl-convert-python')}.js"
+    cache_file = user_cache_path("ratchet") / f"vega-{version('vl-convert-python')}.js"
     with suppress(OSError, ValueError):
-        digest, script = kept.read_text(encoding="utf-8").split("\n", 1)
+        digest, script = cache_file.read_text(encoding="utf-8").split("\n", 1)
         if digest == f"// {csp_hash(script)}":
             return script
     script = javascript_bundle(snippet="window.vegaEmbed = vegaEmbed;")
-    with suppress(OSError):  # a report needs no cache
-        write_text(kept, f"// {csp_hash(script)}\n{script}")
+    with suppress(OSError):  # the cache is optional
+        write_text(cache_file, f"// {csp_hash(script)}\n{script}")
     return script
 
 
@@ -62,7 +62,7 @@ def csp_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def trusted(text: str) -> str:
+def mark_safe(text: str) -> str:
     from markupsafe import Markup
 
     return Markup(text)
@@ -75,25 +75,25 @@ def _environment() -> "Environment":
         def get_source(
             self, environment: Environment, template: str
         ) -> tuple[str, str | None, Callable[[], bool] | None]:
-            return read(template), None, None
+            return read_template(template), None, None
 
-    made = Environment(
+    environment = Environment(
         loader=Templates(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
-    made.filters["breakable"] = _breakable
-    made.filters["form"] = written
-    made.filters["place"] = place
-    return made
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
+    environment.filters["breakable"] = _breakable
+    environment.filters["form"] = format_number
+    environment.filters["place"] = format_place
+    return environment
 
 
 def _breakable(text: str) -> str:
-    """Escaped text that may wrap inside long words: browsers take seconds over 100 kB of one."""
+    """Escaped text that may wrap inside long words; browsers need seconds for a word of 100 kB."""
     from markupsafe import Markup
 
-    parts = re.sub(r"\S{100}(?=\S{100})", lambda found: found.group() + "\0", text).split("\0")
+    parts = re.sub(r"\S{100}(?=\S{100})", lambda match: match.group() + "\0", text).split("\0")
     return Markup("<wbr>").join(parts)

@@ -1,41 +1,37 @@
-"""Which numbers stand together in a table, and how each is written.
-
-The terminal and the HTML report both show exactly these tables, so they can never disagree.
-"""
+"""The tables of a campaign. The terminal and the HTML report both show exactly these."""
 
 from dpo_core.text import visible
 from reporting.cells import (
-    Shown,
+    ColumnSpecs,
     TableSection,
     cell,
+    cell_with_error,
+    cell_with_interval,
     count,
     headings,
     percent,
-    with_error,
-    with_interval,
+    table_beside_base,
 )
-from reporting.labelling import labelling_sections
-from reporting.numbers import STEPS, Row, dropped, measures, number, seconds
+from reporting.numbers import STEPS, Row, dropped_counts, measure_names, number, seconds_by_step
 from reporting.summary import CampaignSummary
-from reporting.tables.by_round import beside_base
 from reporting.tables.evaluation import evaluation_sections
-from reporting.tables.price import price
-from reporting.tables.trust import trust
+from reporting.tables.first_screen import cost_table, trust_table
+from reporting.tables.labeling import labelling_sections
 
 
 def first_screen(summary: CampaignSummary) -> tuple[TableSection, ...]:
-    """The tables that tell whether a campaign got better, at what price, and what it says now."""
+    """The most important tables: is it better, at what price, can it be trusted."""
     if not summary.rounds:
         return ()
-    made = (_better(summary), _answers(summary), price(summary), trust(summary))
-    return tuple(section for section in made if section.rows)
+    candidates = (_better(summary), _answers(summary), cost_table(summary), trust_table(summary))
+    return tuple(section for section in candidates if section.rows)
 
 
 def sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
-    """The campaign's numbers as tables, without those that would be empty."""
+    """All tables that are not empty."""
     if not summary.rounds:
         return ()
-    made = (
+    candidates = (
         *first_screen(summary),
         *evaluation_sections(summary),
         _trained(summary),
@@ -44,7 +40,7 @@ def sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
         _dropped(summary),
         _time(summary),
     )
-    return tuple(section for section in made if section.rows)
+    return tuple(section for section in candidates if section.rows)
 
 
 def _better(summary: CampaignSummary) -> TableSection:
@@ -53,10 +49,10 @@ def _better(summary: CampaignSummary) -> TableSection:
     rows = [
         (
             cell(row, "round", count),
-            with_interval(row, "win_rate_base", percent),
-            with_interval(row, "win_rate_previous", percent),
-            with_error(row, "kl_base_nats"),
-            with_error(row, "kl_previous_nats"),
+            cell_with_interval(row, "win_rate_base", percent),
+            cell_with_interval(row, "win_rate_previous", percent),
+            cell_with_error(row, "kl_base_nats"),
+            cell_with_error(row, "kl_previous_nats"),
             _gated(row),
         )
         for row in summary.rounds
@@ -74,7 +70,7 @@ def _better(summary: CampaignSummary) -> TableSection:
 
 
 def _gated(row: Row) -> str:
-    """Whether the round was promoted, or what the gate made of it instead."""
+    """Whether the round was promoted; if not, with the gate's action."""
     if row.get("promoted"):
         return "yes"
     action = (row.get("gate") or {}).get("action", "keep")
@@ -82,19 +78,19 @@ def _gated(row: Row) -> str:
 
 
 def _answers(summary: CampaignSummary) -> TableSection:
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("length_mean", "mean length", "{:.1f}".format),
         ("truncated_share", "truncated %", percent),
         ("score_mean", "score", "{:.3f}".format),
-        *((f"measure_{name}", f"{visible(name)} %", percent) for name in measures(summary)),
+        *((f"measure_{name}", f"{visible(name)} %", percent) for name in measure_names(summary)),
     )
     note = "on the same test prompts · length in tokens · [confidence interval]"
-    return beside_base("What are the answers like?", note, summary, shown)
+    return table_beside_base("What are the answers like?", note, summary, shown)
 
 
 def _trained(summary: CampaignSummary) -> TableSection:
     parts = (("pairs_replayed", "replayed", count), ("pairs_delta", "delta", count))
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("round", "round", count),
         ("prompts", "prompts", count),
         ("completions", "completions", count),
@@ -114,7 +110,7 @@ def _trained(summary: CampaignSummary) -> TableSection:
 
 
 def _speed(summary: CampaignSummary) -> TableSection:
-    shown: Shown = (
+    shown: ColumnSpecs = (
         ("round", "round", count),
         ("train_tokens_per_second", "tokens/s", "{:,.0f}".format),
         ("train_flops_per_second", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
@@ -123,20 +119,20 @@ def _speed(summary: CampaignSummary) -> TableSection:
         ("train_peak_memory_gib", "memory GiB", "{:.2f}".format),
     )
     known = any(number(row, name) is not None for row in summary.rounds for name, _, _ in shown[1:])
-    note = "useful operations: each prompt once, no padding · MFU: of what the device can do"
+    note = "GFLOP/s: useful operations only, without padding · MFU: share of the device's peak"
     return _table("How fast it trained", note, summary, shown if known else ())
 
 
-def _table(title: str, note: str, summary: CampaignSummary, shown: Shown) -> TableSection:
+def _table(title: str, note: str, summary: CampaignSummary, shown: ColumnSpecs) -> TableSection:
     """One row per round."""
     rows = [tuple(cell(row, name, write) for name, _, write in shown) for row in summary.rounds]
     return TableSection(title, note, headings(shown), tuple(rows) if shown else ())
 
 
 def _dropped(summary: CampaignSummary) -> TableSection:
-    reasons = dict.fromkeys(reason for row in summary.rounds for reason in dropped(row))
+    reasons = dict.fromkeys(reason for row in summary.rounds for reason in dropped_counts(row))
     rows = [
-        (visible(reason), *(str(int(dropped(row).get(reason, 0))) for row in summary.rounds))
+        (visible(reason), *(str(int(dropped_counts(row).get(reason, 0))) for row in summary.rounds))
         for reason in reasons
     ]
     header = ("reason", *(f"round {row['round']}" for row in summary.rounds))
@@ -147,12 +143,12 @@ def _time(summary: CampaignSummary) -> TableSection:
     rows = [
         (
             cell(row, "round", count),
-            *(cell(seconds(row), step, "{:.1f}".format) for step in (*STEPS, "other")),
+            *(cell(seconds_by_step(row), step, "{:.1f}".format) for step in (*STEPS, "other")),
             cell(row, "seconds_round", "{:.1f}".format),
             cell(row, "tokens_per_second", "{:,.0f}".format),
         )
         for row in summary.rounds
     ]
     header = ("round", *STEPS, "other", "whole", "tokens/s")
-    note = "seconds · start: of sampling and training processes · tokens/s of sampling"
+    note = "seconds · start: starting sampling and training processes · tokens/s: sampling"
     return TableSection("Where the time went", note, header, tuple(rows))

@@ -1,4 +1,4 @@
-"""A campaign read back from disk, as status, report and Prefect artifacts show it."""
+"""A campaign as read from disk, for status, report and Prefect artifacts."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,19 @@ from reporting.read.samples import SampleRow, held_out_rows
 class CampaignSummary:
     """Everything that is shown of a campaign.
 
-    `rounds` holds one mapping per finished round with the names of
-    dpo_core.evaluation.round_metrics, except that `dropped` is a mapping from reason to count.
-    `base` holds the base policy's numbers (score_mean, length_mean, truncated_share,
-    measure_<name>). `settings`: the config as it is read. `doing` says what runs now, or what
-    people are asked for. `taken_back`: sources whose judgements do not count. `outdated`: rounds
-    that were finished before something was taken back or let count again, and are to be run again
-    for it. `cost`: the columns of cost, of the whole campaign. `stopped`: which rule ended it
-    early. `rolled_back`: where a person let another policy go on than the gate. `details`: what
-    only the report shows. `samples_left_out`: held-out prompts that are too many for one page.
-    `gate_looks`: policies that the gate decided on, with the same prompts.
+    rounds: one mapping per finished round, by the names of dpo_core.campaign.round_metrics;
+    `dropped` is a mapping from reason to count.
+    base: metrics of the base policy (score_mean, length_mean, truncated_share, measure_<name>).
+    settings: the parsed config.
+    doing: what runs now, or what people are asked for.
+    retractions: sources whose judgements do not count.
+    outdated: rounds that must be run again after a retraction or its undoing.
+    cost: the cost columns, of the whole campaign.
+    stopped: the rule that ended the campaign early, and a sentence.
+    rollbacks: by people, who override the gate.
+    details: what only the report shows.
+    samples_left_out: number of held-out prompts beyond what fits a page.
+    gate_looks: number of policies that the gate decided on, with the same prompts.
     """
 
     name: str
@@ -50,23 +53,30 @@ class CampaignSummary:
     config_yaml: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     doing: str = ""
-    taken_back: tuple[Retraction, ...] = ()
+    retractions: tuple[Retraction, ...] = ()
     outdated: tuple[int, ...] = ()
     cost: Mapping[str, Any] = field(default_factory=dict)
     stopped: Mapping[str, str] | None = None
-    rolled_back: tuple[Rollback, ...] = ()
+    rollbacks: tuple[Rollback, ...] = ()
     details: Details = field(default_factory=Details)
     samples_left_out: int = 0
     gate_looks: int = 0
 
     def row(self, number: int) -> Mapping[str, Any] | None:
-        """What was measured of a finished round."""
+        """Metrics of a finished round; None if it has not finished."""
         return next((row for row in self.rounds if row["round"] == number), None)
 
 
 def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
-    """The campaign below `root`, read without locking it; without `samples`, none of what only the
-    report shows. Raises BadInput when there is none."""
+    """Read the campaign below `root` without locking it.
+
+    Args:
+        root: folder of the campaign.
+        samples: also read what only the report shows.
+
+    Raises:
+        BadInput: there is no campaign.
+    """
     layout = Layout(root)
     check_is_campaign(layout)
     config_yaml, config = read_stored_text(layout)
@@ -89,11 +99,11 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
         config_yaml=config_yaml,
         settings=config,
         doing=waiting.sentence if waiting else _doing(layout, running),
-        taken_back=tuple(standing(entries, planned)),
+        retractions=tuple(standing(entries, planned)),
         outdated=() if running else _outdated(entries, rows, planned),
         cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
         stopped=stopped,
-        rolled_back=tuple(rolled_back(entries)),
+        rollbacks=tuple(rolled_back(entries)),
         details=read_details(layout, planned) if samples else Details(),
         samples_left_out=left_out,
         gate_looks=count_gate_looks(entries),
@@ -103,11 +113,11 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
 def _outdated(
     entries: Sequence[Entry], rows: Sequence[Mapping[str, Any]], planned: int
 ) -> tuple[int, ...]:
-    """Rounds that were finished and are not, nothing having been made since the last retraction but
-    the preferences that follow it at once."""
+    """Rounds that a retraction has made unfinished; empty as soon as a step other than the
+    preferences, which follow a retraction at once, was made after it."""
     at = [place for place, entry in enumerate(entries) if entry.step == RETRACT]
-    aside = {RETRACT, KEPT, SETTLED, "preferences"}
-    if not at or any(entry.step not in aside for entry in entries[at[-1] :]):
+    ignored = {RETRACT, KEPT, SETTLED, "preferences"}
+    if not at or any(entry.step not in ignored for entry in entries[at[-1] :]):
         return ()
     finished = {entry.round for entry in entries if entry.step == "gate"}
     return tuple(sorted(n for n in finished - {row["round"] for row in rows} if n <= planned))
@@ -131,7 +141,7 @@ _COMPARED = re.compile("win_rate|_change_")
 
 
 def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
-    """The base policy's own numbers: the columns that end in _base and are no comparison."""
+    """Metrics of the base policy: the columns that end in _base and are not comparisons."""
     if not rows:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""A campaign in a terminal: the state, the headline and the tables, none wider than the screen."""
+"""A campaign in a terminal: state, headline and tables, none wider than the screen."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from dpo_core.text import visible
 from reporting.at_a_glance import at_a_glance
 from reporting.cells import TableSection
 from reporting.sections import first_screen, sections
-from reporting.sentences import cautions, decisions, headline, progress, taken_back
+from reporting.sentences import cautions, gate_decisions, headline, override_sentences, progress
 from reporting.summary import CampaignSummary
 
 if TYPE_CHECKING:
@@ -21,58 +21,60 @@ _GAP = 2
 _NAME = 36
 ROWS = 12
 ROWS_BEGINNING, ROWS_END = 2, 6
-"""Rows of a table that are shown where it has more than ROWS."""
+"""Rows shown of a table that has more than ROWS."""
 
 CAUTIONS_SHOWN = 6
 
 
 def render_table(summary: CampaignSummary, *, whole: bool = True) -> "RenderableType":
-    """The state, the headline and the tables, for `rich.print`; not `whole`: those that come first,
-    and where the others are."""
+    """State, headline and tables, for `rich.print`.
+
+    whole: show all tables, not only those of the first screen.
+    """
     from rich.console import Group
     from rich.text import Text
 
     waiting = " for people" if summary.state == "waiting" else ""
     state = f"{visible(summary.name)}: {summary.state}{waiting}, {progress(summary)}"
     top = [
-        _copied(state, "dim") if waiting else Text(state, style="dim"),
+        _unwrapped(state, "dim") if waiting else Text(state, style="dim"),
         Text(headline(summary), style="bold"),
     ]
-    top += [_copied(f"! {said}", "yellow") for said in taken_back(summary)]
-    top += [Text(f"{question} {said}") for question, said in at_a_glance(summary)]
-    top += [Text(said) for said in decisions(summary)]
-    top += [Text(f"! {said}", style="yellow") for said in _cautions(summary)]
+    top += [_unwrapped(f"! {sentence}", "yellow") for sentence in override_sentences(summary)]
+    top += [Text(f"{question} {answer}") for question, answer in at_a_glance(summary)]
+    top += [Text(decision) for decision in gate_decisions(summary)]
+    top += [Text(f"! {caution}", style="yellow") for caution in _cautions(summary)]
     every = sections(summary)
     shown = every if whole else first_screen(summary)
     left = len(every) - len(shown)
     command = shlex.join(("ratchet", "status", summary.directory))
     more = [Text(f"\n{left} more tables: {visible(command)}", style="dim")] if left else []
-    return Group(*top, *(FoldedSection(shortened(section)) for section in shown), *more)
+    return Group(*top, *(FoldedSection(shorten(section)) for section in shown), *more)
 
 
 def _cautions(summary: CampaignSummary) -> list[str]:
-    """Of the last rounds; a screen full of warnings is read by nobody."""
-    said = [
+    """Cautions of the last rounds; nobody reads a screen full of warnings."""
+    lines = [
         f"round {row['round']}: {caution}"
         for row in summary.rounds
         for caution in cautions(summary, row)
     ]
-    left = len(said) - CAUTIONS_SHOWN
-    return [f"{left} earlier warnings are in the report", *said[left:]] if left > 0 else said
+    left = len(lines) - CAUTIONS_SHOWN
+    return [f"{left} earlier warnings are in the report", *lines[left:]] if left > 0 else lines
 
 
-def shortened(section: TableSection) -> TableSection:
-    """A long table's beginning and end."""
+def shorten(section: TableSection) -> TableSection:
+    """The beginning and the end of a long table."""
     if len(section.rows) <= ROWS:
         return section
     left = len(section.rows) - ROWS_BEGINNING - ROWS_END
     gap = ("⋮", *[""] * (len(section.header) - 1))
     rows = (*section.rows[:ROWS_BEGINNING], gap, *section.rows[-ROWS_END:])
-    return replace(section, rows=rows, note=f"{section.note} · {left} rows more: ratchet report")
+    return replace(section, rows=rows, note=f"{section.note} · {left} more rows: ratchet report")
 
 
-def _copied(text: str, style: str) -> "Text":
-    """What holds an address or a command: the terminal wraps it, so that it can be copied."""
+def _unwrapped(text: str, style: str) -> "Text":
+    """Text with a URL or a command: only the terminal wraps it, so that it can be copied."""
     from rich.text import Text
 
     return Text(text, style=style, no_wrap=True, overflow="ignore")
@@ -80,9 +82,9 @@ def _copied(text: str, style: str) -> "Text":
 
 @dataclass(frozen=True)
 class FoldedSection:
-    """A section that is continued below itself where the terminal is too narrow for it.
+    """A table that continues below itself if the terminal is too narrow for it.
 
-    Rich would cut the numbers with an ellipsis instead.
+    Rich would truncate the numbers instead.
     """
 
     section: TableSection
@@ -95,12 +97,12 @@ class FoldedSection:
         yield Text("")
         yield Text(self.section.title, style="bold cyan")
         yield Text(self.section.note, style="dim")
-        for part in split(self.section, options.max_width):
+        for part in split_columns(self.section, options.max_width):
             yield _table(part, options.max_width)
 
 
-def split(section: TableSection, width: int) -> Iterator[TableSection]:
-    """Tables no wider than `width` characters that together hold all columns of `section`."""
+def split_columns(section: TableSection, width: int) -> Iterator[TableSection]:
+    """Split a table by columns into tables of at most `width` characters with its first column."""
     widths = _widths(section, width)
     chosen, used = [0], widths[0]
     for index in range(1, len(widths)):
@@ -113,7 +115,7 @@ def split(section: TableSection, width: int) -> Iterator[TableSection]:
 
 
 def _widths(section: TableSection, width: int) -> list[int]:
-    """Of each column; headings are broken at their spaces only if the table is too wide else."""
+    """Width of each column; headings wrap at spaces only if the table would be too wide."""
     cells = [max(len(row[index]) for row in section.rows) for index in range(len(section.header))]
     cells[0] = min(cells[0], _NAME)
     whole = [max(cell, len(name)) for cell, name in zip(cells, section.header, strict=True)]
@@ -136,7 +138,7 @@ def _table(section: TableSection, width: int) -> "Table":
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
     widths = _widths(section, width)
     for index, name in enumerate(section.header):
-        # Without a fixed width Rich narrows the widest columns first and cuts their numbers.
+        # Without a fixed width Rich narrows the widest columns first and truncates their numbers.
         table.add_column(
             Text(name),
             justify="right" if index else "left",

@@ -1,4 +1,4 @@
-"""`ratchet status --watch`: a campaign as it goes on, in a terminal or as lines into a pipe."""
+"""`ratchet status --watch`: follow a campaign in a terminal, or as lines into a pipe."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,42 +9,44 @@ from rich.live import Live
 from rich.text import Text
 
 from dpo_core.text import visible
+from reporting.numbers import confidence
 from reporting.sentences import cautions, progress, verdict
 from reporting.summary import CampaignSummary, read_summary
 from reporting.terminal import render_table
 
 POLL_S = 1.0
 ENDED = ("finished", "stopped")
-"""Its state when no process runs it and nobody is waited for."""
+"""States in which nothing more will happen by itself."""
 
 
 def watch(root: Path, console: Console, poll_s: float = POLL_S) -> None:
-    """Show the campaign below `root` until it ends. Raises BadInput where there is none."""
+    """Show the campaign below `root` until it ends. Raises BadInput if there is none."""
     if console.is_terminal:
         _redraw(root, console, poll_s)
         return
-    told: set[str] = set()
+    printed: set[str] = set()
     for summary in _changes(root, poll_s):
-        for line in lines(summary):
-            if line not in told:
-                told.add(line)
+        for line in status_lines(summary):
+            if line not in printed:
+                printed.add(line)
                 print(line, flush=True)
 
 
-def lines(summary: CampaignSummary) -> Iterator[str]:
-    """What is to be said of a campaign; what stood there before is not said again."""
+def status_lines(summary: CampaignSummary) -> Iterator[str]:
+    """All lines about the campaign; `watch` prints only those that are new."""
+    level = confidence(summary)
     for row in summary.rounds:
-        # The identity of its policy: a round that was made again is news, though it reads alike.
-        yield f"round {row['round']} ({str(row.get('policy'))[:8]}): {verdict(row)}"
+        # The policy id makes the line of a round that was run again a new one.
+        yield f"round {row['round']} ({str(row.get('policy'))[:8]}): {verdict(row, level)}"
         for caution in cautions(summary, row):
             yield f"! round {row['round']}: {caution}"
     yield f"{visible(summary.name)}: {summary.state}, {progress(summary)}"
 
 
 def _redraw(root: Path, console: Console, poll_s: float) -> None:
-    """One screen that changes in place; at the end the whole table stays, however long it is."""
+    """Redraw one screen in place; at the end print all tables, however long they are."""
     summary = read_summary(root, samples=False)
-    # Rich writes a frame at once over the last one, so nothing is seen of its being erased.
+    # Rich writes each frame over the last one at once, so the screen does not flicker.
     with Live(
         console=console, auto_refresh=False, transient=True, vertical_overflow="crop"
     ) as live:
@@ -57,7 +59,7 @@ def _redraw(root: Path, console: Console, poll_s: float) -> None:
 def _changes(
     root: Path, poll_s: float, idle: Callable[[], None] = lambda: None
 ) -> Iterator[CampaignSummary]:
-    """The campaign now, and whenever it has changed, until it ends."""
+    """Yield the campaign now and after each change, until it ends."""
     last = None
     while True:
         summary = read_summary(root, samples=False)

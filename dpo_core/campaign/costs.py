@@ -68,7 +68,7 @@ class Spent:
 
 
 def cost_columns(entries: Iterable[Entry], number: int, prices: PricesConfig) -> dict[str, Any]:
-    """The columns of dpo_core.evaluation.round_metrics that say what round `number` cost."""
+    """The columns of dpo_core.campaign.round_metrics that say what round `number` cost."""
     return campaign_cost((entry for entry in entries if entry.round == number), prices)
 
 

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.round_metrics import steady
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
-from dpo_core.evaluation.round_metrics import steady
 from dpo_core.schemas import volatile_columns
 from dpo_core.text import visible
 

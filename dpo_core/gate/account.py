@@ -1,9 +1,9 @@
-"""What the certified gate has used so far, from the ledger: decisions, chance, gate prompts.
+"""What the certified gate has used so far, from the ledger: decisions, error budget, prompts.
 
-Every decision is a look at gate prompts. The next one may look at the same prompts again only
-where nothing but refusals came between, each followed by the attempt that the config had declared
-before: then no candidate depends on what was seen (docs/gate.md). A person's word, a promotion, a
-rollback or a changed config ends that, and the next decision takes prompts never used before.
+Every decision looks at gate prompts. The next one may reuse the same prompts only if all decisions
+since were rejections, each followed by the attempt that the config had declared beforehand: then no
+candidate depends on what was seen (docs/gate.md). A person's decision, a promotion, a rollback or a
+changed config ends the reuse, and the next decision takes prompts that were never used before.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,18 +16,20 @@ from dpo_core.campaign.rollbacks import ROLLBACK
 from dpo_core.evaluation.certification import allowance
 
 CERTIFICATE = "certificate"
-"""Step name of what the test came to, for one candidate."""
+"""Step name of the test of one candidate."""
 
 LOOKED = "gate_prompts_to"
-"""Fact of a step that compared answers to gate prompts, for the turn in its fact `turn`: up to
-which place of the pool."""
+"""Fact of a step that compared answers to gate prompts for the turn in its fact `turn`: the end of
+the prompts it used, as a position in the pool."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A candidate at the gate. id: tells this test of it from all others; evaluation: hash of its
-    numbers; declared: hash of all that the campaign had declared, its config and the user code in
-    it."""
+    """A candidate at the gate.
+
+    id: identifies this test. evaluation: hash of the candidate's metrics. declared: hash of the
+    config and the user code that the campaign had declared.
+    """
 
     round: int
     attempt: int
@@ -38,8 +40,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class InheritedAccount:
-    """What a branch takes over of the campaign that it left, all of whose decisions its maker may
-    have seen: how many there were, of how many planned, and up to where gate prompts were used."""
+    """What a branch inherits from its parent, all of whose decisions its author may have seen.
+
+    decisions: tests made. planned: tests planned. used: gate prompts used, from the beginning of
+    the pool.
+    """
 
     decisions: int = 0
     planned: int | None = None
@@ -48,9 +53,11 @@ class InheritedAccount:
 
 @dataclass(frozen=True)
 class Account:
-    """What was used before a decision. decisions: tests that were made; planned: how many the first
-    one declared (None: there was none); used: gate prompts, from the beginning of the pool; start:
-    where this decision begins."""
+    """What was used before a decision.
+
+    decisions: tests made. planned: tests that the first one declared, None before it. used: gate
+    prompts used, from the beginning of the pool. start: where this decision's prompts begin.
+    """
 
     decisions: int = 0
     planned: int | None = None
@@ -58,14 +65,14 @@ class Account:
     start: int = 0
 
     def alpha(self, planned: int, false_promotions: float) -> float:
-        """The chance of an error that the next decision may use."""
+        """The error probability that the next decision may spend."""
         return allowance(self.decisions + 1, self.planned or planned, false_promotions)
 
 
 @dataclass(frozen=True)
 class _State:
-    """While the ledger is read: `start` is where the prompts of the last decision begin, if they
-    may be used again by the attempt `follows` (round, attempt), under the same `declared`."""
+    """State while reading the ledger. start: where the prompts of the last decision begin, if the
+    attempt `follows` (round, attempt) may reuse them under the same `declared`."""
 
     account: Account = Account()
     seen: frozenset[str] = frozenset()
@@ -75,11 +82,11 @@ class _State:
     declared: str = ""
 
     def closed(self) -> "_State":
-        """After what no config had declared: no prompts may be used again."""
+        """After anything that no config had declared: no prompts may be reused."""
         return replace(self, start=None, at=None, follows=None)
 
     def planned_as(self, planned: int | None) -> "_State":
-        """The plan is that of the first decision, whatever the config says later."""
+        """The plan of the first decision holds, even if the config changes later."""
         planned = self.account.planned or planned
         return replace(self, account=replace(self.account, planned=planned))
 
@@ -94,10 +101,13 @@ def account_before(
     inherited: InheritedAccount | None = None,
     left_after: int = 0,
 ) -> Account:
-    """The account at the gate of `turn`: the same whether it is asked before or after the decision.
+    """The account at the gate of `turn`; the same before and after the decision is recorded.
 
-    entries: of the ledger, oldest first. first: how many gate prompts every evaluation looks at.
-    inherited: of a branch, which left its campaign after round `left_after`.
+    Args:
+        entries: the ledger, oldest first.
+        turn: the candidate at the gate.
+        first: gate prompts that every evaluation uses.
+        inherited: the account of the parent, for a branch made after round `left_after`.
     """
     state, crossed = _State(), inherited is None
     for entry in entries:
@@ -105,45 +115,45 @@ def account_before(
             state = state.planned_as(entry.facts.get("planned"))
             break
         if not crossed and entry.round > left_after:
-            state, crossed = _cross(state, inherited), True
+            state, crossed = _enter_branch(state, inherited), True
         if not _is_own(entry, turn):
             state = _after(state, entry, first)
     if not crossed:
-        state = _cross(state, inherited)
+        state = _enter_branch(state, inherited)
     again = (turn.round, turn.attempt) == state.follows and turn.declared == state.declared
     start = state.start if again and state.start is not None else state.account.used
     return replace(state.account, start=start)
 
 
-def spent(
+def inheritable_account(
     entries: Iterable[Entry],
     first: int,
     inherited: InheritedAccount | None = None,
     left_after: int = 0,
 ) -> InheritedAccount:
     """What a branch made now would inherit."""
-    found = account_before(entries, Turn(0, 0, "", "", ""), first, inherited, left_after)
-    return InheritedAccount(found.decisions, found.planned, found.used)
+    account = account_before(entries, Turn(0, 0, "", "", ""), first, inherited, left_after)
+    return InheritedAccount(account.decisions, account.planned, account.used)
 
 
-def read_inherited(found: Mapping[str, Any] | None) -> InheritedAccount | None:
-    return InheritedAccount(**found) if found else None
+def read_inherited(data: Mapping[str, Any] | None) -> InheritedAccount | None:
+    return InheritedAccount(**data) if data else None
 
 
-def written(inherited: InheritedAccount) -> dict[str, Any]:
+def inherited_as_json(inherited: InheritedAccount) -> dict[str, Any]:
     return asdict(inherited)
 
 
 def _is_own(entry: Entry, turn: Turn) -> bool:
-    """Whether this turn looked, before a run that was killed could write its certificate."""
+    """Whether the entry is of this very turn, from a run that was killed before its certificate."""
     if LOOKED in entry.facts:
         return bool(entry.facts["turn"] == turn.id)
     return entry.step == "evaluation" and entry.outputs.get("evaluation.json") == turn.evaluation
 
 
-def _cross(state: _State, inherited: InheritedAccount | None) -> _State:
-    """Where a branch leaves its campaign: a person made it."""
-    assert inherited is not None, "asked before"
+def _enter_branch(state: _State, inherited: InheritedAccount | None) -> _State:
+    """At the start of a branch, which a person made: no prompts may be reused."""
+    assert inherited is not None, "checked by the caller"
     account = Account(
         max(state.account.decisions, inherited.decisions),
         state.account.planned or inherited.planned,
@@ -154,9 +164,9 @@ def _cross(state: _State, inherited: InheritedAccount | None) -> _State:
 
 def _after(state: _State, entry: Entry, first: int) -> _State:
     if entry.step == CERTIFICATE:
-        return _tested(state, entry)
+        return _after_certificate(state, entry)
     if entry.step == "gate":
-        return _decided(state, entry)
+        return _after_gate(state, entry)
     if entry.step in (ROLLBACK, RETRACT):
         return state.closed()
     if LOOKED in entry.facts:
@@ -166,7 +176,7 @@ def _after(state: _State, entry: Entry, first: int) -> _State:
     return state
 
 
-def _tested(state: _State, entry: Entry) -> _State:
+def _after_certificate(state: _State, entry: Entry) -> _State:
     facts = entry.facts
     if not facts["certified"]:
         return state.closed()
@@ -176,7 +186,7 @@ def _tested(state: _State, entry: Entry) -> _State:
         account = replace(account, decisions=account.decisions + 1)
     state = replace(state, account=account, seen=state.seen | {facts["turn"]})
     state = state.planned_as(facts["planned"])
-    if facts.get("about") == "gate_set":  # whose prompts were used before
+    if facts.get("about") == "gate_set":  # these prompts were used before
         return state.closed()
     return replace(
         state,
@@ -187,7 +197,7 @@ def _tested(state: _State, entry: Entry) -> _State:
     )
 
 
-def _decided(state: _State, entry: Entry) -> _State:
+def _after_gate(state: _State, entry: Entry) -> _State:
     gate = entry.facts.get("gate") or {}
     number, attempt = entry.round, gate.get("attempt", 1)
     if state.at != (number, attempt) or entry.facts.get("answer"):

@@ -1,7 +1,7 @@
-"""What a policy must show to be promoted: pure functions of its evaluation's numbers.
+"""The gate's checks: pure functions of the metrics of a policy's evaluation.
 
-Every condition is a check with its value and its bound, said in a sentence. A number that could not
-be measured passes nothing.
+Each condition of promotion is a `GateCheck` with its value and its bound, and a sentence that
+explains the result. A check whose metric is missing fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,15 +13,15 @@ from dpo_core.gate.config import GateConfig, Range
 from dpo_core.training.telling.better_values import beta_within, rate_within
 
 Numbers = Mapping[str, Any]
-"""Of an evaluation, by the names of dpo_core.evaluation.round_metrics."""
+"""Metrics of an evaluation, by the names of dpo_core.campaign.round_metrics."""
 
 _ROUNDING = 1e-9
-"""0.15 - 0.1 is a little more than 0.05."""
+"""Tolerance for floating-point error: 0.15 - 0.1 is slightly more than 0.05."""
 
 
 @dataclass(frozen=True)
 class GateCheck:
-    """One condition of promotion. A value that could not be measured is None, and fails."""
+    """One condition of promotion. `value` is None if it was not measured; the check then fails."""
 
     name: str
     value: float | None
@@ -30,29 +30,49 @@ class GateCheck:
 
 
 CheckResult = tuple[GateCheck, str]
-"""A check, and what it came to in a sentence."""
+"""A check, and a sentence that explains its result."""
 
 
 def checks(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
-    """Every check that the config asks for, the win rate first."""
-    for one in _CHECKS:
-        yield from one(numbers, config)
+    """Run the checks that the config enables.
+
+    Args:
+        numbers: metrics of the evaluation, by the names of dpo_core.campaign.round_metrics.
+        config: section `gate` of the config; a bound of None turns its check off.
+
+    Returns:
+        Iterator over (check, sentence); the win rate comes first.
+
+    Example:
+        >>> off = {key: None for key in ("decided_share", "kl_budget", "length", "length_base")}
+        >>> off |= {key: None for key in ("truncated_rise", "empty_share", "repetition_rise")}
+        >>> numbers = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
+        >>> [sentence for _, sentence in checks(numbers, GateConfig(**off))]
+        ['lower bound 55% of the gate win rate (61%) is above the 50% threshold']
+    """
+    for run in _CHECKS:
+        yield from run(numbers, config)
 
 
 def notices(numbers: Numbers, config: GateConfig) -> dict[str, str]:
-    """name → what is not checked although the config means it to be, and why."""
+    """name → why a check that the config enables has no effect."""
     if config.kl_budget != "auto" or numbers.get("kl_base_nats") is not None:
         return {}
     return {
-        "KL budget": "the KL to the base cannot be measured, which needs sampling.temperature 1 "
-        "and sampling.top_p 1, so gate.kl_budget auto limits nothing"
+        "KL budget": "gate.kl_budget auto has no effect: KL to base is only measured with "
+        "sampling.temperature 1 and sampling.top_p 1"
     }
 
 
 def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, Any]) -> dict[str, str]:
-    """name → what another round might be trained with, where the KL to the base was too much.
+    """Suggest training settings for the next round if the KL to the base exceeded its budget.
 
-    trained: learning rate and β of the round that was too much; nothing is said without them.
+    Args:
+        checks: the checks of the round.
+        trained: `learning_rate` and `beta` of the round; empty for rounds of older versions.
+
+    Returns:
+        {"too far": sentence}, or {} if the KL is within its budget or `trained` is empty.
     """
     for check in checks:
         if check.name != "kl_base_nats" or check.passed or not trained:
@@ -60,55 +80,64 @@ def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, Any]) -> di
         if check.value is not None and check.bound is not None:
             rate, beta = trained["learning_rate"], trained["beta"]
             return {
-                "too far": f"{check.value:.2f} nats from the base, {check.bound:.4g} are allowed: "
-                f"try training.learning_rate {rate_within(rate, check.value, check.bound):g} (now "
-                f"{rate:g}), or training.beta {beta_within(beta, check.value, check.bound):g} (now "
-                f"{beta:g})"
+                "too far": f"KL to base {check.value:.2f} nats exceeds the budget of "
+                f"{check.bound:.4g}: try training.learning_rate "
+                f"{rate_within(rate, check.value, check.bound):g} (now {rate:g}), or training.beta "
+                f"{beta_within(beta, check.value, check.bound):g} (now {beta:g})"
             }
     return {}
 
 
 def _win_rate(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
-    if numbers.get("certified") and config.win_rate == "plain":  # the test says it better
+    if numbers.get("certified") and config.win_rate == "plain":  # the certificate replaces it
         return
     yield _rate(numbers, config, config.win_rate == "length_controlled")
     if config.win_rate == "length_controlled" and numbers.get("lc_win_rate_gate_extrapolated"):
-        # Hardly any answers were equally long, so it says what no comparison shows.
-        check, said = _rate(numbers, config, controlled=False)
-        yield check, f"{said}, which counts too: the length-controlled one is extrapolated"
+        # Hardly any pair of answers has equal lengths, so no comparison supports the estimate.
+        check, sentence = _rate(numbers, config, controlled=False)
+        yield (
+            check,
+            f"{sentence} (checked too, because the length-controlled win rate is extrapolated)",
+        )
 
 
 def _rate(numbers: Numbers, config: GateConfig, controlled: bool) -> CheckResult:
-    lower = config.use == "lower"
-    name = f"{'lc_' if controlled else ''}win_rate_gate{'_low' if lower else ''}"
-    what = f"{'lower end of the ' if lower else ''}{'length-controlled ' if controlled else ''}"
-    what += "gate win rate"
-    if controlled and numbers.get("lc_win_rate_gate_extrapolated"):
-        what += " (extrapolated)"
+    lower, prefix = config.use == "lower", "lc_" if controlled else ""
+    estimate = numbers.get(f"{prefix}win_rate_gate")
+    name = f"{prefix}win_rate_gate{'_low' if lower else ''}"
+    what = f"{'length-controlled ' if controlled else ''}gate win rate"
     value = numbers.get(name)
     passed = value is not None and value > config.threshold
     check = GateCheck(name, value, config.threshold, passed)
     if value is None:
-        return check, f"no {what}, no gate comparison could be read"
+        return check, f"the {what} was not measured: no gate comparison could be read"
+    extrapolated = controlled and numbers.get("lc_win_rate_gate_extrapolated")
+    notes = [_percent(estimate)] if lower and estimate is not None else []
+    notes += ["extrapolated"] if extrapolated else []
+    note = f" ({', '.join(notes)})" if notes else ""
     relation = "is above" if passed else "is not above"
-    return check, f"{what} {value:.3f} {relation} {config.threshold:g}"
+    subject = f"lower bound {_percent(value)} of the {what}{note}"
+    if not lower:
+        subject = f"{what} {_percent(value)}{note}"
+    return check, f"{subject} {relation} the {_percent(config.threshold)} threshold"
 
 
-def _decided(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
+def _decided_share(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     least = config.decided_share
     if least is None:
         return
-    found = (numbers.get("decided") or {}).get("gate") or {}
-    of, decided = found.get("comparisons") or 0, found.get("decided") or 0
-    value = decided / of if of else None
+    counts = (numbers.get("decided") or {}).get("gate") or {}
+    total, decided = counts.get("comparisons") or 0, counts.get("decided") or 0
+    value = decided / total if total else None
     passed = value is not None and value >= least
     check = GateCheck("decided_share", value, least, passed)
-    said = f"{decided} of {of} gate comparisons were decided"
+    sentence = f"{decided} of {total} gate comparisons were decided"
     if passed:
-        yield check, f"{said}, at least {_percent(least)}"
+        yield check, f"{sentence}, at least the required {_percent(least)}"
     else:
-        why = "; ".join(f"{reason}: {count}" for reason, count in found.get("why", {}).items())
-        yield check, f"{said}, fewer than {_percent(least)}" + (f" ({why})" if why else "")
+        why = "; ".join(f"{reason}: {count}" for reason, count in counts.get("why", {}).items())
+        reasons = f" (undecided because: {why})" if why else ""
+        yield check, f"{sentence}, fewer than the required {_percent(least)}{reasons}"
 
 
 def _kl(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
@@ -119,11 +148,11 @@ def _kl(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     passed = value is not None and budget is not None and value <= budget
     check = GateCheck("kl_base_nats", value, budget, passed)
     if value is None or budget is None:
-        what = "KL to the base" if value is None else "base's mean length"
-        yield check, f"the {what} was not measured, and gate.kl_budget is {config.kl_budget}"
+        what = "KL to base" if value is None else "the base's mean length"
+        yield check, f"{what} was not measured, but gate.kl_budget is {config.kl_budget}"
         return
-    relation = "is within the" if passed else "is more than the"
-    yield check, f"KL to the base {value:.2f} nats {relation} {budget:.4g} that are allowed"
+    relation = "is within" if passed else "exceeds"
+    yield check, f"KL to base {value:.2f} nats {relation} the budget of {budget:.4g}"
 
 
 def _length(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
@@ -147,9 +176,9 @@ def _ratio(
     least, most = allowed
     passed = least <= value <= most
     check = GateCheck(name, value, least if value < 1 else most, passed)
-    relation = "within" if passed else "not within"
+    relation = "within" if passed else "outside"
     return check, (
-        f"mean length {ours:.1f} tokens is {value:.2f} times {whose}, {relation} "
+        f"mean length {ours:.1f} tokens is {value:.2f} times {whose}, {relation} the allowed "
         f"{least:g} to {most:g}"
     )
 
@@ -157,7 +186,7 @@ def _ratio(
 def _rises(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     for key, name, what in (
         ("truncated_rise", "truncated_share", "truncated answers"),
-        ("repetition_rise", "token_repetition", "repeated runs of tokens"),
+        ("repetition_rise", "token_repetition", "repeated token n-grams"),
     ):
         allowed: float | None = getattr(config, key)
         if allowed is not None:
@@ -167,16 +196,16 @@ def _rises(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
 def _rise(
     key: str, what: str, allowed: float, ours: float | None, theirs: list[float]
 ) -> CheckResult:
-    """Above the lower of the others: rises of single rounds would add up, and one above a policy
-    that had improved on the base would hide."""
+    """Compare with the lower of the others: otherwise small rises would add up over rounds, and a
+    rise after a policy that had improved on the base would go unnoticed."""
     if ours is None or not theirs:
         return GateCheck(key, None, allowed, False), f"the share of {what} was not measured"
     value = ours - min(theirs)
     passed = value <= allowed + _ROUNDING
     relation = "within" if passed else "more than"
     return GateCheck(key, value, allowed, passed), (
-        f"{_percent(ours)} {what} after {_percent(min(theirs))}, {relation} the "
-        f"{_percent(allowed)} that they may rise"
+        f"{what} went from {_percent(min(theirs))} to {_percent(ours)}, {relation} the allowed "
+        f"rise of {format_points(allowed)}"
     )
 
 
@@ -191,39 +220,41 @@ def _empty(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
         yield check, "the share of empty answers was not measured"
         return
     relation = "within" if passed else "more than"
-    yield check, f"{_percent(value)} empty answers, {relation} the {_percent(bound)} allowed"
+    yield check, f"{_percent(value)} of answers are empty, {relation} the allowed {_percent(bound)}"
 
 
 def _relevance(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
-    """Nothing where relevance is not measured."""
+    """Nothing if relevance was not measured."""
     if config.relevance_fall is None or "relevance" not in numbers:
         return
-    for other, whose in (("previous", "the last promoted policy's"), ("base", "the base's")):
+    for other, whose in (("previous", "the last promoted policy"), ("base", "the base")):
         yield _fall(other, whose, numbers, config.relevance_fall)
 
 
 def _fall(other: str, whose: str, numbers: Numbers, allowed: float) -> CheckResult:
-    """A fall must be clear as well, the whole interval of the change below 0: answers are few."""
+    """Fails only if the whole interval of the change is below 0, because answers are few."""
     change, high = (numbers.get(f"relevance_change_{other}{end}") for end in ("", "_high"))
     name = f"relevance_to_{other}"
     if change is None or high is None:
         return GateCheck(name, None, allowed, False), (
-            f"whether fewer answers belong to their requests than {whose} was not measured"
+            f"the change of relevance vs. {whose} was not measured"
         )
     passed = high >= 0 or -change <= allowed + _ROUNDING
     check = GateCheck(name, -change, allowed, passed)
-    theirs = numbers.get(f"relevance_{other}")
-    said = f"the base finds the requests of {_share(numbers.get('relevance'))} of the answers, "
-    said += f"{_share(theirs)} of {whose}"
+    ours, theirs = (_share(numbers.get(key)) for key in ("relevance", f"relevance_{other}"))
+    sentence = f"{ours} of answers match their prompts, vs. {theirs} for {whose}"
     if passed:
-        return check, f"{said}: no clear fall by more than {_percent(allowed)}"
+        return check, f"{sentence}: no clear fall of more than {format_points(allowed)}"
     low = numbers.get(f"relevance_change_{other}_low")
-    ends = f"[{_percent(-high)}, {_percent(-(low or 0.0))}]"
-    return check, f"{said}: a fall by {_percent(-change)} {ends}, more than {_percent(allowed)}"
+    interval = f"CI {_number(-high)} to {_number(-(low or 0.0))}"
+    return check, (
+        f"{sentence}: a fall of {format_points(-change)} ({interval}), more than the allowed "
+        f"{format_points(allowed)}"
+    )
 
 
 def _share(value: float | None) -> str:
-    return "nothing" if value is None else _percent(value)
+    return "an unknown share" if value is None else _percent(value)
 
 
 def _suites(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
@@ -243,33 +274,48 @@ def _suite(name: str, suite: Mapping[str, Any]) -> CheckResult:
 
 
 def _suite_decided(name: str, suite: Mapping[str, Any], least: float) -> CheckResult:
-    of, decided = suite.get("answers") or 0, suite.get("compared") or 0
-    value = decided / of if of else None
+    total, scored = suite.get("answers") or 0, suite.get("compared") or 0
+    value = scored / total if total else None
     passed = value is not None and value >= least
     relation = "at least" if passed else "fewer than"
     return GateCheck(f"suite {name} decided_share", value, least, passed), (
-        f"{decided} of {of} answers to regression suite {name} were scored for both policies, "
-        f"{relation} {_percent(least)}"
+        f"{scored} of {total} answers to regression suite {name} were scored for both policies, "
+        f"{relation} the required {_percent(least)}"
     )
 
 
 def _beside(numbers: Numbers, name: str) -> tuple[float | None, list[float]]:
-    """A number of the policy; and of the last promoted one and the base, where they are known."""
+    """A metric of the policy, and those of the last promoted one and the base that are known."""
     others = (numbers.get(f"{name}_{other}") for other in ("previous", "base"))
     return numbers.get(name), [value for value in others if value is not None]
 
 
+def _number(share: float) -> str:
+    return f"{round(100 * share, 1):g}"
+
+
 def _percent(share: float) -> str:
-    return f"{round(100 * share, 1):g} %"
+    return f"{_number(share)}%"
+
+
+def format_points(share: float) -> str:
+    """A difference of two shares in percentage points.
+
+    Example:
+        >>> format_points(0.05), format_points(-0.01)
+        ('5 points', '-1 points')
+    """
+    number = _number(share)
+    return f"{number} point" if number == "1" else f"{number} points"
 
 
 def _score(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.3f}"
+    return "an unknown score" if value is None else f"{value:.3f}"
 
 
 _CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[CheckResult]], ...] = (
     _win_rate,
-    _decided,
+    _decided_share,
     _kl,
     _length,
     _rises,
@@ -279,12 +325,12 @@ _CHECKS: tuple[Callable[[Numbers, GateConfig], Iterator[CheckResult]], ...] = (
 )
 
 
-def certificate_checks(
-    facts: Mapping[str, Any], *, groups: bool = False
-) -> Iterator[tuple[GateCheck, str]]:
-    """The check of a round that could be tested; nothing where no unused prompts were left.
+def certificate_checks(facts: Mapping[str, Any], *, groups: bool = False) -> Iterator[CheckResult]:
+    """The check of a certified gate; nothing if too few unused gate prompts were left for a test.
 
-    groups: whether prompts of one group are one outcome.
+    Args:
+        facts: of the step `certificate`.
+        groups: whether the prompts of one group count as one outcome.
     """
     if not facts["certified"]:
         return
@@ -293,10 +339,10 @@ def certificate_checks(
     relation = "reaches" if passed else "does not reach"
     units = facts["reached_at"] if passed else facts["units"]
     what = "groups of gate prompts" if groups else "gate prompts"
-    if facts.get("about") == "gate_set":  # about these very prompts, each by itself
+    if facts.get("about") == "gate_set":  # a claim about these prompts only, each by itself
         what = "prompts of the gate set alone"
     yield (
         check,
-        f"evidence of {facts['log_e']:.2f} nats after {units} {what} {relation} the "
-        f"{facts['needed']:.2f} that decision {facts['decision']} of {facts['planned']} asks for",
+        f"evidence {facts['log_e']:.2f} nats after {units} {what} {relation} the "
+        f"{facts['needed']:.2f} required for decision {facts['decision']} of {facts['planned']}",
     )

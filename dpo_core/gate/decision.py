@@ -1,4 +1,4 @@
-"""What the gate decides of a round's policy: a pure function of the evaluation's numbers."""
+"""The gate's decision on a round's policy: a pure function of its evaluation's metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +13,11 @@ Action = Literal["promote", "keep", "retry", "rollback", "ask", "stop"]
 
 @dataclass(frozen=True)
 class Best:
-    """The round whose policy stands best against the base: `low` is the lower end of its win rate
-    on gate prompts. 0 is the base itself, at one half."""
+    """The promoted round with the best win rate against the base on gate prompts. Round 0 is the
+    base itself, at 0.5.
+
+    low: lower end of the confidence interval of that win rate.
+    """
 
     round: int
     low: float
@@ -22,7 +25,7 @@ class Best:
 
 @dataclass(frozen=True)
 class PersonsDecision:
-    """A person's yes or no to a policy that did not pass. at: ISO 8601, UTC."""
+    """A person's answer for a policy that did not pass the gate. at: ISO 8601, UTC."""
 
     promote: bool
     reason: str
@@ -32,7 +35,11 @@ class PersonsDecision:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a round's policy. goes_on_from: the round whose policy samples next."""
+    """What happens to a round's policy.
+
+    reasons: sentences. attempt: number of the attempt at the round, from 1. goes_on_from: the round
+    whose policy the next round starts from.
+    """
 
     action: Action
     reasons: tuple[str, ...]
@@ -46,27 +53,22 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        """What was decided and why; of a policy that passed every check, the first is enough."""
+        """The outcome and its reasons. If every check passed, only the first is spelled out."""
         reasons = self.reasons
-        many = len(self.checks)
-        if self.promoted and many > 1 and all(check.passed for check in self.checks):
-            passed = f"{counted(many - 1, 'other check')} passed"
-            reasons = (reasons[0], passed, *reasons[many:])
-        return f"{_said(self)}: {'; '.join(reasons)}"
+        count = len(self.checks)
+        if self.promoted and count > 1 and all(check.passed for check in self.checks):
+            passed = f"{counted(count - 1, 'other check')} passed"
+            reasons = (reasons[0], passed, *reasons[count:])
+        return f"{_outcome_text(self)}: {'; '.join(reasons)}"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Decision":
-        made = tuple(GateCheck(**check) for check in found["checks"])
-        return cls(
-            found["action"],
-            tuple(found["reasons"]),
-            made,
-            found["attempt"],
-            found["goes_on_from"],
-        )
+    def from_json(cls, data: Mapping[str, Any]) -> "Decision":
+        checks = tuple(GateCheck(**check) for check in data["checks"])
+        reasons = tuple(data["reasons"])
+        return cls(data["action"], reasons, checks, data["attempt"], data["goes_on_from"])
 
 
 def decide(
@@ -79,80 +81,96 @@ def decide(
     attempt: int = 1,
     more: Sequence[CheckResult] = (),
 ) -> Decision:
-    """What becomes of the policy of round `number`, which began at that of round `previous`.
+    """Decide on the policy of round `number`, which started from the policy of round `previous`.
 
-    numbers: of its evaluation, by the names of dpo_core.evaluation.round_metrics. more: checks
-    besides those that such numbers decide.
+    Args:
+        numbers: metrics of its evaluation, by the names of dpo_core.campaign.round_metrics.
+        config: section `gate` of the config.
+        number: the round, from 1.
+        previous: the round whose policy this one started from; 0 is the base.
+        best: where a rollback goes.
+        attempt: number of the attempt at the round, from 1.
+        more: results of checks that need more than `numbers`, such as the certificate.
+
+    Returns:
+        "promote" if every check passes, else what `gate.otherwise` says.
     """
-    found = [*checks(numbers, config), *more]
-    made = tuple(check for check, _ in found)
-    if all(check.passed for check in made):
-        reasons = (*(sentence for _, sentence in found), *notices(numbers, config).values())
-        return Decision("promote", reasons, made, attempt, number)
-    action = _otherwise(config, attempt)
-    failed = (sentence for check, sentence in found if not check.passed)
+    results = [*checks(numbers, config), *more]
+    all_checks = tuple(check for check, _ in results)
+    if all(check.passed for check in all_checks):
+        reasons = (*(sentence for _, sentence in results), *notices(numbers, config).values())
+        return Decision("promote", reasons, all_checks, attempt, number)
+    action = _action_on_failure(config, attempt)
+    failed = (sentence for check, sentence in results if not check.passed)
     reasons = (*failed, *_consequence(action, config, attempt, best))
     goes_on_from = best.round if action == "rollback" else previous
-    return Decision(action, reasons, made, attempt, goes_on_from)
+    return Decision(action, reasons, all_checks, attempt, goes_on_from)
 
 
-def answered(asked: Decision, answer: PersonsDecision, number: int) -> Decision:
-    """The decision after a person's answer."""
+def apply_answer(asked: Decision, answer: PersonsDecision, number: int) -> Decision:
+    """The decision on round `number` after a person answered the question `asked`."""
     because = f" ({answer.reason})" if answer.reason else ""
-    word = "yes" if answer.promote else "no"
-    said = f"{answer.by} said {word} on {answer.at[:16].replace('T', ' ')} UTC{because}"
+    at = answer.at[:16].replace("T", " ")
+    sentence = f"decided by {answer.by} on {at} UTC{because}"
     action: Action = "promote" if answer.promote else "keep"
     goes_on_from = number if answer.promote else asked.goes_on_from
-    return Decision(action, (said, *asked.reasons), asked.checks, asked.attempt, goes_on_from)
+    reasons = (sentence, *asked.reasons)
+    return Decision(action, reasons, asked.checks, asked.attempt, goes_on_from)
 
 
-def _otherwise(config: GateConfig, attempt: int) -> Action:
+def _action_on_failure(config: GateConfig, attempt: int) -> Action:
     return "retry" if attempt <= len(config.retries) else config.last_resort
 
 
 def _consequence(action: Action, config: GateConfig, attempt: int, best: Best) -> Iterator[str]:
     tries = len(config.retries) + 1
     if action == "retry":
-        changes = _shown(config.retries[attempt - 1])
-        yield f"attempt {attempt + 1} of {tries} follows under {changes}"
+        changes = _format_changes(config.retries[attempt - 1])
+        yield f"attempt {attempt + 1} of {tries} follows with {changes}"
         return
     if tries > 1:
-        yield f"that was attempt {attempt} of {tries}"
+        yield f"attempt {attempt} of {tries}"
     if action == "rollback":
-        where = "the base" if best.round == 0 else f"round {best.round}"
         yield (
-            f"{where} stands best so far: lower end {best.low:.3f} of its win rate against the "
-            "base on gate prompts"
+            f"{_policy(best.round)} is the best so far, with lower bound "
+            f"{round(100 * best.low, 1):g}% of its win rate vs. base on gate prompts"
         )
 
 
-def _shown(changes: Mapping[str, Any]) -> str:
+def _format_changes(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}: {value}" for key, value in changes.items())
 
 
-def _said(decision: Decision) -> str:
+def _outcome_text(decision: Decision) -> str:
     policy = _policy(decision.goes_on_from)
     return {
         "promote": "promoted",
-        "keep": f"kept {policy}",
+        "keep": f"not promoted, {policy} stays current",
+        # Part of the recipe of the gate step of the next attempt: another wording would make the
+        # retried rounds of finished campaigns anew.
         "retry": "refused and tried again",
-        "rollback": f"rolled back to {policy}",
-        "ask": "not passed, so a person is asked",
-        "stop": f"kept {policy} and ended the campaign",
+        "rollback": f"not promoted, rolled back to {policy}",
+        "ask": "gate not passed",
+        "stop": f"not promoted, campaign ended, {policy} stays current",
     }[decision.action]
 
 
 def _policy(number: int) -> str:
-    return "the base" if number == 0 else f"the policy of round {number}"
+    return "the base" if number == 0 else f"round {number}"
 
 
-def best_of(standing: Sequence[tuple[int, float | None]]) -> Best:
-    """The best of promoted rounds, given (round, lower end against the base); of equals the first.
+def find_best(promoted: Sequence[tuple[int, float | None]]) -> Best:
+    """The best of promoted rounds, or the base (0.5 against itself) if none is better.
 
-    The base wins one half of the comparisons with itself: what is not better does not go before it.
+    Args:
+        promoted: (round, lower end of its win rate against the base); of equals the first wins.
+
+    Example:
+        >>> find_best([(1, 0.49), (2, 0.6), (3, 0.6)])
+        Best(round=2, low=0.6)
     """
     best = Best(0, 0.5)
-    for number, low in standing:
+    for number, low in promoted:
         if low is not None and low > best.low:
             best = Best(number, low)
     return best

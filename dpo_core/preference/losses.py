@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dpo_core.loss_options import (
-    TRAITS,
     Divergence,
     LossOptions,
     Traits,
     check_options,
     check_together,
+    traits_of,
 )
-from dpo_core.preference.loss_functions import LOSSES, terms
+from dpo_core.preference.loss_functions import terms
 from dpo_core.preference.pair_logps import PairLogps
+from dpo_core.preference.user_loss import find_loss
 
 
 def margins(policy: PairLogps, reference: PairLogps) -> Tensor:
@@ -41,8 +42,9 @@ def preference_loss(
 ) -> Tensor:
     """(pair,) losses whose mean over these pairs is their loss.
 
-    loss: a name in LOSSES, where each stands with its equation and source. The default, `sigmoid`,
-    is DPO: −log σ(β·Δ), with the gradient −β·σ(−β·Δ)·(∇log π(y_w) − ∇log π(y_l)).
+    loss: a name in LOSSES, where each stands with its equation and source, or the import path of
+    your own (dpo_core.preference.user_loss.find_loss). The default, `sigmoid`, is DPO: −log σ(β·Δ),
+    with the gradient −β·σ(−β·Δ)·(∇log π(y_w) − ∇log π(y_l)).
     reference: None for the losses that need none (sft, simpo, orpo).
     beta: β, the strength of the pull to the reference: small lets the policy move far.
     label_smoothing: ε, the probability that a preference is the wrong way round.
@@ -87,9 +89,11 @@ class PairLosses:
         """(pair,) losses; tokens_per_pair: mean of the chosen tokens over all pairs whose losses
         will be averaged, when these are only some of them.
         """
-        traits = TRAITS[self.loss]
+        traits = traits_of(self.loss)
         _check_inputs(self.loss, traits, policy, reference, p_chosen)
-        losses = LOSSES[self.loss](terms(policy, reference, self.options, p_chosen), self.options)
+        losses = find_loss(self.loss)(
+            terms(policy, reference, self.options, p_chosen), self.options
+        )
         if traits.normaliser == "chosen_tokens":
             lengths = policy.lengths("chosen", self.loss)
             losses = losses / (tokens_per_pair or lengths.double().mean().item())

@@ -9,7 +9,7 @@ import torch
 
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, InvariantViolated
-from dpo_core.loss_options import TRAITS, LossName, check_together
+from dpo_core.loss_options import check_together, traits_of
 from dpo_core.preference.losses import PairLosses, margins
 from dpo_core.preference.pair_logps import PairLogps
 from dpo_core.training.objective import PairMeasurements
@@ -39,10 +39,10 @@ def check_loss(config: TrainingConfig) -> None:
         raise BadInput(str(error)) from None
 
 
-def check_labels(pairs: Sequence[TrainingPair], loss: LossName) -> None:
+def check_labels(pairs: Sequence[TrainingPair], loss: str) -> None:
     """Raise BadInput for uncertain labels that `loss` cannot take."""
     soft = next((pair for pair in pairs if pair.p_chosen != 1.0), None)
-    if soft is not None and not TRAITS[loss].soft_labels:
+    if soft is not None and not traits_of(loss).soft_labels:
         raise BadInput(
             f"pair {soft.pair_id} has the soft label p_chosen = {soft.p_chosen}, which loss {loss} "
             "cannot take: it weighs one direction only",
@@ -150,7 +150,7 @@ def _loss_at_reference(
 
 
 def check_finite(
-    measured: PairMeasurements, norm: float, step: int, learning_rate: float, loss: LossName
+    measured: PairMeasurements, norm: float, step: int, learning_rate: float, loss: str
 ) -> None:
     """Raise InvariantViolated, before the weights are touched, when a number is not finite."""
     finite = measured.losses.isfinite()
@@ -166,11 +166,11 @@ def check_finite(
     )
 
 
-def _not_finite(measured: PairMeasurements, loss: LossName) -> list[str]:
+def _not_finite(measured: PairMeasurements, loss: str) -> list[str]:
     """Pairs by which a number is not finite. The losses of a loss that sees the whole step are in
     an order of its own, and say nothing of pairs: there their log-probs do."""
     finite = measured.losses.isfinite()
-    if TRAITS[loss].whole_step:
+    if traits_of(loss).whole_step:
         finite = torch.stack(
             [
                 values.isfinite()

@@ -1,22 +1,20 @@
-"""What the training process is asked to do. Loading this module loads no torch.
-
-A job travels as JSON: `job.model_dump(mode="json")` there, `DpoJob.model_validate(...)` here.
-"""
+"""What the training process is asked to do. Loading this module loads no torch."""
 
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from dpo_core.config import Count, PositiveShare, Section, SftConfig, TrainingConfig
+from dpo_core.config import Count, PositiveShare, SftConfig, TrainingConfig
+from dpo_core.jobs import Job, Kinds, job_kinds
 
 
-class DpoJob(Section):
+class DpoJob(Job):
     """One DPO round: the policy in `policy_dir` is trained.
 
     reference_dir: weights of the reference; None: the policy as it was. A loss that compares with
     none reads neither. cache_dir: folder for reference log-probs that later runs may need again.
-    preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
+    preferences, completions: parquet files with the schemas schemas.PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
     curve_path, reference_logps_path: parquet files to write, schemas in telling.curves.
     adapter_dir: folder for the adapters of a round with LoRA.
@@ -25,6 +23,7 @@ class DpoJob(Section):
     events_dir: folder for the curve as TensorBoard's events, written while the round trains.
     """
 
+    op: Literal["dpo"] = "dpo"
     policy_dir: Path
     preferences: Path
     completions: Path
@@ -43,15 +42,16 @@ class DpoJob(Section):
     threads: Count = 1
 
 
-class BaseJob(Section):
+class BaseJob(Job):
     """The base policy: `model`, a folder, GGUF file or hub id, or what `build` makes; warm-started
     by `sft`.
 
-    held_out: parquet of prompts (records.PROMPTS) that must not be trained on; never: ids of
+    held_out: parquet of prompts (schemas.PROMPTS) that must not be trained on; never: ids of
     more, and never_messages: those of them that are conversations.
     out_dir: folder for the base policy; curve_path: parquet, schema curves.SFT_CURVE.
     """
 
+    op: Literal["base"] = "base"
     model: str | None = None
     revision: str | None = None
     build: str | None = None
@@ -66,22 +66,29 @@ class BaseJob(Section):
     threads: Count = 1
 
 
-class AverageJob(Section):
+class AverageJob(Job):
     """A policy between two, written to `out_dir`: the share `rate` of the way from `from_dir`'s
     weights to `to_dir`'s, in float32. Configuration and tokenizer are those of `to_dir`."""
 
+    op: Literal["average"] = "average"
     from_dir: Path
     to_dir: Path
     out_dir: Path
     rate: PositiveShare
 
 
-class LogpsJob(Section):
+class LogpsJob(Job):
     """Log-probs of the completions of a file (schema SCORED) under a policy, written to `out`
     (schema LOGPS). dtype: of weights and products; sums over the vocabulary are float32."""
 
+    op: Literal["logps"] = "logps"
     policy_dir: Path
     completions: Path
     out: Path
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: Count = 1
+
+
+TrainingJob = DpoJob | BaseJob | AverageJob | LogpsJob
+
+JOBS: Kinds[TrainingJob] = job_kinds(DpoJob, BaseJob, AverageJob, LogpsJob)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from dpo_core.loss_options import TRAITS
+from dpo_core.loss_options import traits_of
 from dpo_core.training.checks import MARGIN_TOLERANCE, check_finite, check_first_step
 from dpo_core.training.objective import (
     PairMeasurements,
@@ -99,7 +99,7 @@ def _gradients(
 
 def _add_gradients(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> None:
     """Add to the model's gradients that of the loss of one optimiser step."""
-    whole_step = TRAITS[round.config.loss].whole_step
+    whole_step = traits_of(round.config.loss).whole_step
     slopes = _slopes_of_all(round, step, objective) if whole_step else objective.slopes
     for batch in round.micro_batches(step):
         round.path.backward(batch, slopes)
@@ -121,7 +121,7 @@ def _of_all(
     round: Round, step: Sequence[TrainingPair], objective: StepObjective
 ) -> PairMeasurements:
     """What the processes of the team measured of this step."""
-    if TRAITS[round.config.loss].whole_step or round.team.size == 1:
+    if traits_of(round.config.loss).whole_step or round.team.size == 1:
         return objective.measured()
     # Pairs need not travel: every process knows the step, and how it is divided.
     mine = [replace(part, pairs=()) for part in objective.parts]

@@ -30,7 +30,8 @@ def status(
 
     Is each round better, at what distance, at what cost; readable while the campaign runs.
     """
-    from reporting.as_json import as_json, written
+    from dpo_core.text import printed_json
+    from reporting.as_json import as_json
     from reporting.summary import read_summary
     from reporting.terminal import render_table
 
@@ -44,7 +45,7 @@ def status(
         return
     summary = read_summary(campaign, samples=False)
     if json:
-        print(written(as_json(summary)))
+        print(printed_json(as_json(summary)))
     else:
         Console().print(render_table(summary), crop=False)
 
@@ -75,7 +76,7 @@ def compare(
     Win rates, KL, ratings, lengths and costs with their intervals, which rounds they share, and
     where their configs differ; with a warning where win rates cannot be compared.
     """
-    from reporting.compare.page import write_page
+    from reporting.compare.render import write_page
     from reporting.compare.sides import read_comparison
 
     comparison = read_comparison(campaigns)
@@ -83,13 +84,13 @@ def compare(
         write_page(comparison, html)
     if json:
         from dpo_core.text import printed_json
-        from reporting.compare.as_json import as_json
+        from reporting.compare.render import as_json
 
         print(printed_json(as_json(comparison)))
         return
     from rich.console import Console
 
-    from reporting.compare.terminal import render_comparison
+    from reporting.compare.render import render_comparison
 
     console = Console()
     console.print(render_comparison(comparison), crop=False)

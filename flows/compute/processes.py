@@ -8,7 +8,9 @@ from dpo_core.campaign.artifacts import verify_outputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
+from dpo_core.jobs import job_request
 from dpo_core.processor import has_gpu
+from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
@@ -65,11 +67,12 @@ class Processes:
         sampler, seconds_process = self._sampler(config, request)
         return {**sampler.ask(request, self._progress.advance), "seconds_start": seconds_process}
 
-    def train(self, config: SamplingConfig, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the training process for one job; it has a GPU to itself."""
+    def train(self, config: SamplingConfig, job: TrainingJob) -> dict[str, Any]:
+        """Let the training process carry out one job; it has a GPU to itself."""
         trainer, seconds_process = self._process("training", config)
         stays = False
         try:
+            request = job_request(job, self._layout.root)
             result = trainer.ask(request, self._progress.advance, self._progress.notice)
             stays = not _one_at_a_time(config, on_gpu=trainer.gpus > 0)
         except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from dpo_core.config import (
     SftConfig,
 )
 from dpo_core.gate.config import GateConfig, StopConfig
-from dpo_core.loss_options import TRAITS
+from dpo_core.loss_options import traits_of
 from flows.config import checks
 from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.evaluation import HeldOutConfig
@@ -109,7 +109,7 @@ class CampaignConfig(Section):
     @property
     def takes_soft_labels(self) -> bool:
         """Whether p_chosen may be anything but 1."""
-        return TRAITS[self.training.loss].soft_labels
+        return traits_of(self.training.loss).soft_labels
 
     @field_validator("keep_policies", mode="before")
     @classmethod

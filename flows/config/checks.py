@@ -6,7 +6,7 @@ from dpo_core.campaign.prices import PricesConfig
 from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingOptions
 from dpo_core.errors import ConfigError
 from dpo_core.gate.config import GateConfig, StopConfig
-from dpo_core.loss_options import TRAITS, check_together
+from dpo_core.loss_options import TRAITS, check_together, traits_of
 from flows.config.evaluation import HeldOutConfig
 from flows.config.training import DataConfig, LastRounds, MixRounds
 from generation.config import PromptsConfig, SamplingConfig
@@ -262,7 +262,7 @@ def check_loss(training: TrainingOptions, source: str) -> None:
 
 def check_aggregation(aggregation: AggregationConfig, loss: str, judge: AnyJudgeConfig) -> None:
     """The loss takes soft targets where they are wanted; a judge is calibrated with people."""
-    if aggregation.targets == "soft" and not TRAITS[loss].soft_labels:
+    if aggregation.targets == "soft" and not traits_of(loss).soft_labels:
         taking = ", ".join(name for name, traits in TRAITS.items() if traits.soft_labels)
         raise ValueError(
             f"aggregation.targets soft needs a loss that takes p_chosen, and training.loss "

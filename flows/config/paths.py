@@ -8,6 +8,7 @@ from typing import Any
 from dpo_core.errors import ConfigError
 from dpo_core.gguf.header import check_package, names_gguf
 from dpo_core.import_path import find_function, load_function
+from dpo_core.loss_options import is_user_loss
 from flows.config.campaign import CampaignConfig
 from labeling.exchange.folder import PAIRS
 from labeling.judges.config import Judge, LlmJudge, RuleJudge, members
@@ -176,6 +177,11 @@ def _check_file(key: str, path: str | None) -> None:
         raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
 
 
+def user_loss(config: CampaignConfig) -> str | None:
+    """The import path of the loss; None for one of Ratchet's."""
+    return config.training.loss if is_user_loss(config.training.loss) else None
+
+
 def judges_of(config: CampaignConfig) -> tuple[Judge, ...]:
     """Every judge that the config names, those of suites and people among them."""
     return tuple(judge for _, judge in _judges(config))
@@ -185,7 +191,7 @@ def functions_of(config: CampaignConfig) -> frozenset[str]:
     """The import path of every user function that the config names."""
     rules = (judge.function for judge in judges_of(config) if isinstance(judge, RuleJudge))
     sft = config.sft.function if config.sft is not None else None
-    more = (config.prompts.function, config.policy.build, sft)
+    more = (config.prompts.function, config.policy.build, sft, user_loss(config))
     return frozenset((*rules, *(path for path in more if path is not None)))
 
 
@@ -212,6 +218,7 @@ def check_functions(config: CampaignConfig) -> None:
             load_function(config.prompts.function)
     in_training = {
         "policy.build": config.policy.build,
+        "training.loss": user_loss(config),
         "sft.function": config.sft.function if config.sft else None,
     }
     for key, function in in_training.items():

@@ -18,7 +18,7 @@ from labeling.judges.config import JUDGE_KINDS
 
 def explain(problem: dict[str, Any]) -> str:
     """One line for one pydantic problem, with the nearest known key for an unknown one."""
-    kinds = {*JUDGE_KINDS, *SUITE_KINDS}
+    kinds = {*JUDGE_KINDS, *SUITE_KINDS, "loss name", "loss path"}
     where = ".".join(str(part) for part in problem["loc"] if part not in kinds)
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"]), n=1)

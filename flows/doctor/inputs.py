@@ -18,6 +18,7 @@ from dpo_core.model_shape import read_shape
 from dpo_core.schemas import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
+from flows.config.paths import user_loss
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import local_policy
 from flows.evaluation.judging import shared_judge_warning
@@ -121,7 +122,12 @@ def _calls(config: CampaignConfig) -> Iterator[tuple[str, Callable[[], object]]]
     if config.prompts.function is not None:
         yield "prompts.function", partial(load_function, config.prompts.function)
     sft = config.sft.function if config.sft is not None else None
-    for section, function in (("policy.build", config.policy.build), ("sft.function", sft)):
+    named = {
+        "policy.build": config.policy.build,
+        "sft.function": sft,
+        "training.loss": user_loss(config),
+    }
+    for section, function in named.items():
         if function is not None:
             yield section, partial(find_function, function)
 

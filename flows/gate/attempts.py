@@ -6,7 +6,7 @@ from typing import Any
 
 from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
 from dpo_core.campaign.store import ReplacedAttempt
-from dpo_core.gate.decision import Best, best_of
+from dpo_core.gate.decision import Best, find_best
 from flows.config import changes_of, under_attempt
 from flows.round_state import EvaluatedPolicy, RoundRecord
 from flows.session import Session
@@ -20,7 +20,7 @@ class BestSoFar:
     evaluated: EvaluatedPolicy
 
 
-def find_best(
+def find_best_policy(
     base: EvaluatedPolicy, earlier: Sequence[RoundRecord], rollbacks: Sequence[Rollback] = ()
 ) -> BestSoFar:
     """The policy with the highest win rate against the base, the base included.
@@ -37,7 +37,7 @@ def find_best(
         and (number in returned_to or (gate.entry.facts["promoted"] and number not in left))
     }
     plain = any(facts.get("against_base_extrapolated") for facts, _ in rounds.values())
-    best = best_of([(number, _low(facts, plain)) for number, (facts, _) in rounds.items()])
+    best = find_best([(number, _low(facts, plain)) for number, (facts, _) in rounds.items()])
     evaluated = rounds[best.round][1] if best.round else base
     assert evaluated is not None, "a round with a gate has a candidate"
     return BestSoFar(best, evaluated)

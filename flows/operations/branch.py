@@ -14,11 +14,12 @@ from dpo_core.campaign.facts import find_incumbent, is_finished, policy_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
 from dpo_core.errors import BadInput, ConfigError
-from dpo_core.gate.account import read_inherited, spent, written
+from dpo_core.gate.account import inheritable_account, inherited_as_json, read_inherited
 from flows.config import CampaignConfig, dump_config, overridden, read_stored
 from flows.config.attempts import check_rejected_rounds, rejected_rounds
+from flows.config.shared import decides_what_is_shared, pinned
 from flows.config.stored import read_stored_text, validate_recorded
-from flows.config.versions import changes, decides_what_is_shared, pinned
+from flows.config.versions import changes
 from labeling.exchange.folder import check_free, new_folder
 
 
@@ -123,7 +124,7 @@ def _find_spent(parent: Layout, config: CampaignConfig) -> Mapping[str, Any] | N
     inherited = read_inherited(origin.certified) if origin is not None else None
     left_after = origin.round if origin is not None else 0
     entries = Ledger(parent.ledger).read()
-    account = spent(entries, held_out.entry.facts["gate"], inherited, left_after)
+    account = inheritable_account(entries, held_out.entry.facts["gate"], inherited, left_after)
     if config.gate.false_promotions is None and not account.decisions:
         return None
-    return written(account)
+    return inherited_as_json(account)

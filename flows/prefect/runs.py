@@ -43,7 +43,7 @@ from dpo_core.errors import BadInput, ChildFailed
 from dpo_core.text import visible
 from flows.prefect.credentials import client_headers, report_link
 from flows.session import Session
-from reporting.numbers import Row, dropped
+from reporting.numbers import Row, confidence, dropped_counts
 from reporting.report import write_report
 from reporting.sections import sections
 from reporting.sentences import cautions, headline, verdict
@@ -200,7 +200,7 @@ def publish_round(session: Session, number: int) -> None:
     assert row is not None, "it is finished, or its question is asked"
     key = re.sub(r"[^a-z0-9]+", "-", session.config.name.lower()).strip("-")
     link = report_link(session.layout)
-    said = " ".join((verdict(row), *cautions(summary, row)))
+    said = " ".join((verdict(row, confidence(summary)), *cautions(summary, row)))
     table = [{"number": name, "value": value} for name, value in _numbers(summary, row)]
     create_table_artifact(table, key=f"{key}-round-{number}", description=f"{said} {link}")
     text = f"# {session.config.name}\n\nRound {number}: {said}\n\n{link}\n"
@@ -212,5 +212,5 @@ def _numbers(summary: CampaignSummary, row: Row) -> Iterator[tuple[str, str]]:
     for section in sections(replace(summary, rounds=(row,))):
         if section.header[0] == "round":
             yield from zip(section.header[1:], section.rows[-1][1:], strict=True)
-    for reason, count in dropped(row).items():
+    for reason, count in dropped_counts(row).items():
         yield f"dropped: {visible(reason)}", f"{count:.0f}"

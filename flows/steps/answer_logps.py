@@ -9,6 +9,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.schemas import POLICY_LOGPS, SCORED
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
+from dpo_core.training.jobs import LogpsJob
 from flows.compute.processes import check_weights, keeps_processes
 from flows.evaluation.held_out import Opponents
 from flows.read_records import read_prompts
@@ -109,14 +110,10 @@ def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> fl
     ):
         return None
     check_weights(weights)
-    job = {
-        "policy_dir": str(weights),
-        "completions": str(answers),
-        "out": str(out),
-        "dtype": dtype,
-        "threads": session.config.threads,
-    }
-    result = session.train({"op": "logps", "job": job})
+    job = LogpsJob(
+        policy_dir=weights, completions=answers, out=out, dtype=dtype, threads=session.threads
+    )
+    result = session.train(job)
     return None if result["why_not"] else float(result["seconds_start"] + result["seconds_load"])
 
 

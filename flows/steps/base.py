@@ -12,6 +12,7 @@ from dpo_core.import_path import source_hash
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
+from dpo_core.training.jobs import BaseJob
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import draw_evaluation_prompts
 from flows.gate.power import REMEDY, count_groups, gate_power
@@ -77,18 +78,18 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         for name in ("model", "sft"):
             inputs.find(name)  # raises for a user's file that is gone
         never, set_aside = suite_prompts(session), read_prompt_ids(inputs.find("gate_pool"))
-        job = {
-            **policy.model_dump(mode="json"),
-            "sft": sft.model_dump(mode="json") if sft is not None else None,
-            "held_out": str(inputs.path("held_out")),
-            "never": sorted({*never, *set_aside}),
-            "never_messages": [p.messages for p in never.values() if p.messages is not None],
-            "out_dir": str(folder / "policy"),
-            "curve_path": str(folder / "sft.parquet"),
-            "seed": seed,
-            "threads": session.config.threads,
-        }
-        result = session.train({"op": "base", "job": job})
+        job = BaseJob(
+            **policy.model_dump(),
+            sft=sft,
+            held_out=inputs.path("held_out"),
+            never=sorted({*never, *set_aside}),
+            never_messages=[list(p.messages) for p in never.values() if p.messages is not None],
+            out_dir=folder / "policy",
+            curve_path=folder / "sft.parquet",
+            seed=seed,
+            threads=session.threads,
+        )
+        result = session.train(job)
         return StepResult(
             came_in=result.pop("rows_in", 0),
             kept=result.pop("rows_kept", 0),

@@ -32,6 +32,7 @@ from flows.steps.gate_pool import POOL, complete_units, find_gate_pool
 from flows.steps.prompts import pool_functions
 from flows.steps.sample import Samples, sampling_config, write_completions
 from flows.steps.score import score
+from flows.steps.train import loss_functions
 from labeling.judges.make import judge_config, judges_functions
 
 _STEERS_NO_CANDIDATE = {
@@ -167,6 +168,7 @@ def _hash_declared(config: CampaignConfig) -> str:
         **judges_functions(config.judge),
         **judges_functions(config.held_out_judge),
         **pool_functions(config.prompts),
+        **loss_functions(config.training.loss),
     }
     return digest(config.model_dump(mode="json", exclude=_STEERS_NO_CANDIDATE), functions)
 

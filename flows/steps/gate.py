@@ -13,8 +13,8 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.waiting import waited_for
 from dpo_core.gate.checks import certificate_checks, notices, values_to_try
-from dpo_core.gate.config import as_asked
-from dpo_core.gate.decision import Best, Decision, PersonsDecision, answered, decide
+from dpo_core.gate.config import gate_recipe
+from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
 from flows.evaluation.win_rates import measure_gate_against_base
@@ -98,7 +98,7 @@ class _Gate:
         """Decide by the checks; by `answer` where they fail and a person is asked."""
         candidate = self.candidate
         recipe = {
-            "gate": as_asked(self.session.config.gate),
+            "gate": gate_recipe(self.session.config.gate),
             "attempt": candidate.attempt,
             "best": asdict(self.best),
             **candidate.as_json(answer),
@@ -157,7 +157,7 @@ class _Gate:
             more=list(more),
         )
         if decision.action == "ask" and answer is not None:
-            return answered(decision, answer, self.number)
+            return apply_answer(decision, answer, self.number)
         return decision
 
     def _notices(self, numbers: Mapping[str, Any], decision: Decision) -> dict[str, str]:

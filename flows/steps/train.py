@@ -8,8 +8,11 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
 from dpo_core.config import MOVES_NO_NUMBER, EmaReference, EveryReference, TrainingConfig
+from dpo_core.import_path import source_hash
+from dpo_core.loss_options import is_user_loss
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
+from dpo_core.training.jobs import AverageJob, DpoJob
 from dpo_core.weight_files import stored_parameters
 from flows.compute.processes import check_weights
 from flows.config.training import TrainingSection, chosen, settled
@@ -43,25 +46,25 @@ def train(
             if weights is not None:
                 check_weights(weights)
         config = _settle(session, section, inputs)
-        job = {
-            "policy_dir": str(inputs.path("policy")),
-            "reference_dir": str(reference_dir) if reference_dir is not None else None,
-            "cache_dir": str(session.layout.reference_logps),
-            "preferences": str(inputs.path("preferences")),
-            "completions": str(inputs.path("completions")),
-            "out_dir": str(folder / "policy"),
-            "curve_path": str(folder / "training.parquet"),
-            "reference_logps_path": str(folder / "reference_logps.parquet"),
-            "adapter_dir": str(folder / "adapter") if config.lora is not None else None,
-            "optimiser_from": str(optimiser) if optimiser is not None else None,
-            "optimiser_to": str(folder / _OPTIMISER) if carried else None,
-            "checkpoints": str(folder / CHECKPOINTS),
-            "events_dir": str(session.layout.round_events(number)),
-            "config": config.model_dump(mode="json"),
-            "seed": seed,
-            "threads": session.config.threads,
-        }
-        result = session.train({"op": "dpo", "job": job})
+        job = DpoJob(
+            policy_dir=inputs.path("policy"),
+            reference_dir=reference_dir,
+            cache_dir=session.layout.reference_logps,
+            preferences=inputs.path("preferences"),
+            completions=inputs.path("completions"),
+            out_dir=folder / "policy",
+            curve_path=folder / "training.parquet",
+            reference_logps_path=folder / "reference_logps.parquet",
+            adapter_dir=folder / "adapter" if config.lora is not None else None,
+            optimiser_from=optimiser,
+            optimiser_to=folder / _OPTIMISER if carried else None,
+            checkpoints=folder / CHECKPOINTS,
+            events_dir=session.layout.round_events(number),
+            config=config,
+            seed=seed,
+            threads=session.threads,
+        )
+        result = session.train(job)
         pairs = result["pairs"]
         versions = result.pop("versions", {})
         facts = {
@@ -82,8 +85,14 @@ def train(
             **parquet_inputs(preferences=preferences, completions=completions),
             **({"optimiser": policy.made_by.input(_OPTIMISER)} if available else {}),
         },
+        functions=loss_functions(section.loss),
     )
     return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+
+
+def loss_functions(loss: str) -> dict[str, str]:
+    """The source hash of a user's loss, by its import path; empty for a built-in one."""
+    return {loss: source_hash(loss)} if is_user_loss(loss) else {}
 
 
 def _settle(session: Session, section: TrainingSection, inputs: Inputs) -> TrainingConfig:
@@ -142,13 +151,13 @@ def reference(session: Session, number: int, last: Policy, policy: Policy, rate:
     def make(folder: Path, inputs: Inputs) -> StepResult:
         for name in ("last", "policy"):
             check_weights(inputs.path(name))
-        job = {
-            "from_dir": str(inputs.path("last")),
-            "to_dir": str(inputs.path("policy")),
-            "out_dir": str(folder / "policy"),
-            "rate": rate,
-        }
-        return StepResult(facts=session.train({"op": "average", "job": job}))
+        job = AverageJob(
+            from_dir=inputs.path("last"),
+            to_dir=inputs.path("policy"),
+            out_dir=folder / "policy",
+            rate=rate,
+        )
+        return StepResult(facts=session.train(job))
 
     artifact = session.step(
         number,

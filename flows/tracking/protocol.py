@@ -68,7 +68,7 @@ def read_round(layout: Layout, number: int) -> TrackedRound:
     row, gate = read_round_row(layout, number), current_artifact(layout, number, "gate")
     assert row is not None and gate is not None, "it is finished"
     texts = {
-        "verdict": visible(verdict(row)),
+        "verdict": visible(verdict(row, read_stored(layout).evaluation.confidence)),
         "decision": visible(str(row.get("decision") or "")),
         "policy": str(row.get("policy")),
     }

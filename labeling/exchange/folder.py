@@ -10,7 +10,7 @@ from dpo_core.atomic import flush, flush_tree
 from dpo_core.errors import LabelsError
 
 PAIRS = "pairs.parquet"
-"""The imported pairs, schema records.IMPORTED."""
+"""The imported pairs, schema schemas.IMPORTED."""
 
 REJECTED = "rejected.jsonl"
 """The rows that could not be read: file, place and reason of each."""

@@ -67,7 +67,7 @@ def as_prompt(prompt: str | Messages) -> Prompt:
 
 
 def imported_row(pair: ImportedPair, source: str) -> dict[str, Any]:
-    """The row of records.IMPORTED that holds `pair`; `source` where the row names none."""
+    """The row of schemas.IMPORTED that holds `pair`; `source` where the row names none."""
     prompt = as_prompt(pair.prompt)
     texts = (pair.chosen, pair.rejected)
     ids = [imported_completion_id(prompt.prompt_id, text) for text in texts]

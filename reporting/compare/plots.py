@@ -4,14 +4,23 @@ from collections.abc import Iterator
 
 from reporting.compare.sides import CampaignComparison, Side
 from reporting.numbers import Row, base_number
-from reporting.plots.model import DECIMAL, PERCENT, Plot, PlotGroup, Point, Series, point, round_of
+from reporting.plots.model import (
+    DECIMAL,
+    PERCENT,
+    Plot,
+    PlotGroup,
+    Point,
+    Series,
+    point,
+    round_label,
+)
 
 
 def plot_groups(comparison: CampaignComparison) -> tuple[PlotGroup, ...]:
-    """Those that have something to show, in one group."""
-    made = tuple(plot for plot in _plots(comparison) if plot.series)
+    """The plots that are not empty, in one group."""
+    drawn = tuple(plot for plot in _plots(comparison) if plot.series)
     note = "Each campaign's rounds on its own held-out test prompts."
-    return (PlotGroup("curves", "Round by round", note, made),) if made else ()
+    return (PlotGroup("curves", "Round by round", note, drawn),) if drawn else ()
 
 
 def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
@@ -20,7 +29,7 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
 
     yield Plot(
         "Win rate",
-        "Share of test prompts won against the base, ties count half. Above 50 % is better.",
+        "Share of test prompts won against the base; ties count half. Above 50% is better.",
         "wins",
         PERCENT,
         of("win_rate_base"),
@@ -29,7 +38,7 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
     )
     yield Plot(
         "Length-controlled win rate",
-        "The same at equal lengths. Far below the plain one: answers win by being long.",
+        "Win rate at equal lengths. If it is far below the plain one, answers win by being long.",
         "wins",
         PERCENT,
         of("lc_win_rate_base"),
@@ -65,24 +74,24 @@ def _plots(comparison: CampaignComparison) -> Iterator[Plot]:
 
 
 def _series(comparison: CampaignComparison, name: str) -> tuple[Series, ...]:
-    found = []
+    series = []
     for side in comparison.sides:
         points = tuple(p for row in side.summary.rounds if (p := point(row, name)) is not None)
         if points:
-            found.append(Series(side.label, points))
-    return tuple(found)
+            series.append(Series(side.label, points))
+    return tuple(series)
 
 
 def _level(comparison: CampaignComparison, name: str) -> tuple[float | None, str]:
-    """The base's number, where all campaigns have the same base."""
-    found = {base_number(side.summary, name) for side in comparison.sides}
-    alike = len({side.base for side in comparison.sides}) == 1 and len(found) == 1
-    level = found.pop() if alike else None
+    """The base's number, if all campaigns have the same base."""
+    levels = {base_number(side.summary, name) for side in comparison.sides}
+    alike = len({side.base for side in comparison.sides}) == 1 and len(levels) == 1
+    level = levels.pop() if alike else None
     return level, "base" if level is not None else ""
 
 
 def _frontier(comparison: CampaignComparison) -> Plot:
-    """What is gained for the distance travelled."""
+    """Win rate against KL."""
     series = []
     for side in comparison.sides:
         points = tuple(_reached(side))
@@ -90,8 +99,8 @@ def _frontier(comparison: CampaignComparison) -> Plot:
             series.append(Series(side.label, (Point(0.0, 0.5, label="base"), *points)))
     return Plot(
         "Wins against KL",
-        "Win rate against the base over KL to it, one point per round in order. Up is better, "
-        "right is further away.",
+        "Win rate against the base over KL to it, one point per round in order. If KL grows and "
+        "the win rate does not, the round only drifted.",
         "wins",
         PERCENT,
         tuple(series),
@@ -108,4 +117,4 @@ def _reached(side: Side) -> Iterator[Point]:
 
 
 def _label(row: Row) -> str:
-    return f"round {round_of(row)}"
+    return f"round {round_label(row)}"

@@ -1,20 +1,20 @@
-"""A plot as data, and what it says to those who cannot see it."""
+"""Plots as data, and their alternative text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reporting.numbers import MISSING, Row, with_ends
+from reporting.numbers import MISSING, Row, number_and_ends
 from reporting.summary import CampaignSummary
 
 PERCENT, DECIMAL, SECONDS, COUNT = ".0%", ".3~g", ".1f", ",.0f"
 SPOKEN_POINTS = 60
-"""More values than these are not read out one by one: the table below a plot holds them all."""
+"""Most values in an alternative text; the table below the plot has all of them."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of a plot; `x` is a place on the axis: "base", a round's number, a step's name, or
-    where the axis is itself a measure, a number. `label` is written beside it."""
+    """One value of a plot. x: "base", the number of a round, the name of a step, or a number if the
+    axis is a measure itself. label: shown beside the point."""
 
     x: str | float
     y: float
@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together, under the name in the legend."""
+    """Points with one name in the legend."""
 
     name: str
     points: tuple[Point, ...]
@@ -37,8 +37,8 @@ class Series:
 class Plot:
     """What plots.js draws.
 
-    mark: line (over rounds), bar (stacked), path (over a measured `x_title`, points joined in their
-    order) or curve (the same without marks). `level` is a horizontal line to compare with.
+    mark: line (over rounds), bar (stacked), path (over the measure `x_title`, points joined in
+    order) or curve (a path without marks). level: a horizontal reference line.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class PlotGroup:
-    """Plots that stand together under one heading."""
+    """Plots under one heading."""
 
     key: str
     title: str
@@ -71,16 +71,16 @@ class PlotGroup:
     plots: tuple[Plot, ...]
 
 
-def spoken(plot: Plot) -> str:
-    """The plot for those who cannot see it."""
-    found = list(plot.points())
-    if len(found) > SPOKEN_POINTS:
-        found = [one for series in plot.series for one in _ends(series)]
-    said = (
-        f"{name}, {point.label or place(point.x)}: {written(point.y, plot.form)}"
-        for name, point in found
+def alt_text(plot: Plot) -> str:
+    """Alternative text for screen readers; only the ends of long series."""
+    points = list(plot.points())
+    if len(points) > SPOKEN_POINTS:
+        points = [end for series in plot.series for end in _ends(series)]
+    values = (
+        f"{name}, {point.label or format_place(point.x)}: {format_number(point.y, plot.form)}"
+        for name, point in points
     )
-    return f"{plot.title}, {plot.unit}. {'; '.join(said)}."
+    return f"{plot.title}, {plot.unit}. {'; '.join(values)}."
 
 
 def _ends(series: Series) -> list[tuple[str, Point]]:
@@ -88,47 +88,47 @@ def _ends(series: Series) -> list[tuple[str, Point]]:
     return [(series.name, point) for point in points]
 
 
-def written(value: float | None, form: str) -> str:
-    """A value as the plots' tables and their spoken form write it."""
+def format_number(value: float | None, form: str) -> str:
+    """A value as in the tables below plots and in alternative texts."""
     if value is None:
         return MISSING
     if form == COUNT:
         return f"{value:,.0f}"
-    return f"{100 * value:.1f} %" if form.endswith("%") else f"{value:.4g}"
+    return f"{100 * value:.1f}%" if form.endswith("%") else f"{value:.4g}"
 
 
-def place(x: str | float) -> str:
+def format_place(x: str | float) -> str:
     return x if isinstance(x, str) else f"{x:.4g}"
 
 
-def series_of(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Series, ...]:
-    """A series for each column that has a value anywhere; `names`: column → name of its series."""
-    found = []
+def series_by_round(summary: CampaignSummary, names: Mapping[str, str]) -> tuple[Series, ...]:
+    """One series per column that is not empty. names: column → name of its series."""
+    series = []
     for column, shown in names.items():
         points = [point(row, column) for row in summary.rounds]
         known = tuple(point for point in points if point is not None)
         if known:
-            found.append(Series(shown, known))
-    return tuple(found)
+            series.append(Series(shown, known))
+    return tuple(series)
 
 
 def point(row: Row, name: str) -> Point | None:
-    value, low, high = with_ends(row, name)
-    return None if value is None else Point(round_of(row), value, low, high)
+    value, low, high = number_and_ends(row, name)
+    return None if value is None else Point(round_label(row), value, low, high)
 
 
-def round_of(row: Row) -> str:
+def round_label(row: Row) -> str:
     return str(int(row["round"]))
 
 
-def stacked(
+def stacked_series(
     summary: CampaignSummary, parts: Sequence[str], of: Callable[[Row, str], float | None]
 ) -> tuple[Series, ...]:
-    """A series for each of `parts` that has a value in any round, for bars upon each other."""
-    found = []
+    """One series per part that is not empty, for stacked bars."""
+    series = []
     for part in parts:
-        values = [(round_of(row), of(row, part)) for row in summary.rounds]
+        values = [(round_label(row), of(row, part)) for row in summary.rounds]
         points = tuple(Point(x, value) for x, value in values if value is not None)
         if any(point.y for point in points):
-            found.append(Series(part, points))
-    return tuple(found)
+            series.append(Series(part, points))
+    return tuple(series)

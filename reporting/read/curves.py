@@ -1,4 +1,4 @@
-"""How accuracy and margin went within each round's training."""
+"""Curves of accuracy and margin within each round's training."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,28 +14,28 @@ from dpo_core.tables import batched, read_rows
 
 COLUMNS = ("accuracy", "margin")
 COUNTED = ("pairs", "margin_spread")
-"""What intervals need; files of older versions may lack it."""
+"""Columns that intervals need; files of older versions may lack them."""
 VALUES = 600
-"""Values of all rounds' curves together, about: a plot has no room for more."""
+"""Approximate number of values of all curves together; a plot has no room for more."""
 
 Ends = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class Mean:
-    """`value`: mean over `pairs` pairs, whose standard deviation is `spread`; 0 and None where that
-    was not written."""
+    """value: mean over `pairs` pairs, whose standard deviation is `spread`; 0 and None if these
+    were not recorded."""
 
     value: float
     pairs: int = 0
     spread: float | None = None
 
     def share_ends(self, z: float) -> Ends:
-        """Wilson's interval of a share."""
+        """Wilson's interval of a share, at `z` standard deviations."""
         return wilson_ends(self.value, self.pairs, z) if self.pairs else None
 
     def mean_ends(self, z: float) -> Ends:
-        """The interval of a mean, by its standard error."""
+        """Interval of a mean by its standard error, at `z` standard deviations."""
         if not self.pairs or self.spread is None:
             return None
         half = z * self.spread / math.sqrt(self.pairs)
@@ -44,8 +44,8 @@ class Mean:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """`at`: share of the round's optimiser steps that were done; one list of values per column, a
-    mean over neighbouring steps where there are many."""
+    """at: share of the round's optimiser steps done. One value of each column per entry of `at`, a
+    mean over neighbouring steps if there are many."""
 
     round: int
     at: tuple[float, ...]
@@ -58,8 +58,9 @@ class TrainingCurve:
 
 
 def read_curves(layout: Layout, planned: int) -> tuple[TrainingCurve, ...]:
-    found = (_read(layout, number, max(8, VALUES // planned)) for number in range(1, planned + 1))
-    return tuple(curve for curve in found if curve is not None)
+    """The curves of all rounds that recorded them."""
+    curves = (_read(layout, number, max(8, VALUES // planned)) for number in range(1, planned + 1))
+    return tuple(curve for curve in curves if curve is not None)
 
 
 def _read(layout: Layout, number: int, bins: int) -> TrainingCurve | None:
@@ -67,8 +68,8 @@ def _read(layout: Layout, number: int, bins: int) -> TrainingCurve | None:
     path = training.path("training.parquet") if training else None
     if path is None or not path.exists():
         return None
-    there = pq.read_schema(path).names
-    wanted = [name for name in ("step", *COLUMNS, *COUNTED) if name in there]
+    recorded = pq.read_schema(path).names
+    wanted = [name for name in ("step", *COLUMNS, *COUNTED) if name in recorded]
     rows = list(read_rows(path, wanted))
     if not rows or "step" not in wanted:
         return None
@@ -80,7 +81,7 @@ def _read(layout: Layout, number: int, bins: int) -> TrainingCurve | None:
 
 
 def _mean(name: str, part: Sequence[Mapping[str, Any]]) -> Mean | None:
-    """Over the pairs of neighbouring steps, of which each weighs as many as it had."""
+    """Mean over neighbouring steps, weighted by their pairs."""
     known = [row for row in part if _is_number(row.get(name))]
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""Training pairs with what judges and people said of them."""
+"""Training pairs with the verdicts of judges and people."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -12,28 +12,29 @@ from reporting.read.samples import SampledAnswer, SampleRow, SourceVerdict, read
 
 PAIRS_SHOWN = 1_000
 PAIRS_OF_A_ROUND = 200
-"""Training pairs in the report, at most: of the last rounds, in each those of people first."""
+"""Most training pairs in the report, and of one round: the last rounds first, and in each the pairs
+that people judged."""
 
 
 def training_rows(layout: Layout, planned: int) -> Iterator[SampleRow]:
-    """Pairs of the last rounds as rows."""
+    """Pairs of the last rounds as rows of the sample browser."""
     left = PAIRS_SHOWN
     for number in range(planned, 0, -1):
-        for row in _of_round(layout, number, min(left, PAIRS_OF_A_ROUND)):
+        for row in _round_rows(layout, number, min(left, PAIRS_OF_A_ROUND)):
             left -= 1
             yield row
 
 
-def _of_round(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
+def _round_rows(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
     names = ("prompts", "completions", "pairs", "judgements")
     steps = {name: current_artifact(layout, number, name) for name in names}
     if limit <= 0 or any(step is None for step in steps.values()):
         return
     paths = {name: step.path(f"{name}.parquet") for name, step in steps.items() if step}
-    said = _said(layout, number, paths["judgements"])
+    verdicts = _verdicts_by_pair(layout, number, paths["judgements"])
     pairs = sorted(
         read_rows(paths["pairs"]),
-        key=lambda pair: not any(one.person for _, one in said[pair["pair_id"]]),
+        key=lambda pair: not any(given.person for _, given in verdicts[pair["pair_id"]]),
     )[:limit]
     prompts = {(p := prompt_from_row(row)).prompt_id: p for row in read_rows(paths["prompts"])}
     answers = _answers(layout, number, paths["completions"], {p[s] for p in pairs for s in "ab"})
@@ -41,7 +42,7 @@ def _of_round(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
         prompt = prompts.get(pair["prompt_id"])
         if prompt is not None and pair["a"] in answers and pair["b"] in answers:
             sides = tuple(
-                _side(answers[pair[side]], side, said[pair["pair_id"]], number) for side in "ab"
+                _side(answers[pair[side]], side, verdicts[pair["pair_id"]], number) for side in "ab"
             )
             yield SampleRow(prompt.shown(), sides, "training", pair["pair_id"], tags(prompt))
 
@@ -49,7 +50,7 @@ def _of_round(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
 def _answers(
     layout: Layout, number: int, path: Any, wanted: set[str]
 ) -> Mapping[str, tuple[Mapping[str, Any], tuple[float | None, str]]]:
-    """Completion → its row and its (score, reason)."""
+    """Completion id → (row, (score, reason))."""
     scores = read_scores(current_artifact(layout, number, "scores"))
     columns = ["completion_id", "text", "finish_reason"]
     return {
@@ -62,37 +63,37 @@ def _answers(
 def _side(
     answer: tuple[Mapping[str, Any], tuple[float | None, str]],
     side: str,
-    said: list[tuple[str | None, SourceVerdict]],
+    given: list[tuple[str | None, SourceVerdict]],
     number: int,
 ) -> SampledAnswer:
     row, (score, reason) = answer
     name = f"round {number}, answer {side.upper()}"
     verdicts = tuple(
-        SourceVerdict(one.source, _in_words(verdict, side), one.reason, one.person)
-        for verdict, one in said
+        SourceVerdict(source.source, _verdict_text(verdict, side), source.reason, source.person)
+        for verdict, source in given
     )
-    # Sampled by the policy that the round started from, which answers in its name.
+    # The policy that the round started from sampled it.
     return SampledAnswer(number, row["text"], score, reason, row["finish_reason"], name, verdicts)
 
 
-def _in_words(verdict: str | None, side: str) -> str:
+def _verdict_text(verdict: str | None, side: str) -> str:
     if verdict in ("a", "b"):
         return "preferred" if verdict == side else "not preferred"
     return {"tie": "tie", "both_bad": "both bad"}.get(verdict or "", "no verdict")
 
 
-def _said(
+def _verdicts_by_pair(
     layout: Layout, number: int, judgements: Any
 ) -> Mapping[str, list[tuple[str | None, SourceVerdict]]]:
-    """Pair → (verdict, by whom and why), of judges and then of people."""
-    found: dict[str, list[tuple[str | None, SourceVerdict]]] = defaultdict(list)
+    """Pair id → (verdict, its source), judges first."""
+    verdicts: dict[str, list[tuple[str | None, SourceVerdict]]] = defaultdict(list)
     for row in read_rows(judgements, ["pair_id", "source", "verdict", "reason"]):
-        said = SourceVerdict(row["source"], "", row["reason"] or "")
-        found[row["pair_id"]].append((row["verdict"], said))
+        source = SourceVerdict(row["source"], "", row["reason"] or "")
+        verdicts[row["pair_id"]].append((row["verdict"], source))
     labels = current_artifact(layout, number, "labels")
     if labels is not None:
         columns = ["pair_id", "kind", "annotator", "verdict", "comment"]
         for row in read_rows(labels.path("labels.parquet"), columns):
-            said = SourceVerdict(row["annotator"], "", row["comment"] or "", person=True)
-            found[row["pair_id"]].append((row["verdict"], said))
-    return found
+            source = SourceVerdict(row["annotator"], "", row["comment"] or "", person=True)
+            verdicts[row["pair_id"]].append((row["verdict"], source))
+    return verdicts

@@ -1,4 +1,4 @@
-"""Prompts with what policies answered to them and what was said of the answers."""
+"""Rows of the sample browser: prompts, answers, and verdicts on the answers."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +12,12 @@ from dpo_core.tables import read_rows
 
 PROMPTS_SHOWN = 5_000
 CHARACTERS_SHOWN = 24_000_000
-"""Held-out prompts in the report, and characters of all answers to them, at most."""
+"""Most held-out prompts in the report, and characters of all answers to them."""
 
 
 @dataclass(frozen=True)
 class SourceVerdict:
-    """What one source said of an answer; `verdict` is in words, as "won against base"."""
+    """Verdict of one source on an answer; `verdict` is text, as "won against base"."""
 
     source: str
     verdict: str
@@ -27,10 +27,8 @@ class SourceVerdict:
 
 @dataclass(frozen=True)
 class SampledAnswer:
-    """One policy's answer to a prompt; round 0 is the base policy.
-
-    `name` tells answers of one policy apart; `said`: verdicts on it.
-    """
+    """One policy's answer to a prompt. round: 0 is the base policy. name: tells several answers of
+    one policy apart."""
 
     round: int
     text: str
@@ -38,13 +36,13 @@ class SampledAnswer:
     reason: str
     finish_reason: str
     name: str = ""
-    said: tuple[SourceVerdict, ...] = ()
+    verdicts: tuple[SourceVerdict, ...] = ()
 
 
 @dataclass(frozen=True)
 class SampleRow:
-    """A prompt and its answers. kind: "held-out", answered by every round's policy, or "training",
-    a pair of one round with what judges and people said of it."""
+    """A prompt and its answers. kind: "held-out" (one answer by every round's policy) or "training"
+    (a pair of one round)."""
 
     prompt: str
     answers: tuple[SampledAnswer, ...]
@@ -54,17 +52,17 @@ class SampleRow:
 
 
 def held_out_rows(layout: Layout, planned: int) -> tuple[tuple[SampleRow, ...], int]:
-    """The first test prompts with every round's first answer to each; how many more there are."""
+    """(rows, number of test prompts left out): test prompts with every round's first answer."""
     held_out = current_artifact(layout, 0, "held_out")
     if held_out is None:
         return (), 0
     prompts = (prompt_from_row(row) for row in read_rows(held_out.path("prompts.parquet")))
     test = [prompt for prompt in prompts if prompt.split == "test"]
-    found: dict[str, list[SampledAnswer]] = defaultdict(list)
+    answers: dict[str, list[SampledAnswer]] = defaultdict(list)
     for number in range(planned + 1):
         for prompt_id, answer in _answers(layout, number).items():
-            found[prompt_id].append(answer)
-    rows = tuple(_within_budget(test[:PROMPTS_SHOWN], found))
+            answers[prompt_id].append(answer)
+    rows = tuple(_within_budget(test[:PROMPTS_SHOWN], answers))
     return rows, len(test) - len(rows)
 
 
@@ -73,14 +71,14 @@ def _within_budget(
 ) -> Iterator[SampleRow]:
     left = CHARACTERS_SHOWN
     for prompt in prompts:
-        said = tuple(answers.get(prompt.prompt_id, ()))
-        left -= len(prompt.shown()) + sum(len(answer.text) for answer in said)
+        given = tuple(answers.get(prompt.prompt_id, ()))
+        left -= len(prompt.shown()) + sum(len(answer.text) for answer in given)
         if left >= 0:
-            yield SampleRow(prompt.shown(), said, "held-out", prompt.prompt_id, tags(prompt))
+            yield SampleRow(prompt.shown(), given, "held-out", prompt.prompt_id, tags(prompt))
 
 
 def tags(prompt: Prompt) -> tuple[str, ...]:
-    """The prompt's fields that are short enough to be filtered by, as "field=value"."""
+    """Short fields of the prompt to filter by, as "field=value"."""
     return tuple(
         f"{name}={value}"
         for name, values in prompt.extra.items()
@@ -96,15 +94,15 @@ def _answers(layout: Layout, number: int) -> dict[str, SampledAnswer]:
     scores = read_scores(current_artifact(layout, number, "answer_scores"))
     outcomes = _outcomes(current_artifact(layout, number, "evaluation"))
     columns = ["completion_id", "prompt_id", "sample_index", "text", "finish_reason"]
-    found = {}
+    answers = {}
     for row in read_rows(completions.path("completions.parquet"), columns):
         if row["sample_index"] == 0:
             score, reason = scores.get(row["completion_id"], (None, ""))
-            said = tuple(outcomes.get(row["prompt_id"], ()))
-            found[row["prompt_id"]] = SampledAnswer(
-                number, row["text"], score, reason, row["finish_reason"], said=said
+            verdicts = tuple(outcomes.get(row["prompt_id"], ()))
+            answers[row["prompt_id"]] = SampledAnswer(
+                number, row["text"], score, reason, row["finish_reason"], verdicts=verdicts
             )
-    return found
+    return answers
 
 
 def read_scores(scores: Artifact | None) -> dict[str, tuple[float | None, str]]:
@@ -115,20 +113,20 @@ def read_scores(scores: Artifact | None) -> dict[str, tuple[float | None, str]]:
 
 
 def _outcomes(evaluation: Artifact | None) -> Mapping[str, list[SourceVerdict]]:
-    """What the evaluation's judge said of first answers, by prompt."""
-    found: dict[str, list[SourceVerdict]] = defaultdict(list)
+    """Verdicts of the evaluation judge on first answers, by prompt."""
+    verdicts: dict[str, list[SourceVerdict]] = defaultdict(list)
     if evaluation is None:
-        return found
+        return verdicts
     for row in read_rows(evaluation.path("outcomes.parquet")):
         if row["sample_index"] == 0:
-            verdict = _in_words(row["outcome"], row["opponent"])
-            found[row["prompt_id"]].append(
+            verdict = _outcome_text(row["outcome"], row["opponent"])
+            verdicts[row["prompt_id"]].append(
                 SourceVerdict("evaluation", verdict, row.get("reason") or "")
             )
-    return found
+    return verdicts
 
 
-def _in_words(outcome: Any, opponent: str) -> str:
+def _outcome_text(outcome: Any, opponent: str) -> str:
     if outcome is None:
         return f"not decided against {opponent}"
     if outcome == 0.5:

@@ -1,1 +1,1 @@
-"""Tables of a campaign's numbers, by the question that they answer."""
+"""Tables of a campaign's metrics, by the question that they answer."""

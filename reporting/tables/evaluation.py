@@ -1,13 +1,21 @@
-"""Tables of the evaluation: ratings, slices, suites, what was forgotten, how varied answers are."""
+"""Tables of the evaluation: ratings, slices, suites, relevance, variety of the answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_core.text import visible
-from reporting.cells import Shown, TableSection, Write, cell, estimated, percent, with_interval
+from reporting.cells import (
+    ColumnSpecs,
+    Formatter,
+    TableSection,
+    cell,
+    cell_with_interval,
+    format_estimate,
+    percent,
+    table_beside_base,
+)
 from reporting.numbers import Row, number
 from reporting.summary import CampaignSummary
-from reporting.tables.by_round import beside_base
 
 
 def evaluation_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
@@ -21,9 +29,9 @@ def evaluation_sections(summary: CampaignSummary) -> tuple[TableSection, ...]:
 
 
 def cycles(row: Row) -> tuple[str, ...]:
-    """Rounds that beat each other in a circle, as "r3 > r2 > r1 > r3"."""
-    found: Sequence[Sequence[int]] = row.get("cycles") or ()
-    names = [[_policy(number) for number in cycle] for cycle in found if cycle]
+    """Rounds that beat each other in a cycle, as "r3 > r2 > r1 > r3"."""
+    numbers: Sequence[Sequence[int]] = row.get("cycles") or ()
+    names = [[_policy(number) for number in cycle] for cycle in numbers if cycle]
     return tuple(" > ".join([*cycle, cycle[0]]) for cycle in names)
 
 
@@ -32,44 +40,45 @@ def _policy(number: Any) -> str:
 
 
 def _ratings(summary: CampaignSummary) -> TableSection:
-    """Of every policy by the matches of all rounds so far, best first."""
+    """Ratings of all policies by the matches of all rounds so far, best first."""
     last = summary.rounds[-1]
-    found: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
-    order = sorted(found.items(), key=lambda one: -(number(one[1], "estimate") or 0.0))
+    ratings: Mapping[str, Mapping[str, Any]] = last.get("ratings") or {}
+    order = sorted(ratings.items(), key=lambda rating: -(number(rating[1], "estimate") or 0.0))
     rows = tuple(
-        (_policy(name), _estimate(one, "estimate", "{:+.2f}".format)) for name, one in order
+        (_policy(name), _estimate(rating, "estimate", "{:+.2f}".format)) for name, rating in order
     )
-    note = "logits, base at 0: one up wins 73 % · [confidence interval]"
+    note = "logits, base at 0; a lead of 1 is a win rate of 73% · [confidence interval]"
     circles = "; ".join(cycles(last))
     if circles:
-        note += f" · cycles: {circles}, so no single order is right"
+        note += f" · cycles: {circles}, so no ranking is consistent"
     return TableSection("All policies on one scale", note, ("policy", "rating"), rows)
 
 
-def _estimate(one: Mapping[str, Any], name: str, write: Write) -> str:
-    return estimated(number(one, name), number(one, "low"), number(one, "high"), write)
+def _estimate(numbers: Mapping[str, Any], name: str, write: Formatter) -> str:
+    return format_estimate(
+        number(numbers, name), number(numbers, "low"), number(numbers, "high"), write
+    )
 
 
 def _slices(summary: CampaignSummary) -> TableSection:
-    """Of the last round; those that stand out first."""
+    """Slices of the last round; significant ones first."""
     last = summary.rounds[-1]
-    found: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
-    order = sorted(found.items(), key=lambda one: (not one[1].get("flagged"), one[0]))
+    slices: Mapping[str, Mapping[str, Any]] = last.get("slices") or {}
+    order = sorted(slices.items(), key=lambda group: (not group[1].get("flagged"), group[0]))
     rows = tuple(
         (
             visible(name),
-            cell(one, "prompts", "{:.0f}".format),
-            _estimate(one, "win_rate", percent),
-            cell(one, "p_adjusted", "{:.3f}".format),
-            "yes" if one.get("flagged") else "no",
+            cell(group, "prompts", "{:.0f}".format),
+            _estimate(group, "win_rate", percent),
+            cell(group, "p_adjusted", "{:.3f}".format),
+            "yes" if group.get("flagged") else "no",
         )
-        for name, one in order
+        for name, group in order
     )
     note = (
-        f"round {last['round']} against the previous policy · p: adjusted for how many slices "
-        "there are"
+        f"round {last['round']} against the previous policy · p: adjusted for the number of slices"
     )
-    header = ("slice", "prompts", "wins %", "p", "stands out")
+    header = ("slice", "prompts", "wins %", "p", "significant")
     return TableSection("Where is it better or worse?", note, header, rows)
 
 
@@ -78,23 +87,23 @@ def _suites(summary: CampaignSummary) -> TableSection:
         (
             visible(name),
             str(int(row["round"])),
-            cell(one, "prompts", "{:.0f}".format),
-            _estimate(one, "score", "{:.3f}".format),
-            cell(one, "before", "{:.3f}".format),
-            with_interval(one, "change", "{:+.3f}".format),
-            "yes" if one.get("failed") else "no",
+            cell(suite, "prompts", "{:.0f}".format),
+            _estimate(suite, "score", "{:.3f}".format),
+            cell(suite, "before", "{:.3f}".format),
+            cell_with_interval(suite, "change", "{:+.3f}".format),
+            "yes" if suite.get("failed") else "no",
         )
         for row in summary.rounds
-        for name, one in sorted((row.get("suites") or {}).items())
+        for name, suite in sorted((row.get("suites") or {}).items())
     )
-    note = "must not fall · change: against the previous policy, [confidence interval]"
+    note = "scores must not fall · change: vs. the previous policy, [confidence interval]"
     header = ("suite", "round", "prompts", "score", "before", "change", "failed")
     return TableSection(
-        "Do the suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0]))
+        "Do the regression suites hold?", note, header, tuple(sorted(rows, key=lambda r: r[0]))
     )
 
 
-_RELEVANCE: Shown = (
+_RELEVANCE: ColumnSpecs = (
     ("relevance", "relevant %", percent),
     ("base_nats_per_token", "nats per token", "{:.2f}".format),
 )
@@ -102,13 +111,13 @@ _RELEVANCE: Shown = (
 
 def _relevance(summary: CampaignSummary) -> TableSection:
     note = (
-        "relevant: the base finds the request by its log-probs, and it is no copy · nats: of "
-        "finished answers, under the base"
+        "relevant: the base's log-probs single out the prompt, and the answer is no copy · nats: "
+        "of finished answers, under the base"
     )
-    return beside_base("Do answers belong to their requests?", note, summary, _RELEVANCE)
+    return table_beside_base("Do answers match their prompts?", note, summary, _RELEVANCE)
 
 
-_VARIETY: Shown = (
+_VARIETY: ColumnSpecs = (
     ("repetition_share", "repetition %", percent),
     ("distinct_1", "distinct words %", percent),
     ("distinct_2", "distinct pairs %", percent),
@@ -119,4 +128,4 @@ _VARIETY: Shown = (
 
 def _variety(summary: CampaignSummary) -> TableSection:
     note = "of test answers · distinct: share of all · self-similarity: of samples of one prompt"
-    return beside_base("How varied are the answers?", note, summary, _VARIETY)
+    return table_beside_base("How varied are the answers?", note, summary, _VARIETY)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from small_campaign import CONFIG, JUDGE, STEPS, UNTRAINED, Campaign
 
-from dpo_core import records
+from dpo_core import schemas
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.ledger import Entry
-from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS
+from dpo_core.campaign.round_metrics import AS_JSON, COLUMNS
 from dpo_core.hashing import file_sha256, policy_id
 from dpo_core.tables import read_rows
 
@@ -24,16 +24,16 @@ def named(entries: list[Entry]) -> list[tuple[int, str]]:
 
 
 SCHEMAS = {
-    "prompts": ("prompts.parquet", records.PROMPTS),
-    "completions": ("completions.parquet", records.COMPLETIONS),
-    "scores": ("scores.parquet", records.SCORES),
-    "pairs": ("pairs.parquet", records.PAIRS),
-    "judgements": ("judgements.parquet", records.JUDGEMENTS),
-    "preferences": ("preferences.parquet", records.PREFERENCES),
-    "answers": ("completions.parquet", records.COMPLETIONS),
-    "answer_scores": ("scores.parquet", records.SCORES),
-    "answer_logps": ("logps.parquet", records.POLICY_LOGPS),
-    "evaluation": ("outcomes.parquet", records.OUTCOMES),
+    "prompts": ("prompts.parquet", schemas.PROMPTS),
+    "completions": ("completions.parquet", schemas.COMPLETIONS),
+    "scores": ("scores.parquet", schemas.SCORES),
+    "pairs": ("pairs.parquet", schemas.PAIRS),
+    "judgements": ("judgements.parquet", schemas.JUDGEMENTS),
+    "preferences": ("preferences.parquet", schemas.PREFERENCES),
+    "answers": ("completions.parquet", schemas.COMPLETIONS),
+    "answer_scores": ("scores.parquet", schemas.SCORES),
+    "answer_logps": ("logps.parquet", schemas.POLICY_LOGPS),
+    "evaluation": ("outcomes.parquet", schemas.OUTCOMES),
 }
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dpo_core.errors import ConfigError
 from flows import cli
-from flows.config import validate
+from flows.config import check_functions, validate
+from flows.steps.train import loss_functions
 
 JUDGE = "def score(completions):\n    return [0.0 for _ in completions]\n"
 
@@ -177,26 +179,30 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         # the gate
         ("promote", {"use": "lower"}, "promote is now called gate, with the same keys: rename it"),
         ("gate.use", "upper", "gate.use: Input should be 'lower' or 'estimate' (found 'upper')"),
-        ("gate.otherwise", "retry", "gate.otherwise retry needs to know what to change: list it"),
-        ("gate.retry", {"changes": [{"seed": 1}]}, "gate.retry is not used with gate.otherwise"),
+        ("gate.otherwise", "retry", "gate.otherwise retry needs the changes to try: list them"),
+        ("gate.retry", {"changes": [{"seed": 1}]}, "gate.retry has no effect with gate.otherwise"),
         (
             "gate",
             {"false_promotions": 0.05, "use": "estimate"},
-            "gate.use estimate does not go with gate.false_promotions 0.05",
+            "gate.use estimate conflicts with gate.false_promotions 0.05",
         ),
         ("gate.false_promotions", 0, "gate.false_promotions: Input should be greater than 0"),
-        ("gate.when_used_up", "gate_set", "goes with gate.false_promotions, which is not given"),
-        ("gate.at_most_prompts", 512, "at_most_prompts 512 limits what gate.false_promotions asks"),
+        ("gate.when_used_up", "gate_set", "has no effect without gate.false_promotions"),
+        (
+            "gate.at_most_prompts",
+            512,
+            "at_most_prompts 512 has no effect without gate.false_promotions",
+        ),
         ("gate", _retry({"training.betta": 2}), "unknown key training.betta; did you mean beta?"),
         ("gate", _retry({"training.beta": -1}), "changes, number 1: training.beta: Input should"),
         ("gate", _retry({"evaluation.gate_prompts": 9}), "cannot be changed for one attempt"),
         ("gate", _retry({"training.beta": 0.1}), "number 1, changes nothing: the config has these"),
         ("gate", _retry({"training.loss": "2x"}), "needs a number to multiply, but the config has"),
-        ("gate", _retry({}), "gate.retry.changes: each attempt changes at least one key"),
+        ("gate", _retry({}), "gate.retry.changes: each attempt must change at least one key"),
         (
             "gate",
             _retry({"training.beta": 2}, attempts=2),
-            "attempts 2 is more than the 1 of",
+            "attempts 2 exceeds the 1 of",
         ),
         ("stop.plateau", {"round": 2}, "unknown key stop.plateau.round; did you mean rounds?"),
         ("stop.money", 9, "stop.money needs to know what things cost: give prices, such as"),
@@ -405,3 +411,20 @@ def test_refusing_loads_nothing_heavy(good: dict[str, Any], tmp_path: Path) -> N
     root = Path(__file__).parents[2]
     env = {"PYTHONPATH": f"{root}:{tmp_path}", "PATH": "/usr/bin"}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=env)
+
+
+def test_a_loss_of_the_user_is_looked_up_and_is_part_of_what_a_round_depends_on(
+    good: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "own_loss.py"
+    source.write_text("import no_such_library\ndef cubic(terms, options): ...\n")
+    config = validate(changed(good, "training.loss", "own_loss:cubic"), "c")
+    check_functions(config)  # and nothing is imported
+    before = loss_functions(config.training.loss)
+    source.write_text("def cubic(terms, options): return terms.margin\n")
+    assert loss_functions(config.training.loss).keys() == before.keys() == {"own_loss:cubic"}
+    assert loss_functions(config.training.loss) != before
+    assert loss_functions("sigmoid") == {}
+    with pytest.raises(ConfigError, match=r"training.loss: own_loss:cubc.*has no 'cubc'"):
+        check_functions(validate(changed(good, "training.loss", "own_loss:cubc"), "c"))

@@ -8,7 +8,7 @@ import yaml
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
-from dpo_core.gate.config import as_asked
+from dpo_core.gate.config import gate_recipe
 from flows.config import load_config, read_stored
 from flows.config.defaults import CHANGED, DEFAULTS, FIRST, with_defaults
 
@@ -66,7 +66,7 @@ def test_a_campaign_of_version_2_has_what_came_later_turned_off(config: Path) ->
     found = read_stored(Layout(made(config.parent / "elsewhere", defaults=2)))
     assert (found.evaluation.requests, found.gate.relevance_fall) == (None, None)
     assert found.gate.length is not None
-    assert "relevance_fall" not in as_asked(found.gate)
+    assert "relevance_fall" not in gate_recipe(found.gate)
 
 
 def test_what_is_said_counts_more_than_any_default(config: Path) -> None:

@@ -13,6 +13,7 @@ from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted, ChildFailed
+from dpo_core.training.jobs import AverageJob
 from flows.compute.processes import check_weights
 from flows.config import CampaignConfig
 from flows.progress import CampaignProgress
@@ -76,8 +77,9 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
         kept = session.processes.running("training")
         assert _averaged(session, finished, tmp_path / "2")["seconds_start"] == 0
         assert kept is not None and session.processes.running("training") is kept
+        nowhere = tmp_path / "nowhere"
         with pytest.raises(ChildFailed):
-            session.train({"op": "average", "job": {}})
+            session.train(AverageJob(from_dir=nowhere, to_dir=nowhere, out_dir=nowhere, rate=0.5))
         assert not kept.alive()
         _averaged(session.with_config(by_step), finished, tmp_path / "3")
         assert session.processes.running("training") is None
@@ -88,9 +90,8 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
 def _averaged(session: Session, campaign: Campaign, out: Path) -> dict[str, Any]:
     """What a short job of the training process came to."""
     ends = (campaign.artifact(0, "base"), campaign.artifact(1, "training"))
-    before, after = (str(end.path("policy")) for end in ends)
-    job = {"from_dir": before, "to_dir": after, "out_dir": str(out), "rate": 0.5}
-    return session.train({"op": "average", "job": job})
+    before, after = (end.path("policy") for end in ends)
+    return session.train(AverageJob(from_dir=before, to_dir=after, out_dir=out, rate=0.5))
 
 
 def _asked(session: Session, campaign: Campaign, out: Path) -> Child:

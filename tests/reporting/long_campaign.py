@@ -9,8 +9,7 @@ from demo_summary import HOSTILE, demo, metrics
 from dpo_core.campaign.ledger import Entry
 from flows.config.versions import ConfigInForce
 from reporting.read.curves import Mean, TrainingCurve
-from reporting.read.details import Details
-from reporting.read.flow import data_flow
+from reporting.read.details import Details, data_flow
 from reporting.read.samples import SampledAnswer, SampleRow, SourceVerdict
 from reporting.summary import CampaignSummary
 
@@ -88,7 +87,7 @@ def row(n: int) -> dict[str, Any]:
         "overlap": {"prompts": 2, "of": 512, "ngram": 13},
         "gate": {
             "action": "keep" if kept else "promote",
-            "reasons": ["The lower end of the gate win rate, 0.47, is not above 0.5."]
+            "reasons": ["lower bound 47% of the gate win rate (51%) is not above the 50% threshold"]
             if kept
             else [],
             "checks": [
@@ -153,7 +152,7 @@ def sample(index: int, rounds: int) -> SampleRow:
             gain * n / rounds,
             "",
             "length" if (index + n) % 97 == 0 else "stop",
-            said=(SourceVerdict("evaluation", "won against base"),) if n == rounds else (),
+            verdicts=(SourceVerdict("evaluation", "won against base"),) if n == rounds else (),
         )
         for n in range(rounds + 1)
     )

@@ -9,8 +9,8 @@ from dpo_core.records import Completion, Judgement, Pair, Prompt
 from labeling.aggregation.agreement import Alpha, Kappa, Rate, RoundAgreement
 from labeling.aggregation.annotators import Annotator
 from labeling.judges.behaviour import behaviour
-from reporting.labelling import labelling_sections
 from reporting.summary import CampaignSummary
+from reporting.tables.labeling import labelling_sections
 
 
 def judged() -> Any:
@@ -55,9 +55,9 @@ def test_judges() -> None:
 def test_people_are_shown_with_what_was_hidden_to_measure_them() -> None:
     ann = Annotator(12, 1, Rate(0.75, 4), Rate(None, 0), Rate(0.5, 10))
     [row] = table(told(annotators={"ann": asdict(ann)}), "Who labelled")
-    assert (row["known right %"], row["labels"], row["discarded"]) == ("75.0", "12", "1")
-    assert row["names A %"] == "50.0"
-    assert "same again %" not in row  # nothing was asked twice
+    assert (row["gold right %"], row["labels"], row["discarded"]) == ("75.0", "12", "1")
+    assert row["prefers A %"] == "50.0"
+    assert "repeats same %" not in row  # nothing was asked twice
 
 
 def test_the_mode_of_every_label_is_told() -> None:
@@ -71,7 +71,7 @@ def test_the_mode_of_every_label_is_told() -> None:
         {
             "people": "round 1",
             "pairs": "10",
-            "known": "2",
+            "gold": "2",
             "labels, blind": "9",
             "labels, review": "3",
             "missing": "0",
@@ -92,7 +92,7 @@ def test_agreement() -> None:
         ("all people", "0.41", "–"),
         ("rule:x", "–", "0.62"),
     ]
-    assert "as the others %" not in rows[0]  # nobody shared a pair with another
+    assert "with others %" not in rows[0]  # nobody shared a pair with another
 
 
 def test_what_the_audit_found_is_shown_and_what_it_did_not_find_is_not() -> None:
@@ -107,7 +107,7 @@ def test_what_the_audit_found_is_shown_and_what_it_did_not_find_is_not() -> None
 
 def test_how_far_a_judge_is_trusted() -> None:
     fitted = {"n": 30, "right": 24, "error_before": 0.21, "error_after": 0.04, "method": "platt"}
-    [row] = table(told(calibration={"llm:x": fitted}), "How far judges are trusted")
+    [row] = table(told(calibration={"llm:x": fitted}), "Calibration of the judges")
     assert (row["shared pairs"], row["right"]) == ("30", "24")
     assert (row["error before"], row["error after"]) == ("0.210", "0.040")
 

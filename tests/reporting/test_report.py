@@ -14,11 +14,11 @@ from typing import Any
 from demo_summary import HOSTILE, demo, metrics
 
 from dpo_core.campaign.retractions import Retraction
-from reporting.page import embedded
+from reporting.page import embed_json
 from reporting.plots import plots
 from reporting.report import render_report
 from reporting.sections import sections
-from reporting.sentences import headline, taken_back, verdict
+from reporting.sentences import headline, override_sentences, verdict
 from reporting.summary import CampaignSummary
 
 
@@ -62,9 +62,9 @@ def test_page_says_what_the_table_says() -> None:
 
 def test_page_says_what_was_taken_back() -> None:
     gone = Retraction("human:<b>bob", (1,), (1,), "ann@host", "2026-01-05T10:00:00+00:00")
-    summary = replace(demo(), taken_back=(gone,), outdated=(1,))
+    summary = replace(demo(), retractions=(gone,), outdated=(1,))
     page = _Page(render_report(summary))
-    said = taken_back(summary)
+    said = override_sentences(summary)
     assert len(said) == 2 and all(sentence in page.text for sentence in said)
 
 
@@ -119,8 +119,8 @@ def test_long_answers_are_clipped_but_whole() -> None:
 
 def test_embedded_json_cannot_end_its_script() -> None:
     text = "</script><!--&\u2028\u2029"
-    assert not set("<>&\u2028\u2029") & set(embedded([text]))
-    assert json.loads(embedded([text])) == [text]
+    assert not set("<>&\u2028\u2029") & set(embed_json([text]))
+    assert json.loads(embed_json([text])) == [text]
 
 
 def test_plots_carry_the_rounds_and_the_base() -> None:

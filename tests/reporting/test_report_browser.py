@@ -10,7 +10,8 @@ import pytest
 from demo_summary import demo
 from playwright.sync_api import expect
 
-from reporting.plots import plots, spoken
+from reporting.plots import plots
+from reporting.plots.model import alt_text
 from reporting.report import render_report
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_plots_are_drawn_without_complaint_or_request(opened: Opened) -> None:
     drawn = opened.page.query_selector_all(".plot[aria-label]")
     wanted = plots(demo())
     assert [place.get_attribute("aria-label") for place in drawn] == [
-        spoken(plot) for plot in wanted
+        alt_text(plot) for plot in wanted
     ]
     for place, plot in zip(drawn, wanted, strict=True):
         marks = place.query_selector_all(".mark-symbol.role-mark path, .mark-rect.role-mark path")
@@ -143,7 +144,7 @@ def test_numbers_can_be_read_without_the_mouse(opened: Opened) -> None:
     summary = page.query_selector("figure summary")
     summary.focus()
     page.keyboard.press("Enter")
-    assert "63.4 %" in page.inner_text("figure details[open] table")
+    assert "63.4%" in page.inner_text("figure details[open] table")
 
 
 def test_pointing_at_a_value_shows_it_with_its_interval(opened: Opened) -> None:

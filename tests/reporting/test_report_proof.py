@@ -14,7 +14,7 @@ from long_campaign import ROUNDS, long_campaign
 from playwright.sync_api import expect
 from written_campaign import Written
 
-from reporting.compare.page import write_page
+from reporting.compare.render import write_page
 from reporting.compare.sides import read_comparison
 from reporting.plots import plots
 from reporting.report import write_report

@@ -15,14 +15,14 @@ from flows.config import validate
 from flows.config.versions import read_configs
 from flows.run import adopt_config
 from reporting.at_a_glance import at_a_glance
-from reporting.browser import gain, static
-from reporting.labels_bought import bought
+from reporting.label_gains import label_gains
 from reporting.lineage import lineage
 from reporting.numbers import Row
 from reporting.plots import plots
 from reporting.read.curves import Mean
-from reporting.read.flow import data_flow
+from reporting.read.details import data_flow
 from reporting.report import render_report
+from reporting.sample_browser import score_gain, static_prompts
 from reporting.sentences import gate_checks, gate_reasons, verdict
 from reporting.summary import CampaignSummary, read_summary
 
@@ -42,7 +42,7 @@ def test_samples_have_every_rounds_answer_with_verdict_and_reason(finished: Camp
         one for one in rows if one["prompt_id"] == row.prompt_id and one["opponent"] == "base"
     )
     words = {1.0: "won against base", 0.5: "tied with base", 0.0: "lost against base"}
-    [said] = [said for said in row.answers[2].said if said.verdict.endswith("base")]
+    [said] = [said for said in row.answers[2].verdicts if said.verdict.endswith("base")]
     assert (said.verdict, said.reason) == (words[wanted["outcome"]], wanted["reason"])
 
 
@@ -53,8 +53,7 @@ def test_what_is_too_much_for_a_page_is_counted(
     summary = read_summary(finished.layout.root)
     assert sum(row.kind == "held-out" for row in summary.samples) == 10
     assert summary.samples_left_out == 14  # of 24
-    said = "14 more held-out prompts are in the campaign&#39;s files"
-    assert said.replace("&#39;", "'") in render_report(summary)
+    assert "14 more held-out prompts are only in the campaign" in render_report(summary)
 
 
 def test_training_pairs_have_both_answers_and_the_judges_verdict(finished: Campaign) -> None:
@@ -63,10 +62,10 @@ def test_training_pairs_have_both_answers_and_the_judges_verdict(finished: Campa
     assert len(pairs) == sum(counts)
     for row in pairs:
         first, second = row.answers
-        verdicts = {answer.said[0].verdict for answer in row.answers}
+        verdicts = {answer.verdicts[0].verdict for answer in row.answers}
         assert verdicts in ({"preferred", "not preferred"}, {"tie"})
         assert first.score is not None and second.score is not None  # shorter answers are better
-        assert (first.said[0].verdict == "preferred") == (first.score > second.score)
+        assert (first.verdicts[0].verdict == "preferred") == (first.score > second.score)
 
 
 def test_flow_and_lineage_are_the_ledgers(finished: Campaign) -> None:
@@ -133,14 +132,14 @@ def test_what_labels_bought() -> None:
         "score_mean_base": 0.021,
     }
     summary = replace(_with(row), base={"score_mean": 0.021})
-    [one] = bought(summary)
+    [one] = label_gains(summary)
     assert one.labels == 200 and one.win_rate is not None and one.score is not None
     assert one.win_rate.estimate == pytest.approx(0.05)
     assert one.win_rate.low == pytest.approx((0.6 - 0.041 - 0.5) / 2)
     assert one.score.estimate == pytest.approx(0.1)
-    [plot] = [plot for plot in plots(summary) if plot.title == "What 100 labels bought: wins"]
+    [plot] = [plot for plot in plots(summary) if plot.title == "Gain per 100 labels: wins"]
     assert plot.series[0].points[0].y == pytest.approx(0.05)
-    assert bought(_with(metrics(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
+    assert label_gains(_with(metrics(1, 0.6, 0.6, 0.6, 0.2))) == ()  # no labels, nothing bought
 
 
 def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
@@ -156,15 +155,17 @@ def test_verdict_is_one_sentence_and_the_gate_says_why() -> None:
     }
     row = {**metrics(2, 0.7, 0.48, 0.49, 0.4), "gate": gate}
     said = verdict(row)
-    assert said.startswith("Not promoted, rolled back: won only 49 %")
-    assert said.count(". ") == 0 and said.endswith(".")
+    assert said.startswith(
+        "Not promoted, rolled back: win rate 49% (95% CI 45–53) vs. the previous"
+    )
+    assert said.replace("vs. ", "").count(". ") == 0 and said.endswith(".")
     assert gate_checks(row) == (("kl_budget", "9", "8", "failed"),)
     assert gate_reasons(row) == (
         "KL 9 is over the budget of 8",
-        "attempt 1 under the config as it is: refused",
-        "attempt 2 ran under training.beta=0.2",
-        "ann⟨U+001B⟩ said no: too long",
-        "the next round goes on from round 1",
+        "attempt 1 (config unchanged): refused",
+        "attempt 2 used training.beta=0.2",
+        "ann⟨U+001B⟩ chose not to promote it: too long",
+        "the next round starts from round 1",
     )
 
 
@@ -179,16 +180,21 @@ def test_first_screen_says_better_price_and_trust() -> None:
         "agreement": {"kappa": {"rule:x": {"value": 0.3, "n": 20}}},
     }
     told = dict(at_a_glance(_with(row)))
-    assert told["Better?"].startswith("Round 1 wins 70 % [66, 74] against the base, 60 % at equal")
-    assert "1.5 CPU-hours" in told["At what price?"]
-    assert "100 labels (20 of people)" in told["At what price?"]
-    assert "bought +20.0 [+15.9, +24.1] points" in told["At what price?"]  # 70 % - 50 %
-    assert told["Can I trust it?"] == (
-        "With care: At equal length it wins 10 points less. Suites that fell: sums. Rounds beat "
-        "each other in a circle: r3 > r2 > r1 > r3. rule:x agrees with people only at κ 0.30. "
-        "Judges agree with people at κ 0.30."
+    assert told["Better?"].startswith(
+        "Win rate vs. base: 70% (95% CI 66–74); length-controlled 60%."
     )
-    assert "Nothing that was measured" in dict(at_a_glance(demo()))["Can I trust it?"]
+    assert "1.5 CPU-hours" in told["At what price?"]
+    assert "100 labels (20 human)" in told["At what price?"]
+    assert (  # 70 % - 50 %
+        "Round 1 gained 20.0 points of win rate per 100 labels (95% CI 15.9 to 24.1)."
+        in told["At what price?"]
+    )
+    assert told["Can I trust it?"] == (
+        "With care. Length control lowers the win rate by 10 points. Regression suites that fell: "
+        "sums. Rounds beat each other in a cycle: r3 > r2 > r1 > r3. rule:x agrees weakly with "
+        "human labels: κ 0.30. Lowest agreement of a judge with human labels: κ 0.30."
+    )
+    assert "No metric of round 3 gives cause" in dict(at_a_glance(demo()))["Can I trust it?"]
     assert at_a_glance(_with()) == ()
 
 
@@ -206,14 +212,14 @@ def test_prompts_that_stay_in_the_pool_are_not_lost() -> None:
     ]
     [plot] = [plot for plot in plots(summary) if plot.title.startswith("From prompts")]
     assert [(series.name, len(series.points)) for series in plot.series] == [
-        ("went on", 2),
+        ("kept", 2),
         ("truncated", 1),
     ]
 
 
 def test_without_a_script_the_biggest_changes_can_be_read() -> None:
-    shown = static(demo())
-    biggest = sorted((abs(gain(row) or 0) for row in demo().samples), reverse=True)
+    shown = static_prompts(demo())
+    biggest = sorted((abs(score_gain(row) or 0) for row in demo().samples), reverse=True)
     assert len(shown) == 8 and biggest[7] == pytest.approx(1.2)  # 0.4 for each of three rounds
     assert [answer.policy for answer in shown[0].answers] == [
         "base",
@@ -247,4 +253,4 @@ def test_labels_that_an_older_version_did_not_count_are_not_said_to_be_none() ->
     row = metrics(1, 0.6, 0.6, 0.6, 0.2)
     assert "labels" not in at_a_glance(_with(row))[1][1]
     counted = row | {"labels_by_source": {"rule:x": 40, "human:ann": 2}}
-    assert "42 labels (2 of people)" in at_a_glance(_with(counted))[1][1]
+    assert "42 labels (2 human)" in at_a_glance(_with(counted))[1][1]

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from dpo_core.campaign.retractions import Retraction
 from dpo_core.campaign.rollbacks import Rollback
-from dpo_core.evaluation.round_metrics import COLUMNS
+from dpo_core.campaign.round_metrics import COLUMNS
 from dpo_core.text import printed_json, visible
 from reporting.as_json import as_json
 from reporting.at_a_glance import at_a_glance
 from reporting.sections import sections
-from reporting.sentences import cautions, headline, taken_back, verdict
+from reporting.sentences import cautions, headline, override_sentences, verdict
 from reporting.summary import CampaignSummary
 from reporting.terminal import render_table
 
@@ -47,17 +47,21 @@ def test_headline_names_the_last_promoted_round_with_its_numbers() -> None:
     row = summary.rounds[-1]
     low, high = 100 * row["win_rate_base_low"], 100 * row["win_rate_base_high"]
     assert headline(summary) == (
-        f"Round 3 beats the base on {100 * row['win_rate_base']:.0f} % [{low:.0f}, {high:.0f}] "
-        f"of {row['test_prompts']} held-out prompts; KL to base {row['kl_base_nats']:.2f} nats."
+        f"Round 3 beats the base with a win rate of {100 * row['win_rate_base']:.0f}% "
+        f"(95% CI {low:.0f}–{high:.0f}) on {row['test_prompts']} held-out prompts; "
+        f"KL to base {row['kl_base_nats']:.2f} nats."
     )
 
 
 @pytest.mark.parametrize(
     ("rate", "words"),
     [
-        (0.60, "beats the base on 60 %"),  # the interval is ± 4 points: wholly above one half
-        (0.52, "is not clearly better than the base: it wins on 52 %"),
-        (0.40, "is worse than the base: it wins on only 40 %"),
+        (
+            0.60,
+            "beats the base with a win rate of 60% (95% CI 56–64) on 512",
+        ),  # the interval is ± 4 points: wholly above one half
+        (0.52, "is not clearly better than the base, with a win rate of 52% ("),
+        (0.40, "is worse than the base, with a win rate of 40% ("),
     ],
 )
 def test_headline_claims_only_what_the_interval_allows(rate: float, words: str) -> None:
@@ -67,8 +71,8 @@ def test_headline_claims_only_what_the_interval_allows(rate: float, words: str) 
 def test_headline_tells_of_rounds_that_were_not_promoted() -> None:
     first, second = metrics(1, 0.6, 0.6, 0.6, 0.2), metrics(2, 0.7, 0.48, 0.49, 0.4)
     assert "Round 1 beats" in headline(_with(first, second))
-    assert headline(_with(first, second)).endswith("Round 2 did not improve on it.")
-    assert headline(_with(second)).startswith("No round was promoted, the base policy stands.")
+    assert headline(_with(first, second)).endswith("Round 2 was not promoted.")
+    assert headline(_with(second)).startswith("No round was promoted: the base is current.")
 
 
 def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
@@ -76,17 +80,17 @@ def test_headline_and_first_screen_are_of_the_policy_that_stands() -> None:
     rows[2] |= {"promoted": False, "gate": {"action": "rollback", "goes_on_from": 1}}
     summary = _with(*rows)
     said = headline(summary)
-    assert said.startswith("Round 1 beats the base on 60 %")
-    assert said.endswith(
-        "Round 2 was promoted, and taken back later. Round 3 did not improve on it."
+    assert said.startswith("Round 1 beats the base with a win rate of 60%")
+    assert said.endswith("Round 2 was promoted and later rolled back. Round 3 was not promoted.")
+    assert at_a_glance(summary)[0][1].startswith("Win rate vs. base: 60%")
+    by_person = replace(summary, rollbacks=(Rollback(3, 2, "ann", "2026-01-05", ""),))
+    assert headline(by_person).startswith("Round 2 beats the base with a win rate of 70%")
+    assert at_a_glance(by_person)[0][1].startswith(
+        "Win rate vs. base: 70% (95% CI 66–74); vs. round 1: 60%"
     )
-    assert at_a_glance(summary)[0][1].startswith("Round 1 wins 60 %")
-    by_person = replace(summary, rolled_back=(Rollback(3, 2, "ann", "2026-01-05", ""),))
-    assert headline(by_person).startswith("Round 2 beats the base on 70 %")
-    assert at_a_glance(by_person)[0][1].startswith("Round 2 wins 70 %")
-    to_base = replace(summary, rolled_back=(Rollback(3, 0, "ann", "2026-01-05", ""),))
+    to_base = replace(summary, rollbacks=(Rollback(3, 0, "ann", "2026-01-05", ""),))
     assert headline(to_base) == (
-        "The base policy stands. Rounds 1 and 2 were promoted, and taken back later."
+        "The base is current. Rounds 1 and 2 were promoted and later rolled back."
     )
 
 
@@ -96,7 +100,7 @@ def test_headline_without_numbers() -> None:
         k: v for k, v in metrics(1, 0.8, 0.6, 0.6, 0.2).items() if k[-4:] not in ("_low", "high")
     }
     assert headline(_with(older)).startswith(
-        "Round 1 wins against the base on 80 % of 512 held-out prompts, without an interval;"
+        "Round 1 wins 80% on 512 held-out prompts vs. the base (no confidence interval);"
     )
     assert "has not been compared" in headline(_with({"round": 1, "promoted": True}))
 
@@ -104,7 +108,8 @@ def test_headline_without_numbers() -> None:
 def test_verdict_gives_the_gate_that_decided() -> None:
     row = metrics(2, 0.7, 0.48, 0.49, 0.4)  # gate interval: ± 4.2 points
     assert verdict(row).startswith(
-        "Not promoted: won only 49 % [45, 53] of 256 gate prompts against the previous policy; "
+        "Not promoted: win rate 49% (95% CI 45–53) vs. the previous policy on 256 gate prompts; "
+        "it beats the base with a win rate of 70% (66–74) on"
     )
 
 
@@ -112,8 +117,8 @@ def test_longer_and_truncated_answers_are_pointed_out() -> None:
     row = metrics(1, 0.7, 0.7, 0.7, 0.4) | {"length_mean": 48.2, "truncated_share": 0.104}
     summary = _with(row)  # the base: 24.1 tokens, 0.4 % truncated
     found = cautions(summary, row)
-    assert "100 % longer" in found[0]
-    assert "10 % of the answers are cut" in found[1]
+    assert "100% longer" in found[0]
+    assert "10% of answers are truncated" in found[1]
     assert cautions(demo(), demo().rounds[0]) == ()
 
 
@@ -122,14 +127,14 @@ def test_answers_that_belong_to_no_request_are_pointed_out() -> None:
     row = metrics(1, 0.7, 0.7, 0.7, 0.4) | fell | {"relevance_change_base_high": -0.05}
     summary = replace(_with(row), base={**demo().base, "relevance": 0.919})
     assert (
-        "The base finds the requests of 82 % of the answers, of 92 % of its own."
+        "Only 82% of answers match their prompts, vs. 92% for the base."
         in dict(at_a_glance(summary))["Can I trust it?"]
     )
     printed = _printed(summary, 100)
-    assert "Do answers belong to their requests?" in printed
+    assert "Do answers match their prompts?" in printed
     assert "91.9" in printed and "82.5" in printed and "3.54" in printed
     unclear = row | {"relevance_change_base_high": 0.01}
-    assert "requests of" not in dict(at_a_glance(_with(unclear)))["Can I trust it?"]
+    assert "match their prompts" not in dict(at_a_glance(_with(unclear)))["Can I trust it?"]
 
 
 def test_early_warnings_of_the_training_stand_with_the_cautions() -> None:
@@ -145,7 +150,7 @@ def test_what_was_taken_back_is_told() -> None:
     at = {"by": "ann@host", "at": "2026-01-05T10:00:00+00:00"}
     summary = replace(
         demo(),
-        taken_back=(
+        retractions=(
             Retraction("human:bob\x1b", (1, 2, 3), (1, 2), **at),
             Retraction("rule:x", (2,), (2,), **at),
         ),
@@ -153,18 +158,18 @@ def test_what_was_taken_back_is_told() -> None:
         outdated=(1, 2, 3),
     )
     told = (
-        "The labels of bob⟨U+001B⟩ do not count in any round; rounds 1 and 2 had some: "
-        "ann@host took them back on 2026-01-05.",
-        "The judgements of rule:x do not count in round 2: ann@host took them back on 2026-01-05.",
-        "What counts in rounds 1, 2 and 3 has changed since: to train again what depends on it, "
-        "type `ratchet run '/a campaign/campaign.yaml' --campaign-dir '/a campaign'`.",
+        "Labels by bob⟨U+001B⟩ are retracted in all rounds (present in rounds 1 and 2), by "
+        "ann@host on 2026-01-05.",
+        "Judgements by rule:x are retracted in round 2, by ann@host on 2026-01-05.",
+        "Rounds 1, 2 and 3 are out of date after a retraction. To retrain, run "
+        "`ratchet run '/a campaign/campaign.yaml' --campaign-dir '/a campaign'`.",
     )
-    assert taken_back(summary) == told
-    assert "! The judgements of rule:x do not count in round 2" in _printed(summary, 200)
+    assert override_sentences(summary) == told
+    assert "! Judgements by rule:x are retracted in round 2" in _printed(summary, 200)
     shown = as_json(summary)
     assert shown["taken_back"][1] == {"source": "rule:x", "rounds": [2], "used": [2], **at}
     assert shown["outdated"] == [1, 2, 3]
-    assert taken_back(demo()) == ()
+    assert override_sentences(demo()) == ()
 
 
 def test_an_address_and_a_command_can_be_copied() -> None:

@@ -14,6 +14,7 @@ from dpo_core.gguf.header import names_gguf
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.training.jobs import BaseJob
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, measure_judges, play_match
 from flows.operations.evaluate_models.request import EvaluationRequest
@@ -81,13 +82,13 @@ def _as_folder(session: Session, number: int, model: Model) -> Model:
         return model
     folder = session.layout.root / f"model-{number}"
     folder.mkdir()
-    job = {
-        "model": str(model.folder),
-        "out_dir": str(folder / "policy"),
-        "curve_path": str(folder / "none.parquet"),
-        "threads": session.config.threads,
-    }
-    unpacked = session.train({"op": "base", "job": job})
+    job = BaseJob(
+        model=str(model.folder),
+        out_dir=folder / "policy",
+        curve_path=folder / "none.parquet",
+        threads=session.threads,
+    )
+    unpacked = session.train(job)
     return Model(model.name, folder / "policy", unpacked["policy"])
 
 

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from dpo_core.text import visible
-from reporting.cells import estimated
+from reporting.cells import format_estimate
 
 _SIDES = (
     ("length_tokens", "tokens per answer", "{:.1f}"),
@@ -108,5 +108,5 @@ def _share(rate: Mapping[str, float]) -> str:
 def _value(value: Any, form: str) -> str:
     """A number, with its interval if it has one."""
     if isinstance(value, Mapping):
-        return estimated(value["estimate"], value["low"], value["high"], form.format)
-    return estimated(value, None, None, form.format)
+        return format_estimate(value["estimate"], value["low"], value["high"], form.format)
+    return format_estimate(value, None, None, form.format)

@@ -329,7 +329,11 @@ CASES = [
     ),
     Case(
         {**RETRY, "gate.retry.changes": [{}]},
-        {"each attempt changes at least one key": {"gate.retry.changes": [{"training.beta": 2}]}},
+        {
+            "each attempt must change at least one key": {
+                "gate.retry.changes": [{"training.beta": 2}]
+            }
+        },
     ),
     Case(
         {"gate.otherwise": "retry"},

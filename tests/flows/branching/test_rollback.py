@@ -127,7 +127,7 @@ def test_the_next_round_starts_there(copy: Campaign) -> None:
 
     summary = read_summary(root)
     place = f"round {to}" if to else "the base"
-    said = f"After round 2 the campaign was taken back to {place}, whose policy goes on, by "
+    said = f" rolled back to {place} on "
     console = Console(width=300)
     with console.capture() as shown:
         console.print(render_table(summary))

@@ -81,7 +81,7 @@ def test_what_nobody_caused_stays_undecided_and_few_decided_promote_nothing(tmp_
     failed = {check.name: check.value for check in found.checks if not check.passed}
     assert failed["decided_share"] == 0.05
     assert any("5 of 100 gate comparisons were decided" in said for said in found.reasons)
-    assert any("(the judge abstained: 95)" in said for said in found.reasons)
+    assert any("(undecided because: the judge abstained: 95)" in said for said in found.reasons)
 
 
 def answer(text: str) -> Completion:

@@ -64,11 +64,11 @@ def test_an_attempt_survives_a_kill_and_runs_only_what_depends_on_its_change(
     first, last = made[0].facts["gate"], made[-1].facts["gate"]
     assert (first["action"], first["attempt"], first["goes_on_from"]) == ("retry", 1, 0)
     assert (last["action"], last["attempt"], last["goes_on_from"]) == ("rollback", 2, 0)
-    assert "that was attempt 2 of 2" in last["reasons"]
+    assert "attempt 2 of 2" in last["reasons"]
     found = row(copy, 1)
     assert found["gate"]["changes"] == ["training.beta: 0.5 → 1.0"]
     [tried] = found["gate"]["tried"]
-    assert tried["decision"].startswith("refused and tried again: lower end of the gate win rate")
+    assert tried["decision"].startswith("refused and tried again: lower bound ")
     assert found["policy"] == copy.artifact(1, "training").entry.facts["policy"]
     assert read_current(copy.layout)["promoted"]["round"] == 0
     assert yaml.safe_load(copy.layout.config.read_text())["training"]["beta"] == 0.5
@@ -83,15 +83,13 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     one = (*ASK, "--set", "rounds=1")
     assert ratchet(*RUN, *one) == 75
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith(
-        "round 1 needs your decision: not passed, so a person is asked: lower end of the gate"
-    )
+    assert said.startswith("round 1 needs your decision: gate not passed: lower bound ")
     assert "`ratchet decide campaign --promote` or `ratchet decide campaign --keep`" in said
     assert said.endswith(f"; then type: ratchet {' '.join(RUN)} {cli.shlex.join(one)}")
     assert ratchet("status", "campaign", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "waiting" and told["doing"].startswith("round 1 needs your decision")
-    assert "not passed, so a person is asked" in copy.layout.report.read_text()
+    assert "gate not passed: " in copy.layout.report.read_text()
     assert row(copy, 1)["gate"]["action"] == "ask"
     assert ratchet(*RUN, *one) == 75, "nobody has answered"
     capsys.readouterr()
@@ -104,7 +102,7 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     assert "needs no decision" in capsys.readouterr().err
     assert ratchet(*RUN, *one) == 0
     found = row(copy, 1)
-    assert found["promoted"] and found["decision"].startswith("promoted: anna said yes on 20")
+    assert found["promoted"] and found["decision"].startswith("promoted: decided by anna on 20")
     entry = copy.entries()[-1]
     assert (entry.step, entry.facts["answer"]["by"]) == ("gate", "anna")
     assert entry.facts["answer"]["at"].endswith("+00:00")
@@ -129,15 +127,19 @@ def test_a_run_that_stays_goes_on_after_a_no(
     assert looks == [False, True]
     shown = capsys.readouterr().out
     assert "checks every 1 s" in shown and "resuming" in shown
-    assert row(copy, 1)["decision"].startswith("kept the base: ben said no on")
+    assert row(copy, 1)["decision"].startswith(
+        "not promoted, the base stays current: decided by ben on"
+    )
 
 
 def test_the_gate_may_end_the_campaign(copy: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
     stop = (*NEVER, "--set", "gate.otherwise=stop")
     assert ratchet(*RUN, *stop) == 0
-    assert "the campaign ends here: kept the base and ended the campaign" in capsys.readouterr().out
+    assert (
+        "the campaign ends here: not promoted, campaign ended, the base" in capsys.readouterr().out
+    )
     stopped = read_current(copy.layout)["stopped"]
-    assert stopped["rule"] == "gate" and "lower end of the gate win rate" in stopped["sentence"]
+    assert stopped["rule"] == "gate" and "of the gate win rate" in stopped["sentence"]
     assert ratchet("status", "campaign") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "small: finished, 1 of 2 rounds done" in shown and stopped["sentence"] in shown
@@ -150,9 +152,13 @@ def test_the_gate_may_end_the_campaign(copy: Campaign, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("rule", "setting", "said"),
     [
-        ("hours", "stop.hours=1.0e-6", "of 1e-06 hours are spent"),
-        ("labels", "stop.labels=64", "labels are spent"),
-        ("plateau", "stop.plateau={rounds: 1, gain: 0.9}", "a round brought no promoted policy"),
+        ("hours", "stop.hours=1.0e-6", "of 1e-06 hours used"),
+        ("labels", "stop.labels=64", "labels used"),
+        (
+            "plateau",
+            "stop.plateau={rounds: 1, gain: 0.9}",
+            "no promoted policy gained more than 90 points",
+        ),
     ],
 )
 def test_a_spent_budget_ends_the_campaign_until_it_is_raised(

@@ -10,7 +10,7 @@ from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.errors import ConfigError
 from flows.config import CampaignConfig, changes_of, under_attempt, validate
-from flows.gate.attempts import find_best
+from flows.gate.attempts import find_best_policy
 from flows.round_state import EvaluatedPolicy, Policy, RoundRecord
 
 RAW: dict[str, Any] = {
@@ -78,7 +78,7 @@ def answered(number: int) -> EvaluatedPolicy:
 
 def best(earlier: list[RoundRecord], *people: tuple[int, int]) -> int:
     words = [Rollback(after, to, "me", "", "") for after, to in people]
-    found = find_best(answered(0), earlier, words)
+    found = find_best_policy(answered(0), earlier, words)
     assert found.evaluated.policy.round == found.best.round
     return found.best.round
 

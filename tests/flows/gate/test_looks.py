@@ -41,7 +41,7 @@ def test_it_is_said_once_there_were_several(tmp_path: Path) -> None:
     several = read_summary(campaign.root)
     assert as_json(several)["gate_looks"] == 3
     assert (
-        "The gate decided 3 times on the same prompts: each time a policy that is no better may "
+        "The gate decided 3 times on the same prompts; each time, a policy that is no better may "
         "pass by chance." in at_a_glance(several)[-1][1]
     )
 
@@ -56,10 +56,10 @@ def test_what_is_extrapolated_or_left_out_is_said() -> None:
     }
     shown = replace(summary, rounds=(*summary.rounds[:-1], row))
     better, _, trusted = (said for _, said in at_a_glance(shown))
-    assert "80 % at equal length (extrapolated)" in better
-    assert "The win rate at equal length is extrapolated" in trusted
+    assert "length-controlled 80%, extrapolated;" in better
+    assert "The length-controlled win rate is extrapolated" in trusted
     assert "Only 300 of 512 comparisons with the base were decided." in trusted
     [table] = [s for s in first_screen(shown) if s.title == "Can I trust it?"]
     assert "80.0 extrapolated" in table.rows[-1]
-    assert "(extrapolated)" in render_report(shown)
-    assert "(extrapolated)" not in render_report(summary)
+    assert "80%, extrapolated" in render_report(shown)
+    assert ", extrapolated" not in render_report(summary)

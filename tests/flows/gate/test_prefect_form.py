@@ -32,7 +32,7 @@ ASK = (
     *("--set", "rounds=1"),
 )
 
-ASKED = "not passed, so a person is asked"
+ASKED = "gate not passed"
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
         assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]
         _fill_in(browser, sign_in_link(key, f"/runs/flow-run/{api.rsplit('/', 1)[-1]}"))
         _says(log, "small: completed")
-        said = r"promoted: anna said yes on 20[-\d]+ [\d:]+ UTC \(they read well\); lower end"
+        said = r"promoted: decided by anna on 20[-\d]+ [\d:]+ UTC \(they read well\); lower bound"
         assert re.match(said, row(copy, 1)["decision"])
         assert copy.entries()[-1].facts["answer"]["by"] == "anna"
 
@@ -127,7 +127,7 @@ def _look_at_the_form(http: httpx.Client, api: str) -> None:
     keys = state["state_details"]["run_input_keyset"]
     description = http.get(f"{api}/input/{keys['description']}").json()
     print(description)
-    assert description.startswith(f"Round 1: {ASKED}: lower end of the gate win rate")
+    assert description.startswith(f"Round 1: {ASKED}: lower bound ")
     link = re.search(
         r"\[Open the report\]\((/ratchet/campaigns/[0-9a-f]+/report.html)\)", description
     )

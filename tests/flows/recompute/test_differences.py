@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dpo_core.campaign.recomputing import difference
-from dpo_core.evaluation.round_metrics import VOLATILE
+from dpo_core.campaign.round_metrics import VOLATILE
 
 SCHEMA = pa.schema(
     [

@@ -7,15 +7,13 @@ import pytest
 from rich.console import Console
 from two_campaigns import PROMPTS, branch, hostile, outcomes, parent
 
-from reporting.compare.as_json import as_json
-from reporting.compare.page import render_page
 from reporting.compare.plots import plot_groups
+from reporting.compare.render import as_json, render_comparison, render_page
 from reporting.compare.sentences import differences, headline, not_comparable, shared
-from reporting.compare.sides import compared
+from reporting.compare.sides import compare_sides
 from reporting.compare.tables import tables
-from reporting.compare.terminal import render_comparison
 
-TWO = compared([parent(), branch()])
+TWO = compare_sides([parent(), branch()])
 
 
 def table(title: str) -> tuple[tuple[str, ...], ...]:
@@ -28,20 +26,17 @@ def test_policies_are_compared_prompt_by_prompt() -> None:
     # 80 wins and 70, on the same hundred prompts, the first 70 of them alike.
     assert found.wins.estimate == pytest.approx(0.1)
     assert 0 < found.wins.low < 0.1 < found.wins.high < 0.2
-    assert differences(TWO)[0].startswith("demo-cpu-from-1 wins +10.0 points [")
+    assert differences(TWO)[0].startswith("demo-cpu-from-1 vs. demo-cpu: +10.0 points (95% CI ")
     assert "on the same 100 test prompts." in differences(TWO)[0]
-    assert headline(TWO) == (
-        "demo-cpu-from-1 stands highest: 80 % of wins against the base, "
-        "clearly more than the other."
-    )
+    assert headline(TWO) == "Clear winner: demo-cpu-from-1: win rate vs. base 80%."
 
 
 def test_a_small_difference_may_be_chance() -> None:
-    close = compared([parent(), branch(outcomes={**outcomes(69), (PROMPTS[80], 0): 1.0})])
+    close = compare_sides([parent(), branch(outcomes={**outcomes(69), (PROMPTS[80], 0): 1.0})])
     assert "which may be chance" in differences(close)[0]
-    assert headline(close).endswith("; the intervals do not tell them apart.")
-    alike = compared([parent(), branch(outcomes=outcomes(70))])
-    assert "wins against the base wherever demo-cpu does" in differences(alike)[0]
+    assert headline(close).startswith("No clear winner: demo-cpu-from-1 +0.0 points (95% CI −")
+    alike = compare_sides([parent(), branch(outcomes=outcomes(70))])
+    assert "the same wins and losses against the base" in differences(alike)[0]
 
 
 def test_what_they_share_and_where_they_part() -> None:
@@ -54,30 +49,32 @@ def test_what_they_share_and_where_they_part() -> None:
         ("key", "demo-cpu", "demo-cpu-from-1"),
         ("training.beta", "0.05", "0.1"),
     )
-    assert shared(compared([parent(), branch(base="other", origin=None)])) == ()
+    assert shared(compare_sides([parent(), branch(base="other", origin=None)])) == ()
 
 
 def test_tables_hold_the_rounds_beside_each_other() -> None:
-    wins = table("Wins against the base")
+    wins = table("Win rate vs. base")
     assert [row[0] for row in wins[1:]] == ["1 (shared)", "2", "3"]
     assert wins[1][1] == wins[1][2] and wins[1][1].startswith("63.4 [")
     assert wins[3][1].startswith("78.1 [") and wins[3][2] == "–"
-    stands = table("Where they stand")
-    place = stands[0].index("goes on with")
+    stands = table("Current policies")
+    place = stands[0].index("current")
     assert [row[place] for row in stands[1:]] == ["round 3", "round 2"]
-    assert "at equal lengths %" not in stands[0]  # no campaign knows it
-    took = table("What they took")
+    assert "LC wins vs base %" not in stands[0]  # no campaign knows it
+    took = table("Cost")
     seconds = [sum(row["seconds_round"] for row in side.summary.rounds) for side in TWO.sides]
     hours = took[0].index("hours")
     assert [row[hours] for row in took[1:]] == [f"{each / 3600:.3g}" for each in seconds]
 
 
 def test_a_campaign_that_stands_at_its_base() -> None:
-    stuck = compared([parent(standing=0, outcomes={}), branch()])
+    stuck = compare_sides([parent(incumbent=0, outcomes={}), branch()])
     rows = next(iter(tables(stuck))).rows
     assert rows[0][3] == "the base" and stuck.differences == ()
-    begun = compared([parent(summary=replace(parent().summary, rounds=()), standing=0), branch()])
-    assert headline(begun).startswith("demo-cpu-from-1 stands highest")
+    begun = compare_sides(
+        [parent(summary=replace(parent().summary, rounds=()), incumbent=0), branch()]
+    )
+    assert headline(begun).endswith("demo-cpu-from-1: win rate vs. base 80%.")
 
 
 @pytest.mark.parametrize(
@@ -85,14 +82,14 @@ def test_a_campaign_that_stands_at_its_base() -> None:
     [
         (branch(test_prompts=frozenset(PROMPTS[:60])), "(100 and 60 test prompts, 60 in common)"),
         (branch(base="another"), "different base policies"),
-        (branch(answers_by={"evaluation_judge": "tone"}), "are judged by others"),
+        (branch(answer_settings={"evaluation_judge": "tone"}), "were judged by different judges"),
     ],
 )
 def test_warns_where_win_rates_say_nothing(other: object, warning: str) -> None:
-    found = compared([parent(), other])  # type: ignore[list-item]
+    found = compare_sides([parent(), other])  # type: ignore[list-item]
     (said,) = not_comparable(found)
     assert warning in said
-    assert "cannot be compared by it" in headline(found)
+    assert "Win rates are not comparable" in headline(found)
     assert as_json(found)["comparable"] is False and said in render_page(found)
     assert not_comparable(TWO) == ()
 

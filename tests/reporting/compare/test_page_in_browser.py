@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from two_campaigns import branch, hostile, parent
 
-from reporting.compare.page import render_page, write_page
-from reporting.compare.sides import CampaignComparison, compared
+from reporting.compare.render import render_page, write_page
+from reporting.compare.sides import CampaignComparison, compare_sides
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -39,7 +39,7 @@ def opened(
 def test_every_plot_is_drawn(
     browser: "Browser", tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
-    two = compared([parent(), branch()])
+    two = compare_sides([parent(), branch()])
     page, complaints, requests = opened(browser, two, tmp_path / "compare.html", scheme)
     assert page.locator(".plot svg").count() == 4
     lines = page.locator(".plot").nth(1).locator("g.mark-line path")

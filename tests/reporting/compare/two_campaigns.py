@@ -7,7 +7,7 @@ from typing import Any
 from demo_summary import HOSTILE, demo
 
 from dpo_core.campaign.branching import Origin
-from reporting.compare.sides import CampaignComparison, Side, clipped, compared
+from reporting.compare.sides import CampaignComparison, Side, clip, compare_sides
 
 PROMPTS = [f"prompt-{number:03d}" for number in range(100)]
 
@@ -23,10 +23,10 @@ def parent(**changes: Any) -> Side:
         summary=demo(),
         settings={"training.beta": "0.05", "seed": "0"},
         base="base",
-        standing=3,
+        incumbent=3,
         test_prompts=frozenset(PROMPTS),
         outcomes=outcomes(70),
-        answers_by={"evaluation_judge": "length"},
+        answer_settings={"evaluation_judge": "length"},
     )
     return replace(made, **changes)
 
@@ -39,7 +39,7 @@ def branch(**changes: Any) -> Side:
         label="demo-cpu-from-1",
         summary=replace(demo(), name="demo-cpu-from-1", rounds=(first, own), rounds_planned=2),
         settings={"training.beta": "0.1", "seed": "0"},
-        standing=2,
+        incumbent=2,
         origin=Origin("/demo", "demo-cpu", 1, ("training.beta: 0.05 → 0.1",), "ada", "2026", ()),
         outcomes=outcomes(80),
     )
@@ -48,11 +48,11 @@ def branch(**changes: Any) -> Side:
 
 def hostile() -> CampaignComparison:
     """Every text is one that means harm."""
-    one, other = (clipped(text) for text in HOSTILE[:2])
-    settings = {clipped(text): text for text in HOSTILE}
+    one, other = (clip(text) for text in HOSTILE[:2])
+    settings = {clip(text): text for text in HOSTILE}
     summary = replace(demo(), name=HOSTILE[0], directory=HOSTILE[3])
     origin = Origin(HOSTILE[2], HOSTILE[1], 1, HOSTILE, HOSTILE[3], HOSTILE[2], ())
-    return compared(
+    return compare_sides(
         [
             parent(label=one, summary=summary, settings=settings),
             branch(label=other, settings={"seed": "1"}, origin=origin, base="another"),

@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCau
 from dpo_core.children import Child
 from dpo_core.config import LoraConfig, TrainingConfig
 from dpo_core.errors import ChildDied, ChildFailed, Interrupted, RatchetError
+from dpo_core.jobs import job_request
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pairs.batching import TrainingPair
@@ -107,7 +108,7 @@ def quiet(done: int, total: int, unit: str) -> None:
 
 def request(job: DpoJob, **config: Any) -> dict[str, Any]:
     changed = job.config.model_copy(update=config)
-    return {"op": "dpo", "job": job.model_copy(update={"config": changed}).model_dump(mode="json")}
+    return job_request(job.model_copy(update={"config": changed}))
 
 
 def marked(mark: str) -> list[int]:

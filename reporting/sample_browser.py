@@ -1,7 +1,7 @@
-"""The sample browser's rows: for the page's script as packed JSON, for readers without it as text.
+"""Rows of the sample browser: packed JSON for the page's script, and text without scripts.
 
-The rows travel gzipped, which makes them some five times smaller; the script unpacks them with the
-browser's own DecompressionStream and makes elements only for the prompt that is looked at.
+The rows are gzipped, which makes them about five times smaller. The script unpacks them with the
+browser's DecompressionStream and creates elements only for the prompt in view.
 """
 
 import base64
@@ -17,16 +17,16 @@ from reporting.read.samples import SampledAnswer, SampleRow
 from reporting.summary import CampaignSummary
 
 CLIP = 800
-"""Characters of a text that are shown before "show all"."""
+"""Characters of a text shown before "show all"."""
 
 STATIC = 8
 STATIC_ANSWERS = 4
-"""Prompts, and answers to each, that can be read without a script."""
+"""Prompts, and answers to each, shown without a script."""
 
 
 @dataclass(frozen=True)
 class StaticAnswer:
-    """An answer for readers without a script: its text in what is shown at once and the rest."""
+    """An answer shown without a script; `start` of its text is visible at once."""
 
     policy: str
     start: str
@@ -37,15 +37,15 @@ class StaticAnswer:
 
 @dataclass(frozen=True)
 class StaticPrompt:
-    """A prompt, divided like its answers."""
+    """A prompt, split like its answers."""
 
     start: str
     rest: str
     answers: tuple[StaticAnswer, ...]
 
 
-def packed(summary: CampaignSummary) -> str:
-    """The rows as base64 of gzipped JSON; equal rows give equal text. Empty without rows."""
+def pack_samples(summary: CampaignSummary) -> str:
+    """The rows as gzipped JSON in base64, deterministically; empty without rows."""
     if not summary.samples:
         return ""
     forgotten = forgotten_ids(summary)
@@ -55,9 +55,9 @@ def packed(summary: CampaignSummary) -> str:
 
 
 def forgotten_ids(summary: CampaignSummary) -> frozenset[str]:
-    """Prompts that the last round answers worse than an earlier one did."""
+    """Ids of prompts that the last round answers worse than an earlier round."""
     last = (summary.rounds[-1].get("forgotten") or {}) if summary.rounds else {}
-    return frozenset(str(one.get("prompt_id")) for one in last.get("examples") or ())
+    return frozenset(str(example.get("prompt_id")) for example in last.get("examples") or ())
 
 
 def _row(row: SampleRow, forgotten: bool) -> dict[str, Any]:
@@ -73,36 +73,37 @@ def _row(row: SampleRow, forgotten: bool) -> dict[str, Any]:
 
 def _answer(answer: SampledAnswer) -> list[Any]:
     """[round, name, text, score, reason, truncated, [[source, verdict, reason, person], …]]"""
-    said = [
-        [visible(one.source), one.verdict, visible(one.reason), int(one.person)]
-        for one in answer.said
+    verdicts = [
+        [visible(given.source), given.verdict, visible(given.reason), int(given.person)]
+        for given in answer.verdicts
     ]
     return [
         answer.round,
-        policy(answer),
+        policy_name(answer),
         visible(answer.text),
         number({"score": answer.score}, "score"),
         visible(answer.reason),
         int(answer.finish_reason == "length"),
-        said,
+        verdicts,
     ]
 
 
-def policy(answer: SampledAnswer) -> str:
+def policy_name(answer: SampledAnswer) -> str:
     return answer.name or ("base" if answer.round == 0 else f"round {answer.round}")
 
 
-def static(summary: CampaignSummary) -> tuple[StaticPrompt, ...]:
-    """The prompts whose answers changed most, with the base's and the last rounds' answers."""
+def static_prompts(summary: CampaignSummary) -> tuple[StaticPrompt, ...]:
+    """The prompts whose scores changed most, with the base's and the last rounds' answers."""
     held_out = [row for row in summary.samples if row.kind == "held-out" and row.answers]
-    most = sorted(held_out, key=lambda row: -abs(gain(row) or 0.0))[:STATIC]
+    most = sorted(held_out, key=lambda row: -abs(score_gain(row) or 0.0))[:STATIC]
     return tuple(
-        StaticPrompt(*clipped(row.prompt), tuple(map(_static, _some(row.answers)))) for row in most
+        StaticPrompt(*split_at_clip(row.prompt), tuple(map(_static_answer, _some(row.answers))))
+        for row in most
     )
 
 
-def gain(row: SampleRow) -> float | None:
-    """How much better the last answer scores than the first."""
+def score_gain(row: SampleRow) -> float | None:
+    """Score of the last answer minus that of the first; None if either is unknown."""
     first, last = (number({"score": a.score}, "score") for a in (row.answers[0], row.answers[-1]))
     return None if first is None or last is None else last - first
 
@@ -112,25 +113,24 @@ def _some(answers: tuple[SampledAnswer, ...]) -> Iterable[SampledAnswer]:
     return answers if len(answers) <= STATIC_ANSWERS else (answers[0], *answers[-left:])
 
 
-def _static(answer: SampledAnswer) -> StaticAnswer:
-    said = "; ".join(_judged(answer))
+def _static_answer(answer: SampledAnswer) -> StaticAnswer:
     return StaticAnswer(
-        policy(answer),
-        *clipped(answer.text),
-        judged=said,
+        policy_name(answer),
+        *split_at_clip(answer.text),
+        judged="; ".join(_verdict_texts(answer)),
         truncated=answer.finish_reason == "length",
     )
 
 
-def _judged(answer: SampledAnswer) -> Iterator[str]:
+def _verdict_texts(answer: SampledAnswer) -> Iterator[str]:
     score = number({"score": answer.score}, "score")
     if score is not None:
         yield f"score {score:.3g}" + (f" ({visible(answer.reason)})" if answer.reason else "")
-    for one in answer.said:
-        yield f"{one.verdict}: {visible(one.reason)}" if one.reason else one.verdict
+    for given in answer.verdicts:
+        yield f"{given.verdict}: {visible(given.reason)}" if given.reason else given.verdict
 
 
-def clipped(text: str) -> tuple[str, str]:
+def split_at_clip(text: str) -> tuple[str, str]:
     shown = visible(text)
-    # A rest shorter than the button that would reveal it is not worth hiding.
+    # A rest about as short as the button that reveals it is not hidden.
     return (shown[:CLIP], shown[CLIP:]) if len(shown) > CLIP + 200 else (shown, "")

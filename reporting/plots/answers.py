@@ -1,16 +1,15 @@
-"""Plots of what answers are like."""
+"""Plots of the answers: scores, length, relevance, variety."""
 
 from collections.abc import Iterator
 
 from dpo_core.text import visible
-from reporting.numbers import base_number, measures
-from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_of
+from reporting.numbers import base_number, measure_names
+from reporting.plots.model import DECIMAL, PERCENT, Plot, Point, Series, series_by_round
 from reporting.summary import CampaignSummary
 
 
-def texts(summary: CampaignSummary) -> Iterator[Plot]:
-    """What the judge measured of the answers, how long they are, how they are written."""
-    for name in measures(summary):
+def answer_plots(summary: CampaignSummary) -> Iterator[Plot]:
+    for name in measure_names(summary):
         about = "Measured by the judge on the test prompts."
         yield _against_base(summary, f"measure_{name}", _title(name), about, "share", PERCENT)
     for name, title, about, unit, form in (
@@ -18,40 +17,40 @@ def texts(summary: CampaignSummary) -> Iterator[Plot]:
         (
             "training_score_mean",
             "Score of the training judge",
-            "Of the judge that made the training data, on the same answers. Up while the "
-            "evaluation judge is not: over-optimised.",
+            "Mean score of the judge of the training data, on the same answers. If only this score "
+            "rises, the policy is over-optimised.",
             "score",
             DECIMAL,
         ),
         ("length_mean", "Length", "Mean length of the answers, EOS included.", "tokens", DECIMAL),
-        ("truncated_share", "Truncated", "Answers cut at the length limit.", "share", ".1%"),
+        ("truncated_share", "Truncated", "Answers truncated at the length limit.", "share", ".1%"),
         (
             "relevance",
             "Relevance",
-            "Answers whose request, among a few, the base finds by its log-probs, and that are no "
-            "copies. Falling: answers that fit any request.",
+            "Answers whose prompt the base's log-probs single out, and that are no copies. If it "
+            "falls, answers fit any prompt.",
             "share",
             ".1%",
         ),
         (
             "base_nats_per_token",
             "Nats per token under the base",
-            "Of finished answers. Up: the base would hardly write so. Far down: copies, or the "
-            "same again.",
+            "Of finished answers. High: text that the base would hardly write. Very low: copies or "
+            "repetition.",
             "nats",
             DECIMAL,
         ),
         (
             "refusal_share",
             "Refusals",
-            "Answers that match the pattern of a refusal.",
+            "Answers that match a refusal pattern.",
             "share",
             ".1%",
         ),
         (
             "repetition_share",
             "Repetition",
-            "Share of an answer's word sequences that it repeats, mean.",
+            "Mean share of an answer's word n-grams that it repeats.",
             "share",
             ".1%",
         ),
@@ -60,11 +59,11 @@ def texts(summary: CampaignSummary) -> Iterator[Plot]:
     names = {"distinct_1": "words", "distinct_2": "pairs of words"}
     yield Plot(
         "Variety",
-        "Distinct words, and pairs of neighbouring words, as a share of all in the answers. "
-        "Falling: answers become alike.",
+        "Distinct words, and word pairs, as a share of all in the answers. If it falls, answers "
+        "become alike.",
         "share",
         PERCENT,
-        series_of(summary, names),
+        series_by_round(summary, names),
     )
 
 
@@ -77,7 +76,7 @@ def _against_base(
     summary: CampaignSummary, name: str, title: str, about: str, unit: str, form: str
 ) -> Plot:
     level = base_number(summary, name)
-    found = series_of(summary, {name: "policy"})
-    if found and level is not None:
-        found = (Series("policy", (Point("base", level), *found[0].points)),)
-    return Plot(title, about, unit, form, found, level, "base" if level is not None else "")
+    series = series_by_round(summary, {name: "policy"})
+    if series and level is not None:
+        series = (Series("policy", (Point("base", level), *series[0].points)),)
+    return Plot(title, about, unit, form, series, level, "base" if level is not None else "")
