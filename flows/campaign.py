@@ -21,7 +21,7 @@ from flows.config.attempts import rejected_rounds
 from flows.gate.attempts import find_best_policy
 from flows.gate.question import pending_question
 from flows.notify import decided, tell_decision
-from flows.older.rounds import report_older_rounds
+from flows.older.faults import report_older_rounds
 from flows.prefect.tasks import run_flow, step
 from flows.round import prepare, run_round
 from flows.round_state import EvaluatedPolicy, Policy, RoundContext, RoundRecord

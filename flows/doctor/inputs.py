@@ -22,7 +22,7 @@ from flows.config.paths import user_loss
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import local_policy
 from flows.evaluation.judging import shared_judge_warning
-from flows.harness.check import check_task
+from flows.harness.suite_task import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
 from labeling.exchange.folder import PAIRS

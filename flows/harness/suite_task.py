@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from dpo_core.children import Child
 from dpo_core.errors import ConfigError
 from flows.config.evaluation import HarnessSuite
+from flows.harness.offline import ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,23 @@ class SuiteTask:
 def write_request(suite: str, config: HarnessSuite, *, chat: bool = False) -> dict[str, Any]:
     """The request that `SuiteTask.read` reads in another process."""
     return {"suite": suite, "config": config.model_dump(mode="json"), "chat": chat}
+
+
+def check_task(name: str, suite: HarnessSuite, length: int | None) -> str:
+    """A description of the suite. Raises BadInput for a task that cannot be one.
+
+    length: the policy's context in tokens, if known.
+    """
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "harness.log"
+        with Child.start("flows.harness.worker", log, ENVIRONMENT) as child:
+            checked = child.ask({**write_request(name, suite), "op": "check"})
+    if length is not None and checked["max_tokens"] >= length:
+        key = f"evaluation.suites.{name}"
+        raise ConfigError(
+            f"{key}: answers of up to {checked['max_tokens']} tokens, as {suite.harness} asks for, "
+            f"leave no room for prompts in a context of {length}",
+            f"Set {key}.max_tokens to {length // 2} or another number below that, or raise "
+            "sampling.max_model_len.",
+        )
+    return f"{checked['documents']} documents of {suite.harness}, scored by {checked['score']}"

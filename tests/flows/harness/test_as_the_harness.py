@@ -23,7 +23,7 @@ from flows.harness.offline import ENVIRONMENT
 from flows.harness.requests import continuation_id
 from flows.harness.suite_task import write_request
 from flows.round_state import Policy
-from flows.steps.harness_suites import answer_task
+from flows.steps.suites import answer_task
 from tests.made_once import made_once
 
 CASES: Mapping[str, tuple[str, dict[str, Any]]] = {

@@ -13,8 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.schemas import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
 from dpo_core.tables import write_rows
-from flows.older.rounds import describe_faults
-from flows.older.training import FinishedRound
+from flows.older.faults import FinishedRound, describe_faults
 
 RULE = {"kind": "rule", "function": "my:rule", "gives": "score"}
 COMMITTEE = {"kind": "committee", "members": [RULE, {**RULE, "function": "my:other"}]}
