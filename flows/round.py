@@ -88,11 +88,11 @@ def run_attempt(
     changed = session_of_attempt(session, number, attempt)
 
     own = make_preferences(changed, context)
-    data = training_data(changed, number, own.preferences, own.completions, earlier)
+    data = training_data(changed, number, own.training_data, earlier)
     audited = step(audit_preferences)(changed, number, base, prompts, own, data, earlier)
     check_audit(audited)
     reference = choose_reference(changed, number, policy, base, earlier)
-    trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
+    trained = step(train)(changed, number, policy, reference, data)
 
     answered = step(answer_held_out)(session, number, trained, base, prompts)
     candidate, previous, first = (
@@ -109,7 +109,7 @@ def run_attempt(
         certificate = step(certify)(session, number, attempt, *tested)
     steps = {
         **own.steps(),
-        "data": data.data,
+        "data": data.joined,
         "audit": audited,
         "reference": averaged_reference(reference),
         "training": trained.made_by,

@@ -78,6 +78,15 @@ class PreferenceSources:
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """Preferences and their completions, `joined` by step `data` if several rounds gave them."""
+
+    preferences: Artifact
+    completions: Artifact
+    joined: Artifact | None = None
+
+
+@dataclass(frozen=True)
 class RoundPreferences:
     """A round's preferences and the steps behind them; imported ones have no steps but one.
 
@@ -93,6 +102,10 @@ class RoundPreferences:
     calibration: Artifact | None = None
     labels: Artifact | None = None
     parts: Mapping[str, Artifact] = field(default_factory=dict)
+
+    @property
+    def training_data(self) -> TrainingData:
+        return TrainingData(self.preferences, self.completions)
 
     @property
     def training_prompts(self) -> Artifact:

@@ -17,10 +17,9 @@ from dpo_core.records import Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows
 from flows.read_records import find_retracted, read_prompts
-from flows.round_state import Policy, RoundPreferences, RoundRecord
+from flows.round_state import Policy, RoundPreferences, RoundRecord, TrainingData
 from flows.session import Session
 from flows.steps.suites import suite_files, suite_prompts
-from flows.steps.training_data import TrainingData
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.findings import AuditFinding
 from labeling.audit.judged import judged
@@ -161,7 +160,7 @@ def _find_prompts(
 ) -> Iterator[Artifact]:
     """The steps with the prompts of the training data; an import holds its own."""
     yield own.training_prompts
-    for record in earlier if data.data is not None else ():
+    for record in earlier if data.joined is not None else ():
         prompts = record.steps["prompts"] or record.steps["completions"]
         assert prompts is not None, "every round has prompts"
         yield prompts

@@ -17,7 +17,7 @@ from dpo_core.weight_files import stored_parameters
 from flows.compute.processes import check_weights
 from flows.config.training import TrainingSection, chosen, settled
 from flows.prefect.tasks import step
-from flows.round_state import Policy, RoundRecord, parquet_inputs
+from flows.round_state import Policy, RoundRecord, TrainingData, parquet_inputs
 from flows.session import Session
 
 _KNOWN_BY_ITS_FILES = {"reference"}
@@ -31,10 +31,9 @@ def train(
     number: int,
     policy: Policy,
     reference: Policy | None,
-    preferences: Artifact,
-    completions: Artifact,
+    data: TrainingData,
 ) -> Policy:
-    """π_{t+1}, trained from `policy` against `reference` on the round's preferences."""
+    """π_{t+1}, trained from `policy` against `reference` on the round's data."""
     section = session.config.training
     seed = session.seed("training", number)
     carried = section.optimiser_state == "carried"
@@ -82,7 +81,7 @@ def train(
         inputs={
             "policy": policy.input,
             **({"reference": reference.input} if reference is not None else {}),
-            **parquet_inputs(preferences=preferences, completions=completions),
+            **parquet_inputs(preferences=data.preferences, completions=data.completions),
             **({"optimiser": policy.made_by.input(_OPTIMISER)} if available else {}),
         },
         functions=loss_functions(section.loss),

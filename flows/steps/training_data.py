@@ -15,21 +15,12 @@ from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
 from flows.config import DataConfig, LastRounds, MixRounds
 from flows.prefect.tasks import step
-from flows.round_state import RoundRecord, parquet_inputs
+from flows.round_state import RoundRecord, TrainingData, parquet_inputs
 from flows.session import Session
 from labeling.pairs.replay import Kind, RoundPairs, replay
 
 _ROWS = 512
 """Rows of a completions file in memory at a time."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Preferences and their completions, from step `data` unless they are the round's own."""
-
-    preferences: Artifact
-    completions: Artifact
-    data: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -71,17 +62,13 @@ class ReplayedFiles:
 
 
 def training_data(
-    session: Session,
-    number: int,
-    preferences: Artifact,
-    completions: Artifact,
-    earlier: Sequence[RoundRecord],
+    session: Session, number: int, own: TrainingData, earlier: Sequence[RoundRecord]
 ) -> TrainingData:
     """What round `number` trains on: its own preferences, perhaps with those of earlier rounds."""
     replayed = choose_replayed(session.config.data, earlier)
     if not replayed:
-        return TrainingData(preferences, completions)
-    latest = ReplayedRound(number, "latest", preferences, completions)
+        return own
+    latest = ReplayedRound(number, "latest", own.preferences, own.completions)
     joined = step(data)(session, number, [*replayed, latest])
     return TrainingData(joined, joined, joined)
 

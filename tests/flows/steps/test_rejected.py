@@ -75,7 +75,7 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
                 session, 3, AnswerSources(policy, of_round(copy, 0), whose), held, earlier
             )
             if trained:
-                policy = train(session, 3, policy, policy, found.preferences, found.completions)
+                policy = train(session, 3, policy, policy, found.training_data)
         return found, policy
 
     return made
