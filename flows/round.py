@@ -143,8 +143,8 @@ def sample_and_judge(
     """Answer prompts, select pairs of answers, let judges and people compare them, aggregate."""
     drawn = draw_answers(session, number, sources, held_out, earlier)
     prompts, completions, scores = drawn.prompts, drawn.completions, drawn.scores
-    pairs = step(select_pairs)(session, number, completions, prompts, scores)
-    judgements = step(judge)(session, number, pairs, completions, prompts, scores)
+    pairs = step(select_pairs)(session, number, drawn)
+    judgements = step(judge)(session, number, pairs, drawn)
     trusted = step(calibrate)(session, number, pairs, judgements, scores, earlier)
     labels = step(ask_people)(session, number, pairs, judgements, completions, prompts, trusted)
     verdicts = PreferenceSources(pairs, judgements, labels, trusted, completions)

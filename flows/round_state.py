@@ -56,8 +56,19 @@ class DrawnAnswers:
     scores: Artifact | None = None
     parts: Mapping[str, Artifact] = field(default_factory=dict)
 
+    @property
+    def own_samples(self) -> int | None:
+        """See OWN_SAMPLES; None where all answers are the policy's."""
+        samples: int | None = self.completions.entry.facts.get(OWN_SAMPLES)
+        return samples
+
     def artifacts(self) -> Iterator[Artifact]:
         return (a for a in (self.prompts, self.completions, self.scores) if a is not None)
+
+    def inputs(self) -> dict[str, Input]:
+        return parquet_inputs(
+            completions=self.completions, prompts=self.prompts, scores=self.scores
+        )
 
 
 @dataclass(frozen=True)

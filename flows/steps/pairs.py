@@ -12,7 +12,7 @@ from dpo_core.records import Completion
 from dpo_core.schemas import PAIRS
 from dpo_core.tables import write_rows
 from flows.read_records import group_by_prompt, read_committee, read_completions
-from flows.round_state import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers, parquet_inputs
+from flows.round_state import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers
 from flows.session import Session
 from labeling.judges.config import machines
 from labeling.pairs import delta, selection
@@ -20,16 +20,14 @@ from labeling.pairs.config import PairsConfig
 from labeling.pairs.equal_scores import InformativePrompts
 
 
-def select_pairs(
-    session: Session, number: int, completions: Artifact, prompts: Artifact, scores: Artifact | None
-) -> Artifact:
+def select_pairs(session: Session, number: int, drawn: DrawnAnswers) -> Artifact:
     """The pairs of each prompt, and why there are not more.
 
     `came_in` counts prompts, each of which gives one pair or is dropped; with all_over_margin it
     counts all possible pairs.
     """
     seed = session.seed("pairs", number)
-    own_samples = completions.entry.facts.get(OWN_SAMPLES)
+    own_samples = drawn.own_samples
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         dropped: Counter[str] = Counter()
@@ -50,21 +48,23 @@ def select_pairs(
 
         kept = write_rows(folder / "pairs.parquet", rows(), PAIRS)
         facts = {"prompts_with_pairs": paired[True], "prompts_without_pairs": paired[False]}
-        came_in, other = kept + dropped.total(), completions.entry.facts.get(REJECTED_FROM, "")
+        came_in, other = (
+            kept + dropped.total(),
+            drawn.completions.entry.facts.get(REJECTED_FROM, ""),
+        )
         if notice := informative.notice or delta.notice(dropped, came_in, other):
             session.progress.notice(f"round {number}: {notice}")
         return StepResult(came_in, kept, dict(sorted(dropped.items())), facts)
 
-    inputs = parquet_inputs(completions=completions, prompts=prompts, scores=scores)
-    weights = {m.source: m.weight for m in machines(session.config.judge) if scores is not None}
+    judges = machines(session.config.judge) if drawn.scores is not None else ()
     config = {
         # The answers count, whoever gave them.
         **session.config.pairs.model_dump(mode="json", exclude={"rejected_from"}),
         "seed": seed,
-        "weights": weights,
+        "weights": {judge.source: judge.weight for judge in judges},
         **({OWN_SAMPLES: own_samples} if own_samples is not None else {}),
     }
-    return session.step(number, "pairs", make, config=config, inputs=inputs)
+    return session.step(number, "pairs", make, config=config, inputs=drawn.inputs())
 
 
 def count_pairs(session: Session, number: int, draws: Sequence[DrawnAnswers]) -> int:
@@ -75,7 +75,7 @@ def count_pairs(session: Session, number: int, draws: Sequence[DrawnAnswers]) ->
     ]
     scores = [draw.scores.path("scores.parquet") for draw in draws if draw.scores is not None]
     config, seed = session.config.pairs, session.seed("pairs", number)
-    own_samples = draws[0].completions.entry.facts.get(OWN_SAMPLES) if draws else None
+    own_samples = draws[0].own_samples if draws else None
     answered = _read_scored(session, files, scores)
     return sum(len(_select(*each, config, seed, own_samples).pairs) for each in answered)
 

@@ -16,7 +16,7 @@ from dpo_core.tables import write_rows
 from flows.evaluation.judging import judge_model_inputs, judge_pairs
 from flows.evaluation.relevance import read_placements
 from flows.read_records import build_pairs, read_completions, read_full_scores
-from flows.round_state import Policy, parquet_inputs
+from flows.round_state import DrawnAnswers, Policy, parquet_inputs
 from flows.session import Session
 from flows.steps.answer_relevance import draw_requests, place_answers
 from labeling.judges.behaviour import behaviour
@@ -139,14 +139,7 @@ def _apply(score: Score, verdict: str | None) -> Score:
     return replace(measured, value=0.0, reason=f"{score.reason}; {why}" if score.reason else why)
 
 
-def judge(
-    session: Session,
-    number: int,
-    pairs: Artifact,
-    completions: Artifact,
-    prompts: Artifact,
-    scores: Artifact | None,
-) -> Artifact:
+def judge(session: Session, number: int, pairs: Artifact, drawn: DrawnAnswers) -> Artifact:
     """One judgement per pair and judge: by a pointwise judge's scores, or by reading the pair."""
     config = session.config.judge
 
@@ -174,13 +167,8 @@ def judge(
         versions = dict(session.judges.versions)
         return StepResult(count, count - abstained, dropped, facts=facts, versions=versions)
 
-    files = parquet_inputs(pairs=pairs, completions=completions, prompts=prompts, scores=scores)
-    inputs = {**files, **judge_model_inputs(session, config)}
+    inputs = parquet_inputs(pairs=pairs) | drawn.inputs() | judge_model_inputs(session, config)
+    recipe, functions = judge_config(config), judges_functions(config)
     return session.step(
-        number,
-        "judgements",
-        make,
-        config=judge_config(config),
-        inputs=inputs,
-        functions=judges_functions(config),
+        number, "judgements", make, config=recipe, inputs=inputs, functions=functions
     )

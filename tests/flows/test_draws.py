@@ -72,7 +72,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             Session.open(campaign.layout.root, config, progress) as session,
         ):
             drawn = draw_answers(session, 3, AnswerSources(policy, policy), held, earlier)
-            selected = select_pairs(session, 3, drawn.completions, drawn.prompts, drawn.scores)
+            selected = select_pairs(session, 3, drawn)
             assert drawn.prompts.entry.facts.get("pairs", selected.entry.kept) == (
                 selected.entry.kept
             )
