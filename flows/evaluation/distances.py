@@ -9,7 +9,8 @@ from typing import Any
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import summarise_kl
-from dpo_core.evaluation.ratios import Ratio, ratio
+from dpo_core.evaluation.intervals import columns
+from dpo_core.evaluation.ratios import ratio
 from dpo_core.tables import iterate_rows, read_rows
 from flows.evaluation.held_out import HeldOutAnswers, Opponents
 
@@ -31,16 +32,10 @@ def measure_distances(
         ratios = [own[c.completion_id] - other[c.completion_id] for c in test]
         numbers |= summarise_kl(f"kl_{name}_nats", ratios, groups, config)
         per_token = ratio(ratios, tokens, groups=groups, confidence=config.confidence)
-        numbers |= _columns(f"kl_{name}_nats_per_token", per_token)
+        column, error = f"kl_{name}_nats_per_token", per_token.error
+        numbers |= columns(column, per_token.interval)
+        numbers[f"{column}_se"] = error if math.isfinite(error) else None
     return numbers
-
-
-def _columns(name: str, per_token: Ratio) -> dict[str, float | None]:
-    """Nats per token, where each answer counts as often as it has tokens."""
-    interval = per_token.interval
-    values = {"": interval.estimate, "_low": interval.low, "_high": interval.high}
-    values["_se"] = per_token.error
-    return {f"{name}{end}": v if math.isfinite(v) else None for end, v in values.items()}
 
 
 def _read_own_logps(answers: Path) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Comparison with earlier rounds: ratings, forgotten prompts, and cycles of rounds."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.cycles import cycles, win_rates
 from dpo_core.evaluation.forgotten import ForgottenPrompts, forgotten
-from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.ratings import bradley_terry
 from dpo_core.schemas import FORGOTTEN, MATCHES
 from dpo_core.tables import write_rows
@@ -70,7 +70,14 @@ def choose_earlier_opponents(
 def write_matches(path: Path, number: int, matches: Sequence[Match]) -> None:
     """Write the decided matches of round `number`'s policy on test prompts, once per opponent."""
     by_round = {match.theirs.round: match for match in matches}
-    write_rows(path, _match_rows(number, by_round), MATCHES)
+    kept = ("prompt_id", "sample_index", "outcome")
+    rows = (
+        {"first": number, "second": other, **{name: row[name] for name in kept}}
+        for other, match in by_round.items()
+        for row in match.rows()
+        if row["split"] == "test" and row["outcome"] is not None
+    )
+    write_rows(path, rows, MATCHES)
 
 
 def find_earlier_matches(earlier: Sequence[RoundRecord]) -> dict[str, Artifact]:
@@ -90,24 +97,14 @@ def rate_policies(number: int, matches: Matches, config: EvaluationConfig) -> di
         confidence=config.confidence,
         resamples=min(config.bootstrap_resamples, _RATING_RESAMPLES),
     )
-    ratings = {str(policy): _as_json(rating) for policy, rating in fitted.items()}
-    own = ratings.get(str(number), {})
-    ends = {"": "estimate", "_low": "low", "_high": "high"}
-    return {"ratings": ratings, **{f"rating{end}": own.get(key) for end, key in ends.items()}}
-
-
-def _match_rows(number: int, by_round: Mapping[int, Match]) -> Iterator[dict[str, Any]]:
-    for other, match in by_round.items():
-        for row in match.rows():
-            if row["split"] == "test" and row["outcome"] is not None:
-                kept = {name: row[name] for name in ("prompt_id", "sample_index", "outcome")}
-                yield {"first": number, "second": other, **kept}
+    ratings = {str(policy): rating for policy, rating in fitted.items()}
+    as_json = {policy: _as_json(rating) for policy, rating in ratings.items()}
+    return {"ratings": as_json, **columns("rating", ratings.get(str(number)))}
 
 
 def _as_json(rating: Interval) -> dict[str, float | None]:
     """NaN, for a policy without a path of matches to the base, becomes None."""
-    values = {"estimate": rating.estimate, "low": rating.low, "high": rating.high}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return {name: v if math.isfinite(v) else None for name, v in asdict(rating).items()}
 
 
 EXAMPLES = 10

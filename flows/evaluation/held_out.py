@@ -38,6 +38,11 @@ class Opponents:
         reference = {} if self.reference is None else {"reference": self.reference}
         return {"previous": self.previous.policy, **reference, "base": self.base.policy}
 
+    @property
+    def policy_inputs(self) -> dict[str, Input]:
+        """<role>_policy → its weights."""
+        return {f"{role}_policy": policy.input for role, policy in self.policies.items()}
+
 
 @dataclass(frozen=True)
 class HeldOutAnswers:

@@ -54,7 +54,7 @@ def answer_logps(
         inputs={
             "answers": candidate.answers.input("completions.parquet"),
             "held_out": held_out.input("prompts.parquet"),
-            **{f"{name}_policy": policy.input for name, policy in others.policies.items()},
+            **others.policy_inputs,
         },
     )
 

@@ -109,8 +109,7 @@ def evaluate(session: Session, round_: RoundEvaluation) -> Artifact:
 
 
 def _find_inputs(round_: RoundEvaluation, config: CampaignConfig) -> dict[str, Input]:
-    inputs = {"candidate_policy": round_.candidate.policy.input}
-    inputs |= {f"{name}_policy": other.input for name, other in round_.others.policies.items()}
+    inputs = {"candidate_policy": round_.candidate.policy.input, **round_.others.policy_inputs}
     for name, policy in round_.policies.items():
         inputs |= Answers.of(policy).inputs(name)
     inputs |= parquet_inputs(logps=round_.logps)
