@@ -63,7 +63,7 @@ def notify_failure(config: CampaignConfig, error: Exception, note: Note) -> None
     send_notification(config, "failure", text, note)
 
 
-def read_decision(layout: Layout, number: int) -> str | None:
+def read_decision_sentence(layout: Layout, number: int) -> str | None:
     """Identifies the round's current gate decision; None if there is none."""
     gate = current_artifact(layout, number, "gate")
     return gate.folder.name if gate is not None else None
@@ -71,7 +71,7 @@ def read_decision(layout: Layout, number: int) -> str | None:
 
 def notify_decision(session: Session, number: int, before: str | None) -> None:
     """Notify what the gate decided, unless it is the decision `before` this run."""
-    if read_decision(session.layout, number) == before:
+    if read_decision_sentence(session.layout, number) == before:
         return
     row = read_round_row(session.layout, number) or {}
     text = f"round {number}: {row.get('decision', 'finished')}"

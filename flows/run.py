@@ -1,4 +1,4 @@
-"""`ratchet run`: everything between the checked config and the finished table."""
+"""`ratchet run`: open, run and resume a campaign."""
 
 import os
 import time
@@ -25,10 +25,10 @@ from flows.config.precision import with_precision
 from flows.config.reading import dump_config, read_stored_text
 from flows.config.versions import describe_changes, record_replacement
 from flows.doctor.examine import check_before_run
-from flows.evaluation.judging import same_judge
-from flows.gate.question import asked
+from flows.evaluation.judging import shared_judge_warning
+from flows.gate.question import pending_question
 from flows.notify import notify_failure, notify_waiting
-from flows.people import may_go_on
+from flows.people import can_resume
 from flows.prefect.credentials import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
 from flows.prefect.server import (
     address,
@@ -52,43 +52,46 @@ def run_campaign(
     wait: bool = False,
     recompute: bool = False,
 ) -> None:
-    """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile.
+    """Run or resume the campaign in `root`, holding its lock; see flows.campaign.
 
-    recompute: what an older version of Ratchet finished does not count.
+    recompute: ignore steps that an older version of Ratchet finished. wait: stay until people have
+    answered, without a child process or a server, then resume.
 
-    Raises WaitingForPeople when answers of people are missing; with `wait` it stays until they are
-    there, without a child or a server, and goes on.
+    Raises WaitingForPeople when people have to answer, unless `wait` is set.
     """
-    seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
-    with opened(config, root, console, seen, with_prefect=with_prefect) as (config, progress):
+    hint = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
+    with open_campaign(config, root, console, hint, with_prefect=with_prefect) as (
+        config,
+        progress,
+    ):
         while True:
             before = read_waiting(Layout(root))
             try:
                 with Session.open(root, config, progress) as session:
                     if recompute:
                         session.store.recompute()
-                    _play(session, with_prefect=with_prefect)
+                    _run(session, with_prefect=with_prefect)
                 return
             except WaitingForPeople as waiting:
                 notify_waiting(config, Layout(root), before, waiting.message, progress.notice)
                 if not wait:
                     raise
-                await_people(Layout(root), config, progress, waiting.message)
+                wait_for_people(Layout(root), config, progress, waiting.message)
             except Exception as error:
                 notify_failure(config, error, progress.notice)
                 raise
 
 
 @contextmanager
-def opened(
+def open_campaign(
     config: CampaignConfig,
     root: Path,
     console: Console,
-    seen: str = "",
+    hint: str = "",
     *,
     with_prefect: bool = False,
 ) -> Iterator[tuple[CampaignConfig, CampaignProgress]]:
-    """The campaign's folder, checked and locked, with its resolved config and its progress."""
+    """Check and lock the campaign's folder; yields its resolved config and its progress."""
     layout = Layout(root)
     check_functions(config)
     check_trackers(config.track)
@@ -97,24 +100,19 @@ def opened(
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)
         rounds = counted(config.rounds, "round")
-        progress.note(f"campaign {config.name} in {root}, {rounds}{seen}")
+        progress.note(f"campaign {config.name} in {root}, {rounds}{hint}")
         if changes:
-            progress.note("config changed, what depends on it runs again: " + "; ".join(changes))
-        if said := same_judge(config):
-            progress.note(said)
+            progress.note("config changed; what depends on it runs again: " + "; ".join(changes))
+        if warning := shared_judge_warning(config):
+            progress.note(warning)
         yield config, progress
 
 
-def _play(session: Session, *, with_prefect: bool) -> None:
-    if with_prefect:
-        _with_server(session)
-    else:
-        from flows.campaign import play_campaign
+def _run(session: Session, *, with_prefect: bool) -> None:
+    if not with_prefect:
+        from flows.campaign import run_rounds
 
-        play_campaign(session, with_prefect=False)
-
-
-def _with_server(session: Session) -> None:
+        return run_rounds(session, with_prefect=False)
     session.progress.starting("Prefect server")
     with prefect_api(session.layout, session.progress):
         from flows.campaign import run_as_flow
@@ -130,7 +128,7 @@ def _with_server(session: Session) -> None:
 
 @contextmanager
 def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
-    """Settings for the Prefect client, before it is imported: the user's server, or our own."""
+    """Point the Prefect client, before it is imported, at the user's server or our own."""
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)
     if os.environ.get("PREFECT_API_URL"):
@@ -153,7 +151,7 @@ def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
 
 
 def _server_beside_imports(layout: Layout, port: int) -> Child:
-    """The server, started while this process imports Prefect: both take seconds."""
+    """Start the server while this process imports Prefect: both take seconds."""
     with ThreadPoolExecutor(1) as beside:
         starting = beside.submit(start_server, layout, campaign_key_path(layout), port=port)
         import flows.campaign  # noqa: F401
@@ -165,29 +163,29 @@ def _server_beside_imports(layout: Layout, port: int) -> Child:
 _OWN_DISK_S = 1.0
 
 
-def await_people(
+def wait_for_people(
     layout: Layout, config: CampaignConfig, progress: CampaignProgress, sentence: str
 ) -> None:
-    """Return once the campaign may go on. Nothing of it runs meanwhile but this loop."""
+    """Return once the campaign can resume. Nothing but this loop runs meanwhile."""
     progress.note(sentence)
-    # A yes or no is looked for on the disk, answers on a server.
-    poll_s = _OWN_DISK_S if asked(layout) is not None else config.people_config.poll_s
-    progress.note(f"waiting, and looking every {poll_s:g} s; Ctrl-C stops")
-    while not may_go_on(layout, config):
+    # Decisions arrive on the disk, labels on a server.
+    poll_s = _OWN_DISK_S if pending_question(layout) is not None else config.people_config.poll_s
+    progress.note(f"waiting; checks every {poll_s:g} s, Ctrl-C stops")
+    while not can_resume(layout, config):
         waiting = read_waiting(layout)
         if waiting is not None:
             progress.waiting(waiting.needed - waiting.missing, waiting.needed)
         time.sleep(poll_s)
-    progress.note("going on")
+    progress.note("resuming")
 
 
 def check_folder(layout: Layout) -> None:
-    """Refuse a folder that holds something else. Writes nothing."""
+    """Raise BadInput for a folder that cannot hold a campaign. Writes nothing."""
     root = layout.root
     try:
-        whole = root.absolute()
-        nearest = next(path for path in (whole, *whole.parents) if path.exists())
-    except OSError as error:  # a name that no file system takes
+        absolute = root.absolute()
+        nearest = next(path for path in (absolute, *absolute.parents) if path.exists())
+    except OSError as error:  # the file system rejects the name
         raise BadInput(
             f"{root} cannot be a folder: {error.strerror}", "Name another with --campaign-dir."
         ) from None
@@ -195,8 +193,8 @@ def check_folder(layout: Layout) -> None:
         raise BadInput(f"{nearest} is a file", "Name a folder with --campaign-dir.")
     if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
         known = {layout.lock.name, layout.prefect.name, "logs"}
-        found = {path.name for path in root.iterdir() if not is_unfinished(path)}
-        if found - known:
+        names = {path.name for path in root.iterdir() if not is_unfinished(path)}
+        if names - known:
             raise BadInput(
                 f"{root} is not empty and is not a campaign",
                 "Name a new or an existing campaign's folder with --campaign-dir.",
@@ -204,14 +202,12 @@ def check_folder(layout: Layout) -> None:
 
 
 def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig, list[str]]:
-    """Write the resolved config; (config with nothing left to this machine, what changed since the
-    last run).
+    """Write the resolved config; returns it, and what changed since the last run.
 
-    The number of threads and the precision are fixed when a campaign is created: they decide the
-    bits of every number. A config that changed is written as the valid one, the old one is kept
-    beside it.
+    Threads and precision are fixed when a campaign is created, because they decide the bits of
+    every number. The config of the last run is kept beside a changed one.
     """
-    stored = _stored(layout)
+    stored: dict[str, Any] = read_stored_text(layout)[1] if layout.config.exists() else {}
     config = with_precision(config, stored)
     if config.threads == "auto":
         threads = stored.get("threads", available_threads())
@@ -230,9 +226,3 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
     record_replacement(layout, version)
     write_text(layout.config, text)
     return config, describe_changes(stored, yaml.safe_load(text))
-
-
-def _stored(layout: Layout) -> dict[str, Any]:
-    if not layout.config.exists():
-        return {}
-    return read_stored_text(layout)[1]

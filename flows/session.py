@@ -1,4 +1,4 @@
-"""What every step of a campaign gets: its config, its store, its processes and its progress."""
+"""What every step of a campaign works with: config, store, processes and progress."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,22 +16,21 @@ from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
-from flows.config import CampaignConfig
+from flows.config import CampaignConfig, config_of_round
 from flows.older.fingerprints import older_fingerprints
 from flows.progress import CampaignProgress
 from flows.tracking.background import Tracking
 
 Make = Callable[[Path, Inputs], StepResult]
-"""Makes a step in a folder, out of its inputs."""
+"""Writes a step's outputs into a folder, from its inputs."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A campaign that runs. A context manager: on exit no child process is left.
+    """A running campaign. A context manager that ends all child processes on exit.
 
-    config: of the campaign, or of the round or attempt that this view is for. steps: runs steps,
-    or finds them finished; the store itself, but for a round that is replayed and an attempt that
-    a later one replaced.
+    config: of the campaign, or of the round or attempt that this view is for. steps: runs steps or
+    finds them finished; the store, except in replays and replaced attempts.
     """
 
     config: CampaignConfig
@@ -46,7 +45,7 @@ class Session:
 
     @classmethod
     def open(cls, root: Path, config: CampaignConfig, progress: CampaignProgress) -> Self:
-        """config: with `threads` resolved."""
+        """`config` must have its `threads` resolved."""
         assert isinstance(config.threads, int), "threads are resolved when a campaign is opened"
         layout, store = Layout(root), Store(root, config.threads)
         meter = CostMeter(layout.judge_spending, own_entries(layout, store.entries))
@@ -62,10 +61,13 @@ class Session:
             meter=meter,
         )
 
-    def under(self, config: CampaignConfig) -> Self:
-        """This session under the config of a round, or of an attempt at it; threads stay those of
-        the campaign."""
+    def with_config(self, config: CampaignConfig) -> Self:
+        """This session under the config of a round or an attempt, with the campaign's threads."""
         return replace(self, config=config.model_copy(update={"threads": self.config.threads}))
+
+    def at_round(self, number: int) -> Self:
+        """This session under the config of that round, which in a branch may be the parent's."""
+        return self.with_config(config_of_round(self.store.layout, self.config, number))
 
     @property
     def threads(self) -> int:
@@ -75,7 +77,7 @@ class Session:
 
     @property
     def judges(self) -> JudgeModels:
-        """The models that judge."""
+        """The judges' models."""
         return self.processes.judges
 
     def step(
@@ -90,33 +92,33 @@ class Session:
     ) -> Artifact:
         """Run one step, or find it finished, and show it; see dpo_core.campaign.store.
 
-        make: gets the folder to write into, and the inputs: it reads nothing else of the campaign.
+        `make` reads nothing of the campaign but its inputs.
         """
         self.progress.step_started(number, name)
-        given = Inputs(name, self.inputs_as_made(number, name, inputs or {}))
+        given = Inputs(name, self.resolve_gone(number, name, inputs or {}))
         recipe = Recipe(number, name, config, given.hashes, functions or {})
         if identities := self.store.older_identities(number, name):
             older = older_fingerprints(recipe, identities, self.config, self.layout)
             recipe = replace(recipe, older=tuple(older))
-        artifact = self.steps.run(recipe, self.meter.measured(lambda f: make(f, given)))
+        artifact = self.steps.run(recipe, self.meter.measure(lambda f: make(f, given)))
         self.progress.step_finished(artifact)
         return artifact
 
-    def inputs_as_made(
+    def resolve_gone(
         self, number: int, name: str, inputs: Mapping[str, Input]
     ) -> Mapping[str, Input]:
-        """The inputs; those that are gone as the current version of the step had them."""
+        """The inputs; those that are gone get the hash that the step's current version recorded."""
         if not any(each.gone for each in inputs.values()):
             return inputs
         made = current_artifact(self.store.layout, number, name)
         return as_made(inputs, made.entry.inputs if made is not None else {})
 
     def file_input(self, path: Path) -> Input:
-        """A file of the user, by its contents."""
+        """A user's file, known by its contents."""
         return Input.of_file(path, self.file_hashes)
 
     def model_input(self, path: Path) -> Input:
-        """A model of the user, a folder or a GGUF file, by all files that change its answers."""
+        """A user's model, a folder or a GGUF file, known by all files that change its answers."""
         try:
             return Input(policy_id(path, self.file_hashes), path)
         except FileNotFoundError:  # finished steps do not need it

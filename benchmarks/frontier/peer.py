@@ -13,11 +13,11 @@ from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from flows.evaluation.held_out import Opponents
-from flows.policy import EvaluatedPolicy, Policy, RoundPreferences
 from flows.round import prepare
+from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences
 from flows.session import Session
 from flows.steps.answer_logps import answer_logps
-from flows.steps.evaluate import evaluate
+from flows.steps.evaluate import RoundEvaluation, evaluate
 from flows.steps.suites import answer_held_out
 from generation.prompts import draw_train, read_pool
 
@@ -32,7 +32,7 @@ def play_peer(session: Session) -> dict[str, Any]:
     others = Opponents(previous=base, base=base, reference=None)
     logps = answer_logps(session, 1, candidate, others, held)
     made = RoundPreferences(policy.made_by, policy.made_by)  # its pairs are in no file
-    evaluation = evaluate(session, 1, candidate, others, logps, held, made, [])
+    evaluation = evaluate(session, RoundEvaluation(1, candidate, others, logps, held, made))
     numbers = json.loads(evaluation.path("evaluation.json").read_text(encoding="utf-8"))
     pairs = policy.made_by.entry.kept
     return {"round": 1, "promoted": True, "pairs": pairs, "steps": steps, **numbers}

@@ -24,9 +24,9 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.children import Child
 from flows.config import CampaignConfig, validate
-from flows.policy import RoundContext
 from flows.progress import CampaignProgress
-from flows.round import play, prepare
+from flows.round import prepare, run_round
+from flows.round_state import RoundContext
 from flows.session import Session
 
 _PART_OF = {**KIND_OF_STEP, "gate": "evaluating"}
@@ -77,7 +77,7 @@ def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str,
         held, base = prepare(session)
         session.parts.clear()
         started = session.cpu_seconds()
-        play(session, RoundContext(1, base, base, held))
+        run_round(session, RoundContext(1, base, base, held))
         used = session.cpu_seconds() - started
         entries = Ledger(session.layout.ledger).read()
     facts = {entry.step: entry.facts for entry in entries if entry.round == 1}

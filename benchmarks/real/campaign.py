@@ -21,8 +21,8 @@ from dpo_core.hashing import content_id
 from dpo_core.records import Completion, Prompt, prompt_tags
 from examples import smollm2
 from flows.config import CampaignConfig, read_stored
-from flows.evaluation.relevance import read_asked
-from flows.read_back import read_completions, read_full_scores
+from flows.evaluation.relevance import read_relevance
+from flows.read_records import read_completions, read_full_scores
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs/smollm2-cpu.yaml"
@@ -128,7 +128,7 @@ class Campaign:
         if made is None:
             return {}
         answers = self.step(number, "answers").path("completions.parquet")
-        return read_asked(made.path("relevance.parquet"), answers).relevant
+        return read_relevance(made.path("relevance.parquet"), answers).relevant
 
 
 def play_campaign(

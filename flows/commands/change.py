@@ -51,12 +51,12 @@ def branch(
     may be pruned or removed. See docs/branches.md.
     """
     from flows.config import read_stored
-    from flows.operations.branch import branch_campaign, told
+    from flows.operations.branch import branch_campaign, branch_message
 
     changes = overrides or []
     link = shutil.copyfile if copy else os.link
     made, origin = branch_campaign(campaign, from_round, changes, campaign_dir, name, link)
-    for line in told(campaign, made, origin, read_stored(made).rounds):
+    for line in branch_message(campaign, made, origin, read_stored(made).rounds):
         print(line)
 
 

@@ -116,7 +116,7 @@ def export(
 
     TRL, Axolotl and LLaMA-Factory read the format. A dataset card documents their origin.
     """
-    from flows.operations.exchange import export_campaign, parse_rounds
+    from flows.operations.export import export_campaign, parse_rounds
     from labeling.exchange.markdown import check_licence
 
     check_licence(licence)
@@ -164,7 +164,7 @@ def publish(
     To a folder, a URL or the hub. Ratchet publishes nothing unless you type this. The card
     documents the training, the judges and the limits of the numbers.
     """
-    from flows.operations.publish import again_command, goes_to_hub, prepare
+    from flows.operations.publish import goes_to_hub, prepare, repeat_command
     from flows.operations.publish import publish as publish_to
     from labeling.exchange.markdown import check_licence
 
@@ -173,7 +173,7 @@ def publish(
     prepared = prepare(campaign, number, licence, even_if_refused=even_if_refused)
     if goes_to_hub(to):
         print(f"publishing to the hub as {to}; for a folder, give ./{to}")
-    again = again_command(sys.argv[1:])
+    again = repeat_command(sys.argv[1:])
     print(f"round {prepared.number}: {publish_to(prepared, to, again, private=private)}")
     if licence is None:
         print("The card states no licence; add one with --licence.")

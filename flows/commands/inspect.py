@@ -133,7 +133,7 @@ def evaluate(
     both orders. Prints win rate, length-controlled win rate, KL(A‖B), lengths, truncation,
     repetition and slices by tag, with intervals. Writes nothing without --out.
     """
-    from flows.operations.evaluate_models.asked import asked, read_judge
+    from flows.operations.evaluate_models.request import check_request, read_judge
     from flows.operations.evaluate_models.run import run
 
     chosen = [
@@ -144,17 +144,19 @@ def evaluate(
     ]
     with interruptible(resumable=False):
         try:
-            request = asked((model_a, model_b), prompts, read_judge(judge, judge_config), chosen)
+            request = check_request(
+                (model_a, model_b), prompts, read_judge(judge, judge_config), chosen
+            )
             numbers = run(request, out, Console(stderr=True, soft_wrap=True))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     if json:
         print(printed_json(numbers))
         return
-    from flows.operations.evaluate_models.terminal import shown
+    from flows.operations.evaluate_models.terminal import format_numbers
 
     console = Console()
-    for part in shown(numbers):
+    for part in format_numbers(numbers):
         console.print(part, crop=False, markup=False, highlight=False)
     if out is not None:
         console.print(f"answers and outcomes: {out}", soft_wrap=True, highlight=False)

@@ -40,7 +40,7 @@ def retract(
     pairs and verdicts on held-out answers do not change.
     """
     from dpo_core.records import person
-    from flows.operations.retract import take_back
+    from flows.operations.retract import retract_labels
 
     if (annotator is None) == (judge is None):
         raise LabelsError(
@@ -49,7 +49,7 @@ def retract(
         )
     source = person(annotator) if annotator is not None else str(judge)
     with interruptible(resumable=False):
-        take_back(campaign, source, number, undo=undo, console=Console(soft_wrap=True))
+        retract_labels(campaign, source, number, undo=undo, console=Console(soft_wrap=True))
 
 
 @labels.command()

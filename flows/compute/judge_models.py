@@ -1,4 +1,4 @@
-"""The models that judges of a campaign need: children of generation, handed over as callables."""
+"""The models of a campaign's judges: children of generation, passed to judges as callables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,10 +18,10 @@ _BATCH = 256
 
 
 class JudgeModels:
-    """One child per model, started when it is first asked.
+    """One child per model, started at its first request.
 
-    start: starts a child, given its module and the name of its log. make_room: called before, so
-    that no other child holds the memory that it needs.
+    start: starts a child, given its module and its log's name. make_room: called before, to free
+    the memory that the child needs.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class JudgeModels:
             self._rate, self._ask, layout.judge_replies, layout.judge_spending, report
         )
 
-    def started(self) -> dict[str, float]:
-        """A step's fact: the seconds that starting models took since this was last called."""
+    def take_seconds(self) -> dict[str, float]:
+        """`seconds_start`, a step's fact: seconds spent starting models since the last call."""
         seconds, self._seconds_start = self._seconds_start, 0.0
         return {"seconds_start": seconds} if seconds else {}
 
@@ -57,24 +57,24 @@ class JudgeModels:
     def _rate(self, judge: RewardModelJudge, completions: Sequence[Completion]) -> list[Score]:
         scores: list[Score] = []
         for batch in batched(completions, _BATCH):
-            answers = self._answers(judge, op="rate", conversations=list(map(_spoken, batch)))
+            answers = self._answers(judge, op="rate", conversations=list(map(_conversation, batch)))
             rated = [Score(answer["value"], answer["reason"]) for answer in answers]
             scores += answer_each_item(rated, batch, Score, lambda why: Score(None, why))
             self._report(len(scores), len(completions), "completions")
         return scores
 
     def _ask(self, judge: LlmJudge, questions: Sequence[Question]) -> list[Reply]:
-        asked = [
+        rows = [
             [_message("user", [(p.text, p.data) for p in q.parts]), q.choices] for q in questions
         ]
-        answers = self._answers(judge, op="choose", questions=asked)
+        answers = self._answers(judge, op="choose", questions=rows)
         return [
             Reply(
                 answer["text"],
                 answer["first_token"],
                 Cost(answer["tokens_in"], answer["tokens_out"]),
                 answer["failure"],
-                refused=bool(answer["failure"]),  # they fail where a question is too long
+                refused=bool(answer["failure"]),  # it fails where a question is too long
             )
             for answer in answers
         ]
@@ -104,8 +104,8 @@ class JudgeModels:
         return answers
 
 
-def _spoken(completion: Completion) -> list[Mapping[str, Any]]:
-    """Prompt and answer as a conversation, all of it data."""
+def _conversation(completion: Completion) -> list[Mapping[str, Any]]:
+    """Prompt and answer as a conversation, marked as data throughout."""
     prompt = completion.prompt
     messages = prompt.messages or ({"role": "user", "content": prompt.text or ""},)
     answer = {"role": "assistant", "content": completion.text}

@@ -1,4 +1,4 @@
-"""The child processes of one campaign, on this machine."""
+"""A campaign's child processes on this machine."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +23,12 @@ _MODULES = {
     "training": "dpo_core.training.train_worker",
     "harness": "flows.harness.worker",
 }
-"""Name of a process, and of its log → the module that it runs."""
+"""Name of a process and of its log → its module."""
 
 
 class Processes:
-    """One process samples, one trains, one runs lm-evaluation-harness, and each model that judges
-    has one. A process is started when it is first asked.
+    """One process samples, one trains, one runs lm-evaluation-harness, and each judge's model has
+    one. They start at their first request.
 
     On a GPU a process holds memory, so it ends before another starts, unless sampling.keep_worker
     says otherwise. config: the campaign's; a round may sample under another one.
@@ -102,7 +102,7 @@ class Processes:
         return self._running.get(name)
 
     def start(self, module: str, log: str, env: Mapping[str, str] | None = None) -> Child:
-        """A process that runs `module`, whose costs are counted."""
+        """Start a process that runs `module`, and meter its costs."""
         self._progress.starting(log)
         environment = {**child_environment(self._threads), **(env or {})}
         return self._meter.watch(Child.start(module, self._layout.log(log), environment))
@@ -115,7 +115,7 @@ class Processes:
         return self._process("sampling", config)
 
     def _process(self, name: str, config: SamplingConfig) -> tuple[Child, float]:
-        """The process of that name, and the seconds that it took to start it just now."""
+        """The process of that name, and the seconds that starting it took now."""
         running = self._usable(name)
         if running is not None:
             return running, 0.0
@@ -135,13 +135,13 @@ class Processes:
         return child
 
     def _make_room(self, config: SamplingConfig) -> None:
-        """End the processes that would hold what the next one needs."""
+        """End the processes whose memory the next one needs."""
         if _one_at_a_time(config, on_gpu=self._sampler_on_gpu or self.judges.on_gpu):
             self.release()
 
 
 def keeps_processes(config: SamplingConfig) -> bool:
-    """Whether processes that sample and train stay beside each other, as on a CPU."""
+    """Whether the sampling and training processes stay alive together, as on a CPU."""
     return not _one_at_a_time(config, on_gpu=has_gpu())
 
 
@@ -150,10 +150,10 @@ def _one_at_a_time(config: SamplingConfig, *, on_gpu: bool) -> bool:
 
 
 def check_weights(policy: Path) -> None:
-    """Raise ArtifactCorrupted for weights that were removed, or are not what was recorded."""
+    """Raise ArtifactCorrupted for weights that were removed or changed."""
     if not policy.exists():
         raise ArtifactCorrupted(
-            f"the weights in {policy} are gone, but a step needs them again",
+            f"the weights in {policy} are gone, but a step needs them",
             f"If keep_policies removed them, move their step away (mv {policy.parent} "
             f"{policy.parent}.pruned) and `ratchet run` trains them again.",
         )

@@ -20,8 +20,8 @@ from flows.config import CampaignConfig
 from flows.config.paths import user_loss
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import local_policy
-from flows.evaluation.judging import same_judge
-from flows.harness.check import check_task
+from flows.evaluation.judging import shared_judge_warning
+from flows.harness.suite_task import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
 from labeling.exchange.folder import PAIRS
@@ -99,7 +99,7 @@ def _check_imported(path: Path) -> None:
 
 def check_same_judge(config: CampaignConfig) -> DoctorFinding:
     """Whether training and evaluation share a judge, which would hide reward hacking."""
-    if same_judge(config) is not None:
+    if shared_judge_warning(config) is not None:
         return note(
             "judges",
             "training and evaluation share a judge, so reward hacking cannot be ruled out",

@@ -15,8 +15,8 @@ from flows.config import CampaignConfig
 from flows.config.attempts import check_rejected_rounds, first_round, rejected_models
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import has_template
-from flows.evaluation.held_out import draw_of_evaluation
-from flows.gate.power import REMEDY, gate_power, groups_of
+from flows.evaluation.held_out import draw_evaluation_prompts
+from flows.gate.power import REMEDY, count_groups, gate_power
 from generation.prompts import read_pool
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
@@ -41,7 +41,7 @@ class Pool:
 
 def read(config: CampaignConfig) -> Pool:
     """Read the pool twice: the held-out prompts, then all training prompts."""
-    drawn = draw_of_evaluation(config)
+    drawn = draw_evaluation_prompts(config)
     length = config.evaluation.overlap_ngram
     holders: dict[tuple[str, ...], set[str]] = {}
     for prompt in drawn.prompts:
@@ -61,7 +61,7 @@ def read(config: CampaignConfig) -> Pool:
                 shared |= holders[words]
                 example = example or " ".join(words)
     gate = sum(prompt.split == "gate" for prompt in drawn.prompts)
-    groups = groups_of(drawn.prompts, config)
+    groups = count_groups(drawn.prompts, config)
     return Pool(dict(splits), chat, len(held), gate, groups, same, len(shared), example[:_EXAMPLE])
 
 

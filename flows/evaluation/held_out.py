@@ -1,4 +1,4 @@
-"""Whom a round's policy is compared with, and their held-out answers as they are read."""
+"""Draw held-out prompts, and read the held-out answers that a round compares."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion, Prompt, Split
 from dpo_core.tables import iterate_rows
 from flows.config import CampaignConfig
-from flows.policy import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord
-from flows.read_back import ScoresBySource, read_completions, read_full_scores, read_prompts
+from flows.read_records import ScoresBySource, read_completions, read_full_scores, read_prompts
+from flows.round_state import EvaluatedPolicy, Policy, RoundRecord
 from generation.prompts import Draw, draw_held_out, read_pool
 
 
 @dataclass(frozen=True)
 class Opponents:
-    """The last promoted policy, the base, and the reference of the round's training if it had one.
+    """The incumbent `previous`, the base, and the reference of the round's training, if any.
 
-    The reference answers nothing: only the distance to it is measured.
+    The reference gives no answers: only the KL to it is measured.
     """
 
     previous: EvaluatedPolicy
@@ -34,18 +34,21 @@ class Opponents:
 
     @property
     def policies(self) -> Mapping[str, Policy]:
-        """All of them that there are, by what they are to the round's policy."""
+        """The opponents by their role, the reference included."""
         reference = {} if self.reference is None else {"reference": self.reference}
         return {"previous": self.previous.policy, **reference, "base": self.base.policy}
+
+    @property
+    def policy_inputs(self) -> dict[str, Input]:
+        """<role>_policy → its weights."""
+        return {f"{role}_policy": policy.input for role, policy in self.policies.items()}
 
 
 @dataclass(frozen=True)
 class HeldOutAnswers:
-    """The held-out answers of the policy of one round (0: the base), with the scores of the
-    evaluation judges and those of the training judges, which may be the same.
+    """The held-out answers of one round's policy (0: the base), with scores by source.
 
-    repeated: completion_id → share of the answer's runs of tokens that stood in it before; 0 for an
-    answer that is too short for any.
+    repeated: completion_id → share of the answer's token n-grams that occur earlier in it.
     """
 
     round: int
@@ -55,12 +58,12 @@ class HeldOutAnswers:
     repeated: Mapping[str, float]
 
     def test(self) -> list[Completion]:
-        """Those on which what is reported is measured; the gate's prompts flatter the winner."""
+        """Answers to test prompts. The gate's prompts are biased towards the winner."""
         return [c for c in self.completions if c.prompt.split == "test"]
 
     def few(self, prompts: int) -> "HeldOutAnswers":
-        """The first answers to so many test prompts, in every round the same: ids are hashes, so
-        that the first by them are as good as drawn."""
+        """First answers to that many test prompts, the same in all rounds: ids are hashes, so the
+        lowest are a random sample."""
         first = {
             c.prompt.prompt_id: c
             for c in sorted(self.test(), key=lambda c: c.sample_index, reverse=True)
@@ -70,7 +73,7 @@ class HeldOutAnswers:
 
 @dataclass(frozen=True)
 class Answers:
-    """The steps that hold the held-out answers of one round's policy, and their scores."""
+    """The steps with the held-out answers of one round's policy, and their scores."""
 
     round: int
     answers: Artifact
@@ -84,20 +87,23 @@ class Answers:
         )
 
     def inputs(self, name: str) -> dict[str, Input]:
-        """Their files, for what is made of them: `name` says whose they are."""
-        found = {f"{name}_answers": self.answers.input("completions.parquet")}
+        """Their files as inputs `<name>_answers`, `<name>_scores`, `<name>_training_scores`."""
+        answers = {f"{name}_answers": self.answers.input("completions.parquet")}
         scored = {"scores": self.scores, "training_scores": self.training_scores}
-        made = {f"{name}_{kind}": s.input("scores.parquet") for kind, s in scored.items() if s}
-        return found | made
+        scores = {f"{name}_{kind}": s.input("scores.parquet") for kind, s in scored.items() if s}
+        return answers | scores
+
+    def steps(self, name: str) -> dict[str, Artifact]:
+        """The steps by name, where `name` is that of the answers."""
+        return {name: self.answers} | ({f"{name}_scores": self.scores} if self.scores else {})
 
 
 def read_answers(
     inputs: Inputs, name: str, number: int, *, same_judge: bool, prompts: str = "held_out"
 ) -> HeldOutAnswers:
-    """The answers of the policy of round `number`, which are `name`'s among the inputs, to the
-    prompts that are the input `prompts`.
+    """The answers of round `number`'s policy, from the inputs named after `name`.
 
-    same_judge: the evaluation judge trains as well, so its scores are those of training.
+    same_judge: the evaluation judge is the training judge, so their scores are the same.
     """
     answers = inputs.path(f"{name}_answers")
     completions = list(read_completions(answers, inputs.path(prompts)))
@@ -109,59 +115,58 @@ def read_answers(
     return HeldOutAnswers(number, completions, scores, training_scores, repeated)
 
 
-def answered_earlier(earlier: Sequence[RoundRecord]) -> Iterator[Answers]:
+def find_earlier_answers(earlier: Sequence[RoundRecord]) -> Iterator[Answers]:
     """The answers of the policies that earlier rounds trained, promoted or not."""
-    for played in earlier:
-        answers = played.made.get("answers")
+    for record in earlier:
+        answers = record.steps.get("answers")
         if answers is not None:
-            yield Answers(answers.entry.round, answers, played.made.get("answer_scores"))
+            yield Answers(answers.entry.round, answers, record.steps.get("answer_scores"))
 
 
 LEAST, MOST, SHARE = 256, 1024, 8
-"""With `auto`: at least so many prompts of a split where it has them, at most so many, and between
-these one of so many."""
+"""With `auto`: at least LEAST prompts of a split if it has them, at most MOST, else 1 in SHARE."""
 
 
-def draw_of_evaluation(config: CampaignConfig, unfinished: Counter[str] | None = None) -> Draw:
-    """The gate and test prompts of a campaign that begins with the pool as it is.
+def draw_evaluation_prompts(config: CampaignConfig, unfinished: Counter[str] | None = None) -> Draw:
+    """Draw the gate and test prompts of a campaign that starts with the present pool.
 
     unfinished: see generation.prompts.read_pool.
     """
-    there = Counter[Split]()
+    sizes = Counter[Split]()
 
     def pool() -> Iterator[Prompt]:
         for prompt in read_pool(config.prompts, unfinished):
-            there[prompt.split] += 1
+            sizes[prompt.split] += 1
             yield prompt
 
     evaluation = config.evaluation
-    asked: dict[Split, int | str] = {
+    wanted: dict[Split, int | str] = {
         "gate": evaluation.gate_prompts,
         "test": evaluation.test_prompts,
     }
-    most = {split: count if isinstance(count, int) else MOST for split, count in asked.items()}
+    most = {split: count if isinstance(count, int) else MOST for split, count in wanted.items()}
     most["gate"] = min(most["gate"], config.gate.at_most_prompts or most["gate"])
     drawn = draw_held_out(pool(), most["gate"], most["test"], config.prompts)
     kept = list[Prompt]()
-    for split, count in asked.items():
-        found = [prompt for prompt in drawn.prompts if prompt.split == split]
-        kept += found[: size_of(count, there[split])]
+    for split, count in wanted.items():
+        of_split = [prompt for prompt in drawn.prompts if prompt.split == split]
+        kept += of_split[: count_to_hold_out(count, sizes[split])]
     left = len(drawn.prompts) - len(kept)
     dropped = Counter(drawn.dropped) + Counter({"not_drawn": left})
     return replace(drawn, prompts=kept, dropped=dict(sorted(dropped.items())))
 
 
-def size_of(asked: int | str, there: int) -> int:
-    """Most prompts that are held out of a split that has so many."""
-    return asked if isinstance(asked, int) else min(MOST, max(LEAST, there // SHARE))
+def count_to_hold_out(wanted: int | str, size: int) -> int:
+    """Most prompts to hold out of a split of this size."""
+    return wanted if isinstance(wanted, int) else min(MOST, max(LEAST, size // SHARE))
 
 
 EXAMPLES = 10
 
 
-def overlapping(inputs: Inputs, ngram: int) -> dict[str, Any]:
-    """How many held-out prompts share a run of `ngram` words with a training prompt of the round;
-    `examples` are ids of some. See dpo_core.evaluation.overlap for short prompts and templates."""
+def measure_overlap(inputs: Inputs, ngram: int) -> dict[str, Any]:
+    """How many held-out prompts share an n-gram of words with a training prompt of the round, with
+    some ids. See dpo_core.evaluation.overlap for short prompts and templates."""
     asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
     held = {prompt_id: prompt.shown() for prompt_id, prompt in asked.items()}
     training = (prompt.shown() for prompt in trained.values())
@@ -172,8 +177,3 @@ def overlapping(inputs: Inputs, ngram: int) -> dict[str, Any]:
         "ngram": found.ngram,
         "examples": list(found.prompts[:EXAMPLES]),
     }
-
-
-def trained_on(own: RoundPreferences) -> Artifact:
-    """The step with the round's training prompts; an import holds its own."""
-    return own.prompts or own.completions

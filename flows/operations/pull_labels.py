@@ -1,4 +1,4 @@
-"""`ratchet labels pull`: answers that came after a round had its labels."""
+"""`ratchet labels pull`: collect answers that came after a round finished labelling."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from labeling.people.log import LabelLog, RoundLog
 
 
 def pull_labels(root: Path, number: int | None, console: Console) -> None:
-    """Read the answers of every asked round, or of one, and let those in that change its labels.
+    """Read new answers of round `number` (None: all that asked people), and apply them.
 
-    What was read stays in the campaign. Raises LabelsError for a round that asked nobody.
+    Raises LabelsError for a round that asked nobody.
     """
     layout = Layout(root)
     config = read_stored(layout)
@@ -28,49 +28,44 @@ def pull_labels(root: Path, number: int | None, console: Console) -> None:
         which = "no round" if number is None else f"no round {number}"
         raise LabelsError(
             f"{which} of {root} has asked people",
-            "Rounds ask where a judge is of kind human, once `ratchet run` has come to them.",
+            "A round asks people if a judge is of kind human, once `ratchet run` reaches it.",
         )
     changed = [n for n in wanted if _pull(layout, config, n, console)]
     if changed:
-        console.print("`ratchet run` re-runs what depends on them.", highlight=False)
+        console.print("`ratchet run` runs again what depends on them.", highlight=False)
 
 
 def _pull(layout: Layout, config: CampaignConfig, number: int, console: Console) -> bool:
-    """Whether the round's labels are other ones now."""
+    """Pull one round; returns whether its labels changed."""
     log = LabelLog(layout.labels(number))
     seen = _read_answers(log, config)
-    made = current_artifact(layout, number, "labels")
-    changed = made is not None and _differs(made, log.read())
+    labels = current_artifact(layout, number, "labels")
+    changed = labels is not None and _differs(labels, log.read())
     if changed:
         log.log_pulled()
-    if made is None:
-        what = "the round still waits for people"
-    elif changed:
-        what = "its labels change"
+    if labels is None:
+        what = "the round still waits for labels"
     else:
-        what = "its labels stay as they are"
+        what = "its labels change" if changed else "its labels do not change"
     console.print(f"round {number}: {counted(seen, 'new answer')}; {what}", highlight=False)
     return changed
 
 
 def _read_answers(log: LabelLog, config: CampaignConfig) -> int:
-    """How many versions of answers the log had not seen."""
+    """Collect from the server; returns how many answers are new or edited."""
     from labeling.people.argilla_queue import ArgillaQueue
     from labeling.people.asking import collect
 
     name = log.read().dataset
     with ArgillaQueue(server_access(config.people_config), config.people_config.workspace) as queue:
         dataset = queue.find(name) if name else None
-        if dataset is None:  # removed there; what was seen of it is kept here
+        if dataset is None:  # deleted on the server; the log keeps what was collected
             return 0
         return collect(queue, dataset, log, lambda done, total, unit: None).new
 
 
-def _differs(made: Artifact, log: RoundLog) -> bool:
-    asked = {row["record_id"] for row in read_rows(made.path("asked.parquet"), ["record_id"])}
+def _differs(labels: Artifact, log: RoundLog) -> bool:
+    asked = {row["record_id"] for row in read_rows(labels.path("asked.parquet"), ["record_id"])}
     records = [log.asked[record] for record in asked if record in log.asked]
-    return list(label_rows(records, latest_answers(log.answers.values()))) != _rows(made)
-
-
-def _rows(made: Artifact) -> list[dict[str, object]]:
-    return read_rows(made.path("labels.parquet"))
+    rows = list(label_rows(records, latest_answers(log.answers.values())))
+    return rows != read_rows(labels.path("labels.parquet"))

@@ -1,4 +1,4 @@
-"""`ratchet label serve`: progress, the address, and waiting until it is stopped."""
+"""`ratchet label serve`, `ratchet ui` and `ratchet link`: serve pages until interrupted."""
 
 import shlex
 import sys
@@ -32,10 +32,12 @@ _POLL_S = 0.5
 def serve_labels(
     folder: Path, port: int, host: str = LOOPBACK, trusted: Sequence[str] = ()
 ) -> None:
-    """Serve until interrupted. Raises what `labeling.server.start` does, and LabelServerFailed when
-    the server ends by itself."""
+    """Serve Argilla until interrupted.
+
+    Raises what `labeling.server.start` does, and LabelServerFailed if the server dies.
+    """
     with Console(stderr=True, highlight=False).status("Starting Argilla …") as status:
-        server = start(folder, port, host, _teller(status), trusted)
+        server = start(folder, port, host, _show_in(status), trusted)
     with server:
         print(*_announcement(server, host), sep="\n", flush=True)
         while server.alive():
@@ -50,12 +52,12 @@ def _announcement(server: Server, host: str) -> Iterator[str]:
     yield f"sign in: {server.credentials.username}, password in {credentials_path(folder)}"
     yield f"annotators: ratchet label user add NAME{where}"
     if not is_loopback(host):
-        yield f"! Listening on {host} without encryption: put a proxy with TLS before it."
+        yield f"! Listening on {host} without encryption: put a TLS proxy in front."
     yield "Ctrl-C stops"
 
 
-def _teller(status: Status) -> Callable[[str], None]:
-    """Shows each line in the place of the last one; on no terminal, the important ones."""
+def _show_in(status: Status) -> Callable[[str], None]:
+    """Show each line in place of the last one; without a terminal, print the important ones."""
 
     def say(line: str) -> None:
         status.update(line)
@@ -66,8 +68,11 @@ def _teller(status: Status) -> Callable[[str], None]:
 
 
 def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
-    """Serve until interrupted. Raises BadInput for a folder that is no campaign or a taken port,
-    and ChildDied when the server ends by itself."""
+    """Serve the campaign's pages until interrupted.
+
+    Raises BadInput for a folder that is not a campaign or a port in use, ChildDied if the server
+    dies.
+    """
     layout = Layout(root)
     write_report(read_summary(root), layout.report)
     command = f"ratchet link {shlex.quote(str(root))}"
@@ -83,22 +88,22 @@ def serve_ui(root: Path, port: int, trusted: Sequence[str] = ()) -> None:
             flush=True,
         )
         while server.alive():
-            time.sleep(0.5)
+            time.sleep(_POLL_S)
         raise server.died()
 
 
 def new_link(folder: Path) -> str:
-    """A link to the pages of the worker in `folder`, or of the campaign there, that works once.
+    """A one-time link to the pages of the worker or campaign in `folder`.
 
-    Raises BadInput where neither shows pages now.
+    Raises BadInput if neither has a server.
     """
     layout = Layout(folder)
     paths = (campaign_key_path(layout), worker_key_path(layout))
-    key = next((found for path in paths if (found := read_key(path)) and found.url), None)
+    key = next((key for path in paths if (key := read_key(path)) and key.url), None)
     if key is None:
         raise BadInput(
-            f"no server has shown pages in {folder}",
+            f"no server has served pages from {folder}",
             "Start it with `ratchet worker`, or with `ratchet ui CAMPAIGN` for one campaign; "
-            "the folder is the worker's or the campaign's.",
+            "name the worker's or the campaign's folder.",
         )
     return sign_in_link(key, "/runs")

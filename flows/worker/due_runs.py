@@ -15,7 +15,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
-from flows.people import may_go_on
+from flows.people import can_resume
 from flows.prefect.runs import tagged_campaign
 from flows.worker.registry import Registry
 from flows.worker.runs import NOTHING, Order, busy_message
@@ -97,7 +97,7 @@ class LabelProgress:
                 raise self._registry.refusal(f"the campaign folder {layout.root}")
             config = _config(layout, Order.read(run.parameters).folder)
             self._due[run.id] = time.monotonic() + config.people_config.poll_s
-            return holder(layout.lock) is None and may_go_on(layout, config)
+            return holder(layout.lock) is None and can_resume(layout, config)
         except (RatchetError, OSError) as error:
             self._due[run.id] = time.monotonic() + _AFTER_ERROR_S
             print(f"{run.name}: {error}", flush=True)

@@ -24,13 +24,13 @@ from dpo_core.campaign.waiting import read_waiting
 from dpo_core.config import Count
 from dpo_core.errors import CampaignLocked, WaitingForPeople
 from dpo_core.text import visible
-from flows.campaign import CAMPAIGN_FLOW, play_campaign
+from flows.campaign import CAMPAIGN_FLOW, run_rounds
 from flows.config import CampaignConfig
-from flows.gate.question import asked, give_answer
+from flows.gate.question import give_answer, pending_question
 from flows.notify import notify_waiting
 from flows.prefect.credentials import report_link
 from flows.prefect.runs import campaign_tag, crash_stale_runs, replace_campaign_tag
-from flows.run import opened
+from flows.run import open_campaign
 from flows.session import Session
 from flows.tracking.background import update_trackers
 from flows.worker.runs import (
@@ -114,11 +114,11 @@ def campaign(
 def _play(config: CampaignConfig, layout: Layout, run: FlowRun) -> None:
     with (
         tags(campaign_tag(layout)),
-        opened(config, layout.root, Console()) as (resolved, progress),
+        open_campaign(config, layout.root, Console()) as (resolved, progress),
         Session.open(layout.root, resolved, progress) as session,
     ):
         crash_stale_runs(layout, but=run.id)
-        play_campaign(session, with_prefect=True)
+        run_rounds(session, with_prefect=True)
 
 
 def _rename(run: FlowRun, name: str) -> None:
@@ -162,7 +162,7 @@ def suspend(layout: Layout) -> None:
 
     Each wait needs its own key: with the key of an earlier one, the run would not suspend again.
     """
-    waiting = asked(layout)
+    waiting = pending_question(layout)
     if waiting is None:
         suspend_flow_run(timeout=None, key=uuid4().hex)
         return
@@ -175,7 +175,7 @@ def suspend(layout: Layout) -> None:
 
 def take_answer(client: SyncPrefectClient, run: UUID, layout: Layout) -> None:
     """Record the answer from the form, if there is one, to the campaign's open question."""
-    waiting = asked(layout)
+    waiting = pending_question(layout)
     if waiting is None or waiting.question is None:
         return
     prefix = f"suspended-{waiting.question}-"

@@ -158,7 +158,7 @@ def test_evaluation_fills_all_its_columns(finished: Campaign) -> None:
         assert told["overlap"] == {"prompts": 0, "of": 48, "ngram": 13, "examples": []}
         assert (told["cycles"], told["slices"], told["suites"]) == ([], {}, {})
         assert ("same judge" in told["warnings"]) == (number == 1), "said once"
-    assert "judges the evaluation and the training alike" in finished.output.splitlines()[1]
+    assert "Training and evaluation share the judge" in finished.output.splitlines()[1]
 
 
 def test_status_shows_the_same_numbers(finished: Campaign) -> None:

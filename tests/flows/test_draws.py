@@ -14,9 +14,9 @@ from dpo_core.errors import JudgeError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import count_rows, read_rows
 from flows.config import validate
-from flows.draws import AnswerSources, draw
-from flows.policy import DrawnAnswers, Policy, RoundRecord
+from flows.draws import AnswerSources, draw_answers
 from flows.progress import CampaignProgress
+from flows.round_state import DrawnAnswers, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.pairs import select_pairs
 from generation.config import PromptsConfig
@@ -71,8 +71,8 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             CampaignProgress(Console(file=said, width=200), 3) as progress,
             Session.open(campaign.layout.root, config, progress) as session,
         ):
-            drawn = draw(session, 3, AnswerSources(policy, policy), held, earlier)
-            selected = select_pairs(session, 3, drawn.completions, drawn.prompts, drawn.scores)
+            drawn = draw_answers(session, 3, AnswerSources(policy, policy), held, earlier)
+            selected = select_pairs(session, 3, drawn)
             assert drawn.prompts.entry.facts.get("pairs", selected.entry.kept) == (
                 selected.entry.kept
             )

@@ -13,7 +13,7 @@ from dpo_core.errors import RatchetError
 from dpo_core.hashing import file_sha256
 from dpo_core.tables import read_rows
 from flows.cli import app
-from flows.read_back import read_prompts
+from flows.read_records import read_prompts
 
 RUN = ("--set", "data.imported=set", "--set", "training.reference_logps=from_sampling")
 
@@ -128,8 +128,8 @@ def test_the_card_tells_of_both_rounds(warm: Campaign) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("export", "campaign", "new", "--rounds", "3"), "round 3 of small has no preferences yet"),
-        (("export", "campaign", "new", "--rounds", "x"), "'x' is no round"),
+        (("export", "campaign", "new", "--rounds", "3"), "round 3 has no preferences yet in small"),
+        (("export", "campaign", "new", "--rounds", "x"), "'x' is not a round"),
         (("export", "nowhere", "new"), "nowhere is not a campaign"),
         (
             ("export", "campaign", "new", "--licence", "My Own"),

@@ -33,7 +33,7 @@ def test_a_session_under_another_config_keeps_its_store_and_its_processes(
     )
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
     with Session.open(tmp_path, config, shown) as session:
-        view = session.under(gentler)
+        view = session.with_config(gentler)
         assert view.config.training.beta == 2.0
         assert session.config.training.beta == CONFIG["training"]["beta"]
         assert view.config.threads == 1, "threads are the campaign's"
@@ -41,7 +41,7 @@ def test_a_session_under_another_config_keeps_its_store_and_its_processes(
 
         first = _asked(view, finished, tmp_path / "1.parquet")
         assert _asked(session, finished, tmp_path / "2.parquet") is first
-        second = _asked(view.under(cooler), finished, tmp_path / "3.parquet")
+        second = _asked(view.with_config(cooler), finished, tmp_path / "3.parquet")
         assert second is not first and not first.alive(), "its engine has another config"
     assert not second.alive(), "the session ends what its views started"
 
@@ -81,7 +81,7 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
         with pytest.raises(ChildFailed):
             session.train(AverageJob(from_dir=nowhere, to_dir=nowhere, out_dir=nowhere, rate=0.5))
         assert not kept.alive()
-        _averaged(session.under(by_step), finished, tmp_path / "3")
+        _averaged(session.with_config(by_step), finished, tmp_path / "3")
         assert session.processes.running("training") is None
     weights = {(tmp_path / n / "model.safetensors").read_bytes() for n in "123"}
     assert len(weights) == 1, "the second job of a process is as the first of another"

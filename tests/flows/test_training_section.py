@@ -14,7 +14,7 @@ from flows.config.training import (
     pairs_per_step,
     resolve_training,
 )
-from flows.steps.train import as_asked
+from flows.steps.train import training_recipe
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_a_round_that_was_trained_before_keeps_its_fingerprint() -> None:
     before = TrainingConfig.model_validate(numbers).model_dump(
         mode="json", exclude={*MOVES_NO_NUMBER, "reference"}
     )
-    assert as_asked(TrainingSection.model_validate({**numbers, "beta": 0.1})) == before
-    assert as_asked(TrainingSection(warmup_share=0.1))["warmup_share"] == 0.1
+    assert training_recipe(TrainingSection.model_validate({**numbers, "beta": 0.1})) == before
+    assert training_recipe(TrainingSection(warmup_share=0.1))["warmup_share"] == 0.1
 
 
 def test_multiples_of_what_is_chosen() -> None:

@@ -1,4 +1,4 @@
-"""Both models answer the same prompts with the same seeds; a judge compares answer with answer."""
+"""Compare two models: both answer the same prompts with the same seeds, and a judge compares."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
-from flows.evaluation.judging import Match, judges_behaviour, play_match
-from flows.operations.evaluate_models.asked import EvaluationRequest
-from flows.policy import Policy
+from flows.evaluation.judging import Match, measure_judges, play_match
+from flows.operations.evaluate_models.request import EvaluationRequest
 from flows.progress import CampaignProgress
+from flows.round_state import Policy
 from flows.session import Session
 from flows.steps.answer_logps import write_logps
 from flows.steps.sample import Samples, answer_file
@@ -28,8 +28,8 @@ from flows.steps.score import score
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """logratios: log π_A/π_B of A's answers, or why there are none. answers: the two files of
-    completions. behaviour: source → how the judge judged."""
+    """logratios: completion_id → log π_A/π_B of A's answers in nats, or why there are none.
+    answers: the completions of A and B. behaviour: source → how the judge judged."""
 
     match: Match
     logratios: Mapping[str, float] | str
@@ -42,72 +42,74 @@ class ModelComparison:
         return self.match.ours, self.match.theirs
 
 
-def compare(asked: EvaluationRequest, folder: Path, progress: CampaignProgress) -> ModelComparison:
-    """Works in `folder`. Raises PromptError when every prompt is too long for a model."""
-    with Session.open(folder, asked.config, progress) as session:
-        prompts = _prompts(session, asked)
-        seed = session.seed("answers")  # of a campaign's evaluation: the same in both
-        samples = Samples(asked.config.evaluation.samples_per_prompt, seed)
+def compare(
+    request: EvaluationRequest, folder: Path, progress: CampaignProgress
+) -> ModelComparison:
+    """Compare, working in `folder`. Raises PromptError if all prompts are too long for a model."""
+    with Session.open(folder, request.config, progress) as session:
+        prompts = _write_prompts(session, request)
+        seed = session.seed("answers")  # as in a campaign's evaluation
+        samples = Samples(request.config.evaluation.samples_per_prompt, seed)
         answers = []
-        for number, model in enumerate(asked.models, 1):
-            session.processes.release()  # the other model may be of another architecture
+        for number, model in enumerate(request.models, 1):
+            session.processes.release()  # the models may differ in architecture
             policy = Policy(number, model.id, model.folder, prompts)
             answers.append(answer_file(session, number, "answers", policy, prompts, samples))
-            _check_answered(answers[-1], model, asked)
-        logratios = _logratios(session, asked, answers[0])
+            _check_answered(answers[-1], model, request)
+        logratios = _logratios(session, request, answers[0])
         session.processes.release()
-        ours, theirs = (_scored(session, prompts, each) for each in answers)
-        match = play_match(session, asked.config.held_out_judge, ours, theirs)
-        behaviour = judges_behaviour([match])
+        ours, theirs = (_score(session, prompts, each) for each in answers)
+        match = play_match(session, request.config.held_out_judge, ours, theirs)
+        behaviour = measure_judges([match])
     files = [each.path("completions.parquet") for each in answers]
     too_long = sum(each.entry.dropped.get("prompt_too_long", 0) for each in answers)
     return ModelComparison(match, logratios, (files[0], files[1]), too_long, behaviour)
 
 
-def with_folders(
-    asked: EvaluationRequest, folder: Path, progress: CampaignProgress
+def unpack_gguf(
+    request: EvaluationRequest, folder: Path, progress: CampaignProgress
 ) -> EvaluationRequest:
-    """The same with GGUF files as folders, below `folder`: what engines read."""
-    if not any(names_gguf(model.folder) for model in asked.models):
-        return asked
-    with Session.open(folder, asked.config, progress) as session:
-        first, second = (_as_folder(session, *each) for each in enumerate(asked.models, 1))
-    return replace(asked, models=(first, second))
+    """The request with GGUF models unpacked into folders, which engines can read."""
+    if not any(names_gguf(model.folder) for model in request.models):
+        return request
+    with Session.open(folder, request.config, progress) as session:
+        first, second = (_as_folder(session, *each) for each in enumerate(request.models, 1))
+    return replace(request, models=(first, second))
 
 
 def _as_folder(session: Session, number: int, model: Model) -> Model:
     if not names_gguf(model.folder):
         return model
-    place = session.layout.root / f"model-{number}"
-    place.mkdir()
+    folder = session.layout.root / f"model-{number}"
+    folder.mkdir()
     job = BaseJob(
         model=str(model.folder),
-        out_dir=place / "policy",
-        curve_path=place / "none.parquet",
+        out_dir=folder / "policy",
+        curve_path=folder / "none.parquet",
         threads=session.threads,
     )
-    made = session.train(job)
-    return Model(model.name, place / "policy", made["policy"])
+    unpacked = session.train(job)
+    return Model(model.name, folder / "policy", unpacked["policy"])
 
 
-def _prompts(session: Session, asked: EvaluationRequest) -> Artifact:
+def _write_prompts(session: Session, request: EvaluationRequest) -> Artifact:
     def make(folder: Path, _: Inputs) -> StepResult:
-        kept = write_rows(folder / "prompts.parquet", map(prompt_row, asked.prompts), PROMPTS)
+        kept = write_rows(folder / "prompts.parquet", map(prompt_row, request.prompts), PROMPTS)
         return StepResult(kept, kept)
 
     return session.step(0, "prompts", make, config={})
 
 
-def _check_answered(answers: Artifact, model: Model, asked: EvaluationRequest) -> None:
+def _check_answered(answers: Artifact, model: Model, request: EvaluationRequest) -> None:
     if not answers.entry.kept:
         raise PromptError(
-            f"no prompt leaves room for sampling.max_tokens {asked.config.sampling.max_tokens} in "
-            f"what {model.name} can read",
+            f"no prompt leaves room for sampling.max_tokens {request.config.sampling.max_tokens} "
+            f"in the context of {model.name}",
             "Lower --max-tokens.",
         )
 
 
-def _scored(session: Session, prompts: Artifact, answers: Artifact) -> HeldOutAnswers:
+def _score(session: Session, prompts: Artifact, answers: Artifact) -> HeldOutAnswers:
     number, judge = answers.entry.round, session.config.judge
     scores = score(session, number, answers, prompts, judge, "answer_scores")
     inputs = Answers(number, answers, scores).inputs("its")
@@ -116,12 +118,12 @@ def _scored(session: Session, prompts: Artifact, answers: Artifact) -> HeldOutAn
 
 
 def _logratios(
-    session: Session, asked: EvaluationRequest, answers: Artifact
+    session: Session, request: EvaluationRequest, answers: Artifact
 ) -> Mapping[str, float] | str:
-    """completion_id → log π_A − log π_B in nats, of A's answers; the second model is loaded."""
-    first, second = asked.models
+    """completion_id → log π_A − log π_B of A's answers in nats, or why there are none."""
+    first, second = request.models
     if not session.config.sampling.is_raw:
-        return "answers are not drawn from the model itself: temperature and top_p are not both 1"
+        return "answers are not sampled from the raw model: temperature and top_p must both be 1"
     if not same_tokens(first, second):
         return "the models have different tokenizers"
     out = session.layout.root / "logps.parquet"
@@ -135,7 +137,7 @@ def _logratios(
 
 
 def outcome_rows(compared: ModelComparison, unit: str) -> Sequence[dict[str, Any]]:
-    """One row per pair of answers; the length difference in `unit`, tokens or characters."""
+    """One row per pair of answers, with the length difference in `unit`: tokens or characters."""
     rows = list(compared.match.rows())
     if unit == "characters":
         for row, pair in zip(rows, compared.match.pairs, strict=True):

@@ -1,4 +1,4 @@
-"""The numbers of two models side by side; None for what cannot be had."""
+"""The metrics of two models side by side; None for unknown values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,34 +6,29 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
-from dpo_core.evaluation.comparison import (
-    ByPrompt,
-    mean_by_prompt,
-    resampling,
-    share_by_prompt,
-)
+from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, resampling, share_by_prompt
 from dpo_core.evaluation.length_control import is_extrapolated
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
 from dpo_core.find_model import same_tokens
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.win_rates import by_tag
-from flows.evaluation.writing import by_answer, of_all
-from flows.operations.evaluate_models.asked import EvaluationRequest
+from flows.evaluation.win_rates import slice_by_tag
+from flows.evaluation.writing import measure_each_answer, measure_variety
 from flows.operations.evaluate_models.compare import ModelComparison, outcome_rows
+from flows.operations.evaluate_models.request import EvaluationRequest
 
 FORMAT = 1
-"""Of `ratchet evaluate --json`; raised when a name changes its meaning or goes."""
+"""Version of `ratchet evaluate --json`; raised when a name is removed or changes its meaning."""
 
 _MOST_FITS = 2_000
-"""Of a model that is fitted to each resample; the ends hardly move with more."""
+"""Resamples of the fitted model; more hardly change the bounds."""
 
 
-def numbers(asked: EvaluationRequest, compared: ModelComparison) -> dict[str, Any]:
-    """What `ratchet evaluate --json` prints; docs/evaluation.md says what each is."""
-    config = asked.config.evaluation
-    unit = "tokens" if same_tokens(*asked.models) else "characters"
+def measure_models(request: EvaluationRequest, compared: ModelComparison) -> dict[str, Any]:
+    """What `ratchet evaluate --json` prints, described in docs/evaluation.md."""
+    config = request.config.evaluation
+    unit = "tokens" if same_tokens(*request.models) else "characters"
     rows = outcome_rows(compared, unit)
     decided = [row for row in rows if row["outcome"] is not None]
     return {
@@ -52,9 +47,9 @@ def numbers(asked: EvaluationRequest, compared: ModelComparison) -> dict[str, An
         "kl": _kl(compared, config),
         "models": {
             name: {"model": model.name, "weights": model.id, **_side(answers, config)}
-            for name, model, answers in zip("ab", asked.models, compared.sides, strict=True)
+            for name, model, answers in zip("ab", request.models, compared.sides, strict=True)
         },
-        "slices": by_tag(decided, asked.prompts, config),
+        "slices": slice_by_tag(decided, request.prompts, config),
         "judges": dict(compared.behaviour),
     }
 
@@ -71,10 +66,10 @@ def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict
             groups=groups,
             **{**options, "resamples": min(config.bootstrap_resamples, _MOST_FITS)},
         )
-    shown = _shown(controlled)
-    if shown is not None:
-        shown["extrapolated"] = is_extrapolated([row["length_difference"] for row in rows])
-    return {"win_rate": _shown(plain), "length_controlled_win_rate": shown}
+    as_json: dict[str, Any] | None = _as_json(controlled)
+    if as_json is not None:
+        as_json["extrapolated"] = is_extrapolated([row["length_difference"] for row in rows])
+    return {"win_rate": _as_json(plain), "length_controlled_win_rate": as_json}
 
 
 def _kl(compared: ModelComparison, config: HeldOutConfig) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def _kl(compared: ModelComparison, config: HeldOutConfig) -> dict[str, Any]:
 
 
 def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
-    """What one model's answers are like, with intervals of what is a mean over answers."""
+    """Metrics of one model's answers, with intervals for means over answers."""
     completions = answers.completions
     prompts = [c.prompt.prompt_id for c in completions]
     means: dict[str, ByPrompt] = {
@@ -107,17 +102,17 @@ def _side(answers: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
     }
     shares: dict[str, ByPrompt] = {
         "truncated_share": list(zip(prompts, (not c.finished for c in completions), strict=True)),
-        **by_answer(completions, config),
+        **measure_each_answer(completions, config),
     }
     scores = {
-        source: _shown(mean_by_prompt(_scores(answers, source), config))
+        source: _as_json(mean_by_prompt(_scores(answers, source), config))
         for source in answers.scores
     }
     return {
         "completions": len(completions),
-        **{name: _shown(mean_by_prompt(values, config)) for name, values in means.items()},
-        **{name: _shown(share_by_prompt(values, config)) for name, values in shares.items()},
-        **of_all(completions),
+        **{name: _as_json(mean_by_prompt(values, config)) for name, values in means.items()},
+        **{name: _as_json(share_by_prompt(values, config)) for name, values in shares.items()},
+        **measure_variety(completions),
         "scores": scores,
     }
 
@@ -132,7 +127,7 @@ def _scores(answers: HeldOutAnswers, source: str) -> ByPrompt:
     ]
 
 
-def _shown(found: Interval | None) -> dict[str, float | None] | None:
+def _as_json(found: Interval | None) -> dict[str, float | None] | None:
     return _interval(found) if found is not None and math.isfinite(found.estimate) else None
 
 

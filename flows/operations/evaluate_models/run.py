@@ -1,4 +1,4 @@
-"""`ratchet evaluate`: in a temporary folder, of which at most what was asked for is kept."""
+"""`ratchet evaluate`: run the comparison in a temporary folder, and keep what `--out` names."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,35 +16,35 @@ from dpo_core.errors import BadInput, RatchetError
 from dpo_core.records import prompt_row
 from dpo_core.schemas import OUTCOMES, PROMPTS
 from dpo_core.tables import write_rows
-from flows.operations.evaluate_models.asked import EvaluationRequest
 from flows.operations.evaluate_models.compare import (
     ModelComparison,
     compare,
     outcome_rows,
-    with_folders,
+    unpack_gguf,
 )
-from flows.operations.evaluate_models.numbers import numbers
+from flows.operations.evaluate_models.numbers import measure_models
+from flows.operations.evaluate_models.request import EvaluationRequest
 from flows.progress import CampaignProgress
 from labeling.exchange.folder import check_free, new_folder
 
 
-def run(asked: EvaluationRequest, out: Path | None, console: Console) -> dict[str, Any]:
-    """The numbers of the comparison. out: a new folder that keeps answers and outcomes."""
+def run(request: EvaluationRequest, out: Path | None, console: Console) -> dict[str, Any]:
+    """The metrics of the comparison. out: a new folder for answers and outcomes."""
     if out is not None:
         check_free(out)
     with _folder() as folder:
         with TwoModelsProgress(console, rounds=2) as progress:
-            asked = with_folders(asked, folder, progress)
-            compared = compare(asked, folder, progress)
-        found = numbers(asked, compared)
+            request = unpack_gguf(request, folder, progress)
+            compared = compare(request, folder, progress)
+        metrics = measure_models(request, compared)
         if out is not None:
-            keep(out, asked, compared, found)
-    return found
+            keep(out, request, compared, metrics)
+    return metrics
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A temporary one, left where it is when a process failed: its log lies there."""
+    """A temporary folder, kept if a process failed, for its log."""
     folder = Path(mkdtemp(prefix="ratchet-evaluate-"))
     failed = False
     try:
@@ -58,22 +58,22 @@ def _folder() -> Iterator[Path]:
 
 
 def keep(
-    path: Path, asked: EvaluationRequest, compared: ModelComparison, numbers: Mapping[str, Any]
+    path: Path, request: EvaluationRequest, compared: ModelComparison, metrics: Mapping[str, Any]
 ) -> None:
-    """Write the folder as a whole: prompts.parquet, answers_a.parquet, answers_b.parquet,
-    outcomes.parquet (schemas of dpo_core.records) and evaluation.json."""
+    """Write prompts.parquet, answers_a.parquet, answers_b.parquet, outcomes.parquet (schemas of
+    dpo_core.schemas) and evaluation.json, all or none."""
     with new_folder(path) as folder:
-        write_rows(folder / "prompts.parquet", map(prompt_row, asked.prompts), PROMPTS)
+        write_rows(folder / "prompts.parquet", map(prompt_row, request.prompts), PROMPTS)
         for name, answers in zip("ab", compared.answers, strict=True):
             shutil.copyfile(answers, folder / f"answers_{name}.parquet")
-        rows = outcome_rows(compared, numbers["length_unit"])
-        opponent = asked.models[1].name
-        kept = ({"opponent": opponent, **row} for row in rows)
-        write_rows(folder / "outcomes.parquet", kept, OUTCOMES)
-        write_json(folder / "evaluation.json", numbers)
+        rows = outcome_rows(compared, metrics["length_unit"])
+        opponent = request.models[1].name
+        named = ({"opponent": opponent, **row} for row in rows)
+        write_rows(folder / "outcomes.parquet", named, OUTCOMES)
+        write_json(folder / "evaluation.json", metrics)
 
 
-_WHAT = {
+_TITLES = {
     (1, "answers"): "A answers",
     (2, "answers"): "B answers",
     (1, "answer_scores"): "the judge scores A's answers",
@@ -82,13 +82,13 @@ _WHAT = {
 
 
 class TwoModelsProgress(CampaignProgress):
-    """Says which model answers now, and how many answers that came to."""
+    """Shows which model answers now, and how many answers it gave."""
 
     def step_started(self, number: int, step: str) -> None:
         super().step_started(number, step)
-        self.say(_WHAT.get((number, step), step))
+        self.say(_TITLES.get((number, step), step))
 
     def step_finished(self, artifact: Artifact) -> None:
         entry = artifact.entry
-        if what := _WHAT.get((entry.round, entry.step)):
-            self.note(f"{what}: {entry.kept:,} in {entry.seconds:.1f} s")
+        if title := _TITLES.get((entry.round, entry.step)):
+            self.note(f"{title}: {entry.kept:,} in {entry.seconds:.1f} s")

@@ -1,4 +1,4 @@
-"""The numbers of two models as a terminal shows them."""
+"""The metrics of two models on a terminal."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,8 +20,8 @@ _SIDES = (
 )
 
 
-def shown(numbers: Mapping[str, Any]) -> Iterator[str | Table]:
-    """What is printed, from top to bottom."""
+def format_numbers(numbers: Mapping[str, Any]) -> Iterator[str | Table]:
+    """The lines and tables to print, from top to bottom."""
     yield from _sentences(numbers)
     yield _side_table(numbers)
     if numbers["slices"]:
@@ -29,28 +29,28 @@ def shown(numbers: Mapping[str, Any]) -> Iterator[str | Table]:
 
 
 def _sentences(numbers: Mapping[str, Any]) -> Iterator[str]:
-    """The verdict first, then what qualifies it."""
+    """The verdict first, then its caveats."""
     a, b = (visible(numbers["models"][name]["model"]) for name in "ab")
     rate, controlled = numbers["win_rate"], numbers["length_controlled_win_rate"]
     yield f"A {a}"
     yield f"B {b}"
     if rate is None:
-        yield "The judge could decide no comparison."
+        yield "The judge decided no comparison."
     else:
         yield (
             f"A {_against(rate)} B: win rate {_share(rate)} "
             f"on {numbers['prompts']:,} prompts, {numbers['comparisons']:,} comparisons"
         )
-        equal = f"{_share(controlled)}" if controlled else "not known: all lengths differ alike"
+        text = _share(controlled) if controlled else "unknown, because all lengths differ alike"
         if controlled and controlled["extrapolated"]:
-            equal += ", extrapolated: nearly all answers of one are longer"
-        yield f"at equal lengths ({numbers['length_unit']}): {equal}"
+            text += ", extrapolated: nearly all answers of one model are longer"
+        yield f"length-controlled ({numbers['length_unit']}): {text}"
     yield from _distances(numbers["kl"])
     for name, count in numbers["unjudged"].items():
         if count:
-            yield f"{name.upper()} lost {count:,} comparisons: its answer could not be judged"
+            yield f"{name.upper()} lost {count:,} comparisons: its answers could not be judged"
     if numbers["unreadable"]:
-        yield f"left out: {numbers['unreadable']:,} comparisons that the judge could not decide"
+        yield f"left out: {numbers['unreadable']:,} comparisons that the judge did not decide"
     if numbers["too_long"]:
         yield f"left out: {numbers['too_long']:,} answers to prompts too long for a model"
 
@@ -76,29 +76,29 @@ def _slice_table(numbers: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for title in ("slice", "prompts", "win rate of A", "adjusted p"):
         table.add_column(title, justify="left" if title == "slice" else "right")
-    for name, one in numbers["slices"].items():
-        rate = {"estimate": one["win_rate"], "low": one["low"], "high": one["high"]}
-        flag = "  lost" if one["flagged"] else ""
+    for name, found in numbers["slices"].items():
+        rate = {"estimate": found["win_rate"], "low": found["low"], "high": found["high"]}
+        flag = "  lost" if found["flagged"] else ""
         table.add_row(
-            visible(name), f"{one['prompts']:,}", _share(rate), f"{one['p_adjusted']:.3g}{flag}"
+            visible(name), f"{found['prompts']:,}", _share(rate), f"{found['p_adjusted']:.3g}{flag}"
         )
     return table
 
 
 def _distances(kl: Mapping[str, Any]) -> Iterator[str]:
     if "unknown" in kl:
-        yield f"KL(A‖B) not known: {kl['unknown']}"
+        yield f"KL(A‖B) unknown: {kl['unknown']}"
         return
     for name, unit in (("nats", "nats per completion"), ("nats_per_token", "nats per token")):
         error = kl[name]["se"]
-        of = "" if error is None else f" ± {error:.2g}"
-        yield f"KL(A‖B) {kl[name]['estimate']:.4g}{of} {unit} (standard error)"
+        spread = "" if error is None else f" ± {error:.2g}"
+        yield f"KL(A‖B) {kl[name]['estimate']:.4g}{spread} {unit} (standard error)"
 
 
 def _against(rate: Mapping[str, float]) -> str:
     if rate["low"] > 0.5:
         return "beats"
-    return "loses to" if rate["high"] < 0.5 else "cannot be told from"
+    return "loses to" if rate["high"] < 0.5 else "is not clearly better or worse than"
 
 
 def _share(rate: Mapping[str, float]) -> str:
@@ -106,7 +106,7 @@ def _share(rate: Mapping[str, float]) -> str:
 
 
 def _value(value: Any, form: str) -> str:
-    """A number, with its interval where it has one."""
+    """A number, with its interval if it has one."""
     if isinstance(value, Mapping):
         return format_estimate(value["estimate"], value["low"], value["high"], form.format)
     return format_estimate(value, None, None, form.format)

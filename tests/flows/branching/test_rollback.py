@@ -61,7 +61,7 @@ def test_a_persons_word_counts_more_than_the_gates_stop(tmp_path: Path) -> None:
 
     assert "ended early" not in rollback(root, "--to-round", "2")
     assert read_current(layout)["stopped"] is None
-    assert "and ends again as long as that is so: lost" in rollback(root, "--undo")
+    assert "and will again until this changes: lost" in rollback(root, "--undo")
     assert read_current(layout)["stopped"] == by_gate
 
     store.remember("stopped", {"rule": "money", "sentence": "10 of 10 spent"})
@@ -76,7 +76,10 @@ def test_refusals_say_nothing_in_the_ledger(tmp_path: Path) -> None:
     store.prune(trained, "policy")
     before = Ledger(layout.ledger).read()
     for arguments, message in (
-        (["--to-round", "3"], "round 3 has no policy to go back to: 2 is the last finished"),
+        (
+            ["--to-round", "3"],
+            "round 3 has no policy to roll back to: round 2 is the last finished",
+        ),
         (["--to-round", "2"], "round 3 starts from round 2's policy already"),
         (["--to-round", "1"], "weights of round 1's policy were removed"),
         (["--undo"], "was not rolled back"),
@@ -116,7 +119,7 @@ def test_the_next_round_starts_there(copy: Campaign) -> None:
     done = copy.run("--set", "rounds=3")
     assert done.returncode == 0, done.stderr + done.stdout
     chosen = "round 1's policy" if to else "the base policy"
-    assert f"after round 2: taken back to {chosen}" in done.stdout
+    assert f"after round 2: rolled back to {chosen}" in done.stdout
     later = copy.entries()[len(before) :]
     assert [(e.round, e.step) for e in later] == [(2, ROLLBACK), *((3, step) for step in STEPS)]
     policy = copy.artifact(to, "training" if to else "base").entry.facts["policy"]

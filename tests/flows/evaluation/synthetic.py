@@ -13,9 +13,9 @@ from dpo_core.campaign.artifacts import Artifact
 from dpo_core.records import Prompt, prompt_row
 from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PREFERENCES, PROMPTS
 from flows.evaluation.held_out import Opponents
-from flows.policy import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord, SuiteAnswers
+from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord, SuiteAnswers
 from flows.session import Session
-from flows.steps.evaluate import evaluate
+from flows.steps.evaluate import RoundEvaluation, evaluate
 from flows.steps.score import score
 
 Texts = Mapping[str, str]
@@ -55,9 +55,8 @@ class Synthetic:
         own = self._preferred(number, agreement or {}, train)
         others = Opponents(self.previous, self.base, self.previous.policy)
         logps = self._logps(number, candidate, others, logratio)
-        made = evaluate(
-            self.session, number, candidate, others, logps, self.held_out, own, self.earlier
-        )
+        compared = (candidate, others, logps, self.held_out, own, list(self.earlier))
+        made = evaluate(self.session, RoundEvaluation(number, *compared))
         steps = {**own.steps(), **candidate.steps(), "evaluation": made}
         self.earlier.append(RoundRecord(steps, self.previous.policy))
         if promoted:

@@ -11,9 +11,9 @@ from record_session import Records, open_session
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.records import Prompt, Split, prompt_row
 from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PROMPTS
-from flows.evaluation.distances import distances
+from flows.evaluation.distances import measure_distances
 from flows.evaluation.held_out import Opponents, read_answers
-from flows.policy import EvaluatedPolicy, Policy
+from flows.round_state import EvaluatedPolicy, Policy
 
 
 def test_log_probs_of_answers_to_gate_prompts_change_nothing(tmp_path: Path) -> None:
@@ -39,7 +39,9 @@ def test_log_probs_of_answers_to_gate_prompts_change_nothing(tmp_path: Path) -> 
         logps = _file(records, "answer_logps", rows, POLICY_LOGPS)
         inputs = Inputs("evaluation", {**files, "logps": logps})
         ours = read_answers(inputs, "candidate", 1, same_judge=True)
-        return distances(inputs, ours, Opponents(base, base, None), session.config.evaluation)
+        return measure_distances(
+            inputs, ours, Opponents(base, base, None), session.config.evaluation
+        )
 
     found = measured(test)
     assert len(test) == 10 and measured(logps) == found

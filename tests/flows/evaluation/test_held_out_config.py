@@ -12,7 +12,7 @@ from dpo_core.errors import ConfigError
 from dpo_core.records import Prompt, prompt_id
 from flows.config.evaluation import HeldOutConfig
 from flows.config.paths import check_files, resolve_paths
-from flows.steps.prompts import left_out
+from flows.steps.prompts import leave_out
 from flows.steps.suites import suite_prompts
 
 RULE = {"function": "told_by_text:worth"}
@@ -78,6 +78,6 @@ def test_a_prompt_of_a_suite_is_not_drawn_however_it_is_written(tmp_path: Path) 
     texts = ("WHAT IS 1 + 1?", "What is 2 + 2?")
     pool = [Prompt(prompt_id(text, None), text=text) for text in texts]
     dropped = Counter[str]()
-    kept = list(left_out(iter(pool), suite_prompts(session), dropped))
+    kept = list(leave_out(iter(pool), suite_prompts(session), dropped))
     assert [prompt.text for prompt in kept] == ["What is 2 + 2?"]
     assert dropped == {"suite": 1}

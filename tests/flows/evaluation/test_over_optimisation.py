@@ -152,7 +152,7 @@ def test_one_judge_for_both_is_said_once_and_its_scores_are_those_of_training(
     tmp_path: Path,
 ) -> None:
     first, second = played(tmp_path, answers(1, 6, gain=1), answers(2, 6, gain=2))
-    assert "judges the evaluation and the training alike" in first["warnings"]["same judge"]
+    assert "Training and evaluation share the judge" in first["warnings"]["same judge"]
     assert "same judge" not in second["warnings"]
     for numbers in (first, second):
         assert numbers["training_score_mean"] == numbers["score_mean"]

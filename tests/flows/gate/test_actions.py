@@ -15,7 +15,7 @@ from dpo_core.errors import RatchetError
 from flows import cli
 from flows.config import CampaignConfig
 from flows.operations.decide import decide_campaign
-from flows.people import may_go_on
+from flows.people import can_resume
 
 NEVER = ("--set", "gate.threshold=1")
 RETRY = (
@@ -83,12 +83,12 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     one = (*ASK, "--set", "rounds=1")
     assert ratchet(*RUN, *one) == 75
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("round 1 waits for a yes or no: gate not passed: lower bound ")
+    assert said.startswith("round 1 needs your decision: gate not passed: lower bound ")
     assert "`ratchet decide campaign --promote` or `ratchet decide campaign --keep`" in said
     assert said.endswith(f"; then type: ratchet {' '.join(RUN)} {cli.shlex.join(one)}")
     assert ratchet("status", "campaign", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["state"] == "waiting" and told["doing"].startswith("round 1 waits for a yes or no")
+    assert told["state"] == "waiting" and told["doing"].startswith("round 1 needs your decision")
     assert "gate not passed: " in copy.layout.report.read_text()
     assert row(copy, 1)["gate"]["action"] == "ask"
     assert ratchet(*RUN, *one) == 75, "nobody has answered"
@@ -99,7 +99,7 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     assert ratchet("decide", "campaign") == 2
     assert ratchet("decide", "campaign", "--promote", "--by", "anna", "--reason", "they do") == 0
     assert ratchet("decide", "campaign", "--keep") == 2, "it asks no longer"
-    assert "waits for no yes or no" in capsys.readouterr().err
+    assert "needs no decision" in capsys.readouterr().err
     assert ratchet(*RUN, *one) == 0
     found = row(copy, 1)
     assert found["promoted"] and found["decision"].startswith("promoted: decided by anna on 20")
@@ -119,14 +119,14 @@ def test_a_run_that_stays_goes_on_after_a_no(
     def answered_after_a_look(layout: Layout, config: CampaignConfig) -> bool:
         if looks:
             decide_campaign(layout.root, promote=False, reason="", by="ben")
-        looks.append(may_go_on(layout, config))
+        looks.append(can_resume(layout, config))
         return looks[-1]
 
-    monkeypatch.setattr("flows.run.may_go_on", answered_after_a_look)
+    monkeypatch.setattr("flows.run.can_resume", answered_after_a_look)
     assert ratchet(*RUN, *ASK, "--set", "rounds=1", "--wait") == 0
     assert looks == [False, True]
     shown = capsys.readouterr().out
-    assert "looking every 1 s" in shown and "going on" in shown
+    assert "checks every 1 s" in shown and "resuming" in shown
     assert row(copy, 1)["decision"].startswith(
         "not promoted, the base stays current: decided by ben on"
     )
@@ -182,5 +182,5 @@ def test_a_spent_budget_ends_the_campaign_until_it_is_raised(
 
 
 def test_there_is_nothing_to_decide_about_other_campaigns(copy: Campaign) -> None:
-    with pytest.raises(RatchetError, match="waits for no yes or no: it asks nothing"):
+    with pytest.raises(RatchetError, match="needs no decision: it is not waiting"):
         decide_campaign(copy.layout.root, promote=True, reason="", by="anna")

@@ -10,8 +10,8 @@ from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.errors import ConfigError
 from flows.config import CampaignConfig, config_of_attempt, describe_attempt, validate
-from flows.gate.attempts import best_so_far
-from flows.policy import EvaluatedPolicy, Policy, RoundRecord
+from flows.gate.attempts import find_best_policy
+from flows.round_state import EvaluatedPolicy, Policy, RoundRecord
 
 RAW: dict[str, Any] = {
     "name": "tried",
@@ -78,8 +78,8 @@ def answered(number: int) -> EvaluatedPolicy:
 
 def best(earlier: list[RoundRecord], *people: tuple[int, int]) -> int:
     words = [Rollback(after, to, "me", "", "") for after, to in people]
-    found = best_so_far(answered(0), earlier, words)
-    assert found.answered.policy.round == found.best.round
+    found = find_best_policy(answered(0), earlier, words)
+    assert found.evaluated.policy.round == found.best.round
     return found.best.round
 
 

@@ -77,7 +77,7 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
         assert key is not None
         http.headers.update(key.headers)
         api = f"/api/flow_runs/{_submit(copy, 'campaign')}"
-        _says(log, "small: suspended  round 1 waits for a yes or no")
+        _says(log, "small: suspended  round 1 needs your decision")
         _look_at_the_form(http, api)
         refused = http.post(f"{api}/resume", json={"run_input": {"answer": "perhaps"}}).json()
         assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]

@@ -19,11 +19,11 @@ from dpo_core.campaign.store import Recipe
 from dpo_core.hashing import policy_id
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite
-from flows.harness.asked import request_for
 from flows.harness.offline import ENVIRONMENT
 from flows.harness.requests import continuation_id
-from flows.policy import Policy
-from flows.steps.harness_suites import answer_task
+from flows.harness.suite_task import write_request
+from flows.round_state import Policy
+from flows.steps.suites import answer_task
 from tests.made_once import made_once
 
 CASES: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
                     answer_task(session, 0, name, suite_of(name, data), policy)
     jobs = [
         {
-            **request_for(name, suite_of(name, data), chat=kind == "chat"),
+            **write_request(name, suite_of(name, data), chat=kind == "chat"),
             "policy": str(policies[kind]),
         }
         for name, (kind, _) in CASES.items()

@@ -79,7 +79,7 @@ def test_its_finished_rounds_stay_and_that_is_said_once(old: Path) -> None:
     current = json.loads((old / "campaign" / "current.json").read_text())
     said = run(old)
     assert f"{STEPS} finished steps taken from disk" in said
-    assert said.count("an older version of Ratchet made what is here") == 1
+    assert said.count("an older version of Ratchet finished these rounds") == 1
     assert "defaults" not in said
     assert made_since(old) == []
     assert (old / "campaign" / "ledger.jsonl").read_bytes().startswith(before)
@@ -168,7 +168,7 @@ def test_what_was_kept_is_made_anew_once_something_it_depends_on_changes(
 def test_a_changed_config_of_an_old_round_makes_it_anew_at_once(session: Session) -> None:
     assert held_out(session).cached
     evaluation = session.config.evaluation.model_copy(update={"gate_prompts": 5})
-    changed = session.under(session.config.model_copy(update={"evaluation": evaluation}))
+    changed = session.with_config(session.config.model_copy(update={"evaluation": evaluation}))
     assert not held_out(changed).cached
     assert held_out(session).cached and held_out(session).entry.identity == 1
 

@@ -17,11 +17,11 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.schemas import LABELS
 from dpo_core.tables import write_rows
-from flows.config import config_of_attempt, validate
-from flows.operations.retract import Use, _aggregated, _as_it_ran
-from flows.policy import PreferenceSources
+from flows.config import under_attempt, validate
+from flows.operations.retract import SourceUse, _aggregate, _session_as_run
 from flows.progress import CampaignProgress
-from flows.read_back import count_by_source, occurring, sources_ever
+from flows.read_records import count_by_source, find_all_sources, find_retracted
+from flows.round_state import PreferenceSources
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
 
@@ -139,7 +139,7 @@ def test_taking_back_everything_says_what_will_happen(judged: Campaign, tmp_path
     for judge in ("other", "short"):
         done = campaign.ratchet("labels", "retract", "campaign", "--judge", judge)
         assert done.returncode == 0, done.stderr
-    assert "nothing is left to train round 1 on: `ratchet run` will stop there" in done.stdout
+    assert "no preference is left to train round 1 on: `ratchet run` will stop there" in done.stdout
     pairs = campaign.artifact(1, "pairs").entry.kept
     assert counts(campaign, 1) == {"kept": 0, "retracted": pairs}
     (campaign.folder / "small_judge.py").write_text(JUDGE + OTHER, encoding="utf-8")
@@ -154,12 +154,9 @@ def test_taking_back_everything_says_what_will_happen(judged: Campaign, tmp_path
         (["--judge", "nobody"], "Annotators: none. Judges: other, rule:small_judge:score, short."),
         (["--annotator", "anna"], "judged by human:anna"),
         (["--judge", "other", "--round", "9"], "round 9 has no judgements by other"),
-        (["--judge", "short", "--undo"], "never taken back"),
-        ([], "give exactly one of --annotator and --judge"),
-        (
-            ["--judge", "other", "--annotator", "anna"],
-            "give exactly one of --annotator and --judge",
-        ),
+        (["--judge", "short", "--undo"], "never retracted"),
+        ([], "name one source"),
+        (["--judge", "other", "--annotator", "anna"], "name one source"),
     ],
 )
 def test_what_cannot_be_taken_back(judged: Campaign, arguments: list[str], said: str) -> None:
@@ -181,9 +178,9 @@ def aggregated_anew(session: Session, records: Records, made: Session) -> tuple[
     pairs = records.pairs(1, "xyz")
     judged = records.judgements(1, [judgement("llm", i, "a") for i in "xyz"])
     before = aggregate_preferences(made, 1, PreferenceSources(pairs, judged))
-    use = Use(1, 3, PreferenceSources(pairs, judged), before)
-    change, after = _aggregated(session, use)
-    own = aggregate_preferences(session, 1, use.said)
+    use = SourceUse(1, 3, PreferenceSources(pairs, judged), before)
+    change, after = _aggregate(session, use)
+    own = aggregate_preferences(session, 1, use.sources)
     return after.entry == before.entry and not change.any, own.entry == before.entry
 
 
@@ -193,7 +190,7 @@ def test_a_branch_aggregates_shared_rounds_under_their_own_config(tmp_path: Path
         stretch = Stretch(1, parent.model_dump(mode="json"))
         origin = Origin("parent", "parent", 1, (), "ada", "2026", (stretch,))
         write_origin(session.layout, origin)
-        found = aggregated_anew(session, Records(session), session.under(parent))
+        found = aggregated_anew(session, Records(session), session.with_config(parent))
     assert found == (True, False)
 
 
@@ -202,12 +199,12 @@ def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
     gate = {"otherwise": "retry", "retry": changes}
     with open_session(tmp_path, gate=gate) as session:
         made = StepResult(facts={"gate": {"attempt": 2}})
-        changed = session.under(config_of_attempt(session.config, 2))
+        changed = session.with_config(under_attempt(session.config, 2))
         records = Records(session)
         aggregated_anew(session, records, changed)  # what stands before the gate
         session.step(1, "gate", lambda folder, _: made, config={})
         assert session.store.layout.current.exists()
-        use_config = _as_it_ran(session, 1).config
+        use_config = _session_as_run(session, 1).config
     assert use_config.aggregation.targets == "hard" != session.config.aggregation.targets
 
 
@@ -221,6 +218,6 @@ def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
     session = Session.open(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))
     labels = session.step(1, "labels", make, config={})
     assert count_by_source(labels, None) == {"human:anna": 2, "human:bert": 1}
-    assert sources_ever(session.store) == {"human:anna", "human:bert"}
-    assert occurring([], labels) == []
-    assert occurring(["human:anna", "human:carl"], labels, None) == ["human:anna"]
+    assert find_all_sources(session.store) == {"human:anna", "human:bert"}
+    assert find_retracted([], labels) == []
+    assert find_retracted(["human:anna", "human:carl"], labels, None) == ["human:anna"]

@@ -156,7 +156,7 @@ def test_its_secret_is_for_nobody_else(served: Served, tmp_path: Path) -> None:
     copy.write_text("{")
     with pytest.raises(BadInput, match="does not hold a server's secret"):
         provide_key(copy)
-    with pytest.raises(BadInput, match="no server has shown pages in"):
+    with pytest.raises(BadInput, match="no server has served pages from"):
         new_link(tmp_path / "nowhere")
 
 

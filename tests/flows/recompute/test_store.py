@@ -15,9 +15,9 @@ from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.hashing import file_sha256
-from flows.policy import Policy
+from flows.round_state import Policy
 from flows.session import Session
-from flows.steps.imported import imported_preferences
+from flows.steps.imported_preferences import imported_preferences
 from flows.steps.labels import ask_people
 from tests.resealed import reseal
 

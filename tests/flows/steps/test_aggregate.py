@@ -14,7 +14,7 @@ from dpo_core.training.objective import StepObjective
 from dpo_core.training.pairs.batching import collate
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.pass_over_pairs import TokenLogps
-from flows.policy import PreferenceSources, RoundRecord
+from flows.round_state import PreferenceSources, RoundRecord
 from flows.steps.aggregate import aggregate_preferences
 
 BETA = 0.5

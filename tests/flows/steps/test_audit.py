@@ -20,11 +20,10 @@ from dpo_core.errors import AuditFailed
 from dpo_core.hashing import file_sha256, normalise
 from dpo_core.sealed import SEAL
 from flows.config import validate
-from flows.policy import Policy, RoundPreferences
 from flows.progress import CampaignProgress
+from flows.round_state import Policy, RoundPreferences, TrainingData
 from flows.session import Session
 from flows.steps.audit import FINDINGS, audit_preferences, check_audit
-from flows.steps.replay import TrainingData
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
 from tests.resealed import reseal
@@ -300,7 +299,7 @@ def test_a_changed_threshold_audits_again_and_nothing_else(copy: Campaign) -> No
     before = len(copy.entries())
     done = copy.run("--set", "audit.max_truncated_share=0.1")
     assert done.returncode == 1, done.stdout
-    assert "round 1: the audit of its preferences found" in done.stderr
+    assert "round 1: the audit blocks training on its preferences" in done.stderr
     assert "truncated: " in done.stderr and "audit.max_truncated_share, 0.1" in done.stderr
     assert "Raise sampling.max_tokens" in done.stderr and "Traceback" not in done.stderr
     made = [(entry.round, entry.step) for entry in copy.entries()[before:]]
@@ -332,7 +331,7 @@ def test_a_planted_pair_stops_the_run_before_training_and_mending_goes_on(copy: 
     before = len(copy.entries())
     stopped = copy.run()
     assert stopped.returncode == 1 and "Traceback" not in stopped.stderr
-    assert "round 2: the audit of its preferences found what must not be" in stopped.stderr
+    assert "round 2: the audit blocks training on its preferences" in stopped.stderr
     said = f"identical_texts: 1 of {len(rows)} preferences; 1 reached the preferences"
     assert said in stopped.stderr and f"pair {rows[0]['pair_id']}: chosen “" in stopped.stderr
     assert "Remove these pairs where they come from." in stopped.stderr

@@ -12,8 +12,8 @@ from dpo_core.errors import RatchetError
 from dpo_core.records import Prompt, prompt_row
 from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.tables import read_rows
-from flows.policy import PreferenceSources, RoundRecord
-from flows.read_back import read_reliability
+from flows.read_records import read_reliability
+from flows.round_state import PreferenceSources, RoundRecord
 from flows.session import Session
 from flows.steps import labels as labels_step
 from flows.steps.aggregate import aggregate_preferences
@@ -146,7 +146,7 @@ def test_scores_give_the_margin(session: Session) -> None:
     ids = [f"1-{i}" for i in range(40)]
     said = records.judgements(1, [judged("llm", x, "a") for x in ids])
     scores = records.scores(1, score_rows((x, (4.0, 0.1)[i % 2]) for i, x in enumerate(ids)))
-    earlier = RoundRecord({**played.made, "judgements": said, "scores": scores}, None)
+    earlier = RoundRecord({**played.steps, "judgements": said, "scores": scores}, None)
     pairs = records.pairs(2, ["far", "near"])
     judgements = records.judgements(2, [judged("llm", "far", "a"), judged("llm", "near", "a")])
     scored = records.scores(2, score_rows([("far", 4.0), ("near", 0.1)]))

@@ -15,9 +15,9 @@ from dpo_core.tables import read_rows
 from examples.reviews.grammar import WORDS
 from flows.config import validate
 from flows.draws import AnswerSources
-from flows.policy import Other, Policy, RoundPreferences, RoundRecord
 from flows.progress import CampaignProgress
-from flows.round import judged
+from flows.round import sample_and_judge
+from flows.round_state import Other, Policy, RoundPreferences, RoundRecord
 from flows.session import Session
 from flows.steps.round_row import round_row
 from flows.steps.train import train
@@ -71,11 +71,11 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
         ):
             policy, held = of_round(copy, 2), copy.artifact(0, "held_out")
             whose = str(other) if isinstance(other, Path) else other
-            found = judged(
+            found = sample_and_judge(
                 session, 3, AnswerSources(policy, of_round(copy, 0), whose), held, earlier
             )
             if trained:
-                policy = train(session, 3, policy, policy, found.preferences, found.completions)
+                policy = train(session, 3, policy, policy, found.training_data)
         return found, policy
 
     return made

@@ -11,7 +11,7 @@ from small_campaign import CONFIG, Campaign
 from dpo_core.errors import BadInput
 from dpo_core.find_model import find_model, same_tokens
 from dpo_core.tables import read_rows
-from flows.operations.evaluate_models.asked import asked, read_judge
+from flows.operations.evaluate_models.request import check_request, read_judge
 
 JUDGES = """
 kind: committee
@@ -181,7 +181,7 @@ def test_what_cannot_be_carried_out_is_refused(
 ) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(BadInput, match=complaint):
-        asked(models, Path("prompts.jsonl"), judge, overrides)
+        check_request(models, Path("prompts.jsonl"), judge, overrides)
 
 
 def test_the_judge_is_named_in_one_way(tmp_path: Path) -> None:

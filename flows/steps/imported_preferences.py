@@ -1,28 +1,27 @@
-"""Step `imported`: the pairs that `ratchet import` wrote, as the preferences of round 1."""
+"""Step `imported`: pairs from `ratchet import` become the preferences of round 1."""
 
 from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.errors import LabelsError
-from flows.policy import Policy
+from flows.round_state import Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, drawn_pool
+from flows.steps.gate_pool import POOL, find_gate_pool
 from labeling.exchange.folder import PAIRS
 
 
 def imported_preferences(
     session: Session, number: int, policy: Policy, held_out: Artifact
 ) -> Artifact:
-    """One artifact with prompts, completions and preferences: the texts as the policy's tokens.
+    """One artifact with prompts, completions and preferences, tokenised for the policy.
 
-    Held-out prompts, those that a certified gate may use, and pairs that the policy cannot hold,
-    are dropped and counted.
+    Drops held-out prompts, those reserved for a certified gate, and pairs that are too long.
     """
-    assert session.config.data.imported is not None, "asked before"
+    assert session.config.data.imported is not None, "the round checked it"
     pairs = Path(session.config.data.imported) / PAIRS
     longest = session.config.sampling.max_model_len
-    pool = drawn_pool(session, held_out)
+    pool = find_gate_pool(session, held_out)
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
@@ -41,8 +40,8 @@ def imported_preferences(
         rows, kept, dropped = (result.pop(name) for name in ("rows", "preferences", "dropped"))
         if not kept:
             raise LabelsError(
-                f"no pair of {pairs} is left to train on (dropped: {dropped})",
-                "Import others, or raise sampling.max_model_len if they are too long.",
+                f"no pair of {pairs} can be trained on (dropped: {dropped})",
+                "Import other pairs, or raise sampling.max_model_len if they are too long.",
             )
         return StepResult(rows, kept, dropped, facts=result)
 

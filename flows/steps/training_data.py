@@ -1,4 +1,4 @@
-"""Step `data`: what a round trains on where that is more than its own preferences."""
+"""Step `data`: a round's training data, where earlier rounds' preferences join its own."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import iterate_rows, read_columns, read_rows, write_rows
 from flows.config import DataConfig, LastRounds, MixRounds
-from flows.policy import RoundRecord
 from flows.prefect.tasks import step
+from flows.round_state import RoundRecord, TrainingData, parquet_inputs
 from flows.session import Session
 from labeling.pairs.training_pairs import Kind, RoundPairs, select_training_pairs
 
@@ -24,18 +24,8 @@ _ROWS = 512
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Preferences and their completions; `made` by step `data`, or by nothing where they are the
-    round's own."""
-
-    preferences: Artifact
-    completions: Artifact
-    made: Artifact | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """A round whose preferences, as they are valid now, a later round may train on."""
+class ReplayedRound:
+    """A round whose current preferences a later round may train on."""
 
     round: int
     kind: Kind
@@ -47,20 +37,18 @@ class Source:
         return f"{self.kind}_{self.round:02d}"
 
     def inputs(self) -> dict[str, Input]:
-        return {
-            f"preferences_{self.name}": self.preferences.input("preferences.parquet"),
-            f"completions_{self.name}": self.completions.input("completions.parquet"),
-        }
+        files = parquet_inputs(preferences=self.preferences, completions=self.completions)
+        return {f"{kind}_{self.name}": file for kind, file in files.items()}
 
-    def read(self, inputs: Inputs) -> "Files":
-        """Where a step that has these inputs finds them."""
+    def find_files(self, inputs: Inputs) -> "ReplayedFiles":
+        """The files among a step's inputs."""
         files = (inputs.path(f"{what}_{self.name}") for what in ("preferences", "completions"))
-        return Files(self.round, self.kind, *files)
+        return ReplayedFiles(self.round, self.kind, *files)
 
 
 @dataclass(frozen=True)
-class Files:
-    """The files of a Source."""
+class ReplayedFiles:
+    """The files of a ReplayedRound."""
 
     round: int
     kind: Kind
@@ -74,46 +62,42 @@ class Files:
 
 
 def training_data(
-    session: Session,
-    number: int,
-    preferences: Artifact,
-    completions: Artifact,
-    earlier: Sequence[RoundRecord],
+    session: Session, number: int, own: TrainingData, earlier: Sequence[RoundRecord]
 ) -> TrainingData:
-    """What round `number` trains on: its own preferences alone, or with those of other rounds."""
-    others = replayed_rounds(session.config.data, earlier)
-    if not others:
-        return TrainingData(preferences, completions)
-    latest = Source(number, "latest", preferences, completions)
-    made = step(data)(session, number, [*others, latest])
-    return TrainingData(made, made, made)
+    """What round `number` trains on: its own preferences, perhaps with those of earlier rounds."""
+    replayed = choose_replayed(session.config.data, earlier)
+    if not replayed:
+        return own
+    latest = ReplayedRound(number, "latest", own.preferences, own.completions)
+    joined = step(data)(session, number, [*replayed, latest])
+    return TrainingData(joined, joined, joined)
 
 
-def replayed_rounds(config: DataConfig, earlier: Sequence[RoundRecord]) -> list[Source]:
-    """The rounds before the latest one that it is trained with, oldest first."""
-    found = list(_sources(earlier))
+def choose_replayed(config: DataConfig, earlier: Sequence[RoundRecord]) -> list[ReplayedRound]:
+    """The earlier rounds to train on, oldest first."""
+    rounds_before = list(_iterate_rounds(earlier))
     match config.rounds:
         case "latest":
             return []
         case LastRounds(last=rounds):
-            return found[max(0, len(found) - rounds + 1) :]
+            return rounds_before[max(0, len(rounds_before) - rounds + 1) :]
         case MixRounds(mix=mix):
             weights = mix.model_dump()
-            return [source for source in found if weights[source.kind]]
-    return found
+            return [source for source in rounds_before if weights[source.kind]]
+    return rounds_before
 
 
-def _sources(earlier: Sequence[RoundRecord]) -> Iterator[Source]:
-    for number, played in enumerate(earlier, 1):
-        preferences, completions = played.made["preferences"], played.made["completions"]
+def _iterate_rounds(earlier: Sequence[RoundRecord]) -> Iterator[ReplayedRound]:
+    for number, record in enumerate(earlier, 1):
+        preferences, completions = record.steps["preferences"], record.steps["completions"]
         assert preferences is not None and completions is not None, "every round trained on them"
-        # A round that made no pairs of its own took them over.
-        kind: Kind = "earlier" if played.made["pairs"] is not None else "imported"
-        yield Source(number, kind, preferences, completions)
+        # A round without pairs of its own imported its preferences.
+        kind: Kind = "earlier" if record.steps["pairs"] is not None else "imported"
+        yield ReplayedRound(number, kind, preferences, completions)
 
 
-def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
-    """One preferences file and one completions file out of those of several rounds."""
+def data(session: Session, number: int, sources: Sequence[ReplayedRound]) -> Artifact:
+    """Join the preferences and completions of several rounds."""
     rounds = session.config.data.rounds
     weights: dict[Kind, float] | None = None
     if isinstance(rounds, MixRounds):
@@ -122,7 +106,7 @@ def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
     seed = session.seed("data", number)
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        files = [source.read(inputs) for source in sources]
+        files = [source.find_files(inputs) for source in sources]
         chosen = select_training_pairs([each.pairs for each in files], weights, seed)
         preferences = folder / "preferences.parquet"
         kept = write_rows(preferences, _preferences(files, chosen.kept), PREFERENCES)
@@ -131,14 +115,14 @@ def data(session: Session, number: int, sources: Sequence[Source]) -> Artifact:
         dropped = dict(chosen.dropped)
         return StepResult(kept + sum(dropped.values()), kept, dropped, {"pairs_by_round": by_round})
 
-    inputs = {name: found for source in sources for name, found in source.inputs().items()}
+    inputs = {name: file for source in sources for name, file in source.inputs().items()}
     return session.step(
         number, "data", make, config={"weights": weights, "seed": seed}, inputs=inputs
     )
 
 
 def _preferences(
-    sources: Sequence[Files], kept: Mapping[int, frozenset[str]]
+    sources: Sequence[ReplayedFiles], kept: Mapping[int, frozenset[str]]
 ) -> Iterator[dict[str, Any]]:
     for source in sources:
         for row in iterate_rows(source.preferences):
@@ -147,36 +131,35 @@ def _preferences(
 
 
 def _write_completions(
-    path: Path, sources: Sequence[Files], kept: Mapping[int, frozenset[str]]
+    path: Path, sources: Sequence[ReplayedFiles], kept: Mapping[int, frozenset[str]]
 ) -> None:
-    """The completions that the kept pairs name, each once, the latest round's first.
+    """Write the completions of the kept pairs, each once, the latest round's first.
 
-    Another policy sampled those of earlier rounds. Their log-probs are left out, so that whatever
-    compares sampled log-probs with the policy's looks at its own answers only.
+    Those of earlier rounds lose their log-probs, because another policy sampled them.
     """
     written: set[str] = set()
     with pq.ParquetWriter(path, COMPLETIONS, compression="zstd") as writer:
         for source in reversed(sources):
-            wanted = _named(source, kept[source.round]) - written
+            wanted = _find_named(source, kept[source.round]) - written
             written |= wanted
-            for rows in _rows_of(source.completions, wanted):
+            for rows in _read_batches(source.completions, wanted):
                 own = source.kind == "latest"
-                writer.write_batch(rows if own else _without_logps(rows))
+                writer.write_batch(rows if own else _drop_logps(rows))
 
 
-def _named(source: Files, pairs: frozenset[str]) -> set[str]:
+def _find_named(source: ReplayedFiles, pairs: frozenset[str]) -> set[str]:
     rows = read_rows(source.preferences, ["pair_id", "chosen", "rejected"])
     return {r[side] for r in rows if r["pair_id"] in pairs for side in ("chosen", "rejected")}
 
 
-def _rows_of(completions: Path, wanted: set[str]) -> Iterator[pa.RecordBatch]:
+def _read_batches(completions: Path, wanted: set[str]) -> Iterator[pa.RecordBatch]:
     ids = pa.array(sorted(wanted), pa.string())
     with pq.ParquetFile(completions) as file:
         for batch in file.iter_batches(_ROWS, use_threads=False):
             yield batch.filter(pc.is_in(batch["completion_id"], value_set=ids))
 
 
-def _without_logps(rows: pa.RecordBatch) -> pa.RecordBatch:
+def _drop_logps(rows: pa.RecordBatch) -> pa.RecordBatch:
     name = "token_logps"
     nothing = pa.nulls(rows.num_rows, COMPLETIONS.field(name).type)
     return rows.set_column(rows.schema.get_field_index(name), COMPLETIONS.field(name), nothing)

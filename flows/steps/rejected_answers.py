@@ -1,6 +1,5 @@
-"""Steps `completions_other` and `completions` of a round whose rejected answers are another's: what
-an earlier policy or another model answers to the same prompts, and the policy's answers beside it.
-"""
+"""Steps `completions_other` and `completions` of a round with `pairs.rejected_from`: an earlier
+policy or another model answers the same prompts, and its answers join the policy's."""
 
 import heapq
 from collections import Counter
@@ -16,32 +15,34 @@ from dpo_core.find_model import find_model
 from dpo_core.hashing import content_id
 from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
-from flows.policy import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
+from flows.round_state import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
 from flows.session import Session
-from flows.steps.sample import Samples, sampled, sampling_config
+from flows.steps.sample import Samples, sampling_config, write_completions
 from labeling.pairs.config import RoundPolicy
 
 _FILE = "completions.parquet"
 
 
-def rejected_from(session: Session, base: Policy, earlier: Sequence[RoundRecord]) -> Other | None:
-    """Whose answers are rejected; None: the policy's own, by their scores."""
-    named = session.config.pairs.rejected_from
-    if not isinstance(named, RoundPolicy):
-        return named
-    if not named.round:
+def find_rejected_policy(
+    session: Session, base: Policy, earlier: Sequence[RoundRecord]
+) -> Other | None:
+    """Whose answers are rejected by construction; None: scores decide among the policy's own."""
+    source = session.config.pairs.rejected_from
+    if not isinstance(source, RoundPolicy):
+        return source
+    if not source.round:
         return base
-    trained = earlier[named.round - 1].candidate
-    assert trained is not None, "a round that was played has a candidate"
-    return trained.policy
+    candidate = earlier[source.round - 1].candidate
+    assert candidate is not None, "a finished round has a candidate"
+    return candidate.policy
 
 
 def sample_other(
     session: Session, number: int, policy: Policy, other: Other, prompts: Artifact, ending: str
 ) -> Artifact:
-    """As many answers to each prompt as the policy gives, by another. A model's are the `policy`'s
-    token ids of what it wrote: it may have another tokenizer and another chat template.
+    """As many answers of `other` to each prompt as the policy gives.
 
+    A model's text is tokenised for `policy`, because its tokenizer and chat template may differ.
     ending: of the step's name, for one draw of several.
     """
     samples = Samples(
@@ -50,28 +51,29 @@ def sample_other(
     longest = session.config.sampling.max_model_len
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        asked = inputs.path("prompts")
+        prompts = inputs.path("prompts")
         if isinstance(other, Policy):
-            return sampled(session, other.id, inputs.path("other"), asked, folder, samples)
+            weights = inputs.path("other")
+            return write_completions(session, other.id, weights, prompts, folder, samples)
         inputs.find("other")  # raises for a folder that is gone
         model = find_model(other)
         session.processes.release("sampling")
         try:
-            made = sampled(session, model.id, model.folder, asked, folder, samples)
+            sampled = write_completions(session, model.id, model.folder, prompts, folder, samples)
             request = {
                 "op": "retokenise",
                 "policy": str(inputs.path("policy")),
-                "prompts": str(asked),
+                "prompts": str(prompts),
                 "completions": str(folder / _FILE),
                 "out": str(folder / f"retokenised-{_FILE}"),
                 "longest": longest,
             }
-            found = session.tokenise(request)
+            tokenised = session.tokenise(request)
         finally:
             session.processes.release("sampling")
         (folder / f"retokenised-{_FILE}").replace(folder / _FILE)
-        dropped = dict(Counter(made.dropped) + Counter(found["dropped"]))
-        return replace(made, kept=found["kept"], dropped=dict(sorted(dropped.items())))
+        dropped = Counter(sampled.dropped) + Counter(tokenised["dropped"])
+        return replace(sampled, kept=tokenised["kept"], dropped=dict(sorted(dropped.items())))
 
     config, inputs = _identity(session, other, policy)
     return session.step(
@@ -86,8 +88,7 @@ def sample_other(
 def _identity(
     session: Session, other: Other, policy: Policy
 ) -> tuple[dict[str, Any], dict[str, Input]]:
-    """(config, inputs) that say who answers: a folder by what is in it, a model on the hub by its
-    name."""
+    """(config, inputs) that identify who answers: a folder by its contents, a hub model by name."""
     if isinstance(other, Policy):
         return {}, {"other": other.input}
     if Path(other).is_absolute():
@@ -95,20 +96,17 @@ def _identity(
     return {"model": other}, {"policy": policy.input}
 
 
-def put_together(
-    session: Session,
-    number: int,
-    own: Artifact,
-    others: Artifact,
-    prompts: Artifact,
-    ending: str,
+def combine_answers(
+    session: Session, number: int, own: Artifact, others: Artifact, prompts: Artifact, ending: str
 ) -> Artifact:
-    """The policy's answers to each prompt, then the other's: with sample indices behind the
-    policy's, so that no two answers share an id, and without the log-probs of whoever gave them.
+    """The policy's answers to each prompt, then the other's.
+
+    The other's get higher sample indices, so that ids stay unique, and lose their log-probs.
     """
     count = session.config.sampling.samples_per_prompt
-    named = session.config.pairs.rejected_from
-    name = f"round {named.round}" if isinstance(named, RoundPolicy) else named
+    source = session.config.pairs.rejected_from
+    name = f"round {source.round}" if isinstance(source, RoundPolicy) else source
+    entries = own.entry, others.entry
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         place = {
@@ -117,23 +115,22 @@ def put_together(
         }
         rows = heapq.merge(
             _read(inputs.path("own")),
-            (_behind(row, count) for row in _read(inputs.path("others"))),
+            (_renumber(row, count) for row in _read(inputs.path("others"))),
             key=lambda row: place[row["prompt_id"]],
         )
         kept = write_rows(folder / _FILE, rows, COMPLETIONS)
-        both = own.entry, others.entry
-        dropped = Counter(own.entry.dropped) + Counter(others.entry.dropped)
+        dropped = sum((Counter(entry.dropped) for entry in entries), Counter[str]())
         facts = {
             "prompts": own.entry.facts["prompts"],
             **{
-                fact: sum(entry.facts[fact] for entry in both)
+                fact: sum(entry.facts[fact] for entry in entries)
                 for fact in ("prompt_tokens", "tokens", "truncated")
             },
             "completions": kept,
             OWN_SAMPLES: count,
             REJECTED_FROM: name,
         }
-        came_in = sum(entry.came_in for entry in both)
+        came_in = sum(entry.came_in for entry in entries)
         return StepResult(came_in, kept, dict(sorted(dropped.items())), facts)
 
     return session.step(
@@ -153,7 +150,7 @@ def _read(completions: Path) -> Iterator[dict[str, Any]]:
     return iterate_rows(completions, batch_size=TEXTS_AT_ONCE)
 
 
-def _behind(row: Mapping[str, Any], count: int) -> dict[str, Any]:
+def _renumber(row: Mapping[str, Any], count: int) -> dict[str, Any]:
     index = row["sample_index"] + count
     identity = content_id(row["prompt_id"], row["policy"], index, row["token_ids"])
     return {**row, "sample_index": index, "completion_id": identity, "token_logps": None}

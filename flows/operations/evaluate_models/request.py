@@ -1,4 +1,4 @@
-"""What `ratchet evaluate` was asked for, as the config of a campaign that trains nothing."""
+"""The request of `ratchet evaluate`, as the config of a campaign that trains nothing."""
 
 import os
 from collections.abc import Sequence
@@ -19,24 +19,24 @@ from labeling.judges.config import asks_people
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """Everything checked: the rest can only fail while models run."""
+    """A checked request: only running the models can fail."""
 
     models: tuple[Model, Model]
     config: CampaignConfig
     prompts: tuple[Prompt, ...]
 
 
-def asked(
+def check_request(
     models: tuple[str, str], prompts: Path, judge: dict[str, Any], overrides: Sequence[str]
 ) -> EvaluationRequest:
-    """judge: the section of a config. overrides: `sampling.…=`, `evaluation.…=`, `prompts.…=`.
+    """Check a request. judge: a config's section. overrides: of sampling, evaluation and prompts.
 
-    Raises BadInput for whatever cannot be carried out.
+    Raises BadInput.
     """
     for override in overrides:
         _check_section(override)
     if not prompts.exists():
-        raise PromptError(f"there is no file {prompts}", "Give another: --prompts FILE")
+        raise PromptError(f"there is no file {prompts}", "Name another: --prompts FILE")
     raw = {
         "name": "evaluate",
         "threads": available_threads(),
@@ -48,22 +48,22 @@ def asked(
     config = with_precision(override_config(raw, overrides, "ratchet evaluate"), {})
     if asks_people(config.judge):
         raise ConfigError(
-            "people cannot be asked here: the judge has a part of kind human", "Leave it out."
+            "the judge has a member of kind human, and people cannot be asked here",
+            "Remove that member.",
         )
     check_functions(config)
-    read = _distinct(config)
-    return EvaluationRequest((find_model(models[0]), find_model(models[1])), config, read)
+    found = find_model(models[0]), find_model(models[1])
+    return EvaluationRequest(found, config, _read_prompts(config))
 
 
 def read_judge(judge: str | None, judge_config: Path | None) -> dict[str, Any]:
-    """The section of a judge, from the import path of a rule or from a YAML file.
+    """A judge section, from the import path of a rule or from a YAML file.
 
-    Raises ConfigError unless exactly one of them is given and the file holds such a section.
+    Raises ConfigError unless exactly one is given and the file holds such a section.
     """
     if (judge is None) == (judge_config is None):
         raise ConfigError(
-            f"{'both' if judge else 'neither'} of --judge and --judge-config "
-            f"{'are' if judge else 'is'} given",
+            "give exactly one of --judge and --judge-config",
             "Name a rule, --judge my_judge:score, or a YAML file with a judge section.",
         )
     if judge_config is None:
@@ -82,14 +82,13 @@ def _check_section(override: str) -> None:
     section = override.partition("=")[0].partition(".")[0].strip()
     if section not in ("sampling", "evaluation", "prompts", "threads"):
         raise ConfigError(
-            f"--set {override}: only sampling.…, evaluation.…, prompts.… and threads mean anything "
-            "here"
+            f"--set {override}: only sampling.…, evaluation.…, prompts.… and threads apply here"
         )
 
 
-def _distinct(config: CampaignConfig) -> tuple[Prompt, ...]:
-    """All prompts of the file, each once, as test prompts."""
+def _read_prompts(config: CampaignConfig) -> tuple[Prompt, ...]:
+    """The file's prompts, each once, as test prompts."""
     by_id = {p.prompt_id: replace(p, split="test") for p in read_pool(config.prompts)}
     if not by_id:
-        raise PromptError(f"{os.path.basename(config.prompts.path or '')} holds no prompt")
+        raise PromptError(f"{os.path.basename(config.prompts.path or '')} holds no prompts")
     return tuple(by_id.values())
