@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo_core.evaluation.comparison import kl_allowed
 from dpo_core.gate.config import GateConfig, Range
-from dpo_core.training.telling.better_values import beta_within, rate_within
+from dpo_core.training.metrics.suggested_values import beta_within, rate_within
 
 Numbers = Mapping[str, Any]
 """Of an evaluation, by the names of dpo_core.evaluation.round_metrics."""

@@ -18,7 +18,7 @@ class DpoJob(Section):
     none reads neither. cache_dir: folder for reference log-probs that later runs may need again.
     preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
-    curve_path, reference_logps_path: parquet files to write, schemas in telling.curves.
+    curve_path, reference_logps_path: parquet files to write, schemas in metrics.curves.
     adapter_dir: folder for the adapters of a round with LoRA.
     optimiser_from, optimiser_to: AdamW's state (safetensors) to go on with, and to leave behind.
     checkpoints: folder of what a killed round goes on from; removed when the round is finished.

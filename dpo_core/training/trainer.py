@@ -19,18 +19,18 @@ from dpo_core.training.checkpoints.keeper import Keeper
 from dpo_core.training.checks import check_labels, check_loss
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
+from dpo_core.training.metrics.curve_recorder import CurveRecorder
+from dpo_core.training.metrics.curves import DPO_CURVE, REFERENCE_LOGPS
+from dpo_core.training.metrics.early_warnings import Watch
+from dpo_core.training.metrics.peak_flops import peak_flops
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.policy_in_training import load_optimiser, save_trained
 from dpo_core.training.processes.team import ALONE, Team
 from dpo_core.training.reference.cache import reference_rows
 from dpo_core.training.round import Round, RoundSetting
+from dpo_core.training.round_start import RoundStart, start_of_round
 from dpo_core.training.runtime import prepare
-from dpo_core.training.start import RoundStart, start_of_round
-from dpo_core.training.telling.curves import DPO_CURVE, REFERENCE_LOGPS
-from dpo_core.training.telling.early_warnings import Watch
-from dpo_core.training.telling.peak import peak_flops
-from dpo_core.training.telling.telling import CurveRecorder
 
 
 def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, Any]:

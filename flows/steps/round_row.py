@@ -7,7 +7,7 @@ from typing import Any
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import joined_in
 from dpo_core.evaluation.round_metrics import COLUMNS
-from dpo_core.training.telling.early_warnings import EarlyWarning
+from dpo_core.training.metrics.early_warnings import EarlyWarning
 from flows.policy import OWN_SAMPLES, Policy
 from labeling.pairs.enough import shortfall
 

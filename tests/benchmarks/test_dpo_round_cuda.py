@@ -17,8 +17,8 @@ from benchmarks.dpo_round.runs import ratchet, trl
 from dpo_core import processor
 from dpo_core.config import LoraConfig
 from dpo_core.training.lora import adapt
+from dpo_core.training.metrics.pair_flops import PairFlops
 from dpo_core.training.pairs.batching import TrainingPair
-from dpo_core.training.telling.flops import PairFlops
 
 NO_GPU = {"OMP_NUM_THREADS": "1"}
 if torch.cuda.is_available():

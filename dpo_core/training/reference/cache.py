@@ -21,11 +21,11 @@ import transformers
 from dpo_core.atomic import write_atomic
 from dpo_core.hashing import digest
 from dpo_core.tables import write_rows
+from dpo_core.training.metrics.curves import REFERENCE_LOGPS
 from dpo_core.training.objective import NUMBERS, ReferenceLogps
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
 from dpo_core.training.round import RoundSetting
-from dpo_core.training.telling.curves import REFERENCE_LOGPS
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import torch
 
 from dpo_core.children import NOTICES
 from dpo_core.training.checks import MARGIN_TOLERANCE, SAMPLING_TOLERANCE, sampling_gap
+from dpo_core.training.metrics.early_warnings import EarlyWarning
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
 from dpo_core.training.reference.reference_logps import Reference, logps_of_some
 from dpo_core.training.round import Round
-from dpo_core.training.telling.early_warnings import EarlyWarning
 
 
 @dataclass(frozen=True)

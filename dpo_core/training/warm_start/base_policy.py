@@ -18,8 +18,8 @@ from dpo_core.hashing import policy_id
 from dpo_core.import_path import load_function
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
+from dpo_core.training.metrics.curves import SFT_CURVE
 from dpo_core.training.runtime import prepare, save_policy
-from dpo_core.training.telling.curves import SFT_CURVE
 from dpo_core.training.warm_start.sft import fine_tune
 from dpo_core.training.warm_start.sft_examples import load_examples
 

@@ -16,11 +16,11 @@ from dpo_core.config import SftConfig
 from dpo_core.errors import InvariantViolated
 from dpo_core.preference.pair_logps import completion_token_logps
 from dpo_core.tables import batched
+from dpo_core.training.metrics.curves import SFT_CURVE
 from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
 from dpo_core.training.pairs.batching import padded
 from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.runtime import Runtime
-from dpo_core.training.telling.curves import SFT_CURVE
 from dpo_core.training.warm_start.sft_examples import Example
 
 _BATCHES_PER_BUCKET = 4

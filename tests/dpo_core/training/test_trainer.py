@@ -21,6 +21,7 @@ from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.checks import check_finite, check_first_step
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.metrics.curves import DPO_CURVE
 from dpo_core.training.objective import PairMeasurements
 from dpo_core.training.pairs.batching import (
     collate,
@@ -30,7 +31,6 @@ from dpo_core.training.pairs.batching import (
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
-from dpo_core.training.telling.curves import DPO_CURVE
 from dpo_core.training.trainer import train_round
 
 from .conftest import EOS, completion, preference, sentiment, trained_elsewhere

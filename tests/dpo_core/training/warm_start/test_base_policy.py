@@ -18,9 +18,9 @@ from dpo_core.records import Prompt, prompt_id, prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
+from dpo_core.training.metrics.curves import SFT_CURVE
 from dpo_core.training.optimiser import learning_rate_factor
 from dpo_core.training.runtime import load_master
-from dpo_core.training.telling.curves import SFT_CURVE
 from dpo_core.training.warm_start.base_policy import prepare_base
 from dpo_core.training.warm_start.sft import batch_logps, batches
 from dpo_core.training.warm_start.sft_examples import Example, load_examples

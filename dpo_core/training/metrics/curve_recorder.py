@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from dpo_core.preference.losses import margins
 from dpo_core.training.loop import Step
+from dpo_core.training.metrics.curves import DPO_CURVE
+from dpo_core.training.metrics.throughput import Counts, Throughput
 from dpo_core.training.round import Round
-from dpo_core.training.telling.curves import DPO_CURVE
-from dpo_core.training.telling.speed import Counts, Throughput
 
 Means = dict[str, float | None]
 

@@ -11,6 +11,7 @@ from dpo_core.config import MOVES_NO_NUMBER
 from dpo_core.hashing import digest, file_sha256, policy_id
 from dpo_core.training.checkpoints.checkpoint import Progress, latest, read_progress
 from dpo_core.training.checks import SAMPLING_TOLERANCE, check_sampled_by_policy, sampling_gap
+from dpo_core.training.metrics.curve_recorder import CurveRecorder
 from dpo_core.training.objective import NUMBERS
 from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.policy_in_training import PolicyInTraining, load_policy
@@ -27,7 +28,6 @@ from dpo_core.training.reference.sampled_logps import (
     try_sampled_logps,
 )
 from dpo_core.training.round import Round, RoundSetting
-from dpo_core.training.telling.telling import CurveRecorder
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from dpo_core.config import TrainingConfig
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
-from dpo_core.training.telling.early_warnings import (
+from dpo_core.training.metrics.early_warnings import (
     CHECKS,
     WINDOW_PAIRS,
     History,

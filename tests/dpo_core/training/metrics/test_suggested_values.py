@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpo_core.training.telling.better_values import beta_within, rate_that_moves, rate_within
+from dpo_core.training.metrics.suggested_values import beta_within, rate_that_moves, rate_within
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from dpo_core.children import NOTICES
 from dpo_core.config import TrainingConfig
-from dpo_core.training.telling.better_values import beta_within, rate_that_moves, rate_within
+from dpo_core.training.metrics.suggested_values import beta_within, rate_that_moves, rate_within
 
 WINDOW_PAIRS = 128
 WINDOW_STEPS = 4

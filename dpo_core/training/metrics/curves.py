@@ -38,7 +38,7 @@ margin_spread: standard deviation of the step's margins. entropy: of the policy,
 token, estimated at some 32 positions of the step. length_correlation: of log-ratios with lengths.
 chosen_tokens, rejected_tokens: mean length of the completions.
 tokens: of prompts, once, and of both completions. padding_share: of the tokens that went through
-the model. flops_per_second: useful operations (telling.flops); mfu: as a share of what
+the model. flops_per_second: useful operations (metrics.pair_flops); mfu: as a share of what
 the device can do. peak_memory_gib: of the process so far.
 """
 

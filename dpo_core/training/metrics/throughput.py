@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from dpo_core.training.metrics.pair_flops import PairFlops
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.round import Round
-from dpo_core.training.telling.flops import PairFlops
 
 Counts = dict[str, float]
 """Of some optimiser steps: `tokens` and `flops` that their pairs need (each prompt once), tokens

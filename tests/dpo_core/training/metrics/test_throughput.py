@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 from benchmarks.dpo_round.workload import MODELS
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.metrics.pair_flops import PairFlops
+from dpo_core.training.metrics.peak_flops import known_peak, measured_peak
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.pair_files import load_pairs
-from dpo_core.training.telling.flops import PairFlops
-from dpo_core.training.telling.peak import known_peak, measured_peak
 from dpo_core.training.trainer import train_round
 
 from ..conftest import sentiment
