@@ -18,7 +18,7 @@ _TWO_TURNS = (
 )
 
 
-def bos_faults(prompt: Prompt, prompt_ids: Sequence[int], special: SpecialTokens) -> set[str]:
+def find_bos_faults(prompt: Prompt, prompt_ids: Sequence[int], special: SpecialTokens) -> set[str]:
     """`bos_missing` and `bos_doubled`, as far as they hold for a prompt and its token ids."""
     if special.bos is None:
         return set()

@@ -32,7 +32,7 @@ from dpo_core.errors import (
     InvariantViolated,
     RatchetError,
 )
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.preloaded import Forked, fork
 
 Report = Callable[[int, int, str], None]
@@ -65,13 +65,13 @@ def run_module(module: str) -> None:
     outlive its parent by that long.
     """
     threading.Thread(target=_read_requests, daemon=True).start()
-    collector.hold_back()
+    collector.begin_imports()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
     """Answer the parent's requests; when it closes the pipe, the process group ends."""
-    collector.let_go()
+    collector.end_imports()
     events_fd = int(os.environ[_EVENTS_FD])
     os.set_inheritable(events_fd, False)  # or what this process starts would hold the pipe open
     events = os.fdopen(events_fd, "w", buffering=1)
@@ -116,9 +116,9 @@ def _read_requests() -> None:
 
 
 def describe_error(error: Exception) -> dict[str, Any]:
-    """The error as JSON, for `described_error` to make again."""
+    """The error as JSON, for `restore_error` to make again."""
     kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "failed")
-    if out_of_space(error):
+    if is_out_of_space(error):
         kind = "disk_full"
     message = (
         error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
@@ -131,7 +131,7 @@ def describe_error(error: Exception) -> dict[str, Any]:
     }
 
 
-def described_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
+def restore_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
     """`remedy` is for an error that says none."""
     error = _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
     if isinstance(error, ChildFailed):
@@ -270,7 +270,7 @@ class Child:
             if event["event"] == "notice" and notice is not None:
                 notice(event["text"])
             if event["event"] == "error":
-                raise described_error(event, f"Its log: {self.log}")
+                raise restore_error(event, f"Its log: {self.log}")
         raise self.died()
 
     def _read_events(self) -> Iterator[dict[str, Any]]:

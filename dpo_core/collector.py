@@ -12,13 +12,13 @@ import sys
 _UNUSED = "sklearn"
 
 
-def hold_back() -> None:
+def begin_imports() -> None:
     """From now on nothing is collected, and scikit-learn is not found."""
     gc.disable()
     sys.modules.setdefault(_UNUSED, None)  # type: ignore[arg-type]  # what says so to the import
 
 
-def let_go() -> None:
+def end_imports() -> None:
     """What is there now stays out of the collector's way; what comes after is collected."""
     if sys.modules.get(_UNUSED) is None:
         sys.modules.pop(_UNUSED, None)

@@ -106,7 +106,7 @@ class EveryReference(Section):
     every: Count
 
 
-MOVES_NO_NUMBER = frozenset(
+RESULT_NEUTRAL_KEYS = frozenset(
     {
         "micro_batch_tokens",
         "gradient_checkpointing",

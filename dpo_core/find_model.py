@@ -51,7 +51,7 @@ def find_folder(name: str) -> Path:
     return folder
 
 
-def same_tokens(first: Model, second: Model) -> bool:
+def share_vocabulary(first: Model, second: Model) -> bool:
     """Whether both read and write the same token ids: then one can score the other's answers."""
     return _vocabulary(first.folder) == _vocabulary(second.folder)
 

@@ -13,7 +13,7 @@ FULL_BYTES = 64 * 1024
 """With less room than this the disk is to blame for an error that does not say so."""
 
 
-def out_of_space(error: BaseException) -> bool:
+def is_out_of_space(error: BaseException) -> bool:
     """Whether `error` means that a write found no room, also as Rust or C++ libraries say it."""
     text = str(error)
     return any(
@@ -28,7 +28,7 @@ def _io_failed(error: BaseException) -> bool:
     return any(sign in text for sign in ("Input/output error", "os error 5)", "disk I/O error"))
 
 
-def disk_full(root: Path, detail: str) -> DiskFull:
+def disk_full_error(root: Path, detail: str) -> DiskFull:
     """The error that says so of the campaign in `root`; detail: what could not be written."""
     free = free_bytes(root) / 2**20
     return DiskFull(
@@ -38,7 +38,7 @@ def disk_full(root: Path, detail: str) -> DiskFull:
 
 
 @contextmanager
-def full_disk_named(root: Path) -> Iterator[None]:
+def name_disk_errors(root: Path) -> Iterator[None]:
     """Raise DiskFull or DiskFailed in place of whatever a library makes of a write below `root`
     that found no room, or that the disk did not carry out."""
     try:
@@ -46,8 +46,10 @@ def full_disk_named(root: Path) -> Iterator[None]:
     except RatchetError:
         raise
     except Exception as error:
-        if out_of_space(error) or free_bytes(root) < FULL_BYTES:
-            raise disk_full(root, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+        if is_out_of_space(error) or free_bytes(root) < FULL_BYTES:
+            raise disk_full_error(
+                root, f"{type(error).__name__}: {error}".splitlines()[0]
+            ) from error
         if _io_failed(error):
             raise DiskFailed(
                 f"the disk below {root} failed: {error}".splitlines()[0],

@@ -76,7 +76,7 @@ def source_hash(path: str) -> str:
     return _hash(_covered(path))
 
 
-def covered_modules(path: str) -> list[str]:
+def list_covered_modules(path: str) -> list[str]:
     """The names of the modules that `source_hash` covers."""
     return sorted(_covered(path))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from dpo_core.atomic import flush, make_folder
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.sealed import SEAL, BrokenSeal, as_bytes, as_text, sealed, unsealed
+from dpo_core.sealed import SEAL, BrokenSeal, encode_text, read_sealed, seal, to_json
 
 _BLOCK = 1 << 16
 _MARK = f'"{SEAL}"'.encode()
@@ -25,7 +25,7 @@ def append(path: Path, values: Iterable[Mapping[str, Any]], *, flushed: bool = T
     flushed: lines are on disk when it returns, and survive a loss of power and not of a process
     alone. Raises ArtifactCorrupted where the file ends in what no crash leaves behind.
     """
-    lines = b"".join(as_bytes(as_text(sealed(value))) + b"\n" for value in values)
+    lines = b"".join(encode_text(to_json(seal(value))) + b"\n" for value in values)
     if not lines:
         return
     make_folder(path.parent)
@@ -65,7 +65,7 @@ def read(
         if not line:
             continue
         try:
-            value, has_seal = unsealed(line)
+            value, has_seal = read_sealed(line)
             if any_sealed and not has_seal:
                 raise BrokenSeal("it has no checksum, and lines before it have one")
         except BrokenSeal as broken:
@@ -119,7 +119,7 @@ def _check_torn(path: Path, rest: bytes) -> None:
     """What follows the last newline is the beginning of a line; where something follows a whole
     object, it was a newline."""
     try:
-        unsealed(rest[:-1])
+        read_sealed(rest[:-1])
     except BrokenSeal:
         return
     raise _damaged(

@@ -105,7 +105,7 @@ def check_options(loss: str, options: LossOptions) -> None:
         )
 
 
-def check_together(loss: str, *, wpo: bool, shortened: bool) -> None:
+def check_combination(loss: str, *, wpo: bool, shortened: bool) -> None:
     """Raise ValueError for what has no meaning together.
 
     wpo: weights of pairs (WPO). shortened: likelihoods in which tokens beyond the pair's shorter

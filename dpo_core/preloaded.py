@@ -359,9 +359,9 @@ def main(path: Path, modules: Sequence[str]) -> None:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, _ROOM: " " * 32768})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
     before = dict(os.environ)
-    collector.hold_back()
+    collector.begin_imports()
     imported = [importlib.import_module(module) for module in modules]
-    collector.let_go()
+    collector.end_imports()
     _Preloaded(path, before, imported).serve()
 
 

@@ -169,7 +169,7 @@ def pair_id(first: str, second: str) -> str:
     return content_id("pair", sorted((first, second)))
 
 
-def ordered(first: str, second: str) -> tuple[str, str]:
+def order_pair(first: str, second: str) -> tuple[str, str]:
     """(a, b): which completion is shown first, decided by the pair's hash, not by its scores."""
     low, high = sorted((first, second))
     return (low, high) if int(pair_id(low, high), 16) & 1 == 0 else (high, low)

@@ -14,7 +14,7 @@ from typing import Any
 _FLUSH_SECONDS = 5
 
 
-def showing(
+def record_scalars(
     rows: Iterable[dict[str, Any]], folder: Path | None, index: str, group: str
 ) -> Iterator[dict[str, Any]]:
     """Pass rows on, and write their numbers as events of the step that column `index` says.

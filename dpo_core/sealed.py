@@ -20,22 +20,22 @@ class BrokenSeal(ValueError):
     """What was read is not what was written."""
 
 
-def as_text(value: Any, indent: int | None = None) -> str:
+def to_json(value: Any, indent: int | None = None) -> str:
     """The JSON of `value`, with texts as they are."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def as_bytes(text: str) -> bytes:
+def encode_text(text: str) -> bytes:
     """UTF-8, also of what no text should hold: half a surrogate pair."""
     return text.encode("utf-8", "surrogatepass")
 
 
-def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
     """`value` with its checksum, as it will be read back: keys are strings."""
     return {**value, SEAL: _crc(value)}
 
 
-def unsealed(text: bytes) -> tuple[dict[str, Any], bool]:
+def read_sealed(text: bytes) -> tuple[dict[str, Any], bool]:
     """The object without its checksum, and whether it had one.
 
     Raises BrokenSeal where it is no JSON object, or not the one that was sealed.
@@ -59,8 +59,8 @@ def unsealed(text: bytes) -> tuple[dict[str, Any], bool]:
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     """Replace the file by the sealed object, as `write_json` would."""
-    write_text(path, as_text(sealed(value), indent=1) + "\n")
+    write_text(path, to_json(seal(value), indent=1) + "\n")
 
 
 def _crc(value: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(as_bytes(as_text(value))):08x}"
+    return f"{zlib.crc32(encode_text(to_json(value))):08x}"

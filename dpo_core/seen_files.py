@@ -25,7 +25,7 @@ _SETTLED_ANYWHERE_NS = 2 * 10**9
 """The coarsest clock of any: a user's files may lie on a network's disk, or a stick."""
 
 
-def remembering(
+def cache_by_file(
     find: Callable[[Path], Found],
     *,
     files: int,
@@ -68,11 +68,11 @@ def _which(path: Path) -> tuple[str, int]:
     return "-".join(map(str, identity)), max(times)
 
 
-sha256_of = remembering(file_sha256, files=100_000)
+cached_sha256 = cache_by_file(file_sha256, files=100_000)
 """The hash of a file's content."""
 
 
-def sha256_kept_in(memory: Path) -> Callable[[Path], str]:
+def persistent_sha256(memory: Path) -> Callable[[Path], str]:
     """The same of a user's files, over processes: a model of many gigabytes is read once, not at
     each run."""
-    return remembering(file_sha256, files=10_000, settled_ns=_SETTLED_ANYWHERE_NS, memory=memory)
+    return cache_by_file(file_sha256, files=10_000, settled_ns=_SETTLED_ANYWHERE_NS, memory=memory)

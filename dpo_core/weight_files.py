@@ -12,10 +12,10 @@ def stored_parameters(folder: Path) -> int | None:
     """Weights in the folder's safetensors files, by the shapes in their headers; None where there
     are none, or one cannot be read."""
     files = sorted(folder.glob(WEIGHTS))
-    return sum(map(_weights_in, files)) if files and torn(folder) is None else None
+    return sum(map(_weights_in, files)) if files and find_torn_file(folder) is None else None
 
 
-def torn(folder: Path) -> Path | None:
+def find_torn_file(folder: Path) -> Path | None:
     """A file of weights whose header cannot be read, if there is one."""
     for path in sorted(folder.glob(WEIGHTS)):
         try:

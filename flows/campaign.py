@@ -13,9 +13,9 @@ from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.facts import policy_name, read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import WaitingForPeople
-from dpo_core.evaluation.round_metrics import AS_JSON
+from dpo_core.evaluation.round_metrics import JSON_COLUMNS
 from dpo_core.gate.stop_rules import StopReason, stop_rule
-from dpo_core.scalars import showing
+from dpo_core.scalars import record_scalars
 from flows.config import KeepLast, config_of_round
 from flows.config.attempts import rejected_rounds
 from flows.gate.attempts import best_so_far
@@ -186,11 +186,11 @@ def _write_metrics(layout: Layout, rounds: int) -> None:
     """metrics.parquet and its events: one row per round that is finished and valid."""
     found = (read_round_row(layout, number) for number in range(1, rounds + 1))
     rows: list[dict[str, Any]] = [
-        {**row, **{name: json.dumps(row[name]) for name in AS_JSON if name in row}}
+        {**row, **{name: json.dumps(row[name]) for name in JSON_COLUMNS if name in row}}
         for row in found
         if row
     ]
-    list(showing(rows, layout.events("rounds"), index="round", group="rounds"))
+    list(record_scalars(rows, layout.events("rounds"), index="round", group="rounds"))
     frame = pd.DataFrame(rows)
 
     def write(path: Path) -> None:

@@ -15,7 +15,7 @@ from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.processor import has_gpu
-from dpo_core.seen_files import sha256_kept_in
+from dpo_core.seen_files import persistent_sha256
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
@@ -56,7 +56,7 @@ class Session:
         self.store = Store(root, config.threads)
         own = own_entries(self.layout, self.store.entries)
         self._meter = CostMeter(self.layout.judge_spending, own)
-        self.file_hashes = sha256_kept_in(self.layout.file_hashes)
+        self.file_hashes = persistent_sha256(self.layout.file_hashes)
         self.tracking = Tracking(self.layout, config.track, progress.notice)
         self._sampling = _Sampling()
         self._training = _Process()

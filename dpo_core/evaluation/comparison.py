@@ -33,7 +33,7 @@ def outcome(identical: bool, verdict: Verdict | None) -> float | None:
     return None if verdict is None else float(verdict == "a")
 
 
-def resampling(config: EvaluationConfig) -> dict[str, Any]:
+def resampling_options(config: EvaluationConfig) -> dict[str, Any]:
     """How every interval of an evaluation is made, as keywords of the functions that make them."""
     return {"confidence": config.confidence, "resamples": config.bootstrap_resamples}
 
@@ -43,7 +43,7 @@ def mean_by_prompt(values: ByPrompt, config: EvaluationConfig) -> Interval | Non
     if not values:
         return None
     groups, numbers = zip(*values, strict=True)
-    return mean_interval(numbers, groups=groups, **resampling(config))
+    return mean_interval(numbers, groups=groups, **resampling_options(config))
 
 
 def win_rate_by_prompt(outcomes: ByPrompt, config: EvaluationConfig) -> Interval | None:
@@ -51,7 +51,7 @@ def win_rate_by_prompt(outcomes: ByPrompt, config: EvaluationConfig) -> Interval
     if not outcomes:
         return None
     groups, numbers = zip(*outcomes, strict=True)
-    return win_rate(numbers, groups=groups, **resampling(config))
+    return win_rate(numbers, groups=groups, **resampling_options(config))
 
 
 def share_by_prompt(values: ByPrompt, config: EvaluationConfig) -> Interval | None:
@@ -106,11 +106,11 @@ def summarise_kl(
 
     The mean over samples is unbiased, and its standard error is that of the prompts' means.
     """
-    found = mean_interval(logratios, groups=groups, **resampling(config))
+    found = mean_interval(logratios, groups=groups, **resampling_options(config))
     return {**columns(name, found), f"{name}_se": _finite(standard_error(logratios, groups))}
 
 
-def describe(
+def describe_answers(
     completions: Sequence[Completion], scores: Sequence[Row], config: EvaluationConfig
 ) -> dict[str, Any]:
     """Length, truncation, score and measures of a policy's test answers, with intervals."""
@@ -147,7 +147,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def kl_allowed(budget: float | str | None, base_length: float | None) -> float | None:
+def kl_budget_nats(budget: float | str | None, base_length: float | None) -> float | None:
     """`gate.kl_budget` in nats per completion; base_length: the base's mean length in tokens."""
     if budget == "auto":
         return None if base_length is None else KL_PER_TOKEN * base_length

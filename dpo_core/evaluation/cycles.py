@@ -61,7 +61,7 @@ def win_rates(
     }
 
 
-def cycles(rates: WinRates) -> tuple[Cycle, ...]:
+def find_cycles(rates: WinRates) -> tuple[Cycle, ...]:
     """A shortest circle through every victory that lies on one, shortest and surest first.
 
     A policy beats another by a win rate above ½. Victories within a strongly connected component

@@ -31,7 +31,7 @@ class ForgottenPrompts:
     compared: int
 
 
-def forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> ForgottenPrompts:
+def find_forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> ForgottenPrompts:
     """What got worse since any earlier round, from (prompt_id, earlier round, outcome) rows.
 
     outcome: 1 where the policy's answer is better than that round's, 0.5 where they are alike, 0

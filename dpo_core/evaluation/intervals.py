@@ -149,6 +149,6 @@ def wilson_ends(share: float, n: float, z: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def around(estimate: float, low: float, high: float) -> Interval:
+def interval_around(estimate: float, low: float, high: float) -> Interval:
     """The interval, never without its own estimate."""
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))

@@ -11,9 +11,9 @@ from dpo_core.evaluation.intervals import (
     UNKNOWN,
     Floats,
     Interval,
-    around,
     finite_values,
     group_numbers,
+    interval_around,
     outcome_values,
     percentile_ends,
     smooth_weights,
@@ -103,7 +103,7 @@ def length_controlled_win_rate(
         for weights in smooth_weights(rng, n, resamples, max(1, _CELLS_AT_ONCE // len(y_N)))
     ]
     ends = percentile_ends(np.concatenate(thetas), n, confidence)
-    return around(*(float(_sigmoid(theta)) for theta in (whole[0, 0], *ends)))
+    return interval_around(*(float(_sigmoid(theta)) for theta in (whole[0, 0], *ends)))
 
 
 def _fit(

@@ -54,7 +54,9 @@ class JudgeAgreement:
     pairs: int
 
 
-def judges_part(whose: str, risen: TrainingScoreGain, evaluation: Interval | None) -> str | None:
+def judge_disagreement_message(
+    whose: str, risen: TrainingScoreGain, evaluation: Interval | None
+) -> str | None:
     """A sentence where the training judge clearly prefers the policy's answers to those of another
     (`whose` answers), and the evaluation judge does not follow: its win rate is not clearly above
     one half, and clearly below that of the training judge."""
@@ -69,7 +71,7 @@ def judges_part(whose: str, risen: TrainingScoreGain, evaluation: Interval | Non
     )
 
 
-def people_part(
+def falling_agreement_message(
     risen: TrainingScoreGain, rounds: Sequence[JudgeAgreement], confidence: float
 ) -> str | None:
     """A sentence where the training judge clearly prefers the policy's answers to the base's, and

@@ -20,7 +20,7 @@ class Overlap:
     ngram: int
 
 
-def overlap(held_out: Mapping[str, str], training: Iterable[str], ngram: int = RUN) -> Overlap:
+def find_overlap(held_out: Mapping[str, str], training: Iterable[str], ngram: int = RUN) -> Overlap:
     """Of held-out prompts (prompt_id → text) with the texts of training prompts, read as a stream.
 
     A held-out prompt shorter than `ngram` words counts when all of it stands in a training prompt

@@ -57,7 +57,7 @@ def detectable_win_rate(rule: PromotionRule, n: int, power: float = POWER) -> fl
     return high
 
 
-def prompts_for(rule: PromotionRule, win_rate: float, most: int = 1 << 20) -> int | None:
+def prompts_needed(rule: PromotionRule, win_rate: float, most: int = 1 << 20) -> int | None:
     """How many prompts it takes to see this win rate; None where more than `most` do not."""
 
     def seen(n: int) -> bool:

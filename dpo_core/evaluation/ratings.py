@@ -15,8 +15,8 @@ from dpo_core.evaluation.intervals import (
     Floats,
     Integers,
     Interval,
-    around,
     group_numbers,
+    interval_around,
     outcome_values,
     percentile_ends,
     smooth_weights,
@@ -193,7 +193,7 @@ def _rated(met: _Met, confidence: float, resamples: int, seed: int) -> list[Inte
         won_ER = met.won_En @ weights.T + wins
         resampled.append(_fit(met, played_ER, won_ER, whole_P1, _LEAST_RIDGE))
     ends = percentile_ends(np.concatenate(resampled, axis=1).T, met.groups, confidence)
-    return [around(float(t), *e) for t, e in zip(whole_P1[:, 0], ends.T, strict=True)]
+    return [interval_around(float(t), *e) for t, e in zip(whole_P1[:, 0], ends.T, strict=True)]
 
 
 def _fit(met: _Met, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: float) -> Floats:

@@ -53,7 +53,9 @@ def verdicts(answers: Sequence[AnswerPlacement]) -> list[Verdict]:
 
     An answer that two requests explain equally well belongs to neither.
     """
-    return [_verdict(answer, share) for answer, share in zip(answers, echoed(answers), strict=True)]
+    return [
+        _verdict(answer, share) for answer, share in zip(answers, echo_shares(answers), strict=True)
+    ]
 
 
 def _verdict(answer: AnswerPlacement, share: float) -> Verdict:
@@ -67,7 +69,7 @@ def _verdict(answer: AnswerPlacement, share: float) -> Verdict:
     return "relevant" if own > max(others) else "another request"
 
 
-def echoed(answers: Sequence[AnswerPlacement]) -> list[float]:
+def echo_shares(answers: Sequence[AnswerPlacement]) -> list[float]:
     """Of each answer the share of its runs of RUN tokens that stand in its prompt, earlier in it,
     or in answers to MANY of the prompts; 0 for an answer of fewer tokens."""
     said: dict[str, set[tuple[int, ...]]] = defaultdict(set)

@@ -298,7 +298,7 @@ COLUMNS: tuple[Column, ...] = (
 """Besides these there are three columns for each measure the judge reports (a share summed over
 test completions): `measure_<name>`, `measure_<name>_previous`, `measure_<name>_base`."""
 
-AS_JSON = (
+JSON_COLUMNS = (
     "dropped",
     "warnings",
     "judges",
@@ -325,6 +325,6 @@ AS_JSON = (
 VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)
 
 
-def steady(row: dict[str, Any]) -> dict[str, Any]:
+def drop_volatile(row: dict[str, Any]) -> dict[str, Any]:
     """The part of a metrics row that equal runs repeat."""
     return {name: value for name, value in row.items() if name not in VOLATILE}

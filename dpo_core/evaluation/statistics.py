@@ -16,9 +16,9 @@ from dpo_core.evaluation.intervals import (
     Floats,
     Interval,
     accelerated_ends,
-    around,
     finite_values,
     group_numbers,
+    interval_around,
     outcome_values,
     wilson_ends,
 )
@@ -131,12 +131,12 @@ def _bootstrap(grouped: _Groups, confidence: float, resamples: int, seed: int) -
         means_R[start : start + rows] = grouped.sums_n[drawn].sum(1) / counts
     ends = accelerated_ends(means_R, grouped.residuals_n, confidence)
     # Rounding may leave the mean of equal values outside resamples of them by an ulp.
-    return around(grouped.mean, *ends)
+    return interval_around(grouped.mean, *ends)
 
 
 def _wilson(grouped: _Groups, confidence: float) -> Interval:
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return around(grouped.mean, *wilson_ends(grouped.mean, _effective_n(grouped), z))
+    return interval_around(grouped.mean, *wilson_ends(grouped.mean, _effective_n(grouped), z))
 
 
 def _effective_n(grouped: _Groups) -> float:

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import quantization_config
 
 from dpo_core.errors import BadInput
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.gguf.header import GgufHeader, check_package, read_header
 
 _FILE = "model.gguf"
@@ -80,7 +80,7 @@ def _alone(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         try:
             yield folder, {"gguf_file": _FILE}
         except Exception as error:  # of whatever kind: the file is of others
-            if out_of_space(error) or isinstance(error, MemoryError):
+            if is_out_of_space(error) or isinstance(error, MemoryError):
                 raise
             raise BadInput(
                 f"transformers cannot read {path}: "

@@ -17,7 +17,7 @@ _LARGEST_EXPONENT = 30.0
 """Beyond it exponentials go on as straight lines, so that values and gradients stay finite."""
 
 
-def scores(logratios: Tensor, divergence: Divergence, alpha: float) -> Tensor:
+def divergence_scores(logratios: Tensor, divergence: Divergence, alpha: float) -> Tensor:
     """(pair,) f'(π/π_ref) from log-ratios (pair,) in nats; 0 where the policy has not moved.
 
     reverse_kl: log t, plain DPO. forward_kl: 1 − 1/t. js_divergence: log(2t/(1 + t)).

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dpo_core.loss_options import LossOptions
-from dpo_core.preference.divergences import scores
+from dpo_core.preference.divergences import divergence_scores
 from dpo_core.preference.pair_logps import PairLogps
 
 
@@ -54,7 +54,7 @@ def terms(
     else:
         chosen, rejected = policy.chosen - reference.chosen, policy.rejected - reference.rejected
     chosen_score, rejected_score = (
-        scores(ratios, options.divergence, options.divergence_alpha)
+        divergence_scores(ratios, options.divergence, options.divergence_alpha)
         for ratios in (chosen, rejected)
     )
     return Terms(policy, chosen, rejected, chosen_score, rejected_score, p_chosen)

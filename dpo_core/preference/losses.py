@@ -13,8 +13,8 @@ from dpo_core.loss_options import (
     Divergence,
     LossOptions,
     Traits,
+    check_combination,
     check_options,
-    check_together,
 )
 from dpo_core.preference.loss_functions import LOSSES, terms
 from dpo_core.preference.pair_logps import PairLogps
@@ -106,7 +106,7 @@ def _check_inputs(
     reference: PairLogps | None,
     p_chosen: Tensor | None,
 ) -> None:
-    check_together(loss, wpo=policy.weights is not None, shortened=policy.whole is not None)
+    check_combination(loss, wpo=policy.weights is not None, shortened=policy.whole is not None)
     if reference is None and traits.reference:
         raise ValueError(f"loss {loss} compares with a reference: pass one")
     if p_chosen is not None and not traits.soft_labels:

@@ -129,7 +129,7 @@ def token_logps(logits_NV: Tensor, token_ids_N: Tensor) -> Tensor:
     return -F.cross_entropy(logits_NV.float(), token_ids_N, reduction="none")
 
 
-def by_completion(values_N: Tensor, lengths_P2: Tensor) -> Tensor:
+def split_by_completion(values_N: Tensor, lengths_P2: Tensor) -> Tensor:
     """(pair, 2, L) the values of completion tokens, one completion a row, then zeros.
 
     Values come pair after pair, chosen before rejected; lengths_P2 are the completions' tokens.

@@ -9,7 +9,7 @@ import torch
 
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, InvariantViolated
-from dpo_core.loss_options import TRAITS, LossName, check_together
+from dpo_core.loss_options import TRAITS, LossName, check_combination
 from dpo_core.preference.losses import PairLosses, margins
 from dpo_core.preference.pair_logps import PairLogps
 from dpo_core.training.objective import PairMeasurements
@@ -34,7 +34,7 @@ _CLIPPED_PAIR_IDS = 8
 def check_loss(config: TrainingConfig) -> None:
     """Raise BadInput for a loss with options that have no meaning together."""
     try:
-        check_together(config.loss, wpo=config.wpo, shortened=config.shortens)
+        check_combination(config.loss, wpo=config.wpo, shortened=config.shortens)
     except ValueError as error:
         raise BadInput(str(error)) from None
 

@@ -15,12 +15,12 @@ from dpo_core.training.objective import (
     ReferenceLogps,
     SlopesByPair,
     StepObjective,
-    joined,
+    join_measurements,
 )
 from dpo_core.training.optimiser import learning_rate_factor, set_learning_rate
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.passes.pass_over_pairs import Slopes, TokenLogps
-from dpo_core.training.processes.sharded import undivided
+from dpo_core.training.processes.sharded import gather_tensor
 from dpo_core.training.round import Round
 
 
@@ -94,7 +94,7 @@ def _gradients(
         tolerance = MARGIN_TOLERANCE[round.runtime.compute_dtype]
         check_first_step(measured, objective.losses, tolerance)
     norm = clip_grad_norm_(round.model.parameters(), round.config.max_grad_norm)
-    return measured, undivided(norm).item()
+    return measured, gather_tensor(norm).item()
 
 
 def _add_gradients(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> None:
@@ -125,7 +125,7 @@ def _of_all(
         return objective.measured()
     # Pairs need not travel: every process knows the step, and how it is divided.
     mine = [replace(part, pairs=()) for part in objective.parts]
-    found = joined([part for parts in round.team.gather(mine) for part in parts])
+    found = join_measurements([part for parts in round.team.gather(mine) for part in parts])
     return replace(found, pairs=tuple(_in_order_of_ranks(round, step)))
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from dpo_core.config import LoraConfig
 from dpo_core.errors import BadInput
 from dpo_core.hashing import derive_seed
-from dpo_core.training.processes.sharded import undivided
+from dpo_core.training.processes.sharded import gather_tensor
 from dpo_core.training.runtime import load_master, load_tokenizer, save_policy
 
 _CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def save_merged(
     import peft
 
     matrices = {
-        name: undivided(tensor).contiguous().cpu()
+        name: gather_tensor(tensor).contiguous().cpu()
         for name, tensor in peft.get_peft_model_state_dict(
             adapted, save_embedding_layers=False
         ).items()

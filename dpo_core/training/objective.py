@@ -13,8 +13,8 @@ from dpo_core.config import TrainingConfig
 from dpo_core.preference.losses import PairLosses
 from dpo_core.preference.pair_logps import (
     PairLogps,
-    by_completion,
     length_desensitised_sums,
+    split_by_completion,
     wpo_weights,
 )
 from dpo_core.preference.pair_metrics import (
@@ -30,7 +30,7 @@ ReferenceLogps = Mapping[str, tuple[float, float]]
 """Pair id → log-probs (chosen, rejected) under the reference, nats, summed as the policy's are."""
 
 
-NUMBERS = 3
+NUMERICS_VERSION = 3
 """Raised when a job computes other numbers than before: what an older version left half-done, or
 kept to be used again, is then made anew."""
 
@@ -118,7 +118,7 @@ class StepObjective:
         return slopes_N
 
     def measured(self) -> PairMeasurements:
-        return joined(self.parts)
+        return join_measurements(self.parts)
 
     def _reference_of(self, pairs: Sequence[TrainingPair], like: PairLogps) -> PairLogps | None:
         if self._reference is None:
@@ -144,12 +144,12 @@ def completion_sums(
 ) -> PairLogps:
     """Log-probs of completions from those of their tokens; here LD-DPO and WPO act."""
     lengths_P2 = completion_lengths(pairs, tokens.logps_N.device)
-    logps_P2L = by_completion(tokens.logps_N, lengths_P2)
+    logps_P2L = split_by_completion(tokens.logps_N, lengths_P2)
     sums_P2 = logps_P2L.sum(-1)
     weights = None
     if config.wpo:
         assert tokens.log_collisions_N is not None, "WPO asks the pass for collisions"
-        collisions_P2L = by_completion(tokens.log_collisions_N, lengths_P2)
+        collisions_P2L = split_by_completion(tokens.log_collisions_N, lengths_P2)
         weights = wpo_weights(logps_P2L, collisions_P2L, lengths_P2)
     whole = PairLogps(
         sums_P2[:, 0], sums_P2[:, 1], lengths_P2[:, 0], lengths_P2[:, 1], weights=weights
@@ -171,7 +171,7 @@ def _soft_labels(pairs: Sequence[TrainingPair], like: PairLogps) -> Tensor | Non
     return None if set(labels) == {1.0} else torch.tensor(labels).to(like.chosen)
 
 
-def joined(parts: Sequence[PairMeasurements]) -> PairMeasurements:
+def join_measurements(parts: Sequence[PairMeasurements]) -> PairMeasurements:
     """The parts as one, in their order."""
     references = [part.reference for part in parts if part.reference is not None]
     return PairMeasurements(

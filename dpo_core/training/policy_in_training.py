@@ -12,7 +12,7 @@ from dpo_core.training.optimiser import make_optimiser
 from dpo_core.training.optimiser_state import load_optimiser_state, save_optimiser_state
 from dpo_core.training.passes.gradient_checkpointing import checkpoint_layers
 from dpo_core.training.passes.pass_over_pairs import Enter
-from dpo_core.training.processes.sharded import shard, whole_weights
+from dpo_core.training.processes.sharded import gather_weights, shard
 from dpo_core.training.processes.team import Team
 from dpo_core.training.runtime import Runtime, load_master, load_tokenizer, save_policy
 
@@ -83,7 +83,7 @@ def save_trained(
 
 def _gathered(job: DpoJob, model: Any, team: Team) -> Any:
     """The divided model as one, for the leader."""
-    weights = whole_weights(model)
+    weights = gather_weights(model)
     if not team.leads:
         return None
     whole = load_master(job.policy_dir, _CPU)

@@ -7,25 +7,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.config import MOVES_NO_NUMBER
+from dpo_core.config import RESULT_NEUTRAL_KEYS
 from dpo_core.hashing import digest, file_sha256, policy_id
-from dpo_core.training.checkpoints.checkpoint import Progress, latest, read_progress
+from dpo_core.training.checkpoints.checkpoint import Progress, find_latest, read_progress
 from dpo_core.training.checks import SAMPLING_TOLERANCE, check_sampled_by_policy, sampling_gap
 from dpo_core.training.metrics.curve_recorder import CurveRecorder
-from dpo_core.training.objective import NUMBERS
+from dpo_core.training.objective import NUMERICS_VERSION
 from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.policy_in_training import PolicyInTraining, load_policy
 from dpo_core.training.reference.cache import ReferenceCache
 from dpo_core.training.reference.reference_logps import (
     Reference,
-    logps_of_some,
-    reference_of_model,
-    reference_of_other_weights,
+    compute_other_reference,
+    compute_own_reference,
+    recompute_some_logps,
 )
 from dpo_core.training.reference.sampled_logps import (
     SampledLogps,
+    check_sampled_logps,
     reference_from_sampling,
-    try_sampled_logps,
 )
 from dpo_core.training.round import Round, RoundSetting
 
@@ -48,7 +48,7 @@ class RoundStart:
     at_reference: bool
 
 
-def start_of_round(setting: RoundSetting) -> RoundStart:
+def prepare_round(setting: RoundSetting) -> RoundStart:
     """The reference's log-probs, and then the model that is trained: one in memory at a time.
 
     Raises InvariantViolated when other weights than the policy's sampled the pairs.
@@ -56,10 +56,10 @@ def start_of_round(setting: RoundSetting) -> RoundStart:
     own = policy_id(setting.job.policy_dir)
     compared_with = _compared_with(setting, own)
     round_id = _round_id(setting, own, compared_with)
-    checkpoint = latest(setting.job.checkpoints, round_id)
+    checkpoint = find_latest(setting.job.checkpoints, round_id)
     other = None
     if checkpoint is None and compared_with is not None and compared_with != own:
-        other = reference_of_other_weights(setting, ReferenceCache(setting, compared_with))
+        other = compute_other_reference(setting, ReferenceCache(setting, compared_with))
     policy = load_policy(setting.job, setting.runtime, setting.team)
     round, why_not_fast = setting.round(policy.model, policy.enter)
     if checkpoint is not None:
@@ -83,8 +83,10 @@ def _compared_with(setting: RoundSetting, own: str) -> str | None:
 def _round_id(setting: RoundSetting, own: str, compared_with: str | None) -> str:
     """Hash of what the round depends on."""
     job = setting.job
-    config = job.config.model_dump(mode="json", exclude=set(MOVES_NO_NUMBER))
-    return digest(NUMBERS, own, compared_with, file_sha256(job.preferences), config, job.seed)
+    config = job.config.model_dump(mode="json", exclude=set(RESULT_NEUTRAL_KEYS))
+    return digest(
+        NUMERICS_VERSION, own, compared_with, file_sha256(job.preferences), config, job.seed
+    )
 
 
 def _compared(
@@ -98,10 +100,10 @@ def _compared(
     reference, sampled = other, None
     if compared_with == own:
         if setting.job.config.reference_logps == "from_sampling":
-            sampled = try_sampled_logps(round, setting.pairs)
+            sampled = check_sampled_logps(round, setting.pairs)
             reference = None if sampled.refused else reference_from_sampling(setting.pairs)
         cache = ReferenceCache(setting, own)
-        reference = reference or reference_of_model(setting, round, cache)
+        reference = reference or compute_own_reference(setting, round, cache)
     gap = _gap(setting, round, reference if compared_with == own else None, sampled)
     check_sampled_by_policy(
         gap, SAMPLING_TOLERANCE[setting.runtime.compute_dtype], RopeLengths(round.model).limit
@@ -123,7 +125,7 @@ def _gap(
     """What the sampler's log-probs differ by from the policy's, nats per token: of all pairs where
     the policy was asked for them (`own`), else of some."""
     if own is None:
-        return sampling_gap(*logps_of_some(round, setting.pairs))
+        return sampling_gap(*recompute_some_logps(round, setting.pairs))
     if own.source == "sampling" and sampled is not None:
         return sampled.mean
     return sampling_gap(setting.pairs, own.plain)

@@ -63,7 +63,7 @@ def prepare(
     return Runtime(device, _dtype(device, compute_dtype))
 
 
-def out_of_memory(error: torch.OutOfMemoryError) -> ChildFailed:
+def out_of_memory_error(error: torch.OutOfMemoryError) -> ChildFailed:
     return ChildFailed(
         f"training ran out of device memory: {str(error).splitlines()[0]}",
         "Lower training.micro_batch_tokens (it moves no number), or sft.batch_size.",

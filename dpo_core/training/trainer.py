@@ -12,9 +12,9 @@ import torch
 
 from dpo_core.children import Report
 from dpo_core.hashing import policy_id
-from dpo_core.scalars import showing
+from dpo_core.scalars import record_scalars
 from dpo_core.tables import write_rows
-from dpo_core.training.checkpoints.checkpoint import read_tensors, save
+from dpo_core.training.checkpoints.checkpoint import read_tensors, save_checkpoint
 from dpo_core.training.checkpoints.keeper import Keeper
 from dpo_core.training.checks import check_labels, check_loss
 from dpo_core.training.jobs import DpoJob
@@ -29,7 +29,7 @@ from dpo_core.training.policy_in_training import load_optimiser, save_trained
 from dpo_core.training.processes.team import ALONE, Team
 from dpo_core.training.reference.cache import reference_rows
 from dpo_core.training.round import Round, RoundSetting
-from dpo_core.training.round_start import RoundStart, start_of_round
+from dpo_core.training.round_start import RoundStart, prepare_round
 from dpo_core.training.runtime import prepare
 
 
@@ -50,7 +50,7 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
 
     started = time.monotonic()
     setting = RoundSetting(job, pairs, runtime, report, team)
-    start = start_of_round(setting)
+    start = prepare_round(setting)
     policy, progress = start.policy, start.progress
     rows = reference_rows(progress.plain_sums, start.compared_with or "")
     _write(team, job.reference_logps_path, rows, REFERENCE_LOGPS)
@@ -97,7 +97,7 @@ def _steps(
     def keep(steps: int) -> None:
         assert job.checkpoints is not None, "a keeper without a folder keeps nothing"
         now = replace(progress, steps=steps, told=told.state())
-        save(job.checkpoints, now, round.model, optimiser, round.team)
+        save_checkpoint(job.checkpoints, now, round.model, optimiser, round.team)
 
     every = job.config.checkpoint_every
     with Keeper(job.checkpoints, every, keep, round.team, saved=progress.steps) as keeper:
@@ -112,7 +112,7 @@ def _steps(
         )
         rows = told.rows(steps)
         if round.team.leads:
-            rows = showing(watch.over(rows), job.events_dir, "step", "training")
+            rows = record_scalars(watch.over(rows), job.events_dir, "step", "training")
         _write(round.team, job.curve_path, rows, DPO_CURVE)
     return {**told.summary(), "warnings": watch.facts()}
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.cycles import cycles, win_rates
-from dpo_core.evaluation.forgotten import ForgottenPrompts, forgotten
+from dpo_core.evaluation.cycles import find_cycles, win_rates
+from dpo_core.evaluation.forgotten import ForgottenPrompts, find_forgotten
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.ratings import bradley_terry
 from dpo_core.schemas import FORGOTTEN, MATCHES
@@ -124,7 +124,7 @@ def forgotten_prompts(
     With a judge that reads pairs, the earlier ones are those it compared: `evaluation.opponents`.
     """
     own = (row for row in met.rows() if row[0] == number)
-    found = forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
+    found = find_forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
     shown = {c.prompt.prompt_id: c.prompt.shown() for c in ours.test()}
     rows = [
         {
@@ -156,7 +156,7 @@ def circles(met: Matches, config: EvaluationConfig) -> list[list[int]]:
         confidence=config.confidence,
         resamples=min(config.bootstrap_resamples, _CIRCLE_RESAMPLES),
     )
-    return [[int(str(p)) for p in circle.policies] for circle in cycles(rates) if circle.sure]
+    return [[int(str(p)) for p in circle.policies] for circle in find_cycles(rates) if circle.sure]
 
 
 def told(number: int, found: Sequence[Sequence[int]]) -> Iterator[tuple[str, str]]:

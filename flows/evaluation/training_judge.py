@@ -10,8 +10,8 @@ from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.over_optimisation import (
     JudgeAgreement,
     TrainingScoreGain,
-    judges_part,
-    people_part,
+    falling_agreement_message,
+    judge_disagreement_message,
 )
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
@@ -85,13 +85,15 @@ def over_optimisation(
         if (won := _interval(numbers, f"training_win_rate_{name}"))
     }
     apart = (
-        judges_part(_WHOSE[name], found, _interval(numbers, f"win_rate_{name}"))
+        judge_disagreement_message(_WHOSE[name], found, _interval(numbers, f"win_rate_{name}"))
         for name, found in risen.items()
     )
     said = next((sentence for sentence in apart if sentence), None)
     if said:
         yield "over-optimisation", said
-    if "base" in risen and (said := people_part(risen["base"], agreed, config.confidence)):
+    if "base" in risen and (
+        said := falling_agreement_message(risen["base"], agreed, config.confidence)
+    ):
         yield "over-optimisation, by people", said
 
 

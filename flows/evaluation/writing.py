@@ -6,7 +6,12 @@ from statistics import fmean
 from typing import Any
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.comparison import ByPrompt, describe, mean_by_prompt, share_by_prompt
+from dpo_core.evaluation.comparison import (
+    ByPrompt,
+    describe_answers,
+    mean_by_prompt,
+    share_by_prompt,
+)
 from dpo_core.evaluation.intervals import columns
 from dpo_core.evaluation.texts import (
     REFUSAL,
@@ -93,7 +98,7 @@ def _described(answers: HeldOutAnswers, config: EvaluationConfig) -> dict[str, A
         "empty_share": [float(c.is_empty) for c in test],
         "token_repetition": [answers.repeated[c.completion_id] for c in test],
     }
-    numbers = describe(answers.completions, _score_rows(answers), config)
+    numbers = describe_answers(answers.completions, _score_rows(answers), config)
     for name, values in shares.items():
         found = mean_by_prompt(list(zip(prompts, values, strict=True)), config)
         numbers |= columns(name, found)

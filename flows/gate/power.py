@@ -8,7 +8,7 @@ from dpo_core.evaluation.power import (
     POWER,
     PromotionRule,
     detectable_win_rate,
-    prompts_for,
+    prompts_needed,
 )
 from dpo_core.records import Prompt
 from dpo_core.text import counted
@@ -89,7 +89,7 @@ def gate_power(
     elif groups is not None:
         groups = max(1, round(groups * prompts / max(1, gate_prompts)))
     found = detectable_win_rate(rule, prompts if groups is None else groups)
-    needed = None if _sees_gain(rule, found) else prompts_for(rule, _bar(rule))
+    needed = None if _sees_gain(rule, found) else prompts_needed(rule, _bar(rule))
     return GatePower(rule, prompts, groups, samples, found, best, needed)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
-from dpo_core.config import MOVES_NO_NUMBER, EmaReference, EveryReference, TrainingConfig
+from dpo_core.config import RESULT_NEUTRAL_KEYS, EmaReference, EveryReference, TrainingConfig
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
 from dpo_core.weight_files import stored_parameters
@@ -102,7 +102,7 @@ def _settled(session: Session, asked: TrainingSection, inputs: Inputs) -> Traini
 def as_asked(asked: TrainingSection) -> dict[str, Any]:
     """What the round depends on. Of numbers that are left open, that they are: what is chosen for
     them follows from the inputs. A key that there was not always counts where it is given."""
-    found = asked.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_FILES})
+    found = asked.model_dump(mode="json", exclude={*RESULT_NEUTRAL_KEYS, *_KNOWN_BY_ITS_FILES})
     if asked.warmup_share is None:
         del found["warmup_share"]
     return found

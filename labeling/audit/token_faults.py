@@ -7,7 +7,7 @@ before they begin. A prompt with two BOS is a beginning that the model never saw
 
 from collections.abc import Sequence
 
-from dpo_core.bos import bos_faults
+from dpo_core.bos import find_bos_faults
 from dpo_core.records import Prompt
 from dpo_core.special_tokens import SpecialTokens
 from labeling.audit.findings import AuditFinding, reached, some
@@ -31,7 +31,7 @@ def token_faults(
             faults.add("eos_missing")
         if ends not in ([], [last]) or (ends and not finished):
             faults.add("eos_doubled")
-    faults |= bos_faults(prompt, prompt_ids, special)
+    faults |= find_bos_faults(prompt, prompt_ids, special)
     if special.bos not in special.eos and special.bos in token_ids[:1]:
         faults.add("bos_doubled")
     return frozenset(faults)

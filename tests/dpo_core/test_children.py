@@ -22,7 +22,7 @@ from dpo_core.errors import (
     InvariantViolated,
     RatchetError,
 )
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.preloaded import SOCKET, Forked
 from tests.preloading import preloaded
 
@@ -280,6 +280,6 @@ def test_a_process_that_others_start_is_forked_as_well(
 
 
 def test_what_counts_as_no_room() -> None:
-    assert out_of_space(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert out_of_space(RuntimeError("I/O error: No space left on device (os error 28)"))
-    assert not out_of_space(ValueError("not enough rows"))
+    assert is_out_of_space(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert is_out_of_space(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert not is_out_of_space(ValueError("not enough rows"))

@@ -8,7 +8,7 @@ import pytest
 
 from dpo_core.errors import ConfigError
 from dpo_core.import_path import (
-    covered_modules,
+    list_covered_modules,
     load_function,
     source_hash,
     source_hash_of_package,
@@ -117,7 +117,7 @@ def test_hash_covers_neither_libraries_nor_ratchet_nor_what_is_not_imported(besi
         with (beside / name).open("a") as file:
             file.write("# another version\n")
     assert source_hash("lone_judge:score") == before
-    covered = covered_modules("examples.reviews.judge:score")
+    covered = list_covered_modules("examples.reviews.judge:score")
     assert {name.partition(".")[0] for name in covered} == {"examples"}
 
 

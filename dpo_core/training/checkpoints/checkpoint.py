@@ -29,7 +29,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.errors import BadInput, ChildFailed
-from dpo_core.full_disk import FULL_BYTES, free_bytes, out_of_space
+from dpo_core.full_disk import FULL_BYTES, free_bytes, is_out_of_space
 from dpo_core.tables import iterate_rows, write_rows
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
@@ -62,7 +62,7 @@ class Progress:
     plain_sums: ReferenceLogps
 
 
-def latest(checkpoints: Path | None, round_id: str) -> Path | None:
+def find_latest(checkpoints: Path | None, round_id: str) -> Path | None:
     """The newest finished checkpoint, or None. Raises BadInput for one of another round."""
     found = sorted(checkpoints.glob(f"{_PREFIX}*")) if checkpoints is not None else []
     if not found:
@@ -102,7 +102,7 @@ def read_tensors(checkpoint: Path, model: Any, optimiser: torch.optim.Optimizer)
     )
 
 
-def save(
+def save_checkpoint(
     checkpoints: Path,
     progress: Progress,
     model: Any,
@@ -167,7 +167,7 @@ def _as_we_mean_it(checkpoints: Path) -> Iterator[None]:
         first = next(iter(error.failures.values()))[0]
         # A full disk breaks torch's own cleaning up, whose error then stands before the first one.
         causes = [cause for cause in (first, first.__context__) if cause is not None]
-        full = any(map(out_of_space, causes)) or free_bytes(checkpoints) < FULL_BYTES
+        full = any(map(is_out_of_space, causes)) or free_bytes(checkpoints) < FULL_BYTES
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ChildFailed(f"a checkpoint in {checkpoints} failed: {first}") from error

@@ -13,7 +13,11 @@ from typing import Any
 
 from dpo_core.children import NOTICES
 from dpo_core.config import TrainingConfig
-from dpo_core.training.metrics.suggested_values import beta_within, rate_that_moves, rate_within
+from dpo_core.training.metrics.suggested_values import (
+    suggest_higher_beta,
+    suggest_higher_rate,
+    suggest_lower_rate,
+)
 
 WINDOW_PAIRS = 128
 WINDOW_STEPS = 4
@@ -187,7 +191,7 @@ def stuck_at_reference(seen: History) -> tuple[str, str] | None:
         f"the loss is stuck at {seen.mean('loss'):.4f}, what it is where policy and reference are "
         f"equal (ln 2 = 0.6931 for sigmoid): after {step} steps margins differ by no more than "
         f"{spread:.1g} nats.",
-        f"Try training.learning_rate {rate_that_moves(rate, spread):g} (now {rate:g}); if that "
+        f"Try training.learning_rate {suggest_higher_rate(rate, spread):g} (now {rate:g}); if that "
         "moves nothing either, the weights are frozen, or the reference is the policy itself.",
     )
 
@@ -210,13 +214,14 @@ def kl_budget_passed(seen: History) -> tuple[str, str] | None:
     if expected <= budget:
         return None
     rate, beta = seen.config.learning_rate, seen.config.beta
+    lower_rate = suggest_lower_rate(rate, expected, budget)
+    higher_beta = suggest_higher_beta(beta, expected, budget)
     return (
         f"the policy moves too fast: about {expected:.1f} nats per completion from its reference "
         f"by the end of the round, if it goes on like this (now {now:.1f}, estimated on the "
         f"training pairs; budget {budget:.1f}).",
-        f"Try training.learning_rate {rate_within(rate, expected, budget):g} (now {rate:g}), or "
-        f"training.beta {beta_within(beta, expected, budget):g} (now {beta:g}); "
-        "training.kl_budget_nats sets the budget.",
+        f"Try training.learning_rate {lower_rate:g} (now {rate:g}), or training.beta "
+        f"{higher_beta:g} (now {beta:g}); training.kl_budget_nats sets the budget.",
     )
 
 

@@ -15,18 +15,18 @@ WANTED_SPREAD_NATS = 0.1
 MOST_RISE, MOST_FALL, LEAST_CHANGE = 100.0, 10.0, 2.0
 
 
-def rate_that_moves(rate: float, spread: float) -> float:
+def suggest_higher_rate(rate: float, spread: float) -> float:
     """The learning rate for WANTED_SPREAD_NATS, where `rate` gave margins this spread, nats."""
     times = MOST_RISE if spread <= 0 else WANTED_SPREAD_NATS / spread
     return _at_least(rate * min(max(times, LEAST_CHANGE), MOST_RISE))
 
 
-def rate_within(rate: float, moved: float, allowed: float) -> float:
+def suggest_lower_rate(rate: float, moved: float, allowed: float) -> float:
     """The learning rate that moves the policy `allowed` nats, where `rate` moves it `moved`."""
     return _at_most(rate / _times_too_far(moved, allowed))
 
 
-def beta_within(beta: float, moved: float, allowed: float) -> float:
+def suggest_higher_beta(beta: float, moved: float, allowed: float) -> float:
     """The β that holds the policy within `allowed` nats, where `beta` lets it go `moved`."""
     return _at_least(beta * _times_too_far(moved, allowed))
 

@@ -121,7 +121,7 @@ def collate(groups: Sequence[PromptGroup], device: torch.device) -> PairBatch:
     """The groups as one padded batch on `device`."""
     completions = [ids for g in groups for ids in g.completions]
     prompts = [g.prompt_ids for g in groups for _ in g.completions]
-    input_ids_BT, ends_B = padded([a + b for a, b in zip(prompts, completions, strict=True)])
+    input_ids_BT, ends_B = pad_sequences([a + b for a, b in zip(prompts, completions, strict=True)])
     starts_B = torch.tensor([len(prompt) for prompt in prompts])
     position_T = torch.arange(input_ids_BT.shape[1])
     attention_mask_BT = position_T < ends_B[:, None]
@@ -144,7 +144,7 @@ def completion_lengths(pairs: Sequence[TrainingPair], device: torch.device) -> T
     return torch.tensor(lengths, device=device)
 
 
-def padded(sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+def pad_sequences(sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
     """(ids (B, T) padded with 0 on the right, lengths (B,))."""
     lengths = [len(sequence) for sequence in sequences]
     ids_BT = torch.zeros(len(sequences), max(lengths), dtype=torch.long)

@@ -68,16 +68,16 @@ def _train(connection: Connection | None, job: dict[str, Any] | None) -> int:
 
 
 def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]:
-    collector.hold_back()
+    collector.begin_imports()
     import torch
 
     from dpo_core.errors import BadInput
     from dpo_core.training.jobs import DpoJob
     from dpo_core.training.processes.team import Team
-    from dpo_core.training.runtime import out_of_memory
+    from dpo_core.training.runtime import out_of_memory_error
     from dpo_core.training.trainer import train_round
 
-    collector.let_go()
+    collector.end_imports()
     with Team.joined() as team:
         job = team.gather(job)[0]
         if job is None:
@@ -88,7 +88,7 @@ def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]
         try:
             return train_round(DpoJob.model_validate(job), report, team)
         except torch.OutOfMemoryError as error:
-            raise out_of_memory(error) from error
+            raise out_of_memory_error(error) from error
 
 
 if __name__ == "__main__":

@@ -113,12 +113,12 @@ def _leaf(weight: Tensor) -> Tensor:
     return weight.detach().requires_grad_(weight.requires_grad)
 
 
-def undivided(value: Tensor) -> Tensor:
+def gather_tensor(value: Tensor) -> Tensor:
     """The whole of a tensor that may be divided; called together."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def whole_weights(model: Any) -> dict[str, Any]:
+def gather_weights(model: Any) -> dict[str, Any]:
     """All weights of a divided model in this machine's memory, for the leader; called together."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights: dict[str, Any] = get_model_state_dict(model, options=options)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from dpo_core.children import NOTICES, Report, described_error
+from dpo_core.children import NOTICES, Report, restore_error
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, ChildFailed, Interrupted, RatchetError
 from dpo_core.training.jobs import DpoJob
@@ -31,7 +31,7 @@ _SETTLE_S = 2.0
 """After an error that may be another's fault, the time in which the culprit can still be heard."""
 
 
-def processes_of(config: TrainingConfig) -> int:
+def count_processes(config: TrainingConfig) -> int:
     """How many processes train on this machine. Raises BadInput for more than it has GPUs."""
     gpus = torch.cuda.device_count()
     if config.processes == "auto":
@@ -49,7 +49,7 @@ def train_together(job: DpoJob, report: Report) -> dict[str, Any]:
 
     Raises what any of them raises, ChildFailed where one ends without a word.
     """
-    processes = processes_of(job.config)
+    processes = count_processes(job.config)
     together = job.config.torchrun or ["--standalone", "--local-addr=127.0.0.1"]
     options = [f"--nproc-per-node={processes}", *together, "-m", _WORKER]
     with _Ranks(job) as ranks, _sigterm_calls(ranks.stop):
@@ -180,7 +180,7 @@ def _cause(bad: Sequence[dict[str, Any]], *, stopping: bool) -> RatchetError:
     """
     for event in bad:
         if event.get("typed"):
-            return described_error(event)
+            return restore_error(event)
     lost = any(event["event"] == "lost" for event in bad)
     if lost and stopping:
         return Interrupted(
@@ -191,7 +191,7 @@ def _cause(bad: Sequence[dict[str, Any]], *, stopping: bool) -> RatchetError:
         return ChildFailed(
             "a process of training was ended from outside (often the system ran out of memory)"
         )
-    return described_error(bad[0])
+    return restore_error(bad[0])
 
 
 @contextmanager

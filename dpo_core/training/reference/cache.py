@@ -22,7 +22,7 @@ from dpo_core.atomic import write_atomic
 from dpo_core.hashing import digest
 from dpo_core.tables import write_rows
 from dpo_core.training.metrics.curves import REFERENCE_LOGPS
-from dpo_core.training.objective import NUMBERS, ReferenceLogps
+from dpo_core.training.objective import NUMERICS_VERSION, ReferenceLogps
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
 from dpo_core.training.round import RoundSetting
@@ -70,7 +70,7 @@ class ReferenceCache:
         setting = self.setting
         runtime, config = setting.runtime, setting.job.config
         made_by = {
-            "numbers": NUMBERS,
+            "numbers": NUMERICS_VERSION,
             "device": runtime.device.type,
             "dtype": str(runtime.compute_dtype),
             "threads": torch.get_num_threads(),

@@ -39,7 +39,7 @@ class Reference:
     source: Literal["pass", "cache", "sampling"]
 
 
-def reference_of_other_weights(setting: RoundSetting, cache: ReferenceCache) -> Reference:
+def compute_other_reference(setting: RoundSetting, cache: ReferenceCache) -> Reference:
     """Under the policy in `reference_dir`, which is in memory only while this runs, if at all."""
     known = _cached(setting, cache)
     if known is not None:
@@ -55,7 +55,7 @@ def reference_of_other_weights(setting: RoundSetting, cache: ReferenceCache) -> 
     return made
 
 
-def reference_of_model(setting: RoundSetting, round: Round, cache: ReferenceCache) -> Reference:
+def compute_own_reference(setting: RoundSetting, round: Round, cache: ReferenceCache) -> Reference:
     """Under the round's model as it is now."""
     return _cached(setting, cache) or _by_pass(round, setting.pairs, cache)
 
@@ -84,7 +84,7 @@ def reference_pass(
     return _of_all(round, found), _of_all(round, plain)
 
 
-def logps_of_some(
+def recompute_some_logps(
     round: Round, pairs: Sequence[TrainingPair]
 ) -> tuple[list[TrainingPair], ReferenceLogps]:
     """(pairs whose log-probs the sampler told, their plain sums under the model): the first

@@ -13,7 +13,7 @@ from dpo_core.training.metrics.early_warnings import EarlyWarning
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
-from dpo_core.training.reference.reference_logps import Reference, logps_of_some
+from dpo_core.training.reference.reference_logps import Reference, recompute_some_logps
 from dpo_core.training.round import Round
 
 
@@ -41,7 +41,7 @@ class SampledLogps:
         return {f"from_sampling_{name}": value for name, value in asdict(self).items()}
 
 
-def try_sampled_logps(round: Round, pairs: Sequence[TrainingPair]) -> SampledLogps:
+def check_sampled_logps(round: Round, pairs: Sequence[TrainingPair]) -> SampledLogps:
     """The pairs that are trained on first are computed anew under the round's model.
 
     The leader says a refusal at once.
@@ -51,7 +51,7 @@ def try_sampled_logps(round: Round, pairs: Sequence[TrainingPair]) -> SampledLog
         why = f"the sampler returned no log-probs for pair {lacking.pair_id}"
         found = SampledLogps(0, None, None, why)
     else:
-        checked, anew = logps_of_some(round, pairs)
+        checked, anew = recompute_some_logps(round, pairs)
         largest = max((_difference(pair, anew) for pair in checked), key=_nan_is_largest)
         mean = sampling_gap(checked, anew)
         assert mean is not None, "every pair has sampled log-probs"

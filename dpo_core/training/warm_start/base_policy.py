@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput, ConfigError
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.gguf.header import names_gguf
 from dpo_core.hashing import policy_id
 from dpo_core.import_path import load_function
@@ -76,7 +76,7 @@ def _source(job: BaseJob) -> Iterator[tuple[str, str, str | None]]:
         try:
             build(Path(folder), job.seed, **job.build_args)
         except Exception as error:
-            if out_of_space(error):
+            if is_out_of_space(error):
                 raise
             raise BadInput(
                 f"{job.build} raised {type(error).__name__}: {error}",
@@ -97,7 +97,7 @@ def _load(name: str, source: str, revision: str | None, dtype: str) -> tuple[Any
         tokenizer = AutoTokenizer.from_pretrained(source, **wanted)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **wanted)
     except (OSError, ValueError) as error:
-        if out_of_space(error):
+        if is_out_of_space(error):
             raise
         raise BadInput(
             f"cannot load the policy {name}: {str(error).strip().splitlines()[0]}",

@@ -18,7 +18,7 @@ from dpo_core.preference.pair_logps import completion_token_logps
 from dpo_core.tables import batched
 from dpo_core.training.metrics.curves import SFT_CURVE
 from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
-from dpo_core.training.pairs.batching import padded
+from dpo_core.training.pairs.batching import pad_sequences
 from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.runtime import Runtime
 from dpo_core.training.warm_start.sft_examples import Example
@@ -97,7 +97,9 @@ def batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> I
 
 def batch_logps(model: Any, batch: Sequence[Example], device: torch.device) -> Tensor:
     """(N,) log-probs of the completion tokens of all examples, nats, example after example."""
-    ids_BT, ends_B = padded([example.prompt_ids + example.completion_ids for example in batch])
+    ids_BT, ends_B = pad_sequences(
+        [example.prompt_ids + example.completion_ids for example in batch]
+    )
     starts_B = torch.tensor([len(example.prompt_ids) for example in batch])
     position_T = torch.arange(ids_BT.shape[1])
     attention_BT = (position_T < ends_B[:, None]).to(device)

@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 
 from dpo_core.config import SftConfig
 from dpo_core.errors import BadInput
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.import_path import load_function
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import batched, iterate_rows, read_rows
@@ -148,7 +148,7 @@ def _called(path: str, seed: int) -> Iterator[Any]:
     except BadInput:
         raise
     except Exception as error:
-        if out_of_space(error):
+        if is_out_of_space(error):
             raise
         raise BadInput(f"{path} raised {type(error).__name__}: {error}") from error
 

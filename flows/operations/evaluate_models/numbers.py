@@ -9,13 +9,13 @@ from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
 from dpo_core.evaluation.comparison import (
     ByPrompt,
     mean_by_prompt,
-    resampling,
+    resampling_options,
     share_by_prompt,
 )
 from dpo_core.evaluation.length_control import is_extrapolated
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
-from dpo_core.find_model import same_tokens
+from dpo_core.find_model import share_vocabulary
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.win_rates import by_tag
@@ -33,7 +33,7 @@ _MOST_FITS = 2_000
 def numbers(asked: EvaluationRequest, compared: ModelComparison) -> dict[str, Any]:
     """What `ratchet evaluate --json` prints; docs/evaluation.md says what each is."""
     config = asked.config.evaluation
-    unit = "tokens" if same_tokens(*asked.models) else "characters"
+    unit = "tokens" if share_vocabulary(*asked.models) else "characters"
     rows = outcome_rows(compared, unit)
     decided = [row for row in rows if row["outcome"] is not None]
     return {
@@ -63,7 +63,7 @@ def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict
     plain = controlled = None
     if rows:
         outcomes, groups = [row["outcome"] for row in rows], [row["prompt_id"] for row in rows]
-        options = resampling(config)
+        options = resampling_options(config)
         plain = win_rate(outcomes, groups=groups, **options)
         controlled = length_controlled_win_rate(
             outcomes,
@@ -90,7 +90,7 @@ def _kl(compared: ModelComparison, config: HeldOutConfig) -> dict[str, Any]:
     )
     return {
         "nats": {
-            **_interval(mean_interval(values, groups=groups, **resampling(config))),
+            **_interval(mean_interval(values, groups=groups, **resampling_options(config))),
             "se": _finite(standard_error(values, groups)),
         },
         "nats_per_token": {**_interval(per_token.interval), "se": _finite(per_token.error)},

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dpo_core import LOSSES, PairLogps, preference_loss
 from dpo_core.loss_options import TRAITS
-from dpo_core.preference.divergences import scores
+from dpo_core.preference.divergences import divergence_scores
 
 NEEDED: dict[str, dict[str, Any]] = {"exo_pair": {"label_smoothing": 0.1}}
 WITH_REFERENCE = [name for name, traits in TRAITS.items() if traits.reference]
@@ -160,11 +160,12 @@ def test_huge_margins_stay_finite(loss: str, side: tuple[float, float], divergen
 def test_alpha_divergence_lies_between_its_limits(alpha: float) -> None:
     ratios = torch.tensor([-1.5, 0.0, 0.7], dtype=torch.float64)
     expected = [(math.exp((alpha - 1) * x) - 1) / (alpha - 1) for x in ratios.tolist()]
-    assert scores(ratios, "alpha_divergence", alpha).tolist() == pytest.approx(expected)
-    near_one = scores(ratios, "alpha_divergence", 1 + 1e-5)
+    assert divergence_scores(ratios, "alpha_divergence", alpha).tolist() == pytest.approx(expected)
+    near_one = divergence_scores(ratios, "alpha_divergence", 1 + 1e-5)
     torch.testing.assert_close(near_one, ratios, rtol=0, atol=1e-4)
     torch.testing.assert_close(
-        scores(ratios, "alpha_divergence", 0.0), scores(ratios, "forward_kl", 0.5)
+        divergence_scores(ratios, "alpha_divergence", 0.0),
+        divergence_scores(ratios, "forward_kl", 0.5),
     )
 
 
