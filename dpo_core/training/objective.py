@@ -177,7 +177,7 @@ def join_measurements(parts: Sequence[PairMeasurements]) -> PairMeasurements:
     return PairMeasurements(
         pairs=tuple(pair for part in parts for pair in part.pairs),
         losses=torch.cat([part.losses for part in parts]),
-        policy=PairLogps.joined([part.policy for part in parts]),
-        reference=PairLogps.joined(references) if references else None,
+        policy=PairLogps.concatenate([part.policy for part in parts]),
+        reference=PairLogps.concatenate(references) if references else None,
         entropies=torch.cat([part.entropies for part in parts]),
     )

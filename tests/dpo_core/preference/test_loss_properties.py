@@ -217,7 +217,7 @@ def test_sums_that_leave_tokens_out_are_divided_by_none(loss: str) -> None:
         preference_loss(shortened, shortened.plain, loss=loss)
     with pytest.raises(ValueError, match="count some tokens less"):
         shortened.lengths("chosen", loss)
-    with pytest.raises(ValueError, match="leave them to `whole`"):
+    with pytest.raises(ValueError, match="lengths in `whole` only"):
         PairLogps(whole.chosen, whole.rejected, whole.chosen_lengths, whole=whole)
 
 
@@ -275,7 +275,7 @@ def test_every_loss_says_what_it_takes() -> None:
 
 
 def test_a_missing_reference_is_named() -> None:
-    with pytest.raises(ValueError, match="sigmoid compares with a reference"):
+    with pytest.raises(ValueError, match="sigmoid needs a reference"):
         preference_loss(pairs([-1.0], [-2.0]), None)
 
 
