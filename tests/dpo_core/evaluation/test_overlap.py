@@ -33,5 +33,5 @@ def test_a_short_prompt_counts_where_it_is_most_of_the_other() -> None:
 
 def test_no_training_prompts_and_nonsense() -> None:
     assert find_overlap({"p": LONG}, []) == Overlap((), 1, 13)
-    with pytest.raises(ValueError, match="at least one word"):
+    with pytest.raises(ValueError, match="at least 1"):
         find_overlap({}, [], ngram=0)
