@@ -1,8 +1,9 @@
 """Every preference loss as a pure function of log-probs, by name in LOSSES. Names are TRL's.
 
 `pair` is the number of pairs; y_w is the chosen completion, y_l the rejected one, |y| its tokens;
-β and ε are the options `beta` and `label_smoothing`. A *log-ratio* is log π(y)/π_ref(y); a *score*
-is f'(π/π_ref) of the divergence, which for the reverse KL is the log-ratio itself.
+β and ε are the options `beta` and `label_smoothing`. A *log-ratio* is log π(y)/π_ref(y). A *score*
+is f'(π/π_ref) of the divergence, which for the reverse KL is the log-ratio itself. The margin Δ is
+the chosen minus the rejected score.
 
 Every loss takes `terms`, the log-ratios and scores of some pairs, and `options`, its
 hyperparameters. It returns (pair,) values, whose mean is the loss of the pairs.
@@ -102,11 +103,10 @@ def make_terms(
 
 
 def sigmoid(terms: Terms, options: LossOptions) -> Tensor:
-    """DPO: −p·log σ(β·Δ) − (1 − p)·log σ(−β·Δ), with Δ the margin of scores.
+    """DPO: −p·log σ(β·Δ) − (1 − p)·log σ(−β·Δ), with p = 1 − ε or from `p_chosen`.
 
-    p is 1 − ε, or follows from `p_chosen`. Rafailov et al. 2023 (arXiv:2305.18290), equation 7;
-    with ε the conservative DPO of Mitchell 2023, "A note on DPO with noisy preferences",
-    equation 3.
+    Rafailov et al. 2023 (arXiv:2305.18290), equation 7; with ε the conservative DPO of Mitchell
+    2023, "A note on DPO with noisy preferences", equation 3.
 
     Args:
         terms: scores and, for soft labels, `p_chosen`.
@@ -138,10 +138,9 @@ def sigmoid_norm(terms: Terms, options: LossOptions) -> Tensor:
 
 
 def hinge(terms: Terms, options: LossOptions) -> Tensor:
-    """max(0, 1 − β·Δ): a hinge on the margin of scores.
+    """max(0, 1 − β·Δ): the rank calibration of SLiC, Zhao et al. 2023 (arXiv:2305.10425).
 
-    The rank calibration of SLiC, Zhao et al. 2023 (arXiv:2305.10425), on log-ratios as in RSO, Liu
-    et al. 2023 (arXiv:2309.06657), with γ = β.
+    It is taken on log-ratios, as in RSO, Liu et al. 2023 (arXiv:2309.06657), with γ = β.
 
     Args:
         terms: scores.
