@@ -9,6 +9,8 @@ Every loss takes `terms`, the log-ratios and scores of some pairs, and `options`
 hyperparameters. It returns (pair,) values, whose mean is the loss of the pairs.
 
 Example, with log-ratios of +1 nat (chosen) and −1 nat (rejected):
+    >>> from dpo_core.preference.pair_logps import PairLogps
+    >>> from dpo_core.preference.terms import make_terms
     >>> policy = PairLogps(torch.tensor([-9.0]), torch.tensor([-11.0]))
     >>> reference = PairLogps(torch.tensor([-10.0]), torch.tensor([-10.0]))
     >>> options = LossOptions(beta=0.1)
@@ -26,80 +28,16 @@ Example, with log-ratios of +1 nat (chosen) and −1 nat (rejected):
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dpo_core.loss_options import LossOptions
-from dpo_core.preference.divergences import divergence_scores
-from dpo_core.preference.pair_logps import PairLogps
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Inputs of a loss, each (pair,), nats. Without a reference, log-ratios are log-probs.
-
-    p_chosen: probability that the chosen completion is the better one; None means 1.
-    """
-
-    policy: PairLogps
-    chosen_logratio: Tensor
-    rejected_logratio: Tensor
-    chosen_score: Tensor
-    rejected_score: Tensor
-    p_chosen: Tensor | None = None
-
-    @property
-    def margin(self) -> Tensor:
-        """(pair,) chosen minus rejected score."""
-        return self.chosen_score - self.rejected_score
-
-    def mean_margin(self, loss: str) -> Tensor:
-        """(pair,) chosen minus rejected score, each per token of its completion.
-
-        Raises ValueError when the policy's log-probs have no lengths; `loss` is named in it.
-        """
-        chosen = self.chosen_score / self.policy.lengths("chosen", loss).clamp(min=1)
-        return chosen - self.rejected_score / self.policy.lengths("rejected", loss).clamp(min=1)
-
+from dpo_core.preference.reference_free_losses import orpo, sft, simpo
+from dpo_core.preference.terms import Terms
 
 LossFunction = Callable[[Terms, LossOptions], Tensor]
-
-
-def make_terms(
-    policy: PairLogps,
-    reference: PairLogps | None,
-    options: LossOptions,
-    p_chosen: Tensor | None = None,
-) -> Terms:
-    """Compute the inputs of the loss functions.
-
-    Args:
-        policy: log-probs under the policy.
-        reference: log-probs under the reference; None for losses that use none.
-        options: `divergence` and `divergence_alpha` turn log-ratios into scores.
-        p_chosen: (pair,) probability that the chosen completion is the better one.
-
-    Returns:
-        Terms whose tensors have shape (pair,).
-
-    Raises:
-        ValueError: the divergence is unknown.
-    """
-    if reference is None:
-        chosen, rejected = policy.chosen, policy.rejected
-    else:
-        chosen, rejected = policy.chosen - reference.chosen, policy.rejected - reference.rejected
-    chosen_score, rejected_score = (
-        divergence_scores(ratios, options.divergence, options.divergence_alpha)
-        for ratios in (chosen, rejected)
-    )
-    return Terms(policy, chosen, rejected, chosen_score, rejected_score, p_chosen)
-
-
-# ── with a reference ─────────────────────────────────────────────────────────────────────────────
 
 
 def sigmoid(terms: Terms, options: LossOptions) -> Tensor:
@@ -343,66 +281,6 @@ def discopop(terms: Terms, options: LossOptions) -> Tensor:
     return logistic + torch.exp(F.logsigmoid(sharpened) - scaled)
 
 
-# ── without a reference ──────────────────────────────────────────────────────────────────────────
-
-
-def sft(terms: Terms, options: LossOptions) -> Tensor:
-    """−log π(y_w): supervised learning on the chosen completion.
-
-    `preference_loss` divides it by the chosen tokens of the optimiser step, so every token counts
-    the same, as in pre-training and in TRL.
-
-    Args:
-        terms: the policy's log-probs.
-        options: none is used.
-
-    Returns:
-        (pair,) losses, nats per completion.
-    """
-    return -terms.policy.chosen
-
-
-def simpo(terms: Terms, options: LossOptions) -> Tensor:
-    """−log σ(β·(log π(y_w)/|y_w| − log π(y_l)/|y_l|) − γ), with γ the option `simpo_gamma`.
-
-    Meng et al. 2024 (arXiv:2405.14734), equation 6. There β is 2 to 2.5.
-
-    Args:
-        terms: the policy's log-probs and lengths.
-        options: `beta`, `simpo_gamma`.
-
-    Returns:
-        (pair,) losses, nats.
-
-    Raises:
-        ValueError: the policy's log-probs have no lengths.
-    """
-    chosen, rejected = _mean_logps(terms, "simpo")
-    return -F.logsigmoid(options.beta * (chosen - rejected) - options.simpo_gamma)
-
-
-def orpo(terms: Terms, options: LossOptions) -> Tensor:
-    """−log P_w − β·log σ(log odds_w − log odds_l), with log P = log π(y)/|y|, odds = P/(1 − P).
-
-    Hong et al. 2024 (arXiv:2403.07691), equations 6 and 7, with λ = β: supervised learning on the
-    chosen completion, per token, plus the odds ratio against the rejected one. TRL's trainer takes
-    its first term over the prompt as well; the paper, and we, over the completion.
-
-    Args:
-        terms: the policy's log-probs and lengths.
-        options: `beta`.
-
-    Returns:
-        (pair,) losses, nats per token.
-
-    Raises:
-        ValueError: the policy's log-probs have no lengths.
-    """
-    chosen, rejected = _mean_logps(terms, "orpo")
-    log_odds = (chosen - _log_complement(chosen)) - (rejected - _log_complement(rejected))
-    return -chosen - options.beta * F.logsigmoid(log_odds)
-
-
 LOSSES: dict[str, LossFunction] = {
     function.__name__: function
     for function in (
@@ -428,9 +306,6 @@ LOSSES: dict[str, LossFunction] = {
 """Name → loss. What each takes and how it is averaged: dpo_core.loss_options.TRAITS."""
 
 
-# ── shared ───────────────────────────────────────────────────────────────────────────────────────
-
-
 def _two_sided(scaled: Tensor, terms: Terms, options: LossOptions) -> Tensor:
     p_chosen = 1.0 if terms.p_chosen is None else terms.p_chosen.to(scaled)
     flipped = p_chosen * options.label_smoothing + (1 - p_chosen) * (1 - options.label_smoothing)
@@ -444,15 +319,3 @@ def _smoothed(scaled: Tensor, flipped: Tensor | float) -> Tensor:
 
 def _rewards(terms: Terms, options: LossOptions) -> tuple[Tensor, Tensor]:
     return options.beta * terms.chosen_logratio, options.beta * terms.rejected_logratio
-
-
-def _mean_logps(terms: Terms, loss: str) -> tuple[Tensor, Tensor]:
-    chosen = terms.policy.chosen / terms.policy.lengths("chosen", loss).clamp(min=1)
-    return chosen, terms.policy.rejected / terms.policy.lengths("rejected", loss).clamp(min=1)
-
-
-def _log_complement(logps: Tensor) -> Tensor:
-    """log(1 − exp(x)) for x ≤ 0. Finite at 0 as well, where the odds would be infinite."""
-    below = logps.clamp(max=-torch.finfo(logps.dtype).eps)
-    near = torch.log(-torch.expm1(below))
-    return torch.where(below > -1, near, torch.log1p(-below.exp()))

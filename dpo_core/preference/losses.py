@@ -16,8 +16,9 @@ from dpo_core.loss_options import (
     check_combination,
     check_options,
 )
-from dpo_core.preference.loss_functions import LOSSES, make_terms
+from dpo_core.preference.loss_functions import LOSSES
 from dpo_core.preference.pair_logps import PairLogps
+from dpo_core.preference.terms import make_terms
 
 
 def margins(policy: PairLogps, reference: PairLogps) -> Tensor:
