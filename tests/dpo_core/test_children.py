@@ -146,13 +146,13 @@ def test_errors_keep_their_kind_and_the_child_is_asked_no_more(
             child.ask({"do": do})
         assert caught.value.remedy == ("Fill it." if do == "refuse" else f"Its log: {log}")
         assert child.alive() and not child.usable()
-        with pytest.raises(InvariantViolated, match="was asked another one"):
+        with pytest.raises(InvariantViolated, match="sent a request after one that failed"):
             child.ask({"do": "add", "numbers": [1]})
     assert "Traceback" in log.read_text()
 
 
 @pytest.mark.parametrize(
-    ("do", "how"), [("exit", "exited with code 3"), ("die", "was ended by SIGKILL (SIGKILL: often")]
+    ("do", "how"), [("exit", "exited with code 3"), ("die", "was killed by SIGKILL (often")]
 )
 def test_a_child_that_dies_is_named_with_the_end_of_its_log(
     module: str, log: Path, do: str, how: str

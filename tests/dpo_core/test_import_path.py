@@ -129,7 +129,7 @@ def test_what_older_versions_hashed_is_the_package_alone(beside: Path) -> None:
 
 def test_a_helper_that_is_no_python_is_named(beside: Path) -> None:
     (beside / "lone_words.py").write_text("def (:\n")
-    with pytest.raises(ConfigError, match=r"(?s)lone_words\.py.*Mend the module"):
+    with pytest.raises(ConfigError, match=r"(?s)lone_words\.py.*Fix the module"):
         source_hash("lone_judge:score")
 
 

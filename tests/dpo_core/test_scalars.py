@@ -42,8 +42,8 @@ def test_rows_pass_without_a_folder() -> None:
 
 def test_writing_loads_no_model_library(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from dpo_core.scalars import showing; "
-        f"list(showing([{{'step': 1, 'x': 1.0}}], Path({str(tmp_path)!r}), 'step', 'g')); "
+        "import sys; from pathlib import Path; from dpo_core.scalars import record_scalars; "
+        f"list(record_scalars([{{'step': 1, 'x': 1.0}}], Path({str(tmp_path)!r}), 'step', 'g')); "
         "print(sorted({'torch', 'tensorflow', 'grpc'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
