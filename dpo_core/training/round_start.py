@@ -1,6 +1,7 @@
-"""What a round starts from: the model to be trained, and the reference it is compared with.
+"""The start of a round: the model to train, and log-probs under its reference.
 
-A killed round goes on from its checkpoint, which knows the reference: no other model is loaded.
+A killed round resumes from its checkpoint, which holds these log-probs, so no other model is
+loaded.
 """
 
 from dataclasses import asdict, dataclass
@@ -32,11 +33,11 @@ from dpo_core.training.round import Round, RoundSetting
 
 @dataclass(frozen=True)
 class RoundStart:
-    """A round before the first step that is left of it.
+    """A round before its first remaining step.
 
-    checkpoint: where its weights are; None at the very beginning. compared_with: hash of the
-    reference's weights; None for a loss that compares with none. at_reference: whether they are
-    those of the policy before the first step.
+    checkpoint: where its weights are; None at the very beginning. reference_id: hash of the
+    reference's weights; None for a loss without one. at_reference: whether these are the policy's
+    weights before the first step.
     """
 
     round: Round
@@ -44,72 +45,70 @@ class RoundStart:
     why_not_fast: str
     progress: Progress
     checkpoint: Path | None
-    compared_with: str | None
+    reference_id: str | None
     at_reference: bool
 
 
 def prepare_round(setting: RoundSetting) -> RoundStart:
-    """The reference's log-probs, and then the model that is trained: one in memory at a time.
+    """Compute the reference's log-probs, then load the policy: one model in memory at a time.
 
-    Raises InvariantViolated when other weights than the policy's sampled the pairs.
+    Raises InvariantViolated when weights other than the policy's sampled the pairs.
     """
     own = policy_id(setting.job.policy_dir)
-    compared_with = _compared_with(setting, own)
-    round_id = _round_id(setting, own, compared_with)
+    reference_id = _find_reference_id(setting, own)
+    round_id = _round_id(setting, own, reference_id)
     checkpoint = find_latest(setting.job.checkpoints, round_id)
     other = None
-    if checkpoint is None and compared_with is not None and compared_with != own:
-        other = compute_other_reference(setting, ReferenceCache(setting, compared_with))
+    if checkpoint is None and reference_id is not None and reference_id != own:
+        other = compute_other_reference(setting, ReferenceCache(setting, reference_id))
     policy = load_policy(setting.job, setting.runtime, setting.team)
     round, why_not_fast = setting.round(policy.model, policy.enter)
     if checkpoint is not None:
         progress = read_progress(checkpoint)
     else:
-        reference, facts = _compared(setting, round, other, own, compared_with)
-        progress = _nothing_done(round, round_id, reference, facts)
-    at_reference = compared_with == own
-    return RoundStart(
-        round, policy, why_not_fast, progress, checkpoint, compared_with, at_reference
-    )
+        reference, facts = _prepare_reference(setting, round, other, own, reference_id)
+        progress = _initial_progress(round, round_id, reference, facts)
+    at_reference = reference_id == own
+    return RoundStart(round, policy, why_not_fast, progress, checkpoint, reference_id, at_reference)
 
 
-def _compared_with(setting: RoundSetting, own: str) -> str | None:
+def _find_reference_id(setting: RoundSetting, own: str) -> str | None:
     job = setting.job
     if not job.config.has_reference:
         return None
     return own if job.reference_dir is None else policy_id(job.reference_dir)
 
 
-def _round_id(setting: RoundSetting, own: str, compared_with: str | None) -> str:
-    """Hash of what the round depends on."""
+def _round_id(setting: RoundSetting, own: str, reference_id: str | None) -> str:
+    """Hash of everything the round depends on."""
     job = setting.job
     config = job.config.model_dump(mode="json", exclude=set(RESULT_NEUTRAL_KEYS))
     return digest(
-        NUMERICS_VERSION, own, compared_with, file_sha256(job.preferences), config, job.seed
+        NUMERICS_VERSION, own, reference_id, file_sha256(job.preferences), config, job.seed
     )
 
 
-def _compared(
+def _prepare_reference(
     setting: RoundSetting,
     round: Round,
     other: Reference | None,
     own: str,
-    compared_with: str | None,
+    reference_id: str | None,
 ) -> tuple[Reference | None, dict[str, Any]]:
-    """(the reference, what is recorded of it), with the policy checked to be the sampler's."""
+    """(the reference, facts about it); checks that the policy sampled the pairs."""
     reference, sampled = other, None
-    if compared_with == own:
+    if reference_id == own:
         if setting.job.config.reference_logps == "from_sampling":
             sampled = check_sampled_logps(round, setting.pairs)
-            reference = None if sampled.refused else reference_from_sampling(setting.pairs)
+            reference = None if sampled.rejection else reference_from_sampling(setting.pairs)
         cache = ReferenceCache(setting, own)
         reference = reference or compute_own_reference(setting, round, cache)
-    gap = _gap(setting, round, reference if compared_with == own else None, sampled)
+    gap = _measure_gap(setting, round, reference if reference_id == own else None, sampled)
     check_sampled_by_policy(
         gap, SAMPLING_TOLERANCE[setting.runtime.compute_dtype], RopeLengths(round.model).limit
     )
     cached = reference is not None and reference.source == "cache"
-    warnings = [] if sampled is None or not sampled.refused else [asdict(sampled.warning())]
+    warnings = [] if sampled is None or not sampled.rejection else [asdict(sampled.warning())]
     return reference, {
         "reference_source": None if reference is None else reference.source,
         "reference_cached": len(setting.pairs) if cached else 0,
@@ -119,11 +118,13 @@ def _compared(
     }
 
 
-def _gap(
+def _measure_gap(
     setting: RoundSetting, round: Round, own: Reference | None, sampled: SampledLogps | None
 ) -> float | None:
-    """What the sampler's log-probs differ by from the policy's, nats per token: of all pairs where
-    the policy was asked for them (`own`), else of some."""
+    """Mean gap between the sampler's log-probs and the policy's, nats per token.
+
+    Over all pairs where the policy's log-probs are known (`own`), else over some.
+    """
     if own is None:
         return sampling_gap(*recompute_some_logps(round, setting.pairs))
     if own.source == "sampling" and sampled is not None:
@@ -131,7 +132,7 @@ def _gap(
     return sampling_gap(setting.pairs, own.plain)
 
 
-def _nothing_done(
+def _initial_progress(
     round: Round, round_id: str, reference: Reference | None, facts: dict[str, Any]
 ) -> Progress:
     counted, plain = ({}, {}) if reference is None else (reference.counted, reference.plain)

@@ -1,9 +1,9 @@
 """The training process, driven through dpo_core.children.
 
 Requests are {"op": …, "job": the job as JSON}: "base" makes the base policy (BaseJob), "dpo" trains
-one round (DpoJob), "average" averages two policies (AverageJob), "logps" asks a policy for
-log-probs (LogpsJob). torch and transformers are loaded before the process says it is ready, so that
-their start-up is measured apart from training.
+one round (DpoJob), "average" averages two policies (AverageJob), "logps" computes log-probs
+(LogpsJob). torch and transformers are loaded before the process reports that it is ready, so their
+start-up is measured apart from training.
 """
 
 import gc
@@ -24,12 +24,12 @@ from dpo_core.training.warm_start.base_policy import prepare_base
 
 
 def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Carry out one request. Raises BadInput for an unknown one, ChildFailed when memory ends."""
+    """Carry out one request. Raises BadInput for an unknown one, ChildFailed when out of memory."""
     try:
         return _carry_out(request, report)
     except torch.OutOfMemoryError as error:
         raise out_of_memory_error(error) from error
-    finally:  # between two jobs others need the memory
+    finally:  # others need the memory between two jobs
         gc.collect()
         return_free_pages()
 
@@ -43,7 +43,7 @@ def _carry_out(request: dict[str, Any], report: Report) -> dict[str, Any]:
         return _on_one(average_policies(AverageJob.model_validate(request["job"]), report))
     if request["op"] == "logps":
         return _on_one(write_policy_logps(LogpsJob.model_validate(request["job"]), report))
-    raise BadInput(f"the training process knows no request {request['op']!r}")
+    raise BadInput(f"unknown request to the training process: {request['op']!r}")
 
 
 def _train(job: DpoJob, report: Report) -> dict[str, Any]:

@@ -128,10 +128,10 @@ def test_useful_operations_are_those_that_training_tells(name: str, tmp_path: Pa
     workload.build(model, tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     pair = TrainingPair("", [4] * 20, [4] * 5, [4] * 7)
-    reference = PairFlops.of(loaded).forward(pair)
+    reference = PairFlops.from_model(loaded).forward(pair)
     if "lora" in model.training:
         adapt(loaded, LoraConfig(**model.training["lora"]), 0, torch.float32)
-    expected = reference + PairFlops.of(loaded).step(pair)
+    expected = reference + PairFlops.from_model(loaded).step(pair)
     assert model.round_flops(20, 5, 7) == pytest.approx(expected)
 
 

@@ -1,1 +1,1 @@
-"""What a round tells of itself."""
+"""What a round measures while it trains: curves, speed, warnings."""

@@ -43,6 +43,6 @@ def test_a_request_that_there_is_not(tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(Path(__file__).parents[3])}
     with (
         Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child,
-        pytest.raises(BadInput, match="no request 'dance'"),
+        pytest.raises(BadInput, match="unknown request to the training process: 'dance'"),
     ):
         child.ask({"op": "dance"})

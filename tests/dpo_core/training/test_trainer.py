@@ -318,7 +318,7 @@ def test_rows_that_cannot_be_trained_on_are_refused(make_job: MakeJob) -> None:
     empty = [{**row, "prompt_token_ids": []} for row in completions]
     cases = {
         "other prompt": (completions, [preference("good-0", "bad-1")], "different prompts"),
-        "missing": (completions[:-1], preferences, "does not hold"),
+        "missing": (completions[:-1], preferences, "which is not in"),
         "no prompt": (empty, preferences, "no tokens"),
     }
     for name, (rows, wanted, says) in cases.items():
