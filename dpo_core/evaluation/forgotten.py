@@ -8,7 +8,7 @@ from dpo_core.evaluation.ratings import by_name
 
 
 @dataclass(frozen=True)
-class Worse:
+class ForgottenPrompt:
     """A prompt, and the earlier round whose answers to it were better by the widest margin.
 
     outcome: mean outcome of the policy's answers against that round's, below ½. answers: number of
@@ -28,7 +28,7 @@ class ForgottenPrompts:
     gained: number of prompts answered better than in every earlier round.
     """
 
-    worse: tuple[Worse, ...]
+    worse: tuple[ForgottenPrompt, ...]
     gained: int
     compared: int
 
@@ -51,7 +51,7 @@ def find_forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> Forgotten
 
     Example:
         >>> find_forgotten([("p", 1, 0.0), ("q", 1, 1.0)]).worse
-        (Worse(prompt_id='p', better_in=1, outcome=0.0, answers=1),)
+        (ForgottenPrompt(prompt_id='p', better_in=1, outcome=0.0, answers=1),)
     """
     by_prompt: dict[str, dict[Hashable, list[float]]] = defaultdict(lambda: defaultdict(list))
     for prompt_id, earlier, outcome in outcomes:
@@ -64,7 +64,7 @@ def find_forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> Forgotten
         better_in = min(means, key=lambda earlier: means[earlier])
         if means[better_in] < 0.5:
             answers = len(by_round[better_in])
-            worse.append(Worse(prompt_id, better_in, means[better_in], answers))
+            worse.append(ForgottenPrompt(prompt_id, better_in, means[better_in], answers))
         gained += means[better_in] > 0.5
     worse.sort(key=lambda prompt: (prompt.outcome, -prompt.answers, prompt.prompt_id))
     return ForgottenPrompts(tuple(worse), gained, len(by_prompt))

@@ -126,14 +126,14 @@ def bradley_terry(
     ends = np.array([[place[first], place[second]] for first, second, _ in rows])
     if (ends[:, 0] == ends[:, 1]).any():
         raise ValueError("a policy cannot play against itself")
-    met = _Met.connected(ends, outcomes, number_N, place[base])
+    met = _Matches.connected(ends, outcomes, number_N, place[base])
     by_place = dict(zip(met.policies_P, _rate(met, confidence, resamples, seed), strict=True))
     by_place[place[base]] = Interval(0.0, 0.0, 0.0)
     return Ratings(base, {policy: by_place.get(place[policy], UNKNOWN) for policy in policies})
 
 
 @dataclass(frozen=True)
-class _Met:
+class _Matches:
     """The matches of all policies connected with the base, summed by pair and group.
 
     policies_P: their places. difference_EP: sparse, +1 for the pair's first and −1 for its second,
@@ -146,7 +146,9 @@ class _Met:
     won_En: Any
 
     @classmethod
-    def connected(cls, ends: Integers, outcomes: Floats, number_N: Integers, base: int) -> "_Met":
+    def connected(
+        cls, ends: Integers, outcomes: Floats, number_N: Integers, base: int
+    ) -> "_Matches":
         """ends: (N, 2) places of each match's first and second policy."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
@@ -191,7 +193,7 @@ class _Met:
         return mean
 
 
-def _rate(met: _Met, confidence: float, resamples: int, seed: int) -> list[Interval]:
+def _rate(met: _Matches, confidence: float, resamples: int, seed: int) -> list[Interval]:
     """The ratings of `met.policies_P`, in their order."""
     if not met.policies_P:
         return []
@@ -216,7 +218,9 @@ def _rate(met: _Met, confidence: float, resamples: int, seed: int) -> list[Inter
     return [interval_around(float(t), *e) for t, e in zip(whole_P1[:, 0], ends.T, strict=True)]
 
 
-def _fit(met: _Met, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: float) -> Floats:
+def _fit(
+    met: _Matches, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: float
+) -> Floats:
     """Strengths of each resample, shape (P, R), by Newton's method."""
     from scipy.special import expit
 

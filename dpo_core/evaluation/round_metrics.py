@@ -243,7 +243,9 @@ COLUMNS: tuple[Column, ...] = (
         "of all policies so far on test prompts",
     ),
     Column("ratings", str, "JSON: round → {estimate, low, high} of every policy so far; 0: base"),
-    Column("cycles", str, "JSON: [[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each clearly"),
+    Column(
+        "cycles", str, "JSON: [[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each beyond chance"
+    ),
     Column(
         "forgotten",
         str,

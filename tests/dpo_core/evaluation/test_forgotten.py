@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpo_core.evaluation.forgotten import Worse, find_forgotten
+from dpo_core.evaluation.forgotten import ForgottenPrompt, find_forgotten
 
 
 def test_worse_than_any_earlier_round() -> None:
@@ -19,7 +19,7 @@ def test_worse_than_any_earlier_round() -> None:
             ("s", 2, 1.0),
         ]
     )
-    assert found.worse == (Worse("p", 2, 0.0, 1), Worse("r", 1, 0.25, 2))
+    assert found.worse == (ForgottenPrompt("p", 2, 0.0, 1), ForgottenPrompt("r", 1, 0.25, 2))
     assert (found.gained, found.compared) == (1, 4)
 
 
