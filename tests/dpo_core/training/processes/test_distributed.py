@@ -302,7 +302,7 @@ def test_a_process_that_is_killed_ends_the_others(
                     with suppress(ProcessLookupError):  # one ends with the other
                         os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(ChildFailed, match="ended from outside"):
+    with pytest.raises(ChildFailed, match="training process was killed"):
         child.ask(request(job, processes=2), kill_the_second)
     assert marked(mark) == [child.process.pid]
 
