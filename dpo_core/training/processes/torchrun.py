@@ -92,7 +92,7 @@ class _Ranks:
         self._send_order(STOP)
 
     def end(self) -> None:
-        """Kill the processes, also those that connect later."""
+        """Kill the connected processes."""
         self._open = False
         self._send_order(END)
 

@@ -269,7 +269,7 @@ def test_a_wrong_reference_is_an_error_that_names_the_pair(
 
 
 def test_a_wrong_first_loss_is_an_error(make_job: MakeJob) -> None:
-    with pytest.raises(InvariantViolated, match=r"is 0\.500000; where .* is 0\.693147"):
+    with pytest.raises(InvariantViolated, match=r"is 0\.500000, but must be 0\.693147"):
         check_first_step(_measured(make_job, 0.0, loss=0.5), SIGMOID, tolerance=1e-4)
 
 
