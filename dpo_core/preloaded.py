@@ -5,13 +5,11 @@ the memory. Where short campaigns run one after another on a CPU, as in tests, s
 
     python -m dpo_core.preloaded SOCKET MODULE…
 
-once. It imports the modules; every process that dpo_core.children starts with
-RATCHET_PRELOADED=SOCKET in its environment is then a fork of it. It ends when its standard input
-closes.
+once. It imports the modules; every process that dpo_core.children starts is then a fork of it, if
+its environment has RATCHET_PRELOADED=SOCKET. It ends when its standard input closes.
 
 A MODULE that reads environment variables on import, and can read them again, lists them in
-READ_AGAIN and has a function read_again(module), which a forked process calls before it runs
-`module`.
+READ_AGAIN and has a function read_again(module), which a forked process calls before `module`.
 
 For Linux without a GPU only: a process that uses CUDA cannot be forked.
 """
