@@ -28,7 +28,7 @@ from dpo_core.evaluation.relevance import (
     MOST_ECHOED,
     AnswerPlacement,
     draw_others,
-    echoed,
+    echo_shares,
     verdicts,
 )
 from dpo_core.hashing import derive_seed
@@ -243,7 +243,7 @@ def relevant(answers: Sequence[AnswerPlacement]) -> dict[str, bool]:
 def _line(name: str, answers: Sequence[AnswerPlacement], base: Sequence[AnswerPlacement]) -> str:
     share = share_by_prompt([(p, float(one)) for p, one in relevant(answers).items()], CONFIG)
     found = fmean(a.logps[0] > max(a.logps[1:]) for a in answers)
-    echo = fmean(each > MOST_ECHOED for each in echoed(answers))
+    echo = fmean(each > MOST_ECHOED for each in echo_shares(answers))
     finished = [a for a in answers if a.finished and not a.empty]
     tokens = sum(len(a.tokens) for a in finished)
     nats = -sum(a.logps[0] for a in finished) / max(tokens, 1)

@@ -1,4 +1,4 @@
-"""The losses by name: what each takes and how it is averaged. Loading this loads no torch."""
+"""Losses by name: what each takes and how it is averaged. Loads no torch."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -39,11 +39,12 @@ LossChoice = Annotated[
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Numbers that shape a loss.
+    """Hyperparameters of a loss.
 
     beta: strength of the pull to the reference. label_smoothing: probability that a preference is
-    the wrong way round. divergence_alpha: α of the α-divergence. discopop_tau: temperature of
-    `discopop`, in (0, 1]. simpo_gamma: target margin of `simpo`, nats.
+    the wrong way round. divergence: f-divergence that turns log-ratios into scores.
+    divergence_alpha: α of the α-divergence. discopop_tau: temperature of `discopop`, in (0, 1].
+    simpo_gamma: target margin of `simpo`, nats.
     """
 
     beta: float = 0.1
@@ -59,13 +60,13 @@ class Traits:
     """What a loss takes.
 
     normaliser: what the sum over an optimiser step is divided by: its pairs, or its chosen tokens.
-    whole_step: pairs are not independent of each other; it needs all of a step at once.
-    reference: whether it compares with a reference.
+    whole_step: pairs depend on each other, so it needs all pairs of a step at once.
+    reference: whether it uses a reference.
     smoothing: whether it takes label smoothing. soft_labels: whether it takes p_chosen.
-    divergence: whether it takes another divergence than the reverse KL.
-    sums: whether it goes by likelihoods of whole completions, not per token: only there has the
-    shortened likelihood of LD-DPO a meaning. weights: whether each of its values belongs to one
-    pair, so that a weight of pairs says what it counts.
+    divergence: whether it takes a divergence other than the reverse KL.
+    sums: whether it uses likelihoods of whole completions, not per token. Only then does LD-DPO's
+    shortened likelihood have a meaning.
+    weights: whether each of its values belongs to one pair, so that pairs can be weighted.
     """
 
     normaliser: Literal["pairs", "chosen_tokens"] = "pairs"
@@ -123,7 +124,7 @@ def check_options(loss: str, options: LossOptions) -> None:
         raise ValueError(f"beta must be greater than 0, not {options.beta}")
     _check_smoothing(loss, traits, options.label_smoothing)
     if not traits.divergence and options.divergence != "reverse_kl":
-        raise ValueError(f"loss {loss} has no other divergence than reverse_kl")
+        raise ValueError(f"loss {loss} takes no divergence other than reverse_kl")
     if not 0 < options.discopop_tau <= 1:
         raise ValueError(
             f"discopop_tau must lie in (0, 1], not {options.discopop_tau}: above 1 the loss grows "
@@ -131,32 +132,29 @@ def check_options(loss: str, options: LossOptions) -> None:
         )
 
 
-def check_together(loss: str, *, wpo: bool, shortened: bool) -> None:
-    """Raise ValueError for what has no meaning together.
+def check_combination(loss: str, *, wpo: bool, shortened: bool) -> None:
+    """Raise ValueError for a loss that does not combine with WPO or LD-DPO.
 
-    wpo: weights of pairs (WPO). shortened: likelihoods in which tokens beyond the pair's shorter
-    completion count less (LD-DPO).
+    wpo: pairs are weighted (WPO). shortened: tokens beyond the pair's shorter completion count less
+    (LD-DPO).
     """
     traits = traits_of(loss)
     if wpo and not traits.weights:
         raise ValueError(
-            f"training.wpo weighs pairs, but training.loss {loss} sorts log-probs over the "
-            "optimiser step, after which its values belong to no pair: set training.wpo to false"
+            f"training.wpo weights pairs, but training.loss {loss} sorts log-probs over the "
+            "optimiser step, so its values belong to no single pair: set training.wpo to false"
         )
     if shortened and not traits.sums:
+        reason = "has no pair to shorten" if loss == "sft" else "takes them per token"
         raise ValueError(
             "training.ld_alpha shortens the likelihoods of whole completions (LD-DPO), but "
-            f"training.loss {loss} takes {_likelihood_of(loss)}: remove training.ld_alpha"
+            f"training.loss {loss} {reason}: remove training.ld_alpha"
         )
-
-
-def _likelihood_of(loss: str) -> str:
-    return "no pair to shorten" if loss == "sft" else "them per token"
 
 
 def _check_smoothing(loss: str, traits: Traits, smoothing: float) -> None:
     if smoothing and not traits.smoothing:
-        raise ValueError(f"loss {loss} has no label smoothing: leave label_smoothing at 0")
+        raise ValueError(f"loss {loss} takes no label smoothing: leave label_smoothing at 0")
     if not 0 <= smoothing <= 1:
         raise ValueError(f"label_smoothing is a probability, not {smoothing}")
     if loss == "robust" and not smoothing < 0.5:

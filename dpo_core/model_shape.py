@@ -1,4 +1,4 @@
-"""A model's shape from JSON and the headers of its weights, safetensors or GGUF: no tensor."""
+"""A model's shape, from its config and the headers of its weights. Reads no tensor."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from dpo_core.weight_files import stored_parameters
 
 @dataclass(frozen=True)
 class Shape:
-    """parameters: None where no file says it; positions: most tokens of a sequence."""
+    """parameters: None where unknown. positions: longest sequence in tokens; None where unknown."""
 
     parameters: int | None
     layers: int
@@ -25,18 +25,18 @@ class Shape:
     positions: int | None
 
     def size(self) -> ModelSize | None:
+        """What memory depends on; None where the number of parameters is unknown."""
         if self.parameters is None:
             return None
         return ModelSize(self.parameters, self.layers, self.hidden, self.inner)
 
 
 def read_shape(folder: Path) -> Shape | None:
-    """The shape of the model in `folder`, or in a GGUF file; None where its config is not that of a
-    decoder."""
+    """The shape of the model in a folder or GGUF file; None where its config is not a decoder's."""
     if names_gguf(folder):
-        return _shape_in(folder)
-    found = read_json(folder / "config.json")
-    config = found.get("text_config") or found
+        return _read_gguf_shape(folder)
+    config = read_json(folder / "config.json")
+    config = config.get("text_config") or config
     try:
         hidden, heads = config["hidden_size"], config["num_attention_heads"]
         return Shape(
@@ -53,8 +53,8 @@ def read_shape(folder: Path) -> Shape | None:
         return None
 
 
-def _shape_in(file: Path) -> Shape | None:
-    """As llama.cpp names it; None where the header cannot be read."""
+def _read_gguf_shape(file: Path) -> Shape | None:
+    """The shape by llama.cpp's names; None where the header cannot be read."""
     try:
         header = read_header(file)
         hidden, heads = header.of_model("embedding_length"), header.of_model("attention.head_count")
@@ -73,9 +73,9 @@ def _shape_in(file: Path) -> Shape | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object in a file; empty where there is none."""
+    """The JSON object in a file; empty where there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -84,9 +84,9 @@ JUDGEMENTS = pa.schema(
 
 LABELS = pa.schema(
     [
-        # Of the answer, given by Argilla.
+        # The answer's id in Argilla.
         pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
-        ("record_id", pa.string()),  # of what was asked, a content address
+        ("record_id", pa.string()),  # content hash of what was asked
         ("pair_id", pa.string()),
         ("kind", pa.string()),  # pair, gold or repeat
         ("annotator", pa.string()),
@@ -106,7 +106,7 @@ RELIABILITY = pa.schema(
     [
         ("pair_id", pa.string()),
         ("source", pa.string()),
-        ("probability", pa.float64()),  # that people would say the same; none: not known
+        ("probability", pa.float64()),  # that people would agree; none: unknown
         ("reliable", pa.bool_()),
     ]
 )
@@ -120,7 +120,7 @@ ASKED = pa.schema(
         ("why", pa.string()),  # the pair was chosen
         ("mode", pa.string()),  # blind or review
         ("answers", pa.int32()),
-        ("left_out", pa.bool_()),  # unanswered, and not left to other judges
+        ("left_out", pa.bool_()),  # unanswered, and not passed to other judges
     ]
 )
 
@@ -138,7 +138,7 @@ PREFERENCES = pa.schema(
 )
 
 
-IMPORTED = pa.schema(  # preferences of others, as texts
+IMPORTED = pa.schema(  # imported preferences, as texts
     [
         ("pair_id", pa.string()),
         ("prompt_id", pa.string()),
@@ -159,10 +159,10 @@ OUTCOMES = pa.schema(
         ("split", pa.string()),
         ("prompt_id", pa.string()),
         ("sample_index", pa.int32()),
-        ("outcome", pa.float64()),  # 1: the round's policy won; none: could not be read
-        ("length_difference", pa.int32()),  # tokens of its answer minus those of the other
+        ("outcome", pa.float64()),  # 1: the round's policy won; none: undecided
+        ("length_difference", pa.int32()),  # tokens of its answer minus tokens of the opponent's
         ("reason", pa.string()),
-        ("unjudged", pa.string()),  # policy or opponent: whose answer alone could not be judged
+        ("unjudged", pa.string()),  # policy or opponent: only its answer could not be judged
     ]
 )
 
@@ -189,7 +189,7 @@ FORGOTTEN = pa.schema(  # test prompts that an earlier round's policy answered b
 )
 
 
-SCORED = pa.schema(  # what has its log-prob taken
+SCORED = pa.schema(  # completions whose log-probs are computed
     [
         ("completion_id", pa.string()),
         ("prompt_token_ids", pa.list_(pa.int32())),
@@ -198,7 +198,7 @@ SCORED = pa.schema(  # what has its log-prob taken
 )
 
 
-CONTINUATIONS = pa.schema(  # texts whose likelihood is asked for
+CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
     [
         ("continuation_id", pa.string()),
         ("prompt_id", pa.string()),
@@ -215,7 +215,7 @@ LIKELIHOODS = pa.schema(
         ("prompt_token_ids", pa.list_(pa.int32())),
         ("token_ids", pa.list_(pa.int32())),
         ("logp", pa.float64()),
-        ("greedy", pa.bool_()),  # each token was the likeliest one
+        ("greedy", pa.bool_()),  # whether each token was the likeliest
     ]
 )
 
@@ -226,8 +226,8 @@ LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
 RELEVANCE = pa.schema(
     [
         ("completion_id", pa.string()),
-        ("requests", pa.list_(pa.string())),  # prompt_ids, its own first; none: an empty answer
-        ("logps", pa.list_(pa.float64())),  # of the answer after each of them, under the base
+        ("requests", pa.list_(pa.string())),  # prompt_ids, its own first; none for an empty answer
+        ("logps", pa.list_(pa.float64())),  # of the answer after each of these, under the base
     ]
 )
 
@@ -236,5 +236,5 @@ POLICY_LOGPS = pa.schema([("policy", pa.string()), *LOGPS])
 
 
 def volatile_columns(schema: pa.Schema) -> list[str]:
-    """Columns that cannot repeat between equal runs (timestamps, durations, memory, speed)."""
+    """Columns that differ between equal runs: timestamps, durations, memory, speed."""
     return [f.name for f in schema if (f.metadata or {}).get(b"volatile") == b"true"]

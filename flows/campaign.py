@@ -12,10 +12,10 @@ from dpo_core.atomic import write_atomic
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.facts import policy_name, read_round_row
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.round_metrics import AS_JSON
+from dpo_core.campaign.round_metrics import JSON_COLUMNS
 from dpo_core.errors import WaitingForPeople
 from dpo_core.gate.stop_rules import StopReason, stop_rule
-from dpo_core.scalars import showing
+from dpo_core.scalars import record_scalars
 from flows.config import KeepLast
 from flows.config.attempts import rejected_rounds
 from flows.gate.attempts import find_best_policy
@@ -203,11 +203,11 @@ def _expendable(keep: Literal["all", "promoted"] | KeepLast, number: int) -> Seq
 def _write_metrics(layout: Layout, rounds: int) -> None:
     """Write metrics.parquet and its events: one row per finished, valid round."""
     rows: list[dict[str, Any]] = [
-        {**row, **{name: json.dumps(row[name]) for name in AS_JSON if name in row}}
+        {**row, **{name: json.dumps(row[name]) for name in JSON_COLUMNS if name in row}}
         for number in range(1, rounds + 1)
         if (row := read_round_row(layout, number))
     ]
-    list(showing(rows, layout.events("rounds"), index="round", group="rounds"))
+    list(record_scalars(rows, layout.events("rounds"), index="round", group="rounds"))
 
     def write(path: Path) -> None:
         pd.DataFrame(rows).to_parquet(path, index=False)

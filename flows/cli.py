@@ -70,7 +70,7 @@ def run(
     exits with code 75; type it again when they are done.
     """
     from dpo_core.campaign.layout import default_root
-    from dpo_core.full_disk import full_disk_named
+    from dpo_core.full_disk import name_disk_errors
     from flows.config import load_config
     from flows.run import run_campaign
     from flows.tracking.background import update_trackers
@@ -79,7 +79,7 @@ def run(
     with interruptible():
         loaded = load_config(config, overrides or [], campaign_dir)
         root = campaign_dir or default_root(loaded.name)
-        with full_disk_named(root):
+        with name_disk_errors(root):
             run_campaign(
                 loaded, root, console, with_prefect=prefect, wait=wait, recompute=recompute
             )

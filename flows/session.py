@@ -11,7 +11,7 @@ from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
-from dpo_core.seen_files import sha256_kept_in
+from dpo_core.seen_files import persistent_sha256
 from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
@@ -57,7 +57,7 @@ class Session:
             processes=Processes(layout, config, meter, progress),
             progress=progress,
             tracking=Tracking(layout, config.track, progress.notice),
-            file_hashes=sha256_kept_in(layout.file_hashes),
+            file_hashes=persistent_sha256(layout.file_hashes),
             meter=meter,
         )
 

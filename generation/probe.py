@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dpo_core.bos import bos_faults
+from dpo_core.bos import find_bos_faults
 from dpo_core.children import Report, serve
 from dpo_core.gguf.header import names_gguf
 from dpo_core.import_path import load_function
@@ -104,7 +104,7 @@ def probe_tokens(request: Mapping[str, Any]) -> dict[str, Any]:
         counts["prompts"] += 1
         counts["longest"] = max(counts["longest"], len(ids))
         counts["too_long"] += len(ids) > request["room"]
-        counts.update(bos_faults(prompt, ids, special))
+        counts.update(find_bos_faults(prompt, ids, special))
     return dict(counts)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dpo_core.campaign.round_metrics import AS_JSON, COLUMNS, Column
+from dpo_core.campaign.round_metrics import COLUMNS, JSON_COLUMNS, Column
 from reporting.certification import (
     BY_A_PERSON,
     CERTIFIED,
@@ -175,7 +175,7 @@ def schema() -> dict[str, Any]:
 
 
 def _column(column: Column) -> dict[str, Any]:
-    kinds = ["object", "array"] if column.name in AS_JSON else [_TYPES[column.kind]]
+    kinds = ["object", "array"] if column.name in JSON_COLUMNS else [_TYPES[column.kind]]
     return {"type": [*kinds, "null"], "description": column.meaning.removeprefix("JSON: ")}
 
 

@@ -10,8 +10,8 @@ from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.sealed import BrokenSeal, unsealed
-from dpo_core.seen_files import sha256_of
+from dpo_core.sealed import BrokenSeal, read_sealed
+from dpo_core.seen_files import cached_sha256
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> Entry:
     """The entry that a finished step keeps beside its outputs. Raises ArtifactCorrupted."""
     path = folder / MANIFEST
     try:
-        found, _ = unsealed(path.read_bytes())
+        found, _ = read_sealed(path.read_bytes())
         return Entry(**found)
     except (BrokenSeal, TypeError) as error:
         raise ArtifactCorrupted(
@@ -102,7 +102,7 @@ def check_outputs(folder: Path, entry: Entry, pruned: tuple[str, ...] = ()) -> N
 def check_output(folder: Path, name: str, expected: str) -> None:
     """Raise ArtifactCorrupted unless the output has the expected sha256."""
     path = folder / name
-    found = sha256_of(path) if path.exists() else "nothing"
+    found = cached_sha256(path) if path.exists() else "nothing"
     if found != expected:
         raise ArtifactCorrupted(
             f"{path} is not what the ledger recorded: expected sha256 {expected[:16]}…, "

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.round_metrics import steady
+from dpo_core.campaign.round_metrics import drop_volatile
 from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.schemas import volatile_columns
@@ -75,7 +75,7 @@ def _equal(a: Any, b: Any) -> bool:
 def _in_json(recorded: Path, again: Path) -> str | None:
     old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (recorded, again))
     if recorded.name == _ROUND:
-        old, new = steady(old), steady(new)
+        old, new = drop_volatile(old), drop_volatile(new)
         if old == new:
             return None
     return next(_places(old, new, ""), "the values are equal, the bytes of the file are not")

@@ -40,22 +40,26 @@ class RoundMetrics(BaseModel):
     reference_policy: Text = column("id of the reference; none for a loss without one")
     promoted: Flag = column("whether the trained policy replaced the previous one")
     gate: Json = column(
-        "what the gate decided: action, reasons, checks (name, value, bound, passed), "
-        "attempt, goes_on_from, the attempts tried before, a person's answer"
+        "the gate's decision: action, reasons, checks (name, value, bound, passed), attempt, "
+        "goes_on_from, rejected attempts, a person's answer"
     )
     prompts: Whole = column("training prompts drawn")
     completions: Whole = column("completions sampled for them")
     pairs: Whole = column("preferences trained on")
-    pairs_replayed: Whole = column("those of other rounds among them")
-    pairs_delta: Whole = column("those of this round whose rejected answer is another model's")
-    dropped: dict[str, int] | None = column("reason → count of all that was dropped in the round")
-    loss: Number = column("mean loss over the last epoch's pairs, each when it was trained on")
+    pairs_replayed: Whole = column("those of them from other rounds")
+    pairs_delta: Whole = column("those of this round whose rejected answer is from another model")
+    dropped: dict[str, int] | None = column("reason → number of items dropped in the round")
+    loss: Number = column(
+        "mean loss over the last epoch, each pair measured when it was trained on"
+    )
     first_loss: Number = column("loss of the first optimiser step (ln 2 with a reset reference)")
     accuracy: Number = column(
-        "share of pairs with a positive margin when trained on; ties count as not"
+        "share of pairs with a positive margin when trained on; ties count as wrong"
     )
     margin: Number = column("mean chosen minus rejected log-ratio, nats, without beta")
-    margin_spread: Number = column("standard deviation of margins within a step, nats, mean")
+    margin_spread: Number = column(
+        "mean over steps of the standard deviation of margins within a step, nats"
+    )
     chosen_logratio: Number = column("mean log(policy/reference) of chosen completions, nats")
     rejected_logratio: Number = column("mean log(policy/reference) of rejected completions, nats")
     implicit_reward_chosen: Number = column("beta times chosen_logratio")
@@ -64,21 +68,27 @@ class RoundMetrics(BaseModel):
     gradient_norm: Number = column("mean norm of the gradient before clipping")
     learning_rate: Number = column("mean learning rate")
     entropy: Number = column(
-        "mean entropy of the policy at tokens of the trained completions, nats per token, "
-        "estimated at some 32 tokens of each optimiser step"
+        "mean entropy of the policy on trained completions, nats per token, estimated at "
+        "about 32 tokens of each optimiser step"
     )
     length_correlation: Number = column(
-        "correlation of log-ratios with completion lengths in a step"
+        "correlation of log-ratios with completion lengths within a step, mean"
     )
-    padding_share: Number = column("share of the tokens through the model that are padding")
+    padding_share: Number = column("padding as a share of the tokens that went through the model")
     steps: Whole = column("optimiser steps")
-    warnings: dict[str, str] | None = column("name → sentence of what the round's steps warn of")
-    judges: Json = column("judge → what it did: labeling.judges.behaviour.Behaviour")
-    labels: Json = column("how people were asked, answers by mode, annotator and verdict")
-    annotators: Json = column("person → labels, accuracy on known pairs, on repeated ones")
+    warnings: dict[str, str] | None = column("name → message of each warning of the round")
+    judges: Json = column("judge → its statistics: labeling.judges.behaviour.Behaviour")
+    labels: Json = column(
+        "people's labels: how they were asked, answers by mode, annotator and verdict"
+    )
+    annotators: Json = column(
+        "annotator → labels, accuracy on gold pairs, consistency on repeated pairs"
+    )
     agreement: Json = column("κ of each judge against people, α among people, shares")
-    calibration: Json = column("judge → how its confidence fits people's earlier answers")
-    audit: Json = column("finding → how many, of how many, and whether it blocks")
+    calibration: Json = column(
+        "judge → calibration of its confidence against people's earlier answers"
+    )
+    audit: Json = column("finding → count, total, and whether it blocks")
     kl_previous_nats: Number = column(
         "KL(policy || previous), nats per completion, on test prompts"
     )
@@ -86,7 +96,7 @@ class RoundMetrics(BaseModel):
     kl_previous_nats_high: Number = high_of("kl_previous_nats")
     kl_previous_nats_se: Number = error_of("kl_previous_nats")
     kl_previous_nats_per_token: Number = column(
-        "kl_previous_nats per token: a ratio over all tokens of those completions"
+        "kl_previous_nats per token: sum over completions divided by their tokens"
     )
     kl_previous_nats_per_token_low: Number = low_of("kl_previous_nats_per_token")
     kl_previous_nats_per_token_high: Number = high_of("kl_previous_nats_per_token")
@@ -98,7 +108,7 @@ class RoundMetrics(BaseModel):
     kl_reference_nats_high: Number = high_of("kl_reference_nats")
     kl_reference_nats_se: Number = error_of("kl_reference_nats")
     kl_reference_nats_per_token: Number = column(
-        "kl_reference_nats per token: a ratio over all tokens of those completions"
+        "kl_reference_nats per token: sum over completions divided by their tokens"
     )
     kl_reference_nats_per_token_low: Number = low_of("kl_reference_nats_per_token")
     kl_reference_nats_per_token_high: Number = high_of("kl_reference_nats_per_token")
@@ -108,7 +118,7 @@ class RoundMetrics(BaseModel):
     kl_base_nats_high: Number = high_of("kl_base_nats")
     kl_base_nats_se: Number = error_of("kl_base_nats")
     kl_base_nats_per_token: Number = column(
-        "kl_base_nats per token: a ratio over all tokens of those completions"
+        "kl_base_nats per token: sum over completions divided by their tokens"
     )
     kl_base_nats_per_token_low: Number = low_of("kl_base_nats_per_token")
     kl_base_nats_per_token_high: Number = high_of("kl_base_nats_per_token")
@@ -127,16 +137,16 @@ class RoundMetrics(BaseModel):
     empty_share_previous: Number = of_policy("empty_share", "previous")
     empty_share_base: Number = of_policy("empty_share", "base")
     token_repetition: Number = column(
-        "share of a test completion's runs of 4 tokens that stood in it before, mean; 0 for "
-        "those of fewer tokens"
+        "mean share of a test completion's runs of 4 tokens that occurred in it before; 0 for"
+        " completions of fewer tokens"
     )
     token_repetition_low: Number = low_of("token_repetition")
     token_repetition_high: Number = high_of("token_repetition")
     token_repetition_previous: Number = of_policy("token_repetition", "previous")
     token_repetition_base: Number = of_policy("token_repetition", "base")
     relevance: Number = column(
-        "share of some test completions whose own request, among a few, the base finds by its"
-        " log-probs, and that are mostly no copies; none where it is not asked"
+        "share of sampled test completions that the base's log-probs match to their own "
+        "request among a few, and that are mostly not copied; none where it is not measured"
     )
     relevance_low: Number = low_of("relevance")
     relevance_high: Number = high_of("relevance")
@@ -151,16 +161,16 @@ class RoundMetrics(BaseModel):
     relevance_change_base_low: Number = low_of("relevance_change_base")
     relevance_change_base_high: Number = high_of("relevance_change_base")
     base_nats_per_token: Number = column(
-        "-log p under the base, per token of those completions that are finished"
+        "-log p under the base per token of finished test completions"
     )
     base_nats_per_token_low: Number = low_of("base_nats_per_token")
     base_nats_per_token_high: Number = high_of("base_nats_per_token")
     base_nats_per_token_previous: Number = of_policy("base_nats_per_token", "previous")
     base_nats_per_token_base: Number = of_policy("base_nats_per_token", "base")
     relevance_counts: Json = column(
-        "requests, among which was looked; answers, and how many of them were relevant, "
-        "another_request's, an echo (of the prompt, of themselves, of other answers), empty, "
-        "alone (there was no other request)"
+        "requests compared per answer; answers, and how many of them were relevant, "
+        "another_request, echo (copied from the prompt, themselves or other answers), empty, "
+        "alone (no other request to compare with)"
     )
     score_mean: Number = column("mean judge score of test completions; none with a pairwise judge")
     score_mean_low: Number = low_of("score_mean")
@@ -174,37 +184,35 @@ class RoundMetrics(BaseModel):
     win_rate_base_low: Number = low_of("win_rate_base")
     win_rate_base_high: Number = high_of("win_rate_base")
     win_rate_gate: Number = column(
-        "win rate against the previous policy on gate prompts: decides promotion"
+        "win rate against the previous policy on gate prompts; decides promotion"
     )
     win_rate_gate_low: Number = low_of("win_rate_gate")
     win_rate_gate_high: Number = high_of("win_rate_gate")
     win_rate_gate_base: Number = column(
-        "win rate against the base on gate prompts: where a rollback goes, what a plateau is"
+        "win rate against the base on gate prompts; decides rollbacks and plateaus"
     )
     win_rate_gate_base_low: Number = low_of("win_rate_gate_base")
     win_rate_gate_base_high: Number = high_of("win_rate_gate_base")
     decided: Json = column(
         "gate, previous (on test prompts), base → comparisons, decided, unjudged and "
-        "unjudged_opponent (answers of either side that alone could not be judged), why the "
-        "others were not decided"
+        "unjudged_opponent (where only that side's answer could not be judged), and reasons "
+        "for the undecided rest"
     )
-    lc_win_rate_previous: Number = column(
-        "win_rate_previous as it would be at equal lengths (AlpacaEval 2)"
-    )
+    lc_win_rate_previous: Number = column("length-controlled win_rate_previous (AlpacaEval 2)")
     lc_win_rate_previous_low: Number = low_of("lc_win_rate_previous")
     lc_win_rate_previous_high: Number = high_of("lc_win_rate_previous")
     lc_win_rate_previous_extrapolated: Flag = column(
         "whether fewer than 5 % of the comparisons of lc_win_rate_previous lie on one side of"
         " equal length"
     )
-    lc_win_rate_base: Number = column("win_rate_base as it would be at equal lengths")
+    lc_win_rate_base: Number = column("length-controlled win_rate_base")
     lc_win_rate_base_low: Number = low_of("lc_win_rate_base")
     lc_win_rate_base_high: Number = high_of("lc_win_rate_base")
     lc_win_rate_base_extrapolated: Flag = column(
         "whether fewer than 5 % of the comparisons of lc_win_rate_base lie on one side of "
         "equal length"
     )
-    lc_win_rate_gate: Number = column("win_rate_gate as it would be at equal lengths")
+    lc_win_rate_gate: Number = column("length-controlled win_rate_gate")
     lc_win_rate_gate_low: Number = low_of("lc_win_rate_gate")
     lc_win_rate_gate_high: Number = high_of("lc_win_rate_gate")
     lc_win_rate_gate_extrapolated: Flag = column(
@@ -212,7 +220,7 @@ class RoundMetrics(BaseModel):
         "equal length"
     )
     lc_win_rate_gate_base: Number = column(
-        "win_rate_gate_base as it would be at equal lengths, where the gate goes by such"
+        "length-controlled win_rate_gate_base, where the gate uses length control"
     )
     lc_win_rate_gate_base_low: Number = low_of("lc_win_rate_gate_base")
     lc_win_rate_gate_base_high: Number = high_of("lc_win_rate_gate_base")
@@ -221,27 +229,27 @@ class RoundMetrics(BaseModel):
         "of equal length"
     )
     rating: Number = column(
-        "Bradley-Terry strength of this round's policy, logits, the base at 0, from the "
-        "matches of all rounds' policies so far on test prompts"
+        "Bradley-Terry strength of this round's policy in logits, with the base at 0, from "
+        "matches of all policies so far on test prompts"
     )
     rating_low: Number = low_of("rating")
     rating_high: Number = high_of("rating")
     ratings: Json = column("round → {estimate, low, high} of every policy so far; 0: base")
-    cycles: Json = column("[[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each clearly")
+    cycles: Json = column("[[3, 2, 1]]: 3 beats 2, 2 beats 1 and 1 beats 3, each beyond chance")
     forgotten: Json = column(
-        "test prompts that an earlier round's policy answered better: count, of how many "
-        "compared, gained (better than all), examples, sentence; listed in forgotten.parquet"
+        "test prompts that an earlier round's policy answered better: count, compared, gained"
+        " (better than all), examples, sentence; listed in forgotten.parquet"
     )
     slices: Json = column(
         "field=value → prompts, win_rate against the previous policy, low, high, p_value, "
-        "p_adjusted, flagged: worse, with care for the number of slices"
+        "p_adjusted (for the number of slices), flagged (worse beyond chance)"
     )
     suites: Json = column(
         "regression suite → prompts, answers, compared, score, low, high, before, base, "
         "change, change_low, change_high, may_fall, failed"
     )
     repetition_share: Number = column(
-        "share of a test completion's runs of 4 words that stood in it before, mean"
+        "mean share of a test completion's runs of 4 words that occurred in it before"
     )
     repetition_share_low: Number = low_of("repetition_share")
     repetition_share_high: Number = high_of("repetition_share")
@@ -251,13 +259,11 @@ class RoundMetrics(BaseModel):
     distinct_2: Number = column("distinct runs of 2 words as a share of all in test completions")
     distinct_2_base: Number = of_policy("distinct_2", "base")
     self_similarity: Number = column(
-        "runs of 2 words that two test completions share, as a share of those of either, "
-        "mean; of one prompt where it has several, otherwise of different prompts"
+        "mean Jaccard similarity of runs of 2 words in two test completions, of one prompt "
+        "where it has several, otherwise of different prompts"
     )
     self_similarity_base: Number = of_policy("self_similarity", "base")
-    refusal_share: Number = column(
-        "share of test completions that match evaluation.refusal_pattern"
-    )
+    refusal_share: Number = column("share of test completions matching evaluation.refusal_pattern")
     refusal_share_low: Number = low_of("refusal_share")
     refusal_share_high: Number = high_of("refusal_share")
     refusal_share_base: Number = of_policy("refusal_share", "base")
@@ -266,7 +272,7 @@ class RoundMetrics(BaseModel):
     training_score_mean_high: Number = high_of("training_score_mean")
     training_score_mean_base: Number = of_policy("training_score_mean", "base")
     training_win_rate_previous: Number = column(
-        "win_rate_previous by the training judge; of one that reads pairs, on some test prompts"
+        "win_rate_previous by the training judge; a judge that reads pairs sees some test prompts"
     )
     training_win_rate_previous_low: Number = low_of("training_win_rate_previous")
     training_win_rate_previous_high: Number = high_of("training_win_rate_previous")
@@ -282,15 +288,30 @@ class RoundMetrics(BaseModel):
     length_mean_base: Number = of_policy("length_mean", "base")
     gate_prompts: Whole = column("distinct gate prompts compared")
     test_prompts: Whole = column("distinct test prompts compared")
-    seconds_sample: Number = column("sampling the training completions", volatile=True)
-    seconds_judge: Number = column("scores, pairs, judgements and preferences", volatile=True)
-    seconds_train: Number = column("reference pass and optimiser steps", volatile=True)
-    seconds_evaluate: Number = column("sampling and comparing on held-out prompts", volatile=True)
-    seconds_start: Number = column("start of the sampling and training processes", volatile=True)
-    seconds_round: Number = column("the whole round, all of the above included", volatile=True)
+    seconds_sample: Number = column("seconds to sample the training completions", volatile=True)
+    seconds_judge: Number = column(
+        "seconds for scores, pairs, judgements and preferences",
+        volatile=True,
+    )
+    seconds_train: Number = column(
+        "seconds for the reference pass and optimiser steps",
+        volatile=True,
+    )
+    seconds_evaluate: Number = column(
+        "seconds to sample and compare on held-out prompts",
+        volatile=True,
+    )
+    seconds_start: Number = column(
+        "seconds to start sampling and training processes",
+        volatile=True,
+    )
+    seconds_round: Number = column(
+        "seconds of the whole round, all of the above included",
+        volatile=True,
+    )
     tokens_per_second: Number = column("sampled tokens per second of seconds_sample", volatile=True)
     train_tokens_per_second: Number = column(
-        "tokens of pairs, their prompt once, per second of the optimiser steps",
+        "tokens of pairs, with their prompt counted once, per second of the optimiser steps",
         volatile=True,
     )
     train_flops_per_second: Number = column(
@@ -298,31 +319,28 @@ class RoundMetrics(BaseModel):
         volatile=True,
     )
     mfu: Number = column(
-        "train_flops_per_second as a share of what the device can do; none where that is unknown",
+        "train_flops_per_second as a share of the device's peak; none where the peak is unknown",
         volatile=True,
     )
-    train_peak_memory_gib: Number = column("most memory of the training process", volatile=True)
+    train_peak_memory_gib: Number = column("peak memory of the training process", volatile=True)
     gpu_seconds: Number = column("seconds that steps held GPUs, times their number", volatile=True)
-    cpu_seconds: Number = column("CPU time of all processes that steps ran in", volatile=True)
+    cpu_seconds: Number = column("CPU time of all processes of the steps", volatile=True)
     tokens_in: Whole = column(
-        "tokens read to answer prompts, each prompt once, and by language models that judge",
+        "prompt tokens read by sampling, each prompt once, plus tokens read by model judges",
         volatile=True,
     )
-    tokens_out: Whole = column(
-        "tokens sampled, and written by language models that judge",
-        volatile=True,
-    )
+    tokens_out: Whole = column("tokens sampled, plus tokens written by model judges", volatile=True)
     labels_by_source: Json = column("judge or person → verdicts on training pairs", volatile=True)
     money: Number = column(
-        "what all that has a price cost; none where nothing has one",
+        "total cost of everything with a price; none where nothing has a price",
         volatile=True,
     )
     money_by: Json = column(
-        "gpu, cpu, tokens, labels, judges (at prices of their own) → money, none where the "
-        "price of what was used is unknown",
+        "gpu, cpu, tokens, labels, judges (at their own prices) → money; none where the price"
+        " is unknown",
         volatile=True,
     )
-    currency: Text = column("of money, as prices.currency says", volatile=True)
+    currency: Text = column("currency of money: prices.currency", volatile=True)
     cost_by_step: Json = column(
         "step → seconds, cpu_seconds, gpu_seconds, tokens_in, tokens_out, money",
         volatile=True,
@@ -352,12 +370,12 @@ def _columns() -> tuple[Column, ...]:
 
 
 COLUMNS = _columns()
-AS_JSON = tuple(column.name for column in COLUMNS if column.meaning.startswith("JSON: "))
+JSON_COLUMNS = tuple(column.name for column in COLUMNS if column.meaning.startswith("JSON: "))
 """Columns that are mappings or lists in metrics.json and JSON text in metrics.parquet."""
 
 VOLATILE = frozenset(column.name for column in COLUMNS if column.volatile)
 
 
-def steady(row: Mapping[str, Any]) -> dict[str, Any]:
+def drop_volatile(row: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a metrics row that equal runs repeat."""
     return {name: value for name, value in row.items() if name not in VOLATILE}

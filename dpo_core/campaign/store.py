@@ -33,10 +33,10 @@ from dpo_core.campaign.prunes import prune, pruned
 from dpo_core.campaign.retractions import RETRACT, retracted, retraction
 from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.errors import ArtifactCorrupted, DiskFull
-from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
+from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full_error
 from dpo_core.hashing import digest
 from dpo_core.sealed import write_sealed
-from dpo_core.seen_files import sha256_of
+from dpo_core.seen_files import cached_sha256
 
 
 @dataclass(frozen=True)
@@ -249,15 +249,15 @@ class Store:
             folder = self._commit(recipe, partial, entry)
             self._record(entry)
         except DiskFull as error:  # a child knows neither the campaign nor what to do
-            raise disk_full(self.layout.root, error.message) from error
+            raise disk_full_error(self.layout.root, error.message) from error
         except OSError as error:
             if error.errno in OUT_OF_SPACE_ERRNOS:
-                raise disk_full(self.layout.root, str(error)) from error
+                raise disk_full_error(self.layout.root, str(error)) from error
             raise
         return Artifact(folder, entry, cached=False)
 
     def _entry(self, recipe: Recipe, made: StepResult, partial: Path, seconds: float) -> Entry:
-        outputs = {name: sha256_of(partial / name) for name in _files(partial)}
+        outputs = {name: cached_sha256(partial / name) for name in _files(partial)}
         return Entry(
             round=recipe.round,
             step=recipe.step,

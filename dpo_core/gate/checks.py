@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dpo_core.evaluation.comparison import kl_allowed
+from dpo_core.evaluation.comparison import kl_budget_nats
 from dpo_core.gate.config import GateConfig, Range
-from dpo_core.training.telling.better_values import beta_within, rate_within
+from dpo_core.training.metrics.suggested_values import suggest_higher_beta, suggest_lower_rate
 
 Numbers = Mapping[str, Any]
 """Metrics of an evaluation, by the names of dpo_core.campaign.round_metrics."""
@@ -79,11 +79,13 @@ def values_to_try(checks: Iterable[GateCheck], trained: Mapping[str, Any]) -> di
             continue
         if check.value is not None and check.bound is not None:
             rate, beta = trained["learning_rate"], trained["beta"]
+            lower_rate = suggest_lower_rate(rate, check.value, check.bound)
+            higher_beta = suggest_higher_beta(beta, check.value, check.bound)
             return {
                 "too far": f"KL to base {check.value:.2f} nats exceeds the budget of "
                 f"{check.bound:.4g}: try training.learning_rate "
-                f"{rate_within(rate, check.value, check.bound):g} (now {rate:g}), or training.beta "
-                f"{beta_within(beta, check.value, check.bound):g} (now {beta:g})"
+                f"{lower_rate:g} (now {rate:g}), or training.beta "
+                f"{higher_beta:g} (now {beta:g})"
             }
     return {}
 
@@ -144,7 +146,7 @@ def _kl(numbers: Numbers, config: GateConfig) -> Iterator[CheckResult]:
     value = numbers.get("kl_base_nats")
     if config.kl_budget is None or (config.kl_budget == "auto" and value is None):
         return
-    budget = kl_allowed(config.kl_budget, numbers.get("length_mean_base"))
+    budget = kl_budget_nats(config.kl_budget, numbers.get("length_mean_base"))
     passed = value is not None and budget is not None and value <= budget
     check = GateCheck("kl_base_nats", value, budget, passed)
     if value is None or budget is None:

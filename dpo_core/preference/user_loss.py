@@ -10,8 +10,9 @@ from torch import Tensor
 from dpo_core.errors import BadInput
 from dpo_core.import_path import load_function
 from dpo_core.loss_options import LossOptions, is_user_loss
-from dpo_core.preference.loss_functions import LOSSES, LossFunction, Terms
+from dpo_core.preference.loss_functions import LOSSES, LossFunction
 from dpo_core.preference.pair_logps import PairLogps
+from dpo_core.preference.terms import Terms
 
 _SAME = 1e-4
 """Relative difference of one pair's loss, alone and among others, that rounding explains."""

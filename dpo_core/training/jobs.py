@@ -1,4 +1,4 @@
-"""What the training process is asked to do. Loading this module loads no torch."""
+"""Jobs of the training process. Loads no torch."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,17 +10,17 @@ from dpo_core.jobs import Job, Kinds, job_kinds
 
 
 class DpoJob(Job):
-    """One DPO round: the policy in `policy_dir` is trained.
+    """Train the policy in `policy_dir` for one DPO round.
 
-    reference_dir: weights of the reference; None: the policy as it was. A loss that compares with
-    none reads neither. cache_dir: folder for reference log-probs that later runs may need again.
-    preferences, completions: parquet files with the schemas schemas.PREFERENCES and COMPLETIONS.
+    reference_dir: weights of the reference; None means the policy before training. A loss without a
+    reference reads neither. cache_dir: folder of cached reference log-probs.
+    preferences, completions: parquet files with the schemas PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
-    curve_path, reference_logps_path: parquet files to write, schemas in telling.curves.
+    curve_path, reference_logps_path: parquet files to write, schemas in metrics.curves.
     adapter_dir: folder for the adapters of a round with LoRA.
-    optimiser_from, optimiser_to: AdamW's state (safetensors) to go on with, and to leave behind.
-    checkpoints: folder of what a killed round goes on from; removed when the round is finished.
-    events_dir: folder for the curve as TensorBoard's events, written while the round trains.
+    optimiser_from, optimiser_to: files (safetensors) to load AdamW's state from and save it to.
+    checkpoints: folder from which a killed round resumes; removed when the round is finished.
+    events_dir: folder for the curve as TensorBoard events, written while the round trains.
     """
 
     op: Literal["dpo"] = "dpo"
@@ -43,12 +43,11 @@ class DpoJob(Job):
 
 
 class BaseJob(Job):
-    """The base policy: `model`, a folder, GGUF file or hub id, or what `build` makes; warm-started
-    by `sft`.
+    """Make the base policy: from `model` (folder, GGUF file or hub id) or `build`, warm-started.
 
-    held_out: parquet of prompts (schemas.PROMPTS) that must not be trained on; never: ids of
-    more, and never_messages: those of them that are conversations.
-    out_dir: folder for the base policy; curve_path: parquet, schema curves.SFT_CURVE.
+    held_out: parquet of prompts (schema PROMPTS) that must not be trained on. never: ids of more
+    such prompts. never_messages: messages of those that are conversations.
+    out_dir: folder for the base policy. curve_path: parquet file to write, schema SFT_CURVE.
     """
 
     op: Literal["base"] = "base"
@@ -67,8 +66,8 @@ class BaseJob(Job):
 
 
 class AverageJob(Job):
-    """A policy between two, written to `out_dir`: the share `rate` of the way from `from_dir`'s
-    weights to `to_dir`'s, in float32. Configuration and tokenizer are those of `to_dir`."""
+    """Write to `out_dir` the policy that lies the share `rate` of the way from `from_dir`'s weights
+    to `to_dir`'s, in float32. Config and tokenizer are those of `to_dir`."""
 
     op: Literal["average"] = "average"
     from_dir: Path
@@ -78,8 +77,8 @@ class AverageJob(Job):
 
 
 class LogpsJob(Job):
-    """Log-probs of the completions of a file (schema SCORED) under a policy, written to `out`
-    (schema LOGPS). dtype: of weights and products; sums over the vocabulary are float32."""
+    """Write to `out` (schema LOGPS) the log-probs of a file's completions (schema SCORED) under a
+    policy. dtype: of weights and products; sums over the vocabulary are float32."""
 
     op: Literal["logps"] = "logps"
     policy_dir: Path

@@ -14,9 +14,9 @@ from dpo_core.children import Report, serve
 from dpo_core.jobs import read_request
 from dpo_core.training.jobs import JOBS, AverageJob, BaseJob, DpoJob, LogpsJob, TrainingJob
 from dpo_core.training.policy_logps import write_policy_logps
-from dpo_core.training.processes.torchrun import processes_of, train_together
+from dpo_core.training.processes.torchrun import count_processes, train_together
 from dpo_core.training.reference.average import average_policies
-from dpo_core.training.runtime import out_of_memory
+from dpo_core.training.runtime import out_of_memory_error
 from dpo_core.training.trainer import train_round
 from dpo_core.training.warm_start.base_policy import prepare_base
 
@@ -27,8 +27,8 @@ def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
     try:
         return _carry_out(job, report)
     except torch.OutOfMemoryError as error:
-        raise out_of_memory(error) from error
-    finally:  # between two jobs others need the memory
+        raise out_of_memory_error(error) from error
+    finally:  # others need the memory between two jobs
         gc.collect()
         return_free_pages()
 
@@ -46,7 +46,7 @@ def _carry_out(job: TrainingJob, report: Report) -> dict[str, Any]:
 
 
 def _train(job: DpoJob, report: Report) -> dict[str, Any]:
-    processes = processes_of(job.config)
+    processes = count_processes(job.config)
     if processes > 1 or job.config.torchrun:
         gpus = processes if torch.cuda.is_available() else 0
         return {**train_together(job, report), "gpus": gpus}

@@ -6,7 +6,7 @@ from dpo_core.campaign.prices import PricesConfig
 from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingOptions
 from dpo_core.errors import ConfigError
 from dpo_core.gate.config import GateConfig, StopConfig
-from dpo_core.loss_options import TRAITS, check_together, traits_of
+from dpo_core.loss_options import TRAITS, check_combination, traits_of
 from flows.config.evaluation import HeldOutConfig
 from flows.config.training import DataConfig, LastRounds, MixRounds
 from generation.config import PromptsConfig, SamplingConfig
@@ -262,7 +262,7 @@ def check_loss(training: TrainingOptions, source: str) -> None:
     Separate from validation, so that older campaigns with such options can still be read.
     """
     try:
-        check_together(training.loss, wpo=training.wpo, shortened=training.shortens)
+        check_combination(training.loss, wpo=training.wpo, shortened=training.shortens)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from None
 

@@ -7,7 +7,7 @@ from dpo_core.errors import BadInput
 from dpo_core.gguf.header import names_gguf, read_header
 from dpo_core.model_shape import read_json, read_shape
 from dpo_core.special_tokens import read_special_tokens
-from dpo_core.weight_files import WEIGHTS, torn
+from dpo_core.weight_files import WEIGHTS, find_torn_file
 from flows.config import CampaignConfig
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 
@@ -38,7 +38,7 @@ def check_files(folder: Path) -> Iterator[DoctorFinding]:
     if not any(folder.glob(WEIGHTS)) and not any(folder.glob("*.bin")):
         remedy = "Copy them there, or name another folder."
         yield problem("policy", f"{folder} has no weights", "policy.model", remedy)
-    if (file := torn(folder)) is not None:
+    if (file := find_torn_file(folder)) is not None:
         remedy = "Copy it there again."
         yield problem("policy", f"{file} is not a whole weights file", "policy.model", remedy)
     if not any((folder / name).exists() for name in _TOKENIZERS):

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.cycles import cycles, win_rates
-from dpo_core.evaluation.forgotten import ForgottenPrompts, forgotten
+from dpo_core.evaluation.cycles import find_cycles, win_rates
+from dpo_core.evaluation.forgotten import ForgottenPrompts, find_forgotten
 from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.ratings import bradley_terry
 from dpo_core.schemas import FORGOTTEN, MATCHES
@@ -119,7 +119,7 @@ def find_forgotten_prompts(
     With a judge that reads pairs, earlier policies are those of `evaluation.opponents`.
     """
     own = (row for row in matches.rows() if row[0] == number)
-    found = forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
+    found = find_forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
     texts = {c.prompt.prompt_id: c.prompt.shown() for c in ours.test()}
     rows = [
         {
@@ -142,7 +142,7 @@ def find_forgotten_prompts(
     }
 
 
-def find_cycles(matches: Matches, config: EvaluationConfig) -> list[list[int]]:
+def certain_cycles(matches: Matches, config: EvaluationConfig) -> list[list[int]]:
     """Cycles of rounds in which each beats the next, with all win-rate intervals above one half."""
     rates = win_rates(
         matches.triples(),
@@ -150,7 +150,7 @@ def find_cycles(matches: Matches, config: EvaluationConfig) -> list[list[int]]:
         confidence=config.confidence,
         resamples=min(config.bootstrap_resamples, _CIRCLE_RESAMPLES),
     )
-    return [[int(str(p)) for p in cycle.policies] for cycle in cycles(rates) if cycle.sure]
+    return [[int(str(p)) for p in cycle.policies] for cycle in find_cycles(rates) if cycle.sure]
 
 
 def cycle_warnings(number: int, cycles: Sequence[Sequence[int]]) -> Iterator[tuple[str, str]]:

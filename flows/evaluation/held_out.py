@@ -7,7 +7,7 @@ from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.evaluation.overlap import overlap
+from dpo_core.evaluation.overlap import find_overlap
 from dpo_core.evaluation.texts import repetition
 from dpo_core.records import Completion, Prompt, Split
 from dpo_core.tables import iterate_rows
@@ -170,7 +170,7 @@ def measure_overlap(inputs: Inputs, ngram: int) -> dict[str, Any]:
     asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
     held = {prompt_id: prompt.shown() for prompt_id, prompt in asked.items()}
     training = (prompt.shown() for prompt in trained.values())
-    found = overlap(held, training, ngram)
+    found = find_overlap(held, training, ngram)
     return {
         "prompts": len(found.prompts),
         "of": found.of,

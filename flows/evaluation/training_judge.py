@@ -10,8 +10,8 @@ from dpo_core.evaluation.intervals import Interval, columns
 from dpo_core.evaluation.over_optimisation import (
     JudgeAgreement,
     TrainingScoreGain,
-    judges_part,
-    people_part,
+    falling_agreement_message,
+    judge_disagreement_message,
 )
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
@@ -89,13 +89,14 @@ def over_optimisation_warnings(
         if (rate := _interval(numbers, f"training_win_rate_{name}"))
     }
     apart = (
-        judges_part(_WHOSE[name], gain, _interval(numbers, f"win_rate_{name}"))
+        judge_disagreement_message(_WHOSE[name], gain, _interval(numbers, f"win_rate_{name}"))
         for name, gain in gains.items()
     )
     sentence = next(filter(None, apart), None)
     if sentence:
         yield "over-optimisation", sentence
-    if "base" in gains and (sentence := people_part(gains["base"], agreed, config.confidence)):
+    message = falling_agreement_message
+    if "base" in gains and (sentence := message(gains["base"], agreed, config.confidence)):
         yield "over-optimisation, by people", sentence
 
 

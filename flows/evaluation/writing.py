@@ -6,7 +6,12 @@ from statistics import fmean
 from typing import Any
 
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.comparison import ByPrompt, describe, mean_by_prompt, share_by_prompt
+from dpo_core.evaluation.comparison import (
+    ByPrompt,
+    describe_answers,
+    mean_by_prompt,
+    share_by_prompt,
+)
 from dpo_core.evaluation.intervals import columns
 from dpo_core.evaluation.texts import (
     REFUSAL,
@@ -81,7 +86,7 @@ def _measure_similarity(test: Sequence[Completion], texts: Sequence[Sequence[str
     return fmean(values) if values else None
 
 
-def describe_answers(
+def compare_styles(
     ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers], config: EvaluationConfig
 ) -> dict[str, Any]:
     """Metrics of the policy's test answers with intervals; <metric>_<opponent>: estimates alone."""
@@ -101,7 +106,7 @@ def _describe(answers: HeldOutAnswers, config: EvaluationConfig) -> dict[str, An
         "empty_share": [float(c.is_empty) for c in test],
         "token_repetition": [answers.repeated[c.completion_id] for c in test],
     }
-    numbers = describe(answers.completions, _score_rows(answers), config)
+    numbers = describe_answers(answers.completions, _score_rows(answers), config)
     for name, values in shares.items():
         numbers |= columns(name, mean_by_prompt(list(zip(prompts, values, strict=True)), config))
     return numbers

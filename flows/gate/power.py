@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpo_core.evaluation.certification import allowance
-from dpo_core.evaluation.power import POWER, PromotionRule, detectable_win_rate, prompts_for
+from dpo_core.evaluation.power import POWER, PromotionRule, detectable_win_rate, prompts_needed
 from dpo_core.records import Prompt
 from dpo_core.text import counted
 from flows.config import CampaignConfig
@@ -84,7 +84,7 @@ def gate_power(
     elif groups is not None:
         groups = max(1, round(groups * prompts / max(1, gate_prompts)))
     detectable = detectable_win_rate(rule, prompts if groups is None else groups)
-    needed = None if _detects_gain(rule, detectable) else prompts_for(rule, _bar(rule))
+    needed = None if _detects_gain(rule, detectable) else prompts_needed(rule, _bar(rule))
     return GatePower(rule, prompts, groups, samples, detectable, best, needed)
 
 

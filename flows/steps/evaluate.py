@@ -17,9 +17,9 @@ from flows.evaluation.distances import measure_distances
 from flows.evaluation.earlier_rounds import (
     MATCHES_FILE,
     Matches,
+    certain_cycles,
     choose_earlier_opponents,
     cycle_warnings,
-    find_cycles,
     find_earlier_matches,
     find_forgotten_prompts,
     rate_policies,
@@ -54,7 +54,7 @@ from flows.evaluation.training_judge import (
     over_optimisation_warnings,
 )
 from flows.evaluation.win_rates import measure_slices, measure_win_rates, slice_warnings
-from flows.evaluation.writing import describe_answers, measure_writing
+from flows.evaluation.writing import compare_styles, measure_writing
 from flows.round_state import EvaluatedPolicy, RoundPreferences, RoundRecord, parquet_inputs
 from flows.session import Session
 from labeling.judges.config import AnyJudgeConfig
@@ -166,13 +166,13 @@ def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Input
     numbers = {
         **win_rates,
         **measure_distances(inputs, ours, round_.others, config),
-        **describe_answers(ours, others, config),
+        **compare_styles(ours, others, config),
         **measure_training_scores(ours, others["base"], config),
         **measure_training_win_rates(session.config, ours, others, by_training, win_rates),
         **measure_writing(ours, others["base"], config),
         **measure_relevance(inputs, config),
         **rate_policies(round_.number, all_matches, config),
-        "cycles": find_cycles(all_matches, config),
+        "cycles": certain_cycles(all_matches, config),
         "forgotten": find_forgotten_prompts(folder, round_.number, all_matches, ours),
         "slices": measure_slices(rows, ours, config),
         "overlap": measure_overlap(inputs, config.overlap_ngram),

@@ -7,7 +7,7 @@ from typing import Any
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import CHECKPOINTS
-from dpo_core.config import MOVES_NO_NUMBER, EmaReference, EveryReference, TrainingConfig
+from dpo_core.config import RESULT_NEUTRAL_KEYS, EmaReference, EveryReference, TrainingConfig
 from dpo_core.import_path import source_hash
 from dpo_core.loss_options import is_user_loss
 from dpo_core.tables import count_rows
@@ -107,7 +107,7 @@ def _settle(session: Session, section: TrainingSection, inputs: Inputs) -> Train
 def training_recipe(section: TrainingSection) -> dict[str, Any]:
     """What the round depends on. Open settings stay open here: their choice follows from the
     inputs. A key that older versions lacked counts only where it is set."""
-    recipe = section.model_dump(mode="json", exclude={*MOVES_NO_NUMBER, *_KNOWN_BY_ITS_FILES})
+    recipe = section.model_dump(mode="json", exclude={*RESULT_NEUTRAL_KEYS, *_KNOWN_BY_ITS_FILES})
     if section.warmup_share is None:
         del recipe["warmup_share"]
     return recipe

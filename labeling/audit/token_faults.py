@@ -6,7 +6,7 @@ prompt with two BOS is out of distribution for the model (dpo_core.bos).
 
 from collections.abc import Sequence
 
-from dpo_core.bos import bos_faults
+from dpo_core.bos import find_bos_faults
 from dpo_core.records import Prompt
 from dpo_core.special_tokens import SpecialTokens
 from labeling.audit.findings import AuditFinding, first_examples, reached_message
@@ -30,7 +30,7 @@ def token_faults(
             faults.add("eos_missing")
         if ends not in ([], [last]) or (ends and not finished):
             faults.add("eos_doubled")
-    faults |= bos_faults(prompt, prompt_ids, special)
+    faults |= find_bos_faults(prompt, prompt_ids, special)
     if special.bos not in special.eos and special.bos in token_ids[:1]:
         faults.add("bos_doubled")
     return frozenset(faults)

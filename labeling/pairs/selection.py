@@ -11,7 +11,7 @@ from itertools import combinations
 from math import inf
 
 from dpo_core.hashing import derive_seed
-from dpo_core.records import Completion, ordered, pair_id
+from dpo_core.records import Completion, order_pair, pair_id
 from labeling.pairs.config import PairsConfig
 
 
@@ -293,5 +293,5 @@ def _pair_id(one: Completion, other: Completion) -> str:
 
 
 def make_pair(one: Completion, other: Completion, rule: str, margin: float | None) -> SelectedPair:
-    a, b = ordered(one.completion_id, other.completion_id)
+    a, b = order_pair(one.completion_id, other.completion_id)
     return SelectedPair(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)

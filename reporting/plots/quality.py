@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dpo_core.evaluation.comparison import kl_allowed
+from dpo_core.evaluation.comparison import kl_budget_nats
 from reporting.numbers import Row, base_number, number
 from reporting.plots.model import (
     DECIMAL,
@@ -169,4 +169,4 @@ def kl_budget(summary: CampaignSummary) -> float | None:
     budget = gate.get("kl_budget") if isinstance(gate, Mapping) else None
     if budget != "auto" and not isinstance(budget, int | float):
         return None
-    return kl_allowed(budget, base_number(summary, "length_mean"))
+    return kl_budget_nats(budget, base_number(summary, "length_mean"))

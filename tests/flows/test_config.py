@@ -107,38 +107,38 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ),
         ("training.loss", "exo_pair", "loss exo_pair takes the logarithms of label_smoothing"),
         ("training.loss", "dpo", "training.loss: Input should be 'sigmoid', 'sigmoid_norm'"),
-        ("training.reference", "initial", "training.reference must be reset, base, none, ema: a"),
-        ("training.reference", {"ema": 0}, "every: k with a k of at least 1 (found {'ema': 0})"),
-        ("training.reference", {"ema": 1.5}, "above 0 and at most 1"),
+        ("training.reference", "initial", "training.reference must be reset, base, none, {ema: r"),
+        ("training.reference", {"ema": 0}, "{every: k} with k ≥ 1 (found {'ema': 0})"),
+        ("training.reference", {"ema": 1.5}, "{ema: rate} with 0 < rate ≤ 1"),
         ("training.reference", {"every": 0}, "training.reference must be"),
         ("training.reference", {"every": 2, "ema": 0.5}, "training.reference must be"),
-        ("training.reference", "none", "reference is none, but loss sigmoid compares with a"),
-        ("training", {"reference": "base", "loss": "simpo"}, "loss simpo compares with no refer"),
+        ("training.reference", "none", "reference is none, but loss sigmoid needs a refer"),
+        ("training", {"reference": "base", "loss": "simpo"}, "loss simpo uses no reference"),
         (
             "training",
             {"reference": {"every": 2}, "reference_logps": "from_sampling"},
-            "from_sampling needs reference reset: the sampler returns the log-probs of the policy "
-            "that sampled, which are of no use to reference every: 2",
+            "from_sampling needs training.reference: reset, because the sampler returns the "
+            "log-probs of the policy that sampled. Reference every: 2 cannot use them",
         ),
         (
             "training",
             {"loss": "orpo", "reference_logps": "from_sampling"},
-            "which are of no use to loss orpo",
+            "Loss orpo cannot use them",
         ),
         (
             "training",
             {"ld_alpha": 0.5, "reference_logps": "from_sampling"},
-            "training.ld_alpha weighs tokens",
+            "training.ld_alpha weights tokens",
         ),
         (
             "training",
             {"loss": "aot", "wpo": True},
-            "training.wpo weighs pairs, but training.loss aot sorts log-probs",
+            "training.wpo weights pairs, but training.loss aot sorts log-probs",
         ),
         (
             "training",
             {"loss": "sft", "ld_alpha": 0.5},
-            "but training.loss sft takes no pair to shorten: remove training.ld_alpha",
+            "but training.loss sft has no pair to shorten: remove training.ld_alpha",
         ),
         (
             "training",
@@ -148,7 +148,7 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         (
             "gate",
             _retry({"training.loss": "aot_unpaired", "training.wpo": True}),
-            "gate.retry.changes[0]: training.wpo weighs pairs",
+            "gate.retry.changes[0]: training.wpo weights pairs",
         ),
         ("sampling.engine", "vlm", "sampling.engine: Input should be 'vllm' or 'transformers'"),
         ("sampling.top_p", 0, "sampling.top_p: Input should be greater than 0"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dpo_core.config import MOVES_NO_NUMBER, TrainingConfig
+from dpo_core.config import RESULT_NEUTRAL_KEYS, TrainingConfig
 from flows.config.defaults import CHANGED
 from flows.config.training import (
     LEARNING_RATES,
@@ -84,7 +84,7 @@ def test_a_round_that_was_trained_before_keeps_its_fingerprint() -> None:
     older = {key.rpartition(".")[2]: value for key, value in CHANGED[3].items()}
     numbers = {key: older[key] for key in ("learning_rate", "warmup_steps", "pairs_per_step")}
     before = TrainingConfig.model_validate(numbers).model_dump(
-        mode="json", exclude={*MOVES_NO_NUMBER, "reference"}
+        mode="json", exclude={*RESULT_NEUTRAL_KEYS, "reference"}
     )
     assert training_recipe(TrainingSection.model_validate({**numbers, "beta": 0.1})) == before
     assert training_recipe(TrainingSection(warmup_share=0.1))["warmup_share"] == 0.1

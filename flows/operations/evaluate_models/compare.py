@@ -9,7 +9,7 @@ from typing import Any
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.errors import PromptError
-from dpo_core.find_model import Model, same_tokens
+from dpo_core.find_model import Model, share_vocabulary
 from dpo_core.gguf.header import names_gguf
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
@@ -124,7 +124,7 @@ def _logratios(
     first, second = request.models
     if not session.config.sampling.is_raw:
         return "answers are not sampled from the raw model: temperature and top_p must both be 1"
-    if not same_tokens(first, second):
+    if not share_vocabulary(first, second):
         return "the models have different tokenizers"
     out = session.layout.root / "logps.parquet"
     write_logps(session, second.folder, answers.path("completions.parquet"), out)

@@ -6,11 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 from dpo_core.evaluation import Interval, length_controlled_win_rate, win_rate
-from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, resampling, share_by_prompt
+from dpo_core.evaluation.comparison import (
+    ByPrompt,
+    mean_by_prompt,
+    resampling_options,
+    share_by_prompt,
+)
 from dpo_core.evaluation.length_control import is_extrapolated
 from dpo_core.evaluation.ratios import ratio
 from dpo_core.evaluation.statistics import mean_interval, standard_error
-from dpo_core.find_model import same_tokens
+from dpo_core.find_model import share_vocabulary
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.win_rates import slice_by_tag
@@ -28,7 +33,7 @@ _MOST_FITS = 2_000
 def measure_models(request: EvaluationRequest, compared: ModelComparison) -> dict[str, Any]:
     """What `ratchet evaluate --json` prints, described in docs/evaluation.md."""
     config = request.config.evaluation
-    unit = "tokens" if same_tokens(*request.models) else "characters"
+    unit = "tokens" if share_vocabulary(*request.models) else "characters"
     rows = outcome_rows(compared, unit)
     decided = [row for row in rows if row["outcome"] is not None]
     return {
@@ -58,7 +63,7 @@ def _win_rates(rows: Sequence[Mapping[str, Any]], config: HeldOutConfig) -> dict
     plain = controlled = None
     if rows:
         outcomes, groups = [row["outcome"] for row in rows], [row["prompt_id"] for row in rows]
-        options = resampling(config)
+        options = resampling_options(config)
         plain = win_rate(outcomes, groups=groups, **options)
         controlled = length_controlled_win_rate(
             outcomes,
@@ -85,7 +90,7 @@ def _kl(compared: ModelComparison, config: HeldOutConfig) -> dict[str, Any]:
     )
     return {
         "nats": {
-            **_interval(mean_interval(values, groups=groups, **resampling(config))),
+            **_interval(mean_interval(values, groups=groups, **resampling_options(config))),
             "se": _finite(standard_error(values, groups)),
         },
         "nats_per_token": {**_interval(per_token.interval), "se": _finite(per_token.error)},

@@ -270,7 +270,7 @@ def test_no_room_is_a_typed_error(root: Path, errno: int) -> None:
     def make(folder: Path) -> StepResult:
         raise OSError(errno, os.strerror(errno), str(folder / "scores.parquet"))
 
-    with pytest.raises(DiskFull, match="no room left to write") as caught:
+    with pytest.raises(DiskFull, match="no space left on the disk") as caught:
         Store(root, threads=1).run(RECIPE, make)
     assert "Free some space" in caught.value.remedy
 

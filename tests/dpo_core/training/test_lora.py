@@ -217,7 +217,7 @@ def test_what_is_narrow_is_frozen_and_no_embedding(tied: Path, tmp_path: Path) -
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens", "query"])
 def test_layers_that_cannot_be_adapted_are_refused(tiny: Path, target: str) -> None:
     config = LoraConfig(target_modules=["q_proj", target])
-    with pytest.raises(BadInput, match=rf"names {target}(.|\n)*down_proj, gate_proj"):
+    with pytest.raises(BadInput, match=rf"target_modules: {target}(.|\n)*down_proj, gate_proj"):
         adapt(load_master(tiny, CPU), config, 0, torch.float32)
 
 

@@ -21,6 +21,7 @@ from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.checks import check_finite, check_first_step
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.metrics.curves import DPO_CURVE
 from dpo_core.training.objective import PairMeasurements
 from dpo_core.training.pairs.batching import (
     collate,
@@ -30,7 +31,6 @@ from dpo_core.training.pairs.batching import (
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
-from dpo_core.training.telling.curves import DPO_CURVE
 from dpo_core.training.trainer import train_round
 
 from .conftest import EOS, completion, preference, sentiment, trained_elsewhere
@@ -269,7 +269,7 @@ def test_a_wrong_reference_is_an_error_that_names_the_pair(
 
 
 def test_a_wrong_first_loss_is_an_error(make_job: MakeJob) -> None:
-    with pytest.raises(InvariantViolated, match=r"is 0\.500000; where .* is 0\.693147"):
+    with pytest.raises(InvariantViolated, match=r"is 0\.500000, but must be 0\.693147"):
         check_first_step(_measured(make_job, 0.0, loss=0.5), SIGMOID, tolerance=1e-4)
 
 
@@ -318,7 +318,7 @@ def test_rows_that_cannot_be_trained_on_are_refused(make_job: MakeJob) -> None:
     empty = [{**row, "prompt_token_ids": []} for row in completions]
     cases = {
         "other prompt": (completions, [preference("good-0", "bad-1")], "different prompts"),
-        "missing": (completions[:-1], preferences, "does not hold"),
+        "missing": (completions[:-1], preferences, "which is not in"),
         "no prompt": (empty, preferences, "no tokens"),
     }
     for name, (rows, wanted, says) in cases.items():

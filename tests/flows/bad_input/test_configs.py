@@ -127,7 +127,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "an unknown model": (
         "pairs: {rejected_from: prompts.jsonl}\n",
-        "prompts.jsonl is no model: it has no config.json",
+        "prompts.jsonl is not a model: it has no config.json",
     ),
     "a model of another kind": (
         "pairs: {rejected_from: model.gguf}\n",

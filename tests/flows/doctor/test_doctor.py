@@ -297,7 +297,7 @@ def test_a_gguf_file_is_looked_at_before_anything_is_written(tmp_path: Path) -> 
     bare = write_tiny_gguf(tmp_path / "bare.gguf", without=["tokenizer.chat_template"])
     assert policy.check_template(bare, chat=True).severity == "problem"
     file.write_bytes(file.read_bytes()[:-600])
-    with pytest.raises(BadInput, match=r"tiny\.gguf is not whole: it has .* bytes\n    Download"):
+    with pytest.raises(BadInput, match=r"tiny\.gguf is incomplete: it has .* bytes\n    Download"):
         check_before_run(config, tmp_path / "new", with_prefect=False)
     assert read_shape(tmp_path / "nowhere.gguf") is None
     assert not (tmp_path / "new").exists()

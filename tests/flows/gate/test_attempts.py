@@ -54,7 +54,7 @@ def test_times_what_is_chosen() -> None:
 
 
 def test_an_impossible_combination_is_refused_as_a_whole() -> None:
-    with pytest.raises(ConfigError, match="loss simpo compares with no reference"):
+    with pytest.raises(ConfigError, match="loss simpo uses no reference"):
         config_of_attempt(config({"training.loss": "simpo", "training.reference": "base"}), 2)
 
 

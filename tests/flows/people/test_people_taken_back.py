@@ -19,7 +19,7 @@ import yaml
 from small_campaign import STEPS, UNTRAINED, Campaign
 from typer.testing import CliRunner
 
-from dpo_core.campaign.round_metrics import steady
+from dpo_core.campaign.round_metrics import drop_volatile
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.tables import read_rows
 from flows.cli import app
@@ -317,7 +317,7 @@ def test_nothing_is_deleted(story: Story) -> None:
 
 
 def _numbers(story: Story, name: str) -> list[dict[str, Any]]:
-    return [steady(row) for row in story.at[name].shown["rounds"]]
+    return [drop_volatile(row) for row in story.at[name].shown["rounds"]]
 
 
 def test_status_says_what_was_taken_back_and_what_to_type(story: Story) -> None:

@@ -193,7 +193,7 @@ def test_a_browser_signs_in_once(served: Served, browser: "Browser") -> None:
     assert read_key(worker_key_path(served.layout)) == key and key.secret != cookie["value"]
     other = browser.new_context().new_page()
     other.goto(link, timeout=WAIT_MS)
-    assert "used already" in other.inner_text("body")
+    assert "already used" in other.inner_text("body")
     other.goto(sign_in_link(key, "/ratchet/report.html"), timeout=WAIT_MS)
     other.wait_for_url(f"{served.url}/ratchet/report.html", timeout=WAIT_MS)
     context.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpo_core.children import described_error
+from dpo_core.children import restore_error
 from dpo_core.errors import (
     BadInput,
     ChildDied,
@@ -85,8 +85,8 @@ def test_a_step_that_succeeds_is_not_tried_again() -> None:
         JudgeError("a rule raised"),
         WaitingForPeople("waits"),
         KeyError("a mistake of ours"),
-        described_error({"kind": "failed", "message": "on purpose", "remedy": "", "typed": True}),
-        described_error({"kind": "invariant_violated", "message": "", "remedy": "", "typed": True}),
+        restore_error({"kind": "failed", "message": "on purpose", "remedy": "", "typed": True}),
+        restore_error({"kind": "invariant_violated", "message": "", "remedy": "", "typed": True}),
     ],
     ids=str,
 )
@@ -100,7 +100,7 @@ def test_what_would_only_fail_again_is_not_tried_again(error: Exception) -> None
         EndpointFailed("HTTP 503"),
         LabelServerFailed("away"),
         ConnectionRefusedError("no server"),
-        described_error({"kind": "failed", "message": "CUDA", "remedy": "", "typed": False}),
+        restore_error({"kind": "failed", "message": "CUDA", "remedy": "", "typed": False}),
     ],
     ids=str,
 )
@@ -110,7 +110,7 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
 
 def test_what_a_child_raises_on_purpose_is_told_apart() -> None:
     described = {"kind": "failed", "message": "m", "remedy": "", "typed": True}
-    error = described_error(described)
+    error = restore_error(described)
     assert isinstance(error, ChildFailed)
     assert error.deliberate
 

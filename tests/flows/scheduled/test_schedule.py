@@ -45,7 +45,7 @@ def test_a_campaign_on_the_clock(tmp_path: Path) -> None:
             _is_paused_cancelled_and_tried_again(tiny, worker, pages)
             tiny.kill("flows.prefect.server")
             assert worker.process.wait(TIMEOUT_S) == 1
-            assert "flows.prefect.server was ended by SIGKILL" in worker.output()
+            assert "flows.prefect.server was killed by SIGKILL" in worker.output()
         assert not (tiny.folder / "worker/prefect/prefect.db").exists()
         there = Tiny(tmp_path, PREFECT_API_URL=f"http://127.0.0.1:{remote}/api", **hook)
         _goes_on_with_a_remote_server(there, remote, database)

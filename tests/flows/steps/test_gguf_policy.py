@@ -126,11 +126,11 @@ def test_two_models_are_compared_where_one_is_a_file(folder: Path) -> None:
     ("name", "write", "says"),
     [
         ("nowhere.gguf", None, "policy.model: no such file"),
-        ("page.gguf", lambda path: path.write_text("<html>"), "page.gguf is no GGUF file"),
+        ("page.gguf", lambda path: path.write_text("<html>"), "page.gguf is not a GGUF file"),
         (
             "cut.gguf",
             lambda path: path.write_bytes(write_tiny_gguf(path).read_bytes()[:-900]),
-            "cut.gguf is not whole",
+            "cut.gguf is incomplete",
         ),
         (
             "quagga.gguf",

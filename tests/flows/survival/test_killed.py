@@ -90,7 +90,7 @@ def child_killed(config: Path, campaign: Path, moment: Condition, module: str, l
         os.kill(run.child(module), signal.SIGKILL)
         assert run.finish() == 1, run.error
         run.assert_nothing_survives()
-    assert f"the child process {module} was ended by SIGKILL" in run.error
+    assert f"the child process {module} was killed by SIGKILL" in run.error
     assert "Traceback" not in run.error
     path = campaign / "logs" / f"{log}.log"
     assert str(path) in run.error

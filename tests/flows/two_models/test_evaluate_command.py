@@ -9,7 +9,7 @@ import pytest
 from small_campaign import CONFIG, Campaign
 
 from dpo_core.errors import BadInput
-from dpo_core.find_model import find_model, same_tokens
+from dpo_core.find_model import find_model, share_vocabulary
 from dpo_core.tables import read_rows
 from flows.operations.evaluate_models.request import check_request, read_judge
 
@@ -204,13 +204,13 @@ def test_the_judge_is_named_in_one_way(tmp_path: Path) -> None:
 
 def test_models_and_their_tokens(models: tuple[str, str], tmp_path: Path) -> None:
     first, second = map(find_model, models)
-    assert first.id != second.id and same_tokens(first, second)
+    assert first.id != second.id and share_vocabulary(first, second)
     other = tmp_path / "other"
     shutil.copytree(second.folder, other)
     read = json.loads((other / "tokenizer.json").read_text())
     read["added_tokens"] = []
     (other / "tokenizer.json").write_text(json.dumps(read))
-    assert not same_tokens(first, find_model(str(other)))
+    assert not share_vocabulary(first, find_model(str(other)))
     (other / "model.safetensors").unlink()
     with pytest.raises(BadInput, match="no weights"):
         find_model(str(other))

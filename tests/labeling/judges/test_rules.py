@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import ConfigError, JudgeError
-from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, ordered, pair_id
+from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, order_pair, pair_id
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import RuleJudge
 from labeling.judges.make import hash_user_code, pairwise_judge, pointwise_judge
@@ -23,7 +23,7 @@ def completion(name: str, text: str = "") -> Completion:
 
 
 def pair(first: str, second: str) -> Pair:
-    a, b = ordered(first, second)
+    a, b = order_pair(first, second)
     return Pair(pair_id(first, second), completion(a), completion(b))
 
 

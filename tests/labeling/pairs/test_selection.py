@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dpo_core.hashing import derive_seed
-from dpo_core.records import Completion, Prompt, ordered, pair_id
+from dpo_core.records import Completion, Prompt, order_pair, pair_id
 from labeling.pairs.config import PairsConfig, StrategyName
 from labeling.pairs.selection import SelectedPair, Selection, select_pairs
 
@@ -55,7 +55,7 @@ def chosen(found: SelectedPair | str) -> set[str]:
 def test_best_against_worst() -> None:
     scores = {"c0": 0.2, "c1": -0.5, "c2": 0.9, "c3": 0.1}
     found = select(answers("s", "t", "u", "v"), scores)
-    a, b = ordered("c1", "c2")
+    a, b = order_pair("c1", "c2")
     margin = pytest.approx(1.4)  # 0.9 − (−0.5)
     assert found == SelectedPair(pair_id("c1", "c2"), "p", a, b, "best_worst", margin)
 
@@ -65,7 +65,7 @@ SCORES = {"c0": 0.2, "c1": -0.5, "c2": 0.9, "c3": 0.1}
 
 def test_best_against_second() -> None:
     found = select(answers("s", "t", "u", "v"), SCORES, strategy="best_second")
-    a, b = ordered("c0", "c2")
+    a, b = order_pair("c0", "c2")
     margin = pytest.approx(0.7)  # 0.9 − 0.2
     assert found == SelectedPair(pair_id("c0", "c2"), "p", a, b, "best_second", margin)
     # A second one that says the same is no comparison: the next one is.
@@ -105,7 +105,7 @@ def test_a_longer_answer_must_be_better_by_more() -> None:
     # 0.2 − 10·0.05 = −0.3 for c0 against c1, and 0.8 − 1·0.05 = 0.75 for c1 against c2.
     aware = {"strategy": "length_aware", "margin_per_token": 0.05}
     found = select(completions, scores, **aware)
-    a, b = ordered("c1", "c2")
+    a, b = order_pair("c1", "c2")
     plain = pytest.approx(0.8)
     assert found == SelectedPair(pair_id("c1", "c2"), "p", a, b, "length_aware", plain)
     assert select(completions, scores, min_margin=0.76, **aware) == "margin_too_small"
@@ -188,7 +188,7 @@ def test_no_strategy_pairs_identical_texts_or_looks_at_the_order_of_sampling(
     for pair in found.pairs:
         a, b = by_id[pair.a], by_id[pair.b]
         assert a.text != b.text
-        assert (pair.a, pair.b) == ordered(pair.a, pair.b)
+        assert (pair.a, pair.b) == order_pair(pair.a, pair.b)
         if strategy != "random":
             assert pair.margin == abs((scores[pair.a] or 0) - (scores[pair.b] or 0)) > 0
         if truncated in ("drop", "avoid"):

@@ -17,8 +17,8 @@ from dpo_core.jobs import job_request
 from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.metrics.curves import DPO_CURVE
 from dpo_core.training.pairs.pair_files import load_pairs
-from dpo_core.training.telling.curves import DPO_CURVE
 from dpo_core.training.trainer import train_round
 
 from ..conftest import sentiment

@@ -26,7 +26,7 @@ from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.processes.team import Team
-from dpo_core.training.processes.torchrun import processes_of
+from dpo_core.training.processes.torchrun import count_processes
 from dpo_core.training.trainer import train_round
 from tests.living import living
 from tests.until import until
@@ -303,7 +303,7 @@ def test_a_process_that_is_killed_ends_the_others(
                     with suppress(ProcessLookupError):  # one ends with the other
                         os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(ChildFailed, match="ended from outside"):
+    with pytest.raises(ChildFailed, match="training process was killed"):
         child.ask(request(job, processes=2), kill_the_second)
     assert marked(mark) == [child.process.pid]
 
@@ -342,5 +342,5 @@ def test_shares_have_about_as_many_tokens() -> None:
 
 def test_auto_is_one_process_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert processes_of(TrainingConfig()) == 1
-    assert processes_of(TrainingConfig(processes=3)) == 3
+    assert count_processes(TrainingConfig()) == 1
+    assert count_processes(TrainingConfig(processes=3)) == 3

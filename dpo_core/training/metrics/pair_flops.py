@@ -1,8 +1,8 @@
-"""Floating-point operations that training on a pair needs, whatever is really computed for it.
+"""Floating-point operations that training on a pair needs, whatever is actually computed.
 
 A pair counts as the fast pass goes through it: its prompt once, no padding, the output head at
 completion tokens only. Two operations per weight and token; attention by the pairs of tokens that
-see each other. Norms, rotations and the optimiser are left out, as is usual: they are few.
+see each other. Norms, rotations and the optimiser are left out, as usual: they are few.
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ _EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True)
 class PairFlops:
-    """What a model needs: the numbers that its pairs' lengths are multiplied with.
+    """A model's operations as factors of its pairs' lengths.
 
-    body, head: weights that a token is multiplied with; of these trained_body, trained_head have
-    gradients. attention: channels of the queries, per layer, with the layer's window of tokens.
+    body, head: weights that a token is multiplied with; trained_body, trained_head: those of them
+    with gradients. attention: (query channels, window in tokens) of each layer.
     """
 
     body: float
@@ -31,11 +31,11 @@ class PairFlops:
     attention: tuple[tuple[int, float], ...]
 
     @classmethod
-    def of(cls, model: Any) -> "PairFlops":
+    def from_model(cls, model: Any) -> "PairFlops":
         """Count a transformers model's weights.
 
-        Embeddings are looked up, not multiplied. Of experts those count that a token is sent to.
-        A model whose config names no attention heads has none as far as this goes.
+        Embeddings are looked up, not multiplied. Of experts, those that a token is routed to count.
+        A model whose config names no attention heads counts as having none.
         """
         config = model.config.get_text_config()
         head = model.get_output_embeddings().weight
@@ -61,14 +61,14 @@ class PairFlops:
         return 2 * (self.body * pair.tokens + self.head * completions) + self._attention(pair)
 
     def step(self, pair: TrainingPair) -> float:
-        """Operations of a pass with gradients: as many again for the gradients of the hidden
-        states, and two per token for the gradient of each trained weight."""
+        """Operations of a pass with gradients: twice a forward pass, plus two per token for the
+        gradient of each trained weight."""
         completions = len(pair.chosen_ids) + len(pair.rejected_ids)
         weights = 2 * (self.trained_body * pair.tokens + self.trained_head * completions)
         return 2 * self.forward(pair) + weights + self._attention(pair)
 
     def _attention(self, pair: TrainingPair) -> float:
-        """Scores and their use: four per channel and pair of tokens that see each other."""
+        """Attention: four per channel and pair of tokens that see each other."""
         prompt = len(pair.prompt_ids)
         chosen, rejected = prompt + len(pair.chosen_ids), prompt + len(pair.rejected_ids)
         return sum(
@@ -78,7 +78,7 @@ class PairFlops:
 
 
 def _seen(length: int, window: float) -> float:
-    """Σ over positions 1 … length of the tokens that each sees, itself included."""
+    """Σ over positions 1 … length of the number of tokens that each sees, itself included."""
     ramp = min(length, window)
     return ramp * (ramp + 1) / 2 + (length - ramp) * ramp
 
@@ -94,7 +94,7 @@ def _attention(config: Any) -> Iterable[tuple[int, float]]:
 
 
 def _share_of_experts(config: Any) -> float:
-    """Of a layer's experts, those that one token is sent to."""
+    """Share of a layer's experts that one token is routed to."""
     counts = [getattr(config, name, None) for name in _EXPERT_COUNTS]
     known = next((count for count in counts if count), None)
     return config.num_experts_per_tok / known if known else 1.0

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 from benchmarks.dpo_round.workload import MODELS
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.metrics.pair_flops import PairFlops
+from dpo_core.training.metrics.peak_flops import known_peak, measured_peak
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.pair_files import load_pairs
-from dpo_core.training.telling.flops import PairFlops
-from dpo_core.training.telling.peak import known_peak, measured_peak
 from dpo_core.training.trainer import train_round
 
 from ..conftest import sentiment
@@ -40,30 +40,31 @@ def test_operations_of_a_llama_by_hand() -> None:
     # Tokens that see each other: 8 positions of prompt and chosen, then 4 that continue the prompt.
     seen = 8 * 9 / 2 + 4 * 5 + 4 * 5 / 2
     forward = 2 * (2 * layer * 12 + 4 * 8 * seen) + 2 * 8 * 50 * 7
-    found = PairFlops.of(model("LlamaConfig"))
+    found = PairFlops.from_model(model("LlamaConfig"))
     assert found.forward(PAIR) == forward
     assert found.step(PAIR) == 3 * forward
-    tied = PairFlops.of(model("LlamaConfig", tie_word_embeddings=True))
+    tied = PairFlops.from_model(model("LlamaConfig", tie_word_embeddings=True))
     assert tied.forward(PAIR) == forward
 
 
 def test_frozen_weights_need_no_gradient_of_their_own() -> None:
     frozen = model("LlamaConfig").requires_grad_(False)
-    found = PairFlops.of(frozen)
+    found = PairFlops.from_model(frozen)
     attention = 4 * 2 * 8 * (36 + 20 + 10)
     assert found.step(PAIR) == 2 * found.forward(PAIR) + attention
 
 
 def test_a_window_and_experts_need_less() -> None:
-    whole = PairFlops.of(model("Qwen2Config"))
-    window = PairFlops.of(
+    whole = PairFlops.from_model(model("Qwen2Config"))
+    window = PairFlops.from_model(
         model("Qwen2Config", use_sliding_window=True, sliding_window=3, max_window_layers=1)
     )
     # Layer 2 sees at most three: 1+2+3·6 over 8 positions, and 3 at each of the rejected four.
     assert whole.forward(PAIR) - window.forward(PAIR) == 4 * 8 * (66 - (21 + 12))
     experts = {"num_local_experts": 4, "num_experts_per_tok": 1}
     one, all_four = (
-        PairFlops.of(model("MixtralConfig", **experts | {"num_experts_per_tok": n})) for n in (1, 4)
+        PairFlops.from_model(model("MixtralConfig", **experts | {"num_experts_per_tok": n}))
+        for n in (1, 4)
     )
     assert all_four.body - one.body == 2 * 3 * (3 * 8 * 12)
 
@@ -81,7 +82,7 @@ def test_the_benchmarks_count_is_this_one() -> None:
             tie_word_embeddings=workload.tied,
         )
         with torch.device("meta"):
-            counted = PairFlops.of(AutoModelForCausalLM.from_config(config))
+            counted = PairFlops.from_model(AutoModelForCausalLM.from_config(config))
         assert counted.forward(PAIR) == workload.forward_flops(5, 3, 4)
 
 

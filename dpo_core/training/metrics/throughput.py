@@ -1,31 +1,31 @@
-"""How fast a round trains, how well it uses its device, and what it spends on padding."""
+"""Throughput of a round: tokens per second, use of the device, padding."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from dpo_core.training.metrics.pair_flops import PairFlops
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.round import Round
-from dpo_core.training.telling.flops import PairFlops
 
 Counts = dict[str, float]
-"""Of some optimiser steps: `tokens` and `flops` that their pairs need (each prompt once), tokens
-that went `through_model`, those of them that were `padding`, `seconds` by the clock."""
+"""Sums over optimiser steps: `tokens` and `flops` that their pairs need (each prompt once), tokens
+that went `through_model`, of these `padding`, and wall-clock `seconds`."""
 
 
 class Throughput:
-    """Counts steps, and says what counts come to.
+    """Counts steps, and turns counts into rates.
 
-    peak_flops: operations per second of one process's device at best; None: not known, and neither
-    is MFU, the useful operations per second as a share of all devices'.
+    peak_flops: peak operations per second of one process's device. Without it MFU, useful
+    operations per second as a share of all devices' peak, is None.
     """
 
     def __init__(self, round: Round, peak_flops: float | None) -> None:
         self._round = round
-        self._flops = PairFlops.of(round.model)
+        self._flops = PairFlops.from_model(round.model)
         self._all_peaks = peak_flops * round.team.size if peak_flops else None
 
     def counts(self, pairs: Sequence[TrainingPair], seconds: float) -> Counts:
-        """Of one optimiser step on these pairs, by all processes of the team."""
+        """The counts of one optimiser step on these pairs, over all processes of the team."""
         by_rank = self._round.micro_batches_by_rank(pairs)
         batches = [batch for batches in by_rank for batch in batches]
         return {
@@ -37,7 +37,7 @@ class Throughput:
         }
 
     def rates(self, counts: Counts) -> dict[str, Any]:
-        """What counts come to per second, and the most memory that this process used so far."""
+        """Rates from counts, and this process's peak memory so far."""
         seconds = max(counts["seconds"], 1e-9)
         flops_per_second = counts["flops"] / seconds
         return {

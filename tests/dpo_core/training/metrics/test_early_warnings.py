@@ -13,7 +13,7 @@ import pytest
 from dpo_core.config import TrainingConfig
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
-from dpo_core.training.telling.early_warnings import (
+from dpo_core.training.metrics.early_warnings import (
     CHECKS,
     WINDOW_PAIRS,
     History,
@@ -114,12 +114,12 @@ PROVOKED: dict[str, tuple[Rows, dict[str, Any], str]] = {
     "margins_saturate": (
         sentiment(PAIRS),
         {"learning_rate": 1e-2, "beta": 2.0, "epochs": 2},
-        r"pairs pull with a weight of 0\.0",
+        r"the gradient weight of pairs is 0\.0",
     ),
     "length_correlates": (
         longer_wins(PAIRS),
         {"learning_rate": 1e-3, "beta": 0.5},
-        r"correlation \+0\.\d+\): longer completions",
+        r"correlation \+0\.\d+\): the policy learns to prefer longer",
     ),
     "labels_leak": (
         marked(PAIRS),
@@ -239,4 +239,4 @@ def row(step: int, **known: float | None) -> dict[str, Any]:
 def names(rows: list[dict[str, Any]], steps: int, config: TrainingConfig | None = None) -> set[str]:
     watch = Watch(config or TrainingConfig(), steps)
     assert list(watch.over(rows)) == rows
-    return {warning.name for warning in watch.found}
+    return {warning.name for warning in watch.warnings}

@@ -1,8 +1,8 @@
-"""What goes wrong in a round, said in plain words while it can still be stopped.
+"""Early warnings: signs that a round's training goes wrong, while it can still be stopped.
 
-Each check is a pure function of the rows of the curve (curves.DPO_CURVE) so far.
-A window holds at least WINDOW_PAIRS pairs and WINDOW_STEPS steps, so that one odd batch says
-nothing; a shorter round is not judged. Each warning is given once per round.
+Each check is a pure function of the rows of the curve (curves.DPO_CURVE) so far. It looks at a
+window of at least WINDOW_PAIRS pairs and WINDOW_STEPS steps, so a single odd batch has no effect; a
+shorter round is not checked. Each warning is given once per round.
 """
 
 from collections import deque
@@ -13,7 +13,11 @@ from typing import Any
 
 from dpo_core.children import NOTICES
 from dpo_core.config import TrainingConfig
-from dpo_core.training.telling.better_values import beta_within, rate_that_moves, rate_within
+from dpo_core.training.metrics.suggested_values import (
+    suggest_higher_beta,
+    suggest_higher_rate,
+    suggest_lower_rate,
+)
 
 WINDOW_PAIRS = 128
 WINDOW_STEPS = 4
@@ -26,17 +30,17 @@ STUCK_SPREAD_NATS = 0.01
 STUCK_SHARE_OF_ROUND = 0.25
 KL_SHARE_OF_ROUND = 0.1
 KL_BUDGET_PER_TOKEN = 0.5
-"""Nats per token that a policy may move in a round when training.kl_budget_nats does not say."""
+"""Nats per token that a policy may move in a round without training.kl_budget_nats."""
 
 _SATURATING = ("sigmoid", "robust")
-"""Losses whose gradient is what the column gradient_weight says."""
+"""Losses whose gradient weight is the column gradient_weight."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class EarlyWarning:
-    """`message` says what was seen, with its numbers, `remedy` what to do next."""
+    """message: what was observed, with numbers. remedy: what to do next."""
 
     name: str
     step: int
@@ -49,7 +53,7 @@ class EarlyWarning:
 
 @dataclass
 class History:
-    """Rows of a round so far: the first after step 1, and the last, as many as make a window."""
+    """Rows of a round so far: a window after step 1 (`opening`) and the latest (`recent`)."""
 
     config: TrainingConfig
     steps: int
@@ -66,11 +70,12 @@ class History:
             self.recent.popleft()
 
     def _at_reference(self, row: Row) -> bool:
-        """Where policy and reference are equal, accuracy is the sign of rounding errors."""
+        """Whether policy and reference are equal, where accuracy only shows rounding errors."""
         return bool(row["step"] == 1 and row["margin_spread"] < STUCK_SPREAD_NATS)
 
     @property
     def full(self) -> bool:
+        """Whether `recent` is a whole window."""
         return _is_window(self.recent)
 
     @property
@@ -78,43 +83,42 @@ class History:
         return self.recent[-1]
 
     def mean(self, name: str) -> float:
-        """Over the pairs of the last window; 0 when nothing is known."""
+        """Mean of a column over the pairs of the latest window; 0 without rows."""
         return mean(list(self.recent), name)
 
 
 Check = Callable[[History], tuple[str, str] | None]
-"""check(history) -> (message, remedy), or None when all is well."""
+"""check(history) -> (message, remedy), or None without a warning."""
 
 
 class Watch:
-    """Looks at the rows of a round of `steps` optimiser steps as they pass.
+    """Checks the rows of a round of `steps` optimiser steps as they pass.
 
-    A warning is said at once, through dpo_core.children.NOTICES, and kept in `found`.
+    A warning is sent at once through dpo_core.children.NOTICES, and kept in `warnings`.
     """
 
     def __init__(self, config: TrainingConfig, steps: int) -> None:
-        self.found: list[EarlyWarning] = []
+        self.warnings: list[EarlyWarning] = []
         self._history = History(config, steps)
 
     def over(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Pass the rows on. All checks are about margins: a row without any, for want of a
-        reference, is not looked at."""
+        """Yield the rows, checking those with margins; without a reference there are none."""
         for row in rows:
             if row["margin"] is not None:
-                self._look(row)
+                self._check(row)
             yield row
 
     def facts(self) -> list[dict[str, Any]]:
-        return [asdict(warning) for warning in self.found]
+        return [asdict(warning) for warning in self.warnings]
 
-    def _look(self, row: Row) -> None:
+    def _check(self, row: Row) -> None:
         self._history.add(row)
-        known = {warning.name for warning in self.found}
+        known = {given.name for given in self.warnings}
         for name, check in CHECKS.items():
-            said = check(self._history) if name not in known else None
-            if said is not None:
-                self.found.append(EarlyWarning(name, row["step"], *said))
-                NOTICES.warning("%s", self.found[-1])
+            warning = check(self._history) if name not in known else None
+            if warning is not None:
+                self.warnings.append(EarlyWarning(name, row["step"], *warning))
+                NOTICES.warning("%s", self.warnings[-1])
 
 
 def chosen_falls(seen: History) -> tuple[str, str] | None:
@@ -133,76 +137,76 @@ def chosen_falls(seen: History) -> tuple[str, str] | None:
 
 
 def margins_saturate(seen: History) -> tuple[str, str] | None:
-    """The loss has no slope left at most margins: it teaches only what contradicts them."""
+    """Most margins have almost no gradient left; what remains comes from contradicting pairs."""
     weight = seen.mean("gradient_weight")
     if not seen.full or seen.config.loss not in _SATURATING or weight > SATURATED_WEIGHT:
         return None
     return (
-        f"margins saturate: at {seen.mean('margin'):.1f} nats pairs pull with a weight of "
-        f"{weight:.3f}, after 0.5 at the start. What still moves the policy is mostly mislabelled.",
-        "Train fewer epochs or at a lower training.learning_rate, and begin the next round "
-        "earlier; label_smoothing or training.loss: ipo bound the margins.",
+        f"margins saturate: at {seen.mean('margin'):.1f} nats the gradient weight of pairs is "
+        f"{weight:.3f}, down from 0.5. What still moves the policy is mostly mislabelled pairs.",
+        "Train fewer epochs or lower training.learning_rate, and start the next round earlier; "
+        "training.label_smoothing or training.loss: ipo bound the margins.",
     )
 
 
 def length_correlates(seen: History) -> tuple[str, str] | None:
     """The policy learns to write longer, or shorter, rather than better."""
     known = [row for row in seen.recent if row["length_correlation"] is not None]
-    found = mean(known, "length_correlation")
-    if not _is_window(known) or abs(found) < LENGTH_CORRELATION:
+    correlation = mean(known, "length_correlation")
+    if not _is_window(known) or abs(correlation) < LENGTH_CORRELATION:
         return None
-    word = "longer" if found > 0 else "shorter"
+    word = "longer" if correlation > 0 else "shorter"
     return (
-        f"implicit rewards follow length (correlation {found:+.2f}): {word} completions are "
-        f"preferred as such. Chosen ones have {seen.mean('chosen_tokens'):.0f} tokens, rejected "
-        f"ones {seen.mean('rejected_tokens'):.0f}.",
-        "Check whether the judge means it; if not, set training.ld_alpha below 1 or "
+        f"implicit rewards follow length (correlation {correlation:+.2f}): the policy learns to "
+        f"prefer {word} completions. Chosen ones have {seen.mean('chosen_tokens'):.0f} tokens, "
+        f"rejected ones {seen.mean('rejected_tokens'):.0f}.",
+        "Check whether the judge intends this; if not, set training.ld_alpha below 1 or "
         "training.loss: sigmoid_norm.",
     )
 
 
 def labels_leak(seen: History) -> tuple[str, str] | None:
-    """Unseen pairs are told apart before anything was learnt: the labels show in the texts."""
+    """Unseen pairs are classified correctly from the start: the texts reveal the labels."""
     rows = seen.opening
     accuracy, pairs = mean(rows, "accuracy"), sum(row["pairs"] for row in rows)
     new = bool(rows) and rows[-1]["step"] <= seen.steps / seen.config.epochs
     if not _is_window(rows) or not new or accuracy < LEAK_ACCURACY:
         return None
     return (
-        f"accuracy is {accuracy:.2f} in the first steps already, on {pairs} pairs that were not "
-        "trained on before: something gives the chosen completion away.",
-        "Compare chosen and rejected texts (length, format, ending), and check that the policy has "
-        "not learnt these pairs in an earlier round.",
+        f"accuracy is {accuracy:.2f} in the first steps already, on {pairs} pairs not trained on "
+        "before: something gives the chosen completions away.",
+        "Compare chosen and rejected texts (length, format, ending), and check that the policy was "
+        "not trained on these pairs in an earlier round.",
     )
 
 
 def stuck_at_reference(seen: History) -> tuple[str, str] | None:
-    """No margin moves away from 0: nothing is trained."""
+    """Margins stay at 0: nothing is learnt."""
     spread, step = seen.mean("margin_spread"), seen.last["step"]
     rate = seen.config.learning_rate
     early = step < seen.config.warmup_steps + STUCK_SHARE_OF_ROUND * seen.steps
     if not seen.full or early or spread > STUCK_SPREAD_NATS:
         return None
     return (
-        f"the loss is stuck at {seen.mean('loss'):.4f}, what it is where policy and reference are "
+        f"the loss is stuck at {seen.mean('loss'):.4f}, its value where policy and reference are "
         f"equal (ln 2 = 0.6931 for sigmoid): after {step} steps margins differ by no more than "
         f"{spread:.1g} nats.",
-        f"Try training.learning_rate {rate_that_moves(rate, spread):g} (now {rate:g}); if that "
-        "moves nothing either, the weights are frozen, or the reference is the policy itself.",
+        f"Try training.learning_rate {suggest_higher_rate(rate, spread):g} (now {rate:g}); if that "
+        "changes nothing either, the weights are frozen, or the reference is the policy itself.",
     )
 
 
 def kl_budget_passed(seen: History) -> tuple[str, str] | None:
-    """How far from the reference the policy will be at the end, if it goes on as it has so far.
+    """The policy is going to be too far from the reference at the end, at its pace so far.
 
     Minus the mean log-ratio of completions that the reference sampled estimates KL(reference ‖
-    policy). Pairs are chosen among the samples, so on them it is an indication only.
+    policy). Pairs are selected among the samples, so on pairs it is only an indication.
     """
     if not seen.full or seen.last["step"] < KL_SHARE_OF_ROUND * seen.steps:
         return None
     now = -(seen.mean("chosen_logratio") + seen.mean("rejected_logratio")) / 2
     assert seen.first is not None, "the window is full"
-    # Where the policy stood before any update: 0 but for a reference that is not its start.
+    # Where the policy was before any update: 0 unless the reference is another policy.
     start = -(seen.first["chosen_logratio"] + seen.first["rejected_logratio"]) / 2
     expected = start + (now - start) * (seen.steps - 1) / (seen.mean("step") - 1)
     tokens = (seen.mean("chosen_tokens") + seen.mean("rejected_tokens")) / 2
@@ -210,13 +214,14 @@ def kl_budget_passed(seen: History) -> tuple[str, str] | None:
     if expected <= budget:
         return None
     rate, beta = seen.config.learning_rate, seen.config.beta
+    lower_rate = suggest_lower_rate(rate, expected, budget)
+    higher_beta = suggest_higher_beta(beta, expected, budget)
     return (
         f"the policy moves too fast: about {expected:.1f} nats per completion from its reference "
-        f"by the end of the round, if it goes on like this (now {now:.1f}, estimated on the "
-        f"training pairs; budget {budget:.1f}).",
-        f"Try training.learning_rate {rate_within(rate, expected, budget):g} (now {rate:g}), or "
-        f"training.beta {beta_within(beta, expected, budget):g} (now {beta:g}); "
-        "training.kl_budget_nats sets the budget.",
+        f"by the end of the round at this pace (now {now:.1f}, estimated on the training pairs; "
+        f"budget {budget:.1f}).",
+        f"Try training.learning_rate {lower_rate:g} (now {rate:g}), or training.beta "
+        f"{higher_beta:g} (now {beta:g}); training.kl_budget_nats sets the budget.",
     )
 
 
@@ -231,7 +236,7 @@ CHECKS: dict[str, Check] = {
 
 
 def mean(rows: Sequence[Row], name: str) -> float:
-    """Over the pairs of the rows; 0 when there are none."""
+    """Mean of a column over the pairs of the rows; 0 without rows."""
     pairs = sum(row["pairs"] for row in rows)
     return float(sum(row["pairs"] * row[name] for row in rows) / pairs) if pairs else 0.0
 

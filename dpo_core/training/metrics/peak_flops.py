@@ -1,4 +1,4 @@
-"""The most floating-point operations per second a device can do, to compare training with."""
+"""Peak floating-point operations per second of a device."""
 
 import time
 
@@ -18,18 +18,17 @@ DENSE_PEAKS: dict[str, tuple[float, float]] = {
     "L4": (121e12, 30.3e12),
 }
 """Part of the device's name → (bfloat16 on tensor cores, float32 without TF32), operations per
-second, without sparsity. Source: NVIDIA's data sheets of each product, SXM variants where the name
-does not say; half of the number where a sheet gives it with sparsity only."""
+second, without sparsity. Source: NVIDIA's data sheets; the SXM variant where the name does not say,
+half the number where a sheet gives it with sparsity only."""
 
 _SIZE = 1024
 _TRIES = 3
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
-    """Operations per second; None for a GPU that is not in the table.
+    """Peak operations per second; None for a GPU that is not in DENSE_PEAKS.
 
-    A processor has no such data sheet: there the fastest of a few large products is taken, which
-    takes about a tenth of a second.
+    A CPU has no such data sheet: its peak is measured, which takes about a tenth of a second.
     """
     if device.type == "cuda":
         return known_peak(torch.cuda.get_device_name(device), dtype)
@@ -37,7 +36,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
 
 
 def known_peak(name: str, dtype: torch.dtype) -> float | None:
-    """The data sheet's number for the device that has this name; the longest match counts."""
+    """The data sheet's peak for a device name; the longest matching entry counts."""
     words = name.replace("-", " ").split()
     matches = [known for known in DENSE_PEAKS if set(known.split()) <= set(words)]
     if not matches:
@@ -48,7 +47,7 @@ def known_peak(name: str, dtype: torch.dtype) -> float | None:
 
 @torch.no_grad()
 def measured_peak(dtype: torch.dtype) -> float:
-    """The fastest of a few square products on this processor with torch's current threads."""
+    """The rate of the fastest of a few square products on this CPU, with torch's threads."""
     left, right = (torch.ones(_SIZE, _SIZE, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(_TRIES):

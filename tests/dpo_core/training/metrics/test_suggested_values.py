@@ -2,7 +2,11 @@
 
 import pytest
 
-from dpo_core.training.telling.better_values import beta_within, rate_that_moves, rate_within
+from dpo_core.training.metrics.suggested_values import (
+    suggest_higher_beta,
+    suggest_higher_rate,
+    suggest_lower_rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +20,7 @@ from dpo_core.training.telling.better_values import beta_within, rate_that_moves
     ],
 )
 def test_a_rate_that_moves(rate: float, spread: float, expected: float) -> None:
-    assert rate_that_moves(rate, spread) == pytest.approx(expected)
+    assert suggest_higher_rate(rate, spread) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +33,8 @@ def test_a_rate_that_moves(rate: float, spread: float, expected: float) -> None:
     ],
 )
 def test_a_rate_within_a_budget_of_one(rate: float, moved: float, expected: float) -> None:
-    assert rate_within(rate, moved, 1.0) == pytest.approx(expected)
-    assert rate_within(rate, 7 * moved, 7.0) == pytest.approx(expected), "shares count"
+    assert suggest_lower_rate(rate, moved, 1.0) == pytest.approx(expected)
+    assert suggest_lower_rate(rate, 7 * moved, 7.0) == pytest.approx(expected), "shares count"
 
 
 @pytest.mark.parametrize(
@@ -38,4 +42,4 @@ def test_a_rate_within_a_budget_of_one(rate: float, moved: float, expected: floa
     [(0.1, 4.0, 0.2), (0.1, 9.0, 0.5), (0.1, 1e6, 1.0), (5.0, 4.0, 10.0), (0.001, 25.0, 0.005)],
 )
 def test_a_beta_within_a_budget_of_one(beta: float, moved: float, expected: float) -> None:
-    assert beta_within(beta, moved, 1.0) == pytest.approx(expected)
+    assert suggest_higher_beta(beta, moved, 1.0) == pytest.approx(expected)

@@ -1,21 +1,21 @@
-"""What a round tells of itself: a row for each optimiser step, and the round's summary."""
+"""Records a round's training curve, one row per optimiser step, and its summary."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from dpo_core.preference.losses import margins
 from dpo_core.training.loop import Step
+from dpo_core.training.metrics.curves import DPO_CURVE
+from dpo_core.training.metrics.throughput import Counts, Throughput
 from dpo_core.training.round import Round
-from dpo_core.training.telling.curves import DPO_CURVE
-from dpo_core.training.telling.speed import Counts, Throughput
 
 Means = dict[str, float | None]
 
 
 class CurveRecorder:
-    """Rows of the curve as steps pass by, and what they come to; no pair is kept.
+    """Turns steps into rows of the curve and sums over the round; keeps no pairs.
 
-    peak_flops: what the device can do at most, operations per second, to compare training with.
+    peak_flops: peak operations per second of the device, for MFU.
     """
 
     _STATE: ClassVar = ("_curve", "_epoch", "_first", "_steps", "_sums", "_counts")
@@ -31,15 +31,16 @@ class CurveRecorder:
         self._counts: Counts = {}
 
     def state(self) -> dict[str, Any]:
-        """All that was told so far, as JSON; `resume` of another Telling takes it."""
+        """What was recorded so far, as JSON, for `resume` of another recorder."""
         return {name: getattr(self, name) for name in self._STATE}
 
     def resume(self, state: dict[str, Any]) -> None:
+        """Continue from the state of an earlier recorder."""
         for name in self._STATE:
             setattr(self, name, state[name])
 
     def rows(self, steps: Iterator[Step]) -> Iterator[dict[str, Any]]:
-        """The curve: rows of steps before a resume, then one for each step that is taken."""
+        """Yield the curve: rows from before a resume, then one for each step."""
         yield from self._curve
         for step in steps:
             means = {
@@ -68,7 +69,7 @@ class CurveRecorder:
         }
 
     def _add(self, step: Step, means: Means, counts: Counts) -> None:
-        """What is not known of a step does not count in the mean of its name."""
+        """Add a step to the sums; values that are None do not count in their mean."""
         if step.epoch != self._epoch:
             self._epoch, self._sums = step.epoch, {}
         self._steps = step.number

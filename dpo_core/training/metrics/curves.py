@@ -1,4 +1,4 @@
-"""Parquet schemas of what training leaves behind: its curves and the reference log-probs."""
+"""Parquet schemas of training curves and reference log-probs."""
 
 import pyarrow as pa
 
@@ -35,11 +35,11 @@ DPO_CURVE = pa.schema(
 """One row per optimiser step, measured before its update; `gradient_norm` before clipping.
 
 margin_spread: standard deviation of the step's margins. entropy: of the policy, nats per completion
-token, estimated at some 32 positions of the step. length_correlation: of log-ratios with lengths.
-chosen_tokens, rejected_tokens: mean length of the completions.
-tokens: of prompts, once, and of both completions. padding_share: of the tokens that went through
-the model. flops_per_second: useful operations (telling.flops); mfu: as a share of what
-the device can do. peak_memory_gib: of the process so far.
+token, estimated at about 32 positions of the step. length_correlation: of log-ratios with lengths.
+chosen_tokens, rejected_tokens: mean length of the completions. tokens: of prompts, counted once,
+and of both completions. padding_share: of the tokens that went through the model.
+flops_per_second: useful operations (metrics.pair_flops); mfu: these as a share of the device's
+peak. peak_memory_gib: of the process so far.
 """
 
 SFT_CURVE = pa.schema(
@@ -51,7 +51,7 @@ SFT_CURVE = pa.schema(
         pa.field("seconds", pa.float64(), metadata=_VOLATILE),
     ]
 )
-"""One row per optimiser step; `loss` in nats per completion token, of which there are `tokens`."""
+"""One row per optimiser step; `loss` in nats per completion token, `tokens` of them."""
 
 REFERENCE_LOGPS = pa.schema(
     [
