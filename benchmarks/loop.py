@@ -122,9 +122,9 @@ def _noop_steps(count: int) -> dict[str, float]:
 
     from dpo_core.campaign.artifacts import Artifact, StepResult
     from flows.config import load_config
-    from flows.progress import CampaignProgress
     from flows.run import prefect_api
     from flows.session import Session
+    from reporting.progress import CampaignProgress
 
     config = load_config(Path("configs/demo-cpu.yaml"), ["threads=1"])
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:

@@ -15,11 +15,11 @@ from dpo_core.config import Section
 from dpo_core.errors import BadInput
 
 
-class Job(Section):
+class ChildJob(Section):
     """Base of all jobs. Fields of type Path are inputs and outputs.
 
     Example:
-        >>> class Copy(Job):
+        >>> class Copy(ChildJob):
         ...     source: Path
         >>> job = Copy(source=Path("/campaign/rounds/01/a")).within(Path("/campaign"))
         >>> job.source.as_posix(), job.at(Path("/mnt")).source.as_posix()
@@ -42,7 +42,7 @@ class Job(Section):
         return self.model_copy(update={name: move(path) for name, path in paths.items()})
 
 
-AnyJob = TypeVar("AnyJob", bound=Job)
+AnyJob = TypeVar("AnyJob", bound=ChildJob)
 Kinds = Mapping[str, type[AnyJob]]
 """op → the class of such jobs."""
 
@@ -52,7 +52,7 @@ def job_kinds(*kinds: type[AnyJob]) -> dict[str, type[AnyJob]]:
     return {kind.model_fields["op"].default: kind for kind in kinds}
 
 
-def job_request(job: Job, root: Path = Path("/")) -> dict[str, Any]:
+def job_request(job: ChildJob, root: Path = Path("/")) -> dict[str, Any]:
     """The request to a child for a job whose files lie below `root`."""
     return {"root": abspath(root), "job": job.within(root).model_dump(mode="json")}
 

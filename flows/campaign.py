@@ -12,7 +12,7 @@ from dpo_core.atomic import write_atomic
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.facts import policy_name, read_round_row
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.round_metrics import JSON_COLUMNS
+from dpo_core.campaign.metric_columns import JSON_COLUMNS
 from dpo_core.errors import WaitingForPeople
 from dpo_core.gate.stop_rules import StopReason, stop_rule
 from dpo_core.scalars import record_scalars

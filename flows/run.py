@@ -18,6 +18,7 @@ from dpo_core.campaign.waiting import read_waiting
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, WaitingForPeople
 from dpo_core.processor import available_threads
+from dpo_core.server_keys import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
 from dpo_core.text import counted
 from flows.config.campaign import CampaignConfig
 from flows.config.paths import check_functions
@@ -29,7 +30,6 @@ from flows.evaluation.judging import shared_judge_warning
 from flows.gate.question import pending_question
 from flows.notify import notify_failure, notify_waiting
 from flows.people import can_resume
-from flows.prefect.credentials import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
 from flows.prefect.server import (
     address,
     free_port,
@@ -38,9 +38,9 @@ from flows.prefect.server import (
     vital,
     write_logging_config,
 )
-from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.tracking.background import check_trackers
+from reporting.progress import CampaignProgress
 
 
 def run_campaign(

@@ -18,8 +18,8 @@ from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
 from flows.config import CampaignConfig, config_of_round
 from flows.older.fingerprints import older_fingerprints
-from flows.progress import CampaignProgress
 from flows.tracking.background import Tracking
+from reporting.progress import CampaignProgress
 
 Make = Callable[[Path, Inputs], StepResult]
 """Writes a step's outputs into a folder, from its inputs."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dpo_core.campaign.round_metrics import COLUMNS, JSON_COLUMNS, Column
+from dpo_core.campaign.metric_columns import COLUMNS, JSON_COLUMNS, Column
 from reporting.certification import (
     BY_A_PERSON,
     CERTIFIED,

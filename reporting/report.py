@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_text
-from dpo_core.campaign.round_metrics import COLUMNS
+from dpo_core.campaign.metric_columns import COLUMNS
 from dpo_core.text import visible
 from reporting import sample_browser
 from reporting.as_json import as_json

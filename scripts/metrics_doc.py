@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dpo_core.campaign.round_metrics import COLUMNS, Column
+from dpo_core.campaign.metric_columns import COLUMNS, Column
 
 HEAD = """# The columns of metrics.parquet
 

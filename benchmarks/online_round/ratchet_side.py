@@ -24,10 +24,10 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.children import Child
 from flows.config import CampaignConfig, validate
-from flows.progress import CampaignProgress
 from flows.round import prepare, run_round
 from flows.round_state import RoundContext
 from flows.session import Session
+from reporting.progress import CampaignProgress
 
 _PART_OF = {**KIND_OF_STEP, "gate": "evaluating"}
 

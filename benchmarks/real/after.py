@@ -20,11 +20,11 @@ from dpo_core.records import Completion
 from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
-from flows.progress import CampaignProgress
 from flows.read_records import read_completions
 from flows.session import Session
 from flows.steps.answer_logps import write_logps
 from generation.sampling import encode_prompt, load_tokenizer
+from reporting.progress import CampaignProgress
 
 TEXT_TOKENS = 1024
 """Most of a text with its prompt; longer ones are left out."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.round_metrics import VOLATILE
+from dpo_core.campaign.metric_columns import VOLATILE
 from dpo_core.tables import read_rows
 from tests.flows.survival.survival_runs import content, ledger
 

@@ -153,7 +153,7 @@ def evaluate(
     if json:
         print(printed_json(numbers))
         return
-    from flows.operations.evaluate_models.terminal import format_numbers
+    from reporting.models import format_numbers
 
     console = Console()
     for part in format_numbers(numbers):

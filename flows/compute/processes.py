@@ -15,8 +15,8 @@ from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
 from flows.harness.offline import ENVIRONMENT as OFFLINE
-from flows.progress import CampaignProgress
 from generation.config import SamplingConfig
+from reporting.progress import CampaignProgress
 
 _MODULES = {
     "sampling": "generation.worker",

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import RatchetError
+from dpo_core.server_keys import CLIENT_VARIABLE, client_headers
 from dpo_core.web_guard import HEADER
 from flows.config import CampaignConfig
 from flows.doctor.findings import DoctorFinding, note, ok, problem
-from flows.prefect.credentials import CLIENT_VARIABLE, client_headers
 from labeling.judges.config import asks_people
 from labeling.server import DEFAULT_FOLDER, find_access
 

@@ -20,11 +20,11 @@ from dpo_core.text import counted, visible
 from flows.campaign import find_next_start
 from flows.config import CampaignConfig, read_stored
 from flows.config.attempts import rejected_rounds
-from flows.progress import CampaignProgress
 from flows.round_state import RoundContext, RoundRecord
 from flows.session import Session
 from labeling.exchange.folder import check_free
 from labeling.judges.memory import ReplyMemory
+from reporting.progress import CampaignProgress
 
 
 @dataclass(frozen=True)

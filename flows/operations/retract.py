@@ -18,11 +18,11 @@ from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
 from flows.config import config_of_attempt, read_stored
-from flows.progress import CampaignProgress
 from flows.read_records import count_by_source, find_all_sources
 from flows.round_state import PreferenceSources, RoundRecord
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
+from reporting.progress import CampaignProgress
 
 _STEPS = ("pairs", "judgements", "labels", "calibration", "completions", "preferences")
 

@@ -11,7 +11,7 @@ from rich.status import Status
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
-from flows.prefect.credentials import (
+from dpo_core.server_keys import (
     REPORT_PATH,
     campaign_key_path,
     read_key,

@@ -38,8 +38,8 @@ from prefect.states import Crashed
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ChildFailed
+from dpo_core.server_keys import client_headers, report_link
 from dpo_core.text import visible
-from flows.prefect.credentials import client_headers, report_link
 from flows.session import Session
 from reporting.numbers import Row, confidence, dropped_counts
 from reporting.report import write_report

@@ -29,8 +29,8 @@ from dpo_core.atomic import write_atomic, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
+from dpo_core.server_keys import Key, find_served_file, provide_key, with_key
 from dpo_core.web_guard import Guard
-from flows.prefect.credentials import Key, find_served_file, provide_key, with_key
 
 _START_TIMEOUT_S = 120.0
 _FIRST_PORT, _TRIES = 20_000, 20

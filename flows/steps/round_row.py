@@ -6,7 +6,7 @@ from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import joined_in
-from dpo_core.campaign.round_metrics import COLUMNS
+from dpo_core.campaign.metric_columns import COLUMNS
 from dpo_core.training.metrics.early_warnings import EarlyWarning
 from flows.round_state import OWN_SAMPLES, Policy
 from labeling.pairs.draw_sizes import shortfall_message

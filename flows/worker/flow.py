@@ -23,12 +23,12 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.config import Count
 from dpo_core.errors import CampaignLocked, WaitingForPeople
+from dpo_core.server_keys import report_link
 from dpo_core.text import visible
 from flows.campaign import CAMPAIGN_FLOW, run_rounds
 from flows.config import CampaignConfig
 from flows.gate.question import give_answer, pending_question
 from flows.notify import notify_waiting
-from flows.prefect.credentials import report_link
 from flows.prefect.runs import campaign_tag, crash_stale_runs, replace_campaign_tag
 from flows.run import open_campaign
 from flows.session import Session

@@ -14,8 +14,8 @@ from dpo_core.atomic import write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from dpo_core.file_lock import Holder, hold, holder
+from dpo_core.server_keys import read_key, with_key, worker_key_path
 from flows.doctor.servers import PREFECT_VARIABLE, check_prefect
-from flows.prefect.credentials import read_key, with_key, worker_key_path
 
 DEFAULT_FOLDER = Path("worker")
 API_VARIABLE = PREFECT_VARIABLE

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect.credentials import (
+from dpo_core.server_keys import (
     Key,
     serve_reports_in,
     sign_in_help,

@@ -13,8 +13,8 @@ from dpo_core.campaign.store import Recipe
 from dpo_core.schemas import ASKED, JUDGEMENTS, LABELS, PAIRS, SCORES
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
-from flows.progress import CampaignProgress
 from flows.session import Session
+from reporting.progress import CampaignProgress
 
 COMMITTEE = {
     "kind": "committee",

@@ -14,7 +14,7 @@ from small_campaign import CONFIG, JUDGE, STEPS, UNTRAINED, Campaign
 from dpo_core import schemas
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.round_metrics import COLUMNS, JSON_COLUMNS
+from dpo_core.campaign.metric_columns import COLUMNS, JSON_COLUMNS
 from dpo_core.hashing import file_sha256, policy_id
 from dpo_core.tables import read_rows
 

@@ -15,12 +15,12 @@ from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import count_rows, read_rows
 from flows.config import validate
 from flows.draws import AnswerSources, draw_answers
-from flows.progress import CampaignProgress
 from flows.round_state import DrawnAnswers, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.pairs import select_pairs
 from generation.config import PromptsConfig
 from generation.prompts import assign_split
+from reporting.progress import CampaignProgress
 
 JUDGE = """
 from pathlib import Path

@@ -16,8 +16,8 @@ from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from dpo_core.training.jobs import AverageJob
 from flows.compute.processes import check_weights
 from flows.config import CampaignConfig
-from flows.progress import CampaignProgress
 from flows.session import Session
+from reporting.progress import CampaignProgress
 
 
 def test_a_session_under_another_config_keeps_its_store_and_its_processes(

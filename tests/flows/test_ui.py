@@ -15,7 +15,7 @@ import yaml
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
-from flows.prefect.credentials import campaign_key_path, read_key
+from dpo_core.server_keys import campaign_key_path, read_key
 from flows.prefect.server import free_port
 from tests import typed
 from tests.living import living

@@ -10,9 +10,9 @@ import pytest
 from demo_summary import demo, metrics
 from rich.console import Console
 
+from dpo_core.campaign.metric_columns import COLUMNS
 from dpo_core.campaign.retractions import Retraction
 from dpo_core.campaign.rollbacks import Rollback
-from dpo_core.campaign.round_metrics import COLUMNS
 from dpo_core.text import printed_json, visible
 from reporting.as_json import as_json
 from reporting.at_a_glance import at_a_glance

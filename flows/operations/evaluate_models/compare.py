@@ -18,12 +18,12 @@ from dpo_core.training.jobs import BaseJob
 from flows.evaluation.held_out import Answers, HeldOutAnswers, read_answers
 from flows.evaluation.judging import Match, measure_judges, play_match
 from flows.operations.evaluate_models.request import EvaluationRequest
-from flows.progress import CampaignProgress
 from flows.round_state import Policy
 from flows.session import Session
 from flows.steps.answer_logps import write_logps
 from flows.steps.sample import Samples, answer_file
 from flows.steps.score import score
+from reporting.progress import CampaignProgress
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from flows.operations.evaluate_models.compare import (
 )
 from flows.operations.evaluate_models.numbers import measure_models
 from flows.operations.evaluate_models.request import EvaluationRequest
-from flows.progress import CampaignProgress
 from labeling.exchange.folder import check_free, new_folder
+from reporting.progress import CampaignProgress
 
 
 def run(request: EvaluationRequest, out: Path | None, console: Console) -> dict[str, Any]:

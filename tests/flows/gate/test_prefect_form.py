@@ -17,7 +17,7 @@ from small_campaign import RUN, TIMEOUT_S, Campaign
 from test_planted import row
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect.credentials import read_key, sign_in_link, worker_key_path
+from dpo_core.server_keys import read_key, sign_in_link, worker_key_path
 from flows.prefect.server import free_port
 from tests.until import until
 

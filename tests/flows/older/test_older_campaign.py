@@ -21,10 +21,10 @@ from dpo_core.tables import read_rows
 from flows.cli import app
 from flows.config import load_config
 from flows.config.defaults import DEFAULTS, FIRST
-from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.base import held_out
 from flows.steps.score import score
+from reporting.progress import CampaignProgress
 
 CONTINUED = Path(__file__).parent / "continued"
 """What the version before this one made of it: it let all steps count, and made a round more."""

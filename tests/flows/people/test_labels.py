@@ -25,7 +25,6 @@ from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
 from flows.people import can_resume, needs_reading
-from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.labels import ask_people, find_left_out
 from labeling.people import argilla_queue
@@ -34,6 +33,7 @@ from labeling.people.argilla_queue import Dataset
 from labeling.people.config import PeopleConfig
 from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES
+from reporting.progress import CampaignProgress
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
 from annotators import Annotator, pairs

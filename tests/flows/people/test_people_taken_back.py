@@ -19,7 +19,7 @@ import yaml
 from small_campaign import STEPS, UNTRAINED, Campaign
 from typer.testing import CliRunner
 
-from dpo_core.campaign.round_metrics import drop_volatile
+from dpo_core.campaign.metric_columns import drop_volatile
 from dpo_core.campaign.waiting import read_waiting
 from dpo_core.tables import read_rows
 from flows.cli import app

@@ -19,11 +19,11 @@ from dpo_core.schemas import LABELS
 from dpo_core.tables import write_rows
 from flows.config import under_attempt, validate
 from flows.operations.retract import SourceUse, _aggregate, _session_as_run
-from flows.progress import CampaignProgress
 from flows.read_records import count_by_source, find_all_sources, find_retracted
 from flows.round_state import PreferenceSources
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
+from reporting.progress import CampaignProgress
 
 OTHER = """
 

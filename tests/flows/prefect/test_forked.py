@@ -13,8 +13,8 @@ import pytest
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.preloaded import SOCKET, Forked
+from dpo_core.server_keys import worker_key_path
 from dpo_core.web_guard import HEADER
-from flows.prefect.credentials import worker_key_path
 from flows.prefect.server import Pages, start_server
 from tests.preloading import preloaded
 

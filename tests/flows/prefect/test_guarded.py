@@ -16,11 +16,11 @@ from websockets.sync.client import connect
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
+from dpo_core.server_keys import provide_key, read_key, sign_in_link, with_key, worker_key_path
 from dpo_core.web_guard import HEADER
 from flows.commands.options import check_hosts
 from flows.doctor.servers import check_prefect
 from flows.operations.serve import new_link
-from flows.prefect.credentials import provide_key, read_key, sign_in_link, with_key, worker_key_path
 from flows.prefect.server import Pages, prefect_environment, start_server
 from tests.until import until
 

@@ -15,7 +15,7 @@ import pytest
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ChildFailed
-from flows.prefect.credentials import campaign_key_path, with_key
+from dpo_core.server_keys import campaign_key_path, with_key
 from flows.prefect.server import prefect_environment, start_server, write_logging_config
 
 STEPS = 40

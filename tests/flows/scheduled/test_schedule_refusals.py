@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.server_keys import provide_key, worker_key_path
 from flows.cli import main
-from flows.prefect.credentials import provide_key, worker_key_path
 from flows.worker.folder import hold_folder, write_address
 
 CONFIG = Path(__file__).parents[3] / "configs" / "demo-cpu.yaml"

@@ -17,8 +17,8 @@ import yaml
 from waiting_runs import CONFIG, JUDGE, TIMEOUT_S, Patient, until
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.server_keys import read_key, worker_key_path
 from examples.reviews.grammar import prompts
-from flows.prefect.credentials import read_key, worker_key_path
 
 PER_ROUND = 12
 SHARES = {"gate_share": 0.25, "test_share": 0.25}

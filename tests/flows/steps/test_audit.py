@@ -20,12 +20,12 @@ from dpo_core.errors import AuditFailed
 from dpo_core.hashing import file_sha256, normalise
 from dpo_core.sealed import SEAL
 from flows.config import validate
-from flows.progress import CampaignProgress
 from flows.round_state import Policy, RoundPreferences, TrainingData
 from flows.session import Session
 from flows.steps.audit import FINDINGS, audit_preferences, check_audit
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
+from reporting.progress import CampaignProgress
 from tests.resealed import reseal
 
 Rows = list[dict[str, Any]]

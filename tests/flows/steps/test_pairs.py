@@ -10,12 +10,12 @@ from small_campaign import CONFIG, Campaign
 
 from dpo_core.campaign.artifacts import Artifact
 from flows.config import validate
-from flows.progress import CampaignProgress
 from flows.read_records import read_candidates
 from flows.round_state import DrawnAnswers
 from flows.session import Session
 from flows.steps.pairs import select_pairs
 from labeling.pairs.config import StrategyName
+from reporting.progress import CampaignProgress
 
 
 def paired(campaign: Campaign, said: io.StringIO | None = None, **pairs: Any) -> Artifact:

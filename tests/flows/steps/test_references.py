@@ -17,10 +17,10 @@ from dpo_core.hashing import file_sha256, policy_id
 from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
-from flows.progress import CampaignProgress
 from flows.round_state import Policy, TrainingData
 from flows.session import Session
 from flows.steps.train import train
+from reporting.progress import CampaignProgress
 
 
 def run(campaign: Campaign, *settings: str) -> list[dict[str, Any]]:

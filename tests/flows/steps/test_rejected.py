@@ -15,12 +15,12 @@ from dpo_core.tables import read_rows
 from examples.reviews.grammar import WORDS
 from flows.config import validate
 from flows.draws import AnswerSources
-from flows.progress import CampaignProgress
 from flows.round import sample_and_judge
 from flows.round_state import Other, Policy, RoundPreferences, RoundRecord
 from flows.session import Session
 from flows.steps.round_row import round_row
 from flows.steps.train import train
+from reporting.progress import CampaignProgress
 
 SAMPLES = 2
 Judged = Callable[..., tuple[RoundPreferences, Policy]]

@@ -18,10 +18,10 @@ from small_campaign import CONFIG, RUN, STEPS, TIMEOUT_S, Campaign
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
 from flows.config import validate
-from flows.progress import CampaignProgress
 from flows.round_state import RoundRecord, TrainingData
 from flows.session import Session
 from flows.steps.training_data import training_data
+from reporting.progress import CampaignProgress
 
 ALL = ("--set", "data.rounds=all")
 

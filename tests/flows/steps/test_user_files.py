@@ -13,9 +13,9 @@ from user_folder import MADE_BEFORE, TINY, run, user_folder
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from flows.config import CampaignConfig, load_config
-from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.base import base_config, user_inputs
+from reporting.progress import CampaignProgress
 
 WRONG_END, END = 9, 2
 CONFIG: dict[str, Any] = {

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.current import read_current, write_current
 from dpo_core.campaign.layout import Layout, round_name
-from dpo_core.campaign.round_metrics import VOLATILE, drop_volatile
+from dpo_core.campaign.metric_columns import VOLATILE, drop_volatile
 from dpo_core.schemas import volatile_columns
 from dpo_core.sealed import read_sealed
 from tests.living import living
