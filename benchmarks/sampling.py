@@ -85,7 +85,7 @@ class Pipeline:
         pid = self._child.process.pid
         forget_peak_memory(pid)
         started, cpu_started = time.monotonic(), cpu_seconds(pid)
-        result = self._child.ask(self._job(prompts), lambda *_: None)
+        result = self._child.ask({"root": "/", "job": self._job(prompts)}, lambda *_: None)
         seconds, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu_started
         return {
             "tokens": result["tokens"],

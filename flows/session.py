@@ -19,6 +19,7 @@ from flows.compute.processes import Processes
 from flows.config import CampaignConfig, config_of_round
 from flows.older.fingerprints import older_fingerprints
 from flows.tracking.background import Tracking
+from generation.jobs import EngineJob, TokenJob
 from reporting.progress import CampaignProgress
 
 Make = Callable[[Path, Inputs], StepResult]
@@ -128,13 +129,13 @@ class Session:
         """A seed derived from the campaign's seed and `parts`."""
         return derive_seed(self.config.seed, *parts)
 
-    def sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def sample(self, job: EngineJob) -> dict[str, Any]:
         """Ask the sampling process and wait for its answer."""
-        return self.processes.sample(self.config.sampling, request)
+        return self.processes.sample(job)
 
-    def tokenise(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def tokenise(self, job: TokenJob) -> dict[str, Any]:
         """Ask the sampling process for token ids."""
-        return self.processes.tokenise(self.config.sampling, request)
+        return self.processes.tokenise(self.config.sampling, job)
 
     def train(self, job: TrainingJob) -> dict[str, Any]:
         """Let the training process carry out one job, and wait for it."""

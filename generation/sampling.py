@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,10 @@ from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick
+from generation.jobs import SampleJob
 from generation.memory import HeapTrimmer
 
 _REPORT_EVERY_S = 0.1
-
-
-@dataclass(frozen=True)
-class SampleJob:
-    """Sample `samples_per_prompt` completions for every prompt of the file `prompts`.
-
-    policy: id that the completions carry. seed: mixed with each prompt's id. shards: folder whose
-    finished shards are not sampled again. decoding: overrides the config's options.
-    """
-
-    policy: str
-    prompts: Path
-    out: Path
-    shards: Path
-    samples_per_prompt: int
-    seed: int
-    decoding: DecodingOptions | None = None
 
 
 def sample_file(
@@ -104,7 +87,7 @@ def _sample_shard(
     seconds = time.monotonic() - started
     texts = iter(_decode(tokenizer, answers))
     rows = (
-        _row(job.policy, prompt, request, index, sample, next(texts))
+        _row(job.policy_id, prompt, request, index, sample, next(texts))
         for (prompt, _), request, samples in zip(fitting, requests, answers, strict=True)
         for index, sample in enumerate(samples)
     )

@@ -26,26 +26,11 @@ from dpo_core.tables import (
     read_rows,
     write_rows,
 )
+from generation.jobs import RetokeniseJob, TokeniseJob
 from generation.sampling import encode_prompt
 
 _POLICY = "imported"
 """`policy` of a completion that no policy of the campaign sampled."""
-
-
-@dataclass(frozen=True)
-class TokeniseJob:
-    """Imported pairs (schema IMPORTED) to write as prompts, completions and preferences.
-
-    held_out, gate_pool: parquet files of prompts that must not be trained on. longest: most tokens
-    of prompt and answer together. hard: write every preference with p_chosen = 1.
-    """
-
-    pairs: Path
-    held_out: Path
-    out_dir: Path
-    longest: int
-    hard: bool = False
-    gate_pool: Path | None = None
 
 
 class PairDropped(Exception):
@@ -53,7 +38,7 @@ class PairDropped(Exception):
 
 
 def tokenise_pairs(
-    tokenizer: PreTrainedTokenizerBase, policy: Path, job: TokeniseJob, report: Report
+    tokenizer: PreTrainedTokenizerBase, job: TokeniseJob, report: Report
 ) -> dict[str, Any]:
     """Write prompts.parquet, completions.parquet and preferences.parquet.
 
@@ -67,7 +52,7 @@ def tokenise_pairs(
     Raises:
         BadInput: the tokenizer has no EOS.
     """
-    encoder = Encoder(tokenizer, policy, job.longest)
+    encoder = Encoder(tokenizer, job.policy, job.longest or context_length(job.policy))
     files = [job.held_out, *([job.gate_pool] if job.gate_pool is not None else [])]
     held_out = {row["prompt_id"] for file in files for row in read_rows(file, ["prompt_id"])}
     total = count_rows(job.pairs)
@@ -257,21 +242,8 @@ class _Files:
         return identity
 
 
-@dataclass(frozen=True)
-class RetokeniseJob:
-    """Completions of `prompts` by another model, to encode and write to `out`.
-
-    longest: most tokens of prompt and answer together.
-    """
-
-    prompts: Path
-    completions: Path
-    out: Path
-    longest: int
-
-
 def retokenise(
-    tokenizer: PreTrainedTokenizerBase, policy: Path, job: RetokeniseJob, report: Report
+    tokenizer: PreTrainedTokenizerBase, job: RetokeniseJob, report: Report
 ) -> dict[str, Any]:
     """Write each completion with the policy's token ids and without log-probs.
 
@@ -284,7 +256,7 @@ def retokenise(
     Raises:
         BadInput: the tokenizer has no EOS.
     """
-    encoder = Encoder(tokenizer, policy, job.longest)
+    encoder = Encoder(tokenizer, job.policy, job.longest or context_length(job.policy))
     prompts = {row["prompt_id"]: prompt_from_row(row) for row in iterate_rows(job.prompts)}
     total = count_rows(job.completions)
     dropped: Counter[str] = Counter()

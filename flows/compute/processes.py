@@ -16,6 +16,7 @@ from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
 from flows.harness.offline import ENVIRONMENT as OFFLINE
 from generation.config import SamplingConfig
+from generation.jobs import EngineJob, TokenJob
 from reporting.progress import CampaignProgress
 
 _MODULES = {
@@ -53,19 +54,19 @@ class Processes:
             progress.advance,
         )
 
-    def sample(self, config: SamplingConfig, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the sampling process, with an engine of this config."""
-        sampler, seconds_process = self._sampler(config, request)
-        engine = config.model_dump(mode="json")
-        result = sampler.ask({**request, "config": engine}, self._progress.advance)
+    def sample(self, job: EngineJob) -> dict[str, Any]:
+        """Let the sampling process carry out a job, with an engine of its config."""
+        sampler, seconds_process = self._sampler(job.config, job.policy)
+        result = sampler.ask(job_request(job, self._layout.root), self._progress.advance)
         result["seconds_start"] += seconds_process
         self._sampler_on_gpu = result["device"] != "cpu"
         return result
 
-    def tokenise(self, config: SamplingConfig, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the sampling process for token ids, which needs no engine."""
-        sampler, seconds_process = self._sampler(config, request)
-        return {**sampler.ask(request, self._progress.advance), "seconds_start": seconds_process}
+    def tokenise(self, config: SamplingConfig, job: TokenJob) -> dict[str, Any]:
+        """Let the sampling process make token ids, which needs no engine."""
+        sampler, seconds_process = self._sampler(config, job.policy)
+        result = sampler.ask(job_request(job, self._layout.root), self._progress.advance)
+        return {**result, "seconds_start": seconds_process}
 
     def train(self, config: SamplingConfig, job: TrainingJob) -> dict[str, Any]:
         """Let the training process carry out one job; it has a GPU to itself."""
@@ -107,8 +108,8 @@ class Processes:
         environment = {**child_environment(self._threads), **(env or {})}
         return self._meter.watch(Child.start(module, self._layout.log(log), environment))
 
-    def _sampler(self, config: SamplingConfig, request: Mapping[str, Any]) -> tuple[Child, float]:
-        check_weights(Path(request["policy"]))
+    def _sampler(self, config: SamplingConfig, policy: Path) -> tuple[Child, float]:
+        check_weights(policy)
         if self._sampling != config:
             self.release("sampling")  # an engine keeps the config that it was made with
         self._sampling = config

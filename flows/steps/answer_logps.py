@@ -15,6 +15,7 @@ from flows.evaluation.held_out import Opponents
 from flows.read_records import read_prompts
 from flows.round_state import EvaluatedPolicy
 from flows.session import Session
+from generation.jobs import ScoreJob
 
 
 def answer_logps(
@@ -94,9 +95,8 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
     shared = _by_sharing(session, weights, answers, out)
     if shared is not None:
         return shared
-    result = session.sample(
-        {"op": "logps", "policy": str(weights), "completions": str(answers), "out": str(out)}
-    )
+    job = ScoreJob(policy=weights, config=session.config.sampling, completions=answers, out=out)
+    result = session.sample(job)
     return float(result["seconds_start"])
 
 

@@ -8,6 +8,7 @@ from dpo_core.errors import LabelsError
 from flows.round_state import Policy
 from flows.session import Session
 from flows.steps.gate_pool import POOL, find_gate_pool
+from generation.jobs import TokeniseJob
 from labeling.exchange.folder import PAIRS
 
 
@@ -25,18 +26,16 @@ def imported_preferences(
     hard = session.config.aggregation.targets == "hard" or not session.config.takes_soft_labels
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        result = session.tokenise(
-            {
-                "op": "tokenise",
-                "policy": str(inputs.path("policy")),
-                "pairs": str(inputs.path("imported")),
-                "held_out": str(inputs.path("held_out")),
-                "gate_pool": str(inputs.path("gate_pool")) if pool is not None else None,
-                "out_dir": str(folder),
-                "longest": longest,
-                "hard": hard,
-            }
+        job = TokeniseJob(
+            policy=inputs.path("policy"),
+            pairs=inputs.path("imported"),
+            held_out=inputs.path("held_out"),
+            gate_pool=inputs.find("gate_pool"),
+            out_dir=folder,
+            longest=longest,
+            hard=hard,
         )
+        result = session.tokenise(job)
         rows, kept, dropped = (result.pop(name) for name in ("rows", "preferences", "dropped"))
         if not kept:
             raise LabelsError(

@@ -18,6 +18,7 @@ from dpo_core.tables import TEXTS_AT_ONCE, iterate_rows, write_rows
 from flows.round_state import OWN_SAMPLES, REJECTED_FROM, Other, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.sample import Samples, sampling_config, write_completions
+from generation.jobs import RetokeniseJob
 from labeling.pairs.config import RoundPolicy
 
 _FILE = "completions.parquet"
@@ -60,15 +61,14 @@ def sample_other(
         session.processes.release("sampling")
         try:
             sampled = write_completions(session, model.id, model.folder, prompts, folder, samples)
-            request = {
-                "op": "retokenise",
-                "policy": str(inputs.path("policy")),
-                "prompts": str(prompts),
-                "completions": str(folder / _FILE),
-                "out": str(folder / f"retokenised-{_FILE}"),
-                "longest": longest,
-            }
-            tokenised = session.tokenise(request)
+            job = RetokeniseJob(
+                policy=inputs.path("policy"),
+                prompts=prompts,
+                completions=folder / _FILE,
+                out=folder / f"retokenised-{_FILE}",
+                longest=longest,
+            )
+            tokenised = session.tokenise(job)
         finally:
             session.processes.release("sampling")
         (folder / f"retokenised-{_FILE}").replace(folder / _FILE)

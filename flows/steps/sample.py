@@ -1,6 +1,5 @@
 """Step `completions`: the policy answers the round's prompts in the sampling process."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -13,6 +12,8 @@ from dpo_core.tables import count_rows
 from flows.round_state import Policy
 from flows.session import Session
 from generation.config import SamplingConfig
+from generation.engine import DecodingOptions
+from generation.jobs import SampleJob
 
 _STEERS_NO_ANSWER = {
     "until_pairs",
@@ -67,7 +68,7 @@ def write_completions(
     prompts: Path,
     folder: Path,
     samples: Samples,
-    decoding: Mapping[str, float] | None = None,
+    decoding: DecodingOptions | None = None,
 ) -> StepResult:
     """Write completions.parquet with the model's answers to each prompt of a file.
 
@@ -76,19 +77,18 @@ def write_completions(
     sampling = session.config.sampling
     # Shards of different sizes hold different prompts.
     shards = folder / SHARDS / str(sampling.shard_prompts)
-    result = session.sample(
-        {
-            "op": "sample",
-            "policy": str(weights),
-            "policy_id": model_id,
-            "prompts": str(prompts),
-            "out": str(folder / "completions.parquet"),
-            "shards": str(shards),
-            "samples_per_prompt": samples.count,
-            "seed": samples.seed,
-            **({"decoding": decoding} if decoding is not None else {}),
-        }
+    job = SampleJob(
+        policy=weights,
+        config=sampling,
+        policy_id=model_id,
+        prompts=prompts,
+        out=folder / "completions.parquet",
+        shards=shards,
+        samples_per_prompt=samples.count,
+        seed=samples.seed,
+        decoding=decoding,
     )
+    result = session.sample(job)
     rmtree(folder / SHARDS, ignore_errors=True)  # of all sizes
     sides = ("shard_prompts", "tensor_parallel_size")
     wanted = count_rows(prompts) * samples.count

@@ -24,6 +24,8 @@ from flows.session import Session
 from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
 from flows.steps.score import score
 from generation.config import PromptsConfig
+from generation.engine import DecodingOptions
+from generation.jobs import ContinuationsJob
 from generation.prompts import read_pool
 
 _LIKELIHOODS = "likelihoods.parquet"
@@ -166,7 +168,7 @@ def _answer_task(
         asked = session.processes.ask_harness(request)
         prompts = folder / "prompts.parquet"
         if "decoding" in asked:
-            how, weights = (samples, asked["decoding"]), inputs.path("policy")
+            how, weights = (samples, DecodingOptions(**asked["decoding"])), inputs.path("policy")
             result = write_completions(session, policy.id, weights, prompts, folder, *how)
         else:
             result = _write_likeliest(session, policy, inputs, folder, asked["documents"])
@@ -196,15 +198,13 @@ def _write_likeliest(
 ) -> StepResult:
     """Write the likeliest of each document's texts as the policy's answer."""
     likelihoods = folder / _LIKELIHOODS
-    result = session.sample(
-        {
-            "op": "continuations",
-            "policy": str(inputs.path("policy")),
-            "policy_id": policy.id,
-            "continuations": str(folder / "continuations.parquet"),
-            "out": str(likelihoods),
-        }
+    job = ContinuationsJob(
+        policy=inputs.path("policy"),
+        config=session.config.sampling,
+        continuations=folder / "continuations.parquet",
+        out=likelihoods,
     )
+    result = session.sample(job)
     given = read_rows(folder / "continuations.parquet")
     scored = {row["continuation_id"]: row for row in read_rows(likelihoods)}
     rows = _choose_likeliest(given, scored, policy.id)

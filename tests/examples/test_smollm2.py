@@ -144,7 +144,7 @@ def greedy(folder: Path, engine: str) -> dict[str, list[int]]:
         "config": {"engine": engine, "max_tokens": 32, "max_model_len": 256, "temperature": 1e-6},
     }
     with Child.start("generation.worker", folder / f"{engine}.log", child_environment(1)) as child:
-        child.ask(request)
+        child.ask({"root": "/", "job": request})
     made = read_rows(folder / f"{engine}.parquet")
     return {row["prompt_id"]: row["token_ids"] for row in made}
 

@@ -17,6 +17,7 @@ from dpo_core.training.jobs import AverageJob
 from flows.compute.processes import check_weights
 from flows.config import CampaignConfig
 from flows.session import Session
+from generation.jobs import ScoreJob
 from reporting.progress import CampaignProgress
 
 
@@ -52,8 +53,11 @@ def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
     raw = yaml.safe_load(finished.layout.config.read_text())
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
     with Session.open(tmp_path, CampaignConfig.model_validate(raw), shown) as session:
-        policy = str(finished.artifact(0, "base").path("policy"))
-        nothing = {"op": "logps", "policy": policy, "completions": "/nowhere", "out": "/nowhere"}
+        policy = finished.artifact(0, "base").path("policy")
+        nowhere = Path("/nowhere")
+        nothing = ScoreJob(
+            policy=policy, config=session.config.sampling, completions=nowhere, out=nowhere
+        )
         with pytest.raises(ChildFailed):
             session.sample(nothing)
         failed = session.processes.running("sampling")
@@ -97,13 +101,13 @@ def _averaged(session: Session, campaign: Campaign, out: Path) -> dict[str, Any]
 def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     """The sampling process that answered."""
     base = campaign.artifact(0, "base")
-    request: dict[str, Any] = {
-        "op": "logps",
-        "policy": str(base.path("policy")),
-        "completions": str(campaign.artifact(0, "answers").path("completions.parquet")),
-        "out": str(out),
-    }
-    session.sample(request)
+    job = ScoreJob(
+        policy=base.path("policy"),
+        config=session.config.sampling,
+        completions=campaign.artifact(0, "answers").path("completions.parquet"),
+        out=out,
+    )
+    session.sample(job)
     child = session.processes.running("sampling")
     assert child is not None
     return child

@@ -13,7 +13,8 @@ from dpo_core.errors import BadInput, PromptError
 from dpo_core.records import Prompt, pair_id, prompt_id, prompt_row
 from dpo_core.schemas import IMPORTED, PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from generation.tokenise import TokeniseJob, context_length, tokenise_pairs
+from generation.jobs import TokeniseJob
+from generation.tokenise import context_length, tokenise_pairs
 
 EOS, UNKNOWN, TURN, USER, ASSISTANT = range(5)
 WORDS = ["<eos>", "<unk>", "<turn>", "<user>", "<assistant>", "why", "yes", "no", "sky"]
@@ -64,9 +65,16 @@ class Tokenised:
         out.mkdir()
         longest = options.pop("longest", 16)
         hard = options.pop("hard", False)
-        job = TokeniseJob(tmp_path / "pairs.parquet", tmp_path / "held.parquet", out, longest, hard)
+        job = TokeniseJob(
+            policy=tmp_path,
+            pairs=tmp_path / "pairs.parquet",
+            held_out=tmp_path / "held.parquet",
+            out_dir=out,
+            longest=longest,
+            hard=hard,
+        )
         made = options.pop("tokenizer", None) or tokenizer()
-        self.result = tokenise_pairs(made, tmp_path, job, lambda *_: None)
+        self.result = tokenise_pairs(made, job, lambda *_: None)
         self.completions = {
             row["completion_id"]: row for row in read_rows(out / "completions.parquet")
         }

@@ -69,7 +69,7 @@ class Sampler:
         return {row["continuation_id"]: row for row in read_rows(out)}
 
     def _ask(self, **request: Any) -> None:
-        self.child.ask({**request, "config": self.config})
+        self.child.ask({"root": "/", "job": {**request, "config": self.config}})
 
 
 @pytest.fixture(scope="module")

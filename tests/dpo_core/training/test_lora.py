@@ -260,7 +260,7 @@ def test_vllm_computes_what_was_merged(tied: Path, tmp_path: Path) -> None:
             "out": str(tmp_path / "logps.parquet"),
             "config": {"max_tokens": 8, "max_model_len": 32},
         }
-        child.ask(request)
+        child.ask({"root": "/", "job": request})
     found = {row["completion_id"]: row["logp"] for row in read_rows(tmp_path / "logps.parquet")}
     for row in completions:
         ids, prompt = row["prompt_token_ids"] + row["token_ids"], len(row["prompt_token_ids"])
