@@ -60,7 +60,7 @@ def test_goes_on_without_its_campaign(copy: Campaign) -> None:
             ["--from-round", "1", "--set", "sampling.temperature=0.7"],
             "cannot change: sampling.temp",
         ),
-        (["--from-round", "1", "--set", "policy.model=other"], "policy: give exactly one"),
+        (["--from-round", "1", "--set", "policy.model=other"], "policy: set exactly one"),
         (["--from-round", "1", "--set", "seed=7"], "cannot change: seed: 0 → 7"),
         (["--from-round", "1", "--name", "campaign"], "is not empty"),
     ],

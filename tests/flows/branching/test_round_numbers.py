@@ -56,7 +56,7 @@ def test_a_schedule_goes_on_after_the_hundredth_round(layout: Layout) -> None:
     config = validate({**CONFIG, "rounds": LAST + 1}, "test")
     assert plan_rounds("append", 2, config, finished_rounds(layout), []).tag == "rounds:1001-1002"
     assert (
-        plan_rounds("up_to", 1005, config, finished_rounds(layout), []).shown == "rounds 1001-1005"
+        plan_rounds("up_to", 1005, config, finished_rounds(layout), []).label == "rounds 1001-1005"
     )
 
 

@@ -17,7 +17,7 @@ from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.schemas import LABELS
 from dpo_core.tables import write_rows
-from flows.config import under_attempt, validate
+from flows.config import config_of_attempt, validate
 from flows.operations.retract import SourceUse, _aggregate, _session_as_run
 from flows.read_records import count_by_source, find_all_sources, find_retracted
 from flows.round_state import PreferenceSources
@@ -152,11 +152,11 @@ def test_taking_back_everything_says_what_will_happen(judged: Campaign, tmp_path
     ("arguments", "said"),
     [
         (["--judge", "nobody"], "Annotators: none. Judges: other, rule:small_judge:score, short."),
-        (["--annotator", "anna"], "judged by human:anna"),
+        (["--annotator", "anna"], "human:anna judged nothing"),
         (["--judge", "other", "--round", "9"], "round 9 has no judgements by other"),
         (["--judge", "short", "--undo"], "never retracted"),
-        ([], "name one source"),
-        (["--judge", "other", "--annotator", "anna"], "name one source"),
+        ([], "exactly one of --annotator and --judge"),
+        (["--judge", "other", "--annotator", "anna"], "exactly one of --annotator and --judge"),
     ],
 )
 def test_what_cannot_be_taken_back(judged: Campaign, arguments: list[str], said: str) -> None:
@@ -199,7 +199,7 @@ def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
     gate = {"otherwise": "retry", "retry": changes}
     with open_session(tmp_path, gate=gate) as session:
         made = StepResult(facts={"gate": {"attempt": 2}})
-        changed = session.with_config(under_attempt(session.config, 2))
+        changed = session.with_config(config_of_attempt(session.config, 2))
         records = Records(session)
         aggregated_anew(session, records, changed)  # what stands before the gate
         session.step(1, "gate", lambda folder, _: made, config={})

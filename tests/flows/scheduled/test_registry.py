@@ -168,7 +168,7 @@ def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) ->
 
 
 def test_no_section_names_code_or_secrets_beyond_those_that_are_looked_at() -> None:
-    """Who adds such a field adds it to functions_of, endpoints_of or the notifications."""
+    """Who adds such a field adds it to list_functions, list_endpoints or the notifications."""
     found = set()
     for model, schema in CampaignConfig.model_json_schema()["$defs"].items():
         for name, field in schema.get("properties", {}).items():
@@ -179,6 +179,7 @@ def test_no_section_names_code_or_secrets_beyond_those_that_are_looked_at() -> N
         "RuleJudge.function",
         "PolicyConfig.build",
         "SftConfig.function",
+        "TrainingSection.loss",
         "PromptsConfig.function",
         "LlmJudge.endpoint",
         "LlmJudge.api_key_env",

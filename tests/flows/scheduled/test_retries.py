@@ -124,7 +124,7 @@ def test_every_step_has_its_kind_or_asks_nobody() -> None:
         "audit_preferences",
         "draw_prompts",
         "join_draws",
-        "put_together",
+        "combine_answers",
         "select_pairs",
         "calibrate",
         "aggregate_preferences",

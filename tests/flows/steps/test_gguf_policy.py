@@ -101,7 +101,7 @@ def test_a_campaign_runs_and_a_moved_file_changes_nothing(folder: Path) -> None:
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     (folder / "renamed.gguf").rename(folder / "tiny.gguf")
     gone = run(folder, "--set", "policy.model=renamed.gguf")
-    assert gone.returncode == 2 and "there is no file" in gone.stderr
+    assert gone.returncode == 2 and "no such file" in gone.stderr
     shown = json.loads(ratchet(folder, "status", "campaign", "--json").stdout)
     assert "relevance" in shown["base"] and "relevance_change" not in shown["base"]
 

@@ -96,7 +96,7 @@ def child_killed(config: Path, campaign: Path, moment: Condition, module: str, l
     assert str(path) in run.error
     last_lines = path.read_text(errors="replace").splitlines()[-3:]
     assert all(line in run.error for line in last_lines)
-    assert "the same `ratchet run` continues" in run.error
+    assert "run the same `ratchet run` again to resume" in run.error
 
 
 @pytest.mark.proof

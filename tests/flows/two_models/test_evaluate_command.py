@@ -157,7 +157,7 @@ def test_bad_input_is_one_error_and_writes_nothing(
     ("judge", "overrides", "complaint"),
     [
         ({"function": "no_such_judge:score"}, [], "no_such_judge"),
-        ({"kind": "human"}, [], "unjudged"),
+        ({"kind": "human"}, [], "have no judge"),
         (
             {
                 "kind": "committee",
@@ -192,8 +192,8 @@ def test_the_judge_is_named_in_one_way(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "broken.yaml").write_text("judge: [\n")
     for judge, file, complaint in (
-        (None, None, "neither"),
-        ("m:f", "judge.yaml", "both"),
+        (None, None, "exactly one of"),
+        ("m:f", "judge.yaml", "exactly one of"),
         (None, "nowhere.yaml", "cannot read"),
         (None, "list.yaml", "no judge section"),
         (None, "broken.yaml", "not valid YAML"),

@@ -23,7 +23,7 @@ from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, pair_id
 from dpo_core.schemas import SCORES
 from dpo_core.tables import write_rows
 from flows.evaluation.judging import judge_pairs
-from flows.evaluation.suites import _scores as suite_scores
+from flows.evaluation.suites import _read_scores as suite_scores
 from flows.session import Session
 from labeling.judges.config import (
     AnyJudgeConfig,
