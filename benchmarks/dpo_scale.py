@@ -27,8 +27,12 @@ from benchmarks.measure import (
     write_result,
 )
 from dpo_core.children import Child, child_environment
-from dpo_core.records import COMPLETIONS, PREFERENCES, Completion, Prompt, pair_id
+from dpo_core.config import TrainingConfig
+from dpo_core.jobs import job_request
+from dpo_core.records import Completion, Prompt, pair_id
+from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
+from dpo_core.training.jobs import DpoJob
 from examples.reviews.grammar import generate
 from examples.reviews.judge import score
 from examples.reviews.model import build
@@ -145,11 +149,11 @@ def _round(folder: Path, pairs: int) -> dict[str, float]:
     log = folder / "worker.log"
     environment = child_environment(threads=1)
     with Child.start("dpo_core.training.train_worker", log, environment) as child:
-        child.ask({"op": "dpo", "job": _job(folder, _WARM_UP_PAIRS)})
+        child.ask(job_request(_job(folder, _WARM_UP_PAIRS)))
         pid = child.process.pid
         forget_peak_memory(pid)
         started, cpu_started = time.monotonic(), cpu_seconds(pid)
-        result = child.ask({"op": "dpo", "job": _job(folder, pairs)})
+        result = child.ask(job_request(_job(folder, pairs)))
         return {
             "seconds": time.monotonic() - started,
             "cpu_seconds": cpu_seconds(pid) - cpu_started,
@@ -158,17 +162,17 @@ def _round(folder: Path, pairs: int) -> dict[str, float]:
         }
 
 
-def _job(folder: Path, pairs: int) -> dict[str, Any]:
+def _job(folder: Path, pairs: int) -> DpoJob:
     files = folder / str(pairs)
-    return {
-        "policy_dir": str(folder / "model"),
-        "preferences": str(files / "preferences.parquet"),
-        "completions": str(files / "completions.parquet"),
-        "out_dir": str(files / "policy"),
-        "curve_path": str(files / "training.parquet"),
-        "reference_logps_path": str(files / "reference_logps.parquet"),
-        "config": {"learning_rate": 1e-4, "compute_dtype": "float32"},
-    }
+    return DpoJob(
+        policy_dir=folder / "model",
+        preferences=files / "preferences.parquet",
+        completions=files / "completions.parquet",
+        out_dir=files / "policy",
+        curve_path=files / "training.parquet",
+        reference_logps_path=files / "reference_logps.parquet",
+        config=TrainingConfig(learning_rate=1e-4, compute_dtype="float32"),
+    )
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -27,11 +27,11 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.measure import add_json_option, machine, names_among, write_result
+from dpo_core.campaign.artifacts import current_artifact
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from flows.config import CampaignConfig, load_config
 from flows.run import run_campaign
-from flows.show.summary import read_round_row
 
 ARMS: Mapping[str, tuple[str, ...]] = {
     "uniform": (),

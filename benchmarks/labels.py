@@ -25,7 +25,7 @@ from labeling.people.argilla_parts import Questions
 from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import Task, ask, collect
 from labeling.people.log import LabelLog
-from labeling.people.task import Asking, Item, plan_items
+from labeling.people.task import Item, ItemBuilder, plan_items
 from labeling.server import WORKSPACE, Access, add_user, running
 
 _AT_ONCE = 100
@@ -149,7 +149,7 @@ def _answer(record_id: str) -> dict[str, Any]:
 
 def compare(access: Access, count: int, answered: float) -> dict[str, Any]:
     """side → push and collect → its cost."""
-    items = plan_items(Asking(1, 0), [(pair, "") for pair in pairs(count)], [], 0)
+    items = plan_items(ItemBuilder(1, 0), [(pair, "") for pair in pairs(count)], [], 0)
     answer = Answers(access, round(count * answered))
     with tempfile.TemporaryDirectory() as folder:
         sides = {

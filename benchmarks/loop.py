@@ -120,19 +120,19 @@ def step_costs() -> dict[str, float]:
 def _noop_steps(count: int) -> dict[str, float]:
     from rich.console import Console
 
-    from dpo_core.campaign.store import Artifact, Made
+    from dpo_core.campaign.artifacts import Artifact, StepResult
     from flows.config import load_config
-    from flows.progress import CampaignProgress
     from flows.run import prefect_api
     from flows.session import Session
+    from reporting.progress import CampaignProgress
 
     config = load_config(Path("configs/demo-cpu.yaml"), ["threads=1"])
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         progress = CampaignProgress(Console(file=nowhere), 1)
-        session = Session(Path(folder), config, progress)
+        session = Session.open(Path(folder), config, progress)
 
         def noop(session: Session, number: int) -> Artifact:
-            return session.step(0, f"noop{number}", lambda folder, inputs: Made(), config={})
+            return session.step(0, f"noop{number}", lambda folder, inputs: StepResult(), config={})
 
         plain = _timed(lambda number: noop(session, number), range(count))
         with prefect_api(session.layout, progress):

@@ -24,9 +24,17 @@ from dpo_core.config import EvaluationConfig
 from dpo_core.cpu_time import cpu_seconds
 from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
 from dpo_core.evaluation.intervals import Interval
-from dpo_core.evaluation.relevance import MOST_ECHOED, Placed, draw_others, echoed, verdicts
+from dpo_core.evaluation.relevance import (
+    MOST_ECHOED,
+    AnswerPlacement,
+    draw_others,
+    echo_shares,
+    verdicts,
+)
 from dpo_core.hashing import derive_seed
-from dpo_core.records import SCORED, Prompt
+from dpo_core.jobs import job_request
+from dpo_core.records import Prompt
+from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob, LogpsJob
 from examples import smollm2
@@ -114,7 +122,7 @@ class Measured:
     """The base's answers, and each way to spoil them, as the base places them; the CPU-seconds that
     sampling the base's own took, and log-probs by the engine and by sharing prompts."""
 
-    answers: dict[str, list[Placed]]
+    answers: dict[str, list[AnswerPlacement]]
     sampling_s: float
     engine: Way
     sharing: Way
@@ -137,7 +145,7 @@ class Opened:
 
 def measure(model: Opened, prompts: Sequence[str], count: int, *, spoil: bool = True) -> Measured:
     """Of the first `count` prompts; requests are drawn from all of them."""
-    from generation.engine import Request
+    from generation.engine import SampleRequest
     from generation.sampling import encode_prompt
 
     chats = [Prompt(p, messages=({"role": "user", "content": p},)) for p in prompts]
@@ -145,12 +153,12 @@ def measure(model: Opened, prompts: Sequence[str], count: int, *, spoil: bool = 
     ids = {prompt.prompt_id: encode_prompt(tokenizer, prompt) for prompt in chats}
     asked = prompts[:count]
     began = cpu_seconds(os.getpid())
-    requests = [Request(ids[p], derive_seed(SEED, p), 1) for p in asked]
+    requests = [SampleRequest(ids[p], derive_seed(SEED, p), 1) for p in asked]
     samples = [one for [one] in model.engine.sample(requests, lambda _: None)]
     sampled = cpu_seconds(os.getpid())
     texts = tokenizer.batch_decode([s.token_ids for s in samples], skip_special_tokens=True)
     base = [
-        Placed(p, ids[p], s.token_ids, s.finish_reason == "stop", not text.strip(), ())
+        AnswerPlacement(p, ids[p], s.token_ids, s.finish_reason == "stop", not text.strip(), ())
         for p, s, text in zip(asked, samples, texts, strict=True)
     ]
     engine, _ = _way(model.engine.logps, base, ids)
@@ -170,8 +178,8 @@ def measure(model: Opened, prompts: Sequence[str], count: int, *, spoil: bool = 
 
 
 def _way(
-    logps: Logps, answers: list[Placed], ids: dict[str, list[int]]
-) -> tuple[Way, list[Placed]]:
+    logps: Logps, answers: list[AnswerPlacement], ids: dict[str, list[int]]
+) -> tuple[Way, list[AnswerPlacement]]:
     began = cpu_seconds(os.getpid())
     placed = _placed(logps, answers, ids)
     between = cpu_seconds(os.getpid())
@@ -200,12 +208,14 @@ def lines(measured: Measured) -> Iterator[str]:
         yield _line(name, answers, base)
 
 
-def _ended(answer: Placed, tokenizer: Any, text: str) -> Placed:
+def _ended(answer: AnswerPlacement, tokenizer: Any, text: str) -> AnswerPlacement:
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
     return replace(answer, tokens=[*tokens, tokenizer.eos_token_id], finished=True)
 
 
-def _placed(logps: Logps, answers: Sequence[Placed], ids: dict[str, list[int]]) -> list[Placed]:
+def _placed(
+    logps: Logps, answers: Sequence[AnswerPlacement], ids: dict[str, list[int]]
+) -> list[AnswerPlacement]:
     """With their log-probs after each of REQUESTS prompts, their own first."""
     asked = {
         a.prompt_id: [
@@ -219,21 +229,21 @@ def _placed(logps: Logps, answers: Sequence[Placed], ids: dict[str, list[int]]) 
     return [replace(a, logps=[next(found) for _ in asked[a.prompt_id]]) for a in answers]
 
 
-def change(answers: Sequence[Placed], base: Sequence[Placed]) -> Interval | None:
+def change(answers: Sequence[AnswerPlacement], base: Sequence[AnswerPlacement]) -> Interval | None:
     """Of relevance, prompt by prompt."""
     ours, theirs = relevant(answers), relevant(base)
     return change_by_prompt([(p, float(ours[p]) - theirs[p]) for p in ours], CONFIG)
 
 
-def relevant(answers: Sequence[Placed]) -> dict[str, bool]:
+def relevant(answers: Sequence[AnswerPlacement]) -> dict[str, bool]:
     found = zip(answers, verdicts(answers), strict=True)
     return {answer.prompt_id: verdict == "relevant" for answer, verdict in found}
 
 
-def _line(name: str, answers: Sequence[Placed], base: Sequence[Placed]) -> str:
+def _line(name: str, answers: Sequence[AnswerPlacement], base: Sequence[AnswerPlacement]) -> str:
     share = share_by_prompt([(p, float(one)) for p, one in relevant(answers).items()], CONFIG)
     found = fmean(a.logps[0] > max(a.logps[1:]) for a in answers)
-    echo = fmean(each > MOST_ECHOED for each in echoed(answers))
+    echo = fmean(each > MOST_ECHOED for each in echo_shares(answers))
     finished = [a for a in answers if a.finished and not a.empty]
     tokens = sum(len(a.tokens) for a in finished)
     nats = -sum(a.logps[0] for a in finished) / max(tokens, 1)
@@ -310,7 +320,7 @@ def opened(
         )
         write_rows(asked, rows, SCORED)
         job = LogpsJob(policy_dir=policy, completions=asked, out=out, dtype=dtype)
-        why_not = child.ask({"op": "logps", "job": job.model_dump(mode="json")})["why_not"]
+        why_not = child.ask(job_request(job))["why_not"]
         assert not why_not, why_not
         return [row["logp"] for row in read_rows(out)]
 

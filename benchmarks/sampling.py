@@ -31,7 +31,8 @@ from benchmarks.measure import (
 )
 from dpo_core.children import Child, child_environment
 from dpo_core.hashing import derive_seed
-from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, write_rows
 from examples.reviews.grammar import JOINTS, clause
 from examples.reviews.model import build
@@ -84,7 +85,7 @@ class Pipeline:
         pid = self._child.process.pid
         forget_peak_memory(pid)
         started, cpu_started = time.monotonic(), cpu_seconds(pid)
-        result = self._child.ask(self._job(prompts), lambda *_: None)
+        result = self._child.ask({"root": "/", "job": self._job(prompts)}, lambda *_: None)
         seconds, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu_started
         return {
             "tokens": result["tokens"],

@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from benchmarks.measure import add_json_option, cpu_seconds, machine, medians, write_result
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
 from dpo_core.children import Child
 
 POLICIES = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
@@ -31,7 +31,7 @@ def train(job: dict[str, Any], env: dict[str, str], folder: Path) -> dict[str, f
     env = {"OMP_NUM_THREADS": str(job["threads"]), "TOKENIZERS_PARALLELISM": "false", **env}
     with Child.start("dpo_core.training.train_worker", folder / "train.log", env) as child:
         started, cpu_started = time.monotonic(), cpu_seconds(child.process.pid)
-        child.ask({"op": "dpo", "job": job})
+        child.ask({"root": "/", "job": {"op": "dpo", **job}})
         cpu = cpu_seconds(child.process.pid) - cpu_started
         return {"seconds": time.monotonic() - started, "cpu_seconds": cpu}
 

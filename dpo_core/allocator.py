@@ -1,6 +1,6 @@
-"""What the C library's allocator does with memory that was freed. It loads no model library.
+"""How glibc's allocator treats freed memory. Loads no model library.
 
-Only glibc is asked; where another C library serves, all of this does nothing.
+With another C library these functions do nothing.
 """
 
 import ctypes
@@ -12,21 +12,21 @@ _libc = ctypes.CDLL(None)
 
 
 def keep_freed_memory() -> None:
-    """Have what is freed stay with the process, for its next buffers.
+    """Keep freed memory in the process for its next buffers.
 
-    From the system they would come page by page, filled with zeros.
+    Memory from the system would come page by page, filled with zeros.
     """
     _set(_M_MMAP_THRESHOLD, _NEVER_BYTES)
     _set(_M_TRIM_THRESHOLD, _NEVER_BYTES)
 
 
 def return_large_buffers(least_bytes: int) -> None:
-    """Have every buffer of at least so many bytes come from the system, and go back when freed."""
+    """Take every buffer of at least this size from the system, and return it when freed."""
     _set(_M_MMAP_THRESHOLD, least_bytes)
 
 
 def return_free_pages() -> None:
-    """Give the system back the pages that lie free inside the heap."""
+    """Return free pages inside the heap to the system."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
 

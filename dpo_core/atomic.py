@@ -1,4 +1,4 @@
-"""Writes that a reader, or a machine that loses power, never sees half of."""
+"""Atomic, durable writes: neither a reader nor a power loss ever leaves half a file."""
 
 import json
 import os
@@ -8,20 +8,20 @@ from typing import Any
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a path beside `path`, flush it to disk, rename it to `path`."""
+    """Let `write` fill a temporary file, flush it to disk and rename it to `path`."""
     make_folder(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(beside)
-        flush(beside)
-        os.replace(beside, path)
+        write(temporary)
+        flush(temporary)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     flush(path.parent)
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether `path` is what a killed `write_atomic` left."""
+    """Whether `path` is a temporary file of a killed `write_atomic`."""
     return path.name.startswith(".") and path.suffix == ".tmp"
 
 
@@ -34,11 +34,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write for nobody's eyes but the owner's, at no moment readable by others."""
+    """Write a file with mode 600. It is at no moment readable by others."""
 
-    def write(beside: Path) -> None:
-        beside.unlink(missing_ok=True)
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    def write(temporary: Path) -> None:
+        temporary.unlink(missing_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
 
@@ -46,7 +46,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; each that is new is on disk when it returns."""
+    """Make a folder and its parents; new ones are flushed to disk."""
     if folder.is_dir():
         return
     make_folder(folder.parent)

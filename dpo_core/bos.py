@@ -1,8 +1,8 @@
-"""A BOS that a prompt lacks, or has once too often: the one rule of audit and doctor.
+"""Missing and duplicate BOS tokens in prompts: the rule that audit and doctor share.
 
-How many a chat has is its template's business: some write one, some one per turn (Llama 2, and
-ChatML where BOS opens every turn), some none. So the template is asked, with the prompt's own
-messages but for a BOS that they spell out; what the prompt has beyond that is one too many.
+The chat template decides how many BOS a chat has: one, one per turn (Llama 2, and ChatML where BOS
+opens every turn), or none. The rule renders the template with the prompt's own messages, any BOS in
+their text removed. More BOS than that are duplicates.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ _TWO_TURNS = (
 )
 
 
-def bos_faults(prompt: Prompt, prompt_ids: Sequence[int], special: SpecialTokens) -> set[str]:
-    """`bos_missing` and `bos_doubled`, as far as they hold for a prompt and its token ids."""
+def find_bos_faults(prompt: Prompt, prompt_ids: Sequence[int], special: SpecialTokens) -> set[str]:
+    """Which of `bos_missing` and `bos_doubled` apply to a prompt with these token ids."""
     if special.bos is None:
         return set()
     least, most = _allowed(prompt, special)
@@ -33,18 +33,19 @@ def bos_faults(prompt: Prompt, prompt_ids: Sequence[int], special: SpecialTokens
 
 
 def _allowed(prompt: Prompt, special: SpecialTokens) -> tuple[int | None, int | None]:
-    """(fewest, most) BOS of a prompt; None where nothing says how many."""
+    """(fewest, most) BOS allowed in a prompt; None for no limit."""
     if prompt.messages is not None:
-        written = special.chat_bos(prompt.messages)
-        return written, written
+        count = special.chat_bos(prompt.messages)
+        return count, count
     least = int(special.plain_bos)
-    # Text that is a chat already has what the template would write.
+    # A plain text that is a rendered chat already has what the template would write.
     if special.bos in special.eos or (special.chat_bos(_TWO_TURNS) or 0) > 1:
         return least, None
     return least, 1
 
 
 def _twice_in_a_row(prompt_ids: Sequence[int], special: SpecialTokens) -> bool:
-    """Two BOS side by side; where EOS is the same token, one may end a turn, another begin one."""
-    places = prompt_ids[:2] if special.bos in special.eos else prompt_ids
-    return any(left == right == special.bos for left, right in pairwise(places))
+    """Whether two BOS are adjacent. Where EOS is the same token, one may end a turn and the next
+    begin one, so only the beginning counts."""
+    checked = prompt_ids[:2] if special.bos in special.eos else prompt_ids
+    return any(left == right == special.bos for left, right in pairwise(checked))

@@ -1,6 +1,6 @@
-"""What a policy's chat template writes, without its tokenizer: to count what it says itself.
+"""Renders a policy's chat template without its tokenizer, to count special tokens in its output.
 
-Templates come with models, so they run in Jinja's sandbox, and see neither clock nor tools.
+Templates come with models, so they run in Jinja's sandbox, without a clock or tools.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,24 +16,24 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """`tokens`: (name, text) of the special tokens that the template may name."""
+    """source: of the template. tokens: (name, text) of special tokens that it may refer to."""
 
     source: str
     tokens: tuple[tuple[str, str], ...] = ()
 
     def count(self, token: str, messages: Sequence[Mapping[str, str]]) -> int | None:
-        """How often the template itself writes `token` around a prompt of these messages.
+        """How often the template writes `token` around these messages, not counting their text.
 
-        None where it does not take them, or cannot be read.
+        None where it cannot be rendered.
         """
-        said = [{**m, "content": m["content"].replace(token, "")} for m in messages]
+        cleaned = [{**m, "content": m["content"].replace(token, "")} for m in messages]
         try:
-            written: str = _compiled(self.source).render(
-                messages=said, add_generation_prompt=True, tools=None, **dict(self.tokens)
+            rendered: str = _compiled(self.source).render(
+                messages=cleaned, add_generation_prompt=True, tools=None, **dict(self.tokens)
             )
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
             return None
-        return written.count(token)
+        return rendered.count(token)
 
 
 @lru_cache(maxsize=8)
@@ -50,7 +50,7 @@ def _refuse(message: str) -> None:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the model said; for what is written it means nothing."""
+    """`{% generation %}` marks the model's turns; it does not change the rendered text."""
 
     tags = {"generation"}  # noqa: RUF012 -- as jinja2 declares it
 

@@ -1,9 +1,8 @@
-"""Child processes that own a device: sampling and training run in one, the orchestrator never.
+"""Child processes that own a device. Sampling and training run in one, never in the orchestrator.
 
-Parent and child speak JSON lines: requests go down the child's standard input, events come up a
-pipe of their own, so that whatever libraries print goes to a log file. No child outlives its
-parent: standard input closes when the parent is gone, however it went, and the child then ends
-its whole process group.
+Parent and child exchange JSON lines: requests through the child's standard input, events through a
+pipe of their own, so output of libraries goes to a log file. No child outlives its parent: when the
+parent ends in any way, standard input closes and the child ends its whole process group.
 """
 
 import json
@@ -32,14 +31,14 @@ from dpo_core.errors import (
     InvariantViolated,
     RatchetError,
 )
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.preloaded import Forked, fork
 
 Report = Callable[[int, int, str], None]
-"""Called as report(done, total, unit) while a request is carried out."""
+"""Progress callback: report(done, total, unit)."""
 
 NOTICES = logging.getLogger("dpo_core.notices")
-"""What people should read at once. In a child a notice travels to the parent, and to the log."""
+"""Messages that people should see at once. A child forwards them to its parent and its log."""
 
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
@@ -61,19 +60,19 @@ _requests: queue.Queue[dict[str, Any]] = queue.Queue()
 def run_module(module: str) -> None:
     """Run `module`, which calls `serve`, as this process's main module.
 
-    The pipe is watched before the module's imports begin: they take seconds, and a child must not
+    The pipe is watched before the module's imports begin: they take seconds, and the child must not
     outlive its parent by that long.
     """
     threading.Thread(target=_read_requests, daemon=True).start()
-    collector.hold_back()
+    collector.begin_imports()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
-    """Answer the parent's requests; when it closes the pipe, the process group ends."""
-    collector.let_go()
+    """Answer the parent's requests until it closes the pipe, which ends the process group."""
+    collector.end_imports()
     events_fd = int(os.environ[_EVENTS_FD])
-    os.set_inheritable(events_fd, False)  # or what this process starts would hold the pipe open
+    os.set_inheritable(events_fd, False)  # processes it starts would keep the pipe open
     events = os.fdopen(events_fd, "w", buffering=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
 
@@ -81,7 +80,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
         events.write(json.dumps(event) + "\n")
 
     forward_notices(lambda text: send(event="notice", text=text))
-    NOTICES.addHandler(logging.StreamHandler())  # its log
+    NOTICES.addHandler(logging.StreamHandler())  # to the log
     send(event="ready")
     while True:
         request = _requests.get()
@@ -95,18 +94,18 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             send(event="error", **describe_error(error))
 
 
-def forward_notices(hand_on: Callable[[str], None]) -> None:
-    """From now on `hand_on` hears this process's notices."""
-    NOTICES.addHandler(_Forward(hand_on))
+def forward_notices(send: Callable[[str], None]) -> None:
+    """From now on pass this process's notices to `send`."""
+    NOTICES.addHandler(_Forward(send))
 
 
 class _Forward(logging.Handler):
-    def __init__(self, hand_on: Callable[[str], None]) -> None:
+    def __init__(self, send: Callable[[str], None]) -> None:
         super().__init__()
-        self._hand_on = hand_on
+        self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._hand_on(record.getMessage())
+        self._send(record.getMessage())
 
 
 def _read_requests() -> None:
@@ -116,9 +115,9 @@ def _read_requests() -> None:
 
 
 def describe_error(error: Exception) -> dict[str, Any]:
-    """The error as JSON, for `described_error` to make again."""
+    """The error as JSON, from which `restore_error` restores it."""
     kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "failed")
-    if out_of_space(error):
+    if is_out_of_space(error):
         kind = "disk_full"
     message = (
         error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
@@ -131,8 +130,8 @@ def describe_error(error: Exception) -> dict[str, Any]:
     }
 
 
-def described_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
-    """`remedy` is for an error that says none."""
+def restore_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
+    """The error that `describe_error` described; `remedy` is used where it has none."""
     error = _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
     if isinstance(error, ChildFailed):
         error.deliberate = described.get("typed", False)
@@ -143,11 +142,11 @@ def described_error(described: Mapping[str, Any], remedy: str = "") -> RatchetEr
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """What the environment of sampling and training adds to ours, whose own choices stand."""
+    """Environment variables for sampling and training. Those already set keep their values."""
     defaults = {
         # Threads that spin while they wait starve each other on a shared machine (ADR 0006).
         "OMP_WAIT_POLICY": "PASSIVE",
-        # Buffers in huge pages, where Linux leaves it to the program: a tenth faster on CPU.
+        # Buffers in huge pages, where Linux lets programs choose: a tenth faster on CPU.
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     }
     chosen = {name: os.environ.get(name, default) for name, default in defaults.items()}
@@ -155,10 +154,10 @@ def child_environment(threads: int) -> dict[str, str]:
 
 
 class Child:
-    """A running child process; a context manager that ends it, and all it started, on exit.
+    """A running child process. As a context manager it ends the child's process group on exit.
 
-    gpus: how many it holds, as it said with its last result that named them. started, ended: by
-    the monotonic clock; the latter None while it runs.
+    gpus: number of GPUs it holds, as of the last result that named it. started, ended: on the
+    monotonic clock; `ended` is None while it runs.
     """
 
     def __init__(
@@ -169,7 +168,7 @@ class Child:
         command: list[str],
         pass_fds: tuple[int, ...] = (),
     ) -> None:
-        """`pass_fds` stay open in the child: a lock that it holds as long as it lives."""
+        """`pass_fds` stay open in the child, such as a lock that it holds while it lives."""
         self.module = module
         self.log = log
         read_fd, write_fd = os.pipe()
@@ -204,7 +203,7 @@ class Child:
 
     @classmethod
     def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
-        """Run `python -m module` as a child. Raises ChildDied when it ends before it is ready."""
+        """Run `python -m module` as a child. Raises ChildDied if it ends before it is ready."""
         return cls(module, log, env or {}, _command(module))
 
     def ask(
@@ -213,17 +212,21 @@ class Child:
         report: Report | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
-        """Send one request, pass its progress to `report`, its notices on, return its result.
+        """Send one request and return its result, passing on progress and notices.
 
-        Raises ChildFailed, DiskFull, Interrupted or BadInput as the child says, ChildDied when it
-        is gone. A child that failed a request is asked no other: what it holds of the failed one,
-        memory of a device or half an engine, may fail the next one too.
+        A child that failed a request must not be asked again: device memory or half an engine left
+        from it may fail the next one too.
+
+        Raises:
+            ChildFailed, DiskFull, Interrupted, BadInput: as the child reports.
+            ChildDied: the child ended without a result.
+            InvariantViolated: an earlier request failed.
         """
         if self._failed and self.alive():
-            raise InvariantViolated(f"{self.module} failed a request, and was asked another one")
+            raise InvariantViolated(f"{self.module} was sent a request after one that failed")
         try:
             result = self._ask(request, report, notice)
-        except Interrupted:  # it was told to stop, and did
+        except Interrupted:  # it stopped when asked to
             raise
         except Exception:
             self._failed = True
@@ -232,7 +235,7 @@ class Child:
         return result
 
     def usable(self) -> bool:
-        """Whether it may be asked: it lives, and no request failed."""
+        """Whether it lives and no request failed."""
         return not self._failed and self.alive()
 
     def _ask(
@@ -251,7 +254,7 @@ class Child:
         return result
 
     def stop(self) -> None:
-        """Ask a child that carries out a request to keep what it did, and wait until it has."""
+        """Ask a busy child to save its work and stop, and wait until it has."""
         self.process.send_signal(signal.SIGTERM)
         with suppress(RatchetError):
             self._await("result")
@@ -270,7 +273,7 @@ class Child:
             if event["event"] == "notice" and notice is not None:
                 notice(event["text"])
             if event["event"] == "error":
-                raise described_error(event, f"Its log: {self.log}")
+                raise restore_error(event, f"Its log: {self.log}")
         raise self.died()
 
     def _read_events(self) -> Iterator[dict[str, Any]]:
@@ -279,16 +282,18 @@ class Child:
                 yield json.loads(line)
 
     def died(self) -> ChildDied:
-        """The error that says how the child ended and shows the end of its log."""
+        """The error for a child that ended: how it ended, with the end of its log."""
         code = self.process.wait()
         how = (
-            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+            f"was killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"exited with code {code}"
         )
-        hint = " (SIGKILL: often the system ran out of memory)" if code == -signal.SIGKILL else ""
+        hint = " (often because the system ran out of memory)" if code == -signal.SIGKILL else ""
         return ChildDied(
             f"the child process {self.module} {how}{hint}; "
             f"the end of {self.log}:\n{self._log_tail()}",
-            "Finished steps are kept: the same `ratchet run` continues where this one stopped.",
+            "Finished steps are kept: run the same `ratchet run` again to resume.",
         )
 
     def _log_tail(self) -> str:
@@ -298,15 +303,15 @@ class Child:
     def alive(self) -> bool:
         if isinstance(self.process, Forked):
             return self.process.alive()
-        # Not poll(): a Ctrl-C inside it leaves its lock taken, and close() would wait for ever.
+        # Not poll(): a Ctrl-C inside it leaves its lock held, and close() would wait forever.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         try:
             return os.waitid(os.P_PID, self.process.pid, options) is None
-        except ChildProcessError:  # somebody has waited for it already
+        except ChildProcessError:  # it was waited for already
             return False
 
     def cpu_seconds(self) -> float:
-        """CPU seconds of the child and of all it started, until now or until it was closed."""
+        """CPU seconds of the child and its descendants, until now or until it was closed."""
         if self.ended is None:
             self._cpu_seconds = max(self._cpu_seconds, cpu_seconds(self.process.pid))
         return self._cpu_seconds
@@ -314,7 +319,7 @@ class Child:
     def close(self) -> None:
         """End the child's process group and wait for it."""
         if self.ended is None:
-            self.cpu_seconds()  # once it was waited for nobody knows
+            self.cpu_seconds()  # unknown once it was waited for
             self.ended = time.monotonic()
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -336,7 +341,7 @@ def _command(module: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    # Not this module but the one that others import holds the requests.
+    # The requests live in the module as others import it, not in `__main__`.
     from dpo_core.children import run_module as run
 
     run(sys.argv[1])

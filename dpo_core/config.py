@@ -14,32 +14,32 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from dpo_core.loss_options import TRAITS, Divergence, LossName, LossOptions, check_options
+from dpo_core.loss_options import Divergence, LossChoice, LossOptions, check_options, traits_of
 from dpo_core.reference_options import check_reference
 
 
 class Section(BaseModel):
-    """Base of every config section: unknown keys and numbers that are none are refused, values are
-    frozen."""
+    """Base of every config section: frozen; rejects unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_yes_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
-        """Pydantic takes true as 1, and YAML takes yes and on as true: `rounds: yes` is no 1."""
+    def _reject_booleans(cls, value: Any, field: ValidationInfo) -> Any:
+        """Reject `rounds: yes`: YAML reads yes and on as true, and pydantic reads true as 1."""
         if isinstance(value, bool) and not _may_be_bool(cls.model_fields[field.field_name or ""]):
             raise PydanticCustomError("no_bool", "Input should be a value, not yes or no")
         return value
 
 
 def _may_be_bool(field: FieldInfo) -> bool:
-    """Whether a yes or no, or whatever a validator of its own makes of it, can be its value."""
-    return bool in (found := list(_parts(field.annotation))) or Any in found
+    """Whether the field's type allows a boolean, or any value that its own validator reads."""
+    parts = list(_parts(field.annotation))
+    return bool in parts or Any in parts
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation is made of."""
+    """The types of which an annotation consists."""
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)
@@ -52,16 +52,15 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class PolicyConfig(Section):
-    """Where the base policy comes from: a folder, GGUF file or hub id, or a function that builds
-    one.
+    """Where the base policy comes from: a folder, GGUF file, hub id, or a function that builds it.
 
-    `build` is called as `build(out_dir: Path, seed: int, **build_args)` in a child process and
-    leaves a model and its tokenizer there, as `save_pretrained` writes them.
+    `build` is called as `build(out_dir: Path, seed: int, **build_args)` in a child process. It
+    writes a model and its tokenizer to `out_dir`, as `save_pretrained` does.
     """
 
     model: str | None = Field(None, description="folder, .gguf file or hub id of the base policy")
     revision: str | None = Field(None, description="hub revision of `model`")
-    build: str | None = Field(None, description="`package.module:function` that makes the model")
+    build: str | None = Field(None, description="`package.module:function` that builds the model")
     build_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
@@ -94,19 +93,19 @@ class LoraConfig(Section):
 
 
 class EmaReference(Section):
-    """An average of policies: each round the reference goes the share `ema` of the way from where
-    it was to the policy that samples. With 1 it is that policy."""
+    """A moving average: each round the reference moves by the share `ema` towards the policy that
+    samples. With 1 it is that policy."""
 
     ema: PositiveShare
 
 
 class EveryReference(Section):
-    """A reset each `every` rounds: the policy that sampled in the first of them. With 1, reset."""
+    """A reset every `every` rounds, to the policy that samples then. With 1 it is `reset`."""
 
     every: Count
 
 
-MOVES_NO_NUMBER = frozenset(
+RESULT_NEUTRAL_KEYS = frozenset(
     {
         "micro_batch_tokens",
         "gradient_checkpointing",
@@ -116,18 +115,21 @@ MOVES_NO_NUMBER = frozenset(
         "kl_budget_nats",
     }
 )
-"""Keys of TrainingOptions that change how training runs, and its result in the last bits at
-most."""
+"""Keys of TrainingOptions that change how training runs, and results in the last bits at most."""
 
 
 class TrainingOptions(Section):
-    """One DPO round, but for what TrainingConfig adds. `beta` is the strength of the pull to the
-    reference: small lets go."""
+    """Training of one DPO round, without the numbers that TrainingConfig adds.
 
-    loss: LossName = "sigmoid"
+    beta: strength of the pull to the reference; a small β lets the policy move far.
+    """
+
+    loss: LossChoice = Field(
+        "sigmoid", description="one of those in docs/dpo.md, or package.module:function of your own"
+    )
     beta: Positive = 0.1
     label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="share of preferences the wrong way round"
+        0.0, ge=0, lt=0.5, description="share of preferences that are the wrong way round"
     )
     divergence: Divergence = "reverse_kl"
     divergence_alpha: float = 0.5
@@ -135,98 +137,99 @@ class TrainingOptions(Section):
     simpo_gamma: float = Field(0.5, description="target margin of `simpo`")
     nll_weight: float = Field(0.0, ge=0, description="weight of a term −log π(chosen) per token")
     ld_alpha: Share | None = Field(
-        None, description="LD-DPO: what tokens beyond the shorter completion's length count"
+        None, description="LD-DPO: weight of tokens beyond the shorter completion's length"
     )
-    wpo: bool = Field(False, description="weigh pairs by how likely the policy is to produce them")
+    wpo: bool = Field(False, description="weight pairs by how likely the policy is to produce them")
     reference: Literal["reset", "base", "none"] | EmaReference | EveryReference = Field(
         "reset",
-        description="what the policy is compared with; reset: the policy that sampled (losses "
-        "without a reference have none); base: the first policy of all; ema: rate, an average; "
-        "every: k, a reset each k rounds; none: nothing, for losses without a reference",
+        description="reset: the policy that samples (losses without a reference use none); base: "
+        "the base policy; ema: rate, a moving average; every: k, a reset every k rounds; none: for "
+        "losses without a reference",
     )
     reference_logps: Literal["pass", "from_sampling"] = Field(
         "pass",
-        description="from_sampling: the log-probs that the sampler returned, in place of a pass "
-        "of the reset reference",
+        description="from_sampling: use the sampler's log-probs instead of a pass of the reset "
+        "reference",
     )
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     micro_batch_tokens: Count | Literal["auto"] = Field(
-        "auto", description="tokens of one forward pass; moves no number"
+        "auto", description="tokens per forward pass; does not change results"
     )
     path: Literal["auto", "fast", "plain"] = Field(
-        "auto", description="pass through the model; auto: fast where the model allows it"
+        "auto", description="how pairs go through the model; auto: fast where the model allows it"
     )
     epochs: Count = 1
     max_grad_norm: Positive = 1.0
     weight_decay: float = Field(0.0, ge=0)
     kl_budget_nats: Positive | None = Field(
         None,
-        description="warn when the policy will move further, nats per completion; null: half a nat "
-        "per token",
+        description="warn when the policy is going to move further, nats per completion; null: "
+        "half a nat per token",
     )
     compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="of forward and backward; weights and optimiser stay float32; auto: as "
+        description="dtype of forward and backward; weights and optimiser stay float32; auto: as "
         "`sampling.dtype`, float32 on a GPU without bfloat16",
     )
     gradient_checkpointing: bool = Field(
-        False, description="compute each layer again in backward: less memory; moves no number"
+        False, description="recompute each layer in backward: less memory, same results"
     )
     optimiser_state: Literal["fresh", "carried"] = Field(
         "fresh",
-        description="carried: AdamW goes on with the moments it had at the end of the round that "
-        "trained this round's starting policy; a round without such a predecessor starts fresh",
+        description="carried: AdamW keeps its moments from the end of the round that trained this "
+        "round's starting policy; without such a round it starts fresh",
     )
     lora: LoraConfig | None = None
     processes: Count | Literal["auto"] = Field(
         "auto",
-        description="that train together on this machine; auto: one for each GPU, or one alone",
+        description="processes that train on this machine; auto: one per GPU, or a single one",
     )
     torchrun: list[str] = Field(
         [],
-        description="torchrun's options for several machines, such as --nnodes=2 --node-rank=0",
+        description="torchrun options for several machines, such as --nnodes=2 --node-rank=0",
     )
     checkpoint_every: Count | Literal["auto"] = Field(
         "auto",
-        description="optimiser steps between checkpoints, from which a killed round goes on; auto: "
-        "a minute of training, and at most a twentieth of the time",
+        description="optimiser steps between checkpoints, from which a killed round resumes; auto: "
+        "every minute of training, in at most a twentieth of the time",
     )
 
     @field_validator("reference", mode="before")
     @classmethod
     def _reference(cls, value: Any) -> Any:
-        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        """Give one error for a wrong value, instead of one for each kind of reference."""
         if value in ("reset", "base", "none") or isinstance(value, Section) or _is_schedule(value):
             return value
         raise ValueError(
-            "training.reference must be reset, base, none, ema: a rate above 0 and at most 1, or "
-            f"every: k with a k of at least 1 (found {value!r})"
+            "training.reference must be reset, base, none, {ema: rate} with 0 < rate ≤ 1, or "
+            f"{{every: k}} with k ≥ 1 (found {value!r})"
         )
 
     @model_validator(mode="after")
-    def _possible(self) -> "TrainingOptions":
+    def _check_combination(self) -> "TrainingOptions":
         check_options(self.loss, self.loss_options())
-        named = self.reference if isinstance(self.reference, str) else _named(self.reference)
-        check_reference(self.loss, named, self.reference_logps, self.ld_alpha)
+        reference = self.reference
+        text = reference if isinstance(reference, str) else _reference_text(reference)
+        check_reference(self.loss, text, self.reference_logps, self.ld_alpha)
         return self
 
     @model_validator(mode="after")
-    def _adapters_start_fresh(self) -> "TrainingOptions":
+    def _check_optimiser_state(self) -> "TrainingOptions":
         if self.lora is not None and self.optimiser_state == "carried":
             raise ValueError(
-                "training.optimiser_state carried does not go with training.lora: each round has "
-                "new adapters, of which old moments say nothing; remove one of the two"
+                "training.optimiser_state: carried cannot be used with training.lora: each "
+                "round has new adapters, which have no earlier moments; remove one of the two"
             )
         return self
 
     @property
     def has_reference(self) -> bool:
-        """Whether the policy is compared with a reference at all."""
-        return TRAITS[self.loss].reference
+        """Whether the loss uses a reference."""
+        return traits_of(self.loss).reference
 
     @property
     def shortens(self) -> bool:
-        """Whether tokens beyond the pair's shorter completion count less than others."""
+        """Whether tokens beyond the pair's shorter completion count less (LD-DPO)."""
         return self.ld_alpha is not None and self.ld_alpha < 1
 
     def loss_options(self) -> LossOptions:
@@ -241,11 +244,11 @@ class TrainingOptions(Section):
 
 
 class TrainingConfig(TrainingOptions):
-    """One DPO round as it is trained: every number is known."""
+    """Training of one DPO round, every number known."""
 
     learning_rate: Positive = 5e-7
     warmup_steps: int = Field(0, ge=0)
-    pairs_per_step: Count = Field(32, description="pairs of one optimiser step")
+    pairs_per_step: Count = Field(32, description="pairs per optimiser step")
 
 
 def _is_schedule(value: Any) -> bool:
@@ -258,13 +261,12 @@ def _is_schedule(value: Any) -> bool:
     return kind == "every" and type(number) is int and number >= 1
 
 
-def _named(reference: EmaReference | EveryReference) -> str:
+def _reference_text(reference: EmaReference | EveryReference) -> str:
     return ", ".join(f"{key}: {value}" for key, value in reference.model_dump().items())
 
 
 class EvaluationConfig(Section):
-    """How held-out answers are counted: `gate` prompts decide promotion, `test` prompts are
-    reported."""
+    """Held-out evaluation. `gate` prompts decide promotion; `test` prompts are reported."""
 
     samples_per_prompt: Count = 1
     confidence: float = Field(0.95, gt=0, lt=1)

@@ -1,4 +1,4 @@
-"""CPU time of a process and of all that it started, as Linux counts it."""
+"""CPU time of a process and its descendants, from Linux's /proc."""
 
 import os
 from collections import defaultdict
@@ -12,30 +12,30 @@ _PARENT, _TIMES = 1, slice(11, 15)  # utime, stime, and both of children that we
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds of the process, of its descendants, and of those that it has waited for.
+    """CPU seconds of a process, its descendants, and the children that they have waited for.
 
-    A process that has ended counts until it is waited for. 0.0 for one that is not there.
+    A process that has ended counts until it is waited for. 0.0 where there is no such process.
     """
     spent, children = dict[int, int](), defaultdict[int, list[int]](list)
-    for found, parent, ticks in _processes():
-        spent[found] = ticks
-        children[parent].append(found)
-    return sum(spent.get(one, 0) for one in _tree(pid, children)) / _TICKS_PER_SECOND
+    for process, parent, ticks in _processes():
+        spent[process] = ticks
+        children[parent].append(process)
+    return sum(spent.get(process, 0) for process in _tree(pid, children)) / _TICKS_PER_SECOND
 
 
 def _tree(pid: int, children: dict[int, list[int]]) -> Iterator[int]:
-    left = [pid]
-    while left:
-        one = left.pop()
-        yield one
-        left += children.get(one, [])
+    pending = [pid]
+    while pending:
+        process = pending.pop()
+        yield process
+        pending += children.get(process, [])
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:
-    """(id, parent, clock ticks) of every process that may be looked at."""
+    """(id, parent, clock ticks) of every process that is readable."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):  # it ended meanwhile
-                # The name may hold anything, parentheses and spaces among it.
+                # The name may contain anything, including parentheses and spaces.
                 fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 yield int(entry.name), int(fields[_PARENT]), sum(map(int, fields[_TIMES]))

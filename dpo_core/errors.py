@@ -1,23 +1,23 @@
-"""The errors Ratchet raises on purpose: one small tree, each with what to do next.
+"""The errors Ratchet raises deliberately: one small tree, each with a remedy.
 
 RatchetError            exit code 1
-├── BadInput            exit code 2: the user's request cannot be carried out as it stands
+├── BadInput            exit code 2: the user's request cannot be carried out
 │   ├── ConfigError     a key, value or combination in the config
 │   ├── PromptError     a prompt file or a row of it
-│   ├── InputGone       a file of others, from which a step was made, is not there any more
-│   ├── LabelsError     labels, or a file of preferences, that cannot be used as asked
+│   ├── InputGone       a file outside the campaign, which a step was made from, is missing
+│   ├── LabelsError     labels, or a file of preferences, that cannot be used
 │   └── CampaignLocked  another process is running this campaign
 ├── ArtifactCorrupted   a file differs from what the ledger recorded
 ├── ChildDied           a sampling or training process ended without a result
 ├── ChildFailed         a sampling or training process reported an error
 ├── DiskFull            a write failed for lack of space
 ├── DiskFailed          the disk did not do what it was asked for
-├── Interrupted         a process was asked to stop, and kept what it had done
+├── Interrupted         a process stopped when asked to, and saved its work
 ├── JudgeError          a judge raised, or its endpoint refuses
 │   ├── EndpointFailed  a judge's endpoint did not answer
-│   └── NotRemembered   replies are not kept, and their endpoint may not be asked
-├── BudgetSpent         a judge has spent what it may
-├── WaitingForPeople    exit code 75: answers of people are missing; nothing is wrong
+│   └── NotRemembered   replies are not stored, and their endpoint must not be asked
+├── BudgetSpent         a judge has spent its budget
+├── WaitingForPeople    exit code 75: labels from people are missing; nothing is wrong
 ├── AuditFailed         the preferences of a round must not be trained on
 ├── InvariantViolated   a correctness check of the round failed
 ├── LabelServerFailed   Argilla did not start, or did not answer
@@ -26,7 +26,7 @@ RatchetError            exit code 1
 
 
 class RatchetError(Exception):
-    """Base of all errors with a message for people. `remedy` says what to type or change next."""
+    """Base of all errors with a message for people. `remedy` says what to run or change next."""
 
     exit_code = 1
 
@@ -76,7 +76,7 @@ class ChildDied(RatchetError):
 
 
 class ChildFailed(RatchetError):
-    """`deliberate`: what the child raised is an error of this tree, and would come again."""
+    """deliberate: the child raised an error of this tree, so a retry would raise it again."""
 
     deliberate = False
 
@@ -110,7 +110,7 @@ class BudgetSpent(RatchetError):
 
 
 class WaitingForPeople(RatchetError):
-    """`message` says in one sentence where to label and how many answers are missing."""
+    """message: where to label, and how many labels are missing, in one sentence."""
 
     exit_code = 75
 

@@ -1,4 +1,4 @@
-"""One process at a time: a flock that the kernel drops when its last holder dies."""
+"""Exclusive lock files: a flock that the kernel releases when its last holder dies."""
 
 import fcntl
 import json
@@ -12,7 +12,7 @@ from typing import IO
 
 _RETRY_S = 0.01
 _PATIENCE_S = 0.2
-"""`holder` holds the lock while it looks, so one refusal says nothing."""
+"""Seconds to retry: `holder` takes the lock for a moment, so one refusal is not conclusive."""
 
 Holder = dict[str, object]
 """{"pid", "host"} of the process that holds a lock."""
@@ -22,13 +22,13 @@ Holder = dict[str, object]
 def hold(
     path: Path, refusal: Callable[[Holder], Exception], *, patience_s: float = _PATIENCE_S
 ) -> Iterator[IO[str]]:
-    """Hold the lock file at `path`; yields it, for children that are to hold it as well.
+    """Hold the lock file at `path`. Yields it, so children can hold it as well.
 
-    Raises what `refusal` makes of its holder when somebody still has it after `patience_s`.
+    Raises `refusal(holder)` when another process still holds it after `patience_s` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
-        if not _taken(file, time.monotonic() + patience_s):
+        if not _acquire(file, time.monotonic() + patience_s):
             raise refusal(_read(path))
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
@@ -36,7 +36,7 @@ def hold(
         yield file
 
 
-def _taken(file: IO[str], deadline: float) -> bool:
+def _acquire(file: IO[str], deadline: float) -> bool:
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,7 +49,7 @@ def _taken(file: IO[str], deadline: float) -> bool:
 
 
 def holder(path: Path) -> Holder | None:
-    """Who holds the lock now, or None when nobody does."""
+    """The process that holds the lock now, or None."""
     try:
         with path.open(encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -62,7 +62,7 @@ def holder(path: Path) -> Holder | None:
 
 def _read(path: Path) -> Holder:
     try:
-        found: Holder = json.loads(path.read_text(encoding="utf-8"))
+        holder: Holder = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        found = {"pid": "unknown", "host": "unknown"}
-    return found
+        holder = {"pid": "unknown", "host": "unknown"}
+    return holder

@@ -1,4 +1,4 @@
-"""Content hashes and the seeds derived from them. No I/O except reading the files to hash."""
+"""Content hashes, and seeds derived from them. No I/O except reading the files to hash."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def content_id(*parts: Any) -> str:
 
 
 def text_id(kind: str, text: str) -> str:
-    """Id of one text; a third of the cost of content_id, for pools of millions."""
+    """Id of one text, at a third of the cost of content_id: for pools of millions."""
     return hashlib.sha256(f"{kind}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:ID_HEX]
 
 
@@ -40,23 +40,22 @@ def file_sha256(path: Path) -> str:
 
 
 _WEIGHTS = {".bin", ".gguf", ".safetensors"}
-_OF_A_MODEL = _WEIGHTS | {".jinja", ".json", ".model", ".py", ".tiktoken", ".txt"}
+_MODEL_SUFFIXES = _WEIGHTS | {".jinja", ".json", ".model", ".py", ".tiktoken", ".txt"}
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a model that change what it says or learns, in the order of their names:
-    weights, tokenizer, chat templates, generation config, config. What else lies beside them
-    (a card, pictures, the state of an optimiser) does not count."""
-    found = [*folder.glob("*"), *folder.glob("additional_chat_templates/*.jinja")]
-    return sorted(path for path in found if path.suffix in _OF_A_MODEL and path.is_file())
+    """The files that determine a model's behaviour, by name: weights, tokenizer, chat templates,
+    generation config, config. Others beside them (a card, pictures, optimiser state) do not count.
+    """
+    candidates = [*folder.glob("*"), *folder.glob("additional_chat_templates/*.jinja")]
+    return sorted(path for path in candidates if path.suffix in _MODEL_SUFFIXES and path.is_file())
 
 
 def policy_id(policy_dir: Path, hash_of: Callable[[Path], str] = file_sha256) -> str:
-    """Id of a policy: hash of every file of `policy_dir` that changes what it says or learns; where
-    that is a single file (GGUF), of its contents, whatever its name.
+    """Id of a policy: hash of the files that determine its behaviour (see `model_files`).
 
-    hash_of: reads a file's hash, where it is known already. Raises FileNotFoundError for a folder
-    without weights.
+    A single file (GGUF) is hashed by its contents, whatever its name. hash_of: returns a file's
+    SHA-256, possibly from a cache. Raises FileNotFoundError for a folder without weights.
     """
     if policy_dir.is_file():
         return content_id([hash_of(policy_dir)])
@@ -67,7 +66,7 @@ def policy_id(policy_dir: Path, hash_of: Callable[[Path], str] = file_sha256) ->
 
 
 def normalise(text: str) -> str:
-    """Form in which two prompts count as the same: NFKC, case folded, white space collapsed."""
+    """Normal form by which prompts count as the same: NFKC, case folded, white space collapsed."""
     if text.isascii():  # NFKC changes nothing, and lower case is the folded case
         return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -17,14 +17,14 @@ from typing import Any
 from dpo_core.errors import ConfigError
 
 _RATCHET = {"dpo_core", "flows", "generation", "labeling"}
-"""Its versions are told apart by dpo_core.campaign.identity."""
+"""Ratchet's own packages, whose versions dpo_core.campaign.identity covers."""
 
 
 def load_function(path: str) -> Callable[..., Any]:
-    """Import what `package.module:function` names; the current directory is searched too.
+    """Import `package.module:function`; the current directory is searched too.
 
-    Raises ConfigError when the path has no colon, when the module or the name in it does not exist
-    or is not callable, and when importing the module raises.
+    Raises ConfigError when the path has no colon, when the module or the name does not exist or is
+    not callable, and when importing the module raises.
     """
     module_name, name = _split(path)
     _find(path, module_name)
@@ -44,9 +44,9 @@ def load_function(path: str) -> Callable[..., Any]:
 
 
 def find_function(path: str) -> None:
-    """Raise ConfigError unless the module of `package.module:function` is there and has that name.
+    """Raise ConfigError unless the module of `package.module:function` exists and has that name.
 
-    Nothing of the module is executed, so it may need libraries that this process must not load.
+    The module is not executed, so it may need libraries that this process must not load.
     """
     module_name, name = _split(path)
     spec = _find(path, module_name)
@@ -57,9 +57,9 @@ def find_function(path: str) -> None:
 
 
 def module_file(path: str) -> str:
-    """The file of the module of `package.module:function`, absolute and without links.
+    """The file of the module of `package.module:function`, absolute, symbolic links resolved.
 
-    Nothing of the module is executed. Raises ConfigError when it is not found.
+    The module is not executed. Raises ConfigError when it is not found.
     """
     module_name, _ = _split(path)
     return os.path.realpath(_find(path, module_name).origin or module_name)
@@ -68,21 +68,21 @@ def module_file(path: str) -> str:
 def source_hash(path: str) -> str:
     """SHA-256, 64 hex characters, of the source that `package.module:function` runs.
 
-    It covers the function's module and, recursively, what it imports from its own top-level package
-    and from beside that, in the same folder or below: not Python's library, nor what was installed,
-    nor Ratchet. Nothing of these is executed, so what a function loads by other ways than `import`,
-    or reads from files, is not seen. Raises ConfigError when the module is not found.
+    It covers the function's module and, recursively, the modules it imports from its own top-level
+    package or from the folder that contains it. Python's library, installed packages and Ratchet
+    are not covered. Nothing is executed, so modules that are loaded without `import`, and files
+    that a function reads, are not seen. Raises ConfigError when the module is not found.
     """
     return _hash(_covered(path))
 
 
-def covered_modules(path: str) -> list[str]:
+def list_covered_modules(path: str) -> list[str]:
     """The names of the modules that `source_hash` covers."""
     return sorted(_covered(path))
 
 
 def source_hash_of_package(path: str) -> str:
-    """The same, of the modules of the function's own top-level package alone."""
+    """`source_hash` over the modules of the function's own top-level package only."""
     module_name, _ = _split(path)
     _find(path, module_name)
     return _hash(_sources(path, module_name, lambda _: False))
@@ -92,7 +92,7 @@ def _covered(path: str) -> dict[str, bytes]:
     module_name, _ = _split(path)
     _find(path, module_name)
     home = _home(module_name)
-    return _sources(path, module_name, lambda found: _is_users(found, home))
+    return _sources(path, module_name, lambda spec: _is_users(spec, home))
 
 
 def _hash(sources: Mapping[str, bytes]) -> str:
@@ -112,11 +112,11 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _names(path: str, source: bytes) -> set[str] | None:
-    """Every name that the source gives to something, or None when it may have others."""
+    """Every name that the source defines, or None when it may define others at run time."""
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
-        raise ConfigError(f"{path}: {error}", "Mend the module.") from None
+        raise ConfigError(f"{path}: {error}", "Fix the module.") from None
     names = {"__getattr__"} if b"__getattr__" in source else set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -143,7 +143,7 @@ def _find(path: str, module_name: str) -> ModuleSpec:
 
 
 def _spec(module_name: str) -> ModuleSpec | None:
-    """The module's spec, or None; like `find_spec`, it imports the packages above the module."""
+    """The module's spec, or None. Like `find_spec`, it imports the packages above the module."""
     parts = module_name.split(".")
     for end in range(1, len(parts) + 1):
         parent = ".".join(parts[:end])
@@ -157,8 +157,8 @@ def _near_module(module_name: str) -> str:
     package, _, last = module_name.rpartition(".")
     parent = _spec(package) if package else None
     folders = (parent.submodule_search_locations or []) if parent else [os.getcwd()]
-    found = [module.name for module in pkgutil.iter_modules([str(folder) for folder in folders])]
-    remedy = _near(last, found)
+    names = [module.name for module in pkgutil.iter_modules([str(folder) for folder in folders])]
+    remedy = _near(last, names)
     return remedy or f"Searched: the current directory {os.getcwd()} and Python's own path."
 
 
@@ -168,35 +168,35 @@ def _near(name: str, known: list[str]) -> str:
 
 
 def _sources(path: str, module_name: str, counts: Callable[[ModuleSpec], bool]) -> dict[str, bytes]:
-    """Module name → source of `module_name` and of all it imports from its top-level package, or
-    that `counts`."""
+    """Module name → source, of `module_name` and of its imports from its own top-level package or
+    for which `counts` is true."""
     package = module_name.partition(".")[0]
     sources: dict[str, bytes] = {}
-    waiting, seen = [module_name], set[str]()
-    while waiting:
-        name = waiting.pop()
+    pending, seen = [module_name], set[str]()
+    while pending:
+        name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
-        spec = _located(name)
+        spec = _find_spec(name)
         if spec is None or not (spec.origin or "").endswith(".py"):
             continue
         if name.partition(".")[0] != package and not counts(spec):
             continue
         sources[name] = Path(spec.origin or "").read_bytes()
         try:
-            waiting += _imported(sources[name], spec)
+            pending += _imports(sources[name], spec)
         except SyntaxError as error:
-            raise ConfigError(f"{path}: {spec.origin}: {error}", "Mend the module.") from None
+            raise ConfigError(f"{path}: {spec.origin}: {error}", "Fix the module.") from None
     return sources
 
 
-def _located(module_name: str) -> ModuleSpec | None:
-    """The module's spec, or None; unlike `find_spec`, it imports nothing."""
+def _find_spec(module_name: str) -> ModuleSpec | None:
+    """The module's spec, or None. Unlike `find_spec`, it imports nothing."""
     top, *rest = module_name.split(".")
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # a module that was not loaded from a file, as __main__
+    except ValueError:  # a module that was not loaded from a file, such as __main__
         return None
     for name in rest:
         if spec is None or spec.submodule_search_locations is None:
@@ -206,8 +206,8 @@ def _located(module_name: str) -> ModuleSpec | None:
 
 
 def _home(module_name: str) -> Path | None:
-    """The folder that the module's top-level package lies in; None where it was installed there."""
-    spec = _located(module_name.partition(".")[0])
+    """The folder that contains the module's top-level package; None for an installed package."""
+    spec = _find_spec(module_name.partition(".")[0])
     if spec is None:
         return None
     places = spec.submodule_search_locations
@@ -215,11 +215,11 @@ def _home(module_name: str) -> Path | None:
     return None if _is_library(home) else home
 
 
-def _is_users(found: ModuleSpec, home: Path | None) -> bool:
-    """Whether a module is a user's own, from the folder where the function's package lies."""
-    if home is None or found.name.partition(".")[0] in _RATCHET:
+def _is_users(spec: ModuleSpec, home: Path | None) -> bool:
+    """Whether a module is the user's own, below the folder of the function's package."""
+    if home is None or spec.name.partition(".")[0] in _RATCHET:
         return False
-    file = Path(found.origin or "").resolve()
+    file = Path(spec.origin or "").resolve()
     return file.is_relative_to(home) and not _is_library(file)
 
 
@@ -230,28 +230,28 @@ def _is_library(path: Path) -> bool:
     return any(path.is_relative_to(Path(library).resolve()) for library in libraries)
 
 
-def _imported(source: bytes, spec: ModuleSpec) -> Iterator[str]:
-    """Names that may be modules: of `from a.b import c` both a.b and a.b.c, and the packages above.
+def _imports(source: bytes, spec: ModuleSpec) -> Iterator[str]:
+    """Names that may be modules: for `from a.b import c` both a.b and a.b.c, and their packages.
 
     Packages above a module run when it is imported, so their source counts too.
     """
-    yield from _above(spec.name)
+    yield from _with_parents(spec.name)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _above(alias.name)
+                yield from _with_parents(alias.name)
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, spec)
             for alias in node.names:
-                yield from _above(f"{base}.{alias.name}")
+                yield from _with_parents(f"{base}.{alias.name}")
 
 
-def _above(module_name: str) -> Iterator[str]:
+def _with_parents(module_name: str) -> Iterator[str]:
     parts = module_name.split(".")
     return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _absolute(node: ast.ImportFrom, spec: ModuleSpec) -> str:
-    """The module that a `from` import names, with leading dots resolved."""
+    """The module of a `from` import, leading dots resolved."""
     relative = "." * node.level + (node.module or "")
     return importlib.util.resolve_name(relative, spec.parent)

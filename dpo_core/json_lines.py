@@ -1,8 +1,8 @@
-"""Append-only files of JSON lines: the ledger, logs of labels, decisions, what judges spent.
+"""Append-only files of JSON lines: the ledger, logs of labels and decisions, judges' spending.
 
-Every line is sealed (dpo_core.sealed). Lines go in whole, by several processes if need be. A crash
-can tear the last line only: it is left out when the file is read, and cut off when the next line
-comes. Anything else that is not as it was written is an error.
+Every line is sealed (dpo_core.sealed). Several processes may append; lines never interleave. A
+crash can tear only the last line, which is ignored when the file is read and cut off before the
+next append. Any other difference from what was written is an error.
 """
 
 import fcntl
@@ -13,19 +13,19 @@ from typing import Any
 
 from dpo_core.atomic import flush, make_folder
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.sealed import SEAL, BrokenSeal, as_bytes, as_text, sealed, unsealed
+from dpo_core.sealed import SEAL, BrokenSeal, encode_text, read_sealed, seal, to_json
 
 _BLOCK = 1 << 16
 _MARK = f'"{SEAL}"'.encode()
 
 
 def append(path: Path, values: Iterable[Mapping[str, Any]], *, flushed: bool = True) -> None:
-    """Add a line for each value, all or none where the disk is full; only the file's end is read.
+    """Append a line for each value; on a full disk, all or none. Reads only the file's end.
 
-    flushed: lines are on disk when it returns, and survive a loss of power and not of a process
-    alone. Raises ArtifactCorrupted where the file ends in what no crash leaves behind.
+    flushed: lines are on disk on return, so they survive a power loss as well as a killed process.
+    Raises ArtifactCorrupted where the file does not end as a crash could leave it.
     """
-    lines = b"".join(as_bytes(as_text(sealed(value))) + b"\n" for value in values)
+    lines = b"".join(encode_text(to_json(seal(value))) + b"\n" for value in values)
     if not lines:
         return
     make_folder(path.parent)
@@ -40,7 +40,7 @@ def append(path: Path, values: Iterable[Mapping[str, Any]], *, flushed: bool = T
         except OSError:
             os.ftruncate(file.fileno(), end)
             raise
-    if end == 0:  # perhaps a new file, whose name must be on disk as well
+    if end == 0:  # perhaps a new file, whose name must be flushed as well
         flush(path.parent)
 
 
@@ -52,22 +52,21 @@ def read(
     end: int | None = None,
     torn_before: bool = False,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number of the line, its value), in order; of a part, those from byte `begin` to `end`, which
-    are counted from its beginning.
+    """Yield (line number, value) of the lines from byte `begin` to `end`, numbered from `begin`.
 
-    remedy: what to do about a damaged line. torn_before: also leave out lines that a crash tore
-    before others were added, as earlier versions did, as long as no sealed line came before.
-    Raises ArtifactCorrupted for a line that is not as it was written. Lines of earlier versions
-    have no seal and are taken as they are.
+    remedy: what to do about a damaged line. torn_before: also skip lines that a crash tore before
+    others were appended, as earlier versions did, until the first sealed line. Lines of earlier
+    versions have no seal and are not checked. Raises ArtifactCorrupted for a line that differs from
+    what was written.
     """
     any_sealed = False
     for number, line in enumerate(_whole_lines(path, begin, end), 1):
         if not line:
             continue
         try:
-            value, has_seal = unsealed(line)
+            value, has_seal = read_sealed(line)
             if any_sealed and not has_seal:
-                raise BrokenSeal("it has no checksum, and lines before it have one")
+                raise BrokenSeal("it has no checksum, but lines before it have one")
         except BrokenSeal as broken:
             if torn_before and not any_sealed and _may_be_torn(line):
                 continue
@@ -78,7 +77,7 @@ def read(
 
 
 def end_of_lines(path: Path) -> int:
-    """Where in the file the last whole line ends, in bytes; 0 for a file that is not there."""
+    """Byte offset at which the last whole line ends; 0 for a missing file."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
@@ -116,16 +115,18 @@ def _lines_before(path: Path, begin: int) -> int:
 
 
 def _check_torn(path: Path, rest: bytes) -> None:
-    """What follows the last newline is the beginning of a line; where something follows a whole
-    object, it was a newline."""
+    """Raise ArtifactCorrupted unless `rest`, after the last newline, is the beginning of a line.
+
+    A whole object followed by one byte was a line whose newline has changed.
+    """
     try:
-        unsealed(rest[:-1])
+        read_sealed(rest[:-1])
     except BrokenSeal:
         return
     raise _damaged(
         path,
         "the last line",
-        BrokenSeal("it has something else where it should end"),
+        BrokenSeal("it does not end with a newline"),
         "Restore the file from a backup, or replace its last byte by a newline.",
     )
 

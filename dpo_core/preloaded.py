@@ -1,18 +1,17 @@
-"""Processes that need not import torch: they are forked from one that has.
+"""A fork server: processes that need not import torch are forked from one that has.
 
-The import of torch and transformers takes three CPU-seconds; a fork takes a hundredth of one, and
-shares the memory. Where short campaigns run one after another on a CPU (tests, first of all), start
+Importing torch and transformers takes three CPU-seconds; a fork takes a hundredth of one and shares
+the memory. Where short campaigns run one after another on a CPU, as in tests, start
 
     python -m dpo_core.preloaded SOCKET MODULE…
 
-once: every process that dpo_core.children starts with RATCHET_PRELOADED=SOCKET in its environment
-is a fork of this one, which has imported the modules. It ends when its standard input closes.
+once. It imports the modules; every process that dpo_core.children starts is then a fork of it, if
+its environment has RATCHET_PRELOADED=SOCKET. It ends when its standard input closes.
 
-A MODULE that reads the environment when it is imported, and can do so again, names in READ_AGAIN
-the variables that may differ, and has a function read_again(module): the forked process calls it
-before it runs `module`.
+A MODULE that reads environment variables on import, and can read them again, lists them in
+READ_AGAIN and has a function read_again(module), which a forked process calls before `module`.
 
-Linux, and no GPU: a process that has begun to use CUDA cannot be forked.
+For Linux without a GPU only: a process that uses CUDA cannot be forked.
 """
 
 import ctypes
@@ -37,7 +36,7 @@ from dpo_core import collector
 SOCKET = "RATCHET_PRELOADED"
 _IN_STEAD = "RATCHET_IN_ANOTHERS_STEAD"
 _ROOM = "RATCHET_ROOM_FOR_VARIABLES"
-# Read when libraries are loaded, so a process that wants others is not forked.
+# Libraries read these on import, so a process with other values is not forked.
 _READ_AT_IMPORT = (
     "ATEN_",
     "CUDA_",
@@ -60,7 +59,7 @@ _MOST_FDS = 16
 
 
 class Forked:
-    """A process that was forked, with the part of subprocess.Popen that children need."""
+    """A forked process, with the part of subprocess.Popen's interface that children need."""
 
     def __init__(self, connection: socket.socket, pid: int, stdin: IO[str]) -> None:
         self.pid = pid
@@ -69,12 +68,12 @@ class Forked:
         self._connection = connection
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, or minus the number of the signal that ended it. Raises TimeoutError."""
+        """Wait for its exit code, or minus the signal that killed it. Raises TimeoutError."""
         if self.returncode is None:
             self._connection.settimeout(timeout)
-            told = self._connection.recv(_HEADER_BYTES)
-            # Nothing is told where the process that forked it has gone, and it with that one.
-            self.returncode = int(told) if told else -signal.SIGKILL
+            code = self._connection.recv(_HEADER_BYTES)
+            # Empty where the fork server was killed, and this process with it.
+            self.returncode = int(code) if code else -signal.SIGKILL
             self._connection.close()
         return self.returncode
 
@@ -96,15 +95,14 @@ class Forked:
 def fork(
     module: str, env: Mapping[str, str], output: IO[bytes], passed: Mapping[str, int]
 ) -> Forked | None:
-    """`python -m dpo_core.children module`, or None where it must be started as usual.
+    """Fork `python -m dpo_core.children module`; None where it must be started as usual.
 
-    passed: files that stay open in it; what is told of each is its number there, in the environment
-    variable that is its key.
+    passed: environment variable → open file; the process finds the file's number in the variable.
     """
     if not env.get(SOCKET):
         return None
-    wanted = {"module": module, "env": dict(env), "cwd": os.getcwd(), "passed": list(passed)}
-    return _fork(env[SOCKET], wanted, [output.fileno(), output.fileno(), *passed.values()])
+    request = {"module": module, "env": dict(env), "cwd": os.getcwd(), "passed": list(passed)}
+    return _fork(env[SOCKET], request, [output.fileno(), output.fileno(), *passed.values()])
 
 
 def run_command(
@@ -114,15 +112,15 @@ def run_command(
     folder: Path,
     timeout_s: float | None,
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m WORD…` in a folder, once it has ended.
+    """Run `python -m WORD…` in a folder and wait until it ends.
 
-    A fork of the process whose socket is `path`, or started as usual where there is none.
+    path: socket of a fork server; without one the command is started as usual.
     """
     module, *arguments = words
-    wanted = {"module": module, "env": dict(env), "cwd": str(folder), "passed": []}
+    request = {"module": module, "env": dict(env), "cwd": str(folder), "passed": []}
     with TemporaryFile() as output, TemporaryFile() as errors:
         files = [output.fileno(), errors.fileno()]
-        process = _fork(path, {**wanted, "arguments": arguments}, files) if path else None
+        process = _fork(path, {**request, "arguments": arguments}, files) if path else None
         if process is None:
             command = [sys.executable, "-m", *words]
             return subprocess.run(
@@ -140,18 +138,18 @@ def run_command(
         )
 
 
-def _fork(path: str, wanted: Mapping[str, Any], files: Sequence[int]) -> Forked | None:
-    """files: its standard output and errors, and those that stay open in it."""
+def _fork(path: str, request: Mapping[str, Any], files: Sequence[int]) -> Forked | None:
+    """files: the process's standard output, standard error, and others that stay open in it."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     reads, writes = os.pipe()
-    told = json.dumps(wanted).encode()
+    payload = json.dumps(request).encode()
     try:
         connection.connect(path)
-        header = f"{len(told):0{_HEADER_BYTES}d}".encode()
+        header = f"{len(payload):0{_HEADER_BYTES}d}".encode()
         socket.send_fds(connection, [header], [reads, *files])
-        connection.sendall(told)
+        connection.sendall(payload)
         pid = int(connection.recv(_HEADER_BYTES) or 0)
-    except OSError:  # it is not there yet, or not any more
+    except OSError:  # the server has not started yet, or has ended
         pid = 0
     finally:
         os.close(reads)
@@ -163,10 +161,10 @@ def _fork(path: str, wanted: Mapping[str, Any], files: Sequence[int]) -> Forked 
 
 
 def run_forked(module: str) -> int | None:
-    """Have a fork run `module` in this process's stead, for those whom somebody else starts.
+    """Let a fork run `module` in place of this process, which another program started.
 
-    The fork hears SIGTERM, and ends when this process does; this one ends as the fork does: what
-    comes back is its exit code, or None where this process must run the module itself.
+    The fork receives this process's SIGTERM and ends with it. Returns the fork's exit code, or None
+    where this process must run the module itself.
     """
     if _IN_STEAD in os.environ:
         return None
@@ -185,7 +183,7 @@ def run_forked(module: str) -> int | None:
 
 
 class _Preloaded:
-    """Answers requests to fork, and tells who asked how the process ended."""
+    """The fork server: forks on request, and reports to the requester how the process ended."""
 
     def __init__(
         self, path: Path, before: Mapping[str, str], imported: Sequence[ModuleType]
@@ -193,31 +191,31 @@ class _Preloaded:
         self._readers = [module for module in imported if hasattr(module, "read_again")]
         self._read_again = {name for reader in self._readers for name in reader.READ_AGAIN}
         self._own = self._read_at_import(before)
-        # Variables that what was imported has set: its code relies on them.
+        # Variables that the imported modules have set and rely on.
         self._set = {k: v for k, v in os.environ.items() if before.get(k) != v}
-        # What `python -m` puts before it is each process's own.
+        # The entry that `python -m` puts first belongs to each process.
         given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        self._path = [each for each in sys.path[1:] if each not in given]
+        self._path = [entry for entry in sys.path[1:] if entry not in given]
         self._selector = selectors.DefaultSelector()
-        self._asked: dict[int, socket.socket] = {}
-        self._ended, tell_ended = socket.socketpair()
-        tell_ended.setblocking(False)
+        self._requesters: dict[int, socket.socket] = {}
+        self._ended, wakeup = socket.socketpair()
+        wakeup.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(tell_ended.fileno())
-        self._tell_ended = tell_ended
+        signal.set_wakeup_fd(wakeup.fileno())
+        self._wakeup = wakeup
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        unborn = path.with_suffix(".starting")  # it is at its place once it answers
-        self._listener.bind(str(unborn))
+        starting = path.with_suffix(".starting")  # renamed once the server answers
+        self._listener.bind(str(starting))
         self._listener.listen(64)
-        unborn.rename(path)
+        starting.rename(path)
 
     def serve(self) -> None:
-        for file, what in (
+        for file, action in (
             (self._listener, self._accept),
-            (self._ended, self._tell),
+            (self._ended, self._report_ended),
             (sys.stdin, sys.exit),
         ):
-            self._selector.register(file, selectors.EVENT_READ, what)
+            self._selector.register(file, selectors.EVENT_READ, action)
         while True:
             for key, _ in self._selector.select():
                 key.data()
@@ -228,13 +226,13 @@ class _Preloaded:
             header, fds, _, _ = socket.recv_fds(
                 connection, _HEADER_BYTES, _MOST_FDS, socket.MSG_CMSG_CLOEXEC
             )
-            wanted = json.loads(_read(connection, int(header)))
-            others = wanted["env"].items() - self._set.items()  # what a fork of this one starts
+            request = json.loads(_read(connection, int(header)))
+            others = request["env"].items() - self._set.items()  # forks pass on what is set here
             if self._read_at_import(dict(others)) == self._own:
                 pid = os.fork()
                 if pid == 0:
-                    self._become(wanted, fds, connection)
-                self._asked[pid] = connection
+                    self._become(request, fds, connection)
+                self._requesters[pid] = connection
             else:
                 connection.close()
             for fd in fds:
@@ -249,68 +247,70 @@ class _Preloaded:
             and name not in self._read_again
         }
 
-    def _become(self, wanted: Mapping[str, Any], fds: Sequence[int], asked: socket.socket) -> None:
-        """Be the process that was asked for; never returns."""
+    def _become(
+        self, request: Mapping[str, Any], fds: Sequence[int], requester: socket.socket
+    ) -> None:
+        """Become the requested process; never returns."""
         try:
-            self._leave()
+            self._close_server()
             *standard, passed = fds[0], fds[1], fds[2], fds[3:]
             for place, fd in enumerate(standard):
                 os.dup2(fd, place)
                 os.close(fd)
             os.environ.clear()
-            os.environ.update({**self._set, **wanted["env"]})
-            for name, fd in zip(wanted["passed"], passed, strict=True):
+            os.environ.update({**self._set, **request["env"]})
+            for name, fd in zip(request["passed"], passed, strict=True):
                 os.set_inheritable(fd, True)
                 os.environ[name] = str(fd)
-            os.chdir(wanted["cwd"])
-            given = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-            sys.path[:] = [wanted["cwd"], *given, *self._path]
+            os.chdir(request["cwd"])
+            given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+            sys.path[:] = [request["cwd"], *given, *self._path]
             importlib.invalidate_caches()
-            command = ["dpo_core.children", wanted["module"]]
-            if "arguments" in wanted:
-                command = [wanted["module"], *wanted["arguments"]]
+            command = ["dpo_core.children", request["module"]]
+            if "arguments" in request:
+                command = [request["module"], *request["arguments"]]
             _appear_as(command)
-            asked.sendall(f"{os.getpid():0{_HEADER_BYTES}d}".encode())
-            asked.close()
+            requester.sendall(f"{os.getpid():0{_HEADER_BYTES}d}".encode())
+            requester.close()
             sys.argv[:] = [sys.argv[0], *command[1:]]
             for reader in self._readers:
-                reader.read_again(wanted["module"])
-            code = _run(wanted["module"], is_child="arguments" not in wanted)
+                reader.read_again(request["module"])
+            code = _run(request["module"], is_child="arguments" not in request)
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
             code = 1
         sys.stdout.flush()
-        if "arguments" in wanted:
-            sys.exit(code)  # with all that an interpreter does at its end
+        if "arguments" in request:
+            sys.exit(code)  # with the interpreter's usual cleanup
         os._exit(code)
 
-    def _leave(self) -> None:
-        """What only the process that forks others has ends here."""
+    def _close_server(self) -> None:
+        """Close what belongs to the fork server only."""
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for own in (self._listener, self._ended, self._tell_ended, *self._asked.values()):
+        for own in (self._listener, self._ended, self._wakeup, *self._requesters.values()):
             own.close()
         self._selector.close()
 
-    def _tell(self) -> None:
+    def _report_ended(self) -> None:
         self._ended.recv(4096)
-        while self._asked:
+        while self._requesters:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            connection = self._asked.pop(pid)
-            with suppress(OSError):  # whoever asked has gone
+            connection = self._requesters.pop(pid)
+            with suppress(OSError):  # the requester has gone
                 connection.sendall(f"{os.waitstatus_to_exitcode(status)}".encode())
             connection.close()
 
 
 def _run(module: str, *, is_child: bool) -> int:
-    """Run the module to its end, as `python -m dpo_core.children` does, or `python -m`."""
+    """Run the module to its end, as `python -m dpo_core.children` or `python -m` does."""
     from dpo_core.children import run_module
 
-    sys.modules.pop(module, None)  # it is run as the main module, not as what was imported
+    sys.modules.pop(module, None)  # it runs as the main module, not as the imported one
     try:
         if is_child:
             run_module(module)
@@ -322,20 +322,20 @@ def _run(module: str, *, is_child: bool) -> int:
 
 
 def _read(connection: socket.socket, size: int) -> bytes:
-    read = b""
-    while len(read) < size:
-        more = connection.recv(size - len(read))
+    content = b""
+    while len(content) < size:
+        more = connection.recv(size - len(content))
         if not more:
-            raise ValueError("whoever asked has gone")
-        read += more
-    return read
+            raise ValueError("the requester has gone")
+        content += more
+    return content
 
 
 def _appear_as(command: Sequence[str]) -> None:
-    """Show the command line and the environment that the process would have, had it been started.
+    """Show this command line and environment in /proc, as if the process had been started so.
 
-    /proc, and so `ps`, reads them from where the kernel wrote them at the start. Variables that
-    find no room there are left out, the longest first.
+    /proc, and so `ps`, reads them from where the kernel wrote them at the start. Variables that do
+    not fit there are left out, the longest first.
     """
     stat = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     command_start, command_end, *_, env_start, env_end = map(int, stat[45:49])
@@ -345,23 +345,23 @@ def _appear_as(command: Sequence[str]) -> None:
 
 
 def _write_over(start: int, end: int, words: Sequence[str]) -> None:
-    shown, room = b"", end - start
+    content, room = b"", end - start
     for word in words:
         more = os.fsencode(word) + b"\0"
-        if len(shown) + len(more) <= room:
-            shown += more
-    ctypes.memmove(start, shown.ljust(room, b"\0"), room)
+        if len(content) + len(more) <= room:
+            content += more
+    ctypes.memmove(start, content.ljust(room, b"\0"), room)
 
 
 def main(path: Path, modules: Sequence[str]) -> None:
-    """Import the modules, then fork what is asked for."""
+    """Import the modules, then serve requests to fork."""
     if _ROOM not in os.environ:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, _ROOM: " " * 32768})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the requesters
     before = dict(os.environ)
-    collector.hold_back()
+    collector.begin_imports()
     imported = [importlib.import_module(module) for module in modules]
-    collector.let_go()
+    collector.end_imports()
     _Preloaded(path, before, imported).serve()
 
 

@@ -1,5 +1,6 @@
-"""What this machine computes with, as far as it can be told without importing torch."""
+"""This machine's processors, as far as they are known without importing torch."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,9 @@ _MULTIPLY_BFLOAT16 = {"amx_bf16", "avx512_bf16"}
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices itself: AMX or AVX512-BF16, as Linux says.
+    """Whether the CPU multiplies bfloat16 matrices natively: AMX or AVX512-BF16, by /proc/cpuinfo.
 
-    Elsewhere bfloat16 is computed in float32 after all, and is slower than that.
+    Other CPUs compute bfloat16 in float32, which is slower than float32 itself.
     """
     try:
         lines = _FACTS.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -21,5 +22,10 @@ def has_bfloat16() -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether there is an NVIDIA GPU, as its tools say."""
+    """Whether nvidia-smi is installed, and with it an NVIDIA GPU."""
     return shutil.which("nvidia-smi") is not None
+
+
+def available_threads() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,8 +1,7 @@
-"""The records that travel between the steps of a round, and their parquet schemas.
+"""Records that pass between the steps of a round, and the rows that hold them in parquet files.
 
-Words and columns are those of a campaign on disk: a *pair* is two completions of one prompt, a
-*judgement* is one source's verdict on a pair, a *preference* is what its judgements aggregate to.
-Importing this module loads neither torch nor a model library.
+A *pair* is two completions of one prompt, a *judgement* is one source's verdict on a pair, and a
+*preference* is the aggregate of a pair's judgements. Loads neither torch nor a model library.
 """
 
 import json
@@ -10,8 +9,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
-
-import pyarrow as pa
 
 from dpo_core.hashing import content_id, normalise, text_id
 
@@ -22,11 +19,16 @@ Side = Literal["a", "b"]
 OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "b": "a"}
 
 
+HUMAN = "human:"
+"""Prefix of the source of a person's judgements; the annotator's name follows."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One prompt: plain `text`, or chat `messages` of {"role", "content"}; never both.
 
-    `extra` holds the other fields of the prompt's row (a reference answer, tags) for judges.
+    extra: the other fields of the prompt's row, such as a reference answer or tags, for judges.
+    split: "train" prompts are sampled for training, "gate" and "test" prompts are held out.
     """
 
     prompt_id: str
@@ -36,20 +38,35 @@ class Prompt:
     split: Split = "train"
 
     def shown(self) -> str:
-        """The prompt as people read it: the text, or the messages one below the other."""
+        """The prompt as people read it: its text, or one line per message.
+
+        Example:
+            >>> Prompt("p1", messages=({"role": "user", "content": "Hi!"},)).shown()
+            'user: Hi!'
+        """
         if self.text is not None:
             return self.text
         return "\n".join(f"{m['role']}: {m['content']}" for m in self.messages or ())
 
 
 def prompt_tags(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a prompt's row says about its kind, in a field `tags`: a list of texts, or one."""
-    found = row.get("tags") or ()
-    return tuple(map(str, found if isinstance(found, list | tuple) else [found]))
+    """The tags of a prompt's row: its field `tags`, a list or a single tag.
+
+    Example:
+        >>> prompt_tags({"tags": ["maths", 7]}), prompt_tags({"tags": "maths"}), prompt_tags({})
+        (('maths', '7'), ('maths',), ())
+    """
+    tags = row.get("tags") or ()
+    return tuple(map(str, tags if isinstance(tags, list | tuple) else [tags]))
 
 
 def prompt_id(text: str | None, messages: tuple[Mapping[str, str], ...] | None) -> str:
-    """Hash of the normalised prompt: prompts that differ in case or spacing are one prompt."""
+    """Id of a prompt, 16 hex characters: hash of its normalised text or messages.
+
+    Example:
+        >>> prompt_id("How  old?", None) == prompt_id("how old?", None)
+        True
+    """
     if text is not None:
         return text_id("prompt", normalise(text))
     return content_id("messages", [[m["role"], normalise(m["content"])] for m in messages or ()])
@@ -57,7 +74,11 @@ def prompt_id(text: str | None, messages: tuple[Mapping[str, str], ...] | None) 
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled answer as a judge sees it; `tokens` counts its tokens, EOS included."""
+    """One sampled answer as a judge sees it.
+
+    finish_reason: "stop" where the policy ended the answer itself, "length" where it was cut.
+    tokens: number of tokens, EOS included. sample_index: number among the prompt's samples, from 0.
+    """
 
     completion_id: str
     prompt: Prompt
@@ -68,12 +89,12 @@ class Completion:
 
     @property
     def finished(self) -> bool:
-        """Whether the policy ended the answer itself (and was not cut at the length limit)."""
+        """Whether the policy ended the answer itself, rather than being cut at the length limit."""
         return self.finish_reason == "stop"
 
     @property
     def is_empty(self) -> bool:
-        """Whether it shows nothing: no character but spaces, controls and invisible ones."""
+        """Whether it has no visible character: only spaces, controls and invisible ones."""
         return not any(c.isprintable() and not c.isspace() for c in self.text)
 
 
@@ -86,12 +107,13 @@ class Pair:
     b: Completion
 
     def swapped(self) -> "Pair":
+        """The same pair, read in the other order."""
         return Pair(self.pair_id, self.b, self.a)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What judgements took: tokens read and written, money in the unit of the config's prices."""
+    """Cost of judgements: tokens read and written, and money in the config's currency."""
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -107,14 +129,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Score:
-    """A pointwise judgement of one completion; `value` None is an abstention, with its reason.
+    """A pointwise judgement of one completion.
 
-    A value is finite: what else is given for one becomes an abstention, for NaN and infinity would
-    lose every comparison, or win it, for no reason of the judge's.
+    value: the score, higher is better; None is an abstention. A value that is not finite becomes an
+        abstention, because NaN and infinity would lose or win every comparison.
+    reason: of an abstention, or for the value.
+    measures: task-specific shares reported over rounds: name → (numerator, denominator), summed
+        over completions, such as correct annotations of all annotations.
+    raw: a model judge's reply. cost: of the judgement.
 
-    `measures` are task-specific shares reported over rounds: name → (numerator, denominator),
-    summed over completions (right annotations of all annotations, say). `raw` is what a model
-    replied.
+    Example:
+        >>> Score(float("nan")).value is None
+        True
     """
 
     value: float | None
@@ -132,19 +158,21 @@ class Score:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except (TypeError, ValueError, OverflowError):  # user code makes scores too
+    except (TypeError, ValueError, OverflowError):  # user code creates scores, too
         return False
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One source's verdict on one pair; `verdict` None is an abstention, with its reason.
+    """One source's verdict on one pair.
 
-    confidence: probability, in the source's own opinion, that the verdict is right.
-    forward, backward: the verdicts with a read first and with b read first, both in terms of a and
-    b, where a source read both orders.
-    caused_by: of an abstention, whose answer alone it was that could not be judged; None: neither's
-    or both's, or not known.
+    verdict: None is an abstention. reason: of an abstention, or for the verdict.
+    confidence: the source's own probability that the verdict is right.
+    raw: a model judge's reply. cost: of the judgement.
+    forward, backward: verdicts with a read first and with b read first, both in terms of a and b,
+        where the source read both orders.
+    caused_by: for an abstention, the one side whose answer could not be judged; None where it was
+        neither or both, or is unknown.
     """
 
     verdict: Verdict | None
@@ -158,222 +186,43 @@ class Judgement:
 
 
 def imported_completion_id(prompt: str, text: str) -> str:
-    """Id of an answer of which only the text is known; `prompt` is the prompt's id."""
+    """Id of an imported answer, of which only the text is known. prompt: the prompt's id."""
     return content_id("imported", prompt, text)
 
 
 def pair_id(first: str, second: str) -> str:
-    """Id of the unordered pair of two completion ids."""
+    """Id of the unordered pair of two completion ids.
+
+    Example:
+        >>> pair_id("c1", "c2") == pair_id("c2", "c1")
+        True
+    """
     return content_id("pair", sorted((first, second)))
 
 
-def ordered(first: str, second: str) -> tuple[str, str]:
-    """(a, b): which completion is shown first, decided by the pair's hash, not by its scores."""
+def order_pair(first: str, second: str) -> tuple[str, str]:
+    """(a, b) of two completion ids: the pair's hash, not scores, decides which is shown first."""
     low, high = sorted((first, second))
     return (low, high) if int(pair_id(low, high), 16) & 1 == 0 else (high, low)
 
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_MEASURES = pa.list_(
-    pa.struct([("name", pa.string()), ("numerator", pa.float64()), ("denominator", pa.float64())])
-)
+def person(annotator: str) -> str:
+    """The source of an annotator's judgements.
 
-PROMPTS = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("extra", pa.string()),
-        ("split", pa.string()),
-    ]
-)
-COMPLETIONS = pa.schema(
-    [
-        ("completion_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("text", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("token_logps", pa.list_(pa.float32())),
-        ("finish_reason", pa.string()),
-        ("seed", pa.int64()),
-        ("policy", pa.string()),
-    ]
-)
-SCORES = pa.schema(
-    [
-        ("completion_id", pa.string()),
-        ("source", pa.string()),
-        ("score", pa.float64()),
-        ("reason", pa.string()),
-        ("measures", _MEASURES),
-        ("raw", pa.string()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("money", pa.float64()),
-    ]
-)
-PAIRS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("a", pa.string()),
-        ("b", pa.string()),
-        ("rule", pa.string()),
-        ("margin", pa.float64()),
-    ]
-)
-JUDGEMENTS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("source", pa.string()),
-        ("verdict", pa.string()),
-        ("confidence", pa.float64()),
-        ("reason", pa.string()),
-        ("raw", pa.string()),
-        ("forward", pa.string()),
-        ("backward", pa.string()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("money", pa.float64()),
-        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
-    ]
-)
-LABELS = pa.schema(
-    [
-        # Of the answer, given by Argilla.
-        pa.field("label_id", pa.string(), metadata={"volatile": "true"}),
-        ("record_id", pa.string()),  # of what was asked, a content address
-        ("pair_id", pa.string()),
-        ("kind", pa.string()),  # pair, gold or repeat
-        ("annotator", pa.string()),
-        ("verdict", pa.string()),  # in terms of the pair's a and b; none: discarded
-        ("expected", pa.string()),  # the known verdict of a gold pair
-        ("strength", pa.int32()),
-        ("comment", pa.string()),
-        ("shown_first", pa.string()),  # a or b
-        ("mode", pa.string()),  # blind or review
-        ("why", pa.string()),  # the pair was chosen
-        pa.field("at", pa.timestamp("ms", tz="UTC"), metadata={"volatile": "true"}),
-    ]
-)
-RELIABILITY = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("source", pa.string()),
-        ("probability", pa.float64()),  # that people would say the same; none: not known
-        ("reliable", pa.bool_()),
-    ]
-)
-ASKED = pa.schema(
-    [
-        ("record_id", pa.string()),
-        ("pair_id", pa.string()),
-        ("kind", pa.string()),  # pair, gold or repeat
-        ("why", pa.string()),  # the pair was chosen
-        ("mode", pa.string()),  # blind or review
-        ("answers", pa.int32()),
-        ("left_out", pa.bool_()),  # unanswered, and not left to other judges
-    ]
-)
-PREFERENCES = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("p_chosen", pa.float64()),
-        ("sources", pa.list_(pa.string())),
-        ("agreement", pa.float64()),
-    ]
-)
-IMPORTED = pa.schema(  # preferences of others, as texts
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("p_chosen", pa.float64()),
-        ("sources", pa.list_(pa.string())),
-        ("agreement", pa.float64()),
-    ]
-)
-OUTCOMES = pa.schema(
-    [
-        ("opponent", pa.string()),
-        ("split", pa.string()),
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("outcome", pa.float64()),  # 1: the round's policy won; none: could not be read
-        ("length_difference", pa.int32()),  # tokens of its answer minus those of the other
-        ("reason", pa.string()),
-        ("unjudged", pa.string()),  # policy or opponent: whose answer alone could not be judged
-    ]
-)
-MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on test prompts
-    [
-        ("first", pa.int32()),  # a round; 0: the base
-        ("second", pa.int32()),
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("outcome", pa.float64()),  # 1: the first won
-    ]
-)
-FORGOTTEN = pa.schema(  # test prompts that an earlier round's policy answered better
-    [
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("better_in", pa.int32()),  # a round; 0: the base
-        ("outcome", pa.float64()),  # mean against that round's answers, below 0.5
-        ("answers", pa.int32()),  # compared
-    ]
-)
-SCORED = pa.schema(  # what has its log-prob taken
-    [
-        ("completion_id", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-    ]
-)
-CONTINUATIONS = pa.schema(  # texts whose likelihood is asked for
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("messages", _MESSAGES),
-        ("continuation", pa.string()),
-    ]
-)
-LIKELIHOODS = pa.schema(
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("logp", pa.float64()),
-        ("greedy", pa.bool_()),  # each token was the likeliest one
-    ]
-)
-LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])
-RELEVANCE = pa.schema(
-    [
-        ("completion_id", pa.string()),
-        ("requests", pa.list_(pa.string())),  # prompt_ids, its own first; none: an empty answer
-        ("logps", pa.list_(pa.float64())),  # of the answer after each of them, under the base
-    ]
-)
-POLICY_LOGPS = pa.schema([("policy", pa.string()), *LOGPS])
+    Example:
+        >>> person("ada"), is_person(person("ada"))
+        ('human:ada', True)
+    """
+    return HUMAN + annotator
 
 
-def volatile_columns(schema: pa.Schema) -> list[str]:
-    """Columns that cannot repeat between equal runs (timestamps, durations, memory, speed)."""
-    return [f.name for f in schema if (f.metadata or {}).get(b"volatile") == b"true"]
+def is_person(source: str) -> bool:
+    """Whether a source of judgements is a person."""
+    return source.startswith(HUMAN)
 
 
 def judgement_row(pair_id: str, source: str, judgement: Judgement) -> dict[str, Any]:
-    """The row of JUDGEMENTS that holds a judgement of a source that can be asked again."""
+    """The row of schema JUDGEMENTS for a judge's judgement; people's have a time in `at`."""
     return {
         "pair_id": pair_id,
         "source": source,
@@ -389,7 +238,7 @@ def judgement_row(pair_id: str, source: str, judgement: Judgement) -> dict[str, 
 
 
 def score_row(completion_id: str, source: str, score: Score) -> dict[str, Any]:
-    """The row of SCORES that holds a score."""
+    """The row of schema SCORES for a score."""
     measures = [
         {"name": name, "numerator": float(numerator), "denominator": float(denominator)}
         for name, (numerator, denominator) in sorted(score.measures.items())
@@ -406,14 +255,14 @@ def score_row(completion_id: str, source: str, score: Score) -> dict[str, Any]:
 
 
 def score_from_row(row: Mapping[str, Any]) -> Score:
-    """The inverse of `score_row`."""
+    """The score of a row: the inverse of `score_row`."""
     measures = {m["name"]: (m["numerator"], m["denominator"]) for m in row["measures"]}
     cost = Cost(row["tokens_in"], row["tokens_out"], row["money"])
     return Score(row["score"], row["reason"], measures, row["raw"], cost)
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:
-    """The row of PROMPTS that holds `prompt`."""
+    """The row of schema PROMPTS for a prompt."""
     return {
         "prompt_id": prompt.prompt_id,
         "prompt": prompt.text,
@@ -424,7 +273,7 @@ def prompt_row(prompt: Prompt) -> dict[str, Any]:
 
 
 def prompt_from_row(row: Mapping[str, Any]) -> Prompt:
-    """The inverse of `prompt_row`."""
+    """The prompt of a row: the inverse of `prompt_row`."""
     messages = row["messages"]
     return Prompt(
         prompt_id=row["prompt_id"],

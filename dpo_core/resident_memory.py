@@ -1,4 +1,4 @@
-"""The most memory of the machine that this process has held, since it was last asked to forget."""
+"""Peak resident memory of this process since the last reset."""
 
 import resource
 from contextlib import suppress
@@ -8,13 +8,13 @@ _PROCESS = Path("/proc/self")
 
 
 def forget_peak_resident() -> None:
-    """Begin anew, where the system can: Linux, from the memory held now."""
+    """Reset the peak to the memory held now, where the system can (Linux)."""
     with suppress(OSError):
         (_PROCESS / "clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_resident_bytes() -> int:
-    """Resident memory at its highest; where the system keeps no such count, since the start."""
+    """Peak resident memory since the reset; since the process started where resets do not work."""
     with suppress(OSError):
         for line in (_PROCESS / "status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):

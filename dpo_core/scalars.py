@@ -1,7 +1,7 @@
-"""Numbers over steps as TensorBoard's event files. It loads no model library.
+"""Numbers over steps as TensorBoard event files. Loads no model library.
 
-Event files are a view of what parquet files and the ledger hold: they carry wall times, so they lie
-outside the artifacts, and a step that is made again replaces them.
+Event files are a view of what parquet files and the ledger hold. They carry wall times, so they lie
+outside the artifacts, and running a step again replaces them.
 """
 
 import shutil
@@ -14,12 +14,12 @@ from typing import Any
 _FLUSH_SECONDS = 5
 
 
-def showing(
+def record_scalars(
     rows: Iterable[dict[str, Any]], folder: Path | None, index: str, group: str
 ) -> Iterator[dict[str, Any]]:
-    """Pass rows on, and write their numbers as events of the step that column `index` says.
+    """Yield the rows, and write their numbers as events named `group/name`.
 
-    Each has its name, as `group/name`. What the folder held before is removed.
+    index: the column that holds the step. folder: emptied first; None writes nothing.
     """
     if folder is None:
         yield from rows
@@ -37,12 +37,12 @@ def _event(step: int, values: Mapping[str, float]) -> Any:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    found = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    return Event(wall_time=time.time(), step=step, summary=Summary(value=found))
+    scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    return Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
 
 
 def numbers(row: Mapping[str, Any], index: str, group: str) -> dict[str, float]:
-    """The numbers of a row by their names, as `group/name`."""
+    """The numbers of a row as `group/name` → value, without the column `index`."""
     return {
         f"{group}/{name}": float(value)
         for name, value in row.items()

@@ -1,8 +1,8 @@
-"""What was found out about a file, kept until the file is another one.
+"""Results about files, cached until the file changes.
 
-Whoever reads a campaign looks at the same files again and again. A file counts as the one that was
-seen while inode, size and times are the same; one that changed a moment ago may change again within
-the same tick of the clock, so nothing is kept of it yet.
+Readers of a campaign look at the same files again and again. A file counts as unchanged while its
+inode, size and times are the same. One that changed a moment ago may change again within the same
+tick of the clock, so its result is not cached yet.
 """
 
 import json
@@ -17,62 +17,61 @@ from typing import TypeVar
 from dpo_core.atomic import write_json
 from dpo_core.hashing import file_sha256
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 _SETTLED_NS = 10**8
 """Much coarser than the clock of Linux's file systems, which ticks every 1 to 10 ms."""
 _SETTLED_ANYWHERE_NS = 2 * 10**9
-"""The coarsest clock of any: a user's files may lie on a network's disk, or a stick."""
+"""The coarsest clock of any file system: a user's files may be on a network disk or a USB stick."""
 
 
-def remembering(
-    find: Callable[[Path], Found],
+def cache_by_file(
+    find: Callable[[Path], Result],
     *,
     files: int,
     settled_ns: int | None = None,
     memory: Path | None = None,
-) -> Callable[[Path], Found]:
-    """`find`, which is asked again only for a file that is not one of those it was asked about
-    last, so many of them. What it finds is shared by all who ask, and not to be changed.
+) -> Callable[[Path], Result]:
+    """`find` with a cache over the last `files` files.
 
-    settled_ns: since when a file must not have changed. memory: a JSON file that keeps what was
-    found for later processes; one that is damaged is made anew.
+    Callers share results and must not change them. settled_ns: how long a file must be unchanged
+    before its result is cached. memory: a JSON file that keeps results for later processes; a
+    damaged one is replaced.
     """
-    known: OrderedDict[str, Found] = OrderedDict()
+    known: OrderedDict[str, Result] = OrderedDict()
     if memory is not None:
         with suppress(OSError, ValueError, TypeError):
             known.update(json.loads(memory.read_text(encoding="utf-8")))
 
-    def remembered(path: Path) -> Found:
-        which, changed_ns = _which(path)
+    def find_cached(path: Path) -> Result:
+        which, changed_ns = _identify(path)
         if which in known:
             return known[which]
-        found = find(path)
+        result = find(path)
         settled = _SETTLED_NS if settled_ns is None else settled_ns
-        if time.time_ns() - changed_ns > settled and _which(path)[0] == which:
-            known[which] = found
+        if time.time_ns() - changed_ns > settled and _identify(path)[0] == which:
+            known[which] = result
             if len(known) > files:
                 known.popitem(last=False)
             if memory is not None:
                 write_json(memory, known)
-        return found
+        return result
 
-    return remembered
+    return find_cached
 
 
-def _which(path: Path) -> tuple[str, int]:
-    """(what says which file it is, when it last changed in ns)."""
-    found = os.stat(path)
-    times = found.st_mtime_ns, found.st_ctime_ns
-    identity = (found.st_dev, found.st_ino, found.st_size, *times)
+def _identify(path: Path) -> tuple[str, int]:
+    """(identity of the file, time of its last change in ns)."""
+    stat = os.stat(path)
+    times = stat.st_mtime_ns, stat.st_ctime_ns
+    identity = (stat.st_dev, stat.st_ino, stat.st_size, *times)
     return "-".join(map(str, identity)), max(times)
 
 
-sha256_of = remembering(file_sha256, files=100_000)
-"""The hash of a file's content."""
+cached_sha256 = cache_by_file(file_sha256, files=100_000)
+"""SHA-256 of a file's content, cached within this process."""
 
 
-def sha256_kept_in(memory: Path) -> Callable[[Path], str]:
-    """The same of a user's files, over processes: a model of many gigabytes is read once, not at
-    each run."""
-    return remembering(file_sha256, files=10_000, settled_ns=_SETTLED_ANYWHERE_NS, memory=memory)
+def persistent_sha256(memory: Path) -> Callable[[Path], str]:
+    """SHA-256 of a user's files, cached across processes: large models are read only once."""
+    return cache_by_file(file_sha256, files=10_000, settled_ns=_SETTLED_ANYWHERE_NS, memory=memory)

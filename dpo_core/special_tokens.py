@@ -1,6 +1,6 @@
-"""The ids that begin and end texts for a policy, as the files beside its weights say it.
+"""A policy's BOS and EOS ids, from the files beside its weights.
 
-Read as JSON: the orchestrator loads no model library.
+They are read as JSON: the orchestrator loads no model library.
 """
 
 import json
@@ -14,8 +14,8 @@ from dpo_core.chat_template import ChatTemplate
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """`eos`: every id that ends an answer. `plain_bos`: whether the tokenizer begins a plain text
-    with `bos`. `template`: the chat template, in which `bos_token` is the text of `bos`."""
+    """eos: every id that ends an answer. plain_bos: whether the tokenizer begins plain text with
+    `bos`. bos_token: the text of `bos`. template: the chat template."""
 
     eos: frozenset[int] = frozenset()
     bos: int | None = None
@@ -24,14 +24,14 @@ class SpecialTokens:
     template: ChatTemplate | None = None
 
     def chat_bos(self, messages: Sequence[Mapping[str, str]]) -> int | None:
-        """How many BOS the chat template writes around these messages; None: nobody knows."""
+        """How many BOS the chat template writes around these messages; None where unknown."""
         if self.template is None or not self.bos_token:
             return None
         return self.template.count(self.bos_token, messages)
 
 
 def read_special_tokens(policy: Path) -> SpecialTokens:
-    """Those of a policy in the folder that `save_pretrained` wrote."""
+    """Special tokens of a policy in a folder that `save_pretrained` wrote."""
     model, generation = _read(policy / "config.json"), _read(policy / "generation_config.json")
     settings, tokenizer = _read(policy / "tokenizer_config.json"), _read(policy / "tokenizer.json")
     ids = {token["content"]: token["id"] for token in tokenizer.get("added_tokens") or ()}
@@ -40,8 +40,8 @@ def read_special_tokens(policy: Path) -> SpecialTokens:
     bos_token = _content(settings.get("bos_token"))
     bos = ids.get(bos_token) if settings else next(_ids(model.get("bos_token_id")), None)
     own = ids.get(_content(settings.get("eos_token")))
-    ends = generation.get("eos_token_id") or _of_model(model, "eos_token_id")
-    # Tokenizers that let it be switched say so; of the others the post-processor is the word.
+    ends = generation.get("eos_token_id") or _model_key(model, "eos_token_id")
+    # Tokenizers with a switch name it here; for the others the post-processor decides.
     adds = settings.get("add_bos_token")
     in_template = bos_token in _template_tokens(tokenizer.get("post_processor") or {})
     return SpecialTokens(
@@ -56,12 +56,12 @@ def read_special_tokens(policy: Path) -> SpecialTokens:
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
-def _of_model(config: dict[str, Any], key: str) -> Any:
-    """A key of a model's config; that of a model for several media is below its text part."""
+def _model_key(config: dict[str, Any], key: str) -> Any:
+    """A key of a model's config; multimodal models have it in their text part."""
     return config.get(key, (config.get("text_config") or {}).get(key))
 
 
@@ -71,28 +71,28 @@ def _ids(value: Any) -> Iterator[int]:
 
 
 def _content(token: Any) -> str:
-    """A token as text: older files hold a mapping."""
+    """A token as text; older files hold a mapping."""
     return str(token["content"] if isinstance(token, dict) else token or "")
 
 
 def _template_tokens(processor: dict[str, Any]) -> set[str]:
-    """Special tokens that a tokenizer's post-processor puts around a single text."""
-    found = {
+    """Special tokens that a tokenizer's post-processor adds to a single text."""
+    tokens = {
         part["SpecialToken"]["id"]
         for part in processor.get("single") or ()
         if isinstance(part, dict) and "SpecialToken" in part
     }
     for inner in processor.get("processors") or ():
-        found |= _template_tokens(inner)
-    return found
+        tokens |= _template_tokens(inner)
+    return tokens
 
 
 def _template(policy: Path, settings: dict[str, Any]) -> ChatTemplate | None:
-    """The chat template for prompts; of several it is the one named `default`."""
+    """The chat template for prompts; among several, the one named `default`."""
     file = policy / "chat_template.jinja"
-    found = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
-    if isinstance(found, list):
-        found = next((each["template"] for each in found if each["name"] == "default"), None)
+    source = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
+    if isinstance(source, list):
+        source = next((entry["template"] for entry in source if entry["name"] == "default"), None)
     named = {key: _content(token) for key, token in settings.items() if key.endswith("_token")}
     strings = {key: text for key, text in named.items() if isinstance(settings[key], str | dict)}
-    return ChatTemplate(found, tuple(sorted(strings.items()))) if found else None
+    return ChatTemplate(source, tuple(sorted(strings.items()))) if source else None

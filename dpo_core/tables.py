@@ -12,7 +12,7 @@ T = TypeVar("T")
 _ROW_GROUP = 4096
 _CODEC = "zstd"
 TEXTS_AT_ONCE = 512
-"""Rows of a row group whose texts nobody has cut to a length."""
+"""Rows per row group of tables whose texts have no length limit."""
 
 
 def write_rows(
@@ -23,9 +23,10 @@ def write_rows(
     checksums: bool = False,
     row_group: int = _ROW_GROUP,
 ) -> int:
-    """Write `rows` in their order, one row group at a time; returns how many.
+    """Write rows in order, one row group at a time. Returns the number of rows.
 
-    checksums: of each page, for files whose hash nobody keeps. row_group: rows in memory at a time.
+    checksums: write one per page, for files whose hash is not recorded. row_group: rows in memory
+    at a time.
     """
     count = 0
     options = {"compression": _CODEC, "write_page_checksum": checksums}
@@ -37,7 +38,7 @@ def write_rows(
 
 
 class RowWriter:
-    """A file to which rows come one by one, for those who write several files side by side."""
+    """Writes a file row by row, so that several files can be written at the same time."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema = schema
@@ -65,19 +66,19 @@ class RowWriter:
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """All rows of a file that is known to be small."""
+    """All rows of a small file."""
     rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
     return rows
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
-    """A few narrow columns of a file of any size, as Arrow has them."""
+    """A few narrow columns of a file of any size, as an Arrow table."""
     with pq.ParquetFile(path) as file:
         return file.read(list(columns), use_threads=False)
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a file, by its footer alone."""
+    """Number of rows, from the file's footer."""
     with pq.ParquetFile(path) as file:
         return int(file.metadata.num_rows)
 
@@ -92,7 +93,7 @@ def iterate_rows(
 
 
 def concatenate(paths: Sequence[Path], out: Path, schema: pa.Schema) -> int:
-    """Join files of one schema into `out`, one batch in memory at a time; returns the row count."""
+    """Join files of one schema into `out`, one batch in memory at a time. Returns the row count."""
     count = 0
     with pq.ParquetWriter(out, schema, compression=_CODEC) as writer:
         for path in paths:

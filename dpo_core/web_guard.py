@@ -1,12 +1,12 @@
-"""Who may ask a server that Ratchet starts: one ASGI middleware for all of them.
+"""Access control for the servers that Ratchet starts: one ASGI middleware for all of them.
 
-A server on the loopback address is within reach of every page that is open in a browser of this
-machine. So the guard lets through what names the server by a trusted host, does not come from a
-page of another origin and, where the server has a secret, proves that it knows it: by a header, or
-by a cookie that a link sets which works once.
+Every page open in a browser of this machine can reach a server on the loopback address. So the
+guard lets a request through only if it names the server by a trusted host and does not come from a
+page of another origin. Where the server has a secret, the request must also prove that it knows it,
+by a header, or by a cookie that a single-use link sets.
 
-It imports nothing but the standard library: Argilla's server, whose environment holds nothing of
-Ratchet, loads this file by its path. Decided in docs/adr/0023-servers.md.
+It imports only the standard library: Argilla's server, whose environment has no Ratchet, loads this
+file by its path. Decided in docs/adr/0023-servers.md.
 """
 
 import hmac
@@ -27,10 +27,10 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = "X-Ratchet-Key"
-"""Holds the secret in requests of programs."""
+"""Header that holds the secret in requests of programs."""
 
 LINK_PATH = "/ratchet/link"
-"""POST with the secret: answers the path of a link that signs one browser in, once."""
+"""POST with the secret: returns the path of a single-use link that signs a browser in."""
 
 _SIGN_IN = "/ratchet/sign-in/"
 _LINK_LIVES_S = 24 * 3600.0
@@ -47,7 +47,7 @@ _PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 @dataclass(frozen=True)
 class Refusal:
-    """The status of the answer, and the one sentence that it consists of."""
+    """A refusal: its HTTP status and its one sentence of text."""
 
     status: int
     sentence: str
@@ -55,11 +55,11 @@ class Refusal:
 
 @dataclass
 class Guard:
-    """`app`, for those who may ask it. Itself an ASGI app.
+    """An ASGI app that passes permitted requests on to `app`.
 
-    trusted: names that the server is known by besides its own addresses, `host` or `host:port`.
-    secret: what requests must prove to know; None where the app has users of its own.
-    remedy: what to do without it, the rest of a sentence.
+    trusted: names of the server besides its own addresses, `host` or `host:port`.
+    secret: requests must prove that they know it; None where the app has its own users.
+    remedy: what to do without the secret, as the end of a sentence.
     """
 
     app: App
@@ -67,7 +67,7 @@ class Guard:
     secret: str | None = field(default=None, repr=False)
     remedy: str = "ask who started it"
     _links: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
-    """Token → when it expires on the monotonic clock, and where it leads."""
+    """Token → (expiry on the monotonic clock, path that the link leads to)."""
 
     def __post_init__(self) -> None:
         self._entries = frozenset(name.lower() for name in self.trusted)
@@ -81,7 +81,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = _read(scope["headers"])
-        refusal = self._foreign(scope, headers)
+        refusal = self._check_origin(scope, headers)
         if refusal is None and self.secret is not None:
             if scope["path"].startswith(_SIGN_IN) and scope["type"] == "http":
                 await self._sign_in(scope, headers, send)
@@ -96,31 +96,32 @@ class Guard:
         else:
             await _refuse(scope, send, refusal)
 
-    def _foreign(self, scope: Message, headers: Mapping[bytes, list[str]]) -> Refusal | None:
-        """Why the request is refused whatever it proves to know: by its Host or its origin."""
+    def _check_origin(self, scope: Message, headers: Mapping[bytes, list[str]]) -> Refusal | None:
+        """The refusal of a request with an untrusted Host or origin, or None."""
         hosts = headers.get(b"host", [])
         if len(hosts) != 1:
             return Refusal(421, "A request must name one Host.")
         host = hosts[0].strip().lower()
         if not self._is_trusted(host, scope.get("server")):
-            name = _shown(_without_port(host))
+            name = _safe_name(_without_port(host))
             return Refusal(421, f"This server is not known as {name}: {_allow(name)}.")
         for origin in headers.get(b"origin", []):
             if not self._is_own(origin.lower(), host):
-                name = _shown(origin.lower().partition("://")[2])
+                name = _safe_name(origin.lower().partition("://")[2])
                 return Refusal(403, f"Pages of {name} may not use this server: {_allow(name)}.")
-        if _asked_by_a_page_elsewhere(scope, headers):
+        if _is_cross_site(scope, headers):
             return Refusal(
                 403,
-                "A page of another origin may not use this server: open the address by itself, or "
-                "start the server with --allow-host NAME for the name that a proxy of yours "
-                "gives it.",
+                "A page of another origin may not use this server: open its address directly, or "
+                "start the server with --allow-host NAME if your proxy gives it another name.",
             )
         return None
 
     def _is_trusted(self, host: str, server: tuple[str, int | None] | None) -> bool:
-        """By a name that was given, or by the address itself: that the connection came in by, or
-        one of the loopback. Whoever makes a name of theirs point here still sends that name."""
+        """Whether Host is a trusted name, or the server's own or a loopback address.
+
+        A foreign name that resolves to this machine is still sent as that name, so it is refused.
+        """
         name = _without_port(host)
         if name in self._names:
             return True
@@ -143,7 +144,7 @@ class Guard:
         return any(name == self._cookie and _equal(value, self._session) for name, _, value in mine)
 
     def _new_link(self, scope: Message) -> str:
-        """The path of a link to the page that the query's `to` names."""
+        """Create a sign-in link to the page in the query's `to`; returns its path."""
         to = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("to", ["/"])[0]
         if not _PATH.fullmatch(to) or to.startswith("//"):
             to = "/"
@@ -156,19 +157,22 @@ class Guard:
     async def _sign_in(
         self, scope: Message, headers: Mapping[bytes, list[str]], send: Send
     ) -> None:
-        """Set the cookie. The page leads on by itself: after a redirect a strict cookie would stay
-        away where the link stood in somebody else's page, such as a mail."""
+        """Set the cookie, with a page that forwards by itself.
+
+        After a redirect a strict cookie would not be sent if the link was on another site's page,
+        such as a web mail.
+        """
         token = scope["path"].removeprefix(_SIGN_IN)
         expires, to = (0.0, "/")
         if scope["method"] == "GET":
             expires, to = self._links.pop(token, (0.0, "/"))
         if expires < time.monotonic() and not self._knows(headers):
-            sentence = f"This link was used already or is too old: {self.remedy}."
+            sentence = f"This link was already used or has expired: {self.remedy}."
             await _refuse(scope, send, Refusal(403, sentence))
             return
         page = (
             f'<!doctype html><title>Ratchet</title><meta http-equiv="refresh" content="0;url={to}">'
-            f'<p>Signed in: <a href="{to}">go on</a>.'
+            f'<p>Signed in: <a href="{to}">continue</a>.'
         )
         secure = "; Secure" if scope.get("scheme") == "https" else ""
         cookie = f"{self._cookie}={self._session}; Path=/; Max-Age={_COOKIE_LIVES_S}"
@@ -180,17 +184,20 @@ class Guard:
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]]:
-    """The values of the headers that the guard looks at."""
-    found: dict[bytes, list[str]] = {}
+    """The values of the headers that the guard uses."""
+    values: dict[bytes, list[str]] = {}
     for name, value in headers:
         if name in _READ:
-            found.setdefault(name, []).append(value.decode("latin-1"))
-    return found
+            values.setdefault(name, []).append(value.decode("latin-1"))
+    return values
 
 
-def _asked_by_a_page_elsewhere(scope: Message, headers: Mapping[bytes, list[str]]) -> bool:
-    """What browsers say of requests without an Origin: images, scripts and frames of other pages,
-    also of other ports of this machine, which get the cookie. Following a link is none of these."""
+def _is_cross_site(scope: Message, headers: Mapping[bytes, list[str]]) -> bool:
+    """Whether a browser marks the request as one of another site's page.
+
+    Images, scripts and frames send no Origin; pages on other ports of this machine even send the
+    cookie. Following a link is allowed.
+    """
     site = headers.get(b"sec-fetch-site", ["none"])[0]
     if site not in ("cross-site", "same-site"):
         return False
@@ -208,24 +215,24 @@ def _without_port(host: str) -> str:
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        found = ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-    return mapped or found
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def _equal(text: str, secret: str) -> bool:
     return hmac.compare_digest(text.encode(), secret.encode())
 
 
-def _shown(host: str) -> str:
-    """What a request says of itself, if that is a name."""
+def _safe_name(host: str) -> str:
+    """The host if it is a well-formed name, which is safe to repeat; otherwise NAME."""
     return host if _NAME.fullmatch(host) else "NAME"
 
 
 def _allow(name: str) -> str:
-    return f"start it with --allow-host {name} if a proxy of yours gives it that name"
+    return f"start it with --allow-host {name} if your proxy gives it that name"
 
 
 async def _refuse(scope: Message, send: Send, refusal: Refusal) -> None:

@@ -1,4 +1,4 @@
-"""What the headers of safetensors files say: no tensor is read."""
+"""Headers of safetensors files. Reads no tensor."""
 
 import json
 import math
@@ -9,14 +9,16 @@ WEIGHTS = "*.safetensors"
 
 
 def stored_parameters(folder: Path) -> int | None:
-    """Weights in the folder's safetensors files, by the shapes in their headers; None where there
-    are none, or one cannot be read."""
+    """Number of weights in the folder's safetensors files, from their headers.
+
+    None where there are no such files, or a header cannot be read.
+    """
     files = sorted(folder.glob(WEIGHTS))
-    return sum(map(_weights_in, files)) if files and torn(folder) is None else None
+    return sum(map(_weights_in, files)) if files and find_torn_file(folder) is None else None
 
 
-def torn(folder: Path) -> Path | None:
-    """A file of weights whose header cannot be read, if there is one."""
+def find_torn_file(folder: Path) -> Path | None:
+    """The first weight file whose header cannot be read, or None."""
     for path in sorted(folder.glob(WEIGHTS)):
         try:
             _weights_in(path)

@@ -1,4 +1,4 @@
-"""The command `ratchet`. Heavy modules are imported by the commands that need them."""
+"""The command `ratchet`. Each command imports the heavy modules it needs."""
 
 import errno
 import shlex
@@ -10,30 +10,27 @@ import typer
 from rich.console import Console
 
 from dpo_core.errors import BadInput, RatchetError, WaitingForPeople
-from flows.commands.branch import branch
-from flows.commands.compare import compare
-from flows.commands.decide import decide
-from flows.commands.doctor import doctor
-from flows.commands.evaluate import evaluate
-from flows.commands.exchange import export, import_
-from flows.commands.interrupts import interruptible
-from flows.commands.label import label
-from flows.commands.labels import labels
-from flows.commands.options import AllowHost, Campaign, CampaignDir, Config, names
-from flows.commands.publish import publish
-from flows.commands.replay import replay
-from flows.commands.rollback import rollback
-from flows.commands.schedule import schedule
-from flows.commands.status import status
-from flows.commands.worker import submit, worker
-from flows.worker.place import DEFAULT_FOLDER
+from flows.commands.change import branch, decide, replay, rollback
+from flows.commands.exchange import export, import_, publish
+from flows.commands.inspect import compare, doctor, evaluate, status
+from flows.commands.labels import label, labels
+from flows.commands.options import (
+    AllowHost,
+    Campaign,
+    CampaignDir,
+    Config,
+    check_hosts,
+    interruptible,
+)
+from flows.commands.worker import schedule, submit, worker
+from flows.worker.folder import DEFAULT_FOLDER
 
 app = typer.Typer(
     name="ratchet",
     help="Iterative online DPO: sample, judge, train with the reference reset, evaluate, "
     "promote.\n\n"
-    "A campaign is a folder. `ratchet run` makes it and resumes it; the other commands read it.\n\n"
-    "Exit codes: 0 finished, 1 failed, 2 bad input, 75 waits for people, 130 interrupted.",
+    "A campaign is a folder. `ratchet run` creates and resumes it; other commands read or steer it."
+    "\n\nExit codes: 0 finished, 1 failed, 2 bad input, 75 waiting for people, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -49,46 +46,45 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Override a config key, e.g. training.beta=0.2; repeatable.",
+            help="Override a config key, such as training.beta=0.2; repeatable.",
         ),
     ] = None,
     campaign_dir: CampaignDir = None,
-    prefect: Annotated[
-        bool, typer.Option(help="Run as Prefect flows; without it, as plain Python.")
-    ] = True,
+    prefect: Annotated[bool, typer.Option(help="Run as Prefect flows, or as plain Python.")] = True,
     wait: Annotated[
-        bool, typer.Option("--wait", help="When people are asked, stay until they have answered.")
+        bool, typer.Option("--wait", help="Wait for labels from people instead of exiting.")
     ] = False,
     recompute: Annotated[
         bool,
         typer.Option(
             "--recompute",
-            help="Make anew all that an older version of Ratchet finished, instead of keeping it.",
+            help="Recompute steps that an older version of Ratchet finished, instead of keeping "
+            "them.",
         ),
     ] = False,
 ) -> None:
-    """Run a campaign, or resume it: finished steps are taken from disk.
+    """Run or resume a campaign; finished steps are taken from disk.
 
-    Every step ends with a line in the campaign's ledger. Stop with Ctrl-C at any time and type the
-    same command again to continue. A changed config re-runs exactly what depends on it. When people
-    are asked it says where to label and ends with exit code 75; type it again when they are done.
+    Stop with Ctrl-C at any time, and type the same command again to continue. A changed config
+    re-runs exactly what depends on the change. If people must label, the command prints where and
+    exits with code 75; type it again when they are done.
     """
     from dpo_core.campaign.layout import default_root
-    from dpo_core.full_disk import full_disk_named
+    from dpo_core.full_disk import name_disk_errors
     from flows.config import load_config
     from flows.run import run_campaign
-    from flows.tracking.tracking import tell_trackers
+    from flows.tracking.background import update_trackers
 
     console = Console(stderr=False, soft_wrap=False)
     with interruptible():
         loaded = load_config(config, overrides or [], campaign_dir)
         root = campaign_dir or default_root(loaded.name)
-        with full_disk_named(root):
+        with name_disk_errors(root):
             run_campaign(
                 loaded, root, console, with_prefect=prefect, wait=wait, recompute=recompute
             )
             _write_report_and_table(root, console)
-            tell_trackers(root, lambda said: console.print(said, markup=False, soft_wrap=True))
+            update_trackers(root, lambda line: console.print(line, markup=False, soft_wrap=True))
 
 
 app.command()(status)
@@ -98,13 +94,13 @@ app.command()(status)
 def report(
     campaign: Campaign,
     output: Annotated[
-        Path | None, typer.Option(help="File to write; default report.html in the campaign.")
+        Path | None, typer.Option(help="File to write; default: report.html in the campaign.")
     ] = None,
 ) -> None:
     """Write the campaign's report: one HTML page that works offline."""
     from dpo_core.campaign.layout import Layout
-    from flows.show.report import write_report
-    from flows.show.summary import read_summary
+    from reporting.report import write_report
+    from reporting.summary import read_summary
 
     path = output or Layout(campaign).report
     write_report(read_summary(campaign), path)
@@ -119,25 +115,27 @@ def ui(
     ] = 4200,
     allow_host: AllowHost = None,
 ) -> None:
-    """Serve the campaign's runs and report as web pages.
+    """Serve a campaign's Prefect pages and report in the browser.
 
-    Prefect's own pages on the campaign's database, with the report beside them on the same address;
-    also while the campaign runs. The link that it prints signs one browser in. Ends with Ctrl-C.
+    Also works while the campaign runs. The printed link signs one browser in. Ctrl-C stops it.
     """
-    from flows.ui import serve_ui
+    from flows.operations.serve import serve_ui
 
     with interruptible(resumable=False):
-        serve_ui(campaign, port, names(allow_host))
+        serve_ui(campaign, port, check_hosts(allow_host))
 
 
 @app.command()
 def link(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of the worker or of the campaign that is served.")
+        Path, typer.Argument(help="Folder of the worker or of the served campaign.")
     ] = DEFAULT_FOLDER,
 ) -> None:
-    """Print a link that signs one more browser in to the pages of a worker or of `ratchet ui`."""
-    from flows.ui import new_link
+    """Print a link that signs another browser in.
+
+    For the pages of `ratchet worker` or `ratchet ui`.
+    """
+    from flows.operations.serve import new_link
 
     print(new_link(folder))
 
@@ -160,7 +158,7 @@ app.command()(rollback)
 
 
 def main() -> None:
-    """Entry point: every deliberate error is one message and an exit code."""
+    """Entry point: print every deliberate error as one message, and exit with its code."""
     try:
         app(prog_name="ratchet")
     except WaitingForPeople as waiting:
@@ -178,16 +176,16 @@ def main() -> None:
 
 
 _PATHS_THAT_CANNOT_BE = {
-    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS),
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS)
 }
-"""What the system says of a path, wherever a command first touches it."""
+"""Errors of the system about a path, wherever a command first touches it."""
 
 
 def _write_report_and_table(root: Path, console: Console) -> None:
     from dpo_core.campaign.layout import Layout
-    from flows.show.report import write_report
-    from flows.show.summary import read_summary
-    from flows.show.terminal import render_table
+    from reporting.report import write_report
+    from reporting.summary import read_summary
+    from reporting.terminal import render_table
 
     summary = read_summary(root)
     write_report(summary, Layout(root).report)

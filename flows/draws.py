@@ -1,86 +1,169 @@
-"""The prompts of a round with their answers and scores: drawn at once, or until enough pairs are
-there."""
+"""Draw a round's prompts and answer them: at once, or until there are enough pairs."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+
+from dpo_core.campaign.artifacts import Artifact, StepResult
+from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import OWN
-from dpo_core.campaign.store import Artifact
-from flows.policy import Drawn, Other, Played, Policy
+from dpo_core.schemas import COMPLETIONS, PROMPTS, SCORES
+from dpo_core.tables import concatenate
 from flows.prefect.tasks import step
+from flows.round_state import OWN_SAMPLES, REJECTED_FROM, DrawnAnswers, Other, Policy, RoundRecord
 from flows.session import Session
-from flows.steps.join import join_draws
 from flows.steps.pairs import count_pairs
-from flows.steps.prompts import Part, draw_prompts
-from flows.steps.rejected import put_together, sample_other
+from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
+from flows.steps.rejected_answers import combine_answers, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
-from labeling.pairs.enough import Goal, SoFar, ended_by, next_draw, outcome, shortfall
+from labeling.pairs.draw_sizes import (
+    DrawProgress,
+    PairGoal,
+    next_draw,
+    outcome,
+    shortfall_message,
+    stop_reason,
+)
 
 
 @dataclass(frozen=True)
-class Answering:
-    """Whose answers are compared: the policy's, or the policy's with those of another. base: what
-    a judge asks that looks whether answers belong to their requests."""
+class AnswerSources:
+    """Whose answers are compared: the policy's alone, or with those of `other`.
+
+    base: for a judge that checks whether answers belong to their requests.
+    """
 
     policy: Policy
     base: Policy
     other: Other | None = None
 
 
-def draw(
-    do: Session, number: int, answering: Answering, held: Artifact, earlier: Sequence[Played]
-) -> Drawn:
-    """Answers to prompts of the round, with their scores if any judge scores."""
-    if do.config.goal is not None:
-        return _until_enough(do, number, answering, held, earlier, do.config.goal)
-    return _drawn(do, number, answering, step(draw_prompts)(do, number, held, earlier))
-
-
-def _drawn(
-    do: Session, number: int, answering: Answering, prompts: Artifact, ending: str = ""
-) -> Drawn:
-    """ending: of the steps' names, for one draw of several."""
-    parts = tuple[Artifact, ...]()
-    if answering.other is None:
-        name = f"completions{ending}"
-        completions = step(sample)(do, number, answering.policy, prompts, name)
-    else:
-        own = step(sample)(do, number, answering.policy, prompts, f"{OWN}{ending}")
-        asked = (number, answering.policy, answering.other, prompts, ending)
-        parts = (own, step(sample_other)(do, *asked))
-        completions = step(put_together)(do, number, *parts, prompts, ending)
-    scored = (completions, prompts, do.config.judge, f"scores{ending}", answering.base)
-    scores = step(score)(do, number, *scored)
-    return Drawn(prompts, completions, scores, {made.entry.step: made for made in parts})
-
-
-def _until_enough(
-    do: Session,
+def draw_answers(
+    session: Session,
     number: int,
-    answering: Answering,
+    sources: AnswerSources,
     held: Artifact,
-    earlier: Sequence[Played],
-    goal: Goal,
-) -> Drawn:
-    so_far = SoFar()
-    draws: list[Drawn] = []
-    while (ended := ended_by(goal, so_far)) is None:
+    earlier: Sequence[RoundRecord],
+) -> DrawnAnswers:
+    """Prompts of the round with answers, and their scores if a judge scores."""
+    if session.config.goal is not None:
+        return _draw_until_enough(session, number, sources, held, earlier, session.config.goal)
+    prompts = step(draw_prompts)(session, number, held, earlier)
+    return _answer(session, number, sources, prompts)
+
+
+def _answer(
+    session: Session, number: int, sources: AnswerSources, prompts: Artifact, ending: str = ""
+) -> DrawnAnswers:
+    """ending: of the steps' names, for one draw of several."""
+    policy, parts = sources.policy, tuple[Artifact, ...]()
+    if sources.other is None:
+        completions = step(sample)(session, number, policy, prompts, f"completions{ending}")
+    else:
+        own = step(sample)(session, number, policy, prompts, f"{OWN}{ending}")
+        other = step(sample_other)(session, number, policy, sources.other, prompts, ending)
+        parts = (own, other)
+        completions = step(combine_answers)(session, number, *parts, prompts, ending)
+    scored = (completions, prompts, session.config.judge, f"scores{ending}", sources.base)
+    scores = step(score)(session, number, *scored)
+    return DrawnAnswers(prompts, completions, scores, {part.entry.step: part for part in parts})
+
+
+def _draw_until_enough(
+    session: Session,
+    number: int,
+    sources: AnswerSources,
+    held: Artifact,
+    earlier: Sequence[RoundRecord],
+    goal: PairGoal,
+) -> DrawnAnswers:
+    so_far = DrawProgress()
+    draws: list[DrawnAnswers] = []
+    while (ended := stop_reason(goal, so_far)) is None:
         wanted = next_draw(goal, so_far)
-        part = Part(len(draws) + 1, wanted, [each.prompts for each in draws])
-        prompts = step(draw_prompts)(do, number, held, earlier, part)
+        part = PromptDraw(len(draws) + 1, wanted, [each.prompts for each in draws])
+        prompts = step(draw_prompts)(session, number, held, earlier, part)
         if not prompts.entry.kept:  # the draw before took the last ones
             so_far = replace(so_far, used_up=True)
             continue
-        draws.append(drawn := _drawn(do, number, answering, prompts, part.ending))
-        so_far = SoFar(
+        draws.append(drawn := _answer(session, number, sources, prompts, part.ending))
+        so_far = DrawProgress(
             so_far.prompts + prompts.entry.kept,
             so_far.tokens + drawn.completions.entry.facts["tokens"],
-            count_pairs(do, number, draws),
+            count_pairs(session, number, draws),
             used_up=prompts.entry.kept < wanted,
         )
-    joined = step(join_draws)(do, number, draws, outcome(goal, so_far, ended))
-    said = shortfall(joined.prompts.entry.facts)
-    if said is not None and not joined.prompts.cached:
-        do.progress.notice(f"round {number} goes on with fewer pairs: {said}")
+    joined = step(join_draws)(session, number, draws, outcome(goal, so_far, ended))
+    reason = shortfall_message(joined.prompts.entry.facts)
+    if reason is not None and not joined.prompts.cached:
+        session.progress.notice(f"round {number} has fewer pairs than wanted: {reason}")
     return joined
+
+
+_COUNTS = ("prompts", "prompt_tokens", "completions", "tokens", "truncated")
+"""Facts that add up. Durations stay with the draws, or they would count twice."""
+
+_SAME = (OWN_SAMPLES, REJECTED_FROM)
+"""Facts of completions that are the same in all draws, if they have them."""
+
+_SCHEMAS: Mapping[str, pa.Schema] = {
+    "prompts": PROMPTS,
+    "completions": COMPLETIONS,
+    "scores": SCORES,
+}
+
+
+def join_draws(
+    session: Session, number: int, draws: Sequence[DrawnAnswers], outcome: Mapping[str, Any]
+) -> DrawnAnswers:
+    """The draws joined, under the step names of a single draw.
+
+    outcome: how drawing ended, recorded as facts of step `prompts`.
+    """
+    prompts = _join(session, number, "prompts", [d.prompts for d in draws], outcome)
+    completions = _join(session, number, "completions", [d.completions for d in draws], {})
+    scored = [d.scores for d in draws if d.scores is not None]
+    scores = _join(session, number, "scores", scored, {})
+    parts = {part.entry.step: part for d in draws for part in d.artifacts()}
+    parts |= {name: part for d in draws for name, part in d.parts.items()}
+    return DrawnAnswers(prompts, completions, scores, parts)
+
+
+def _join(
+    session: Session, number: int, step: str, parts: Sequence[Artifact], outcome: Mapping[str, Any]
+) -> Artifact:
+    file = f"{step}.parquet"
+    inputs = {f"draw_{place}": part.input(file) for place, part in enumerate(parts, 1)}
+    counts = _count_pool(parts) if step == "prompts" else _sum(parts)
+
+    def make(folder: Path, given: Inputs) -> StepResult:
+        concatenate([given.path(name) for name in inputs], folder / file, _SCHEMAS[step])
+        return replace(counts, facts={**outcome, **_facts(step, parts)})
+
+    return session.step(number, step, make, config=dict(outcome), inputs=inputs)
+
+
+def _facts(step: str, parts: Sequence[Artifact]) -> dict[str, Any]:
+    names = {"prompts": ("reused",), "completions": _COUNTS}.get(step, ())
+    first = parts[0].entry.facts if parts else {}
+    same = {name: first[name] for name in _SAME if name in first}
+    return {name: sum(part.entry.facts[name] for part in parts) for name in names} | same
+
+
+def _sum(parts: Sequence[Artifact]) -> StepResult:
+    entries = [part.entry for part in parts]
+    dropped = sum((Counter(entry.dropped) for entry in entries), Counter[str]())
+    came_in, kept = sum(e.came_in for e in entries), sum(e.kept for e in entries)
+    return StepResult(came_in, kept, dict(sorted(dropped.items())))
+
+
+def _count_pool(parts: Sequence[Artifact]) -> StepResult:
+    """Every draw reads the whole pool, so the last one says what the round left there."""
+    kept = sum(part.entry.kept for part in parts)
+    dropped = {why: count for why, count in parts[-1].entry.dropped.items() if why != DRAWN}
+    return StepResult(kept + sum(dropped.values()), kept, dropped)

@@ -3,167 +3,161 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dpo_core.campaign.store import Artifact
-from dpo_core.errors import WaitingForPeople
-from flows.config import changes_of
-from flows.draws import Answering, draw
-from flows.evaluation.held_out import Others
-from flows.gate.attempts import best_so_far, under_changes, was_replaced
-from flows.gate.question import asked
-from flows.policy import Answered, Played, Policy, Preferred, Said, Start
-from flows.prefect.tasks import run_flow, step
+from dpo_core.campaign.artifacts import Artifact
+from flows.config import describe_attempt
+from flows.draws import AnswerSources, draw_answers
+from flows.evaluation.held_out import Opponents
+from flows.gate.attempts import find_best_policy, make_current, session_of_attempt, view_of_attempt
+from flows.prefect.tasks import step
+from flows.round_state import (
+    EvaluatedPolicy,
+    Policy,
+    PreferenceSources,
+    RoundContext,
+    RoundPreferences,
+    RoundRecord,
+)
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
-from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
-from flows.steps.answer_relevance import answer_relevance, asks_whose
+from flows.steps.answer_relevance import answer_relevance, needs_relevance
 from flows.steps.audit import audit_preferences, check_audit
-from flows.steps.base import base_policy, held_out, tell_power
+from flows.steps.base import base_policy, held_out, report_power
 from flows.steps.calibrate import calibrate
 from flows.steps.certify import certify
-from flows.steps.evaluate import evaluate
-from flows.steps.gate import Candidate, Tried, decision_of, gate, refused
+from flows.steps.evaluate import RoundEvaluation, evaluate
+from flows.steps.gate import GateCandidate, RejectedAttempt, gate, read_decision
 from flows.steps.gate_pool import gate_pool
-from flows.steps.imported import imported_preferences
-from flows.steps.judge import judge
+from flows.steps.imported_preferences import imported_preferences
 from flows.steps.labels import ask_people
 from flows.steps.pairs import select_pairs
-from flows.steps.reference import averaged, choose_reference
-from flows.steps.rejected import rejected_from
-from flows.steps.replay import training_data
-from flows.steps.train import train
+from flows.steps.rejected_answers import find_rejected_policy
+from flows.steps.score import judge
+from flows.steps.suites import answer_held_out
+from flows.steps.train import averaged_reference, choose_reference, train
+from flows.steps.training_data import training_data
 
 
-def prepare(do: Session) -> tuple[Artifact, Answered]:
+def prepare(session: Session) -> tuple[Artifact, EvaluatedPolicy]:
     """Round 0: the held-out prompts, and the base policy with its answers to them."""
-    held, pool = step(held_out)(do), None
-    if do.config.gate.false_promotions is not None:
-        pool = step(gate_pool)(do, held)
-    tell_power(do, held, pool)
-    base = step(base_policy)(do, held)
-    answered = step(answer_held_out)(do, 0, base, base, held)
-    return held, with_relevance(do, answered, base, held)
+    prompts, pool = step(held_out)(session), None
+    if session.config.gate.false_promotions is not None:
+        pool = step(gate_pool)(session, prompts)
+    report_power(session, prompts, pool)
+    policy = step(base_policy)(session, prompts)
+    base = step(answer_held_out)(session, 0, policy, policy, prompts)
+    return prompts, add_relevance(session, base, policy, prompts)
 
 
-def with_relevance(do: Session, answered: Answered, base: Policy, held: Artifact) -> Answered:
-    """With what the base makes of the policy's answers, where that is asked for."""
-    if not asks_whose(do, answered, held):
-        return answered
-    return replace(answered, relevance=step(answer_relevance)(do, answered, base, held))
+def run_round(session: Session, context: RoundContext) -> tuple[EvaluatedPolicy, RoundRecord]:
+    """Run one round; returns the policy that the next round starts from, and the record.
 
-
-def play(do: Session, start: Start) -> tuple[Answered, Played]:
-    """One round: the policy that goes on, and what it took.
-
-    What the gate refuses is tried again, under the changes that the config lists, if it lists any.
+    A rejected candidate is tried again under the changes that `gate.retry` lists.
     """
-    number, previous = start.number, start.previous
-    best = best_so_far(start.base, start.earlier, do.store.rollbacks)
-    tried, trained = tuple[Tried, ...](), tuple[Artifact, ...]()
+    number, previous = context.number, context.previous
+    best = find_best_policy(context.base, context.earlier, session.store.rollbacks)
+    rejected, trainings = tuple[RejectedAttempt, ...](), tuple[Artifact, ...]()
     while True:
-        with do.store.aside(was_replaced(do, number, len(tried) + 1)) as make_valid:
-            candidate, reference = attempt(do, start, tried)
-            made = step(gate)(do, number, previous, candidate, best.best)
-            decision = decision_of(made)
-            if decision.action != "retry":
-                make_valid()
-                break
-        tried = refused(candidate, decision)
-        trained = (*trained, candidate.answered.policy.made_by)
-    policies = {best.best.round: best.answered, previous.policy.round: previous}
-    goes_on = {**policies, number: candidate.answered}[decision.goes_on_from]
-    return goes_on, Played(candidate.steps, reference, candidate.answered, made, trained)
+        view, decision = view_of_attempt(session, number, len(rejected) + 1), None
+        try:
+            candidate, reference = run_attempt(view, context, rejected)
+            outcome = step(gate)(view, number, previous, candidate, best.best)
+            decision = read_decision(outcome)
+        finally:  # an attempt that ends the round, or fails, is the one to look at
+            if decision is None or decision.action != "retry":
+                make_current(view)
+        if decision.action != "retry":
+            break
+        rejected = (*rejected, candidate.rejected_by(decision))
+        trainings = (*trainings, candidate.evaluated.policy.made_by)
+    policies = {best.best.round: best.evaluated, previous.policy.round: previous}
+    incumbent = {**policies, number: candidate.evaluated}[decision.goes_on_from]
+    steps, evaluated = candidate.steps, candidate.evaluated
+    return incumbent, RoundRecord(steps, reference, evaluated, outcome, trainings)
 
 
-def attempt(do: Session, start: Start, tried: tuple[Tried, ...]) -> tuple[Candidate, Policy | None]:
-    """The round once: what it brings to the gate, and the reference of its training.
+def run_attempt(
+    session: Session, context: RoundContext, rejected: tuple[RejectedAttempt, ...]
+) -> tuple[GateCandidate, Policy | None]:
+    """Make preferences, train on them and evaluate; returns the candidate and its reference.
 
-    Trained under the config of this attempt; compared under the campaign's own, as all are.
+    It is trained under the config of this attempt, and evaluated under the campaign's own.
     """
-    number, held, earlier = start.number, start.held, start.earlier
-    policy, base = start.previous.policy, start.base.policy
-    changed = under_changes(do, number, len(tried) + 1)
-    if number == 1 and do.config.data.imported is not None:
-        made = taken_over(changed, number, policy, held)
-    else:
-        answering = Answering(policy, base, rejected_from(changed, base, earlier))
-        made = judged(changed, number, answering, held, earlier)
-    data = training_data(changed, number, made.preferences, made.completions, earlier)
-    audited = step(audit_preferences)(changed, number, base, held, made, data, earlier)
+    number, attempt, earlier = context.number, len(rejected) + 1, context.earlier
+    policy, base, prompts = context.previous.policy, context.base.policy, context.held_out
+    changed = session_of_attempt(session, number, attempt)
+
+    own = make_preferences(changed, context)
+    data = training_data(changed, number, own.training_data, earlier)
+    audited = step(audit_preferences)(changed, number, base, prompts, own, data, earlier)
     check_audit(audited)
     reference = choose_reference(changed, number, policy, base, earlier)
-    trained = step(train)(changed, number, policy, reference, data.preferences, data.completions)
-    answered = step(answer_held_out)(do, number, trained, base, held)
-    answered, previous, first = (
-        with_relevance(do, one, base, held) for one in (answered, start.previous, start.base)
+    trained = step(train)(changed, number, policy, reference, data)
+
+    answered = step(answer_held_out)(session, number, trained, base, prompts)
+    candidate, previous, first = (
+        add_relevance(session, policy, base, prompts)
+        for policy in (answered, context.previous, context.base)
     )
-    others = Others(previous, first, reference)
-    logps = step(answer_logps)(do, number, answered, others, held)
-    evaluation = step(evaluate)(do, number, answered, others, logps, held, made, earlier)
-    certified = None
-    if do.config.gate.false_promotions is not None:
-        turn = (number, len(tried) + 1)
-        certified = step(certify)(do, *turn, answered, start.previous, evaluation, held)
+    opponents = Opponents(previous, first, reference)
+    logps = step(answer_logps)(session, number, candidate, opponents, prompts)
+    compared = RoundEvaluation(number, candidate, opponents, logps, prompts, own, earlier)
+    evaluation = step(evaluate)(session, compared)
+    certificate = None
+    if session.config.gate.false_promotions is not None:
+        tested = (candidate, context.previous, evaluation, prompts)
+        certificate = step(certify)(session, number, attempt, *tested)
     steps = {
-        **made.steps(),
-        "data": data.made,
+        **own.steps(),
+        "data": data.joined,
         "audit": audited,
-        "reference": averaged(reference),
+        "reference": averaged_reference(reference),
         "training": trained.made_by,
-        **answered.steps(),
+        **candidate.steps(),
         "answer_logps": logps,
         "evaluation": evaluation,
-        **(certified.steps if certified is not None else {}),
+        **(certificate.steps if certificate is not None else {}),
     }
-    changes = changes_of(do.config, len(tried) + 1)
-    return Candidate(answered, evaluation, steps, changes, tried, certified), reference
+    changes = describe_attempt(session.config, attempt)
+    return GateCandidate(candidate, evaluation, steps, changes, rejected, certificate), reference
 
 
-def judged(
-    do: Session, number: int, answering: Answering, held: Artifact, earlier: Sequence[Played]
-) -> Preferred:
-    """The policy answers prompts, pairs of its answers are judged."""
-    drawn = draw(do, number, answering, held, earlier)
+def make_preferences(session: Session, context: RoundContext) -> RoundPreferences:
+    """The round's preferences: judged answers of the policy, or what was imported for round 1."""
+    number, earlier = context.number, context.earlier
+    policy, base = context.previous.policy, context.base.policy
+    if number == 1 and session.config.data.imported is not None:
+        imported = step(imported_preferences)(session, number, policy, context.held_out)
+        return RoundPreferences(imported, imported)
+    sources = AnswerSources(policy, base, find_rejected_policy(session, base, earlier))
+    return sample_and_judge(session, number, sources, context.held_out, earlier)
+
+
+def sample_and_judge(
+    session: Session,
+    number: int,
+    sources: AnswerSources,
+    held_out: Artifact,
+    earlier: Sequence[RoundRecord],
+) -> RoundPreferences:
+    """Answer prompts, select pairs of answers, let judges and people compare them, aggregate."""
+    drawn = draw_answers(session, number, sources, held_out, earlier)
     prompts, completions, scores = drawn.prompts, drawn.completions, drawn.scores
-    pairs = step(select_pairs)(do, number, completions, prompts, scores)
-    judgements = step(judge)(do, number, pairs, completions, prompts, scores)
-    trusted = step(calibrate)(do, number, pairs, judgements, scores, earlier)
-    labels = step(ask_people)(do, number, pairs, judgements, completions, prompts, trusted)
-    said = Said(pairs, judgements, labels, trusted, completions)
-    gone = do.store.retractions(number)
-    preferences = step(aggregate_preferences)(do, number, said, earlier, gone)
-    made = (prompts, scores, pairs, judgements, trusted, labels, drawn.parts)
-    return Preferred(completions, preferences, *made)
+    pairs = step(select_pairs)(session, number, drawn)
+    judgements = step(judge)(session, number, pairs, drawn)
+    trusted = step(calibrate)(session, number, pairs, judgements, scores, earlier)
+    labels = step(ask_people)(session, number, pairs, judgements, completions, prompts, trusted)
+    verdicts = PreferenceSources(pairs, judgements, labels, trusted, completions)
+    retracted = session.store.retractions(number)
+    preferences = step(aggregate_preferences)(session, number, verdicts, earlier, retracted)
+    behind = (prompts, scores, pairs, judgements, trusted, labels, drawn.parts)
+    return RoundPreferences(completions, preferences, *behind)
 
 
-def taken_over(do: Session, number: int, policy: Policy, held: Artifact) -> Preferred:
-    """Imported preferences, with the answers that they name: nothing is sampled or judged."""
-    imported = step(imported_preferences)(do, number, policy, held)
-    return Preferred(imported, imported)
-
-
-def prepare_flow(do: Session) -> tuple[Artifact, Answered]:
-    """`prepare` as a Prefect flow."""
-    return run_flow(lambda: prepare(do), name="base", run_name=f"{do.config.name} base")
-
-
-def round_flow(do: Session, start: Start) -> tuple[Answered, Played]:
-    """`play` as a Prefect flow, which then shows the round's numbers."""
-    from prefect import tags
-
-    from flows.prefect.artifacts import publish_round
-
-    number = start.number
-
-    def played() -> tuple[Answered, Played]:
-        try:
-            result = play(do, start)
-        except WaitingForPeople:
-            if asked(do.layout) is not None:  # whoever answers looks at the round's numbers
-                publish_round(do, number)
-            raise
-        publish_round(do, number)
-        return result
-
-    with tags(f"round:{number}"):
-        return run_flow(played, name="round", run_name=f"{do.config.name} round {number}")
+def add_relevance(
+    session: Session, evaluated: EvaluatedPolicy, base: Policy, held_out: Artifact
+) -> EvaluatedPolicy:
+    """The policy with the base's log-probs of its answers, where relevance is measured."""
+    if not needs_relevance(session, evaluated, held_out):
+        return evaluated
+    return replace(evaluated, relevance=step(answer_relevance)(session, evaluated, base, held_out))

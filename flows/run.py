@@ -1,25 +1,35 @@
-"""`ratchet run`: everything between the checked config and the finished table."""
+"""`ratchet run`: open, run and resume a campaign."""
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.console import Console
 
+from dpo_core.atomic import is_unfinished, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import locked
+from dpo_core.campaign.waiting import read_waiting
 from dpo_core.children import Child
-from dpo_core.errors import WaitingForPeople
-from flows.config import CampaignConfig, check_functions
-from flows.doctor.preflight import check_before_run
-from flows.evaluation.judges import same_judge
-from flows.notify import tell_failure, tell_waiting
-from flows.open_campaign import adopt_config, check_folder
-from flows.people.await_people import await_people
-from flows.people.waiting import read_waiting
-from flows.prefect.credentials import CLIENT_VARIABLE, of_campaign, provide_key, with_key
+from dpo_core.errors import BadInput, WaitingForPeople
+from dpo_core.processor import available_threads
+from dpo_core.server_keys import CLIENT_VARIABLE, campaign_key_path, provide_key, with_key
+from dpo_core.text import counted
+from flows.config.campaign import CampaignConfig
+from flows.config.paths import check_functions
+from flows.config.precision import with_precision
+from flows.config.reading import dump_config, read_stored_text
+from flows.config.versions import describe_changes, record_replacement
+from flows.doctor.examine import check_before_run
+from flows.evaluation.judging import shared_judge_warning
+from flows.gate.question import pending_question
+from flows.notify import notify_failure, notify_waiting
+from flows.people import can_resume
 from flows.prefect.server import (
     address,
     free_port,
@@ -28,10 +38,9 @@ from flows.prefect.server import (
     vital,
     write_logging_config,
 )
-from flows.progress import CampaignProgress
 from flows.session import Session
-from flows.tracking.tracking import check_trackers
-from flows.words import counted
+from flows.tracking.background import check_trackers
+from reporting.progress import CampaignProgress
 
 
 def run_campaign(
@@ -43,43 +52,46 @@ def run_campaign(
     wait: bool = False,
     recompute: bool = False,
 ) -> None:
-    """Run or resume the campaign in `root`; see flows.campaign. Holds its lock meanwhile.
+    """Run or resume the campaign in `root`, holding its lock; see flows.campaign.
 
-    recompute: what an older version of Ratchet finished does not count.
+    recompute: ignore steps that an older version of Ratchet finished. wait: stay until people have
+    answered, without a child process or a server, then resume.
 
-    Raises WaitingForPeople when answers of people are missing; with `wait` it stays until they are
-    there, without a child or a server, and goes on.
+    Raises WaitingForPeople when people have to answer, unless `wait` is set.
     """
-    seen = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
-    with opened(config, root, console, seen, with_prefect=with_prefect) as (config, progress):
+    hint = f"; watch it with `ratchet ui {root}`" if with_prefect else ""
+    with open_campaign(config, root, console, hint, with_prefect=with_prefect) as (
+        config,
+        progress,
+    ):
         while True:
             before = read_waiting(Layout(root))
             try:
-                with Session(root, config, progress) as session:
+                with Session.open(root, config, progress) as session:
                     if recompute:
                         session.store.recompute()
-                    _play(session, with_prefect=with_prefect)
+                    _run(session, with_prefect=with_prefect)
                 return
             except WaitingForPeople as waiting:
-                tell_waiting(config, Layout(root), before, waiting.message, progress.notice)
+                notify_waiting(config, Layout(root), before, waiting.message, progress.notice)
                 if not wait:
                     raise
-                await_people(Layout(root), config, progress, waiting.message)
+                wait_for_people(Layout(root), config, progress, waiting.message)
             except Exception as error:
-                tell_failure(config, error, progress.notice)
+                notify_failure(config, error, progress.notice)
                 raise
 
 
 @contextmanager
-def opened(
+def open_campaign(
     config: CampaignConfig,
     root: Path,
     console: Console,
-    seen: str = "",
+    hint: str = "",
     *,
     with_prefect: bool = False,
 ) -> Iterator[tuple[CampaignConfig, CampaignProgress]]:
-    """The campaign's folder, checked and locked, with its resolved config and its progress."""
+    """Check and lock the campaign's folder; yields its resolved config and its progress."""
     layout = Layout(root)
     check_functions(config)
     check_trackers(config.track)
@@ -88,24 +100,19 @@ def opened(
     with locked(layout.lock), CampaignProgress(console, config.rounds) as progress:
         config, changes = adopt_config(layout, config)
         rounds = counted(config.rounds, "round")
-        progress.note(f"campaign {config.name} in {root}, {rounds}{seen}")
+        progress.note(f"campaign {config.name} in {root}, {rounds}{hint}")
         if changes:
-            progress.note("config changed, what depends on it runs again: " + "; ".join(changes))
-        if said := same_judge(config):
-            progress.note(said)
+            progress.note("config changed; what depends on it runs again: " + "; ".join(changes))
+        if warning := shared_judge_warning(config):
+            progress.note(warning)
         yield config, progress
 
 
-def _play(session: Session, *, with_prefect: bool) -> None:
-    if with_prefect:
-        _with_server(session)
-    else:
-        from flows.campaign import play_campaign
+def _run(session: Session, *, with_prefect: bool) -> None:
+    if not with_prefect:
+        from flows.campaign import run_rounds
 
-        play_campaign(session, with_prefect=False)
-
-
-def _with_server(session: Session) -> None:
+        return run_rounds(session, with_prefect=False)
     session.progress.starting("Prefect server")
     with prefect_api(session.layout, session.progress):
         from flows.campaign import run_as_flow
@@ -121,7 +128,7 @@ def _with_server(session: Session) -> None:
 
 @contextmanager
 def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
-    """Settings for the Prefect client, before it is imported: the user's server, or our own."""
+    """Point the Prefect client, before it is imported, at the user's server or our own."""
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)
     if os.environ.get("PREFECT_API_URL"):
@@ -130,7 +137,7 @@ def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
     port = free_port()
     before = os.environ.get(CLIENT_VARIABLE)
     os.environ["PREFECT_API_URL"] = f"{address(port)}/api"
-    os.environ.update(with_key(os.environ, provide_key(of_campaign(layout))))
+    os.environ.update(with_key(os.environ, provide_key(campaign_key_path(layout))))
     try:
         with _server_beside_imports(layout, port) as server, vital(server, progress.stop):
             from flows.prefect.runs import own_server
@@ -144,10 +151,78 @@ def prefect_api(layout: Layout, progress: CampaignProgress) -> Iterator[None]:
 
 
 def _server_beside_imports(layout: Layout, port: int) -> Child:
-    """The server, started while this process imports Prefect: both take seconds."""
+    """Start the server while this process imports Prefect: both take seconds."""
     with ThreadPoolExecutor(1) as beside:
-        starting = beside.submit(start_server, layout, of_campaign(layout), port=port)
+        starting = beside.submit(start_server, layout, campaign_key_path(layout), port=port)
         import flows.campaign  # noqa: F401
 
         server, _, _ = starting.result()
         return server
+
+
+_OWN_DISK_S = 1.0
+
+
+def wait_for_people(
+    layout: Layout, config: CampaignConfig, progress: CampaignProgress, sentence: str
+) -> None:
+    """Return once the campaign can resume. Nothing but this loop runs meanwhile."""
+    progress.note(sentence)
+    # Decisions arrive on the disk, labels on a server.
+    poll_s = _OWN_DISK_S if pending_question(layout) is not None else config.people_config.poll_s
+    progress.note(f"waiting; checks every {poll_s:g} s, Ctrl-C stops")
+    while not can_resume(layout, config):
+        waiting = read_waiting(layout)
+        if waiting is not None:
+            progress.waiting(waiting.needed - waiting.missing, waiting.needed)
+        time.sleep(poll_s)
+    progress.note("resuming")
+
+
+def check_folder(layout: Layout) -> None:
+    """Raise BadInput for a folder that cannot hold a campaign. Writes nothing."""
+    root = layout.root
+    try:
+        absolute = root.absolute()
+        nearest = next(path for path in (absolute, *absolute.parents) if path.exists())
+    except OSError as error:  # the file system rejects the name
+        raise BadInput(
+            f"{root} cannot be a folder: {error.strerror}", "Name another with --campaign-dir."
+        ) from None
+    if not nearest.is_dir():
+        raise BadInput(f"{nearest} is a file", "Name a folder with --campaign-dir.")
+    if not layout.config.exists() and root.is_dir() and any(root.iterdir()):
+        known = {layout.lock.name, layout.prefect.name, "logs"}
+        names = {path.name for path in root.iterdir() if not is_unfinished(path)}
+        if names - known:
+            raise BadInput(
+                f"{root} is not empty and is not a campaign",
+                "Name a new or an existing campaign's folder with --campaign-dir.",
+            )
+
+
+def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig, list[str]]:
+    """Write the resolved config; returns it, and what changed since the last run.
+
+    Threads and precision are fixed when a campaign is created, because they decide the bits of
+    every number. The config of the last run is kept beside a changed one.
+    """
+    stored: dict[str, Any] = read_stored_text(layout)[1] if layout.config.exists() else {}
+    config = with_precision(config, stored)
+    if config.threads == "auto":
+        threads = stored.get("threads", available_threads())
+        config = config.model_copy(update={"threads": threads})
+    text = dump_config(config)
+    if not stored:
+        write_text(layout.config, text)
+        return config, []
+    old = layout.config.read_text(encoding="utf-8")
+    if old == text:
+        return config, []
+    version = 1
+    while layout.old_config(version).exists():
+        version += 1
+    write_text(layout.old_config(version), old)
+    record_replacement(layout, version)
+    write_text(layout.config, text)
+    return config, describe_changes(stored, yaml.safe_load(text))

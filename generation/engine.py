@@ -1,4 +1,4 @@
-"""What an engine is: the one protocol behind which vLLM and transformers sample and score."""
+"""The Engine protocol: vLLM and transformers sample and score behind it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """`n` samples for one prompt; sample i uses the seed `seed + i`."""
 
     prompt_token_ids: list[int]
@@ -21,15 +21,15 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How tokens are chosen: at temperature 0 the likeliest one, every time (greedy)."""
+class DecodingOptions:
+    """How tokens are chosen; temperature 0 is greedy decoding."""
 
     max_tokens: int
     temperature: float
     top_p: float
 
     @classmethod
-    def of(cls, config: SamplingConfig) -> "Decoding":
+    def from_config(cls, config: SamplingConfig) -> "DecodingOptions":
         return cls(config.max_tokens, config.temperature, config.top_p)
 
 
@@ -37,8 +37,8 @@ class Decoding:
 class Sample:
     """One sampled completion.
 
-    token_ids end with EOS exactly when finish_reason is "stop". token_logps are natural
-    log-probabilities of those tokens under the policy itself (temperature 1, no truncation).
+    token_ids ends with EOS exactly when finish_reason is "stop". token_logps holds the
+    log-probability of each token in nats, under the policy itself (temperature 1, no truncation).
     """
 
     token_ids: list[int]
@@ -48,35 +48,37 @@ class Sample:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """logp: the sum over a completion's tokens of log π(token | prompt, tokens before), nats.
-    greedy: whether each of them was the likeliest one where it stands."""
+    """logp: sum over a completion's tokens of log π(token | prompt, tokens before), in nats.
+    greedy: whether every token was the most likely one at its position."""
 
     logp: float
     greedy: bool
 
 
 class Engine(Protocol):
-    """Samples from, and scores under, the policy that was loaded last."""
+    """Samples from, and scores under, the policy loaded last."""
 
     max_model_len: int
-    """Most tokens of a prompt and its completion that can be both sampled and scored."""
+    """Most tokens of prompt and completion together that can be both sampled and scored."""
 
     def load(self, policy: Path) -> None:
-        """Make `policy` (a folder written by save_pretrained) the one that answers from now on."""
+        """Load the policy from a folder written by save_pretrained."""
 
     def sample(
-        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+        self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
-        """`n` samples for each request, in order, decoded as the config says where nothing else is
-        asked for. Equal seeds give equal tokens."""
+        """`n` samples for each request, in order; `decoding` overrides the config's options.
+
+        Equal seeds give equal tokens.
+        """
 
     def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
-        """Sum over each completion's tokens of log π(token | prompt, tokens before), nats."""
+        """Sum over each completion's tokens of log π(token | prompt, tokens before), in nats."""
 
     def likelihoods(
         self, prompts: Sequence[list[int]], completions: Sequence[list[int]]
     ) -> list[Likelihood]:
-        """The same, and whether the policy would have said each completion itself."""
+        """The same sums, and whether greedy decoding would give each completion."""
 
     def versions(self) -> dict[str, str]:
-        """Versions of the libraries that decide the numbers."""
+        """Versions of the libraries that the numbers depend on."""

@@ -1,4 +1,4 @@
-"""Token ids of what a judging model reads, in which data never becomes a control token."""
+"""Encode a judge model's prompt so that data never becomes a control token."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _SLOT = re.compile("\ue000(\\d+)\ue001")
 
 @dataclass(frozen=True)
 class Message:
-    """`parts`: (text, whether it is data) one after the other."""
+    """`parts`: (text, whether it is data), in order."""
 
     role: str
     parts: Sequence[tuple[str, bool]]
@@ -24,11 +24,13 @@ class Message:
 def encode(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, ask: bool
 ) -> list[int]:
-    """The conversation through the model's chat template; without one, the texts themselves.
+    """Token ids of a conversation in the model's chat template, or of its plain texts without one.
 
-    ask: the model is to answer, so the template opens its turn.
-    Where data holds the text of a control token, it is encoded apart from the rest and letter by
-    letter; otherwise the ids are those that `apply_chat_template` gives.
+    Data that spells a control token is encoded separately with that token split into pieces;
+    otherwise the ids equal those of `apply_chat_template`.
+
+    Args:
+        ask: whether the model is to answer, so that the template opens its turn.
     """
     if tokenizer.chat_template is None:
         ids = list(tokenizer(_joined(messages), split_special_tokens=True)["input_ids"])
@@ -46,13 +48,13 @@ def encode(
 
     pieces = _SLOT.split(_rendered(tokenizer, list(map(slotted, messages)), messages, ask))
     ids = []
-    for number, piece in enumerate(pieces):  # our text and numbers of data take turns
-        ids += _harmless(tokenizer, data[int(piece)]) if number % 2 else _plain(tokenizer, piece)
+    for number, piece in enumerate(pieces):  # template text and slot numbers alternate
+        ids += _encode_data(tokenizer, data[int(piece)]) if number % 2 else _plain(tokenizer, piece)
     return ids
 
 
 def _joined(messages: Sequence[Message]) -> str:
-    """One text; texts that touch get a space between them."""
+    """All texts as one, with a space between texts that have none."""
     joined = ""
     for message in messages:
         touch = joined and not joined[-1].isspace() and not message.text[:1].isspace()
@@ -72,17 +74,17 @@ def _rendered(
     messages: Sequence[Message],
     ask: bool,
 ) -> str:
-    spoken = [
+    filled = [
         {"role": message.role, "content": text}
         for message, text in zip(messages, texts, strict=True)
     ]
-    return str(tokenizer.apply_chat_template(spoken, add_generation_prompt=ask, tokenize=False))
+    return str(tokenizer.apply_chat_template(filled, add_generation_prompt=ask, tokenize=False))
 
 
 def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _harmless(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _encode_data(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
     return list(encoded["input_ids"])

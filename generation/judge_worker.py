@@ -1,9 +1,8 @@
-"""The process of a model that judges: `python -m generation.judge_worker`, through
-dpo_core.children.
+"""The process of a judge model: `python -m generation.judge_worker`, driven by dpo_core.children.
 
 Requests: {"op": "rate", "conversations": …} for a reward model, {"op": "choose", "questions": …}
-for a language model. The first request decides which model it is. They hold texts, and so does the
-pipe: a batch of them is small, unlike a round's completions.
+for a language model. The first request decides which model is loaded. Texts travel through the
+pipe: a batch is small, unlike a round's completions.
 """
 
 import time
@@ -18,8 +17,8 @@ from generation.memory import keep_buffers_out_of_heap
 from generation.vllm_judges import ChoosingModel, JudgeModel, RewardModel, versions
 
 
-class Worker:
-    """Answers requests with the one model that the first of them names."""
+class JudgeWorker:
+    """Answers requests with the model that the first request names."""
 
     def __init__(self) -> None:
         self._model: RewardModel | ChoosingModel | None = None
@@ -50,4 +49,4 @@ def _message(written: dict[str, Any]) -> Message:
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve(Worker().handle)
+    serve(JudgeWorker().handle)

@@ -1,8 +1,8 @@
-"""The sampling process's memory: the same for a thousand prompts as for a million.
+"""Keep the sampling process's memory constant, for a thousand prompts as for a million.
 
-The C library's heap only shrinks from its top, and among vLLM's buffers small objects that live
-longer come to lie: its peak grew with every shard. So large buffers stay out of the heap, and
-every second the free pages inside it go back too (benchmarks/sampling.py measures what it takes).
+The C heap shrinks only from its top, and small long-lived objects land between vLLM's buffers, so
+its peak grew with every shard. Large buffers therefore stay out of the heap, and the heap's free
+pages are returned every second (benchmarks/sampling.py measures the cost).
 """
 
 import time
@@ -14,12 +14,12 @@ _TRIM_EVERY_S = 1.0
 
 
 def keep_buffers_out_of_heap() -> None:
-    """Have every buffer from `_LARGE_BYTES` on come from the system, and go back when freed."""
+    """Allocate buffers of at least `_LARGE_BYTES` from the system, which gets them back on free."""
     allocator.return_large_buffers(_LARGE_BYTES)
 
 
 class HeapTrimmer:
-    """Returns the heap's free pages to the system at most once a second; each time takes 2 ms."""
+    """Returns the heap's free pages to the system at most once a second; a call takes 2 ms."""
 
     def __init__(self) -> None:
         self._next = 0.0

@@ -1,4 +1,4 @@
-"""A child of `ratchet doctor`: what only torch and a tokenizer can say. Samples nothing."""
+"""Child process of `ratchet doctor` for checks that need torch or a tokenizer; it never samples."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dpo_core.bos import bos_faults
+from dpo_core.bos import find_bos_faults
 from dpo_core.children import Report, serve
 from dpo_core.gguf.header import names_gguf
 from dpo_core.import_path import load_function
@@ -17,20 +17,20 @@ from generation.config import PromptsConfig
 from generation.prompts import read_pool
 
 MOST_PROMPTS = 20_000
-"""So many prompts are tokenised."""
+"""Most prompts to tokenise."""
 
 
-def machine() -> dict[str, Any]:
-    """torch's build, what it can use, and what the driver shows."""
+def probe_machine() -> dict[str, Any]:
+    """torch's version and CUDA build, the GPUs it can use, and those the driver reports."""
     gpus, driver_cuda = _driver()
-    found: dict[str, Any] = {"gpus": gpus, "driver_cuda": driver_cuda}
+    driver: dict[str, Any] = {"gpus": gpus, "driver_cuda": driver_cuda}
     try:
         import torch
     except Exception as error:  # a library that is missing or built for another machine
-        return {**found, "torch": None, "error": f"{type(error).__name__}: {error}"}
+        return {**driver, "torch": None, "error": f"{type(error).__name__}: {error}"}
     usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {
-        **found,
+        **driver,
         "torch": torch.__version__,
         "cuda_build": torch.version.cuda,
         "usable": usable,
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
 
 
 def _driver() -> tuple[list[tuple[str, float]], str | None]:
-    """((name, GiB) of each GPU, the newest CUDA that the driver knows)."""
+    """((name, GiB) of each GPU, the newest CUDA version that the driver supports)."""
     if shutil.which("nvidia-smi") is None:
         return [], None
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
@@ -49,9 +49,11 @@ def _driver() -> tuple[list[tuple[str, float]], str | None]:
     return [(name, float(mib) / 1024) for name, mib in rows], cuda[0] if cuda else None
 
 
-def policy(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The folder of the base policy, built if it has to be, and its parameters by shapes; of a
-    GGUF file a folder with config and tokenizer."""
+def probe_policy(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Folder and shapes of the base policy; builds the policy first when the config says so.
+
+    For a GGUF file the folder holds only config and tokenizer.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -82,7 +84,7 @@ def policy(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_weights(file: Path, out: str) -> str:
-    """Config and tokenizer of a GGUF file, written to the folder `out`."""
+    """Write config and tokenizer of a GGUF file to the folder `out`; returns `out`."""
     from dpo_core.gguf.load import load_config, load_tokenizer
 
     load_config(file).save_pretrained(out)
@@ -90,8 +92,8 @@ def _without_weights(file: Path, out: str) -> str:
     return out
 
 
-def tokens(request: Mapping[str, Any]) -> dict[str, Any]:
-    """How long the first prompts are, and of how many the BOS is missing or doubled."""
+def probe_tokens(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Token counts of the first prompts, and how many lack BOS or have it twice."""
     from generation.sampling import encode_prompt, load_tokenizer
 
     tokenizer = load_tokenizer(request["folder"], request["revision"])
@@ -102,14 +104,14 @@ def tokens(request: Mapping[str, Any]) -> dict[str, Any]:
         counts["prompts"] += 1
         counts["longest"] = max(counts["longest"], len(ids))
         counts["too_long"] += len(ids) > request["room"]
-        counts.update(bos_faults(prompt, ids, special))
+        counts.update(find_bos_faults(prompt, ids, special))
     return dict(counts)
 
 
 def _handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
     if request["op"] == "machine":
-        return machine()
-    return policy(request) if request["op"] == "policy" else tokens(request)
+        return probe_machine()
+    return probe_policy(request) if request["op"] == "policy" else probe_tokens(request)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""The rows of a prompt pool, from wherever they lie; it may grow while it is read.
+"""Read the rows of a prompt pool, which may grow while it is read.
 
-A pool that is written to by others may end in half a row. The end of a JSONL file that has no line
-break and is no JSON, and a parquet file of a folder that has no footer, are being written: they are
-left out and counted, and the next round finds them whole. Anything else that cannot be read is an
-error.
+A pool that another process writes to may end in half a row. A last JSONL line without line break
+that is not JSON, and a parquet file without footer in a folder, count as being written: they are
+skipped and counted, and the next round reads them. Anything else unreadable is an error.
 """
 
 import json
@@ -27,13 +26,13 @@ _SUFFIXES = (".jsonl", ".parquet")
 _PARQUET_END = b"PAR1"
 
 Row = tuple[str, Any]
-"""Where a row stands, and what it holds."""
+"""(place, content) of a row; the place is for messages."""
 
 
 def read_prompt_rows(config: PromptsConfig, unfinished: Counter[str]) -> Iterator[Row]:
-    """All rows in their order; counts in `unfinished` what is being written just now."""
+    """All rows in order; counts in `unfinished` those that are still being written."""
     if config.function is not None:
-        return _numbered(config.function, _called(config.function))
+        return _numbered(config.function, _call(config.function))
     if config.dataset is not None:
         return _numbered(config.dataset, _dataset(config.dataset, config.dataset_split))
     assert config.path is not None
@@ -42,9 +41,9 @@ def read_prompt_rows(config: PromptsConfig, unfinished: Counter[str]) -> Iterato
 
 
 def prompt_files(folder: Path) -> list[Path]:
-    """The prompt files of a folder in the order of their names; hidden ones are being written."""
-    found = (path for path in folder.iterdir() if path.suffix in _SUFFIXES)
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    """The prompt files of a folder, sorted by name; skips hidden files, which are being written."""
+    files = (path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
+    return sorted(path for path in files if not path.name.startswith("."))
 
 
 def _numbered(source: str, rows: Iterator[Any]) -> Iterator[Row]:
@@ -57,7 +56,7 @@ def _folder(folder: Path, unfinished: Counter[str]) -> Iterator[Row]:
         if path.suffix == ".parquet" and not _has_footer(path):
             unfinished["unfinished_file"] += 1
         else:
-            yield from _file(path, unfinished, begun=True)
+            yield from _file(path, unfinished, growing=True)
 
 
 def _has_footer(path: Path) -> bool:
@@ -67,14 +66,14 @@ def _has_footer(path: Path) -> bool:
         return file.read() == _PARQUET_END
 
 
-def _file(path: Path, unfinished: Counter[str], *, begun: bool = False) -> Iterator[Row]:
-    """begun: it may hold no whole row yet."""
+def _file(path: Path, unfinished: Counter[str], *, growing: bool = False) -> Iterator[Row]:
+    """growing: the file may not hold a whole row yet."""
     if path.suffix == ".parquet":
         return _numbered(str(path), _parquet(path))
-    return _json_lines(path, unfinished, begun)
+    return _json_lines(path, unfinished, growing)
 
 
-def _called(function: str) -> Iterator[Any]:
+def _call(function: str) -> Iterator[Any]:
     rows = load_function(function)
     try:
         yield from rows()
@@ -87,47 +86,47 @@ def _called(function: str) -> Iterator[Any]:
 
 
 def _dataset(name: str, split: str) -> Iterator[Any]:
-    """The rows of what `save_to_disk` left, of a folder of data files, or of a hub's dataset as it
-    is now."""
+    """Rows of a folder written by `save_to_disk`, of a folder of data files, or of a dataset on the
+    hub in its newest version."""
     import datasets
 
     try:
         if _was_saved(Path(name)):
             saved = datasets.load_from_disk(name)
-            found = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+            rows = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
         else:
-            found = datasets.load_dataset(name, split=split, streaming=True)
-        yield from found
+            rows = datasets.load_dataset(name, split=split, streaming=True)
+        yield from rows
     except (OSError, ValueError, KeyError) as error:
         raise PromptError(
             f"the dataset {name} cannot be read: {type(error).__name__}: {error}",
-            "Give a folder that save_to_disk made, or the id of a dataset that this machine can "
+            "Give a folder written by save_to_disk, or the id of a dataset that this machine can "
             "load; prompts.dataset_split names its split.",
         ) from error
 
 
 def _was_saved(folder: Path) -> bool:
-    """By `save_to_disk`, as one split or as several."""
+    """Whether `save_to_disk` wrote the folder, as one split or several."""
     return any((folder / name).exists() for name in ("state.json", "dataset_dict.json"))
 
 
 def _parquet(path: Path) -> Iterator[Any]:
     try:
         yield from iterate_rows(path)
-    # Arrow tells of broken pages as of failures to read, and of texts that are none and of days
-    # out of range as Python does.
+    # Arrow raises OSError for broken pages, ValueError for invalid text and OverflowError for dates
+    # out of range.
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise PromptError(
             f"{path} is not a parquet file that can be read: {error}",
-            "Write it anew, or name a file of JSON lines .jsonl.",
+            "Write it again, or name a file of JSON lines .jsonl.",
         ) from None
 
 
-def _json_lines(path: Path, unfinished: Counter[str], begun: bool) -> Iterator[Row]:
+def _json_lines(path: Path, unfinished: Counter[str], growing: bool) -> Iterator[Row]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                # A byte order mark may open the file.
+                # The file may start with a byte order mark.
                 text = str(line, "utf-8").removeprefix("\ufeff").strip()
                 if not text:
                     continue
@@ -138,7 +137,7 @@ def _json_lines(path: Path, unfinished: Counter[str], begun: bool) -> Iterator[R
                     f"{path}:{number} is nested too deeply", f"One object per line: {EXAMPLE}"
                 ) from None
             except ValueError as error:
-                if (begun or number > 1) and not line.endswith(b"\n"):
+                if (growing or number > 1) and not line.endswith(b"\n"):
                     unfinished["unfinished_row"] += 1
                     return
                 raise PromptError(

@@ -1,4 +1,4 @@
-"""The prompt pool: read in a stream, split by hash, drawn from with memory that does not grow."""
+"""The prompt pool: read as a stream, split by hash, drawn from in constant memory."""
 
 import heapq
 from collections import Counter
@@ -20,7 +20,7 @@ _MESSAGES_EXAMPLE = '{"messages": [{"role": "user", "content": "Why is the sky b
 
 @dataclass(frozen=True)
 class Draw:
-    """Prompts drawn from the pool and what became of the rest of it."""
+    """Prompts drawn from a pool of `pool` prompts; `dropped`: reason → count of the others."""
 
     prompts: list[Prompt]
     pool: int
@@ -28,28 +28,28 @@ class Draw:
 
 
 def read_pool(config: PromptsConfig, unfinished: Counter[str] | None = None) -> Iterator[Prompt]:
-    """The prompts of the pool in their order, each with its split; one row in memory at a time.
+    """The pool's prompts in order, each with its split, one row in memory at a time.
 
-    What somebody is writing just now is left out and counted in `unfinished`, by reason.
-    Raises PromptError that names file, row and remedy at the first row that cannot be read.
+    Skips rows that are still being written and counts them in `unfinished`, by reason.
+    Raises PromptError with file, row and remedy at the first row that cannot be read.
     """
     for where, row in read_prompt_rows(config, Counter() if unfinished is None else unfinished):
         yield parse_prompt(row, config, where)
 
 
-def unit_of(identity: str, extra: Mapping[str, Any], config: PromptsConfig) -> str:
-    """What stays together: the id of the prompt's group, where rows of groups do, or its own."""
+def split_unit(identity: str, extra: Mapping[str, Any], config: PromptsConfig) -> str:
+    """Id of the unit that stays in one split: the prompt's group with split_by group, or itself."""
     group = extra.get("group") if config.split_by == "group" else None
     return identity if group is None else content_id("group", group)
 
 
 def check_pool(config: PromptsConfig) -> None:
-    """Read the whole pool as the first steps of a campaign will.
+    """Read the whole pool as the first steps of a campaign do.
 
     Raises PromptError for a row that cannot be read, and for a split without prompts.
     """
     counts = Counter(prompt.split for prompt in read_pool(config))
-    # Without reuse, a pool with nothing to train on yet is one that waits for more.
+    # Without reuse, an empty train split is a pool that waits for more prompts.
     for split in ("train", "gate", "test") if config.reuse else ("gate", "test"):
         if counts[split] == 0:
             raise PromptError(
@@ -58,9 +58,8 @@ def check_pool(config: PromptsConfig) -> None:
             )
 
 
-def split_of(identity: str, config: PromptsConfig) -> Split:
-    """The split of a prompt, or of a group: the leading 32 bits of its id as a share of the
-    range."""
+def assign_split(identity: str, config: PromptsConfig) -> Split:
+    """The split of a prompt or a group: the leading 32 bits of its id, as a share of 2^32."""
     share = int(identity[:8], 16) / 0x1_0000_0000
     if share < config.gate_share:
         return "gate"
@@ -70,14 +69,15 @@ def split_of(identity: str, config: PromptsConfig) -> Split:
 def draw_train(
     pool: Iterable[Prompt], count: int, seed: int, used: Mapping[str, int], *, reuse: bool = True
 ) -> Draw:
-    """`count` distinct train prompts, least used ones first, in an order decided by `seed`.
+    """Draw `count` distinct train prompts, least used first, in an order decided by `seed`.
 
-    used: prompt_id → number of earlier rounds that drew it; without `reuse` these are left out,
-    and the draw may be smaller, or empty.
+    Args:
+        used: prompt_id → number of earlier rounds that drew it.
+        reuse: whether used prompts may be drawn; without, the draw may be smaller or empty.
     """
-    order = shuffled(seed)
+    order = hash_order(seed)
     again = Counter[str]()
-    drawn = drawn_by(
+    drawn = draw_smallest(
         pool if reuse else _unused(pool, used, again),
         {"train": count},
         lambda p: (used.get(p.prompt_id, 0), order(p.prompt_id)),
@@ -99,29 +99,35 @@ def _unused(
 def draw_held_out(
     pool: Iterable[Prompt], gate: int, test: int, config: PromptsConfig | None = None
 ) -> Draw:
-    """`gate` and `test` distinct held-out prompts: those with the lowest shuffled ids.
+    """Draw `gate` and `test` distinct held-out prompts: those first in a fixed hash order.
 
-    config: of the pool, where its groups stay together: they then come one after the other.
+    config: section of the pool when its groups must stay together; groups are then contiguous.
     """
-    order = shuffled(derive_seed("held_out"))
+    order = hash_order(derive_seed("held_out"))
 
     def place(prompt: Prompt) -> tuple[int, int]:
         unit = prompt.prompt_id
         if config is not None:
-            unit = unit_of(prompt.prompt_id, prompt.extra, config)
+            unit = split_unit(prompt.prompt_id, prompt.extra, config)
         return order(unit), order(prompt.prompt_id)
 
-    return drawn_by(pool, {"gate": gate, "test": test}, place)
+    return draw_smallest(pool, {"gate": gate, "test": test}, place)
 
 
-def drawn_by(
+def draw_smallest(
     pool: Iterable[Prompt],
     wanted: Mapping[str, int],
     key: Callable[[Prompt], tuple[int, int]],
     group: Callable[[Prompt], str] = lambda prompt: prompt.split,
 ) -> Draw:
-    """The prompts with the smallest keys of each wanted group, by default a split, in the order of
-    `wanted`; keeps only those in memory."""
+    """The prompts with the smallest keys of each group, in the order of `wanted`.
+
+    Keeps only those in memory.
+
+    Args:
+        wanted: group → number of prompts.
+        group: the group of a prompt; by default its split.
+    """
     best = {name: _Smallest(count) for name, count in wanted.items() if count}
     dropped: Counter[str] = Counter()
     size = 0
@@ -146,7 +152,7 @@ class _Smallest:
         self._held: set[str] = set()
 
     def offer(self, key: tuple[int, int], prompt: Prompt) -> str | None:
-        """Take `prompt` in if its key is small enough; the reason for what was dropped for it."""
+        """Add `prompt` if its key is small enough; returns why it or another was dropped."""
         negated = (-key[0], -key[1])
         if len(self._heap) == self.count and negated < self._heap[0][0]:
             return "not_drawn"
@@ -156,8 +162,8 @@ class _Smallest:
         if len(self._heap) < self.count:
             heapq.heappush(self._heap, (negated, prompt.prompt_id, prompt))
             return None
-        _, gone, _ = heapq.heapreplace(self._heap, (negated, prompt.prompt_id, prompt))
-        self._held.remove(gone)
+        _, replaced, _ = heapq.heapreplace(self._heap, (negated, prompt.prompt_id, prompt))
+        self._held.remove(replaced)
         return "not_drawn"
 
     def in_order(self) -> list[Prompt]:
@@ -166,14 +172,14 @@ class _Smallest:
         ]
 
 
-def shuffled(seed: int) -> Callable[[str], int]:
-    """A keyed pseudo-random order of ids, cheap enough for millions: an odd multiplier mod 2^64."""
+def hash_order(seed: int) -> Callable[[str], int]:
+    """A seeded pseudo-random order of ids: multiplication by an odd number mod 2^64."""
     multiplier = derive_seed("order", seed) | 1
     return lambda identity: int(identity, 16) * multiplier & _MASK
 
 
 def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> Prompt:
-    """The prompt in one row. Raises PromptError that says what is wrong with it, at `where`."""
+    """The prompt in one row. Raises PromptError with what is wrong at `where`."""
     field = config.field
     if not isinstance(row, Mapping):
         raise PromptError(
@@ -181,14 +187,10 @@ def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> P
         )
     text, messages = row.get(field), row.get("messages")
     if (text is None) == (messages is None):
-        found = (
-            "both"
-            if text is not None
-            else f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
-        )
+        fields = f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
         raise PromptError(
             f"{where}: a row holds either `{field}` (text) or `messages` (chat), "
-            f"this one has {found}",
+            f"this one has {fields if text is None else 'both'}",
             f"For example {_EXAMPLE} or {_MESSAGES_EXAMPLE}; set prompts.field for another name.",
         )
     if messages is not None:
@@ -201,12 +203,12 @@ def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> P
     extra = {key: value for key, value in row.items() if key not in (field, "messages")}
     identity = prompt_id(text, messages)
     return Prompt(
-        identity, text, messages, extra, split_of(unit_of(identity, extra, config), config)
+        identity, text, messages, extra, assign_split(split_unit(identity, extra, config), config)
     )
 
 
 def _check_unicode(texts: Iterable[str], where: str) -> None:
-    """JSON can spell half a character (a lone surrogate), which no tokenizer can hold."""
+    """Raise PromptError for a lone surrogate, which JSON can spell and no tokenizer can encode."""
     for text in texts:
         try:
             text.encode()

@@ -1,9 +1,8 @@
-"""From a prompt file to a completions file, shard by shard; runs in the sampling process."""
+"""Sample a prompt file into a completions file, shard by shard; runs in the sampling process."""
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,15 @@ from dpo_core.atomic import write_atomic
 from dpo_core.children import Report
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, derive_seed
-from dpo_core.records import COMPLETIONS, LOGPS, Prompt, prompt_from_row
+from dpo_core.records import Prompt, prompt_from_row
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
-from generation.engine import Decoding, Engine, Request, Sample, Tick
+from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick
+from generation.jobs import SampleJob
 from generation.memory import HeapTrimmer
 
 _REPORT_EVERY_S = 0.1
-
-
-@dataclass(frozen=True)
-class SampleJob:
-    """Answer every prompt of `prompts` with `samples_per_prompt` completions.
-
-    `policy` is the id that completions carry; `seed` is mixed with each prompt's id. Finished
-    shards in `shards` are kept and not sampled again. Without `decoding` tokens are chosen as the
-    config says.
-    """
-
-    policy: str
-    prompts: Path
-    out: Path
-    shards: Path
-    samples_per_prompt: int
-    seed: int
-    decoding: Decoding | None = None
 
 
 def sample_file(
@@ -50,9 +33,9 @@ def sample_file(
     config: SamplingConfig,
     report: Report,
 ) -> dict[str, Any]:
-    """Write `job.out` (schema COMPLETIONS); returns counts and speed.
+    """Write `job.out` (schema COMPLETIONS); returns counts and seconds.
 
-    A prompt that leaves no room for max_tokens is dropped and counted as prompt_too_long.
+    Skips a prompt that leaves no room for max_tokens.
     """
     started = time.monotonic()
     total = count_rows(job.prompts) * job.samples_per_prompt
@@ -73,7 +56,7 @@ def sample_file(
             continue
         seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, tick)
     concatenate(paths, job.out, COMPLETIONS)
-    shutil.rmtree(job.shards)  # with the half-written shard of a killed run, if there is one
+    shutil.rmtree(job.shards)  # also removes a half-written shard of a killed run
     return {
         **_count(job.out),
         "seconds_engine": seconds_engine,
@@ -90,13 +73,13 @@ def _sample_shard(
     path: Path,
     tick: Tick,
 ) -> float:
-    """Sample one shard and write it as a whole; returns the engine's seconds."""
+    """Sample one shard and write it atomically; returns the engine's seconds."""
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    decoding = job.decoding or Decoding.of(config)
+    decoding = job.decoding or DecodingOptions.from_config(config)
     room = engine.max_model_len - decoding.max_tokens
     fitting = [(p, ids) for p, ids in zip(prompts, encoded, strict=True) if len(ids) <= room]
     requests = [
-        Request(ids, derive_seed(job.seed, prompt.prompt_id), job.samples_per_prompt)
+        SampleRequest(ids, derive_seed(job.seed, prompt.prompt_id), job.samples_per_prompt)
         for prompt, ids in fitting
     ]
     started = time.monotonic()
@@ -104,7 +87,7 @@ def _sample_shard(
     seconds = time.monotonic() - started
     texts = iter(_decode(tokenizer, answers))
     rows = (
-        _row(job.policy, prompt, request, index, sample, next(texts))
+        _row(job.policy_id, prompt, request, index, sample, next(texts))
         for (prompt, _), request, samples in zip(fitting, requests, answers, strict=True)
         for index, sample in enumerate(samples)
     )
@@ -112,33 +95,14 @@ def _sample_shard(
     return seconds
 
 
-def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
-    """Write the log-prob of every completion of a file under the loaded policy (schema LOGPS)."""
-    columns = ["completion_id", "prompt_token_ids", "token_ids"]
-    total = count_rows(completions)
-
-    def rows() -> Iterator[dict[str, Any]]:
-        done = 0
-        for batch in batched(iterate_rows(completions, columns), 1024):
-            logps = engine.logps(
-                [r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch]
-            )
-            done += len(batch)
-            report(done, total, "completions, log-probs")
-            for row, logp in zip(batch, logps, strict=True):
-                yield {"completion_id": row["completion_id"], "logp": logp}
-
-    write_rows(out, rows(), LOGPS)
-
-
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    """Token ids of a prompt: plain text as the tokenizer takes it, chat through its template once.
+    """Token ids of a prompt: plain text by the tokenizer, chat through its template.
 
     Raises PromptError for chat messages when the tokenizer has no chat template.
     """
     if prompt.text is not None:
         ids = list(tokenizer(prompt.text)["input_ids"])
-        # A tokenizer that closes every text with EOS would tell the policy it has finished.
+        # A tokenizer that appends EOS to every text would tell the policy it has finished.
         return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
     if tokenizer.chat_template is None:
         raise PromptError(
@@ -168,7 +132,7 @@ def _decode(tokenizer: PreTrainedTokenizerBase, answers: list[list[Sample]]) -> 
 
 
 def _row(
-    policy: str, prompt: Prompt, request: Request, index: int, sample: Sample, text: str
+    policy: str, prompt: Prompt, request: SampleRequest, index: int, sample: Sample, text: str
 ) -> dict[str, Any]:
     return {
         "completion_id": content_id(prompt.prompt_id, policy, index, sample.token_ids),
@@ -185,7 +149,7 @@ def _row(
 
 
 def _count(completions: Path) -> Mapping[str, int]:
-    """Counts over a file of any size; a prompt is counted by its first sample."""
+    """Counts over a completions file, streamed; a prompt is counted at its first sample."""
     counts = {"prompts": 0, "prompt_tokens": 0, "completions": 0, "tokens": 0, "truncated": 0}
     columns = ["sample_index", "prompt_token_ids", "token_ids", "finish_reason"]
     with pq.ParquetFile(completions) as file:
@@ -205,7 +169,7 @@ def _sum(values: pa.Array) -> int:
 
 
 class _Progress:
-    """Tells the parent at most every _REPORT_EVERY_S: each report costs both processes work."""
+    """Reports to the parent at most every _REPORT_EVERY_S, since a report costs both processes."""
 
     def __init__(self, report: Report, total: int) -> None:
         self.report = report

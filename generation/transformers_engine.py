@@ -1,4 +1,4 @@
-"""Sampling with transformers' generate, for machines without vLLM: same protocol, same records.
+"""Sampling with transformers' generate, for machines without vLLM.
 
 B sequences of a batch, T tokens, V vocabulary.
 """
@@ -17,14 +17,14 @@ from transformers import (
 
 from dpo_core.tables import batched
 from generation.config import SamplingConfig
-from generation.engine import Decoding, Likelihood, Request, Sample, Tick
+from generation.engine import DecodingOptions, Likelihood, Sample, SampleRequest, Tick
 
 _BATCH_SEQUENCES = 256
 _BATCH_SCORED = 32
 
 
 class TransformersEngine:
-    """An Engine for small models and for tests, where vLLM cannot be had."""
+    """An Engine for small models, tests and machines without vLLM."""
 
     def __init__(self, config: SamplingConfig, policy: Path) -> None:
         self.config = config
@@ -39,14 +39,14 @@ class TransformersEngine:
         self._model = model.to(self.device).eval()
         eos = model.generation_config.eos_token_id
         self._eos = [eos] if isinstance(eos, int) else list(eos or [])
-        # `generate` fills whatever it is not told from here: a chat model's repetition penalty,
-        # say, would draw from another distribution than the log-probs that are recorded.
+        # `generate` takes unset options from here: a chat model's repetition penalty, for example,
+        # would sample from another distribution than the recorded log-probs.
         model.generation_config = GenerationConfig(eos_token_id=self._eos)
 
     def sample(
-        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+        self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
-        chosen = decoding or Decoding.of(self.config)
+        chosen = decoding or DecodingOptions.from_config(self.config)
         rows = [(r.prompt_token_ids, r.seed + i) for r in requests for i in range(r.n)]
         samples: list[Sample] = []
         for batch in batched(rows, _BATCH_SEQUENCES):
@@ -57,29 +57,27 @@ class TransformersEngine:
         return [[next(remaining) for _ in range(request.n)] for request in requests]
 
     def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
-        return [found.logp for found in self.likelihoods(prompts, completions)]
+        return [likelihood.logp for likelihood in self.likelihoods(prompts, completions)]
 
     @torch.inference_mode()
     def likelihoods(
         self, prompts: Sequence[list[int]], completions: Sequence[list[int]]
     ) -> list[Likelihood]:
         pairs = list(zip(prompts, completions, strict=True))
-        found: list[Likelihood] = []
-        for batch in batched(pairs, _BATCH_SCORED):
-            found += self._score_batch(batch)
-        return found
+        batches = batched(pairs, _BATCH_SCORED)
+        return [likelihood for batch in batches for likelihood in self._score_batch(batch)]
 
     def versions(self) -> dict[str, str]:
         return {"transformers": transformers.__version__, "torch": torch.__version__}
 
     @torch.inference_mode()
     def _sample_batch(
-        self, prompts: list[list[int]], seeds: list[int], decoding: Decoding
+        self, prompts: list[list[int]], seeds: list[int], decoding: DecodingOptions
     ) -> list[Sample]:
         ids_BT, mask_BT = _left_padded(prompts, self.device)
         chooser = _SeededChoice(seeds, decoding.temperature, decoding.top_p)
         plain = GenerationConfig(
-            do_sample=False,  # the noise is already in the scores: see _SeededChoice
+            do_sample=False,  # _SeededChoice adds the noise to the scores
             max_new_tokens=decoding.max_tokens,
             eos_token_id=self._eos,
             pad_token_id=self._eos[0] if self._eos else 0,
@@ -117,7 +115,7 @@ class TransformersEngine:
         return list(map(Likelihood, sums_B, greedy_B))
 
     def _cut(self, tokens: list[int], logps: list[float]) -> Sample:
-        """The tokens up to and with the first EOS; all of them when there is none."""
+        """The tokens up to and including the first EOS, or all when there is none."""
         for position, token in enumerate(tokens):
             if token in self._eos:
                 return Sample(tokens[: position + 1], logps[: position + 1], "stop")
@@ -127,9 +125,9 @@ class TransformersEngine:
 class _SeededChoice(LogitsProcessor):
     """Turns greedy decoding into sampling with one seed per row.
 
-    The largest of log p + Gumbel noise is a sample from p (Maddison et al. 2014, arXiv:1411.0030),
+    The argmax of log p + Gumbel noise is a sample from p (Maddison et al. 2014, arXiv:1411.0030),
     so each row needs only its own noise, and its tokens do not depend on the rest of the batch.
-    At temperature 0 nothing is turned.
+    At temperature 0 decoding stays greedy.
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
@@ -158,7 +156,7 @@ class _SeededChoice(LogitsProcessor):
 
 
 def _nucleus(logps_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    """`logps_BV` with everything outside the smallest set of mass `top_p` at -inf."""
+    """`logps_BV` with -inf outside the smallest set of tokens with mass `top_p`."""
     if top_p >= 1:
         return logps_BV
     sorted_BV, order_BV = logps_BV.sort(-1, descending=True)
@@ -168,7 +166,7 @@ def _nucleus(logps_BV: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def _left_padded(prompts: Sequence[list[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids_BT, mask_BT): prompts end at the last column, so that generation starts there."""
+    """(ids_BT, mask_BT) with every prompt ending at the last column, where generation starts."""
     longest = max(map(len, prompts))
     ids_BT = torch.zeros(len(prompts), longest, dtype=torch.long)
     mask_BT = torch.zeros_like(ids_BT)

@@ -1,4 +1,4 @@
-"""Sampling with vLLM; modules of generation named vllm_* are the only ones that import it."""
+"""Sampling with vLLM; only modules of generation named vllm_* import it."""
 
 import gc
 import os
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# One process and a bounded cache; both are read when vLLM is imported.
+# One process and a bounded cache; vLLM reads both when it is imported.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-# oneDNN keeps compiled code for each of 1,024 batch shapes, hundreds of MiB, and it saves no time.
+# oneDNN caches compiled code for 1,024 batch shapes: hundreds of MiB that save no time.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 import torch
 
 if not torch.cuda.is_available():
-    # vLLM compiles two small functions of its sampler with a C++ compiler, which a plain machine
-    # does not have; without them it is no slower, and its first start is some 40 s shorter.
+    # vLLM compiles two small sampler functions with a C++ compiler, which a plain machine lacks;
+    # without them it is no slower and its first start is about 40 s shorter.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import vllm
@@ -29,21 +29,20 @@ from vllm.platforms import current_platform
 
 from dpo_core.errors import ChildFailed
 from generation.config import SamplingConfig
-from generation.engine import Decoding, Likelihood, Request, Sample, Tick
+from generation.engine import DecodingOptions, Likelihood, Sample, SampleRequest, Tick
 from generation.vllm_sampler import CpuSampler
 
 _CPU_SEQUENCES = (512, 1024)
-"""Fewest and most sequences in one step on CPU, for which vLLM's default is 256. Small models spend
-most of a step in Python: 512 take 8 %, 1,024 take 10 % fewer CPU-seconds per token than 256. Where
-the cache holds fewer, the others wait their turn."""
+"""Fewest and most sequences per step on CPU; vLLM's default is 256. Small models spend most of a
+step in Python: 512 sequences take 8 %, 1,024 take 10 % fewer CPU-seconds per token than 256. If the
+cache holds fewer, the rest wait."""
 _CPU_BLOCK_TOKENS = 32
-"""Tokens of one block of the cache. Blocks of 128, vLLM's own choice, take 10 to 18 % more
-CPU-seconds per token, 64 take 3 % (10 M parameters, prompts of 128 to 256 tokens); 32 are the
-fewest that its kernel takes."""
+"""Tokens per cache block; 32 is the kernel's minimum. vLLM's default of 128 takes 10 to 18 % more
+CPU-seconds per token, 64 takes 3 % more (10 M parameters, prompts of 128 to 256 tokens)."""
 
 
 class VllmEngine:
-    """An Engine whose weights are exchanged in place, so that rounds share a process."""
+    """An Engine that replaces its weights in place, so that rounds share a process."""
 
     def __init__(self, config: SamplingConfig, policy: Path) -> None:
         self.config = config
@@ -51,7 +50,7 @@ class VllmEngine:
         if current_platform.is_cpu():
             self._llm.collective_rpc(_sample_by_rows)
         self._loaded = policy
-        # vLLM scores a sequence as a prompt and insists on room for one token after it.
+        # vLLM scores a sequence as a prompt and needs room for one token after it.
         self.max_model_len = int(self._llm.model_config.max_model_len) - 1
 
     def load(self, policy: Path) -> None:
@@ -60,15 +59,15 @@ class VllmEngine:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
         if current_platform.is_cpu():
             self._llm.apply_model(_repack_tied_head)
-        # Without this the cached prefixes of the old weights answer, silently.
+        # Otherwise cached prefixes of the old weights would be used silently.
         if not self._llm.reset_prefix_cache():
             raise ChildFailed("vLLM kept its prefix cache after new weights were loaded")
         self._loaded = policy
 
     def sample(
-        self, requests: Sequence[Request], tick: Tick, decoding: Decoding | None = None
+        self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
-        chosen = decoding or Decoding.of(self.config)
+        chosen = decoding or DecodingOptions.from_config(self.config)
         prompts = [TokensPrompt(prompt_token_ids=request.prompt_token_ids) for request in requests]
         parameters = [_sampling_params(request, chosen) for request in requests]
         with _uncollected():
@@ -76,12 +75,12 @@ class VllmEngine:
         return [[_as_sample(sample) for sample in output.outputs] for output in outputs]
 
     def logps(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[float]:
-        return [found.logp for found in self.likelihoods(prompts, completions)]
+        return [likelihood.logp for likelihood in self.likelihoods(prompts, completions)]
 
     def likelihoods(
         self, prompts: Sequence[list[int]], completions: Sequence[list[int]]
     ) -> list[Likelihood]:
-        # vLLM scores a sequence as a prompt; the one token it must sample is thrown away.
+        # vLLM scores a sequence as a prompt; the one token it must sample is discarded.
         parameters = SamplingParams(
             max_tokens=1, prompt_logprobs=0, detokenize=False, flat_logprobs=True
         )
@@ -101,7 +100,7 @@ def versions() -> dict[str, str]:
     return {"vllm": vllm.__version__, "torch": torch.__version__}
 
 
-def _sampling_params(request: Request, decoding: Decoding) -> SamplingParams:
+def _sampling_params(request: SampleRequest, decoding: DecodingOptions) -> SamplingParams:
     # Flat log-probs cost 8 % of the speed, vLLM's objects with decoded tokens 25 %
     # (benchmarks/sampling.py). The worker decodes the tokens itself.
     return SamplingParams(
@@ -118,7 +117,7 @@ def _sampling_params(request: Request, decoding: Decoding) -> SamplingParams:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Within, Python looks for no cycles: among thousands of requests that took 3 % of the time."""
+    """Pause Python's garbage collector, which took 3 % of the time with thousands of requests."""
     gc.disable()
     try:
         yield
@@ -138,7 +137,7 @@ def _engine_arguments(config: SamplingConfig, policy: Path) -> dict[str, Any]:
     device = "cpu" if current_platform.is_cpu() else "cuda"
     arguments["dtype"] = config.dtype_on(device)
     if device == "cpu":
-        # Chunked prefill with seeded requests ends the engine as soon as a prompt is split.
+        # Chunked prefill with seeded requests crashes the engine as soon as a prompt is split.
         arguments |= {
             "enforce_eager": True,
             "enable_chunked_prefill": False,
@@ -151,7 +150,7 @@ def _engine_arguments(config: SamplingConfig, policy: Path) -> dict[str, Any]:
 
 
 def _cpu_sequences(config: SamplingConfig, policy: Path) -> int:
-    """As many sequences in one step as the key-value cache surely holds, within _CPU_SEQUENCES."""
+    """Sequences per step that fit the key-value cache at full length, within _CPU_SEQUENCES."""
     model = AutoConfig.from_pretrained(policy).get_text_config()
     heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
     head_dim = getattr(model, "head_dim", None) or model.hidden_size // model.num_attention_heads
@@ -168,10 +167,10 @@ def _sample_by_rows(worker: Any) -> None:
 
 
 def _repack_tied_head(model: torch.nn.Module) -> None:
-    """Pack the output head anew from the input embedding that it shares its weights with.
+    """Repack the output head from the input embedding whose weights it shares.
 
-    On CPU vLLM multiplies by a packed copy of the head, and reloading skips a tied head, so that
-    the copy keeps the old weights and the engine silently samples from a mixture of two policies.
+    On CPU vLLM multiplies by a packed copy of the head. Reloading skips a tied head, so the copy
+    would keep the old weights and the engine would silently sample from a mixture of two policies.
     """
     head = getattr(model, "lm_head", None)
     if head is not None and getattr(model.config, "tie_word_embeddings", False):
@@ -180,15 +179,16 @@ def _repack_tied_head(model: torch.nn.Module) -> None:
 
 def _as_sample(output: Any) -> Sample:
     logprobs = output.logprobs
-    # Entries of a position: the sampled token first, then alternatives (none are asked for).
+    # Entries of a position: the sampled token, then alternatives (none are requested).
     token_logps = [logprobs.logprobs[start] for start in logprobs.start_indices]
     return Sample(list(output.token_ids), token_logps, str(output.finish_reason))
 
 
 def _likelihood(flat: Any, sequence: Sequence[int], scored_from: int) -> Likelihood:
-    """Of the tokens from a position on; the first of a sequence counts 0, for nothing predicts it.
+    """Likelihood of the tokens from position `scored_from` on.
 
-    Entries of a position: its own token, with its rank among all.
+    The first token of a sequence counts 0, since nothing predicts it. Each position has an entry
+    for its own token, with its rank in the vocabulary.
     """
     logp, greedy = 0.0, True
     for position in range(max(1, scored_from), len(sequence)):
@@ -200,7 +200,7 @@ def _likelihood(flat: Any, sequence: Sequence[int], scored_from: int) -> Likelih
 
 
 def _ticker(tick: Tick) -> Any:
-    """A tqdm class that draws nothing and reports finished completions."""
+    """A tqdm class that reports finished completions and prints nothing."""
 
     class Ticker(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Judging with vLLM: rewards by pooling, verdicts by constrained choice."""
+"""Judge models in vLLM: rewards by pooling, verdicts by constrained choice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import StructuredOutputsParams
 
 _REPLY_TOKENS = 8
-"""More than the longest choice takes."""
+"""More tokens than the longest choice takes."""
 _TOP_LOGPROBS = 20
 
 
 @dataclass(frozen=True)
 class JudgeModel:
-    """Which model judges, in which precision, and how much of the device it may take.
+    """The model that judges, its precision, and the share of the device it may use.
 
-    dtype: `auto` is float32 on a CPU, and what the model's config says on a GPU.
+    dtype: `auto` is float32 on a CPU, and the dtype of the model's config on a GPU.
     """
 
     model: str
@@ -35,7 +35,7 @@ class JudgeModel:
 
 @dataclass(frozen=True)
 class Rating:
-    """The raw score, or why there is none."""
+    """A raw score, or the reason why there is none."""
 
     value: float | None
     reason: str = ""
@@ -43,7 +43,7 @@ class Rating:
 
 @dataclass(frozen=True)
 class Choice:
-    """The choice that the model made, its first token's alternatives, the tokens it took."""
+    """The model's choice, log-probs of its first token's alternatives, and tokens used."""
 
     text: str
     first_token: Mapping[str, float] = field(default_factory=dict)
@@ -82,10 +82,10 @@ class RewardModel:
 
 
 class ChoosingModel:
-    """A language model that answers with one of the choices it is given."""
+    """A language model that answers with one of the given choices."""
 
     def __init__(self, model: JudgeModel) -> None:
-        # Log-probs are taken after the choices have masked the rest of the vocabulary.
+        # Log-probs are computed after masking everything but the choices.
         self._llm = LLM(model.model, **_arguments(model))
         self._tokenizer = load_tokenizer(model.model, model.revision)
         self._most = int(self._llm.model_config.max_model_len) - _REPLY_TOKENS
@@ -147,7 +147,7 @@ def _as_choice(output: Any) -> Choice:
 
 
 def _too_long(tokens: int, most: int) -> str:
-    return f"{tokens:,} tokens are more than the {most:,} that the judge's model takes"
+    return f"{tokens:,} tokens exceed the {most:,} that the judge's model takes"
 
 
 __all__ = ["Choice", "ChoosingModel", "JudgeModel", "Rating", "RewardModel", "versions"]

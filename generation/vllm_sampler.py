@@ -1,4 +1,4 @@
-"""vLLM's sampler on CPU, as far as VllmEngine needs it; loaded by generation.vllm_engine.
+"""A faster CPU sampler for vLLM with what VllmEngine needs; loaded by generation.vllm_engine.
 
 B sequences of a step, V vocabulary, N rows that are sampled together.
 """
@@ -11,16 +11,16 @@ from vllm.v1.outputs import LogprobsTensors, SamplerOutput
 from vllm.v1.sample.sampler import Sampler
 
 _VALUES = 2**19
-"""Of float32, 2 MiB: what a core's cache holds, and less than `memory` keeps out of the heap."""
+"""Logits sampled together: 2 MiB of float32, which fits a core's cache and stays in the heap."""
 
 
 class CpuSampler(Sampler):
-    """Draws what vLLM's sampler draws, bit by bit, and records the same log-probs, in less time.
+    """Samples the same tokens and log-probs as vLLM's sampler, bit for bit, in less time.
 
-    A few rows at a time, which stay in the cache: as a whole, logits and log-probs in float32 are
-    two buffers of B x V that come from the system in every step. And it leaves out the rank of
-    the chosen token, for which vLLM looks at all of them again. It knows temperature, top_p, seeds
-    and log-probs, which is all that VllmEngine asks for.
+    It processes a few rows at a time, which stay in the cache; for all rows at once, logits and
+    log-probs in float32 are two buffers of B x V allocated in every step. It omits the rank of the
+    chosen token, for which vLLM reads all log-probs again. It supports temperature, top_p, seeds
+    and log-probs, which is all that VllmEngine uses.
     """
 
     def __init__(self, like: Sampler) -> None:
@@ -49,7 +49,7 @@ class _UnrankedSampler(Sampler):
 
 
 def _rows(metadata: Any, start: int, count: int) -> Any:
-    """Of vLLM's SamplingMetadata of a step, what belongs to `count` rows from `start` on."""
+    """The part of vLLM's SamplingMetadata for `count` rows from `start` on."""
     generators = metadata.generators
     return replace(
         metadata,
@@ -71,6 +71,6 @@ def _joined(outputs: list[SamplerOutput]) -> SamplerOutput:
         logprobs_tensors=None
         if logprobs[0] is None
         else LogprobsTensors(
-            *(torch.cat([each[field] for each in logprobs]) for field in range(3))
+            *(torch.cat([part[field] for part in logprobs]) for field in range(3))
         ),
     )

@@ -1,30 +1,38 @@
 """The sampling process: `python -m generation.worker`, driven through dpo_core.children.
 
-Requests: {"op": "sample", …} answers a prompt file, {"op": "logps", …} scores a completions file,
-{"op": "continuations", …} one of texts. The first of them decides the engine; later ones may bring
-other weights of the same model.
-{"op": "tokenise", …} makes token ids of imported pairs, {"op": "retokenise", …} of another model's
-answers; they need no engine.
+Its jobs are those of generation.jobs. The first one that needs an engine decides its config; later
+ones may load other weights of the same model.
 """
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from dpo_core.children import Report, serve
+from dpo_core.jobs import read_request
 from generation.config import SamplingConfig
-from generation.continuations import score_continuations
-from generation.engine import Decoding, Engine
-from generation.imported import TokeniseJob, longest_of, tokenise_pairs
+from generation.engine import Engine
+from generation.jobs import (
+    JOBS,
+    ContinuationsJob,
+    EngineJob,
+    RetokeniseJob,
+    SampleJob,
+    ScoreJob,
+    TokeniseJob,
+)
 from generation.memory import keep_buffers_out_of_heap
-from generation.retokenised import RetokeniseJob, retokenise
-from generation.sampling import SampleJob, load_tokenizer, sample_file, score_file
+from generation.sampling import load_tokenizer, sample_file
+from generation.scoring import score_continuations, score_file
+from generation.tokenise import context_length, retokenise, tokenise_pairs
+
+AnyTokenJob = TypeVar("AnyTokenJob", TokeniseJob, RetokeniseJob)
 
 
-class Worker:
-    """Answers requests with one engine, made on first use."""
+class SamplingWorker:
+    """Carries out jobs with one engine, created by the first that needs it."""
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
@@ -33,26 +41,14 @@ class Worker:
         self.seconds_start = 0.0
 
     def handle(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
-        if (tokenise := _WITHOUT_ENGINE.get(request["op"])) is not None:
-            return tokenise(request, report)
-        engine = self._ready(request)
-        if request["op"] == "logps":
-            score_file(engine, Path(request["completions"]), Path(request["out"]), report)
-            result: dict[str, Any] = {}
-        elif request["op"] == "continuations":
-            asked, out = Path(request["continuations"]), Path(request["out"])
-            result = score_continuations(engine, self.tokenizer, asked, out, report)
-        else:
-            job = SampleJob(
-                policy=request["policy_id"],
-                prompts=Path(request["prompts"]),
-                out=Path(request["out"]),
-                shards=Path(request["shards"]),
-                samples_per_prompt=request["samples_per_prompt"],
-                seed=request["seed"],
-                decoding=Decoding(**request["decoding"]) if "decoding" in request else None,
-            )
-            result = sample_file(engine, self.tokenizer, job, self.config, report)
+        job = read_request(request, JOBS)
+        match job:
+            case TokeniseJob():
+                return tokenise_pairs(load_tokenizer(job.policy), _within_context(job), report)
+            case RetokeniseJob():
+                return retokenise(load_tokenizer(job.policy), _within_context(job), report)
+        engine = self._ready(job)
+        result = self._carry_out(engine, job, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0
         on_gpu = torch.cuda.is_available()
         return {
@@ -64,51 +60,35 @@ class Worker:
             "gpus": self.config.tensor_parallel_size if on_gpu else 0,
         }
 
-    def _ready(self, request: dict[str, Any]) -> Engine:
-        """The engine with the requested policy loaded; made on the first request."""
-        policy = Path(request["policy"])
+    def _carry_out(
+        self, engine: Engine, job: SampleJob | ScoreJob | ContinuationsJob, report: Report
+    ) -> dict[str, Any]:
+        match job:
+            case SampleJob():
+                return sample_file(engine, self.tokenizer, job, self.config, report)
+            case ScoreJob():
+                score_file(engine, job.completions, job.out, report)
+                return {}
+        return score_continuations(engine, self.tokenizer, job.continuations, job.out, report)
+
+    def _ready(self, job: EngineJob) -> Engine:
+        """The engine with the job's policy loaded."""
         started = time.monotonic()
         if self.engine is None:
-            self.config = SamplingConfig.model_validate(request["config"])
-            self.engine = _make_engine(self.config, policy)
-            self.tokenizer = load_tokenizer(policy)
+            self.config = job.config
+            self.engine = _make_engine(self.config, job.policy)
+            self.tokenizer = load_tokenizer(job.policy)
         else:
-            self.engine.load(policy)
+            self.engine.load(job.policy)
         self.seconds_start += time.monotonic() - started
         return self.engine
 
 
-def _tokenise(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    policy = Path(request["policy"])
-    job = TokeniseJob(
-        pairs=Path(request["pairs"]),
-        held_out=Path(request["held_out"]),
-        out_dir=Path(request["out_dir"]),
-        longest=_longest(request),
-        hard=request["hard"],
-        gate_pool=Path(request["gate_pool"]) if request.get("gate_pool") else None,
-    )
-    return tokenise_pairs(load_tokenizer(policy), policy, job, report)
-
-
-def _retokenise(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    policy = Path(request["policy"])
-    job = RetokeniseJob(
-        prompts=Path(request["prompts"]),
-        completions=Path(request["completions"]),
-        out=Path(request["out"]),
-        longest=_longest(request),
-    )
-    return retokenise(load_tokenizer(policy), policy, job, report)
-
-
-_WITHOUT_ENGINE = {"tokenise": _tokenise, "retokenise": _retokenise}
-
-
-def _longest(request: dict[str, Any]) -> int:
-    """Tokens of prompt and answer that are asked for, and that the policy holds."""
-    limit, positions = request["longest"], longest_of(Path(request["policy"]))
-    return positions if limit is None else min(limit, positions)
+def _within_context(job: AnyTokenJob) -> AnyTokenJob:
+    """The job with its limit within the context length of the policy."""
+    positions = context_length(job.policy)
+    longest = positions if job.longest is None else min(job.longest, positions)
+    return job.model_copy(update={"longest": longest})
 
 
 def _make_engine(config: SamplingConfig, policy: Path) -> Engine:
@@ -124,4 +104,4 @@ def _make_engine(config: SamplingConfig, policy: Path) -> Engine:
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve(Worker().handle)
+    serve(SamplingWorker().handle)

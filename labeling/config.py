@@ -1,4 +1,4 @@
-"""The sections of a config that labeling reads, each beside the code it steers."""
+"""The config sections of labeling; each is defined beside the code that reads it."""
 
 from labeling.aggregation.config import AggregationConfig
 from labeling.audit.config import AuditConfig

@@ -1,8 +1,8 @@
-"""Write docs/metrics.md from dpo_core.evaluation.round_metrics; `make docs` runs this."""
+"""Write docs/metrics.md from dpo_core.campaign.round_metrics; `make docs` runs this."""
 
 from pathlib import Path
 
-from dpo_core.evaluation.round_metrics import COLUMNS, Column
+from dpo_core.campaign.metric_columns import COLUMNS, Column
 
 HEAD = """# The columns of metrics.parquet
 

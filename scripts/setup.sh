@@ -25,7 +25,8 @@ install_all() {
   # --no-deps: the file is complete, so pip need not resolve, and leaves out what it leaves out.
   "$venv/bin/pip" install --no-deps -r constraints/cpu.txt
   "$venv/bin/pip" install --no-deps --no-build-isolation -e .
-  "$venv/bin/python" -m flows.prefect.database # or the first campaign would wait for it
+  # The first campaign would wait for the empty Prefect database.
+  "$venv/bin/python" -c "from flows.prefect.server import cache_empty_database as cache; cache()"
 }
 
 install_all >"$log" 2>&1 || failed

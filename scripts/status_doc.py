@@ -1,18 +1,18 @@
-"""Write docs/status.schema.json and docs/status-json.md from flows.show.as_json; `make docs` runs
+"""Write docs/status.schema.json and docs/status-json.md from reporting.as_json; `make docs` runs
 this."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from flows.show.as_json import VERSION, schema
+from reporting.as_json import VERSION, schema
 
 HEAD = f"""# What `ratchet status --json` prints
 
 One JSON object, version {VERSION}; [status.schema.json](status.schema.json) is its JSON schema
-(draft 2020-12). The version grows when something is taken away, renamed, or gets another meaning or
-type; what is added leaves it as it is, so ignore what you do not know. A number that does not exist
-is null, never NaN. Texts are as they are in the campaign: show them with care.
+(draft 2020-12). The version grows if a key is removed or renamed, or changes its meaning or type.
+New keys leave it unchanged, so ignore keys you do not know. A missing number is null, never NaN.
+Texts come unescaped from the campaign: show them with care.
 
 ```bash
 ratchet status CAMPAIGN --json | jq '.rounds[-1] | {{round, win_rate_base, kl_base_nats, money}}'
@@ -22,9 +22,9 @@ ratchet status CAMPAIGN --json | jq '.rounds[-1] | {{round, win_rate_base, kl_ba
 |---|---|---|
 """
 TAIL = """
-Each of `rounds` has every column of [metrics.md](metrics.md), those that are JSON text in
-`metrics.parquet` as objects or arrays; `measure_<name>` for what judges measure; and `decision`,
-the gate's sentence. More may be there.
+Each of `rounds` has every column of [metrics.md](metrics.md), where columns that are JSON text in
+`metrics.parquet` are objects or arrays; `measure_<name>` for each measure of a judge; and
+`decision`, the gate's sentence. There may be more keys.
 """
 
 

@@ -106,7 +106,7 @@ _BY_CHILDREN = (
     "generation.transformers_engine",
     "generation.probe",
     "flows.tracking.sender",
-    "flows.prefect.imported_once",
+    "tests.prefect_imported_once",
     "flows.worker.carry_out",
     "flows.worker.flow",
 )
@@ -117,7 +117,7 @@ _BY_COMMANDS = (
     "vl_convert",
     "flows.cli",
     "flows.campaign",
-    "flows.show.terminal",
+    "reporting.terminal",
 )
 
 
@@ -159,11 +159,11 @@ def pytest_unconfigure() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """The collector took half of the time in which a worker imports the tests."""
-    collector.hold_back()
+    collector.begin_imports()
     try:
         return (yield)
     finally:
-        collector.let_go()
+        collector.end_imports()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.dpo_round import side
 from benchmarks.measure import machine
-from dpo_core.training.telling.peak import peak_flops
+from dpo_core.training.metrics.peak_flops import peak_flops
 
 _SIZES = (1024, 2048, 4096)
 _GPU_SIZES = (4096, 8192, 16384)

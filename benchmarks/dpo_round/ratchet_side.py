@@ -11,6 +11,7 @@ from benchmarks.dpo_round import side, workload
 from dpo_core.config import TrainingConfig
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
+from dpo_core.training.metrics.curve_recorder import CurveRecorder
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.choose_path import choose_path
 from dpo_core.training.passes.token_budget import token_budget
@@ -19,7 +20,6 @@ from dpo_core.training.processes.team import ALONE
 from dpo_core.training.reference.reference_logps import reference_pass
 from dpo_core.training.round import Round
 from dpo_core.training.runtime import prepare
-from dpo_core.training.telling.telling import Telling
 
 
 def run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _round(job: DpoJob) -> dict[str, Any]:
         reference, _ = reference_pass(round, pairs)
         optimiser = load_optimiser(job, policy)
         steps = train(round, pairs, reference, optimiser, lambda *_: None, starts_at_reference=True)
-        rows = Telling(round).rows(steps)
+        rows = CurveRecorder(round).rows(steps)
         result["losses"] = [row["loss"] for row in rows]
     return {
         **result,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpo_core.records import COMPLETIONS, PREFERENCES, pair_id
+from dpo_core.records import pair_id
+from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.pair_files import load_pairs

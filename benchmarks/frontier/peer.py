@@ -5,19 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import child_result
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Made
 from dpo_core.children import child_environment
 from dpo_core.hashing import policy_id
-from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.records import prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
-from flows.evaluation.held_out import Others
-from flows.policy import Answered, Policy, Preferred
+from flows.evaluation.held_out import Opponents
 from flows.round import prepare
+from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences
 from flows.session import Session
-from flows.steps.answer import answer_held_out
 from flows.steps.answer_logps import answer_logps
-from flows.steps.evaluate import evaluate
+from flows.steps.evaluate import RoundEvaluation, evaluate
+from flows.steps.suites import answer_held_out
 from generation.prompts import draw_train, read_pool
 
 _ANSWERS_PER_PROMPT = 2  # TRL compares exactly two
@@ -28,16 +29,16 @@ def play_peer(session: Session) -> dict[str, Any]:
     held, base = prepare(session)
     policy, steps = _trained(session, base)
     candidate = answer_held_out(session, 1, policy, base.policy, held)
-    others = Others(previous=base, base=base, reference=None)
+    others = Opponents(previous=base, base=base, reference=None)
     logps = answer_logps(session, 1, candidate, others, held)
-    made = Preferred(policy.made_by, policy.made_by)  # its pairs are in no file
-    evaluation = evaluate(session, 1, candidate, others, logps, held, made, [])
+    made = RoundPreferences(policy.made_by, policy.made_by)  # its pairs are in no file
+    evaluation = evaluate(session, RoundEvaluation(1, candidate, others, logps, held, made))
     numbers = json.loads(evaluation.path("evaluation.json").read_text(encoding="utf-8"))
     pairs = policy.made_by.entry.kept
     return {"round": 1, "promoted": True, "pairs": pairs, "steps": steps, **numbers}
 
 
-def _trained(session: Session, base: Answered) -> tuple[Policy, int]:
+def _trained(session: Session, base: EvaluatedPolicy) -> tuple[Policy, int]:
     config = session.config
     answers = config.rounds * config.prompts.per_round * config.sampling.samples_per_prompt
     seed = session.seed("peer") % 2**31
@@ -51,7 +52,7 @@ def _trained(session: Session, base: Answered) -> tuple[Policy, int]:
         "max_model_len": config.sampling.max_model_len,
     }
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         drawn = draw_train(read_pool(config.prompts), answers // _ANSWERS_PER_PROMPT, seed, {})
         texts = [prompt.text for prompt in drawn.prompts]
         (folder / "prompts.json").write_text(json.dumps(texts), encoding="utf-8")
@@ -67,7 +68,7 @@ def _trained(session: Session, base: Answered) -> tuple[Policy, int]:
             child_environment(threads),
         )
         facts = {"policy": policy_id(folder / "policy"), "steps": said["steps"]}
-        return Made(len(texts), len(texts), facts=facts)
+        return StepResult(len(texts), len(texts), facts=facts)
 
     artifact = session.step(
         1, "peer", make, config={**job, "answers": answers}, inputs={"policy": base.policy.input}

@@ -13,12 +13,12 @@ from benchmarks.frontier.arms import GATE, Arm
 from benchmarks.frontier.peer import play_peer
 from benchmarks.measure import machine
 from dpo_core.atomic import write_json
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig, load_config
-from flows.run import opened, run_campaign
+from flows.run import open_campaign, run_campaign
 from flows.session import Session
-from flows.show.summary import read_round_row
 
 RECIPE = Path(__file__).parents[2] / "configs/demo-cpu.yaml"
 _INTERVALS = ("win_rate_base", "score_mean", "kl_base_nats", "length_mean", "truncated_share")
@@ -92,7 +92,7 @@ def _played(
 
 def _peer(config: CampaignConfig, root: Path, console: Console) -> dict[str, Any]:
     with (
-        opened(config, root, console) as (config, progress),
-        Session(root, config, progress) as session,
+        open_campaign(config, root, console) as (config, progress),
+        Session.open(root, config, progress) as session,
     ):
         return play_peer(session)

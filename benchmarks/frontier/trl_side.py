@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.frontier.judge import rewards
+from benchmarks.trl_online import trl_options
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
@@ -43,25 +44,13 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(job: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "output_dir": str(Path(job["prompts"]).parent / "trl"),
-        "per_device_train_batch_size": job["pairs_per_step"],
-        "num_train_epochs": 1,
-        "learning_rate": job["learning_rate"],
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": job["warmup_steps"],
-        "beta": job["beta"],
-        "temperature": 1.0,
-        "max_new_tokens": job["max_tokens"],
-        "max_length": job["max_model_len"],
-        "gradient_checkpointing": False,
-        "bf16": False,
-        "use_cpu": True,
-        "seed": job["seed"],
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    }
+    return trl_options(
+        job,
+        output_dir=str(Path(job["prompts"]).parent / "trl"),
+        per_device_train_batch_size=job["pairs_per_step"],
+        num_train_epochs=1,
+        bf16=False,
+    )
 
 
 if __name__ == "__main__":

@@ -22,15 +22,8 @@ from benchmarks.gpu.results import Bench
 from dpo_core.config import LoraConfig, SftConfig, TrainingConfig
 from dpo_core.errors import Interrupted
 from dpo_core.hashing import policy_id
-from dpo_core.records import (
-    PREFERENCES,
-    PROMPTS,
-    Completion,
-    Prompt,
-    Score,
-    prompt_id,
-    prompt_row,
-)
+from dpo_core.records import Completion, Prompt, Score, prompt_id, prompt_row
+from dpo_core.schemas import PREFERENCES, PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from dpo_core.training.jobs import BaseJob, DpoJob
 from dpo_core.training.lora import adapt, save_merged
@@ -40,7 +33,8 @@ from dpo_core.training.warm_start.base_policy import prepare_base
 from examples.reviews import grammar
 from examples.reviews.judge import score
 from generation.config import SamplingConfig
-from generation.sampling import SampleJob, load_tokenizer, sample_file
+from generation.jobs import SampleJob
+from generation.sampling import load_tokenizer, sample_file
 from generation.transformers_engine import TransformersEngine
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs
@@ -284,7 +278,8 @@ class Answers:
         asked = self.folder / f"{name}-prompts.parquet"
         write_rows(asked, map(prompt_row, prompts.values()), PROMPTS)
         job = SampleJob(
-            policy=policy_id(self.folder / "base"),
+            policy=self.folder / "base",
+            policy_id=policy_id(self.folder / "base"),
             prompts=asked,
             out=self.folder / f"{name}.parquet",
             shards=self.folder / f"{name}-shards",

@@ -15,7 +15,7 @@ from benchmarks.gpu.results import Bench
 from benchmarks.gpu.rounds import TINY
 from dpo_core.training.checks import SAMPLING_TOLERANCE
 from generation.config import SamplingConfig
-from generation.engine import Request
+from generation.engine import SampleRequest
 from generation.transformers_engine import TransformersEngine
 
 _PEERS = {"TRL's defaults": gpu.DEFAULTS, "TRL's fastest": "reference before in batches of 32"}
@@ -131,7 +131,7 @@ def sampling(bench: Bench) -> None:
     engine = TransformersEngine(config, bench.folder / "model")
     chosen = random.Random(0)
     ids = [chosen.choices(range(4, model.vocabulary), k=32) for _ in range(prompts)]
-    requests = [Request(prompt, 1000 * number, 1) for number, prompt in enumerate(ids)]
+    requests = [SampleRequest(prompt, 1000 * number, 1) for number, prompt in enumerate(ids)]
     engine.sample(requests[:2], lambda _: None)
     timing: dict[str, Any] = {}
     with side.timed(timing):

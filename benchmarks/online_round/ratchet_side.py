@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,28 @@ from rich.console import Console
 from benchmarks.dpo_round.side import show
 from benchmarks.measure import KIND_OF_STEP, cpu_seconds
 from benchmarks.online_round import workload
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Made
 from dpo_core.children import Child
 from flows.config import CampaignConfig, validate
-from flows.policy import Start
-from flows.progress import CampaignProgress
-from flows.round import play, prepare
+from flows.round import prepare, run_round
+from flows.round_state import RoundContext
 from flows.session import Session
+from reporting.progress import CampaignProgress
 
 _PART_OF = {**KIND_OF_STEP, "gate": "evaluating"}
 
 
+@dataclass(frozen=True)
 class MeasuredSession(Session):
     """A session that counts the CPU-seconds of the parts of a round."""
 
-    def __init__(self, root: Path, config: CampaignConfig, progress: CampaignProgress) -> None:
-        super().__init__(root, config, progress)
-        self.parts: defaultdict[str, float] = defaultdict(float)
-        self._children: list[Child] = []
+    parts: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    children: list[Child] = field(default_factory=list)
 
-    def step(self, number: int, name: str, make: Callable[[Path], Made], **recipe: Any) -> Artifact:
+    def step(
+        self, number: int, name: str, make: Callable[[Path], StepResult], **recipe: Any
+    ) -> Artifact:
         started, starting = self.cpu_seconds(), self.parts["starting"]
         artifact = super().step(number, name, make, **recipe)
         used = self.cpu_seconds() - started - (self.parts["starting"] - starting)
@@ -48,14 +50,19 @@ class MeasuredSession(Session):
 
     def cpu_seconds(self) -> float:
         """Used so far by this process and its children, those that have ended among them."""
-        running = (child.process for child in self._children if child.process.returncode is None)
+        running = (child.process for child in self.children if child.process.returncode is None)
         return sum(os.times()[:4]) + sum(cpu_seconds(process.pid) for process in running)
 
-    def _start(self, module: str, log: str) -> Child:
-        child = super()._start(module, log)
-        self._children.append(child)
-        self.parts["starting"] += cpu_seconds(child.process.pid)
-        return child
+    def count_starts(self) -> None:
+        """Count the processes that are started from now on."""
+        start = self.processes.start
+
+        def counted(*arguments: Any) -> Child:
+            self.children.append(child := start(*arguments))
+            self.parts["starting"] += cpu_seconds(child.process.pid)
+            return child
+
+        self.processes.start = counted  # type: ignore[method-assign]
 
 
 def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str, float]:
@@ -64,12 +71,13 @@ def run(folder: Path, size: workload.Size, options: dict[str, Any]) -> dict[str,
         tempfile.TemporaryDirectory(dir=folder) as root,
         open(os.devnull, "w") as nowhere,
         CampaignProgress(Console(file=nowhere), rounds=1) as progress,
-        MeasuredSession(Path(root), _campaign(folder, size, options), progress) as session,
+        MeasuredSession.open(Path(root), _campaign(folder, size, options), progress) as session,
     ):
+        session.count_starts()
         held, base = prepare(session)
         session.parts.clear()
         started = session.cpu_seconds()
-        play(session, Start(1, base, base, held))
+        run_round(session, RoundContext(1, base, base, held))
         used = session.cpu_seconds() - started
         entries = Ledger(session.layout.ledger).read()
     facts = {entry.step: entry.facts for entry in entries if entry.round == 1}

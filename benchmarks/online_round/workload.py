@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.dpo_round.workload import Model, build
 from dpo_core.records import prompt_id
 from generation.config import PromptsConfig
-from generation.prompts import split_of
+from generation.prompts import assign_split
 
 BETA = 0.1
 LEARNING_RATE = 1e-7
@@ -89,7 +89,7 @@ def _prompts(vocabulary: int, size: Size) -> list[dict[str, str]]:
     while any(wanted.values()):
         length = chosen.randint(*size.prompt_tokens)
         text = " ".join(f"w{chosen.randrange(_FIRST_WORD, vocabulary)}" for _ in range(length))
-        split = split_of(prompt_id(text, None), POOL)
+        split = assign_split(prompt_id(text, None), POOL)
         if wanted[split]:
             wanted[split] -= 1
             rows.append({"prompt": text, "split": split})

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.real.after import Asked, ask, weigh
 from benchmarks.real.arms import ARMS, Arm
-from benchmarks.real.campaign import RECIPE, ROOT, Campaign, play_campaign
+from benchmarks.real.campaign import RECIPE, ROOT, Campaign, begin_as, play_campaign
 from benchmarks.real.page import write_page
 from benchmarks.real.peer import TIMES, play_peer
 from benchmarks.real.questions import (
@@ -55,6 +55,8 @@ def play(options: Namespace) -> Result:
     arm, seed = ARMS[options.arm], options.seed
     folder = (options.folder or ROOT / "campaigns" / _folder_name(arm, seed)).resolve()
     sets = [f"seed={seed}", *arm.sets, *options.sets]
+    if arm.truncated is not None:
+        begin_as(ROOT / "campaigns" / f"real-{seed}" / "campaign", folder / "campaign")
     campaign, took, machine = play_campaign(folder / "campaign", sets, folder / "took.jsonl")
     facts = _facts(machine, campaign, options.sets)
     if arm.peer:
@@ -70,7 +72,7 @@ def play(options: Namespace) -> Result:
         took={"campaign": took},
         facts=facts,
     )
-    if result.final != BASE:
+    if result.final != BASE and arm.truncated is None:
         folders = {number: campaign.policy(number) for number in (BASE, result.final)}
         asked = Asked(campaign.config, result.final, folders)
         result = _asked_after(result, asked, options, folder)
@@ -79,6 +81,8 @@ def play(options: Namespace) -> Result:
 
 def _folder_name(arm: Arm, seed: int) -> str:
     """TRL's trainer begins from the base that the recipe's campaign has."""
+    if arm.truncated is not None:
+        return f"{arm.name}-{seed}"
     return f"{'offline' if arm.offline else 'real'}-{seed}"
 
 

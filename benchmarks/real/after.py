@@ -16,14 +16,15 @@ from benchmarks.real.kept import Took, kept
 from benchmarks.real.questions import Questions, Text
 from benchmarks.real.results import BASE, Answered, Answers, Likelihood
 from dpo_core.hashing import content_id, policy_id
-from dpo_core.records import SCORED, Completion
+from dpo_core.records import Completion
+from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
-from flows.progress import CampaignProgress
-from flows.read_back.completions import read_completions
+from flows.read_records import read_completions
 from flows.session import Session
 from flows.steps.answer_logps import write_logps
 from generation.sampling import encode_prompt, load_tokenizer
+from reporting.progress import CampaignProgress
 
 TEXT_TOKENS = 1024
 """Most of a text with its prompt; longer ones are left out."""
@@ -154,7 +155,10 @@ def _rows(texts: Mapping[str, Sequence[Text]], policy: Path) -> Iterator[dict[st
 @contextmanager
 def _session(folder: Path, config: CampaignConfig) -> Iterator[Session]:
     console = Console(stderr=True, soft_wrap=True)
-    with CampaignProgress(console, 1) as progress, Session(folder, config, progress) as session:
+    with (
+        CampaignProgress(console, 1) as progress,
+        Session.open(folder, config, progress) as session,
+    ):
         yield session
 
 

@@ -1,5 +1,4 @@
-"""Ways to spend the labels: the recipe's rounds, all of them in one round, or
-TRL's trainer."""
+"""Other ways than the recipe: one offline round, TRL's trainer, other rules for cut answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +12,20 @@ from benchmarks.real.campaign import RECIPE
 @dataclass(frozen=True)
 class Arm:
     """offline: as many prompts as in all of the recipe's rounds, answered by the base alone. peer:
-    TRL's trainer, from the base of the recipe's campaign, which is run first."""
+    TRL's trainer, from the base of the recipe's campaign, which is run first. truncated: what
+    becomes of cut answers; its one round has the prompts and answers of the recipe's first."""
 
     name: str
     title: str
     offline: bool = False
     peer: bool = False
+    truncated: str | None = None
 
     @property
     def sets(self) -> list[str]:
         """What it changes of the recipe."""
+        if self.truncated is not None:
+            return ["rounds=1", f"pairs.truncated={self.truncated}"]
         if not self.offline:
             return []
         recipe = recipe_text()
@@ -42,5 +45,7 @@ ARMS: Mapping[str, Arm] = {
         Arm("rounds", "the recipe, three rounds"),
         Arm("offline", "as many labels in one offline round", offline=True),
         Arm("trl", "TRL's OnlineDPOTrainer, three times the time", peer=True),
+        Arm("drop", "pairs with a cut answer are dropped", truncated="drop"),
+        Arm("avoid", "cut answers are avoided", truncated="avoid"),
     )
 }

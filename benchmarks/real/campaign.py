@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,15 @@ from benchmarks.measure import machine
 from benchmarks.real.kept import Took, measured
 from benchmarks.real.results import BASE, Answered, Answers, Example
 from dpo_core import json_lines
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, current_artifact
 from dpo_core.hashing import content_id
 from dpo_core.records import Completion, Prompt, prompt_tags
 from examples import smollm2
 from flows.config import CampaignConfig, read_stored
-from flows.evaluation.relevance import read_asked
-from flows.read_back.completions import read_completions, read_full_scores
+from flows.evaluation.relevance import read_relevance
+from flows.read_records import read_completions, read_full_scores
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs/smollm2-cpu.yaml"
@@ -127,7 +128,7 @@ class Campaign:
         if made is None:
             return {}
         answers = self.step(number, "answers").path("completions.parquet")
-        return read_asked(made.path("relevance.parquet"), answers).relevant
+        return read_relevance(made.path("relevance.parquet"), answers).relevant
 
 
 def play_campaign(
@@ -156,6 +157,33 @@ def play_campaign(
     whole = sum((Took(**one["took"]) for one in calls), Took(0.0, 0.0))
     took = max(whole, _steps(ledger), key=lambda took: took.wall_s)
     return Campaign(root, told["rounds"]), took, calls[-1]["machine"] if calls else machine()
+
+
+def begin_as(parent: Path, root: Path) -> None:
+    """Put the base and the first round's answers of a finished campaign into `root`, unless it is
+    there. Finished steps are never written again, so their files are shared."""
+    if root.exists():
+        return
+    if not Layout(parent).config.exists():
+        raise SystemExit(f"there is no campaign in {parent}: run the recipe with this seed first")
+    rounds = Layout(parent).round(1).parent
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        if Path(folder) == rounds:
+            return [name for name in names if name not in ("00", "01")]
+        return [name for name in names if name.startswith(("training-", "answers-"))] * (
+            Path(folder) == Layout(parent).round(1)
+        )
+
+    def share(source: str, target: str) -> str:
+        inside = rounds in Path(source).parents
+        (os.link if inside else shutil.copyfile)(source, target)
+        return target
+
+    beside = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)  # of a call that was killed
+    shutil.copytree(parent, beside, ignore=left_out, copy_function=share)
+    beside.rename(root)
 
 
 def _steps(ledger: Path) -> Took:

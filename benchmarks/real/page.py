@@ -43,6 +43,7 @@ def lines(results: Sequence[Result], seeds: Sequence[int]) -> Iterator[str]:
     yield from ("## Round by round", "", *_about_rounds(ours), "", *_rounds(ours), "")
     yield from ("## What was never trained", "", *_about_guards(ours), "", *_guards(ours), "")
     yield from _others(results)
+    yield from _truncated(results)
     yield from _examples(ours)
 
 
@@ -211,16 +212,44 @@ def _asked(ours: Sequence[Result], name: str, title: str) -> Iterator[str]:
 
 def _others(results: Sequence[Result]) -> Iterator[str]:
     """Other arms beside the recipe with the same seed; nothing where there is none."""
-    others = [result for result in results if result.arm != "rounds"]
+    others = [result for result in results if result.arm in ("offline", "trl")]
     if not others:
         return
     yield from ("## Other ways to spend the labels", "", *_about_others(others), "")
     yield from _head("", "seed", "followed", "cut", "relevance", "KL", "minutes")
     seeds = {result.seed for result in others}
     for result in results:
-        if result.seed in seeds:
+        if result.seed in seeds and ARMS[result.arm].truncated is None:
             yield _other_row(result)
     yield ""
+
+
+def _truncated(results: Sequence[Result]) -> Iterator[str]:
+    """Rules for cut answers beside each other, after one round; nothing where one is missing."""
+    seeds = {result.seed for result in results if ARMS[result.arm].truncated is not None}
+    if not seeds:
+        return
+    yield "## What becomes of cut answers"
+    yield ""
+    yield (
+        "The first round of a seed, from the same answers and scores. reject: a cut answer may "
+        "lose and never wins; avoid: it is paired where there is no other; drop: pairs with one "
+        "are left out. Changes against the base, in points."
+    )
+    yield ""
+    yield from _head("pairs.truncated", "seed", "pairs", "followed", "cut", "KL")
+    for result in sorted(results, key=lambda result: result.seed):
+        rule = "reject" if result.arm == "rounds" else ARMS[result.arm].truncated
+        if result.seed in seeds and rule is not None:
+            yield _truncated_row(result, rule)
+    yield ""
+
+
+def _truncated_row(result: Result, rule: str) -> str:
+    first = next(row for row in result.rounds if row["round"] == 1)
+    pair = [(result.trained, 1, BASE)]
+    changes = (_points(numbers.change(pair, name)) for name in ("followed", "cut"))
+    return _row(rule, result.seed, first["pairs"], *changes, f"{first['kl_base_nats']:.2f}")
 
 
 def _about_others(others: Sequence[Result]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.trl_online import trl_options
 from dpo_core.records import Completion, Prompt
 from examples.instructions.judge import score
 
@@ -110,26 +111,14 @@ def _stop(job: dict[str, Any], tokenizer: Any) -> Any:
 
 def _settings(job: dict[str, Any]) -> dict[str, Any]:
     batch = min(_BATCH, job["pairs_per_step"])
-    return {
-        "output_dir": str(Path(job["out"]) / "trl"),
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": job["pairs_per_step"] // batch,
-        "num_train_epochs": 100,  # the time ends it
-        "learning_rate": job["learning_rate"],
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": job["warmup_steps"],
-        "beta": job["beta"],
-        "temperature": 1.0,
-        "max_new_tokens": job["max_tokens"],
-        "max_length": job["max_model_len"],
-        "gradient_checkpointing": False,
-        "bf16": True,
-        "use_cpu": True,
-        "seed": job["seed"],
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    }
+    return trl_options(
+        job,
+        output_dir=str(Path(job["out"]) / "trl"),
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=job["pairs_per_step"] // batch,
+        num_train_epochs=100,  # the time ends it
+        bf16=True,
+    )
 
 
 if __name__ == "__main__":

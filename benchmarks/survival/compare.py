@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import current_artifact
-from dpo_core.evaluation.round_metrics import VOLATILE
+from dpo_core.campaign.metric_columns import VOLATILE
 from dpo_core.tables import read_rows
 from tests.flows.survival.survival_runs import content, ledger
 

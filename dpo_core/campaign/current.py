@@ -11,8 +11,8 @@ from typing import Any
 
 from dpo_core.campaign.layout import Layout, round_name, round_number
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.sealed import BrokenSeal, unsealed, write_sealed
-from dpo_core.seen_files import remembering
+from dpo_core.sealed import BrokenSeal, read_sealed, write_sealed
+from dpo_core.seen_files import cache_by_file
 
 Steps = Mapping[str, str]
 """step → name of its folder, in the order in which the steps ran."""
@@ -104,7 +104,7 @@ def _shared(layout: Layout) -> Mapping[str, Any]:
 
 def _parsed(path: Path) -> Mapping[str, Any]:
     try:
-        found, _ = unsealed(path.read_bytes())
+        found, _ = read_sealed(path.read_bytes())
     except BrokenSeal as broken:
         raise ArtifactCorrupted(
             f"{path} is damaged: {broken}",
@@ -114,7 +114,7 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     return found
 
 
-_read = remembering(_parsed, files=16)
+_read = cache_by_file(_parsed, files=16)
 
 
 def write_current(layout: Layout, found: Mapping[str, Any]) -> None:

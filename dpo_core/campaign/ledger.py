@@ -1,5 +1,7 @@
 """The ledger: an append-only file, one JSON line per finished step, the truth about a campaign."""
 
+import getpass
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +44,14 @@ class Entry:
 def now() -> str:
     """This moment, as entries name it: ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def current_user() -> str:
+    """Who acts, as the ledger names them: `user@host`."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"unknown@{socket.gethostname()}"
 
 
 class Ledger:

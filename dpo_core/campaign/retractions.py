@@ -13,7 +13,7 @@ RETRACT = "retract"
 
 
 @dataclass(frozen=True)
-class TakenBack:
+class Retraction:
     """A source whose judgements do not count in `rounds`; `by` whom, `at` what time that was said
     last. used: those of the rounds that had judgements of it."""
 
@@ -42,7 +42,7 @@ def retracted(entries: Iterable[Entry], number: int) -> frozenset[str]:
     return frozenset(source for source, gone in last.items() if gone)
 
 
-def standing(entries: Sequence[Entry], rounds: int) -> list[TakenBack]:
+def standing(entries: Sequence[Entry], rounds: int) -> list[Retraction]:
     """What is taken back now in rounds 1 to `rounds`, by source."""
     gone = {number: retracted(entries, number) for number in range(1, rounds + 1)}
     said = {e.facts["source"]: e for e in entries if e.step == RETRACT and not e.facts["undo"]}
@@ -54,5 +54,5 @@ def standing(entries: Sequence[Entry], rounds: int) -> list[TakenBack]:
         stands = tuple(number for number, sources in gone.items() if source in sources)
         had = tuple(number for number in stands if (source, number) in used)
         if stands:
-            found.append(TakenBack(source, stands, had, entry.facts["by"], entry.at))
+            found.append(Retraction(source, stands, had, entry.facts["by"], entry.at))
     return found

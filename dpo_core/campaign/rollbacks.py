@@ -14,7 +14,7 @@ ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True)
-class RolledBack:
+class Rollback:
     """After round `after` the policy of round `to` goes on (0: the base); `by` whom that was said,
     `at` what time, and `why`."""
 
@@ -25,7 +25,7 @@ class RolledBack:
     why: str
 
 
-def left_behind(people: Iterable[RolledBack], number: int) -> frozenset[int]:
+def left_behind(people: Iterable[Rollback], number: int) -> frozenset[int]:
     """Rounds up to `number` whose policies a person went back before: they stand no longer, unless
     a later word chose one of them."""
     gone: set[int] = set()
@@ -36,7 +36,7 @@ def left_behind(people: Iterable[RolledBack], number: int) -> frozenset[int]:
     return frozenset(gone)
 
 
-def chosen(people: Iterable[RolledBack], number: int) -> frozenset[int]:
+def chosen(people: Iterable[Rollback], number: int) -> frozenset[int]:
     """Rounds up to `number` whose policies a person went back to, and that stand: whatever the gate
     had said of them."""
     words = [one for one in people if one.after <= number]
@@ -51,11 +51,11 @@ def rollback(after: int, to: int, *, undo: bool, by: str, why: str) -> Entry:
     return stated(after, ROLLBACK, digest(ROLLBACK, facts, at), facts, at)
 
 
-def rolled_back(entries: Iterable[Entry]) -> list[RolledBack]:
+def rolled_back(entries: Iterable[Entry]) -> list[Rollback]:
     """What stands now, by round; of several words on one round the last counts."""
     last = {entry.facts["after"]: entry for entry in entries if entry.step == ROLLBACK}
     return [
-        RolledBack(after, e.facts["to"], e.facts["by"], e.at, e.facts["why"])
+        Rollback(after, e.facts["to"], e.facts["by"], e.at, e.facts["why"])
         for after, e in sorted(last.items())
         if not e.facts["undo"]
     ]

@@ -9,15 +9,15 @@ line is healed from the manifest inside the folder.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isinf
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dpo_core.atomic import flush, flush_tree, make_folder
-from dpo_core.campaign.current import Current, valid_steps
+from dpo_core.campaign.artifacts import Artifact, StepResult, check_outputs, read_manifest
+from dpo_core.campaign.current import Current
 from dpo_core.campaign.identity import (
     IDENTITY,
     VERSION,
@@ -27,60 +27,16 @@ from dpo_core.campaign.identity import (
     settled,
     settled_through,
 )
-from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import CHECKPOINTS, MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Entry, Ledger, now
 from dpo_core.campaign.prunes import prune, pruned
 from dpo_core.campaign.retractions import RETRACT, retracted, retraction
-from dpo_core.campaign.rollbacks import RolledBack, rolled_back
+from dpo_core.campaign.rollbacks import Rollback, rolled_back
 from dpo_core.errors import ArtifactCorrupted, DiskFull
-from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full
+from dpo_core.full_disk import OUT_OF_SPACE_ERRNOS, disk_full_error
 from dpo_core.hashing import digest
-from dpo_core.sealed import BrokenSeal, unsealed, write_sealed
-from dpo_core.seen_files import sha256_of
-
-
-@dataclass(frozen=True)
-class Made:
-    """What making a step came to: how many came in, went on, were dropped and why, and facts."""
-
-    came_in: int = 0
-    kept: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A finished step: its folder and its ledger entry; `cached` when it was not made just now.
-
-    made_again: the hashes of the files in `folder` where they are not those of the entry.
-    """
-
-    folder: Path
-    entry: Entry
-    cached: bool
-    made_again: Mapping[str, str] | None = None
-
-    def path(self, name: str) -> Path:
-        """Where an output is, or a folder of outputs, or what may be there.
-
-        Raises ArtifactCorrupted for a file that is not what the ledger recorded.
-        """
-        path = self.folder / name
-        outputs = self.entry.outputs if self.made_again is None else self.made_again
-        if name in outputs and path.exists():
-            _check(self.folder, name, outputs[name])
-        return path
-
-    def hash(self, name: str) -> str:
-        """Content hash of one output file."""
-        return self.entry.outputs[name]
-
-    def input(self, name: str) -> Input:
-        """One output file, for a step that depends on it."""
-        return Input(self.hash(name), self.path(name))
+from dpo_core.sealed import write_sealed
+from dpo_core.seen_files import cached_sha256
 
 
 @dataclass(frozen=True)
@@ -105,6 +61,18 @@ class Recipe:
         return digest(self.step, *parts, {"identity": IDENTITY})
 
 
+class StepRunner(Protocol):
+    """Runs the steps of rounds, or finds them finished."""
+
+    def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
+        """The artifact of `recipe`."""
+        ...
+
+    def as_recorded(self, number: int, step: str) -> Artifact | None:
+        """A step that is taken as recorded, whatever it depends on now; None if it is not."""
+        ...
+
+
 class Store:
     """The steps of one campaign. Not safe for two processes: hold the campaign's lock."""
 
@@ -119,50 +87,33 @@ class Store:
         self._settled = settled_through(self.entries)
         self._pruned = pruned(self.entries)
         self._current = Current(self.layout)
-        self._aside: list[Artifact] | None = None
 
-    def run(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+    def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
         """The artifact of `recipe`: from disk when it is there and intact, else made by `make`.
 
         `make` gets the folder to write into, empty but for what an interrupted attempt left
         in SHARDS or CHECKPOINTS.
         Raises ArtifactCorrupted when a finished output changed, DiskFull when there is no room.
         """
-        artifact = self.find(recipe) or self._adopt(recipe)
-        if artifact is None:
-            artifact = self._make(recipe, make)
-        if artifact.entry.fingerprint not in (recipe.fingerprint, self._kept.get(_key(recipe))):
-            self._keep(artifact.entry, recipe)
-        if self._aside is None:
-            self._point_to(artifact)
-        else:
-            self._aside.append(artifact)
+        artifact = self.obtain(recipe, make)
+        self.make_current([artifact])
         return artifact
 
-    @contextmanager
-    def aside(self, when: bool = True) -> Iterator[Callable[[], None]]:
-        """Within, finished steps do not become the valid ones, so that what follows those stays.
+    def obtain(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
+        """As `run`, but the artifact does not become the current version of its step."""
+        artifact = self.find(recipe) or self._adopt(recipe) or self._make(recipe, make)
+        if artifact.entry.fingerprint not in (recipe.fingerprint, self._kept.get(_key(recipe))):
+            self._keep(artifact.entry, recipe)
+        return artifact
 
-        For going once more through what something later has replaced. The function that it gives
-        makes them valid after all, and so does an error. With `when` False, all is as usual.
-        """
-        self._aside = [] if when else None
-
-        def make_valid() -> None:
-            for artifact in self._aside or ():
-                self._point_to(artifact)
-            self._aside = None
-
-        try:
-            yield make_valid
-        except BaseException:
-            make_valid()
-            raise
-        finally:
-            self._aside = None
+    def make_current(self, artifacts: Iterable[Artifact]) -> None:
+        """Make finished steps the current versions, in the order in which they ran."""
+        for artifact in artifacts:
+            entry = artifact.entry
+            self._current.point_to(entry.round, entry.step, artifact.folder.name)
 
     def as_recorded(self, number: int, step: str) -> Artifact | None:
-        """A step that is taken as it was recorded, whatever it depends on now; None: it is not."""
+        """None: every step is looked at for what it depends on now."""
         return None
 
     def finished(self, number: int, step: str) -> list[Entry]:
@@ -178,7 +129,7 @@ class Store:
         folder = self.layout.step(entry.round, entry.step, entry.fingerprint)
         if not folder.exists():
             return None
-        _verify(folder, entry, self._pruned.get(entry.fingerprint, ()))
+        check_outputs(folder, entry, self._pruned.get(entry.fingerprint, ()))
         return Artifact(folder, entry, cached=True)
 
     def _entry_of(self, recipe: Recipe) -> Entry | None:
@@ -252,7 +203,7 @@ class Store:
         self._write(entry)
 
     @property
-    def rollbacks(self) -> list[RolledBack]:
+    def rollbacks(self) -> list[Rollback]:
         """Those that stand, by round."""
         return rolled_back(self.entries)
 
@@ -279,12 +230,12 @@ class Store:
                 f"{folder} has no {MANIFEST}, so nothing says what should be in it",
                 f"Move it away (mv {folder} {folder}.broken); `ratchet run` makes it again.",
             )
-        entry = _read_manifest(folder)
-        _verify(folder, entry)
+        entry = read_manifest(folder)
+        check_outputs(folder, entry)
         self._record(entry)
         return Artifact(folder, entry, cached=True)
 
-    def _make(self, recipe: Recipe, make: Callable[[Path], Made]) -> Artifact:
+    def _make(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
         partial = self.layout.partial(recipe.round, recipe.step, recipe.fingerprint)
         for stale in self.layout.partials(recipe.round, recipe.step):
             if stale != partial:
@@ -298,15 +249,15 @@ class Store:
             folder = self._commit(recipe, partial, entry)
             self._record(entry)
         except DiskFull as error:  # a child knows neither the campaign nor what to do
-            raise disk_full(self.layout.root, error.message) from error
+            raise disk_full_error(self.layout.root, error.message) from error
         except OSError as error:
             if error.errno in OUT_OF_SPACE_ERRNOS:
-                raise disk_full(self.layout.root, str(error)) from error
+                raise disk_full_error(self.layout.root, str(error)) from error
             raise
         return Artifact(folder, entry, cached=False)
 
-    def _entry(self, recipe: Recipe, made: Made, partial: Path, seconds: float) -> Entry:
-        outputs = {name: sha256_of(partial / name) for name in _files(partial)}
+    def _entry(self, recipe: Recipe, made: StepResult, partial: Path, seconds: float) -> Entry:
+        outputs = {name: cached_sha256(partial / name) for name in _files(partial)}
         return Entry(
             round=recipe.round,
             step=recipe.step,
@@ -337,47 +288,9 @@ class Store:
         self.ledger.append(entry)
         self.entries.append(entry)
 
-    def _point_to(self, artifact: Artifact) -> None:
-        entry = artifact.entry
-        self._current.point_to(entry.round, entry.step, artifact.folder.name)
-
 
 def _key(recipe: Recipe) -> tuple[int, str, str]:
     return recipe.round, recipe.step, recipe.fingerprint
-
-
-def current_artifact(layout: Layout, number: int, step: str) -> Artifact | None:
-    """The valid version of a step, read without locking or verifying the campaign.
-
-    Its files are verified as they are read, by `Artifact.path`.
-    """
-    name = valid_steps(layout, number).get(step)
-    if name is None:
-        return None
-    folder = layout.round(number) / name
-    return Artifact(folder, _read_manifest(folder), cached=True)
-
-
-def verify_outputs(folder: Path, beginning: str) -> None:
-    """Raise ArtifactCorrupted where outputs of the step in `folder` whose names begin so are not
-    what was recorded; nothing for a folder that no step made."""
-    if (folder / MANIFEST).exists():
-        for name, expected in _read_manifest(folder).outputs.items():
-            if name.startswith(beginning):
-                _check(folder, name, expected)
-
-
-def _read_manifest(folder: Path) -> Entry:
-    path = folder / MANIFEST
-    try:
-        found, _ = unsealed(path.read_bytes())
-        return Entry(**found)
-    except (BrokenSeal, TypeError) as error:
-        raise ArtifactCorrupted(
-            f"{path} is damaged: {error}",
-            f"Restore it from a backup; or move its folder away (mv {folder} {folder}.broken) "
-            "and `ratchet run` makes it again.",
-        ) from None
 
 
 def _clear(partial: Path) -> None:
@@ -395,20 +308,18 @@ def _files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != MANIFEST)
 
 
-def _verify(folder: Path, entry: Entry, pruned: tuple[str, ...] = ()) -> None:
-    """Raise ArtifactCorrupted for a changed output; `pruned`: beginnings of what may be gone."""
-    for name, expected in entry.outputs.items():
-        if not name.startswith(pruned):
-            _check(folder, name, expected)
+class ReplacedAttempt:
+    """Goes once more through an attempt at a round that a later one replaced: what followed the
+    later one stays current."""
 
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.artifacts: list[Artifact] = []
 
-def _check(folder: Path, name: str, expected: str) -> None:
-    path = folder / name
-    found = sha256_of(path) if path.exists() else "nothing"
-    if found != expected:
-        raise ArtifactCorrupted(
-            f"{path} is not what the ledger recorded: expected sha256 {expected[:16]}…, "
-            f"found {found[:16]}…",
-            f"Restore it from a backup; or move it away (mv {folder} {folder}.broken) "
-            "and `ratchet run` makes it again.",
-        )
+    def run(self, recipe: Recipe, make: Callable[[Path], StepResult]) -> Artifact:
+        """As `Store.obtain`."""
+        self.artifacts.append(self._store.obtain(recipe, make))
+        return self.artifacts[-1]
+
+    def as_recorded(self, number: int, step: str) -> None:
+        """None, as in the store."""

@@ -1,4 +1,4 @@
-"""Is a policy better than another: statistics, comparisons, the numbers of a round."""
+"""Whether one policy is better than another: statistics, comparisons, a round's metrics."""
 
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.length_control import length_controlled_win_rate

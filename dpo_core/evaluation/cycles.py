@@ -1,7 +1,4 @@
-"""Circles of policies in which each beats the next: then no scale orders them.
-
-P policies.
-"""
+"""Cycles of policies in which each beats the next. No rating scale can order such policies."""
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -14,19 +11,22 @@ from dpo_core.evaluation.ratings import Match, by_name
 from dpo_core.evaluation.statistics import win_rate
 
 WinRates = Mapping[tuple[Hashable, Hashable], Interval]
-"""(first, second) → win rate of the first; each pair of policies that met stands once."""
+"""(first, second) → win rate of the first. Each pair of policies that met has one entry."""
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """`policies` (3, 2, 1): 3 beats 2, 2 beats 1, 1 beats 3. `weakest`: the smallest of these win
-    rates; with its interval above ½ the circle is more than chance."""
+    """A cycle: policies (3, 2, 1) mean that 3 beats 2, 2 beats 1 and 1 beats 3.
+
+    weakest: the win rate among these with the lowest lower end.
+    """
 
     policies: tuple[Hashable, ...]
     weakest: Interval
 
     @property
     def sure(self) -> bool:
+        """Whether every win rate of the cycle has its whole interval above ½."""
         return self.weakest.low > 0.5
 
 
@@ -37,9 +37,22 @@ def win_rates(
     confidence: float = 0.95,
     resamples: int = 2_000,
 ) -> dict[tuple[Hashable, Hashable], Interval]:
-    """The matrix of win rates, as far as there are matches: one entry for each pair that met.
+    """The win rate of each pair of policies that met.
 
-    Raises ValueError as `dpo_core.evaluation.win_rate` does.
+    Args:
+        matches: (first, second, outcome), as for `bradley_terry`.
+        groups: the prompt of each match; without groups every match is its own.
+        confidence, resamples: as for `win_rate`.
+
+    Returns:
+        (first, second) → win rate of the first, the later one by name.
+
+    Raises:
+        ValueError: as `win_rate` does.
+
+    Example:
+        >>> {pair: rate.estimate for pair, rate in win_rates([(0, 1, 0.0), (1, 0, 1.0)]).items()}
+        {(1, 0): 1.0}
     """
     rows = list(matches)
     names = list(range(len(rows))) if groups is None else list(groups)
@@ -52,39 +65,46 @@ def win_rates(
             met.setdefault((second, first), []).append((1 - outcome, group))
     return {
         pair: win_rate(
-            [outcome for outcome, _ in of_pair],
-            groups=[group for _, group in of_pair],
+            [outcome for outcome, _ in results],
+            groups=[group for _, group in results],
             confidence=confidence,
             resamples=resamples,
         )
-        for pair, of_pair in met.items()
+        for pair, results in met.items()
     }
 
 
-def cycles(rates: WinRates) -> tuple[Cycle, ...]:
-    """A shortest circle through every victory that lies on one, shortest and surest first.
+def find_cycles(rates: WinRates) -> tuple[Cycle, ...]:
+    """A shortest cycle through every victory that lies on a cycle.
 
-    A policy beats another by a win rate above ½. Victories within a strongly connected component
-    of that graph (Tarjan 1972) are the ones on circles. There may be exponentially many circles,
-    but at most as many of these as there are victories. Each begins with its last policy by name.
+    A policy beats another with a win rate above ½. Victories within a strongly connected component
+    of that graph (Tarjan 1972) are the ones on cycles. There may be exponentially many cycles, but
+    at most as many of these as there are victories.
+
+    Args:
+        rates: (first, second) → win rate of the first, as `win_rates` returns them.
+
+    Returns:
+        Cycles, shortest first, then by the estimate of their weakest win rate. Each begins with its
+        last policy by name.
     """
     beats: dict[Hashable, dict[Hashable, Interval]] = {}
     for (first, second), rate in rates.items():
         if rate.estimate > 0.5:
             beats.setdefault(first, {})[second] = rate
         elif rate.estimate < 0.5:
-            turned = Interval(1 - rate.estimate, 1 - rate.high, 1 - rate.low)
-            beats.setdefault(second, {})[first] = turned
-    part = _components(beats)
-    found = {
-        circle
+            reverse = Interval(1 - rate.estimate, 1 - rate.high, 1 - rate.low)
+            beats.setdefault(second, {})[first] = reverse
+    component = _components(beats)
+    paths = {
+        path
         for winner, losers in beats.items()
         for loser in losers
-        if part[winner] == part[loser] and (circle := _shortest(beats, winner, loser))
+        if component[winner] == component[loser] and (path := _shortest(beats, winner, loser))
     }
-    made = [Cycle(circle, _weakest(beats, circle)) for circle in found]
+    cycles = [Cycle(path, _weakest(beats, path)) for path in paths]
     return tuple(
-        sorted(made, key=lambda c: (len(c.policies), -c.weakest.estimate, str(c.policies)))
+        sorted(cycles, key=lambda c: (len(c.policies), -c.weakest.estimate, str(c.policies)))
     )
 
 
@@ -107,25 +127,25 @@ def _components(beats: Mapping[Hashable, Mapping[Hashable, Interval]]) -> dict[H
 def _shortest(
     beats: Mapping[Hashable, Mapping[Hashable, Interval]], winner: Hashable, loser: Hashable
 ) -> tuple[Hashable, ...]:
-    """The circle winner > loser > … > winner with the fewest policies, its last by name first."""
+    """The cycle winner > loser > … > winner with the fewest policies, its last by name first."""
     came_from: dict[Hashable, Hashable] = {loser: winner}
-    waiting = deque([loser])
+    queue = deque([loser])
     while winner not in came_from:
-        policy = waiting.popleft()
+        policy = queue.popleft()
         for beaten in by_name(beats.get(policy, {})):
             if beaten not in came_from:
                 came_from[beaten] = policy
-                waiting.append(beaten)
-    circle = [came_from[winner]]
-    while circle[-1] != winner:
-        circle.append(came_from[circle[-1]])
-    circle.reverse()
-    start = circle.index(by_name(circle)[-1])
-    return (*circle[start:], *circle[:start])
+                queue.append(beaten)
+    cycle = [came_from[winner]]
+    while cycle[-1] != winner:
+        cycle.append(came_from[cycle[-1]])
+    cycle.reverse()
+    start = cycle.index(by_name(cycle)[-1])
+    return (*cycle[start:], *cycle[:start])
 
 
 def _weakest(
-    beats: Mapping[Hashable, Mapping[Hashable, Interval]], circle: Sequence[Hashable]
+    beats: Mapping[Hashable, Mapping[Hashable, Interval]], cycle: Sequence[Hashable]
 ) -> Interval:
-    steps = zip(circle, (*circle[1:], circle[0]), strict=True)
+    steps = zip(cycle, (*cycle[1:], cycle[0]), strict=True)
     return min((beats[winner][loser] for winner, loser in steps), key=lambda rate: rate.low)

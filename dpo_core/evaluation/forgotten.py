@@ -1,4 +1,4 @@
-"""Prompts that a policy answers worse than an earlier round did."""
+"""Forgotten prompts: those that a policy answers worse than an earlier round did."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
@@ -8,11 +8,11 @@ from dpo_core.evaluation.ratings import by_name
 
 
 @dataclass(frozen=True)
-class Worse:
-    """A prompt and the earlier round whose answers to it were better by the most.
+class ForgottenPrompt:
+    """A prompt, and the earlier round whose answers to it were better by the widest margin.
 
-    outcome: mean outcome of the policy's answers against that round's, below ½. answers: how many
-    were compared.
+    outcome: mean outcome of the policy's answers against that round's, below ½. answers: number of
+    answers compared.
     """
 
     prompt_id: str
@@ -22,25 +22,36 @@ class Worse:
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """worse: such prompts, worst first. gained: prompts answered better than in every round that
-    they were compared with. compared: all prompts."""
+class ForgottenPrompts:
+    """worse: forgotten prompts, worst first. compared: number of prompts compared.
 
-    worse: tuple[Worse, ...]
+    gained: number of prompts answered better than in every earlier round.
+    """
+
+    worse: tuple[ForgottenPrompt, ...]
     gained: int
     compared: int
 
 
-def forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> Forgotten:
-    """What got worse since any earlier round, from (prompt_id, earlier round, outcome) rows.
+def find_forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> ForgottenPrompts:
+    """Find prompts whose mean outcome against an earlier round lies below ½.
 
-    outcome: 1 where the policy's answer is better than that round's, 0.5 where they are alike, 0
-    where it is worse; of answers with scores, how the two scores compare. A prompt is worse when
-    its mean outcome against one of the rounds lies below ½.
+    With few answers a prompt looks worse by chance as often as better: for two equally good
+    policies, `worse` has as many prompts as `gained`, and more with several earlier rounds.
 
-    With few answers a prompt looks worse by chance as often as better: of two policies that are
-    equally good, `worse` has as many as `gained`, and more when there are several earlier rounds.
-    Raises ValueError for outcomes outside [0, 1].
+    Args:
+        outcomes: (prompt_id, earlier round, outcome). An outcome is 1 where the policy's answer is
+            better than that round's, 0.5 for a tie, 0 where it is worse.
+
+    Returns:
+        ForgottenPrompts.
+
+    Raises:
+        ValueError: an outcome lies outside [0, 1].
+
+    Example:
+        >>> find_forgotten([("p", 1, 0.0), ("q", 1, 1.0)]).worse
+        (ForgottenPrompt(prompt_id='p', better_in=1, outcome=0.0, answers=1),)
     """
     by_prompt: dict[str, dict[Hashable, list[float]]] = defaultdict(lambda: defaultdict(list))
     for prompt_id, earlier, outcome in outcomes:
@@ -53,7 +64,7 @@ def forgotten(outcomes: Iterable[tuple[str, Hashable, float]]) -> Forgotten:
         better_in = min(means, key=lambda earlier: means[earlier])
         if means[better_in] < 0.5:
             answers = len(by_round[better_in])
-            worse.append(Worse(prompt_id, better_in, means[better_in], answers))
+            worse.append(ForgottenPrompt(prompt_id, better_in, means[better_in], answers))
         gained += means[better_in] > 0.5
-    worse.sort(key=lambda one: (one.outcome, -one.answers, one.prompt_id))
-    return Forgotten(tuple(worse), gained, len(by_prompt))
+    worse.sort(key=lambda prompt: (prompt.outcome, -prompt.answers, prompt.prompt_id))
+    return ForgottenPrompts(tuple(worse), gained, len(by_prompt))

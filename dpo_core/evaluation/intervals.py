@@ -1,7 +1,7 @@
-"""An estimate with its interval, and what every resampling of this package has in common.
+"""An estimate with its interval, and the parts that every resampling of this package shares.
 
 Values carry the prompt they belong to as their *group*: answers to one prompt are alike, so whole
-groups are drawn. N values, n groups, R resamples.
+groups are resampled. N values, n groups, R resamples.
 """
 
 import math
@@ -17,16 +17,16 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the ends of its confidence interval; NaN where nothing can be said."""
+    """An estimate and the ends of its confidence interval; NaN where they are unknown."""
 
     estimate: float
     low: float
     high: float
 
 
-def columns(name: str, found: Interval | None) -> dict[str, float | None]:
-    """{name, name_low, name_high}: None for what is not known."""
-    ends = found or UNKNOWN
+def columns(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """{name, name_low, name_high} of an interval; None for unknown values."""
+    ends = interval or UNKNOWN
     values = {name: ends.estimate, f"{name}_low": ends.low, f"{name}_high": ends.high}
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
@@ -35,8 +35,11 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def finite_values(values: Sequence[float], confidence: float = 0.95) -> Floats:
-    """`values` as an array, shape (N,). Raises ValueError for none, for values that are not finite
-    and for a confidence outside (0, 1)."""
+    """`values` as an array, shape (N,).
+
+    Raises ValueError without values, and for values that are not finite or a confidence outside
+    (0, 1).
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"expected at least one value in one dimension, got shape {array.shape}")
@@ -48,7 +51,7 @@ def finite_values(values: Sequence[float], confidence: float = 0.95) -> Floats:
 
 
 def outcome_values(outcomes: Sequence[float], confidence: float = 0.95) -> Floats:
-    """`finite_values` that raises ValueError for outcomes outside [0, 1] as well."""
+    """`finite_values`, which also raises ValueError for outcomes outside [0, 1]."""
     values = finite_values(outcomes, confidence)
     if values.min() < 0 or values.max() > 1:
         raise ValueError("outcomes must lie in [0, 1]: 1 a win of the first policy, 0.5 a tie")
@@ -56,10 +59,10 @@ def outcome_values(outcomes: Sequence[float], confidence: float = 0.95) -> Float
 
 
 def group_numbers(groups: Sequence[Hashable] | None, length: int) -> Integers:
-    """The group of each value as a number from 0, shape (N,); without groups, one each.
+    """The group of each value as a number from 0, shape (N,); without groups, each has its own.
 
-    Numbered by their sorted names, so that a resample does not depend on the order of the rows.
-    Raises ValueError for another number of groups than of values.
+    Groups are numbered by sorted name, so a resample does not depend on the order of the rows.
+    Raises ValueError unless there are as many groups as values.
     """
     if groups is None:
         return np.arange(length)
@@ -72,11 +75,11 @@ def group_numbers(groups: Sequence[Hashable] | None, length: int) -> Integers:
 def smooth_weights(
     rng: np.random.Generator, n: int, resamples: int, at_once: int
 ) -> Iterator[Floats]:
-    """Weights of the groups in each resample, shape (≤ at_once, n), until there are `resamples`.
+    """Yield weights of the groups in each resample, shape (≤ at_once, n), `resamples` in all.
 
-    Independent Exponential(1) draws: up to their sum these are the flat Dirichlet weights of the
+    Weights are independent Exponential(1) draws: up to their sum, the flat Dirichlet weights of the
     Bayesian bootstrap (Rubin 1981, "The Bayesian bootstrap"). Unlike counts of drawn groups they
-    are never 0, so that no resample loses a pair of policies or all spread of the lengths.
+    are never 0, so no resample loses a pair of policies or all spread of the lengths.
     """
     for start in range(0, resamples, at_once):
         yield rng.standard_exponential((min(at_once, resamples - start), n))
@@ -85,8 +88,8 @@ def smooth_weights(
 def percentile_ends(resampled: Floats, n: int, confidence: float) -> Floats:
     """Low and high ends from statistics of resamples of n groups, shape (R, …) → (2, …).
 
-    Resamples of few groups vary too little, by √((n − 1)/n) and by the normal's tails in place of
-    Student's; the percentiles are moved out by both, to Φ(−√(n/(n − 1))·t) and its mirror image
+    Resamples of few groups vary too little: by √((n − 1)/n), and because the normal's tails replace
+    Student's. The percentiles are moved out by both, to Φ(−√(n/(n − 1))·t) and its mirror image
     (Hesterberg 2015, "What teachers should know about the bootstrap", the expanded interval).
     """
     from scipy.special import ndtr
@@ -96,11 +99,11 @@ def percentile_ends(resampled: Floats, n: int, confidence: float) -> Floats:
 
 
 def accelerated_ends(means_R: Floats, residuals_n: Floats, confidence: float) -> Floats:
-    """As `percentile_ends`, but of a mean, and moved towards the longer tail, shape (2,).
+    """Ends for a mean, shape (2,): `percentile_ends` shifted towards the longer tail (BCa).
 
     The percentiles are Φ(a + (a ± z)/(1 − a·(a ± z))) with a = Σ r³ / (6·(Σ r²)^1.5), a sixth of
     the skewness of the sum of the groups' residuals r: Efron 1987, "Better bootstrap confidence
-    intervals", BCa, whose bias correction z₀ equals a for a mean and is not read off the resamples.
+    intervals". For a mean the bias correction z₀ equals a, so resamples are not needed for it.
     """
     from scipy.special import ndtr
 
@@ -113,9 +116,9 @@ def accelerated_ends(means_R: Floats, residuals_n: Floats, confidence: float) ->
 def _mid_quantiles(means_R: Floats, shares: Floats) -> Floats:
     """Quantiles at (R + 1)·share of the mid-ranks: equal resamples share the mean of their ranks.
 
-    Means of wins and losses lie on a lattice. A plain quantile is the whole lattice point, beyond
-    what was asked for, which at 200 prompts costs up to a point of coverage; between mid-ranks it
-    is interpolated. Without ties it is Weibull's.
+    Means of wins and losses lie on a lattice. A plain quantile is a whole lattice point, which at
+    200 prompts costs up to a point of coverage; between mid-ranks it is interpolated. Without ties
+    it is Weibull's quantile.
     """
     values, counts = np.unique(means_R, return_counts=True)
     mid_ranks = np.cumsum(counts) - (counts - 1) / 2
@@ -123,13 +126,13 @@ def _mid_quantiles(means_R: Floats, shares: Floats) -> Floats:
 
 
 def _quantiles(resampled: Floats, shares: Floats) -> Floats:
-    """Weibull's, at (R + 1)·share, so that few resamples do not narrow the interval."""
+    """Weibull's quantiles, at (R + 1)·share: few resamples then do not narrow the interval."""
     quantiles: Floats = np.quantile(resampled, shares, axis=0, method="weibull")
     return quantiles
 
 
 def expanded_z(n: int, confidence: float) -> float:
-    """How many of a resample's standard errors an end lies from the estimate; see above."""
+    """Distance of an end from the estimate, in standard errors; see `percentile_ends`."""
     from scipy.special import ndtri, stdtrit
 
     tail = (1 + confidence) / 2
@@ -149,6 +152,6 @@ def wilson_ends(share: float, n: float, z: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def around(estimate: float, low: float, high: float) -> Interval:
-    """The interval, never without its own estimate."""
+def interval_around(estimate: float, low: float, high: float) -> Interval:
+    """The interval, widened to contain its own estimate where needed."""
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))

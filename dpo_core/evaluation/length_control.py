@@ -1,7 +1,4 @@
-"""The win rate had both policies answered at the same length.
-
-N outcomes, n groups, R resamples.
-"""
+"""Length-controlled win rate. N outcomes, n groups, R resamples."""
 
 from collections.abc import Hashable, Sequence
 
@@ -11,9 +8,9 @@ from dpo_core.evaluation.intervals import (
     UNKNOWN,
     Floats,
     Interval,
-    around,
     finite_values,
     group_numbers,
+    interval_around,
     outcome_values,
     percentile_ends,
     smooth_weights,
@@ -22,24 +19,36 @@ from dpo_core.evaluation.statistics import win_rate
 
 RIDGE = 0.001
 """Penalty ½·RIDGE·(θ² + φ²) on the log-likelihood: a normal prior with a standard deviation of 32
-logits. It keeps fits of separated outcomes finite and moves others by far less than their error."""
+logits. It keeps fits of separated outcomes finite and shifts others by far less than their error.
+"""
 
 _CELLS_AT_ONCE = 1 << 18
 """Resampled outcomes fitted at a time: 2 MiB for each intermediate array."""
 
 _STEPS, _LONGEST_STEP, _PRECISION = 50, 2.0, 1e-7
-"""Newton's steps, the longest one in logits, and where it stops."""
+"""Of Newton's method: most steps, longest step in logits, step length at which it has converged."""
 
 
 FEWEST_BESIDE = 0.05
-"""Share of the comparisons that must lie on either side of equal length, or at it."""
+"""Share of comparisons that must have a length difference ≥ 0, and likewise ≤ 0."""
 
 
 def is_extrapolated(length_difference: Sequence[float]) -> bool:
-    """Whether a length-controlled win rate says what hardly any comparison shows.
+    """Whether a length-controlled win rate extrapolates beyond the comparisons.
 
-    It is read at equal length. Where fewer than `FEWEST_BESIDE` of the first's answers are at least
-    as long as the second's, or at most as long, no data hold the curve there, only its shape.
+    It is read at equal length. Where fewer than `FEWEST_BESIDE` of the first policy's answers are
+    at least as long as the second's, or at most as long, its value there rests on the shape of the
+    curve rather than on data.
+
+    Args:
+        length_difference: first minus second answer's length of each comparison, in any unit.
+
+    Returns:
+        True where it extrapolates; False without comparisons.
+
+    Example:
+        >>> is_extrapolated([5, 7, 9]), is_extrapolated([-5, 5])
+        (True, False)
     """
     n = len(length_difference)
     longer, shorter = (sum(sign * d >= 0 for d in length_difference) for sign in (1, -1))
@@ -57,29 +66,43 @@ def length_controlled_win_rate(
 ) -> Interval:
     """The probability that the first policy wins between answers of equal length.
 
-    A logistic model of the outcomes y in [0, 1] (1 the first policy won, 0.5 a tie; probabilities
-    allowed) and of Δ, the first's length minus the second's, in any unit:
+    A logistic model of the outcomes y and of Δ, the first's length minus the second's,
 
         P(first wins) = σ(θ + φ·tanh(Δ / sd(Δ)))
 
     read at Δ = 0, that is σ(θ). Δ is scaled but not centred: 0 stays "equally long". This is the
     length-controlled win rate of AlpacaEval 2 (Dubois et al. 2024, arXiv:2404.04475, section 3)
     without its term for the difficulty of each prompt, which needs the outcomes of many models.
-    θ and φ maximise Σ y·log σ + (1 − y)·log(1 − σ) less a small ridge (`RIDGE`) against
-    separation: where every longer answer won, φ would be infinite, where all won, θ.
+    θ and φ maximise Σ y·log σ + (1 − y)·log(1 − σ) less a small ridge (`RIDGE`) against separation:
+    where every longer answer won, φ would be infinite; where all won, θ.
 
-    What goes along with length counts as length: an answer that is better *because* it says more
-    is credited no more than one that is only longer, and skill that happens to come with length
-    is told apart only as far as answers of equal length show it.
+    Whatever correlates with length counts as length. An answer that is better *because* it says
+    more gets no more credit than one that is only longer.
 
-    The interval is the percentile bootstrap over groups with smooth weights, the model (sd(Δ), too)
-    fitted to each resample. Each holds besides, at Δ = 0, a win and a loss with independent
-    Gamma(½, 1) weights, in units of one group: alone they would be Jeffreys' prior on the win rate,
-    so that comparisons that were all won leave an interval of some width, as Wilson's does.
+    The interval is the percentile bootstrap over groups with smooth weights; the model, including
+    sd(Δ), is fitted to each resample. Each resample also holds, at Δ = 0, a win and a loss with
+    independent Gamma(½, 1) weights, in units of one group. Alone they would be Jeffreys' prior on
+    the win rate, so comparisons that were all won leave an interval of some width, as Wilson's.
 
-    All Δ zero: `win_rate`. All Δ equal but not zero: the length cannot be told from the policy, and
-    estimate and ends are NaN. Raises ValueError for no outcomes, outcomes outside [0, 1], lengths
-    or groups of another number, values that are not finite, and a confidence outside (0, 1).
+    Args:
+        outcomes: in [0, 1]: 1 the first policy won, 0.5 a tie, 0 it lost; probabilities allowed.
+        length_difference: Δ of each comparison, in any unit.
+        groups: the prompt of each comparison; without groups every comparison is its own.
+        confidence: of the interval, in (0, 1).
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        Interval. Where all Δ are 0 it is `win_rate`. Where all Δ are equal but not 0, length cannot
+        be separated from the policy, and estimate and ends are NaN.
+
+    Raises:
+        ValueError: no outcomes; outcomes outside [0, 1]; values that are not finite; lengths or
+            groups of another number than outcomes; a confidence outside (0, 1).
+
+    Example:
+        >>> round(length_controlled_win_rate([1, 1, 0, 0], [9, 8, -9, -8]).estimate, 2)
+        0.5
     """
     y_N, delta_N = outcome_values(outcomes, confidence), finite_values(length_difference)
     if len(y_N) != len(delta_N):
@@ -89,7 +112,7 @@ def length_controlled_win_rate(
         if delta_N[0]:
             return UNKNOWN
         return win_rate(outcomes, groups=groups, confidence=confidence, seed=seed)
-    whole = _fit(y_N, delta_N, np.ones((1, len(y_N))), np.zeros((1, 2)), np.zeros((1, 2)))
+    fitted_12 = _fit(y_N, delta_N, np.ones((1, len(y_N))), np.zeros((1, 2)), np.zeros((1, 2)))
     n = int(number_N.max()) + 1
     rng = np.random.default_rng(seed)
     thetas = [
@@ -98,12 +121,12 @@ def length_controlled_win_rate(
             delta_N,
             weights[:, number_N],
             rng.gamma(0.5, size=(len(weights), 2)) * len(y_N) / n,
-            whole,
+            fitted_12,
         )[:, 0]
         for weights in smooth_weights(rng, n, resamples, max(1, _CELLS_AT_ONCE // len(y_N)))
     ]
     ends = percentile_ends(np.concatenate(thetas), n, confidence)
-    return around(*(float(_sigmoid(theta)) for theta in (whole[0, 0], *ends)))
+    return interval_around(*(float(_sigmoid(theta)) for theta in (fitted_12[0, 0], *ends)))
 
 
 def _fit(

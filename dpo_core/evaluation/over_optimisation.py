@@ -1,7 +1,7 @@
-"""Over-optimisation in words: the judge that trains is ever more pleased, others are not.
+"""Messages about over-optimisation: the training judge's score rises, other judgements do not.
 
-Gao, Schulman & Hilton 2023, "Scaling laws for reward model overoptimization": what is optimised
-goes on rising after what is meant by it has stopped.
+Gao, Schulman & Hilton 2023, "Scaling laws for reward model overoptimization": the optimised proxy
+keeps rising after the true reward has stopped.
 """
 
 import math
@@ -12,31 +12,32 @@ from statistics import NormalDist
 from dpo_core.evaluation.intervals import Interval
 
 _FEWEST_LABELS = 20
-"""Pairs that people and judges must share in a round before their agreement says anything."""
+"""Fewest pairs judged by both people and judges from which agreement in a round is compared."""
 
 _WHAT_TO_DO = (
-    "The policy may be learning what the training judge rewards rather than what is wanted "
+    "The policy may be learning what the training judge rewards rather than what you want "
     "(over-optimisation): read the answers, then raise training.beta or let people label."
 )
 
 
 @dataclass(frozen=True)
-class Risen:
-    """How the training judge likes the policy's answers against those of another policy.
+class TrainingScoreGain:
+    """The training judge's comparison of the policy's answers with another policy's.
 
-    difference: mean score gained, in the judge's unit; None of a judge that reads pairs. win_rate:
-    share of answers it prefers, ties as one half.
+    difference: mean gain in score, in the judge's unit; None for a judge that reads pairs.
+    win_rate: share of answers that the judge prefers, ties as one half.
     """
 
     difference: Interval | None
     win_rate: Interval
 
     @property
-    def clearly(self) -> bool:
+    def is_clear(self) -> bool:
+        """Whether the judge prefers the policy's answers beyond chance."""
         return self.win_rate.low > 0.5 and (self.difference is None or self.difference.low > 0)
 
-    def told(self, whose: str) -> str:
-        """The beginning of a sentence; `whose` answers it likes less."""
+    def describe(self, whose: str) -> str:
+        """The beginning of a sentence; `whose` answers are compared, such as "the base's"."""
         if self.difference is None:
             return f"The training judge prefers the answers to {whose} ({_shares(self.win_rate)})"
         return (
@@ -46,55 +47,66 @@ class Risen:
 
 
 @dataclass(frozen=True)
-class Agreed:
-    """In how many of the `pairs` that both judged in a round people and judges said the same."""
+class JudgeAgreement:
+    """Share of a round's `pairs`, judged by people and judges alike, on which both agree."""
 
     round: int
     share: float
     pairs: int
 
 
-def judges_part(whose: str, risen: Risen, evaluation: Interval | None) -> str | None:
-    """A sentence where the training judge clearly prefers the policy's answers to those of another
-    (`whose` answers), and the evaluation judge does not follow: its win rate is not clearly above
-    one half, and clearly below that of the training judge."""
-    if evaluation is None or not risen.clearly:
+def judge_disagreement_message(
+    whose: str, risen: TrainingScoreGain, evaluation: Interval | None
+) -> str | None:
+    """Message where only the training judge prefers the policy's answers; None otherwise.
+
+    It is given when the training judge clearly prefers them to `whose` answers, while the
+    evaluation judge's win rate is neither clearly above one half nor as high as the training
+    judge's.
+    """
+    if evaluation is None or not risen.is_clear:
         return None
     if evaluation.low > 0.5 or risen.win_rate.estimate <= evaluation.high:
         return None
-    verb = "prefers the latter" if evaluation.high < 0.5 else "does not"
+    verb = "prefers the others" if evaluation.high < 0.5 else "does not"
     return (
-        f"{risen.told(whose)}, but the evaluation judge {verb}: win rate {_shares(evaluation)}. "
-        f"{_WHAT_TO_DO}"
+        f"{risen.describe(whose)}, but the evaluation judge {verb}: "
+        f"win rate {_shares(evaluation)}. {_WHAT_TO_DO}"
     )
 
 
-def people_part(risen: Risen, rounds: Sequence[Agreed], confidence: float) -> str | None:
-    """A sentence where the training judge clearly prefers the policy's answers to the base's, and
-    people say the same as the judges clearly less often than in the first round in which both were
-    asked: the whole interval of the change lies below 0 (normal, of two independent shares)."""
-    told = [found for found in rounds if found.pairs >= _FEWEST_LABELS]
-    if len(told) < 2 or not risen.clearly:
+def falling_agreement_message(
+    risen: TrainingScoreGain, rounds: Sequence[JudgeAgreement], confidence: float
+) -> str | None:
+    """Message where people agree with the judges less than they once did; None otherwise.
+
+    It is given when the training judge clearly prefers the policy's answers to the base's, and
+    agreement between people and judges has fallen since the first round in which both judged
+    enough pairs: the whole interval of the change lies below 0 (normal approximation for two
+    independent shares).
+    """
+    comparable = [agreement for agreement in rounds if agreement.pairs >= _FEWEST_LABELS]
+    if len(comparable) < 2 or not risen.is_clear:
         return None
-    first, last = told[0], told[-1]
+    first, last = comparable[0], comparable[-1]
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    error = math.sqrt(sum(one.share * (1 - one.share) / one.pairs for one in (first, last)))
+    error = math.sqrt(sum(a.share * (1 - a.share) / a.pairs for a in (first, last)))
     if last.share - first.share + z * error >= 0:
         return None
     base = "the base's"
     return (
-        f"{risen.told(base)}, but people agree with it less: on "
-        f"{_percent(last.share)} of {last.pairs} pairs in round {last.round}, on "
+        f"{risen.describe(base)}, but people agree with it less: on "
+        f"{_percent(last.share)} of {last.pairs} pairs in round {last.round}, down from "
         f"{_percent(first.share)} of {first.pairs} in round {first.round}. {_WHAT_TO_DO}"
     )
 
 
-def _signed(found: Interval) -> str:
-    return f"{found.estimate:+.3g} [{found.low:+.3g}, {found.high:+.3g}]"
+def _signed(change: Interval) -> str:
+    return f"{change.estimate:+.3g} [{change.low:+.3g}, {change.high:+.3g}]"
 
 
-def _shares(found: Interval) -> str:
-    return f"{_percent(found.estimate)} [{_percent(found.low)}, {_percent(found.high)}]"
+def _shares(rate: Interval) -> str:
+    return f"{_percent(rate.estimate)} [{_percent(rate.low)}, {_percent(rate.high)}]"
 
 
 def _percent(share: float) -> str:

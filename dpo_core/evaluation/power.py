@@ -1,8 +1,7 @@
-"""Which win rate a gate can see: how much better a policy must be to be promoted in four rounds of
-five, by the rule and the prompts that there are.
+"""Power of a gate: the win rate at which a policy is promoted in four rounds of five.
 
-A comparison is won or lost, and those of n prompts are independent of each other. Ties vary less,
-so that with ties the gate sees a little more than is said here.
+It depends on the promotion rule and the number of prompts. Comparisons are assumed won or lost,
+and independent between prompts. Ties vary less, so with ties a gate has slightly more power.
 """
 
 import math
@@ -21,15 +20,18 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class PromotionRule:
-    """What must exceed `threshold`: the estimate; with `confidence` the lower end of its interval;
-    with `alpha` the mean that a test at this level may go by (see certification)."""
+    """When a win rate promotes: the estimate must exceed `threshold`.
+
+    With `confidence` the lower end of its interval must. With `alpha` a certification test at that
+    level must reject "the mean is at most the threshold".
+    """
 
     threshold: float
     confidence: float | None = None
     alpha: float | None = None
 
     def promotes(self, wins: int, n: int) -> bool:
-        """Whether so many of n comparisons are enough."""
+        """Whether `wins` of n comparisons promote."""
         if self.alpha is not None:
             return _log_e(wins, n, self.threshold) >= -math.log(self.alpha)
         if self.confidence is None:
@@ -38,11 +40,22 @@ class PromotionRule:
 
 
 def detectable_win_rate(rule: PromotionRule, n: int, power: float = POWER) -> float | None:
-    """The lowest true win rate with which a policy is promoted with a chance of `power`, by n
-    comparisons of different prompts; None where not even n wins of n promote.
+    """The lowest true win rate at which a policy is promoted with probability `power`.
 
-    The number of wins is binomial. A certified gate may look at any time up to n and stop at once:
-    what its test says after all n is a little less than what it says on the way.
+    The number of wins is binomial. A certified gate may stop at any time up to n, so its power is
+    slightly above what its test after all n comparisons gives, which is computed here.
+
+    Args:
+        rule: when the gate promotes.
+        n: comparisons, each of another prompt.
+        power: probability of promotion.
+
+    Returns:
+        A win rate in [0, 1]; None where not even n wins of n promote.
+
+    Example:
+        >>> round(detectable_win_rate(PromotionRule(0.5, confidence=0.95), n=200), 3)
+        0.602
     """
     from scipy.special import bdtrc
 
@@ -57,18 +70,18 @@ def detectable_win_rate(rule: PromotionRule, n: int, power: float = POWER) -> fl
     return high
 
 
-def prompts_for(rule: PromotionRule, win_rate: float, most: int = 1 << 20) -> int | None:
-    """How many prompts it takes to see this win rate; None where more than `most` do not."""
+def prompts_needed(rule: PromotionRule, win_rate: float, most: int = 1 << 20) -> int | None:
+    """Fewest prompts at which this win rate is detectable; None where `most` are not enough."""
 
-    def seen(n: int) -> bool:
-        found = detectable_win_rate(rule, n) if n else None
-        return found is not None and found <= win_rate
+    def is_detectable(n: int) -> bool:
+        detectable = detectable_win_rate(rule, n) if n else None
+        return detectable is not None and detectable <= win_rate
 
-    return _first(seen, most)
+    return _first(is_detectable, most)
 
 
 def _first(holds: Callable[[int], bool], most: int) -> int | None:
-    """The smallest whole number up to `most` from which on it holds."""
+    """The smallest number up to `most` from which on `holds` is true; None where there is none."""
     if not holds(most):
         return None
     low, high = -1, most
@@ -79,8 +92,8 @@ def _first(holds: Callable[[int], bool], most: int) -> int | None:
 
 
 def _low(share: float, n: int, confidence: float) -> float:
-    """Lower end of `statistics.win_rate`. Where that one resamples, the quantile that it asks for
-    is taken from the normal, corrected for skewness (Cornish & Fisher 1938)."""
+    """Lower end of `statistics.win_rate`. Where that resamples, this takes the quantile from the
+    normal distribution, corrected for skewness (Cornish & Fisher 1938)."""
     least, most = BOOTSTRAP_RANGE
     if least <= share <= most:
         error = math.sqrt(share * (1 - share) / n)
@@ -92,7 +105,7 @@ def _low(share: float, n: int, confidence: float) -> float:
 
 
 def _log_e(wins: int, n: int, threshold: float) -> float:
-    """`certification.log_wealth` after n outcomes, of which so many were won, in any order."""
+    """`certification.log_wealth` after `wins` wins of n outcomes, in any order."""
     bets_G = bets_against(threshold)
     paths_G = wins * np.log1p(bets_G * (1 - threshold)) + (n - wins) * np.log1p(-bets_G * threshold)
     return float(np.logaddexp.reduce(paths_G) - math.log(len(bets_G)))

@@ -1,6 +1,6 @@
-"""All policies of a campaign on one scale, from matches between some of them.
+"""Ratings: all policies of a campaign on one scale, from matches between some of them.
 
-P policies but for the base, E pairs of policies that met, n groups, R resamples.
+P policies without the base, E pairs of policies that met, n groups, R resamples.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ from dpo_core.evaluation.intervals import (
     Floats,
     Integers,
     Interval,
-    around,
     group_numbers,
+    interval_around,
     outcome_values,
     percentile_ends,
     smooth_weights,
@@ -30,18 +30,18 @@ RIDGE = 0.001
 logits, which keeps a policy that won or lost every match finite."""
 
 _LEAST_RIDGE = 1e-6
-"""For resamples, which are finite without: no more than their arithmetic needs."""
+"""Ridge for resamples, which are finite without one: just enough for the linear solver."""
 
 _CELLS_AT_ONCE = 1 << 20
 """Numbers in the largest array at a time: 8 MiB, whatever the number of groups and resamples."""
 
 _STEPS, _LONGEST_STEP, _PRECISION = 60, 2.0, 1e-7
-"""Newton's steps, the longest one in logits, and where it stops."""
+"""Of Newton's method: most steps, longest step in logits, step length at which it has converged."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ratings(Mapping[Hashable, Interval]):
-    """Policy → its strength in logits with the interval; the base stands at 0 without one.
+    """Policy → strength in logits with its interval. The base has strength 0 and no width.
 
     A policy that no chain of matches connects with the base has NaN for estimate and ends.
     """
@@ -80,41 +80,61 @@ def bradley_terry(
     resamples: int = 1_000,
     seed: int = 0,
 ) -> Ratings:
-    """Strengths θ in logits such that P(first beats second) = σ(θ_first − θ_second), θ_base = 0.
+    """Bradley–Terry strengths θ in logits: P(first beats second) = σ(θ_first − θ_second).
 
-    They maximise Σ y·log σ + (1 − y)·log(1 − σ) over the matches less a small ridge (`RIDGE`)
-    against separation (Bradley & Terry 1952, "Rank analysis of incomplete block designs"; Hunter
-    2004, "MM algorithms for generalized Bradley–Terry models", for when the maximum exists).
-    `base` names the policy at 0; by default "base" if it played, otherwise the first by name
-    (numbers by value). `groups` names for each match what it shares with others, as its prompt.
+    They maximise Σ y·log σ + (1 − y)·log(1 − σ) over the matches, with θ_base = 0, less a small
+    ridge (`RIDGE`) against separation (Bradley & Terry 1952, "Rank analysis of incomplete block
+    designs"; Hunter 2004, "MM algorithms for generalized Bradley–Terry models", for when the
+    maximum exists).
 
-    The interval is the percentile bootstrap over groups with smooth weights. Each resample holds
-    besides, for every pair of policies that met, a win and a loss with independent Gamma(½, 1)
-    weights, in units of one group: alone they would be Jeffreys' prior on that pair's win rate, so
-    that a policy that won every match has an interval of some width. Matches are summed by group
-    and pair in sparse matrices; Newton's method fits all resamples at a time.
+    The interval is the percentile bootstrap over groups with smooth weights. Each resample also
+    holds, for every pair of policies that met, a win and a loss with independent Gamma(½, 1)
+    weights, in units of one group. Alone they would be Jeffreys' prior on that pair's win rate, so
+    a policy that won every match has an interval of some width. Matches are summed by group and
+    pair in sparse matrices; Newton's method fits all resamples at a time.
 
-    Raises ValueError for no matches, a policy against itself, outcomes outside [0, 1] or not
-    finite, a base that never played, groups of another number, a confidence outside (0, 1).
+    Args:
+        matches: (first, second, outcome); the outcome is 1 where the first policy won, 0.5 for a
+            tie, 0 where it lost; probabilities allowed.
+        base: the policy at 0. By default "base" if it played, otherwise the first by name, numbers
+            by value.
+        groups: what each match shares with others, such as its prompt; without groups every match
+            is its own.
+        confidence: of the intervals, in (0, 1).
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        Ratings, a mapping from policy to Interval.
+
+    Raises:
+        ValueError: no matches; a policy against itself; outcomes outside [0, 1] or not finite; a
+            base that never played; groups of another number than matches; a confidence outside
+            (0, 1).
+
+    Example:
+        >>> ratings = bradley_terry([("r1", "base", 1)] * 3 + [("base", "r1", 1)])
+        >>> round(ratings["r1"].estimate, 2)  # ln 3
+        1.1
     """
     rows = list(matches)
     outcomes = outcome_values([outcome for _, _, outcome in rows], confidence)
     policies = by_name({policy for first, second, _ in rows for policy in (first, second)})
-    chosen = _base(policies, base)
+    base = _choose_base(policies, base)
     number_N = group_numbers(groups, len(rows))
     place = {policy: index for index, policy in enumerate(policies)}
     ends = np.array([[place[first], place[second]] for first, second, _ in rows])
     if (ends[:, 0] == ends[:, 1]).any():
         raise ValueError("a policy cannot play against itself")
-    met = _Met.connected(ends, outcomes, number_N, place[chosen])
-    rated = dict(zip(met.policies_P, _rated(met, confidence, resamples, seed), strict=True))
-    rated[place[chosen]] = Interval(0.0, 0.0, 0.0)
-    return Ratings(chosen, {policy: rated.get(place[policy], UNKNOWN) for policy in policies})
+    met = _Matches.connected(ends, outcomes, number_N, place[base])
+    by_place = dict(zip(met.policies_P, _rate(met, confidence, resamples, seed), strict=True))
+    by_place[place[base]] = Interval(0.0, 0.0, 0.0)
+    return Ratings(base, {policy: by_place.get(place[policy], UNKNOWN) for policy in policies})
 
 
 @dataclass(frozen=True)
-class _Met:
-    """The matches of the policies that hang together with the base, summed by pair and group.
+class _Matches:
+    """The matches of all policies connected with the base, summed by pair and group.
 
     policies_P: their places. difference_EP: sparse, +1 for the pair's first and −1 for its second,
     neither for the base. played_En, won_En: sparse, matches and what the first won of them.
@@ -126,16 +146,18 @@ class _Met:
     won_En: Any
 
     @classmethod
-    def connected(cls, ends: Integers, outcomes: Floats, number_N: Integers, base: int) -> "_Met":
-        """ends: (N, 2) places of first and second."""
+    def connected(
+        cls, ends: Integers, outcomes: Floats, number_N: Integers, base: int
+    ) -> "_Matches":
+        """ends: (N, 2) places of each match's first and second policy."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
         size = int(ends.max()) + 1
         graph = coo_array((np.ones(len(ends)), ends.T), shape=(size, size))
         _, part = connected_components(graph, directed=False)
-        kept = part[ends[:, 0]] == part[base]
-        ends, outcomes, number_N = ends[kept], outcomes[kept], number_N[kept]
+        connected_N = part[ends[:, 0]] == part[base]
+        ends, outcomes, number_N = ends[connected_N], outcomes[connected_N], number_N[connected_N]
         won = np.where(ends[:, 0] < ends[:, 1], outcomes, 1 - outcomes)
         pairs, pair_N = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
         shape = (len(pairs), int(number_N.max(initial=-1)) + 1)
@@ -160,19 +182,19 @@ class _Met:
 
     @property
     def groups(self) -> int:
-        """Those that say anything of these policies."""
+        """Number of groups with matches of these policies."""
         return len(np.unique(self.played_En.indices))
 
     @property
     def matches_by_group_E(self) -> Floats:
-        """Matches that one group holds of a pair, on average, shape (E,)."""
+        """Mean number of a pair's matches per group that has any, shape (E,)."""
         groups: Floats = np.diff(self.played_En.indptr)
         mean: Floats = self.played_En.sum(axis=1) / groups
         return mean
 
 
-def _rated(met: _Met, confidence: float, resamples: int, seed: int) -> list[Interval]:
-    """The ratings of `met.policies_P`."""
+def _rate(met: _Matches, confidence: float, resamples: int, seed: int) -> list[Interval]:
+    """The ratings of `met.policies_P`, in their order."""
     if not met.policies_P:
         return []
     pairs, n = met.played_En.shape
@@ -193,10 +215,12 @@ def _rated(met: _Met, confidence: float, resamples: int, seed: int) -> list[Inte
         won_ER = met.won_En @ weights.T + wins
         resampled.append(_fit(met, played_ER, won_ER, whole_P1, _LEAST_RIDGE))
     ends = percentile_ends(np.concatenate(resampled, axis=1).T, met.groups, confidence)
-    return [around(float(t), *e) for t, e in zip(whole_P1[:, 0], ends.T, strict=True)]
+    return [interval_around(float(t), *e) for t, e in zip(whole_P1[:, 0], ends.T, strict=True)]
 
 
-def _fit(met: _Met, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: float) -> Floats:
+def _fit(
+    met: _Matches, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: float
+) -> Floats:
     """Strengths of each resample, shape (P, R), by Newton's method."""
     from scipy.special import expit
 
@@ -218,7 +242,7 @@ def _fit(met: _Met, played_ER: Floats, won_ER: Floats, start_P1: Floats, ridge: 
 
 
 def by_name(policies: Iterable[Hashable]) -> list[Hashable]:
-    """Numbers by value, before all others by their text."""
+    """Policies in order: numbers by value, then all others by their text."""
 
     def key(policy: Hashable) -> tuple[bool, float, str]:
         number = isinstance(policy, int | float)
@@ -227,9 +251,9 @@ def by_name(policies: Iterable[Hashable]) -> list[Hashable]:
     return sorted(policies, key=key)
 
 
-def _base(policies: Sequence[Hashable], named: Hashable | None) -> Hashable:
-    if named is None:
+def _choose_base(policies: Sequence[Hashable], base: Hashable | None) -> Hashable:
+    if base is None:
         return "base" if "base" in policies else policies[0]
-    if named not in policies:
-        raise ValueError(f"the base {named!r} played no match")
-    return named
+    if base not in policies:
+        raise ValueError(f"the base {base!r} played no match")
+    return base

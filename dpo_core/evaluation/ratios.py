@@ -1,4 +1,4 @@
-"""A ratio of two sums over held-out prompts, such as nats per token, with its standard error."""
+"""Ratios of two sums over held-out prompts, such as nats per token, with standard errors."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -11,7 +11,7 @@ from dpo_core.evaluation.intervals import Interval, finite_values, group_numbers
 
 @dataclass(frozen=True)
 class Ratio:
-    """interval: of the estimate; error: its standard error, NaN for one group."""
+    """interval: the ratio with its interval. error: its standard error; NaN for a single group."""
 
     interval: Interval
     error: float
@@ -24,14 +24,27 @@ def ratio(
     groups: Sequence[Hashable] | None = None,
     confidence: float = 0.95,
 ) -> Ratio:
-    """Σ numerators / Σ denominators; values of one group (prompt) may be alike.
+    """Σ numerators / Σ denominators, with an error that is robust to likeness within groups.
 
-    The error is that of the linearised ratio r, √(n/(n − 1)·Σ_g (S_g − r·D_g)²) / Σ D with the sums
-    S_g and D_g of the n groups (Cochran 1977, "Sampling techniques", equation 2.46, over clusters);
-    the interval is r ± t·error with Student's t for n − 1.
+    The error is that of the linearised ratio r, √(n/(n − 1)·Σ_g (S_g − r·D_g)²) / Σ D, with the
+    sums S_g and D_g of the n groups (Cochran 1977, "Sampling techniques", equation 2.46, over
+    clusters). The interval is r ± t·error with Student's t for n − 1.
 
-    Raises ValueError for no values, values that are not finite, denominators that sum to 0, and
-    for sequences of unequal length.
+    Args:
+        numerators, denominators: the parts of each value.
+        groups: the prompt of each value; without groups every value is its own.
+        confidence: of the interval, in (0, 1).
+
+    Returns:
+        Ratio; for a single group its ends and error are NaN.
+
+    Raises:
+        ValueError: no values; values that are not finite; denominators that sum to 0; sequences of
+            unequal length; a confidence outside (0, 1).
+
+    Example:
+        >>> ratio([1.0, 3.0], [2.0, 2.0]).interval.estimate
+        1.0
     """
     from scipy.special import stdtrit
 

@@ -1,8 +1,8 @@
-"""Does an answer belong to its request? The base model is asked, and no judge.
+"""Relevance: whether an answer belongs to its request, by the base model's log-probs.
 
 An answer is relevant when the base gives it a higher log-prob after its own request than after any
-of a few others, and when it is mostly in words of its own: a copy of the request would be placed
-with certainty, and a form that is filled in for everybody by the one word that it takes from it.
+of a few others, and when it is mostly in its own words. A copy of the request would always be
+matched to it, and so would a boilerplate answer that repeats one word of the request.
 """
 
 from collections import Counter, defaultdict
@@ -14,21 +14,22 @@ from typing import Literal
 from dpo_core.evaluation.texts import ngrams
 
 RUN = 4
-"""Tokens in a row that are looked for elsewhere, as `repetition` does."""
+"""Tokens of a run that is searched for elsewhere, as in `repetition`."""
 MOST_ECHOED = 0.5
-"""Share of an answer's runs that may stand in its prompt, earlier in it, or in many answers."""
+"""Most of an answer's runs, as a share, that may occur in its prompt, earlier in it, or in many
+answers."""
 MANY = 0.05
-"""Share of the prompts, and never fewer than three, in answers to which a run is a part of a form:
-one alone may well have the same answer several times."""
+"""A run that occurs in answers to this share of the prompts, and to at least three, is boilerplate.
+Answers to a single prompt may well repeat each other."""
 
 Verdict = Literal["relevant", "another request", "echo", "empty", "alone"]
 
 
 @dataclass(frozen=True)
-class Placed:
-    """An answer, and its log-probs under the base after each request, its own first, in nats.
+class AnswerPlacement:
+    """An answer with its log-probs under the base after each request.
 
-    Without a request there are none: nobody was asked about an empty answer.
+    logps: nats, its own request first; none for an empty answer.
     """
 
     prompt_id: str
@@ -40,23 +41,26 @@ class Placed:
 
 
 def draw_others(own: str, prompts: Sequence[str], count: int, seed: int) -> list[str]:
-    """`count` of the prompts other than `own`, or all where there are fewer.
+    """Draw `count` of the prompts other than `own`, or all where there are fewer.
 
-    The same ones for the same prompts and seed, in whatever order they come.
+    The draw depends on the set of prompts and the seed, not on the order of the prompts.
     """
     others = sorted(set(prompts) - {own})
     return Random(seed).sample(others, min(count, len(others)))
 
 
-def verdicts(answers: Sequence[Placed]) -> list[Verdict]:
-    """What becomes of each answer of one policy; "alone": there was no other request to tell from.
+def verdicts(answers: Sequence[AnswerPlacement]) -> list[Verdict]:
+    """The verdict on each answer of one policy.
 
-    An answer that two requests explain equally well belongs to neither.
+    "alone": there was no other request to compare with. An answer that two requests explain equally
+    well counts as "another request".
     """
-    return [_verdict(answer, share) for answer, share in zip(answers, echoed(answers), strict=True)]
+    return [
+        _verdict(answer, share) for answer, share in zip(answers, echo_shares(answers), strict=True)
+    ]
 
 
-def _verdict(answer: Placed, share: float) -> Verdict:
+def _verdict(answer: AnswerPlacement, share: float) -> Verdict:
     if answer.empty:
         return "empty"
     own, *others = answer.logps
@@ -67,24 +71,27 @@ def _verdict(answer: Placed, share: float) -> Verdict:
     return "relevant" if own > max(others) else "another request"
 
 
-def echoed(answers: Sequence[Placed]) -> list[float]:
-    """Of each answer the share of its runs of RUN tokens that stand in its prompt, earlier in it,
-    or in answers to MANY of the prompts; 0 for an answer of fewer tokens."""
-    said: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+def echo_shares(answers: Sequence[AnswerPlacement]) -> list[float]:
+    """Share of each answer's runs of RUN tokens that it copies.
+
+    A run is copied when it occurs in the prompt, earlier in the answer, or in answers to MANY of
+    the prompts. 0 for an answer of fewer than RUN tokens.
+    """
+    by_prompt: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for answer in answers:
-        said[answer.prompt_id].update(ngrams(answer.tokens, RUN))
-    known = Counter(run for runs in said.values() for run in runs)
-    many = max(3, MANY * len(said))
-    form = {run for run, count in known.items() if count >= many}
-    return [_share(list(_echoes(answer, form))) for answer in answers]
+        by_prompt[answer.prompt_id].update(ngrams(answer.tokens, RUN))
+    prompts_with = Counter(run for runs in by_prompt.values() for run in runs)
+    many = max(3, MANY * len(by_prompt))
+    boilerplate = {run for run, count in prompts_with.items() if count >= many}
+    return [_share(list(_copied(answer, boilerplate))) for answer in answers]
 
 
-def _echoes(answer: Placed, form: Set[tuple[int, ...]]) -> Iterator[bool]:
+def _copied(answer: AnswerPlacement, boilerplate: Set[tuple[int, ...]]) -> Iterator[bool]:
     seen = set(ngrams(answer.prompt, RUN))
     for run in ngrams(answer.tokens, RUN):
-        yield run in seen or run in form
+        yield run in seen or run in boilerplate
         seen.add(run)
 
 
-def _share(found: Sequence[bool]) -> float:
-    return sum(found) / len(found) if found else 0.0
+def _share(flags: Sequence[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 0.0

@@ -1,4 +1,4 @@
-"""Win rates within slices of the prompts, with care for how many slices are looked at."""
+"""Win rates within slices of the prompts, corrected for the number of slices."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
@@ -12,9 +12,12 @@ from dpo_core.evaluation.statistics import win_rate
 
 @dataclass(frozen=True)
 class Slice:
-    """prompts: distinct groups. p_value: how likely so uneven a win rate is where neither policy
-    is better. p_adjusted: the same among all slices. flagged: lost more than won, and not by
-    chance: p_adjusted is below 1 − confidence."""
+    """The win rate within one slice.
+
+    prompts: number of distinct groups. p_value: two-sided, for "neither policy is better".
+    p_adjusted: adjusted for the number of slices. flagged: the win rate is below ½ and p_adjusted
+    below 1 − confidence.
+    """
 
     prompts: int
     win_rate: float
@@ -32,19 +35,32 @@ def slice_win_rates(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Slice]:
-    """Slice → its win rate, from (slice, outcome, group) rows; a prompt may be in several slices.
+    """The win rate within each slice; a prompt may be in several slices.
 
-    The intervals are those of each slice alone. Of 20 slices of an unchanged policy one lies
-    outside its 95 % interval, so that slices are flagged by p-values adjusted by Benjamini &
+    Intervals are those of each slice alone. Of 20 slices of an unchanged policy one is expected
+    outside its 95 % interval, so slices are flagged by p-values adjusted with Benjamini &
     Hochberg's step-up method ("Controlling the false discovery rate", 1995, equation 1; it also
-    holds for positively dependent tests, as slices that share prompts are: Benjamini & Yekutieli
-    2001): among flagged slices, at most a share of 1 − confidence is expected to be chance.
+    holds for positively dependent tests, such as slices that share prompts: Benjamini & Yekutieli
+    2001). Among flagged slices, at most a share of 1 − confidence is expected to be chance.
 
     Each p-value is that of a sign-flip test: where neither policy is better, the sum over groups of
-    Σ (outcome − ½) would be as likely with any group's sign turned (Fisher 1935, "The design of
-    experiments", section 21); all patterns for few groups, `resamples` random ones for more.
+    Σ (outcome − ½) would be as likely with any group's sign flipped (Fisher 1935, "The design of
+    experiments", section 21). It takes all patterns for few groups, `resamples` random ones for
+    more.
 
-    Raises ValueError as `dpo_core.evaluation.win_rate` does.
+    Args:
+        rows: (slice, outcome, group) of each comparison.
+        confidence, resamples, seed: as for `win_rate`.
+
+    Returns:
+        Slice name → Slice, by name.
+
+    Raises:
+        ValueError: as `win_rate` does.
+
+    Example:
+        >>> slice_win_rates([("en", 1.0, "p"), ("en", 0.0, "q")])["en"].win_rate
+        0.5
     """
     from scipy.stats import false_discovery_control
 
@@ -58,13 +74,13 @@ def slice_win_rates(
     names = sorted(by_slice)
     p_values = [_sign_flip(*by_slice[name], resamples, seed) for name in names]
     adjusted = false_discovery_control(p_values, method="bh")
-    found = {}
+    slices = {}
     for name, p_value, p_adjusted in zip(names, p_values, adjusted, strict=True):
         outcomes, groups = by_slice[name]
         rate = win_rate(
             outcomes, groups=groups, confidence=confidence, resamples=resamples, seed=seed
         )
-        found[name] = Slice(
+        slices[name] = Slice(
             len(set(groups)),
             rate.estimate,
             rate.low,
@@ -73,7 +89,7 @@ def slice_win_rates(
             float(p_adjusted),
             bool(rate.estimate < 0.5 and p_adjusted < 1 - confidence),
         )
-    return found
+    return slices
 
 
 def _sign_flip(outcomes: list[float], groups: list[Hashable], resamples: int, seed: int) -> float:
@@ -88,7 +104,7 @@ def _sign_flip(outcomes: list[float], groups: list[Hashable], resamples: int, se
     def total(x: Floats, axis: int) -> Floats:
         return np.asarray(x.sum(axis))
 
-    found = permutation_test(
+    test = permutation_test(
         (sums_n,),
         total,
         permutation_type="samples",
@@ -96,4 +112,4 @@ def _sign_flip(outcomes: list[float], groups: list[Hashable], resamples: int, se
         batch=max(1, (1 << 20) // len(sums_n)),
         rng=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    return float(test.pvalue)

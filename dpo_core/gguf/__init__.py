@@ -1,1 +1,1 @@
-"""Models in GGUF files: what their headers say, and how they become models of transformers."""
+"""GGUF files: their headers, and loading them as transformers models."""

@@ -1,4 +1,4 @@
-"""What a GGUF file says of its model before its weights: read with no library, in milliseconds.
+"""Headers of GGUF files, read without a library in milliseconds.
 
 The format: github.com/ggml-org/ggml, docs/gguf.md. All numbers are little-endian.
 """
@@ -35,7 +35,7 @@ BLOCKS: Mapping[int, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """values: metadata by key; of an array of texts its length. tensors: name → shape, the fastest
+    """values: metadata by key; for an array of texts, its length. tensors: name → shape, fastest
     dimension first."""
 
     values: Mapping[str, Any]
@@ -46,8 +46,10 @@ class GgufHeader:
         return str(self.values.get("general.architecture", ""))
 
     def of_model(self, key: str) -> Any:
-        """A key of the architecture's own, such as `block_count`; the largest where layers differ;
-        None where the file does not say."""
+        """The value of an architecture key such as `block_count`; None where it is missing.
+
+        Where layers differ it is the largest value.
+        """
         value = self.values.get(f"{self.architecture}.{key}")
         return max(value, default=None) if isinstance(value, list) else value
 
@@ -57,7 +59,7 @@ class GgufHeader:
 
     @property
     def ends(self) -> list[int]:
-        """The ids that end an answer: the end of texts, and of turns where that is another."""
+        """The ids that end an answer: end of text, and end of turn where it differs."""
         keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
         return list(dict.fromkeys(self.values[key] for key in keys if key in self.values))
 
@@ -67,38 +69,43 @@ class GgufHeader:
 
 
 def names_gguf(model: str | Path) -> bool:
-    """Whether `model` is the path of a GGUF file, which may not be there: no folder, no hub id."""
+    """Whether `model` is the path of a GGUF file, not a folder or hub id. It need not exist."""
     path = Path(model)
     return path.suffix.lower() == SUFFIX and not path.is_dir()
 
 
 def check_package() -> None:
-    """Raise BadInput where the package that reads weights of GGUF files is not installed."""
+    """Raise BadInput where the package gguf, which reads the weights, is not installed."""
     if find_spec("gguf") is None:
         raise BadInput(
             "a GGUF file needs the package gguf, which is not installed",
-            "Type pip install 'ratchet-dpo[gguf]'.",
+            "Run pip install 'ratchet-dpo[gguf]'.",
         )
 
 
 def read_header(path: Path) -> GgufHeader:
-    """Raises BadInput for a file that is not there, no GGUF file, not whole, or one of several."""
+    """Read the header of a GGUF file.
+
+    Raises BadInput for a file that is missing, not GGUF, incomplete, or one part of several.
+    """
     if not path.is_file():
         raise BadInput(f"there is no file {path}", "Give the path of a .gguf file.")
     with path.open("rb") as file:
         size = path.stat().st_size
         if size < len(_MAGIC) or file.read(len(_MAGIC)) != _MAGIC:
             raise BadInput(
-                f"{path} is no GGUF file: it does not begin with the bytes GGUF",
-                "Give the file itself: a page or a pointer that was saved in its place is none.",
+                f"{path} is not a GGUF file: it does not begin with the bytes GGUF",
+                "Give the file itself, not a web page or pointer saved in its place.",
             )
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
             try:
-                header, end = _parsed(_Reader(blob), path)
+                header, end = _parse(_Reader(blob), path)
             except (struct.error, UnicodeDecodeError) as error:
-                raise _cut(path, f"its header ends or breaks after {size:,} bytes") from error
+                raise _incomplete(
+                    path, f"its header is damaged or ends after {size:,} bytes"
+                ) from error
     if end > size:
-        raise _cut(path, f"it has {size:,} of {end:,} bytes")
+        raise _incomplete(path, f"it has {size:,} of {end:,} bytes")
     parts = header.values.get("split.count", 1)
     if parts > 1:
         raise BadInput(
@@ -108,21 +115,21 @@ def read_header(path: Path) -> GgufHeader:
     return header
 
 
-def _cut(path: Path, how: str) -> BadInput:
-    return BadInput(f"{path} is not whole: {how}", "Download or copy it again.")
+def _incomplete(path: Path, how: str) -> BadInput:
+    return BadInput(f"{path} is incomplete: {how}", "Download or copy it again.")
 
 
 class _Reader:
-    """Values one after another."""
+    """Reads values one after another."""
 
     def __init__(self, blob: mmap.mmap) -> None:
         self.blob = blob
         self.at = 0
 
     def take(self, format: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(f"<{format}", self.blob, self.at)
+        values = struct.unpack_from(f"<{format}", self.blob, self.at)
         self.at += struct.calcsize(f"<{format}")
-        return found
+        return values
 
     def number(self, format: str) -> Any:
         return self.take(format)[0]
@@ -158,14 +165,14 @@ class _Reader:
         return list(struct.unpack_from(format, self.blob, start))
 
 
-def _parsed(reader: _Reader, path: Path) -> tuple[GgufHeader, int]:
-    """(header, bytes that the whole file has)."""
+def _parse(reader: _Reader, path: Path) -> tuple[GgufHeader, int]:
+    """(header, size that the whole file should have, in bytes)."""
     reader.skip(len(_MAGIC))
     version, tensors, pairs = reader.take("IQQ")
     if version not in _VERSIONS:
         raise BadInput(
             f"{path} is a GGUF file of version {version}; versions 2 and 3 can be read",
-            "Convert the model anew with a current llama.cpp.",
+            "Convert the model again with a current llama.cpp.",
         )
     values = {}
     for _ in range(pairs):
@@ -178,7 +185,7 @@ def _parsed(reader: _Reader, path: Path) -> tuple[GgufHeader, int]:
             raise struct.error(f"{dimensions} dimensions")
         shape, kind, offset = reader.take(f"{dimensions}Q"), *reader.take("IQ")
         shapes[name] = shape
-        count, size = BLOCKS.get(kind, (1, 0))  # of a type to come the size is not known
+        count, size = BLOCKS.get(kind, (1, 0))  # the size of future types is unknown
         last = max(last, offset + math.prod(shape) // count * size)
     alignment = values.get("general.alignment", 32)
     return GgufHeader(values, shapes), -(-reader.at // alignment) * alignment + last

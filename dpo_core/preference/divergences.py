@@ -1,8 +1,8 @@
-"""Scores of completions: what a divergence makes of the log-ratio of policy and reference.
+"""Scores of completions: f'(π/π_ref) of a divergence, from log-ratios of policy and reference.
 
-DPO with another f-divergence than the reverse KL replaces each log-ratio by f'(π/π_ref): Wang et
-al. 2023 (arXiv:2309.16240). The constants in f' cancel between the chosen and the rejected
-completion; they are such that a policy equal to its reference scores 0.
+DPO with an f-divergence other than the reverse KL replaces each log-ratio by f'(π/π_ref): Wang et
+al. 2023 (arXiv:2309.16240). Constants in f' cancel between the chosen and the rejected completion;
+here they are chosen so that a policy equal to its reference scores 0.
 """
 
 import math
@@ -14,15 +14,31 @@ from torch.nn import functional as F
 from dpo_core.loss_options import Divergence
 
 _LARGEST_EXPONENT = 30.0
-"""Beyond it exponentials go on as straight lines, so that values and gradients stay finite."""
+"""Beyond it exponentials continue as straight lines, so values and gradients stay finite."""
 
 
-def scores(logratios: Tensor, divergence: Divergence, alpha: float) -> Tensor:
-    """(pair,) f'(π/π_ref) from log-ratios (pair,) in nats; 0 where the policy has not moved.
+def divergence_scores(logratios: Tensor, divergence: Divergence, alpha: float) -> Tensor:
+    """Scores f'(t) of log-ratios log t; 0 where the policy equals its reference.
 
     reverse_kl: log t, plain DPO. forward_kl: 1 − 1/t. js_divergence: log(2t/(1 + t)).
     alpha_divergence: (t^(α−1) − 1)/(α − 1), which tends to reverse_kl for α → 1 and is forward_kl
-    for α = 0. Raises ValueError for another name.
+    for α = 0.
+
+    Args:
+        logratios: (pair,) log π/π_ref of completions, nats.
+        divergence: one of the names above.
+        alpha: α of the α-divergence; the others ignore it.
+
+    Returns:
+        (pair,) scores.
+
+    Raises:
+        ValueError: the divergence is unknown.
+
+    Example:
+        >>> import torch
+        >>> divergence_scores(torch.tensor([0.0, 1.0]), "forward_kl", alpha=0.5)
+        tensor([0.0000, 0.6321])
     """
     if divergence == "reverse_kl":
         return logratios
@@ -40,6 +56,6 @@ def scores(logratios: Tensor, divergence: Divergence, alpha: float) -> Tensor:
 
 
 def _exp(exponents: Tensor) -> Tensor:
-    """exp where its square is finite, its tangent beyond."""
+    """exp up to _LARGEST_EXPONENT, its tangent beyond."""
     inner = exponents.clamp(max=_LARGEST_EXPONENT)
     return inner.exp() * (1 + (exponents - inner))

@@ -1,4 +1,4 @@
-"""What is reported of a set of pairs besides the loss.
+"""Metrics of a set of pairs besides the loss.
 
 `pair` is the number of pairs.
 """
@@ -16,9 +16,9 @@ from dpo_core.preference.pair_logps import PairLogps
 class PreferenceMetrics:
     """Means over pairs, weighted by the policy's `weights` where it has them.
 
-    accuracy: share with a positive margin; ties count as not correct.
-    margin: chosen minus rejected log-ratio, nats, without β; margin_spread: its standard deviation
-    over pairs.
+    accuracy: share with a positive margin; ties count as wrong.
+    margin: chosen minus rejected log-ratio, nats, without β.
+    margin_spread: standard deviation of the margin over pairs, nats, unweighted.
     chosen_logratio, rejected_logratio: log π/π_ref of the completions, nats.
     implicit_reward_chosen, implicit_reward_rejected: β times these log-ratios.
     gradient_weight: σ(−β·margin), how hard the loss still pulls.
@@ -37,10 +37,26 @@ class PreferenceMetrics:
 def preference_metrics(
     policy: PairLogps, reference: PairLogps, *, beta: float
 ) -> PreferenceMetrics:
-    """Metrics of the pairs at strength β.
+    """Compute metrics of some pairs.
 
-    Source: Rafailov et al. 2023 (arXiv:2305.18290): implicit reward β·log π/π_ref, section 4;
-    gradient weight, the gradient of equation 7. Raises ValueError when there are no pairs.
+    Rafailov et al. 2023 (arXiv:2305.18290): implicit reward β·log π/π_ref in section 4, gradient
+    weight in the gradient of equation 7.
+
+    Args:
+        policy: log-probs under the policy, nats.
+        reference: log-probs under the reference, nats.
+        beta: β of implicit rewards and gradient weights.
+
+    Returns:
+        PreferenceMetrics, means over the pairs.
+
+    Raises:
+        ValueError: there are no pairs.
+
+    Example:
+        >>> zeros = PairLogps(torch.zeros(1), torch.zeros(1))
+        >>> preference_metrics(PairLogps(torch.ones(1), torch.zeros(1)), zeros, beta=0.1).margin
+        1.0
     """
     if policy.chosen.numel() == 0:
         raise ValueError("there are no pairs to measure")
@@ -60,10 +76,19 @@ def preference_metrics(
 
 
 def length_correlation(policy: PairLogps, reference: PairLogps) -> float | None:
-    """Pearson's correlation of log π/π_ref with length over all completions of the pairs.
+    """Pearson's correlation of log π/π_ref with length, over all completions of the pairs.
 
-    None when all lengths, or all log-ratios, are the same. Source: the length exploitation that
-    Park et al. 2024 (arXiv:2403.19159) find in DPO.
+    It shows the length exploitation that Park et al. 2024 (arXiv:2403.19159) find in DPO.
+
+    Args:
+        policy: log-probs under the policy, with lengths.
+        reference: log-probs under the reference.
+
+    Returns:
+        The correlation in [−1, 1]; None when all lengths or all log-ratios are equal.
+
+    Raises:
+        ValueError: the policy's log-probs have no lengths.
     """
     plain = policy.plain
     lengths = torch.cat([plain.lengths("chosen", "any"), plain.lengths("rejected", "any")])

@@ -1,1 +1,1 @@
-"""The training process: warm start, reference pass, one DPO round."""
+"""The training process: warm start, reference pass and one DPO round."""

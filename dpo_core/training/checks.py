@@ -1,4 +1,4 @@
-"""What must hold in every round: an error names the pair, the step and what to do."""
+"""Invariants of every round. Errors name the pair, the step and the remedy."""
 
 import math
 from array import array
@@ -9,43 +9,43 @@ import torch
 
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, InvariantViolated
-from dpo_core.loss_options import TRAITS, LossName, check_together
+from dpo_core.loss_options import check_combination, traits_of
 from dpo_core.preference.losses import PairLosses, margins
 from dpo_core.preference.pair_logps import PairLogps
-from dpo_core.training.objective import Measured
+from dpo_core.training.objective import PairMeasurements
 from dpo_core.training.pairs.batching import TrainingPair
 
 MARGIN_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""First-step margins allowed with a reset reference, nats per token of the longer completion.
+"""Largest first-step margin with a reset reference, nats per token of the longer completion.
 
-bfloat16 logits of size 16 to 32 are 1/8 apart, so one token's log-prob may be off by 1/16.
+bfloat16 logits between 16 and 32 are 1/8 apart, so one token's log-prob may be off by 1/16.
 """
 
 SAMPLING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""Mean gap allowed between the sampler's log-probs and the policy's, nats per token.
+"""Largest mean gap between the sampler's log-probs and the policy's, nats per token.
 
 In float32 vLLM and transformers differ by up to 1.6e-5 per token.
 """
 
 _CLIPPED_PAIR_IDS = 8
-"""Pair ids named in an error message."""
+"""Most pair ids in an error message."""
 
 
 def check_loss(config: TrainingConfig) -> None:
-    """Raise BadInput for a loss with options that have no meaning together."""
+    """Raise BadInput for a loss whose options cannot be combined."""
     try:
-        check_together(config.loss, wpo=config.wpo, shortened=config.shortens)
+        check_combination(config.loss, wpo=config.wpo, shortened=config.shortens)
     except ValueError as error:
         raise BadInput(str(error)) from None
 
 
-def check_labels(pairs: Sequence[TrainingPair], loss: LossName) -> None:
+def check_labels(pairs: Sequence[TrainingPair], loss: str) -> None:
     """Raise BadInput for uncertain labels that `loss` cannot take."""
     soft = next((pair for pair in pairs if pair.p_chosen != 1.0), None)
-    if soft is not None and not TRAITS[loss].soft_labels:
+    if soft is not None and not traits_of(loss).soft_labels:
         raise BadInput(
             f"pair {soft.pair_id} has the soft label p_chosen = {soft.p_chosen}, which loss {loss} "
-            "cannot take: it weighs one direction only",
+            "cannot take: it weights one direction only",
             "Choose training.loss: sigmoid or sigmoid_norm.",
         )
 
@@ -55,8 +55,8 @@ def sampling_gap(
 ) -> float | None:
     """Mean |log π − log π_sampler| over the pairs' completions, nats per token.
 
-    policy: pair id → plain sums of the log-probs before the first step. Answers whose log-probs the
-    sampler did not return, as those of another model, do not count; None where it returned none.
+    policy: pair id → plain sums of the log-probs before the first step. Completions without
+    log-probs from the sampler, such as another model's, do not count; None where there are none.
     """
     gaps = array("d", _gaps(pairs, policy))
     return sum(gaps) / len(gaps) if gaps else None
@@ -77,22 +77,22 @@ def _gaps(
 def check_sampled_by_policy(
     gap: float | None, tolerance: float, rope_limit: int | None = None
 ) -> None:
-    """Raise InvariantViolated when other weights than the policy's sampled the completions.
+    """Raise InvariantViolated when weights other than the policy's sampled the completions.
 
-    An engine that serves stale weights after an update goes unnoticed otherwise: margins are still
-    zero at the first step, and the round trains on answers of a policy that is not there any more.
+    Otherwise an engine that serves stale weights after an update would go unnoticed: margins are
+    still zero at the first step, and the round would train on answers of an earlier policy.
     """
     remedy = (
-        "The sampling engine did not serve the weights it was given; try sampling.keep_worker: "
-        "step, or the other engine, and report it."
+        "The sampling engine did not use the weights it was given. Try sampling.keep_worker: step "
+        "or the other sampling.engine, and report a bug."
     )
-    if rope_limit is not None:  # vLLM takes one factor for all, by how long sequences may become
+    if rope_limit is not None:  # vLLM uses one factor for all, from the longest possible sequence
         remedy = (
-            "The policy's rotary embedding depends on how long a sequence is, which engines do "
-            f"not treat alike: set sampling.max_model_len to at most {rope_limit}, and where that "
-            "is not enough sampling.engine to transformers."
+            "The policy's rotary embedding depends on sequence length, which engines handle "
+            f"differently: set sampling.max_model_len to at most {rope_limit}, and if that is not "
+            "enough, sampling.engine to transformers."
         )
-    if gap is not None and not gap <= tolerance:  # a NaN is no small gap
+    if gap is not None and not gap <= tolerance:  # NaN fails, too
         raise InvariantViolated(
             "the completions were not sampled by the policy they train: log-probs differ by "
             f"{gap:.2e} nats per token on average, more than {tolerance:.0e}",
@@ -100,39 +100,39 @@ def check_sampled_by_policy(
         )
 
 
-def check_first_step(measured: Measured, losses: PairLosses, tolerance: float) -> None:
+def check_first_step(measured: PairMeasurements, losses: PairLosses, tolerance: float) -> None:
     """Raise InvariantViolated unless the policy still equals its reference.
 
-    tolerance: nats per token of the pair's longer completion. The loss must then be that of equal
-    log-probs (ln 2 for sigmoid, 1/(4β²) for IPO, 1 for hinge), as far as such margins move it.
+    tolerance: nats per token of the pair's longer completion. The loss must also be that of equal
+    log-probs (ln 2 for sigmoid, 1/(4β²) for IPO, 1 for hinge), up to the effect of such margins.
     """
     reference = measured.reference
-    assert reference is not None, "the policy equals it"
-    found = margins(measured.policy, reference).tolist()
+    assert reference is not None, "only losses with a reference start at it"
+    first_margins = margins(measured.policy, reference).tolist()
     allowed = [tolerance * pair.longest for pair in measured.pairs]
-    excess = [abs(margin) / limit for margin, limit in zip(found, allowed, strict=True)]
-    # A NaN is the largest of all: it compares as neither within nor beyond the limit.
-    worst = max(range(len(found)), key=lambda i: math.inf if math.isnan(excess[i]) else excess[i])
+    excess = [abs(margin) / limit for margin, limit in zip(first_margins, allowed, strict=True)]
+    # NaN counts as the largest: it compares as neither within nor beyond the limit.
+    worst = max(range(len(excess)), key=lambda i: math.inf if math.isnan(excess[i]) else excess[i])
     if not excess[worst] <= 1:
         raise InvariantViolated(
             f"before the first step the policy must equal its reference, but pair "
-            f"{measured.pairs[worst].pair_id} has a margin of {found[worst]:.3g} nats "
-            f"(allowed: {allowed[worst]:.3g}), the largest of {len(found)}",
-            "The reference log-probs were not made by these weights, or a forward pass is random.",
+            f"{measured.pairs[worst].pair_id} has a margin of {first_margins[worst]:.3g} nats "
+            f"(allowed: {allowed[worst]:.3g}), the largest of {len(first_margins)}",
+            "The reference log-probs are from other weights, or forward passes are random.",
         )
-    found_loss = float(measured.losses.double().mean())
+    loss = float(measured.losses.double().mean())
     expected, slack = _loss_at_reference(measured, reference, losses, allowed)
-    if not abs(found_loss - expected) <= slack + 1e-6:
+    if not abs(loss - expected) <= slack + 1e-6:
         raise InvariantViolated(
-            f"the loss of the first step is {found_loss:.6f}; where policy and reference agree it "
-            f"is {expected:.6f}"
+            f"the loss of the first step is {loss:.6f}, but must be {expected:.6f}, because policy "
+            "and reference are equal"
         )
 
 
 def _loss_at_reference(
-    measured: Measured, same: PairLogps, losses: PairLosses, allowed: Sequence[float]
+    measured: PairMeasurements, same: PairLogps, losses: PairLosses, allowed: Sequence[float]
 ) -> tuple[float, float]:
-    """(mean loss of a policy equal to the reference, what margins of `allowed` nats change it)."""
+    """(mean loss of a policy equal to its reference, its change by margins of `allowed` nats)."""
     shift = torch.tensor(allowed).to(same.chosen)
     tokens_per_pair = float(measured.policy.plain.lengths("chosen", "any").double().mean())
 
@@ -150,9 +150,9 @@ def _loss_at_reference(
 
 
 def check_finite(
-    measured: Measured, norm: float, step: int, learning_rate: float, loss: LossName
+    measured: PairMeasurements, norm: float, step: int, learning_rate: float, loss: str
 ) -> None:
-    """Raise InvariantViolated, before the weights are touched, when a number is not finite."""
+    """Raise InvariantViolated, before the weights change, when a number is not finite."""
     finite = measured.losses.isfinite()
     if finite.all() and math.isfinite(norm):
         return
@@ -166,11 +166,13 @@ def check_finite(
     )
 
 
-def _not_finite(measured: Measured, loss: LossName) -> list[str]:
-    """Pairs by which a number is not finite. The losses of a loss that sees the whole step are in
-    an order of its own, and say nothing of pairs: there their log-probs do."""
+def _not_finite(measured: PairMeasurements, loss: str) -> list[str]:
+    """Ids of pairs with a number that is not finite.
+
+    The values of a whole-step loss do not belong to single pairs, so there log-probs are checked.
+    """
     finite = measured.losses.isfinite()
-    if TRAITS[loss].whole_step:
+    if traits_of(loss).whole_step:
         finite = torch.stack(
             [
                 values.isfinite()

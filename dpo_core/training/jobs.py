@@ -1,30 +1,29 @@
-"""What the training process is asked to do. Loading this module loads no torch.
-
-A job travels as JSON: `job.model_dump(mode="json")` there, `DpoJob.model_validate(...)` here.
-"""
+"""Jobs of the training process. Loads no torch."""
 
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from dpo_core.config import Count, PositiveShare, Section, SftConfig, TrainingConfig
+from dpo_core.config import Count, PositiveShare, SftConfig, TrainingConfig
+from dpo_core.jobs import ChildJob, Kinds, job_kinds
 
 
-class DpoJob(Section):
-    """One DPO round: the policy in `policy_dir` is trained.
+class DpoJob(ChildJob):
+    """Train the policy in `policy_dir` for one DPO round.
 
-    reference_dir: weights of the reference; None: the policy as it was. A loss that compares with
-    none reads neither. cache_dir: folder for reference log-probs that later runs may need again.
-    preferences, completions: parquet files with the schemas records.PREFERENCES and COMPLETIONS.
+    reference_dir: weights of the reference; None means the policy before training. A loss without a
+    reference reads neither. cache_dir: folder of cached reference log-probs.
+    preferences, completions: parquet files with the schemas PREFERENCES and COMPLETIONS.
     out_dir: folder for the trained policy, as `save_pretrained` writes it.
-    curve_path, reference_logps_path: parquet files to write, schemas in telling.curves.
+    curve_path, reference_logps_path: parquet files to write, schemas in metrics.curves.
     adapter_dir: folder for the adapters of a round with LoRA.
-    optimiser_from, optimiser_to: AdamW's state (safetensors) to go on with, and to leave behind.
-    checkpoints: folder of what a killed round goes on from; removed when the round is finished.
-    events_dir: folder for the curve as TensorBoard's events, written while the round trains.
+    optimiser_from, optimiser_to: files (safetensors) to load AdamW's state from and save it to.
+    checkpoints: folder from which a killed round resumes; removed when the round is finished.
+    events_dir: folder for the curve as TensorBoard events, written while the round trains.
     """
 
+    op: Literal["dpo"] = "dpo"
     policy_dir: Path
     preferences: Path
     completions: Path
@@ -43,15 +42,15 @@ class DpoJob(Section):
     threads: Count = 1
 
 
-class BaseJob(Section):
-    """The base policy: `model`, a folder, GGUF file or hub id, or what `build` makes; warm-started
-    by `sft`.
+class BaseJob(ChildJob):
+    """Make the base policy: from `model` (folder, GGUF file or hub id) or `build`, warm-started.
 
-    held_out: parquet of prompts (records.PROMPTS) that must not be trained on; never: ids of
-    more, and never_messages: those of them that are conversations.
-    out_dir: folder for the base policy; curve_path: parquet, schema curves.SFT_CURVE.
+    held_out: parquet of prompts (schema PROMPTS) that must not be trained on. never: ids of more
+    such prompts. never_messages: messages of those that are conversations.
+    out_dir: folder for the base policy. curve_path: parquet file to write, schema SFT_CURVE.
     """
 
+    op: Literal["base"] = "base"
     model: str | None = None
     revision: str | None = None
     build: str | None = None
@@ -66,22 +65,29 @@ class BaseJob(Section):
     threads: Count = 1
 
 
-class AverageJob(Section):
-    """A policy between two, written to `out_dir`: the share `rate` of the way from `from_dir`'s
-    weights to `to_dir`'s, in float32. Configuration and tokenizer are those of `to_dir`."""
+class AverageJob(ChildJob):
+    """Write to `out_dir` the policy that lies the share `rate` of the way from `from_dir`'s weights
+    to `to_dir`'s, in float32. Config and tokenizer are those of `to_dir`."""
 
+    op: Literal["average"] = "average"
     from_dir: Path
     to_dir: Path
     out_dir: Path
     rate: PositiveShare
 
 
-class LogpsJob(Section):
-    """Log-probs of the completions of a file (schema SCORED) under a policy, written to `out`
-    (schema LOGPS). dtype: of weights and products; sums over the vocabulary are float32."""
+class LogpsJob(ChildJob):
+    """Write to `out` (schema LOGPS) the log-probs of a file's completions (schema SCORED) under a
+    policy. dtype: of weights and products; sums over the vocabulary are float32."""
 
+    op: Literal["logps"] = "logps"
     policy_dir: Path
     completions: Path
     out: Path
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: Count = 1
+
+
+TrainingJob = DpoJob | BaseJob | AverageJob | LogpsJob
+
+JOBS: Kinds[TrainingJob] = job_kinds(DpoJob, BaseJob, AverageJob, LogpsJob)

@@ -8,32 +8,32 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from dpo_core.loss_options import TRAITS
+from dpo_core.loss_options import traits_of
 from dpo_core.training.checks import MARGIN_TOLERANCE, check_finite, check_first_step
 from dpo_core.training.objective import (
-    Measured,
+    PairMeasurements,
     ReferenceLogps,
     SlopesByPair,
     StepObjective,
-    joined,
+    join_measurements,
 )
 from dpo_core.training.optimiser import learning_rate_factor, set_learning_rate
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.passes.pass_over_pairs import Slopes, TokenLogps
-from dpo_core.training.processes.sharded import undivided
+from dpo_core.training.processes.sharded import gather_tensor
 from dpo_core.training.round import Round
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step, counted from 1, and what it measured before its update.
+    """One optimiser step, counted from 1, with measurements from before its update.
 
-    gradient_norm: before clipping. seconds: by the clock.
+    gradient_norm: before clipping. seconds: wall-clock time.
     """
 
     number: int
     epoch: int
-    measured: Measured
+    measured: PairMeasurements
     learning_rate: float
     gradient_norm: float
     seconds: float
@@ -49,11 +49,11 @@ def train(
     *,
     starts_at_reference: bool,
 ) -> Iterator[Step]:
-    """Train the round's model, one optimiser step for each item that is taken.
+    """Train the round's model: yields after each optimiser step.
 
-    done: steps of an earlier process, which are left out. between(done, steps) is called before
-    each update, when the next step's loss and gradients have shown that the weights are good.
-    starts_at_reference: whether policy and reference are the same weights before the first step.
+    done: steps of an earlier process, which are skipped. between: called as between(done, steps)
+    before each update, once the next step's loss and gradients show that the weights are finite.
+    starts_at_reference: whether policy and reference have the same weights before the first step.
     Raises InvariantViolated as `checks` do, before the step's update.
     """
     config = round.config
@@ -85,46 +85,50 @@ def _gradients(
     reference: ReferenceLogps | None,
     *,
     at_reference: bool,
-) -> tuple[Measured, float]:
-    """Leave the step's clipped gradients in the model: (what was measured, norm before)."""
+) -> tuple[PairMeasurements, float]:
+    """Compute the step's clipped gradients: (measurements, gradient norm before clipping)."""
     objective = StepObjective(step, reference, round.config)
     _add_gradients(round, step, objective)
-    measured = _of_all(round, step, objective)
+    measured = _gather_measurements(round, step, objective)
     if at_reference:
         tolerance = MARGIN_TOLERANCE[round.runtime.compute_dtype]
         check_first_step(measured, objective.losses, tolerance)
     norm = clip_grad_norm_(round.model.parameters(), round.config.max_grad_norm)
-    return measured, undivided(norm).item()
+    return measured, gather_tensor(norm).item()
 
 
 def _add_gradients(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> None:
-    """Add to the model's gradients that of the loss of one optimiser step."""
-    whole_step = TRAITS[round.config.loss].whole_step
-    slopes = _slopes_of_all(round, step, objective) if whole_step else objective.slopes
+    """Add the gradient of one optimiser step's loss to the model's."""
+    whole_step = traits_of(round.config.loss).whole_step
+    slopes = _whole_step_slopes(round, step, objective) if whole_step else objective.slopes
     for batch in round.micro_batches(step):
         round.path.backward(batch, slopes)
     for batch in round.idle_batches(step):
         round.path.backward(batch, _no_slopes)
 
 
-def _slopes_of_all(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> Slopes:
-    """For pairs that depend on each other: all log-probs are seen before the first slope."""
+def _whole_step_slopes(
+    round: Round, step: Sequence[TrainingPair], objective: StepObjective
+) -> Slopes:
+    """Slopes of pairs that depend on each other: needs all log-probs before the first slope."""
     mine = [round.path.logps(batch) for batch in round.micro_batches(step)]
     for batch in round.idle_batches(step):
         round.path.logps(batch)
     ordered = _in_order_of_ranks(round, step)
-    tokens = TokenLogps.joined([part for parts in round.team.gather(mine) for part in parts])
+    tokens = TokenLogps.concatenate([part for parts in round.team.gather(mine) for part in parts])
     return SlopesByPair(ordered, objective.slopes(ordered, tokens))
 
 
-def _of_all(round: Round, step: Sequence[TrainingPair], objective: StepObjective) -> Measured:
-    """What the processes of the team measured of this step."""
-    if TRAITS[round.config.loss].whole_step or round.team.size == 1:
+def _gather_measurements(
+    round: Round, step: Sequence[TrainingPair], objective: StepObjective
+) -> PairMeasurements:
+    """The measurements of this step by all processes of the team."""
+    if traits_of(round.config.loss).whole_step or round.team.size == 1:
         return objective.measured()
-    # Pairs need not travel: every process knows the step, and how it is divided.
+    # Pairs need not be sent: every process knows the step and how it is divided.
     mine = [replace(part, pairs=()) for part in objective.parts]
-    found = joined([part for parts in round.team.gather(mine) for part in parts])
-    return replace(found, pairs=tuple(_in_order_of_ranks(round, step)))
+    joined = join_measurements([part for parts in round.team.gather(mine) for part in parts])
+    return replace(joined, pairs=tuple(_in_order_of_ranks(round, step)))
 
 
 def _in_order_of_ranks(round: Round, step: Sequence[TrainingPair]) -> list[TrainingPair]:

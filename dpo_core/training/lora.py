@@ -1,4 +1,4 @@
-"""LoRA and rsLoRA by peft: a round trains adapters and leaves full weights.
+"""LoRA and rsLoRA with peft: a round trains adapters and saves full weights.
 
 W' = W + s·B·A with A (rank, in), B (out, rank); s = alpha / rank (LoRA, arXiv:2106.09685) or
 alpha / √rank (rsLoRA, arXiv:2312.03732). B starts at 0, so the policy starts as its reference.
@@ -16,22 +16,22 @@ from torch import nn
 from dpo_core.config import LoraConfig
 from dpo_core.errors import BadInput
 from dpo_core.hashing import derive_seed
-from dpo_core.training.processes.sharded import undivided
+from dpo_core.training.processes.sharded import gather_tensor
 from dpo_core.training.runtime import load_master, load_tokenizer, save_policy
 
 _CPU = torch.device("cpu")
 
 
 def adapt(model: Any, config: LoraConfig, seed: int, compute_dtype: torch.dtype) -> Any:
-    """Put fresh adapters into `model`, in place, and freeze the rest; returns peft's view of it.
+    """Add fresh adapters to `model` in place and freeze the rest. Returns peft's view of it.
 
-    Raises BadInput for target modules that are not there, or that share weights with embeddings.
+    Raises BadInput for target modules that do not exist or cannot be adapted.
     """
-    import peft  # half a second of every start of a training process, which few rounds need
+    import peft  # half a second at start-up, which few rounds need
 
     _check_targets(model, config.target_modules)
     torch.manual_seed(derive_seed(seed, "lora"))
-    wanted = peft.LoraConfig(
+    peft_config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
         lora_alpha=config.alpha,
@@ -39,7 +39,7 @@ def adapt(model: Any, config: LoraConfig, seed: int, compute_dtype: torch.dtype)
         target_modules=config.target_modules,
     )
     try:
-        adapted = peft.get_peft_model(model, wanted)
+        adapted = peft.get_peft_model(model, peft_config)
     except ValueError as error:
         raise BadInput(
             f"peft cannot adapt {type(model).__name__}: {error}", "Change training.lora."
@@ -54,13 +54,13 @@ def save_merged(
 ) -> None:
     """Write the adapted policy as full weights to `out_dir`, and its adapters to `adapter_dir`.
 
-    Adapters are added, in float32 on the CPU, to the weights of `policy_dir` as they are on disk.
-    Called together where they are divided among processes, of which one writes.
+    Adapters are added, in float32 on the CPU, to the weights of `policy_dir` on disk. A collective
+    call where they are sharded among processes; the one with `writes` writes.
     """
     import peft
 
     matrices = {
-        name: undivided(tensor).contiguous().cpu()
+        name: gather_tensor(tensor).contiguous().cpu()
         for name, tensor in peft.get_peft_model_state_dict(
             adapted, save_embedding_layers=False
         ).items()
@@ -68,7 +68,7 @@ def save_merged(
     if not writes:
         return
     config = copy.copy(adapted.peft_config["default"])
-    # A set's order is another in each process; where the policy lies is not part of the adapters.
+    # A set's order varies between processes; the policy's path is not part of the adapters.
     config.target_modules = sorted(config.target_modules)
     config.base_model_name_or_path = None
     if adapter_dir is not None:
@@ -90,16 +90,16 @@ def _check_targets(model: Any, targets: str | Collection[str]) -> None:
     }
     if unknown := sorted(set(targets) - adaptable):
         raise BadInput(
-            f"training.lora.target_modules names {unknown[0]}, which is no linear layer of "
+            f"training.lora.target_modules: {unknown[0]} is not a linear layer of "
             f"{type(model).__name__} that can be adapted (the output head cannot)",
-            f"Choose from {', '.join(sorted(adaptable))}; or all-linear.",
+            f"Choose from {', '.join(sorted(adaptable))}, or all-linear.",
         )
 
 
 def _narrow_frozen(model: Any, dtype: torch.dtype) -> None:
-    """Keep frozen matrices of linear layers in `dtype`, to which autocast rounds them anyway.
+    """Convert frozen matrices of linear layers to `dtype`, to which autocast rounds them anyway.
 
-    A matrix that is the embeddings' as well stays float32: there autocast rounds nothing.
+    A matrix shared with the embeddings stays float32, because autocast does not round it there.
     """
     embeddings = model.get_input_embeddings().weight
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""The loss of one optimiser step, from log-probs of tokens that arrive a few pairs at a time.
+"""The loss of one optimiser step, from token log-probs that arrive a few pairs at a time.
 
 N completion tokens, pair after pair, chosen before rejected; `pair` is the number of pairs.
 """
@@ -13,8 +13,8 @@ from dpo_core.config import TrainingConfig
 from dpo_core.preference.losses import PairLosses
 from dpo_core.preference.pair_logps import (
     PairLogps,
-    by_completion,
     length_desensitised_sums,
+    split_by_completion,
     wpo_weights,
 )
 from dpo_core.preference.pair_metrics import (
@@ -27,22 +27,22 @@ from dpo_core.training.passes import entropy
 from dpo_core.training.passes.pass_over_pairs import TokenLogps
 
 ReferenceLogps = Mapping[str, tuple[float, float]]
-"""Pair id → log-probs (chosen, rejected) under the reference, nats, summed as the policy's are."""
+"""Pair id → log-probs (chosen, rejected) under the reference, nats, summed like the policy's."""
 
 
-NUMBERS = 3
-"""Raised when a job computes other numbers than before: what an older version left half-done, or
-kept to be used again, is then made anew."""
+NUMERICS_VERSION = 3
+"""Increased when a job computes different numbers than before. Checkpoints and cached log-probs of
+older versions are then not used."""
 
 _CORRELATION = "length_correlation"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Some pairs as they were when trained on: losses (pair,), log-probs of policy, reference.
+class PairMeasurements:
+    """Measurements of some pairs, made when they were trained on.
 
-    reference: None for a loss that compares with none.
-    entropies (pair,): means over the watched tokens of each, nats; NaN where there are none.
+    losses: (pair,). policy, reference: log-probs; reference is None for a loss without one.
+    entropies: (pair,) means over the watched tokens of each pair, nats; NaN where there are none.
     """
 
     pairs: tuple[TrainingPair, ...]
@@ -52,7 +52,7 @@ class Measured:
     entropies: Tensor
 
     def means(self, beta: float) -> dict[str, float | None]:
-        """Means over the pairs; those of log-ratios are None without a reference."""
+        """Means over the pairs. Without a reference those of log-ratios are None."""
         return {
             "loss": float(self.losses.double().mean()),
             **self._compared(beta),
@@ -68,7 +68,7 @@ class Measured:
         return {**asdict(metrics), _CORRELATION: length_correlation(self.policy, self.reference)}
 
     def _entropy(self) -> float | None:
-        """Nats per completion token: every pair counts as many tokens as it has."""
+        """Mean entropy, nats per completion token: every pair is weighted by its tokens."""
         lengths = completion_lengths(self.pairs, self.entropies.device).sum(1).double()
         counts = lengths * self.entropies.isfinite()
         if not counts.any():
@@ -79,8 +79,8 @@ class Measured:
 class StepObjective:
     """Loss and slopes of the pairs of one optimiser step.
 
-    The step's loss is a mean over all its pairs (or their chosen tokens), so how it is cut into
-    micro-batches moves no number.
+    The step's loss is a mean over all its pairs (or their chosen tokens), so micro-batches do not
+    change results.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class StepObjective:
         self._pairs = len(step)
         self._tokens_per_pair = sum(len(pair.chosen_ids) for pair in step) / len(step)
         self._reference = reference
-        self.parts: list[Measured] = []
+        self.parts: list[PairMeasurements] = []
 
     def slopes(self, pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
-        """(N,) derivatives of the step's loss by the log-probs of these pairs' tokens."""
+        """(N,) derivatives of the step's loss with respect to these pairs' token log-probs."""
         with torch.enable_grad():
             logps_N = tokens.logps_N.detach().requires_grad_()
             policy = completion_sums(
@@ -113,12 +113,13 @@ class StepObjective:
             (slopes_N,) = torch.autograd.grad(losses.sum() / self._pairs, logps_N)
         entropies = _entropies(pairs, tokens)
         self.parts.append(
-            Measured(tuple(pairs), losses.detach(), policy.detached(), reference, entropies)
+            PairMeasurements(tuple(pairs), losses.detach(), policy.detached(), reference, entropies)
         )
         return slopes_N
 
-    def measured(self) -> Measured:
-        return joined(self.parts)
+    def measured(self) -> PairMeasurements:
+        """The measurements of all pairs so far."""
+        return join_measurements(self.parts)
 
     def _reference_of(self, pairs: Sequence[TrainingPair], like: PairLogps) -> PairLogps | None:
         if self._reference is None:
@@ -128,7 +129,7 @@ class StepObjective:
 
 
 class SlopesByPair:
-    """Slopes that are known beforehand, handed out for whatever pairs are asked for."""
+    """Slopes that were computed beforehand, looked up by pair."""
 
     def __init__(self, pairs: Sequence[TrainingPair], slopes_N: Tensor) -> None:
         counts = [len(pair.chosen_ids) + len(pair.rejected_ids) for pair in pairs]
@@ -142,14 +143,14 @@ class SlopesByPair:
 def completion_sums(
     pairs: Sequence[TrainingPair], tokens: TokenLogps, config: TrainingConfig
 ) -> PairLogps:
-    """Log-probs of completions from those of their tokens; here LD-DPO and WPO act."""
+    """Log-probs of completions from those of their tokens; applies LD-DPO and WPO."""
     lengths_P2 = completion_lengths(pairs, tokens.logps_N.device)
-    logps_P2L = by_completion(tokens.logps_N, lengths_P2)
+    logps_P2L = split_by_completion(tokens.logps_N, lengths_P2)
     sums_P2 = logps_P2L.sum(-1)
     weights = None
     if config.wpo:
-        assert tokens.log_collisions_N is not None, "WPO asks the pass for collisions"
-        collisions_P2L = by_completion(tokens.log_collisions_N, lengths_P2)
+        assert tokens.log_collisions_N is not None, "with WPO the pass computes collisions"
+        collisions_P2L = split_by_completion(tokens.log_collisions_N, lengths_P2)
         weights = wpo_weights(logps_P2L, collisions_P2L, lengths_P2)
     whole = PairLogps(
         sums_P2[:, 0], sums_P2[:, 1], lengths_P2[:, 0], lengths_P2[:, 1], weights=weights
@@ -163,7 +164,7 @@ def completion_sums(
 def _entropies(pairs: Sequence[TrainingPair], tokens: TokenLogps) -> Tensor:
     if tokens.entropies_N is None:
         return tokens.logps_N.new_full((len(pairs),), torch.nan)
-    return entropy.by_pair(tokens.entropies_N, pairs)
+    return entropy.mean_by_pair(tokens.entropies_N, pairs)
 
 
 def _soft_labels(pairs: Sequence[TrainingPair], like: PairLogps) -> Tensor | None:
@@ -171,13 +172,13 @@ def _soft_labels(pairs: Sequence[TrainingPair], like: PairLogps) -> Tensor | Non
     return None if set(labels) == {1.0} else torch.tensor(labels).to(like.chosen)
 
 
-def joined(parts: Sequence[Measured]) -> Measured:
-    """The parts as one, in their order."""
+def join_measurements(parts: Sequence[PairMeasurements]) -> PairMeasurements:
+    """Concatenate the parts, in order."""
     references = [part.reference for part in parts if part.reference is not None]
-    return Measured(
+    return PairMeasurements(
         pairs=tuple(pair for part in parts for pair in part.pairs),
         losses=torch.cat([part.losses for part in parts]),
-        policy=PairLogps.joined([part.policy for part in parts]),
-        reference=PairLogps.joined(references) if references else None,
+        policy=PairLogps.concatenate([part.policy for part in parts]),
+        reference=PairLogps.concatenate(references) if references else None,
         entropies=torch.cat([part.entropies for part in parts]),
     )

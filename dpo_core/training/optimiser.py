@@ -13,7 +13,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 def make_optimiser(
     parameters: Iterable[Tensor], learning_rate: float, weight_decay: float = 0.0
 ) -> torch.optim.AdamW:
-    """AdamW (β 0.9, 0.999); decay pulls matrices only, not norms and biases."""
+    """AdamW (β 0.9, 0.999); weight decay applies to matrices, not to norms and biases."""
     trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
@@ -31,15 +31,19 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) ->
 def learning_rate_factor(
     step: int, steps: int, *, warmup_steps: int, schedule: Schedule, floor: float = 0.0
 ) -> float:
-    """What the learning rate of `step`, counted from 0, is multiplied by.
+    """Factor of the learning rate at `step`, counted from 0.
 
-    It rises linearly over the warm-up, whose last step has the full rate, then stays (constant) or
-    falls from 1 towards `floor`, which it would reach one step after the last.
+    It rises linearly over the warm-up, whose last step has the full rate. Then it stays (constant)
+    or falls from 1 towards `floor`, which it would reach one step after the last.
+
+    Example:
+        >>> [learning_rate_factor(s, 4, warmup_steps=2, schedule="linear") for s in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if schedule == "constant":
         return 1.0
     done = (step - warmup_steps) / max(1, steps - warmup_steps)
-    left = 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
-    return floor + (1 - floor) * left
+    remaining = 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return floor + (1 - floor) * remaining

@@ -1,4 +1,4 @@
-"""AdamW's state on disk, for rounds whose optimiser goes on where an earlier round's stopped.
+"""AdamW's state on disk, for rounds whose optimiser continues from an earlier round.
 
 One safetensors file; its names are `<parameter>.<exp_avg | exp_avg_sq | step>`.
 """
@@ -26,9 +26,9 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 def save_optimiser_state(
     model: Any, optimiser: Optimizer, path: Path, *, writes: bool = True
 ) -> None:
-    """Called together where the model is divided among processes, of which one writes."""
+    """Save the state. A collective call for sharded models; the process with `writes` writes."""
     whole = _state(model, optimiser, _WHOLE)
-    if not writes:  # and `whole` is empty
+    if not writes:  # `whole` is then empty
         return
     state = _untouched(model) | {name: own for name, own in whole["state"].items() if own}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,9 +36,9 @@ def save_optimiser_state(
 
 
 def load_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
-    """Give `optimiser`, which has made no step yet, the moments and step counts of `path`.
+    """Load moments and step counts from `path` into an optimiser that has made no step yet.
 
-    Learning rate and weight decay stay its own. Raises BadInput when the file is of another model.
+    Learning rate and weight decay stay as they are. Raises BadInput for another model's state.
     """
     fresh = _state(model, optimiser)
     saved = load_file(path)
@@ -48,14 +48,14 @@ def load_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
         state[parameter][key] = tensor
     if _shapes(state) != _shapes(fresh["state"]):
         raise BadInput(
-            f"{path} holds the optimiser state of other parameters than this policy has",
+            f"the optimiser state in {path} does not match this policy's parameters",
             "Set training.optimiser_state: fresh.",
         )
     set_optimizer_state_dict(model, optimiser, {**fresh, "state": dict(state)}, options=_WHOLE)
 
 
 def _untouched(model: Any) -> dict[str, dict[str, Tensor]]:
-    """The state before its first gradient of each trained weight: some never have one."""
+    """The initial state of every trained weight, for those that never have a gradient."""
     return {
         name: {
             "exp_avg": torch.zeros(weight.shape),

@@ -1,4 +1,4 @@
-"""The policy that a round trains, its optimiser, and how both are loaded and written."""
+"""The policy that a round trains and its optimiser: loading and saving them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from dpo_core.training.optimiser import make_optimiser
 from dpo_core.training.optimiser_state import load_optimiser_state, save_optimiser_state
 from dpo_core.training.passes.gradient_checkpointing import checkpoint_layers
 from dpo_core.training.passes.pass_over_pairs import Enter
-from dpo_core.training.processes.sharded import shard, whole_weights
+from dpo_core.training.processes.sharded import gather_weights, shard
 from dpo_core.training.processes.team import Team
 from dpo_core.training.runtime import Runtime, load_master, load_tokenizer, save_policy
 
@@ -21,9 +21,10 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class PolicyInTraining:
-    """model: what passes go through. adapted: peft's view of it, for a round with LoRA.
+    """A policy that is being trained.
 
-    enter: what gives the weights of a model that is divided among processes.
+    model: the model that passes go through. adapted: peft's view of it, with LoRA only.
+    enter: gathers the weights of a sharded model; None for a model in one process.
     """
 
     model: Any
@@ -32,31 +33,31 @@ class PolicyInTraining:
 
 
 def load_policy(job: DpoJob, runtime: Runtime, team: Team) -> PolicyInTraining:
-    """Called together: each process loads the whole policy, and keeps its part."""
-    model = _loaded(job.policy_dir, runtime, team)
+    """Load the policy. A collective call: each process loads all of it and keeps its shard."""
+    model = _load(job.policy_dir, runtime, team)
     lora = job.config.lora
     adapted = adapt(model, lora, job.seed, runtime.compute_dtype) if lora is not None else None
     if job.config.gradient_checkpointing:
         checkpoint_layers(model)
-    return PolicyInTraining(model, adapted, _divided(model, runtime, team))
+    return PolicyInTraining(model, adapted, _shard_in_team(model, runtime, team))
 
 
 def load_frozen(policy_dir: Path, runtime: Runtime, team: Team) -> tuple[Any, Enter | None]:
-    """(a policy that is only asked, what gives its weights); called together, as above."""
-    model = _loaded(policy_dir, runtime, team)
-    return model, _divided(model, runtime, team)
+    """(a policy for log-probs only, its `enter`). A collective call, as `load_policy`."""
+    model = _load(policy_dir, runtime, team)
+    return model, _shard_in_team(model, runtime, team)
 
 
-def _loaded(policy_dir: Path, runtime: Runtime, team: Team) -> Any:
+def _load(policy_dir: Path, runtime: Runtime, team: Team) -> Any:
     return load_master(policy_dir, runtime.device if team.size == 1 else _CPU)
 
 
-def _divided(model: Any, runtime: Runtime, team: Team) -> Enter | None:
+def _shard_in_team(model: Any, runtime: Runtime, team: Team) -> Enter | None:
     return shard(model, team, runtime.device) if team.size > 1 else None
 
 
 def load_optimiser(job: DpoJob, policy: PolicyInTraining) -> torch.optim.Optimizer:
-    """AdamW, fresh or as an earlier round left it."""
+    """AdamW, fresh or with the state of an earlier round."""
     config = job.config
     optimiser = make_optimiser(policy.model.parameters(), config.learning_rate, config.weight_decay)
     if job.optimiser_from is not None:
@@ -67,23 +68,23 @@ def load_optimiser(job: DpoJob, policy: PolicyInTraining) -> torch.optim.Optimiz
 def save_trained(
     job: DpoJob, policy: PolicyInTraining, optimiser: torch.optim.Optimizer, team: Team
 ) -> None:
-    """Write what the round leaves: full weights, and adapters and AdamW's state where asked for.
+    """Save full weights, and adapters and AdamW's state where the job asks for them.
 
-    Called together; the leader writes.
+    A collective call; the leader writes.
     """
     if job.optimiser_to is not None:
         save_optimiser_state(policy.model, optimiser, job.optimiser_to, writes=team.leads)
     if policy.adapted is not None:
         save_merged(policy.adapted, job.policy_dir, job.out_dir, job.adapter_dir, writes=team.leads)
         return
-    model = policy.model if team.size == 1 else _gathered(job, policy.model, team)
+    model = policy.model if team.size == 1 else _gather_model(job, policy.model, team)
     if team.leads:
         save_policy(model, load_tokenizer(job.policy_dir), job.out_dir)
 
 
-def _gathered(job: DpoJob, model: Any, team: Team) -> Any:
-    """The divided model as one, for the leader."""
-    weights = whole_weights(model)
+def _gather_model(job: DpoJob, model: Any, team: Team) -> Any:
+    """The sharded model as a whole, for the leader; None for the others."""
+    weights = gather_weights(model)
     if not team.leads:
         return None
     whole = load_master(job.policy_dir, _CPU)

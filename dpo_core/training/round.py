@@ -1,4 +1,4 @@
-"""What all parts of one round's training share."""
+"""State shared by all parts of one round's training."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,9 @@ from dpo_core.training.runtime import Runtime
 
 @dataclass(frozen=True)
 class Round:
-    """One round's config and model; `path` goes through the model, `report` hears of progress.
+    """One round's config and model. A process of a team trains on its share of each optimiser step.
 
-    budget: tokens that go through the model at a time.
-    A process of a team trains on its share of each optimiser step.
+    path: how pairs go through the model. budget: tokens per forward pass. report: gets progress.
     """
 
     config: TrainingConfig
@@ -35,7 +34,7 @@ class Round:
     team: Team = ALONE
 
     def micro_batches(self, step: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
-        """This process's pairs of one optimiser step, as many at a time as the budget allows."""
+        """This process's pairs of one optimiser step, in batches within the budget."""
         return self.micro_batches_by_rank(step)[self.team.rank]
 
     def micro_batches_by_rank(self, step: Sequence[TrainingPair]) -> list[list[list[TrainingPair]]]:
@@ -43,9 +42,9 @@ class Round:
         return [list(micro_batches(share, self.path, self.budget)) for share in shares]
 
     def idle_batches(self, step: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
-        """What goes through this process's model without effect, while others have pairs left.
+        """Batches that this process runs without effect while others still have pairs.
 
-        A divided model runs in all processes at once, or in none.
+        A sharded model runs in all processes at once, or in none.
         """
         if self.team.size == 1:
             return []
@@ -56,7 +55,7 @@ class Round:
     def steps_of_epoch(
         self, pairs: Sequence[TrainingPair], epoch: int
     ) -> Iterator[list[TrainingPair]]:
-        """The pairs of each optimiser step; they depend on nothing but seed, epoch and pair ids."""
+        """The pairs of each optimiser step, which depend on seed, epoch and pair ids only."""
         return optimiser_steps(pairs, self.config.pairs_per_step, self.seed, epoch)
 
     def steps(self, pairs: Sequence[TrainingPair]) -> int:
@@ -65,8 +64,8 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a round's models are loaded into, one after the other."""
+class RoundSetting:
+    """The setting of a round, in which its models are used one after the other."""
 
     job: DpoJob
     pairs: Sequence[TrainingPair]
@@ -76,14 +75,14 @@ class Setting:
 
     @cached_property
     def budget(self) -> int:
-        """Tokens that go through a model of this round at a time."""
+        """Tokens per forward pass through a model of this round."""
         return token_budget(self.job.config, self.runtime, self.job.policy_dir, self.team.size)
 
     def round(self, model: Any, enter: Enter | None) -> tuple[Round, str]:
         """(the round with this model, why its path is not the fast one, or an empty text)."""
         config = self.job.config
         path, why_not_fast = choose_path(model, self.pairs, config, self.runtime, enter)
-        made = Round(
+        round = Round(
             config,
             self.job.seed,
             self.runtime,
@@ -93,4 +92,4 @@ class Setting:
             self.report,
             self.team,
         )
-        return made, why_not_fast
+        return round, why_not_fast

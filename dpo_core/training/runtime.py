@@ -1,4 +1,4 @@
-"""What training runs on: device, precision, threads, determinism; and policies on disk."""
+"""What training runs on: device, precision, threads, determinism. Loads and saves policies."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -17,19 +17,19 @@ from dpo_core.resident_memory import forget_peak_resident, peak_resident_bytes
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where a round is trained, and in which precision its forward passes compute."""
+    """The device of a round, and the precision of its forward passes."""
 
     device: torch.device
     compute_dtype: torch.dtype
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Forward passes inside run in `compute_dtype`; weights and optimiser stay float32."""
+        """Run forward passes in `compute_dtype`; weights and optimiser stay float32."""
         if self.compute_dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.compute_dtype)
 
     def facts(self) -> dict[str, Any]:
-        """What is recorded of the run; the peak memory cannot repeat, the rest must."""
+        """Facts recorded about the run. All but the peak memory repeat between equal runs."""
         return {
             "device": self.device.type,
             "dtype": str(self.compute_dtype).removeprefix("torch."),
@@ -39,7 +39,7 @@ class Runtime:
         }
 
     def peak_memory_gib(self) -> float:
-        """The most this process has used since `prepare`: of the GPU's memory if it has one."""
+        """Peak memory of this process since `prepare`: the GPU's if it has one."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**30
         return peak_resident_bytes() / 2**30
@@ -49,12 +49,12 @@ def prepare(
     threads: int, seed: int, compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 ) -> Runtime:
     """Fix threads, seeds and deterministic algorithms; choose the device and the precision."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may not repeat itself
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic cuBLAS
     torch.set_num_threads(threads)
-    keep_freed_memory()  # every micro-batch needs the last one's: about a tenth of a round on CPU
+    keep_freed_memory()  # for the next micro-batch: about a tenth of a round on CPU
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling every new buffer, lest somebody reads what nobody wrote, took 7 % of a round on CPU.
+    # Filling every new buffer, in case it is read before it is written, took 7 % of a round on CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
@@ -63,10 +63,11 @@ def prepare(
     return Runtime(device, _dtype(device, compute_dtype))
 
 
-def out_of_memory(error: torch.OutOfMemoryError) -> ChildFailed:
+def out_of_memory_error(error: torch.OutOfMemoryError) -> ChildFailed:
+    """Ratchet's error for torch's."""
     return ChildFailed(
         f"training ran out of device memory: {str(error).splitlines()[0]}",
-        "Lower training.micro_batch_tokens (it moves no number), or sft.batch_size.",
+        "Lower training.micro_batch_tokens (results stay the same) or sft.batch_size.",
     )
 
 
@@ -78,15 +79,15 @@ def _dtype(device: torch.device, wanted: str) -> torch.dtype:
 
 
 def load_master(policy_dir: Path, device: torch.device) -> Any:
-    """The policy with float32 weights, dropout off.
+    """Load the policy with float32 weights, dropout off.
 
-    Updates of a learning rate like 5e-7 are lost when weights have bfloat16's 8 bits.
+    bfloat16's 8 bits would lose updates at learning rates such as 5e-7.
     """
     return load_weights(policy_dir, device, torch.float32)
 
 
 def load_weights(policy_dir: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The policy in this dtype, dropout off."""
+    """Load the policy in this dtype, dropout off."""
     attention = attention_for(AutoConfig.from_pretrained(policy_dir))
     model = AutoModelForCausalLM.from_pretrained(
         policy_dir, dtype=dtype, attn_implementation=attention
@@ -95,9 +96,9 @@ def load_weights(policy_dir: Path, device: torch.device, dtype: torch.dtype) -> 
 
 
 def attention_for(config: Any) -> str | None:
-    """The attention that computes what the config says; None: what transformers prefers.
+    """The attention implementation for a config; None leaves the choice to transformers.
 
-    transformers' `sdpa` silently leaves out the soft cap of attention scores (Gemma 2), which the
+    transformers' `sdpa` silently ignores the soft cap of attention scores (Gemma 2), which the
     sampling engine applies.
     """
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None

@@ -1,1 +1,1 @@
-"""Commands of `ratchet`, joined in flows/cli.py."""
+"""Commands of `ratchet`, registered in flows/cli.py."""

@@ -1,6 +1,7 @@
-"""`ratchet export` and `ratchet import`: preferences for other tools, and of others."""
+"""`ratchet import`, `export` and `publish`: exchange preferences and policies with other tools."""
 
 import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -33,44 +34,36 @@ def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Files (.jsonl, .json, .csv, .tsv, also .gz; .parquet, .arrow) or folders of a "
-            "dataset.",
+            help="Files (.jsonl, .json, .csv, .tsv, also .gz; .parquet, .arrow) or folders.",
             metavar="FILE...",
-            show_default=False,
         ),
     ],
-    out: Annotated[
-        Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR", show_default=False)
-    ],
+    out: Annotated[Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR")],
     format: Annotated[
-        ImportFormat, typer.Option(help="Format of all files; auto: each by its first row.")
+        ImportFormat, typer.Option(help="Format of all files; auto: by each file's first row.")
     ] = ImportFormat.auto,
     columns: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of a CSV's columns: prompt=…,a=…,b=…,verdict=…", show_default=False
-        ),
+        str | None, typer.Option(help="Column names of a CSV: prompt=…,a=…,b=…,verdict=…")
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
-            help="Who judged, for all rows; default: what a row says, or its file's name.",
-            show_default=False,
+            help="Annotator or judge of all rows; default: from each row, or the file's name."
         ),
     ] = None,
     prompts: Annotated[
         Prompts,
         typer.Option(
-            help="chat: a plain prompt becomes a user message; plain: a lone user message becomes "
-            "plain text."
+            help="chat: turn plain prompts into user messages; plain: turn single user messages "
+            "into plain text."
         ),
     ] = Prompts.as_given,
 ) -> None:
-    """Read preference sets of others, for the first round of a campaign.
+    """Import preference datasets, for the first round of a campaign.
 
-    Rows that cannot be read are listed and the rest goes on. Formats: docs/exchange.md.
+    Lists rows that cannot be read, and imports the rest. Formats: docs/exchange.md.
     """
-    from flows.show.numbers import visible
+    from dpo_core.text import visible
     from labeling.exchange.folder import REJECTED
     from labeling.exchange.importing import ImportOptions, import_files, parse_columns
 
@@ -90,16 +83,11 @@ def import_(
 
 def export(
     campaign: Campaign,
-    out: Annotated[
-        Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR", show_default=False)
-    ],
+    out: Annotated[Path, typer.Argument(help="New folder to write.", metavar="OUT_DIR")],
     rounds: Annotated[
         str | None,
         typer.Option(
-            "--rounds",
-            "--round",
-            help="Rounds, such as 2 or 1,3-5; default: all.",
-            show_default=False,
+            "--rounds", "--round", help="Rounds to export, such as 2 or 1,3-5; default: all."
         ),
     ] = None,
     format: Annotated[
@@ -112,24 +100,23 @@ def export(
             "--licence",
             "--license",
             metavar="ID",
-            help="Licence of the card, as the hub names it, such as cc-by-4.0.",
+            help="Licence for the card, by its hub id, such as cc-by-4.0.",
         ),
     ] = "unknown",
     push_to_hub: Annotated[
         str | None,
         typer.Option(
             metavar="REPO",
-            help="Upload it as this dataset, private if it is new; the token is HF_TOKEN or that "
-            "of `hf auth login`.",
-            show_default=False,
+            help="Also upload it as this dataset, created as private; the token is HF_TOKEN or "
+            "that of `hf auth login`.",
         ),
     ] = None,
 ) -> None:
-    """Write a campaign's preferences as a Hugging Face dataset with its card.
+    """Export preferences as a Hugging Face dataset.
 
-    In the format that TRL, Axolotl and LLaMA-Factory read; the card says where they are from.
+    TRL, Axolotl and LLaMA-Factory read the format. A dataset card documents their origin.
     """
-    from flows.exchange import export_campaign, parse_rounds
+    from flows.operations.export import export_campaign, parse_rounds
     from labeling.exchange.markdown import check_licence
 
     check_licence(licence)
@@ -141,3 +128,52 @@ def export(
         from labeling.exchange.hub import push_folder
 
         print(push_folder(out, push_to_hub))
+
+
+def publish(
+    campaign: Campaign,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="A new folder (./out), an fsspec URL (s3://bucket/model), or a hub model "
+            "(NAME/MODEL; the token is HF_TOKEN or that of `hf auth login`).",
+        ),
+    ],
+    number: Annotated[
+        int | None, typer.Option("--round", help="Round to publish; default: the promoted one.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence",
+            "--license",
+            metavar="ID",
+            help="Licence for the card, by its hub id; default: the card states none.",
+        ),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Visibility of a new hub model.")
+    ] = True,
+    even_if_refused: Annotated[
+        bool, typer.Option("--even-if-refused", help="Publish even a policy that the gate refused.")
+    ] = False,
+) -> None:
+    """Publish a round's policy and its model card.
+
+    To a folder, a URL or the hub. Ratchet publishes nothing unless you type this. The card
+    documents the training, the judges and the limits of the numbers.
+    """
+    from flows.operations.publish import goes_to_hub, prepare, repeat_command
+    from flows.operations.publish import publish as publish_to
+    from labeling.exchange.markdown import check_licence
+
+    if licence is not None:
+        check_licence(licence)
+    prepared = prepare(campaign, number, licence, even_if_refused=even_if_refused)
+    if goes_to_hub(to):
+        print(f"publishing to the hub as {to}; for a folder, give ./{to}")
+    again = repeat_command(sys.argv[1:])
+    print(f"round {prepared.number}: {publish_to(prepared, to, again, private=private)}")
+    if licence is None:
+        print("The card states no licence; add one with --licence.")

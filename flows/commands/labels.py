@@ -1,17 +1,18 @@
-"""`ratchet labels …`: what became of judgements after they were given."""
+"""`ratchet labels …` and `ratchet label …`: labels of a campaign, and the labelling server."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from dpo_core.errors import LabelsError
-from flows.commands.interrupts import interruptible
-from flows.commands.options import Campaign
+from flows.commands.options import AllowHost, Campaign, check_hosts, interruptible
+from labeling.server import DEFAULT_FOLDER, WORKSPACE
 
 labels = typer.Typer(
     name="labels",
-    help="Labels of a campaign: let late ones in, take those of a source back.",
+    help="Pull late labels, or retract those of a source.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -21,50 +22,109 @@ labels = typer.Typer(
 def retract(
     campaign: Campaign,
     annotator: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Person whose labels are taken back.")
+        str | None, typer.Option(metavar="NAME", help="Person whose labels to retract.")
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(metavar="ID", help="Judge whose verdicts are taken back.")
+        str | None, typer.Option(metavar="ID", help="Judge whose verdicts to retract.")
     ] = None,
     number: Annotated[
         int | None,
-        typer.Option("--round", metavar="N", help="Only in this round; else in all, also later."),
+        typer.Option("--round", metavar="N", help="Only this round; default: all, later ones too."),
     ] = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Let them count again.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo the retraction.")] = False,
 ) -> None:
-    """Take a source's judgements back: they count in no preference any more.
+    """Retract a source's judgements: no preference uses them.
 
-    Lists the rounds that used them and aggregates these anew; `ratchet run` then trains again what
-    depends on it. Nothing is deleted, the ledger shows who took what back, and --undo brings
-    everything back. The pairs stay as they were chosen, held-out answers as they were judged.
+    Re-aggregates the rounds that used them; the next `ratchet run` retrains what depends on them.
+    Nothing is deleted: the ledger records who retracted what, and --undo restores it. Selected
+    pairs and verdicts on held-out answers do not change.
     """
-    from flows.people.retract import take_back
-    from labeling.aggregation.votes import person
+    from dpo_core.records import person
+    from flows.operations.retract import retract_labels
 
     if (annotator is None) == (judge is None):
         raise LabelsError(
-            "name one source: either --annotator or --judge",
-            "ratchet labels retract CAMPAIGN --annotator NAME, or --judge ID.",
+            "give exactly one of --annotator and --judge",
+            "Type ratchet labels retract CAMPAIGN --annotator NAME, or --judge ID.",
         )
     source = person(annotator) if annotator is not None else str(judge)
     with interruptible(resumable=False):
-        take_back(campaign, source, number, undo=undo, console=Console(soft_wrap=True))
+        retract_labels(campaign, source, number, undo=undo, console=Console(soft_wrap=True))
 
 
 @labels.command()
 def pull(
     campaign: Campaign,
     number: Annotated[
-        int | None,
-        typer.Option("--round", metavar="N", help="Only of this round; else of all."),
+        int | None, typer.Option("--round", metavar="N", help="Only this round; default: all.")
     ] = None,
 ) -> None:
-    """Read answers that came after a round had its labels.
+    """Pull labels that came after a round was labelled.
 
-    Late and edited answers are kept beside the campaign. Where they change a round's labels, the
-    next `ratchet run` makes a new version of these and re-runs exactly what depends on it.
+    Late and edited labels are stored with the campaign. If they change a round's labels, the next
+    `ratchet run` re-runs exactly what depends on them.
     """
-    from flows.people.pull_labels import pull_labels
+    from flows.operations.pull_labels import pull_labels
 
     with interruptible(resumable=False):
         pull_labels(campaign, number, Console(soft_wrap=True))
+
+
+label = typer.Typer(
+    name="label",
+    help="Run an Argilla server and manage its annotators.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+user = typer.Typer(
+    name="user", help="Manage annotators.", no_args_is_help=True, rich_markup_mode=None
+)
+label.add_typer(user)
+
+Folder = Annotated[
+    Path, typer.Option("--dir", help="Folder with the server's database and credentials.")
+]
+
+
+@label.command()
+def serve(
+    folder: Folder = DEFAULT_FOLDER,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.")] = 6900,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on. A non-loopback address exposes the server without "
+            "encryption, and is refused while any account has a default password."
+        ),
+    ] = "127.0.0.1",
+    allow_host: AllowHost = None,
+) -> None:
+    """Run an Argilla server with its web pages, on SQLite in one process.
+
+    The first start on a machine creates an environment for argilla-server, which takes about a
+    minute. Ctrl-C stops it; its data stays in the folder.
+    """
+    from flows.operations.serve import serve_labels
+
+    with interruptible(resumable=False):
+        serve_labels(folder, port, host, check_hosts(allow_host))
+
+
+@user.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Sign-in name.")],
+    folder: Folder = DEFAULT_FOLDER,
+    workspace: Annotated[
+        str, typer.Option(help="Workspace whose datasets the annotator sees.")
+    ] = WORKSPACE,
+) -> None:
+    """Create an annotator and print a random password once.
+
+    The server must be running: that of --dir, or the one in ARGILLA_API_URL and ARGILLA_API_KEY.
+    """
+    from labeling.server import add_user, find_access
+
+    access = find_access(folder)
+    password = add_user(access, name, workspace)
+    print(f"{access.url}", f"user:     {name}", f"password: {password}", sep="\n")
+    print("The password is not stored: pass it on now.")

@@ -1,24 +1,25 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options shared by several commands."""
 
+import os
 import re
-from collections.abc import Sequence
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from dpo_core.errors import BadInput
 
-Campaign = Annotated[
-    Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN", show_default=False)
-]
+Campaign = Annotated[Path, typer.Argument(help="Folder of the campaign.", metavar="CAMPAIGN")]
 CampaignDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the campaign; default campaigns/<name>.", show_default=False),
+    Path | None, typer.Option(help="Folder of the campaign; default: campaigns/<name>.")
 ]
-Config = Annotated[
-    Path, typer.Argument(help="YAML config of the campaign.", metavar="CONFIG", show_default=False)
-]
+Config = Annotated[Path, typer.Argument(help="YAML config of the campaign.", metavar="CONFIG")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; repeatable."),
@@ -28,8 +29,8 @@ AllowHost = Annotated[
     typer.Option(
         "--allow-host",
         metavar="NAME",
-        help="Name, or NAME:PORT, that browsers know the server by, as behind a reverse proxy; "
-        "repeatable.",
+        help="Host NAME or NAME:PORT under which browsers reach the server, as behind a reverse "
+        "proxy; repeatable.",
     ),
 ]
 
@@ -38,13 +39,45 @@ _HOST = re.compile(
 )
 
 
-def names(allowed: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of --allow-host. Raises BadInput for what is none."""
+def check_hosts(allowed: Sequence[str] | None) -> tuple[str, ...]:
+    """The hosts of --allow-host. Raises BadInput for an invalid one."""
     for name in allowed or ():
         if not _HOST.fullmatch(name):
             raise BadInput(
-                f"--allow-host {name}: that is no name of a host",
-                "Give it as browsers show it, without http:// and path: ratchet.example.com, or "
+                f"--allow-host {name} is not a host name",
+                "Give it as browsers show it, without http:// and path: ratchet.example.com or "
                 "ratchet.example.com:8443.",
             )
     return tuple(allowed or ())
+
+
+EXIT_INTERRUPTED = 130
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruptible(*, resumable: bool = True) -> Iterator[None]:
+    """Close children and locks on Ctrl-C and SIGTERM, then print how to continue.
+
+    Handles SIGINT even if it was ignored, as by a shell for jobs started with `&`. A command that
+    is not resumable normally ends this way, so it prints nothing and exits with 0.
+    """
+    before = {number: signal.signal(number, _interrupt) for number in _INTERRUPTS}
+    try:
+        yield
+    except KeyboardInterrupt:
+        if resumable:
+            again = shlex.join(["ratchet", *sys.argv[1:]])
+            note = f"\nInterrupted; finished steps are kept. Continue with: {again}"
+            print(note, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Threads of libraries may block, as Prefect's do when their server is gone.
+        os._exit(EXIT_INTERRUPTED if resumable else 0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

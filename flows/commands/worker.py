@@ -1,16 +1,23 @@
-"""`ratchet worker` and `ratchet submit`."""
+"""`ratchet worker`, `submit` and `schedule`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands.interrupts import interruptible
-from flows.commands.options import AllowHost, CampaignDir, Config, Overrides, names
-from flows.worker.place import DEFAULT_FOLDER
+from dpo_core.errors import BadInput
+from flows.commands.options import (
+    AllowHost,
+    CampaignDir,
+    Config,
+    Overrides,
+    check_hosts,
+    interruptible,
+)
+from flows.worker.folder import DEFAULT_FOLDER
 
 Folder = Annotated[
-    Path, typer.Option("--dir", help="Folder of the worker: its Prefect database and logs.")
+    Path, typer.Option("--dir", help="Folder with the worker's Prefect database and logs.")
 ]
 
 
@@ -23,27 +30,28 @@ def worker(
         ),
     ] = 4200,
     at_once: Annotated[
-        int, typer.Option(min=1, help="Campaigns that run at the same time; each may want the GPU.")
+        int, typer.Option(min=1, help="Campaigns that run concurrently; each may use the GPU.")
     ] = 1,
     allow_host: AllowHost = None,
     allow_env: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Environment variable that any run may use, beyond those that submitted configs "
-            "name; repeatable.",
+            help="Environment variable that any run may read, besides those in submitted configs; "
+            "repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Run the campaigns that `ratchet submit` hands over; none holds a process while people label.
+    """Run submitted and scheduled campaigns.
 
-    A campaign that needs people is Suspended in Prefect and goes on within a minute of their
-    answers. With PREFECT_API_URL set, the worker serves that Prefect server instead of its own.
+    A campaign that needs people is Suspended in Prefect without holding a process, and continues
+    within a minute of their answers. With PREFECT_API_URL set, the worker uses that Prefect server
+    instead of its own.
     """
     from flows.worker.serve import serve_campaigns
 
     with interruptible(resumable=False):
-        serve_campaigns(folder, port, at_once, names(allow_host), allow_env or [])
+        serve_campaigns(folder, port, at_once, check_hosts(allow_host), allow_env or [])
 
 
 def submit(
@@ -52,7 +60,65 @@ def submit(
     campaign_dir: CampaignDir = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
-    """Hand a campaign over to the worker of this machine, to be run from this folder."""
-    from flows.worker.submit import submit as hand_over
+    """Submit a campaign to this machine's worker.
 
-    hand_over(config, overrides or [], campaign_dir, folder)
+    The worker runs it from the current folder.
+    """
+    from flows.worker.submit import submit as submit_campaign
+
+    submit_campaign(config, overrides or [], campaign_dir, folder)
+
+
+def schedule(
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            help="YAML config of the campaign; to change a schedule, also its name in --list.",
+            metavar="CONFIG",
+        ),
+    ] = None,
+    cron: Annotated[
+        str | None,
+        typer.Option(help='Cron line: "0 2 * * 1" is Mondays at two. Default: the config\'s.'),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Timezone of the cron line; default: the config's, or UTC.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds that each tick adds; default: the config's.")
+    ] = None,
+    overrides: Overrides = None,
+    campaign_dir: CampaignDir = None,
+    list_: Annotated[bool, typer.Option("--list", help="List all schedules.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the schedule.")] = False,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Pause the schedule until --resume.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a paused schedule.")] = False,
+    folder: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Add rounds to a campaign on a schedule, run by `ratchet worker`.
+
+    The schedule is a Prefect deployment, on the server in PREFECT_API_URL or on that of the
+    worker's folder. A tick that finds the campaign running or finished is skipped.
+    """
+    from flows.worker.submit import NamedCampaign, add_schedule, change_schedule, show_schedules
+
+    options = {"remove": remove, "pause": pause, "resume": resume}
+    changes = [name for name, given in options.items() if given]
+    if len(changes) + list_ > 1:
+        raise BadInput(
+            "--list, --remove, --pause and --resume exclude each other", "Give one of them."
+        )
+    with interruptible(resumable=False):
+        if list_:
+            show_schedules(folder)
+            return
+        if config is None:
+            raise BadInput("no campaign given", "Give its config, or --list to see the schedules.")
+        is_file = Path(config).is_file()
+        asked = NamedCampaign(Path(config), overrides or [], campaign_dir)
+        if changes:
+            change_schedule(changes[0], config, asked if is_file else None, folder)
+        else:
+            add_schedule(asked, cron, timezone, rounds, folder)

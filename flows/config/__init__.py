@@ -1,30 +1,33 @@
-"""The config of a campaign: one YAML file, overridden by --set, checked before anything starts."""
+"""A campaign's config: one YAML file, overridden by --set, checked before anything starts."""
 
-from flows.config.attempts import changes_of, under_attempt
+from flows.config.attempts import config_of_attempt, describe_attempt
 from flows.config.campaign import CampaignConfig
-from flows.config.data import DataConfig, KeepLast, LastRounds, MixRounds
-from flows.config.gate import GateConfig, StopConfig
+from flows.config.paths import check_functions
 from flows.config.raw import validate
-from flows.config.reading import dump_config, load_config, overridden
-from flows.config.stored import check_is_campaign, config_of_round, read_stored
-from flows.config.user_code import check_functions
+from flows.config.reading import (
+    check_is_campaign,
+    config_of_round,
+    dump_config,
+    load_config,
+    override_config,
+    read_stored,
+)
+from flows.config.training import DataConfig, KeepLast, LastRounds, MixRounds
 
 __all__ = [
     "CampaignConfig",
     "DataConfig",
-    "GateConfig",
     "KeepLast",
     "LastRounds",
     "MixRounds",
-    "StopConfig",
-    "changes_of",
+    "describe_attempt",
     "check_functions",
     "check_is_campaign",
     "config_of_round",
     "dump_config",
     "load_config",
-    "overridden",
+    "override_config",
     "read_stored",
-    "under_attempt",
+    "config_of_attempt",
     "validate",
 ]

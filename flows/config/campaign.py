@@ -1,25 +1,18 @@
-"""The sections of a campaign's config, composed."""
+"""A campaign's config, composed of its sections."""
 
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dpo_core.config import (
-    Count,
-    PolicyConfig,
-    Section,
-    SftConfig,
-)
-from dpo_core.loss_options import TRAITS
+from dpo_core.campaign.prices import PricesConfig
+from dpo_core.config import Count, PolicyConfig, Section, SftConfig
+from dpo_core.gate.config import GateConfig, StopConfig
+from dpo_core.loss_options import traits_of
 from flows.config import checks
-from flows.config.data import DataConfig, KeepLast
 from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.evaluation import HeldOutConfig
-from flows.config.gate import GateConfig, StopConfig
-from flows.config.prices import PricesConfig
-from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig
-from flows.config.track import Track
-from flows.config.training import TrainingSection
+from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig, Track
+from flows.config.training import DataConfig, KeepLast, TrainingSection
 from generation.config import PromptsConfig, SamplingConfig
 from labeling.config import (
     AggregationConfig,
@@ -30,15 +23,15 @@ from labeling.config import (
     PeopleConfig,
 )
 from labeling.judges.config import AnyJudgeConfig
-from labeling.pairs.enough import Goal
+from labeling.pairs.draw_sizes import PairGoal
 
 _DRAWS_PAID = 4
-"""Draws of `prompts.per_round` prompts, all answers at full length, that sampling.budget_tokens
-pays for where it is not given."""
+"""Default of sampling.budget_tokens, in draws of `prompts.per_round` prompts with all answers at
+full length."""
 
 
 class CampaignConfig(Section):
-    """A whole campaign. Sections are described where the code they steer lives."""
+    """A whole campaign. Each section is defined beside the code it configures."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(0, ge=0)
@@ -47,15 +40,15 @@ class CampaignConfig(Section):
     threads: Count | Literal["auto"] = Field("auto", description="per process; fixed at creation")
     keep_policies: Literal["all", "promoted"] | KeepLast = Field(
         "all",
-        description="promoted: the weights of refused candidates are removed; last: k: those of "
-        "all but the last k rounds and the promoted policy",
+        description="promoted: remove the weights of refused candidates; last: k: keep those of "
+        "the last k rounds and the promoted policy",
     )
     defaults: int = Field(
         DEFAULTS,
         ge=FIRST,
         le=DEFAULTS,
-        description="version of the defaults that hold for keys which are left out; a campaign "
-        "keeps that which it was made with",
+        description="version of the defaults for omitted keys; a campaign keeps the one it was "
+        "created with",
     )
     policy: PolicyConfig
     sft: SftConfig | None = None
@@ -63,9 +56,9 @@ class CampaignConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     judge: JudgeConfig
     evaluation_judge: JudgeConfig | None = Field(
-        None, description="judges held-out answers; none: those judges that need no person"
+        None, description="judges held-out answers; none: the automatic members of judge"
     )
-    people: PeopleConfig | None = Field(None, description="how people are asked")
+    people: PeopleConfig | None = Field(None, description="how people label")
     budget: BudgetConfig = BudgetConfig()
     pairs: PairsConfig = PairsConfig()
     aggregation: AggregationConfig = AggregationConfig()
@@ -83,40 +76,39 @@ class CampaignConfig(Section):
 
     @property
     def held_out_judge(self) -> AnyJudgeConfig:
-        """The judge of held-out answers; people who are members of it are not asked."""
+        """The judge of held-out answers, whose human members are not asked."""
         return self.evaluation_judge or self.judge
 
     @property
-    def asked(self) -> PeopleConfig:
-        """How people are asked, where the judge asks any."""
+    def people_config(self) -> PeopleConfig:
+        """How people label, with its defaults where the section is missing."""
         return self.people or PeopleConfig()
 
     @property
-    def goal(self) -> Goal | None:
-        """What each round draws prompts for; None where it draws `prompts.per_round` once."""
+    def goal(self) -> PairGoal | None:
+        """The pairs that each round samples for; None if it draws `prompts.per_round` once."""
         sampling, per_round = self.sampling, self.prompts.per_round
         if sampling.until_pairs is None:
             return None
         longest = self.answers_each * sampling.max_tokens
         budget = sampling.budget_tokens or _DRAWS_PAID * per_round * longest
-        return Goal(sampling.until_pairs, budget, per_round, longest)
+        return PairGoal(sampling.until_pairs, budget, per_round, longest)
 
     @property
     def answers_each(self) -> int:
-        """Answers to each prompt of a round: the policy's, and where another gives those that are
-        rejected as many of its."""
+        """Answers to each prompt of a round: the policy's, and as many of `pairs.rejected_from`."""
         answering = 1 if self.pairs.rejected_from is None else 2
         return answering * self.sampling.samples_per_prompt
 
     @property
     def takes_soft_labels(self) -> bool:
         """Whether p_chosen may be anything but 1."""
-        return TRAITS[self.training.loss].soft_labels
+        return traits_of(self.training.loss).soft_labels
 
     @field_validator("keep_policies", mode="before")
     @classmethod
     def _keep_policies(cls, value: Any) -> Any:
-        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        """One message for a wrong value, instead of one for each member of the union."""
         last = value.get("last") if isinstance(value, dict) and len(value) == 1 else None
         if value in ("all", "promoted") or (type(last) is int and last >= 1):
             return value
@@ -130,8 +122,8 @@ class CampaignConfig(Section):
     def _renamed(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and "promote" in raw:
             raise ValueError(
-                "promote is now called gate, with the same keys: rename it. Where use is left out, "
-                "the lower end of the win rate decides; gate.use estimate is what promote did"
+                "promote is now called gate, with the same keys: rename it. gate.use defaults to "
+                "lower, the lower bound of the win rate; gate.use estimate is what promote did"
             )
         return raw
 
@@ -139,7 +131,7 @@ class CampaignConfig(Section):
     def _possible(self) -> "CampaignConfig":
         checks.check_sources(self.policy, self.prompts, self.sft)
         checks.check_judges(self.judge, self.evaluation_judge, self.people)
-        checks.check_people(self.asked, self.budget.human_labels, self.judge)
+        checks.check_people(self.people_config, self.budget.human_labels, self.judge)
         checks.check_sampling(self.sampling, self.answers_each)
         checks.check_pairs(self.pairs, self.judge)
         checks.check_rejected(self.pairs, self.judge, self.training, self.rounds)

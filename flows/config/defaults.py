@@ -1,7 +1,7 @@
-"""Versions of the defaults: a campaign keeps those it was made with.
+"""Versions of the defaults: a campaign keeps those it was created with.
 
-`defaults` in a config names the version whose values hold for keys that are left out. A campaign's
-config on disk records it; one that does not was made under version 1.
+The key `defaults` names the version that supplies omitted keys. A campaign's stored config records
+it; one without it was created under version 1.
 """
 
 from collections.abc import Mapping
@@ -31,47 +31,49 @@ CHANGED: Mapping[int, Mapping[str, Any]] = {
         "gate.relevance_fall": None,
     },
 }
-"""version → the keys whose defaults it changed, each with the value that it had before. For a key
-that is new in that version: the value that leaves everything as it was without it."""
+"""version → keys whose defaults it changed → their value before. For a key that was new in that
+version: the value that switches it off."""
 
 FIRST = 1
 DEFAULTS = max(CHANGED)
-"""The version of today, for new campaigns."""
+"""The current version, for new campaigns."""
 
 
-def since(version: int) -> dict[str, Any]:
-    """The keys that later versions changed, with the values that they had in this one."""
-    found: dict[str, Any] = {}
+def earlier_defaults(version: int) -> dict[str, Any]:
+    """The keys that later versions changed, with their values in this one."""
+    values: dict[str, Any] = {}
     for later in sorted(CHANGED, reverse=True):
         if later > version:
-            found |= CHANGED[later]
-    return found
+            values |= CHANGED[later]
+    return values
 
 
 def with_defaults(raw: dict[str, Any], made_under: int = DEFAULTS) -> dict[str, Any]:
-    """`raw`, which is changed, with the defaults of the version that it names, else of the one that
-    its campaign was `made_under`, where they are not those of today."""
+    """Fill in defaults that have changed since the version that `raw` names, or else `made_under`.
+
+    Changes and returns `raw`.
+    """
     version = raw.setdefault("defaults", made_under)
-    if type(version) is int:  # else the config is refused
-        for key, value in since(version).items():
-            _leave_as_it_was(raw, key, value)
+    if type(version) is int:  # validation refuses anything else
+        for key, value in earlier_defaults(version).items():
+            _set_default(raw, key, value)
     return raw
 
 
-def folder_of(config: Path, raw: Mapping[str, Any], folder: Path | None) -> Layout:
-    """Where the campaign of a config lies or will lie: `folder` where a person named it, the folder
-    that the config is in where that is a campaign, else the one that its name gives."""
+def find_campaign_folder(config: Path, raw: Mapping[str, Any], folder: Path | None) -> Layout:
+    """The campaign's folder: `folder` if given; the config's own folder if that is a campaign; else
+    the default for the config's name."""
     beside = Layout(config.absolute().parent)
     if folder is None and beside.config == config.absolute() and beside.ledger.exists():
         return beside
     return Layout(folder or default_root(str(raw.get("name", ""))))
 
 
-def _leave_as_it_was(raw: dict[str, Any], key: str, value: Any) -> None:
+def _set_default(raw: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     at: Any = raw
     for name in sections:
         at = at.setdefault(name, {})
-        if not isinstance(at, dict):  # null, or what the config is refused for
+        if not isinstance(at, dict):  # null, or a value that validation refuses
             return
     at.setdefault(last, value)

@@ -1,4 +1,4 @@
-"""What of a round's policy is evaluated, beyond the numbers of prompts and intervals."""
+"""Section `evaluation`: held-out prompts, opponents, slices and regression suites."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -10,14 +10,14 @@ from labeling.judges.config import RuleJudge
 
 
 class SuiteConfig(Section):
-    """A regression suite: prompts of its own, each answered by every round's policy and scored by
-    a rule. It fails when the answers score clearly lower than those of the last promoted policy."""
+    """A regression suite: every round's policy answers its prompts, and a rule scores the answers.
+    It fails if they score significantly lower than those of the last promoted policy."""
 
     prompts: str = Field(description="JSONL or parquet with `prompt` or `messages`")
     field: str = Field("prompt", description="name of the plain-text prompt field")
     judge: RuleJudge
     may_fall: float = Field(
-        0.0, ge=0, description="by how much the mean score may fall, in the judge's own unit"
+        0.0, ge=0, description="allowed fall of the mean score, in the judge's unit"
     )
 
     @field_validator("judge")
@@ -25,31 +25,33 @@ class SuiteConfig(Section):
     def _scores(cls, judge: RuleJudge) -> RuleJudge:
         if judge.gives != "score":
             raise ValueError(
-                "a suite's judge scores each answer (found gives: verdict): give a rule that scores"
+                "a suite's judge must score each answer (found gives: verdict): set a rule that "
+                "scores"
             )
         if judge.relevance is not None:
             raise ValueError(
-                f"judge.relevance is for training (found {judge.relevance}): remove it"
+                f"judge.relevance {judge.relevance} applies to training only, not to a suite: "
+                "remove it"
             )
         return judge
 
 
 class HarnessSuite(Section):
-    """A task of lm-evaluation-harness as a regression suite: its prompts, few-shot examples,
-    decoding and measure."""
+    """A task of lm-evaluation-harness as a regression suite, with its prompts, few-shot examples,
+    decoding and metric."""
 
     harness: str = Field(description="name of a task of lm-evaluation-harness")
-    data: str = Field(description="folder with the task's data: a file for each split it names")
-    limit: Count | None = Field(None, description="its first documents alone; none: all")
+    data: str = Field(description="folder with the task's data: a file for each split")
+    limit: Count | None = Field(None, description="number of documents, from the first; none: all")
     metric: str | None = Field(
         None,
-        description="of those that the task reports, also as `metric,filter`; none: the first one "
-        "that is a mean over documents and better when it is higher",
+        description="one that the task reports, as `metric` or `metric,filter`; none: the first "
+        "that is a mean over documents and better when higher",
     )
     max_tokens: Count | None = Field(
-        None, description="most tokens of an answer; none: what the task says"
+        None, description="most tokens of an answer; none: the task's own limit"
     )
-    may_fall: float = Field(0.0, ge=0, description="by how much the mean score may fall")
+    may_fall: float = Field(0.0, ge=0, description="allowed fall of the mean score")
 
 
 def _suite_kind(suite: Any) -> str:
@@ -58,7 +60,7 @@ def _suite_kind(suite: Any) -> str:
 
 
 SUITE_KINDS = ("of one's own", "of the harness")
-"""As pydantic names them among the keys of an error."""
+"""Tags of the union, which pydantic puts among the keys of an error."""
 
 AnySuite = Annotated[
     Annotated[SuiteConfig, Tag(SUITE_KINDS[0])] | Annotated[HarnessSuite, Tag(SUITE_KINDS[1])],
@@ -69,7 +71,7 @@ SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
 
 REQUESTS = 8
-"""Of chats, where `relevance` is auto."""
+"""`relevance` of chats where it is auto."""
 
 
 class HeldOutConfig(EvaluationConfig):
@@ -77,29 +79,29 @@ class HeldOutConfig(EvaluationConfig):
 
     gate_prompts: Count | Literal["auto"] = Field(
         "auto",
-        description="most gate prompts, drawn once; auto: 256, or an eighth of those there are, up "
+        description="most gate prompts, drawn once; auto: 256, or an eighth of the gate split, up "
         "to 1,024",
     )
-    test_prompts: Count | Literal["auto"] = Field("auto", description="likewise, of the test split")
+    test_prompts: Count | Literal["auto"] = Field("auto", description="likewise for the test split")
     opponents: Literal["previous", "all"] = Field(
         "previous",
-        description="whom a judge that reads pairs compares each policy with, for the ratings: the "
+        description="opponents of each policy for the ratings, where the judge compares pairs: the "
         "previous policy and the base, or the policies of all rounds; scores compare all anyway",
     )
     training_judge: bool = Field(
         True,
-        description="a training judge that is not the evaluation judge judges held-out answers "
-        "too: over-optimisation shows by it",
+        description="let a training judge that is not the evaluation judge judge held-out answers "
+        "too, which reveals over-optimisation",
     )
     training_judge_prompts: Count = Field(
         100,
-        description="on how many test prompts a training judge that reads pairs compares each "
-        "policy's first answer with those of the previous policy and the base, where "
-        "`training_judge`; one that scores scores all",
+        description="with `training_judge`: test prompts on which a judge of pairs compares each "
+        "policy's first answer with those of the previous policy and the base; a judge that "
+        "scores takes all",
     )
     slices: list[str] = Field(
         [],
-        description="fields of a prompt's row by whose values win rates are told apart, besides "
+        description="fields of a prompt's row by whose values win rates are sliced, besides "
         "`tags`, a list of words",
     )
     suites: dict[SuiteName, AnySuite] = Field(
@@ -107,27 +109,27 @@ class HeldOutConfig(EvaluationConfig):
     )
     refusal_pattern: str | None = Field(
         None,
-        description="regular expression, in any case, that finds refusals; none: how they begin in "
-        "English",
+        description="case-insensitive regular expression that finds refusals; none: their usual "
+        "beginnings in English",
     )
     relevance: Annotated[int, Field(ge=2)] | Literal["auto"] | None = Field(
         "auto",
-        description="among how many requests the base model looks for that of each answer; auto: "
-        f"{REQUESTS} where prompts are chats, and plain text is left out; 0 or null: not at all",
+        description="number of requests among which the base model must find that of each answer; "
+        f"auto: {REQUESTS} for chats, none for plain text; 0 or null: do not measure",
     )
     overlap_ngram: Count = Field(
-        13, description="words in a row by which a held-out prompt overlaps with a training prompt"
+        13, description="consecutive words that make a held-out and a training prompt overlap"
     )
 
     @field_validator("relevance", mode="before")
     @classmethod
     def _relevance(cls, value: Any) -> Any:
-        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        """One message for a wrong value, instead of one for each member of the union."""
         if value in ("auto", None) or (type(value) is int and value != 1 and value >= 0):
             return value or None
         raise ValueError(
             "evaluation.relevance must be auto, a number of requests of at least 2, or null to "
-            f"leave it out (found {value!r})"
+            f"switch it off (found {value!r})"
         )
 
     @field_validator("refusal_pattern")
@@ -137,22 +139,25 @@ class HeldOutConfig(EvaluationConfig):
             re.compile(pattern or "")
         except re.error as error:
             raise ValueError(
-                f"evaluation.refusal_pattern is no regular expression: {error} (found {pattern!r})"
-                ": write \\( for ( and so on, where characters stand for themselves"
+                f"evaluation.refusal_pattern is not a regular expression: {error} (found "
+                f"{pattern!r}): escape literal characters, as in \\( for ("
             ) from None
         return pattern
 
     @property
     def own_suites(self) -> dict[str, SuiteConfig]:
-        """Those with prompts and a rule of the user's."""
-        return {name: one for name, one in self.suites.items() if isinstance(one, SuiteConfig)}
+        """Suites with the user's own prompts and rule."""
+        return {
+            name: suite for name, suite in self.suites.items() if isinstance(suite, SuiteConfig)
+        }
 
     @property
     def harness_suites(self) -> dict[str, HarnessSuite]:
-        """Those that are tasks of lm-evaluation-harness."""
-        return {name: one for name, one in self.suites.items() if isinstance(one, HarnessSuite)}
+        """Suites that are tasks of lm-evaluation-harness."""
+        items = self.suites.items()
+        return {name: suite for name, suite in items if isinstance(suite, HarnessSuite)}
 
     @property
     def requests(self) -> int | None:
-        """Among how many the request of an answer is looked for, where it is."""
+        """Requests among which that of an answer is looked for; None if it is not."""
         return REQUESTS if self.relevance == "auto" else self.relevance

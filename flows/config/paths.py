@@ -1,13 +1,17 @@
-"""Paths in a config: made absolute, and looked up."""
+"""Paths, functions and endpoints in a config: made absolute, listed and checked."""
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dpo_core.errors import ConfigError
 from dpo_core.gguf.header import check_package, names_gguf
+from dpo_core.import_path import find_function, load_function
+from dpo_core.loss_options import is_user_loss
 from flows.config.campaign import CampaignConfig
 from labeling.exchange.folder import PAIRS
+from labeling.judges.config import Judge, members
 
 _PATHS = (
     ("prompts", "path"),
@@ -22,12 +26,13 @@ _PATHS = (
 )
 
 
-def resolve(raw: dict[str, Any]) -> dict[str, Any]:
-    """Fill {data_dir}, make paths absolute: one file is one file however it was spelled."""
+def resolve_paths(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fill {data_dir} and make paths absolute, so that spelling does not change fingerprints."""
     data_dir = raw.get("data_dir")
     if data_dir is not None and not isinstance(data_dir, str | int | float):
         raise ConfigError(
-            f"data_dir must be the path of a folder (found {data_dir!r})", "--set data_dir=PATH"
+            f"data_dir must be the path of a folder (found {data_dir!r})",
+            "Set it: --set data_dir=PATH",
         )
     if data_dir is not None:
         raw["data_dir"] = data_dir = os.path.abspath(str(data_dir))
@@ -36,16 +41,15 @@ def resolve(raw: dict[str, Any]) -> dict[str, Any]:
         values = raw.get(section)
         if not isinstance(values, dict) or not isinstance(path := values.get(key), str):
             continue
-        # A model or dataset that does not lie here is the id of one on the hub; guidelines may be a
-        # text.
-        there = {
+        # A model or dataset that is not a folder here is a hub id; guidelines may be plain text.
+        exists = {
             "model": _is_model,
             "rejected_from": os.path.isdir,
             "dataset": os.path.isdir,
             "guidelines": os.path.isfile,
         }.get(key)
-        # An empty path names nothing: absolute, it would be the folder we are in.
-        if path and (there is None or there(path)):
+        # Made absolute, an empty path would be the current folder.
+        if path and (exists is None or exists(path)):
             values[key] = os.path.abspath(path)
     _resolve_judges(raw)
     for suite, key in _suites(raw):
@@ -58,14 +62,14 @@ def _is_model(path: str) -> bool:
 
 
 def _resolve_judges(raw: dict[str, Any]) -> None:
-    for judge in _judges(raw):
+    for judge in _raw_judges(raw):
         for key, exists in (("model", os.path.isdir), ("rubric", os.path.isfile)):
             if isinstance(path := judge.get(key), str) and exists(path):
                 judge[key] = os.path.abspath(path)
 
 
-def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The sections of single judges, those of committees among them."""
+def _raw_judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The sections of all judges, members of committees included."""
     for section in (raw.get("judge"), raw.get("evaluation_judge")):
         if isinstance(section, dict):
             members = section.get("members")
@@ -74,7 +78,7 @@ def _judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _suites(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """The regression suites, each with the key that names its file or folder."""
+    """Each regression suite with the key of its file or folder."""
     evaluation = raw.get("evaluation")
     suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
     for suite in suites.values() if isinstance(suites, dict) else ():
@@ -90,14 +94,14 @@ def _fill(value: Any, data_dir: str | None, where: str) -> Any:
         return value
     if data_dir is None:
         raise ConfigError(
-            f"{where} is {value!r}, but data_dir is not given",
-            "Say where the data lies: --set data_dir=PATH",
+            f"{where} is {value!r}, but data_dir is not set",
+            "Set the folder of the data: --set data_dir=PATH",
         )
     return value.replace("{data_dir}", data_dir)
 
 
 def check_files(config: CampaignConfig) -> None:
-    """Raise ConfigError for a file or folder that is not there."""
+    """Raise ConfigError for a missing file or folder."""
     _check_prompts(config.prompts.path)
     paths: dict[str, str | None] = {}
     if config.sft is not None:
@@ -116,18 +120,24 @@ def check_files(config: CampaignConfig) -> None:
     if imported is not None and not os.path.isfile(os.path.join(imported, PAIRS)):
         raise ConfigError(
             f"data.imported: {imported} holds no {PAIRS}",
-            "Make it first: ratchet import FILE... OUT_DIR",
+            "Import preferences first: ratchet import FILE... OUT_DIR",
         )
-    if config.policy.model is not None:
-        _check_model(config.policy.model)
-    _check_rejected_from(config.pairs.rejected_from)
+    _check_models(config.policy.model, config.pairs.rejected_from)
 
 
-def _check_rejected_from(rejected_from: object) -> None:
-    if isinstance(rejected_from, str) and _lacks(rejected_from):
+def _check_models(model: str | None, rejected_from: object) -> None:
+    if model is not None and names_gguf(model):
+        _check_file("policy.model", model)
+        check_package()
+    elif model is not None and _is_missing(model):
         raise ConfigError(
-            f"pairs.rejected_from: there is no folder {rejected_from}",
-            "Give the folder of a model or its id on the hub: --set pairs.rejected_from=NAME",
+            f"policy.model: no such folder: {model}",
+            "Give the folder of a model, a .gguf file or a hub id: --set policy.model=NAME",
+        )
+    if isinstance(rejected_from, str) and _is_missing(rejected_from):
+        raise ConfigError(
+            f"pairs.rejected_from: no such folder: {rejected_from}",
+            "Give the folder of a model or its hub id: --set pairs.rejected_from=NAME",
         )
 
 
@@ -136,25 +146,13 @@ def _check_tasks(config: CampaignConfig) -> None:
         key = f"evaluation.suites.{name}.data"
         if not os.path.isdir(task.data):
             raise ConfigError(
-                f"{key}: there is no folder {task.data}",
-                f"Put the data of {task.harness} there, or give another: --set {key}=DIR",
+                f"{key}: no such folder: {task.data}",
+                f"Put the data of {task.harness} there, or set another: --set {key}=DIR",
             )
 
 
-def _check_model(model: str) -> None:
-    if names_gguf(model):
-        _check_file("policy.model", model)
-        check_package()
-    elif _lacks(model):
-        raise ConfigError(
-            f"policy.model: there is no folder {model}",
-            "Give the folder of a model, a .gguf file or its name on the hub: "
-            "--set policy.model=NAME",
-        )
-
-
-def _lacks(model: str) -> bool:
-    """Whether it is a path, and no id on the hub, at which there is no folder."""
+def _is_missing(model: str) -> bool:
+    """Whether `model` is a path, not a hub id, without a folder there."""
     return model.startswith(("/", ".", "~")) and not os.path.isdir(model)
 
 
@@ -164,10 +162,82 @@ def _check_prompts(path: str | None) -> None:
     elif not any(name.endswith((".jsonl", ".parquet")) for name in os.listdir(path)):
         raise ConfigError(
             f"prompts.path: the folder {path} holds no .jsonl or .parquet file",
-            "Put the first prompts there, or give another: --set prompts.path=PATH",
+            "Put the first prompts there, or set another: --set prompts.path=PATH",
         )
 
 
 def _check_file(key: str, path: str | None) -> None:
     if path is not None and not os.path.isfile(path):
-        raise ConfigError(f"{key}: there is no file {path}", f"Give another: --set {key}=PATH")
+        raise ConfigError(f"{key}: no such file: {path}", f"Set another: --set {key}=PATH")
+
+
+def user_loss(config: CampaignConfig) -> str | None:
+    """The import path of the loss; None for one of Ratchet's."""
+    return config.training.loss if is_user_loss(config.training.loss) else None
+
+
+def list_judges(config: CampaignConfig) -> tuple[Judge, ...]:
+    """Every judge in the config, people and those of suites included."""
+    return tuple(judge for _, judge in _judges(config))
+
+
+def list_functions(config: CampaignConfig) -> frozenset[str]:
+    """Import paths of all user functions in the config."""
+    rules = (function for judge in list_judges(config) for function in judge.functions)
+    sft = config.sft.function if config.sft is not None else None
+    more = (config.prompts.function, config.policy.build, sft, user_loss(config))
+    return frozenset((*rules, *(path for path in more if path is not None)))
+
+
+def list_endpoints(config: CampaignConfig) -> frozenset[tuple[str, str | None]]:
+    """(URL, environment variable with its key) of every judge's endpoint."""
+    return frozenset(endpoint for judge in list_judges(config) for endpoint in judge.endpoints)
+
+
+def check_functions(config: CampaignConfig) -> None:
+    """Raise ConfigError for missing user code or an incomplete judge, before anything is written.
+
+    Imports what runs in this process. Only looks up what runs in the training process, because it
+    may load a model library.
+    """
+    from labeling.judges.make import check_judge  # loads templates, which a config does not need
+
+    for key, judge in _judges(config):
+        with _prefix_errors(key):
+            check_judge(judge)
+    if config.prompts.function is not None:
+        with _prefix_errors("prompts.function"):
+            load_function(config.prompts.function)
+    in_training = {
+        "policy.build": config.policy.build,
+        "training.loss": user_loss(config),
+        "sft.function": config.sft.function if config.sft else None,
+    }
+    for key, function in in_training.items():
+        if function is not None:
+            with _prefix_errors(key):
+                find_function(function)
+
+
+def _judges(config: CampaignConfig) -> Iterator[tuple[str, Judge]]:
+    """(key, judge) of every judge."""
+    sections = {"judge": config.judge, "evaluation_judge": config.evaluation_judge}
+    for key, section in sections.items():
+        for judge in () if section is None else members(section):
+            function = ".function" if judge.kind == "rule" and section is judge else ""
+            yield f"{key}{function}", judge
+    for name, suite in config.evaluation.own_suites.items():
+        yield f"evaluation.suites.{name}.judge", suite.judge
+
+
+@contextmanager
+def _prefix_errors(key: str) -> Iterator[None]:
+    """Make errors in the block begin with the key they are about."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.message.startswith(f"{key}."):
+            raise
+        message = error.message.removeprefix("judge: ").removeprefix("judge.")
+        separator = "." if error.message.startswith("judge.") else ": "
+        raise ConfigError(f"{key}{separator}{message}", error.remedy) from error

@@ -1,4 +1,4 @@
-"""In which precision a campaign on a CPU samples, trains and judges: chosen when it is created."""
+"""Precision of sampling, training and judging on a CPU, chosen when a campaign is created."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ KEYS = (("sampling", "dtype"), ("training", "compute_dtype"))
 
 
 def with_precision(config: CampaignConfig, stored: Mapping[str, Any]) -> CampaignConfig:
-    """`config` with `auto` replaced by what the campaign's `stored` config says, or for a new one,
-    where that is empty, by what is best here.
+    """`config` with `auto` replaced by the value in the campaign's `stored` config or, if that is
+    empty, by the best one for this machine.
 
-    `auto` stays in campaigns that have it on disk: it means bfloat16 on a GPU, float32 on a CPU.
-    It stays for a policy that a function builds as well: such are small, and faster in float32.
-    Raises BadInput where the campaign was begun in bfloat16 and this CPU cannot multiply it.
+    `auto` means bfloat16 on a GPU and float32 on a CPU. It stays in campaigns that store it, and
+    for a policy that a function builds: those are small, and faster in float32.
+    Raises BadInput for a campaign in bfloat16 on a CPU without bfloat16 instructions.
     """
     missing = []
     for section, key in KEYS:
@@ -29,10 +29,10 @@ def with_precision(config: CampaignConfig, stored: Mapping[str, Any]) -> Campaig
         config = config.model_copy(update={section: part.model_copy(update={key: value})})
     if missing:
         raise BadInput(
-            f"the campaign was begun in bfloat16 ({', '.join(missing)}), which this CPU does not "
-            "multiply",
-            "Resume it on a CPU with AMX or AVX512-BF16. Or go on in float32, and every round runs "
-            f"again: {' '.join(f'--set {key}=float32' for key in missing)}",
+            f"the campaign runs in bfloat16 ({', '.join(missing)}), for which this CPU has no "
+            "instructions",
+            "Resume it on a CPU with AMX or AVX512-BF16. Or run every round again in float32: "
+            f"{' '.join(f'--set {key}=float32' for key in missing)}",
         )
     return config
 

@@ -1,16 +1,64 @@
-"""A config as the keys and values that a file holds."""
+"""A config as the keys and values of a YAML file."""
 
-from typing import Any
+import difflib
+from pathlib import Path
+from typing import Any, get_args
 
+import yaml
 from pydantic import ValidationError
+from yaml.constructor import ConstructorError
+from yaml.nodes import MappingNode, Node, ScalarNode
 
+from dpo_core.config import Section
 from dpo_core.errors import ConfigError
 from flows.config.campaign import CampaignConfig
-from flows.config.problems import explain
+from flows.config.evaluation import SUITE_KINDS
+from labeling.judges.config import JUDGE_KINDS
+
+
+def explain(problem: dict[str, Any]) -> str:
+    """One line for one pydantic problem, with the nearest known key for an unknown one."""
+    kinds = {*JUDGE_KINDS, *SUITE_KINDS, "loss name", "loss path"}
+    where = ".".join(str(part) for part in problem["loc"] if part not in kinds)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"]), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"unknown key {where}{hint}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message
+    if problem["type"] == "union_tag_invalid":
+        expected = problem["ctx"]["expected_tags"].replace("'", "")
+        return f"{where}.kind must be one of {expected} (found {problem['ctx']['tag']!r})"
+    found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
+    return f"{where}: {message}{found}"
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """Keys of the section that holds `location`; in a union, of the kind that was named."""
+    sections: list[type[Section]] = [CampaignConfig]
+    for part in location[:-1]:
+        fields = [m.model_fields[str(part)] for m in sections if str(part) in m.model_fields]
+        inner = [s for f in fields for s in _sections(f.annotation)]
+        sections = inner or [s for s in sections if part in _kinds(s)] or sections
+    return [name for section in sections for name in section.model_fields]
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    """The sections that a field's annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [s for part in getattr(annotation, "__args__", ()) for s in _sections(part)]
+
+
+def _kinds(section: type[Section]) -> tuple[Any, ...]:
+    """Values of the section's key `kind`, which pydantic names among the keys of an error."""
+    field = section.model_fields.get("kind")
+    return get_args(field.annotation) if field is not None else ()
 
 
 def validate(raw: dict[str, Any], source: str) -> CampaignConfig:
-    """`raw` as a CampaignConfig; a ConfigError lists every problem, one per line."""
+    """`raw` as a CampaignConfig. Raises ConfigError that lists every problem, one per line."""
     try:
         return CampaignConfig.model_validate(raw)
     except ValidationError as error:
@@ -19,12 +67,89 @@ def validate(raw: dict[str, Any], source: str) -> CampaignConfig:
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Put `value` at the dotted `key`. Raises ConfigError below something that is no section."""
+    """Set the dotted `key` to `value`. Raises ConfigError for a key below a plain value."""
     *sections, last = key.split(".")
     for name in sections:
         if raw.get(name) is None:
             raw[name] = {}
         raw = raw[name]
         if not isinstance(raw, dict):
-            raise ConfigError(f"{where}: {name} is a value, it has no keys below it")
+            raise ConfigError(f"{where}: {name} is a value and has no keys below it")
     raw[last] = value
+
+
+_TAG = "tag:yaml.org,2002:"
+_FOREIGN = ("timestamp", "binary", "set", "omap", "pairs")
+_DEEPEST = 40
+"""Levels of nesting; no config comes near."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses duplicate keys, and reads every key as text: YAML takes `on` for a boolean."""
+
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if node.id == "mapping":  # `!!map 3` is not one
+            _refuse_duplicates(node)
+            self.flatten_mapping(node)
+            for key, _ in node.value:
+                if isinstance(key, ScalarNode):
+                    key.tag = f"{_TAG}str"
+        return super().construct_mapping(node, deep)
+
+
+def _refuse_kind(_: yaml.SafeLoader, node: Node) -> Any:
+    raise ConstructorError(None, None, f"no key takes a value of kind {node.tag}", node.start_mark)
+
+
+# Dates stay text: no key takes a date.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name in _FOREIGN:
+    _Loader.add_constructor(f"{_TAG}{_name}", _refuse_kind)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The value of a YAML text. Raises ConfigError, which begins with `source`."""
+    try:
+        value = yaml.load(text, _Loader)
+        _refuse_depth(value, _DEEPEST)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: sections are nested too deeply or recursively") from None
+    except ValueError as error:  # a malformed number: !!int x, 0x_, or thousands of digits
+        raise ConfigError(f"{source} holds a value that cannot be read: {error}") from None
+    return value
+
+
+def read_yaml(path: Path) -> tuple[str, Any]:
+    """(text of a YAML file, its value). Raises ConfigError that names the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read config {path}: {error.strerror}", "Check the path."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    return text, parse_yaml(text, str(path))
+
+
+def _refuse_duplicates(node: MappingNode) -> None:
+    """Keys merged by `<<` do not count: overriding them is its purpose."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, ScalarNode) and key.tag != f"{_TAG}merge":
+            if key.value in seen:
+                raise ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
+            seen.add(key.value)
+
+
+def _refuse_depth(value: Any, levels: int) -> None:
+    if levels == 0:
+        raise RecursionError
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        _refuse_depth(part, levels - 1)

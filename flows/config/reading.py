@@ -1,47 +1,121 @@
-"""From a YAML file and --set to a config, and back."""
+"""Read a config from a YAML file or a campaign's folder, apply --set, and write it back."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dpo_core.errors import ConfigError
+from dpo_core.campaign.branching import read_origin
+from dpo_core.campaign.layout import Layout
+from dpo_core.errors import BadInput, ConfigError
 from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
 from flows.config.checks import check_loss
-from flows.config.defaults import folder_of, with_defaults
-from flows.config.paths import check_files, resolve
-from flows.config.raw import set_key, validate
+from flows.config.defaults import DEFAULTS, FIRST, find_campaign_folder, with_defaults
+from flows.config.paths import check_files, resolve_paths
+from flows.config.raw import parse_yaml, read_yaml, set_key, validate
 from flows.config.schedule import check_times
-from flows.config.stored import made_under
-from flows.config.yaml_text import parse_yaml, read_yaml
+
+_RESTORE = "Restore the campaign's config there, then type the same `ratchet run` again."
+
+
+def check_is_campaign(layout: Layout) -> None:
+    """Raise BadInput for a folder that holds no campaign."""
+    if not layout.config.exists():
+        raise BadInput(
+            f"{layout.root} is not a campaign: it has no {layout.config.name}",
+            "Give the folder of a campaign; `ratchet run CONFIG` creates one.",
+        )
+
+
+def read_stored(layout: Layout) -> CampaignConfig:
+    """The campaign's stored config. Raises BadInput if there is none."""
+    check_is_campaign(layout)
+    return validate(read_stored_text(layout)[1], str(layout.config))
+
+
+def read_stored_text(layout: Layout) -> tuple[str, dict[str, Any]]:
+    """(text of campaign.yaml, its values with the defaults it was written under).
+
+    Raises BadInput if the file holds no config.
+    """
+    text, raw = _read(layout)
+    return text, with_defaults(raw, FIRST)
+
+
+def read_defaults_version(layout: Layout) -> int:
+    """The campaign's version of the defaults; the current one if there is no campaign yet."""
+    if not os.path.isfile(layout.config):  # False as well for a name that no file can have
+        return DEFAULTS
+    version = _read(layout)[1].get("defaults", FIRST)
+    return version if type(version) is int else FIRST
+
+
+def _read(layout: Layout) -> tuple[str, dict[str, Any]]:
+    try:
+        text, raw = read_yaml(layout.config)
+    except ConfigError as error:
+        raise ConfigError(error.message, _RESTORE) from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{layout.config} holds no config", _RESTORE)
+    return text, raw
+
+
+def config_of_round(layout: Layout, config: CampaignConfig, number: int) -> CampaignConfig:
+    """The config that a round runs under: in a branch, inherited rounds keep theirs."""
+    origin = read_origin(layout)
+    own = origin.config_of(number) if origin is not None else None
+    return config if own is None else validate_recorded(own, str(layout.branch))
+
+
+def validate_recorded(config: Mapping[str, Any], where: str) -> CampaignConfig:
+    """A recorded config as a CampaignConfig, with the defaults it was recorded under."""
+    return validate(with_defaults(deepcopy(dict(config)), FIRST), where)
+
+
+def planned_rounds(raw: Mapping[str, Any]) -> int:
+    """Number of rounds that campaign.yaml's values `raw` ask for."""
+    rounds: int = raw.get("rounds", CampaignConfig.model_fields["rounds"].default)
+    return rounds
 
 
 def load_config(
     path: Path, overrides: Sequence[str] = (), folder: Path | None = None
 ) -> CampaignConfig:
-    """Read `path`, apply `key.sub=value` overrides, resolve paths, validate.
+    """Read a config, apply overrides, resolve paths and validate.
 
-    folder: of the campaign, where it was named; a campaign that is there keeps its defaults.
+    Args:
+        path: YAML file. Relative paths in it start at the current directory, as in a shell.
+        overrides: `key.sub=value` each.
+        folder: The campaign's folder, if it was named. An existing campaign keeps its defaults.
 
-    Relative paths inside the config are taken from the current directory, as a shell would.
-    Raises ConfigError that names the key and the remedy.
+    Raises:
+        ConfigError: Names the key and the remedy.
     """
-    raw = _with(_read_sections(path), overrides)
-    return _checked(with_defaults(raw, made_under(folder_of(path, raw, folder))), str(path))
+    _, raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys and values (found {type(raw).__name__})")
+    for override in overrides:
+        _apply(raw, override)
+    version = read_defaults_version(find_campaign_folder(path, raw, folder))
+    return _check(with_defaults(raw, version), str(path))
 
 
-def overridden(raw: dict[str, Any], overrides: Sequence[str], source: str) -> CampaignConfig:
-    """The config of what was read from `source`, with `key.sub=value` overrides; as `load_config`.
+def override_config(raw: dict[str, Any], overrides: Sequence[str], source: str) -> CampaignConfig:
+    """The config with values `raw`, read from `source`, and `key.sub=value` overrides.
 
-    `raw` is changed.
+    Changes `raw`. Raises ConfigError as `load_config` does.
     """
-    return _checked(_with(raw, overrides), source)
+    for override in overrides:
+        _apply(raw, override)
+    return _check(raw, source)
 
 
-def _checked(raw: dict[str, Any], source: str) -> CampaignConfig:
-    config = validate(resolve(raw), source)
+def _check(raw: dict[str, Any], source: str) -> CampaignConfig:
+    config = validate(resolve_paths(raw), source)
     check_loss(config.training, source)
     check_files(config)
     check_times(config.schedule)
@@ -52,20 +126,6 @@ def _checked(raw: dict[str, Any], source: str) -> CampaignConfig:
 def dump_config(config: CampaignConfig) -> str:
     """The resolved config as YAML: every key, defaults included."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read_sections(path: Path) -> dict[str, Any]:
-    _, raw = read_yaml(path)
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold keys and values, found {type(raw).__name__}")
-    return raw
-
-
-def _with(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`raw`, which is changed."""
-    for override in overrides:
-        _apply(raw, override)
-    return raw
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -1,1 +1,1 @@
-"""`ratchet doctor`: would a campaign run here, and what would be better changed before it does."""
+"""`ratchet doctor`: whether a campaign would run here, and what to change before it does."""

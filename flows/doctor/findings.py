@@ -1,4 +1,4 @@
-"""What a check came to."""
+"""The result of one check of the doctor."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ Severity = Literal["ok", "note", "problem"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`problem`: `ratchet run` would not work; `note`: it would, but look at it.
+class DoctorFinding:
+    """`problem`: `ratchet run` would fail. `note`: it would run, with a caveat.
 
-    check: name of the check; where: the config key, file or address it is about.
+    check: name of the check; where: the config key, file or address it concerns.
     """
 
     check: str
@@ -21,17 +21,17 @@ class Finding:
     remedy: str = ""
 
 
-def ok(check: str, what: str, where: str = "") -> Finding:
-    return Finding(check, "ok", what, where)
+def ok(check: str, what: str, where: str = "") -> DoctorFinding:
+    return DoctorFinding(check, "ok", what, where)
 
 
-def note(check: str, what: str, where: str, remedy: str) -> Finding:
-    return Finding(check, "note", what, where, remedy)
+def note(check: str, what: str, where: str, remedy: str) -> DoctorFinding:
+    return DoctorFinding(check, "note", what, where, remedy)
 
 
-def problem(check: str, what: str, where: str, remedy: str) -> Finding:
-    return Finding(check, "problem", what, where, remedy)
+def problem(check: str, what: str, where: str, remedy: str) -> DoctorFinding:
+    return DoctorFinding(check, "problem", what, where, remedy)
 
 
-def problems(findings: Iterable[Finding]) -> list[Finding]:
+def problems(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
     return [finding for finding in findings if finding.severity == "problem"]

@@ -1,10 +1,10 @@
-"""Files that a new campaign reads: read once before anything is written.
+"""Checks of prompts, judges and user code before anything is written.
 
-Steps would find the same faults, but in a folder that is there by then, after a server and a model
-were started.
+The steps would find the same faults, but only after a folder, a server and a model exist.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,25 +12,30 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import LabelsError, PromptError, RatchetError
-from dpo_core.records import IMPORTED
+from dpo_core.import_path import find_function, load_function
+from dpo_core.model_shape import read_shape
+from dpo_core.schemas import IMPORTED
 from dpo_core.training.warm_start.sft_examples import check_sft_rows
 from flows.config import CampaignConfig
-from flows.doctor.findings import Finding, ok, problem
+from flows.config.paths import user_loss
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import local_policy
-from flows.doctor.shape import read_shape
-from flows.harness.check import check_task
+from flows.evaluation.judging import shared_judge_warning
+from flows.harness.suite_task import check_task
 from generation.config import PromptsConfig
 from generation.prompts import check_pool, read_pool
 from labeling.exchange.folder import PAIRS
+from labeling.judges.config import members
+from labeling.judges.make import check_judge
 from labeling.people.gold import read_gold
 
 
 def check_inputs(config: CampaignConfig, layout: Layout) -> None:
-    """Raise BadInput that names file and row. A campaign that has begun is not looked at: its
-    finished steps hold what they read.
+    """Raise BadInput, naming file and row, for an input file that a new campaign cannot read.
 
-    Prompts of a function or a hub are not asked for twice. A task of lm-evaluation-harness is
-    looked at until the base has answered it: that takes a process of its own.
+    Skips campaigns that have begun, since their finished steps hold what they read, and prompts
+    from a function or the hub. Checks tasks of lm-evaluation-harness, in a process of their own,
+    until the base has answered them.
     """
     _check_tasks(config, layout)
     if any(layout.round(0).glob("held_out-*")):
@@ -53,8 +58,8 @@ def _check_tasks(config: CampaignConfig, layout: Layout) -> None:
             check_task(name, task, _length(config))
 
 
-def check_suites(config: CampaignConfig) -> Iterator[Finding]:
-    """Whether tasks of lm-evaluation-harness can be suites, with the data there are."""
+def check_suites(config: CampaignConfig) -> Iterator[DoctorFinding]:
+    """Whether tasks of lm-evaluation-harness can serve as suites, with the data present."""
     for name, task in config.evaluation.harness_suites.items():
         where = f"evaluation.suites.{name}"
         try:
@@ -64,7 +69,7 @@ def check_suites(config: CampaignConfig) -> Iterator[Finding]:
 
 
 def _length(config: CampaignConfig) -> int | None:
-    """Most tokens of a prompt and its answer, where no model need be loaded to know it."""
+    """Most tokens of prompt and answer, if known without loading a model."""
     folder = local_policy(config)
     shape = read_shape(folder) if folder is not None else None
     return config.sampling.max_model_len or (shape.positions if shape is not None else None)
@@ -74,7 +79,7 @@ def _check_suite(name: str, prompts: PromptsConfig) -> None:
     if not any(True for _ in read_pool(prompts)):
         raise PromptError(
             f"evaluation.suites.{name}: {prompts.path} holds no prompts",
-            "Write some, or remove the suite.",
+            "Add prompts, or remove the suite.",
         )
 
 
@@ -88,5 +93,52 @@ def _check_imported(path: Path) -> None:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise LabelsError(
             f"data.imported: {path} does not hold imported preferences: {error}",
-            "Make it anew: ratchet import FILE... OUT_DIR",
+            "Import them again: ratchet import FILE... OUT_DIR",
         ) from None
+
+
+def check_same_judge(config: CampaignConfig) -> DoctorFinding:
+    """Whether training and evaluation share a judge, which would hide reward hacking."""
+    if shared_judge_warning(config) is not None:
+        return note(
+            "judges",
+            "training and evaluation share a judge, so reward hacking cannot be ruled out",
+            "evaluation_judge",
+            "Set an independent evaluation_judge, unless the judge is right by definition, as a "
+            "rule may be.",
+        )
+    return ok("judges", "training and evaluation have independent judges", "evaluation_judge")
+
+
+def check_user_code(config: CampaignConfig) -> Iterator[DoctorFinding]:
+    """Whether every function in the config exists.
+
+    Imports what runs in this process. Only looks up what runs in a child, because it may load a
+    model library.
+    """
+    missing = False
+    for section, call in _calls(config):
+        try:
+            call()
+        except RatchetError as error:
+            missing = True
+            yield problem("user code", error.message, section, error.remedy)
+    if not missing:
+        yield ok("user code", "every function in the config exists")
+
+
+def _calls(config: CampaignConfig) -> Iterator[tuple[str, Callable[[], object]]]:
+    for section, judge in (("judge", config.judge), ("evaluation_judge", config.evaluation_judge)):
+        for member in members(judge) if judge is not None else ():
+            yield section, partial(check_judge, member)
+    if config.prompts.function is not None:
+        yield "prompts.function", partial(load_function, config.prompts.function)
+    sft = config.sft.function if config.sft is not None else None
+    named = {
+        "policy.build": config.policy.build,
+        "sft.function": sft,
+        "training.loss": user_loss(config),
+    }
+    for section, function in named.items():
+        if function is not None:
+            yield section, partial(find_function, function)

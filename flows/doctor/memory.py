@@ -1,6 +1,6 @@
-"""How much memory a campaign takes, part by part, against what there is.
+"""Estimate of a campaign's memory, part by part, against what the device has.
 
-An estimate by shapes: no allocator is asked. What libraries take was measured on a CPU.
+Computed from shapes, without an allocator. Memory of libraries was measured on a CPU.
 """
 
 import os
@@ -9,35 +9,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_core.config import TrainingOptions
+from dpo_core.model_shape import Shape
 from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
 from flows.config import CampaignConfig
 from flows.config.precision import with_precision
-from flows.doctor.findings import Finding, note, ok, problem
-from flows.doctor.shape import Shape
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 
 _GIB = 2**30
 _FLOAT = 4
 _TRAINING_LIBRARIES_GIB, _SAMPLING_LIBRARIES_GIB, _VLLM_GIB = 0.49, 0.45, 0.85
-"""Resident memory of the processes with their libraries and nothing of a model, on a CPU."""
+"""Resident memory of each process with its libraries and no model, on a CPU."""
 _LOGIT_COPIES = 2
 _TIGHT = 0.8
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
-class Part:
-    """One thing that takes memory."""
+class MemoryPart:
+    """One consumer of memory."""
 
     name: str
     gib: float
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Parts of the training process and of the sampling process; `together`: both at a time."""
+class MemoryEstimate:
+    """Memory of the training and the sampling process; `together`: both run at the same time."""
 
-    training: tuple[Part, ...]
-    sampling: tuple[Part, ...]
+    training: tuple[MemoryPart, ...]
+    sampling: tuple[MemoryPart, ...]
     together: bool
 
     @property
@@ -50,14 +50,14 @@ class Estimate:
 
     @property
     def most_gib(self) -> float:
-        """What is needed at the moment that needs most."""
-        both = (self.training_gib, self.sampling_gib)
-        return sum(both) if self.together else max(both)
+        """Peak memory."""
+        processes = (self.training_gib, self.sampling_gib)
+        return sum(processes) if self.together else max(processes)
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where models run: `gib` of memory each, `count` of them; a CPU is one."""
+    """`count` GPUs with `gib` of memory each, or one CPU."""
 
     gpu: bool
     gib: float
@@ -68,12 +68,14 @@ class Device:
         return f"each of {self.count} GPUs" if self.count > 1 else "the GPU" if self.gpu else "RAM"
 
 
-def estimate(shape: Shape, size: ModelSize, config: CampaignConfig, device: Device) -> Estimate:
-    """What training and sampling take of one device."""
+def estimate(
+    shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
+) -> MemoryEstimate:
+    """Memory of training and sampling on one device."""
     if not device.gpu:
         config = with_precision(config, {})
     keep = config.sampling.keep_worker
-    return Estimate(
+    return MemoryEstimate(
         tuple(_training(shape, size, config, device)),
         tuple(_sampling(shape, size, config, device)),
         together=keep == "campaign" or (keep == "auto" and not device.gpu),
@@ -82,7 +84,7 @@ def estimate(shape: Shape, size: ModelSize, config: CampaignConfig, device: Devi
 
 def _training(
     shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
-) -> Iterator[Part]:
+) -> Iterator[MemoryPart]:
     training = config.training
     value_bytes = _compute_bytes(training, device)
     processes = training.processes if isinstance(training.processes, int) else device.count
@@ -100,29 +102,29 @@ def _training(
     yield _part(f"activations of {tokens:,} tokens", tokens * kept)
     yield _part("logits", _LOGIT_COPIES * _FLOAT * HEAD_ROWS * shape.vocabulary)
     if not device.gpu:
-        yield Part("libraries", _TRAINING_LIBRARIES_GIB)
+        yield MemoryPart("libraries", _TRAINING_LIBRARIES_GIB)
 
 
 def _sampling(
     shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
-) -> Iterator[Part]:
+) -> Iterator[MemoryPart]:
     sampling = config.sampling
     value_bytes = _BYTES[sampling.dtype_on("cuda" if device.gpu else "cpu")]
     yield _part("weights", value_bytes * size.parameters / sampling.tensor_parallel_size)
     if sampling.engine == "vllm" and not device.gpu:
         cache_gib = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
-        yield Part("key-value cache", cache_gib)
-        yield Part("libraries", _VLLM_GIB)
+        yield MemoryPart("key-value cache", cache_gib)
+        yield MemoryPart("libraries", _VLLM_GIB)
         return
     token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * value_bytes
     length = sampling.max_model_len or shape.positions or 0
     yield _part(f"key-value cache of one sequence, {length:,} tokens", token_bytes * length)
     if not device.gpu:
-        yield Part("libraries", _SAMPLING_LIBRARIES_GIB)
+        yield MemoryPart("libraries", _SAMPLING_LIBRARIES_GIB)
 
 
-def _part(name: str, size_bytes: float) -> Part:
-    return Part(name, size_bytes / _GIB)
+def _part(name: str, size_bytes: float) -> MemoryPart:
+    return MemoryPart(name, size_bytes / _GIB)
 
 
 def _compute_bytes(training: TrainingOptions, device: Device) -> int:
@@ -133,42 +135,42 @@ def _compute_bytes(training: TrainingOptions, device: Device) -> int:
 
 
 def _tokens_at_a_time(shape: Shape, config: CampaignConfig) -> int:
-    """Of one forward pass: at least the longest pair, whose prompt counts once."""
+    """Tokens of one forward pass: at least the longest pair, whose prompt counts once."""
     wanted = config.training.micro_batch_tokens
     length = config.sampling.max_model_len or shape.positions or 0
     return max(CPU_TOKENS if wanted == "auto" else wanted, length + config.sampling.max_tokens)
 
 
 def _adapters(size: ModelSize, rank: int) -> float:
-    """Weights of adapters on all linear layers of Llama's shape."""
+    """Number of adapter weights on all linear layers of a Llama-shaped model."""
     return size.layers * rank * (4 * 2 * size.hidden + 3 * (size.hidden + size.inner))
 
 
-def check_memory(found: Estimate, device: Device) -> Finding:
-    """Whether it fits, with every part."""
+def check_memory(memory: MemoryEstimate, device: Device) -> DoctorFinding:
+    """Whether the estimate fits the device, with every part."""
     what = (
-        f"{found.most_gib:.2f} GiB of {device.gib:.1f} GiB of {device.name}: training "
-        f"{told(found.training)}; sampling {told(found.sampling)}"
-        f"{'; both at a time' if found.together else ''}"
+        f"{memory.most_gib:.2f} GiB of {device.gib:.1f} GiB of {device.name}: training "
+        f"{format_parts(memory.training)}; sampling {format_parts(memory.sampling)}"
+        f"{'; both at the same time' if memory.together else ''}"
     )
     remedy = (
         "Take a smaller model, training.lora, training.gradient_checkpointing or fewer "
-        "training.micro_batch_tokens; sampling.keep_worker: step frees what sampling holds."
+        "training.micro_batch_tokens; sampling.keep_worker: step frees the sampler's memory."
     )
-    if found.most_gib > device.gib:
+    if memory.most_gib > device.gib:
         return problem("memory", what, "policy", remedy)
-    if found.most_gib > _TIGHT * device.gib:
+    if memory.most_gib > _TIGHT * device.gib:
         return note("memory", what, "policy", remedy)
     return ok("memory", what, "policy")
 
 
-def told(parts: tuple[Part, ...]) -> str:
+def format_parts(parts: tuple[MemoryPart, ...]) -> str:
     listed = ", ".join(f"{part.name} {part.gib:.3g}" for part in parts)
     return f"{sum(part.gib for part in parts):.2f} ({listed})"
 
 
 def free_ram_gib() -> float:
-    """What this machine, or this container, has left."""
+    """Free memory of this machine or container."""
     lines = dict(line.split(":", 1) for line in _lines(Path("/proc/meminfo")))
     available = int(lines.get("MemAvailable", "0 kB").split()[0]) * 1024
     group = Path("/sys/fs/cgroup")

@@ -1,37 +1,36 @@
-"""The policy's files: a model, its tokenizer, what ends its answers, its chat template."""
+"""Checks of the policy's files: weights, tokenizer, EOS, chat template, context length."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from dpo_core.errors import BadInput
 from dpo_core.gguf.header import names_gguf, read_header
+from dpo_core.model_shape import read_json, read_shape
 from dpo_core.special_tokens import read_special_tokens
-from dpo_core.weight_files import WEIGHTS, torn
+from dpo_core.weight_files import WEIGHTS, find_torn_file
 from flows.config import CampaignConfig
-from flows.doctor.findings import Finding, note, ok, problem
-from flows.doctor.shape import read_json, read_shape
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 
 def local_policy(config: CampaignConfig) -> Path | None:
-    """The folder or GGUF file that the config names as the base policy; None: built, or on the
-    hub."""
+    """The base policy's folder or GGUF file; None if it is built or on the hub."""
     model = config.policy.model
     if model is None or not (names_gguf(model) or Path(model).is_dir()):
         return None
     return Path(model)
 
 
-def check_files(folder: Path) -> Iterator[Finding]:
-    """A model and a tokenizer lie there, and an answer can end."""
+def check_files(folder: Path) -> Iterator[DoctorFinding]:
+    """Whether the folder holds a model and a tokenizer whose answers can end."""
     if names_gguf(folder):
         yield from _check_gguf(folder)
         return
     if not (folder / "config.json").exists():
         yield problem(
             "policy",
-            f"{folder} has no config.json: it holds no model",
+            f"{folder} holds no model: config.json is missing",
             "policy.model",
             "Name the folder that save_pretrained wrote.",
         )
@@ -39,18 +38,18 @@ def check_files(folder: Path) -> Iterator[Finding]:
     if not any(folder.glob(WEIGHTS)) and not any(folder.glob("*.bin")):
         remedy = "Copy them there, or name another folder."
         yield problem("policy", f"{folder} has no weights", "policy.model", remedy)
-    if (file := torn(folder)) is not None:
-        remedy = "Copy it there again, whole."
-        yield problem("policy", f"{file} is no file of weights", "policy.model", remedy)
+    if (file := find_torn_file(folder)) is not None:
+        remedy = "Copy it there again."
+        yield problem("policy", f"{file} is not a whole weights file", "policy.model", remedy)
     if not any((folder / name).exists() for name in _TOKENIZERS):
-        remedy = "Save the tokenizer there too: tokenizer.save_pretrained(folder)."
+        remedy = "Save the tokenizer there: tokenizer.save_pretrained(folder)."
         yield problem("policy", f"{folder} has no tokenizer", "policy.model", remedy)
         return
     yield from check_ends(folder)
 
 
-def _check_gguf(file: Path) -> Iterator[Finding]:
-    """The file is whole, and holds a tokenizer that ends answers."""
+def _check_gguf(file: Path) -> Iterator[DoctorFinding]:
+    """Whether the file is complete and holds a tokenizer with an EOS."""
     try:
         header = read_header(file)
     except BadInput as error:
@@ -62,24 +61,24 @@ def _check_gguf(file: Path) -> Iterator[Finding]:
     elif not header.ends:
         yield problem(
             "eos",
-            f"{file} names no token that ends an answer, so every answer would be cut at "
+            f"{file} defines no EOS token, so every answer would be truncated at "
             "sampling.max_tokens",
             "policy.model",
-            "Convert the model anew with tokenizer.ggml.eos_token_id, or give its folder.",
+            "Convert the model again with tokenizer.ggml.eos_token_id, or give its folder.",
         )
     else:
         ends = " or ".join(map(str, header.ends))
         yield ok("eos", f"answers end with token {ends}", str(file))
 
 
-def check_ends(folder: Path) -> Iterator[Finding]:
-    """Some token ends an answer, and the generation config knows the tokenizer's."""
+def check_ends(folder: Path) -> Iterator[DoctorFinding]:
+    """Whether there is an EOS token, and the generation config names it."""
     ends = read_special_tokens(folder).eos
     if not ends:
         yield problem(
             "eos",
-            "neither the generation config nor the tokenizer names a token that ends an answer, so "
-            "every answer would be cut at sampling.max_tokens",
+            "neither the generation config nor the tokenizer defines an EOS token, so every answer "
+            "would be truncated at sampling.max_tokens",
             str(folder),
             "Set eos_token_id in generation_config.json, eos_token in tokenizer_config.json.",
         )
@@ -88,16 +87,16 @@ def check_ends(folder: Path) -> Iterator[Finding]:
     if generation is None and read_json(folder / "config.json").get("eos_token_id") is None:
         yield note(
             "eos",
-            f"only the tokenizer says which token ends an answer ({min(ends)})",
+            f"only the tokenizer defines the EOS token ({min(ends)})",
             str(folder),
-            "Set eos_token_id in generation_config.json: other tools look there.",
+            "Set eos_token_id in generation_config.json, where other tools look for it.",
         )
         return
     yield ok("eos", f"answers end with token {' or '.join(map(str, sorted(ends)))}", str(folder))
 
 
-def check_template(folder: Path, *, chat: bool) -> Finding:
-    """Prompts of chat messages need a template."""
+def check_template(folder: Path, *, chat: bool) -> DoctorFinding:
+    """Whether chat prompts have a chat template, and plain prompts need none."""
     has = has_template(folder)
     if chat and not has:
         return problem(
@@ -109,35 +108,37 @@ def check_template(folder: Path, *, chat: bool) -> Finding:
     if has and not chat:
         return note(
             "chat template",
-            "the policy has a chat template, but prompts are plain text, which goes in as it is",
+            "the policy has a chat template, but prompts are plain text and bypass it",
             "prompts",
             "For a chat model, write prompts as `messages`.",
         )
-    return ok("chat template", "there is one" if has else "none, and plain prompts need none")
+    return ok("chat template", "present" if has else "none; plain prompts need none")
 
 
 def has_template(folder: Path) -> bool:
     if names_gguf(folder):
         try:
             return read_header(folder).has_chat_template
-        except BadInput:  # which is a finding of its own
+        except BadInput:  # reported by check_files
             return False
     settings = read_json(folder / "tokenizer_config.json")
     return bool(settings.get("chat_template")) or (folder / "chat_template.jinja").exists()
 
 
-def check_length(folder: Path, config: CampaignConfig) -> Finding:
-    """The model has as many positions as the config wants."""
-    shape, wanted = read_shape(folder), config.sampling.max_model_len
+def check_length(folder: Path, config: CampaignConfig) -> DoctorFinding:
+    """Whether prompt and answer fit the model's context."""
+    shape, length = read_shape(folder), config.sampling.max_model_len
+    answer = config.sampling.max_tokens
     if shape is None or shape.positions is None:
-        return ok("length", "the model names no longest sequence", str(folder))
-    if (wanted or config.sampling.max_tokens + 1) > shape.positions:
-        return problem(
-            "length",
-            f"the model has {shape.positions:,} positions, the config wants "
-            f"{wanted or config.sampling.max_tokens + 1:,}",
-            "sampling.max_model_len, sampling.max_tokens",
-            f"Set the first to {shape.positions:,} at most, and the second below it, with room for "
-            "the prompt.",
-        )
-    return ok("length", f"sequences of {wanted or shape.positions:,} tokens", str(folder))
+        return ok("length", "the model states no context length", str(folder))
+    context = shape.positions
+    if (length or answer + 1) <= context:
+        return ok("length", f"sequences of up to {length or context:,} tokens", str(folder))
+    what = f"sampling.max_tokens {answer:,} leaves no room for a prompt in"
+    if length is not None:
+        what = f"sampling.max_model_len {length:,} exceeds"
+    remedy = f"Set sampling.max_model_len: {context}"
+    if answer >= context:
+        remedy += f" and sampling.max_tokens to at most {context - 1}, less the longest prompt"
+    where = "sampling.max_model_len, sampling.max_tokens"
+    return problem("length", f"{what} the model's context of {context:,}", where, f"{remedy}.")

@@ -1,4 +1,4 @@
-"""Ports, and the servers that the environment or the config names: Prefect, Argilla."""
+"""Checks of ports and of the servers in environment and config: Prefect, Argilla."""
 
 import base64
 import json
@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import RatchetError
+from dpo_core.server_keys import CLIENT_VARIABLE, client_headers
 from dpo_core.web_guard import HEADER
 from flows.config import CampaignConfig
-from flows.doctor.findings import Finding, note, ok, problem
-from flows.prefect.credentials import CLIENT_VARIABLE, client_headers
+from flows.doctor.findings import DoctorFinding, note, ok, problem
 from labeling.judges.config import asks_people
 from labeling.server import DEFAULT_FOLDER, find_access
 
 PREFECT_VARIABLE, ARGILLA_VARIABLE = "PREFECT_API_URL", "ARGILLA_API_URL"
 PORTS: Mapping[int, str] = {4200: "ratchet ui", 6900: "ratchet label serve"}
 _SHOWN = 400
-_ARGILLA_MEASURED = "2.8.0"
+_ARGILLA = "2.8.0"
 
 
-def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[Finding]:
-    """Commands that serve pages have their usual port; `ratchet run` itself takes any free one."""
+def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[DoctorFinding]:
+    """Whether the default ports of serving commands are free. `ratchet run` takes any free one."""
     for port, command in ports.items():
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,7 +36,7 @@ def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[Finding]:
                     "ports",
                     f"port {port} cannot be used: {error.strerror}",
                     command,
-                    f"Nothing, if that is yours; else `{command}` takes another with --port.",
+                    f"If another program uses it, give `{command}` a different one with --port.",
                 )
             else:
                 yield ok("ports", f"port {port} is free", command)
@@ -44,43 +44,44 @@ def check_ports(ports: Mapping[int, str] = PORTS) -> Iterator[Finding]:
 
 def check_prefect(
     client: str | None, environment: Mapping[str, str] = os.environ, timeout_s: float = 2.0
-) -> Finding:
-    """The Prefect server that runs report to; without one named, Ratchet starts its own."""
+) -> DoctorFinding:
+    """Whether the Prefect server of the environment answers, in the client's version."""
     url = environment.get(PREFECT_VARIABLE)
     if not url:
-        return ok("prefect", f"{PREFECT_VARIABLE} is not set: a run starts its own server")
+        return ok("prefect", f"{PREFECT_VARIABLE} is not set; a run starts its own server")
     try:
         address = f"{url.rstrip('/')}/admin/version"
         server = str(_get(address, prefect_key(environment), timeout_s))
     except urllib.error.HTTPError as error:
         with error:
-            said = error.read(_SHOWN).decode(errors="replace").strip() or error.reason
+            reply = error.read(_SHOWN).decode(errors="replace").strip() or error.reason
         return problem(
             "prefect",
-            f"the Prefect server at {url} answers {error.code}: {said}",
+            f"the Prefect server at {url} answers {error.code}: {reply}",
             PREFECT_VARIABLE,
-            "It takes PREFECT_API_KEY or PREFECT_API_AUTH_STRING; that of a worker takes "
-            f'{CLIENT_VARIABLE}=\'{{"{HEADER}": "…"}}\' with the secret in its credentials.json.',
+            "Set PREFECT_API_KEY or PREFECT_API_AUTH_STRING; for a worker's server, set "
+            f'{CLIENT_VARIABLE}=\'{{"{HEADER}": "…"}}\' with the secret from its credentials.json.',
         )
     except (OSError, ValueError) as error:
         return problem(
             "prefect",
             f"the Prefect server at {url} does not answer: {error}",
             PREFECT_VARIABLE,
-            "Start it, unset the variable for a server of the run's own, or use --no-prefect.",
+            f"Start it, unset {PREFECT_VARIABLE} so that the run starts its own, or use "
+            "--no-prefect.",
         )
     if client is not None and server.split(".")[:2] != client.split(".")[:2]:
         return note(
             "prefect",
-            f"the Prefect server at {url} is {server}, the client here {client}",
+            f"the Prefect server at {url} is version {server}, the client here {client}",
             PREFECT_VARIABLE,
-            "Bring both to the same version.",
+            "Install the same version on both sides.",
         )
-    return ok("prefect", f"the Prefect server at {url} answers, {server}", PREFECT_VARIABLE)
+    return ok("prefect", f"the Prefect server at {url} answers, version {server}", PREFECT_VARIABLE)
 
 
 def prefect_key(environment: Mapping[str, str]) -> dict[str, str]:
-    """What Prefect's client proves itself with. Raises BadInput for headers that are no JSON."""
+    """The headers that authenticate Prefect's client. Raises BadInput for malformed headers."""
     more = client_headers(environment)
     if key := environment.get("PREFECT_API_KEY"):
         return {**more, "Authorization": f"Bearer {key}"}
@@ -93,12 +94,12 @@ def check_argilla(
     config: CampaignConfig | None,
     environment: Mapping[str, str] = os.environ,
     timeout_s: float = 2.0,
-) -> Finding:
-    """The server that people label on, where the config asks any or the environment names one."""
+) -> DoctorFinding:
+    """Whether the labelling server answers, if config or environment name one."""
     asked = config is not None and asks_people(config.judge)
     if not asked and not environment.get(ARGILLA_VARIABLE):
-        return ok("argilla", "nobody is asked, and no server is named")
-    folder = config.asked.server_dir if config is not None else None
+        return ok("argilla", "not needed: the config asks no people")
+    folder = config.people_config.server_dir if config is not None else None
     make = problem if asked else note
     try:
         access = find_access(Path(folder) if folder else DEFAULT_FOLDER, environment)
@@ -113,21 +114,21 @@ def check_argilla(
             "argilla",
             f"Argilla at {access.url} answers {error.code}",
             ARGILLA_VARIABLE,
-            "It takes the key of an owner: ARGILLA_API_KEY, or credentials.json beside the server.",
+            "Give an owner's key: ARGILLA_API_KEY, or credentials.json beside the server.",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "Start it with `ratchet label serve`."
         return make("argilla", f"Argilla at {access.url} does not answer: {error}", "", remedy)
-    if server != _ARGILLA_MEASURED:
-        what = f"Argilla at {access.url} is {server}; Ratchet was tested with {_ARGILLA_MEASURED}"
-        return note("argilla", what, ARGILLA_VARIABLE, f"Prefer {_ARGILLA_MEASURED}.")
-    return ok("argilla", f"Argilla at {access.url} answers, {server}")
+    if server != _ARGILLA:
+        what = f"Argilla at {access.url} is version {server}; Ratchet is tested with {_ARGILLA}"
+        return note("argilla", what, ARGILLA_VARIABLE, f"Prefer version {_ARGILLA}.")
+    return ok("argilla", f"Argilla at {access.url} answers, version {server}")
 
 
 def _get(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
-    """The JSON at `url`. Raises OSError where nobody answers, ValueError where it is none."""
+    """The JSON at `url`. Raises OSError if nothing answers, ValueError if it is not JSON."""
     if not url.startswith(("http://", "https://")):
-        raise ValueError("it is no http address")
+        raise ValueError("it is not an http address")
     request = urllib.request.Request(url, headers=dict(headers))
     with urllib.request.urlopen(request, timeout=timeout_s) as answer:
         return json.loads(answer.read())

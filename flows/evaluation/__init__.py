@@ -1,1 +1,1 @@
-"""What the step `evaluation` measures of a round's policy, one file each."""
+"""The measurements of step `evaluation`, one file each."""

@@ -1,4 +1,4 @@
-"""KL from the round's policy to others, on the policy's own answers to the test prompts."""
+"""KL from the round's policy to others, estimated on its own answers to test prompts."""
 
 import math
 from collections import defaultdict
@@ -9,20 +9,20 @@ from typing import Any
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import summarise_kl
-from dpo_core.evaluation.ratios import Ratio, ratio
+from dpo_core.evaluation.intervals import columns
+from dpo_core.evaluation.ratios import ratio
 from dpo_core.tables import iterate_rows, read_rows
-from flows.evaluation.held_out import HeldOutAnswers, Others
+from flows.evaluation.held_out import HeldOutAnswers, Opponents
 
 
-def distances(
-    inputs: Inputs, ours: HeldOutAnswers, others: Others, config: EvaluationConfig
+def measure_distances(
+    inputs: Inputs, ours: HeldOutAnswers, others: Opponents, config: EvaluationConfig
 ) -> dict[str, Any]:
-    """kl_<other>_nats of each other, and per token; none where there is no other or no
-    log-probs."""
+    """kl_<other>_nats, per answer and per token, for each other policy; empty without log-probs."""
     logps = inputs.find("logps")
     if logps is None:
         return {}
-    own, theirs = _own_logps(inputs.path("candidate_answers")), _logps(logps)
+    own, theirs = _read_own_logps(inputs.path("candidate_answers")), _read_logps(logps)
     test = ours.test()
     groups = [c.prompt.prompt_id for c in test]
     tokens = [float(c.tokens) for c in test]
@@ -32,26 +32,20 @@ def distances(
         ratios = [own[c.completion_id] - other[c.completion_id] for c in test]
         numbers |= summarise_kl(f"kl_{name}_nats", ratios, groups, config)
         per_token = ratio(ratios, tokens, groups=groups, confidence=config.confidence)
-        numbers |= _named(f"kl_{name}_nats_per_token", per_token)
+        column, error = f"kl_{name}_nats_per_token", per_token.error
+        numbers |= columns(column, per_token.interval)
+        numbers[f"{column}_se"] = error if math.isfinite(error) else None
     return numbers
 
 
-def _named(name: str, found: Ratio) -> dict[str, float | None]:
-    """Nats per token: what long answers say counts as often as they have tokens."""
-    interval = found.interval
-    values = {"": interval.estimate, "_low": interval.low, "_high": interval.high}
-    values["_se"] = found.error
-    return {f"{name}{end}": v if math.isfinite(v) else None for end, v in values.items()}
-
-
-def _own_logps(answers: Path) -> dict[str, float]:
+def _read_own_logps(answers: Path) -> dict[str, float]:
     rows = iterate_rows(answers, ["completion_id", "token_logps"])
     return {row["completion_id"]: sum(row["token_logps"]) for row in rows}
 
 
-def _logps(logps: Path) -> Mapping[str, Mapping[str, float]]:
+def _read_logps(logps: Path) -> Mapping[str, Mapping[str, float]]:
     """policy → completion_id → log-prob."""
-    found: dict[str, dict[str, float]] = defaultdict(dict)
+    by_policy: dict[str, dict[str, float]] = defaultdict(dict)
     for row in read_rows(logps):
-        found[row["policy"]][row["completion_id"]] = row["logp"]
-    return found
+        by_policy[row["policy"]][row["completion_id"]] = row["logp"]
+    return by_policy

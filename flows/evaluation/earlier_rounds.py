@@ -1,84 +1,173 @@
-"""What the policy does worse than earlier ones: forgotten prompts, and circles of rounds."""
+"""Comparison with earlier rounds: ratings, forgotten prompts, and cycles of rounds."""
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import EvaluationConfig
-from dpo_core.evaluation.cycles import cycles, win_rates
-from dpo_core.evaluation.forgotten import Forgotten, forgotten
-from dpo_core.records import FORGOTTEN
+from dpo_core.evaluation.cycles import find_cycles, win_rates
+from dpo_core.evaluation.forgotten import ForgottenPrompts, find_forgotten
+from dpo_core.evaluation.intervals import Interval, columns
+from dpo_core.evaluation.ratings import bradley_terry
+from dpo_core.schemas import FORGOTTEN, MATCHES
 from dpo_core.tables import write_rows
-from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.ratings import Matches
+from flows.config.campaign import CampaignConfig
+from flows.evaluation.held_out import Answers, HeldOutAnswers, Opponents, find_earlier_answers
+from flows.evaluation.judging import Match
+from flows.round_state import RoundRecord
+from labeling.judges.config import machines
+
+MATCHES_FILE = "matches.parquet"
+
+_RATING_RESAMPLES = 1_000
+"""Each fits all policies; more hardly change the bounds of an interval."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Columns of MATCHES, which may have many rows."""
+
+    first: list[int]
+    second: list[int]
+    prompt_id: list[str]
+    outcome: list[float]
+
+    @classmethod
+    def read(cls, files: Sequence[Path]) -> "Matches":
+        tables = [pq.read_table(file, columns=[f.name for f in fields(cls)]) for file in files]
+        return cls(*(pa.concat_tables(tables)[f.name].to_pylist() for f in fields(cls)))
+
+    def rows(self) -> Iterator[tuple[int, int, str, float]]:
+        return zip(self.first, self.second, self.prompt_id, self.outcome, strict=True)
+
+    def triples(self) -> list[tuple[int, int, float]]:
+        return list(zip(self.first, self.second, self.outcome, strict=True))
+
+
+def choose_earlier_opponents(
+    config: CampaignConfig, others: Opponents, earlier: Sequence[RoundRecord]
+) -> list[Answers]:
+    """Policies of other rounds to compare with, besides the incumbent and the base.
+
+    All of them if every judge scores, which makes matches free. A judge that reads pairs would read
+    all test prompts for each, so it needs `evaluation.opponents: all`.
+    """
+    scored = all(member.gives == "score" for member in machines(config.held_out_judge))
+    if not scored and config.evaluation.opponents != "all":
+        return []
+    known = {other.policy.round for other in others.answering.values()}
+    return [answers for answers in find_earlier_answers(earlier) if answers.round not in known]
+
+
+def write_matches(path: Path, number: int, matches: Sequence[Match]) -> None:
+    """Write the decided matches of round `number`'s policy on test prompts, once per opponent."""
+    by_round = {match.theirs.round: match for match in matches}
+    kept = ("prompt_id", "sample_index", "outcome")
+    rows = (
+        {"first": number, "second": other, **{name: row[name] for name in kept}}
+        for other, match in by_round.items()
+        for row in match.rows()
+        if row["split"] == "test" and row["outcome"] is not None
+    )
+    write_rows(path, rows, MATCHES)
+
+
+def find_earlier_matches(earlier: Sequence[RoundRecord]) -> dict[str, Artifact]:
+    """evaluation_<round> → the step with the matches of that round's policy."""
+    steps = (record.steps.get("evaluation") for record in earlier)
+    return {f"evaluation_{s.entry.round}": s for s in steps if s is not None}
+
+
+def rate_policies(number: int, matches: Matches, config: EvaluationConfig) -> dict[str, Any]:
+    """Bradley–Terry ratings of all policies so far, and of this round's; see bradley_terry."""
+    if 0 not in matches.second:
+        return {"ratings": {}}
+    fitted = bradley_terry(
+        matches.triples(),
+        base=0,
+        groups=matches.prompt_id,
+        confidence=config.confidence,
+        resamples=min(config.bootstrap_resamples, _RATING_RESAMPLES),
+    )
+    ratings = {str(policy): rating for policy, rating in fitted.items()}
+    as_json = {policy: _as_json(rating) for policy, rating in ratings.items()}
+    return {"ratings": as_json, **columns("rating", ratings.get(str(number)))}
+
+
+def _as_json(rating: Interval) -> dict[str, float | None]:
+    """NaN, for a policy without a path of matches to the base, becomes None."""
+    return {name: v if math.isfinite(v) else None for name, v in asdict(rating).items()}
+
 
 EXAMPLES = 10
 
-_RESAMPLES = 500
+_CIRCLE_RESAMPLES = 500
 
 
-def forgotten_prompts(
-    path: Path, number: int, met: Matches, ours: HeldOutAnswers
+def find_forgotten_prompts(
+    folder: Path, number: int, matches: Matches, ours: HeldOutAnswers
 ) -> dict[str, Any]:
-    """Test prompts that an earlier round's policy, or the base, answered better: listed in `path`,
-    worst first, with a few as examples here. gained: answered better than by all of those.
+    """Test prompts that an earlier policy or the base answered better, written to forgotten.parquet
+    worst first, and counted with examples. gained: answered better than by all earlier policies.
 
-    With a judge that reads pairs, the earlier ones are those it compared: `evaluation.opponents`.
+    With a judge that reads pairs, earlier policies are those of `evaluation.opponents`.
     """
-    own = (row for row in met.rows() if row[0] == number)
-    found = forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
-    shown = {c.prompt.prompt_id: c.prompt.shown() for c in ours.test()}
+    own = (row for row in matches.rows() if row[0] == number)
+    found = find_forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
+    texts = {c.prompt.prompt_id: c.prompt.shown() for c in ours.test()}
     rows = [
         {
-            "prompt_id": one.prompt_id,
-            "prompt": shown[one.prompt_id],
-            "better_in": one.better_in,
-            "outcome": one.outcome,
-            "answers": one.answers,
+            "prompt_id": prompt.prompt_id,
+            "prompt": texts[prompt.prompt_id],
+            "better_in": prompt.better_in,
+            "outcome": prompt.outcome,
+            "answers": prompt.answers,
         }
-        for one in found.worse
+        for prompt in found.worse
     ]
-    write_rows(path, rows, FORGOTTEN)
+    write_rows(folder / "forgotten.parquet", rows, FORGOTTEN)
     examples = [{k: v for k, v in row.items() if k != "prompt"} for row in rows[:EXAMPLES]]
     return {
         "count": len(rows),
         "compared": found.compared,
         "gained": found.gained,
         "examples": examples,
-        "sentence": _sentence(found),
+        "sentence": _forgotten_sentence(found),
     }
 
 
-def circles(met: Matches, config: EvaluationConfig) -> list[list[int]]:
-    """Rounds of which each beats the next and the last the first, each of it beyond chance: the
-    interval of every one of these win rates lies above one half."""
+def certain_cycles(matches: Matches, config: EvaluationConfig) -> list[list[int]]:
+    """Cycles of rounds in which each beats the next, with all win-rate intervals above one half."""
     rates = win_rates(
-        met.triples(),
-        groups=met.prompt_id,
+        matches.triples(),
+        groups=matches.prompt_id,
         confidence=config.confidence,
-        resamples=min(config.bootstrap_resamples, _RESAMPLES),
+        resamples=min(config.bootstrap_resamples, _CIRCLE_RESAMPLES),
     )
-    return [[int(str(p)) for p in circle.policies] for circle in cycles(rates) if circle.sure]
+    return [[int(str(p)) for p in cycle.policies] for cycle in find_cycles(rates) if cycle.sure]
 
 
-def told(number: int, found: Sequence[Sequence[int]]) -> Iterator[tuple[str, str]]:
-    """(name, sentence) of each circle that this round closes; older ones were told before."""
-    for circle in found:
-        if number in circle:
-            steps = zip(circle, (*circle[1:], circle[0]), strict=True)
-            said = ", ".join(f"{_named(winner)} beats {_named(loser)}" for winner, loser in steps)
+def cycle_warnings(number: int, cycles: Sequence[Sequence[int]]) -> Iterator[tuple[str, str]]:
+    """(name, sentence) of each cycle that this round closes; older ones were reported before."""
+    for cycle in cycles:
+        if number in cycle:
+            names = [f"round {each}" if each else "the base" for each in cycle]
+            pairs = zip(names, (*names[1:], names[0]), strict=True)
+            text = ", ".join(f"{winner} beats {loser}" for winner, loser in pairs)
             yield (
-                f"cycle {' '.join(map(str, circle))}",
-                f"{said[0].upper()}{said[1:]}: no rating can order them, so look at which answers "
+                f"cycle {' '.join(map(str, cycle))}",
+                f"{text[0].upper()}{text[1:]}: no rating can order them, so look at which answers "
                 "win before choosing one.",
             )
 
 
-def _named(round_: int) -> str:
-    return f"round {round_}" if round_ else "the base"
-
-
-def _sentence(found: Forgotten) -> str:
+def _forgotten_sentence(found: ForgottenPrompts) -> str:
     if not found.compared:
         return "No test prompt could be compared with an earlier round."
     return (

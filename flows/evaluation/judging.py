@@ -1,29 +1,34 @@
-"""Held-out answers of two policies side by side, and what a judge says of them."""
+"""Matches: two policies' held-out answers, compared by a judge."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.inputs import Input
 from dpo_core.evaluation.comparison import outcome
+from dpo_core.gate.config import GateConfig
 from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
-from flows.config.gate import GateConfig
+from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.judge_answers import judged
+from flows.read_records import ScoresBySource
 from flows.session import Session
-from labeling.judges.behaviour import behaviour
-from labeling.judges.config import AnyJudgeConfig, machines
-from labeling.judges.protocol import unjudged_side
+from labeling.judges.behaviour import measure_behaviour
+from labeling.judges.both_orders import judge_both_orders
+from labeling.judges.config import AnyJudgeConfig, Judge, gives_scores, machines
+from labeling.judges.make import answer_fields, judges_giving, pairwise_judge
+from labeling.judges.protocol import unjudged_side, verdict_from_scores
 
 _WHOSE: Mapping[Side, str] = {"a": "policy", "b": "opponent"}
 
 
 @dataclass(frozen=True)
 class Match:
-    """The round's policy (a) against another policy (b): a pair of answers per prompt and sample
-    index, and what each judge says of it.
+    """The round's policy (a) against another policy (b): one pair of answers per prompt and sample
+    index, with each judge's judgements.
 
-    unjudged_loses: where one answer alone could not be judged, it lost; else that judge's verdict
-    is left out.
+    unjudged_loses: an answer that alone could not be judged lost; otherwise that verdict is left
+    out.
     """
 
     ours: HeldOutAnswers
@@ -34,24 +39,24 @@ class Match:
     unjudged_loses: bool = False
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One row per pair, but for the opponent's name; 1: the round's policy won."""
-        counted = [self.weights[source] for source in self.by_source]
-        together = zip(*self.by_source.values(), strict=True)
-        for pair, judgements in zip(self.pairs, together, strict=True):
+        """One row of OUTCOMES per pair, without the opponent; outcome 1: the round's policy won."""
+        weights = [self.weights[source] for source in self.by_source]
+        by_pair = zip(*self.by_source.values(), strict=True)
+        for pair, judgements in zip(self.pairs, by_pair, strict=True):
             yield {
                 "split": pair.a.prompt.split,
                 "prompt_id": pair.a.prompt.prompt_id,
                 "sample_index": pair.a.sample_index,
-                "outcome": self._outcome(pair, counted, judgements),
+                "outcome": self._outcome(pair, weights, judgements),
                 "length_difference": pair.a.tokens - pair.b.tokens,
                 "reason": "; ".join(judgement.reason for judgement in judgements),
-                "unjudged": _unjudged(pair, judgements),
+                "unjudged": _find_unjudged(pair, judgements),
             }
 
     def _outcome(
         self, pair: Pair, weights: Sequence[float], judgements: Sequence[Judgement]
     ) -> float | None:
-        """The mean outcome of the judges that decided, by their weights; None when none did."""
+        """Weighted mean outcome of the judges that decided; None if none did."""
         decided = [
             (weight, value)
             for weight, judgement in zip(weights, judgements, strict=True)
@@ -66,22 +71,19 @@ class Match:
         return outcome(pair.a.text == pair.b.text, verdict)
 
 
-def play_all(
+def play_matches(
     session: Session,
     judge: AnyJudgeConfig,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
 ) -> dict[str, Match]:
-    """The match against each of `others`.
-
-    The base is the previous policy until a round is promoted: one match then is both.
-    """
+    """The match against each of `others`; policies that are the same share one match."""
     distinct = {other.round: other for other in others.values()}
     by_round = {n: play_match(session, judge, ours, other) for n, other in distinct.items()}
     return {name: by_round[other.round] for name, other in others.items()}
 
 
-def outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
+def iterate_outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
     """Rows of OUTCOMES, one per opponent and pair; 1: the round's policy won."""
     for name, match in matches.items():
         yield from ({"opponent": name, **row} for row in match.rows())
@@ -90,24 +92,23 @@ def outcomes(matches: Mapping[str, Match]) -> Iterator[dict[str, Any]]:
 def play_match(
     session: Session, judge: AnyJudgeConfig, ours: HeldOutAnswers, theirs: HeldOutAnswers
 ) -> Match:
-    """Answers of both to the same prompt with the same seed, judged; where `judge` scores, by the
-    scores that the answers have of the evaluation judge."""
+    """Judge both policies' answers to the same prompt with the same seed; a judge that scores is
+    represented by the scores that the answers have."""
     matching = {(c.prompt.prompt_id, c.sample_index): c for c in theirs.completions}
     pairs = [
         Pair(pair_id(c.completion_id, other.completion_id), c, other)
         for c in ours.completions
         if (other := matching.get((c.prompt.prompt_id, c.sample_index))) is not None
     ]
-    both = {source: {**theirs.scores[source], **own} for source, own in ours.scores.items()}
-    found = {source: list(said) for source, said in judged(session, judge, pairs, both)}
+    scores = {source: {**theirs.scores[source], **own} for source, own in ours.scores.items()}
+    by_source = {source: list(js) for source, js in judge_pairs(session, judge, pairs, scores)}
     weights = {member.source: member.weight for member in machines(judge)}
-    loses = unjudged_loses(session.config.gate)
-    return Match(ours, theirs, pairs, found, weights, loses)
+    return Match(ours, theirs, pairs, by_source, weights, unjudged_loses(session.config.gate))
 
 
-def judges_behaviour(matches: Sequence[Match]) -> dict[str, Any]:
-    """source → how it judged the policy's answers; a pair that stands twice is counted once."""
-    ours, found = matches[0].ours, {}
+def measure_judges(matches: Sequence[Match]) -> dict[str, Any]:
+    """source → how it judged the policy's answers; each pair counts once."""
+    ours, measured = matches[0].ours, {}
     for source in matches[0].by_source:
         judged_by = {
             pair.pair_id: (pair, judgement)
@@ -116,17 +117,90 @@ def judges_behaviour(matches: Sequence[Match]) -> dict[str, Any]:
         }
         scores = ours.scores.get(source, {})
         scored = [(c, scores[c.completion_id]) for c in ours.completions if scores]
-        found[source] = asdict(behaviour(list(judged_by.values()), scored))
-    return found
+        measured[source] = asdict(measure_behaviour(list(judged_by.values()), scored))
+    return measured
 
 
 def unjudged_loses(gate: GateConfig) -> bool:
-    """Whether an answer that could not be judged lost; campaigns made before there was a
-    `gate.decided_share` leave the comparison out."""
+    """Whether an answer that could not be judged lost. Campaigns from before `gate.decided_share`
+    leave the comparison out."""
     return gate.decided_share is not None
 
 
-def _unjudged(pair: Pair, judgements: Sequence[Judgement]) -> str | None:
-    """Whose answer alone some judge could not judge."""
-    sides = {side for one in judgements if (side := unjudged_side(pair, one)) is not None}
+def _find_unjudged(pair: Pair, judgements: Sequence[Judgement]) -> str | None:
+    """The only side, policy or opponent, that some judge could not judge."""
+    sides = {side for j in judgements if (side := unjudged_side(pair, j)) is not None}
     return _WHOSE[sides.pop()] if len(sides) == 1 else None
+
+
+def scores_with_training_judge(config: CampaignConfig) -> bool:
+    """Whether the training judge scores held-out answers besides the evaluation judge."""
+    wanted = config.evaluation.training_judge and gives_scores(config.judge)
+    return wanted and not has_same_judges(config)
+
+
+def compares_with_training_judge(config: CampaignConfig) -> bool:
+    """Whether a training judge without scores reads held-out pairs besides the evaluation judge."""
+    wanted = config.evaluation.training_judge and not gives_scores(config.judge)
+    return wanted and bool(_find_machines(config.judge)) and not has_same_judges(config)
+
+
+def has_same_judges(config: CampaignConfig) -> bool:
+    """Whether evaluation and training use the same judges, people aside."""
+    return _find_machines(config.judge) == _find_machines(config.held_out_judge)
+
+
+def shared_judge_warning(config: CampaignConfig) -> str | None:
+    """A warning if a judge evaluates the policy that it trained, else None."""
+    training = _find_machines(config.judge)
+    shared = [m.source for m in machines(config.held_out_judge) if _identify(m) in training]
+    if not shared:
+        return None
+    return (
+        f"Training and evaluation share the judge {', '.join(shared)}, so reward hacking cannot be "
+        "ruled out. Set an independent `evaluation_judge`."
+    )
+
+
+def _find_machines(config: AnyJudgeConfig) -> list[dict[str, object]]:
+    return [_identify(member) for member in machines(config)]
+
+
+def _identify(member: Judge) -> dict[str, object]:
+    """What its answers depend on, without its name."""
+    return {key: value for key, value in answer_fields(member).items() if key != "id"}
+
+
+def judge_pairs(
+    session: Session, config: AnyJudgeConfig, pairs: Sequence[Pair], scored: ScoresBySource
+) -> Iterator[tuple[str, Iterator[Judgement]]]:
+    """(source, one judgement per pair) of each judge of `config` that is a machine."""
+    for member in machines(config):
+        yield member.source, _judge_by(session, member, pairs, scored)
+
+
+def _judge_by(
+    session: Session, member: Judge, pairs: Sequence[Pair], scored: ScoresBySource
+) -> Iterator[Judgement]:
+    pairwise = pairwise_judge(member, session.judges.models)
+    if pairwise is not None:
+        return judge_both_orders(pairwise, pairs)
+    own = scored[member.source]
+    return (
+        verdict_from_scores(
+            own[p.a.completion_id], own[p.b.completion_id], rewards=member.gives_rewards
+        )
+        for p in pairs
+    )
+
+
+def judge_model_inputs(
+    session: Session, config: AnyJudgeConfig, gives: str | None = None
+) -> dict[str, Input]:
+    """The judges' local models, known by content wherever they are."""
+    models = ((m.source, getattr(m, "model", None)) for m in judges_giving(config, gives))
+    return {
+        f"model of {source}": session.model_input(Path(model))
+        for source, model in models
+        if model is not None and Path(model).is_dir()
+    }

@@ -1,45 +1,45 @@
-"""Whether answers belong to their requests: what the base makes of them, with intervals."""
+"""Relevance of answers to their requests, by the base's log-probs, with intervals."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, get_args
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import change_by_prompt, share_by_prompt
-from dpo_core.evaluation.intervals import Interval, columns
+from dpo_core.evaluation.intervals import columns
 from dpo_core.evaluation.ratios import Ratio, ratio
-from dpo_core.evaluation.relevance import Placed, Verdict, verdicts
+from dpo_core.evaluation.relevance import AnswerPlacement, Verdict, verdicts
 from dpo_core.tables import iterate_rows, read_rows
-from flows.policy import Answered
-from flows.words import counted
+from dpo_core.text import counted
+from flows.round_state import EvaluatedPolicy
 
 _COLUMNS = ["completion_id", "prompt_id", "prompt_token_ids", "token_ids", "finish_reason"]
 
 
-def relevance_inputs(answered: Mapping[str, Answered]) -> dict[str, Input]:
-    """What the base made of everybody's answers; nothing where the candidate's were not asked
-    about."""
-    if answered["candidate"].relevance is None:
+def relevance_inputs(policies: Mapping[str, EvaluatedPolicy]) -> dict[str, Input]:
+    """<name>_relevance of each policy; empty where the candidate's was not measured."""
+    if policies["candidate"].relevance is None:
         return {}
-    found = {who: one.relevance for who, one in answered.items() if one.relevance is not None}
-    return {f"{who}_relevance": made.input("relevance.parquet") for who, made in found.items()}
+    steps = {name: p.relevance for name, p in policies.items() if p.relevance is not None}
+    return {f"{name}_relevance": s.input("relevance.parquet") for name, s in steps.items()}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What became of the answers of one policy."""
+class RelevanceCounts:
+    """One policy's answers with the verdicts on them."""
 
-    answers: Sequence[Placed]
+    answers: Sequence[AnswerPlacement]
     verdicts: Sequence[Verdict]
 
     @property
     def relevant(self) -> dict[str, bool]:
-        """prompt_id → whether its answer is; without those that had no other request."""
-        both = zip(self.answers, self.verdicts, strict=True)
-        return {a.prompt_id: verdict == "relevant" for a, verdict in both if verdict != "alone"}
+        """prompt_id → whether its answer is relevant; without answers that had no other request."""
+        pairs = zip(self.answers, self.verdicts, strict=True)
+        return {a.prompt_id: verdict == "relevant" for a, verdict in pairs if verdict != "alone"}
 
     def nats(self, config: EvaluationConfig) -> Ratio | None:
         """−log π_0 per token of the finished answers."""
@@ -54,47 +54,49 @@ class Asked:
         )
 
 
-def relevance(inputs: Inputs, config: EvaluationConfig) -> dict[str, Any]:
-    """relevance and base_nats_per_token with intervals, the others' beside them, and what changed,
-    prompt by prompt; nothing where it is not measured.
+def measure_relevance(inputs: Inputs, config: EvaluationConfig) -> dict[str, Any]:
+    """relevance and base_nats_per_token with intervals, of the policy and its opponents, and the
+    paired change per prompt; empty where relevance is not measured.
 
-    What cannot be told is None. Empty answers are not relevant; see dpo_core.evaluation.relevance.
+    Unknown values are None. Empty answers are not relevant; see dpo_core.evaluation.relevance.
     """
-    ours = _asked(inputs, "candidate")
+    ours = _read(inputs, "candidate")
     if ours is None:
         return {}
     nats = ours.nats(config)
+    relevant = [(prompt, float(value)) for prompt, value in ours.relevant.items()]
     numbers = {
-        **columns("relevance", _share(ours.relevant, config)),
+        **columns("relevance", share_by_prompt(relevant, config)),
         **columns("base_nats_per_token", nats.interval if nats is not None else None),
         "relevance_counts": _counts(ours),
     }
     for name in ("previous", "base"):
-        theirs = _asked(inputs, name)
-        numbers |= _beside(name, ours, theirs, config)
+        numbers |= _compare(name, ours, _read(inputs, name), config)
     return numbers
 
 
-def told(number: int, wanted: int | None, numbers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(name, sentence) where there were fewer requests than are wanted: said once."""
-    found = (numbers.get("relevance_counts") or {}).get("requests")
-    if number == 1 and wanted is not None and found is not None and found < wanted:
+def relevance_warnings(
+    number: int, wanted: int | None, numbers: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """(name, sentence) in round 1, if there are fewer requests than wanted."""
+    count = (numbers.get("relevance_counts") or {}).get("requests")
+    if number == 1 and wanted is not None and count is not None and count < wanted:
         yield (
             "requests",
-            f"Relevance is measured among {counted(found, 'request')} and not {wanted}: there are "
+            f"Relevance is measured among {counted(count, 'request')} and not {wanted}: there are "
             "no more held-out prompts.",
         )
 
 
-def _beside(
-    name: str, ours: Asked, theirs: Asked | None, config: EvaluationConfig
+def _compare(
+    name: str, ours: RelevanceCounts, theirs: RelevanceCounts | None, config: EvaluationConfig
 ) -> dict[str, Any]:
-    """The numbers of another policy, and the change since it on prompts that both answered."""
+    """An opponent's estimates, and the change since it on prompts that both answered."""
     shared = sorted(ours.relevant.keys() & theirs.relevant.keys()) if theirs is not None else []
     changes = [(p, float(ours.relevant[p]) - theirs.relevant[p]) for p in shared if theirs]
     nats = theirs.nats(config) if theirs is not None else None
     estimates = {
-        "relevance": _mean(theirs.relevant.values()) if theirs is not None else None,
+        "relevance": fmean(theirs.relevant.values()) if theirs and theirs.relevant else None,
         "base_nats_per_token": nats and nats.interval.estimate,
     }
     return {
@@ -103,47 +105,39 @@ def _beside(
     }
 
 
-def _share(relevant: Mapping[str, bool], config: EvaluationConfig) -> Interval | None:
-    return share_by_prompt([(prompt, float(one)) for prompt, one in relevant.items()], config)
-
-
-def _mean(values: Collection[bool]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _counts(asked: Asked) -> dict[str, int]:
-    """requests: among which most answers were placed; answers: how many, and what became of
-    them."""
-    found = Counter(asked.verdicts)
+def _counts(read: RelevanceCounts) -> dict[str, int]:
+    """The most requests an answer was placed among, and the answers in all and by verdict."""
+    by_verdict = Counter(read.verdicts)
     return {
-        "requests": max((len(answer.logps) for answer in asked.answers), default=0),
-        "answers": len(asked.answers),
-        **{name.replace(" ", "_"): found[name] for name in get_args(Verdict)},
+        "requests": max((len(answer.logps) for answer in read.answers), default=0),
+        "answers": len(read.answers),
+        **{name.replace(" ", "_"): by_verdict[name] for name in get_args(Verdict)},
     }
 
 
-def _asked(inputs: Inputs, who: str) -> Asked | None:
-    """None for a policy whose answers the base was not asked about."""
-    placed = inputs.find(f"{who}_relevance")
-    return read_asked(placed, inputs.path(f"{who}_answers")) if placed is not None else None
+def _read(inputs: Inputs, name: str) -> RelevanceCounts | None:
+    """None for a policy whose relevance was not measured."""
+    placed = inputs.find(f"{name}_relevance")
+    return read_relevance(placed, inputs.path(f"{name}_answers")) if placed is not None else None
 
 
-def read_asked(placed: Path, answers: Path) -> Asked:
-    """What the step `answer_relevance` wrote, of a file of answers."""
+def read_relevance(placed: Path, answers: Path) -> RelevanceCounts:
+    """What step `answer_relevance` wrote for a file of answers."""
     logps = {row["completion_id"]: row["logps"] for row in read_rows(placed)}
-    found = list(read_placed(answers, logps).values())
-    return Asked(found, verdicts(found))
+    placements = list(read_placements(answers, logps).values())
+    return RelevanceCounts(placements, verdicts(placements))
 
 
-def read_placed(answers: Path, logps: Mapping[str, Sequence[float]]) -> dict[str, Placed]:
-    """completion_id → that answer of the file with its `logps`, of those that have some or none
-    because they are empty; in the order of the file."""
+def read_placements(
+    answers: Path, logps: Mapping[str, Sequence[float]]
+) -> dict[str, AnswerPlacement]:
+    """completion_id → answer with its `logps`, in the file's order; empty answers have none."""
     rows = (row for row in iterate_rows(answers, _COLUMNS) if row["completion_id"] in logps)
-    return {row["completion_id"]: _placed(row, logps[row["completion_id"]]) for row in rows}
+    return {row["completion_id"]: _placement(row, logps[row["completion_id"]]) for row in rows}
 
 
-def _placed(row: Mapping[str, Any], logps: Sequence[float]) -> Placed:
-    return Placed(
+def _placement(row: Mapping[str, Any], logps: Sequence[float]) -> AnswerPlacement:
+    return AnswerPlacement(
         prompt_id=row["prompt_id"],
         prompt=row["prompt_token_ids"],
         tokens=row["token_ids"],

@@ -1,4 +1,4 @@
-"""Regression suites: what a policy could do and must go on doing."""
+"""Regression suites: abilities that the policy must not lose."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,32 +8,29 @@ from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import mean_by_prompt
 from dpo_core.tables import count_rows, read_rows
 from flows.config.evaluation import HeldOutConfig
-from flows.policy import Answered
+from flows.round_state import EvaluatedPolicy
 
 Key = tuple[str, int]
 """(prompt_id, sample_index)"""
 
 
-def suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
-    """name → how the policy does in the suite.
+def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
+    """suite name → the policy's results.
 
-    prompts: how many have an answer that the rule scored. answers: how many there are in all,
-    `compared`: those that were scored, as was the last promoted policy's. score: mean over what was
-    scored, with its interval; `before` and `base`: the mean scores of the last promoted policy and
-    the base.
-    change: mean over prompts of what the score gained since the last promoted policy, answer by
-    answer (same prompt, same seed), with its interval by resampling prompts.
+    prompts: with a scored answer. answers: all of them; `compared`: scored for both the policy and
+    the incumbent. score: mean with its interval; `before`, `base`: means of incumbent and base.
+    change: mean gain over the incumbent, paired by prompt and seed, with its interval by resampling
+    prompts.
 
-    failed: the whole interval of the change lies below −may_fall, so the suite fell by more than
-    it may, beyond what prompts alone explain at `evaluation.confidence`. A suite whose answers fall
-    alike has an interval without width and fails however few its prompts are. It fails, too, where
-    the rule could score some of the previous policy's answers and none of the new ones.
+    failed: the whole interval of the change lies below −may_fall. If all answers fall equally the
+    interval has no width, and the suite fails however few its prompts are. It also fails if the
+    rule scored some of the incumbent's answers and none of the new ones.
     """
     return {
-        name: _suite(
-            _scores(inputs, "candidate", name),
-            _scores(inputs, "previous", name),
-            _scores(inputs, "base", name),
+        name: _measure_suite(
+            _read_scores(inputs, "candidate", name),
+            _read_scores(inputs, "previous", name),
+            _read_scores(inputs, "base", name),
             suite.may_fall,
             count_rows(inputs.path(f"candidate_suite_{name}_answers")),
             config,
@@ -42,7 +39,7 @@ def suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, Any]:
     }
 
 
-def told(suites: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def suite_warnings(suites: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each suite that failed."""
     for name, found in suites.items():
         if found["failed"] and found["score"] is None:
@@ -56,7 +53,7 @@ def told(suites: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
-def _suite(
+def _measure_suite(
     ours: Mapping[Key, float],
     previous: Mapping[Key, float],
     base: Mapping[Key, float],
@@ -65,7 +62,7 @@ def _suite(
     config: EvaluationConfig,
 ) -> dict[str, Any]:
     both = sorted(ours.keys() & previous.keys())
-    score = mean_by_prompt([(prompt, one) for (prompt, _), one in ours.items()], config)
+    score = mean_by_prompt([(prompt, value) for (prompt, _), value in ours.items()], config)
     change = mean_by_prompt([(key[0], ours[key] - previous[key]) for key in both], config)
     unreadable = bool(previous) and not ours
     return {
@@ -89,8 +86,8 @@ def _average(scores: Mapping[Key, float]) -> float | None:
     return sum(scores.values()) / len(scores) if scores else None
 
 
-def _scores(inputs: Inputs, who: str, suite: str) -> dict[Key, float]:
-    """Of the answers that the rule did not abstain on; none of a policy that was not asked."""
+def _read_scores(inputs: Inputs, who: str, suite: str) -> dict[Key, float]:
+    """Scores without abstentions; empty for a policy that did not answer the suite."""
     scores = inputs.find(f"{who}_suite_{suite}")
     if scores is None:
         return {}
@@ -101,11 +98,11 @@ def _scores(inputs: Inputs, who: str, suite: str) -> dict[Key, float]:
     return {key[r["completion_id"]]: r["score"] for r in rows if r["score"] is not None}
 
 
-def suite_inputs(answered: Mapping[str, Answered]) -> dict[str, Input]:
-    """Everybody's answers and scores, for what is made of them."""
-    found = {}
-    for who, one in answered.items():
-        for name, suite in one.suites.items():
-            found[f"{who}_suite_{name}"] = suite.scores.input("scores.parquet")
-            found[f"{who}_suite_{name}_answers"] = suite.answers.input("completions.parquet")
-    return found
+def suite_inputs(policies: Mapping[str, EvaluatedPolicy]) -> dict[str, Input]:
+    """Each policy's suite scores and answers."""
+    inputs = {}
+    for who, policy in policies.items():
+        for name, suite in policy.suites.items():
+            inputs[f"{who}_suite_{name}"] = suite.scores.input("scores.parquet")
+            inputs[f"{who}_suite_{name}_answers"] = suite.answers.input("completions.parquet")
+    return inputs

@@ -1,18 +1,27 @@
-"""What the training judge makes of held-out answers, and whether others part from it."""
+"""The training judge on held-out answers, and whether evaluation or people disagree with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, win_rate_by_prompt
 from dpo_core.evaluation.intervals import Interval, columns
-from dpo_core.evaluation.over_optimisation import Agreed, Risen, judges_part, people_part
+from dpo_core.evaluation.over_optimisation import (
+    JudgeAgreement,
+    TrainingScoreGain,
+    falling_agreement_message,
+    judge_disagreement_message,
+)
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
-from flows.evaluation.judges import judges_alike, training_judge_compares_too
-from flows.evaluation.judging import outcomes, play_all
-from flows.policy import Played, Preferred
+from flows.evaluation.judging import (
+    compares_with_training_judge,
+    has_same_judges,
+    iterate_outcomes,
+    play_matches,
+)
+from flows.round_state import RoundPreferences, RoundRecord
 from flows.session import Session
 
 TRAINING_OUTCOMES_FILE = "training_outcomes.parquet"
@@ -22,102 +31,104 @@ Key = tuple[str, int]
 """(prompt_id, sample_index)"""
 
 
-def training_scores(
+def measure_training_scores(
     ours: HeldOutAnswers, base: HeldOutAnswers, config: EvaluationConfig
 ) -> dict[str, Any]:
-    """training_score_mean of test answers with its interval, and the base's; None for a judge that
-    gives no scores."""
+    """training_score_mean of test answers with interval, and the base's; None without scores."""
     name, scores, of_base = "training_score_mean", _scores(ours), _scores(base)
     numbers = columns(name, mean_by_prompt(_by_prompt(scores), config))
     mean_of_base = sum(of_base.values()) / len(of_base) if scores and of_base else None
     return {**numbers, f"{name}_base": mean_of_base}
 
 
-def training_outcomes(
+def compare_by_training_judge(
     session: Session, ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers]
 ) -> list[dict[str, Any]]:
-    """Rows of OUTCOMES by a training judge that reads pairs and is not the evaluation judge, on a
-    few test prompts; none of any other."""
+    """Rows of OUTCOMES by a training judge that reads pairs and does not evaluate, on a few test
+    prompts; empty for any other."""
     config = session.config
-    if not training_judge_compares_too(config):
+    if not compares_with_training_judge(config):
         return []
     few = ours.few(config.evaluation.training_judge_prompts)
-    return list(outcomes(play_all(session, config.judge, few, others)))
+    return list(iterate_outcomes(play_matches(session, config.judge, few, others)))
 
 
-def training_win_rates(
+def measure_training_win_rates(
     config: CampaignConfig,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
     compared: Sequence[Mapping[str, Any]],
     evaluated: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """training_win_rate_<other>: how often the training judge prefers the policy's test answers.
+    """training_win_rate_<opponent>: how often the training judge prefers the policy's answers.
 
-    By its scores, or where it reads pairs by what it `compared` (rows of OUTCOMES). Of a judge that
-    evaluates as well they are the win rates `evaluated`.
+    From its scores, or from `compared` (rows of OUTCOMES) if it reads pairs. For a judge that
+    evaluates as well they are the win rates in `evaluated`.
     """
     numbers: dict[str, Any] = {}
     for name, other in others.items():
-        found = _interval(evaluated, f"win_rate_{name}")
-        if not judges_alike(config):
-            won = _read(compared, name) or _scored_higher(_gained(ours, other))
-            found = win_rate_by_prompt(_by_prompt(won), config.evaluation)
-        numbers |= columns(f"training_win_rate_{name}", found)
+        rate = _interval(evaluated, f"win_rate_{name}")
+        if not has_same_judges(config):
+            outcomes = _find_outcomes(compared, name) or _score_outcomes(_gains(ours, other))
+            rate = win_rate_by_prompt(_by_prompt(outcomes), config.evaluation)
+        numbers |= columns(f"training_win_rate_{name}", rate)
     return numbers
 
 
-def over_optimisation(
+def over_optimisation_warnings(
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
     numbers: Mapping[str, Any],
-    agreed: Sequence[Agreed],
+    agreed: Sequence[JudgeAgreement],
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, str]]:
-    """(name, sentence) of each way in which others part from the training judge."""
-    risen = {
-        name: Risen(mean_by_prompt(_by_prompt(_gained(ours, other)), config), won)
+    """(name, sentence) of each sign that the policy exploits the training judge."""
+    gains = {
+        name: TrainingScoreGain(mean_by_prompt(_by_prompt(_gains(ours, other)), config), rate)
         for name, other in others.items()
-        if (won := _interval(numbers, f"training_win_rate_{name}"))
+        if (rate := _interval(numbers, f"training_win_rate_{name}"))
     }
     apart = (
-        judges_part(_WHOSE[name], found, _interval(numbers, f"win_rate_{name}"))
-        for name, found in risen.items()
+        judge_disagreement_message(_WHOSE[name], gain, _interval(numbers, f"win_rate_{name}"))
+        for name, gain in gains.items()
     )
-    said = next((sentence for sentence in apart if sentence), None)
-    if said:
-        yield "over-optimisation", said
-    if "base" in risen and (said := people_part(risen["base"], agreed, config.confidence)):
-        yield "over-optimisation, by people", said
+    sentence = next(filter(None, apart), None)
+    if sentence:
+        yield "over-optimisation", sentence
+    message = falling_agreement_message
+    if "base" in gains and (sentence := message(gains["base"], agreed, config.confidence)):
+        yield "over-optimisation, by people", sentence
 
 
-def agreed_with_people(now: Preferred, earlier: Sequence[Played]) -> list[Agreed]:
-    """Round by round how often people and the judges of training said the same."""
-    made = [played.made.get("preferences") for played in earlier] + [now.preferences]
-    return [found for preferences in made if preferences and (found := _agreed(preferences))]
+def measure_agreement_with_people(
+    now: RoundPreferences, earlier: Sequence[RoundRecord]
+) -> list[JudgeAgreement]:
+    """Round by round, how often people and the training judges agreed."""
+    rounds = [record.steps.get("preferences") for record in earlier] + [now.preferences]
+    return [rate for preferences in rounds if preferences and (rate := _agreement(preferences))]
 
 
-def _agreed(preferences: Artifact) -> Agreed | None:
+def _agreement(preferences: Artifact) -> JudgeAgreement | None:
     kappas = preferences.entry.facts.get("agreement", {}).get("kappa", {}).values()
-    pairs = sum(found["n"] for found in kappas)
+    pairs = sum(kappa["n"] for kappa in kappas)
     if not pairs:
         return None
-    same = sum(found["agree"] * found["n"] for found in kappas)
-    # Judges of a committee are compared with people on the same pairs: these count once.
-    return Agreed(preferences.entry.round, same / pairs, max(found["n"] for found in kappas))
+    same = sum(kappa["agree"] * kappa["n"] for kappa in kappas)
+    # Members of a committee are compared with people on the same pairs, which count once.
+    return JudgeAgreement(preferences.entry.round, same / pairs, max(k["n"] for k in kappas))
 
 
-def _gained(ours: HeldOutAnswers, other: HeldOutAnswers) -> dict[Key, float]:
-    """By how much the training judge scores test answers higher."""
+def _gains(ours: HeldOutAnswers, other: HeldOutAnswers) -> dict[Key, float]:
+    """Gain of the training judge's score, per test answer."""
     scores, theirs = _scores(ours), _scores(other)
     return {key: score - theirs[key] for key, score in scores.items() if key in theirs}
 
 
-def _scored_higher(gained: Mapping[Key, float]) -> dict[Key, float]:
-    return {key: 0.5 if gain == 0 else float(gain > 0) for key, gain in gained.items()}
+def _score_outcomes(gains: Mapping[Key, float]) -> dict[Key, float]:
+    return {key: 0.5 if gain == 0 else float(gain > 0) for key, gain in gains.items()}
 
 
-def _read(compared: Sequence[Mapping[str, Any]], opponent: str) -> dict[Key, float]:
+def _find_outcomes(compared: Sequence[Mapping[str, Any]], opponent: str) -> dict[Key, float]:
     """The decided outcomes against an opponent."""
     return {
         (row["prompt_id"], row["sample_index"]): row["outcome"]
@@ -131,7 +142,7 @@ def _by_prompt(values: Mapping[Key, float]) -> ByPrompt:
 
 
 def _scores(answers: HeldOutAnswers) -> dict[Key, float]:
-    """Of test answers, by the first training judge that scores; without abstentions."""
+    """Test answers' scores by the first training judge that scores, without abstentions."""
     scores = next(iter(answers.training_scores.values()), {})
     return {
         (c.prompt.prompt_id, c.sample_index): score.value
@@ -141,5 +152,5 @@ def _scores(answers: HeldOutAnswers) -> dict[Key, float]:
 
 
 def _interval(numbers: Mapping[str, Any], name: str) -> Interval | None:
-    found = [numbers[f"{name}{end}"] for end in ("", "_low", "_high")]
-    return None if None in found else Interval(*found)
+    bounds = [numbers[f"{name}{end}"] for end in ("", "_low", "_high")]
+    return None if None in bounds else Interval(*bounds)

@@ -1,11 +1,17 @@
-"""How the policy writes: repetition, variety, likeness of its answers, refusals."""
+"""Style of the answers: repetition, variety, self-similarity, refusals, length."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
 from typing import Any
 
-from dpo_core.evaluation.comparison import ByPrompt, share_by_prompt
+from dpo_core.config import EvaluationConfig
+from dpo_core.evaluation.comparison import (
+    ByPrompt,
+    describe_answers,
+    mean_by_prompt,
+    share_by_prompt,
+)
 from dpo_core.evaluation.intervals import columns
 from dpo_core.evaluation.texts import (
     REFUSAL,
@@ -15,30 +21,36 @@ from dpo_core.evaluation.texts import (
     self_similarity,
     words,
 )
-from dpo_core.records import Completion
+from dpo_core.records import Completion, score_row
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
 
 LIKENED = 64
-"""Answers that are compared with each other where every prompt has one."""
+"""Answers compared with each other where every prompt has one."""
 
 
-def writing(ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig) -> dict[str, Any]:
-    """Numbers of the test answers, those that are means over answers with their intervals, and the
-    base's as <number>_base. None where no answer has words enough."""
+def measure_writing(
+    ours: HeldOutAnswers, base: HeldOutAnswers, config: HeldOutConfig
+) -> dict[str, Any]:
+    """Metrics of the test answers, means with intervals, and the base's as <metric>_base.
+
+    None where no answer has enough words.
+    """
     numbers: dict[str, Any] = {}
-    for name, values in by_answer(ours.test(), config).items():
+    for name, values in measure_each_answer(ours.test(), config).items():
         numbers |= columns(name, share_by_prompt(values, config))
-    numbers |= of_all(ours.test())
+    numbers |= measure_variety(ours.test())
     of_base = {
         name: fmean(value for _, value in values) if values else None
-        for name, values in by_answer(base.test(), config).items()
+        for name, values in measure_each_answer(base.test(), config).items()
     }
-    return numbers | {f"{k}_base": v for k, v in {**of_base, **of_all(base.test())}.items()}
+    return numbers | {
+        f"{k}_base": v for k, v in {**of_base, **measure_variety(base.test())}.items()
+    }
 
 
-def by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, ByPrompt]:
-    """What each answer has of repetition and refusal; those without words enough are left out."""
+def measure_each_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, ByPrompt]:
+    """Repetition and refusal per answer, without answers of too few words."""
     repeated = ((c.prompt.prompt_id, repetition(words(c.text))) for c in test)
     refused = refusals([c.text for c in test], config.refusal_pattern or REFUSAL)
     return {
@@ -49,25 +61,58 @@ def by_answer(test: Sequence[Completion], config: HeldOutConfig) -> dict[str, By
     }
 
 
-def of_all(test: Sequence[Completion]) -> dict[str, float | None]:
-    """They have no interval: a resample repeats answers, so that it never varies as much."""
-    said = [words(c.text) for c in test]
+def measure_variety(test: Sequence[Completion]) -> dict[str, float | None]:
+    """Distinct n-grams and self-similarity, without intervals: a resample repeats answers, so it is
+    always less varied."""
+    texts = [words(c.text) for c in test]
     return {
-        "distinct_1": distinct(said, 1),
-        "distinct_2": distinct(said, 2),
-        "self_similarity": _likeness(test, said),
+        "distinct_1": distinct(texts, 1),
+        "distinct_2": distinct(texts, 2),
+        "self_similarity": _measure_similarity(test, texts),
     }
 
 
-def _likeness(test: Sequence[Completion], said: Sequence[Sequence[str]]) -> float | None:
-    """Of answers to one prompt where there are several, otherwise of the first few to different
-    ones: a policy that says the same to everybody shows in both."""
-    in_order = zip(test, said, strict=True)
+def _measure_similarity(test: Sequence[Completion], texts: Sequence[Sequence[str]]) -> float | None:
+    """Similarity of answers to the same prompt, or to different ones if each prompt has one answer:
+    a policy that always says the same shows in both."""
+    in_order = zip(test, texts, strict=True)
     by_prompt = [
-        [spoken for _, spoken in group]
-        for _, group in groupby(in_order, key=lambda one: one[0].prompt.prompt_id)
+        [text for _, text in group]
+        for _, group in groupby(in_order, key=lambda pair: pair[0].prompt.prompt_id)
     ]
     if all(len(samples) == 1 for samples in by_prompt):
-        return self_similarity(said[:LIKENED])
-    found = [value for s in by_prompt if (value := self_similarity(s)) is not None]
-    return fmean(found) if found else None
+        return self_similarity(texts[:LIKENED])
+    values = [value for s in by_prompt if (value := self_similarity(s)) is not None]
+    return fmean(values) if values else None
+
+
+def compare_styles(
+    ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers], config: EvaluationConfig
+) -> dict[str, Any]:
+    """Metrics of the policy's test answers with intervals; <metric>_<opponent>: estimates alone."""
+    numbers = _describe(ours, config)
+    without_interval = config.model_copy(update={"bootstrap_resamples": 1})
+    for name, other in others.items():
+        metrics = _describe(other, without_interval).items()
+        estimates = {key: v for key, v in metrics if not key.endswith(("_low", "_high"))}
+        numbers |= {f"{key}_{name}": value for key, value in estimates.items()}
+    return numbers
+
+
+def _describe(answers: HeldOutAnswers, config: EvaluationConfig) -> dict[str, Any]:
+    test = answers.test()
+    prompts = [c.prompt.prompt_id for c in test]
+    shares = {
+        "empty_share": [float(c.is_empty) for c in test],
+        "token_repetition": [answers.repeated[c.completion_id] for c in test],
+    }
+    numbers = describe_answers(answers.completions, _score_rows(answers), config)
+    for name, values in shares.items():
+        numbers |= columns(name, mean_by_prompt(list(zip(prompts, values, strict=True)), config))
+    return numbers
+
+
+def _score_rows(answers: HeldOutAnswers) -> list[dict[str, Any]]:
+    """Scores of the first judge that scores, because judges differ in scale."""
+    source, scores = next(iter(answers.scores.items()), ("", {}))
+    return [score_row(identity, source, score) for identity, score in scores.items()]

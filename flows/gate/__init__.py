@@ -1,1 +1,1 @@
-"""Whether a round's policy goes on, what happens if not, and when a campaign ends."""
+"""Attempts at a round, questions to a person, and how small a gain the gate can detect."""

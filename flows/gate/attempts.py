@@ -1,13 +1,14 @@
-"""A round may be tried more than once, and may begin at a policy that is not the last one."""
+"""Attempts at a round, and the best policy so far, to which a rollback goes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dpo_core.campaign.rollbacks import RolledBack, chosen, left_behind
-from flows.config import changes_of, under_attempt
-from flows.gate.decision import Best, best_of
-from flows.policy import Answered, Played
+from dpo_core.campaign.rollbacks import Rollback, chosen, left_behind
+from dpo_core.campaign.store import ReplacedAttempt
+from dpo_core.gate.decision import Best, find_best
+from flows.config import config_of_attempt, describe_attempt
+from flows.round_state import EvaluatedPolicy, RoundRecord
 from flows.session import Session
 
 
@@ -16,31 +17,30 @@ class BestSoFar:
     """Where a rollback goes."""
 
     best: Best
-    answered: Answered
+    evaluated: EvaluatedPolicy
 
 
-def best_so_far(
-    base: Answered, earlier: Sequence[Played], people: Sequence[RolledBack] = ()
+def find_best_policy(
+    base: EvaluatedPolicy, earlier: Sequence[RoundRecord], rollbacks: Sequence[Rollback] = ()
 ) -> BestSoFar:
-    """The best, by its win rate against the base, of the base and the rounds that stand: those that
-    were promoted and that no person has gone back before, and those that a person went back to.
+    """The policy with the highest win rate against the base, the base included.
 
-    Where one of them has a length-controlled win rate that is extrapolated, the plain ones decide.
-    people: their rollbacks.
+    Rounds count that were promoted and not left behind by a person's rollback, or that a person
+    rolled back to. Plain win rates decide where a length-controlled one is extrapolated.
     """
     last = len(earlier)
-    gone, taken = left_behind(people, last), chosen(people, last)
-    standing = {
-        number: (gate.entry.facts, played.candidate)
-        for number, played in enumerate(earlier, 1)
-        if (gate := played.gate) is not None
-        and (number in taken or (gate.entry.facts["promoted"] and number not in gone))
+    left, returned_to = left_behind(rollbacks, last), chosen(rollbacks, last)
+    rounds = {
+        number: (gate.entry.facts, record.candidate)
+        for number, record in enumerate(earlier, 1)
+        if (gate := record.gate) is not None
+        and (number in returned_to or (gate.entry.facts["promoted"] and number not in left))
     }
-    plain = any(facts.get("against_base_extrapolated") for facts, _ in standing.values())
-    best = best_of([(number, _low(facts, plain)) for number, (facts, _) in standing.items()])
-    answered = standing[best.round][1] if best.round else base
-    assert answered is not None, "a round with a gate has a candidate"
-    return BestSoFar(best, answered)
+    plain = any(facts.get("against_base_extrapolated") for facts, _ in rounds.values())
+    best = find_best([(number, _low(facts, plain)) for number, (facts, _) in rounds.items()])
+    evaluated = rounds[best.round][1] if best.round else base
+    assert evaluated is not None, "a round with a gate has a candidate"
+    return BestSoFar(best, evaluated)
 
 
 def _low(facts: Mapping[str, Any], plain: bool) -> float | None:
@@ -48,16 +48,23 @@ def _low(facts: Mapping[str, Any], plain: bool) -> float | None:
     return facts.get("against_base_low_plain", low) if plain else low
 
 
-def under_changes(session: Session, number: int, attempt: int) -> Session:
+def session_of_attempt(session: Session, number: int, attempt: int) -> Session:
     """The session under the config of this attempt."""
     if attempt > 1:
         tries = len(session.config.gate.retries) + 1
-        changes = ", ".join(changes_of(session.config, attempt))
+        changes = ", ".join(describe_attempt(session.config, attempt))
         session.progress.note(f"round {number}: attempt {attempt} of {tries} under {changes}")
-    return session.under(under_attempt(session.config, attempt))
+    return session.with_config(config_of_attempt(session.config, attempt))
 
 
-def was_replaced(session: Session, number: int, attempt: int) -> bool:
-    """Whether a later attempt came to the gate after this one, so that this one is history."""
-    gates = session.store.finished(number, "gate")
-    return any(entry.facts["gate"]["attempt"] > attempt for entry in gates if "gate" in entry.facts)
+def view_of_attempt(session: Session, number: int, attempt: int) -> Session:
+    """The session; it reads an attempt that a later one replaced as history."""
+    gates = [e.facts["gate"] for e in session.store.finished(number, "gate") if "gate" in e.facts]
+    replaced = any(gate["attempt"] > attempt for gate in gates)
+    return replace(session, steps=ReplacedAttempt(session.store)) if replaced else session
+
+
+def make_current(view: Session) -> None:
+    """Let a replaced attempt, which `view` has read, count again."""
+    if isinstance(view.steps, ReplacedAttempt):
+        view.store.make_current(view.steps.artifacts)

@@ -1,33 +1,30 @@
-"""Which win rate the gate of a campaign can see, before anything is sampled."""
+"""Power of the gate: the smallest win rate that it can detect, before anything is sampled."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpo_core.evaluation.certification import allowance
-from dpo_core.evaluation.power import (
-    POWER,
-    PromotionRule,
-    detectable_win_rate,
-    prompts_for,
-)
+from dpo_core.evaluation.power import POWER, PromotionRule, detectable_win_rate, prompts_needed
 from dpo_core.records import Prompt
+from dpo_core.text import counted
 from flows.config import CampaignConfig
-from flows.words import counted
-from generation.prompts import unit_of
+from generation.prompts import split_unit
 
 REMEDY = "Give more prompts, or raise prompts.gate_share and evaluation.gate_prompts."
 
 GAIN = 0.1
-"""Above the threshold. A round rarely wins more: a gate that sees no less refuses most good
+"""Win rate above the threshold. Few rounds gain more, so a gate that needs more rejects most good
 policies."""
 
 
 @dataclass(frozen=True)
 class GatePower:
-    """prompts: that one decision may look at; groups: that they are of, where these are outcomes;
-    win_rate: the lowest that is promoted in four of five rounds, None where none is; at_best: the
-    same, if the answers to one prompt were independent, where there are several; needed: prompts,
-    or groups, that see GAIN, where these do not."""
+    """What one decision of the gate can detect.
+
+    prompts: that it may use. groups: of these prompts, where outcomes are per group. win_rate: the
+    lowest that is promoted in four of five rounds; None: none is. at_best: the same if several
+    answers to one prompt were independent. needed: prompts or groups that would detect GAIN.
+    """
 
     rule: PromotionRule
     prompts: int
@@ -39,25 +36,25 @@ class GatePower:
 
     @property
     def weak(self) -> bool:
-        return not _sees_gain(self.rule, self.win_rate)
+        return not _detects_gain(self.rule, self.win_rate)
 
     @property
     def sentence(self) -> str:
         samples = f", {self.samples} answers each," if self.samples > 1 else ""
-        of = f" of {counted(self.groups, 'group')}" if self.groups is not None else ""
-        what = f"{counted(self.prompts, 'gate prompt')}{of}{samples}"
-        by = _by(self.rule)
+        groups = f" of {counted(self.groups, 'group')}" if self.groups is not None else ""
+        what = f"{counted(self.prompts, 'gate prompt')}{groups}{samples}"
+        by = _describe_rule(self.rule)
         if self.win_rate is None:
-            return f"{what} promote no policy, however good it is ({by}){self._short_of()}"
+            return f"{what} promote no policy, however good it is ({by}){self._shortfall()}"
         best = ""
         if self.at_best is not None:
-            best = f", {_percent(self.at_best)} if answers to a prompt do not depend on it"
+            best = f" ({_percent(self.at_best)} if answers to one prompt were independent)"
         return (
-            f"{what} see a win rate of {_percent(self.win_rate)}{best}: such a policy is promoted "
-            f"in {_percent(POWER)} of rounds ({by}){self._short_of()}"
+            f"{what} detect a win rate of {_percent(self.win_rate)}{best}: such a policy is "
+            f"promoted in {_percent(POWER)} of rounds ({by}){self._shortfall()}"
         )
 
-    def _short_of(self) -> str:
+    def _shortfall(self) -> str:
         if self.needed is None:
             return ""
         groups = " groups" if self.groups is not None else ""
@@ -65,44 +62,42 @@ class GatePower:
 
 
 def gate_power(
-    config: CampaignConfig,
-    gate_prompts: int,
-    pool: int | None = None,
-    groups: int | None = None,
+    config: CampaignConfig, gate_prompts: int, pool: int | None = None, groups: int | None = None
 ) -> GatePower:
-    """Of a decision with so many gate prompts; pool: all that a certified gate may use.
+    """The power of a decision on `gate_prompts`.
 
-    groups: of these gate prompts, where `prompts.split_by` keeps groups together: a certified gate
-    takes the mean of each. Other rules go by prompts, as if those of a group were independent.
+    pool: all prompts that a certified gate may use. groups: of the gate prompts, where
+    `prompts.split_by` is group; a certified gate takes the mean of each, other rules treat their
+    prompts as independent.
     """
-    rule = rule_of(config)
+    rule = promotion_rule(config)
     prompts = gate_prompts
     if rule.alpha is not None:
-        prompts = min(at_most(config, gate_prompts), pool or gate_prompts)
+        prompts = min(max_prompts(config, gate_prompts), pool or gate_prompts)
     samples = config.evaluation.samples_per_prompt
-    # Answers to one prompt tell at least what one of them tells, and at most what all apart do. For
-    # a certified gate they are one outcome, which is another matter.
+    # Several answers to a prompt inform at least as one, and at most as independent ones. For a
+    # certified gate they are one outcome.
     apart = samples > 1 and rule.alpha is None
     best = detectable_win_rate(rule, prompts * samples) if apart else None
     if rule.alpha is None:
         groups = None
     elif groups is not None:
         groups = max(1, round(groups * prompts / max(1, gate_prompts)))
-    found = detectable_win_rate(rule, prompts if groups is None else groups)
-    needed = None if _sees_gain(rule, found) else prompts_for(rule, _bar(rule))
-    return GatePower(rule, prompts, groups, samples, found, best, needed)
+    detectable = detectable_win_rate(rule, prompts if groups is None else groups)
+    needed = None if _detects_gain(rule, detectable) else prompts_needed(rule, _bar(rule))
+    return GatePower(rule, prompts, groups, samples, detectable, best, needed)
 
 
-def groups_of(prompts: Iterable[Prompt], config: CampaignConfig) -> int | None:
-    """Of the gate prompts among these; None where none stay together."""
+def count_groups(prompts: Iterable[Prompt], config: CampaignConfig) -> int | None:
+    """Groups of the gate prompts among these; None if prompts are split one by one."""
     if config.prompts.split_by != "group":
         return None
     gate = (p for p in prompts if p.split == "gate")
-    return len({unit_of(p.prompt_id, p.extra, config.prompts) for p in gate})
+    return len({split_unit(p.prompt_id, p.extra, config.prompts) for p in gate})
 
 
-def rule_of(config: CampaignConfig) -> PromotionRule:
-    """What the gate's win rate must show; its other checks see nothing of how good a policy is."""
+def promotion_rule(config: CampaignConfig) -> PromotionRule:
+    """The gate's condition on the win rate. Other checks do not depend on how good a policy is."""
     gate = config.gate
     if gate.false_promotions is not None:
         alpha = allowance(1, planned_decisions(config), gate.false_promotions)
@@ -111,9 +106,8 @@ def rule_of(config: CampaignConfig) -> PromotionRule:
     return PromotionRule(gate.threshold, confidence=confidence)
 
 
-def at_most(config: CampaignConfig, first: int) -> int:
-    """Gate prompts that one decision of a certified gate may look at; first: those that were
-    drawn."""
+def max_prompts(config: CampaignConfig, first: int) -> int:
+    """Gate prompts that one decision of a certified gate may use; first: those that were drawn."""
     given = config.evaluation.gate_prompts
     return config.gate.at_most_prompts or 4 * (given if isinstance(given, int) else first)
 
@@ -127,17 +121,17 @@ def _bar(rule: PromotionRule) -> float:
     return min(rule.threshold + GAIN, 1.0)
 
 
-def _sees_gain(rule: PromotionRule, win_rate: float | None) -> bool:
+def _detects_gain(rule: PromotionRule, win_rate: float | None) -> bool:
     return win_rate is not None and win_rate <= _bar(rule)
 
 
-def _by(rule: PromotionRule) -> str:
+def _describe_rule(rule: PromotionRule) -> str:
     above = f"above {_percent(rule.threshold)}"
     if rule.alpha is not None:
         return f"a test at level {rule.alpha:.2g}, {above}"
     if rule.confidence is not None:
-        return f"the lower end of its {_percent(rule.confidence)} interval must be {above}"
-    chance = ", which chance alone is in half of all rounds" if rule.threshold == 0.5 else ""
+        return f"the lower bound of its {_percent(rule.confidence)} interval must be {above}"
+    chance = ", which chance alone reaches in half of all rounds" if rule.threshold == 0.5 else ""
     return f"the estimate must be {above}{chance}"
 
 

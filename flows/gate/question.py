@@ -1,37 +1,37 @@
-"""A question of the gate to a person: is a policy promoted that did not pass?
+"""The gate asks a person whether to promote a policy that did not pass.
 
-The question stands in waiting.json while nobody has answered, and holds no process. Answers come
-from `ratchet decide` or from the form in Prefect's pages, at any time and without the campaign's
-lock, into decisions.jsonl. The round that goes on takes its answer over into the ledger.
+The question waits in waiting.json and holds no process. `ratchet decide` and the form in Prefect's
+pages append answers to decisions.jsonl, without the campaign's lock; the resumed round records its
+answer in the ledger.
 """
 
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from dpo_core import json_lines
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, now
-from dpo_core.errors import ArtifactCorrupted, BadInput, WaitingForPeople
+from dpo_core.campaign.waiting import Waiting, clear_waiting, read_waiting, write_waiting
+from dpo_core.errors import ArtifactCorrupted, WaitingForPeople
+from dpo_core.gate.decision import Decision, PersonsDecision
 from dpo_core.hashing import content_id
-from flows.config import check_is_campaign
-from flows.gate.decision import Answer, Decision
-from flows.people.waiting import Waiting, clear_waiting, read_waiting, write_waiting
 
-_REMEDY = "Restore the file from a backup, or remove that line, and the question is asked again."
+_REMEDY = "Restore the file from a backup, or remove that line to be asked again."
 
 
 def question_id(number: int, evaluation: str) -> str:
-    """What identifies a question: the round, and the hash of the numbers that it is about."""
+    """Id of a question: of the round and the hash of its evaluation."""
     return content_id("question", number, evaluation)
 
 
-def ask(layout: Layout, number: int, question: str, decision: Decision) -> WaitingForPeople:
-    """Write down that the campaign waits for an answer; the error that ends the run."""
+def ask_question(
+    layout: Layout, number: int, question: str, decision: Decision
+) -> WaitingForPeople:
+    """Record that the campaign waits for a decision; returns the error that ends the run."""
     command = shlex.join(["ratchet", "decide", str(layout.root)])
     sentence = (
-        f"round {number} waits for a yes or no: {decision.sentence}; look at {layout.report} and "
+        f"round {number} needs your decision: {decision.sentence}; see {layout.report}, then "
         f"type `{command} --promote` or `{command} --keep`"
     )
     waiting = Waiting(
@@ -49,56 +49,39 @@ def ask(layout: Layout, number: int, question: str, decision: Decision) -> Waiti
     return WaitingForPeople(sentence, "Then type the same `ratchet run` again.")
 
 
-def asked(layout: Layout) -> Waiting | None:
-    """The question that the campaign waits with; None where it waits for none."""
+def pending_question(layout: Layout) -> Waiting | None:
+    """The question that waits for an answer, if there is one."""
     waiting = read_waiting(layout)
     return waiting if waiting is not None and waiting.question is not None else None
 
 
-def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> Answer | None:
-    """The last answer; `finished`: gates of the round that have been decided, which keep theirs."""
-    given = [answer for about, answer in _given(layout) if about == question]
-    taken = [
-        Answer(**entry.facts["answer"])
+def find_answer(layout: Layout, question: str, finished: Sequence[Entry]) -> PersonsDecision | None:
+    """The last answer to the question, from decisions.jsonl or the round's `finished` gates."""
+    given = [answer for about, answer in _read_decisions(layout) if about == question]
+    recorded = [
+        PersonsDecision(**entry.facts["answer"])
         for entry in finished
         if entry.facts.get("question") == question and entry.facts.get("answer")
     ]
-    return next(reversed([*taken, *given]), None)
+    return next(reversed([*recorded, *given]), None)
 
 
-def give_answer(layout: Layout, question: str, *, promote: bool, reason: str, by: str) -> Answer:
-    """Keep an answer, and let the campaign go on."""
-    answer = Answer(promote, reason, by, now())
+def give_answer(
+    layout: Layout, question: str, *, promote: bool, reason: str, by: str
+) -> PersonsDecision:
+    """Record an answer, so that the campaign can resume."""
+    answer = PersonsDecision(promote, reason, by, now())
     json_lines.append(layout.decisions, [{"question": question, **asdict(answer)}])
     clear_waiting(layout)
     return answer
 
 
-def decide_campaign(root: Path, *, promote: bool, reason: str, by: str) -> tuple[int, Answer]:
-    """Answer what the campaign in `root` asks; the round, and the answer.
-
-    Raises BadInput for a campaign that asks nothing.
-    """
-    layout = Layout(root)
-    check_is_campaign(layout)
-    waiting = asked(layout)
-    if waiting is None or waiting.question is None:
-        labels = read_waiting(layout)
-        found = f"it waits for something else: {labels.sentence}" if labels else "it asks nothing"
-        raise BadInput(
-            f"{root} waits for no yes or no: {found}",
-            "Rounds ask where gate.otherwise is ask and their policy did not pass; see `ratchet "
-            f"status {root}`.",
-        )
-    answer = give_answer(layout, waiting.question, promote=promote, reason=reason, by=by)
-    return waiting.round, answer
-
-
-def _given(layout: Layout) -> Iterator[tuple[str, Answer]]:
-    for number, found in json_lines.read(layout.decisions, _REMEDY, torn_before=True):
+def _read_decisions(layout: Layout) -> Iterator[tuple[str, PersonsDecision]]:
+    """(question, answer) of each line."""
+    for number, row in json_lines.read(layout.decisions, _REMEDY, torn_before=True):
         try:
-            yield found.pop("question"), Answer(**found)
+            yield row.pop("question"), PersonsDecision(**row)
         except (KeyError, TypeError):
             raise ArtifactCorrupted(
-                f"{layout.decisions} line {number} is no decision", _REMEDY
+                f"{layout.decisions} line {number} is not a decision", _REMEDY
             ) from None

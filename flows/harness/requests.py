@@ -1,4 +1,4 @@
-"""What a task asks of a policy: prompts to answer, or texts whose likelihood is taken."""
+"""A task's requests to a policy: prompts to answer, or texts whose likelihood is measured."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,44 +6,47 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.hashing import content_id
-from dpo_core.records import CONTINUATIONS, PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import write_rows
-from flows.harness.asked import AskedTask
+from flows.harness.suite_task import SuiteTask
 from flows.harness.tasks import ANSWERED
 
 _MOST_TOKENS = 256
-"""Of an answer, where a task does not say it: the harness's own default."""
+"""Tokens of an answer if the task names none: the harness's default."""
 _NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
-def build_requests(asked: AskedTask, task: Any) -> None:
-    """Leave the task's requests, with the examples it wants in them, in `task.instances`."""
+def build_requests(suite: SuiteTask, task: Any) -> None:
+    """Put the task's requests, few-shot examples included, into `task.instances`."""
     task.build_all_requests(
-        limit=asked.limit,
-        apply_chat_template=asked.chat,
-        fewshot_as_multiturn=asked.chat,
-        chat_template=_as_json if asked.chat else None,
+        limit=suite.config.limit,
+        apply_chat_template=suite.chat,
+        fewshot_as_multiturn=suite.chat,
+        chat_template=_as_json if suite.chat else None,
     )
 
 
-def write_requests(asked: AskedTask, task: Any, folder: Path) -> dict[str, Any]:
-    """Write prompts.parquet, one prompt per document, and continuations.parquet where likelihoods
-    are asked for; what else there is to know of them."""
-    build_requests(asked, task)
-    documents = {one.doc_id: one for one in reversed(task.instances)}
+def write_requests(suite: SuiteTask, task: Any, folder: Path) -> dict[str, Any]:
+    """Write prompts.parquet, one prompt per document, and for likelihoods continuations.parquet.
+
+    Returns counts, and how to decode answers.
+    """
+    build_requests(suite, task)
+    documents = {instance.doc_id: instance for instance in reversed(task.instances)}
     rows = (
-        prompt_row(_prompt(document_id(asked.task, number), documents[number].args[0], asked.chat))
+        prompt_row(_prompt(document_id(suite.task, number), documents[number].args[0], suite.chat))
         for number in sorted(documents)
     )
     facts: dict[str, Any] = {"documents": write_rows(folder / "prompts.parquet", rows, PROMPTS)}
     if task.OUTPUT_TYPE == ANSWERED:
-        return {**facts, "decoding": decoding(asked, task)}
+        return {**facts, "decoding": decoding_options(suite, task)}
     file = folder / "continuations.parquet"
-    return {**facts, "continuations": write_rows(file, _continuations(asked, task), CONTINUATIONS)}
+    return {**facts, "continuations": write_rows(file, _continuations(suite, task), CONTINUATIONS)}
 
 
 def document_id(task: str, number: int) -> str:
-    """In place of a prompt's id: two documents may have one prompt, and two solutions."""
+    """Used as prompt id, because two documents may share a prompt but not its solution."""
     return content_id("document", task, number)
 
 
@@ -51,38 +54,38 @@ def continuation_id(document: str, number: int) -> str:
     return f"{document}/{number}"
 
 
-def decoding(asked: AskedTask, task: Any) -> dict[str, float]:
-    """How the task wants its answers made: greedy unless it says something else."""
-    said: Mapping[str, Any] = task.config.generation_kwargs
-    drawn = said.get("do_sample", False)
-    own = next((int(said[name]) for name in _NAMES if name in said), _MOST_TOKENS)
+def decoding_options(suite: SuiteTask, task: Any) -> dict[str, float]:
+    """The task's decoding options; greedy by default."""
+    options: Mapping[str, Any] = task.config.generation_kwargs
+    samples = options.get("do_sample", False)
+    own = next((int(options[name]) for name in _NAMES if name in options), _MOST_TOKENS)
     return {
-        "max_tokens": asked.max_tokens or own,
-        "temperature": float(said.get("temperature", 1.0)) if drawn else 0.0,
-        "top_p": float(said.get("top_p", 1.0)) if drawn else 1.0,
+        "max_tokens": suite.config.max_tokens or own,
+        "temperature": float(options.get("temperature", 1.0)) if samples else 0.0,
+        "top_p": float(options.get("top_p", 1.0)) if samples else 1.0,
     }
 
 
-def own_texts(task: Any, limit: int | None) -> list[str]:
-    """What the documents themselves ask: nothing that should be trained on."""
-    found = (task.doc_to_text(document) for _, document in task.doc_iterator(limit=limit))
-    return [text for text in found if isinstance(text, str) and text.strip()]
+def read_document_texts(task: Any, limit: int | None) -> list[str]:
+    """The documents' own questions, which must not be trained on."""
+    texts = (task.doc_to_text(document) for _, document in task.doc_iterator(limit=limit))
+    return [text for text in texts if isinstance(text, str) and text.strip()]
 
 
-def written_prompts(text: str) -> Iterator[Prompt]:
-    """A text as a prompt, and as a chat."""
+def make_prompts(text: str) -> Iterator[Prompt]:
+    """The text as a plain prompt and as a chat."""
     messages = ({"role": "user", "content": text},)
     yield Prompt(prompt_id(text, None), text=text, split="test")
     yield Prompt(prompt_id(None, messages), messages=messages, split="test")
 
 
-def _continuations(asked: AskedTask, task: Any) -> Iterator[dict[str, Any]]:
-    for one in task.instances:
-        context, continuation = one.args
-        document = document_id(asked.task, one.doc_id)
-        prompt = _prompt(document, context, asked.chat)
+def _continuations(suite: SuiteTask, task: Any) -> Iterator[dict[str, Any]]:
+    for instance in task.instances:
+        context, continuation = instance.args
+        document = document_id(suite.task, instance.doc_id)
+        prompt = _prompt(document, context, suite.chat)
         yield {
-            "continuation_id": continuation_id(document, one.idx),
+            "continuation_id": continuation_id(document, instance.idx),
             "prompt_id": document,
             "prompt": prompt.text,
             "messages": prompt_row(prompt)["messages"],
@@ -91,12 +94,12 @@ def _continuations(asked: AskedTask, task: Any) -> Iterator[dict[str, Any]]:
 
 
 def _prompt(identity: str, context: str, chat: bool) -> Prompt:
-    """A context that is empty is none, also of a chat."""
+    """An empty context is a plain prompt, even of a chat."""
     if not (chat and context):
         return Prompt(identity, text=context, split="test")
     return Prompt(identity, messages=tuple(json.loads(context)), split="test")
 
 
 def _as_json(messages: list[dict[str, str]], **_: Any) -> str:
-    """In place of the policy's chat template, which is applied where its tokenizer is."""
+    """Stands in for the policy's chat template, which the sampling process applies."""
     return json.dumps(messages)

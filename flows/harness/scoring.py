@@ -1,4 +1,4 @@
-"""What a task makes of answers, document by document."""
+"""Score answers by a task, document by document."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -8,59 +8,59 @@ from typing import Any
 import numpy as np
 
 from dpo_core.records import Score
-from flows.harness.asked import AskedTask
 from flows.harness.requests import build_requests, continuation_id, document_id
-from flows.harness.tasks import ANSWERED, measure
+from flows.harness.suite_task import SuiteTask
+from flows.harness.tasks import ANSWERED, choose_metric
 
 Responses = Mapping[str, Any]
 """id of the request → the policy's text, or (log-prob, whether greedy)"""
 
 
-def score_documents(asked: AskedTask, task: Any, responses: Responses) -> dict[str, Score]:
-    """document → its score, of those whose requests all have a response.
+def score_documents(suite: SuiteTask, task: Any, responses: Responses) -> dict[str, Score]:
+    """document → score, for documents whose requests all have a response.
 
-    The other numbers that the task has of a document are its measures.
+    The task's other numbers for a document become measures of the score.
     """
-    metric, filtered = measure(asked, task)
-    build_requests(asked, task)
+    metric, filtered = choose_metric(suite, task)
+    build_requests(suite, task)
     by_document = defaultdict(list)
-    for one in sorted(task.instances, key=lambda one: (one.doc_id, one.idx)):
-        by_document[one.doc_id].append(one)
+    for instance in sorted(task.instances, key=lambda each: (each.doc_id, each.idx)):
+        by_document[instance.doc_id].append(instance)
     answered = {
         number: requests
         for number, requests in by_document.items()
-        if all(_name(asked, task, one) in responses for one in requests)
+        if all(_response_id(suite, task, request) in responses for request in requests)
     }
-    for one in (one for requests in answered.values() for one in requests):
-        one.resps = [_as_asked(task, one, responses[_name(asked, task, one)])]
-    task._instances = [one for requests in answered.values() for one in requests]
+    task._instances = [request for requests in answered.values() for request in requests]
+    for request in task._instances:
+        request.resps = [_cut(task, request, responses[_response_id(suite, task, request)])]
     if answered:
         task.apply_filters()
     return {
-        document_id(asked.task, number): _score(task, metric, filtered, requests)
+        document_id(suite.task, number): _score(task, metric, filtered, requests)
         for number, requests in answered.items()
     }
 
 
 def try_to_score(task: Any, requests: list[Any]) -> None:
-    """Score one document as if the policy had said next to nothing. Raises what the task raises."""
-    for one in requests:
-        one.resps = ["no" if task.OUTPUT_TYPE == ANSWERED else (-1.0, False)]
+    """Score one document with a dummy response. Raises what the task raises."""
+    for request in requests:
+        request.resps = ["no" if task.OUTPUT_TYPE == ANSWERED else (-1.0, False)]
     task._instances = requests
     task.apply_filters()
     for filtered in requests[0].filtered_resps:
-        task.process_results(requests[0].doc, [one.filtered_resps[filtered] for one in requests])
+        task.process_results(requests[0].doc, [each.filtered_resps[filtered] for each in requests])
 
 
-def _name(asked: AskedTask, task: Any, request: Any) -> str:
-    document = document_id(asked.task, request.doc_id)
+def _response_id(suite: SuiteTask, task: Any, request: Any) -> str:
+    document = document_id(suite.task, request.doc_id)
     if task.OUTPUT_TYPE == ANSWERED:
         return document
     return continuation_id(document, request.idx)
 
 
-def _as_asked(task: Any, request: Any, response: Any) -> Any:
-    """An answer ends where the first of the texts stands at which the task wants it to end."""
+def _cut(task: Any, request: Any, response: Any) -> Any:
+    """The response; an answer ends before the task's first stop text."""
     if task.OUTPUT_TYPE != ANSWERED:
         return tuple(response)
     until = request.args[1].get("until") or []
@@ -70,12 +70,14 @@ def _as_asked(task: Any, request: Any, response: Any) -> Any:
 
 
 def _score(task: Any, metric: str, filtered: str, requests: list[Any]) -> Score:
-    responses = [one.filtered_resps[filtered] for one in requests]
+    responses = [request.filtered_resps[filtered] for request in requests]
     try:
-        found = task.process_results(requests[0].doc, responses)
-    except Exception as error:  # a task's own code; one document is no reason to stop
+        results = task.process_results(requests[0].doc, responses)
+    except Exception as error:  # the task's own code; one document is no reason to stop
         return Score(None, f"{type(error).__name__}: {error}")
-    numbers = {name: float(v) for name, v in found.items() if isinstance(v, Real | np.bool_)}
+    numbers = {name: float(v) for name, v in results.items() if isinstance(v, Real | np.bool_)}
     if metric not in numbers:
-        return Score(None, f"{metric} of this document is no number: {found.get(metric)!r:.80}")
+        return Score(
+            None, f"{metric} of this document is not a number: {results.get(metric)!r:.80}"
+        )
     return Score(numbers[metric], "", {name: (value, 1.0) for name, value in numbers.items()})

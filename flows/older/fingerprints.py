@@ -1,7 +1,7 @@
-"""The fingerprints under which older versions of Ratchet finished the steps of today.
+"""Fingerprints under which older versions of Ratchet finished today's steps.
 
-The one place that knows what a recipe looked like before; see dpo_core.campaign.identity for what
-becomes of the steps that are found by it.
+The only place that knows what a recipe looked like before; see dpo_core.campaign.identity for how
+steps that are found by it count.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -15,10 +15,10 @@ from dpo_core.campaign.store import Recipe
 from dpo_core.hashing import digest
 from dpo_core.import_path import source_hash_of_package
 from flows.config import CampaignConfig
-from flows.config.defaults import since
+from flows.config.defaults import earlier_defaults
 
 _INPUTS_SINCE_3 = ("answer_logps/held_out",)
-"""Patterns of step/name of inputs that identity 2 did not know."""
+"""Patterns of step/name of inputs that identity 2 lacked."""
 
 _INPUTS_SINCE = (
     *_INPUTS_SINCE_3,
@@ -34,19 +34,19 @@ _INPUTS_SINCE = (
     "labels/prompts",
     "pairs/prompts",
 )
-"""Patterns of step/name of inputs that identity 1 did not know."""
+"""Patterns of step/name of inputs that identity 1 lacked."""
 
 _GATE = ("win_rate", "use", "threshold", "kl_budget", "otherwise", "retry")
-"""Keys of the section `gate` that identity 1 knew."""
+"""Keys of the section `gate` in identity 1."""
 
 _SAMPLING = ("shard_prompts", "tensor_parallel_size")
-"""Keys that identity 1 counted among what completions depend on."""
+"""Keys that completions depended on in identity 1."""
 
 
 def older_fingerprints(
     recipe: Recipe, identities: Collection[int], config: CampaignConfig, layout: Layout
 ) -> Iterator[str]:
-    """What those of the `identities` called this recipe, the later one first."""
+    """This recipe's fingerprints under the `identities`, the latest first."""
     if 2 in identities:
         yield _second(recipe)
     if 1 in identities:
@@ -60,26 +60,26 @@ def _second(recipe: Recipe) -> str:
 
 
 def _first(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[str]:
-    """One name, or one for each value that the campaign's configs had of a key which counts no
-    more."""
+    """One fingerprint, or one per value that the campaign's configs had of a key that no longer
+    counts."""
     inputs = _without(recipe, _INPUTS_SINCE)
-    functions = {name: _function(name, found) for name, found in recipe.functions.items()}
+    functions = {name: _function(name, sha) for name, sha in recipe.functions.items()}
     for older in _configs(recipe, config, layout):
         yield digest(recipe.step, older, inputs, functions)
 
 
 def _without(recipe: Recipe, patterns: Iterable[str]) -> dict[str, str]:
-    """The recipe's inputs but for those that match one of the patterns."""
+    """The recipe's inputs except those that match a pattern."""
     return {
-        name: found
-        for name, found in recipe.inputs.items()
+        name: sha
+        for name, sha in recipe.inputs.items()
         if not any(fnmatch(f"{recipe.step}/{name}", p) or fnmatch(name, p) for p in patterns)
     }
 
 
-def _function(name: str, found: str) -> str:
-    """Identity 1 hashed of a user's modules those of one package; a rubric is no module."""
-    return found if " of " in name else source_hash_of_package(name)
+def _function(name: str, current: str) -> str:
+    """Identity 1 hashed only a user's modules of one package; a rubric is not a module."""
+    return current if " of " in name else source_hash_of_package(name)
 
 
 def _configs(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterable[Mapping[str, Any]]:
@@ -92,7 +92,7 @@ def _configs(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterable
 
 
 def _base(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]:
-    """With the paths of what counts by its contents now."""
+    """With the paths of what is now known by its contents."""
     policy, sft = config.policy, config.sft
     yield {
         "policy": policy.model_dump(mode="json"),
@@ -102,8 +102,8 @@ def _base(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]
 
 
 def _gate(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]:
-    """Without the keys that there were not, where they are off, as in a campaign of that time."""
-    gate, off = recipe.config["gate"], since(1)
+    """Without later keys, where they are off as in a campaign of that time."""
+    gate, off = recipe.config["gate"], earlier_defaults(1)
     new = {key: value for key, value in gate.items() if key not in _GATE}
     if all(value == off.get(f"gate.{key}") for key, value in new.items()):
         yield {**recipe.config, "gate": {k: v for k, v in gate.items() if k not in new}}
@@ -111,16 +111,15 @@ def _gate(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]
 
 def _sampled(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[Mapping[str, Any]]:
     known = [config.sampling.model_dump(mode="json"), *_configs_on_disk(layout)]
-    values = dict.fromkeys(tuple(one[key] for key in _SAMPLING) for one in known)
-    for found in values:
-        yield {**recipe.config, **dict(zip(_SAMPLING, found, strict=True))}
+    for values in dict.fromkeys(tuple(each[key] for key in _SAMPLING) for each in known):
+        yield {**recipe.config, **dict(zip(_SAMPLING, values, strict=True))}
 
 
 def _configs_on_disk(layout: Layout) -> Iterator[Mapping[str, Any]]:
-    """The section `sampling` of the configs that the campaign has had."""
+    """The section `sampling` of all configs of the campaign."""
     for path in sorted(layout.root.glob("campaign*.yaml")):
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        sampling = found.get("sampling", {}) if isinstance(found, dict) else {}
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        sampling = config.get("sampling", {}) if isinstance(config, dict) else {}
         if all(key in sampling for key in _SAMPLING):
             yield sampling
 

@@ -1,1 +1,1 @@
-"""Prefect beside a campaign: its server and database, steps as tasks, what its pages show."""
+"""Prefect: its server and database, steps as tasks, and what its pages show."""

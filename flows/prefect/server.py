@@ -1,32 +1,36 @@
-"""A Prefect server that Ratchet owns: a child process on the campaign's own SQLite database, or on
-the database that the user names. It answers those who know its secret (dpo_core.web_guard).
+"""Ratchet's own Prefect server: a child process on the campaign's SQLite database, or on the user's
+database. It answers only those who know its secret (dpo_core.web_guard).
 
-Prefect's ephemeral server outlives a killed flow; this one ends when its parent does. Importing
-this module loads no Prefect; running it (`python -m flows.prefect.server`) serves.
+Prefect's ephemeral server outlives a killed flow; this one ends with its parent. Importing this
+module does not import Prefect; running it (`python -m flows.prefect.server`) serves.
 """
 
+import asyncio
 import json
 import logging
 import os
+import shutil
 import socket
+import sqlite3
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from dpo_core.atomic import write_text
+from platformdirs import user_cache_path
+
+from dpo_core.atomic import write_atomic, write_text
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report, serve
 from dpo_core.errors import BadInput, ServerFailed
+from dpo_core.server_keys import Key, find_served_file, provide_key, with_key
 from dpo_core.web_guard import Guard
-from flows.prefect import database as prefect_database
-from flows.prefect.credentials import Key, provide_key, with_key
-from flows.prefect.report_address import served
 
 _START_TIMEOUT_S = 120.0
 _FIRST_PORT, _TRIES = 20_000, 20
@@ -37,19 +41,19 @@ _DATABASE_VARIABLES = (
     "PREFECT_API_DATABASE_CONNECTION_URL",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
 )
-# Writing Prefect's types of blocks takes 0.7 CPU-seconds, for those who make blocks in its pages.
+# Registering block types takes 0.7 CPU-seconds, and only Prefect's pages use them.
 _WITHOUT_BLOCKS = {
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
-    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # or it remembers them as written
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # else Prefect records them as registered
 }
 
 
 def prefect_environment(layout: Layout) -> dict[str, str]:
-    """Settings that keep Prefect's files inside the campaign and its reports at home."""
+    """Settings that keep Prefect's files in the campaign and switch its telemetry off."""
     home = layout.prefect.resolve()
     return {
         "PREFECT_HOME": str(home),
-        # PREFECT_HOME alone is not enough.
+        # PREFECT_HOME does not cover these.
         "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),
         "PREFECT_MEMO_STORE_PATH": str(home / "memo_store.toml"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -59,18 +63,17 @@ def prefect_environment(layout: Layout) -> dict[str, str]:
 
 
 def has_history(layout: Layout) -> bool:
-    """Whether a server of ours has run here before, or might have on the user's database."""
+    """Whether a server has run here before, or may have on the user's database."""
     return (layout.prefect / _DATABASE).exists() or _users_database()
 
 
 def _users_database() -> bool:
-    """Whether the environment names a database, by either of Prefect's names for the setting."""
+    """Whether the environment sets a database, under either of Prefect's names."""
     return any(os.environ.get(name) for name in _DATABASE_VARIABLES)
 
 
 class LogFile(logging.FileHandler):
-    """Without room on the disk it keeps silent: the run says that in words, and nobody needs a
-    traceback for each line that could not be logged."""
+    """A log file without a traceback for each line that a full disk loses; the run reports that."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exception(), OSError):
@@ -78,7 +81,7 @@ class LogFile(logging.FileHandler):
 
 
 def write_logging_config(layout: Layout) -> None:
-    """Make Prefect's client log to a file of the campaign and to its server, not to the screen."""
+    """Make Prefect's client log to the campaign's file and its server, not to the screen."""
     to_file = {
         "class": "flows.prefect.server.LogFile",
         "filename": str(layout.log("prefect").resolve()),
@@ -96,17 +99,17 @@ def write_logging_config(layout: Layout) -> None:
             "prefect.task_runs": {"level": "NOTSET", "handlers": ["api"]},
         },
     }
-    # Prefect fills $SETTING in this file, so a dollar sign in a path is doubled.
+    # Prefect substitutes $SETTING in this file, so dollar signs in paths are doubled.
     text = json.dumps(config, indent=1).replace("$", "$$")
     write_text(layout.prefect.resolve() / "logging.yml", text)
 
 
 @dataclass(frozen=True)
 class Pages:
-    """That a server shows web pages: Prefect's, and the campaign's files under /ratchet/.
+    """Web pages of a server: Prefect's, and the campaign's files under /ratchet/.
 
-    trusted: names besides its own addresses that browsers may know it by, as through a proxy.
-    remedy: what somebody does who does not know its secret, the rest of a sentence.
+    trusted: further host names under which browsers may reach it, as through a proxy.
+    remedy: how to sign in, as the rest of a sentence.
     """
 
     trusted: Sequence[str]
@@ -116,10 +119,10 @@ class Pages:
 def start_server(
     layout: Layout, key_file: Path, *, port: int | None = None, pages: Pages | None = None
 ) -> tuple[Child, str, Key]:
-    """A running server child, its address, http://127.0.0.1:PORT, and what opens it.
+    """Start a server. Returns its process, its address http://127.0.0.1:PORT, and its key.
 
-    Without a port, or with 0, it takes a free one. Raises BadInput when the port is taken,
-    ServerFailed when the server does not come up.
+    Takes a free port if `port` is None or 0. Raises BadInput if the port is in use, ServerFailed if
+    the server does not start.
     """
     port = _check_port(port) if port else free_port()
     url = address(port)
@@ -129,7 +132,7 @@ def start_server(
         **prefect_environment(layout),
         **with_key(os.environ, key),
         "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_UI_API_URL": "/api",  # whatever name a browser knows the server by
+        "PREFECT_UI_API_URL": "/api",  # relative, for browsers that use another host name
         "PREFECT_UI_ENABLED": str(pages is not None).lower(),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
     }
@@ -138,7 +141,7 @@ def start_server(
     database = None
     if not _users_database():
         database = str(layout.prefect.resolve() / _DATABASE)
-        env[_DATABASE_VARIABLES[0]] = prefect_database.url(Path(database))
+        env[_DATABASE_VARIABLES[0]] = database_url(Path(database))
     child = Child.start("flows.prefect.server", layout.log("prefect-server"), env)
     child.ask(
         {
@@ -147,7 +150,7 @@ def start_server(
             "database": database,
             "secret": key.secret,
             "trusted": list(pages.trusted) if pages is not None else [],
-            "remedy": pages.remedy if pages is not None else f"it stands in {key_file}",
+            "remedy": pages.remedy if pages is not None else f"the secret is in {key_file}",
         }
     )
     return child, url, key
@@ -155,10 +158,10 @@ def start_server(
 
 @contextmanager
 def vital(server: Child, stop: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Within, the death of the server ends this process at once; `stop` is called before.
+    """End this process at once, after calling `stop`, if the server dies.
 
-    Prefect's client would go on for minutes, trying every call again. As after a SIGKILL, finished
-    steps are kept and the children end by themselves.
+    Prefect's client would retry every call for minutes. As after a SIGKILL, finished steps are kept
+    and child processes end by themselves.
     """
     over = threading.Event()
 
@@ -182,10 +185,10 @@ def address(port: int) -> str:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody uses now.
+    """A free port on the loopback address.
 
-    Below those that the system gives to outgoing connections, where there are any: one of these
-    could take it before the server does, or while a server is started again.
+    Prefers one below the range for outgoing connections, which could take it before the server
+    does, or while a server restarts.
     """
     below = range(_FIRST_PORT, _outgoing_from())
     for port in SystemRandom().sample(below, min(_TRIES, len(below))):
@@ -201,7 +204,7 @@ def _bound(port: int) -> int:
 
 
 def _outgoing_from() -> int:
-    """The first port of outgoing connections; 0 where the system does not say."""
+    """The first port for outgoing connections; 0 if unknown."""
     try:
         return int(_OUTGOING.read_text(encoding="ascii").split()[0])
     except (OSError, ValueError, IndexError):
@@ -227,7 +230,7 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     import uvicorn
 
     if request["database"] is not None:
-        prefect_database.provide(Path(request["database"]))
+        provide_database(Path(request["database"]))
     app = Guard(_app(request["reports"]), request["trusted"], request["secret"], request["remedy"])
     config = uvicorn.Config(app, host=_HOST, port=request["port"], log_level="warning")
     server = uvicorn.Server(config)
@@ -238,7 +241,7 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
         if not serving.is_alive():
             raise ServerFailed(
                 "the Prefect server did not start",
-                "If PREFECT_API_DATABASE_CONNECTION_URL names a database, check that it answers.",
+                "If PREFECT_API_DATABASE_CONNECTION_URL is set, check that its database answers.",
             )
         if time.monotonic() > deadline:
             raise ServerFailed(f"the Prefect server was not up after {_START_TIMEOUT_S:.0f} s")
@@ -253,13 +256,13 @@ def _app(reports: str | None) -> Any:
     if reports is not None:
         from starlette.routing import Mount
 
-        # Before Prefect's own pages, which answer every path that nobody else does.
+        # First, because Prefect's pages answer every other path.
         app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(Path(reports))))
     return app
 
 
 class _ReportFiles:
-    """Serves reports and metrics of campaigns, and nothing else of them."""
+    """Serves campaigns' reports and metrics, and no other files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -267,11 +270,53 @@ class _ReportFiles:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from starlette.responses import FileResponse, PlainTextResponse
 
-        path = served(self.root, scope["path"])
+        path = find_served_file(self.root, scope["path"])
         if path is None:
             await PlainTextResponse("not found", 404)(scope, receive, send)
         else:
             await FileResponse(path)(scope, receive, send)
+
+
+def database_url(database: Path) -> str:
+    """The file as a value of PREFECT_API_DATABASE_CONNECTION_URL."""
+    return f"sqlite+aiosqlite:///{database}"
+
+
+def provide_database(database: Path) -> None:
+    """Create `database`, the one in this process's Prefect settings, unless it exists.
+
+    Copies the user's cached empty database. Migrates a new one if there is none, and caches it if
+    possible.
+    """
+    import prefect
+
+    if database.exists():
+        return
+    empty = user_cache_path("ratchet") / f"prefect-{prefect.__version__}.db"
+    if not empty.exists():
+        from prefect.server.database import provide_database_interface
+
+        asyncio.run(provide_database_interface().create_db())
+        try:
+            write_atomic(empty, lambda beside: _copy(database, beside))
+        except OSError:
+            return
+    else:
+        write_atomic(database, lambda beside: shutil.copyfile(empty, beside))
+
+
+def _copy(database: Path, copy: Path) -> None:
+    """Copy everything that is committed, the write-ahead log included, into one file."""
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
+def cache_empty_database() -> None:
+    """Cache an empty database for this version of Prefect, by creating a temporary one."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Path(folder, _DATABASE)
+        os.environ |= {"PREFECT_HOME": folder, _DATABASE_VARIABLES[0]: database_url(database)}
+        provide_database(database)
 
 
 if __name__ == "__main__":

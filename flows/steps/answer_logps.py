@@ -1,35 +1,37 @@
-"""Step `answer_logps`: what other policies make of a policy's answers to test prompts, for the
-distance from them. A step of its own, so that a change of what is evaluated needs no model."""
+"""Step `answer_logps`: log-probs of a policy's answers under other policies, for the KL to them. A
+step of its own, so that a change of the evaluation needs no model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import POLICY_LOGPS, SCORED
+from dpo_core.schemas import POLICY_LOGPS, SCORED
 from dpo_core.tables import count_rows, iterate_rows, read_rows, write_rows
-from flows.evaluation.held_out import Others
-from flows.policy import Answered
-from flows.read_back.completions import read_prompts
-from flows.session import Session, check_weights
+from dpo_core.training.jobs import LogpsJob
+from flows.compute.processes import check_weights, keeps_processes
+from flows.evaluation.held_out import Opponents
+from flows.read_records import read_prompts
+from flows.round_state import EvaluatedPolicy
+from flows.session import Session
+from generation.jobs import ScoreJob
 
 
 def answer_logps(
-    session: Session, number: int, candidate: Answered, others: Others, held_out: Artifact
+    session: Session, number: int, candidate: EvaluatedPolicy, others: Opponents, held_out: Artifact
 ) -> Artifact | None:
-    """Log-probs of the candidate's answers to test prompts under each other policy, each asked
-    once: no distance is measured on the gate's.
+    """Log-probs of the candidate's answers to test prompts under each other policy.
 
-    None when answers are tempered or cut: they are no samples of the policy itself, so their mean
-    log-ratio would be no KL.
+    None when sampling tempers or truncates the distribution: the mean log-ratio of such answers is
+    not a KL divergence.
     """
     sampling = session.config.sampling
     if not sampling.is_raw:
         return None
     names = {policy.id: f"{name}_policy" for name, policy in others.policies.items()}
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         asked = folder / "asked.parquet"
         write_rows(asked, _to_test_prompts(inputs.path("answers"), inputs.path("held_out")), SCORED)
         seconds = 0.0
@@ -43,7 +45,7 @@ def answer_logps(
         count = write_rows(folder / "logps.parquet", rows, POLICY_LOGPS)
         for file in (asked, *files.values()):
             file.unlink()
-        return Made(count, count, facts={"seconds_start": seconds})
+        return StepResult(count, count, facts={"seconds_start": seconds})
 
     return session.step(
         number,
@@ -53,13 +55,13 @@ def answer_logps(
         inputs={
             "answers": candidate.answers.input("completions.parquet"),
             "held_out": held_out.input("prompts.parquet"),
-            **{f"{name}_policy": policy.input for name, policy in others.policies.items()},
+            **others.policy_inputs,
         },
     )
 
 
 def _to_test_prompts(answers: Path, held_out: Path) -> Iterator[dict[str, Any]]:
-    """The answers to them, with the columns of SCORED among others."""
+    """Rows of answers to test prompts, with the columns of SCORED among others."""
     prompts = read_prompts(held_out)
     for row in iterate_rows(answers, ["prompt_id", *SCORED.names]):
         if prompts[row["prompt_id"]].split == "test":
@@ -69,10 +71,10 @@ def _to_test_prompts(answers: Path, held_out: Path) -> Iterator[dict[str, Any]]:
 def find_logps(
     session: Session, weights: Path, rows: Sequence[Mapping[str, Any]], folder: Path
 ) -> tuple[dict[str, float], float]:
-    """completion_id → log-prob in nats under `weights`, of rows with the columns of SCORED; and the
-    seconds until the weights were loaded. Cheapest where many rows share a prompt.
+    """(completion_id → log-prob in nats under `weights`, seconds to load the weights).
 
-    Files in `folder` are gone afterwards.
+    rows: with the columns of SCORED; cheapest where many share a prompt. folder: for temporary
+    files.
     """
     asked, found = folder / "asked.parquet", folder / "logps.parquet"
     write_rows(asked, rows, SCORED)
@@ -84,42 +86,34 @@ def find_logps(
 
 
 def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> float:
-    """Write the log-probs of answers (schema SCORED) under other weights (schema LOGPS); the
-    seconds until these were loaded.
+    """Write log-probs (schema LOGPS) of answers (schema SCORED); returns the seconds to load.
 
-    By the training process, for which answers share their prompt, where prompts have two or more
-    on average. By the sampling process else, which is as fast then; where the model's architecture
-    allows no sharing; and where processes make room for each other, as to start an engine anew
-    takes longer than sharing saves.
+    The training process computes a shared prompt once, so it is used where prompts have two or more
+    answers on average. The sampling process is used otherwise, where the architecture allows no
+    sharing, and where processes take turns on the device: a restart costs more than sharing saves.
     """
     shared = _by_sharing(session, weights, answers, out)
     if shared is not None:
         return shared
-    result = session.sample(
-        {
-            "op": "logps",
-            "policy": str(weights),
-            "completions": str(answers),
-            "out": str(out),
-        }
-    )
+    job = ScoreJob(policy=weights, config=session.config.sampling, completions=answers, out=out)
+    result = session.sample(job)
     return float(result["seconds_start"])
 
 
 def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> float | None:
-    """As `write_logps`; None where nothing was written."""
+    """As `write_logps`, by the training process; None where nothing was written."""
     dtype = session.config.sampling.dtype_on("cpu")
-    if not session.keeps_processes or dtype == "float16" or not _are_shared(answers):
+    if (
+        not keeps_processes(session.config.sampling)
+        or dtype == "float16"
+        or not _are_shared(answers)
+    ):
         return None
     check_weights(weights)
-    job = {
-        "policy_dir": str(weights),
-        "completions": str(answers),
-        "out": str(out),
-        "dtype": dtype,
-        "threads": session.config.threads,
-    }
-    result = session.train({"op": "logps", "job": job})
+    job = LogpsJob(
+        policy_dir=weights, completions=answers, out=out, dtype=dtype, threads=session.threads
+    )
+    result = session.train(job)
     return None if result["why_not"] else float(result["seconds_start"] + result["seconds_load"])
 
 

@@ -1,57 +1,58 @@
-"""Step `answer_relevance`: what the base makes of a policy's answers after their own requests and
-after others. No judge has a part in it, and the base's own answers are asked about once."""
+"""Step `answer_relevance`: the base's log-probs of a policy's answers after their own requests and
+after others. No judge takes part; the base's own answers are measured once."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.store import Artifact, Made
 from dpo_core.evaluation.relevance import draw_others
 from dpo_core.hashing import derive_seed
-from dpo_core.records import RELEVANCE, SCORED, Completion
+from dpo_core.records import Completion
+from dpo_core.schemas import RELEVANCE, SCORED
 from dpo_core.tables import read_rows, write_rows
-from flows.policy import Answered, Policy
-from flows.read_back.completions import read_completions, read_prompts
+from flows.read_records import read_completions, read_prompts
+from flows.round_state import EvaluatedPolicy, Policy
 from flows.session import Session
 from flows.steps.answer_logps import find_logps
 
 MOST_ANSWERS = 96
-"""Each takes as many log-probs as there are requests. At 90 % the ends of the interval of so many
-lie 6 points away, and they cost no more than to sample the 512 held-out answers of a default round
-(benchmarks/2026-11-30-relevance.md)."""
+"""Each needs one log-prob per request. The interval at 90 % is then ±6 points, at the cost of
+sampling the 512 held-out answers of a default round (benchmarks/2026-11-30-relevance.md)."""
 
 Requests = Mapping[str, Sequence[str]]
-"""completion_id → prompt_ids, its own first; none for an empty answer."""
+"""completion_id → prompt_ids, its own first; empty for an empty answer."""
 
 
-def asks_whose(session: Session, answered: Answered, held_out: Artifact) -> bool:
-    """Whether the base is to be asked about the policy's answers, and was not: it was before, but
-    where the config has changed since, as in a branch."""
-    count, made = session.config.evaluation.requests, answered.relevance
-    if count is None or (made is not None and made.entry.facts["requests"] == count):
+def needs_relevance(session: Session, evaluated: EvaluatedPolicy, held_out: Artifact) -> bool:
+    """Whether relevance is to be measured and was not, under the config that counts now."""
+    count, measured = session.config.evaluation.requests, evaluated.relevance
+    if count is None or (measured is not None and measured.entry.facts["requests"] == count):
         return False
-    return len(_askable(session, held_out.path("prompts.parquet"))) > 0
+    return bool(_find_requests(session, held_out.path("prompts.parquet")))
 
 
 def answer_relevance(
-    session: Session, answered: Answered, base: Policy, held_out: Artifact
+    session: Session, evaluated: EvaluatedPolicy, base: Policy, held_out: Artifact
 ) -> Artifact:
-    """Log-probs of the policy's answers to test prompts under the base: after their own requests,
-    and after others that are the same in every round."""
+    """The base's log-probs of answers to test prompts, after their own requests and after others
+    that are the same in every round."""
     count, seed = session.config.evaluation.requests, session.seed("relevance")
-    assert count is not None, "asks_whose says so"
+    assert count is not None, "needs_relevance checked it"
 
-    def make(folder: Path, inputs: Inputs) -> Made:
-        askable = _askable(session, inputs.path("held_out"))
-        said = read_completions(inputs.path("answers"), inputs.path("held_out"))
-        one_each = {c.prompt.prompt_id: c for c in said if c.sample_index == 0}
-        known = [p for p in sorted(one_each) if p in askable]
-        test = [one_each[p] for p in known if one_each[p].prompt.split == "test"]
-        requests = {c.completion_id: drawn(c, known, count, seed) for c in test[:MOST_ANSWERS]}
+    def make(folder: Path, inputs: Inputs) -> StepResult:
+        candidates = _find_requests(session, inputs.path("held_out"))
+        answers = read_completions(inputs.path("answers"), inputs.path("held_out"))
+        first = {c.prompt.prompt_id: c for c in answers if c.sample_index == 0}
+        known = [p for p in sorted(first) if p in candidates]
+        test = [first[p] for p in known if first[p].prompt.split == "test"]
+        requests = {
+            c.completion_id: draw_requests(c, known, count, seed) for c in test[:MOST_ANSWERS]
+        }
         left_out = {"not_asked": len(test) - len(requests)}
         left_out["empty"] = sum(not asked for asked in requests.values())
-        placed, seconds = place(
+        placed, seconds = place_answers(
             session, folder, inputs.path("base_policy"), inputs.path("answers"), requests
         )
         rows = [
@@ -61,49 +62,51 @@ def answer_relevance(
         write_rows(folder / "relevance.parquet", rows, RELEVANCE)
         dropped = {reason: left for reason, left in left_out.items() if left}
         facts = {"requests": count, "seconds_start": seconds}
-        return Made(len(test), len(test) - sum(dropped.values()), dropped, facts)
+        return StepResult(len(test), len(test) - sum(dropped.values()), dropped, facts)
 
     return session.step(
-        answered.policy.round,
+        evaluated.policy.round,
         "answer_relevance",
         make,
         config={"requests": session.config.evaluation.relevance, "seed": seed},
         inputs={
-            "answers": answered.answers.input("completions.parquet"),
+            "answers": evaluated.answers.input("completions.parquet"),
             "base_policy": base.input,
             "held_out": held_out.input("prompts.parquet"),
         },
     )
 
 
-def _askable(session: Session, held_out: Path) -> set[str]:
-    """Prompts among which a request is looked for: chats alone, unless a number asks for all."""
+def _find_requests(session: Session, held_out: Path) -> set[str]:
+    """Prompts that answers are placed among: chats alone with `auto`, all with a number."""
     chats_alone = session.config.evaluation.relevance == "auto"
-    found = read_prompts(held_out).values()
-    return {p.prompt_id for p in found if p.messages is not None or not chats_alone}
+    prompts = read_prompts(held_out).values()
+    return {p.prompt_id for p in prompts if p.messages is not None or not chats_alone}
 
 
-def drawn(answer: Completion, prompts: Sequence[str], count: int, seed: int) -> list[str]:
-    """`count` prompts for the answer to be placed among, its own first."""
+def draw_requests(answer: Completion, prompts: Sequence[str], count: int, seed: int) -> list[str]:
+    """`count` prompts to place the answer among, its own first."""
     own = answer.prompt.prompt_id
     others = draw_others(own, prompts, count - 1, derive_seed(seed, own))
     return [] if answer.is_empty else [own, *others]
 
 
-def place(
+def place_answers(
     session: Session, folder: Path, base: Path, answers: Path, requests: Requests
 ) -> tuple[dict[str, list[float]], float]:
-    """completion_id → log-probs of that answer after each of its requests; and the seconds until
-    the base was loaded. folder: for files that are gone afterwards."""
-    found = read_rows(answers, ["prompt_id", *SCORED.names])
-    prompts = {row["prompt_id"]: row["prompt_token_ids"] for row in found}
-    said = {row["completion_id"]: row["token_ids"] for row in found}
+    """(completion_id → log-probs of that answer after each of its requests, seconds to load).
+
+    folder: for temporary files.
+    """
+    read = read_rows(answers, ["prompt_id", *SCORED.names])
+    prompts = {row["prompt_id"]: row["prompt_token_ids"] for row in read}
+    tokens = {row["completion_id"]: row["token_ids"] for row in read}
     rows: list[dict[str, Any]] = [
-        {"completion_id": f"{i}/{p}", "prompt_token_ids": prompts[p], "token_ids": said[i]}
+        {"completion_id": f"{i}/{p}", "prompt_token_ids": prompts[p], "token_ids": tokens[i]}
         for i, asked in requests.items()
         for p in asked
     ]
-    # Alike in length, side by side: less padding, where prompts are not shared.
+    # Similar lengths together: less padding where prompts are not shared.
     rows.sort(key=lambda row: len(row["prompt_token_ids"]) + len(row["token_ids"]))
     logps, seconds = find_logps(session, base, rows, folder)
     return {i: [logps[f"{i}/{p}"] for p in asked] for i, asked in requests.items()}, seconds

@@ -1,5 +1,8 @@
-"""Step `audit`: what is wrong with a round's preferences. It finishes whatever it finds, so that
-its findings are kept and shown; `check_audit` then stops a round that must not be trained on."""
+"""Step `audit`: what is wrong with a round's preferences.
+
+The step always finishes, so that its findings are kept and shown. `check_audit` then stops a round
+that must not be trained on.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
@@ -7,45 +10,48 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
 from dpo_core.errors import AuditFailed
-from dpo_core.records import Prompt
+from dpo_core.records import Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import iterate_rows, read_rows
-from flows.policy import Played, Policy, Preferred
-from flows.read_back.completions import read_prompts
-from flows.read_back.sources import occurring
+from flows.read_records import find_retracted, read_prompts
+from flows.round_state import Policy, RoundPreferences, RoundRecord, TrainingData
 from flows.session import Session
-from flows.steps.replay import TrainingData
 from flows.steps.suites import suite_files, suite_prompts
-from labeling.aggregation.votes import person
 from labeling.audit.checks import CHECKS, audit
-from labeling.audit.findings import Finding
-from labeling.audit.judged import judged
-from labeling.audit.material import Answer, Dropped, Judged, Material, Preference
+from labeling.audit.findings import AuditFinding
+from labeling.audit.material import (
+    AuditedAnswer,
+    Material,
+    Preference,
+    SourceVotes,
+    StepLosses,
+    count_votes,
+)
 from labeling.audit.token_faults import token_faults
 
 FINDINGS = "audit.json"
 RULES = 2
-"""1 took the BOS that begins each turn of a chat for one too many."""
+"""Version of the rules. 1 counted the BOS at the start of each chat turn as one too many."""
 
 
 @dataclass(frozen=True)
-class Audited:
-    """The round's own preferences with how they came about, and what is trained on."""
+class AuditInputs:
+    """The round's own preferences with the steps behind them, and its training data."""
 
     held_out: Artifact
-    own: Preferred
+    own: RoundPreferences
     data: TrainingData
     prompts: Sequence[Artifact]
 
     @property
     def prompts_by_name(self) -> dict[str, Artifact]:
-        return {f"round_{made.entry.round}/prompts": made for made in self.prompts}
+        return {f"round_{step.entry.round}/prompts": step for step in self.prompts}
 
     def inputs(self) -> dict[str, Input]:
-        """All that is looked at."""
+        """All files that are audited."""
         named: dict[str, Artifact | None] = {
             "held_out/prompts": self.held_out,
             "preferences": self.data.preferences,
@@ -56,9 +62,9 @@ class Audited:
             **self.prompts_by_name,
         }
         return {
-            name: made.input(f"{name.split('/')[-1]}.parquet")
-            for name, made in named.items()
-            if made is not None
+            name: step.input(f"{name.split('/')[-1]}.parquet")
+            for name, step in named.items()
+            if step is not None
         }
 
 
@@ -67,40 +73,38 @@ def audit_preferences(
     number: int,
     base: Policy,
     held_out: Artifact,
-    own: Preferred,
+    own: RoundPreferences,
     data: TrainingData,
-    earlier: Sequence[Played],
+    earlier: Sequence[RoundRecord],
 ) -> Artifact:
-    """The findings of the round, in its ledger entry and in audit.json."""
+    """Audit the round's training data; the findings are facts of the step and in audit.json."""
     config, truncated = session.config.audit, session.config.pairs.truncated
-    retracted = occurring(session.store.retractions(number), own.judgements, own.labels)
-    audited = Audited(held_out, own, data, list(_prompts(own, data, earlier)))
-    selection = _dropped(own.pairs)
-    # What an import leaves out was never judged here.
-    aggregation = _dropped(own.preferences if own.judgements is not None else None)
-
+    retracted = find_retracted(session.store.retractions(number), own.judgements, own.labels)
+    audited = AuditInputs(held_out, own, data, list(_find_prompts(own, data, earlier)))
+    selection = _find_losses(own.pairs)
+    # What an import left out was not judged here.
+    aggregation = _find_losses(own.preferences if own.judgements is not None else None)
     suites = suite_files(session)
 
-    def make(folder: Path, inputs: Inputs) -> Made:
-        # Every round's policy has the base's tokenizer, and the base is never removed.
+    def make(folder: Path, inputs: Inputs) -> StepResult:
+        # All policies have the base's tokenizer, and the base is never removed.
         special = read_special_tokens(inputs.path("base"))
-        asked = read_prompts(inputs.path("held_out/prompts"))
+        held_out_prompts = read_prompts(inputs.path("held_out/prompts"))
         for name in suites:
             inputs.path(name)  # raises for a file that is gone
         material = Material(
-            preferences=list(_preferences(inputs, list(audited.prompts_by_name), special)),
-            held_out=[*asked.values(), *suite_prompts(session).values()],
-            judged=_judged(inputs, retracted),
+            preferences=list(_read_preferences(inputs, list(audited.prompts_by_name), special)),
+            held_out=[*held_out_prompts.values(), *suite_prompts(session).values()],
+            judged=_read_votes(inputs, retracted),
             selection=selection,
             aggregation=aggregation,
             truncated=truncated,
         )
-        found = audit(material, config)
-        findings = {name: as_fact(finding) for name, finding in found.items()}
+        findings = {name: finding_as_fact(f) for name, f in audit(material, config).items()}
         facts = {"findings": findings, "rules": RULES}
         write_json(folder / FINDINGS, facts)
         count = len(material.preferences)
-        return Made(count, count, facts=facts)
+        return StepResult(count, count, facts=facts)
 
     depends_on = {
         **config.model_dump(mode="json"),
@@ -117,15 +121,14 @@ def audit_preferences(
 
 
 def _stopped_by_older_rules(audited: Artifact) -> bool:
-    """Whether it found what these rules may not: then the round is audited once more by them.
-    Rounds that were let through are left as they are."""
+    """Whether older rules blocked the round where these may not: it is then audited again."""
     facts = audited.entry.facts
     changed = (name for name in facts["findings"] if name.startswith("bos_"))
     return facts.get("rules", 1) < RULES and any(facts["findings"][n]["blocks"] for n in changed)
 
 
-def as_fact(finding: Finding) -> dict[str, Any]:
-    """A finding as the ledger holds it."""
+def finding_as_fact(finding: AuditFinding) -> dict[str, Any]:
+    """A finding as it is in the ledger."""
     return {
         "count": finding.count,
         "of": finding.of,
@@ -138,49 +141,51 @@ def as_fact(finding: Finding) -> dict[str, Any]:
 
 
 def check_audit(audited: Artifact) -> None:
-    """Raise AuditFailed for a round whose findings say that it must not be trained on."""
+    """Raise AuditFailed if a finding blocks training."""
     facts = audited.entry.facts["findings"]
     blocking = [name for name in CHECKS if facts[name]["blocks"]]
     if not blocking:
         return
-    said = "".join(_said(name, facts[name], CHECKS[name].remedy) for name in blocking)
+    found = "".join(_format_finding(name, facts[name], CHECKS[name].remedy) for name in blocking)
     raise AuditFailed(
-        f"round {audited.entry.round}: the audit of its preferences found what must not be "
-        f"trained on{said}",
-        f"All findings: {audited.path(FINDINGS)}. Then type the same `ratchet run` again: it goes "
-        f"on from what changed. To train on them all the same: --set 'audit.allow="
+        f"round {audited.entry.round}: the audit blocks training on its preferences{found}",
+        f"All findings: {audited.path(FINDINGS)}. Fix the cause and type the same `ratchet run` "
+        "again: it resumes from what changed. To train all the same: --set 'audit.allow="
         f"[{', '.join(blocking)}]'.",
     )
 
 
-def _said(name: str, fact: Mapping[str, Any], remedy: str) -> str:
+def _format_finding(name: str, fact: Mapping[str, Any], remedy: str) -> str:
     counted = f"{fact['count']} of {fact['of']} {fact['unit']}; {fact['because']}"
     examples = "".join(f"\n      {example}" for example in fact["examples"])
     return f"\n  {name}: {counted}{examples}\n    {remedy}"
 
 
-def _prompts(own: Preferred, data: TrainingData, earlier: Sequence[Played]) -> Iterator[Artifact]:
-    """The steps with the prompts of what is trained on; an import holds its own."""
-    yield own.prompts or own.completions
-    for played in earlier if data.made is not None else ():
-        found = played.made["prompts"] or played.made["completions"]
-        assert found is not None, "every round has prompts"
-        yield found
+def _find_prompts(
+    own: RoundPreferences, data: TrainingData, earlier: Sequence[RoundRecord]
+) -> Iterator[Artifact]:
+    """The steps with the prompts of the training data; an import holds its own."""
+    yield own.training_prompts
+    for record in earlier if data.joined is not None else ():
+        prompts = record.steps["prompts"] or record.steps["completions"]
+        assert prompts is not None, "every round has prompts"
+        yield prompts
 
 
-def _dropped(made: Artifact | None) -> Dropped:
-    return Dropped(made.entry.came_in, dict(made.entry.dropped)) if made is not None else Dropped()
+def _find_losses(step: Artifact | None) -> StepLosses:
+    return StepLosses(step.entry.came_in, dict(step.entry.dropped)) if step else StepLosses()
 
 
-def _preferences(
+def _read_preferences(
     inputs: Inputs, prompt_files: Sequence[str], special: SpecialTokens
 ) -> Iterator[Preference]:
-    read = (read_prompts(inputs.path(name)) for name in prompt_files)
-    prompts = {prompt_id: prompt for found in read for prompt_id, prompt in found.items()}
+    prompts: dict[str, Prompt] = {}
+    for name in prompt_files:
+        prompts |= read_prompts(inputs.path(name))
     rows = read_rows(inputs.path("preferences"))
     needed = {row[side] for row in rows for side in ("chosen", "rejected")}
-    answers = _answers(inputs.path("completions"), needed, prompts, special)
-    first = {row["pair_id"]: row["a"] for row in _rows(inputs, "pairs")}
+    answers = _read_answers(inputs.path("completions"), needed, prompts, special)
+    first = {row["pair_id"]: row["a"] for row in _read_rows(inputs, "pairs")}
     for row in rows:
         a = first.get(row["pair_id"])
         yield Preference(
@@ -193,33 +198,32 @@ def _preferences(
         )
 
 
-def _rows(inputs: Inputs, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a step's file, none for a step that the round did not have."""
+def _read_rows(inputs: Inputs, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a step's file; none for a step that the round did not have."""
     path = inputs.find(name)
     return iterate_rows(path) if path is not None else iter(())
 
 
-def _answers(
-    completions: Path,
-    needed: Set[str],
-    prompts: Mapping[str, Prompt],
-    special: SpecialTokens,
-) -> dict[str, Answer]:
+def _read_answers(
+    completions: Path, needed: Set[str], prompts: Mapping[str, Prompt], special: SpecialTokens
+) -> dict[str, AuditedAnswer]:
     columns = ["completion_id", "prompt_id", "text", "prompt_token_ids", "token_ids"]
-    found = {}
+    answers = {}
     for row in iterate_rows(completions, [*columns, "finish_reason"]):
         if row["completion_id"] in needed:
             finished = row["finish_reason"] == "stop"
             ids = (row["prompt_token_ids"], row["token_ids"])
             faults = token_faults(prompts[row["prompt_id"]], *ids, finished, special)
-            found[row["completion_id"]] = Answer(row["text"], len(ids[1]), finished, faults)
-    return found
+            answers[row["completion_id"]] = AuditedAnswer(
+                row["text"], len(ids[1]), finished, faults
+            )
+    return answers
 
 
-def _judged(inputs: Inputs, retracted: Sequence[str]) -> Judged:
-    judgements, labels = _rows(inputs, "judgements"), _rows(inputs, "labels")
+def _read_votes(inputs: Inputs, retracted: Sequence[str]) -> SourceVotes:
+    judgements, labels = _read_rows(inputs, "judgements"), _read_rows(inputs, "labels")
     asked = (row for row in labels if row["kind"] != "gold")
-    return judged(
+    return count_votes(
         (row for row in judgements if row["source"] not in retracted),
         (row for row in asked if person(row["annotator"]) not in retracted),
     )

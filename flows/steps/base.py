@@ -4,31 +4,33 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
-from dpo_core.records import PROMPTS, prompt_row
+from dpo_core.records import prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
+from dpo_core.training.jobs import BaseJob
 from flows.config import CampaignConfig
-from flows.evaluation.held_out_prompts import draw_of_evaluation
-from flows.gate.power import REMEDY, gate_power, groups_of
-from flows.policy import Policy
-from flows.read_back.completions import read_prompts
+from flows.evaluation.held_out import draw_evaluation_prompts
+from flows.gate.power import REMEDY, count_groups, gate_power
+from flows.read_records import read_prompts
+from flows.round_state import Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, drawn_pool, prompt_ids
+from flows.steps.gate_pool import POOL, find_gate_pool, read_prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
 
 
 def held_out(session: Session) -> Artifact:
-    """The gate and test prompts of the campaign: drawn once, never trained on."""
+    """Draw the campaign's gate and test prompts, once. They are never trained on."""
     evaluation = session.config.evaluation
 
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         unfinished = Counter[str]()
-        draw = draw_of_evaluation(session.config, unfinished)
+        draw = draw_evaluation_prompts(session.config, unfinished)
         counts = {split: sum(p.split == split for p in draw.prompts) for split in ("gate", "test")}
         for split, count in counts.items():
             if count == 0:
@@ -38,7 +40,7 @@ def held_out(session: Session) -> Artifact:
                 )
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
-        return Made(came_in, kept, dropped, facts=counts)
+        return StepResult(came_in, kept, dropped, facts=counts)
 
     config = {
         **pool_config(session.config.prompts),
@@ -49,12 +51,12 @@ def held_out(session: Session) -> Artifact:
     return session.step(0, "held_out", make, config=config, functions=functions)
 
 
-def tell_power(session: Session, held_out: Artifact, pool: Artifact | None) -> None:
-    """Say which win rate the gate can see, once, when the prompts have been drawn."""
+def report_power(session: Session, held_out: Artifact, pool: Artifact | None) -> None:
+    """Report once, when the prompts are drawn, which win rate the gate can detect."""
     if held_out.cached:
         return
     gate = held_out.entry.facts["gate"]
-    groups = groups_of(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
+    groups = count_groups(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
     power = gate_power(session.config, gate, None if pool is None else pool.entry.kept, groups)
     if power.weak:
         session.progress.notice(f"{power.sentence}. {REMEDY}")
@@ -63,32 +65,32 @@ def tell_power(session: Session, held_out: Artifact, pool: Artifact | None) -> N
 
 
 def base_policy(session: Session, held_out: Artifact) -> Policy:
-    """π_0: loaded or built, then fine-tuned on the task's prompts if the config asks for it.
+    """π_0: loaded or built, then fine-tuned on the task's prompts if the config has `sft`.
 
-    The prompts of regression suites are left out of that, but a suite that comes later changes no
-    base. Nor is it trained on any prompt that a certified gate may use.
+    Fine-tuning skips prompts of regression suites and those reserved for a certified gate. A suite
+    that is added later does not change the base.
     """
     policy, sft = session.config.policy, session.config.sft
     seed = session.seed("base")
-    pool = drawn_pool(session, held_out) if sft is not None else None
+    pool = find_gate_pool(session, held_out) if sft is not None else None
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         for name in ("model", "sft"):
-            inputs.find(name)  # raises for a file of the user that is gone
-        never, set_aside = suite_prompts(session), prompt_ids(inputs.find("gate_pool"))
-        job = {
-            **policy.model_dump(mode="json"),
-            "sft": sft.model_dump(mode="json") if sft is not None else None,
-            "held_out": str(inputs.path("held_out")),
-            "never": sorted({*never, *set_aside}),
-            "never_messages": [p.messages for p in never.values() if p.messages is not None],
-            "out_dir": str(folder / "policy"),
-            "curve_path": str(folder / "sft.parquet"),
-            "seed": seed,
-            "threads": session.config.threads,
-        }
-        result = session.train({"op": "base", "job": job})
-        return Made(
+            inputs.find(name)  # raises for a user's file that is gone
+        never, set_aside = suite_prompts(session), read_prompt_ids(inputs.find("gate_pool"))
+        job = BaseJob(
+            **policy.model_dump(),
+            sft=sft,
+            held_out=inputs.path("held_out"),
+            never=sorted({*never, *set_aside}),
+            never_messages=[list(p.messages) for p in never.values() if p.messages is not None],
+            out_dir=folder / "policy",
+            curve_path=folder / "sft.parquet",
+            seed=seed,
+            threads=session.threads,
+        )
+        result = session.train(job)
+        return StepResult(
             came_in=result.pop("rows_in", 0),
             kept=result.pop("rows_kept", 0),
             dropped=result.pop("dropped", {}),
@@ -96,8 +98,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
             facts=result,
         )
 
-    named = (policy.build, sft.function if sft is not None else None)
-    functions = [path for path in named if path is not None]
+    functions = (policy.build, sft.function if sft is not None else None)
     artifact = session.step(
         0,
         "base",
@@ -106,16 +107,15 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         inputs={
             "held_out": held_out.input("prompts.parquet"),
             **({"gate_pool": pool.input(POOL)} if pool is not None else {}),
-            **of_the_user(session),
+            **user_inputs(session),
         },
-        functions={path: source_hash(path) for path in functions},
+        functions={path: source_hash(path) for path in functions if path is not None},
     )
     return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
 
 
 def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
-    """What the base depends on besides its inputs: a model or a file of this machine is among
-    those, by its contents wherever it lies."""
+    """What the base depends on besides its inputs, which hold local models and files by content."""
     policy = config.policy.model_dump(mode="json")
     sft = config.sft.model_dump(mode="json") if config.sft is not None else None
     if is_local(config.policy):
@@ -125,17 +125,16 @@ def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
     return {"policy": policy, "sft": sft, "seed": seed}
 
 
-def of_the_user(session: Session) -> dict[str, Input]:
+def user_inputs(session: Session) -> dict[str, Input]:
     policy, sft = session.config.policy, session.config.sft
-    found = {}
+    inputs = {}
     if is_local(policy) and policy.model is not None:
-        found["model"] = session.model_input(Path(policy.model))
+        inputs["model"] = session.model_input(Path(policy.model))
     if sft is not None and sft.path is not None:
-        found["sft"] = session.file_input(Path(sft.path))
-    return found
+        inputs["sft"] = session.file_input(Path(sft.path))
+    return inputs
 
 
 def is_local(policy: PolicyConfig) -> bool:
-    """Whether the model is a folder or file of this machine and not the id of one on the hub; it
-    may have been removed since."""
+    """Whether the model is a local path, which may be gone, and not the id of a hub model."""
     return policy.model is not None and Path(policy.model).is_absolute()

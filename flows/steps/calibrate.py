@@ -1,4 +1,4 @@
-"""Step `calibration`: how reliable judgements are, by people's answers of earlier rounds."""
+"""Step `calibration`: how reliable judgements are, measured against labels of earlier rounds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
-from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import RELIABILITY
+from dpo_core.campaign.artifacts import Artifact, StepResult
+from dpo_core.campaign.inputs import Inputs
+from dpo_core.schemas import RELIABILITY
 from dpo_core.tables import iterate_rows, read_rows, write_rows
-from flows.policy import Played
-from flows.read_back.completions import read_scores_by_source
+from flows.read_records import read_scores_by_source
+from flows.round_state import RoundRecord, parquet_inputs
 from flows.session import Session
 from labeling.aggregation.calibration import (
-    Judged,
-    Shared,
-    fit,
-    reliabilities,
-    shared_with_people,
+    CalibrationVerdict,
+    SharedJudgement,
+    assess_reliability,
+    fit_reliability,
+    join_with_people,
     unreliable_pairs,
 )
 
@@ -33,52 +33,62 @@ def calibrate(
     pairs: Artifact,
     judgements: Artifact,
     scores: Artifact | None,
-    earlier: Sequence[Played],
+    earlier: Sequence[RoundRecord],
 ) -> Artifact | None:
-    """calibration.json: each judge's fit; reliability.parquet: of each judgement of this round.
+    """Write each judge's fit (calibration.json) and each judgement's reliability (parquet).
 
-    None without `aggregation.calibrate`, and before people have answered in an earlier round.
-    Labels and judgements that were taken back teach nothing.
+    None without `aggregation.calibrate`, and before an earlier round has labels of people.
+    Retracted labels and judgements are ignored.
     """
     config = session.config.aggregation
-    taught = [played.made for played in earlier if played.made.get("labels") is not None]
-    if not config.calibrate or not taught:
+    labelled = {
+        labels.entry.round: record.steps
+        for record in earlier
+        if (labels := record.steps.get("labels")) is not None
+    }
+    if not config.calibrate or not labelled:
         return None
-    now: Steps = {"pairs": pairs, "judgements": judgements, "scores": scores}
-    gone = {_round(steps): taken for steps in taught if (taken := _retracted(steps))}
-    rounds = [_round(steps) for steps in taught]
+    retracted = {n: sources for n, steps in labelled.items() if (sources := _retracted(steps))}
 
-    def make(folder: Path, inputs: Inputs) -> Made:
-        fitted = fit(s for n in rounds for s in _shared(inputs, f"-{n:02d}", gone.get(n, [])))
-        found = reliabilities(fitted, _judged(inputs, ""), config.reliable_at)
-        write_json(folder / "calibration.json", {s: asdict(one) for s, one in fitted.items()})
-        write_rows(folder / "reliability.parquet", map(asdict, found), RELIABILITY)
-        told = {s: {k: v for k, v in asdict(f).items() if k != "curve"} for s, f in fitted.items()}
+    def make(folder: Path, inputs: Inputs) -> StepResult:
+        fits = fit_reliability(
+            shared
+            for n in labelled
+            for shared in _read_shared(inputs, f"-{n:02d}", retracted.get(n, []))
+        )
+        trusted = assess_reliability(fits, _read_verdicts(inputs, ""), config.reliable_at)
+        as_json = {source: asdict(fitted) for source, fitted in fits.items()}
+        write_json(folder / "calibration.json", as_json)
+        write_rows(folder / "reliability.parquet", map(asdict, trusted), RELIABILITY)
         facts = {
-            "calibration": told,
-            "unreliable": sum(not one.reliable for one in found),
-            "unreliable_pairs": len(unreliable_pairs(found)),
+            "calibration": {
+                source: {k: v for k, v in fitted.items() if k != "curve"}
+                for source, fitted in as_json.items()
+            },
+            "unreliable": sum(not judgement.reliable for judgement in trusted),
+            "unreliable_pairs": len(unreliable_pairs(trusted)),
         }
-        return Made(len(found), len(found), facts=facts)
+        return StepResult(len(trusted), len(trusted), facts=facts)
 
-    inputs = _inputs(now, "")
-    for steps in taught:
-        inputs |= _inputs(steps, f"-{_round(steps):02d}")
+    inputs = parquet_inputs(pairs=pairs, judgements=judgements, scores=scores)
+    for n, steps in labelled.items():
+        files = parquet_inputs(**{name: steps.get(name) for name in _READ})
+        inputs |= {f"{name}-{n:02d}": file for name, file in files.items()}
     recipe: dict[str, Any] = {"reliable_at": config.reliable_at}
-    if gone:
-        recipe["retracted"] = {str(number): taken for number, taken in gone.items()}
+    if retracted:
+        recipe["retracted"] = {str(n): sources for n, sources in retracted.items()}
     return session.step(number, "calibration", make, config=recipe, inputs=inputs)
 
 
-def _shared(inputs: Inputs, suffix: str, retracted: Sequence[str]) -> list[Shared]:
+def _read_shared(inputs: Inputs, suffix: str, retracted: Sequence[str]) -> list[SharedJudgement]:
     rows = read_rows(inputs.path(f"labels{suffix}"))
-    return shared_with_people(_judged(inputs, suffix), rows, retracted)
+    return join_with_people(_read_verdicts(inputs, suffix), rows, retracted)
 
 
-def _judged(inputs: Inputs, suffix: str) -> Iterator[Judged]:
-    """The judgements of a round, with the margins of the judges that score."""
+def _read_verdicts(inputs: Inputs, suffix: str) -> Iterator[CalibrationVerdict]:
+    """A round's judgements, with the score margins of judges that score."""
     pairs, judgements, scores = (inputs.find(f"{name}{suffix}") for name in _READ[:3])
-    if pairs is None or judgements is None:  # of imported preferences
+    if pairs is None or judgements is None:  # imported preferences
         return
     rows = iterate_rows(pairs, ["pair_id", "a", "b"])
     sides = {row["pair_id"]: (row["a"], row["b"]) for row in rows}
@@ -87,22 +97,10 @@ def _judged(inputs: Inputs, suffix: str) -> Iterator[Judged]:
     for row in iterate_rows(judgements, columns):
         own = scored.get(row["source"], {})
         a, b = (own.get(side) for side in sides[row["pair_id"]])
-        yield Judged(**row, margin=None if a is None or b is None else abs(a - b))
+        yield CalibrationVerdict(**row, margin=None if a is None or b is None else abs(a - b))
 
 
 def _retracted(steps: Steps) -> list[str]:
-    """What the round's aggregation left out, as taken back."""
+    """Sources that the round's aggregation left out as retracted."""
     preferences = steps.get("preferences")
     return list(preferences.entry.facts.get("retracted", ())) if preferences is not None else []
-
-
-def _round(steps: Steps) -> int:
-    return next(artifact.entry.round for artifact in steps.values() if artifact is not None)
-
-
-def _inputs(steps: Steps, suffix: str) -> dict[str, Input]:
-    return {
-        f"{name}{suffix}": artifact.input(f"{name}.parquet")
-        for name in _READ
-        if (artifact := steps.get(name)) is not None
-    }

@@ -1,52 +1,39 @@
-"""Step `certificate`: is the candidate better, by a test that holds over the whole campaign?
+"""Step `certificate`: is the candidate better, by a sequential test valid over the whole campaign?
 
-The gate's prompts are compared in the order of their hashes, a batch at a time, until the test
-knows or `gate.at_most_prompts` are used: both policies answer them, the evaluation judge compares.
+Both policies answer gate prompts, in hash order and batch by batch, and the evaluation judge
+compares, until the test decides or `gate.at_most_prompts` are used.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import log
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
-from dpo_core.evaluation.certification import (
-    Evidence,
-    cannot_win,
-    evidence,
-    evidence_on_set,
-    unit_outcomes,
-)
+from dpo_core.evaluation.certification import Evidence, cannot_win, evidence, evidence_on_set
+from dpo_core.gate.account import CERTIFICATE, LOOKED, Account, Turn, account_before, read_inherited
 from dpo_core.hashing import digest
-from dpo_core.records import OUTCOMES, PROMPTS, Prompt, prompt_from_row, prompt_row
+from dpo_core.records import Prompt, prompt_from_row, prompt_row
+from dpo_core.schemas import OUTCOMES, PROMPTS
 from dpo_core.tables import iterate_rows, read_rows, write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
-from flows.evaluation.judging import outcomes, play_match
-from flows.gate.account import (
-    CERTIFICATE,
-    LOOKED,
-    Account,
-    Turn,
-    account_before,
-    read_inherited,
-)
-from flows.gate.power import at_most, planned_decisions
-from flows.judge_answers import judge_config, judges_functions, judges_models
-from flows.policy import Answered, Policy
+from flows.evaluation.judging import iterate_outcomes, judge_model_inputs, play_match
+from flows.gate.power import max_prompts, planned_decisions
+from flows.round_state import EvaluatedPolicy, Policy
 from flows.session import Session
-from flows.steps.gate_pool import POOL, drawn_pool
+from flows.steps.gate_pool import POOL, complete_units, find_gate_pool
 from flows.steps.prompts import pool_functions
-from flows.steps.sample import Samples, answered, sampling_config
+from flows.steps.sample import Samples, sampling_config, write_completions
 from flows.steps.score import score
-from generation.config import PromptsConfig
-from generation.prompts import unit_of
+from flows.steps.train import loss_functions
+from labeling.judges.make import judge_config, judges_functions
 
 _STEERS_NO_CANDIDATE = {
     "name",
@@ -60,14 +47,14 @@ _STEERS_NO_CANDIDATE = {
     "track",
     "threads",
 }
-"""Sections whose change makes no candidate another one, so that it may look at the same prompts."""
+"""Sections that do not change candidates, so that a change may look at the same prompts."""
 
-_UNTOLD = ("turn", "declared")
+_NOT_METRICS = ("turn", "declared")
 
 
 @dataclass(frozen=True)
-class Certified:
-    """What the test came to, and the steps that it took by their names."""
+class CertificateResult:
+    """The result of the test, and the steps behind it by name."""
 
     made: Artifact
     steps: Mapping[str, Artifact | None]
@@ -77,9 +64,9 @@ class Certified:
         return self.made.entry.facts
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What a round's numbers say of it."""
-        return {name: value for name, value in self.facts.items() if name not in _UNTOLD}
+    def metrics(self) -> dict[str, Any]:
+        """Its part of the round's metrics."""
+        return {name: value for name, value in self.facts.items() if name not in _NOT_METRICS}
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -88,16 +75,21 @@ class Certified:
 
 @dataclass(frozen=True)
 class _Test:
-    """One decision: the candidate against the policy that stands, under `account`."""
+    """One decision: the candidate against the incumbent, under `account`.
+
+    prompts: of the pool. first: how many of them the evaluation used, and each batch uses.
+    """
 
     session: Session
     number: int
     turn: Turn
-    candidate: Answered
-    previous: Answered
+    candidate: EvaluatedPolicy
+    previous: EvaluatedPolicy
     evaluation: Artifact
     pool: Artifact
     account: Account
+    prompts: Sequence[Prompt]
+    first: int
 
     @property
     def config(self) -> CampaignConfig:
@@ -106,14 +98,16 @@ class _Test:
     @property
     def alpha(self) -> float:
         level = self.config.gate.false_promotions
-        assert level is not None, "asked before"
+        assert level is not None, "a certified gate has a level"
         return self.account.alpha(planned_decisions(self.config), level)
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Gate prompts that are compared in steps of this name. to: up to which place of the pool they
-    are used now; afresh: a part of the seeds of answers that are sampled for one test alone."""
+    """Gate prompts that are compared in steps of this name.
+
+    to: where they end in the pool. afresh: part of the seeds, for answers of one test alone.
+    """
 
     name: str
     prompts: Sequence[Prompt]
@@ -122,8 +116,8 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class _Used:
-    """What a test is about, and the prompts of the pool that it used."""
+class _UsedPrompts:
+    """What a test is about, and the pool prompts that it used."""
 
     about: Literal["pool", "gate_set"]
     start: int
@@ -134,29 +128,31 @@ def certify(
     session: Session,
     number: int,
     attempt: int,
-    candidate: Answered,
-    previous: Answered,
+    candidate: EvaluatedPolicy,
+    previous: EvaluatedPolicy,
     evaluation: Artifact,
     held_out: Artifact,
-) -> Certified | None:
-    """The candidate's certificate, or that there can be none; None where the gate asks for none."""
-    pool = drawn_pool(session, held_out)
+) -> CertificateResult | None:
+    """The candidate's certificate, perhaps that there can be none; None for a plain gate."""
+    pool = find_gate_pool(session, held_out)
     if pool is None:
         return None
     first = held_out.entry.facts["gate"]
     turn = _turn(session.config, number, attempt, evaluation, first)
     account = _account(session, turn, first)
-    test = _Test(session, number, turn, candidate, previous, evaluation, pool, account)
-    return _run(test, list(map(prompt_from_row, iterate_rows(pool.path(POOL)))), first)
+    prompts = list(map(prompt_from_row, iterate_rows(pool.path(POOL))))
+    compared = (candidate, previous, evaluation)
+    return _run(_Test(session, number, turn, *compared, pool, account, prompts, first))
 
 
 def _turn(
     config: CampaignConfig, number: int, attempt: int, evaluation: Artifact, first: int
 ) -> Turn:
-    """Another threshold or level makes another test: whoever changes it may have seen this one."""
-    gate, found = config.gate, evaluation.hash("evaluation.json")
-    level = (gate.threshold, gate.false_promotions, at_most(config, first))
-    return Turn(number, attempt, digest(number, attempt, found, *level), found, _declared(config))
+    """Another threshold or level is another test: who changes it may have seen this one."""
+    gate, numbers = config.gate, evaluation.hash("evaluation.json")
+    level = (gate.threshold, gate.false_promotions, max_prompts(config, first))
+    identity = digest(number, attempt, numbers, *level)
+    return Turn(number, attempt, identity, numbers, _hash_declared(config))
 
 
 def _account(session: Session, turn: Turn, first: int) -> Account:
@@ -166,118 +162,87 @@ def _account(session: Session, turn: Turn, first: int) -> Account:
     return account_before(session.store.entries, turn, first, inherited, left_after)
 
 
-def _declared(config: CampaignConfig) -> str:
-    """All that decides which candidates follow when each is refused, and how they are compared."""
+def _hash_declared(config: CampaignConfig) -> str:
+    """Hash of all that decides which candidates follow a rejection, and how they are compared."""
     functions = {
         **judges_functions(config.judge),
         **judges_functions(config.held_out_judge),
         **pool_functions(config.prompts),
+        **loss_functions(config.training.loss),
     }
     return digest(config.model_dump(mode="json", exclude=_STEERS_NO_CANDIDATE), functions)
 
 
-def _run(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
-    start = test.account.start
+def _run(test: _Test) -> CertificateResult:
+    pool, first, start = test.prompts, test.first, test.account.start
     if start and len(pool) - start < first:
         if test.config.gate.when_used_up == "gate_set":
-            return _on_set(test, pool, first)
-        return Certified(_none_left(test, len(pool)), {})
-    most = min(start + at_most(test.config, first), len(pool))
+            return _run_on_set(test)
+        facts = {"certified": False, "passed": False, "start": start, "prompts": 0}
+        return _record(test, facts)
+    most = min(start + max_prompts(test.config, first), len(pool))
     steps: dict[str, Artifact | None] = {}
     rows: list[Mapping[str, Any]] = []
-    end = start
+    end, threshold = start, test.config.gate.threshold
     while True:
         block = range(end, min(end + first, most))
         if block.start == 0:
-            rows += _compared_already(test)
+            rows += _read_evaluated(test)
         else:
             batch = _Batch(f"gate_{block.start}", pool[block.start : block.stop], block.stop)
-            made = _compare(test, batch)
-            rows += read_rows(made[f"evaluation_{batch.name}"].path("outcomes.parquet"))
-            steps |= made
+            compared = _compare(test, batch)
+            rows += read_rows(compared[f"evaluation_{batch.name}"].path("outcomes.parquet"))
+            steps |= compared
         end = block.stop
         samples = test.config.evaluation.samples_per_prompt
-        units = whole_units(pool, range(start, end), rows, samples, test.config.prompts)
-        if end >= most or _knows(units, test.config.gate.threshold, test.alpha):
-            found = evidence(units, test.config.gate.threshold)
-            used = _Used("pool", start, end - start)
-            return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
+        units = complete_units(pool, range(start, end), rows, samples, test.config.prompts)
+        outcome = evidence(units, threshold)
+        if end >= most or outcome.promotes(test.alpha) or cannot_win(units, threshold):
+            return _certify(test, outcome, units, _UsedPrompts("pool", start, end - start), steps)
 
 
-def _on_set(test: _Test, pool: Sequence[Prompt], first: int) -> Certified:
-    """On the first gate prompts, whatever they were used for before: answers are sampled afresh, by
-    seeds that nothing had before, so that the test holds for the mean over these prompts."""
-    batch = _Batch("gate_set", pool[:first], 0, test.turn.id)
+def _run_on_set(test: _Test) -> CertificateResult:
+    """Test on the first gate prompts, used or not, with answers from seeds of its own: the test
+    holds for the mean over these prompts."""
+    batch = _Batch("gate_set", test.prompts[: test.first], 0, test.turn.id)
     steps = _compare(test, batch)
     rows = read_rows(steps[f"evaluation_{batch.name}"].path("outcomes.parquet"))
     samples = test.config.evaluation.samples_per_prompt
     apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
-    units = whole_units(pool, range(first), rows, samples, apart)
-    found = evidence_on_set(units, test.config.gate.threshold)
-    used = _Used("gate_set", 0, first)
-    return Certified(_certificate(test, found, units, used, steps, len(pool)), steps)
+    units = complete_units(test.prompts, range(test.first), rows, samples, apart)
+    outcome = evidence_on_set(units, test.config.gate.threshold)
+    return _certify(test, outcome, units, _UsedPrompts("gate_set", 0, test.first), steps)
 
 
-def _compared_already(test: _Test) -> list[Mapping[str, Any]]:
-    """On the gate prompts of the evaluation, which are the first of the pool."""
+def _read_evaluated(test: _Test) -> list[Mapping[str, Any]]:
+    """Outcomes on the evaluation's gate prompts, which are the first of the pool."""
     rows = read_rows(test.evaluation.path("outcomes.parquet"))
     return [r for r in rows if (r["opponent"], r["split"]) == ("previous", "gate")]
 
 
-def whole_units(
-    pool: Sequence[Prompt],
-    looked: range,
-    rows: Sequence[Mapping[str, Any]],
-    samples: int,
-    config: PromptsConfig,
-) -> list[float]:
-    """Outcomes of the units of which all comparisons are among `rows`, in the order of the pool.
-
-    looked: places in the pool of the prompts that were compared, each `samples` times.
-    """
-    unit = {p.prompt_id: unit_of(p.prompt_id, p.extra, config) for p in pool}
-    sizes = Counter(unit.values())
-    seen = dict.fromkeys(unit[pool[place].prompt_id] for place in looked)
-    told = [(unit[row["prompt_id"]], row["outcome"]) for row in rows if row["prompt_id"] in unit]
-    return unit_outcomes(told, [(name, samples * sizes[name]) for name in seen])
-
-
-def _knows(units: Sequence[float], threshold: float, alpha: float) -> bool:
-    return evidence(units, threshold).promotes(alpha) or cannot_win(units, threshold)
-
-
 def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
-    """Both policies' answers to gate prompts, and who won, by the names of the steps."""
-    name = batch.name
-    ours = _answer(test, test.candidate.policy, batch, f"answers_{name}")
-    theirs = _answer(test, test.previous.policy, batch, f"answers_{name}_before")
-    both = {**ours, **theirs}
-    mine, other = (
-        Answers(policy.round, both[step], both.get(f"{step}_scores"))
-        for policy, step in (
-            (test.candidate.policy, f"answers_{name}"),
-            (test.previous.policy, f"answers_{name}_before"),
-        )
-    )
-    session, judge = test.session, test.config.held_out_judge
+    """The steps, by name, in which both policies answer gate prompts and the judge compares."""
+    name, session, judge = batch.name, test.session, test.config.held_out_judge
+    mine = _answer(test, test.candidate.policy, batch, f"answers_{name}")
+    other = _answer(test, test.previous.policy, batch, f"answers_{name}_before")
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         read = partial(read_answers, inputs, same_judge=True)
         ours = read("candidate", mine.round, prompts="candidate_prompts")
         theirs = read("previous", other.round, prompts="previous_prompts")
         match = play_match(session, judge, ours, theirs)
-        rows = list(outcomes({"previous": match}))
+        rows = list(iterate_outcomes({"previous": match}))
         write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
-        unread = sum(row["outcome"] is None for row in rows)
-        return Made(
+        unreadable = sum(row["outcome"] is None for row in rows)
+        return StepResult(
             len(rows),
-            len(rows) - unread,
-            {"unreadable": unread} if unread else {},
-            {LOOKED: batch.to, "turn": test.turn.id, **session.judges.started()},
+            len(rows) - unreadable,
+            {"unreadable": unreadable} if unreadable else {},
+            {LOOKED: batch.to, "turn": test.turn.id, **session.judges.take_seconds()},
             dict(session.judges.versions),
         )
 
-    judged = session.step(
+    compared = session.step(
         test.number,
         f"evaluation_{name}",
         make,
@@ -287,23 +252,28 @@ def _compare(test: _Test, batch: _Batch) -> dict[str, Artifact]:
             **other.inputs("previous"),
             "candidate_prompts": mine.answers.input(POOL),
             "previous_prompts": other.answers.input(POOL),
-            **judges_models(session, judge),
+            **judge_model_inputs(session, judge),
         },
         functions=judges_functions(judge),
     )
-    return {**both, f"evaluation_{name}": judged}
+    return {
+        **mine.steps(f"answers_{name}"),
+        **other.steps(f"answers_{name}_before"),
+        f"evaluation_{name}": compared,
+    }
 
 
-def _answer(test: _Test, policy: Policy, batch: _Batch, step: str) -> dict[str, Artifact]:
-    """A policy's answers in one step with their prompts, and their scores where judges score."""
+def _answer(test: _Test, policy: Policy, batch: _Batch, step: str) -> Answers:
+    """A policy's answers, in one step with their prompts, and their scores if a judge scores."""
     session, evaluation = test.session, test.config.evaluation
-    # The seed knows no policy: they differ by their weights alone.
+    # The same seed for both policies: they differ by their weights alone.
     afresh = () if batch.afresh is None else (batch.afresh,)
     samples = Samples(evaluation.samples_per_prompt, session.seed("answers", *afresh))
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         write_rows(folder / POOL, map(prompt_row, batch.prompts), PROMPTS)
-        return answered(session, policy, inputs, folder / POOL, folder, samples)
+        weights = inputs.path("policy")
+        return write_completions(session, policy.id, weights, folder / POOL, folder, samples)
 
     answers = session.step(
         test.number,
@@ -317,62 +287,59 @@ def _answer(test: _Test, policy: Policy, batch: _Batch, step: str) -> dict[str, 
     )
     judge = test.config.held_out_judge
     scores = score(session, test.number, answers, answers, judge, f"{step}_scores")
-    return {step: answers, **({f"{step}_scores": scores} if scores is not None else {})}
+    return Answers(policy.round, answers, scores)
 
 
-def _certificate(
+def _certify(
     test: _Test,
-    found: Evidence,
+    outcome: Evidence,
     units: Sequence[float],
-    used: _Used,
+    used: _UsedPrompts,
     steps: Mapping[str, Artifact | None],
-    pool: int,
-) -> Artifact:
-    compared = {
-        name: made.input("outcomes.parquet")
-        for name, made in steps.items()
-        if made is not None and name.startswith("evaluation")
-    }
+) -> CertificateResult:
     facts = {
         "certified": True,
-        "passed": found.promotes(test.alpha),
-        "log_e": found.log_e,
+        "passed": outcome.promotes(test.alpha),
+        "log_e": outcome.log_e,
         "needed": -log(test.alpha),
         "alpha": test.alpha,
         "win_rate": sum(units) / len(units) if units else None,
         **asdict(used),
-        "units": found.units,
-        "reached_at": found.reached_at,
+        "units": outcome.units,
+        "reached_at": outcome.reached_at,
         "decision": test.account.decisions + 1,
         "planned": test.account.planned or planned_decisions(test.config),
-        **_common(test, pool),
     }
-    return _step(test, facts, {**compared, "evaluation": Input(test.turn.evaluation)}, units)
+    return _record(test, facts, units, steps)
 
 
-def _none_left(test: _Test, pool: int) -> Artifact:
-    facts = {"certified": False, "passed": False, "start": test.account.start, "prompts": 0}
-    facts |= _common(test, pool)
-    return _step(test, facts, {"evaluation": Input(test.turn.evaluation)}, ())
-
-
-def _common(test: _Test, pool: int) -> dict[str, Any]:
-    return {
+def _record(
+    test: _Test,
+    facts: Mapping[str, Any],
+    units: Sequence[float] = (),
+    steps: Mapping[str, Artifact | None] = MappingProxyType({}),
+) -> CertificateResult:
+    """Step `certificate`, which depends on the steps that compared."""
+    facts = {
+        **facts,
         "false_promotions": test.config.gate.false_promotions,
-        "pool": pool,
+        "pool": len(test.prompts),
         "attempt": test.turn.attempt,
         "turn": test.turn.id,
         "declared": test.turn.declared,
     }
 
-
-def _step(
-    test: _Test, facts: Mapping[str, Any], inputs: Mapping[str, Input], units: Sequence[float]
-) -> Artifact:
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         write_json(folder / "certificate.json", {**facts, "outcomes": list(units)})
-        return Made(len(units), len(units), facts=facts)
+        return StepResult(len(units), len(units), facts=facts)
 
-    # What was declared is a fact of that time: a config that changes later changes no test.
+    # What was declared is a fact of that time: a later change of the config changes no test.
     config = {key: value for key, value in facts.items() if key != "declared"}
-    return test.session.step(test.number, CERTIFICATE, make, config=config, inputs=inputs)
+    inputs = {
+        name: step.input("outcomes.parquet")
+        for name, step in steps.items()
+        if step is not None and name.startswith("evaluation")
+    }
+    inputs["evaluation"] = Input(test.turn.evaluation)
+    made = test.session.step(test.number, CERTIFICATE, make, config=config, inputs=inputs)
+    return CertificateResult(made, steps)

@@ -1,5 +1,5 @@
-"""Step `evaluation`: is the candidate better than the last promoted policy and the base, and at
-what distance from them? What is compared is prompt by prompt, on held-out prompts."""
+"""Step `evaluation`: is the candidate better than the incumbent and the base, and how far from them
+is it? All comparisons are paired by held-out prompt."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,232 +8,217 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
-from dpo_core.records import OUTCOMES
+from dpo_core.schemas import OUTCOMES
 from dpo_core.tables import write_rows
-from flows.config.evaluation import HeldOutConfig
-from flows.evaluation.descriptions import descriptions
-from flows.evaluation.distances import distances
-from flows.evaluation.earlier_rounds import circles, forgotten_prompts
-from flows.evaluation.earlier_rounds import told as circles_told
-from flows.evaluation.held_out import Answers, HeldOutAnswers, Others, read_answers
-from flows.evaluation.judges import judges_alike, same_judge, training_judge_compares_too
-from flows.evaluation.judging import (
-    judges_behaviour,
-    outcomes,
-    play_all,
-    play_match,
-    unjudged_loses,
-)
-from flows.evaluation.overlapping import overlapping, trained_on
-from flows.evaluation.ratings import (
+from flows.config import CampaignConfig
+from flows.evaluation.distances import measure_distances
+from flows.evaluation.earlier_rounds import (
     MATCHES_FILE,
     Matches,
-    earlier_matches,
-    more_opponents,
-    ratings,
+    certain_cycles,
+    choose_earlier_opponents,
+    cycle_warnings,
+    find_earlier_matches,
+    find_forgotten_prompts,
+    rate_policies,
     write_matches,
 )
-from flows.evaluation.relevance import relevance, relevance_inputs
-from flows.evaluation.relevance import told as relevance_told
-from flows.evaluation.slices import slices
-from flows.evaluation.slices import told as slices_told
-from flows.evaluation.suites import suite_inputs, suites
-from flows.evaluation.suites import told as suites_told
+from flows.evaluation.held_out import (
+    Answers,
+    HeldOutAnswers,
+    Opponents,
+    measure_overlap,
+    read_answers,
+)
+from flows.evaluation.judging import (
+    compares_with_training_judge,
+    has_same_judges,
+    iterate_outcomes,
+    judge_model_inputs,
+    measure_judges,
+    play_match,
+    play_matches,
+    shared_judge_warning,
+    unjudged_loses,
+)
+from flows.evaluation.relevance import measure_relevance, relevance_inputs, relevance_warnings
+from flows.evaluation.suites import measure_suites, suite_inputs, suite_warnings
 from flows.evaluation.training_judge import (
     TRAINING_OUTCOMES_FILE,
-    agreed_with_people,
-    over_optimisation,
-    training_outcomes,
-    training_scores,
-    training_win_rates,
+    compare_by_training_judge,
+    measure_agreement_with_people,
+    measure_training_scores,
+    measure_training_win_rates,
+    over_optimisation_warnings,
 )
-from flows.evaluation.win_rates import win_rates
-from flows.evaluation.writing import writing
-from flows.judge_answers import judge_config, judges_functions, judges_models
-from flows.policy import Answered, Played, Preferred
+from flows.evaluation.win_rates import measure_slices, measure_win_rates, slice_warnings
+from flows.evaluation.writing import compare_styles, measure_writing
+from flows.round_state import EvaluatedPolicy, RoundPreferences, RoundRecord, parquet_inputs
 from flows.session import Session
+from labeling.judges.config import AnyJudgeConfig
+from labeling.judges.make import judge_config, judges_functions
 
 Outcomes = Sequence[Mapping[str, Any]]
 """Rows of OUTCOMES."""
 
-
 _NOT_AS_WRITTEN = {"suites", "training_judge_prompts", "relevance"}
-"""Keys of the section that count by what is made of them."""
+"""Keys of the section that other parts of the recipe cover."""
 
 
 @dataclass(frozen=True)
-class _Round:
-    """All that a round's policy is evaluated by."""
+class RoundEvaluation:
+    """A round's candidate with all that it is compared with.
 
-    session: Session
+    logps: of its answers under the other policies. own: the round's preferences, with the steps
+    behind them.
+    """
+
     number: int
-    candidate: Answered
-    others: Others
+    candidate: EvaluatedPolicy
+    others: Opponents
     logps: Artifact | None
     held_out: Artifact
-    own: Preferred
-    earlier: Sequence[Played]
+    own: RoundPreferences
+    earlier: Sequence[RoundRecord] = ()
 
     @property
-    def config(self) -> HeldOutConfig:
-        return self.session.config.evaluation
-
-    @property
-    def answered(self) -> dict[str, Answered]:
+    def policies(self) -> dict[str, EvaluatedPolicy]:
         return {"candidate": self.candidate, **self.others.answering}
 
-    @property
-    def more(self) -> list[Answers]:
-        return more_opponents(self.session.config, self.others, self.earlier)
-
-    def inputs(self) -> dict[str, Input]:
-        inputs = {"candidate_policy": self.candidate.policy.input}
-        inputs |= {f"{name}_policy": policy.input for name, policy in self.others.policies.items()}
-        for name, answered in self.answered.items():
-            inputs |= Answers.of(answered).inputs(name)
-        if self.logps is not None:
-            inputs["logps"] = self.logps.input("logps.parquet")
-        for answers in self.more:
-            inputs |= answers.inputs(f"round_{answers.round}")
-        for name, made in earlier_matches(self.earlier).items():
-            inputs[name] = made.input(MATCHES_FILE)
-        inputs["training_prompts"] = trained_on(self.own).input("prompts.parquet")
-        inputs["held_out"] = self.held_out.input("prompts.parquet")
-        inputs |= relevance_inputs(self.answered)
-        return inputs | suite_inputs(self.answered) | self._models()
-
-    def _models(self) -> dict[str, Input]:
-        config = self.session.config
-        found = judges_models(self.session, config.held_out_judge)
-        if training_judge_compares_too(config):
-            trained_by = judges_models(self.session, config.judge)
-            found |= {f"training {name}": model for name, model in trained_by.items()}
-        return found
-
-    def recipe(self) -> dict[str, Any]:
-        """What the numbers depend on besides the inputs."""
-        config = self.session.config
-        agreed = agreed_with_people(self.own, self.earlier)
-        may_fall = {name: suite.may_fall for name, suite in self.config.suites.items()}
-        prompts = self.config.training_judge_prompts
-        training = {**judge_config(config.judge), "prompts": prompts}
-        return {
-            **self.config.model_dump(mode="json", exclude=_NOT_AS_WRITTEN),
-            **judge_config(config.held_out_judge),
-            **({"suites": may_fall} if may_fall else {}),
-            **({"agreed": [asdict(one) for one in agreed]} if agreed else {}),
-            **({"trained_by": training} if training_judge_compares_too(config) else {}),
-            "same_judge": judges_alike(config),
-            **({"unjudged": "loses"} if unjudged_loses(config.gate) else {}),
-        }
-
-    def functions(self) -> dict[str, str]:
-        """User code that the numbers depend on."""
-        config = self.session.config
-        trained_by = judges_functions(config.judge) if training_judge_compares_too(config) else {}
-        return {**judges_functions(config.held_out_judge), **trained_by}
+    def more_opponents(self, config: CampaignConfig) -> list[Answers]:
+        return choose_earlier_opponents(config, self.others, self.earlier)
 
 
-def evaluate(
-    session: Session,
-    number: int,
-    candidate: Answered,
-    others: Others,
-    logps: Artifact | None,
-    held_out: Artifact,
-    own: Preferred,
-    earlier: Sequence[Played],
-) -> Artifact:
-    """The candidate's numbers with their intervals, and in words what is wrong with them.
-
-    own: how the round's preferences came about; earlier: the rounds before.
-    """
-    round_ = _Round(session, number, candidate, others, logps, held_out, own, earlier)
+def evaluate(session: Session, round_: RoundEvaluation) -> Artifact:
+    """The candidate's metrics with intervals, and warnings about them."""
+    config = session.config
+    training = config.judge if compares_with_training_judge(config) else None
     return session.step(
-        number,
+        round_.number,
         "evaluation",
-        partial(_make, round_),
-        config=round_.recipe(),
-        inputs=round_.inputs(),
-        functions=round_.functions(),
+        partial(_make, session, round_),
+        config=_recipe(config, round_),
+        inputs={**_find_inputs(round_, config), **_find_models(session, training)},
+        functions={
+            **judges_functions(config.held_out_judge),
+            **(judges_functions(training) if training is not None else {}),
+        },
     )
 
 
-def _make(round_: _Round, folder: Path, inputs: Inputs) -> Made:
-    session, config = round_.session, round_.config
-    read = partial(read_answers, inputs, same_judge=judges_alike(session.config))
-    ours, others = read("candidate", round_.number), _others(round_, read)
+def _find_inputs(round_: RoundEvaluation, config: CampaignConfig) -> dict[str, Input]:
+    inputs = {"candidate_policy": round_.candidate.policy.input, **round_.others.policy_inputs}
+    for name, policy in round_.policies.items():
+        inputs |= Answers.of(policy).inputs(name)
+    inputs |= parquet_inputs(logps=round_.logps)
+    for answers in round_.more_opponents(config):
+        inputs |= answers.inputs(f"round_{answers.round}")
+    for name, step in find_earlier_matches(round_.earlier).items():
+        inputs[name] = step.input(MATCHES_FILE)
+    inputs["training_prompts"] = round_.own.training_prompts.input("prompts.parquet")
+    inputs["held_out"] = round_.held_out.input("prompts.parquet")
+    return inputs | relevance_inputs(round_.policies) | suite_inputs(round_.policies)
+
+
+def _find_models(session: Session, training: AnyJudgeConfig | None) -> dict[str, Input]:
+    models = judge_model_inputs(session, session.config.held_out_judge)
+    by_training = judge_model_inputs(session, training) if training is not None else {}
+    return models | {f"training {name}": model for name, model in by_training.items()}
+
+
+def _recipe(config: CampaignConfig, round_: RoundEvaluation) -> dict[str, Any]:
+    """What the metrics depend on besides the inputs."""
+    section = config.evaluation
+    agreed = measure_agreement_with_people(round_.own, round_.earlier)
+    may_fall = {name: suite.may_fall for name, suite in section.suites.items()}
+    training = {**judge_config(config.judge), "prompts": section.training_judge_prompts}
+    return {
+        **section.model_dump(mode="json", exclude=_NOT_AS_WRITTEN),
+        **judge_config(config.held_out_judge),
+        **({"suites": may_fall} if may_fall else {}),
+        **({"agreed": [asdict(agreement) for agreement in agreed]} if agreed else {}),
+        **({"trained_by": training} if compares_with_training_judge(config) else {}),
+        "same_judge": has_same_judges(config),
+        **({"unjudged": "loses"} if unjudged_loses(config.gate) else {}),
+    }
+
+
+def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Inputs) -> StepResult:
+    config = session.config.evaluation
+    read = partial(read_answers, inputs, same_judge=has_same_judges(session.config))
+    ours, others = read("candidate", round_.number), _read_others(round_, read)
     judge = session.config.held_out_judge
-    matches = play_all(session, judge, ours, others)
+    matches = play_matches(session, judge, ours, others)
     distinct = list({match.theirs.round: match for match in matches.values()}.values())
-    more = [
-        play_match(session, judge, ours, read(f"round_{n.round}", n.round)) for n in round_.more
-    ]
-    rows, by_training = list(outcomes(matches)), training_outcomes(session, ours, others)
+    rounds = [answers.round for answers in round_.more_opponents(session.config)]
+    more = [play_match(session, judge, ours, read(f"round_{n}", n)) for n in rounds]
+    rows = list(iterate_outcomes(matches))
+    by_training = compare_by_training_judge(session, ours, others)
     write_rows(folder / "outcomes.parquet", rows, OUTCOMES)
     write_rows(folder / TRAINING_OUTCOMES_FILE, by_training, OUTCOMES)
     played = [*distinct, *more]
     write_matches(folder / MATCHES_FILE, round_.number, played)
-    before = map(inputs.path, earlier_matches(round_.earlier))
-    met = Matches.read([*before, folder / MATCHES_FILE])
-    won = win_rates(rows, config)
+    before = map(inputs.path, find_earlier_matches(round_.earlier))
+    all_matches = Matches.read([*before, folder / MATCHES_FILE])
+    win_rates = measure_win_rates(rows, config)
     numbers = {
-        **won,
-        **distances(inputs, ours, round_.others, config),
-        **descriptions(ours, others, config),
-        **training_scores(ours, others["base"], config),
-        **training_win_rates(session.config, ours, others, by_training, won),
-        **writing(ours, others["base"], config),
-        **relevance(inputs, config),
-        **ratings(round_.number, met, config),
-        "cycles": circles(met, config),
-        "forgotten": forgotten_prompts(folder / "forgotten.parquet", round_.number, met, ours),
-        "slices": slices(rows, ours, config),
-        "overlap": overlapping(inputs, config.overlap_ngram),
-        "suites": suites(inputs, config),
+        **win_rates,
+        **measure_distances(inputs, ours, round_.others, config),
+        **compare_styles(ours, others, config),
+        **measure_training_scores(ours, others["base"], config),
+        **measure_training_win_rates(session.config, ours, others, by_training, win_rates),
+        **measure_writing(ours, others["base"], config),
+        **measure_relevance(inputs, config),
+        **rate_policies(round_.number, all_matches, config),
+        "cycles": certain_cycles(all_matches, config),
+        "forgotten": find_forgotten_prompts(folder, round_.number, all_matches, ours),
+        "slices": measure_slices(rows, ours, config),
+        "overlap": measure_overlap(inputs, config.overlap_ngram),
+        "suites": measure_suites(inputs, config),
     }
-    warnings = dict(_warnings(round_, ours, others, numbers))
+    warnings = dict(_warnings(session.config, round_, ours, others, numbers))
     write_json(folder / "evaluation.json", {**numbers, "warnings": warnings})
     judged = played if config.opponents == "all" else distinct
-    facts = {"judges": judges_behaviour(judged), **session.judges.started()}
-    dropped = _unread(rows, by_training)
+    facts = {"judges": measure_judges(judged), **session.judges.take_seconds()}
+    dropped = _count_undecided(rows, by_training)
     came_in = len(rows) + len(by_training)
     kept, versions = came_in - sum(dropped.values()), dict(session.judges.versions)
-    return Made(came_in, kept, dropped, facts, versions)
+    return StepResult(came_in, kept, dropped, facts, versions)
 
 
-def _unread(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
-    """Comparisons that a judge could not decide, by what they are called."""
-    named = {"unreadable": rows, "unreadable to the training judge": by_training}
-    counts = {name: sum(row["outcome"] is None for row in of) for name, of in named.items()}
+def _count_undecided(rows: Outcomes, by_training: Outcomes) -> dict[str, int]:
+    """Comparisons that a judge could not decide, by reason."""
+    judged = {"unreadable": rows, "unreadable to the training judge": by_training}
+    counts = {name: sum(row["outcome"] is None for row in of) for name, of in judged.items()}
     return {name: count for name, count in counts.items() if count}
 
 
-def _others(
-    round_: _Round, read: Callable[[str, int], HeldOutAnswers]
+def _read_others(
+    round_: RoundEvaluation, read: Callable[[str, int], HeldOutAnswers]
 ) -> dict[str, HeldOutAnswers]:
-    """The answers of those who are compared, each read once."""
-    asked = {name: other.policy.round for name, other in round_.others.answering.items()}
-    distinct = {number: name for name, number in asked.items()}
-    found = {number: read(name, number) for number, name in distinct.items()}
-    return {name: found[number] for name, number in asked.items()}
+    """The opponents' answers, each policy's read once."""
+    rounds = {name: other.policy.round for name, other in round_.others.answering.items()}
+    distinct = {number: name for name, number in rounds.items()}
+    answers = {number: read(name, number) for number, name in distinct.items()}
+    return {name: answers[number] for name, number in rounds.items()}
 
 
 def _warnings(
-    round_: _Round,
+    config: CampaignConfig,
+    round_: RoundEvaluation,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
     numbers: Mapping[str, Any],
 ) -> Iterator[tuple[str, str]]:
-    """(name, sentence) of each thing to know before believing the numbers."""
-    said = same_judge(round_.session.config)
-    if said and round_.number == 1:  # it is true of all rounds, and said once
-        yield "same judge", said
-    agreed = agreed_with_people(round_.own, round_.earlier)
-    yield from over_optimisation(ours, others, numbers, agreed, round_.config)
-    yield from suites_told(numbers["suites"])
-    yield from slices_told(numbers["slices"])
-    yield from relevance_told(round_.number, round_.config.requests, numbers)
-    yield from circles_told(round_.number, numbers["cycles"])
+    """(name, sentence) of each reason for caution."""
+    shared = shared_judge_warning(config)
+    if shared and round_.number == 1:  # true of all rounds, reported once
+        yield "same judge", shared
+    agreed = measure_agreement_with_people(round_.own, round_.earlier)
+    yield from over_optimisation_warnings(ours, others, numbers, agreed, config.evaluation)
+    yield from suite_warnings(numbers["suites"])
+    yield from slice_warnings(numbers["slices"])
+    yield from relevance_warnings(round_.number, config.evaluation.requests, numbers)
+    yield from cycle_warnings(round_.number, numbers["cycles"])

@@ -1,4 +1,4 @@
-"""Step `gate`: does the candidate go on, what happens if not; and the round is written down."""
+"""Step `gate`: promote the candidate or not, and write the round's metrics."""
 
 import json
 from collections.abc import Mapping
@@ -7,30 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import Artifact, StepResult
+from dpo_core.campaign.costs import cost_columns
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.waiting import waited_for
+from dpo_core.gate.checks import certificate_checks, notices, values_to_try
+from dpo_core.gate.config import gate_recipe
+from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide
 from dpo_core.hashing import digest
 from dpo_core.tables import read_rows
-from flows.config.gate import as_asked
-from flows.costs.spending import cost_columns
-from flows.evaluation.win_rates import against_base
-from flows.gate.certificate import certificate_checks
-from flows.gate.checks import notices, values_to_try
-from flows.gate.decision import Answer, Best, Decision, answered, decide
-from flows.gate.question import ask, find_answer, question_id
-from flows.people.waiting import waited_for
-from flows.policy import Answered
+from flows.evaluation.win_rates import measure_gate_against_base
+from flows.gate.question import ask_question, find_answer, question_id
+from flows.round_state import EvaluatedPolicy
 from flows.session import Session
-from flows.show.report import write_report
-from flows.show.summary import read_summary
-from flows.steps.certify import Certified
+from flows.steps.certify import CertificateResult
 from flows.steps.round_row import round_row
 
 
 @dataclass(frozen=True)
-class Tried:
-    """An attempt at the round that was refused: under what, and why."""
+class RejectedAttempt:
+    """An attempt at the round that the gate rejected: under which changes, and why."""
 
     attempt: int
     changes: tuple[str, ...]
@@ -38,82 +35,91 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A round's trained policy as it comes to the gate. changes: of the config, for this attempt;
-    tried: the attempts before it; certified: what the test came to, where the gate goes by one."""
+class GateCandidate:
+    """A round's trained policy at the gate.
 
-    answered: Answered
+    changes: of the config, for this attempt. rejected: earlier attempts. certificate: the result of
+    the sequential test, if the gate has one.
+    """
+
+    evaluated: EvaluatedPolicy
     evaluation: Artifact
     steps: Mapping[str, Artifact | None]
     changes: tuple[str, ...] = ()
-    tried: tuple[Tried, ...] = ()
-    certified: Certified | None = None
+    rejected: tuple[RejectedAttempt, ...] = ()
+    certificate: CertificateResult | None = None
 
     @property
     def attempt(self) -> int:
-        return len(self.tried) + 1
+        return len(self.rejected) + 1
+
+    def rejected_by(self, decision: Decision) -> RejectedAttempt:
+        return RejectedAttempt(self.attempt, self.changes, decision.sentence)
+
+    def as_json(self, answer: PersonsDecision | None) -> dict[str, Any]:
+        """What the step's recipe and the round's metrics both record."""
+        return {
+            "changes": list(self.changes),
+            "tried": [asdict(attempt) for attempt in self.rejected],
+            "answer": asdict(answer) if answer is not None else None,
+        }
 
 
 def gate(
-    session: Session, number: int, previous: Answered, candidate: Candidate, best: Best
+    session: Session, number: int, previous: EvaluatedPolicy, candidate: GateCandidate, best: Best
 ) -> Artifact:
-    """What becomes of the candidate, with the round's numbers; see `decision_of`.
+    """Decide what becomes of the candidate; `read_decision` reads it from the artifact.
 
-    Raises WaitingForPeople when a person is to say it and has not.
+    Raises WaitingForPeople when a person has to decide and has not.
     """
-    found = _Gate(session, number, previous, candidate, best)
     question = question_id(number, candidate.evaluation.hash("evaluation.json"))
     answer = find_answer(session.layout, question, session.store.finished(number, "gate"))
-    made = found.decided(question, answer)
-    if decision_of(made).action != "ask":
-        waited_for(session.layout, number)
-        return made
-    waiting = ask(session.layout, number, question, decision_of(made))
-    # Whoever answers looks at the report first.
-    write_report(read_summary(session.layout.root), session.layout.report)
-    raise waiting
+    decided = _Gate(session, number, previous, candidate, best).run(question, answer)
+    decision = read_decision(decided)
+    if decision.action == "ask":
+        raise ask_question(session.layout, number, question, decision)
+    waited_for(session.layout, number)
+    return decided
 
 
-def decision_of(made: Artifact) -> Decision:
-    return Decision.from_json(made.entry.facts["gate"])
+def read_decision(gate: Artifact) -> Decision:
+    return Decision.from_json(gate.entry.facts["gate"])
 
 
 @dataclass(frozen=True)
 class _Gate:
     session: Session
     number: int
-    previous: Answered
-    candidate: Candidate
+    previous: EvaluatedPolicy
+    candidate: GateCandidate
     best: Best
 
-    def decided(self, question: str, answer: Answer | None) -> Artifact:
-        """By the numbers, and where they do not pass and a person is asked, by `answer`."""
+    def run(self, question: str, answer: PersonsDecision | None) -> Artifact:
+        """Decide by the checks; by `answer` where they fail and a person is asked."""
         candidate = self.candidate
         recipe = {
-            "gate": as_asked(self.session.config.gate),
+            "gate": gate_recipe(self.session.config.gate),
             "attempt": candidate.attempt,
-            "tried": [asdict(tried) for tried in candidate.tried],
-            "changes": list(candidate.changes),
             "best": asdict(self.best),
-            "answer": asdict(answer) if answer is not None else None,
+            **candidate.as_json(answer),
         }
 
-        def make(folder: Path, inputs: Inputs) -> Made:
-            numbers = _numbers(inputs.path("evaluation"))
-            numbers |= self._against_base(inputs.path("outcomes"))
+        def make(folder: Path, inputs: Inputs) -> StepResult:
+            numbers: dict[str, Any] = json.loads(inputs.path("evaluation").read_text("utf-8"))
+            numbers |= self._compare_with_base(inputs.path("outcomes"))
             decision = self._decide(numbers, answer)
-            for said in self._notices(numbers, decision).values():
-                self.session.progress.notice(f"round {self.number}: {said}")
+            for notice in self._notices(numbers, decision).values():
+                self.session.progress.notice(f"round {self.number}: {notice}")
             write_json(folder / "metrics.json", self._row(numbers, decision, answer))
             facts = {
                 "promoted": decision.promoted,
                 "reason": decision.sentence,
                 "gate": decision.as_json(),
-                **_standing(numbers),
+                **_win_rate_low(numbers),
                 "question": question,
                 "answer": recipe["answer"],
             }
-            return Made(facts=facts)
+            return StepResult(facts=facts)
 
         return self.session.step(
             self.number,
@@ -123,24 +129,24 @@ class _Gate:
             inputs={
                 "evaluation": candidate.evaluation.input("evaluation.json"),
                 "outcomes": candidate.evaluation.input("outcomes.parquet"),
-                "training": Input(candidate.answered.policy.made_by.entry.fingerprint),
-                "steps": Input(_told_of(candidate.steps)),
-                **(candidate.certified.inputs if candidate.certified is not None else {}),
+                "training": Input(candidate.evaluated.policy.made_by.entry.fingerprint),
+                "steps": Input(_hash_counts(candidate.steps)),
+                **(candidate.certificate.inputs if candidate.certificate is not None else {}),
             },
         )
 
-    def _against_base(self, outcomes: Path) -> dict[str, Any]:
-        """How the candidate stands on gate prompts: those of the test only tell."""
+    def _compare_with_base(self, outcomes: Path) -> dict[str, Any]:
+        """The win rate against the base on gate prompts; test prompts decide nothing."""
         config = self.session.config
         rows = read_rows(outcomes)
         controlled = config.gate.win_rate == "length_controlled"
-        return against_base(rows, config.evaluation, length_controlled=controlled)
+        return measure_gate_against_base(rows, config.evaluation, length_controlled=controlled)
 
-    def _decide(self, numbers: Mapping[str, Any], answer: Answer | None) -> Decision:
-        certified = self.candidate.certified
-        holds = certified is not None and certified.facts["certified"]
+    def _decide(self, numbers: Mapping[str, Any], answer: PersonsDecision | None) -> Decision:
+        certificate = self.candidate.certificate
+        holds = certificate is not None and certificate.facts["certified"]
         groups = self.session.config.prompts.split_by == "group"
-        more = certificate_checks(certified.facts, groups=groups) if certified is not None else ()
+        more = certificate_checks(certificate.facts, groups=groups) if certificate else ()
         decision = decide(
             {**numbers, "certified": holds},
             self.session.config.gate,
@@ -151,61 +157,50 @@ class _Gate:
             more=list(more),
         )
         if decision.action == "ask" and answer is not None:
-            return answered(decision, answer, self.number)
+            return apply_answer(decision, answer, self.number)
         return decision
 
     def _notices(self, numbers: Mapping[str, Any], decision: Decision) -> dict[str, str]:
-        """name → what might be trained with instead; and in the first round what is not checked
-        although it is meant to be."""
-        trained = self.candidate.answered.policy.made_by.entry.facts.get("settings", {})
+        """name → settings to try instead; in round 1 also checks that cannot be made."""
+        trained = self.candidate.evaluated.policy.made_by.entry.facts.get("settings", {})
         found = values_to_try(decision.checks, trained)
         if self.number == 1:
             found |= notices(numbers, self.session.config.gate)
-        return {name: f"{said[:1].upper()}{said[1:]}." for name, said in found.items()}
+        return {name: f"{text[:1].upper()}{text[1:]}." for name, text in found.items()}
 
     def _row(
-        self, numbers: Mapping[str, Any], decision: Decision, answer: Answer | None
+        self, numbers: Mapping[str, Any], decision: Decision, answer: PersonsDecision | None
     ) -> dict[str, Any]:
         candidate = self.candidate
         row = round_row(
             self.number,
             self.previous.policy,
-            candidate.answered.policy,
+            candidate.evaluated.policy,
             decision.promoted,
             numbers,
             candidate.steps,
         )
         row |= cost_columns(self.session.store.entries, self.number, self.session.config.prices)
         row["warnings"] = row["warnings"] | self._notices(numbers, decision)
-        told = {
-            **decision.as_json(),
-            "changes": list(candidate.changes),
-            "tried": [asdict(tried) for tried in candidate.tried],
-            "answer": asdict(answer) if answer is not None else None,
-            **({"certificate": certified.told} if (certified := candidate.certified) else {}),
-        }
-        return {**row, "decision": decision.sentence, "gate": told}
+        gate = {**decision.as_json(), **candidate.as_json(answer)}
+        if candidate.certificate is not None:
+            gate["certificate"] = candidate.certificate.metrics
+        return {**row, "decision": decision.sentence, "gate": gate}
 
 
-def _numbers(evaluation: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
-    return found
+def _hash_counts(steps: Mapping[str, Artifact | None]) -> str:
+    """Hash of the counts and JSON outputs that the round's row repeats. Parquet files are left out,
+    because they may hold measured times and memory, which no run repeats."""
+
+    def count(entry: Entry) -> list[Any]:
+        outputs = {name: sha for name, sha in entry.outputs.items() if name.endswith(".json")}
+        return [entry.kept, entry.dropped, outputs]
+
+    return digest({name: count(step.entry) for name, step in steps.items() if step is not None})
 
 
-def _told_of(steps: Mapping[str, Artifact | None]) -> str:
-    """Hash of what came of the steps whose counts and findings the round's row repeats. Not of
-    their parquet files, where measured times and memory may stand, which no run repeats."""
-    entries = {name: made.entry for name, made in steps.items() if made is not None}
-    return digest({name: [e.kept, e.dropped, _findings(e)] for name, e in entries.items()})
-
-
-def _findings(entry: Entry) -> dict[str, str]:
-    return {name: found for name, found in entry.outputs.items() if name.endswith(".json")}
-
-
-def _standing(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The lower end against the base, of the win rate that the gate goes by; of the plain one too
-    where that is another."""
+def _win_rate_low(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lower bound of the gate's win rate against the base, and of the plain one if different."""
     plain, name = numbers["win_rate_gate_base_low"], "lc_win_rate_gate_base"
     if f"{name}_low" not in numbers:
         return {"against_base_low": plain}
@@ -214,9 +209,3 @@ def _standing(numbers: Mapping[str, Any]) -> dict[str, Any]:
         "against_base_low_plain": plain,
         "against_base_extrapolated": numbers[f"{name}_extrapolated"],
     }
-
-
-def refused(candidate: Candidate, decision: Decision) -> tuple[Tried, ...]:
-    """The attempts so far, this one included."""
-    this = Tried(candidate.attempt, candidate.changes, decision.sentence)
-    return (*candidate.tried, this)

@@ -1,35 +1,42 @@
-"""Step `labels`: what people say about the pairs that they are asked about.
+"""Step `labels`: people's labels of selected pairs.
 
-It pushes the pairs, collects what is answered, and either goes on or lets go: then it raises
-WaitingForPeople and holds nothing, and the next run comes back to the same point.
+Pushes the pairs and collects answers. Until there are enough it raises WaitingForPeople and holds
+nothing; the next run resumes at the same point.
 """
 
 import secrets
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.waiting import waited_for, write_waiting
 from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id
-from dpo_core.records import ASKED, LABELS
+from dpo_core.schemas import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
-from flows.people.waiting import is_over, server_access, waited_for, waiting_for, write_waiting
-from flows.read_back.candidates import read_candidates
-from flows.read_back.judgements import read_judgements, read_pairs, read_reliability
+from flows.people import describe_waiting, is_past_deadline, server_access
+from flows.read_records import read_candidates, read_judgements, read_pairs, read_reliability
+from flows.round_state import parquet_inputs
 from flows.session import Session
 from labeling.aggregation.calibration import unreliable_pairs
 from labeling.judges.config import asks_people
-from labeling.pairs.for_people import Plan, choose_for_people, split_budget
-from labeling.people.answers import Tally, asked_rows, label_rows, latest
+from labeling.pairs.for_people import LabelPlan, choose_for_people, split_budget
+from labeling.people.answers import AnswerCounts, asked_rows, label_rows, latest_answers
 from labeling.people.config import PeopleConfig
 from labeling.people.gold import read_gold
-from labeling.people.guidelines import read_guidelines
 from labeling.people.log import LabelLog, RoundLog
-from labeling.people.task import Asking, Item, joint_opinion, pick_gold, plan_items
+from labeling.people.task import (
+    Item,
+    ItemBuilder,
+    joint_opinion,
+    pick_gold,
+    plan_items,
+    read_guidelines,
+)
 
 if TYPE_CHECKING:
     from labeling.people.asking import Task
@@ -46,70 +53,63 @@ def ask_people(
     prompts: Artifact,
     calibration: Artifact | None = None,
 ) -> Artifact | None:
-    """The labels of the round; None where the judge asks nobody.
+    """The labels of the round; None if the judge asks no people.
 
-    calibration: which judgements are not reliable, so that people are asked there first. What was
-    answered is not asked for again when it changes: it decides the plan, not the labels' identity.
+    calibration: people are asked first where judgements are unreliable. A changed calibration
+    changes the plan, and does not ask again for what was answered.
+
     Raises WaitingForPeople until the quorum is reached or the deadline has passed.
     """
     if not asks_people(session.config.judge):
         waited_for(session.layout, number)
         return None
-    recorded = session.store.as_recorded(number, "labels")
+    recorded = session.steps.as_recorded(number, "labels")
     if recorded is not None:
         return recorded
     reliability = calibration.path("reliability.parquet") if calibration is not None else None
     distrusted = unreliable_pairs(read_reliability(reliability))
-    inputs = {
-        "pairs": pairs.input("pairs.parquet"),
-        "judgements": judgements.input("judgements.parquet"),
-        "completions": completions.input("completions.parquet"),
-    }
-    gold = session.config.asked.gold
+    inputs = parquet_inputs(pairs=pairs, judgements=judgements, completions=completions)
+    gold = session.config.people_config.gold
     if gold is not None:
         inputs["gold"] = session.file_input(Path(gold))
-    asking = _Round(session, number, distrusted, session.as_made(number, "labels", inputs))
-    made = session.step(
-        number,
-        "labels",
-        asking.make,
-        config=asking.recipe(),
-        inputs={**inputs, "prompts": prompts.input("prompts.parquet")},
-    )
+    resolved = session.resolve_gone(number, "labels", inputs)
+    asking = _LabelRound(session, number, distrusted, resolved)
+    inputs |= parquet_inputs(prompts=prompts)
+    labels = session.step(number, "labels", asking.make, config=asking.recipe(), inputs=inputs)
     waited_for(session.layout, number)  # also where the labels were on disk
-    return made
+    return labels
 
 
-class _Round:
-    """One round's asking, from the pairs to the labels."""
+class _LabelRound:
+    """One round's labelling, from the pairs to the labels."""
 
     def __init__(
         self,
         session: Session,
         number: int,
         distrusted: Collection[str],
-        asked_about: Mapping[str, Input],
+        inputs: Mapping[str, Input],
     ) -> None:
         self.session = session
         self.number = number
         self.distrusted = distrusted
-        self.people: PeopleConfig = session.config.asked
+        self.people: PeopleConfig = session.config.people_config
         self.seed = session.seed("labels", number)
         self.log = LabelLog(session.layout.labels(number))
         self.guidelines = read_guidelines(self.people.guidelines)
-        asked = {
+        recipe = {
             **self.people.model_dump(mode="json", exclude={*_WAITING_ONLY, "gold"}),
             **session.config.budget.model_dump(mode="json"),
             "guidelines": self.guidelines,
             "seed": self.seed,
         }
-        self.plan = content_id("plan", asked, {k: v.hash for k, v in asked_about.items()})
+        self.plan = content_id("plan", recipe, {k: v.hash for k, v in inputs.items()})
 
     def recipe(self) -> dict[str, Any]:
-        """What decides what is asked, and which answers are let in."""
+        """What decides which pairs are asked and which answers count."""
         return {"plan": self.plan, "pulls": self.log.read().pulls}
 
-    def make(self, folder: Path, inputs: Inputs) -> Made:
+    def make(self, folder: Path, inputs: Inputs) -> StepResult:
         items = self._items(inputs)
         task = self._task(items)
         url = self._ask(task)
@@ -119,13 +119,13 @@ class _Round:
         if ended_by is None:
             raise self._waiting(tally, log, url)
         asked = [log.asked[item.record_id] for item in items]
-        rows = list(label_rows(asked, latest(log.answers.values())))
+        rows = list(label_rows(asked, latest_answers(log.answers.values())))
         write_rows(folder / "labels.parquet", rows, LABELS)
         left_out = ended_by == "deadline, use"
         write_rows(folder / "asked.parquet", asked_rows(asked, rows, left_out=left_out), ASKED)
         ids = [record.pair_id for record in asked if record.kind == "pair"]
         missing = _missing(ids, rows)
-        return Made(
+        return StepResult(
             len(ids),
             len(ids) - sum(missing.values()),
             missing,
@@ -135,25 +135,25 @@ class _Round:
     def _items(self, inputs: Inputs) -> list[Item]:
         config, people = self.session.config, self.people
         files = (inputs.path(name) for name in ("pairs", "completions", "prompts"))
-        read = {pair.pair_id: pair for pair in read_pairs(*files)}
-        judgements, known = inputs.path("judgements"), inputs.find("gold")
+        pairs = {pair.pair_id: pair for pair in read_pairs(*files)}
+        judgements, gold_file = inputs.path("judgements"), inputs.find("gold")
         judged = read_judgements(judgements)
-        gold = read_gold(known) if known is not None else []
-        split = split_budget(people, config.budget, pairs=len(read), gold=len(gold))
-        opinions = {p: opinion for p in read if (opinion := joint_opinion(judged.get(p, ())))}
+        gold = read_gold(gold_file) if gold_file is not None else []
+        split = split_budget(people, config.budget, pairs=len(pairs), gold=len(gold))
+        opinions = {p: opinion for p in pairs if (opinion := joint_opinion(judged.get(p, ())))}
         sources = sorted({row["source"] for row in read_rows(judgements, ["source"])})
-        asking = Asking(self.number, self.seed, people.mode, opinions, ", ".join(sources))
-        asked = [(read[pair_id], why) for pair_id, why in self._chosen(split.pairs, inputs)]
-        return plan_items(asking, asked, pick_gold(gold, split.gold, self.seed), split.repeats)
+        task = ItemBuilder(self.number, self.seed, people.mode, opinions, ", ".join(sources))
+        chosen = [(pairs[pair_id], why) for pair_id, why in self._choose(split.pairs, inputs)]
+        return plan_items(task, chosen, pick_gold(gold, split.gold, self.seed), split.repeats)
 
-    def _chosen(self, count: int, inputs: Inputs) -> list[tuple[str, str]]:
-        """Pairs, each with why; what was asked for once stays, whatever is learnt meanwhile."""
+    def _choose(self, count: int, inputs: Inputs) -> list[tuple[str, str]]:
+        """(pair, why it is asked); a plan that was pushed once does not change."""
         log = self.log.read()
         if log.plan == self.plan:
             planned = (log.asked[record] for record in log.planned)
             return [(record.pair_id, record.why) for record in planned if record.kind == "pair"]
         people = self.people
-        plan = Plan(count, self.seed, people.choose, people.calibration_share, self.distrusted)
+        plan = LabelPlan(count, self.seed, people.choose, people.calibration_share, self.distrusted)
         files = (inputs.path(name) for name in ("pairs", "judgements", "completions"))
         candidates = read_candidates(*files)
         return [(chosen.pair_id, chosen.why) for chosen in choose_for_people(candidates, plan)]
@@ -167,15 +167,15 @@ class _Round:
         identity = content_id(questions.min_submitted, questions.strength, questions.comment)
         log = self.log.read()
         if log.dataset is None or log.questions != identity:
-            # Not the folder's name: two campaigns may be called alike, and one may be moved.
+            # Random, because two campaigns may share a name, and folders move.
             name = f"{self.session.config.name}-{secrets.token_hex(3)}-round-{self.number:02d}"
-            self.log.opened(name, identity)
+            self.log.log_opened(name, identity)
             log = self.log.read()
-        assert log.dataset is not None, "it was opened"
+        assert log.dataset is not None, "just opened"
         return Task(log.dataset, questions, self.guidelines, items, people.quorum, self.plan)
 
     def _ask(self, task: "Task") -> str:
-        """Where to label, after the queue and the log were brought up to date."""
+        """Push pairs and collect answers; returns the URL to label at."""
         from labeling.people.argilla_queue import ArgillaQueue
         from labeling.people.asking import ask
 
@@ -187,31 +187,34 @@ class _Round:
         except LabelServerFailed as error:
             if not task.tally(self.log.read()).reached:
                 raise
-            progress.notice(f"{error.message}; the labels that were seen are enough to go on")
+            progress.notice(f"{error.message}; the labels collected so far are enough")
             return ""
 
-    def _ended_by(self, tally: Tally, log: RoundLog) -> str | None:
-        """What ends the waiting; None while it goes on."""
+    def _ended_by(self, tally: AnswerCounts, log: RoundLog) -> str | None:
+        """What ends the wait; None while it lasts."""
         if tally.reached:
             return "quorum"
-        if self.people.at_deadline == "wait" or not is_over(self.people, log, datetime.now(UTC)):
+        if self.people.at_deadline == "wait" or not is_past_deadline(
+            self.people, log, datetime.now(UTC)
+        ):
             return None
         if self.people.at_deadline == "stop":
             raise LabelsError(
-                f"round {self.number}: the deadline has passed and {tally.missing} of "
-                f"{tally.needed} answers are missing; people.at_deadline says stop",
+                f"round {self.number}: the deadline has passed with "
+                f"{tally.needed - tally.missing} of {tally.needed} answers received; "
+                "people.at_deadline is stop",
                 "Raise people.deadline_hours, lower people.quorum, or set people.at_deadline.",
             )
         return f"deadline, {self.people.at_deadline}"
 
-    def _waiting(self, tally: Tally, log: RoundLog, url: str) -> WaitingForPeople:
-        waiting = waiting_for(self.number, self.people, log, tally, url)
+    def _waiting(self, tally: AnswerCounts, log: RoundLog, url: str) -> WaitingForPeople:
+        waiting = describe_waiting(self.number, self.people, log, tally, url)
         write_waiting(self.session.layout, waiting)
-        self.session.release_children()
+        self.session.processes.release()
         return WaitingForPeople(waiting.sentence, "Then type the same `ratchet run` again.")
 
-    def _waited(self, log: RoundLog, tally: Tally, ended_by: str) -> dict[str, Any]:
-        assert log.asked_at is not None, "it was asked"
+    def _waited(self, log: RoundLog, tally: AnswerCounts, ended_by: str) -> dict[str, Any]:
+        assert log.asked_at is not None, "pairs were pushed"
         return {
             "dataset": log.dataset,
             "ended_by": ended_by,
@@ -222,8 +225,8 @@ class _Round:
         }
 
 
-def pairs_left_out(labels: Artifact | None) -> list[str]:
-    """Pairs that nobody answered before the deadline, and that are not left to other judges."""
+def find_left_out(labels: Artifact | None) -> list[str]:
+    """Pairs unanswered at the deadline that are not left to other judges either."""
     if labels is None:
         return []
     rows = read_rows(labels.path("asked.parquet"), ["pair_id", "left_out"])
@@ -232,8 +235,9 @@ def pairs_left_out(labels: Artifact | None) -> list[str]:
 
 def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Pairs without a verdict, by reason."""
-    answered = {row["pair_id"] for row in rows if row["kind"] == "pair"}
-    decided = {row["pair_id"] for row in rows if row["kind"] == "pair" and row["verdict"]}
+    pairs = [row for row in rows if row["kind"] == "pair"]
+    answered = {row["pair_id"] for row in pairs}
+    decided = {row["pair_id"] for row in pairs if row["verdict"]}
     reasons = {
         "discarded": sum(pair in answered - decided for pair in asked),
         "unanswered": sum(pair not in answered for pair in asked),
@@ -242,15 +246,19 @@ def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def _facts(rows: Sequence[Mapping[str, Any]], items: Sequence[Item]) -> dict[str, Any]:
-    """Counts of what was asked and answered, for the ledger and the report."""
+    """Counts of what was asked and answered."""
+
+    def count(values: Iterable[str]) -> dict[str, int]:
+        return dict(sorted(Counter(values).items()))
+
     gold = [row for row in rows if row["kind"] == "gold" and row["verdict"]]
     return {
-        "asked": dict(sorted(Counter(item.hidden.kind for item in items).items())),
-        "answers": dict(sorted(Counter(row["kind"] for row in rows).items())),
-        "verdicts": dict(sorted(Counter(row["verdict"] or "discarded" for row in rows).items())),
-        "by_annotator": dict(sorted(Counter(row["annotator"] for row in rows).items())),
-        "by_mode": dict(sorted(Counter(row["mode"] for row in rows).items())),
-        "by_why": dict(sorted(Counter(item.hidden.why for item in items).items())),
+        "asked": count(item.hidden.kind for item in items),
+        "answers": count(row["kind"] for row in rows),
+        "verdicts": count(row["verdict"] or "discarded" for row in rows),
+        "by_annotator": count(row["annotator"] for row in rows),
+        "by_mode": count(row["mode"] for row in rows),
+        "by_why": count(item.hidden.why for item in items),
         "gold_right": sum(row["verdict"] == row["expected"] for row in gold),
         "gold_answered": len(gold),
     }

@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import DRAW
-from dpo_core.campaign.store import Artifact, Made, current_artifact
 from dpo_core.errors import InvariantViolated, PromptError
 from dpo_core.import_path import source_hash
-from dpo_core.records import PROMPTS, Prompt, prompt_row
+from dpo_core.records import Prompt, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from flows.policy import Played
+from flows.round_state import RoundRecord
 from flows.session import Session
 from flows.steps.suites import suite_prompts
 from generation.config import PromptsConfig
-from generation.informative import Seen, draw_informative, seen_in
+from generation.informative import PromptHistory, collect_histories, draw_informative
 from generation.prompts import Draw, draw_train, read_pool
 
 DRAWN = "drawn_before"
-"""Why prompts are left out that an earlier draw of the round has."""
+"""Why prompts of an earlier draw of the round are dropped."""
 
 _PAIRS = "_pairs"
 
 
 @dataclass(frozen=True)
-class Part:
-    """One draw of several of a round: its number from 1, how many prompts it wants, and what the
-    draws before it made."""
+class PromptDraw:
+    """One of a round's several draws: its number from 1, the prompts it wants, the draws before."""
 
     number: int
     prompts: int
@@ -37,13 +37,13 @@ class Part:
 
     @property
     def ending(self) -> str:
-        """Of the names of its steps."""
+        """Suffix of its steps' names."""
         return f"{DRAW}{self.number}"
 
     def inputs(self) -> dict[str, Input]:
         return {
-            f"draw_{number}": made.input("prompts.parquet")
-            for number, made in enumerate(self.before, 1)
+            f"draw_{number}": draw.input("prompts.parquet")
+            for number, draw in enumerate(self.before, 1)
         }
 
 
@@ -51,29 +51,28 @@ def draw_prompts(
     session: Session,
     number: int,
     held_out: Artifact,
-    earlier: Sequence[Played],
-    part: Part | None = None,
+    earlier: Sequence[RoundRecord],
+    part: PromptDraw | None = None,
 ) -> Artifact:
-    """`prompts.per_round` train prompts, or as many as a `part` wants that no part before it has:
-    those that earlier rounds used least first, or what `prompts.prefer` says.
+    """Draw `prompts.per_round` training prompts, or what a `part` wants besides earlier parts.
 
-    None of a regression suite's. As with the pool's contents, a change of a suite draws nothing
-    anew: the audit stops a round that would train on what became a suite's since.
+    The least used come first, or those that `prompts.prefer` names. Prompts of regression suites
+    are left out. A suite that changes later triggers no new draw: the audit stops such a round.
     """
     config = session.config.prompts
     seed = session.seed("prompts", number)
     count = config.per_round if part is None else part.prompts
-    rounds, parts = _rounds(earlier, config), part.inputs() if part is not None else {}
+    rounds, parts = _earlier_inputs(earlier, config), part.inputs() if part is not None else {}
 
-    def make(folder: Path, inputs: Inputs) -> Made:
-        seen = _seen(inputs, rounds)
+    def make(folder: Path, inputs: Inputs) -> StepResult:
+        seen = _read_history(inputs, rounds)
         unfinished = Counter[str]()
         suites = suite_prompts(session)
-        pool = left_out(read_pool(config, unfinished), suites, unfinished)
+        pool = leave_out(read_pool(config, unfinished), suites, unfinished)
         before = {i for name in parts for i in _prompt_ids(inputs.path(name))}
         if before:
-            pool = left_out(pool, before, unfinished, DRAWN)
-        draw = _drawn(pool, count, seed, seen, config)
+            pool = leave_out(pool, before, unfinished, DRAWN)
+        draw = _draw(pool, count, seed, seen, config)
         if not draw.prompts and not before:
             raise PromptError(
                 f"none of the {draw.pool} prompts falls into the train split",
@@ -83,7 +82,7 @@ def draw_prompts(
         write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         facts = {"reused": sum(p.prompt_id in seen for p in draw.prompts)}
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
-        return Made(came_in, len(draw.prompts), dropped, facts=facts)
+        return StepResult(came_in, len(draw.prompts), dropped, facts=facts)
 
     preferred = config.model_dump(include={"prefer", "unseen_floor"})
     return session.step(
@@ -96,20 +95,16 @@ def draw_prompts(
             "per_round": count,
             "seed": seed,
         },
-        inputs={
-            "held_out": held_out.input("prompts.parquet"),
-            **rounds,
-            **parts,
-        },
+        inputs={"held_out": held_out.input("prompts.parquet"), **rounds, **parts},
         functions=pool_functions(config),
     )
 
 
-def _rounds(earlier: Sequence[Played], config: PromptsConfig) -> dict[str, Input]:
-    """What earlier rounds drew, oldest first; and their pairs, where it matters what came of it."""
+def _earlier_inputs(earlier: Sequence[RoundRecord], config: PromptsConfig) -> dict[str, Input]:
+    """What earlier rounds drew, oldest first; with their pairs for informative draws."""
     inputs: dict[str, Input] = {}
-    for played in earlier:
-        drawn, pairs = played.made["prompts"], played.made["pairs"]
+    for record in earlier:
+        drawn, pairs = record.steps["prompts"], record.steps["pairs"]
         if drawn is not None:
             inputs[f"round_{drawn.entry.round}"] = drawn.input("prompts.parquet")
             if config.prefer == "informative" and pairs is not None:
@@ -117,35 +112,38 @@ def _rounds(earlier: Sequence[Played], config: PromptsConfig) -> dict[str, Input
     return inputs
 
 
-def _seen(inputs: Inputs, rounds: Iterable[str]) -> dict[str, Seen]:
-    """What earlier rounds showed of the prompts that they drew."""
+def _read_history(inputs: Inputs, rounds: Iterable[str]) -> dict[str, PromptHistory]:
+    """What earlier rounds learnt about the prompts that they drew."""
     drawn = [name for name in rounds if not name.endswith(_PAIRS)]
-    return seen_in(
-        (_prompt_ids(inputs.path(name)), _differed(inputs.find(f"{name}{_PAIRS}")))
+    return collect_histories(
+        (_prompt_ids(inputs.path(name)), _read_informative(inputs.find(f"{name}{_PAIRS}")))
         for name in drawn
     )
 
 
-def _differed(pairs: Path | None) -> set[str]:
-    """Prompts with a pair of answers that the judge scored differently."""
+def _read_informative(pairs: Path | None) -> set[str]:
+    """Prompts with a pair whose answers were scored differently."""
     rows = read_rows(pairs, ["prompt_id", "margin"]) if pairs is not None else []
     return {row["prompt_id"] for row in rows if row["margin"]}
 
 
-def _drawn(
-    pool: Iterator[Prompt], count: int, seed: int, seen: Mapping[str, Seen], config: PromptsConfig
+def _draw(
+    pool: Iterator[Prompt],
+    count: int,
+    seed: int,
+    seen: Mapping[str, PromptHistory],
+    config: PromptsConfig,
 ) -> Draw:
     if config.prefer == "informative":
         return draw_informative(pool, count, seed, seen, config.unseen_floor)
-    used = {prompt_id: found.draws for prompt_id, found in seen.items()}
+    used = {prompt_id: history.draws for prompt_id, history in seen.items()}
     return draw_train(pool, count, seed, used, reuse=config.reuse)
 
 
-def left_out(
+def leave_out(
     pool: Iterator[Prompt], those: Container[str], dropped: Counter[str], why: str = "suite"
 ) -> Iterator[Prompt]:
-    """The pool without some training prompts, by default those of regression suites, which are
-    counted in `dropped`."""
+    """The pool without the training prompts in `those`, which are counted in `dropped`."""
     for prompt in pool:
         if prompt.split == "train" and prompt.prompt_id in those:
             dropped[why] += 1
@@ -153,15 +151,15 @@ def left_out(
             yield prompt
 
 
-def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> str | None:
-    """Why round `number` has no prompts to draw, or None: some are left, or they were drawn."""
+def prompts_used_up(session: Session, number: int, earlier: Sequence[RoundRecord]) -> str | None:
+    """Why round `number` has no prompts to draw; None if some are left or it has drawn them."""
     config = session.config.prompts
     if config.reuse or current_artifact(session.layout, number, "prompts") is not None:
         return None
-    drawn = (made for played in earlier if (made := played.made["prompts"]) is not None)
-    used = _used(made.path("prompts.parquet") for made in drawn)
-    pool = left_out(read_pool(config), suite_prompts(session), Counter())
-    left = (p for p in pool if p.split == "train" and not used[p.prompt_id])
+    drawn = (prompts for record in earlier if (prompts := record.steps["prompts"]) is not None)
+    used = {i for prompts in drawn for i in _prompt_ids(prompts.path("prompts.parquet"))}
+    pool = leave_out(read_pool(config), suite_prompts(session), Counter())
+    left = (p for p in pool if p.split == "train" and p.prompt_id not in used)
     if next(left, None) is not None:
         return None
     return (
@@ -171,23 +169,17 @@ def nothing_left(session: Session, number: int, earlier: Sequence[Played]) -> st
 
 
 def pool_config(config: PromptsConfig) -> dict[str, Any]:
-    """What the pool depends on; its contents are not part of it, so it may grow. Nor is whether
-    prompts are used again, or which are preferred: that says how rounds draw from it."""
-    given = config.model_dump(mode="json", exclude={"per_round", "reuse", "prefer", "unseen_floor"})
+    """What the pool depends on: not its contents, which may grow, nor how rounds draw from it."""
+    pool = config.model_dump(mode="json", exclude={"per_round", "reuse", "prefer", "unseen_floor"})
     if config.dataset is None:
-        del given["dataset"], given["dataset_split"]  # as before there were any
+        del pool["dataset"], pool["dataset_split"]  # older versions had neither
     if config.split_by == "prompt":
-        del given["split_by"]
-    return given
+        del pool["split_by"]
+    return pool
 
 
 def pool_functions(config: PromptsConfig) -> Mapping[str, str]:
     return {config.function: source_hash(config.function)} if config.function else {}
-
-
-def _used(drawn: Iterable[Path]) -> Counter[str]:
-    """prompt_id → number of draws it was in."""
-    return Counter(prompt_id for prompts in drawn for prompt_id in _prompt_ids(prompts))
 
 
 def _prompt_ids(prompts: Path) -> list[str]:

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import joined_in
-from dpo_core.campaign.store import Artifact
-from dpo_core.evaluation.round_metrics import COLUMNS
-from dpo_core.training.telling.early_warnings import EarlyWarning
-from flows.policy import OWN_SAMPLES, Policy
-from labeling.pairs.enough import shortfall
+from dpo_core.campaign.metric_columns import COLUMNS
+from dpo_core.training.metrics.early_warnings import EarlyWarning
+from flows.round_state import OWN_SAMPLES, Policy
+from labeling.pairs.draw_sizes import shortfall_message
 
 _FROM_TRAINING = (
     "loss",
@@ -94,7 +94,7 @@ def _facts(made: Mapping[str, Artifact], step: str) -> Mapping[str, Any]:
 
 
 def _few_pairs(made: Mapping[str, Artifact]) -> dict[str, str]:
-    said = shortfall(_facts(made, "prompts"))
+    said = shortfall_message(_facts(made, "prompts"))
     return {"few_pairs": said} if said is not None else {}
 
 

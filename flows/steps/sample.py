@@ -1,26 +1,26 @@
 """Step `completions`: the policy answers the round's prompts in the sampling process."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import SHARDS
-from dpo_core.campaign.store import Artifact, Made
 from dpo_core.tables import count_rows
-from flows.policy import Policy
+from flows.round_state import Policy
 from flows.session import Session
 from generation.config import SamplingConfig
+from generation.engine import DecodingOptions
+from generation.jobs import SampleJob
 
 _STEERS_NO_ANSWER = {
     "until_pairs",
     "budget_tokens",
     "keep_worker",
     "gpu_memory_utilization",
-    # These two move the last bits of a number where the device's sums depend on what is computed
-    # side by side: no reason to sample what is there anew.
+    # These two change only the last bits of sums on some devices: no reason to sample again.
     "shard_prompts",
     "tensor_parallel_size",
 }
@@ -28,7 +28,7 @@ _STEERS_NO_ANSWER = {
 
 @dataclass(frozen=True)
 class Samples:
-    """So many completions of each prompt, drawn by this seed."""
+    """Completions per prompt, and the seed to sample them with."""
 
     count: int
     seed: int
@@ -44,17 +44,13 @@ def sample(
 
 
 def answer_file(
-    session: Session,
-    number: int,
-    step: str,
-    policy: Policy,
-    prompts: Artifact,
-    samples: Samples,
+    session: Session, number: int, step: str, policy: Policy, prompts: Artifact, samples: Samples
 ) -> Artifact:
     """A step that samples completions of every prompt of `prompts`."""
 
-    def make(folder: Path, inputs: Inputs) -> Made:
-        return answered(session, policy, inputs, inputs.path("prompts"), folder, samples)
+    def make(folder: Path, inputs: Inputs) -> StepResult:
+        prompts, weights = inputs.path("prompts"), inputs.path("policy")
+        return write_completions(session, policy.id, weights, prompts, folder, samples)
 
     return session.step(
         number,
@@ -65,53 +61,40 @@ def answer_file(
     )
 
 
-def answered(
-    session: Session,
-    policy: Policy,
-    inputs: Inputs,
-    prompts: Path,
-    folder: Path,
-    samples: Samples,
-    decoding: Mapping[str, float] | None = None,
-) -> Made:
-    """Leave completions of each prompt of a file in the `folder` of a step, which has the policy
-    among its inputs. Without `decoding` tokens are chosen as the config says."""
-    weights = inputs.path("policy")
-    return sampled(session, policy.id, weights, prompts, folder, samples, decoding)
-
-
-def sampled(
+def write_completions(
     session: Session,
     model_id: str,
     weights: Path,
     prompts: Path,
     folder: Path,
     samples: Samples,
-    decoding: Mapping[str, float] | None = None,
-) -> Made:
-    """The same of a model whose `weights` lie wherever they do."""
+    decoding: DecodingOptions | None = None,
+) -> StepResult:
+    """Write completions.parquet with the model's answers to each prompt of a file.
+
+    decoding: how tokens are chosen, by default as the config says.
+    """
     sampling = session.config.sampling
-    # Shards of another size hold other prompts.
+    # Shards of different sizes hold different prompts.
     shards = folder / SHARDS / str(sampling.shard_prompts)
-    result = session.sample(
-        {
-            "op": "sample",
-            "policy": str(weights),
-            "policy_id": model_id,
-            "prompts": str(prompts),
-            "out": str(folder / "completions.parquet"),
-            "shards": str(shards),
-            "samples_per_prompt": samples.count,
-            "seed": samples.seed,
-            **({"decoding": decoding} if decoding is not None else {}),
-        }
+    job = SampleJob(
+        policy=weights,
+        config=sampling,
+        policy_id=model_id,
+        prompts=prompts,
+        out=folder / "completions.parquet",
+        shards=shards,
+        samples_per_prompt=samples.count,
+        seed=samples.seed,
+        decoding=decoding,
     )
-    rmtree(folder / SHARDS, ignore_errors=True)  # also those of other sizes
+    result = session.sample(job)
+    rmtree(folder / SHARDS, ignore_errors=True)  # of all sizes
     sides = ("shard_prompts", "tensor_parallel_size")
-    asked = count_rows(prompts) * samples.count
-    too_long = asked - result["completions"]
-    return Made(
-        came_in=asked,
+    wanted = count_rows(prompts) * samples.count
+    too_long = wanted - result["completions"]
+    return StepResult(
+        came_in=wanted,
         kept=result["completions"],
         dropped={"prompt_too_long": too_long} if too_long else {},
         versions=result.pop("versions"),

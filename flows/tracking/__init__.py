@@ -1,1 +1,1 @@
-"""Trackers: Weights & Biases, MLflow and Trackio are told what TensorBoard is told."""
+"""Trackers: Weights & Biases, MLflow and Trackio receive what TensorBoard shows."""

@@ -1,50 +1,138 @@
-"""What a tracker is, and what is common to all."""
+"""The tracker protocol, and the records that trackers receive."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from flows.tracking.told import CampaignTold, RoundTold
+from dpo_core.campaign.artifacts import current_artifact
+from dpo_core.campaign.facts import read_round_row
+from dpo_core.campaign.layout import FINGERPRINT_SHOWN, Layout
+from dpo_core.scalars import numbers
+from dpo_core.tables import iterate_rows
+from dpo_core.text import visible
+from flows.config import read_stored
+from flows.config.versions import flatten
+from reporting.sentences import headline, verdict
+from reporting.summary import CampaignSummary, read_summary
+
+
+@dataclass(frozen=True)
+class TrackedRound:
+    """A finished round. key: changes when the round is recomputed. at: seconds since 1970.
+
+    numbers: row of metrics.parquet; curve: optimiser step → its numbers.
+    """
+
+    key: str
+    number: int
+    at: float
+    numbers: Mapping[str, float]
+    curve: Mapping[int, Mapping[str, float]]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CampaignRecord:
+    """The whole campaign. config: dotted key → value; files: config and report, if present."""
+
+    name: str
+    finished: bool
+    headline: str
+    config: Mapping[str, str]
+    files: tuple[Path, ...]
+    rounds: Mapping[int, str]
+    """number → key of each finished round"""
+
+
+def read_campaign(layout: Layout) -> CampaignRecord:
+    """The campaign's current record. Raises BadInput if there is no campaign."""
+    summary: CampaignSummary = read_summary(layout.root, samples=False)
+    config = read_stored(layout).model_dump(mode="json")
+    return CampaignRecord(
+        name=summary.name,
+        finished=summary.state == "finished"
+        or (summary.state == "stopped" and summary.stopped is not None),
+        headline=headline(summary),
+        config={k: str(v) for k, v in flatten(config) if v is not None and v != {} and v != []},
+        files=tuple(path for path in (layout.config, layout.report) if path.exists()),
+        rounds={row["round"]: _key(layout, row["round"]) for row in summary.rounds},
+    )
+
+
+def read_round(layout: Layout, number: int) -> TrackedRound:
+    """A finished round with its numbers, training curve and decision."""
+    row, gate = read_round_row(layout, number), current_artifact(layout, number, "gate")
+    assert row is not None and gate is not None, "it is finished"
+    texts = {
+        "verdict": visible(verdict(row, read_stored(layout).evaluation.confidence)),
+        "decision": visible(str(row.get("decision") or "")),
+        "policy": str(row.get("policy")),
+    }
+    at = datetime.fromisoformat(gate.entry.at).timestamp()
+    values = _finite(numbers(row, "round", "rounds"))
+    return TrackedRound(_key(layout, number), number, at, values, _curve(layout, number), texts)
+
+
+def _key(layout: Layout, number: int) -> str:
+    gate = current_artifact(layout, number, "gate")
+    assert gate is not None, "it is finished"
+    return f"{number}-{gate.entry.fingerprint[:FINGERPRINT_SHOWN]}"
+
+
+def _curve(layout: Layout, number: int) -> dict[int, Mapping[str, float]]:
+    training = current_artifact(layout, number, "training")
+    if training is None or not training.path("training.parquet").exists():
+        return {}
+    rows = iterate_rows(training.path("training.parquet"))
+    return {row["step"]: _finite(numbers(row, "step", "training")) for row in rows}
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
 
 PROJECT = "ratchet"
-"""Experiment or project, unless the tracker's own environment variable names another."""
+"""Default experiment or project, which the tracker's own environment variable overrides."""
 
 
 class Tracker(Protocol):
-    """A service that keeps runs. A call that is repeated makes no second run.
+    """A service that stores runs. Repeating a call creates no second run.
 
-    place: where the runs are kept, without secrets.
+    place: where the runs are stored, without secrets.
     """
 
     place: str
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
-        """The campaign's run: `run`, or else one that is found or made."""
+    def campaign(self, campaign: CampaignRecord, run: str | None) -> str:
+        """The campaign's run: `run` if given, else found or created."""
         ...
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
-        """A run of its own for the round, below or beside the campaign's `parent`."""
+    def round(self, record: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
+        """Create a run for the round, nested in the campaign's `parent` or beside it."""
         ...
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
-        """Keep files with the campaign's run; they replace older ones of their names."""
+    def files(self, files: Sequence[Path], campaign: CampaignRecord, parent: str) -> None:
+        """Store files with the campaign's run, replacing older ones of the same name."""
         ...
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
-        """Say whether the campaign goes on."""
+    def finish(self, campaign: CampaignRecord, parent: str) -> None:
+        """Mark the campaign's run as finished or as still running."""
         ...
 
 
 def metric_name(name: str) -> str:
-    """A name that every tracker takes: a judge's measures may be called anything."""
+    """A valid name for every tracker: a judge's metrics may have any name."""
     return re.sub(r"[^\w./ -]", "_", name)[:200]
 
 
-def named(numbers: Mapping[str, float]) -> dict[str, float]:
+def rename_metrics(numbers: Mapping[str, float]) -> dict[str, float]:
     return {metric_name(name): value for name, value in numbers.items()}
 
 
 def without_secrets(text: str) -> str:
-    """Names and passwords in URLs hidden."""
+    """`text` with user names and passwords in URLs hidden."""
     return re.sub(r"//[^/@\s]+@", "//…@", text)

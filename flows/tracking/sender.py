@@ -1,26 +1,73 @@
-"""The process that tells trackers what they have not been told: `python -m flows.tracking.sender`,
-driven through dpo_core.children.
+"""The child process that sends trackers what they lack (`python -m flows.tracking.sender`).
 
-Clients of trackers start threads and processes, wait for networks, and may hang: none of that
-happens where the campaign runs. Request: {"root", "trackers"}; result: {"failed": tracker → why}.
+Tracker clients start threads and processes, wait for networks and may hang, so they stay out of the
+campaign's process. Request: {"root", "trackers"}; result: {"failed": tracker → reason}.
 """
 
+import json
+import secrets
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dpo_core.atomic import write_json
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Report, serve
 from dpo_core.errors import RatchetError
 from dpo_core.file_lock import Holder, hold
 from dpo_core.hashing import file_sha256
 from flows.tracking.mlflow_tracker import MlflowTracker
-from flows.tracking.protocol import Tracker, without_secrets
-from flows.tracking.sent import Sent
-from flows.tracking.told import CampaignTold, read_campaign, read_round
+from flows.tracking.protocol import (
+    CampaignRecord,
+    Tracker,
+    read_campaign,
+    read_round,
+    without_secrets,
+)
 from flows.tracking.trackio_tracker import TrackioTracker
 from flows.tracking.wandb_tracker import WandbTracker
+
+
+@dataclass
+class SentTo:
+    """What one tracker has received at one `place`.
+
+    run: the campaign's; rounds: key → run; files: name → hash; finished: the last state sent.
+    """
+
+    place: str = ""
+    run: str | None = None
+    rounds: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    finished: bool | None = None
+
+
+class Sent:
+    """The campaign's file of what was sent; `identity` names the campaign at all trackers.
+
+    Saved before anything is sent, so that a run created just before a crash is found again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.identity: str = stored.get("identity") or secrets.token_hex(4)
+        trackers = stored.get("trackers", {}).items()
+        self._trackers = {name: SentTo(**sent) for name, sent in trackers}
+        self.save()
+
+    def to(self, tracker: str, place: str) -> SentTo:
+        """What `tracker` has received at `place`."""
+        if self._trackers.get(tracker, SentTo()).place != place:
+            self._trackers[tracker] = SentTo(place)
+        return self._trackers[tracker]
+
+    def save(self) -> None:
+        trackers = {name: asdict(sent) for name, sent in self._trackers.items()}
+        write_json(self._path, {"identity": self.identity, "trackers": trackers})
+
 
 KINDS: Mapping[str, Callable[[str, Path], Tracker]] = {
     "mlflow": MlflowTracker,
@@ -32,9 +79,9 @@ _SHOWN = 200
 
 
 def send(layout: Layout, names: list[str], kinds: Mapping[str, Any] = KINDS) -> dict[str, str]:
-    """Tell each tracker what it lacks; tracker → why it could not be told, for those that failed.
+    """Send each tracker what it lacks. Returns tracker → reason for those that failed.
 
-    Raises RatchetError while another process tells.
+    Raises RatchetError while another process is sending.
     """
     failed = {}
     with hold(layout.tracking_lock, _refusal, patience_s=_PATIENCE_S):
@@ -42,38 +89,45 @@ def send(layout: Layout, names: list[str], kinds: Mapping[str, Any] = KINDS) -> 
         for name in names:
             try:
                 tracker = kinds[name](sent.identity, layout.root / "tracking")
-                _tell(tracker, name, layout, campaign, sent)
-            except Exception as error:  # whatever clients raise, and they raise anything
+                _send(tracker, sent.to(name, tracker.place), layout, campaign, sent.save)
+            except Exception as error:  # clients raise anything
                 sys.excepthook(type(error), error, error.__traceback__)
-                failed[name] = _said(error)
+                failed[name] = _first_line(error)
     return failed
 
 
-def _tell(tracker: Tracker, name: str, layout: Layout, campaign: CampaignTold, sent: Sent) -> None:
-    told = sent.to(name, tracker.place)
-    told.run = tracker.campaign(campaign, told.run)
-    sent.save()
+def _send(
+    tracker: Tracker,
+    sent: SentTo,
+    layout: Layout,
+    campaign: CampaignRecord,
+    save: Callable[[], None],
+) -> None:
+    sent.run = tracker.campaign(campaign, sent.run)
+    save()
     for number, key in campaign.rounds.items():
-        if key not in told.rounds:
-            told.rounds[key] = tracker.round(read_round(layout, number), campaign, told.run)
-            sent.save()
+        if key not in sent.rounds:
+            sent.rounds[key] = tracker.round(read_round(layout, number), campaign, sent.run)
+            save()
     hashes = {path.name: file_sha256(path) for path in campaign.files}
-    changed = [path for path in campaign.files if hashes[path.name] != told.files.get(path.name)]
+    changed = [path for path in campaign.files if hashes[path.name] != sent.files.get(path.name)]
     if changed:
-        tracker.files(changed, campaign, told.run)
-        told.files = hashes
-    if told.finished != campaign.finished:
-        tracker.finish(campaign, told.run)
-        told.finished = campaign.finished
-    sent.save()
+        tracker.files(changed, campaign, sent.run)
+        sent.files = hashes
+    if sent.finished != campaign.finished:
+        tracker.finish(campaign, sent.run)
+        sent.finished = campaign.finished
+    save()
 
 
-def _refusal(found: Holder) -> RatchetError:
-    return RatchetError(f"process {found['pid']} on {found['host']} tells the trackers already")
+def _refusal(other: Holder) -> RatchetError:
+    return RatchetError(
+        f"process {other['pid']} on {other['host']} is already sending to the trackers"
+    )
 
 
-def _said(error: Exception) -> str:
-    """One line, without secrets."""
+def _first_line(error: Exception) -> str:
+    """The error's type and first line, without secrets."""
     lines = str(error).strip().splitlines() or [""]
     return without_secrets(f"{type(error).__name__}: {lines[0]}")[:_SHOWN]
 

@@ -2,16 +2,21 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.tracking.protocol import PROJECT, metric_name, named
-from flows.tracking.told import CampaignTold, RoundTold
+from flows.tracking.protocol import (
+    PROJECT,
+    CampaignRecord,
+    TrackedRound,
+    metric_name,
+    rename_metrics,
+)
 
 
 class WandbTracker:
-    """Its key, mode and place come from its own variables: WANDB_API_KEY, WANDB_MODE, …"""
+    """Takes key, mode and place from its own variables: WANDB_API_KEY, WANDB_MODE, …"""
 
     def __init__(self, identity: str, folder: Path) -> None:
         self._identity = identity
@@ -20,34 +25,37 @@ class WandbTracker:
         names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_MODE")
         self.place = " ".join([*(os.environ.get(name, "") for name in names), self._project])
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
+    def campaign(self, campaign: CampaignRecord, run: str | None) -> str:
         if run is None:
-            with self._run(told, self._identity, told.name, "campaign", told.headline):
+            with self._run_of(campaign, self._identity):
                 return self._identity
         return run
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
-        identity, name = f"{self._identity}-{told.key}", f"{campaign.name} round {told.number}"
-        with self._run(campaign, identity, name, "round", told.texts["verdict"]) as run:
-            for step, numbers in told.curve.items():
-                run.log(named(numbers), step=step)
-            run.summary.update({**named(told.numbers), **told.texts})
-        with self._run(campaign, parent, campaign.name, "campaign", campaign.headline) as run:
-            run.log(named(told.numbers), step=told.number)
+    def round(self, record: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
+        identity, name = f"{self._identity}-{record.key}", f"{campaign.name} round {record.number}"
+        with self._run(campaign, identity, name, "round", record.texts["verdict"]) as run:
+            for step, numbers in record.curve.items():
+                run.log(rename_metrics(numbers), step=step)
+            run.summary.update({**rename_metrics(record.numbers), **record.texts})
+        with self._run_of(campaign, parent) as run:
+            run.log(rename_metrics(record.numbers), step=record.number)
         return identity
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
-        with self._run(told, parent, told.name, "campaign", told.headline) as run:
+    def files(self, files: Sequence[Path], campaign: CampaignRecord, parent: str) -> None:
+        with self._run_of(campaign, parent) as run:
             for path in files:
-                name = f"{metric_name(told.name)}-{self._identity}-{path.stem}"
+                name = f"{metric_name(campaign.name)}-{self._identity}-{path.stem}"
                 run.log_artifact(str(path), name=name, type=path.stem)
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
-        """A run is finished whenever nothing is sent."""
+    def finish(self, campaign: CampaignRecord, parent: str) -> None:
+        """Nothing to do: a run is finished whenever nothing is sent."""
+
+    def _run_of(self, campaign: CampaignRecord, identity: str) -> AbstractContextManager[Any]:
+        return self._run(campaign, identity, campaign.name, "campaign", campaign.headline)
 
     @contextmanager
     def _run(
-        self, told: CampaignTold, identity: str, name: str, kind: str, notes: str
+        self, campaign: CampaignRecord, identity: str, name: str, kind: str, notes: str
     ) -> Iterator[Any]:
         import wandb
 
@@ -57,10 +65,10 @@ class WandbTracker:
             id=identity,
             resume="allow",
             name=name,
-            group=f"{told.name}-{self._identity}",
+            group=f"{campaign.name}-{self._identity}",
             job_type=kind,
             notes=notes,
-            config=dict(told.config),
+            config=dict(campaign.config),
             dir=str(self._folder),
             settings=wandb.Settings(
                 init_timeout=30,

@@ -1,1 +1,1 @@
-"""`ratchet worker`: campaigns that are handed over, and that hold no process while people label."""
+"""`ratchet worker`: runs submitted campaigns, which hold no process while people label."""

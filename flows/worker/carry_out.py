@@ -1,7 +1,7 @@
-"""The process that carries out one flow run, and ends with it.
+"""The child process that carries out one flow run.
 
-It is a child of the worker (dpo_core.children), which Prefect's own runner would not make it: that
-one leaves its processes behind when it is killed. Running this module serves.
+A child of the worker (dpo_core.children) ends with it; processes of Prefect's own runner outlive a
+killed runner. Running this module serves requests.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 REFUSED = "Refused"
-"""How a run ended that named what nobody has handed over."""
+"""How a run ends that names something that was not submitted."""
 
 _SERVER_ERROR = 500
 
 
 def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """{"state", "message"}: how the flow run ended. Nothing runs that was not handed over to the
-    worker in the folder `worker`; `allow_env`: variables that its owner has opened to all runs."""
+    """{"state", "message"} of the finished flow run.
+
+    Refuses what was not submitted to the worker in the folder `worker`; `allow_env`: variables that
+    its owner opened to all runs.
+    """
     from prefect.client.orchestration import get_client
     from prefect.states import Failed
 
@@ -42,10 +45,10 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
             client.set_flow_run_state(run.id, Failed(message=str(error)), force=True)
             state = "Failed" if isinstance(error, ConfigError) else REFUSED
             return {"state": state, "message": str(error)}
-        return _carried_out(client, run)
+        return _carry_out(client, run)
 
 
-def _carried_out(client: "SyncPrefectClient", run: "FlowRun") -> dict[str, Any]:
+def _carry_out(client: "SyncPrefectClient", run: "FlowRun") -> dict[str, Any]:
     from prefect.exceptions import Abort, Pause
     from prefect.flow_engine import run_flow
 
@@ -55,12 +58,12 @@ def _carried_out(client: "SyncPrefectClient", run: "FlowRun") -> dict[str, Any]:
     try:
         run_flow(campaign, flow_run=run, return_type="result")
     except Pause:
-        return {"state": "Suspended", "message": _sentence(client.read_flow_run(run.id))}
+        return {"state": "Suspended", "message": _waits_for(client.read_flow_run(run.id))}
     except Abort as error:
         return {"state": "Aborted", "message": str(error)}
     except Exception as error:
         if _unreachable(error):
-            return {"state": "Unreachable", "message": "it goes on when Prefect answers again"}
+            return {"state": "Unreachable", "message": "it resumes when Prefect answers again"}
         ended = client.read_flow_run(run.id).state
         if ended is None or not ended.is_final():
             raise
@@ -73,7 +76,7 @@ def _carried_out(client: "SyncPrefectClient", run: "FlowRun") -> dict[str, Any]:
 
 
 def _unreachable(error: BaseException | None) -> bool:
-    """Whether Prefect's server was away, or is behind what the flow stumbled over."""
+    """Whether an unreachable or failing Prefect server caused the error."""
     import httpx
     from prefect.exceptions import PrefectHTTPStatusError
 
@@ -85,8 +88,8 @@ def _unreachable(error: BaseException | None) -> bool:
     return False
 
 
-def _sentence(run: "FlowRun") -> str:
-    from flows.people.waiting import read_waiting
+def _waits_for(run: "FlowRun") -> str:
+    from dpo_core.campaign.waiting import read_waiting
     from flows.prefect.runs import tagged_campaign
 
     layout = tagged_campaign(run.tags)

@@ -1,8 +1,8 @@
-"""One worker for a Prefect server: two would end and resume each other's runs.
+"""One worker per Prefect server: two would cancel and resume each other's runs.
 
-Which one it is stands on the server, as a variable. On its own machine the lock of its folder tells
-whether it lives; from elsewhere, whether somebody has asked the server for runs in the last minute:
-Prefect then calls the deployment ready.
+A variable on the server names the worker. On the worker's machine, the lock of its folder shows
+whether it is alive; from elsewhere, whether Prefect calls the deployment ready, which means that
+somebody polled for runs in the last minute.
 """
 
 import socket
@@ -22,13 +22,13 @@ VARIABLE = "ratchet_worker"
 
 
 def who_serves(client: SyncPrefectClient) -> dict[str, str] | None:
-    """{"host", "folder"} of the worker that serves the server, or that was killed while it did."""
-    found = client.read_variable_by_name(VARIABLE)
-    return found.value if found is not None and isinstance(found.value, dict) else None
+    """{"host", "folder"} of the worker that claims the server, alive or killed; None if none."""
+    variable = client.read_variable_by_name(VARIABLE)
+    return variable.value if variable is not None and isinstance(variable.value, dict) else None
 
 
 class Claim:
-    """That the worker in `layout`, whose folder this process holds, serves the server."""
+    """The claim of the worker in `layout`, whose folder this process holds, to a server."""
 
     def __init__(self, client: SyncPrefectClient, layout: Layout, deployment: str) -> None:
         self._client = client
@@ -36,46 +36,43 @@ class Claim:
         self._mine = {"host": socket.gethostname(), "folder": str(layout.root.resolve())}
 
     def take(self) -> None:
-        """Raises BadInput while another worker serves the server."""
-        other = self._holder()
-        if other is not None and other != self._mine and self._lives(other):
+        """Claim the server. Raises BadInput while another worker has it."""
+        other = who_serves(self._client)
+        if other is not None and other != self._mine and self._is_alive(other):
             raise self._refusal(other)
         if other is None:
-            with suppress(ObjectAlreadyExists):  # another was faster, as `keep` then says
+            with suppress(ObjectAlreadyExists):  # another was faster; `keep` raises
                 self._client.create_variable(VariableCreate(name=VARIABLE, value=self._mine))
         else:
             self._client.update_variable(VariableUpdate(name=VARIABLE, value=self._mine))
         self.keep()
 
     def keep(self) -> None:
-        """Raises BadInput when another worker has come in place of this one."""
-        other = self._holder()
+        """Raise BadInput if another worker has claimed the server."""
+        other = who_serves(self._client)
         if other is not None and other != self._mine:
             raise self._refusal(other)
 
     def release(self) -> None:
-        """For a worker elsewhere, which can then start at once."""
-        if self._holder() == self._mine:
+        """Give the claim up, so that a worker elsewhere can start at once."""
+        if who_serves(self._client) == self._mine:
             self._client.delete_variable_by_name(VARIABLE)
 
-    def _holder(self) -> dict[str, str] | None:
-        return who_serves(self._client)
-
-    def _lives(self, other: dict[str, str]) -> bool:
+    def _is_alive(self, other: dict[str, str]) -> bool:
         if other["host"] == self._mine["host"]:
             return holder(Layout(Path(other["folder"])).lock) is not None
         try:
-            found = self._client.read_deployment_by_name(self._deployment)
+            deployment = self._client.read_deployment_by_name(self._deployment)
         except ObjectNotFound:
             return False
-        return found.status == DeploymentStatus.READY
+        return deployment.status == DeploymentStatus.READY
 
     def _refusal(self, other: dict[str, str]) -> BadInput:
         elsewhere = other["host"] != self._mine["host"]
         return BadInput(
-            f"the Prefect server at {str(self._client.api_url).rstrip('/')} has a worker already: "
-            f"the one in {other['folder']} on {other['host']}",
-            "Hand campaigns over to that one with `ratchet submit` or `ratchet schedule`, or unset "
-            "PREFECT_API_URL for a server of this worker's own."
+            f"the Prefect server at {str(self._client.api_url).rstrip('/')} already has a worker, "
+            f"in {other['folder']} on {other['host']}",
+            "Submit campaigns to that one with `ratchet submit` or `ratchet schedule`, or unset "
+            "PREFECT_API_URL so that this worker starts its own server."
             + (" If it was killed, try again in two minutes." if elsewhere else ""),
         )

@@ -1,7 +1,7 @@
-"""What a worker does at every look: cancel, resume, start.
+"""The worker's loop: cancel, resume and start runs.
 
-All that it must remember stands in Prefect's database and in the campaigns' folders, so that a
-worker that is killed and started again goes on where it was.
+All its state is in Prefect's database and in the campaigns' folders, so that a killed worker
+continues where it was when it is started again.
 """
 
 import time
@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any
 from uuid import UUID
 
@@ -28,24 +27,23 @@ from dpo_core.children import Child
 from dpo_core.errors import RatchetError
 from flows.campaign import CAMPAIGN_FLOW
 from flows.config import load_config, read_stored
-from flows.notify import tell
+from flows.notify import send_notification
 from flows.prefect.runs import crash_stale_runs, tagged_campaign
 from flows.worker.claim import Claim
+from flows.worker.due_runs import BY_HAND, RESUMING, LabelProgress, paused_by_hand, sort_due_runs
 from flows.worker.flow import DEPLOYMENT, campaign
-from flows.worker.people import People
 from flows.worker.registry import Registry
 from flows.worker.runs import BEGUN, SKIPPED, Order, find_runs
 from flows.worker.schedules import find_schedules
-from flows.worker.ticks import BY_HAND, RESUMING, paused_by_hand, sort_out
 
 UNREACHABLE = "Unreachable"
-"""How a run ended whose process could not reach Prefect: it goes on when Prefect is back."""
+"""How a run ends whose process could not reach Prefect; it resumes when Prefect is back."""
 
 FAILED = "Failed"
-"""Prefect's name of the state of a run whose flow raised."""
+"""Prefect's state of a run whose flow raised."""
 
 SUSPENDED = "Suspended"
-_PAUSED = "paused; it goes on when it is resumed in Prefect's pages"
+_PAUSED = "paused; resume it in Prefect's pages"
 _CANCELLED = "cancelled; finished steps are kept"
 _DELETED = "deleted in Prefect's pages; finished steps are kept"
 _PATIENCE = timedelta(seconds=10)
@@ -53,7 +51,7 @@ _LAST_STATES_S = 20.0
 
 
 @dataclass
-class _Running:
+class _RunningFlow:
     run: FlowRunResponse
     result: Future[dict[str, Any]]
     child: Child | None = None
@@ -62,37 +60,39 @@ class _Running:
 
 
 @dataclass
-class Worker:
-    """Runs the deployment's runs, each in a child. A context manager: on exit none is left, and
-    what was running is scheduled again."""
+class CampaignWorker:
+    """Runs the deployments' runs, each in a child process.
+
+    A context manager: on exit it ends all children and schedules their runs again.
+    """
 
     layout: Layout
     api: str
     at_once: int
     allow_env: Sequence[str] = ()
-    _running: dict[UUID, _Running] = field(default_factory=dict)
+    _running: dict[UUID, _RunningFlow] = field(default_factory=dict)
     _closing: bool = False
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> "CampaignWorker":
         self._client: SyncPrefectClient = get_client(sync_client=True).__enter__()
         self._claim = Claim(self._client, self.layout, f"{CAMPAIGN_FLOW}/{DEPLOYMENT}")
         self._claim.take()
         self._threads = ThreadPoolExecutor(self.at_once)
         self._registry = Registry(self.layout, self.allow_env)
-        self._people = People(self._registry)
-        made = RunnerDeployment.from_flow(
-            campaign, name=DEPLOYMENT, description="A campaign: from its config to its report."
+        self._people = LabelProgress(self._registry)
+        deployment = RunnerDeployment.from_flow(
+            campaign, name=DEPLOYMENT, description="A campaign, from its config to its report."
         ).apply()
-        assert isinstance(made, UUID), "outside of an event loop"
-        self._served = {made: DEPLOYMENT}
+        assert isinstance(deployment, UUID), "outside of an event loop"
+        self._served = {deployment: DEPLOYMENT}
         self._find_schedules()
-        self._take_up()
+        self._reschedule_orphans()
         return self
 
     def look(self) -> None:
-        """One round of the loop: what has ended, what to cancel, to resume and to start.
+        """One pass of the loop: report ended runs, then cancel, resume and start runs.
 
-        Raises BadInput when another worker has come in place of this one.
+        Raises BadInput if another worker has claimed the server.
         """
         self._claim.keep()
         self._find_schedules()
@@ -102,22 +102,21 @@ class Worker:
         for run in self._find([StateType.PAUSED]):
             if paused_by_hand(run):
                 self._leave(run)
-            elif self._people.answered(run):
-                # Not resumed: where the run has a form, Prefect would want it filled in.
+            elif self._people.has_answers(run):
+                # Scheduled, not resumed: Prefect would require a run's form to be filled in.
                 self._put(run.id, Scheduled(name=RESUMING))
-                _say(run.name, "goes on")
+                _say(run.name, "resumes")
         self._start()
 
     def _find_schedules(self) -> None:
-        """Serve the deployments that `ratchet schedule` made, also those made meanwhile."""
-        made = find_schedules(self._client)
-        for new in made:
+        """Serve the deployments of `ratchet schedule`, new ones included."""
+        schedules = find_schedules(self._client)
+        for new in schedules:
             campaign = tagged_campaign(new.tags)
             if new.id not in self._served and campaign and not self._registry.knows(campaign.root):
                 _say(new.name, str(self._registry.refusal(f"the campaign folder {campaign.root}")))
-        found = {deployment.id: deployment.name for deployment in made}
-        ours = {id: name for id, name in self._served.items() if name == DEPLOYMENT}
-        self._served = {**ours, **found}
+        own = {id: name for id, name in self._served.items() if name == DEPLOYMENT}
+        self._served = {**own, **{schedule.id: schedule.name for schedule in schedules}}
 
     def _find(self, states: Sequence[StateType]) -> list[FlowRun]:
         return find_runs(self._client, list(self._served), states)
@@ -127,30 +126,29 @@ class Worker:
         due = self._client.get_scheduled_flow_runs_for_deployments(
             list(self._served), scheduled_before=datetime.now(UTC)
         )
-        due = [self._called(run) for run in due if run.id not in self._running]
+        due = [self._with_name(run) for run in due if run.id not in self._running]
         due.sort(key=lambda run: str(run.expected_start_time))
         begun = self._find(BEGUN) if due else []
         running = [running.run for running in self._running.values()]
-        for run, why in sort_out(due, [*running, *begun]):
+        for run, why in sort_due_runs(due, [*running, *begun]):
             if why is not None:
                 self._skip(run, why)
             elif free > 0:
                 free -= self._begin(run)
 
     def _begin(self, run: FlowRunResponse) -> bool:
-        """Start the run, unless Prefect says that it may not be started."""
+        """Start the run, unless Prefect refuses it. Returns whether it started."""
         accepted: State[Any] | None = self._client.set_flow_run_state(run.id, Pending()).state
         if accepted is None or not accepted.is_pending():
             return False
         _say(run.name, "starts")
-        running = _Running(run, Future())
+        running = _RunningFlow(run, Future())
         self._running[run.id] = running
         running.result = self._threads.submit(self._carry_out, running)
         return True
 
-    def _called(self, run: FlowRunResponse) -> FlowRunResponse:
-        """The run under the name of its campaign: Prefect names a tick by chance, and the flow
-        gives it a better name once it has begun."""
+    def _with_name(self, run: FlowRunResponse) -> FlowRunResponse:
+        """The run with its campaign's name: Prefect gives a new tick a random one."""
         if run.deployment_id is None or not run.auto_scheduled or run.run_count:
             return run
         return run.model_copy(update={"name": self._served[run.deployment_id]})
@@ -162,8 +160,8 @@ class Worker:
         _say(name, why)
 
     def _leave(self, run: FlowRun) -> None:
-        """End the process of a run that somebody paused in Prefect's pages. It stays paused until
-        somebody resumes it there: without a time at which Prefect would make it fail."""
+        """End the process of a run that was paused in Prefect's pages, and remove the timeout at
+        which Prefect would fail it: it stays paused until it is resumed there."""
         running = self._running.get(run.id)
         if running is not None and running.child is not None and not running.paused:
             running.paused = True
@@ -171,7 +169,7 @@ class Worker:
         if run.state is not None and run.state.state_details.pause_timeout is not None:
             self._put(run.id, Suspended(pause_key=BY_HAND, message=run.state.message))
 
-    def _carry_out(self, running: _Running) -> dict[str, Any]:
+    def _carry_out(self, running: _RunningFlow) -> dict[str, Any]:
         log = self.layout.log(f"run-{running.run.id}")
         with Child.start("flows.worker.carry_out", log) as child:
             running.child = child
@@ -190,12 +188,12 @@ class Worker:
         for id, running in list(self._running.items()):
             if running.result.done():
                 try:
-                    self._tell(id, running)
+                    self._report(id, running)
                 except ObjectNotFound:
                     _say(running.run.name, _DELETED)
-                del self._running[id]  # last: what could not be told is told at the next look
+                del self._running[id]  # last, so that a failed report is repeated at the next look
 
-    def _tell(self, id: UUID, running: _Running) -> None:
+    def _report(self, id: UUID, running: _RunningFlow) -> None:
         try:
             ended = running.result.result()
             run = self._client.read_flow_run(id)
@@ -207,7 +205,7 @@ class Worker:
                 self._put(id, _resuming("Prefect did not answer", _PATIENCE))
             _say(name, f"{ended['state'].lower()}  {ended['message']}".rstrip())
             if ended["state"] == FAILED:
-                self._tell_failure(running.run, ended["message"], admitted=True)
+                self._notify_failure(running.run, ended["message"], admitted=True)
         except RatchetError as error:
             name = self._client.read_flow_run(id).name
             if running.paused:
@@ -221,7 +219,7 @@ class Worker:
             else:
                 self._put(id, Crashed(message=error.message))
                 _say(name, error.shown())
-                self._tell_failure(running.run, str(error), admitted=False)
+                self._notify_failure(running.run, str(error), admitted=False)
 
     def _cancel(self) -> None:
         for run in self._find([StateType.CANCELLING]):
@@ -233,25 +231,24 @@ class Worker:
                 running.child.close()
 
     def _end_deleted(self) -> None:
-        """End the processes of runs that somebody deleted in Prefect's pages."""
+        """End the processes of runs that were deleted in Prefect's pages."""
         if not self._running:
             return
-        ours = FlowRunFilter(id=FlowRunFilterId(any_=list(self._running)))
-        there = {run.id for run in self._client.read_flow_runs(flow_run_filter=ours)}
+        running_ids = FlowRunFilter(id=FlowRunFilterId(any_=list(self._running)))
+        existing = {run.id for run in self._client.read_flow_runs(flow_run_filter=running_ids)}
         for id, running in self._running.items():
-            if id not in there and running.child is not None:
+            if id not in existing and running.child is not None:
                 running.child.close()
 
-    def _take_up(self) -> None:
-        """Schedule again what the worker's last process left."""
+    def _reschedule_orphans(self) -> None:
+        """Schedule the runs that the worker's last process left behind."""
         for run in self._find([StateType.RUNNING, StateType.PENDING]):
             layout = tagged_campaign(run.tags)
             if layout is None or holder(layout.lock) is None:
                 self._put(run.id, _resuming("its process ended"))
 
     def _let_end(self) -> None:
-        """A run that is over has a process until Prefect has its last states: it may end by itself,
-        and is told of."""
+        """Let finished runs send their last states to Prefect, then report them."""
         for id, running in self._running.items():
             run = self._client.read_flow_run(id)
             assert run.state is not None, "it was started"
@@ -259,9 +256,9 @@ class Worker:
                 wait([running.result], _LAST_STATES_S)
         self._finish()
 
-    def _tell_failure(self, run: FlowRunResponse, text: str, *, admitted: bool) -> None:
-        """To whom the campaign's config names: as it stands in its folder, or, where the run was
-        `admitted`, as it was asked for. Tags may name any folder, also one nobody handed over."""
+    def _notify_failure(self, run: FlowRunResponse, text: str, *, admitted: bool) -> None:
+        """Notify those named in the campaign's stored config or, if the run was `admitted`, in the
+        config it names. Tags may name any folder, even one that was not submitted."""
         layout, order = tagged_campaign(run.tags), Order.read(run.parameters)
         try:
             if layout and layout.config.exists() and self._registry.knows(layout.root):
@@ -270,20 +267,15 @@ class Worker:
                 config = load_config(order.folder / order.config, order.overrides)
             else:
                 return
-        except RatchetError:  # what failed may be just that
+        except RatchetError:  # the config may be the cause of the failure
             return
-        tell(config, "failure", text, print)
+        send_notification(config, "failure", text, print)
 
     def _put(self, run: UUID, state: State[Any]) -> None:
         self._client.set_flow_run_state(run, state, force=True)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with suppress(Exception):  # the server may be why we leave
+    def __exit__(self, *_: object) -> None:
+        with suppress(Exception):  # a dead server may be the reason for the exit
             self._let_end()
         self._closing = True
         for running in self._running.values():

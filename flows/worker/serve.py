@@ -1,4 +1,4 @@
-"""`ratchet worker`: a Prefect server and the loop that runs what is handed over."""
+"""`ratchet worker`: a Prefect server, and the loop that runs submitted campaigns."""
 
 import os
 import time
@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect.credentials import Key, ask_for_link, of_worker, sign_in_link, with_key
-from flows.prefect.report_address import serve_reports_in
+from dpo_core.server_keys import (
+    Key,
+    serve_reports_in,
+    sign_in_help,
+    sign_in_link,
+    with_key,
+    worker_key_path,
+)
 from flows.prefect.server import (
     Pages,
     prefect_environment,
@@ -17,17 +23,17 @@ from flows.prefect.server import (
     vital,
     write_logging_config,
 )
-from flows.worker.place import (
+from flows.worker.folder import (
     API_VARIABLE,
     check_external_server,
     external_server,
-    in_folder,
-    only_worker,
-    tell_address,
+    folder_option,
+    hold_folder,
+    write_address,
 )
 
 if TYPE_CHECKING:
-    from flows.worker.loop import Worker
+    from flows.worker.loop import CampaignWorker
 
 _TICK_S = 1.0
 _PATIENCE_S = 10.0
@@ -40,20 +46,24 @@ def serve_campaigns(
     trusted: Sequence[str] = (),
     allow_env: Sequence[str] = (),
 ) -> None:
-    """Work until interrupted. Raises BadInput for a taken folder or port, and ServerFailed
-    when the server does not start."""
-    layout = Layout(folder)
-    pages = Pages(trusted, ask_for_link(f"ratchet link{in_folder(folder)}", of_worker(layout)))
-    with only_worker(layout), serving(layout, port, pages) as (api, key):
-        from flows.prefect.runs import own_server
-        from flows.worker.loop import Worker
+    """Run until interrupted.
 
-        with own_server(api), Worker(layout, api, at_once, allow_env) as worker:
-            tell_address(layout, api)
+    Raises BadInput for a folder or port in use, ServerFailed if the server does not start.
+    """
+    layout = Layout(folder)
+    pages = Pages(
+        trusted, sign_in_help(f"ratchet link{folder_option(folder)}", worker_key_path(layout))
+    )
+    with hold_folder(layout), serving(layout, port, pages) as (api, key):
+        from flows.prefect.runs import own_server
+        from flows.worker.loop import CampaignWorker
+
+        with own_server(api), CampaignWorker(layout, api, at_once, allow_env) as worker:
+            write_address(layout, api)
             print(
                 *_addresses(api, key),
-                f"hand a campaign over: ratchet submit CONFIG{in_folder(folder)}",
-                "Ctrl-C stops; what was handed over goes on at the next start",
+                f"submit a campaign: ratchet submit CONFIG{folder_option(folder)}",
+                "Ctrl-C stops; submitted campaigns continue at the next start",
                 sep="\n",
                 flush=True,
             )
@@ -63,15 +73,14 @@ def serve_campaigns(
 
 
 def _addresses(api: str, key: Key | None) -> Iterator[str]:
-    """Where runs are shown, and on a server of the worker's own how a browser gets in."""
+    """The address of the runs and, on the worker's own server, a link to sign in."""
     yield f"runs: {api.removesuffix('/api')}/runs"
     if key is not None:
         yield f"sign in there: {sign_in_link(key, '/runs')} (works once)"
 
 
-def _look(worker: "Worker") -> None:
-    """One look; a server that does not answer now may do so at the next, and what was deleted
-    while the worker looked is not there any more."""
+def _look(worker: "CampaignWorker") -> None:
+    """One pass of the loop. Tolerates an unreachable server and runs deleted meanwhile."""
     import httpx
     from prefect.exceptions import ObjectNotFound
 
@@ -79,7 +88,7 @@ def _look(worker: "Worker") -> None:
         with suppress(ObjectNotFound):
             worker.look()
     except httpx.HTTPError as error:
-        print(f"Prefect did not answer, asked again in {_PATIENCE_S:.0f} s: {error}", flush=True)
+        print(f"Prefect did not answer; retrying in {_PATIENCE_S:.0f} s: {error}", flush=True)
         time.sleep(_PATIENCE_S)
 
 
@@ -87,8 +96,10 @@ def _look(worker: "Worker") -> None:
 def serving(
     layout: Layout, port: int | None = None, pages: Pages | None = None
 ) -> Iterator[tuple[str, Key | None]]:
-    """The API of the user's server, or of one of our own, without which this process ends, with
-    what opens that."""
+    """(API, key) of a Prefect server: the environment's without a key, or else a new one.
+
+    The death of the new one ends this process.
+    """
     os.environ.update(prefect_environment(layout))
     write_logging_config(layout)
     external = external_server()
@@ -96,7 +107,7 @@ def serving(
         check_external_server()
         yield external, None
         return
-    server, url, key = start_server(layout, of_worker(layout), port=port, pages=pages)
+    server, url, key = start_server(layout, worker_key_path(layout), port=port, pages=pages)
     with server, vital(server):
         os.environ.update(with_key(os.environ, key))
         os.environ[API_VARIABLE] = f"{url}/api"

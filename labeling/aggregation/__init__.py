@@ -1,1 +1,1 @@
-"""From judgements to preferences, and how far their sources agree."""
+"""Aggregate judgements to preferences, and measure how far their sources agree."""

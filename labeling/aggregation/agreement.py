@@ -1,12 +1,12 @@
-"""How far those who judged a round agree. What is undefined is None, never NaN; n says how many."""
+"""Agreement of a round's sources. An undefined value is None, never NaN; `n` counts its base."""
 
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dpo_core.records import VERDICTS, Verdict
-from labeling.aggregation.votes import Ballots, Vote, combined, is_person, sources_of
+from dpo_core.records import VERDICTS, Verdict, is_person
+from labeling.aggregation.votes import Ballots, Vote, list_sources, majority_verdict
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,19 @@ class Rate:
     n: int
 
     @classmethod
-    def of(cls, hits: Sequence[float]) -> "Rate":
+    def from_hits(cls, hits: Sequence[float]) -> "Rate":
+        """The mean of `hits`.
+
+        Example:
+            >>> Rate.from_hits([True, False])
+            Rate(value=0.5, n=2)
+        """
         return cls(sum(hits) / len(hits) if hits else None, len(hits))
 
 
 @dataclass(frozen=True)
 class Kappa:
-    """Cohen's κ of a judge against people over `n` pairs, and the share they agree on."""
+    """Cohen's κ of a judge against people over `n` pairs, and `agree`, the share they agree on."""
 
     value: float | None
     n: int
@@ -32,7 +38,7 @@ class Kappa:
 
 @dataclass(frozen=True)
 class Alpha:
-    """Krippendorff's α (nominal) among `people`, over the `n` pairs that several answered."""
+    """Krippendorff's α (nominal) among `people` annotators, over `n` pairs with several answers."""
 
     value: float | None
     n: int
@@ -43,9 +49,9 @@ class Alpha:
 class RoundAgreement:
     """Agreement in one round.
 
-    mean: of the preferences' `agreement`. kappa: judge → against people. alpha: among people.
-    with_others: source → the share of the other sources' votes, on the pairs it shares with them,
-    that say the same; `n` counts these pairs.
+    mean: mean `agreement` of the preferences. kappa: judge → κ against people. alpha: α among
+    people. with_others: source → share of the other sources' votes that agree with it, on the pairs
+    it shares with them; `n` counts these pairs.
     """
 
     mean: Rate
@@ -55,37 +61,58 @@ class RoundAgreement:
 
 
 def round_agreement(ballots: Ballots, preferences: Sequence[float]) -> RoundAgreement:
-    """Everything measured of a round's votes; preferences: the agreement of each of them."""
-    sources = sources_of(ballots)
+    """Measure the agreement in one round.
+
+    Args:
+        ballots: pair_id → votes.
+        preferences: `agreement` of each preference.
+    """
+    sources = list_sources(ballots)
     judges = [source for source in sources if not is_person(source)]
     return RoundAgreement(
-        mean=Rate.of(preferences),
+        mean=Rate.from_hits(preferences),
         alpha=alpha_among_people(ballots),
-        kappa={s: kappa for s in judges if (kappa := against_people(ballots, s)).n},
-        with_others={s: rate for s in sources if (rate := with_others(ballots, s)).n},
+        kappa={s: kappa for s in judges if (kappa := kappa_against_people(ballots, s)).n},
+        with_others={s: rate for s in sources if (rate := agreement_with_others(ballots, s)).n},
     )
 
 
 def cohen_kappa(pairs: Sequence[tuple[Verdict, Verdict]]) -> Kappa:
-    """Cohen 1960: κ = (p_o − p_e)/(1 − p_e), of two raters' verdicts on each of several pairs.
+    """Cohen's κ = (p_o − p_e)/(1 − p_e) of two raters (Cohen 1960).
 
-    Undefined where chance alone would agree always (p_e = 1: both name one verdict throughout).
+    Undefined where chance agreement is certain (p_e = 1: both raters always give one verdict).
+
+    Args:
+        pairs: the two raters' verdicts on each pair.
+
+    Example:
+        >>> cohen_kappa([("a", "a"), ("b", "b"), ("a", "b"), ("b", "a")])
+        Kappa(value=0.0, n=4, agree=0.5)
     """
     if not pairs:
         return Kappa(None, 0, None)
     from sklearn.metrics import cohen_kappa_score
 
     agree = sum(one == other for one, other in pairs) / len(pairs)
-    with warnings.catch_warnings(action="ignore"):  # an undefined κ is told by its value
+    with warnings.catch_warnings(action="ignore"):  # an undefined κ shows in its value
         value = float(cohen_kappa_score(*zip(*pairs, strict=True), labels=list(VERDICTS)))
     return Kappa(value if math.isfinite(value) else None, len(pairs), agree)
 
 
 def krippendorff_alpha(answers: Iterable[Sequence[Verdict]]) -> tuple[float | None, int]:
-    """(α, units): Krippendorff's α = 1 − D_o/D_e for nominal data, one sequence per unit.
+    """Krippendorff's α = 1 − D_o/D_e for nominal data.
 
-    Units with fewer than two answers do not count. Undefined where all answers are the same
-    verdict, of which chance is not to be told apart from agreement.
+    Undefined where all answers are the same verdict, since chance then explains the agreement.
+
+    Args:
+        answers: one sequence of verdicts per unit; units with fewer than two are ignored.
+
+    Returns:
+        (α or None, number of units used).
+
+    Example:
+        >>> krippendorff_alpha([["a", "a"], ["b", "b"], ["a"]])
+        (1.0, 2)
     """
     units = [unit for unit in answers if len(unit) > 1]
     if len({verdict for unit in units for verdict in unit}) < 2:
@@ -98,26 +125,26 @@ def krippendorff_alpha(answers: Iterable[Sequence[Verdict]]) -> tuple[float | No
 
 
 def alpha_among_people(ballots: Ballots) -> Alpha:
-    """Krippendorff's α of people's votes, on the pairs that several of them judged."""
+    """Krippendorff's α of people's votes, on pairs that several people judged."""
     by_pair = [_of_people(ballot.votes) for ballot in ballots.values()]
     several = [votes for votes in by_pair if len(votes) > 1]
     value, units = krippendorff_alpha([vote.verdict for vote in votes] for votes in several)
     return Alpha(value, units, len({vote.source for votes in several for vote in votes}))
 
 
-def against_people(ballots: Ballots, judge: str) -> Kappa:
-    """A judge's verdicts against what people together say of the same pairs."""
+def kappa_against_people(ballots: Ballots, judge: str) -> Kappa:
+    """Cohen's κ of a judge against the majority of people on the same pairs."""
     pairs = []
     for ballot in ballots.values():
         own = next((vote.verdict for vote in ballot.votes if vote.source == judge), None)
-        people = combined(_of_people(ballot.votes))
+        people = majority_verdict(_of_people(ballot.votes))
         if own is not None and people is not None:
             pairs.append((own, people))
     return cohen_kappa(pairs)
 
 
-def with_others(ballots: Ballots, source: str) -> Rate:
-    """How far a source agrees with the others, by the weight of their votes, pair by pair."""
+def agreement_with_others(ballots: Ballots, source: str) -> Rate:
+    """Mean over pairs of the weighted share of the other votes that agree with the source's."""
     shares = []
     for ballot in ballots.values():
         own = next((vote for vote in ballot.votes if vote.source == source), None)
@@ -125,7 +152,7 @@ def with_others(ballots: Ballots, source: str) -> Rate:
         if own is not None and others:
             same = sum(vote.weight for vote in others if vote.verdict == own.verdict)
             shares.append(same / sum(vote.weight for vote in others))
-    return Rate.of(shares)
+    return Rate.from_hits(shares)
 
 
 def _of_people(votes: Iterable[Vote]) -> list[Vote]:

@@ -1,22 +1,22 @@
-"""How each annotator did in a round, from rows of LABELS."""
+"""Quality of each annotator in a round, from rows of LABELS."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_core.records import person
 from labeling.aggregation.agreement import Rate
-from labeling.aggregation.votes import person
 
 
 @dataclass(frozen=True)
 class Annotator:
     """One annotator in one round.
 
-    labels: answers on pairs that vote; discarded: items put aside without a verdict. gold: accuracy
-    on pairs with a known verdict. repeats: how often a pair asked again got the same answer.
-    shown_first: of the answers that name a side, the share that names the one shown first; ½ is no
-    preference, as the order is drawn at random.
+    labels: answers that count as votes; discarded: items discarded without verdict. gold: accuracy
+    on gold items. repeats: share of repeated items with the same answer. shown_first: of the
+    answers that name a side, the share that names the one shown first; 0.5 means no position
+    preference, since the order is random.
     """
 
     labels: int
@@ -26,10 +26,10 @@ class Annotator:
     shown_first: Rate
 
 
-def annotators(
+def measure_annotators(
     labels: Iterable[Mapping[str, Any]], *, retracted: Collection[str] = ()
 ) -> dict[str, Annotator]:
-    """annotator → how they did, for those who answered and were not taken back."""
+    """annotator → their measures, for annotators who answered and are not retracted."""
     by_annotator: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in labels:
         if person(row["annotator"]) not in retracted:
@@ -47,15 +47,15 @@ def _annotator(rows: list[Mapping[str, Any]]) -> Annotator:
     return Annotator(
         labels=len(of_kind["pair"]),
         discarded=len(rows) - len(answered),
-        gold=Rate.of([row["verdict"] == row["expected"] for row in of_kind["gold"]]),
-        repeats=Rate.of(
+        gold=Rate.from_hits([row["verdict"] == row["expected"] for row in of_kind["gold"]]),
+        repeats=Rate.from_hits(
             [
                 row["verdict"] == first[row["pair_id"]]
                 for row in of_kind["repeat"]
                 if row["pair_id"] in first
             ]
         ),
-        shown_first=Rate.of(
+        shown_first=Rate.from_hits(
             [row["verdict"] == row["shown_first"] for row in sided if row["shown_first"]]
         ),
     )

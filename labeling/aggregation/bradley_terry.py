@@ -1,18 +1,24 @@
-"""Completions of one prompt on one scale, where the pairs between them hang together.
+"""Put the completions of a prompt on one scale when its pairs are connected.
 
-Bradley and Terry 1952: completion i has a strength P(i) > 0, and i is better than j with
-probability P(i) / (P(i) + P(j)).
+Bradley and Terry 1952: completion i has a strength P(i) > 0, and i beats j with probability
+P(i) / (P(i) + P(j)).
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+_ITERATIONS = 10_000
+"""choix raises beyond it; components of a hundred completions take tens."""
+
+_DIGITS = 6
+"""Later digits depend on the order of floating-point sums, given choix's tolerance."""
+
 
 @dataclass(frozen=True)
-class Comparison:
-    """A pair of completions by id: `p_a` the probability that a is the better one, from `weight`
-    comparisons. `p_a` lies strictly between 0 and 1."""
+class PairOutcome:
+    """A pair of completion ids; `p_a`: probability, strictly between 0 and 1, that a is better,
+    from `weight` comparisons."""
 
     pair_id: str
     a: str
@@ -21,16 +27,21 @@ class Comparison:
     weight: float
 
 
-def on_one_scale(comparisons: Iterable[Comparison]) -> dict[str, float]:
-    """pair_id → P(a) / (P(a) + P(b)), for pairs that another one is connected to.
+def fit_bradley_terry(comparisons: Iterable[PairOutcome]) -> dict[str, float]:
+    """pair_id → P(a) / (P(a) + P(b)), for pairs connected to another pair.
 
-    Each connected part of the graph of comparisons is fitted by itself: the strengths maximise
+    Each connected component of the comparison graph is fitted on its own. The strengths maximise
 
         Σ n·p·log P(a)/(P(a) + P(b)) + n·(1 − p)·log P(b)/(P(a) + P(b))
 
-    over its pairs, n their `weight` and p their `p_a`. No prior is needed: as 0 < p < 1, everyone
-    wins and loses, so that the maximum exists. In a part without cycles it reproduces each p;
-    in cycles, pairs correct each other.
+    over its pairs, with n the `weight` and p the `p_a` of a pair. No prior is needed: since
+    0 < p < 1, every completion wins and loses, so the maximum exists. A component without cycles
+    reproduces each p; in cycles, pairs correct each other.
+
+    Example:
+        >>> outcomes = [PairOutcome("p", "x", "y", 0.8, 2), PairOutcome("q", "y", "z", 0.5, 2)]
+        >>> fit_bradley_terry(outcomes)
+        {'p': 0.8, 'q': 0.5}
     """
     return {
         pair_id: probability
@@ -40,7 +51,7 @@ def on_one_scale(comparisons: Iterable[Comparison]) -> dict[str, float]:
     }
 
 
-def _fitted(part: Sequence[Comparison]) -> dict[str, float]:
+def _fitted(part: Sequence[PairOutcome]) -> dict[str, float]:
     import choix
     import numpy as np
 
@@ -51,19 +62,12 @@ def _fitted(part: Sequence[Comparison]) -> dict[str, float]:
         wins[place[c.a], place[c.b]] += c.weight * c.p_a
         wins[place[c.b], place[c.a]] += c.weight * (1 - c.p_a)
     log_strengths = choix.ilsr_pairwise_dense(wins, max_iter=_ITERATIONS)
-    lead = {c.pair_id: log_strengths[place[c.a]] - log_strengths[place[c.b]] for c in part}
-    return {pair_id: round(float(1 / (1 + np.exp(-x))), _DIGITS) for pair_id, x in lead.items()}
+    logits = {c.pair_id: log_strengths[place[c.a]] - log_strengths[place[c.b]] for c in part}
+    return {pair_id: round(float(1 / (1 + np.exp(-x))), _DIGITS) for pair_id, x in logits.items()}
 
 
-_ITERATIONS = 10_000
-"""choix raises above it; parts of a hundred completions take tens."""
-
-_DIGITS = 6
-"""Where choix stops, later ones depend on the order of floating-point sums."""
-
-
-def _connected_parts(comparisons: Sequence[Comparison]) -> Iterator[list[Comparison]]:
-    touching: Mapping[str, list[Comparison]] = defaultdict(list)
+def _connected_parts(comparisons: Sequence[PairOutcome]) -> Iterator[list[PairOutcome]]:
+    touching: Mapping[str, list[PairOutcome]] = defaultdict(list)
     for comparison in comparisons:
         touching[comparison.a].append(comparison)
         touching[comparison.b].append(comparison)
@@ -71,7 +75,7 @@ def _connected_parts(comparisons: Sequence[Comparison]) -> Iterator[list[Compari
     for start in touching:
         if start in seen:
             continue
-        part: dict[str, Comparison] = {}
+        part: dict[str, PairOutcome] = {}
         reached = [start]
         while reached:
             completion_id = reached.pop()

@@ -1,9 +1,8 @@
-"""How often a judge is right where it is so sure, learnt from people's answers on shared pairs.
+"""Calibrate a judge: how often it is right at a given certainty, learnt from people's answers.
 
-A judge is right on a pair where it says what people together say. Its `signal` is how sure it is:
-the logit of its confidence, or the margin of its scores. The fits are those of
-labeling.aggregation.curves, by what there is to learn from; `constant` is (k + ½)/(n + 1) for k of
-n right.
+A judge is right on a pair when its verdict is the majority of people's. Its `signal` is its
+certainty: the logit of its confidence, or the margin of its scores. labeling.aggregation.curves
+fits signal to accuracy; without a signal the accuracy is (k + ½)/(n + 1) for k of n right.
 """
 
 import math
@@ -14,12 +13,12 @@ from typing import Any, Literal
 
 from dpo_core.hashing import derive_seed
 from dpo_core.records import Verdict
-from labeling.aggregation.curves import Curve, Method, fit_curve
-from labeling.aggregation.votes import combined, gather_votes
+from labeling.aggregation.curves import CalibrationCurve, Method, fit_curve
+from labeling.aggregation.votes import gather_votes, majority_verdict
 from labeling.pairs.for_people import RANDOM
 
 LEAST = 10
-"""Shared pairs below which nothing is said about a judge, and it is trusted as before."""
+"""Fewest shared pairs for a fit; a judge with fewer is trusted as before."""
 
 _FOLDS = 5
 _BINS = 10
@@ -29,11 +28,8 @@ Signal = Literal["confidence", "margin"]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A judge's verdict on a pair, and how sure it is.
-
-    confidence: in its own opinion. margin: how far apart the scores are that it gave.
-    """
+class CalibrationVerdict:
+    """A judge's verdict on a pair, with its own `confidence` or the `margin` of its scores."""
 
     pair_id: str
     source: str
@@ -42,7 +38,7 @@ class Judged:
     margin: float | None = None
 
     def signal(self, kind: Signal | None) -> float | None:
-        """What the fit sees of the judgement: its margin, or the logit of its confidence."""
+        """The signal of this kind: the margin, or the logit of the confidence."""
         if kind == "margin":
             return self.margin
         if kind is None or self.confidence is None:
@@ -52,23 +48,23 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A judgement on a pair that people answered too; `random`: that was asked by chance alone."""
+class SharedJudgement:
+    """A judgement on a pair that people answered too; `random`: the pair was selected at random."""
 
-    judged: Judged
+    judged: CalibrationVerdict
     right: bool
     random: bool
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What is known of a judge's reliability, from `n` shared pairs of which it got `right` right.
+class JudgeReliability:
+    """A judge's reliability, fitted to `n` shared pairs of which it got `right` right.
 
-    sample: `random` where only pairs count that were asked by chance, `all` where these were too
-    few; pairs asked because they are hard make a judge look worse than it is, so that people are
-    asked rather too often. constant: (right + ½)/(n + 1), also for judgements without a signal.
-    error_before, error_after: expected calibration error of the judge's own confidence and of the
-    fit, the latter on pairs that it was not fitted to; before is None without a confidence.
+    sample: `random` if only randomly selected pairs were used, `all` if these were too few. Pairs
+    selected because they are hard understate the judge, so people are then asked too often rather
+    than too rarely. constant: (right + ½)/(n + 1), for judgements without signal. error_before,
+    error_after: expected calibration error of the judge's own confidence (None without one) and of
+    the fit on held-out folds.
     """
 
     source: str
@@ -78,12 +74,12 @@ class Fitted:
     n: int
     right: int
     constant: float
-    curve: Curve | None
+    curve: CalibrationCurve | None
     error_before: float | None
     error_after: float
 
-    def probability(self, judged: Judged) -> float:
-        """Probability that people would say the same."""
+    def probability(self, judged: CalibrationVerdict) -> float:
+        """Probability that people agree with the verdict."""
         signal = judged.signal(self.signal)
         if self.curve is None or signal is None:
             return self.constant
@@ -92,7 +88,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Whether a judgement may be left alone; `probability` is None where nothing is known."""
+    """Whether a judgement is reliable; `probability` is None for a judge without fit."""
 
     pair_id: str
     source: str
@@ -100,83 +96,96 @@ class Reliability:
     reliable: bool
 
 
-def shared_with_people(
-    judged: Iterable[Judged],
+def join_with_people(
+    judged: Iterable[CalibrationVerdict],
     labels: Sequence[Mapping[str, Any]],
     retracted: Collection[str] = (),
-) -> list[Shared]:
-    """The judgements of a round on pairs that people answered; labels: its rows of LABELS."""
+) -> list[SharedJudgement]:
+    """The round's judgements on pairs that people answered.
+
+    Args:
+        labels: the round's rows of LABELS.
+        retracted: sources that are left out.
+    """
     people = {
-        pair_id: combined(ballot.votes)
+        pair_id: majority_verdict(ballot.votes)
         for pair_id, ballot in gather_votes([], labels, retracted=retracted).items()
     }
     random = {row["pair_id"] for row in labels if row["why"] == RANDOM}
     return [
-        Shared(one, one.verdict == people[one.pair_id], one.pair_id in random)
-        for one in judged
-        if one.verdict is not None
-        and one.source not in retracted
-        and people.get(one.pair_id) is not None
+        SharedJudgement(j, j.verdict == people[j.pair_id], j.pair_id in random)
+        for j in judged
+        if j.verdict is not None and j.source not in retracted and people.get(j.pair_id) is not None
     ]
 
 
-def fit(shared: Iterable[Shared]) -> dict[str, Fitted]:
-    """source → its fit, for judges with enough shared pairs."""
-    by_source: dict[str, list[Shared]] = defaultdict(list)
-    for one in shared:
-        by_source[one.judged.source].append(one)
+def fit_reliability(shared: Iterable[SharedJudgement]) -> dict[str, JudgeReliability]:
+    """source → its fit, for judges with at least LEAST shared pairs."""
+    by_source: dict[str, list[SharedJudgement]] = defaultdict(list)
+    for judgement in shared:
+        by_source[judgement.judged.source].append(judgement)
     return {
-        source: _fit(source, found)
-        for source, found in sorted(by_source.items())
-        if len(found) >= LEAST
+        source: _fit(source, judgements)
+        for source, judgements in sorted(by_source.items())
+        if len(judgements) >= LEAST
     }
 
 
-def reliabilities(
-    fitted: Mapping[str, Fitted], judged: Iterable[Judged], reliable_at: float
+def assess_reliability(
+    fitted: Mapping[str, JudgeReliability], judged: Iterable[CalibrationVerdict], reliable_at: float
 ) -> list[Reliability]:
-    """Of every judgement whether it is reliable: right with a probability of `reliable_at`.
+    """The reliability of every judgement: reliable if right with probability ≥ `reliable_at`.
 
     A judge without a fit is trusted; an abstention is never reliable.
     """
-    return [_reliability(fitted.get(one.source), one, reliable_at) for one in judged]
+    return [_assess(fitted.get(j.source), j, reliable_at) for j in judged]
 
 
-def unreliable_pairs(found: Iterable[Reliability]) -> set[str]:
-    """Pairs on which no judge is reliable: people are asked about these first."""
+def unreliable_pairs(assessed: Iterable[Reliability]) -> set[str]:
+    """Ids of pairs on which no judge is reliable; people are asked about these first."""
     by_pair: dict[str, bool] = defaultdict(bool)
-    for one in found:
-        by_pair[one.pair_id] |= one.reliable
+    for reliability in assessed:
+        by_pair[reliability.pair_id] |= reliability.reliable
     return {pair_id for pair_id, reliable in by_pair.items() if not reliable}
 
 
 def calibration_error(predicted: Sequence[tuple[float, bool]]) -> float:
-    """Expected calibration error (Guo et al. 2017, eq. 3): Σ_bins share·|right − predicted|.
+    """Expected calibration error (Guo et al. 2017, eq. 3): Σ_bins share·|accuracy − probability|.
 
-    Ten bins of equal width; predicted: (probability, whether it was right).
+    Args:
+        predicted: (probability of being right, whether it was right) of each pair; not empty.
+
+    Returns:
+        The error from 0 to 1, over ten bins of equal width.
+
+    Example:
+        >>> calibration_error([(0.75, True), (0.75, False)])
+        0.25
     """
     bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for probability, right in predicted:
         bins[min(int(probability * _BINS), _BINS - 1)].append((probability, right))
-    gaps = (abs(sum(r for _, r in one) - sum(p for p, _ in one)) for one in bins.values())
+    gaps = (abs(sum(r for _, r in b) - sum(p for p, _ in b)) for b in bins.values())
     return sum(gaps) / len(predicted)
 
 
-def _reliability(fitted: Fitted | None, judged: Judged, reliable_at: float) -> Reliability:
+def _assess(
+    fitted: JudgeReliability | None, judged: CalibrationVerdict, reliable_at: float
+) -> Reliability:
     if judged.verdict is None or fitted is None:
         return Reliability(judged.pair_id, judged.source, None, judged.verdict is not None)
     probability = fitted.probability(judged)
     return Reliability(judged.pair_id, judged.source, probability, probability >= reliable_at)
 
 
-def _fit(source: str, found: Sequence[Shared]) -> Fitted:
-    random = [one for one in found if one.random]
-    used = random if len(random) >= LEAST else found
+def _fit(source: str, shared: Sequence[SharedJudgement]) -> JudgeReliability:
+    random = [s for s in shared if s.random]
+    used = random if len(random) >= LEAST else shared
     signal = _signal(used)
     method, curve = _curve(used, signal)
-    right = sum(one.right for one in used)
-    own = [(p, o.right) for o in used if (p := o.judged.confidence) is not None]
-    return Fitted(
+    right = sum(s.right for s in used)
+    own = [(p, s.right) for s in used if (p := s.judged.confidence) is not None]
+    return JudgeReliability(
         source=source,
         method=method,
         signal=signal if curve is not None else None,
@@ -190,33 +199,34 @@ def _fit(source: str, found: Sequence[Shared]) -> Fitted:
     )
 
 
-def _signal(shared: Sequence[Shared]) -> Signal | None:
-    """What most judgements tell, of what there is: not all have it (ties have no confidence)."""
+def _signal(shared: Sequence[SharedJudgement]) -> Signal | None:
+    """The first kind of signal that any judgement has; ties have no confidence."""
     kinds: tuple[Signal, ...] = ("confidence", "margin")
-    return next((k for k in kinds if any(o.judged.signal(k) is not None for o in shared)), None)
+    return next((k for k in kinds if any(s.judged.signal(k) is not None for s in shared)), None)
 
 
-def _constant(shared: Sequence[Shared]) -> float:
-    return (sum(one.right for one in shared) + 0.5) / (len(shared) + 1)
+def _constant(shared: Sequence[SharedJudgement]) -> float:
+    return (sum(s.right for s in shared) + 0.5) / (len(shared) + 1)
 
 
-def _curve(shared: Sequence[Shared], signal: Signal | None) -> tuple[Method, Curve | None]:
-    told = [(x, o.right) for o in shared if (x := o.judged.signal(signal)) is not None]
-    return fit_curve(told)
+def _curve(
+    shared: Sequence[SharedJudgement], signal: Signal | None
+) -> tuple[Method, CalibrationCurve | None]:
+    return fit_curve([(x, s.right) for s in shared if (x := s.judged.signal(signal)) is not None])
 
 
-def _held_out(shared: Sequence[Shared], signal: Signal | None) -> list[tuple[float, bool]]:
-    """(probability, right) of each pair by a fit that did not see it; chance is a hash."""
-    folds: dict[int, list[Shared]] = defaultdict(list)
-    ordered = sorted(shared, key=lambda one: derive_seed("fold", one.judged.pair_id))
-    for place, one in enumerate(ordered):
-        folds[place % _FOLDS].append(one)
+def _held_out(shared: Sequence[SharedJudgement], signal: Signal | None) -> list[tuple[float, bool]]:
+    """(probability, right) of each pair, by cross-validation; folds are drawn by hash."""
+    folds: dict[int, list[SharedJudgement]] = defaultdict(list)
+    ordered = sorted(shared, key=lambda s: derive_seed("fold", s.judged.pair_id))
+    for place, judgement in enumerate(ordered):
+        folds[place % _FOLDS].append(judgement)
     predicted = []
     for number, fold in folds.items():
-        rest = [one for other, kept in folds.items() if other != number for one in kept]
+        rest = [s for other, members in folds.items() if other != number for s in members]
         curve, constant = _curve(rest, signal)[1], _constant(rest)
-        for one in fold:
-            x = one.judged.signal(signal)
+        for judgement in fold:
+            x = judgement.judged.signal(signal)
             p = constant if curve is None or x is None else curve.at(x)
-            predicted.append((p, one.right))
+            predicted.append((p, judgement.right))
     return predicted

@@ -8,7 +8,7 @@ from dpo_core.config import Count, PositiveShare, Section, Share
 
 
 class AggregationConfig(Section):
-    """How the judgements of one pair become a preference, and how certain it is."""
+    """How the judgements of a pair become a preference and its probability."""
 
     method: Literal["auto", "majority", "dawid_skene"] = Field(
         "auto",
@@ -17,8 +17,8 @@ class AggregationConfig(Section):
     )
     min_overlap: Count = Field(
         50,
-        description="pairs with three votes or more that each of at least three sources has a "
-        "vote on, before `auto` estimates how they err",
+        description="pairs with at least three votes that each of three sources must share before "
+        "`auto` estimates their error rates; with less overlap, a majority vote is more accurate",
     )
     targets: Literal["auto", "soft", "hard"] = Field(
         "auto",
@@ -27,10 +27,12 @@ class AggregationConfig(Section):
     )
     calibrate: bool = Field(
         False,
-        description="fit the judge's confidence to people's answers of earlier rounds; pairs it is "
-        "not reliable on go to people",
+        description="fit the judge's confidence to people's answers of earlier rounds; pairs on "
+        "which it is not reliable go to people",
     )
-    reliable_at: Share = Field(0.8, description="least chance of being right to be left alone")
+    reliable_at: Share = Field(
+        0.8, description="least probability of being right for a judgement to be reliable"
+    )
     drift_alarm: PositiveShare = Field(
-        0.1, description="fall of a source's agreement between rounds that is pointed out"
+        0.1, description="drop in a source's agreement or gold accuracy that raises an alarm"
     )

@@ -1,13 +1,13 @@
-"""From how sure a judge is to how often it is right: the curve that pairs with known answers show.
+"""Calibration curves: from a judge's certainty to its accuracy, fitted to known answers.
 
-Three fits, by what there is to learn from:
+Three fits, by the amount of data:
 
-- `platt`: σ(slope·signal + intercept) by scikit-learn's logistic regression, its slope regularised
-  (C = 1, on signals of unit spread), its targets those of Platt 1999, (N₊ + 1)/(N₊ + 2) and
-  1/(N₋ + 2), so that a few right answers do not make anybody certain;
-- `isotonic`, from ISOTONIC pairs on: any curve that never falls, by scikit-learn;
-- `constant`, no curve, where there is no signal, where all were right or all wrong, or where being
-  surer did not mean being right more often.
+- `platt`: σ(slope·signal + intercept) by scikit-learn's logistic regression. The slope is
+  regularised (C = 1, on signals of unit spread), and the targets are those of Platt 1999,
+  (N₊ + 1)/(N₊ + 2) and 1/(N₋ + 2), so that a few right answers do not imply certainty.
+- `isotonic`, from ISOTONIC pairs on: any non-decreasing curve, by scikit-learn.
+- `constant`, no curve: there is no signal, all were right or all wrong, or accuracy does not grow
+  with certainty.
 """
 
 import math
@@ -22,8 +22,8 @@ ISOTONIC = 1000
 
 
 @dataclass(frozen=True)
-class Curve:
-    """From a signal to a probability: σ(slope·signal + intercept), or between points (x, y)."""
+class CalibrationCurve:
+    """σ(slope·signal + intercept), or linear interpolation between points (x, y)."""
 
     slope: float = 0.0
     intercept: float = 0.0
@@ -31,6 +31,7 @@ class Curve:
     y: tuple[float, ...] = ()
 
     def at(self, signal: float) -> float:
+        """Probability of being right at `signal`."""
         if self.x:
             import numpy as np
 
@@ -38,37 +39,44 @@ class Curve:
         return 1 / (1 + math.exp(-(self.slope * signal + self.intercept)))
 
 
-def fit_curve(told: Sequence[tuple[float, bool]]) -> tuple[Method, Curve | None]:
-    """told: (signal, whether the judge was right) of each pair. No curve: `constant`."""
-    if len({x for x, _ in told}) < 2 or len({r for _, r in told}) < 2:
+def fit_curve(samples: Sequence[tuple[float, bool]]) -> tuple[Method, CalibrationCurve | None]:
+    """Fit a calibration curve.
+
+    Args:
+        samples: (signal, whether the judge was right) of each pair.
+
+    Returns:
+        The method, and its curve; no curve for `constant`.
+    """
+    if len({x for x, _ in samples}) < 2 or len({r for _, r in samples}) < 2:
         return "constant", None
-    if len(told) >= ISOTONIC:
-        return "isotonic", _isotonic(told)
-    curve = _platt(told)
+    if len(samples) >= ISOTONIC:
+        return "isotonic", _isotonic(samples)
+    curve = _platt(samples)
     return ("platt", curve) if curve.slope > 0 else ("constant", None)
 
 
-def _platt(told: Sequence[tuple[float, bool]]) -> Curve:
+def _platt(samples: Sequence[tuple[float, bool]]) -> CalibrationCurve:
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    signals = np.array([x for x, _ in told])
-    right = np.array([r for _, r in told])
+    signals = np.array([x for x, _ in samples])
+    right = np.array([r for _, r in samples])
     hits, misses = right.sum(), (~right).sum()
     target = np.where(right, (hits + 1) / (hits + 2), 1 / (misses + 2))
     spread = signals.std()
-    # A target between 0 and 1 is the same example once of either class, by weight.
+    # A target between 0 and 1 becomes two examples, one of each class, weighted by it.
     model = LogisticRegression(C=1.0).fit(
         np.tile(signals / spread, 2)[:, None],
-        np.repeat([True, False], len(told)),
+        np.repeat([True, False], len(samples)),
         np.concatenate([target, 1 - target]),
     )
-    return Curve(float(model.coef_[0, 0] / spread), float(model.intercept_[0]))
+    return CalibrationCurve(float(model.coef_[0, 0] / spread), float(model.intercept_[0]))
 
 
-def _isotonic(told: Sequence[tuple[float, bool]]) -> Curve:
+def _isotonic(samples: Sequence[tuple[float, bool]]) -> CalibrationCurve:
     from sklearn.isotonic import IsotonicRegression
 
-    model = IsotonicRegression(y_min=0, y_max=1).fit(*zip(*told, strict=True))
+    model = IsotonicRegression(y_min=0, y_max=1).fit(*zip(*samples, strict=True))
     xs, ys = model.X_thresholds_, model.y_thresholds_
-    return Curve(x=tuple(float(x) for x in xs), y=tuple(float(y) for y in ys))
+    return CalibrationCurve(x=tuple(float(x) for x in xs), y=tuple(float(y) for y in ys))

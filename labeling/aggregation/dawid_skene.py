@@ -1,4 +1,4 @@
-"""How sources err, estimated from how they agree (Dawid and Skene 1979), by crowd-kit."""
+"""Estimate each source's error rates from agreement alone (Dawid and Skene 1979), by crowd-kit."""
 
 import math
 from collections import Counter
@@ -13,17 +13,17 @@ from labeling.aggregation.votes import (
 )
 
 SOURCES = 3
-"""Two sources that disagree do not say which of them errs; a third does."""
+"""Fewest sources: when two disagree, only a third shows which one errs."""
 
 _ITERATIONS = 100
-"""Of EM at most; crowd-kit stops earlier where nothing changes any more."""
+"""Most iterations of EM; crowd-kit stops earlier on convergence."""
 
 
-def overlap(ballots: Ballots) -> int:
-    """The most pairs that each of at least three sources has in common with two others or more.
+def count_overlap(ballots: Ballots) -> int:
+    """The number of pairs that each of at least three sources shares with two others or more.
 
-    Of every source the pairs are counted on which it and at least two others voted; the overlap is
-    the third greatest of these counts, 0 with fewer than three sources.
+    Counts, for every source, the pairs on which it and at least two others voted, and returns the
+    third largest count; 0 with fewer than three sources.
     """
     shared = Counter(
         vote.source
@@ -36,24 +36,24 @@ def overlap(ballots: Ballots) -> int:
 
 
 def posteriors(ballots: Ballots) -> dict[str, Shares]:
-    """pair_id → probability of each verdict being the right one, for pairs with votes.
+    """pair_id → verdict → probability of being right, for pairs with votes.
 
-    crowd-kit estimates by EM, from all votes alike, how common the right verdicts c are, π_c, and
-    how each source answers where c is right, e_s(v | c). Then for the votes v_s on one pair
+    crowd-kit's EM estimates from all votes, unweighted, the prior π_c of each verdict c and the
+    confusion matrix e_s(v | c) of each source s. For the votes v_s on one pair
 
         P(c | votes) ∝ π_c · Π_s e_s(v_s | c)^w_s
 
-    with the weights of the sources: one of weight w counts as w that said the same.
+    where a source of weight w_s counts as w_s sources with the same vote.
     """
     from crowdkit.aggregation.classification import DawidSkene
 
     with quiet_crowdkit():
         fitted = DawidSkene(n_iter=_ITERATIONS).fit(votes_frame(ballots))
-        # crowd-kit lets no probability be 0, so all have logarithms.
+        # crowd-kit keeps every probability above 0, so the logarithms exist.
         prior = {c: math.log(p) for c, p in fitted.priors_.items()}
         errors = {
-            (source, said): {c: math.log(p) for c, p in row.items()}
-            for (source, said), row in fitted.errors_.iterrows()
+            (source, verdict): {c: math.log(p) for c, p in row.items()}
+            for (source, verdict), row in fitted.errors_.iterrows()
         }
     return {
         pair_id: _posterior(ballot, prior, errors)

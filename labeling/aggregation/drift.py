@@ -1,20 +1,20 @@
-"""Whether a source judges differently than in earlier rounds."""
+"""Detect that a source judges differently than in earlier rounds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dpo_core.records import person
 from labeling.aggregation.agreement import Rate
-from labeling.aggregation.votes import person
 
 Measure = Literal["agreement", "gold"]
 Measured = Mapping[str, Mapping[Measure, Rate]]
 """source → its agreement with the others, and its accuracy on gold, in one round."""
 
 LEAST = 5
-"""Fewer pairs than this, now or before, raise no alarm."""
+"""Fewest pairs, now and before, for an alarm."""
 
-_IN_WORDS: Mapping[Measure, str] = {
+_NAMES: Mapping[Measure, str] = {
     "agreement": "agreement with the others",
     "gold": "accuracy on gold pairs",
 }
@@ -22,10 +22,10 @@ _IN_WORDS: Mapping[Measure, str] = {
 
 @dataclass(frozen=True)
 class Drift:
-    """One measure of one source: `before` over the pairs of all earlier rounds, and `now`.
+    """One measure of one source: `before` over all earlier rounds, and `now`.
 
-    fall: before − now. alarm: it is greater than `drift_alarm`, with at least LEAST pairs on either
-    side; sentence: what is then to be said.
+    fall: before − now. alarm: whether the fall exceeds `drift_alarm`, with at least LEAST pairs
+    before and now. sentence: the warning, with an alarm.
     """
 
     source: str
@@ -39,19 +39,24 @@ class Drift:
     sentence: str | None
 
 
-def measured(
+def drift_measures(
     with_others: Mapping[str, Rate], gold: Mapping[str, Rate]
 ) -> dict[str, dict[Measure, Rate]]:
-    """What drift is looked for in, of one round; gold: of annotators by name."""
-    found: dict[str, dict[Measure, Rate]] = {s: {"agreement": r} for s, r in with_others.items()}
+    """source → its measures in one round.
+
+    Args:
+        with_others: source → agreement with the other sources.
+        gold: annotator → accuracy on gold pairs.
+    """
+    rates: dict[str, dict[Measure, Rate]] = {s: {"agreement": r} for s, r in with_others.items()}
     for name, rate in gold.items():
         if rate.n:
-            found.setdefault(person(name), {})["gold"] = rate
-    return found
+            rates.setdefault(person(name), {})["gold"] = rate
+    return rates
 
 
-def drifts(earlier: Sequence[Measured], now: Measured, alarm: float) -> list[Drift]:
-    """Every measure that was taken now and before, by source; alarm: the fall that is too much."""
+def detect_drift(earlier: Sequence[Measured], now: Measured, alarm: float) -> list[Drift]:
+    """The drift of every measure taken both now and before; alarm: largest tolerated fall."""
     return [
         _drift(source, measure, pooled, rate, alarm)
         for source, rates in sorted(now.items())
@@ -61,7 +66,7 @@ def drifts(earlier: Sequence[Measured], now: Measured, alarm: float) -> list[Dri
 
 
 def _pooled(earlier: Sequence[Measured], source: str, measure: Measure) -> Rate:
-    """Over all earlier rounds, so that many small falls add up to one that is seen."""
+    """The rate over all earlier rounds, so that many small falls add up."""
     rates = [m[source][measure] for m in earlier if measure in m.get(source, {})]
     n = sum(rate.n for rate in rates)
     return Rate(sum((rate.value or 0.0) * rate.n for rate in rates) / n if n else None, n)
@@ -72,8 +77,8 @@ def _drift(source: str, measure: Measure, before: Rate, now: Rate, alarm: float)
     fall = was - is_now
     alarmed = fall > alarm and min(before.n, now.n) >= LEAST
     sentence = (
-        f"{source}: {_IN_WORDS[measure]} fell from {was:.0%} (n = {before.n}) to {is_now:.0%} "
-        f"(n = {now.n}): look at its latest answers, or take them back"
+        f"{source}: {_NAMES[measure]} fell from {was:.0%} (n = {before.n}) to {is_now:.0%} "
+        f"(n = {now.n}): check its latest answers, or retract them"
     )
     return Drift(
         source, measure, was, before.n, is_now, now.n, fall, alarmed, sentence if alarmed else None

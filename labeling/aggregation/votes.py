@@ -1,7 +1,7 @@
-"""Who said what of each pair: one vote per source and pair, and how votes are counted.
+"""Votes: one per source and pair, and how they are counted.
 
-A vote of weight w counts as w votes. Ties are votes of ½ for either side, and so is "both bad" in a
-pair that is not mostly held to be both bad.
+A vote of weight w counts as w votes. A tie counts ½ for either side, and so does "both bad" unless
+it has the majority.
 """
 
 import warnings
@@ -11,18 +11,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dpo_core.records import VERDICTS, Verdict
-
-HUMAN = "human:"
-"""What the source of a person's answers begins with; the annotator's name follows."""
+from dpo_core.records import VERDICTS, Verdict, is_person, person
 
 Shares = Mapping[Verdict, float]
-"""What part of the votes, or which probability, each verdict has on one pair; together 1."""
+"""verdict → its share of the votes on one pair, or its probability; the values sum to 1."""
+
+
+_EQUAL = 1e-9
+"""Tolerance: smaller differences of shares come from rounding."""
 
 
 @dataclass(frozen=True)
 class Vote:
-    """What one source says of a pair, and as how many votes that counts."""
+    """A source's verdict on a pair, and its weight."""
 
     source: str
     verdict: Verdict
@@ -31,7 +32,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Ballot:
-    """What was said of one pair: the votes that count, and in a word why others do not."""
+    """The votes that count on one pair; void: why others do not, one word each."""
 
     votes: tuple[Vote, ...] = ()
     void: tuple[str, ...] = ()
@@ -42,13 +43,13 @@ class Ballot:
 
     @property
     def why_silent(self) -> str:
-        """Why a pair without a vote has none; the first of these that holds for a source."""
+        """Why a pair has no vote: the first of these reasons that applies to a source."""
         reasons = ("judge_unreliable", "retracted", "unreadable", "discarded")
         return next((reason for reason in reasons if reason in self.void), "unlabelled")
 
 
 Ballots = Mapping[str, Ballot]
-"""pair_id → what was said of it."""
+"""pair_id → its ballot."""
 
 
 def gather_votes(
@@ -61,13 +62,16 @@ def gather_votes(
 ) -> dict[str, Ballot]:
     """The votes on each pair from rows of JUDGEMENTS and LABELS, one per source and pair.
 
-    weights: of sources; that of `human` is each person's; 1 for those without one. retracted:
-    sources that were taken back. unreliable: (source, pair_id) of judgements that do not vote.
-    Gold and repeated items measure annotators and do not vote; of several answers of one
-    person on a pair the last one counts.
+    Gold and repeated items measure annotators and do not vote. Of several answers by one person on
+    a pair, the last counts.
+
+    Args:
+        weights: source → weight, 1 by default; `human` sets the weight of each person.
+        retracted: sources that do not vote.
+        unreliable: (source, pair_id) of judgements that do not vote.
     """
-    gathered: dict[str, _Gathered] = defaultdict(_Gathered)
-    for source, row in _said(judgements, labels):
+    gathered: dict[str, _VoteGroups] = defaultdict(_VoteGroups)
+    for source, row in _voting_rows(judgements, labels):
         pair_id, verdict = row["pair_id"], row["verdict"]
         if source in retracted:
             gathered[pair_id].void.append("retracted")
@@ -79,50 +83,41 @@ def gather_votes(
             vote = Vote(source, verdict, source_weight(source, weights or {}))
             gathered[pair_id].votes[source] = vote
     return {
-        pair_id: Ballot(tuple(found.votes.values()), tuple(found.void))
-        for pair_id, found in gathered.items()
+        pair_id: Ballot(tuple(groups.votes.values()), tuple(groups.void))
+        for pair_id, groups in gathered.items()
     }
 
 
 @dataclass
-class _Gathered:
+class _VoteGroups:
     votes: dict[str, Vote] = field(default_factory=dict)
     void: list[str] = field(default_factory=list)
 
 
-def _said(
+def _voting_rows(
     judgements: Iterable[Mapping[str, Any]], labels: Iterable[Mapping[str, Any]]
 ) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """(source, row) of all that may vote: each (source, pair) once."""
+    """(source, row) of everything that may vote, one per source and pair."""
     yield from {(r["source"], r["pair_id"]): (r["source"], r) for r in judgements}.values()
     asked = [row for row in labels if row["kind"] == "pair"]
     asked.sort(key=lambda row: (row["at"] is not None, row["at"], row["label_id"]))
     yield from {(r["annotator"], r["pair_id"]): (person(r["annotator"]), r) for r in asked}.values()
 
 
-def person(annotator: str) -> str:
-    """The source of what `annotator` answers."""
-    return HUMAN + annotator
-
-
-def is_person(source: str) -> bool:
-    return source.startswith(HUMAN)
-
-
 def source_weight(source: str, weights: Mapping[str, float]) -> float:
-    """The weight of a source's votes; a person carries that of `human`."""
+    """The weight of a source's votes; every person has that of `human`."""
     return weights.get(source, weights.get("human", 1.0) if is_person(source) else 1.0)
 
 
-def sources_of(ballots: Ballots) -> list[str]:
-    """Those who voted, in alphabetical order."""
+def list_sources(ballots: Ballots) -> list[str]:
+    """The sources that voted, sorted."""
     return sorted({vote.source for ballot in ballots.values() for vote in ballot.votes})
 
 
 def vote_shares(ballots: Ballots) -> dict[str, Shares]:
-    """pair_id → what part of the weight of its votes each verdict has, for pairs with votes.
+    """pair_id → verdict → its share of the votes' weight, for pairs with votes.
 
-    Several sources are counted by crowd-kit's weighted MajorityVote; one needs no counting.
+    Uses crowd-kit's weighted MajorityVote for several sources.
     """
     weights = {v.source: v.weight for ballot in ballots.values() for v in ballot.votes}
     if len(weights) <= 1:
@@ -131,12 +126,12 @@ def vote_shares(ballots: Ballots) -> dict[str, Shares]:
     from crowdkit.aggregation.classification import MajorityVote
 
     with quiet_crowdkit():
-        found = MajorityVote().fit_predict_proba(votes_frame(ballots), pd.Series(weights))
-    return shares_from(found)
+        frame = MajorityVote().fit_predict_proba(votes_frame(ballots), pd.Series(weights))
+    return read_shares(frame)
 
 
 def votes_frame(ballots: Ballots) -> Any:
-    """The votes as crowd-kit reads them, in an order that does not depend on that of the pairs."""
+    """The votes as crowd-kit's data frame, in an order independent of the pairs' order."""
     import pandas as pd
 
     rows = [
@@ -147,8 +142,8 @@ def votes_frame(ballots: Ballots) -> Any:
     return pd.DataFrame(rows, columns=["task", "worker", "label"])
 
 
-def shares_from(frame: Any) -> dict[str, Shares]:
-    """crowd-kit's frame (a row per pair, a column per verdict that occurs) as shares."""
+def read_shares(frame: Any) -> dict[str, Shares]:
+    """Shares from crowd-kit's frame, which has a row per pair and a column per verdict given."""
     whole = frame.reindex(columns=list(VERDICTS), fill_value=0.0)
     rows = zip(whole.index, whole.itertuples(index=False, name=None), strict=True)
     return {
@@ -158,14 +153,15 @@ def shares_from(frame: Any) -> dict[str, Shares]:
 
 
 def quiet_crowdkit() -> AbstractContextManager[Any]:
-    """crowd-kit 1.4 calls pandas in ways that pandas 3 deprecates; that is no news for anybody."""
+    """Silence the DeprecationWarnings that crowd-kit 1.4 causes in pandas 3."""
     return warnings.catch_warnings(action="ignore", category=DeprecationWarning)
 
 
-def undecided(shares: Shares) -> str | None:
-    """Why a pair with these shares is no preference, in a word; None where one side leads.
+def undecided_reason(shares: Shares) -> str | None:
+    """Why a pair with these shares has no preference, or None when one side leads.
 
-    both_bad, tie: more than half the votes say so; or, for a tie, neither side leads.
+    Returns "both_bad" or "tie" when more than half of the votes say so, and "tie" when neither side
+    leads.
     """
     if shares["both_bad"] > 0.5 + _EQUAL:
         return "both_bad"
@@ -175,20 +171,21 @@ def undecided(shares: Shares) -> str | None:
 
 
 def share_of_a(shares: Shares) -> float:
-    """The share of side a: ties, and votes for neither side, are halves."""
+    """The share of side a; ties and "both bad" count half.
+
+    Example:
+        >>> share_of_a({"a": 0.5, "b": 0.25, "tie": 0.25, "both_bad": 0.0})
+        0.625
+    """
     return shares["a"] + (shares["tie"] + shares["both_bad"]) / 2
 
 
-_EQUAL = 1e-9
-"""Differences of shares up to here come from rounding."""
-
-
-def combined(votes: Sequence[Vote]) -> Verdict | None:
-    """The one verdict that several votes on a pair come to; None without a vote."""
+def majority_verdict(votes: Sequence[Vote]) -> Verdict | None:
+    """The weighted majority verdict of several votes on a pair; None without votes."""
     if not votes:
         return None
     shares = _shares_of(votes)
-    why = undecided(shares)
+    why = undecided_reason(shares)
     if why is not None:
         return "both_bad" if why == "both_bad" else "tie"
     return "a" if share_of_a(shares) > 0.5 else "b"

@@ -1,1 +1,1 @@
-"""What is wrong with a round's preferences, found before they are trained on."""
+"""Find faults in a round's preferences before training on them."""

@@ -4,140 +4,152 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from labeling.audit.bias import (
+    find_contaminated,
+    find_held_out_overlap,
+    find_length_skew,
+    find_same_side,
+)
 from labeling.audit.config import AuditConfig, FindingName
-from labeling.audit.contamination import contaminated, held_out_overlap
-from labeling.audit.distributions import length_skew, same_side
-from labeling.audit.findings import Finding
-from labeling.audit.losses import dropped, ties, truncated
+from labeling.audit.findings import AuditFinding
 from labeling.audit.material import Material
-from labeling.audit.texts import empty_answers, identical_texts, near_duplicates
-from labeling.audit.token_faults import fault
+from labeling.audit.token_faults import find_fault
+from labeling.audit.weak_pairs import (
+    find_dropped,
+    find_empty_answers,
+    find_identical_texts,
+    find_near_duplicates,
+    find_ties,
+    find_truncated,
+)
 
 
 @dataclass(frozen=True)
-class Check:
-    """`what` is found, when it `stops` the round, and what to do then."""
+class AuditCheck:
+    """`what` the check finds, when it `stops` the round, and what to do then."""
 
-    find: Callable[[Material, AuditConfig], Finding]
+    find: Callable[[Material, AuditConfig], AuditFinding]
     what: str
     stops: str
     remedy: str
 
 
-_REACHED = "one reached the preferences"
-_SAMPLED = "The policy's tokenizer and generation config disagree with what was sampled or imported"
+_REACHED = "any preference is affected"
+_SAMPLED = "The policy's tokenizer and generation config disagree with the sampled or imported ids"
 
 _AT_THE_SOURCE = (
     "in generation_config.json of the folder that policy.model names, or in what policy.build "
-    "writes; the base is then made anew, and what follows from it"
+    "writes; the base policy and everything made from it is then made again"
 )
 
 
-def _of_tokens(name: FindingName, material: Material, config: AuditConfig) -> Finding:
-    return fault(material, name)
+def _find_token_fault(name: FindingName, material: Material, config: AuditConfig) -> AuditFinding:
+    return find_fault(material, name)
 
 
-CHECKS: Mapping[FindingName, Check] = {
-    "dropped": Check(
-        dropped,
-        "judged pairs that became no preference, whatever the reason (pairs left to people and "
-        "not labelled do not count as judged)",
+CHECKS: Mapping[FindingName, AuditCheck] = {
+    "dropped": AuditCheck(
+        find_dropped,
+        "judged pairs without preference, for any reason (unlabelled pairs left to people do not "
+        "count as judged)",
         "above `max_dropped_share`",
-        "Look at the reasons: mend the judge, retract a source that abstains, or ask more people.",
+        "Check the reasons: fix the judge, retract a source that abstains, or ask more people.",
     ),
-    "truncated": Check(
-        truncated,
-        "answers cut at the length limit: pairs dropped for them, and preferences",
+    "truncated": AuditCheck(
+        find_truncated,
+        "answers cut at the length limit: pairs dropped for them, and preferences with them",
         f"{_REACHED} unless `pairs.truncated: keep` (with `reject`: as the chosen answer); above "
         "`max_truncated_share`",
         "Raise sampling.max_tokens, or set pairs.truncated to avoid or reject.",
     ),
-    "ties": Check(
-        ties,
-        "pairs without a better answer: dropped ones, and preferences",
+    "ties": AuditCheck(
+        find_ties,
+        "pairs without a better answer: dropped, or among the preferences",
         f"{_REACHED}; above `max_ties_share`",
-        "Give a judge that tells answers apart, or raise pairs.min_margin.",
+        "Use a judge that distinguishes the answers, or raise pairs.min_margin.",
     ),
-    "identical_texts": Check(
-        identical_texts,
+    "identical_texts": AuditCheck(
+        find_identical_texts,
         "preferences whose two answers are the same text",
         _REACHED,
         "Remove these pairs where they come from.",
     ),
-    "near_duplicates": Check(
-        near_duplicates,
-        "preferences whose two answers are `near_duplicate_at` alike, case and spacing apart",
+    "near_duplicates": AuditCheck(
+        find_near_duplicates,
+        "preferences whose two answers have at least the similarity `near_duplicate_at`, ignoring "
+        "case and spacing",
         "above `max_near_duplicates_share`",
         "Raise sampling.temperature, sampling.samples_per_prompt or pairs.min_margin.",
     ),
-    "empty_answers": Check(
-        empty_answers,
+    "empty_answers": AuditCheck(
+        find_empty_answers,
         "preferences with an answer that is empty, white space or only EOS",
         _REACHED,
         "Remove these pairs where they come from.",
     ),
-    "eos_missing": Check(
-        partial(_of_tokens, "eos_missing"),
+    "eos_missing": AuditCheck(
+        partial(_find_token_fault, "eos_missing"),
         "preferences with a finished answer that does not end with EOS",
         _REACHED,
         f"{_SAMPLED}: set eos_token_id {_AT_THE_SOURCE}.",
     ),
-    "eos_doubled": Check(
-        partial(_of_tokens, "eos_doubled"),
+    "eos_doubled": AuditCheck(
+        partial(_find_token_fault, "eos_doubled"),
         "preferences with an EOS other than the one that ends a finished answer",
         _REACHED,
-        f"{_SAMPLED}: end imported answers with one EOS; let eos_token in tokenizer_config.json "
-        f"name what ends answers, and nothing else, and so eos_token_id {_AT_THE_SOURCE}.",
+        f"{_SAMPLED}: end imported answers with one EOS, and let eos_token in "
+        "tokenizer_config.json name only the token that ends answers, and likewise eos_token_id "
+        f"{_AT_THE_SOURCE}.",
     ),
-    "bos_missing": Check(
-        partial(_of_tokens, "bos_missing"),
+    "bos_missing": AuditCheck(
+        partial(_find_token_fault, "bos_missing"),
         "preferences whose prompt has fewer BOS than the tokenizer (in a chat: the template) adds",
         _REACHED,
-        "Tokenizer and chat template are not those that these prompts were encoded with: restore "
-        "the policy's files.",
+        "These prompts were encoded with another tokenizer or chat template: restore the policy's "
+        "files.",
     ),
-    "bos_doubled": Check(
-        partial(_of_tokens, "bos_doubled"),
+    "bos_doubled": AuditCheck(
+        partial(_find_token_fault, "bos_doubled"),
         "preferences whose prompt has more BOS than the tokenizer (in a chat: the template) adds, "
-        "or two side by side, or whose answer begins with one",
+        "or two in a row, or whose answer begins with one",
         _REACHED,
-        "Remove the BOS that the prompts spell out, in their text or their messages; where none "
-        "does, the chat template writes two in a row: remove one there.",
+        "Remove any BOS written in the prompts' text or messages; if there is none, the chat "
+        "template writes two in a row: remove one there.",
     ),
-    "contaminated": Check(
-        contaminated,
-        "preferences whose prompt is a held-out one, case and spacing apart",
+    "contaminated": AuditCheck(
+        find_contaminated,
+        "preferences whose prompt is a held-out one, ignoring case and spacing",
         _REACHED,
-        "Remove these prompts from what is trained on.",
+        "Remove these prompts from the training prompts.",
     ),
-    "held_out_overlap": Check(
-        held_out_overlap,
+    "held_out_overlap": AuditCheck(
+        find_held_out_overlap,
         "preferences whose prompt shares `overlap_words` words in a row with one held-out prompt",
         "above `max_overlap_share`",
         "Remove prompts that are variants of held-out ones.",
     ),
-    "length_skew": Check(
-        length_skew,
-        "preferences that choose the longer answer (or the shorter, if these are more), of those "
-        "of unequal length; and the ratio of mean tokens",
+    "length_skew": AuditCheck(
+        find_length_skew,
+        "preferences of unequal length that choose the longer answer (or the shorter, if that is "
+        "more frequent), and the ratio of mean tokens",
         "from `fewest` preferences on: a ratio beyond `max_length_ratio`",
-        "Look at whether the judge judges length; pairs.strategy length_aware with "
-        "pairs.margin_per_token works against it.",
+        "Check whether the judge rewards length; pairs.strategy length_aware with "
+        "pairs.margin_per_token counteracts it.",
     ),
-    "same_side": Check(
-        same_side,
+    "same_side": AuditCheck(
+        find_same_side,
         "verdicts of the most one-sided source that name the same side or position",
         "from `fewest` verdicts on: above `max_same_side_share`",
-        "That source does not read the answers: mend it, or take its verdicts back with "
+        "That source may not read the answers: fix it, or retract its verdicts with "
         "`ratchet labels retract`.",
     ),
 }
 
 
-def audit(material: Material, config: AuditConfig) -> dict[FindingName, Finding]:
-    """Every finding by its name; those that the config allows do not block."""
-    found = {name: check.find(material, config) for name, check in CHECKS.items()}
+def audit(material: Material, config: AuditConfig) -> dict[FindingName, AuditFinding]:
+    """Run every check; returns name → finding. Findings in `config.allow` do not block."""
+    findings = {name: check.find(material, config) for name, check in CHECKS.items()}
     return {
         name: replace(finding, because="") if name in config.allow else finding
-        for name, finding in found.items()
+        for name, finding in findings.items()
     }

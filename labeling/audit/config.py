@@ -27,32 +27,36 @@ Ratio = Annotated[float, Field(ge=1)]
 
 
 class AuditConfig(Section):
-    """When a round's preferences are not trained on; docs/audit.md says what each finding is."""
+    """When a round's preferences are not trained on; docs/audit.md explains each finding."""
 
     allow: list[FindingName] = Field(
-        [], description="findings that are told, but do not stop the round"
+        [], description="findings that are reported but do not stop the round"
     )
     max_dropped_share: Share = Field(
-        0.95, description="of the pairs that were judged: without a preference, whatever the reason"
+        0.95, description="largest share of judged pairs without preference, for any reason"
     )
     max_truncated_share: Share = Field(
-        1.0, description="of the pairs wanted: not chosen, for answers cut at the length limit"
+        1.0, description="largest share of selected pairs with an answer cut at the length limit"
     )
     max_ties_share: Share = Field(
-        1.0, description="of the pairs that were judged: tied, or both answers bad"
+        1.0, description="largest share of judged pairs that are tied or both bad"
     )
-    max_near_duplicates_share: Share = Field(0.5, description="of the preferences")
-    near_duplicate_at: Share = Field(0.95, description="similarity of two texts, 1: equal")
+    max_near_duplicates_share: Share = Field(
+        0.5, description="largest share of preferences between near-duplicates"
+    )
+    near_duplicate_at: Share = Field(
+        0.95, description="similarity from which two answers are near-duplicates; 1: equal"
+    )
     max_overlap_share: Share = Field(
-        1.0, description="of the preferences: whose prompt shares words with a held-out one"
+        1.0, description="largest share of preferences whose prompt overlaps a held-out one"
     )
-    overlap_words: Count = Field(13, description="words in a row that count as shared")
+    overlap_words: Count = Field(13, description="words in a row that count as overlap")
     max_length_ratio: Ratio = Field(
-        10.0, description="mean tokens of chosen to rejected answers, or the other way round"
+        10.0, description="largest ratio of mean tokens, chosen to rejected or the reverse"
     )
     max_same_side_share: Share = Field(
-        0.95, description="of a source's verdicts: those that name the same side, a or b"
+        0.95, description="largest share of a source's verdicts for the same side, a or b"
     )
     fewest: Count = Field(
-        20, description="preferences or verdicts below which a distribution says nothing"
+        20, description="fewest preferences or verdicts for checks of length and side"
     )

@@ -1,4 +1,4 @@
-"""What one check of the audit came to."""
+"""The result of one audit check."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ _EXCERPT = 60
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`count` of `of` things were found; `because` says why the round must not be trained on, empty
-    where it may."""
+class AuditFinding:
+    """`count` of `of` items (`unit` says which) are affected; `because`: why the round must not be
+    trained on, empty if it may."""
 
     count: int
     of: int
@@ -27,27 +27,24 @@ class Finding:
     def blocks(self) -> bool:
         return bool(self.because)
 
-    def shown(self) -> str:
-        return f"{self.count} of {self.of} {self.unit} ({100 * self.share:.1f} %)"
 
-
-def over(count: int, of: int, limit: float, key: str) -> str:
-    """Why a share above its limit stops the round, empty when it is not above."""
+def limit_message(count: int, of: int, limit: float, key: str) -> str:
+    """Why a share above its limit stops the round; empty if it is not above."""
     if not of or count / of <= limit:
         return ""
     return f"a share of {count / of:.3g} is above audit.{key}, {limit:g}"
 
 
-def reached(count: int) -> str:
-    """Why bad items stop the round, empty when there are none."""
+def reached_message(count: int) -> str:
+    """Why affected preferences stop the round; empty if there are none."""
     return f"{count} reached the preferences" if count else ""
 
 
-def some(examples: Iterable[str]) -> tuple[str, ...]:
+def first_examples(examples: Iterable[str]) -> tuple[str, ...]:
     return tuple(islice(examples, EXAMPLES))
 
 
 def excerpt(text: str) -> str:
-    """The beginning of a text, quoted, in characters that no terminal or page acts upon."""
+    """The beginning of a text, quoted, in printable characters only."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _EXCERPT]).split())
     return f"“{plain[:_EXCERPT]}{'…' if len(plain) > _EXCERPT or len(text) > 4 * _EXCERPT else ''}”"

@@ -1,19 +1,21 @@
-"""What the audit looks at: a round's preferences, and how they came about."""
+"""The audit's input: a round's preferences, and how they came about."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
-from dpo_core.records import Prompt
+from dpo_core.records import Prompt, person
 from labeling.audit.findings import excerpt
 
 BY_CHOICE = frozenset({"unlabelled", "judge_unreliable"})
-"""Reasons for which a pair has no preference although no verdict was lost: it was left to people,
-who were not asked about every pair."""
+"""Reasons why a pair has no preference although no verdict was lost: it was left to people, who
+were not asked about every pair."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One side of a preference. `tokens` counts its tokens, EOS included; `faults` are those of
+class AuditedAnswer:
+    """One side of a preference. tokens: number of tokens including EOS. faults: names from
     labeling.audit.token_faults."""
 
     text: str
@@ -24,27 +26,27 @@ class Answer:
 
 @dataclass(frozen=True)
 class Preference:
-    """A preference as it would be trained on; `side` of the pair that was chosen, if known."""
+    """A preference as it would be trained on; `side`: the pair's chosen side, if known."""
 
     pair_id: str
     prompt: Prompt
-    chosen: Answer
-    rejected: Answer
+    chosen: AuditedAnswer
+    rejected: AuditedAnswer
     p_chosen: float = 1.0
     side: str | None = None
 
     @property
-    def answers(self) -> tuple[Answer, Answer]:
+    def answers(self) -> tuple[AuditedAnswer, AuditedAnswer]:
         return self.chosen, self.rejected
 
-    def shown(self) -> str:
+    def describe(self) -> str:
         texts = f"chosen {excerpt(self.chosen.text)}, rejected {excerpt(self.rejected.text)}"
         return f"pair {self.pair_id}: {texts}"
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """What a step took in, and what of it went no further: reason → count."""
+class StepLosses:
+    """Items that entered a step, and those it dropped: reason → count."""
 
     came_in: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -58,9 +60,8 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the sources said: source → how often it named each side; pairs that all of them left
-    undecided."""
+class SourceVotes:
+    """sides: source → side → number of verdicts for it. undecided: pairs that no source decided."""
 
     sides: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     undecided: Set[str] = frozenset()
@@ -68,11 +69,51 @@ class Judged:
 
 @dataclass(frozen=True)
 class Material:
-    """A round before training; `truncated` is the config's word on cut answers."""
+    """A round before training; `truncated` is the config's pairs.truncated."""
 
     preferences: Sequence[Preference]
     held_out: Sequence[Prompt] = ()
-    judged: Judged = Judged()
-    selection: Dropped = Dropped()
-    aggregation: Dropped = Dropped()
+    judged: SourceVotes = SourceVotes()
+    selection: StepLosses = StepLosses()
+    aggregation: StepLosses = StepLosses()
     truncated: str = "drop"
+
+
+_OTHER = {"a": "b", "b": "a"}
+
+Row = Mapping[str, Any]
+
+
+def count_votes(judgements: Iterable[Row], labels: Iterable[Row]) -> SourceVotes:
+    """Count each source's verdicts by side.
+
+    A source that read both orders is also counted by the position of the answer it named. People
+    are counted by position only, since sides are assigned by hash and people do not see them.
+    """
+    sides: dict[str, Counter[str]] = defaultdict(Counter)
+    seen, decided = set[str](), set[str]()
+    for votes, rows in ((_judge_votes, judgements), (_person_votes, labels)):
+        for row in rows:
+            seen.add(row["pair_id"])
+            if row["verdict"] in _OTHER:
+                decided.add(row["pair_id"])
+            for source, side in votes(row):
+                sides[source][side] += 1
+    return SourceVotes({source: dict(counts) for source, counts in sides.items()}, seen - decided)
+
+
+def _judge_votes(row: Row) -> Iterator[tuple[str, str]]:
+    """(source, side) of a judgement, and (source, position) of each order it was read in."""
+    if row["verdict"] in _OTHER:
+        yield row["source"], row["verdict"]
+    in_order = f"{row['source']} (order of reading)"
+    if row["forward"] in _OTHER:
+        yield in_order, row["forward"]
+    if row["backward"] in _OTHER:
+        yield in_order, _OTHER[row["backward"]]
+
+
+def _person_votes(row: Row) -> Iterator[tuple[str, str]]:
+    if row["verdict"] in _OTHER:
+        first = row["verdict"] == row["shown_first"]
+        yield f"{person(row['annotator'])} (order on screen)", "a" if first else "b"

@@ -1,16 +1,15 @@
-"""EOS and BOS that are missing or doubled, by token ids.
+"""Missing and doubled EOS and BOS, by token ids.
 
-A model that is taught answers without their EOS never ends; one that is taught two ends answers
-before they begin. A prompt with two BOS is a beginning that the model never saw
-(dpo_core.bos).
+A model trained on answers without EOS never stops; one trained on doubled EOS may stop at once. A
+prompt with two BOS is out of distribution for the model (dpo_core.bos).
 """
 
 from collections.abc import Sequence
 
-from dpo_core.bos import bos_faults
+from dpo_core.bos import find_bos_faults
 from dpo_core.records import Prompt
 from dpo_core.special_tokens import SpecialTokens
-from labeling.audit.findings import Finding, reached, some
+from labeling.audit.findings import AuditFinding, first_examples, reached_message
 from labeling.audit.material import Material
 
 Ids = Sequence[int]
@@ -19,9 +18,9 @@ Ids = Sequence[int]
 def token_faults(
     prompt: Prompt, prompt_ids: Ids, token_ids: Ids, finished: bool, special: SpecialTokens
 ) -> frozenset[str]:
-    """Names of what is wrong with the tokens of an answer and its prompt.
+    """Names of the faults in the tokens of an answer and its prompt.
 
-    A finished answer ends with its one EOS; one that was cut has none.
+    A finished answer ends with its only EOS; a truncated one has none.
     """
     faults = set[str]()
     if special.eos:
@@ -31,14 +30,16 @@ def token_faults(
             faults.add("eos_missing")
         if ends not in ([], [last]) or (ends and not finished):
             faults.add("eos_doubled")
-    faults |= bos_faults(prompt, prompt_ids, special)
+    faults |= find_bos_faults(prompt, prompt_ids, special)
     if special.bos not in special.eos and special.bos in token_ids[:1]:
         faults.add("bos_doubled")
     return frozenset(faults)
 
 
-def fault(material: Material, name: str) -> Finding:
-    """The preferences of which an answer has that fault."""
+def find_fault(material: Material, name: str) -> AuditFinding:
+    """The preferences with an answer that has the fault `name`."""
     bad = [p for p in material.preferences if any(name in answer.faults for answer in p.answers)]
-    examples = some(p.shown() for p in bad)
-    return Finding(len(bad), len(material.preferences), "preferences", reached(len(bad)), examples)
+    examples = first_examples(p.describe() for p in bad)
+    return AuditFinding(
+        len(bad), len(material.preferences), "preferences", reached_message(len(bad)), examples
+    )

@@ -1,1 +1,1 @@
-"""Preferences of other tools in, preferences for other tools out."""
+"""Import preferences from other tools, and export them for other tools."""

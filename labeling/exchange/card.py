@@ -1,4 +1,4 @@
-"""The card of an exported dataset: what it holds, where that is from, and how to train on it."""
+"""The card of an exported dataset: its content, its origin, and how to train on it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,43 +7,43 @@ from typing import Any
 
 import yaml
 
-from labeling.aggregation.votes import is_person
-from labeling.exchange.exported import ExportFormat
+from dpo_core.records import is_person
+from labeling.exchange.exported_pair import ExportFormat
 from labeling.exchange.markdown import cell_text, front_matter
 
 LLAMAFACTORY = "llamafactory"
-"""Folder of a dataset in the shape that LLaMA-Factory reads."""
+"""Folder of the dataset in LLaMA-Factory's format."""
 
 
 @dataclass(frozen=True)
-class People:
-    """Labels of people: annotators, and labels by mode (blind, review)."""
+class AnnotatorCounts:
+    """Number of annotators, and of labels by mode (blind, review)."""
 
     annotators: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What a campaign says of its exported rounds.
+class ExportOrigin:
+    """Where exported rounds come from.
 
-    judges: source → kind. dropped: round → step → reason → count. imported: rounds that took
-    preferences over from elsewhere. agreement: round → aggregation.agreement.RoundAgreement as a
-    dictionary, where it was measured.
+    judges: source → kind. dropped: round → step → reason → count. imported: rounds with imported
+    preferences. agreement: round → aggregation.agreement.RoundAgreement as a dictionary, where it
+    was measured.
     """
 
     campaign: str
     rounds: Sequence[int]
     judges: Mapping[str, str]
-    people: People = People()
+    people: AnnotatorCounts = AnnotatorCounts()
     dropped: Mapping[int, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     imported: Sequence[int] = ()
     agreement: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
-class Tally:
-    """Counted while the preferences are written; `cut` answers ended at the length limit."""
+class ExportCounts:
+    """Counts of the written preferences; `cut`: answers cut at the length limit."""
 
     pairs: Counter[int] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
@@ -64,13 +64,15 @@ class Tally:
             self.agreeing += 1
 
 
-def card(origin: Origin, tally: Tally, format: ExportFormat, licence: str, name: str) -> str:
-    """README.md of the dataset, with the front matter that the hub reads."""
+def format_card(
+    origin: ExportOrigin, tally: ExportCounts, format: ExportFormat, licence: str, name: str
+) -> str:
+    """README.md of the dataset, with the hub's front matter."""
     parts = [
         f"# Preferences of the campaign {origin.campaign}",
         f"{tally.pairs.total():,} preferences: of two answers to a prompt, `chosen` is the better "
         "one. Written by `ratchet export`.",
-        *_where_from(origin, tally),
+        *_origin(origin, tally),
         *_dropped(origin),
         *_columns(format, tally),
         *_use(format, name),
@@ -80,9 +82,9 @@ def card(origin: Origin, tally: Tally, format: ExportFormat, licence: str, name:
 
 
 def dataset_info(name: str, file: str) -> dict[str, Any]:
-    """LLaMA-Factory's entry for the dataset: ranking, messages as OpenAI spells them.
+    """LLaMA-Factory's entry for the dataset: ranking, with OpenAI's message keys.
 
-    Its formatting `openai` would add a system prompt of its own to each row.
+    LLaMA-Factory's formatting `openai` would add a system prompt to each row.
     """
     tags = {
         "role_tag": "role",
@@ -97,7 +99,7 @@ def dataset_info(name: str, file: str) -> dict[str, Any]:
     return {name: {**entry, "columns": columns, "tags": tags}}
 
 
-def _front_matter(tally: Tally, licence: str, origin: Origin) -> str:
+def _front_matter(tally: ExportCounts, licence: str, origin: ExportOrigin) -> str:
     files = [{"split": "train", "path": "data/train-*.parquet"}]
     head = {
         "pretty_name": f"Preferences of {origin.campaign}",
@@ -111,12 +113,12 @@ def _front_matter(tally: Tally, licence: str, origin: Origin) -> str:
 
 
 def _size(pairs: int) -> str:
-    """The hub's name for a number of rows."""
+    """The hub's size category of a number of rows."""
     steps = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
     return next((name for limit, name in steps if pairs < limit), "1M<n<10M")
 
 
-def _where_from(origin: Origin, tally: Tally) -> list[str]:
+def _origin(origin: ExportOrigin, tally: ExportCounts) -> list[str]:
     rounds = [
         f"| {n} | {tally.pairs[n]:,} | {'imported' if n in origin.imported else 'sampled'} |"
         for n in origin.rounds
@@ -127,47 +129,47 @@ def _where_from(origin: Origin, tally: Tally) -> list[str]:
     ]
     agreement = "unknown" if not tally.agreeing else f"{tally.agreement / tally.agreeing:.1%}"
     return [
-        "## Where they are from",
+        "## Origin",
         "\n".join(["| round | preferences | answers |", "|--:|--:|---|", *rounds]),
-        "Each preference is what its sources together say of a pair.",
+        "Each preference combines the verdicts of its sources on a pair.",
         "\n".join(["| source | judge | preferences |", "|---|---|--:|", *sources]),
         f"On average {agreement} of a pair's sources agree with the preference"
-        + (f" (told for {tally.agreeing:,} of them)." if tally.agreeing else ".")
+        + (f" (known for {tally.agreeing:,} of them)." if tally.agreeing else ".")
         + f" {tally.soft:,} have a soft label, `p_chosen` below 1.",
         *_measured(origin),
         _people(origin.people),
     ]
 
 
-def _kind(source: str, origin: Origin) -> str:
+def _kind(source: str, origin: ExportOrigin) -> str:
     return "human" if is_person(source) else origin.judges.get(source, "–")
 
 
-def _measured(origin: Origin) -> list[str]:
-    """Judges against people, and people among themselves, in rounds that have both."""
+def _measured(origin: ExportOrigin) -> list[str]:
+    """Agreement of judges with people, and among people, per round that measured it."""
     lines = []
-    for number, found in origin.agreement.items():
-        for judge, kappa in found.get("kappa", {}).items():
+    for number, agreement in origin.agreement.items():
+        for judge, kappa in agreement.get("kappa", {}).items():
             if kappa["value"] is not None:
-                said = f"Cohen's κ of {_cell(judge)} against people"
-                lines.append(f"- round {number}: {said} {kappa['value']:.2f} (n = {kappa['n']})")
-        alpha = found.get("alpha", {})
+                name = f"Cohen's κ of {_cell(judge)} against people"
+                lines.append(f"- round {number}: {name} {kappa['value']:.2f} (n = {kappa['n']})")
+        alpha = agreement.get("alpha", {})
         if alpha.get("value") is not None:
-            said = f"Krippendorff's α among {alpha['people']} people"
-            lines.append(f"- round {number}: {said} {alpha['value']:.2f} (n = {alpha['n']})")
+            name = f"Krippendorff's α among {alpha['people']} people"
+            lines.append(f"- round {number}: {name} {alpha['value']:.2f} (n = {alpha['n']})")
     return ["\n".join(lines)] if lines else []
 
 
-def _people(people: People) -> str:
+def _people(people: AnnotatorCounts) -> str:
     if not people.labels:
-        return "No label is by a person."
+        return "No labels are by people."
     how = {"blind": "blind, without a judge's opinion", "review": "reviewing a judge's suggestion"}
     modes = (f"{count:,} {how.get(mode, mode)}" for mode, count in sorted(people.labels.items()))
     who = "1 person" if people.annotators == 1 else f"{people.annotators:,} people"
     return f"Labels by {who}: {'; '.join(modes)}."
 
 
-def _dropped(origin: Origin) -> list[str]:
+def _dropped(origin: ExportOrigin) -> list[str]:
     rows = [
         f"| {number} | {step} | {_cell(reason)} | {count:,} |"
         for number, steps in origin.dropped.items()
@@ -180,18 +182,18 @@ def _dropped(origin: Origin) -> list[str]:
     return ["## What was dropped, and why", "\n".join([*head, *rows])]
 
 
-def _columns(format: ExportFormat, tally: Tally) -> list[str]:
+def _columns(format: ExportFormat, tally: ExportCounts) -> list[str]:
     shape = "a list of messages" if format == "conversational" else "text"
     lines = [
         f"- `prompt`, `chosen`, `rejected`: {shape}",
         "- `p_chosen`: probability that `chosen` is the better one; `agreement`: share of the "
         "sources that prefer it",
-        "- `sources`: who judged; `round` of the campaign; `pair_id`: hash of prompt and answers",
+        "- `sources`: the judges; `round` of the campaign; `pair_id`: hash of prompt and answers",
     ]
     if format == "conversational":
         lines.append(
-            f"- `plain`: the prompt was plain text, here written as one user message "
-            f"({tally.plain:,} rows); a policy trained without a chat template never saw it so"
+            f"- `plain`: the prompt was plain text and is written here as one user message "
+            f"({tally.plain:,} rows); the policy saw it without a chat template"
         )
     return ["## Columns", "\n".join(lines)]
 
@@ -199,7 +201,7 @@ def _columns(format: ExportFormat, tally: Tally) -> list[str]:
 def _use(format: ExportFormat, name: str) -> list[str]:
     parts = [
         "## Use",
-        "TRL reads it as it is:",
+        "TRL reads it directly:",
         "```python\nfrom datasets import load_dataset\nfrom trl import DPOTrainer\n\n"
         'train = load_dataset("PATH", split="train")\n'
         "DPOTrainer(model=MODEL, train_dataset=train)\n```",
@@ -228,22 +230,22 @@ def _use(format: ExportFormat, name: str) -> list[str]:
     ]
 
 
-def _limits(origin: Origin, tally: Tally) -> list[str]:
+def _limits(origin: ExportOrigin, tally: ExportCounts) -> list[str]:
     lines = [
-        "- Answers are those of the policies of this campaign, each round of another one: for "
-        "another policy they are off-policy.",
-        "- The texts are those that were judged, without special tokens; tokenising them anew may "
+        "- Each round's answers were sampled from that round's policy, so they are off-policy for "
+        "any other.",
+        "- The texts are those that were judged, without special tokens; tokenising them again may "
         "give other tokens than were sampled.",
-        "- Judges are fallible; nothing here was checked beyond what is said above. There is no "
-        "held-out split: the campaign's held-out prompts are not in it.",
+        "- Judges are fallible, and nothing was checked beyond the above. There is no held-out "
+        "split: the campaign's held-out prompts are not included.",
     ]
     if tally.cut:
         lines.append(f"- {tally.cut:,} answers were cut at the length limit.")
     if origin.imported:
-        lines.append("- Imported preferences keep the licence of where they are from.")
+        lines.append("- Imported preferences keep the licence of their source.")
     return ["## Limits", "\n".join(lines)]
 
 
 def _cell(text: str) -> str:
-    """A text that cannot leave its cell of a table."""
+    """`text` escaped for a table cell."""
     return cell_text(text).replace("|", "\\|").replace("<", "&lt;")

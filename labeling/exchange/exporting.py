@@ -1,4 +1,4 @@
-"""Preferences become the folder of a Hugging Face dataset."""
+"""Export preferences as the folder of a Hugging Face dataset."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -7,10 +7,16 @@ from pathlib import Path
 
 from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
+from dpo_core.records import HUMAN, is_person
 from dpo_core.tables import RowWriter
-from labeling.aggregation.votes import HUMAN, is_person
-from labeling.exchange.card import LLAMAFACTORY, Origin, Tally, card, dataset_info
-from labeling.exchange.exported import (
+from labeling.exchange.card import (
+    LLAMAFACTORY,
+    ExportCounts,
+    ExportOrigin,
+    dataset_info,
+    format_card,
+)
+from labeling.exchange.exported_pair import (
     CONVERSATIONAL,
     RANKING,
     STANDARD,
@@ -26,18 +32,22 @@ _RANKING = "preferences.parquet"
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A preference, and how many of its two answers were cut at the length limit."""
+class ExportedPreference:
+    """A preference, and the number of its answers that were cut at the length limit."""
 
     pair: ExportedPair
     cut: int = 0
 
 
 def export_pairs(
-    pairs: Iterable[Answered], origin: Origin, out: Path, format: ExportFormat, licence: str
-) -> Tally:
+    pairs: Iterable[ExportedPreference],
+    origin: ExportOrigin,
+    out: Path,
+    format: ExportFormat,
+    licence: str,
+) -> ExportCounts:
     """Write the new folder `out`. Raises LabelsError, and writes nothing, without preferences."""
-    tally = Tally()
+    tally = ExportCounts()
     with new_folder(out) as folder:
         with ExitStack() as stack:
             writers = _writers(folder, format, stack)
@@ -47,32 +57,32 @@ def export_pairs(
                     ranking.write(ranking_row(row))
         if not tally.pairs:
             raise LabelsError(
-                f"round {', '.join(map(str, origin.rounds))} of {origin.campaign} holds no "
-                "preference",
-                "Name others with --rounds.",
+                f"round {', '.join(map(str, origin.rounds))} of {origin.campaign} has no "
+                "preferences",
+                "Select other rounds with --rounds.",
             )
         if format == "conversational":
             info = dataset_info(origin.campaign, _RANKING)
             write_json(folder / LLAMAFACTORY / "dataset_info.json", info)
-        text = card(origin, tally, format, licence, origin.campaign)
+        text = format_card(origin, tally, format, licence, origin.campaign)
         (folder / "README.md").write_text(text, encoding="utf-8")
     return tally
 
 
 def _rows(
-    pairs: Iterable[Answered], format: ExportFormat, tally: Tally
+    pairs: Iterable[ExportedPreference], format: ExportFormat, tally: ExportCounts
 ) -> Iterator[dict[str, object]]:
     people: dict[str, str] = {}
 
-    def unnamed(source: str) -> str:
-        """A person's number: who labelled is nobody's business outside."""
+    def anonymise(source: str) -> str:
+        """A number in place of a person's name."""
         return people.setdefault(source, f"{HUMAN}{len(people) + 1}")
 
-    for found in pairs:
-        sources = tuple(unnamed(s) if is_person(s) else s for s in found.pair.sources)
-        row = exported_row(replace(found.pair, sources=sources), format)
+    for preference in pairs:
+        sources = tuple(anonymise(s) if is_person(s) else s for s in preference.pair.sources)
+        row = exported_row(replace(preference.pair, sources=sources), format)
         tally.add(row)
-        tally.cut += found.cut
+        tally.cut += preference.cut
         yield row
 
 

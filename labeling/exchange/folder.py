@@ -1,4 +1,4 @@
-"""A new folder, written beside its place and then renamed, and the files of an imported one."""
+"""Write a new folder atomically, and the file names of an imported one."""
 
 import os
 import shutil
@@ -10,19 +10,19 @@ from dpo_core.atomic import flush, flush_tree
 from dpo_core.errors import LabelsError
 
 PAIRS = "pairs.parquet"
-"""The imported pairs, schema records.IMPORTED."""
+"""The imported pairs, schema IMPORTED."""
 
 REJECTED = "rejected.jsonl"
-"""The rows that could not be read: file, place and reason of each."""
+"""The unreadable rows: place and reason of each."""
 
 SUMMARY = "import.json"
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `path` as a whole when the block ends well.
+    """A temporary folder to write into, renamed to `path` when the block succeeds.
 
-    Raises LabelsError when `path` already holds something or cannot be made.
+    Raises LabelsError when `path` is not empty or cannot be created.
     """
     check_free(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -31,7 +31,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         beside.mkdir()
     except OSError as error:
         raise LabelsError(
-            f"{path} cannot be made: {error.strerror}", "Name a folder where you may write."
+            f"{path} cannot be created: {error.strerror}", "Name a folder where you may write."
         ) from None
     try:
         yield beside
@@ -47,7 +47,7 @@ def check_free(path: Path) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists() or path.is_symlink():
-        found = "is not empty" if path.is_dir() else "is a file"
+        state = "is not empty" if path.is_dir() else "is a file"
         raise LabelsError(
-            f"{path} {found}", f"Name a new folder, or move it away: mv {path} {path}.old"
+            f"{path} {state}", f"Name a new folder, or move it away: mv {path} {path}.old"
         )

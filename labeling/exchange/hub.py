@@ -1,4 +1,4 @@
-"""Folders and files on the Hugging Face hub."""
+"""Upload folders and files to the Hugging Face hub."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,9 @@ _TOKEN = "Set HF_TOKEN, or `hf auth login`"
 
 
 def push_folder(folder: Path, repo: str) -> str:
-    """Upload `folder` as the dataset `repo`, made private if it is new; returns its address.
+    """Upload `folder` as the dataset `repo`, private if it is new; returns its URL.
 
-    The token is that of HF_TOKEN or of `hf auth login`. Raises BadInput without one, RatchetError
+    Uses the token of HF_TOKEN or `hf auth login`. Raises BadInput without a token, RatchetError
     when the hub cannot be reached or refuses.
     """
     again = f"hf upload {shlex.quote(repo)} {shlex.quote(str(folder))} --repo-type dataset"
@@ -27,10 +27,10 @@ def push_folder(folder: Path, repo: str) -> str:
 def push_model(
     files: Mapping[str, Path | bytes], repo: str, message: str, again: str, *, private: bool
 ) -> str:
-    """Upload `files`, by their names, as one commit of the model `repo`; returns its address.
+    """Upload `files` (name → content) as one commit of the model `repo`; returns its URL.
 
-    private: how the repository is made if it is new. again: the command to type after an error.
-    Raises as `push_folder` does.
+    private: visibility of a new repository. again: the command to repeat after an error. Raises as
+    `push_folder` does.
     """
     with _hub("nothing was published:", repo, "a model: NAME/MODEL", again) as api:
         from huggingface_hub import CommitOperationAdd
@@ -43,9 +43,9 @@ def push_model(
 
 @contextmanager
 def _hub(state: str, repo: str, named: str, again: str) -> Iterator[Any]:
-    """The hub's client, whose errors become one sentence each, and what to type then.
+    """The hub's client; its errors become RatchetErrors whose remedy is the command `again`.
 
-    state: how far things are, as its beginning.
+    state: the beginning of their messages, which says what is done already.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -55,13 +55,15 @@ def _hub(state: str, repo: str, named: str, again: str) -> Iterator[Any]:
     try:
         yield HfApi()
     except HFValidationError:
-        raise BadInput(f"{state} {repo!r} is no name of {named}", f"Then: {again}") from None
+        raise BadInput(
+            f"{state} {repo!r} is not a valid name of {named}", f"Then: {again}"
+        ) from None
     except HfHubHTTPError as error:
         raise RatchetError(
             f"{state} the hub refused {repo} ({error.response.status_code})",
-            f"Check the name and the rights of the token; then: {again}",
+            f"Check the name and the token's permissions; then: {again}",
         ) from None
-    except Exception as error:  # of the HTTP library that the client has in this version
+    except Exception as error:  # from whichever HTTP library this version of the client uses
         raise RatchetError(
             f"{state} the hub cannot be reached ({type(error).__name__})",
             f"When there is a network: {again}",

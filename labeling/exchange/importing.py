@@ -1,4 +1,4 @@
-"""Preference sets of others become a folder of pairs, row by row; what cannot be read is listed."""
+"""Import third-party preference files as a folder of pairs, row by row; list unreadable rows."""
 
 import json
 from collections import Counter
@@ -9,31 +9,33 @@ from typing import IO, Any, Literal
 
 from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
-from dpo_core.records import IMPORTED
+from dpo_core.schemas import IMPORTED
 from dpo_core.tables import TEXTS_AT_ONCE, write_rows
 from labeling.exchange.folder import PAIRS, REJECTED, SUMMARY, new_folder
 from labeling.exchange.formats.kinds import format_of, read_as
 from labeling.exchange.formats.verdicts import COLUMNS
-from labeling.exchange.imported import (
+from labeling.exchange.imported_pair import (
     ImportedPair,
-    Undecided,
+    UndecidedRow,
     UnreadableRow,
-    chat,
+    as_messages,
+    as_text,
     imported_row,
-    plain,
 )
-from labeling.exchange.rows import Found, data_files, read_file
+from labeling.exchange.rows import SourceRow, data_files, read_file
 
 SHOWN = 20
-"""Rows that could not be read and are named on the screen."""
+"""Most unreadable rows that are reported on screen."""
 _LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """format: of all files, or `auto`. columns: prompt, a, b and verdict → their names in a CSV.
+    """How files are imported.
 
-    prompts: `chat` makes plain prompts one user message, `plain` makes lone user messages text.
+    format: of all files, or `auto`. columns: prompt, a, b and verdict → column name in a CSV.
+    prompts: `chat` turns plain prompts into one user message, `plain` single user messages into
+    text.
     """
 
     format: str = "auto"
@@ -43,8 +45,8 @@ class ImportOptions:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What came of an import; `problems` are the first SHOWN rows that could not be read."""
+class ImportResult:
+    """Counts of an import; problems: (place, reason) of the first SHOWN unreadable rows."""
 
     rows: int
     kept: int
@@ -54,32 +56,32 @@ class Imported:
     problems: Sequence[tuple[str, str]] = ()
 
 
-def import_files(files: Sequence[Path], out: Path, options: ImportOptions) -> Imported:
+def import_files(files: Sequence[Path], out: Path, options: ImportOptions) -> ImportResult:
     """Write the pairs of `files` to the new folder `out`.
 
-    Raises LabelsError, and writes nothing, when no row holds a pair.
+    Raises LabelsError, and writes nothing, when no row holds a preference.
     """
-    found = [data for path in files for data in data_files(path)]
+    sources = [data for path in files for data in data_files(path)]
     with new_folder(out) as folder:
         with (folder / REJECTED).open("w", encoding="utf-8") as rejected:
-            reading = _Reading(options, rejected)
-            rows = reading.rows(found)
+            reading = _RowCounts(options, rejected)
+            rows = reading.rows(sources)
             kept = write_rows(folder / PAIRS, rows, IMPORTED, row_group=TEXTS_AT_ONCE)
         result = reading.result(kept)
         if not kept:
             raise LabelsError(
                 f"no row of {', '.join(map(str, files))} holds a preference{_why(result)}",
-                "docs/exchange.md shows the formats; name one with --format, or columns of a CSV "
-                "with --columns.",
+                "See docs/exchange.md for the formats; set one with --format, or the columns of a "
+                "CSV with --columns.",
             )
-        summary = {"files": [str(path) for path in found], **asdict(result)}
+        summary = {"files": [str(path) for path in sources], **asdict(result)}
         del summary["problems"]
         write_json(folder / SUMMARY, summary)
     return result
 
 
-class _Reading:
-    """The rows of all files, counted."""
+class _RowCounts:
+    """Reads the rows of all files, and counts them."""
 
     def __init__(self, options: ImportOptions, rejected: IO[str]) -> None:
         self.options = options
@@ -93,29 +95,29 @@ class _Reading:
     def rows(self, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
         for path in files:
             kind = self.options.format
-            for found in read_file(path):
-                if kind == "auto" and found.row is not None:
-                    # The first row that fits a format decides for its file.
-                    kind = format_of(self._renamed(found.row)) or "auto"
-                row = self._row(found, kind, path)
+            for source in read_file(path):
+                if kind == "auto" and source.row is not None:
+                    # The first row that fits a format decides the format of its file.
+                    kind = format_of(self._rename(source.row)) or "auto"
+                row = self._row(source, kind, path)
                 if row is not None:
                     yield row
 
-    def result(self, kept: int) -> Imported:
+    def result(self, kept: int) -> ImportResult:
         rows = kept + self._dropped.total() + self._unreadable
-        return Imported(
+        return ImportResult(
             rows, kept, dict(self._dropped), self._unreadable, dict(self._formats), self._problems
         )
 
-    def _row(self, found: Found, kind: str, path: Path) -> dict[str, Any] | None:
+    def _row(self, source: SourceRow, kind: str, path: Path) -> dict[str, Any] | None:
         try:
-            pair = self._read(found, kind)
+            pair = self._read(source, kind)
         except UnreadableRow as error:
-            self._reject(found.where, str(error))
+            self._reject(source.where, str(error))
             return None
         except LabelsError as error:
-            raise LabelsError(f"{found.where}: {error.message}", error.remedy) from None
-        if isinstance(pair, Undecided):
+            raise LabelsError(f"{source.where}: {error.message}", error.remedy) from None
+        if isinstance(pair, UndecidedRow):
             self._dropped[pair.why] += 1
             return None
         if self.options.source is not None:
@@ -129,20 +131,20 @@ class _Reading:
         self._formats[kind] += 1
         return row
 
-    def _read(self, found: Found, kind: str) -> ImportedPair | Undecided:
-        if found.row is None:
-            raise UnreadableRow(found.problem)
-        row = self._renamed(found.row)
+    def _read(self, source: SourceRow, kind: str) -> ImportedPair | UndecidedRow:
+        if source.row is None:
+            raise UnreadableRow(source.problem)
+        row = self._rename(source.row)
         if kind == "auto":
             raise UnreadableRow(f"its columns fit no format: {', '.join(map(str, row)) or 'none'}")
         pair = read_as(kind, row)
-        if isinstance(pair, Undecided) or self.options.prompts == "as_given":
+        if isinstance(pair, UndecidedRow) or self.options.prompts == "as_given":
             return pair
-        change = chat if self.options.prompts == "chat" else plain
-        return replace(pair, prompt=change(pair.prompt))
+        convert = as_messages if self.options.prompts == "chat" else as_text
+        return replace(pair, prompt=convert(pair.prompt))
 
-    def _renamed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The row with the user's columns under the names that formats know."""
+    def _rename(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row with the user's columns renamed to those of the formats."""
         given = self.options.columns
         if not given:
             return row
@@ -159,24 +161,24 @@ class _Reading:
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`prompt=question,a=left` as a mapping. Raises LabelsError."""
+    """`prompt=question,a=left` as a mapping. Raises LabelsError for anything else."""
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     columns = {name.strip(): column.strip() for name, _, column in pairs}
     if not columns or set(columns) - set(COLUMNS) or not all(columns.values()):
         raise LabelsError(
-            f"--columns {text}: give column names for {', '.join(COLUMNS)}",
+            f"--columns {text} must name columns for {', '.join(COLUMNS)}",
             "For example --columns prompt=question,a=left,b=right,verdict=better",
         )
     return columns
 
 
 def _printable(reason: str) -> str:
-    """What quotes a row without what could act on a screen, or fill it."""
+    """`reason` in printable characters, cut at _LONGEST_REASON."""
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:_LONGEST_REASON])
     return shown + ("…" if len(reason) > _LONGEST_REASON else "")
 
 
-def _why(result: Imported) -> str:
+def _why(result: ImportResult) -> str:
     dropped = ", ".join(f"{count} {why}" for why, count in sorted(result.dropped.items()))
     problems = [f"\n  {where}: {reason}" for where, reason in result.problems]
     return (f" ({dropped})" if dropped else "") + "".join(problems)

@@ -1,4 +1,4 @@
-"""What the cards of data sets and of models share: text that stays text, and the hub's head."""
+"""Markdown shared by the cards of datasets and models: escaping, tables, front matter."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,16 +9,16 @@ import yaml
 from dpo_core.errors import BadInput
 
 _MARKS = re.compile(r"([\\`*_\[\]~|#!$])")
-"""What begins a mark of markdown inside a line; `<` and `&` become entities."""
+"""Characters that can start markup inside a line; `<` and `&` become entities."""
 
 
-def plain(text: str) -> str:
-    """A text on one line in which nothing is a mark, a tag, a link, or the end of its cell."""
+def escape(text: str) -> str:
+    """`text` on one line, escaped so that nothing in it is markup or ends a table cell."""
     return _MARKS.sub(r"\\\1", cell_text(text).replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def code(text: str) -> str:
-    """The same as code, for names: in it only backquotes and the ends of cells act."""
+    """`text` on one line as inline code, with backquotes and `|` replaced by look-alikes."""
     return f"`{cell_text(text).replace('`', chr(0x2019)).replace('|', chr(0x2223))}`"
 
 
@@ -27,21 +27,21 @@ def cell_text(text: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows whose cells are markdown already; empty without rows."""
+    """A table of cells that are markdown already; empty without rows."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     rule = "|" + "---|" * len(header)
     return "\n".join([f"| {' | '.join(header)} |", rule, *lines]) if lines else ""
 
 
 def front_matter(head: Mapping[str, Any]) -> str:
-    """What the hub reads at the beginning of a card."""
+    """YAML front matter, which the hub reads."""
     return f"---\n{yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True)}---\n"
 
 
 def check_licence(licence: str) -> None:
-    """Raise BadInput for what cannot be a licence of the hub."""
+    """Raise BadInput for anything that cannot be a licence on the hub."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
         raise BadInput(
-            f"--licence {licence!r} is no name of the hub's list",
+            f"--licence {licence!r} is not an identifier from the hub's list",
             "For example apache-2.0, cc-by-4.0, other or unknown.",
         )

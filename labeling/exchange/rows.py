@@ -1,4 +1,4 @@
-"""Rows of files of others, one in memory at a time, whatever is wrong with some of them."""
+"""Tolerant reader for third-party files, one row in memory at a time."""
 
 import csv
 import gzip
@@ -21,8 +21,8 @@ _LONGEST_FIELD = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Found:
-    """A row and where it stands; `problem` says why there is none."""
+class SourceRow:
+    """A row and its place, or the `problem` that makes it unreadable."""
 
     where: str
     row: Mapping[str, Any] | None
@@ -30,25 +30,27 @@ class Found:
 
 
 def data_files(path: Path) -> list[Path]:
-    """The data files that `path` names: itself, or those of a folder, its train split if it has
-    one. Raises LabelsError when there are none."""
+    """The data files that `path` names: itself, or those in a folder, or its train split if any.
+
+    Raises LabelsError when there are none.
+    """
     if path.is_file():
         if not path.name.lower().endswith(_KINDS):
             raise LabelsError(
-                f"{path} is no file of a known kind", f"Give one of {', '.join(_KINDS)}."
+                f"{path} has an unknown file type", f"Give one of {', '.join(_KINDS)}."
             )
         return [path]
     if not path.is_dir():
         raise LabelsError(f"there is no file or folder {path}", "Check the path.")
-    found = sorted(p for p in path.rglob("*") if _is_data(p, path))
-    train = [p for p in found if any("train" in part for part in p.relative_to(path).parts)]
-    if not found:
+    files = sorted(p for p in path.rglob("*") if _is_data(p, path))
+    train = [p for p in files if any("train" in part for part in p.relative_to(path).parts)]
+    if not files:
         raise LabelsError(f"{path} holds no data", f"It needs files {', '.join(_KINDS)}.")
-    return train or found
+    return train or files
 
 
-def read_file(path: Path) -> Iterator[Found]:
-    """Every row of a file, or what is wrong with it; a file that breaks off ends there."""
+def read_file(path: Path) -> Iterator[SourceRow]:
+    """Every row of a file, or its problem; a truncated file ends at the damage."""
     name = path.name.lower()
     try:
         if name.endswith((".parquet", ".arrow")):
@@ -57,26 +59,26 @@ def read_file(path: Path) -> Iterator[Found]:
             yield from _csv(path)
         else:
             yield from _json(path)
-    # A flipped bit of a page is an OSError to Arrow, one of an archive an error of zlib.
+    # A flipped bit in a page is an OSError in Arrow; one in an archive is a zlib.error.
     except (pa.ArrowException, EOFError, OSError, zlib.error) as error:
-        yield Found(str(path), None, f"the file cannot be read: {_first_line(error)}")
+        yield SourceRow(str(path), None, f"the file cannot be read: {_first_line(error)}")
 
 
 def _is_data(path: Path, folder: Path) -> bool:
     relative = path.relative_to(folder)
     hidden = any(part.startswith(".") for part in relative.parts)
-    described = relative.name in ("dataset_info.json", "dataset_dict.json", "state.json")
+    metadata = relative.name in ("dataset_info.json", "dataset_dict.json", "state.json")
     return (
         path.is_file()
         and not hidden
-        and not described
+        and not metadata
         and relative.name.lower().endswith(_KINDS)
         and relative.parts[0] != "llamafactory"
     )
 
 
-def _json(path: Path) -> Iterator[Found]:
-    with _opened(path) as file:
+def _json(path: Path) -> Iterator[SourceRow]:
+    with _open(path) as file:
         for number, line in enumerate(file, 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
@@ -91,42 +93,42 @@ def _is_list(line: bytes) -> bool:
     return line.lstrip().startswith(b"[")
 
 
-def _json_list(path: Path, content: bytes) -> Iterator[Found]:
-    """One list of rows cannot be read in parts, so it is in memory as a whole."""
-    whole = _parsed(str(path), content)
-    if isinstance(whole, Found):
+def _json_list(path: Path, content: bytes) -> Iterator[SourceRow]:
+    """Rows of one JSON list, which is loaded as a whole."""
+    whole = _parse(str(path), content)
+    if isinstance(whole, SourceRow):
         yield whole
         return
     for number, row in enumerate(whole, 1):
         yield _mapping(f"{path} row {number}", row)
 
 
-def _json_line(where: str, line: bytes) -> Found:
-    row = _parsed(where, line)
-    return row if isinstance(row, Found) else _mapping(where, row)
+def _json_line(where: str, line: bytes) -> SourceRow:
+    row = _parse(where, line)
+    return row if isinstance(row, SourceRow) else _mapping(where, row)
 
 
-def _parsed(where: str, content: bytes) -> Any:
+def _parse(where: str, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Found(where, None, f"not UTF-8: byte {error.object[error.start]:#04x}")
+        return SourceRow(where, None, f"not UTF-8: byte {error.object[error.start]:#04x}")
     except ValueError as error:
-        return Found(where, None, f"not JSON: {_first_line(error)}")
+        return SourceRow(where, None, f"not JSON: {_first_line(error)}")
     except RecursionError:
-        return Found(where, None, "nested too deeply")
+        return SourceRow(where, None, "nested too deeply")
 
 
-def _mapping(where: str, row: Any) -> Found:
+def _mapping(where: str, row: Any) -> SourceRow:
     if isinstance(row, Mapping):
-        return Found(where, row)
-    return Found(where, None, f"expected an object, found {type(row).__name__}")
+        return SourceRow(where, row)
+    return SourceRow(where, None, f"expected an object, found {type(row).__name__}")
 
 
-def _csv(path: Path) -> Iterator[Found]:
-    csv.field_size_limit(_LONGEST_FIELD)  # of the process; its default refuses long answers
-    with _opened(path) as file:
-        # What is not UTF-8 becomes lone surrogates, which are found row by row.
+def _csv(path: Path) -> Iterator[SourceRow]:
+    csv.field_size_limit(_LONGEST_FIELD)  # for the process; the default refuses long answers
+    with _open(path) as file:
+        # Invalid UTF-8 becomes lone surrogates, which are reported row by row.
         lines = (line.decode("utf-8", "surrogateescape") for line in file)
         first = next(lines, "").removeprefix("\ufeff")
         reader = csv.reader(_after(first, lines), delimiter=_delimiter(path, first), strict=True)
@@ -138,8 +140,8 @@ def _csv(path: Path) -> Iterator[Found]:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Found(place, None, f"not CSV: {error}")
-                if not header:  # a later line is no header
+                yield SourceRow(place, None, f"not CSV: {error}")
+                if not header:  # a later line cannot be the header
                     return
                 continue
             if fields and header:
@@ -158,13 +160,13 @@ def _delimiter(path: Path, header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _record(where: str, header: list[str], fields: list[str]) -> Found:
+def _record(where: str, header: list[str], fields: list[str]) -> SourceRow:
     if len(fields) != len(header):
-        return Found(where, None, f"it has {len(fields)} fields, the header has {len(header)}")
-    return Found(where, dict(zip(header, fields, strict=True)))
+        return SourceRow(where, None, f"{len(fields)} fields, but the header has {len(header)}")
+    return SourceRow(where, dict(zip(header, fields, strict=True)))
 
 
-def _table(path: Path) -> Iterator[Found]:
+def _table(path: Path) -> Iterator[SourceRow]:
     number = 0
     for batch in _batches(path):
         checked = _is_sound(batch)
@@ -174,21 +176,21 @@ def _table(path: Path) -> Iterator[Found]:
             yield _row(batch.slice(row, 1), where, checked=checked)
 
 
-def _row(row: pa.RecordBatch, where: str, *, checked: bool) -> Found:
+def _row(row: pa.RecordBatch, where: str, *, checked: bool) -> SourceRow:
     try:
         if not checked:
             row.validate(full=True)
-        return Found(where, row.to_pylist()[0])
+        return SourceRow(where, row.to_pylist()[0])
     except UnicodeDecodeError:
-        return Found(where, None, "not UTF-8")
-    # Days that Python's calendar has not, lengths that point out of the file.
+        return SourceRow(where, None, "not UTF-8")
+    # Dates out of Python's range, and lengths that point outside of the file.
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        return Found(where, None, f"a value cannot be read: {_first_line(error)}")
+        return SourceRow(where, None, f"a value cannot be read: {_first_line(error)}")
 
 
 def _is_sound(batch: pa.RecordBatch) -> bool:
-    """Whether every length in it can be: Arrow's own format is read as it lies on disk, and what
-    points out of the file ends the process."""
+    """Whether Arrow validates the batch: an offset outside of a memory-mapped file would crash the
+    process."""
     try:
         batch.validate(full=True)
     except pa.ArrowException:
@@ -205,7 +207,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(batch_size=_BATCH)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     return path.open("rb")

@@ -1,1 +1,1 @@
-"""Who says how good an answer is: rules, reward models, LLMs, several of them together."""
+"""Judges: rules, reward models, LLMs, and committees of several."""

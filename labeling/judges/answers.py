@@ -1,5 +1,7 @@
-"""What a judge gave, as one answer per item: whatever it gave, each item has an answer, and what
-cannot be read is an abstention that says why. Nothing of it becomes a verdict by chance."""
+"""Read a judge's return value strictly: one answer per item, an abstention for what is unreadable.
+
+An abstention carries its reason. Nothing unreadable ever becomes a verdict.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,33 +12,43 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 SHOWN = 200
+"""Most characters of a value in a message."""
 
-_NUMBER: Any = Real  # typed as Any: mypy holds that a float is no Real, but numpy's scalars are
+_NUMBER: Any = Real  # typed as Any: mypy says a float is no Real, and numpy scalars are Real
 
 
-def one_each(
+def answer_each_item(
     given: object, items: Sequence[Item], kind: type[Answer], abstain: Callable[[str], Answer]
 ) -> list[Answer]:
-    """`given` as one answer of its `kind` per item, in order; abstentions in place of all where
-    their number is another, since then nobody knows which is whose, and of each other thing."""
-    answers, why = listed(given, len(items))
+    """One answer per item, in order.
+
+    Anything in `given` that is not of type `kind` becomes an abstention. If the number of answers
+    is wrong, all become abstentions, since no answer can be assigned to its item.
+
+    Args:
+        given: what the judge returned.
+        abstain: makes an abstention from a reason.
+    """
+    answers, why = as_list(given, len(items))
     if answers is None:
         return [abstain(why) for _ in items]
-    return [a if isinstance(a, kind) else abstain(f"it answered {shown(a)}") for a in answers]
+    return [
+        a if isinstance(a, kind) else abstain(f"it answered {format_value(a)}") for a in answers
+    ]
 
 
-def listed(given: object, count: int) -> tuple[list[Any] | None, str]:
-    """(answers, "") or (None, why they are not `count` answers)."""
+def as_list(given: object, count: int) -> tuple[list[Any] | None, str]:
+    """(answers, "") for an iterable of `count` answers, else (None, reason)."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        return None, f"the judge gave {shown(given)} in place of one answer per item"
+        return None, f"the judge returned {format_value(given)} instead of one answer per item"
     answers = list(given)
     if len(answers) != count:
-        return None, f"the judge gave {len(answers)} answers to {count} items"
+        return None, f"the judge returned {len(answers)} answers for {count} items"
     return answers, ""
 
 
 def as_number(value: object) -> float | None:
-    """A finite number, else None."""
+    """`value` as a finite float, or None."""
     try:
         number = float(value) if isinstance(value, _NUMBER) else math.nan
     except OverflowError:
@@ -44,14 +56,14 @@ def as_number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def shown(value: object) -> str:
-    """A value in few characters, whatever it is."""
+def format_value(value: object) -> str:
+    """The repr of any value, cut at SHOWN characters."""
     try:
-        return plain(f"{value!r:.{SHOWN}}")
-    except Exception as error:  # a repr may do anything
-        return f"a {type(value).__name__} ({type(error).__name__} when shown)"
+        return replace_surrogates(f"{value!r:.{SHOWN}}")
+    except Exception as error:  # repr is user code
+        return f"a {type(value).__name__} (its repr raises {type(error).__name__})"
 
 
-def plain(text: str) -> str:
-    """A text that files can hold: JSON can spell half a character, and so can user code."""
+def replace_surrogates(text: str) -> str:
+    """`text` with lone surrogates replaced by "?", so that it can be encoded as UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,7 @@
-"""How a judge behaved in one round: pure functions of the pairs it read and what it said.
+"""How a judge behaved in one round: pure functions of pairs and judgements.
 
-A judge that names a position, or the longer answer whatever it says, is measured here before its
-verdicts become preferences. A rate of nothing is None.
+Position bias and length bias are measured here before verdicts become preferences. A rate over
+nothing is None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from itertools import pairwise
 from dpo_core.records import Completion, Cost, Judgement, Pair, Score, Verdict
 
 LENGTH_BINS = 4
-"""Groups of pairs, of equal size, by how far their lengths differ."""
+"""Number of equal-sized groups of pairs, by difference in length."""
 
 _WORTH: Mapping[Verdict, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 Judged = Sequence[tuple[Pair, Judgement]]
@@ -22,7 +22,7 @@ Scored = Sequence[tuple[Completion, Score]]
 class LengthBin:
     """Pairs whose lengths differ by `tokens_from` to `tokens_to` tokens.
 
-    longer_win_rate: share of them that the longer answer wins, ties as one half.
+    longer_win_rate: share of them that the longer answer wins; a tie counts one half.
     """
 
     tokens_from: int
@@ -33,27 +33,26 @@ class LengthBin:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What one judge did with the pairs of a round.
+    """How one judge behaved on the pairs of a round.
 
-    pairs: how many it was asked about; `decided` of them have a better answer, `ties` none (both
-      bad is counted here), `abstained` no verdict.
+    pairs: number of pairs judged: `decided` with a better answer, `ties` (including both bad) and
+      `abstained` without verdict.
     abstention_rate: abstained / pairs.
-    both_orders: pairs of different answers with a readable verdict in both orders; the next three
-      are about these.
-    position_bias: share of them in which both orders name the same position, so that the answers
-      had no say.
+    both_orders: pairs of different answers with a readable verdict in both orders; the base of the
+      next three.
+    position_bias: share in which both orders name the same position, whatever the answers.
     first_position_rate: of the readings that name an answer, the share that names the one read
-      first; one half without a preference.
-    self_consistency: share of them in which both orders give the same verdict. Of a judge that
-      scores completions one by one it is the share of repeated answers (the same text to the same
-      prompt) that got the score of their first reading.
-    longer_win_rate: share of the pairs of different length that the longer answer wins, ties as one
-      half; `length_pairs` of them.
-    win_rate_per_100_tokens: by how much an answer's win rate grows with 100 tokens more than the
-      other: the slope of the least-squares line through one half at equal length.
-    length_bins: the win rate of the longer answer by how much longer it is.
-    mean_confidence: over the verdicts that have one.
-    tokens_in, tokens_out, money: what they took, those remembered from earlier runs included.
+      first; 0.5 means no position preference.
+    self_consistency: share in which both orders give the same verdict. For a judge that scores
+      completions one by one: share of repeated answers (same text, same prompt) that got the score
+      of their first reading.
+    longer_win_rate: share of the `length_pairs` pairs of different length that the longer answer
+      wins; a tie counts one half.
+    win_rate_per_100_tokens: increase of an answer's win rate per 100 tokens of extra length: slope
+      of the least-squares line through 0.5 at equal length.
+    length_bins: win rate of the longer answer by difference in length.
+    mean_confidence: mean over the verdicts that have one.
+    tokens_in, tokens_out, money: cost, including that of replies remembered from earlier runs.
     """
 
     pairs: int
@@ -75,8 +74,13 @@ class Behaviour:
     money: float
 
 
-def behaviour(judged: Judged, scored: Scored = ()) -> Behaviour:
-    """What the judge did; `scored` are all completions that it scored one by one, if it did."""
+def measure_behaviour(judged: Judged, scored: Scored = ()) -> Behaviour:
+    """Measure one judge on one round.
+
+    Args:
+        judged: (pair, judgement) of every pair.
+        scored: (completion, score) of every completion, for a judge that scores one by one.
+    """
     verdicts = [judgement.verdict for _, judgement in judged]
     abstained, decided = verdicts.count(None), verdicts.count("a") + verdicts.count("b")
     orders = [
@@ -112,40 +116,40 @@ def behaviour(judged: Judged, scored: Scored = ()) -> Behaviour:
 
 
 def _repeated_alike(scored: Scored) -> float | None:
-    """Share of the answers that had stood before, for the same prompt, that got the same score."""
+    """Share of repeated answers to the same prompt that got the score of their first reading."""
     first: dict[tuple[str, str], float | None] = {}
-    alike: list[bool] = []
+    equal: list[bool] = []
     for completion, score in scored:
         key = (completion.prompt.prompt_id, completion.text)
         if key in first:
-            alike.append(first[key] == score.value)
+            equal.append(first[key] == score.value)
         else:
             first[key] = score.value
-    return _mean(alike)
+    return _mean(equal)
 
 
 def _cost(judged: Judged, scored: Scored) -> Cost:
-    """Of a judge that scores, each completion is counted once, and those of no pair too."""
+    """Total cost; for a judge that scores, of every completion once, paired or not."""
     costs = [score.cost for _, score in scored] if scored else [j.cost for _, j in judged]
     return sum(costs, Cost())
 
 
 def _first_position_rate(orders: Sequence[tuple[Verdict, Verdict]]) -> float | None:
-    """a stands first in the forward reading, b in the backward one."""
+    """Share of readings that name the answer read first: a forward, b backward."""
     named_first = [forward == "a" for forward, _ in orders if forward in ("a", "b")]
     named_first += [backward == "b" for _, backward in orders if backward in ("a", "b")]
     return _mean(named_first)
 
 
 def _length_outcomes(judged: Judged) -> list[tuple[int, float]]:
-    """(tokens by which the longer answer is longer, what it won) of pairs of different length."""
-    found = []
+    """Sorted (difference in tokens, win of the longer answer) of pairs of different length."""
+    outcomes = []
     for pair, judgement in judged:
         difference = pair.a.tokens - pair.b.tokens
         if difference and judgement.verdict is not None:
             won = _WORTH[judgement.verdict]
-            found.append((abs(difference), won if difference > 0 else 1 - won))
-    return sorted(found)
+            outcomes.append((abs(difference), won if difference > 0 else 1 - won))
+    return sorted(outcomes)
 
 
 def _slope(lengths: Sequence[tuple[int, float]]) -> float | None:

@@ -1,4 +1,4 @@
-"""Several judges together: one score per completion out of several."""
+"""Several judges together: one score per completion from several."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
@@ -8,13 +8,12 @@ SourceScores = Mapping[str, float | None]
 
 
 class Committee:
-    """The scores of a round's completions by several sources, each of which counts by its weight.
+    """Weighted mean of several sources' scores of a round's completions.
 
-    Sources score on scales of their own, so each score is divided by the standard deviation of its
-    source's scores in the round. Where a source abstained on some answers of a prompt, the mean of
-    its others stands in for it: its level is no bonus or penalty, and answers that all sources
-    scored are no closer to the middle than those that few did. So a constant that is added to one
-    source's scores changes no difference between answers of a prompt.
+    Each score is divided by the standard deviation of its source's scores in the round, since
+    sources use different scales. Where a source abstained on some answers to a prompt, the mean of
+    its other scores for that prompt stands in, so that abstaining is no bonus or penalty. Adding a
+    constant to one source's scores therefore changes no difference between answers to a prompt.
     """
 
     def __init__(self, by_source: Mapping[str, SourceScores], weights: Mapping[str, float]) -> None:
@@ -26,14 +25,16 @@ class Committee:
         self._weights = weights
 
     def scores(self, completion_ids: Sequence[str]) -> dict[str, float | None]:
-        """completion_id → score, for the answers to one prompt; None where all abstained, and
-        nothing where no judge scores."""
+        """completion_id → score of the answers to one prompt; None where all sources abstained.
+
+        Empty when no judge scores.
+        """
         if not self._by_source:
             return {}
         sums = dict.fromkeys(completion_ids, 0.0)
         scored, total = set[str](), 0.0
         for source, unit in self._units.items():
-            own = self._of(source, completion_ids)
+            own = self._known_scores(source, completion_ids)
             if not own:
                 continue
             mean = fmean(own.values())
@@ -44,7 +45,7 @@ class Committee:
                 sums[completion_id] += weight * (own.get(completion_id, mean) / unit)
         return {i: value / total if i in scored else None for i, value in sums.items()}
 
-    def _of(self, source: str, completion_ids: Sequence[str]) -> dict[str, float]:
+    def _known_scores(self, source: str, completion_ids: Sequence[str]) -> dict[str, float]:
         given = self._by_source[source]
         return {i: score for i in completion_ids if (score := given.get(i)) is not None}
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -25,18 +25,35 @@ STEERS_NO_ANSWER = frozenset(
         "money_per_million_tokens_out",
     }
 )
-"""Fields whose change leaves what a judge says as it is."""
-
-JUDGE_KINDS = ("rule", "reward_model", "llm", "human", "committee")
+"""Fields that do not affect a judge's answers."""
 
 
 class _AnyJudge(Section):
+    asks_people: ClassVar[bool] = False
+    gives_rewards: ClassVar[bool] = False
+    """Whether scores are rewards of a Bradley-Terry model: a beats b with σ(score a − score b)."""
+
     weight: Positive = Field(1.0, description="how much its verdict counts in a committee")
     id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$",
-        description="name in the judgements, instead of one made from what it is",
+        description="name in the judgements, instead of one made from the judge's kind and model",
     )
+
+    @property
+    def asks_relevance(self) -> bool:
+        """Whether a score depends on the base model's log-probs of the answer."""
+        return False
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Import paths of the user functions that it calls."""
+        return ()
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, str | None], ...]:
+        """(URL, environment variable with the key) of the endpoints that it asks."""
+        return ()
 
 
 class RuleJudge(_AnyJudge):
@@ -54,31 +71,43 @@ class RuleJudge(_AnyJudge):
     relevance: int | None = Field(
         None,
         ge=2,
-        description="a score above 0 counts only where the base model places the answer at its own "
-        "request among so many; else it is 0",
+        description="a score above 0 counts only if the base model matches the answer to its own "
+        "prompt among this many; otherwise it is 0",
     )
 
     @property
     def source(self) -> str:
         return self.id or f"rule:{self.function}"
 
+    @property
+    def asks_relevance(self) -> bool:
+        return self.relevance is not None
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return (self.function,)
+
     @model_validator(mode="after")
     def _scores(self) -> "RuleJudge":
         if self.relevance is not None and self.gives != "score":
             raise ValueError(
-                f"judge.relevance goes with gives: score, found gives: {self.gives}: remove one of "
+                f"judge.relevance needs gives: score (found gives: {self.gives}): remove one of "
                 "them"
             )
         return self
 
 
 class RewardModelJudge(_AnyJudge):
-    """A sequence-classification model with one output: its raw score of prompt and answer."""
+    """A sequence-classification model with one output; its raw output is the score."""
+
+    gives_rewards: ClassVar[bool] = True
 
     kind: Literal["reward_model"]
     model: str = Field(description="folder or hub id")
     revision: str | None = None
-    max_model_len: Count | None = Field(None, description="longer ones are abstained on")
+    max_model_len: Count | None = Field(
+        None, description="most tokens of prompt and answer; it abstains on longer ones"
+    )
     gives: Literal["score"] = "score"
 
     @property
@@ -87,45 +116,58 @@ class RewardModelJudge(_AnyJudge):
 
 
 class LlmJudge(_AnyJudge):
-    """A language model that reads a rubric: in a child process, or behind an endpoint.
+    """A language model that reads a rubric, in a child process or behind an endpoint.
 
-    `endpoint` is the base URL of a server that speaks OpenAI's protocol; without one, `model` is a
-    folder or hub id that vLLM runs here. The key of the endpoint comes from the environment
-    variable `api_key_env` and goes nowhere else.
+    `endpoint` is the base URL of a server with OpenAI's API; without one, vLLM runs `model` (a
+    folder or hub id) on this machine. The endpoint's key is read from the environment variable
+    `api_key_env` and is sent nowhere else.
 
-    `gives: verdict` reads pairs, both orders of each; `gives: score` grades answers from 1 to 9
-    one by one: the mean grade under the model's probabilities where the engine gives them.
+    `gives: verdict` reads each pair in both orders; `gives: score` grades answers one by one from
+    1 to 9, as the mean grade under the model's probabilities where the engine returns them.
     """
 
     kind: Literal["llm"]
     model: str
     revision: str | None = None
-    endpoint: str | None = Field(None, description="such as https://host/v1; none: run it here")
-    api_key_env: str | None = Field("OPENAI_API_KEY", description="none: it asks for no key")
-    structured: bool = Field(
-        False, description="the endpoint holds replies to a choice (vLLM's structured_outputs)"
+    endpoint: str | None = Field(
+        None, description="such as https://host/v1; none: run the model on this machine"
     )
-    logprobs: bool = Field(True, description="ask the endpoint for them: they give confidence")
+    api_key_env: str | None = Field(
+        "OPENAI_API_KEY", description="environment variable with the key; none: no key is needed"
+    )
+    structured: bool = Field(
+        False,
+        description="the endpoint can restrict replies to a choice (vLLM's structured_outputs)",
+    )
+    logprobs: bool = Field(
+        True, description="request log-probs from the endpoint, which give confidence"
+    )
     request: dict[str, Any] = Field(
-        {}, description="more fields of each request to the endpoint; null takes one away"
+        {}, description="extra fields of each request to the endpoint; null removes a field"
     )
     rubric: str | None = Field(
         None,
         description="pairwise, pointwise, reference, principles, or a file; none: pairwise for "
         "verdicts, pointwise for scores",
     )
-    reference_field: str = Field("reference", description="field of a prompt's row")
-    principles: list[str] = Field([], description="for the rubric `principles`")
+    reference_field: str = Field(
+        "reference", description="field of a prompt's row with the reference answer"
+    )
+    principles: list[str] = Field([], description="sentences for the rubric `principles`")
     gives: Literal["verdict", "score"] = "verdict"
-    max_tokens: Count = Field(256, description="of a reply that is not constrained")
+    max_tokens: Count = Field(256, description="most tokens of an unconstrained reply")
     max_model_len: Count | None = None
-    concurrency: Count = Field(8, description="requests under way at a time")
-    retries: int = Field(6, ge=0, description="of a request, with growing waits")
+    concurrency: Count = Field(8, description="most requests at a time")
+    retries: int = Field(6, ge=0, description="retries of a request, with increasing waits")
     timeout_s: Positive = 120.0
     money_per_million_tokens_in: float = Field(0.0, ge=0)
     money_per_million_tokens_out: float = Field(0.0, ge=0)
-    budget_money: Positive | None = Field(None, description="of one campaign; then it stops")
-    budget_tokens: Count | None = Field(None, description="of one campaign; then it stops")
+    budget_money: Positive | None = Field(
+        None, description="most money per campaign, which then stops"
+    )
+    budget_tokens: Count | None = Field(
+        None, description="most tokens per campaign, which then stops"
+    )
 
     @property
     def source(self) -> str:
@@ -136,6 +178,10 @@ class LlmJudge(_AnyJudge):
         return self.rubric or _RUBRICS[self.gives]
 
     @property
+    def endpoints(self) -> tuple[tuple[str, str | None], ...]:
+        return ((self.endpoint, self.api_key_env),) if self.endpoint is not None else ()
+
+    @property
     def needs_key(self) -> bool:
         return self.endpoint is not None and self.api_key_env is not None
 
@@ -144,7 +190,7 @@ class LlmJudge(_AnyJudge):
         other = "score" if self.gives == "verdict" else "verdict"
         if self.rubric == _RUBRICS[other]:
             raise ValueError(
-                f"judge.rubric {self.rubric} is for gives: {other}, found gives: {self.gives}: "
+                f"judge.rubric {self.rubric} needs gives: {other} (found gives: {self.gives}): "
                 "change one of them"
             )
         if self.budget_money is not None and not (
@@ -157,8 +203,8 @@ class LlmJudge(_AnyJudge):
         remote = ("structured", "request")
         for key in ("revision", "max_model_len") if self.endpoint is not None else remote:
             if getattr(self, key):
-                where = "runs here" if self.endpoint is not None else "an endpoint runs"
-                raise ValueError(f"judge.{key} is for a model that {where}: remove it")
+                where = "on this machine" if self.endpoint is not None else "behind an endpoint"
+                raise ValueError(f"judge.{key} applies only to a model {where}: remove it")
         return self
 
     @field_validator("request")
@@ -168,7 +214,7 @@ class LlmJudge(_AnyJudge):
             json.dumps(value, allow_nan=False)
         except ValueError:
             raise ValueError(
-                f"judge.request holds a number that JSON has not (found {value!r}): remove it"
+                f"judge.request must be JSON, without NaN or infinity (found {value!r}): remove it"
             ) from None
         return value
 
@@ -182,24 +228,27 @@ class LlmJudge(_AnyJudge):
             )
         if parts.username or parts.password or parts.query:
             raise ValueError(
-                "judge.endpoint holds a secret, which the config would write down: put the key "
+                "judge.endpoint holds a secret, which would be stored with the config: put the key "
                 "into the environment variable that judge.api_key_env names"
             )
         return value
 
 
 def _url_parts(value: str) -> SplitResult | None:
-    """The parts of a URL that can be asked for; None for anything else."""
+    """The parts of an HTTP URL; None for anything else."""
     try:
         parts = urlsplit(value)
         possible = parts.port != 0 and parts.scheme in ("http", "https") and parts.hostname
-    except ValueError:  # a port beyond all ports, or half an address
+    except ValueError:  # a port out of range, or an incomplete address
         return None
     return parts if possible and not re.search(r"[\s\0-\x1f]", value) else None
 
 
 class HumanJudge(_AnyJudge):
-    """People, through Argilla; section `people` says how they are asked."""
+    """People, through Argilla; the section `people` configures how they are asked."""
+
+    asks_people: ClassVar[bool] = True
+    gives: ClassVar[None] = None
 
     kind: Literal["human"]
 
@@ -214,20 +263,22 @@ def _kind(value: Any) -> str:
     return str(getattr(value, "kind", DEFAULT_KIND))
 
 
-SingleJudge = Annotated[
+Judge = (
     Annotated[RuleJudge, Tag("rule")]
     | Annotated[RewardModelJudge, Tag("reward_model")]
     | Annotated[LlmJudge, Tag("llm")]
-    | Annotated[HumanJudge, Tag("human")],
-    Discriminator(_kind),
-]
+    | Annotated[HumanJudge, Tag("human")]
+)
+"""One source of judgements; labeling.judges.make.KINDS holds how each kind is made."""
+
+_SingleJudge = Annotated[Judge, Discriminator(_kind)]
 
 
 class CommitteeJudge(Section):
     """Several judges; each counts by its `weight`."""
 
     kind: Literal["committee"]
-    members: Annotated[list[SingleJudge], Field(min_length=2)]
+    members: Annotated[list[_SingleJudge], Field(min_length=2)]
 
     @model_validator(mode="after")
     def _distinct(self) -> "CommitteeJudge":
@@ -235,48 +286,40 @@ class CommitteeJudge(Section):
         twice = next((source for source in sources if sources.count(source) > 1), None)
         if twice is not None:
             raise ValueError(
-                f"judge.members: two are called {twice}: give one of them another `id`"
+                f"judge.members: two judges are named {twice}: give one of them another `id`"
                 if twice != "human"
-                else "judge.members: people are one member; remove the other of kind human"
+                else "judge.members: people are one member: remove the other of kind human"
             )
         return self
 
 
-Judge = RuleJudge | RewardModelJudge | LlmJudge | HumanJudge
-"""One source of judgements."""
-
-JudgeConfig = Annotated[
-    Annotated[RuleJudge, Tag("rule")]
-    | Annotated[RewardModelJudge, Tag("reward_model")]
-    | Annotated[LlmJudge, Tag("llm")]
-    | Annotated[HumanJudge, Tag("human")]
-    | Annotated[CommitteeJudge, Tag("committee")],
-    Discriminator(_kind),
-]
+JudgeConfig = Annotated[Judge | Annotated[CommitteeJudge, Tag("committee")], Discriminator(_kind)]
 """Who says which answer is better."""
 
 AnyJudgeConfig = Judge | CommitteeJudge
 
+JUDGE_KINDS = tuple(tagged.__metadata__[0].tag for tagged in get_args(get_args(JudgeConfig)[0]))
+
 
 def members(config: AnyJudgeConfig) -> tuple[Judge, ...]:
-    """The judges that a section names, people among them."""
+    """The judges that a section names, including people."""
     return tuple(config.members) if isinstance(config, CommitteeJudge) else (config,)
 
 
 def machines(config: AnyJudgeConfig) -> Iterator[Judge]:
-    """The judges that need no person."""
-    return (member for member in members(config) if not isinstance(member, HumanJudge))
+    """The judges of a section without people."""
+    return (member for member in members(config) if not member.asks_people)
 
 
 def asks_people(config: AnyJudgeConfig) -> bool:
-    return any(isinstance(member, HumanJudge) for member in members(config))
+    return any(member.asks_people for member in members(config))
 
 
 def asks_relevance(config: AnyJudgeConfig) -> bool:
-    """Whether a score depends on what the base model makes of the answer."""
-    return any(getattr(member, "relevance", None) is not None for member in members(config))
+    """Whether a score depends on the base model's log-probs of the answer."""
+    return any(member.asks_relevance for member in members(config))
 
 
 def gives_scores(config: AnyJudgeConfig) -> bool:
-    """Whether completions have scores by which pairs can be chosen."""
-    return any(getattr(member, "gives", None) == "score" for member in machines(config))
+    """Whether completions get scores, by which pairs can be selected."""
+    return any(member.gives == "score" for member in machines(config))

@@ -1,4 +1,4 @@
-"""Questions to a server that speaks OpenAI's protocol, several at a time within the budget."""
+"""Ask a server with OpenAI's API, several questions at a time, within the budget."""
 
 import asyncio
 import json
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from dpo_core.errors import ConfigError, EndpointFailed, JudgeError, RatchetError
 from dpo_core.records import Cost
-from labeling.judges.answers import plain
+from labeling.judges.answers import replace_surrogates
 from labeling.judges.config import LlmJudge
 from labeling.judges.questions import Question, Reply, Take
-from labeling.judges.spending import Meter
+from labeling.judges.spending import SpendingMeter
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-_TOP_LOGPROBS = 20  # the most that the protocol allows
-_OF_THE_QUESTION = ("context", "too long", "maximum", "content_filter", "content policy")
-"""Words of a refusal (HTTP 400) that is about this question, not about how it was sent."""
+_TOP_LOGPROBS = 20  # the API's maximum
+_QUESTION_REFUSED = ("context", "too long", "maximum", "content_filter", "content policy")
+"""Words that mark a refusal (HTTP 400) of this question, as opposed to any request."""
 _SHOWN = 300
 _LATE_IN_A_ROW = 8
 _NO_REPLY = (
@@ -30,8 +30,8 @@ _NO_REPLY = (
     OverflowError,
     RecursionError,
 )
-"""What reading something else than a reply may raise."""
-_AGAIN = "Replies are kept: the same `ratchet run` goes on where this one stopped."
+"""Errors of reading a response that holds no reply."""
+_AGAIN = "Run the same `ratchet run` again to resume; all replies so far are kept."
 
 
 def endpoint_key(config: LlmJudge) -> str:
@@ -43,7 +43,7 @@ def endpoint_key(config: LlmJudge) -> str:
         raise ConfigError(
             f"the judge {config.source} needs the key of {config.endpoint} in the environment "
             f"variable {config.api_key_env}, which is not set",
-            f"Type export {config.api_key_env}=…, or set judge.api_key_env (null: it needs none).",
+            f"Type export {config.api_key_env}=…, or set judge.api_key_env: null if it needs none.",
         )
     return key
 
@@ -51,19 +51,19 @@ def endpoint_key(config: LlmJudge) -> str:
 class Endpoint:
     """One server and model; a callable like labeling.judges.questions.Ask."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: SpendingMeter) -> None:
         self._config = meter.judge
         self._key = endpoint_key(meter.judge)
         self._meter = meter
 
     def __call__(self, questions: Sequence[Question], take: Take) -> None:
-        asyncio.run(_Asking(self._config, self._key, self._meter, take).all(questions))
+        asyncio.run(_EndpointCall(self._config, self._key, self._meter, take).all(questions))
 
 
-class _Asking:
-    """The requests of one call: so many at a time, none beyond the budget, none after a failure."""
+class _EndpointCall:
+    """The requests of one call: limited in number and by the budget, none after a failure."""
 
-    def __init__(self, config: LlmJudge, key: str, meter: Meter, take: Take) -> None:
+    def __init__(self, config: LlmJudge, key: str, meter: SpendingMeter, take: Take) -> None:
         self._config, self._key, self._meter, self._take = config, key, meter, take
         self._free = asyncio.Semaphore(config.concurrency)
         self._settled = asyncio.Condition()
@@ -82,7 +82,7 @@ class _Asking:
             timeout=config.timeout_s,
         ) as client:
             await asyncio.gather(*(self._one(client, n, q) for n, q in enumerate(questions)))
-        if self._failure is not None:  # after all that was under way has been kept
+        if self._failure is not None:  # after keeping the replies to requests in flight
             raise self._failure
 
     async def _one(self, client: "AsyncOpenAI", number: int, question: Question) -> None:
@@ -99,7 +99,7 @@ class _Asking:
                 await self._settle(number)
 
     async def _reserve(self, number: int, question: Question) -> bool:
-        """Wait until the budget holds the question beside those under way; False: ask no more."""
+        """Wait until the budget covers the question and those in flight; False after a failure."""
         estimate = self._meter.estimate(question)
         async with self._settled:
             while self._failure is None:
@@ -128,9 +128,9 @@ class _Asking:
         except openai.APIStatusError as error:
             raise self._failed(f"answered HTTP {error.status_code}: {error.message}") from None
         except openai.APIConnectionError as error:
-            # By its name: which HTTP library raises it is the client's own business.
+            # By name, since the HTTP library that raises it is the client's choice.
             late = type(error.__cause__).__name__ == "ReadTimeout"
-            if late and not self._hangs():
+            if late and not self._is_hanging():
                 why = f"no answer within {self._config.timeout_s:g} s"
                 return Reply("", cost=self._meter.estimate(question), failure=why)
             raise self._failed(f"did not answer: {error} ({error.__cause__})") from None
@@ -157,42 +157,45 @@ class _Asking:
                 more[key] = value
         return {**request, "extra_body": more}
 
-    def _hangs(self) -> bool:
-        """Whether this late answer is one of so many in a row that the server answers nobody; a
-        single one is about its question."""
+    def _is_hanging(self) -> bool:
+        """Count a timeout; whether so many in a row mean that the server is down.
+
+        A single timeout is taken for a slow question.
+        """
         self._late += 1
         return self._late >= max(_LATE_IN_A_ROW, self._config.concurrency)
 
     def _refused(self, error: Any) -> Reply:
-        text = self._hidden(str(error.message))
-        if any(word in text.lower() for word in _OF_THE_QUESTION):
+        text = self._hide_key(str(error.message))
+        if any(word in text.lower() for word in _QUESTION_REFUSED):
             failure = f"the endpoint refused the question: {text[:_SHOWN]}"
             return Reply("", failure=failure, refused=True)
         raise JudgeError(
             f"{self._config.endpoint} refuses requests of the judge {self._config.source}: "
             f"{text[:_SHOWN]}",
-            "If it does not know logprobs, set judge.logprobs to false; judge.request changes any "
-            "other field, such as {max_tokens: null, max_completion_tokens: 512}.",
+            "If it does not support logprobs, set judge.logprobs to false; judge.request changes "
+            "any other field, such as {max_tokens: null, max_completion_tokens: 512}.",
         )
 
     def _failed(self, how: str) -> EndpointFailed:
         config = self._config
         tried = f", after {config.retries} retries" if config.retries else ""
         return EndpointFailed(
-            f"{config.endpoint} (judge {config.source}) {self._hidden(how)[:_SHOWN]}{tried}", _AGAIN
+            f"{config.endpoint} (judge {config.source}) {self._hide_key(how)[:_SHOWN]}{tried}",
+            _AGAIN,
         )
 
     def _read(self, body: str, question: Question) -> Reply:
-        """The reply in the body of an answer; whatever is no reply is kept as it came."""
-        body = plain(self._hidden(body))
+        """The reply in a response body; a body without reply is kept as text."""
+        body = replace_surrogates(self._hide_key(body))
         try:
             choice = json.loads(body)["choices"][0]
             text = choice["message"]["content"]
             cut = choice.get("finish_reason") == "length"
-            text = plain(text)  # which only a text can be
+            text = replace_surrogates(text)  # raises AttributeError for anything but text
         except _NO_REPLY:
             cost = self._cost(body, question)
-            return Reply(body, cost=cost, failure="the endpoint's answer holds no reply")
+            return Reply(body, cost=cost, failure="the endpoint's response holds no reply")
         return Reply(
             text,
             _first_token(choice.get("logprobs")),
@@ -201,7 +204,7 @@ class _Asking:
         )
 
     def _cost(self, body: str, question: Question) -> Cost:
-        """By the tokens that the server names, or by an estimate that is rather too high."""
+        """Cost by the server's token counts, or a conservative estimate without them."""
         try:
             usage = json.loads(body)["usage"]
             tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
@@ -209,16 +212,16 @@ class _Asking:
             tokens = (-1, -1)
         return self._meter.priced(*tokens) if min(tokens) >= 0 else self._meter.estimate(question)
 
-    def _hidden(self, text: str) -> str:
-        """`text` without the key, which some servers repeat."""
+    def _hide_key(self, text: str) -> str:
+        """`text` without the key, which some servers echo."""
         return text.replace(self._key, "[key]") if self._config.api_key_env else text
 
 
 def _first_token(logprobs: Any) -> Mapping[str, float]:
-    """Log-probs of what might have stood first, by text; empty when the server gives none."""
+    """token → log-prob (nats) of the reply's first token; empty when the server gives none."""
     try:
         first = next(entry for entry in logprobs["content"] if entry["token"].strip())
         tops = [*first.get("top_logprobs", ()), first]
-        return {plain(str(entry["token"])): float(entry["logprob"]) for entry in tops}
+        return {replace_surrogates(str(entry["token"])): float(entry["logprob"]) for entry in tops}
     except (*_NO_REPLY, StopIteration):
         return {}

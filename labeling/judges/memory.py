@@ -1,4 +1,4 @@
-"""Replies of language models, remembered by content: what was paid for once is not asked again."""
+"""Remembers replies of language models by content, so that none is paid for twice."""
 
 import json
 import sqlite3
@@ -15,20 +15,20 @@ _BUSY_TIMEOUT_S = 60.0
 
 
 class ReplyMemory:
-    """A file of replies. Replies are JSON: reading one runs no code."""
+    """An SQLite file of replies, stored as JSON."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, keys: Sequence[str]) -> dict[str, Reply]:
-        """Those of `keys` that are remembered."""
-        found: dict[str, Reply] = {}
+        """key → reply, for those of `keys` that are remembered."""
+        replies: dict[str, Reply] = {}
         with closing(self._open()) as database:
             for key in dict.fromkeys(keys):
                 row = database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = _from_json(row[0])
-        return found
+                    replies[key] = _from_json(row[0])
+        return replies
 
     def put(self, key: str, reply: Reply) -> None:
         with closing(self._open()) as database, database:
@@ -36,26 +36,26 @@ class ReplyMemory:
             database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", values)
 
     def count(self) -> int:
-        """How many replies are remembered."""
+        """Number of remembered replies."""
         with closing(self._open()) as database:
-            found: int = database.execute("SELECT count(*) FROM replies").fetchone()[0]
-        return found
+            count: int = database.execute("SELECT count(*) FROM replies").fetchone()[0]
+        return count
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)
-        # A reply lost with the power is asked again; a file that syncs each one is slow.
+        # A reply lost in a power failure is asked again; syncing every reply is slow.
         database.execute("PRAGMA synchronous = OFF")
         database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT)")
         return database
 
 
-def key_of(question: Question, asked_of: Mapping[str, object]) -> str:
-    """Everything that decides a reply: the words, what of them is data, the choices, the model."""
+def reply_key(question: Question, asked_of: Mapping[str, object]) -> str:
+    """Hash of everything that decides a reply: texts, which of them are data, choices, model."""
     parts = [[part.text, part.data] for part in question.parts]
     return digest("reply", parts, list(question.choices), dict(asked_of))
 
 
 def _from_json(text: str) -> Reply:
-    found = json.loads(text)
-    return Reply(**{**found, "cost": Cost(**found["cost"])})
+    fields = json.loads(text)
+    return Reply(**{**fields, "cost": Cost(**fields["cost"])})

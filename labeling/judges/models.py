@@ -1,6 +1,6 @@
-"""What judges need that labeling does not have: models that run here, and places to keep things.
+"""What judges need from outside of labeling: models on this machine, and files.
 
-`flows` fills it: the models run in child processes of `generation`, which labeling never sees.
+`flows` provides it: models run in child processes of `generation`, which labeling never imports.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,23 +13,23 @@ from labeling.judges.config import LlmJudge, RewardModelJudge
 from labeling.judges.questions import Question, Reply
 
 Rate = Callable[[RewardModelJudge, Sequence[Completion]], list[Score]]
-"""Raw scores of a reward model, in order; abstentions for what is too long for it."""
+"""Raw scores of a reward model, in order; abstentions for answers that are too long."""
 
 AskHere = Callable[[LlmJudge, Sequence[Question]], list[Reply]]
-"""Replies of a model that runs here, in order."""
+"""Replies of a model on this machine, in order."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The callables and files that `make` gives to the judges of a campaign."""
+    """Callables and files that the judges of a campaign share."""
 
     rate: Rate
     ask: AskHere
     replies: Path
     """File of remembered replies."""
     spending: Path
-    """File of what was spent."""
+    """File of what judges spent."""
     report: Report
-    """Hears of progress within a batch."""
+    """Called with progress within a batch."""
     ask_endpoints: bool = True
-    """Whether endpoints, which cost money, are asked for what is not remembered."""
+    """Whether endpoints, which cost money, are asked for replies that are not remembered."""

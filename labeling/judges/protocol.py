@@ -1,8 +1,8 @@
-"""What a judge is: who says how good an answer is, or which of two is better.
+"""The two protocols of judges.
 
-There are two kinds, and the round knows no third: a `PointwiseJudge` scores completions one by one,
-a `PairwiseJudge` reads pairs. Rules are both, by what their function gives; model judges plug in by
-implementing one of the protocols. People are asked elsewhere (labeling.people): they take days.
+A `PointwiseJudge` scores completions one by one; a `PairwiseJudge` reads pairs. A rule is one or
+the other by what its function gives, and a model judge implements one of them. People are asked
+elsewhere (labeling.people), since they take days.
 """
 
 import math
@@ -12,50 +12,72 @@ from typing import Protocol
 
 from dpo_core.records import Completion, Judgement, Pair, Score, Side, Verdict
 from dpo_core.tables import batched
-from labeling.judges.answers import one_each
+from labeling.judges.answers import answer_each_item
 
 BATCH = 1024
-"""Completions or pairs handed to a judge at a time."""
+"""Most completions or pairs in one call of a judge."""
 
 
 class PointwiseJudge(Protocol):
-    """Scores completions one by one; `source`: the name that its judgements carry."""
+    """Scores completions one by one; `source` names it in judgements."""
 
     source: str
 
     def score(self, completions: Sequence[Completion]) -> list[Score]:
-        """One score per completion, in order."""
+        """Score a batch.
+
+        Args:
+            completions: at most BATCH, in any order and of any prompts.
+
+        Returns:
+            One score per completion, in order; higher is better, on any scale. A score with value
+            None is an abstention, with its reason.
+        """
 
 
 class PairwiseJudge(Protocol):
-    """Reads pairs; `source`: the name that its judgements carry."""
+    """Reads pairs; `source` names it in judgements."""
 
     source: str
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judgement]:
-        """One judgement per pair, in order; reads the pair's a as the first answer."""
+        """Judge a batch; judge_both_orders calls it again with the answers swapped.
+
+        Args:
+            pairs: at most BATCH; each pair's `a` is read as the first answer.
+
+        Returns:
+            One judgement per pair, in order. A judgement with verdict None is an abstention, with
+            its reason.
+        """
 
 
 def score_all(
     judge: PointwiseJudge, completions: Iterable[Completion]
 ) -> Iterator[tuple[Completion, Score]]:
-    """Every completion with its score, batch by batch; an abstention where the judge gave none."""
+    """Every completion with its score; an unreadable answer of the judge is an abstention."""
     for batch in batched(completions, BATCH):
-        scores = one_each(judge.score(batch), batch, Score, lambda why: Score(None, why))
+        scores = answer_each_item(judge.score(batch), batch, Score, lambda why: Score(None, why))
         yield from zip(batch, scores, strict=True)
 
 
 def verdict_from_scores(a: Score, b: Score, *, rewards: bool = False) -> Judgement:
-    """The pairwise judgement that two pointwise scores amount to; it costs what both did.
+    """The pairwise judgement of two pointwise scores, with the cost of both.
 
-    rewards: the scores are those of a Bradley-Terry model, whose confidence is σ(|difference|).
+    Args:
+        rewards: whether scores are rewards of a Bradley-Terry model; the confidence is then
+            σ(|score a − score b|).
+
+    Example:
+        >>> verdict_from_scores(Score(2.0), Score(1.0)).verdict
+        'a'
     """
     raws = [score.raw for score in (a, b) if score.raw is not None]
-    found = _compared(a, b, rewards)
-    return replace(found, raw="\n".join(raws) if raws else None, cost=a.cost + b.cost)
+    judgement = _compare(a, b, rewards)
+    return replace(judgement, raw="\n".join(raws) if raws else None, cost=a.cost + b.cost)
 
 
-def _compared(a: Score, b: Score, rewards: bool) -> Judgement:
+def _compare(a: Score, b: Score, rewards: bool) -> Judgement:
     if a.value is None or b.value is None:
         missing = a if a.value is None else b
         alone: Side | None = "b" if a.value is not None else "a" if b.value is not None else None
@@ -68,9 +90,9 @@ def _compared(a: Score, b: Score, rewards: bool) -> Judgement:
 
 
 def unjudged_side(pair: Pair, judgement: Judgement) -> Side | None:
-    """Whose answer alone kept the source from a verdict; None: neither's or both's, or not known.
+    """The side whose answer alone prevented a verdict; None for neither, both or unknown.
 
-    What the source says itself; else an empty answer beside one that is not.
+    Uses the judgement's own `caused_by`, else blames an empty answer beside one that is not.
     """
     if judgement.verdict is not None or judgement.caused_by is not None:
         return judgement.caused_by

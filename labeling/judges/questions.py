@@ -1,4 +1,4 @@
-"""What a language model that judges is asked, and what it replies."""
+"""Questions to a language model that judges, and its replies."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from dpo_core.records import Cost
 
 
 @dataclass(frozen=True)
-class Part:
-    """A piece of a question: our words, or `data`, which says nothing to the model."""
+class QuestionPart:
+    """A piece of a question: instructions, or `data` that must not act as instructions."""
 
     text: str
     data: bool = False
@@ -16,9 +16,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Question:
-    """Answered by exactly one of `choices`."""
+    """A question that exactly one of `choices` answers."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[QuestionPart, ...]
     choices: tuple[str, ...]
 
     @property
@@ -28,12 +28,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said.
+    """A model's reply.
 
-    text: as it came. first_token: log-probs (nats) of the tokens that might have opened the reply,
-    by their text; empty where the engine gives none. failure: why there is no reply to read, such
-    as a question that is too long; the judge then abstains. refused: it was the question that could
-    not be answered, not the model that failed to.
+    text: unchanged. first_token: token → log-prob (nats) of the reply's first token; empty when the
+    engine gives none. failure: why there is no reply, such as a question that is too long; the
+    judge then abstains. refused: whether the question itself was refused.
     """
 
     text: str
@@ -44,7 +43,7 @@ class Reply:
 
 
 Take = Callable[[int, Reply], None]
-"""Called as take(number of the question, its reply) as soon as a reply is there."""
+"""Called as take(number of the question, its reply) as soon as the reply arrives."""
 
 Ask = Callable[[Sequence[Question], Take], None]
-"""Has every question answered. Raises JudgeError, BudgetSpent or an error of a child."""
+"""Gets every question answered. Raises JudgeError, BudgetSpent or an error of a child."""

@@ -1,8 +1,13 @@
 """Rubrics: templates by which a language model judges, shipped here or written by users.
 
-A template says what is good, with `{{ prompt }}` and `{{ answers }}` where these shall stand,
-`{{ reference }}` for a reference answer and `{{ principles }}` for a list of sentences. What keeps
-data apart from instructions, and how to reply, is said around it: no template can forget it.
+A template says what is good, with the slots `{{ prompt }}` and `{{ answers }}`, `{{ reference }}`
+for a reference answer and `{{ principles }}` for a list of sentences. The text around it separates
+data from instructions and says how to reply, so that no template can omit that.
+
+Prompts and answers are data. They stand between tags with a mark that is a hash of the texts
+themselves: it is the same in every run, and no text can contain it. Anything in them that a chat
+template or a tokenizer might take for a control token (`<|im_end|>`, `</s>`, `[INST]`) or for one
+of our tags gets a zero-width space after its first bracket, which readers do not see.
 """
 
 import re
@@ -18,12 +23,39 @@ from jinja2.sandbox import SandboxedEnvironment
 from dpo_core.errors import ConfigError
 from dpo_core.hashing import digest
 from labeling.judges.config import LlmJudge
-from labeling.judges.delimiting import delimited, mark_of
-from labeling.judges.questions import Part, Question
+from labeling.judges.questions import Question, QuestionPart
+
+INVISIBLE_SPACE = "\u200b"
+_MARK_HEX = 12
+# Special tokens look like this, without white space: <…>, <|…|>, [NAME].
+_LIKE_A_TOKEN = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Za-z_]{2,24}\])|<(?=<[A-Z]+>>)")
+
+
+def make_mark(texts: Sequence[str]) -> str:
+    """A deterministic mark that none of `texts` contains."""
+    salt = 0
+    while (mark := digest("mark", salt, list(texts))[:_MARK_HEX]) in "\n".join(texts):
+        salt += 1
+    return mark
+
+
+def neutralise(text: str) -> str:
+    """`text` with a zero-width space inside everything that reads like a control token or a tag."""
+    return _LIKE_A_TOKEN.sub(lambda bracket: bracket[0] + INVISIBLE_SPACE, text)
+
+
+def delimit(name: str, text: str, mark: str) -> tuple[QuestionPart, ...]:
+    """`text` as data between tags made of `name` and `mark`."""
+    return (
+        QuestionPart(f"<{name}-{mark}>\n"),
+        QuestionPart(neutralise(text), data=True),
+        QuestionPart(f"\n</{name}-{mark}>"),
+    )
+
 
 VERDICTS = ("A", "B", "tie")
 SCORES = tuple("123456789")
-"""Each is one token of every tokenizer, so that its probability can be read off."""
+"""Each is one token in every tokenizer, so that its probability can be read off."""
 
 _SHIPPED = Path(__file__).parent / "rubrics"
 _NEEDED, _KNOWN = {"prompt", "answers"}, {"prompt", "answers", "reference", "principles"}
@@ -47,7 +79,7 @@ _ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True)
 
 @dataclass(frozen=True)
 class Rubric:
-    """A template by which a language model judges, and what it is to reply with."""
+    """A template by which a language model judges, and the kind of reply it asks for."""
 
     template: str
     gives: Literal["verdict", "score"]
@@ -55,60 +87,62 @@ class Rubric:
 
     @cached_property
     def names(self) -> set[str]:
-        """What the template refers to."""
+        """Names of the template's slots."""
         return set(meta.find_undeclared_variables(_ENVIRONMENT.parse(self.template)))
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that is asked, apart from the data."""
+        """Hash of everything in the question except the data."""
         return digest(self.template, _BEFORE, _AFTER, _HOW[self.gives], list(self.principles))
 
     def question(self, prompt: str, answers: Sequence[str], reference: str | None) -> Question:
-        """What is asked about one answer, or about two in this order."""
-        mark = mark_of([prompt, *answers, reference or ""])
+        """The question about one answer, or about two in this order."""
+        mark = make_mark([prompt, *answers, reference or ""])
         titles = ("answer",) if len(answers) == 1 else ("answer-A", "answer-B")
-        answer_parts: list[Part] = []
+        answer_parts: list[QuestionPart] = []
         for title, answer in zip(titles, answers, strict=True):
-            answer_parts += (Part("\n\n"), *delimited(title, answer, mark))
+            answer_parts += (QuestionPart("\n\n"), *delimit(title, answer, mark))
         slots = {
-            "prompt": delimited("prompt", prompt, mark),
+            "prompt": delimit("prompt", prompt, mark),
             "answers": tuple(answer_parts[1:]),
-            "reference": delimited("reference", reference or "", mark),
+            "reference": delimit("reference", reference or "", mark),
         }
-        parts = [Part(_BEFORE.format(mark=mark)), *self._filled(slots)]
-        parts.append(Part(_AFTER.format(mark=mark, how=_HOW[self.gives])))
+        parts = [QuestionPart(_BEFORE.format(mark=mark)), *self._filled(slots)]
+        parts.append(QuestionPart(_AFTER.format(mark=mark, how=_HOW[self.gives])))
         return Question(tuple(parts), VERDICTS if self.gives == "verdict" else SCORES)
 
-    def _filled(self, slots: Mapping[str, tuple[Part, ...]]) -> list[Part]:
-        """The template with its slots filled: data is put in after the template was read."""
+    def _filled(self, slots: Mapping[str, tuple[QuestionPart, ...]]) -> list[QuestionPart]:
+        """The template with its slots filled; data is inserted after rendering."""
         named = {name: f"\ue000{name}\ue001" for name in slots}
         template = _ENVIRONMENT.from_string(self.template)
         pieces = _SLOT.split(template.render(**named, principles=list(self.principles)))
-        found: list[Part] = []
-        for number, piece in enumerate(pieces):  # texts and names of slots take turns
-            found += slots[piece] if number % 2 else (Part(piece),)
-        return [part for part in found if part.text]
+        parts: list[QuestionPart] = []
+        for number, piece in enumerate(pieces):  # texts and slot names alternate
+            parts += slots[piece] if number % 2 else (QuestionPart(piece),)
+        return [part for part in parts if part.text]
 
 
 def load_rubric(config: LlmJudge) -> Rubric:
-    """The rubric that a judge names. Raises ConfigError for one that cannot be used."""
+    """The rubric that a judge names. Raises ConfigError if it cannot be used."""
     rubric = Rubric(_read(config.rubric_name), config.gives, tuple(config.principles))
     where = f"judge.rubric {config.rubric_name}"
     try:
         names = rubric.names
     except TemplateError as error:
-        raise ConfigError(f"{where} is no template: {error}", "Its language is Jinja.") from None
+        raise ConfigError(
+            f"{where} is not a Jinja template: {error}", "Correct the template."
+        ) from None
     for name in sorted(_NEEDED - names):
-        raise ConfigError(f"{where} does not show the {name}", f"Write {{{{ {name} }}}} into it.")
+        raise ConfigError(f"{where} has no slot for the {name}", f"Write {{{{ {name} }}}} into it.")
     for name in sorted(names - _KNOWN):
         raise ConfigError(
-            f"{where} names {name}, which nothing fills", f"There are {', '.join(sorted(_KNOWN))}."
+            f"{where} has the unknown slot {name}", f"Slots are {', '.join(sorted(_KNOWN))}."
         )
     if ("principles" in names) != bool(config.principles):
         raise ConfigError(
-            f"{where} and judge.principles belong together: "
-            + ("no principles are given" if "principles" in names else "it names no principles"),
-            "Give judge.principles to a rubric that names them, such as `principles`.",
+            f"{where} and judge.principles do not match: "
+            + ("no principles are set" if "principles" in names else "it has no principles slot"),
+            "Use judge.principles with a rubric that has the slot, such as `principles`.",
         )
     return rubric
 

@@ -1,4 +1,4 @@
-"""Rules: Python functions by import path, read strictly: what is no answer is an abstention."""
+"""Rules: Python functions by import path; an unreadable return value is an abstention."""
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from dpo_core.errors import JudgeError
 from dpo_core.import_path import load_function
 from dpo_core.records import VERDICTS, Completion, Judgement, Pair, Score
 from labeling.judges import answers
-from labeling.judges.answers import as_number, listed, plain, shown
+from labeling.judges.answers import as_list, as_number, format_value, replace_surrogates
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -54,19 +54,19 @@ def _call(
     read: Callable[[Any], Answer],
     abstain: Callable[[str], Answer],
 ) -> list[Answer]:
-    """The function's answers for `items`, each `read`. Raises JudgeError where it raised."""
+    """The function's answers for `items`, each `read`. Raises JudgeError if it raised."""
     try:
-        given, why = listed(function(list(items)), len(items))
+        values, why = as_list(function(list(items)), len(items))
     except Exception as error:
         raise JudgeError(
             f"{source} raised {type(error).__name__}: {error} ({_where(error)})",
-            "Mend the function and type the same `ratchet run` again; finished steps are kept.",
+            "Fix the function and run the same `ratchet run` again; finished steps are kept.",
         ) from error
-    return [abstain(why) for _ in items] if given is None else [read(one) for one in given]
+    return [abstain(why) for _ in items] if values is None else [read(v) for v in values]
 
 
 def _where(error: Exception) -> str:
-    """File and line in the judge's own module: deeper ones are those of libraries it calls."""
+    """File and line in the judge's own module, not in the libraries it calls."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if f.filename not in _OURS] or frames
     where = [frame for frame in frames if frame.filename == own[0].filename][-1]
@@ -79,30 +79,35 @@ def _as_score(answer: Any) -> Score:
     else:
         value, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
         measures = {}
-    said = plain(str(reason))
+    text = replace_surrogates(str(reason))
     if not _are_measures(measures):
-        return Score(None, f"{shown(measures)} is no mapping of names to two numbers each")
+        return Score(None, f"{format_value(measures)} does not map names to two numbers each")
     if value is None:
-        return Score(None, said or "the judge abstained", measures)
+        return Score(None, text or "the judge abstained", measures)
     number = as_number(value)
     if number is None:
-        return Score(None, f"{shown(answer)} is no finite number, (number, reason) or Score")
-    return Score(number, said, measures)
+        expected = "a finite number, (number, reason) or Score"
+        return Score(None, f"{format_value(answer)} is not {expected}")
+    return Score(number, text, measures)
 
 
 def _as_judgement(answer: Any) -> Judgement:
     if isinstance(answer, Judgement):
         if answer.verdict is None or answer.verdict in VERDICTS:
-            return replace(answer, reason=plain(str(answer.reason)))
-        answer = answer.verdict  # read like a bare one: it may be any text
+            return replace(answer, reason=replace_surrogates(str(answer.reason)))
+        answer = answer.verdict  # may be any text, so read it like a bare verdict
     verdict, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
     if verdict is None:
-        return Judgement(None, plain(str(reason)) or "the judge abstained")
+        return Judgement(None, replace_surrogates(str(reason)) or "the judge abstained")
     if not isinstance(verdict, str):
-        return Judgement(None, f"{shown(answer)} is no verdict, (verdict, reason) or Judgement")
+        return Judgement(
+            None, f"{format_value(answer)} is no verdict, (verdict, reason) or Judgement"
+        )
     if verdict in VERDICTS:
-        return Judgement(verdict, plain(str(reason)))
-    return Judgement(None, f"unreadable verdict {shown(verdict)}", raw=plain(verdict))
+        return Judgement(verdict, replace_surrogates(str(reason)))
+    return Judgement(
+        None, f"unreadable verdict {format_value(verdict)}", raw=replace_surrogates(verdict)
+    )
 
 
 def _are_measures(given: object) -> bool:

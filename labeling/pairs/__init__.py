@@ -1,1 +1,1 @@
-"""Which completions are compared, and which of these pairs people are asked about."""
+"""Select the pairs of completions to compare, and the pairs that people label."""

@@ -12,7 +12,7 @@ StrategyName = Literal[
 
 
 class RoundPolicy(Section):
-    """The policy that an earlier `round` trained, whether it was promoted or not; 0: the base."""
+    """The policy that an earlier `round` trained, promoted or not; 0: the base policy."""
 
     round: int = Field(ge=0)
 
@@ -22,38 +22,40 @@ class PairsConfig(Section):
 
     strategy: StrategyName = Field(
         "best_worst",
-        description="the best answer against the worst, a random one or the second; two random "
-        "ones; all pairs whose score difference is above min_margin; length_aware: the pair with "
-        "the largest margin once length is paid for",
+        description="the best answer against the worst, a random one or the second best; two "
+        "random ones; all pairs whose score difference is above min_margin; length_aware: the pair "
+        "with the largest length-adjusted margin",
     )
     min_margin: float = Field(
-        0.0, ge=0, description="a pair whose score difference is not above it is dropped"
+        0.0, ge=0, description="pairs whose score difference is not above it are dropped"
     )
     max_per_prompt: Count | None = Field(
-        None, description="all_over_margin: at most this many of a prompt, the widest; none: all"
+        None,
+        description="all_over_margin: most pairs per prompt, those with the widest margins; "
+        "none: all",
     )
     margin_per_token: float = Field(
         0.0,
         ge=0,
-        description="length_aware: the score difference that a token of difference in length is "
-        "worth; it is taken off where the better answer is the longer",
+        description="length_aware: score penalty per token by which the better answer is longer",
     )
     truncated: Literal["drop", "avoid", "reject", "keep"] = Field(
         "drop",
-        description="answers cut at the length limit: drop the pairs they are in; avoid them when "
-        "pairs are chosen; reject: one may lose to a finished answer and never wins; or keep them",
+        description="answers cut at the length limit: drop their pairs; avoid them when selecting "
+        "pairs; reject: they may lose to a finished answer and never win; keep them",
     )
     rejected_from: str | RoundPolicy | None = Field(
         None,
-        description="whose answers are rejected: a model, by its folder or its id on the hub, or "
-        "{round: k}, the policy that an earlier round trained; it answers the same prompts, and a "
-        "pair is an answer of the policy's with a lower-scored one of its; none: the policy's own",
+        description="model whose answers are the rejected ones (delta learning): a folder or an id "
+        "on the hub, or {round: k}, the policy that an earlier round trained; it answers the same "
+        "prompts, and a pair is an answer of the policy with a lower-scored one of the model; "
+        "none: the policy itself",
     )
 
     @field_validator("rejected_from", mode="before")
     @classmethod
     def _rejected_from(cls, value: Any) -> Any:
-        """One sentence for a wrong value, instead of one for each kind it might have been."""
+        """Give one message for a wrong value, instead of one per type of the union."""
         if value is None or isinstance(value, RoundPolicy) or _names_model(value):
             return value
         k = value.get("round") if isinstance(value, dict) and len(value) == 1 else None
@@ -68,13 +70,13 @@ class PairsConfig(Section):
     def _possible(self) -> "PairsConfig":
         if self.strategy == "random" and self.min_margin > 0:
             raise ValueError(
-                "pairs.min_margin is a difference of scores, which pairs.strategy random does not "
-                "look at: remove it, or set the strategy to best_worst"
+                "pairs.min_margin is a difference of scores, which pairs.strategy random ignores: "
+                "remove it, or set the strategy to best_worst"
             )
         if self.strategy == "length_aware" and self.margin_per_token == 0:
             raise ValueError(
-                "pairs.strategy length_aware needs pairs.margin_per_token, the score difference "
-                "that a token is worth: give it, or set the strategy to best_worst"
+                "pairs.strategy length_aware needs pairs.margin_per_token, the score penalty per "
+                "token: set it, or set the strategy to best_worst"
             )
         for key, value, strategy in (
             ("margin_per_token", self.margin_per_token, "length_aware"),
@@ -89,5 +91,5 @@ class PairsConfig(Section):
 
 
 def _names_model(value: Any) -> bool:
-    """A GGUF file is none that engines read."""
+    """Whether `value` can name a model; engines do not read GGUF files."""
     return isinstance(value, str) and bool(value.strip()) and not value.endswith(".gguf")

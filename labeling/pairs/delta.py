@@ -1,8 +1,8 @@
-"""Pairs of an answer of the policy's with a worse one of another model's: pure functions.
+"""Pair an answer of the policy with a worse one of another model: pure functions.
 
-Delta learning (Geng et al. 2025, arXiv:2507.06187): what teaches is the difference between the two
-answers of a pair, so the rejected one may be a weaker model's. The judge must agree: an answer that
-it scores at least as high as the policy's is never rejected for it.
+Delta learning (Geng et al. 2025, arXiv:2507.06187): the difference between the two answers of a
+pair is what teaches, so the rejected one may come from a weaker model. The judge must agree: an
+answer scored at least as high as the policy's is never rejected for it.
 """
 
 from collections import Counter
@@ -13,20 +13,20 @@ from dpo_core.records import Completion
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import (
     Scores,
-    Selected,
+    SelectedPair,
     Selection,
-    ascending,
+    make_pair,
     score_of,
-    scored,
-    selected,
-    widest,
+    select_widest,
+    sort_by_score,
+    with_scores,
 )
 
 NOT_WORSE = "rejected_not_worse"
-"""Why there is no pair, or no preference: what would be rejected is at least as good."""
+"""Why there is no pair or no preference: the rejected answer would be at least as good."""
 
 _OFTEN = 0.5
-"""Share of the pairs above which it is said."""
+"""Share of pairs dropped as NOT_WORSE above which there is a notice."""
 
 
 def select_against(
@@ -36,25 +36,25 @@ def select_against(
     config: PairsConfig,
     seed: int,
 ) -> Selection:
-    """The pairs of one prompt: `own` answers are chosen, those of `others` rejected.
+    """The pairs of one prompt, with `own` answers chosen and those of `others` rejected.
 
-    Strategies compare as they do among one policy's answers: the best of its own with the worst of
-    the others, the best of them, or one by hash; all_over_margin: each with each.
+    The strategies work as for one policy: the best own answer against the worst of the others, the
+    best of them, or one by hash; all_over_margin: every combination.
     """
     if config.strategy == "all_over_margin":
         return _all_over_margin(own, others, scores, config, seed)
-    found = _one_pair(own, others, scores, config, seed)
-    return Selection((), {found: 1}) if isinstance(found, str) else Selection((found,), {})
+    pair = _one_pair(own, others, scores, config, seed)
+    return Selection((), {pair: 1}) if isinstance(pair, str) else Selection((pair,), {})
 
 
 def notice(dropped: Mapping[str, int], came_in: int, name: str) -> str | None:
-    """What to do, where most of the answers of `name` are at least as good as the policy's."""
+    """A notice when most answers of `name` are at least as good as the policy's, or None."""
     count = dropped.get(NOT_WORSE, 0)
     if count <= _OFTEN * came_in:
         return None
     return (
-        f"the judge scores the answers of {name} at least as high as the policy's for {count} of "
-        f"{came_in} pairs, which are dropped: let pairs.rejected_from name a weaker model"
+        f"{count} of {came_in} pairs are dropped because the judge scores the answers of {name} at "
+        "least as high as the policy's: set pairs.rejected_from to a weaker model"
     )
 
 
@@ -64,41 +64,41 @@ def _one_pair(
     scores: Scores,
     config: PairsConfig,
     seed: int,
-) -> Selected | str:
+) -> SelectedPair | str:
     if not (own and others):
         return "unanswered"
     own, others = ([c for c in side if c.text.strip()] for side in (own, others))
     if not (own and others):
         return "empty_answer"
-    own, others = _that_may_pair(own, others, config)
+    own, others = _eligible(own, others, config)
     if not (own and others):
         return "truncated"
-    own, others = scored(own, scores), scored(others, scores)
+    own, others = with_scores(own, scores), with_scores(others, scores)
     if not (own and others):
         return "no_score"
     pairs = [(one, other) for one in own for other in others if one.text != other.text]
     if not pairs:
         return "identical_texts"
-    better, worse = _chosen(pairs, scores, config, seed)
+    better, worse = _choose(pairs, scores, config, seed)
     why_not = _why_not(better, worse, scores, config)
-    return why_not or selected(better, worse, config.strategy, _margin(better, worse, scores))
+    return why_not or make_pair(better, worse, config.strategy, _margin(better, worse, scores))
 
 
-def _chosen(
+def _choose(
     pairs: Sequence[tuple[Completion, Completion]], scores: Scores, config: PairsConfig, seed: int
 ) -> tuple[Completion, Completion]:
-    """(of the policy, of the other), as the strategy picks among pairs of different texts."""
+    """(policy's answer, other's answer) that the strategy picks from pairs of different texts."""
     if config.strategy == "length_aware":
         return max(
             pairs,
             key=lambda pair: (
-                _counted(pair[0], pair[1], scores, config),
+                _adjusted_margin(pair[0], pair[1], scores, config),
                 derive_seed(seed, *(c.completion_id for c in pair)),
             ),
         )
     own = {one.completion_id: one for one, _ in pairs}
-    best = ascending(list(own.values()), scores, seed)[-1]
-    rivals = ascending([other for one, other in pairs if one is best], scores, seed)
+    best = sort_by_score(list(own.values()), scores, seed)[-1]
+    rivals = sort_by_score([other for one, other in pairs if one is best], scores, seed)
     if config.strategy == "best_random":
         return best, min(rivals, key=lambda c: derive_seed(seed, "rival", c.completion_id))
     return best, rivals[-1 if config.strategy == "best_second" else 0]
@@ -112,33 +112,33 @@ def _all_over_margin(
     seed: int,
 ) -> Selection:
     dropped: Counter[str] = Counter()
-    fit: list[tuple[Selected, frozenset[str]]] = []
+    fit: list[tuple[SelectedPair, frozenset[str]]] = []
     for one in own:
         for other in others:
             why_not = _unfit(one, other, scores, config) or _why_not(one, other, scores, config)
             if why_not:
                 dropped[why_not] += 1
             else:
-                pair = selected(one, other, config.strategy, _margin(one, other, scores))
+                pair = make_pair(one, other, config.strategy, _margin(one, other, scores))
                 fit.append((pair, frozenset((one.text, other.text))))
-    return widest(fit, dropped, config, seed)
+    return select_widest(fit, dropped, config, seed)
 
 
 def _unfit(one: Completion, other: Completion, scores: Scores, config: PairsConfig) -> str | None:
-    """Why the two cannot be compared."""
-    if not all(_that_may_pair([one], [other], config)) or _cut_and_dropped(one, other, config):
+    """Why the two cannot be compared, or None."""
+    if not all(_eligible([one], [other], config)) or _cut_and_dropped(one, other, config):
         return "truncated"
     if not (one.text.strip() and other.text.strip()):
         return "empty_answer"
     if one.text == other.text:
         return "identical_texts"
-    return "no_score" if len(scored((one, other), scores)) < 2 else None
+    return "no_score" if len(with_scores((one, other), scores)) < 2 else None
 
 
-def _that_may_pair(
+def _eligible(
     own: Sequence[Completion], others: Sequence[Completion], config: PairsConfig
 ) -> tuple[list[Completion], list[Completion]]:
-    """Without the cut answers that are in no pair: with `reject` one may lose, and never wins."""
+    """Both sides without truncated answers that may not pair; `reject` bars them from winning."""
     rejecting, avoiding = config.truncated == "reject", config.truncated == "avoid"
     return (
         [c for c in own if c.finished or not (rejecting or avoiding)],
@@ -157,7 +157,7 @@ def _why_not(
         return "truncated"
     if _margin(better, worse, scores) <= 0:
         return NOT_WORSE
-    too_small = _counted(better, worse, scores, config) <= config.min_margin
+    too_small = _adjusted_margin(better, worse, scores, config) <= config.min_margin
     return "margin_too_small" if too_small else None
 
 
@@ -165,7 +165,9 @@ def _margin(better: Completion, worse: Completion, scores: Scores) -> float:
     return score_of(better, scores) - score_of(worse, scores)
 
 
-def _counted(better: Completion, worse: Completion, scores: Scores, config: PairsConfig) -> float:
-    """The margin once length is paid for; see selection.length_aware."""
+def _adjusted_margin(
+    better: Completion, worse: Completion, scores: Scores, config: PairsConfig
+) -> float:
+    """The length-adjusted margin; see selection.length_aware."""
     longer = max(0, better.tokens - worse.tokens)
     return _margin(better, worse, scores) - config.margin_per_token * longer

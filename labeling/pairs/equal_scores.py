@@ -1,4 +1,4 @@
-"""Which prompts can give a pair at all, by the scores of their answers, and which tags cannot."""
+"""Count prompts whose answers' scores differ, so that they can give a pair, also by tag."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dpo_core.records import Prompt, prompt_tags
 
 FEW = 0.5
-"""Share of the prompts below which it is said."""
+"""Share of informative prompts below which there is a notice."""
 
 _HARDLY = 0.1
 _NAMED = 6
 
 
 class InformativePrompts:
-    """Counts prompts whose answers differ in score by more than `min_margin`, also by tag."""
+    """Counts prompts whose answers differ in score by more than `min_margin`, in total and by
+    tag."""
 
     def __init__(self, min_margin: float) -> None:
         self.all = Counter[str]()
@@ -23,8 +24,11 @@ class InformativePrompts:
         self._min_margin = min_margin
 
     def add(self, prompt: Prompt, scores: Mapping[str, float | None]) -> None:
-        """scores: of the prompt's answers; None for an abstention. Without any it is not counted:
-        no judge scores."""
+        """Count a prompt.
+
+        scores: completion_id → score of its answers, None for an abstention. Does nothing without
+        scores, since then no judge scores.
+        """
         if not scores:
             return
         known = [score for score in scores.values() if score is not None]
@@ -37,25 +41,25 @@ class InformativePrompts:
 
     @property
     def notice(self) -> str | None:
-        """What to do, where fewer than FEW of the prompts can give a pair."""
+        """A notice when fewer than FEW of the prompts are informative, or None."""
         if self.informative >= FEW * self.prompts:
             return None
         return (
-            f"{self.informative} of {self.prompts} prompts can give a pair; the judge scores all "
-            f"answers to each of the others alike.{self._tagged()} Ask for what the policy does "
-            "sometimes: leave out what it always or never does, raise "
-            "sampling.samples_per_prompt, or let the judge score in finer steps."
+            f"{self.informative} of {self.prompts} prompts can give a pair; for each of the others "
+            f"the judge scores all answers alike.{self._tag_sentence()} Use prompts that the "
+            "policy answers well only sometimes: remove those it always or never answers well, "
+            "raise sampling.samples_per_prompt, or use a judge with finer scores."
         )
 
-    def _tagged(self) -> str:
-        named = self._unable()
-        if not named:
+    def _tag_sentence(self) -> str:
+        tags = self._uninformative_tags()
+        if not tags:
             return ""
-        shown = ", ".join(f"{tag} ({self.able[tag]} of {self.all[tag]})" for tag in named[:_NAMED])
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        return f" Hardly any or none with the tag {shown}{more}."
+        listed = ", ".join(f"{tag} ({self.able[tag]} of {self.all[tag]})" for tag in tags[:_NAMED])
+        more = f" and {len(tags) - _NAMED} more" if len(tags) > _NAMED else ""
+        return f" Few or none with the tag {listed}{more}."
 
-    def _unable(self) -> Sequence[str]:
-        """Tags of which hardly any prompt can, those with the most prompts first."""
-        found = [tag for tag, count in self.all.items() if self.able[tag] <= _HARDLY * count]
-        return sorted(found, key=lambda tag: (-self.all[tag], tag))
+    def _uninformative_tags(self) -> Sequence[str]:
+        """Tags with hardly any informative prompt, those with the most prompts first."""
+        tags = [tag for tag, count in self.all.items() if self.able[tag] <= _HARDLY * count]
+        return sorted(tags, key=lambda tag: (-self.all[tag], tag))

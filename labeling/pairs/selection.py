@@ -1,8 +1,7 @@
-"""Which completions of a prompt are compared: pure functions of completions and scores.
+"""Select the pairs of a prompt's completions to compare: pure functions of completions and scores.
 
-Answers without text and identical texts never pair, scores within a pair may differ by more than
-`min_margin` only, and where scores leave a choice a hash makes it, so that the order of sampling
-favours nobody.
+Empty answers and identical texts never pair, the scores of a pair differ by more than `min_margin`,
+and a hash breaks ties, so that the order of sampling does not matter.
 """
 
 from collections import Counter
@@ -12,13 +11,13 @@ from itertools import combinations
 from math import inf
 
 from dpo_core.hashing import derive_seed
-from dpo_core.records import Completion, ordered, pair_id
+from dpo_core.records import Completion, order_pair, pair_id
 from labeling.pairs.config import PairsConfig
 
 
 @dataclass(frozen=True)
-class Selected:
-    """A pair as it is stored: `rule` says why these two, `margin` is their score difference."""
+class SelectedPair:
+    """A pair as stored; `rule`: the strategy that selected it, `margin`: score difference."""
 
     pair_id: str
     prompt_id: str
@@ -30,42 +29,48 @@ class Selected:
 
 @dataclass(frozen=True)
 class Selection:
-    """The pairs of one prompt, and how many were not made by reason.
+    """The pairs of one prompt; dropped: reason → number of pairs that were not made.
 
-    With a strategy that makes one pair per prompt, either there is one or one is counted as
-    dropped; with all_over_margin each two completions of the prompt are a pair or are counted.
+    A strategy with one pair per prompt gives one pair or counts one as dropped. With
+    all_over_margin, every two completions of the prompt are a pair or counted.
     """
 
-    pairs: tuple[Selected, ...]
+    pairs: tuple[SelectedPair, ...]
     dropped: Mapping[str, int]
 
 
 Scores = Mapping[str, float | None]
-"""completion_id → score; None for an abstention, nothing where no judge scores."""
+"""completion_id → score; None for an abstention, empty when no judge scores."""
 
-Strategy = Callable[[Sequence[Completion], Scores, PairsConfig, int], Selected | str]
-"""Picks one pair among the completions of one prompt, or says in a word why there is none."""
+Strategy = Callable[[Sequence[Completion], Scores, PairsConfig, int], SelectedPair | str]
+"""Picks one pair of one prompt's completions, or returns why there is none, in one word."""
 
 
 def select_pairs(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
 ) -> Selection:
-    """The pairs of one prompt's completions that are worth comparing."""
+    """Select the pairs of one prompt's completions by `config.strategy`.
+
+    Args:
+        completions: of one prompt.
+        scores: completion_id → score; None for an abstention, empty when no judge scores.
+        seed: decides ties and random picks, with the completions' ids.
+    """
     if config.strategy == "all_over_margin":
         return all_over_margin(completions, scores, config, seed)
-    found = _one_pair(completions, scores, config, seed)
-    return Selection((), {found: 1}) if isinstance(found, str) else Selection((found,), {})
+    pair = _one_pair(completions, scores, config, seed)
+    return Selection((), {pair: 1}) if isinstance(pair, str) else Selection((pair,), {})
 
 
 def _one_pair(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     sampled = len(completions)
     completions = [c for c in completions if c.text.strip()]
     if len(completions) < min(2, sampled):
         return "empty_answer"
     if config.truncated in ("avoid", "reject"):
-        completions = _without_cut(completions, scores, config)
+        completions = _drop_truncated(completions, scores, config)
         if len(completions) < 2:
             return "truncated"
     chosen = ONE_PER_PROMPT[config.strategy](completions, scores, config, seed)
@@ -75,59 +80,59 @@ def _one_pair(
     return "truncated" if {chosen.a, chosen.b} & cut else chosen
 
 
-def _without_cut(
+def _drop_truncated(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig
 ) -> list[Completion]:
-    """Without the cut answers that are in no pair: with `reject` all that no finished one beats."""
+    """Without truncated answers that may not pair; with `reject`, those no finished one beats."""
     finished = [c for c in completions if c.finished]
     if config.truncated == "avoid" or not finished:
         return finished
     if config.strategy == "random":
         return list(completions)
-    best = max((score_of(c, scores) for c in scored(finished, scores)), default=-inf)
-    cut = (c for c in scored(completions, scores) if not c.finished)
+    best = max((score_of(c, scores) for c in with_scores(finished, scores)), default=-inf)
+    cut = (c for c in with_scores(completions, scores) if not c.finished)
     return [*finished, *(c for c in cut if score_of(c, scores) < best)]
 
 
 def best_worst(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """The best score against the worst."""
-    found = _best_and_rivals(completions, scores, seed)
-    return found if isinstance(found, str) else _against(found[0], found[1][0], scores, config)
+    ranked = _best_and_rivals(completions, scores, seed)
+    return ranked if isinstance(ranked, str) else _pair(ranked[0], ranked[1][0], scores, config)
 
 
 def best_second(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """The best score against the second best: the hardest comparison."""
-    found = _best_and_rivals(completions, scores, seed)
-    return found if isinstance(found, str) else _against(found[0], found[1][-1], scores, config)
+    ranked = _best_and_rivals(completions, scores, seed)
+    return ranked if isinstance(ranked, str) else _pair(ranked[0], ranked[1][-1], scores, config)
 
 
 def best_random(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """The best score against one of the others, picked by hash."""
-    found = _best_and_rivals(completions, scores, seed)
-    if isinstance(found, str):
-        return found
-    best, rivals = found
-    # Another hash than the one that decides among equals, which would favour the best's equals.
+    ranked = _best_and_rivals(completions, scores, seed)
+    if isinstance(ranked, str):
+        return ranked
+    best, rivals = ranked
+    # Another hash than the tie-breaker, which would favour answers with the best score.
     rival = min(rivals, key=lambda c: derive_seed(seed, "rival", c.completion_id))
-    return _against(best, rival, scores, config)
+    return _pair(best, rival, scores, config)
 
 
 def length_aware(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
-    """The pair with the largest margin once length is paid for.
+) -> SelectedPair | str:
+    """The pair with the largest length-adjusted margin.
 
-    The margin that counts is s(better) − s(worse) − margin_per_token · max(0, l(better) − l(worse))
-    with lengths l in tokens: a longer answer must be better by more, a shorter one need not. It is
-    what must exceed `min_margin`; the margin that is stored is the plain score difference.
+    The adjusted margin is s(better) − s(worse) − margin_per_token · max(0, l(better) − l(worse))
+    with scores s and lengths l in tokens: a longer answer must be better by more. It must exceed
+    `min_margin`; the stored margin is the plain score difference.
     """
-    known = scored(completions, scores)
+    known = with_scores(completions, scores)
     if len(known) < 2:
         return "no_score"
     pairs = [(one, other) for one, other in combinations(known, 2) if one.text != other.text]
@@ -138,29 +143,29 @@ def length_aware(
         if not pairs:
             return "truncated"
 
-    def counted(pair: tuple[Completion, Completion]) -> float:
+    def adjusted_margin(pair: tuple[Completion, Completion]) -> float:
         worse, better = sorted(pair, key=lambda c: score_of(c, scores))
         longer = max(0, better.tokens - worse.tokens)
         return _margin(worse, better, scores) - config.margin_per_token * longer
 
-    best = max(pairs, key=lambda pair: (counted(pair), derive_seed(seed, _pair_id(*pair))))
-    if counted(best) <= config.min_margin:
+    best = max(pairs, key=lambda pair: (adjusted_margin(pair), derive_seed(seed, _pair_id(*pair))))
+    if adjusted_margin(best) <= config.min_margin:
         return "margin_too_small"
-    return selected(*best, "length_aware", _margin(*best, scores))
+    return make_pair(*best, "length_aware", _margin(*best, scores))
 
 
 def random_pair(
     completions: Sequence[Completion], scores: Scores, config: PairsConfig, seed: int
-) -> Selected | str:
+) -> SelectedPair | str:
     """Two completions with different texts, picked by hash."""
     shuffled = sorted(completions, key=lambda c: derive_seed(seed, c.completion_id))
     may_win = [c for c in shuffled if c.finished or config.truncated != "reject"]
     first = may_win[0]
     for second in shuffled:
         if second.text != first.text:
-            both = len(scored((first, second), scores)) == 2
-            margin = _margin(first, second, scores) if both else None
-            return selected(first, second, "random", margin)
+            scored = len(with_scores((first, second), scores)) == 2
+            margin = _margin(first, second, scores) if scored else None
+            return make_pair(first, second, "random", margin)
     return "identical_texts"
 
 
@@ -178,38 +183,42 @@ def all_over_margin(
 ) -> Selection:
     """All pairs whose score difference exceeds `min_margin`, the widest first.
 
-    Where several completions have one text, one of the pairs with the same two texts is kept.
+    Of several pairs with the same two texts, one is kept.
     """
     dropped: Counter[str] = Counter()
-    fit: list[tuple[Selected, frozenset[str]]] = []
+    fit: list[tuple[SelectedPair, frozenset[str]]] = []
     for one, other in combinations(completions, 2):
         why_not = _why_not(one, other, scores, config)
         if why_not is None:
-            pair = selected(one, other, "all_over_margin", _margin(one, other, scores))
+            pair = make_pair(one, other, "all_over_margin", _margin(one, other, scores))
             fit.append((pair, frozenset((one.text, other.text))))
         else:
             dropped[why_not] += 1
-    return widest(fit, dropped, config, seed)
+    return select_widest(fit, dropped, config, seed)
 
 
-def widest(
-    fit: Sequence[tuple[Selected, frozenset[str]]],
+def select_widest(
+    fit: Sequence[tuple[SelectedPair, frozenset[str]]],
     dropped: Counter[str],
     config: PairsConfig,
     seed: int,
 ) -> Selection:
-    """The widest of the pairs that fit (pair, its two texts), each two texts once; the others are
-    counted in `dropped`."""
+    """The widest `max_per_prompt` of the eligible pairs, each two texts once.
+
+    Args:
+        fit: (pair, its two texts) of every eligible pair.
+        dropped: counts by reason; the pairs left out here are added.
+    """
     ranked = sorted(
-        fit, key=lambda each: (-(each[0].margin or 0.0), derive_seed(seed, each[0].pair_id))
+        fit, key=lambda entry: (-(entry[0].margin or 0.0), derive_seed(seed, entry[0].pair_id))
     )
-    distinct: dict[frozenset[str], Selected] = {}
+    distinct: dict[frozenset[str], SelectedPair] = {}
     for pair, texts in ranked:
         distinct.setdefault(texts, pair)
-    kept = tuple(distinct.values())[: config.max_per_prompt]
+    pairs = tuple(distinct.values())[: config.max_per_prompt]
     dropped["repeated_texts"] += len(fit) - len(distinct)
-    dropped["over_max_per_prompt"] += len(distinct) - len(kept)
-    return Selection(kept, {why: count for why, count in dropped.items() if count})
+    dropped["over_max_per_prompt"] += len(distinct) - len(pairs)
+    return Selection(pairs, {why: count for why, count in dropped.items() if count})
 
 
 def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsConfig) -> str | None:
@@ -221,51 +230,51 @@ def _why_not(one: Completion, other: Completion, scores: Scores, config: PairsCo
         return "empty_answer"
     if one.text == other.text:
         return "identical_texts"
-    if len(scored((one, other), scores)) < 2:
+    if len(with_scores((one, other), scores)) < 2:
         return "no_score"
     return None if _margin(one, other, scores) > config.min_margin else "margin_too_small"
 
 
 def _cut_would_win(one: Completion, other: Completion, scores: Scores) -> bool:
-    """Whether one of the two was cut and no finished one beats it; unscored ones beat nobody."""
+    """Whether a truncated answer would win, or both are truncated; unscored ones never win."""
     if one.finished and other.finished:
         return False
     if not (one.finished or other.finished):
         return True
     finished, cut = (one, other) if one.finished else (other, one)
-    both = len(scored((one, other), scores)) == 2
-    return both and score_of(cut, scores) > score_of(finished, scores)
+    scored = len(with_scores((one, other), scores)) == 2
+    return scored and score_of(cut, scores) > score_of(finished, scores)
 
 
 def _best_and_rivals(
     completions: Sequence[Completion], scores: Scores, seed: int
 ) -> tuple[Completion, list[Completion]] | str:
-    """(the best, those with other texts from the worst up), or why there are none."""
-    known = scored(completions, scores)
+    """(best, those with other texts from worst to best), or why there are none."""
+    known = with_scores(completions, scores)
     if len(known) < 2:
         return "no_score"
-    *others, best = ascending(known, scores, seed)
+    *others, best = sort_by_score(known, scores, seed)
     rivals = [other for other in others if other.text != best.text]
     return (best, rivals) if rivals else "identical_texts"
 
 
-def ascending(completions: Sequence[Completion], scores: Scores, seed: int) -> list[Completion]:
-    """From the lowest score to the highest; among equals a hash decides."""
+def sort_by_score(completions: Sequence[Completion], scores: Scores, seed: int) -> list[Completion]:
+    """Completions from the lowest score to the highest; a hash breaks ties."""
     return sorted(
         completions, key=lambda c: (score_of(c, scores), derive_seed(seed, c.completion_id))
     )
 
 
-def _against(
+def _pair(
     best: Completion, rival: Completion, scores: Scores, config: PairsConfig
-) -> Selected | str:
+) -> SelectedPair | str:
     margin = _margin(best, rival, scores)
     if margin <= config.min_margin:
         return "margin_too_small"
-    return selected(best, rival, config.strategy, margin)
+    return make_pair(best, rival, config.strategy, margin)
 
 
-def scored(completions: Sequence[Completion], scores: Scores) -> list[Completion]:
+def with_scores(completions: Sequence[Completion], scores: Scores) -> list[Completion]:
     return [c for c in completions if scores.get(c.completion_id) is not None]
 
 
@@ -274,15 +283,15 @@ def _margin(one: Completion, other: Completion, scores: Scores) -> float:
 
 
 def score_of(completion: Completion, scores: Scores) -> float:
-    found = scores[completion.completion_id]
-    assert found is not None, "asked of those with scores alone"
-    return found
+    score = scores[completion.completion_id]
+    assert score is not None, "called only for completions with scores"
+    return score
 
 
 def _pair_id(one: Completion, other: Completion) -> str:
     return pair_id(one.completion_id, other.completion_id)
 
 
-def selected(one: Completion, other: Completion, rule: str, margin: float | None) -> Selected:
-    a, b = ordered(one.completion_id, other.completion_id)
-    return Selected(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)
+def make_pair(one: Completion, other: Completion, rule: str, margin: float | None) -> SelectedPair:
+    a, b = order_pair(one.completion_id, other.completion_id)
+    return SelectedPair(_pair_id(one, other), one.prompt.prompt_id, a, b, rule, margin)

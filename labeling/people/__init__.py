@@ -1,1 +1,1 @@
-"""People who label in Argilla: what they are asked, and their answers."""
+"""People label in Argilla: what they are asked, and their answers."""

@@ -1,9 +1,8 @@
-"""From what Argilla says about its records to labels. Pure functions.
+"""Turn Argilla's records into labels: pure functions.
 
-An answer is one person's reply to one record. It can be edited, and each version that was seen is
-kept; the latest counts. A discarded record is that person's answer, one without a verdict: it
-counts towards the quorum, or a pair that nobody can judge would be waited for for ever. A draft is
-no answer.
+An answer is one person's reply to one record. It can be edited; every version seen is kept and the
+latest counts. A discarded record is an answer without a verdict: it counts towards the quorum,
+since otherwise a pair that nobody can judge would be waited for forever. A draft is no answer.
 """
 
 import math
@@ -13,16 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from labeling.people.task import Hidden, verdict_of
+from labeling.people.task import RecordMetadata, verdict_from_choice
 
 SUBMITTED, DISCARDED, DRAFT = "submitted", "discarded", "draft"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One version of one person's answer, as it was seen in Argilla.
+class SubmittedAnswer:
+    """One version of one person's answer, as seen in Argilla.
 
-    label_id: of the answer, the same for all its versions. at: when this version was given.
+    label_id: id of the answer, shared by its versions. at: time of this version.
     """
 
     label_id: str
@@ -45,8 +44,11 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How far a round's records are answered: numbers of records, then of answers."""
+class AnswerCounts:
+    """Progress of a round's records.
+
+    records, answered, wanted: numbers of records. needed, missing: numbers of answers.
+    """
 
     records: int
     answered: int
@@ -59,15 +61,15 @@ class Tally:
         return self.missing == 0
 
 
-def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Answer]:
-    """The answers, drafts among them, that Argilla's JSON of a record holds.
+def read_answers(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[SubmittedAnswer]:
+    """The answers, including drafts, in Argilla's JSON of a record.
 
     names: user id → name.
     """
     for response in record.get("responses") or ():
         values = response["values"] or {}
         user = str(response["user_id"])
-        yield Answer(
+        yield SubmittedAnswer(
             label_id=str(response["id"]),
             record_id=str(record["external_id"]),
             annotator=names.get(user, user),
@@ -80,31 +82,36 @@ def answers_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[
         )
 
 
-def latest(answers: Iterable[Answer]) -> list[Answer]:
-    """One answer for each record and person, the last version; withdrawn ones are left out.
+def latest_answers(answers: Iterable[SubmittedAnswer]) -> list[SubmittedAnswer]:
+    """The last version of each person's answer to each record, without withdrawn answers.
 
-    A record that was deleted and asked again gives a person a second answer to the same thing:
-    it takes the place of the first.
+    If a record was deleted and asked again, a person's second answer replaces the first.
     """
-    found: dict[tuple[str, str], Answer] = {}
+    last: dict[tuple[str, str], SubmittedAnswer] = {}
     for answer in answers:
         key = (answer.record_id, answer.annotator_id)
-        if key not in found or _moment(answer) >= _moment(found[key]):
-            found[key] = answer
-    return [answer for answer in found.values() if answer.counts]
+        if key not in last or _moment(answer) >= _moment(last[key]):
+            last[key] = answer
+    return [answer for answer in last.values() if answer.counts]
 
 
-def tally(
-    records: Sequence[str], answers: Sequence[Answer], min_submitted: int, quorum: float
-) -> Tally:
-    """Whether enough of `records` have been answered by `min_submitted` people each.
+def count_answers(
+    records: Sequence[str], answers: Sequence[SubmittedAnswer], min_submitted: int, quorum: float
+) -> AnswerCounts:
+    """Count how far `records` are answered by `min_submitted` people each.
 
-    answers: the latest ones. missing: the fewest further answers with which the quorum is reached.
+    Args:
+        records: ids of the records.
+        answers: latest answers.
+        quorum: share of the records that must be answered.
+
+    Returns:
+        The counts; `missing` is the fewest further answers that reach the quorum.
     """
     people = people_per_record(answers)
     open_ = sorted(max(0, min_submitted - people[record]) for record in records)
     wanted = math.ceil(quorum * len(records) - 1e-9)
-    return Tally(
+    return AnswerCounts(
         records=len(records),
         answered=open_.count(0),
         wanted=wanted,
@@ -113,22 +120,24 @@ def tally(
     )
 
 
-def people_per_record(answers: Iterable[Answer]) -> Counter[str]:
-    """How many people answered each record; answers: the latest ones."""
+def people_per_record(answers: Iterable[SubmittedAnswer]) -> Counter[str]:
+    """record id → number of people who answered; answers: latest answers."""
     return Counter(answer.record_id for answer in answers)
 
 
-def label_rows(asked: Iterable[Hidden], answers: Iterable[Answer]) -> Iterator[dict[str, Any]]:
-    """Rows of LABELS: the latest answers to what was asked, in an order that never varies."""
+def label_rows(
+    asked: Iterable[RecordMetadata], answers: Iterable[SubmittedAnswer]
+) -> Iterator[dict[str, Any]]:
+    """Rows of LABELS: the latest answers to the records asked, in a deterministic order."""
     by_id = {record.record_id: record for record in asked}
     rows = (_row(by_id[a.record_id], a) for a in answers if a.record_id in by_id)
     yield from sorted(rows, key=lambda r: (r["pair_id"], r["record_id"], r["annotator"]))
 
 
 def asked_rows(
-    asked: Iterable[Hidden], labels: Sequence[Mapping[str, Any]], *, left_out: bool
+    asked: Iterable[RecordMetadata], labels: Sequence[Mapping[str, Any]], *, left_out: bool
 ) -> Iterator[dict[str, Any]]:
-    """Rows of ASKED. left_out: what was not answered is to be no preference at all."""
+    """Rows of ASKED; left_out: whether unanswered pairs get no preference at all."""
     counts = Counter(row["record_id"] for row in labels)
     for record in asked:
         answers = counts[record.record_id]
@@ -143,7 +152,7 @@ def asked_rows(
         }
 
 
-def _row(record: Hidden, answer: Answer) -> dict[str, Any]:
+def _row(record: RecordMetadata, answer: SubmittedAnswer) -> dict[str, Any]:
     submitted = answer.status == SUBMITTED
     return {
         "label_id": answer.label_id,
@@ -151,18 +160,18 @@ def _row(record: Hidden, answer: Answer) -> dict[str, Any]:
         "pair_id": record.pair_id,
         "kind": record.kind,
         "annotator": answer.annotator,
-        "verdict": verdict_of(answer.choice, record.shown_first) if submitted else None,
+        "verdict": verdict_from_choice(answer.choice, record.shown_first) if submitted else None,
         "expected": record.expected,
         "strength": answer.strength,
         "comment": answer.comment,
         "shown_first": record.shown_first,
         "mode": record.mode,
         "why": record.why,
-        "at": _to_millisecond(_moment(answer)),  # as the file keeps it
+        "at": _to_millisecond(_moment(answer)),  # the file's resolution
     }
 
 
-def _moment(answer: Answer) -> datetime:
+def _moment(answer: SubmittedAnswer) -> datetime:
     at = datetime.fromisoformat(answer.at)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 

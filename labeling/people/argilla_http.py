@@ -1,7 +1,7 @@
-"""Requests to Argilla's HTTP interface.
+"""Requests to Argilla's HTTP API.
 
-Each is tried again with growing waits when the server does not answer or says that it failed. A
-request that did succeed unheard is harmless to repeat, or says that it is a repetition.
+A request is retried with increasing waits when the server does not answer or reports a failure.
+Repeating a request whose response was lost is harmless, or the server reports a conflict.
 """
 
 import time
@@ -14,15 +14,15 @@ import httpx
 from dpo_core.errors import LabelsError, LabelServerFailed
 from labeling.server import Access
 
-_SAID = 500
-"""So many characters of an answer are worth showing."""
+_SHOWN = 500
+"""Most characters of a response in an error message."""
 
 _UNAUTHORIZED, _TOO_MANY = 401, 429
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a request may take, and the waits before it is tried again."""
+    """Timeout of a request, and the waits before its retries."""
 
     timeout_s: float = 60.0
     waits_s: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0)
@@ -30,22 +30,22 @@ class Patience:
 
 PATIENT = Patience()
 IMPATIENT = Patience(timeout_s=10.0, waits_s=())
-"""For those who will look again soon."""
+"""For callers that poll again soon."""
 
 
-class Refused(LabelServerFailed):
-    """The server did not take what it was sent; trying again would not help."""
+class RequestRefused(LabelServerFailed):
+    """The server refused a request; retrying would not help."""
 
-    def __init__(self, where: str, status: int, said: str) -> None:
-        super().__init__(f"Argilla at {where} answered {said}")
+    def __init__(self, where: str, status: int, response: str) -> None:
+        super().__init__(f"Argilla at {where} answered {response}")
         self.status = status
 
 
 class ArgillaHttp:
-    """A connection, to be closed; `shown`: its address as it may be shown."""
+    """A connection that must be closed; `public_url`: its address without credentials."""
 
     def __init__(self, access: Access, patience: Patience) -> None:
-        self.shown = shown_url(access.url)
+        self.public_url = public_url(access.url)
         self._patience = patience
         self._client = httpx.Client(
             base_url=f"{access.url}/api/v1/",
@@ -57,41 +57,50 @@ class ArgillaHttp:
         self._client.close()
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON that the server answers. Raises Refused where it answers that it will not."""
+        """The JSON of the server's response.
+
+        Raises RequestRefused when the server refuses the request, LabelsError for the API key, and
+        LabelServerFailed when there is no response after all retries.
+        """
         for wait in (*self._patience.waits_s, None):
             try:
-                answer = self._client.request(method, path, **options)
+                response = self._client.request(method, path, **options)
             except httpx.HTTPError as error:
-                said = f"{type(error).__name__}: {error}"
+                failure = f"{type(error).__name__}: {error}"
             else:
-                if answer.is_success:
-                    return answer.json() if answer.content else None
-                said = f"{answer.status_code}: {answer.text[:_SAID]}"
-                if answer.status_code == _UNAUTHORIZED:
-                    raise self._no_entry()
-                if answer.status_code < 500 and answer.status_code != _TOO_MANY:
-                    raise Refused(self.shown, answer.status_code, said)
+                if response.is_success:
+                    return response.json() if response.content else None
+                failure = f"{response.status_code}: {response.text[:_SHOWN]}"
+                if response.status_code == _UNAUTHORIZED:
+                    raise self._bad_key()
+                if response.status_code < 500 and response.status_code != _TOO_MANY:
+                    raise RequestRefused(self.public_url, response.status_code, failure)
             if wait is None:
-                raise self._silent(said)
+                raise self._no_response(failure)
             time.sleep(wait)
         raise AssertionError("the last wait is None")
 
-    def _no_entry(self) -> LabelsError:
+    def _bad_key(self) -> LabelsError:
         return LabelsError(
-            f"Argilla at {self.shown} refuses the API key",
-            "It takes the key of an owner, or of an admin of the workspace: that of "
-            "credentials.json beside the server, or ARGILLA_API_KEY.",
+            f"Argilla at {self.public_url} refuses the API key",
+            "Use the key of an owner or of an admin of the workspace: from credentials.json in the "
+            "server's folder, or ARGILLA_API_KEY.",
         )
 
-    def _silent(self, said: str) -> LabelServerFailed:
+    def _no_response(self, failure: str) -> LabelServerFailed:
         return LabelServerFailed(
-            f"Argilla at {self.shown} does not answer: {said}",
-            "Start it with `ratchet label serve`, then type the same `ratchet run` again; "
+            f"Argilla at {self.public_url} does not answer: {failure}",
+            "Start it with `ratchet label serve`, then run the same `ratchet run` again; "
             "no label is lost.",
         )
 
 
-def shown_url(url: str) -> str:
-    """Without a user and a password, which an address may hold."""
+def public_url(url: str) -> str:
+    """`url` without user and password.
+
+    Example:
+        >>> public_url("http://ann:secret@host:6900/")
+        'http://host:6900'
+    """
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

@@ -1,4 +1,4 @@
-"""What Argilla is sent, as its HTTP interface takes it: the parts of a dataset, and records."""
+"""Argilla's JSON for the parts of a dataset and for records."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,28 +12,27 @@ _STRENGTHS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Questions:
-    """What people are asked about each record; of a dataset it can never be changed."""
+    """What people are asked about each record; fixed once the dataset exists."""
 
     min_submitted: int
     strength: bool
     comment: bool
 
 
-def parts_of(questions: Questions) -> dict[str, list[dict[str, Any]]]:
-    """What a dataset is made of, in the order of the page, by the name of its kind in the
-    interface."""
-    asked = [_question_part("preference", "Which response is better?", _CHOOSE, required=True)]
+def dataset_parts(questions: Questions) -> dict[str, list[dict[str, Any]]]:
+    """Kind of part in the API → parts of a dataset, in the order of the page."""
+    parts = [_question_part("preference", "Which response is better?", _CHOOSE, required=True)]
     if questions.strength:
-        asked.append(_question_part("strength", "How much better?", _RATE))
+        parts.append(_question_part("strength", "How much better?", _RATE))
     if questions.comment:
-        asked.append(_question_part("comment", "Comment", {"type": "text", "use_markdown": False}))
+        parts.append(_question_part("comment", "Comment", {"type": "text", "use_markdown": False}))
     return {
         "fields": [
             _field_part("prompt", "Prompt", "chat"),
             _field_part("response_a", "Response A", "text"),
             _field_part("response_b", "Response B", "text"),
         ],
-        "questions": asked,
+        "questions": parts,
         "metadata-properties": [
             {"name": name, "title": title, "settings": {"type": kind}}
             for name, title, kind in _METADATA
@@ -66,8 +65,8 @@ def _field_part(name: str, title: str, kind: str) -> dict[str, Any]:
     return {"name": name, "title": title, "required": True, "settings": settings}
 
 
-def record_of(item: Item, question: str) -> dict[str, Any]:
-    """A record as the server takes it."""
+def make_record(item: Item, question: str) -> dict[str, Any]:
+    """A record in Argilla's JSON; `question`: id of the question that a suggestion answers."""
     record: dict[str, Any] = {
         "external_id": item.record_id,
         "fields": {
@@ -91,7 +90,7 @@ def record_of(item: Item, question: str) -> dict[str, Any]:
 
 
 def batches(items: Sequence[Item], most: int) -> Iterator[list[Item]]:
-    """Items in their order, at most so many at a time and short enough for one request."""
+    """Items in order, in batches of at most `most` that are short enough for one request."""
     batch: list[Item] = []
     characters = 0
     for item in items:

@@ -1,7 +1,7 @@
-"""The only module that speaks to Argilla about datasets, their records and what was answered.
+"""Argilla's datasets, records and answers; no other module talks to Argilla about them.
 
-It uses Argilla's HTTP interface. Argilla's own client drops what the counting of answers rests on,
-an answer's id and when it was last changed, and gives up at the first failure.
+Uses Argilla's HTTP API: its Python client drops an answer's id and time of change, which counting
+answers needs, and gives up at the first failure.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.tables import batched
-from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, Refused
-from labeling.people.argilla_parts import Questions, batches, parts_of, record_of
+from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, RequestRefused
+from labeling.people.argilla_parts import Questions, batches, dataset_parts, make_record
 from labeling.people.task import Item
 from labeling.server import Access
 
 Progress = Callable[[int, int, str], None]
-"""Called with how many of how many things are done, and what they are."""
+"""Called as progress(done, total, unit)."""
 
 PAGE = 500
 _BATCH = 250
@@ -26,7 +26,7 @@ _CONFLICT, _UNPROCESSABLE = 409, 422
 
 @dataclass(frozen=True)
 class Dataset:
-    """A round's dataset; `url`: where people label it."""
+    """A round's dataset; `url`: the page where people label it."""
 
     id: str
     name: str
@@ -34,9 +34,9 @@ class Dataset:
 
 
 class ArgillaQueue:
-    """A workspace of an Argilla server. A context manager that closes the connection.
+    """A workspace of an Argilla server; a context manager that closes the connection.
 
-    Raises LabelServerFailed where the server does not answer, LabelsError for a key it refuses.
+    Methods raise LabelServerFailed when the server does not answer, LabelsError for a refused key.
     """
 
     def __init__(self, access: Access, workspace: str, patience: Patience | None = None) -> None:
@@ -45,23 +45,23 @@ class ArgillaQueue:
         self._workspace_name = workspace
 
     def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
-        """The dataset of that name, ready to be labelled; made if there is none."""
-        found = self._find(name) or self._create(name, questions, guidelines)
-        if found["status"] != _READY:  # new, or making it was interrupted
-            self._furnish(str(found["id"]), questions)
-        elif found["guidelines"] != guidelines:
-            self._call("PATCH", f"datasets/{found['id']}", json={"guidelines": guidelines})
-        return self._described(found)
+        """The dataset of that name, ready for labelling; created if missing."""
+        entry = self._find(name) or self._create(name, questions, guidelines)
+        if entry["status"] != _READY:  # new, or its creation was interrupted
+            self._complete(str(entry["id"]), questions)
+        elif entry["guidelines"] != guidelines:
+            self._call("PATCH", f"datasets/{entry['id']}", json={"guidelines": guidelines})
+        return self._as_dataset(entry)
 
     def find(self, name: str) -> Dataset | None:
-        """The dataset of that name; None if there is none, and none is made."""
-        found = self._find(name)
-        return None if found is None else self._described(found)
+        """The dataset of that name, or None."""
+        entry = self._find(name)
+        return None if entry is None else self._as_dataset(entry)
 
     def records(self, dataset: Dataset, progress: Progress) -> Iterator[dict[str, Any]]:
-        """Every record with its answers, as Argilla's JSON has them, each once.
+        """Argilla's JSON of every record with its answers, each record once.
 
-        Pages shift when a record is removed meanwhile; then they are read again.
+        Pages shift when a record is removed meanwhile; they are then read again.
         """
         seen: set[str] = set()
         for _ in range(3):
@@ -79,7 +79,7 @@ class ArgillaQueue:
                 return
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
-        """Send what is not there yet, in batches. Those that are there are passed over."""
+        """Send items in batches, skipping those already on the server."""
         question = self._question(dataset) if any(item.opinion for item in items) else ""
         done = 0
         for batch in batches(items, _BATCH):
@@ -88,21 +88,21 @@ class ArgillaQueue:
             progress(done, len(items), "records sent")
 
     def remove(self, dataset: Dataset, server_ids: Sequence[str]) -> None:
-        """Take records off the queue, and with them what Argilla has of their answers."""
+        """Remove records from the queue, and with them Argilla's copies of their answers."""
         for ids in batched(server_ids, _DELETE_AT_ONCE):
             self._call("DELETE", f"datasets/{dataset.id}/records", params={"ids": ",".join(ids)})
 
     def progress(self, dataset: Dataset) -> dict[str, Any]:
-        """Argilla's own count: records in `total` and `completed`, and answers of its `users`."""
+        """Argilla's counts: records `total` and `completed`, and answers per user in `users`."""
         counts: dict[str, Any] = self._call("GET", f"datasets/{dataset.id}/progress")
         users: dict[str, Any] = self._call("GET", f"datasets/{dataset.id}/users/progress")
         return {**counts, **users}
 
     def names(self) -> dict[str, str]:
-        """user id → name; of all users if the key is an owner's, else of the workspace's."""
+        """user id → name, of all users for an owner's key, else of the workspace's users."""
         try:
             users = self._call("GET", "users")["items"]
-        except Refused:
+        except RequestRefused:
             users = self._call("GET", f"workspaces/{self._workspace()}/users")["items"]
         return {str(user["id"]): str(user["username"]) for user in users}
 
@@ -115,39 +115,39 @@ class ArgillaQueue:
             "distribution": {"strategy": "overlap", "min_submitted": questions.min_submitted},
         }
         try:
-            made: dict[str, Any] = self._call("POST", "datasets", json=body)
-        except Refused as refused:
-            found = self._find(name)
-            if refused.status != _CONFLICT or found is None:
+            created: dict[str, Any] = self._call("POST", "datasets", json=body)
+        except RequestRefused as refused:
+            entry = self._find(name)
+            if refused.status != _CONFLICT or entry is None:
                 raise
-            return found  # made by a request whose answer was lost
-        return made
+            return entry  # created by a request whose response was lost
+        return created
 
-    def _furnish(self, dataset_id: str, questions: Questions) -> None:
-        """Give a draft what it lacks, and publish it."""
-        for kind, parts in parts_of(questions).items():
+    def _complete(self, dataset_id: str, questions: Questions) -> None:
+        """Add the missing parts to a draft, and publish it."""
+        for kind, parts in dataset_parts(questions).items():
             whose = "me/" if kind == "metadata-properties" else ""
             items = self._call("GET", f"{whose}datasets/{dataset_id}/{kind}")["items"]
-            there = {item["name"] for item in items}
+            existing = {item["name"] for item in items}
             for part in parts:
-                if part["name"] not in there:
-                    self._unless_there(f"datasets/{dataset_id}/{kind}", part)
+                if part["name"] not in existing:
+                    self._add_part(f"datasets/{dataset_id}/{kind}", part)
         try:
             self._call("PUT", f"datasets/{dataset_id}/publish")
-        except Refused:
+        except RequestRefused:
             if self._call("GET", f"datasets/{dataset_id}")["status"] != _READY:
                 raise
 
-    def _unless_there(self, path: str, part: Mapping[str, Any]) -> None:
+    def _add_part(self, path: str, part: Mapping[str, Any]) -> None:
         try:
             self._call("POST", path, json=part)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.status != _CONFLICT:
                 raise
 
-    def _described(self, found: Mapping[str, Any]) -> Dataset:
-        url = f"{self._http.shown}/dataset/{found['id']}/annotation-mode"
-        return Dataset(str(found["id"]), str(found["name"]), url)
+    def _as_dataset(self, entry: Mapping[str, Any]) -> Dataset:
+        url = f"{self._http.public_url}/dataset/{entry['id']}/annotation-mode"
+        return Dataset(str(entry["id"]), str(entry["name"]), url)
 
     def _find(self, name: str) -> dict[str, Any] | None:
         items = self._call("GET", "me/datasets")["items"]
@@ -156,12 +156,12 @@ class ArgillaQueue:
         return next(here, None)
 
     def _workspace(self) -> str:
-        """Its id; made if there is none, as on an external server."""
+        """Id of the workspace; created if missing, as on an external server."""
         items = self._call("GET", "me/workspaces")["items"]
-        found = next((w for w in items if w["name"] == self._workspace_name), None)
-        if found is None:
-            found = self._call("POST", "workspaces", json={"name": self._workspace_name})
-        return str(found["id"])
+        entry = next((w for w in items if w["name"] == self._workspace_name), None)
+        if entry is None:
+            entry = self._call("POST", "workspaces", json={"name": self._workspace_name})
+        return str(entry["id"])
 
     def _question(self, dataset: Dataset) -> str:
         """Id of the question that a suggestion answers."""
@@ -174,17 +174,17 @@ class ArgillaQueue:
         return page
 
     def _push(self, dataset: Dataset, batch: Sequence[Item], question: str) -> None:
-        records = {item.record_id: record_of(item, question) for item in batch}
+        records = {item.record_id: make_record(item, question) for item in batch}
         while records:
             try:
                 body = {"items": list(records.values())}
                 self._call("POST", f"datasets/{dataset.id}/records/bulk", json=body)
                 return
-            except Refused as refused:
+            except RequestRefused as refused:
                 if refused.status != _UNPROCESSABLE:
                     raise
-                there = {str(r["external_id"]) for r in self.records(dataset, _unseen)}
-                left = {k: v for k, v in records.items() if k not in there}
+                existing = {str(r["external_id"]) for r in self.records(dataset, _ignore_progress)}
+                left = {k: v for k, v in records.items() if k not in existing}
                 if len(left) == len(records):
                     raise
                 records = left
@@ -196,5 +196,5 @@ class ArgillaQueue:
         self._http.close()
 
 
-def _unseen(done: int, total: int, unit: str) -> None:
+def _ignore_progress(done: int, total: int, unit: str) -> None:
     pass

@@ -1,4 +1,4 @@
-"""Pairs whose verdict is known, hidden among the others to measure annotators."""
+"""Gold pairs: their verdict is known, and hidden among the others they measure annotators."""
 
 import json
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from dpo_core.records import VERDICTS, Verdict, prompt_tags
 
 
 @dataclass(frozen=True)
-class Gold:
-    """Messages, two responses, and the verdict that is right.
+class GoldItem:
+    """Messages, two responses, and the right verdict.
 
-    tags: as prompts have them; pairs without any, among others with some, would stand out.
+    tags: as prompts have them, so that gold pairs do not stand out.
     """
 
     pair_id: str
@@ -26,10 +26,10 @@ class Gold:
     tags: tuple[str, ...] = ()
 
 
-def read_gold(path: Path) -> list[Gold]:
-    """The file's rows of {prompt, a, b, verdict}; a prompt is a text or a list of messages.
+def read_gold(path: Path) -> list[GoldItem]:
+    """Read rows of {prompt, a, b, verdict}, with a prompt of text or a list of messages.
 
-    Raises LabelsError that names the line.
+    Raises LabelsError with the line that cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -38,7 +38,7 @@ def read_gold(path: Path) -> list[Gold]:
     return [_gold(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
 
 
-def _gold(line: str, where: str) -> Gold:
+def _gold(line: str, where: str) -> GoldItem:
     try:
         row = json.loads(line)
         messages, a, b, verdict = _messages(row["prompt"]), row["a"], row["b"], row["verdict"]
@@ -47,7 +47,7 @@ def _gold(line: str, where: str) -> Gold:
     if verdict not in VERDICTS or not isinstance(a, str) or not isinstance(b, str):
         raise _unreadable(where)
     identity = content_id("gold", [dict(m) for m in messages], a, b)
-    return Gold(identity, messages, a, b, verdict, prompt_tags(row))
+    return GoldItem(identity, messages, a, b, verdict, prompt_tags(row))
 
 
 def _messages(prompt: Any) -> tuple[Mapping[str, str], ...]:

@@ -1,8 +1,8 @@
-"""The log of one round's labelling: append-only lines of JSON, the truth about who said what.
+"""The log of one round's labelling: append-only JSON lines, the source of truth for labels.
 
-Argilla forgets an answer when its record, its dataset or its annotator is removed; the log does
-not. Several processes may write at once: lines go in whole, and a version of an answer that is
-there already is read as one.
+Argilla loses an answer when its record, dataset or annotator is removed; the log does not. Several
+processes may write at once: lines are appended whole, and a version that is logged twice is read
+once.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,8 +13,8 @@ from typing import Any
 
 from dpo_core import json_lines
 from dpo_core.errors import ArtifactCorrupted
-from labeling.people.answers import DRAFT, Answer
-from labeling.people.task import Hidden
+from labeling.people.answers import DRAFT, SubmittedAnswer
+from labeling.people.task import RecordMetadata
 
 _REMEDY = (
     "Restore the log from a backup; or remove that line, and `ratchet labels pull` reads again "
@@ -24,34 +24,33 @@ _REMEDY = (
 
 @dataclass
 class RoundLog:
-    """What the log of a round comes to.
+    """The state that a round's log describes.
 
-    dataset: its name in Argilla, and `questions`, a hash of what cannot be changed about it.
-    planned: ids of the records that are asked now, since `asked_at`, and `plan`, a hash of what
-    decided which; `asked`: all that ever were.
-    answers: every version of every answer. pulls: how often late answers were let in.
+    dataset: name in Argilla. questions: hash of the dataset's unchangeable settings. planned: ids
+    of the records asked now, since `asked_at`. plan: hash of what decided them. asked: every record
+    ever asked. answers: every version of every answer. pulls: number of pulls of late answers.
     """
 
     dataset: str | None = None
     questions: str | None = None
     asked_at: datetime | None = None
-    asked: dict[str, Hidden] = field(default_factory=dict)
+    asked: dict[str, RecordMetadata] = field(default_factory=dict)
     planned: list[str] = field(default_factory=list)
     plan: str | None = None
-    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    answers: dict[tuple[str, str], SubmittedAnswer] = field(default_factory=dict)
     pulls: int = 0
 
 
 class LabelLog:
-    """Reads and appends; the folder is made by the first line."""
+    """Reads and appends; the first line creates the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> RoundLog:
-        """All there is; a torn line, of a crash, is left out.
+        """The state after all lines; skips a torn line from a crash.
 
-        Raises ArtifactCorrupted for a line that is not as it was written.
+        Raises ArtifactCorrupted for a line that cannot be read.
         """
         log = RoundLog()
         for number, event in json_lines.read(self.path, _REMEDY, torn_before=True):
@@ -63,23 +62,25 @@ class LabelLog:
                 ) from None
         return log
 
-    def opened(self, dataset: str, questions: str) -> None:
+    def log_opened(self, dataset: str, questions: str) -> None:
         self._append([{"event": "opened", "dataset": dataset, "questions": questions}])
 
-    def asked(self, records: Iterable[Hidden]) -> None:
-        """Written before they are pushed, so that every answer finds its record."""
+    def log_asked(self, records: Iterable[RecordMetadata]) -> None:
+        """Call before pushing the records, so that every answer finds its record."""
         self._append({"event": "asked", **asdict(record)} for record in records)
 
-    def planned(self, record_ids: Iterable[str], plan: str) -> None:
+    def log_planned(self, record_ids: Iterable[str], plan: str) -> None:
         self._append([{"event": "planned", "records": list(record_ids), "plan": plan}])
 
-    def pulled(self) -> None:
+    def log_pulled(self) -> None:
         self._append([{"event": "pulled"}])
 
-    def add(self, answers: Iterable[Answer], known: Mapping[tuple[str, str], Answer]) -> int:
-        """Append the versions that are not `known`; returns how many.
+    def add(
+        self, answers: Iterable[SubmittedAnswer], known: Mapping[tuple[str, str], SubmittedAnswer]
+    ) -> int:
+        """Append the versions that are not `known`; returns their number.
 
-        A draft is written only where it withdraws an answer.
+        A draft is written only if it withdraws an answer.
         """
         before = {label_id for label_id, _ in known}
         new = [
@@ -101,15 +102,15 @@ def _apply(log: RoundLog, event: Mapping[str, Any]) -> None:
         case "opened":
             log.dataset, log.questions = values["dataset"], values["questions"]
         case "asked":
-            # What a record was pushed as, it stays.
-            log.asked.setdefault(values["record_id"], Hidden(**values))
+            # A record keeps the metadata it was first pushed with.
+            log.asked.setdefault(values["record_id"], RecordMetadata(**values))
         case "planned":
-            # The clock starts anew for what is new; a round may also have nothing to ask.
+            # New records restart the deadline; a round may also have nothing to ask.
             if log.asked_at is None or values["records"] != log.planned:
                 log.asked_at = datetime.fromisoformat(event["logged_at"])
             log.planned, log.plan = values["records"], values["plan"]
         case "answer":
-            answer = Answer(**values)
+            answer = SubmittedAnswer(**values)
             log.answers[answer.version] = answer
         case "pulled":
             log.pulls += 1

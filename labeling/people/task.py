@@ -1,31 +1,45 @@
-"""What people are asked: one item per record of the queue. Pure functions; chance is a hash.
+"""What people are asked: one item per record of the queue. Pure functions; randomness is a hash.
 
-Which completion is response A, and whether a pair is a known one or comes a second time, is written
-down here and never sent: what annotators cannot reach, they cannot see.
+Which completion is response A, and whether a pair is gold or a repeat, stays in the log and is
+never sent to the server, so annotators cannot find out.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from dpo_core.errors import ConfigError
 from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import Judgement, Pair, Prompt, Side, Verdict, prompt_tags
-from labeling.people.gold import Gold
-from labeling.people.shown import as_chat, as_markdown, visible
+from labeling.people.display import as_chat, as_markdown, visible
+from labeling.people.gold import GoldItem
 
 Kind = Literal["pair", "gold", "repeat"]
 Mode = Literal["blind", "review"]
 
 CHOICES = ("A", "B", "Tie", "Both bad")
-"""Answers to the question, in the order of the keys 1 to 4."""
+"""Choices of the question, in the order of the keys 1 to 4."""
+
+GUIDELINES = """Read the prompt, then both responses, and say which one you would rather have got.
+
+- **A** or **B**: that response is better.
+- **Tie**: both are good, and neither is better.
+- **Both bad**: neither should have been given.
+
+Judge what the responses say, not how long they are. A response that stops in the middle is worse
+than one that ends. Discard what you cannot judge."""
+
+GUIDELINES_CHARACTERS = 10_000
+"""Argilla's limit."""
 
 _SEEDS = 1 << 62
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the judges say of a pair, as `review` shows it."""
+    """The judges' joint verdict on a pair, as mode `review` shows it."""
 
     choice: str
     agent: str
@@ -33,7 +47,7 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordContent:
     """What annotators see of a record; its hash is the record's id."""
 
     prompt: tuple[tuple[str, str], ...]  # roles and contents
@@ -41,7 +55,9 @@ class Seen:
     response_b: str
 
     @classmethod
-    def of(cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]) -> "Seen":
+    def from_texts(
+        cls, messages: Sequence[Mapping[str, str]], texts: tuple[str, str]
+    ) -> "RecordContent":
         return cls(as_chat(messages), as_markdown(texts[0]), as_markdown(texts[1]))
 
     @property
@@ -50,11 +66,11 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """What only we know of a record.
+class RecordMetadata:
+    """What is known about a record and not sent.
 
-    shown_first: the completion that is response A. expected: the known verdict of gold, in terms
-    of a and b. why: the pair was chosen.
+    shown_first: the completion that is response A. expected: verdict of a gold pair, in terms of a
+    and b. why: reason the pair was selected.
     """
 
     record_id: str
@@ -68,10 +84,10 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Item:
-    """One record of the queue; nothing of `hidden` but its id is sent."""
+    """One record of the queue; of `hidden`, only the id is sent."""
 
-    hidden: Hidden
-    seen: Seen
+    hidden: RecordMetadata
+    seen: RecordContent
     metadata: Mapping[str, Any] = field(default_factory=dict)
     opinion: Opinion | None = None
 
@@ -81,8 +97,8 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How the pairs of a round are asked about; opinions: pair_id → what the judges say of it."""
+class ItemBuilder:
+    """Builds the items of a round; opinions: pair_id → the judges' joint judgement."""
 
     number: int
     seed: int
@@ -91,11 +107,11 @@ class Asking:
     agent: str = ""
 
     def item(self, pair: Pair, why: str, *, again: bool = False) -> Item:
-        """The record of a pair of the round; `again`: in the other order."""
+        """The item of a pair of the round; `again`: a repeat, in the other order."""
         first = first_shown(self.seed, pair.pair_id, again=again)
         texts = (pair.a.text, pair.b.text) if first == "a" else (pair.b.text, pair.a.text)
-        seen = Seen.of(_messages(pair.a.prompt), texts)
-        hidden = Hidden(
+        seen = RecordContent.from_texts(_messages(pair.a.prompt), texts)
+        hidden = RecordMetadata(
             record_id=seen.record_id,
             pair_id=pair.pair_id,
             kind="repeat" if again else "pair",
@@ -107,12 +123,12 @@ class Asking:
         metadata = self._metadata(texts, prompt_tags(pair.a.prompt.extra))
         return Item(hidden, seen, metadata, self._opinion(pair.pair_id, first))
 
-    def gold_item(self, gold: Gold) -> Item:
-        """The record of a pair with a known verdict; nothing seen tells it from the others."""
+    def gold_item(self, gold: GoldItem) -> Item:
+        """The item of a gold pair; nothing visible distinguishes it from the others."""
         first = first_shown(self.seed, gold.pair_id)
         texts = (gold.a, gold.b) if first == "a" else (gold.b, gold.a)
-        seen = Seen.of(gold.messages, texts)
-        hidden = Hidden(
+        seen = RecordContent.from_texts(gold.messages, texts)
+        hidden = RecordMetadata(
             record_id=seen.record_id,
             pair_id=gold.pair_id,
             kind="gold",
@@ -124,7 +140,7 @@ class Asking:
         return Item(hidden, seen, self._metadata(texts, gold.tags))
 
     def _metadata(self, texts: tuple[str, str], tags: Sequence[str]) -> dict[str, Any]:
-        """What annotators can filter by; lengths in characters, which gold has too."""
+        """Metadata that annotators can filter by; lengths in characters, which gold has too."""
         lengths = {"length_a": len(texts[0]), "length_b": len(texts[1])}
         return {
             "round": self.number,
@@ -141,12 +157,14 @@ class Asking:
 
 
 def plan_items(
-    asking: Asking, asked: Sequence[tuple[Pair, str]], gold: Sequence[Gold], repeats: int
+    asking: ItemBuilder, asked: Sequence[tuple[Pair, str]], gold: Sequence[GoldItem], repeats: int
 ) -> list[Item]:
-    """The records of a round in the order in which they are pushed.
+    """The items of a round in the order in which they are pushed.
 
-    asked: pairs, each with why it was chosen. Gold is spread among them by hash; `repeats` of them
-    come a second time in the second half.
+    Args:
+        asked: (pair, reason it was selected).
+        gold: gold pairs, spread among the others by hash.
+        repeats: number of pairs asked a second time, in the second half.
     """
     seed = asking.seed
     items = [asking.item(pair, why) for pair, why in asked]
@@ -157,12 +175,12 @@ def plan_items(
         (0.5 + _chance(seed, p.pair_id) / 2, asking.item(p, why, again=True)) for p, why in again
     ]
     placed.sort(key=lambda place: place[0])
-    # Identical texts are their own repetition, and a known pair may be one of the round's.
+    # Identical texts repeat themselves, and a gold pair may also be one of the round's.
     return list({item.record_id: item for _, item in reversed(placed)}.values())[::-1]
 
 
 def joint_opinion(judgements: Sequence[Judgement]) -> Judgement | None:
-    """The verdict that most judges give and the mean of their confidence; None without one."""
+    """The most frequent verdict with its judges' mean confidence; None without a single one."""
     counts = Counter(j.verdict for j in judgements if j.verdict is not None).most_common(2)
     if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]):
         return None
@@ -171,32 +189,37 @@ def joint_opinion(judgements: Sequence[Judgement]) -> Judgement | None:
     return Judgement(verdict, confidence=sum(known) / len(known) if known else None)
 
 
-def pick_gold(gold: Sequence[Gold], count: int, seed: int) -> list[Gold]:
-    """`count` of the known pairs, others in each round."""
+def pick_gold(gold: Sequence[GoldItem], count: int, seed: int) -> list[GoldItem]:
+    """`count` gold pairs, different ones in each round."""
     return sorted(gold, key=lambda g: derive_seed(seed, "gold", g.pair_id))[:count]
 
 
 def choice_for(verdict: Verdict | None, shown_first: Side) -> str | None:
-    """The answer that says `verdict` where `shown_first` is response A."""
+    """The choice that means `verdict` when `shown_first` is response A."""
     if verdict in ("a", "b"):
         return "A" if verdict == shown_first else "B"
     return {"tie": "Tie", "both_bad": "Both bad"}.get(verdict or "")
 
 
-def verdict_of(choice: str | None, shown_first: Side) -> Verdict | None:
-    """The inverse of `choice_for`; None for what is no answer."""
+def verdict_from_choice(choice: str | None, shown_first: Side) -> Verdict | None:
+    """The inverse of `choice_for`; None for anything that is no choice.
+
+    Example:
+        >>> verdict_from_choice("A", "b")
+        'b'
+    """
     other: Side = "b" if shown_first == "a" else "a"
-    found: dict[str, Verdict] = {
+    verdicts: dict[str, Verdict] = {
         "A": shown_first,
         "B": other,
         "Tie": "tie",
         "Both bad": "both_bad",
     }
-    return found.get(choice or "")
+    return verdicts.get(choice or "")
 
 
 def first_shown(seed: int, pair_id: str, *, again: bool = False) -> Side:
-    """Which completion is response A; `again`: the other one."""
+    """The completion shown as response A; `again`: the other one, for a repeat."""
     is_a = _chance(seed, "first", pair_id) < 0.5
     return "a" if is_a != again else "b"
 
@@ -209,3 +232,19 @@ def _messages(prompt: Prompt) -> Sequence[Mapping[str, str]]:
 
 def _chance(*parts: Any) -> float:
     return derive_seed(*parts) / _SEEDS
+
+
+def read_guidelines(value: str | None) -> str:
+    """`value` itself, or the content of the file it names; the default guidelines without one.
+
+    Raises ConfigError when the text exceeds Argilla's limit.
+    """
+    text = value or GUIDELINES
+    if value and "\n" not in value and Path(value).is_file():
+        text = Path(value).read_text(encoding="utf-8")
+    if len(text) > GUIDELINES_CHARACTERS:
+        raise ConfigError(
+            f"people.guidelines has {len(text):,} characters; Argilla's limit is "
+            f"{GUIDELINES_CHARACTERS:,}: shorten it"
+        )
+    return text.strip() or GUIDELINES

@@ -1,4 +1,4 @@
-"""Where a server is and what opens it: from the environment, or from a server's folder."""
+"""A server's address and keys, from the environment or from the server's folder."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from dpo_core.atomic import write_private
 from dpo_core.errors import BadInput
 
 WORKSPACE = "ratchet"
-"""The workspace of Argilla that holds the datasets of campaigns and their annotators."""
+"""Argilla workspace with the datasets and annotators of campaigns."""
 
 DEFAULT_FOLDER = Path("argilla")
-"""Where `ratchet label serve` keeps the server of this directory."""
+"""Default folder of `ratchet label serve`, in the current directory."""
 
 URL_VARIABLE, KEY_VARIABLE = "ARGILLA_API_URL", "ARGILLA_API_KEY"
 OWNER = "owner"
@@ -22,7 +22,7 @@ OWNER = "owner"
 
 @dataclass(frozen=True)
 class Access:
-    """What a client needs. The key is not shown when this is printed."""
+    """What a client needs; repr hides the key."""
 
     url: str
     api_key: str = field(repr=False)
@@ -30,7 +30,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Credentials:
-    """The owner of an embedded server, as `credentials.json` holds it."""
+    """The owner of an embedded server, as in `credentials.json`."""
 
     url: str
     username: str
@@ -45,9 +45,9 @@ class Credentials:
 def find_access(
     folder: Path = DEFAULT_FOLDER, environment: Mapping[str, str] = os.environ
 ) -> Access:
-    """The external server of the environment if it names one, else the embedded one of `folder`.
+    """Access to the external server in `environment`, else to the embedded server of `folder`.
 
-    Raises BadInput when there is neither, or half of one.
+    Raises BadInput when there is neither, or when only one of the two variables is set.
     """
     url, key = environment.get(URL_VARIABLE), environment.get(KEY_VARIABLE)
     if url and key:
@@ -55,17 +55,17 @@ def find_access(
     if url or key:
         missing = KEY_VARIABLE if url else URL_VARIABLE
         raise BadInput(
-            f"the environment names half of an Argilla server: {missing} is not set",
-            f"Set {URL_VARIABLE} and {KEY_VARIABLE} both, or neither for a server of your own.",
+            f"the environment only partly names an Argilla server: {missing} is not set",
+            f"Set both {URL_VARIABLE} and {KEY_VARIABLE}, or neither to use an embedded server.",
         )
-    found = read_credentials(folder)
-    if found is None:
+    credentials = read_credentials(folder)
+    if credentials is None:
         raise BadInput(
             f"there is no Argilla server in {folder}",
             f"Start one with `ratchet label serve --dir {folder}`, "
             f"or set {URL_VARIABLE} and {KEY_VARIABLE} for one that runs elsewhere.",
         )
-    return found.access
+    return credentials.access
 
 
 def credentials_path(folder: Path) -> Path:
@@ -73,7 +73,7 @@ def credentials_path(folder: Path) -> Path:
 
 
 def read_credentials(folder: Path) -> Credentials | None:
-    """None when there are none yet. Raises BadInput for a file that is no such thing."""
+    """The folder's credentials, or None. Raises BadInput for a file with other content."""
     path = credentials_path(folder)
     try:
         return Credentials(**json.loads(path.read_text(encoding="utf-8")))
@@ -82,7 +82,7 @@ def read_credentials(folder: Path) -> Credentials | None:
     except (ValueError, TypeError):
         raise BadInput(
             f"{path} does not hold url, username, password and api_key",
-            "Remove it: the next `ratchet label serve` makes new ones and keeps all data.",
+            "Remove it: the next `ratchet label serve` creates new ones and keeps all data.",
         ) from None
 
 
@@ -91,7 +91,7 @@ def write_credentials(folder: Path, credentials: Credentials) -> None:
 
 
 def new_credentials() -> Credentials:
-    """Random ones, of a server that has no address yet."""
+    """Random credentials for a server without address."""
     return Credentials("", OWNER, new_password(), secrets.token_urlsafe(32))
 
 
@@ -100,7 +100,7 @@ def new_password() -> str:
 
 
 def auth_secret(folder: Path) -> str:
-    """What signs sessions: made once, or everybody would be signed out at each start."""
+    """The secret that signs sessions; kept, since a new one would sign everybody out."""
     path = folder / "auth-secret"
     if not path.exists():
         write_private(path, secrets.token_hex(32))

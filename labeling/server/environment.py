@@ -1,7 +1,7 @@
-"""The virtual environment of the embedded server, made once per user.
+"""The virtual environment of the embedded server, created once per user.
 
-argilla-server pins what contradicts Ratchet's own packages, so it cannot share their environment.
-It is made where caches are, by the Python and the pip configuration that Ratchet itself runs with.
+argilla-server pins versions that conflict with Ratchet's, so it needs an environment of its own. It
+lies in the user's cache and uses Ratchet's own Python and pip configuration.
 """
 
 import hashlib
@@ -27,25 +27,25 @@ REQUIREMENTS = (
 )
 
 Say = Callable[[str], None]
-"""Called with one line about what goes on now."""
+"""Called with one line of progress."""
 
 _LOG_TAIL_LINES = 8
 _PATIENCE_S = 900.0
 
 
-def ready_python(say: Say) -> Path:
-    """The environment's Python; makes the environment unless it is there.
+def ensure_python(say: Say) -> Path:
+    """The environment's Python; creates the environment if it is missing.
 
-    Raises LabelServerFailed with the end of pip's log when it cannot be made.
+    Raises LabelServerFailed with the end of pip's log when that fails.
     """
     folder = environment_folder()
     if not is_complete(folder):
-        _make(folder, say)
+        _create(folder, say)
     return _python(folder)
 
 
 def environment_folder() -> Path:
-    """Another list of requirements or another Python is another environment."""
+    """The environment's folder, specific to the requirements and the Python version."""
     text = "\n".join(REQUIREMENTS)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
@@ -57,27 +57,27 @@ def _python(folder: Path) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether it was finished, and the Python that it is made of is still there."""
+    """Whether the installation finished, and the Python it uses still exists."""
     return (folder / "complete").exists() and _python(folder).exists()
 
 
-def _make(folder: Path, say: Say) -> None:
-    def refusal(found: Holder) -> BadInput:
+def _create(folder: Path, say: Say) -> None:
+    def refusal(owner: Holder) -> BadInput:
         return BadInput(
-            f"process {found['pid']} on {found['host']} is still making {folder}",
-            "Wait for it, or end it, then type the same command again.",
+            f"process {owner['pid']} on {owner['host']} is still installing {folder}",
+            "Wait for it, or end it, then run the same command again.",
         )
 
     lock = folder.with_name(f"{folder.name}.lock")
     if holder(lock) is not None:
-        say("Another process is making Argilla's environment: waiting for it.")
+        say("Another process is installing Argilla's environment: waiting for it.")
     with hold(lock, refusal, patience_s=_PATIENCE_S) as held:
-        if is_complete(folder):  # made by another process while this one waited
+        if is_complete(folder):  # by another process while this one waited
             return
-        say(f"Making Argilla's own environment, once: 600 MB in {folder}")
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed one left
+        say(f"Installing Argilla's environment, once: 600 MB in {folder}")
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
         log = folder.with_name(f"{folder.name}.log")
-        # pip holds the lock as well: it may outlive a Ratchet that is killed, and go on writing.
+        # pip also holds the lock, since it may outlive a killed Ratchet and continue writing.
         _run([sys.executable, "-m", "venv", str(folder)], log, say, held.fileno())
         pip = [str(_python(folder)), "-m", "pip", "install", "--progress-bar", "off"]
         _run([*pip, *REQUIREMENTS], log, say, held.fileno())
@@ -103,8 +103,8 @@ def _run(command: list[str], log: Path, say: Say, lock: int) -> None:
         try:
             for line in process.stdout or ():
                 file.write(line)
-                for news in news_in(line):
-                    say(news)
+                for progress in progress_lines(line):
+                    say(progress)
             code = process.wait()
         except BaseException:
             with suppress(ProcessLookupError):
@@ -112,14 +112,14 @@ def _run(command: list[str], log: Path, say: Say, lock: int) -> None:
             raise
     if code:
         raise LabelServerFailed(
-            f"Argilla's environment could not be made; the end of {log}:\n{_tail(log)}",
-            "It is installed with pip as configured on this machine. A network error: type the "
-            "same command again.",
+            f"Argilla's environment could not be installed; the end of {log}:\n{_tail(log)}",
+            "pip installs it as configured on this machine. After a network error, run the same "
+            "command again.",
         )
 
 
-def news_in(line: str) -> Iterator[str]:
-    """What is worth telling of a line of pip's output."""
+def progress_lines(line: str) -> Iterator[str]:
+    """The progress in a line of pip's output, if any."""
     words = line.split()
     if words[:1] == ["Collecting"]:
         yield f"collecting {words[1]}"
@@ -129,5 +129,5 @@ def news_in(line: str) -> Iterator[str]:
 
 def _tail(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    said = [line for line in lines if "is ignored" not in line]
-    return "\n".join(f"    {line}" for line in said[-_LOG_TAIL_LINES:])
+    shown = [line for line in lines if "is ignored" not in line]
+    return "\n".join(f"    {line}" for line in shown[-_LOG_TAIL_LINES:])

@@ -1,4 +1,4 @@
-"""Starting and stopping the embedded server. It lives in a child, which ends with its parent."""
+"""Start and stop the embedded server in a child process that ends with its parent."""
 
 import shutil
 import signal
@@ -22,7 +22,7 @@ from labeling.server.credentials import (
     read_credentials,
     write_credentials,
 )
-from labeling.server.environment import VERSION, Say, ready_python
+from labeling.server.environment import VERSION, Say, ensure_python
 
 LOOPBACK = "127.0.0.1"
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -43,7 +43,7 @@ class Server:
     seconds_start: float
     child: Child
     lock: ExitStack
-    """Closed last: it removes temporary files, then lets others serve the folder."""
+    """Closed last: removes temporary files, then unlocks the folder."""
 
     @property
     def access(self) -> Access:
@@ -57,11 +57,11 @@ class Server:
         return self.child.alive()
 
     def died(self) -> LabelServerFailed:
-        """The error that says how it ended by itself."""
+        """The error to raise for a server that ended by itself."""
         return _failed(self.child.died())
 
     def stop(self) -> None:
-        """Let it answer what it was asked and end in order; after a time, without order."""
+        """Let the server finish open requests and shut down; kill it after _STOP_TIMEOUT_S."""
         try:
             if self.child.alive():
                 self.child.process.send_signal(signal.SIGTERM)
@@ -72,7 +72,7 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once, as a crash would. What it has confirmed is kept."""
+        """End the server at once, as a crash would; confirmed writes are kept."""
         self.child.close()
         self.lock.close()
 
@@ -97,20 +97,23 @@ def start(
     say: Say = _quiet,
     trusted: Sequence[str] = (),
 ) -> Server:
-    """Start the server of `folder` and wait until it answers. Port 0: a free one.
+    """Start the server of `folder` and wait until it answers.
 
-    trusted: names besides its own addresses that browsers may know it by, as through a proxy.
+    Args:
+        port: 0 for a free port.
+        trusted: names besides its own addresses that browsers may use for it, as behind a proxy.
 
-    Raises BadInput when another process serves the folder, when the port is taken or the address
-    cannot be listened on, and when a user there has a password or key that everybody knows and
-    the address is open to others; LabelServerFailed when the server does not come up.
+    Raises:
+        BadInput: another process serves the folder; the port is taken or the address cannot be
+            listened on; or the address is open to others and a user has a default password or key.
+        LabelServerFailed: the server does not start.
     """
     _check_folder(folder)
-    python = ready_python(say)
+    python = ensure_python(say)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = ExitStack()
     try:
-        held = lock.enter_context(hold(folder / "lock", lambda found: _served(folder, found)))
+        held = lock.enter_context(hold(folder / "lock", lambda owner: _in_use(folder, owner)))
         lock.callback(shutil.rmtree, _temporary(folder), ignore_errors=True)
         started = time.monotonic()
         credentials = read_credentials(folder) or new_credentials()
@@ -133,16 +136,16 @@ def _check_folder(folder: Path) -> None:
         raise BadInput(f"{folder} is a file", "Name a folder with --dir.")
 
 
-def _served(folder: Path, found: Holder) -> BadInput:
+def _in_use(folder: Path, owner: Holder) -> BadInput:
     return BadInput(
-        f"{folder} is being served by process {found['pid']} on {found['host']}",
+        f"{folder} is being served by process {owner['pid']} on {owner['host']}",
         f"Its address is in {folder / 'credentials.json'}; stop it with Ctrl-C there, "
         "or name another folder with --dir.",
     )
 
 
 def _child(python: Path, folder: Path, lock: int) -> Child:
-    """The server's process. It holds the lock as well, so that no other starts while it ends."""
+    """The server's process; it also holds the lock, so that none starts while it shuts down."""
     temporary = _temporary(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
@@ -170,7 +173,7 @@ def _ask_to_serve(
     port: int,
     trusted: Sequence[str],
 ) -> int:
-    """The port it listens on. Secrets go through the pipe: neither arguments nor variables."""
+    """Ask the child to serve; returns its port. Secrets are sent only through the pipe."""
     request = {
         "folder": str(folder.resolve()),
         "host": host,
@@ -192,9 +195,9 @@ def _ask_to_serve(
 
 
 def _names_of(host: str, trusted: Sequence[str]) -> list[str]:
-    """With the name to listen on, where it is one: an address is known by the connection.
+    """`trusted` plus `host` if it is a name; addresses are known from the connection.
 
-    Port 0: it is trusted as a Host with any port, and no other port of it is an origin.
+    Port 0 trusts the name as Host with any port, without making other ports origins.
     """
     try:
         ip_address(host)
@@ -204,7 +207,7 @@ def _names_of(host: str, trusted: Sequence[str]) -> list[str]:
 
 
 def _failed(error: ChildDied) -> LabelServerFailed:
-    return LabelServerFailed(error.message, "Labels are kept: the next start goes on with them.")
+    return LabelServerFailed(error.message, "Labels are kept: the next start continues with them.")
 
 
 def is_loopback(host: str) -> bool:
@@ -215,7 +218,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _url(host: str, port: int) -> str:
-    """An address that a browser of this machine can open, also where all are listened on."""
+    """A URL that a browser on this machine can open, also for a wildcard address."""
     if host in ("0.0.0.0", "::"):
         host = LOOPBACK
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

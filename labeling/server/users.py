@@ -1,4 +1,4 @@
-"""Annotators, through the HTTP interface of any Argilla server."""
+"""Add annotators through the HTTP API of any Argilla server."""
 
 import json
 import urllib.error
@@ -13,15 +13,14 @@ _TIMEOUT_S = 30.0
 
 
 def add_user(access: Access, name: str, workspace: str = WORKSPACE) -> str:
-    """Make an annotator who sees the datasets of `workspace`; returns the random password.
+    """Create an annotator who sees the datasets of `workspace`; returns a random password.
 
-    Raises BadInput for a name that is empty or taken, a key that does not open the server, or no
-    server at the address.
+    Raises BadInput for a name that is empty or taken, a refused API key, or when no server answers.
     """
     if not name.strip():
         raise BadInput("a user needs a name", "For example: ratchet label user add ann")
     if any(user["username"] == name for user in _items(access, "users")):
-        raise BadInput(f"there is a user {name!r} already", "Choose another name.")
+        raise BadInput(f"user {name!r} already exists", "Choose another name.")
     place = _workspace(access, workspace)
     password = new_password()
     user = call(
@@ -35,9 +34,9 @@ def add_user(access: Access, name: str, workspace: str = WORKSPACE) -> str:
 
 
 def _workspace(access: Access, name: str) -> str:
-    """Its id; made if there is none, as on an external server."""
-    found = [place["id"] for place in _items(access, "me/workspaces") if place["name"] == name]
-    return str(found[0] if found else call(access, "POST", "workspaces", {"name": name})["id"])
+    """Id of the workspace; created if missing, as on an external server."""
+    ids = [place["id"] for place in _items(access, "me/workspaces") if place["name"] == name]
+    return str(ids[0] if ids else call(access, "POST", "workspaces", {"name": name})["id"])
 
 
 def _items(access: Access, path: str) -> list[dict[str, Any]]:
@@ -48,9 +47,9 @@ def _items(access: Access, path: str) -> list[dict[str, Any]]:
 def call(
     access: Access, method: str, path: str, body: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What the server answers to a request below /api/v1/.
+    """The server's JSON response to a request below /api/v1/.
 
-    Raises BadInput when the key does not open it or nobody answers, LabelServerFailed otherwise.
+    Raises BadInput for a refused API key or no response, LabelServerFailed for other errors.
     """
     request = urllib.request.Request(
         f"{access.url}/api/v1/{path}",
@@ -59,24 +58,24 @@ def call(
         method=method,
     )
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            found: dict[str, Any] = json.load(answer)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            content: dict[str, Any] = json.load(response)
     except urllib.error.HTTPError as error:
-        with error:  # it holds the connection
+        with error:  # closes the connection
             raise _refused(access, path, error) from None
     except OSError as error:
         raise BadInput(
             f"no Argilla server answers at {access.url}: {error}",
-            "Start it with `ratchet label serve`, then type the same command again.",
+            "Start it with `ratchet label serve`, then run the same command again.",
         ) from None
-    return found
+    return content
 
 
 def _refused(access: Access, path: str, error: urllib.error.HTTPError) -> Exception:
     if error.code in (401, 403):
         return BadInput(
             f"the Argilla server at {access.url} refuses the API key for {path}",
-            "Adding users takes the key of an owner.",
+            "Adding users needs the key of an owner.",
         )
-    said = error.read(500).decode(errors="replace")
-    return LabelServerFailed(f"the Argilla server at {access.url} answered {error.code}: {said}")
+    text = error.read(500).decode(errors="replace")
+    return LabelServerFailed(f"the Argilla server at {access.url} answered {error.code}: {text}")

@@ -17,8 +17,8 @@ from benchmarks.dpo_round.runs import ratchet, trl
 from dpo_core import processor
 from dpo_core.config import LoraConfig
 from dpo_core.training.lora import adapt
+from dpo_core.training.metrics.pair_flops import PairFlops
 from dpo_core.training.pairs.batching import TrainingPair
-from dpo_core.training.telling.flops import PairFlops
 
 NO_GPU = {"OMP_NUM_THREADS": "1"}
 if torch.cuda.is_available():
@@ -128,10 +128,10 @@ def test_useful_operations_are_those_that_training_tells(name: str, tmp_path: Pa
     workload.build(model, tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     pair = TrainingPair("", [4] * 20, [4] * 5, [4] * 7)
-    reference = PairFlops.of(loaded).forward(pair)
+    reference = PairFlops.from_model(loaded).forward(pair)
     if "lora" in model.training:
         adapt(loaded, LoraConfig(**model.training["lora"]), 0, torch.float32)
-    expected = reference + PairFlops.of(loaded).step(pair)
+    expected = reference + PairFlops.from_model(loaded).step(pair)
     assert model.round_flops(20, 5, 7) == pytest.approx(expected)
 
 

@@ -26,12 +26,12 @@ from benchmarks.real.results import (
     write_result,
 )
 from benchmarks.real.trl_side import rewards_of
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.evaluation.intervals import Interval
 from dpo_core.records import Completion, Score
 from dpo_core.tables import read_rows
 from examples.instructions.prompts import trained
-from flows.show.summary import read_round_row
 from generation.config import PromptsConfig
 from generation.prompts import read_pool
 from tests.flows.small_campaign import finish

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from dpo_core.import_path import load_function
+from dpo_core.model_shape import Shape
 from flows.config import dump_config, load_config, validate
 from flows.doctor.memory import Device, estimate
-from flows.doctor.shape import Shape
 from labeling.judges.config import RuleJudge, members
 
 ROOT = Path(__file__).parents[2]

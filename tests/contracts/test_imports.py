@@ -26,7 +26,7 @@ def test_import_arrows_hold() -> None:
         "import labeling.config",
         "import labeling.judges",
         "import flows.config",
-        "import flows.show.report",
+        "import reporting.report",
         "import flows.campaign",
         "import sys; sys.argv = ['ratchet', '--help']; import flows.cli; flows.cli.main()",
         "import sys; sys.argv = ['ratchet', 'run', '--help']; import flows.cli; flows.cli.main()",

@@ -7,7 +7,7 @@ SPELLED = "dpo_core/campaign/layout.py"
 NAMES_ONLY = {
     "flows/steps/calibrate.py",  # names of inputs, which fingerprints know
     "flows/steps/labels.py",  # a dataset's name in Argilla
-    "flows/steps/replay.py",  # names of inputs
+    "flows/steps/training_data.py",  # names of inputs
 }
 
 

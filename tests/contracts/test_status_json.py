@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from flows.show.as_json import VERSION, as_json, schema, written
+from dpo_core.text import printed_json
+from reporting.as_json import VERSION, as_json, schema
 
 ROOT = Path(__file__).parents[2]
 PROMISED = (
@@ -49,9 +50,9 @@ def test_pages_are_those_of_the_code() -> None:
 
 def test_what_is_printed_is_what_the_schema_says(demo: Any) -> None:
     told = replace(demo, stopped={"rule": "plateau", "sentence": "nothing gained"}, cost={"a": 1})
-    printed = json.loads(written(as_json(told)))
+    printed = json.loads(printed_json(as_json(told)))
     check(printed)
-    check(json.loads(written(as_json(replace(demo, rounds=(), base={})))))
+    check(json.loads(printed_json(as_json(replace(demo, rounds=(), base={})))))
     broken = [
         {"version": VERSION + 1},
         {"state": "asleep"},
@@ -66,7 +67,7 @@ def test_what_is_printed_is_what_the_schema_says(demo: Any) -> None:
 
 def test_numbers_that_are_none_and_nested_ones_are_null(demo: Any) -> None:
     row = {**demo.rounds[0], "loss": math.nan, "slices": {"a=b": {"low": math.inf}}}
-    [printed] = json.loads(written(as_json(replace(demo, rounds=(row,)))))["rounds"]
+    [printed] = json.loads(printed_json(as_json(replace(demo, rounds=(row,)))))["rounds"]
     assert printed["loss"] is None and printed["slices"] == {"a=b": {"low": None}}
 
 

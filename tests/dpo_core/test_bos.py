@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from dpo_core.bos import bos_faults
+from dpo_core.bos import find_bos_faults
 from dpo_core.records import Prompt
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from generation import probe
@@ -161,7 +161,7 @@ def told_by_doctor(folder: Path, prompt: Prompt) -> set[str]:
     row = {"messages": prompt.messages} if prompt.messages else {"prompt": prompt.text}
     (folder / "prompts.jsonl").write_text(json.dumps(row) + "\n")
     asked = {"folder": str(folder), "revision": None, "room": 999}
-    found = probe.tokens({**asked, "prompts": {"path": str(folder / "prompts.jsonl")}})
+    found = probe.probe_tokens({**asked, "prompts": {"path": str(folder / "prompts.jsonl")}})
     return {name for name in ("bos_missing", "bos_doubled") if found[name]}
 
 
@@ -217,7 +217,7 @@ def test_a_chat_that_was_written_out_as_plain_text_has_its_turns(tmp_path: Path)
         list(conversation(CONVERSATIONS[2]).messages or ()), tokenize=False
     )
     plain = Prompt("p", text=str(rendered))
-    assert bos_faults(plain, encode_prompt(tokenizer, plain), special) == set()
+    assert find_bos_faults(plain, encode_prompt(tokenizer, plain), special) == set()
     assert encode_prompt(tokenizer, plain).count(special.bos or 0) == 4
 
 
@@ -226,4 +226,4 @@ def test_a_template_that_writes_two_in_a_row_is_found(tmp_path: Path) -> None:
     tokenizer = saved(family, tmp_path)
     prompt = conversation(("user",))
     ids = encode_prompt(tokenizer, prompt)
-    assert bos_faults(prompt, ids, read_special_tokens(tmp_path)) == {"bos_doubled"}
+    assert find_bos_faults(prompt, ids, read_special_tokens(tmp_path)) == {"bos_doubled"}

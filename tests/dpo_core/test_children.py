@@ -22,7 +22,7 @@ from dpo_core.errors import (
     InvariantViolated,
     RatchetError,
 )
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.preloaded import SOCKET, Forked
 from tests.preloading import preloaded
 
@@ -146,13 +146,13 @@ def test_errors_keep_their_kind_and_the_child_is_asked_no_more(
             child.ask({"do": do})
         assert caught.value.remedy == ("Fill it." if do == "refuse" else f"Its log: {log}")
         assert child.alive() and not child.usable()
-        with pytest.raises(InvariantViolated, match="was asked another one"):
+        with pytest.raises(InvariantViolated, match="sent a request after one that failed"):
             child.ask({"do": "add", "numbers": [1]})
     assert "Traceback" in log.read_text()
 
 
 @pytest.mark.parametrize(
-    ("do", "how"), [("exit", "exited with code 3"), ("die", "was ended by SIGKILL (SIGKILL: often")]
+    ("do", "how"), [("exit", "exited with code 3"), ("die", "was killed by SIGKILL (often")]
 )
 def test_a_child_that_dies_is_named_with_the_end_of_its_log(
     module: str, log: Path, do: str, how: str
@@ -280,6 +280,6 @@ def test_a_process_that_others_start_is_forked_as_well(
 
 
 def test_what_counts_as_no_room() -> None:
-    assert out_of_space(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert out_of_space(RuntimeError("I/O error: No space left on device (os error 28)"))
-    assert not out_of_space(ValueError("not enough rows"))
+    assert is_out_of_space(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert is_out_of_space(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert not is_out_of_space(ValueError("not enough rows"))

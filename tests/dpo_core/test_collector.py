@@ -6,11 +6,11 @@ import sys
 HELD = """
 import gc
 from dpo_core import collector
-collector.hold_back()
+collector.begin_imports()
 from transformers.models.auto import modeling_auto
 import sys
 assert "scipy.stats" not in sys.modules and not gc.isenabled()
-collector.let_go()
+collector.end_imports()
 import sklearn
 assert gc.isenabled() and gc.get_freeze_count() > 100_000
 """

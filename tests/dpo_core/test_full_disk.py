@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import BadInput, DiskFailed, DiskFull, RatchetError
-from dpo_core.full_disk import full_disk_named
+from dpo_core.full_disk import name_disk_errors
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from dpo_core.full_disk import full_disk_named
     ],
 )
 def test_what_is_said_of_a_write(tmp_path: Path, raised: Exception, kind: type[Exception]) -> None:
-    with pytest.raises(kind) as caught, full_disk_named(tmp_path):
+    with pytest.raises(kind) as caught, name_disk_errors(tmp_path):
         raise raised
     if kind in (DiskFailed, DiskFull):
         assert isinstance(caught.value, RatchetError)

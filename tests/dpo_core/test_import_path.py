@@ -8,7 +8,7 @@ import pytest
 
 from dpo_core.errors import ConfigError
 from dpo_core.import_path import (
-    covered_modules,
+    list_covered_modules,
     load_function,
     source_hash,
     source_hash_of_package,
@@ -117,7 +117,7 @@ def test_hash_covers_neither_libraries_nor_ratchet_nor_what_is_not_imported(besi
         with (beside / name).open("a") as file:
             file.write("# another version\n")
     assert source_hash("lone_judge:score") == before
-    covered = covered_modules("examples.reviews.judge:score")
+    covered = list_covered_modules("examples.reviews.judge:score")
     assert {name.partition(".")[0] for name in covered} == {"examples"}
 
 
@@ -129,7 +129,7 @@ def test_what_older_versions_hashed_is_the_package_alone(beside: Path) -> None:
 
 def test_a_helper_that_is_no_python_is_named(beside: Path) -> None:
     (beside / "lone_words.py").write_text("def (:\n")
-    with pytest.raises(ConfigError, match=r"(?s)lone_words\.py.*Mend the module"):
+    with pytest.raises(ConfigError, match=r"(?s)lone_words\.py.*Fix the module"):
         source_hash("lone_judge:score")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from dpo_core import json_lines
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.sealed import as_text
+from dpo_core.sealed import to_json
 from tests.resealed import unseal
 
 VALUES: list[dict[str, Any]] = [
@@ -106,7 +106,7 @@ def test_lines_of_earlier_versions_are_taken_as_they_are(path: Path) -> None:
 
 def test_lines_that_earlier_versions_left_torn(path: Path) -> None:
     """They began a new line after a torn one, where this one cuts it off."""
-    whole = as_text(VALUES[1])
+    whole = to_json(VALUES[1])
     path.write_text(f"{whole[:20]}\n{whole}\n")
     assert read(path, torn_before=True) == [VALUES[1]]
     with pytest.raises(ArtifactCorrupted, match="line 1"):

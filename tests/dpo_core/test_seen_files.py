@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.hashing import file_sha256
-from dpo_core.seen_files import remembering, sha256_kept_in
+from dpo_core.seen_files import cache_by_file, persistent_sha256
 
 Hash = Callable[[Path], str]
 
@@ -27,7 +27,7 @@ class Runs:
         return self.process()(path)
 
     def process(self, files: int = 9) -> Hash:
-        return remembering(self._read, files=files, settled_ns=-1, memory=self._memory)
+        return cache_by_file(self._read, files=files, settled_ns=-1, memory=self._memory)
 
     def _read(self, path: Path) -> str:
         self.reads.append(path)
@@ -64,7 +64,7 @@ def test_whatever_moves_it_is_read_again(tmp_path: Path, run: Runs) -> None:
 
 def test_what_was_written_just_now_is_not_remembered(tmp_path: Path) -> None:
     memory = tmp_path / "file_hashes.json"
-    sha256_kept_in(memory)(written(tmp_path / "config.json", b"one"))
+    persistent_sha256(memory)(written(tmp_path / "config.json", b"one"))
     assert not memory.exists()
 
 

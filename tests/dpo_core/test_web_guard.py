@@ -177,7 +177,7 @@ def test_a_link_signs_one_browser_in() -> None:
     assert SECRET not in cookie and {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(marks)
     assert status(guarded, Cookie=f"a=b; {cookie}; c=d")[0] == 204
     code, said = status(guarded, link)
-    assert (code, said) == (403, "This link was used already or is too old: type x.\n")
+    assert (code, said) == (403, "This link was already used or has expired: type x.\n")
     assert status(guarded, link, Cookie=cookie)[0] == 200  # the same browser, gone back
     # Another start of the same server knows the browser; another server does not.
     assert status(guard(), Cookie=cookie)[0] == 204

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from dpo_core.children import Child, child_environment
 from dpo_core.gguf.header import read_header
 from dpo_core.gguf.load import load_model, load_tokenizer
-from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.special_tokens import read_special_tokens
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
@@ -143,7 +144,7 @@ def greedy(folder: Path, engine: str) -> dict[str, list[int]]:
         "config": {"engine": engine, "max_tokens": 32, "max_model_len": 256, "temperature": 1e-6},
     }
     with Child.start("generation.worker", folder / f"{engine}.log", child_environment(1)) as child:
-        child.ask(request)
+        child.ask({"root": "/", "job": request})
     made = read_rows(folder / f"{engine}.parquet")
     return {row["prompt_id"]: row["token_ids"] for row in made}
 

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from flows.show.read.samples import Answer, SampleRow
-from flows.show.summary import CampaignSummary
+from reporting.read.samples import SampledAnswer, SampleRow
+from reporting.summary import CampaignSummary
 
 HOSTILE = (
     "</script><script>window.harmed = 1</script>",
@@ -82,7 +82,7 @@ def metrics(round_: int, base: float, previous: float, gate: float, kl: float) -
 def _sample(index: int, rounds: int) -> SampleRow:
     harm = HOSTILE[index] if index < len(HOSTILE) else ""
     answers = tuple(
-        Answer(
+        SampledAnswer(
             round_,
             harm
             or f"The acting was {word} and the plot was {word}. Prompt {index}, policy {round_}.",

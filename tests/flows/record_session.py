@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from dpo_core.campaign.store import Artifact, Made, Recipe
-from dpo_core.records import ASKED, JUDGEMENTS, LABELS, PAIRS, SCORES
+from dpo_core.campaign.artifacts import Artifact, StepResult
+from dpo_core.campaign.store import Recipe
+from dpo_core.schemas import ASKED, JUDGEMENTS, LABELS, PAIRS, SCORES
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
-from flows.progress import CampaignProgress
 from flows.session import Session
+from reporting.progress import CampaignProgress
 
 COMMITTEE = {
     "kind": "committee",
@@ -37,7 +38,7 @@ def open_session(root: Path, **sections: Any) -> Session:
         **sections,
     }
     config = CampaignConfig.model_validate(raw)
-    return Session(root, config, CampaignProgress(Console(quiet=True), config.rounds))
+    return Session.open(root, config, CampaignProgress(Console(quiet=True), config.rounds))
 
 
 class Records:
@@ -57,10 +58,10 @@ class Records:
         """A step's file of its name, and others `beside` it."""
         kept = list(_filled(rows, schema))
 
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StepResult:
             for other, (its_rows, its_schema) in beside.items():
                 write_rows(folder / f"{other}.parquet", _filled(its_rows, its_schema), its_schema)
-            return Made(len(kept), write_rows(folder / f"{name}.parquet", kept, schema))
+            return StepResult(len(kept), write_rows(folder / f"{name}.parquet", kept, schema))
 
         return self.session.store.run(Recipe(number, name, {"rows": repr(kept)}), make)
 

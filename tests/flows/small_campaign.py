@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import Artifact, current_artifact
 from examples.reviews.grammar import prompts
-from flows.config.defaults import since
+from flows.config.defaults import earlier_defaults
 from tests import typed
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ PROMOTE_ALL = tuple(
     part
     for setting in (
         "gate.threshold=0",
-        *(f"{key}=null" for key in since(1) if key.startswith("gate.")),
+        *(f"{key}=null" for key in earlier_defaults(1) if key.startswith("gate.")),
     )
     for part in ("--set", setting)
 )

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from small_campaign import CONFIG, JUDGE, STEPS, UNTRAINED, Campaign
 
-from dpo_core import records
+from dpo_core import schemas
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.ledger import Entry
-from dpo_core.evaluation.round_metrics import AS_JSON, COLUMNS
+from dpo_core.campaign.metric_columns import COLUMNS, JSON_COLUMNS
 from dpo_core.hashing import file_sha256, policy_id
 from dpo_core.tables import read_rows
 
@@ -24,16 +24,16 @@ def named(entries: list[Entry]) -> list[tuple[int, str]]:
 
 
 SCHEMAS = {
-    "prompts": ("prompts.parquet", records.PROMPTS),
-    "completions": ("completions.parquet", records.COMPLETIONS),
-    "scores": ("scores.parquet", records.SCORES),
-    "pairs": ("pairs.parquet", records.PAIRS),
-    "judgements": ("judgements.parquet", records.JUDGEMENTS),
-    "preferences": ("preferences.parquet", records.PREFERENCES),
-    "answers": ("completions.parquet", records.COMPLETIONS),
-    "answer_scores": ("scores.parquet", records.SCORES),
-    "answer_logps": ("logps.parquet", records.POLICY_LOGPS),
-    "evaluation": ("outcomes.parquet", records.OUTCOMES),
+    "prompts": ("prompts.parquet", schemas.PROMPTS),
+    "completions": ("completions.parquet", schemas.COMPLETIONS),
+    "scores": ("scores.parquet", schemas.SCORES),
+    "pairs": ("pairs.parquet", schemas.PAIRS),
+    "judgements": ("judgements.parquet", schemas.JUDGEMENTS),
+    "preferences": ("preferences.parquet", schemas.PREFERENCES),
+    "answers": ("completions.parquet", schemas.COMPLETIONS),
+    "answer_scores": ("scores.parquet", schemas.SCORES),
+    "answer_logps": ("logps.parquet", schemas.POLICY_LOGPS),
+    "evaluation": ("outcomes.parquet", schemas.OUTCOMES),
 }
 
 
@@ -151,14 +151,14 @@ def test_evaluation_fills_all_its_columns(finished: Campaign) -> None:
         assert row["kl_reference_nats"] == row["kl_previous_nats"], "the reference is reset"
         assert row["training_score_mean"] == row["score_mean"], "one judge for both"
         assert row["training_win_rate_base"] == row["win_rate_base"], "one judge for both"
-        told = {name: json.loads(row[name]) for name in AS_JSON}
+        told = {name: json.loads(row[name]) for name in JSON_COLUMNS}
         assert list(told["ratings"]) == [str(n) for n in range(number + 1)]
         assert told["ratings"][str(number)]["estimate"] == row["rating"]
         assert told["forgotten"]["compared"] == row["test_prompts"] == 24
         assert told["overlap"] == {"prompts": 0, "of": 48, "ngram": 13, "examples": []}
         assert (told["cycles"], told["slices"], told["suites"]) == ([], {}, {})
         assert ("same judge" in told["warnings"]) == (number == 1), "said once"
-    assert "judges the evaluation and the training alike" in finished.output.splitlines()[1]
+    assert "Training and evaluation share the judge" in finished.output.splitlines()[1]
 
 
 def test_status_shows_the_same_numbers(finished: Campaign) -> None:
@@ -166,13 +166,13 @@ def test_status_shows_the_same_numbers(finished: Campaign) -> None:
     shown = json.loads(status.stdout)["rounds"]
     frame = pd.read_parquet(finished.layout.metrics)
     for row, stored in zip(shown, frame.to_dict("records"), strict=True):
-        for name in {column.name for column in COLUMNS} - set(AS_JSON):
+        for name in {column.name for column in COLUMNS} - set(JSON_COLUMNS):
             if row[name] is None:
                 assert pd.isna(stored[name]), name
             else:
                 assert row[name] == stored[name], name
-        assert {name: row[name] for name in AS_JSON} == {
-            name: json.loads(stored[name]) for name in AS_JSON
+        assert {name: row[name] for name in JSON_COLUMNS} == {
+            name: json.loads(stored[name]) for name in JSON_COLUMNS
         }
     table = finished.ratchet("status", "campaign").stdout
     assert "finished, 2 of 2 rounds done" in table and "\x1b" not in table

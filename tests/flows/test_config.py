@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dpo_core.errors import ConfigError
 from flows import cli
-from flows.config import validate
+from flows.config import check_functions, validate
+from flows.steps.train import loss_functions
 
 JUDGE = "def score(completions):\n    return [0.0 for _ in completions]\n"
 
@@ -96,7 +98,7 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         (
             "training",
             {"warmup_steps": 3, "warmup_share": 0.1},
-            "training.warmup_steps 3 and training.warmup_share 0.1 say the same thing twice",
+            "training.warmup_steps 3 and training.warmup_share 0.1 both set the warm-up",
         ),
         (
             "training.label_smoothing",
@@ -105,38 +107,38 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ),
         ("training.loss", "exo_pair", "loss exo_pair takes the logarithms of label_smoothing"),
         ("training.loss", "dpo", "training.loss: Input should be 'sigmoid', 'sigmoid_norm'"),
-        ("training.reference", "initial", "training.reference must be reset, base, none, ema: a"),
-        ("training.reference", {"ema": 0}, "every: k with a k of at least 1 (found {'ema': 0})"),
-        ("training.reference", {"ema": 1.5}, "above 0 and at most 1"),
+        ("training.reference", "initial", "training.reference must be reset, base, none, {ema: r"),
+        ("training.reference", {"ema": 0}, "{every: k} with k ≥ 1 (found {'ema': 0})"),
+        ("training.reference", {"ema": 1.5}, "{ema: rate} with 0 < rate ≤ 1"),
         ("training.reference", {"every": 0}, "training.reference must be"),
         ("training.reference", {"every": 2, "ema": 0.5}, "training.reference must be"),
-        ("training.reference", "none", "reference is none, but loss sigmoid compares with a"),
-        ("training", {"reference": "base", "loss": "simpo"}, "loss simpo compares with no refer"),
+        ("training.reference", "none", "reference is none, but loss sigmoid needs a refer"),
+        ("training", {"reference": "base", "loss": "simpo"}, "loss simpo uses no reference"),
         (
             "training",
             {"reference": {"every": 2}, "reference_logps": "from_sampling"},
-            "from_sampling needs reference reset: the sampler returns the log-probs of the policy "
-            "that sampled, which are of no use to reference every: 2",
+            "from_sampling needs training.reference: reset, because the sampler returns the "
+            "log-probs of the policy that sampled. Reference every: 2 cannot use them",
         ),
         (
             "training",
             {"loss": "orpo", "reference_logps": "from_sampling"},
-            "which are of no use to loss orpo",
+            "Loss orpo cannot use them",
         ),
         (
             "training",
             {"ld_alpha": 0.5, "reference_logps": "from_sampling"},
-            "training.ld_alpha weighs tokens",
+            "training.ld_alpha weights tokens",
         ),
         (
             "training",
             {"loss": "aot", "wpo": True},
-            "training.wpo weighs pairs, but training.loss aot sorts log-probs",
+            "training.wpo weights pairs, but training.loss aot sorts log-probs",
         ),
         (
             "training",
             {"loss": "sft", "ld_alpha": 0.5},
-            "but training.loss sft takes no pair to shorten: remove training.ld_alpha",
+            "but training.loss sft has no pair to shorten: remove training.ld_alpha",
         ),
         (
             "training",
@@ -146,7 +148,7 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         (
             "gate",
             _retry({"training.loss": "aot_unpaired", "training.wpo": True}),
-            "gate.retry.changes, number 1: training.wpo weighs pairs",
+            "gate.retry.changes[0]: training.wpo weights pairs",
         ),
         ("sampling.engine", "vlm", "sampling.engine: Input should be 'vllm' or 'transformers'"),
         ("sampling.top_p", 0, "sampling.top_p: Input should be greater than 0"),
@@ -157,60 +159,64 @@ def _retry(changes: dict[str, Any], **others: Any) -> dict[str, Any]:
         ("judge", {}, "judge.function: Field required"),
         ("policy", None, "policy: Input should be"),
         # combinations that cannot be
-        ("policy.model", "some/model", "policy: give exactly one of model and build (both"),
-        ("policy", {}, "policy: give exactly one of model and build (neither"),
-        ("policy.revision", "main", "policy.revision belongs to policy.model"),
+        ("policy.model", "some/model", "policy: set exactly one of model and build (both"),
+        ("policy", {}, "policy: set exactly one of model and build (neither"),
+        ("policy.revision", "main", "policy.revision has no effect without policy.model"),
         (
             "prompts.function",
             "m:f",
-            "prompts: give exactly one of path, dataset and function (path and",
+            "prompts: set exactly one of path, dataset and function (path and",
         ),
-        ("sft", {"steps": 3}, "sft: give exactly one of path and function (neither"),
-        ("prompts.gate_share", 0.9, "leave nothing to train on"),
+        ("sft", {"steps": 3}, "sft: set exactly one of path and function (neither"),
+        ("prompts.gate_share", 0.9, "leave no training prompts"),
         ("judge.gives", "verdict", "pairs.strategy best_worst needs scores"),
         ("sampling.samples_per_prompt", 1, "samples_per_prompt must be at least 2"),
         ("sampling.max_model_len", 256, "leaves no room for a prompt"),
         ("sampling", {"engine": "transformers", "tensor_parallel_size": 2}, "needs engine vllm"),
         ("pairs", {"strategy": "random", "min_margin": 0.1}, "pairs.min_margin is a difference"),
-        ("data.rounds", {"mix": {"imported": 0.5}}, "but data.imported names none: remove it, or"),
-        ("budget.human_labels", 50, "judge asks none: remove it, or make judge a committee"),
+        ("data.rounds", {"mix": {"imported": 0.5}}, "but data.imported is not set: remove it, or"),
+        ("budget.human_labels", 50, "judge asks no people: remove it, or make judge a"),
         # the gate
         ("promote", {"use": "lower"}, "promote is now called gate, with the same keys: rename it"),
         ("gate.use", "upper", "gate.use: Input should be 'lower' or 'estimate' (found 'upper')"),
-        ("gate.otherwise", "retry", "gate.otherwise retry needs to know what to change: list it"),
-        ("gate.retry", {"changes": [{"seed": 1}]}, "gate.retry is not used with gate.otherwise"),
+        ("gate.otherwise", "retry", "gate.otherwise retry needs the changes to try: list them"),
+        ("gate.retry", {"changes": [{"seed": 1}]}, "gate.retry has no effect with gate.otherwise"),
         (
             "gate",
             {"false_promotions": 0.05, "use": "estimate"},
-            "gate.use estimate does not go with gate.false_promotions 0.05",
+            "gate.use estimate conflicts with gate.false_promotions 0.05",
         ),
         ("gate.false_promotions", 0, "gate.false_promotions: Input should be greater than 0"),
-        ("gate.when_used_up", "gate_set", "goes with gate.false_promotions, which is not given"),
-        ("gate.at_most_prompts", 512, "at_most_prompts 512 limits what gate.false_promotions asks"),
+        ("gate.when_used_up", "gate_set", "has no effect without gate.false_promotions"),
+        (
+            "gate.at_most_prompts",
+            512,
+            "at_most_prompts 512 has no effect without gate.false_promotions",
+        ),
         ("gate", _retry({"training.betta": 2}), "unknown key training.betta; did you mean beta?"),
-        ("gate", _retry({"training.beta": -1}), "changes, number 1: training.beta: Input should"),
-        ("gate", _retry({"evaluation.gate_prompts": 9}), "cannot be changed for one attempt"),
-        ("gate", _retry({"training.beta": 0.1}), "number 1, changes nothing: the config has these"),
+        ("gate", _retry({"training.beta": -1}), "changes[0]: training.beta: Input should"),
+        ("gate", _retry({"evaluation.gate_prompts": 9}), "cannot differ between attempts"),
+        ("gate", _retry({"training.beta": 0.1}), "changes[0] changes nothing: the config already"),
         ("gate", _retry({"training.loss": "2x"}), "needs a number to multiply, but the config has"),
-        ("gate", _retry({}), "gate.retry.changes: each attempt changes at least one key"),
+        ("gate", _retry({}), "gate.retry.changes: each attempt must change at least one key"),
         (
             "gate",
             _retry({"training.beta": 2}, attempts=2),
-            "attempts 2 is more than the 1 of",
+            "attempts 2 exceeds the 1 of",
         ),
         ("stop.plateau", {"round": 2}, "unknown key stop.plateau.round; did you mean rounds?"),
-        ("stop.money", 9, "stop.money needs to know what things cost: give prices, such as"),
+        ("stop.money", 9, "stop.money 9 is never reached, because nothing has a price: set"),
         ("stop.hours", 0, "stop.hours: Input should be greater than 0"),
         # files and folders
-        ("prompts.path", "/no/prompts.jsonl", "prompts.path: there is no file /no/prompts.jsonl"),
+        ("prompts.path", "/no/prompts.jsonl", "prompts.path: no such file: /no/prompts.jsonl"),
         ("prompts.path", "/bin", "prompts.path: the folder /bin holds no .jsonl"),
         ("notify.webhook", "https://x.org/s3cret", "name an environment variable that holds"),
         ("retries.train", -1, "retries.train: Input should be greater than or equal to 0"),
         ("schedule.rounds", 0, "schedule.rounds: Input should be greater"),
-        ("sft", {"path": "/no/sft.jsonl"}, "sft.path: there is no file /no/sft.jsonl"),
-        ("policy", {"model": "/no/model"}, "policy.model: there is no folder /no/model"),
-        ("policy", {"model": "/no/model.gguf"}, "policy.model: there is no file /no/model.gguf"),
-        ("policy", {"model": "./no-model"}, "policy.model: there is no folder ./no-model"),
+        ("sft", {"path": "/no/sft.jsonl"}, "sft.path: no such file: /no/sft.jsonl"),
+        ("policy", {"model": "/no/model"}, "policy.model: no such folder: /no/model"),
+        ("policy", {"model": "/no/model.gguf"}, "policy.model: no such file: /no/model.gguf"),
+        ("policy", {"model": "./no-model"}, "policy.model: no such folder: ./no-model"),
         (
             "prompts.path",
             "{data_dir}/p.jsonl",
@@ -250,12 +256,12 @@ def test_sampled_log_probs_need_the_policys_own(
     message = refused(
         {**good, "sampling": {key: value}}, "--set", "training.reference_logps=from_sampling"
     )
-    assert "those at temperature 1 and top_p 1 (found" in message and f"{key} {value}" in message
+    assert "needs temperature 1 and top_p 1 (found" in message and f"{key} {value}" in message
 
 
 def test_soft_targets_need_a_loss_that_takes_them(good: dict[str, Any], refused: Refused) -> None:
     message = refused(good, "--set", "training.loss=ipo", "--set", "aggregation.targets=soft")
-    assert "training.loss ipo does not: choose one of sigmoid, sigmoid_norm, or set" in message
+    assert "training.loss ipo does not: set training.loss to one of sigmoid, " in message
 
 
 @pytest.mark.parametrize("judge", [None, {"kind": "human"}])
@@ -264,7 +270,7 @@ def test_calibration_needs_a_judge_and_people(
 ) -> None:
     config = {**good, "judge": judge or good["judge"], "evaluation_judge": good["judge"]}
     message = refused({**config, "pairs": {"strategy": "random"}}, "--set", CALIBRATE)
-    assert "aggregation.calibrate compares a judge with people: make judge a committee" in message
+    assert "aggregation.calibrate needs people and an automatic judge" in message
 
 
 CALIBRATE = "aggregation.calibrate=true"
@@ -273,7 +279,7 @@ CALIBRATE = "aggregation.calibrate=true"
 @pytest.mark.parametrize(
     ("people", "labels", "message"),
     [
-        ({"min_submitted": 3}, 2, "human_labels 2 pays for no pair, since people.min_submitted"),
+        ({"min_submitted": 3}, 2, "human_labels 2 does not cover one pair, which takes"),
         ({"gold_share": 0.5, "repeat_share": 0.5}, None, "leave no room for new pairs"),
     ],
 )
@@ -291,7 +297,7 @@ def test_sampled_log_probs_are_those_of_the_rounds_own_answers(
 ) -> None:
     sampled = changed(good, "training.reference_logps", "from_sampling")
     message = refused(sampled, "--set", f"data.rounds={rounds}")
-    assert "brings in those of other rounds: set data.rounds to latest" in message
+    assert "adds those of other rounds: set data.rounds to latest" in message
     validate({**sampled, "data": {"rounds": {"last": 1}}}, "c.yaml")
 
 
@@ -331,10 +337,10 @@ def test_every_problem_is_told_at_once(good: dict[str, Any], refused: Refused) -
         ("=3", "--set =3: expected key=value"),
         ("training.betta=1", "unknown key training.betta; did you mean beta?"),
         ("rounds=many", "rounds: Input should be a valid integer"),
-        ("name.x=1", "name is a value, it has no keys below it"),
+        ("name.x=1", "name is a value and has no keys below it"),
         ("judge.function={a: [}", "is not a YAML value"),
-        ("policy.model=a/b", "give exactly one of model and build"),
-        ("prompts.path=/no/file", "there is no file /no/file"),
+        ("policy.model=a/b", "set exactly one of model and build"),
+        ("prompts.path=/no/file", "no such file: /no/file"),
     ],
 )
 def test_bad_override(good: dict[str, Any], refused: Refused, override: str, message: str) -> None:
@@ -345,14 +351,14 @@ def test_data_dir_that_lacks_the_file(good: dict[str, Any], refused: Refused) ->
     config = changed(good, "prompts.path", "{data_dir}/train.jsonl")
     assert "--set data_dir=PATH" in refused(config)
     message = refused(config, "--set", "data_dir=/nowhere")
-    assert "prompts.path: there is no file /nowhere/train.jsonl" in message
+    assert "prompts.path: no such file: /nowhere/train.jsonl" in message
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must hold keys and values, found NoneType"),
-        ("- a\n", "must hold keys and values, found list"),
+        ("", "must hold keys and values (found NoneType)"),
+        ("- a\n", "must hold keys and values (found list)"),
         ("a: [\n", "is not valid YAML"),
         ("name: x\n", "policy: Field required"),
     ],
@@ -380,7 +386,7 @@ def test_folder_that_holds_something_else(
 ) -> None:
     from dpo_core.campaign.layout import Layout
     from dpo_core.errors import BadInput
-    from flows.open_campaign import check_folder
+    from flows.run import check_folder
 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
@@ -405,3 +411,20 @@ def test_refusing_loads_nothing_heavy(good: dict[str, Any], tmp_path: Path) -> N
     root = Path(__file__).parents[2]
     env = {"PYTHONPATH": f"{root}:{tmp_path}", "PATH": "/usr/bin"}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=env)
+
+
+def test_a_loss_of_the_user_is_looked_up_and_is_part_of_what_a_round_depends_on(
+    good: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "own_loss.py"
+    source.write_text("import no_such_library\ndef cubic(terms, options): ...\n")
+    config = validate(changed(good, "training.loss", "own_loss:cubic"), "c")
+    check_functions(config)  # and nothing is imported
+    before = loss_functions(config.training.loss)
+    source.write_text("def cubic(terms, options): return terms.margin\n")
+    assert loss_functions(config.training.loss).keys() == before.keys() == {"own_loss:cubic"}
+    assert loss_functions(config.training.loss) != before
+    assert loss_functions("sigmoid") == {}
+    with pytest.raises(ConfigError, match=r"training.loss: own_loss:cubc.*has no 'cubc'"):
+        check_functions(validate(changed(good, "training.loss", "own_loss:cubc"), "c"))

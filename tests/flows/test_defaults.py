@@ -8,9 +8,9 @@ import yaml
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
+from dpo_core.gate.config import gate_recipe
 from flows.config import load_config, read_stored
 from flows.config.defaults import CHANGED, DEFAULTS, FIRST, with_defaults
-from flows.config.gate import as_asked
 
 CONFIG: dict[str, Any] = {
     "name": "kept",
@@ -66,7 +66,7 @@ def test_a_campaign_of_version_2_has_what_came_later_turned_off(config: Path) ->
     found = read_stored(Layout(made(config.parent / "elsewhere", defaults=2)))
     assert (found.evaluation.requests, found.gate.relevance_fall) == (None, None)
     assert found.gate.length is not None
-    assert "relevance_fall" not in as_asked(found.gate)
+    assert "relevance_fall" not in gate_recipe(found.gate)
 
 
 def test_what_is_said_counts_more_than_any_default(config: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_campaign_whose_config_is_damaged_is_named(config: Path) -> None:
     root = made(config.parent / "elsewhere")
     Layout(root).config.write_text("{")
     with pytest.raises(
-        ConfigError, match=r"(?s)elsewhere/campaign\.yaml is not valid YAML.*Copy the config"
+        ConfigError, match=r"(?s)elsewhere/campaign\.yaml is not valid YAML.*Restore the campaign"
     ):
         load_config(config, [], root)
 

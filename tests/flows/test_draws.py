@@ -9,18 +9,18 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
+from dpo_core.campaign.costs import campaign_cost
 from dpo_core.errors import JudgeError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import count_rows, read_rows
 from flows.config import validate
-from flows.costs.spending import campaign_cost
-from flows.draws import Answering, draw
-from flows.policy import Drawn, Played, Policy
-from flows.progress import CampaignProgress
+from flows.draws import AnswerSources, draw_answers
+from flows.round_state import DrawnAnswers, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.pairs import select_pairs
 from generation.config import PromptsConfig
-from generation.prompts import split_of
+from generation.prompts import assign_split
+from reporting.progress import CampaignProgress
 
 JUDGE = """
 from pathlib import Path
@@ -35,7 +35,7 @@ def score(completions):
     return [-float(c.tokens) if "was" in c.prompt.text else 0.0 for c in completions]
 """
 PAIRS = 12
-Play = Callable[..., tuple[Drawn, str]]
+Play = Callable[..., tuple[DrawnAnswers, str]]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "draw_judge.py").write_text(JUDGE)
     monkeypatch.syspath_prepend(tmp_path)
 
-    def played(name: str, pool: Path | None = None, **sampling: int) -> tuple[Drawn, str]:
+    def played(name: str, pool: Path | None = None, **sampling: int) -> tuple[DrawnAnswers, str]:
         folder = tmp_path / name
         campaign = Campaign(folder) if folder.exists() else finished.copied(folder)
         config = validate(
@@ -61,7 +61,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "test",
         )
         earlier = [
-            Played({step: campaign.artifact(n, step) for step in ("prompts", "pairs")}, None)
+            RoundRecord({step: campaign.artifact(n, step) for step in ("prompts", "pairs")}, None)
             for n in (1, 2)
         ]
         trained, said = campaign.artifact(2, "training"), io.StringIO()
@@ -69,10 +69,10 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         held = campaign.artifact(0, "held_out")
         with (
             CampaignProgress(Console(file=said, width=200), 3) as progress,
-            Session(campaign.layout.root, config, progress) as session,
+            Session.open(campaign.layout.root, config, progress) as session,
         ):
-            drawn = draw(session, 3, Answering(policy, policy), held, earlier)
-            selected = select_pairs(session, 3, drawn.completions, drawn.prompts, drawn.scores)
+            drawn = draw_answers(session, 3, AnswerSources(policy, policy), held, earlier)
+            selected = select_pairs(session, 3, drawn)
             assert drawn.prompts.entry.facts.get("pairs", selected.entry.kept) == (
                 selected.entry.kept
             )
@@ -81,7 +81,7 @@ def play(finished: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return played
 
 
-def ids(drawn: Drawn) -> list[str]:
+def ids(drawn: DrawnAnswers) -> list[str]:
     rows = read_rows(drawn.prompts.path("prompts.parquet"), ["prompt_id"])
     return [row["prompt_id"] for row in rows]
 
@@ -131,13 +131,13 @@ def test_prompts_are_drawn_until_enough_pairs_are_there(play: Play, tmp_path: Pa
 def test_a_round_goes_on_once_every_prompt_is_drawn(play: Play, tmp_path: Path) -> None:
     left = PromptsConfig(path=str(tmp_path / "left.jsonl"))
     told = [Prompt(prompt_id(text, None), text) for text in (f"it was {n}" for n in range(99))]
-    train = [p for p in told if split_of(p.prompt_id, left) == "train"][:16]
+    train = [p for p in told if assign_split(p.prompt_id, left) == "train"][:16]
     (tmp_path / "left.jsonl").write_text("".join(f'{{"prompt": "{p.text}"}}\n' for p in train))
     drawn, said = play("all", pool=tmp_path / "left.jsonl", until_pairs=50)
     facts = drawn.prompts.entry.facts
     assert (facts["ended_by"], facts["drawn"]) == ("pool", 16)  # in two draws of 8, and none more
     assert sorted(ids(drawn)) == sorted(p.prompt_id for p in train)
-    assert "no more prompts are left to draw" in said
+    assert "no prompts are left to draw" in said
 
 
 def test_a_round_whose_budget_is_spent_goes_on_with_fewer_pairs(play: Play) -> None:

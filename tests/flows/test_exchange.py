@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from small_campaign import Campaign
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.current import read_current
-from dpo_core.campaign.store import Artifact
 from dpo_core.errors import RatchetError
 from dpo_core.hashing import file_sha256
 from dpo_core.tables import read_rows
 from flows.cli import app
-from flows.read_back.completions import read_prompts
+from flows.read_records import read_prompts
 
 RUN = ("--set", "data.imported=set", "--set", "training.reference_logps=from_sampling")
 
@@ -51,7 +51,7 @@ def warm(finished: Campaign, tmp_path_factory: pytest.TempPathFactory) -> Campai
     (campaign.folder / "more.jsonl").write_text("\n".join(json.dumps(row) for row in more))
     done = campaign.ratchet("import", "out", "more.jsonl", "set")
     assert done.returncode == 0, done.stderr
-    assert "more.jsonl:3: no preference row (its columns: prompt, chosen)" in done.stdout
+    assert "more.jsonl:3: not a preference row (its columns: prompt, chosen)" in done.stdout
     assert done.stdout.endswith("Next: ratchet run CONFIG --set data.imported=set\n")
     done = campaign.run(*RUN)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
@@ -128,12 +128,15 @@ def test_the_card_tells_of_both_rounds(warm: Campaign) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("export", "campaign", "new", "--rounds", "3"), "round 3 of small has no preferences yet"),
-        (("export", "campaign", "new", "--rounds", "x"), "'x' is no round"),
+        (("export", "campaign", "new", "--rounds", "3"), "round 3 has no preferences yet in small"),
+        (("export", "campaign", "new", "--rounds", "x"), "'x' is not a round"),
         (("export", "nowhere", "new"), "nowhere is not a campaign"),
-        (("export", "campaign", "new", "--licence", "My Own"), "is no name of the hub's list"),
+        (
+            ("export", "campaign", "new", "--licence", "My Own"),
+            "is not an identifier from the hub's list",
+        ),
         (("import", "missing.jsonl", "new"), "there is no file or folder missing.jsonl"),
-        (("import", "small.yaml", "new"), "small.yaml is no file of a known kind"),
+        (("import", "small.yaml", "new"), "small.yaml has an unknown file type"),
         (("run", "small.yaml", "--set", "data.imported=out"), "holds no pairs.parquet"),
     ],
 )

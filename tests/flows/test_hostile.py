@@ -16,7 +16,7 @@ from hostile_campaign import HARM, Hostile, prompt
 from html_checks import complaints
 from test_ui import command
 
-from dpo_core.campaign.store import current_artifact
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.tables import read_rows
 from flows.prefect.server import free_port
 from labeling.server import add_user

@@ -36,10 +36,13 @@ def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, judge: dict[str, Any])
 @pytest.mark.parametrize(
     ("judge", "says"),
     [
-        ({**MODEL, "rubric": "pointwise"}, "judge.rubric pointwise is for gives: score"),
-        ({**MODEL, "rubric": "pairwise", "gives": "score"}, "is for gives: verdict"),
-        ({**MODEL, "structured": True}, "judge.structured is for a model that an endpoint runs"),
-        ({**REMOTE, "revision": "main"}, "judge.revision is for a model that runs here"),
+        ({**MODEL, "rubric": "pointwise"}, "judge.rubric pointwise needs gives: score"),
+        ({**MODEL, "rubric": "pairwise", "gives": "score"}, "needs gives: verdict"),
+        (
+            {**MODEL, "structured": True},
+            "judge.structured applies only to a model behind an endpoint",
+        ),
+        ({**REMOTE, "revision": "main"}, "judge.revision applies only to a model on this machine"),
         ({**REMOTE, "budget_money": 2}, "judge.budget_money needs prices"),
         ({**MODEL, "endpoint": "host/v1"}, "judge.endpoint must be a URL"),
         ({**MODEL, "endpoint": "https://me:sk-123@host/v1"}, "judge.endpoint holds a secret"),
@@ -60,8 +63,8 @@ def test_what_cannot_work_is_refused(
     [
         (REMOTE, "the environment variable OPENAI_API_KEY, which is not set"),
         ({**MODEL, "rubric": "nothing"}, "cannot read nothing"),
-        ({**MODEL, "rubric": "principles"}, "no principles are given"),
-        ({**MODEL, "principles": ["Be kind."]}, "it names no principles"),
+        ({**MODEL, "rubric": "principles"}, "no principles are set"),
+        ({**MODEL, "principles": ["Be kind."]}, "it has no principles slot"),
         ({**MODEL, "model": "./nowhere"}, "there is no folder ./nowhere"),
         ({"kind": "reward_model", "model": "policy"}, r"is a \['LlamaForCausalLM'\]"),
         ({"kind": "reward_model", "model": "empty"}, "holds no model"),

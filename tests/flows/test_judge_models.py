@@ -10,7 +10,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import ChildFailed
 from dpo_core.records import Completion, Prompt
-from flows.judge_models import JudgeModels
+from flows.compute.judge_models import JudgeModels
 from generation.config import SamplingConfig
 from labeling.judges.config import RewardModelJudge
 

@@ -10,7 +10,7 @@ from dpo_core import processor
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
 from flows.config import CampaignConfig, validate
-from flows.open_campaign import adopt_config
+from flows.run import adopt_config
 
 AMX = "flags\t\t: fpu avx512_bf16 amx_tile amx_bf16\nbugs\t\t:\n"
 AVX512 = "flags\t\t: fpu avx512f avx512_bf16\n"

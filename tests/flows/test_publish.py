@@ -20,7 +20,7 @@ from small_campaign import ROOT
 from written_campaign import Written
 
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
-from flows.publish import CARD, goes_to_hub, prepare, publish
+from flows.operations.publish import CARD, goes_to_hub, prepare, publish
 from tests import typed
 
 HOSTILE = (
@@ -67,9 +67,9 @@ def test_a_folder_gets_the_promoted_policy_with_its_card(campaign: Written, tmp_
         assert f"\n## {section}\n" in body
     # 0.62, 4 points to each side; 7 labels of 2 people, whose names are not told
     assert "| win rate against the base | 62.0 [58.0, 66.0] % |" in body
-    assert "7 labels are by people (2 of them)" in body and "ann" not in body.lower().split()
+    assert "7 labels are human, by 2 annotators." in body and "ann" not in body.lower().split()
     assert "| `rule:my:rule` | 40 |" in body and f"`{1:064x}`" in body
-    assert "no measure of truth, of safety" in body
+    assert "Truth, safety and other tasks were not tested." in body
     with pytest.raises(BadInput, match="is not empty"):
         published(campaign, str(out))
 
@@ -88,7 +88,7 @@ def test_only_the_rounds_that_a_policy_came_through_are_its_data(tmp_path: Path)
     card = prepare(tmp_path / "c", 3, None, even_if_refused=False).card
     pairs = first["pairs"] + third["pairs"]
     assert "In 2 rounds the policy answered 1,024 prompts" in card
-    assert f"{pairs} preferences between its own answers" in card
+    assert f"was trained on {pairs} preferences between them" in card
     rows = re.findall(r"^\| (\d) \| (yes|no) \| (yes|no) \|", card, re.MULTILINE)
     assert rows == [("1", "yes", "yes"), ("2", "no", "no"), ("3", "yes", "yes")]
 
@@ -112,13 +112,13 @@ def test_a_local_base_is_no_model_of_the_hub(tmp_path: Path, name: str, kind: st
 
 
 def test_what_is_not_published(campaign: Written, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="refused the policy of round 2: kept the previous policy"):
+    with pytest.raises(BadInput, match="rejected the policy of round 2: kept the previous policy"):
         published(campaign, str(tmp_path / "no"), number=2)
     with pytest.raises(BadInput, match=r"round 3 of .* is not finished"):
         published(campaign, str(tmp_path / "no"), number=3)
     out = tmp_path / "refused"
     published(campaign, str(out), number=2, even_if_refused=True)
-    assert "- The gate refused this policy." in (out / CARD).read_text()
+    assert "- The gate did not promote this policy." in (out / CARD).read_text()
     campaign.store.prune(campaign.training(1), "policy")
     with pytest.raises(BadInput, match="weights of round 1 are gone: keep_policies removed them"):
         published(campaign, str(tmp_path / "no"))
@@ -133,10 +133,10 @@ def test_places_that_cannot_be_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for no_place in ("s3://", "file:///", "://x"):
-        with pytest.raises(BadInput, match="names no place"):
+        with pytest.raises(BadInput, match="has no path"):
             published(campaign, no_place)
     (tmp_path / "file").touch()
-    with pytest.raises(RatchetError, match="cannot be made: File exists"):
+    with pytest.raises(RatchetError, match="cannot be created: File exists"):
         published(campaign, str(tmp_path / "file" / "policy"))
 
     def full(*_: object) -> None:
@@ -291,7 +291,7 @@ def test_the_hub_gets_policy_and_card_in_one_commit(campaign: Written, tmp_path:
         where = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_secretsecret"}
         done = ratchet(tmp_path, "publish", "c", "--to", "me/model", **where)
     assert done.returncode == 0, done.stderr
-    assert "to the hub, as me/model; a folder would be ./me/model" in done.stdout
+    assert "publishing to the hub as me/model; for a folder, give ./me/model" in done.stdout
     made = next(body for path, body in asked if path == "/api/repos/create")
     assert made[0].get("private") is True or made[0].get("visibility") == "private"
     [commit] = [body for path, body in asked if "/commit/" in path]

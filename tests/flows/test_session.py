@@ -9,12 +9,16 @@ import yaml
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
-from dpo_core.campaign.store import Made, Recipe, Store
+from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted, ChildFailed
+from dpo_core.training.jobs import AverageJob
+from flows.compute.processes import check_weights
 from flows.config import CampaignConfig
-from flows.progress import CampaignProgress
-from flows.session import Session, check_weights
+from flows.session import Session
+from generation.jobs import ScoreJob
+from reporting.progress import CampaignProgress
 
 
 def test_a_session_under_another_config_keeps_its_store_and_its_processes(
@@ -29,8 +33,8 @@ def test_a_session_under_another_config_keeps_its_store_and_its_processes(
         update={"sampling": gentler.sampling.model_copy(update={"temperature": 0.5})}
     )
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
-    with Session(tmp_path, config, shown) as session:
-        view = session.under(gentler)
+    with Session.open(tmp_path, config, shown) as session:
+        view = session.with_config(gentler)
         assert view.config.training.beta == 2.0
         assert session.config.training.beta == CONFIG["training"]["beta"]
         assert view.config.threads == 1, "threads are the campaign's"
@@ -38,7 +42,7 @@ def test_a_session_under_another_config_keeps_its_store_and_its_processes(
 
         first = _asked(view, finished, tmp_path / "1.parquet")
         assert _asked(session, finished, tmp_path / "2.parquet") is first
-        second = _asked(view.under(cooler), finished, tmp_path / "3.parquet")
+        second = _asked(view.with_config(cooler), finished, tmp_path / "3.parquet")
         assert second is not first and not first.alive(), "its engine has another config"
     assert not second.alive(), "the session ends what its views started"
 
@@ -48,12 +52,15 @@ def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
 ) -> None:
     raw = yaml.safe_load(finished.layout.config.read_text())
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
-    with Session(tmp_path, CampaignConfig.model_validate(raw), shown) as session:
-        policy = str(finished.artifact(0, "base").path("policy"))
-        nothing = {"op": "logps", "policy": policy, "completions": "/nowhere", "out": "/nowhere"}
+    with Session.open(tmp_path, CampaignConfig.model_validate(raw), shown) as session:
+        policy = finished.artifact(0, "base").path("policy")
+        nowhere = Path("/nowhere")
+        nothing = ScoreJob(
+            policy=policy, config=session.config.sampling, completions=nowhere, out=nowhere
+        )
         with pytest.raises(ChildFailed):
             session.sample(nothing)
-        failed = session._sampling.child
+        failed = session.processes.running("sampling")
         assert failed is not None and failed.alive()
         fresh = _asked(session, finished, tmp_path / "logps.parquet")
         assert fresh is not failed and not failed.alive()
@@ -69,16 +76,17 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
         update={"sampling": config.sampling.model_copy(update={"keep_worker": "step"})}
     )
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
-    with Session(tmp_path, config, shown) as session:
+    with Session.open(tmp_path, config, shown) as session:
         assert _averaged(session, finished, tmp_path / "1")["seconds_start"] > 0
-        kept = session._training.child
+        kept = session.processes.running("training")
         assert _averaged(session, finished, tmp_path / "2")["seconds_start"] == 0
-        assert kept is not None and session._training.child is kept
+        assert kept is not None and session.processes.running("training") is kept
+        nowhere = tmp_path / "nowhere"
         with pytest.raises(ChildFailed):
-            session.train({"op": "average", "job": {}})
+            session.train(AverageJob(from_dir=nowhere, to_dir=nowhere, out_dir=nowhere, rate=0.5))
         assert not kept.alive()
-        _averaged(session.under(by_step), finished, tmp_path / "3")
-        assert session._training.child is None
+        _averaged(session.with_config(by_step), finished, tmp_path / "3")
+        assert session.processes.running("training") is None
     weights = {(tmp_path / n / "model.safetensors").read_bytes() for n in "123"}
     assert len(weights) == 1, "the second job of a process is as the first of another"
 
@@ -86,31 +94,30 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
 def _averaged(session: Session, campaign: Campaign, out: Path) -> dict[str, Any]:
     """What a short job of the training process came to."""
     ends = (campaign.artifact(0, "base"), campaign.artifact(1, "training"))
-    before, after = (str(end.path("policy")) for end in ends)
-    job = {"from_dir": before, "to_dir": after, "out_dir": str(out), "rate": 0.5}
-    return session.train({"op": "average", "job": job})
+    before, after = (end.path("policy") for end in ends)
+    return session.train(AverageJob(from_dir=before, to_dir=after, out_dir=out, rate=0.5))
 
 
 def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     """The sampling process that answered."""
     base = campaign.artifact(0, "base")
-    request: dict[str, Any] = {
-        "op": "logps",
-        "policy": str(base.path("policy")),
-        "completions": str(campaign.artifact(0, "answers").path("completions.parquet")),
-        "out": str(out),
-    }
-    session.sample(request)
-    child = session._sampling.child
+    job = ScoreJob(
+        policy=base.path("policy"),
+        config=session.config.sampling,
+        completions=campaign.artifact(0, "answers").path("completions.parquet"),
+        out=out,
+    )
+    session.sample(job)
+    child = session.processes.running("sampling")
     assert child is not None
     return child
 
 
 def test_weights_are_looked_at_before_a_process_reads_them(tmp_path: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "model.safetensors").write_bytes(b"weights")
-        return Made()
+        return StepResult()
 
     made = Store(tmp_path, 1).run(Recipe(1, "training", {}), make)
     policy = made.path("policy")

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from dpo_core.config import MOVES_NO_NUMBER, TrainingConfig
+from dpo_core.config import RESULT_NEUTRAL_KEYS, TrainingConfig
 from flows.config.defaults import CHANGED
 from flows.config.training import (
     LEARNING_RATES,
     TrainingSection,
-    chosen,
+    describe_chosen,
     learning_rate,
     pairs_per_step,
-    settled,
+    resolve_training,
 )
-from flows.steps.train import as_asked
+from flows.steps.train import training_recipe
 
 
 @pytest.mark.parametrize(
@@ -60,21 +60,21 @@ def numbers(config: TrainingConfig) -> tuple[float, int, int]:
 
 def test_what_is_left_open_is_chosen_and_said() -> None:
     asked = TrainingSection(loss="sigmoid_norm")
-    found = settled(asked, 195, 135_000_000)
+    found = resolve_training(asked, 195, 135_000_000)
     assert numbers(found) == (1e-5, 1, 32), "a tenth of seven steps"
     assert (found.beta, found.loss) == (5.0, "sigmoid_norm")
-    assert chosen(asked, found, 135_000_000) == (
+    assert describe_chosen(asked, found, 135_000_000) == (
         "learning rate 1e-05 for 135,000,000 parameters, 32 pairs per step, warm-up of 1 step, "
         "β 5 of loss sigmoid_norm"
     )
-    assert numbers(settled(asked, 20_000, 8_000_000_000)) == (5e-7, 16, 128)
+    assert numbers(resolve_training(asked, 20_000, 8_000_000_000)) == (5e-7, 16, 128)
 
 
 def test_what_is_given_stays() -> None:
     asked = TrainingSection(learning_rate=3e-4, warmup_steps=0, pairs_per_step=7)
-    found = settled(asked, 5000)
+    found = resolve_training(asked, 5000)
     assert numbers(found) == (3e-4, 0, 7)
-    assert chosen(asked, found, None) == ""
+    assert describe_chosen(asked, found, None) == ""
     assert not asked.asks_for_parameters
     assert TrainingConfig.model_validate(asked.model_dump(exclude={"warmup_share"})) == found
 
@@ -84,22 +84,26 @@ def test_a_round_that_was_trained_before_keeps_its_fingerprint() -> None:
     older = {key.rpartition(".")[2]: value for key, value in CHANGED[3].items()}
     numbers = {key: older[key] for key in ("learning_rate", "warmup_steps", "pairs_per_step")}
     before = TrainingConfig.model_validate(numbers).model_dump(
-        mode="json", exclude={*MOVES_NO_NUMBER, "reference"}
+        mode="json", exclude={*RESULT_NEUTRAL_KEYS, "reference"}
     )
-    assert as_asked(TrainingSection.model_validate({**numbers, "beta": 0.1})) == before
-    assert as_asked(TrainingSection(warmup_share=0.1))["warmup_share"] == 0.1
+    assert training_recipe(TrainingSection.model_validate({**numbers, "beta": 0.1})) == before
+    assert training_recipe(TrainingSection(warmup_share=0.1))["warmup_share"] == 0.1
 
 
 def test_multiples_of_what_is_chosen() -> None:
     asked = TrainingSection(learning_rate="0.5x", pairs_per_step="2x", warmup_share=0.5)
-    assert numbers(settled(asked, 640, 7_000_000_000)) == (2.5e-7, 5, 64)
-    assert settled(TrainingSection(pairs_per_step="0.001x"), 640).pairs_per_step == 1
+    assert numbers(resolve_training(asked, 640, 7_000_000_000)) == (2.5e-7, 5, 64)
+    assert resolve_training(TrainingSection(pairs_per_step="0.001x"), 640).pairs_per_step == 1
 
 
 def test_the_share_of_the_warmup_is_of_all_epochs() -> None:
     steps = {"pairs_per_step": 10, "learning_rate": 1e-6}
     share = {**steps, "epochs": 3, "warmup_share": 0.1}
-    assert settled(TrainingSection.model_validate(share), 100).warmup_steps == 3, "of 30, not 4"
-    assert settled(TrainingSection.model_validate({**share, "warmup_share": 0}), 100) == settled(
+    assert resolve_training(TrainingSection.model_validate(share), 100).warmup_steps == 3, (
+        "of 30, not 4"
+    )
+    assert resolve_training(
+        TrainingSection.model_validate({**share, "warmup_share": 0}), 100
+    ) == resolve_training(
         TrainingSection.model_validate({**steps, "epochs": 3, "warmup_steps": 0}), 100
     )

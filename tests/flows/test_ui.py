@@ -15,7 +15,7 @@ import yaml
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.lock import holder
-from flows.prefect.credentials import of_campaign, read_key
+from dpo_core.server_keys import campaign_key_path, read_key
 from flows.prefect.server import free_port
 from tests import typed
 from tests.living import living
@@ -113,7 +113,7 @@ def test_runs_rounds_artifacts_and_report(
     }
 
     page.get_by_role("link", name="shown-in-prefect-round-1").first.click()
-    page.get_by_text("wins vs base %").wait_for(timeout=WAIT_MS)
+    page.get_by_text("wins vs base %", exact=True).wait_for(timeout=WAIT_MS)
     shown = page.inner_text("body")
     for name in ("KL to base", "promoted", "mean length", "loss", "pairs kept", "tokens/s"):
         assert name in shown
@@ -150,7 +150,7 @@ def test_it_serves_a_campaign_that_is_running(campaign: Path, tmp_path: Path) ->
         with subprocess.Popen(ui, cwd=ROOT, stdout=pipe, text=True) as serving:
             assert serving.stdout is not None
             assert serving.stdout.readline().startswith("runs:")
-            key = read_key(of_campaign(Layout(tmp_path / "running")))
+            key = read_key(campaign_key_path(Layout(tmp_path / "running")))
             assert key is not None and key.url == url
             for path in ("/runs", "/ratchet/report.html"):
                 request = urllib.request.Request(url + path, headers=key.headers)

@@ -7,8 +7,9 @@ import pandas as pd
 from demo_summary import metrics
 
 from dpo_core.atomic import write_json, write_text
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store
+from dpo_core.campaign.store import Recipe, Store
 from flows.config import dump_config, validate
 
 CONFIG: dict[str, Any] = {
@@ -37,21 +38,21 @@ class Written:
         row = {**metrics(number, 0.6 + 0.02 * number + 0.01 * again, 0.55, 0.57, 0.2), **more}
         self.training(number, again)
 
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StepResult:
             write_json(folder / "metrics.json", {"decision": "promoted: it won", **row})
-            return Made(facts={"promoted": row["promoted"]})
+            return StepResult(facts={"promoted": row["promoted"]})
 
         self.store.run(Recipe(number, "gate", {"again": again}), make)
         return row
 
     def training(self, number: int, again: int = 0) -> Artifact:
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StepResult:
             rows = [{"step": s, "loss": 0.7 - 0.1 * s, "chosen": None} for s in range(1, STEPS + 1)]
             pd.DataFrame(rows).to_parquet(folder / "training.parquet", index=False)
             policy = folder / "policy"
             policy.mkdir()
             (policy / "config.json").write_text('{"model_type": "llama"}')
             (policy / "model.safetensors").write_bytes(b"weights " + bytes([number]))
-            return Made(facts={"policy": f"{number:064x}"})
+            return StepResult(facts={"policy": f"{number:064x}"})
 
         return self.store.run(Recipe(number, "training", {"again": again}), make)

@@ -7,7 +7,8 @@ from typing import Any
 from typer.testing import CliRunner
 
 from dpo_core.atomic import write_json
-from dpo_core.campaign.store import Made, Recipe, Store
+from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import RatchetError
 from flows.cli import app
 from flows.config import dump_config, validate
@@ -29,17 +30,17 @@ def made_up(root: Path, rows: list[dict[str, Any]], trained: Container[int] | No
     (root / "campaign.yaml").write_text(dump_config(validate(CONFIG, "test")), encoding="utf-8")
     store = Store(root, 1)
 
-    def weights(folder: Path) -> Made:
+    def weights(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "weights").write_bytes(b"w")
-        return Made(facts={"policy": f"hash of {folder.parent.name}"})
+        return StepResult(facts={"policy": f"hash of {folder.parent.name}"})
 
     store.run(Recipe(0, "base", {}), weights)
     for number, row in enumerate(rows, 1):
 
-        def gate(folder: Path, number: int = number, row: dict[str, Any] = row) -> Made:
+        def gate(folder: Path, number: int = number, row: dict[str, Any] = row) -> StepResult:
             write_json(folder / "metrics.json", {"round": number, **row})
-            return Made(facts={"promoted": row.get("promoted")})
+            return StepResult(facts={"promoted": row.get("promoted")})
 
         if trained is None or number in trained:
             store.run(Recipe(number, "training", {}), weights)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.records import Prompt, Split
-from generation.informative import Seen, draw_informative, seen_in
+from generation.informative import PromptHistory, collect_histories, draw_informative
 from generation.prompts import Draw
 
 
@@ -16,19 +16,19 @@ def pool_of(count: int, split: Split = "train") -> list[Prompt]:
     return [Prompt(f"{n:016x}", text=f"question {n}", split=split) for n in range(1, count + 1)]
 
 
-def kinds(draw: Draw, seen: Mapping[str, Seen]) -> tuple[int, int, int]:
+def kinds(draw: Draw, seen: Mapping[str, PromptHistory]) -> tuple[int, int, int]:
     """(prompts whose answers differed, unseen ones, those whose answers were alike)."""
     found = [seen.get(prompt.prompt_id) for prompt in draw.prompts]
     differed = sum(each is not None and each.informative for each in found)
     return differed, found.count(None), len(found) - differed - found.count(None)
 
 
-def seen_as(pool: list[Prompt], differed: int, alike: int) -> dict[str, Seen]:
+def seen_as(pool: list[Prompt], differed: int, alike: int) -> dict[str, PromptHistory]:
     """The first prompts of the pool were drawn once."""
     ids = [prompt.prompt_id for prompt in pool]
     return {
-        **{i: Seen(1, informative=True) for i in ids[:differed]},
-        **{i: Seen(1, informative=False) for i in ids[differed : differed + alike]},
+        **{i: PromptHistory(1, informative=True) for i in ids[:differed]},
+        **{i: PromptHistory(1, informative=False) for i in ids[differed : differed + alike]},
     }
 
 
@@ -57,16 +57,16 @@ def test_what_a_draw_of_eight_is_made_of(
 
 def test_what_the_last_draw_of_a_prompt_showed_counts() -> None:
     rounds = [({"a", "b"}, {"a"}), ({"a", "c"}, {"c"}), ({"b"}, {"b"})]
-    assert seen_in(rounds) == {
-        "a": Seen(2, informative=False),
-        "b": Seen(2, informative=True),
-        "c": Seen(1, informative=True),
+    assert collect_histories(rounds) == {
+        "a": PromptHistory(2, informative=False),
+        "b": PromptHistory(2, informative=True),
+        "c": PromptHistory(1, informative=True),
     }
 
 
 def test_those_that_were_drawn_less_often_come_first() -> None:
     pool = pool_of(12)
-    seen = {p.prompt_id: Seen(1 + n % 3, informative=True) for n, p in enumerate(pool)}
+    seen = {p.prompt_id: PromptHistory(1 + n % 3, informative=True) for n, p in enumerate(pool)}
     draw = draw_informative(pool, 8, 3, seen, 0.25)
     assert sorted(seen[p.prompt_id].draws for p in draw.prompts) == [1] * 4 + [2] * 4
 
@@ -86,7 +86,7 @@ def test_a_draw_is_whole_counted_and_the_same_in_any_order(
         split: Split = "gate" if state == "gate" else "train"
         pool.append(Prompt(prompt.prompt_id, prompt.text, split=split))
         if state in ("differed", "alike"):
-            seen[prompt.prompt_id] = Seen(1, informative=state == "differed")
+            seen[prompt.prompt_id] = PromptHistory(1, informative=state == "differed")
     draw = draw_informative(pool, count, seed, seen, floor)
     train = len(states) - states.count("gate")
     ids = [prompt.prompt_id for prompt in draw.prompts]

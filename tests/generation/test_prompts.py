@@ -14,7 +14,7 @@ import pytest
 from dpo_core.errors import PromptError
 from dpo_core.records import Prompt, prompt_id
 from generation.config import PromptsConfig
-from generation.prompts import Draw, draw_held_out, draw_train, read_pool, split_of, unit_of
+from generation.prompts import Draw, assign_split, draw_held_out, draw_train, read_pool, split_unit
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
 
@@ -150,7 +150,7 @@ def test_split_is_the_share_that_the_leading_digits_fall_into() -> None:
     config = PromptsConfig(path="-", gate_share=0.25, test_share=0.5)
     ends = {"00000000": "gate", "3fffffff": "gate", "40000000": "test", "bfffffff": "test"}
     ends |= {"c0000000": "train", "ffffffff": "train"}
-    assert {digits: split_of(digits + "0" * 8, config) for digits in ends} == ends
+    assert {digits: assign_split(digits + "0" * 8, config) for digits in ends} == ends
 
 
 def test_growth_and_order_of_the_pool_never_move_a_prompt(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_group_falls_into_one_split_and_is_drawn_together(tmp_path: Path) -> N
     rows = [{**row, "group": n // 4} for n, row in enumerate(texts(400))]
     config = jsonl(tmp_path / "p.jsonl", [*rows, *texts(100, start=400)])
     apart = list(read_pool(config))
-    assert [p.split for p in apart] == [split_of(p.prompt_id, config) for p in apart]
+    assert [p.split for p in apart] == [assign_split(p.prompt_id, config) for p in apart]
     together = config.model_copy(update={"split_by": "group"})
     pool = list(read_pool(together))
     assert [p.prompt_id for p in pool] == [p.prompt_id for p in apart], "ids know no group"
@@ -244,7 +244,7 @@ def test_a_group_falls_into_one_split_and_is_drawn_together(tmp_path: Path) -> N
 
     drawn = draw_held_out(pool, gate=17, test=0, config=together)
     assert ids(drawn) == ids(draw_held_out(pool[::-1], gate=17, test=0, config=together))
-    units = [unit_of(p.prompt_id, p.extra, together) for p in drawn.prompts]
+    units = [split_unit(p.prompt_id, p.extra, together) for p in drawn.prompts]
     changes = 1 + sum(a != b for a, b in pairwise(units))
     assert changes == len(set(units)), "a group's prompts stand together"
     sizes = Counter(units)

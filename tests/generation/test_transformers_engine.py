@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from generation.config import SamplingConfig
-from generation.engine import Decoding, Request, Sample
+from generation.engine import DecodingOptions, Sample, SampleRequest
 from generation.transformers_engine import TransformersEngine
 
 V, EOS = 13, 2
@@ -48,15 +48,15 @@ def engine(policy: Path, **config: object) -> TransformersEngine:
     return TransformersEngine(SamplingConfig.model_validate(settings), policy)
 
 
-def ask(engine: TransformersEngine, requests: list[Request]) -> list[list[Sample]]:
+def ask(engine: TransformersEngine, requests: list[SampleRequest]) -> list[list[Sample]]:
     ticks: list[int] = []
     answers = engine.sample(requests, ticks.append)
     assert sum(ticks) == sum(request.n for request in requests)
     return answers
 
 
-def requests(n: int = 5) -> list[Request]:
-    return [Request(ids, seed=1_000 * number, n=n) for number, ids in enumerate(PROMPTS)]
+def requests(n: int = 5) -> list[SampleRequest]:
+    return [SampleRequest(ids, seed=1_000 * number, n=n) for number, ids in enumerate(PROMPTS)]
 
 
 def tokens(answers: list[list[Sample]]) -> list[list[list[int]]]:
@@ -76,11 +76,11 @@ def test_tokens_depend_on_the_seed_and_on_nothing_around_them(policy: Path) -> N
     together = tokens(ask(engine(policy), asked))
     assert tokens(ask(engine(policy), asked[::-1]))[::-1] == together
     assert [tokens(ask(engine(policy), [request]))[0] for request in asked] == together
-    fewer = [Request(r.prompt_token_ids, r.seed, n=2) for r in asked]
+    fewer = [SampleRequest(r.prompt_token_ids, r.seed, n=2) for r in asked]
     assert tokens(ask(engine(policy), fewer)) == [samples[:2] for samples in together]
-    third_alone = Request(PROMPTS[0], asked[0].seed + 2, n=1)
+    third_alone = SampleRequest(PROMPTS[0], asked[0].seed + 2, n=1)
     assert tokens(ask(engine(policy), [third_alone]))[0] == [together[0][2]]
-    other = [Request(r.prompt_token_ids, r.seed + 100, r.n) for r in asked]
+    other = [SampleRequest(r.prompt_token_ids, r.seed + 100, r.n) for r in asked]
     assert tokens(ask(engine(policy), other)) != together
 
 
@@ -128,7 +128,7 @@ def test_generation_settings_of_the_model_do_not_change_the_distribution(
 
 
 def first_tokens(policy: Path, count: int, **sampling: float) -> list[int]:
-    asked = [Request(PROMPTS[0], seed=9_000, n=count)]
+    asked = [SampleRequest(PROMPTS[0], seed=9_000, n=count)]
     (samples,) = ask(engine(policy, max_tokens=1, **sampling), asked)
     return [sample.token_ids[0] for sample in samples]
 
@@ -216,8 +216,8 @@ def test_length_limit_of_model_and_config(policy: Path) -> None:
 
 
 def test_greedily_the_likeliest_token_is_taken_whatever_the_seed(policy: Path) -> None:
-    asked = [Request(ids, seed=number, n=1) for number, ids in enumerate(PROMPTS)]
-    greedy = Decoding(max_tokens=6, temperature=0.0, top_p=1.0)
+    asked = [SampleRequest(ids, seed=number, n=1) for number, ids in enumerate(PROMPTS)]
+    greedy = DecodingOptions(max_tokens=6, temperature=0.0, top_p=1.0)
     found = [one for [one] in engine(policy).sample(asked, lambda _: None, greedy)]
     for prompt, sample in zip(PROMPTS, found, strict=True):
         said = prompt + sample.token_ids
@@ -228,8 +228,8 @@ def test_greedily_the_likeliest_token_is_taken_whatever_the_seed(policy: Path) -
 
 
 def test_a_completion_is_greedy_where_each_token_is_the_likeliest(policy: Path) -> None:
-    asked = [Request(ids, seed=number, n=1) for number, ids in enumerate(PROMPTS)]
-    greedy = Decoding(max_tokens=6, temperature=0.0, top_p=1.0)
+    asked = [SampleRequest(ids, seed=number, n=1) for number, ids in enumerate(PROMPTS)]
+    greedy = DecodingOptions(max_tokens=6, temperature=0.0, top_p=1.0)
     said = [one.token_ids for [one] in engine(policy).sample(asked, lambda _: None, greedy)]
     others = [[*ids[:-1], (ids[-1] + 1) % V] for ids in said]
     found = engine(policy).likelihoods(PROMPTS * 2, said + others)

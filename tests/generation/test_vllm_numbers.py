@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dpo_core.children import Child
-from dpo_core.records import CONTINUATIONS, PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from examples.reviews.grammar import WORDS
 from examples.reviews.model import build
@@ -68,7 +69,7 @@ class Sampler:
         return {row["continuation_id"]: row for row in read_rows(out)}
 
     def _ask(self, **request: Any) -> None:
-        self.child.ask({**request, "config": self.config})
+        self.child.ask({"root": "/", "job": {**request, "config": self.config}})
 
 
 @pytest.fixture(scope="module")

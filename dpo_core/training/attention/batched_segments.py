@@ -1,7 +1,7 @@
-"""Attention within packed groups where nothing is trained: a few products for each group, on CPUs.
+"""Attention within packed groups without gradients, on CPUs: a few matrix products per group.
 
-torch's flash kernel multiplies 32 rows of one head at a time; of completions of a hundred tokens,
-which all see one prompt, that takes twice as long as whole matrices do, their scores in memory.
+torch's flash kernel multiplies 32 rows of one head at a time. For completions of a hundred tokens
+that all see one prompt, that takes twice as long as whole matrices with their scores in memory.
 
 T tokens of the row, H query heads, K key heads, each shared by G = H/K query heads, D their width;
 N sequences of at most L queries that see at most S keys each.
@@ -18,11 +18,10 @@ from dpo_core.training.passes.packing import Segment
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences side by side: places in the row of their queries (N·L,) and of the keys that these
-    see (N·S,).
+    """Sequences side by side.
 
-    real (N·L,): which queries are tokens of theirs, and no padding. hidden (L, S): −∞ where a query
-    does not see a key, else 0.
+    queries, keys: (N·L,) and (N·S,) places in the row. real: (N·L,) false at padded queries.
+    hidden: (L, S), −∞ where a query does not see a key, else 0.
     """
 
     queries: Tensor
@@ -32,16 +31,16 @@ class Batch:
 
 
 def batches(segments: Sequence[Segment], window: int | None, dtype: torch.dtype) -> list[Batch]:
-    """The sequences of a row: each prompt with its first completion, and the other completions.
+    """The batches of a row: prompts, and completions with the prompt that they see.
 
-    window: keys a query sees at most. dtype: of queries and keys.
+    window: most keys that a query sees. dtype: of queries and keys.
     """
     return [_batch(s, *part, window, dtype) for s in segments for part in _parts(s)]
 
 
 def _parts(segment: Segment) -> Iterator[tuple[int, list[slice]]]:
-    """(keys of the prompt that are seen, places of the queries) of sequences side by side: all
-    completions, or a prompt, or both as one where there is a single completion."""
+    """Yield (prompt keys that are seen, places of the queries) of sequences side by side: a prompt,
+    all its completions, or both as one sequence for a single completion."""
     others = list(segment.others)
     if not others:
         yield 0, [slice(segment.start, segment.fork)]
@@ -83,7 +82,7 @@ def batched_segments(
     scale: float | None,
     softcap: float | None,
 ) -> Tensor:
-    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as Gemma 2 does."""
+    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as in Gemma 2."""
     tokens, heads, width = query_1HTD.shape[2], query_1HTD.shape[1], query_1HTD.shape[3]
     scale = width**-0.5 if scale is None else scale
     query_THD = query_1HTD[0].transpose(0, 1) * scale
@@ -103,7 +102,7 @@ def batched_segments(
         if softcap is not None:
             scores = scores.div_(softcap).tanh_().mul_(softcap)
         shares = scores.view(-1, rows, seen).add_(b.hidden).softmax(-1).view_as(scores)
-        found = torch.bmm(shares, v).view(number, groups, -1, rows, width)
-        found = found.permute(0, 3, 1, 2, 4).reshape(-1, heads, width)
-        out_THD[b.queries[b.real]] = found[b.real]
+        part = torch.bmm(shares, v).view(number, groups, -1, rows, width)
+        part = part.permute(0, 3, 1, 2, 4).reshape(-1, heads, width)
+        out_THD[b.queries[b.real]] = part[b.real]
     return out_THD.transpose(0, 1)[None]

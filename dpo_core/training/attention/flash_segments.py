@@ -4,10 +4,9 @@ H query heads; K key heads, each shared by G = H/K query heads; T tokens of the 
 head; R query rows, S key rows of one block.
 
 A completion after the first sees its prompt and itself. These are two calls of the kernel, joined
-by their log-sum-exps as blocks of one softmax are (Dao et al. 2022, arXiv:2205.14135, section 3.1);
-given the joined output and log-sum-exp, the kernel's backward is exact for each. Autograd over
-slices of the row would need a mask, copies of keys, and a gradient as long as the row for every
-slice.
+by their log-sum-exps as blocks of one softmax (Dao et al. 2022, arXiv:2205.14135, section 3.1).
+Given the joined output and log-sum-exp, the kernel's backward is exact for each. Autograd over
+slices of the row would need a mask, copies of keys, and a gradient of the row's length per slice.
 """
 
 from collections.abc import Sequence
@@ -38,11 +37,11 @@ class FlashSegments(torch.autograd.Function):
         q, k, v, o = _by_key_head(query, key, value, out)
         sums = []
         for rows, blocks in attended(segments):
-            found = [
+            parts = [
                 _forward(q[:, :, rows], k[:, :, b], v[:, :, b], 0.0, b == rows, scale=scale)
                 for b in blocks
             ]
-            o[:, :, rows], total = found[0] if len(found) == 1 else _joined(found)
+            o[:, :, rows], total = parts[0] if len(parts) == 1 else _join(parts)
             sums.append(total)
         ctx.save_for_backward(query, key, value, out, *sums)
         ctx.segments, ctx.scale = segments, scale
@@ -59,7 +58,7 @@ class FlashSegments(torch.autograd.Function):
             for number, b in enumerate(blocks):
                 inputs = *r, k[:, :, b], v[:, :, b], o[:, :, rows], total
                 dq, dk, dv = _backward(*inputs, 0.0, b == rows, scale=ctx.scale)
-                # Keys are met by themselves first; those of a prompt by others later.
+                # Keys are first seen by their own rows; those of a prompt by completions later.
                 _put(by_q[:, :, rows], dq, add=number > 0)
                 _put(by_k[:, b], _over_queries(dk), add=b != rows)
                 _put(by_v[:, b], _over_queries(dv), add=b != rows)
@@ -67,7 +66,7 @@ class FlashSegments(torch.autograd.Function):
 
 
 def _over_queries(slopes: Tensor) -> Tensor:
-    """(K, S, D) the sum over the query heads of each key head, of (K, G, S, D)."""
+    """(K, G, S, D) → (K, S, D): the sum over the query heads of each key head."""
     return slopes[:, 0] if slopes.shape[1] == 1 else slopes.sum(1)
 
 
@@ -85,9 +84,9 @@ def _by_key_head(
     return q, k, v, *others
 
 
-def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """(output (K, G, R, D), log-sum-exp (K, G, R)) of one softmax over the parts' keys."""
-    (one, one_sum), (other, other_sum) = parts
-    total = torch.logaddexp(one_sum, other_sum)
-    out = one * (one_sum - total).exp()[..., None]
-    return out.addcmul_(other, (other_sum - total).exp()[..., None]), total
+def _join(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """(output (K, G, R, D), log-sum-exp (K, G, R)) of one softmax over both parts' keys."""
+    (first, first_sum), (second, second_sum) = parts
+    total = torch.logaddexp(first_sum, second_sum)
+    out = first * (first_sum - total).exp()[..., None]
+    return out.addcmul_(second, (second_sum - total).exp()[..., None]), total

@@ -1,7 +1,8 @@
-"""Attention within packed groups on GPUs, by torch's flex attention: one fused kernel for the row.
+"""Attention within packed groups on GPUs, by torch's flex attention: one fused kernel per row.
 
-T tokens of the row, H query heads, K key heads, D their width. Blocks of 128 by 128 that nobody
-sees are left out (Dong et al. 2024, arXiv:2412.05496): cost grows as attention within groups does.
+T tokens of the row, H query heads, K key heads, D their width. Blocks of 128 by 128 in which no
+token sees another are skipped (Dong et al. 2024, arXiv:2412.05496), so the cost is that of
+attention within groups.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,25 +19,25 @@ from dpo_core.training.passes.packing import Segment
 
 _BLOCK = 128
 _ROWS = 8 * _BLOCK
-"""Tokens whose view of the row is looked at at a time."""
+"""Query tokens whose visible keys are computed at a time."""
 
 Sees = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """sees(batch, head, query, key): whether the token at `query` sees the one at `key`."""
 
 
 def available(device: torch.device) -> bool:
-    """Whether the fused kernel can be compiled here."""
+    """Whether the fused kernel can be compiled on this device."""
     return device.type == "cuda" and has_triton()
 
 
 def visibility(segments: Sequence[Segment], window: int | None, device: torch.device) -> Sees:
-    """Which tokens of the row see which: earlier ones of their group, but never those of a rival.
+    """Which tokens of the row see which: earlier ones of their group, but not of a rival.
 
-    window: keys a query sees at most, counted by positions, where every completion follows its
+    window: most keys that a query sees, counted by positions, where every completion follows its
     prompt.
 
-    All is said per token, the window too: a kernel is compiled for each kind of tensor that it is
-    given, and after eight kinds torch gives up and, but for a warning, makes all scores at once.
+    Everything, the window too, is a tensor over tokens: torch compiles a kernel per kind of tensor,
+    and after eight kinds falls back, with only a warning, to computing all scores at once.
     """
     tokens = [token for number, s in enumerate(segments) for token in _tokens(number, s)]
     groups, forks, positions, starts = torch.tensor(tokens, device=device).unbind(1)
@@ -51,8 +52,8 @@ def visibility(segments: Sequence[Segment], window: int | None, device: torch.de
 
 
 def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int, int]]:
-    """(group, number of the completion, position, place in the row of the first completion) of each
-    token of a group; the prompt counts to the first completion."""
+    """(group, completion, position, place of the first completion in the row) of each token of a
+    group. The prompt counts as part of the first completion."""
     start = segment.start + segment.prompt
     return [(number, 0, position, start) for position in range(segment.prompt)] + [
         (number, fork, segment.prompt + i, start)
@@ -62,10 +63,10 @@ def _tokens(number: int, segment: Segment) -> list[tuple[int, int, int, int]]:
 
 
 def blocks(segments: Sequence[Segment], window: int | None, device: torch.device) -> BlockMask:
-    """The blocks of the row that anybody sees; made once for all layers of one window.
+    """The visible blocks of the row, made once for all layers with the same window.
 
-    What torch's `create_block_mask` returns, by some rows of blocks at a time: at once it takes 2.6
-    GB for 16,384 tokens, and four times that for twice as many.
+    It equals torch's `create_block_mask`, but some rows of blocks at a time: at once that takes 2.6
+    GB for 16,384 tokens, and four times as much for twice as many.
     """
     tokens, sees = segments[-1].end, visibility(segments, window, device)
     place_T = torch.arange(tokens, device=device)
@@ -82,17 +83,17 @@ def blocks(segments: Sequence[Segment], window: int | None, device: torch.device
 
 
 def _seen(sees: Sees, query_R: Tensor, key_T: Tensor) -> Tensor:
-    """(blocks of queries, blocks of keys) how many pairs of a block's tokens see each other."""
-    found_RT = sees(query_R, query_R, query_R[:, None], key_T)
-    padded_RT = functional.pad(found_RT, (0, -len(key_T) % _BLOCK, 0, -len(query_R) % _BLOCK))
+    """(blocks of queries, blocks of keys): number of visible (query, key) pairs in each block."""
+    seen_RT = sees(query_R, query_R, query_R[:, None], key_T)
+    padded_RT = functional.pad(seen_RT, (0, -len(key_T) % _BLOCK, 0, -len(query_R) % _BLOCK))
     rows, columns = (size // _BLOCK for size in padded_RT.shape)
     return padded_RT.view(rows, _BLOCK, columns, _BLOCK).sum((1, 3))
 
 
 def _in_order(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """(how many of each row, their numbers first), as flex attention takes them for all heads."""
-    found = blocks.int()[None, None]
-    return found.sum(-1).int(), found.argsort(dim=-1, descending=True, stable=True).int()
+    """(count per row, indices with true blocks first), as flex attention takes them."""
+    ones = blocks.int()[None, None]
+    return ones.sum(-1).int(), ones.argsort(dim=-1, descending=True, stable=True).int()
 
 
 def flex_segments(
@@ -104,7 +105,7 @@ def flex_segments(
     scale: float | None,
     softcap: float | None,
 ) -> Tensor:
-    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as Gemma 2 does."""
+    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as in Gemma 2."""
     out: Tensor = _compiled()(
         query_1HTD,
         key_1KTD,
@@ -123,6 +124,6 @@ def _capped(cap: float, score: Tensor, *_: Tensor) -> Tensor:
 
 @cache
 def _compiled() -> Callable[..., Any]:
-    # Rows differ in length: one kernel for all of them.
+    # dynamic: one kernel for rows of all lengths.
     compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=True)
     return compiled

@@ -1,12 +1,12 @@
-"""Attention within packed groups, for every model of transformers that takes it by name.
+"""Attention within packed groups, for every transformers model that selects attention by name.
 
-Each completion sees its prompt and itself, and never its rival or another group. H query heads, K
-key heads, T tokens of the row, D their width.
+Each completion sees its prompt and itself, never its rival or another group. H query heads, K key
+heads, T tokens of the row, D their width.
 
-What a token sees is what the model's own mask lets it see, layer by layer: transformers asks for
-each mask by `_window_of`, which finds out what kind it is, and the layer hands the answer on. A
-mask of another kind, or one that a model makes for itself, is refused, and so is an argument of
-attention that is not known here: the caller then takes the plain path.
+A token sees what the model's own mask allows, layer by layer: transformers creates each mask with
+`_window_of`, which determines its kind, and the layer passes the result on. Masks of another kind,
+masks that a model makes itself, and unknown arguments of attention raise NotImplementedError; the
+caller then takes the plain path.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,11 +28,11 @@ from dpo_core.training.passes.packing import Segment
 
 NAME = "ratchet_pairs"
 
-_MOVES_NOTHING = frozenset(
+_IRRELEVANT = frozenset(
     {
         "dropout",  # off in policy and reference
-        "is_causal",  # only ever true here, which is checked
-        "sliding_window",  # for kernels without a mask; in the others the mask decides, and here
+        "is_causal",  # always true here, which is checked
+        "sliding_window",  # for kernels without a mask; here the mask decides
         "position_ids",
         "use_cache",
         "output_attentions",
@@ -44,30 +44,32 @@ _MOVES_NOTHING = frozenset(
         "max_length_k",
     }
 )
-"""Arguments of transformers' attention functions that say nothing new of what is computed."""
+"""Arguments of transformers' attention functions that do not change the result here."""
 
 MaskFunction = Callable[[int, int, Tensor, Tensor], Tensor]
-"""mask(batch, head, query, key), places in the row (n,), as transformers composes it."""
+"""mask(batch, head, query, key) for places in the row (n,), as transformers composes it."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What stands in the place of a mask: how many tokens of its sequence a token sees at most,
-    itself included; None: all before it. known: whether the mask was a window at all; a model may
-    make masks of which no layer makes use."""
+    """Stands in place of a mask.
+
+    tokens: most tokens of its sequence that a token sees, itself included; None: all before it.
+    known: whether the mask is such a window; a model may create masks that no layer uses.
+    """
 
     tokens: int | None
     known: bool
 
     def __getattr__(self, name: str) -> Any:
-        """What a model asks of a mask that it computes with."""
+        """Refuse a model that computes with its mask."""
         if name.startswith("__"):
             raise AttributeError(name)
         raise NotImplementedError("its attention computes with its mask")
 
 
 class _Row:
-    """The row that attention sees now, the masks it has made for it, how often it was called."""
+    """The current row, the masks made for it, and how often attention was called."""
 
     def __init__(
         self, segments: Sequence[Segment], device: torch.device, *, frozen: bool = False
@@ -81,30 +83,30 @@ class _Row:
         self._batches: dict[int | None, list[Batch]] = {}
 
     def mask(self, queries: int, keys: int, window: int | None) -> Tensor:
-        """(queries, keys) true where a query, one of the last positions, sees a key."""
-        found = self._masks.get((queries, keys, window))
-        if found is None:
+        """(queries, keys), true where a query, one of the last positions, sees a key."""
+        mask = self._masks.get((queries, keys, window))
+        if mask is None:
             key_K = torch.arange(keys, device=self.device)
             query_Q1 = torch.arange(keys - queries, keys, device=self.device)[:, None]
-            found = key_K <= query_Q1
+            mask = key_K <= query_Q1
             if window is not None:
-                found &= query_Q1 - key_K < window
-            self._masks[queries, keys, window] = found
-        return found
+                mask &= query_Q1 - key_K < window
+            self._masks[queries, keys, window] = mask
+        return mask
 
     def narrow(self, window: int | None) -> bool:
-        """Whether a token of the row sees less than all that is before it in its sequence."""
+        """Whether the window hides earlier tokens of a sequence from any token of the row."""
         longest = max(s.longest for s in self.segments)
         return window is not None and window < longest
 
     def batches(self, window: int | None, dtype: torch.dtype) -> list[Batch]:
-        """Its sequences side by side."""
+        """The row's sequences side by side."""
         if window not in self._batches:
             self._batches[window] = batches(self.segments, window, dtype)
         return self._batches[window]
 
     def blocks(self, window: int | None) -> Any:
-        """What flex attention leaves out."""
+        """The block mask for flex attention."""
         if window not in self._blocks:
             self._blocks[window] = flex_segments.blocks(self.segments, window, self.device)
         return self._blocks[window]
@@ -117,9 +119,9 @@ _current: _Row | None = None
 def attending(
     segments: Sequence[Segment], device: torch.device, *, frozen: bool = False
 ) -> Iterator[None]:
-    """Within, forward and backward passes see these groups; frozen: there is no backward.
+    """Within, forward and backward passes attend within these groups. frozen: no backward.
 
-    Raises NotImplementedError when no layer of the model asked for this attention.
+    Raises NotImplementedError when no layer of the model called this attention.
     """
     global _current
     before, _current = _current, _Row(segments, device, frozen=frozen)
@@ -142,17 +144,17 @@ def segment_attention(
     softcap: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """(1, T, H, D) as transformers' attention functions return it. Dropout is off in DPO.
+    """(1, T, H, D), as transformers' attention functions return it. Dropout is off in DPO.
 
-    Raises NotImplementedError where the layer wants more than is known here.
+    Raises NotImplementedError for a layer with arguments or a mask that are not supported.
     """
     row = _current
-    assert row is not None, "segment attention is used outside of `attending`"
+    assert row is not None, "segment attention needs `attending` around it"
     row.attended += 1
     _refuse_unknown(others)
-    window = _of_layer(attention_mask)
-    given = query_1HTD, key_1KTD, value_1KTD
-    inputs = _in_one_dtype(*given)
+    window = _layer_window(attention_mask)
+    original = query_1HTD, key_1KTD, value_1KTD
+    inputs = _in_one_dtype(*original)
     if flex_segments.available(row.device):
         blocks = row.blocks(window)
         out = flex_segments.flex_segments(*inputs, blocks, scale=scaling, softcap=softcap)
@@ -160,7 +162,7 @@ def segment_attention(
         blocks = row.batches(window, torch.bfloat16)
         out = batched_segments(*inputs, blocks, scale=scaling, softcap=softcap)
     elif row.device.type == "cpu" and softcap is None and not row.narrow(window):
-        out = _on_cpu(*given, row.segments, scaling)
+        out = _on_cpu(*original, row.segments, scaling)
     else:
         out = sliced_segments(
             *inputs,
@@ -174,7 +176,7 @@ def segment_attention(
 
 
 def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As autocast gives them to torch's own attention: rotated by float32, queries are float32."""
+    """Convert as autocast does for torch's own attention; float32 rotation left float32 queries."""
     device = query.device.type
     if not torch.is_autocast_enabled(device):
         return query, key, value
@@ -185,7 +187,7 @@ def _in_one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
 def _on_cpu(
     query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float | None
 ) -> Tensor:
-    """By the kernel that is fastest for tokens which see all that is before them."""
+    """Attention by the fastest kernel for tokens that see everything before them."""
     if torch.is_autocast_enabled("cpu") and dense_segments.short(segments):
         value = value.to(torch.get_autocast_dtype("cpu"))
         arguments = query, key, value, segments, scale
@@ -195,46 +197,45 @@ def _on_cpu(
 
 
 def _refuse_unknown(arguments: dict[str, Any]) -> None:
-    unknown = sorted(k for k, v in arguments.items() if v is not None and k not in _MOVES_NOTHING)
+    unknown = sorted(k for k, v in arguments.items() if v is not None and k not in _IRRELEVANT)
     if unknown:
         raise NotImplementedError(f"its attention takes {', '.join(unknown)}")
     if arguments.get("is_causal") is False:
         raise NotImplementedError("its attention is not causal")
 
 
-def _of_layer(mask: Any) -> int | None:
-    """Tokens that a layer's tokens see at most, from what it was given as its mask."""
+def _layer_window(mask: Any) -> int | None:
+    """The window of a layer, from the mask that it was given."""
     if not isinstance(mask, Window):
-        raise NotImplementedError("its attention does not go by a mask that transformers makes")
+        raise NotImplementedError("its attention does not use a mask that transformers makes")
     if not mask.known:
         raise NotImplementedError("its attention mask is neither causal nor a sliding window")
     return mask.tokens
 
 
 def _window_of(*, mask_function: MaskFunction, local_size: int | None = None, **_: Any) -> Window:
-    """In the place of transformers' mask: what kind of mask it would have been.
+    """The kind of mask that transformers would create: causal, or a window of `local_size` tokens.
 
-    The mask is asked at the edges of what tokens of the row's first sequence would see, so whoever
-    asks with the longest sequence of all knows that it holds for each: causal, or a window of the
-    `local_size` latest tokens.
+    The mask is evaluated at the edges of what tokens of the row's first sequence would see. If the
+    longest sequence passes, the result holds for all.
     """
     row = _current
-    assert row is not None, "a mask is made outside of `attending`"
+    assert row is not None, "masks need `attending` around them"
     query_Q = torch.arange(row.segments[0].fork, device=row.device)
     first_Q = torch.zeros_like(query_Q) if local_size is None else query_Q - local_size + 1
     inner_Q = first_Q.clamp(min=0)
     known = all(
-        bool(_asked(mask_function, query_Q, key_Q).all())
+        bool(_evaluate_mask(mask_function, query_Q, key_Q).all())
         for key_Q in (inner_Q, (inner_Q + query_Q) // 2, query_Q)
     )
     for key_Q in (first_Q - 1, query_Q + 1):
         there_Q = (key_Q >= 0) & (key_Q < query_Q.numel())
-        beyond = _asked(mask_function, query_Q[there_Q], key_Q[there_Q])
+        beyond = _evaluate_mask(mask_function, query_Q[there_Q], key_Q[there_Q])
         known = known and not bool(beyond.any())
     return Window(local_size, known)
 
 
-def _asked(mask_function: MaskFunction, query_Q: Tensor, key_Q: Tensor) -> Tensor:
+def _evaluate_mask(mask_function: MaskFunction, query_Q: Tensor, key_Q: Tensor) -> Tensor:
     return mask_function(0, 0, query_Q, key_Q).expand(query_Q.shape)
 
 

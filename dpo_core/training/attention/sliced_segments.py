@@ -1,4 +1,4 @@
-"""Attention within packed groups by slices of the row, for whatever no other kernel takes.
+"""Attention within packed groups by slices of the row, for all cases without a faster kernel.
 
 H query heads, K key heads, T tokens of the row, D their width.
 """
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from dpo_core.training.passes.packing import Segment
 
 Mask = Callable[[int, int, int | None], Tensor]
-"""mask(queries, keys, window) (queries, keys): true where a query, one of the last positions, sees
-a key."""
+"""mask(queries, keys, window) -> (queries, keys), true where a query, one of the last positions,
+sees a key."""
 
 
 def sliced_segments(
@@ -27,7 +27,7 @@ def sliced_segments(
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
-    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as Gemma 2 does."""
+    """(1, H, T, D); softcap: scores are squeezed into (−softcap, softcap), as in Gemma 2."""
     groups = query_1HTD.shape[1] // key_1KTD.shape[1]
     if groups > 1:
         key_1KTD = key_1KTD.repeat_interleave(groups, 1)

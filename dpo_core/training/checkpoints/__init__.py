@@ -1,1 +1,1 @@
-"""What a killed round goes on from."""
+"""Checkpoints, from which a killed round resumes."""

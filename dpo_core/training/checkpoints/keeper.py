@@ -1,4 +1,4 @@
-"""When a round's training is saved: every so often, and when a stop is asked for."""
+"""When a round writes checkpoints: at intervals, and when it is asked to stop."""
 
 import signal
 import threading
@@ -12,19 +12,19 @@ from dpo_core.errors import Interrupted
 from dpo_core.training.processes.team import Team
 
 _AUTO_S = 60.0
-"""`auto` saves after so many seconds of training at the earliest …"""
+"""Fewest seconds of training between checkpoints with `auto`."""
 
 _AUTO_COST = 20
-"""… and not before training took this many times the seconds that saving last took."""
+"""Fewest seconds of training between checkpoints with `auto`, in units of the last saving time."""
 
-_GO_ON, _SAVE, _STOP = range(3)
+_CONTINUE, _SAVE, _STOP = range(3)
 
 
 class Keeper:
-    """A context manager: within, SIGTERM asks for a stop in place of ending the process.
+    """Saves checkpoints. Within it as a context manager, SIGTERM requests a stop.
 
-    checkpoints: folder; None keeps nothing and leaves SIGTERM as it is. save: save(steps done).
-    saved: steps that are saved already.
+    checkpoints: folder; None saves nothing and leaves SIGTERM as it is. save: called as save(steps
+    done). saved: steps that are saved already.
     """
 
     def __init__(
@@ -46,23 +46,25 @@ class Keeper:
         self._saving_took_s = 0.0
 
     def between(self, done: int, steps: int) -> None:
-        """Save if it is time; to be called when the weights after `done` steps proved finite.
+        """Save if it is time; to be called once the weights after `done` steps proved finite.
 
-        Called together: where one process of the team has to save or stop, all do.
-        Raises Interrupted when a stop was asked for.
+        A collective call: when one process of the team has to save or stop, all do. Raises
+        Interrupted when a stop was requested.
         """
         if self._checkpoints is None:
             return
-        wish = self._team.largest(_STOP if self._stop else _SAVE if self._due(done) else _GO_ON)
-        if done > self._saved and wish >= _SAVE:
+        action = self._team.largest(
+            _STOP if self._stop else _SAVE if self._due(done) else _CONTINUE
+        )
+        if done > self._saved and action >= _SAVE:
             started = time.monotonic()
             self._save(done)
             self._saved, self._saved_at = done, time.monotonic()
             self._saving_took_s = self._saved_at - started
-        if wish == _STOP:
+        if action == _STOP:
             raise Interrupted(
                 f"training was asked to stop (SIGTERM) after {done} of {steps} steps",
-                "What is done is saved: the same `ratchet run` goes on there.",
+                "The steps done are saved: run the same `ratchet run` again to resume.",
             )
 
     def _due(self, done: int) -> bool:
@@ -71,12 +73,12 @@ class Keeper:
         trained_s = time.monotonic() - self._saved_at
         return trained_s >= max(_AUTO_S, _AUTO_COST * self._saving_took_s)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
     def __enter__(self) -> "Keeper":
         if self._checkpoints is not None and threading.current_thread() is threading.main_thread():
-            self._handler_before = signal.signal(signal.SIGTERM, self._ask)
+            self._handler_before = signal.signal(signal.SIGTERM, self._request_stop)
         return self
 
     def __exit__(self, *_: object) -> None:

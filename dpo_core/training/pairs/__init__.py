@@ -1,1 +1,1 @@
-"""A round's pairs: read from its files, cut into steps and batches."""
+"""A round's pairs: reading them, and cutting them into steps and batches."""

@@ -1,6 +1,6 @@
-"""From pairs to batches of token ids.
+"""Batches of token ids from pairs.
 
-B sequences, T positions: completions of one prompt after each other, a pair's chosen before its
+B sequences, T positions: the completions of each prompt in order, a pair's chosen before its
 rejected one. Sequences are padded on the right, so positions count from 0 and masks follow from
 lengths.
 """
@@ -18,7 +18,7 @@ from dpo_core.tables import batched
 
 
 class PromptGroup(Protocol):
-    """Token ids of a prompt and of its completions: a pair's two, or any number."""
+    """Token ids of a prompt and its completions: the two of a pair, or any number."""
 
     @property
     def id(self) -> str: ...
@@ -28,7 +28,7 @@ class PromptGroup(Protocol):
     def completions(self) -> Sequence[list[int]]: ...
     @property
     def tokens(self) -> int:
-        """Of the prompt and all completions."""
+        """Tokens of the prompt and all completions."""
 
     @property
     def longest(self) -> int:
@@ -54,10 +54,10 @@ class Completions:
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """Token ids of one preference, exactly as sampled: EOS is there when the policy emitted it.
+    """Token ids of one preference, exactly as sampled: EOS is included if the policy emitted it.
 
-    sampled_logps: (chosen, rejected) log-probs that the policy's sampler returned, nats; None where
-    unknown, as of an answer that another model gave.
+    sampled_logps: (chosen, rejected) log-probs from the policy's sampler, nats; None where unknown,
+    such as for another model's answer.
     p_chosen: probability that the chosen completion is the better one.
     """
 
@@ -87,10 +87,7 @@ class TrainingPair:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """input_ids, attention_mask, completion_mask (B, T).
-
-    first_prediction: the earliest position whose logits predict a completion token.
-    """
+    """Padded sequences. first_prediction: first position that predicts a completion token."""
 
     input_ids_BT: Tensor
     attention_mask_BT: Tensor
@@ -101,16 +98,16 @@ class PairBatch:
 def optimiser_steps(
     pairs: Sequence[TrainingPair], pairs_per_step: int, seed: int, epoch: int
 ) -> Iterator[list[TrainingPair]]:
-    """The pairs of each optimiser step of one epoch; the last step takes what is left.
+    """Yield the pairs of each optimiser step of one epoch; the last step may have fewer.
 
-    The order follows from the seed, the epoch and the pairs' ids, not from the file's order.
+    The order depends on seed, epoch and pair ids, not on the file's order.
     """
     for step in batched(_order(pairs, seed, epoch), pairs_per_step):
         yield [pairs[i] for i in step]
 
 
 def _order(pairs: Sequence[TrainingPair], seed: int, epoch: int) -> "np.ndarray[Any, Any]":
-    """Places of the pairs by a hash of seed, epoch and id; equal hashes by the ids themselves."""
+    """Indices of the pairs, sorted by a hash of seed, epoch and id, then by id."""
     ids = [pair.pair_id for pair in pairs]
     keys = np.fromiter((derive_seed(seed, "order", epoch, i) for i in ids), np.int64, len(ids))
     order: np.ndarray[Any, Any] = np.lexsort((np.array(ids), keys))
@@ -118,10 +115,10 @@ def _order(pairs: Sequence[TrainingPair], seed: int, epoch: int) -> "np.ndarray[
 
 
 def collate(groups: Sequence[PromptGroup], device: torch.device) -> PairBatch:
-    """The groups as one padded batch on `device`."""
+    """Pad the groups into one batch on `device`."""
     completions = [ids for g in groups for ids in g.completions]
     prompts = [g.prompt_ids for g in groups for _ in g.completions]
-    input_ids_BT, ends_B = padded([a + b for a, b in zip(prompts, completions, strict=True)])
+    input_ids_BT, ends_B = pad_sequences([a + b for a, b in zip(prompts, completions, strict=True)])
     starts_B = torch.tensor([len(prompt) for prompt in prompts])
     position_T = torch.arange(input_ids_BT.shape[1])
     attention_mask_BT = position_T < ends_B[:, None]
@@ -144,8 +141,8 @@ def completion_lengths(pairs: Sequence[TrainingPair], device: torch.device) -> T
     return torch.tensor(lengths, device=device)
 
 
-def padded(sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """(ids (B, T) padded with 0 on the right, lengths (B,))."""
+def pad_sequences(sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """(ids (B, T), padded with 0 on the right, lengths (B,))."""
     lengths = [len(sequence) for sequence in sequences]
     ids_BT = torch.zeros(len(sequences), max(lengths), dtype=torch.long)
     for row, sequence in enumerate(sequences):

@@ -1,4 +1,4 @@
-"""Log-probs of the pairs of a round, in a tenth of the memory that a dictionary takes."""
+"""Log-probs of a round's pairs, in a tenth of the memory of a dictionary."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,9 +7,9 @@ import numpy as np
 
 
 class LogpsByPair(Mapping[str, tuple[float, float]]):
-    """Pair id → log-probs (chosen, rejected), nats, for ids that are known from the beginning.
+    """Pair id → log-probs (chosen, rejected), nats, for ids that are given at the beginning.
 
-    In memory are an id's own bytes (16 of them) and 17 bytes of numbers a pair. Ids come in order.
+    A pair takes its id's bytes (16) and 17 bytes of numbers. Iteration is in order of ids.
     """
 
     def __init__(self, pair_ids: Iterable[str]) -> None:
@@ -19,7 +19,7 @@ class LogpsByPair(Mapping[str, tuple[float, float]]):
         self._count = 0
 
     def update(self, logps: Mapping[str, tuple[float, float]]) -> None:
-        """Raises KeyError for an id that was not announced."""
+        """Add log-probs. Raises KeyError for an id that was not given at the beginning."""
         for pair_id, both in logps.items():
             place = self._place(pair_id)
             self._count += not self._known[place]

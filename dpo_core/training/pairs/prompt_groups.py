@@ -1,4 +1,4 @@
-"""Completions of a file by their prompts: each group is built when it is asked for."""
+"""Completions of a file grouped by prompt; groups are built on access."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from dpo_core.training.pairs.pair_files import TokenLists
 
 
 class PromptGroups(Sequence[Completions]):
-    """The completions of a file (schema SCORED) that have tokens, each prompt with as many of its
-    completions as go into `budget` tokens, or one.
+    """The non-empty completions of a file (schema SCORED) in groups of one prompt.
 
-    ids: of all completions, in the file's order. In memory are its token ids, four bytes each.
+    A group holds as many completions as fit into `budget` tokens, but at least one. ids: of all
+    completions, in the file's order. Token ids are in memory, four bytes each.
     """
 
     def __init__(self, file: Path, budget: int) -> None:
@@ -21,7 +21,7 @@ class PromptGroups(Sequence[Completions]):
         self.ids: list[str] = table["completion_id"].to_pylist()
         names = "prompt_token_ids", "token_ids"
         self._prompts, self._completions = (TokenLists(table[n].combine_chunks()) for n in names)
-        self._rows = list(self._grouped(budget))
+        self._rows = list(self._group_rows(budget))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -38,16 +38,16 @@ class PromptGroups(Sequence[Completions]):
         return Completions(f"{number:09}", prompt, [self._completions[r].tolist() for r in rows])
 
     def rows(self, group: int) -> list[int]:
-        """Places in the file of a group's completions."""
+        """Rows of the file that hold a group's completions."""
         return self._rows[group]
 
     @property
     def all_have_prompts(self) -> bool:
-        """Whether there is a token to predict each completion's first one from."""
+        """Whether every completion has a prompt token that predicts its first token."""
         return all(len(self._prompts[rows[0]]) for rows in self._rows)
 
-    def _grouped(self, budget: int) -> Iterator[list[int]]:
-        """Rows of one prompt at a time, prompts in the order in which the file has them."""
+    def _group_rows(self, budget: int) -> Iterator[list[int]]:
+        """Yield the rows of each group, prompts in the file's order."""
         by_prompt: dict[bytes, list[int]] = {}
         for row in range(len(self.ids)):
             if len(self._completions[row]):

@@ -1,1 +1,1 @@
-"""The two ways in which pairs go through a model."""
+"""The two paths by which pairs go through a model: fast and plain."""

@@ -1,4 +1,4 @@
-"""Which pass goes through a model, and which pairs at a time."""
+"""Chooses the path through a model, and cuts groups into micro-batches."""
 
 import heapq
 import logging
@@ -23,19 +23,19 @@ from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime
 
 AGREEMENT = {torch.float32: 5e-4, torch.bfloat16: 0.5}
-"""Largest difference of a token's log-prob, nats, at which both paths compute the same function.
+"""Largest difference of a token's log-prob, nats, at which both paths count as the same function.
 
-In float32 on a CPU the largest seen was 4.2e-5: models drawn at random of all architectures that
-the tests know, also 512 wide with 8 layers and 32,000 words, initialised so that log-probs go down
-to -20; trained policies had at most 2.8e-5. Random attention without a scale had up to 7.8e-4 over
-long pairs, but there the plain path is 3e-3 off what float64 finds.
+In float32 on a CPU the largest observed was 4.2e-5, with random models of all architectures in the
+tests, up to 512 wide with 8 layers and 32,000 words, initialised so that log-probs reach -20;
+trained policies had at most 2.8e-5. Random attention without a scale had up to 7.8e-4 over long
+pairs, but there the plain path differs by 3e-3 from float64.
 """
 
 _PROBE_PAIRS = 2
 _PROBE_TOKENS = 32
-"""Of each completion: the plain path needs the logits of all of them at once."""
+"""Tokens of each completion: the plain path needs the logits of all of them at once."""
 _PROBE_COMPLETIONS = 3
-"""Of one prompt: the first, and others that are all alike."""
+"""Completions of one prompt: the first, and others, which are all treated alike."""
 
 G = TypeVar("G", bound=PromptGroup)
 
@@ -51,20 +51,20 @@ def choose_path(
     *,
     frozen: bool = False,
 ) -> tuple[PairPath, str]:
-    """(the path, why it is not the fast one, or an empty text).
+    """Choose a path: (the path, why it is not the fast one, or an empty text).
 
-    The fast path is taken when it finds the same log-probs as the plain one for the shortest groups
-    and for the longest: so a model whose attention, positions or head it does not know is never
-    asked wrongly. `enter` gives the weights of a divided model, and processes choose together.
-    frozen: nothing is trained. Raises BadInput when the config insists on the fast path and the
-    model does not allow it.
+    The fast path is chosen if it computes the same log-probs as the plain one for the shortest
+    groups and the longest. So a model whose attention, positions or head it does not support never
+    takes it. enter: gathers the weights of a sharded model, whose processes choose together.
+    frozen: nothing is trained. Raises BadInput when the config requires the fast path and the model
+    does not support it.
     """
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "collisions": config.wpo,
         "entropies_per_pair": positions_per_pair(config.pairs_per_step),
         "enter": enter,
     }
-    plain = PlainPath(model, runtime, **asked)
+    plain = PlainPath(model, runtime, **options)
     if config.path == "plain":
         return plain, "training.path is plain"
     before = model.config._attn_implementation
@@ -72,43 +72,42 @@ def choose_path(
     if not why:
         expected = [plain.logps(probe).logps_N for probe in _probes(groups)]
         try:
-            fast = FastPath(model, runtime, head_rows=HEAD_ROWS, frozen=frozen, **asked)
-            found = [fast.logps(probe).logps_N for probe in _probes(groups)]
-            why = _differ(found, expected, AGREEMENT[runtime.compute_dtype])
+            fast = FastPath(model, runtime, head_rows=HEAD_ROWS, frozen=frozen, **options)
+            actual = [fast.logps(probe).logps_N for probe in _probes(groups)]
+            why = _differ(actual, expected, AGREEMENT[runtime.compute_dtype])
             if not why:
                 return fast, ""
-        except Exception as error:  # whatever a model's own code does not understand
+        except Exception as error:  # whatever a model's own code raises
             why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         model.set_attn_implementation(before)
     why = f"{type(model).__name__} cannot take the fast path: {why}"
     if config.path == "fast":
         raise BadInput(why, "Set training.path: plain, or auto.")
-    _log.warning("%s; the plain path is taken", why)
+    _log.warning("%s; using the plain path", why)
     return plain, why
 
 
 def _lengths_matter(plain: PlainPath, groups: Sequence[PromptGroup]) -> str:
-    """Why completions cannot share their prompt, where positions depend on a sequence's length."""
+    """Why completions cannot share their prompt: positions depend on sequence length. Or empty."""
     if not plain.rope.differ(sequence_lengths(groups)):
         return ""
     return (
-        "its rotary embedding depends on how long a sequence is, and some are longer than "
+        "its rotary embedding depends on sequence length, and some sequences are longer than "
         f"{plain.rope.limit} tokens"
     )
 
 
 def _probes(groups: Sequence[PromptGroup]) -> Iterator[list[PromptGroup]]:
-    """The shortest groups, and the longest sequence, which reaches beyond every window that matters
-    among them."""
+    """The shortest groups, and the longest sequence, which exceeds every window that matters."""
     shortest = heapq.nsmallest(_PROBE_PAIRS, groups, key=lambda group: (group.tokens, group.id))
     yield [_beginning(group) for group in shortest]
     yield [_end(max(groups, key=lambda g: (len(g.prompt_ids) + g.longest, g.id)))]
 
 
-def _differ(found: Sequence[Tensor], expected: Sequence[Tensor], allowed: float) -> str:
-    for ours, theirs, which in zip(found, expected, ("short", "long"), strict=True):
+def _differ(actual: Sequence[Tensor], expected: Sequence[Tensor], allowed: float) -> str:
+    for ours, theirs, which in zip(actual, expected, ("short", "long"), strict=True):
         far = float((ours - theirs).abs().max())
-        if not far <= allowed:  # a NaN is no small difference
+        if not far <= allowed:  # NaN fails, too
             return f"it differs from the plain path by {far:.1e} nats per token on {which} pairs"
     return ""
 
@@ -119,7 +118,7 @@ def _beginning(group: PromptGroup) -> PromptGroup:
 
 
 def _end(group: PromptGroup) -> PromptGroup:
-    """The group's longest sequence, most of it as the prompt, with ends of other completions."""
+    """The group's longest sequence, most of it as prompt, with the ends of other completions."""
     *others, longest = sorted(group.completions, key=len)[-_PROBE_COMPLETIONS:]
     ids = [*group.prompt_ids, *longest]
     start = max(1, len(ids) - _PROBE_TOKENS)
@@ -128,10 +127,9 @@ def _end(group: PromptGroup) -> PromptGroup:
 
 
 def micro_batches(groups: Sequence[G], path: PairPath, budget: int) -> Iterator[list[G]]:
-    """The groups, similar lengths together, at most `budget` tokens at a time: the pairs of one
-    optimiser step, say.
+    """Cut groups, such as the pairs of an optimiser step, into batches of at most `budget` tokens.
 
-    A group that is longer than the budget stands alone.
+    Groups of similar length go together. A group longer than the budget is a batch of its own.
     """
     batch: list[G] = []
     for group in sorted(groups, key=lambda g: (g.tokens, g.id)):

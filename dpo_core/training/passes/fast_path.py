@@ -1,4 +1,4 @@
-"""The fast pass: packed without padding, each prompt once, completion rows only.
+"""The fast path: packed without padding, each prompt once, the head at completion tokens only.
 
 T tokens of the packed row, N completion tokens, H hidden width.
 """
@@ -26,8 +26,7 @@ from dpo_core.training.runtime import Runtime
 
 
 class FastPath:
-    """A PairPath for models of Llama's kind: see the module. frozen: there is no backward, and
-    nothing but log-probs is asked for."""
+    """A PairPath for models like Llama. frozen: log-probs only, no backward."""
 
     name = "fast"
 
@@ -45,7 +44,7 @@ class FastPath:
         self.model = model
         self.runtime = runtime
         self.head_rows = head_rows
-        # The layers of a divided model have their weights only while they run.
+        # The layers of a sharded model have their weights only while they run.
         self.layers = FusedLayers(model) if enter is None else None
         self._room_RV: Tensor | None = None
         self.collisions = collisions
@@ -63,10 +62,10 @@ class FastPath:
     @torch.no_grad()
     def logps(self, groups: Sequence[PromptGroup]) -> TokenLogps:
         packed = pack(groups, self.runtime.device, self.entropies_per_pair)
-        of_head = frozen_head_logps if self.frozen else head_logps
+        compute_logps = frozen_head_logps if self.frozen else head_logps
 
         def run() -> TokenLogps:
-            return of_head(self._hidden(packed), self._head(), packed)
+            return compute_logps(self._hidden(packed), self._head(), packed)
 
         with self._ready_for(packed):
             return run() if self.enter is None else self.enter(run)
@@ -74,18 +73,18 @@ class FastPath:
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
         packed = pack(pairs, self.runtime.device, self.entropies_per_pair)
 
-        def of_chunk(chunk: slice, tokens: TokenLogps) -> Tensor:
+        def chunk_slopes(chunk: slice, tokens: TokenLogps) -> Tensor:
             return slopes(pairs[chunk], tokens)
 
         def loss() -> Tensor:
-            return head_loss(self._hidden(packed), self._head(), packed, of_chunk)
+            return head_loss(self._hidden(packed), self._head(), packed, chunk_slopes)
 
         with self._ready_for(packed):
             if self.enter is not None:
                 torch.autograd.backward(self.enter(loss))
                 return
             hidden_TH = self._hidden(packed)
-            gradient_TH = head_backward(hidden_TH.detach(), self._head(), packed, of_chunk)
+            gradient_TH = head_backward(hidden_TH.detach(), self._head(), packed, chunk_slopes)
             torch.autograd.backward(hidden_TH, gradient_TH)
 
     @contextmanager
@@ -97,12 +96,12 @@ class FastPath:
             yield
 
     def _head(self) -> Head:
-        """The head as it is now: the weights of a divided model come and go."""
+        """The head with its current weights, which for a sharded model come and go."""
         if self._room_RV is None:
             vocabulary = self.model.get_output_embeddings().weight.shape[0]
             self._room_RV = torch.empty(self.head_rows, vocabulary, device=self.runtime.device)
         dtype = self.runtime.compute_dtype
-        return Head.of(self.model, dtype, self._room_RV, collisions=self.collisions)
+        return Head.from_model(self.model, dtype, self._room_RV, collisions=self.collisions)
 
     def _hidden(self, packed: PackedRow) -> Tensor:
         """(T, H) last hidden states."""

@@ -1,4 +1,4 @@
-"""Small layers as autograd functions: fewer passes over memory, and less of it, than eager PyTorch.
+"""Small layers as autograd functions, with fewer passes over memory than eager PyTorch.
 
 D width of a norm, V rows of an embedding's table, I token ids, H and F hidden and inner width of an
 MLP, N tokens.
@@ -16,7 +16,7 @@ _silu_backward = torch.ops.aten.silu_backward.grad_input
 class RmsNorm(torch.autograd.Function):
     """apply(x (…, D), weight (D,), eps, dtype) -> x / √(mean x² + eps) · weight, in `dtype`.
 
-    arXiv:1910.07467. All but the result has the dtype of `x`.
+    arXiv:1910.07467. Everything but the result has the dtype of `x`.
     """
 
     @staticmethod
@@ -55,7 +55,8 @@ class Rotation(torch.autograd.Function):
 
 
 def _rotated(x: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """x·cos, less the second half times `first`, and more by the first half times `second`."""
+    """x·cos; minus `first` times the second half in the first half, plus `second` times the first
+    half in the second half."""
     half = x.shape[-1] // 2
     out = x * cos
     out[..., :half].addcmul_(x[..., half:], first, value=-1)
@@ -66,7 +67,7 @@ def _rotated(x: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
 class Lookup(torch.autograd.Function):
     """apply(table (V, D), ids, padding) -> table[ids]; its gradient goes straight to `table.grad`.
 
-    padding: the id whose row gets no gradient, or none.
+    padding: the id whose row gets no gradient, or None.
     """
 
     @staticmethod
@@ -91,7 +92,7 @@ class GatedMlp(torch.autograd.Function):
     """apply(x (…, H), gate (F, H), up (F, H), down (H, F)) -> (silu(x·gateᵀ) · x·upᵀ)·downᵀ.
 
     arXiv:2002.05202. Keeps two values of the inner width per token, where eager PyTorch keeps four.
-    All is computed in the dtype of `x`; gradients of the weights are in it, too.
+    Everything, including gradients of the weights, is computed in the dtype of `x`.
     """
 
     @staticmethod
@@ -111,7 +112,7 @@ class GatedMlp(torch.autograd.Function):
         by_inner_NF = by_out_NH @ down
         by_up_NF = by_inner_NF * inner_NF
         by_down = by_out_NH.T @ inner_NF.mul_(up_NF)
-        # From here on `inner` is where the gradient of the gate is written.
+        # From here on `inner` is reused for the gradient of the gate.
         by_inner_NF.mul_(up_NF)
         _silu_backward(by_inner_NF, gate_NF, grad_input=inner_NF)
         by_x_NH = (inner_NF @ gate).addmm_(by_up_NF, up)

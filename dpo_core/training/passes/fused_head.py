@@ -1,9 +1,9 @@
-"""Log-probs of completion tokens, and their gradients, without the logits of all tokens at once.
+"""The output head: log-probs of completion tokens and their gradients, in chunks of logits.
 
 T tokens of the packed row, N completion tokens, H hidden width, V vocabulary, C rows of one chunk,
-R rows of logits that may exist at once. A chunk holds whole pairs, so that the loss of a pair, and
-with it the gradient of its logits, is known while its logits are at hand: each chunk is visited
-once, unless it is a single pair with more than R rows.
+R rows of logits that may exist at a time. A chunk holds whole pairs, so a pair's loss and the
+gradient of its logits are known while the logits are in memory. Each chunk is computed once, unless
+it is a single pair with more than R rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,29 +18,29 @@ from dpo_core.training.passes.packing import PackedRow, Segment
 from dpo_core.training.passes.pass_over_pairs import TokenLogps
 
 ChunkSlopes = Callable[[slice, TokenLogps], Tensor]
-"""slopes(pairs, tokens) -> (C,) derivatives of the step's loss by the log-probs of the completion
-tokens of this slice of the pairs."""
+"""slopes(pairs, tokens) -> (C,) derivatives of the step's loss with respect to the log-probs of the
+completion tokens of this slice of the pairs."""
 
 _CACHED_VALUES = 2**18
-"""float32 values that are gone over several times in a row: 1 MiB, half of a core's cache."""
+"""float32 values processed several times in a row: 1 MiB, half of a core's cache."""
 
 _NARROW_WORDS = 2**13
-"""Words of a part: as fast as all at once, with a sixth of SmolLM2's buffers."""
+"""Vocabulary entries of a part: as fast as all at once, with a sixth of SmolLM2's buffers."""
 
 _Part = tuple[Tensor, Tensor, Tensor]
-"""Of some completion tokens: hidden states (C, H), targets (C,), where to measure entropy (C,)."""
+"""Some completion tokens: hidden states (C, H), targets (C,), watched for entropy (C,)."""
 
 
 @dataclass(frozen=True)
 class Head:
     """The output layer of a causal language model: weight (V, H), bias (V,) or none.
 
-    softcap: logits are squeezed into (−softcap, softcap) by tanh, as Gemma 2 does.
-    scale: logits are multiplied by it, as in Cohere's and Granite's models.
-    dtype: the multiplications run in it; sums over the vocabulary are float32.
-    room_RV: float32 memory for logits, kept: to touch fresh pages can take as long as the product
+    softcap: logits are squeezed into (−softcap, softcap) by tanh, as in Gemma 2.
+    scale: factor of the logits, as in Cohere's and Granite's models.
+    dtype: of the products; sums over the vocabulary are float32.
+    room_RV: reused float32 memory for logits: touching fresh pages can take as long as the product
     that fills them.
-    collisions: whether log Σ_v π(v)² is asked for as well.
+    collisions: whether to compute log Σ_v π(v)² as well.
     """
 
     weight: Tensor
@@ -52,7 +52,10 @@ class Head:
     collisions: bool = False
 
     @classmethod
-    def of(cls, model: Any, dtype: torch.dtype, room_RV: Tensor, *, collisions: bool) -> "Head":
+    def from_model(
+        cls, model: Any, dtype: torch.dtype, room_RV: Tensor, *, collisions: bool
+    ) -> "Head":
+        """The head of a transformers model."""
         layer, config = model.get_output_embeddings(), model.config.get_text_config()
         softcap = getattr(config, "final_logit_softcapping", None)
         scale = getattr(config, "logit_scale", None) or 1 / getattr(config, "logits_scaling", 1)
@@ -61,10 +64,11 @@ class Head:
 
     @property
     def rows(self) -> int:
+        """R, rows of logits that may exist at a time."""
         return len(self.room_RV)
 
     def logits(self, hidden_CH: Tensor, weight_VH: Tensor) -> Tensor:
-        """(C, V) float32, in the head's room; `weight_VH` is the weight in `dtype`."""
+        """(C, V) float32 logits in the head's room. weight_VH: the weight in `dtype`."""
         logits_CV = self.room_RV[: len(hidden_CH)]
         if self.dtype == logits_CV.dtype:
             torch.mm(hidden_CH, weight_VH.T, out=logits_CV)
@@ -79,12 +83,12 @@ class Head:
             logits_CV.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits_CV
 
-    def use_up(
+    def exponentiate(
         self, logits_CV: Tensor, targets: Tensor, watched: Tensor
     ) -> tuple[TokenLogps, Tensor]:
-        """(log-probs of the targets, sums (C,)): the logits become exponentials with these sums.
+        """Turn logits into exponentials in place; returns (log-probs of targets, (C,) row sums).
 
-        watched (C,), on the CPU: rows whose entropy is asked for.
+        watched: (C,) on the CPU, rows whose entropy is measured.
         """
         target_C = logits_CV.gather(1, targets[:, None])[:, 0]
         largest_C, sums_C = torch.empty_like(target_C), torch.empty_like(target_C)
@@ -102,14 +106,14 @@ class Head:
 
 
 def _blocks(logits_CV: Tensor) -> Iterator[slice]:
-    """Rows that a processor's cache holds while it goes over them; on a GPU, all of them."""
+    """Slices of rows that fit into a CPU core's cache; on a GPU, all rows at once."""
     count, vocabulary = logits_CV.shape
     rows = max(1, _CACHED_VALUES // vocabulary) if logits_CV.device.type == "cpu" else count
     return (slice(first, first + rows) for first in range(0, count, rows))
 
 
 def _narrow_words(of_words: Tensor) -> Iterator[slice]:
-    """Words whose products are made in a narrow dtype and widened before the next ones."""
+    """Slices of the vocabulary for products in a narrow dtype, each widened before the next."""
     count = len(of_words)
     step = _NARROW_WORDS if of_words.device.type == "cpu" else count
     return (slice(first, first + step) for first in range(0, count, step))
@@ -118,8 +122,8 @@ def _narrow_words(of_words: Tensor) -> Iterator[slice]:
 def _entropies(exponentials_CV: Tensor, sums_C: Tensor, watched: Tensor) -> Tensor:
     """(C,) entropies at the watched rows, NaN at the others."""
     rows_W = watched.nonzero()[:, 0].to(sums_C.device)
-    found_W = entropy.of_exponentials(exponentials_CV[rows_W], sums_C[rows_W])
-    return entropy.placed(found_W, watched.to(sums_C.device))
+    entropies_W = entropy.from_exponentials(exponentials_CV[rows_W], sums_C[rows_W])
+    return entropy.scatter(entropies_W, watched.to(sums_C.device))
 
 
 @torch.no_grad()
@@ -133,29 +137,31 @@ def head_logps(hidden_TH: Tensor, head: Head, packed: PackedRow) -> TokenLogps:
 
 @torch.no_grad()
 def frozen_head_logps(hidden_TH: Tensor, head: Head, packed: PackedRow) -> TokenLogps:
-    """Log-probs alone, the same up to the last bits, in half as many passes over the logits. A
-    reference must have the very bits of the pass that is trained, so it takes the other way."""
+    """`head_logps` in half as many passes over the logits, the same up to the last bits.
+
+    A reference must have exactly the bits of the trained pass, so it uses `head_logps`.
+    """
     weight_VH = head.weight.to(head.dtype)
     hidden_NH = hidden_TH[packed.predictors_N].to(head.dtype)
     parts = zip(
         torch.split(hidden_NH, head.rows), torch.split(packed.targets_N, head.rows), strict=True
     )
-    logps = [_of_targets(head.logits(hidden, weight_VH), targets) for hidden, targets in parts]
+    logps = [_target_logps(head.logits(hidden, weight_VH), targets) for hidden, targets in parts]
     return TokenLogps(torch.cat(logps))
 
 
-def _of_targets(logits_CV: Tensor, targets: Tensor) -> Tensor:
+def _target_logps(logits_CV: Tensor, targets: Tensor) -> Tensor:
     """(C,) log-probs of the targets."""
-    found = [
+    logps = [
         logits_CV[rows].log_softmax(-1).gather(1, targets[rows, None])[:, 0]
         for rows in _blocks(logits_CV)
     ]
-    return torch.cat(found)
+    return torch.cat(logps)
 
 
 @torch.no_grad()
 def head_backward(hidden_TH: Tensor, head: Head, packed: PackedRow, slopes: ChunkSlopes) -> Tensor:
-    """(T, H) gradient of the loss by the hidden states; that of the head is added to its `grad`."""
+    """(T, H) gradient of the hidden states; the head's own gradient is added to its `grad`."""
     gradient_TH = torch.zeros_like(hidden_TH)
     weight_VH = head.weight.to(head.dtype)
     done = 0
@@ -168,16 +174,18 @@ def head_backward(hidden_TH: Tensor, head: Head, packed: PackedRow, slopes: Chun
         hidden_CH = hidden_TH[predictors].to(head.dtype)
         if count <= head.rows:
             logits_CV = head.logits(hidden_CH, weight_VH)
-            part_CH = _visit(head, weight_VH, hidden_CH, logits_CV, targets, watched, pairs, slopes)
+            part_CH = _backward_chunk(
+                head, weight_VH, hidden_CH, logits_CV, targets, watched, pairs, slopes
+            )
         else:
             parts = _parts(hidden_CH, targets, watched, head.rows)
-            part_CH = _visit_twice(head, weight_VH, parts, pairs, slopes)
+            part_CH = _backward_in_parts(head, weight_VH, parts, pairs, slopes)
         gradient_TH.index_add_(0, predictors, part_CH.to(gradient_TH.dtype))
         done += count
     return gradient_TH
 
 
-def _visit(
+def _backward_chunk(
     head: Head,
     weight_VH: Tensor,
     hidden_CH: Tensor,
@@ -187,12 +195,12 @@ def _visit(
     pairs: slice,
     slopes: ChunkSlopes,
 ) -> Tensor:
-    """(C, H) gradient by the hidden states of one chunk; uses up the logits."""
+    """(C, H) gradient of the hidden states of one chunk; overwrites the logits."""
     bent_CV = None if head.softcap is None else 1 - (logits_CV / head.softcap) ** 2
-    tokens, sums_C = head.use_up(logits_CV, targets, watched)
+    tokens, sums_C = head.exponentiate(logits_CV, targets, watched)
     slopes_C = slopes(pairs, tokens)
-    # d logp/d logits = onehot − softmax; what stands in the logits now is sums times the softmax.
-    # The factor of a row goes to the narrow side of each product: no pass over the vocabulary.
+    # d logp/d logits = onehot − softmax; the logits now hold softmax · sums. A row's factor goes to
+    # the narrow side of each product, which saves a pass over the vocabulary.
     logits_CV[torch.arange(len(targets), device=targets.device), targets] -= sums_C
     if bent_CV is not None:
         logits_CV.mul_(bent_CV)
@@ -205,30 +213,30 @@ def _visit(
     return factor_C1 * (slope_CV @ weight_VH)
 
 
-def _visit_twice(
+def _backward_in_parts(
     head: Head, weight_VH: Tensor, parts: Sequence[_Part], pairs: slice, slopes: ChunkSlopes
 ) -> Tensor:
-    """`_visit` for a pair with more rows of logits than may exist at once, in parts."""
+    """`_backward_chunk` in parts, for a pair with more than R rows of logits."""
     slopes_C = slopes(pairs, _logps_in_parts(head, weight_VH, parts))
     known = iter(torch.split(slopes_C, [len(hidden) for hidden, _, _ in parts]))
 
-    def of_part(_: slice, __: TokenLogps) -> Tensor:
+    def next_slopes(_: slice, __: TokenLogps) -> Tensor:
         return next(known)
 
-    found = [
-        _visit(
+    gradients = [
+        _backward_chunk(
             head,
             weight_VH,
             hidden,
             head.logits(hidden, weight_VH),
             ids,
-            torch.zeros_like(watched),  # measured when the slopes were asked for
+            torch.zeros_like(watched),  # measured when the slopes were computed
             pairs,
-            of_part,
+            next_slopes,
         )
         for hidden, ids, watched in parts
     ]
-    return torch.cat(found)
+    return torch.cat(gradients)
 
 
 def _parts(hidden_NH: Tensor, targets_N: Tensor, watched_N: Tensor, rows: int) -> list[_Part]:
@@ -237,16 +245,16 @@ def _parts(hidden_NH: Tensor, targets_N: Tensor, watched_N: Tensor, rows: int) -
 
 
 def _logps_in_parts(head: Head, weight_VH: Tensor, parts: Sequence[_Part]) -> TokenLogps:
-    return TokenLogps.joined(
+    return TokenLogps.concatenate(
         [
-            head.use_up(head.logits(hidden, weight_VH), ids, watched)[0]
+            head.exponentiate(head.logits(hidden, weight_VH), ids, watched)[0]
             for hidden, ids, watched in parts
         ]
     )
 
 
 def _chunks(segments: Sequence[Segment], rows: int) -> Iterator[slice]:
-    """Consecutive pairs that have at most `rows` completion tokens, or a single pair that has."""
+    """Slices of pairs with at most `rows` completion tokens, or a single longer pair."""
     first, count = 0, 0
     for number, segment in enumerate(segments):
         if number > first and count + segment.predictions > rows:

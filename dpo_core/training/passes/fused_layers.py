@@ -1,6 +1,6 @@
-"""Which layers of a transformers model the fused functions replace, and for how long.
+"""Replaces layers of a transformers model by the fused functions, for the time of a pass.
 
-A layer is replaced only where it computes what the function does, tried on random numbers: models
+A layer is replaced only if it computes the same as the function on random numbers, because models
 differ under equal names.
 """
 
@@ -17,13 +17,13 @@ from torch.nn import functional
 from dpo_core.training.passes.fused_functions import GatedMlp, Lookup, RmsNorm, Rotation
 
 _AGREEMENT = 1e-5
-"""Largest difference relative to the largest value, float32: the order of sums is another."""
+"""Largest float32 difference relative to the largest value: sums are in another order."""
 
 _ROTATION = "apply_rotary_pos_emb"
 
 
 class FusedLayers:
-    """The layers of a model that can be replaced, and what replaces them."""
+    """The layers of a model that can be replaced."""
 
     def __init__(self, model: Any) -> None:
         homes = {sys.modules[type(module).__module__] for module in model.modules()}
@@ -35,6 +35,7 @@ class FusedLayers:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
+        """Within, the fused functions replace these layers."""
         with ExitStack() as stack:
             for norm in self._norms:
                 stack.enter_context(_replaced(norm, "forward", _norm(norm)))
@@ -49,7 +50,7 @@ class FusedLayers:
 
 @contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """`owner.name` is `value`, and afterwards what it was, if only by the owner's class."""
+    """Within, `owner.name` is `value`; afterwards the owner's or its class's attribute again."""
     before = {name: vars(owner)[name]} if name in vars(owner) else {}
     setattr(owner, name, value)
     try:
@@ -64,16 +65,18 @@ def _norm(norm: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def forward(x: Tensor) -> Tensor:
         if x.dtype == norm.weight.dtype == torch.float32:
-            return _rms_norm(x, norm, _of_products(x) or x.dtype)
-        found: Tensor = usual(x)
-        return found
+            return _rms_norm(x, norm, _product_dtype(x) or x.dtype)
+        out: Tensor = usual(x)
+        return out
 
     return forward
 
 
-def _of_products(x: Tensor) -> torch.dtype | None:
-    """In which dtype layers multiply `x`: float32, or by autocast on a CPU; None: as they usually
-    do. On GPUs autocast is left alone."""
+def _product_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype in which layers multiply `x`: float32, or autocast's on a CPU.
+
+    None leaves layers as they are, as with autocast on GPUs.
+    """
     device = x.device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device) if device == "cpu" else None
@@ -103,7 +106,7 @@ def _gated_mlp(mlp: Any) -> Callable[[Tensor], Tensor]:
 
     def forward(x: Tensor) -> Tensor:
         out: Tensor
-        dtype = _of_products(x)
+        dtype = _product_dtype(x)
         if dtype is None:
             out = usual(x)
         elif torch.is_grad_enabled():
@@ -127,7 +130,7 @@ def _is_gated_mlp(module: Any) -> bool:
 
 
 def _is_trained_linear(module: Any) -> bool:
-    """A product and nothing else, float32, whose weight has a gradient."""
+    """Whether it is a float32 linear layer without bias whose weight is trained."""
     if type(module) is not nn.Linear or getattr(module, "bias", None) is not None:
         return False
     return module.weight.requires_grad and module.weight.dtype == torch.float32
@@ -137,13 +140,13 @@ def _rotation(usual: Any) -> Callable[..., tuple[Tensor, Tensor]]:
     def rotate(
         query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
     ) -> tuple[Tensor, Tensor]:
-        if _of_products(cos) is not None:
+        if _product_dtype(cos) is not None:
             query, key = query.to(cos.dtype), key.to(cos.dtype)  # as cos and sin would make them
         if any(x.dtype != torch.float32 or x.shape[-1] != cos.shape[-1] for x in (query, key, cos)):
-            found: tuple[Tensor, Tensor] = usual(query, key, cos, sin, unsqueeze_dim=unsqueeze_dim)
-            return found
-        around = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-        rotated = [Rotation.apply(x, *around) for x in (query, key)]  # type: ignore[no-untyped-call]
+            out: tuple[Tensor, Tensor] = usual(query, key, cos, sin, unsqueeze_dim=unsqueeze_dim)
+            return out
+        cos_sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        rotated = [Rotation.apply(x, *cos_sin) for x in (query, key)]  # type: ignore[no-untyped-call]
         return rotated[0], rotated[1]
 
     return rotate
@@ -170,9 +173,9 @@ def _lookup(embedding: nn.Embedding) -> Callable[[Tensor], Tensor]:
 
 
 def _plain_embedding(model: Any) -> nn.Embedding | None:
-    """The embedding, where it is nothing else and its gradient may be added row by row.
+    """The embedding, if it is a plain one whose gradient may be added row by row; else None.
 
-    On a GPU rows that are added in any order would make equal runs differ in their last bits.
+    On a GPU rows are added in varying order, so equal runs would differ in their last bits.
     """
     embedding = model.get_input_embeddings()
     usual = type(embedding) is nn.Embedding and embedding.max_norm is None
@@ -185,7 +188,7 @@ def _plain_embedding(model: Any) -> nn.Embedding | None:
 def _same(ours: Callable[[], tuple[Tensor, ...]], usual: Callable[[], tuple[Tensor, ...]]) -> bool:
     try:
         return all(map(_agree, ours(), usual()))
-    except Exception:  # other inputs or names: whatever the layer does, it is not this
+    except Exception:  # other inputs or names: the layer does something else
         return False
 
 

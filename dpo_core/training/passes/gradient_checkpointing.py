@@ -1,4 +1,4 @@
-"""Layers that keep their inputs alone and are computed again in backward: memory for time."""
+"""Gradient checkpointing: layers keep only their inputs and are recomputed in backward."""
 
 from functools import partial
 from typing import Any
@@ -10,20 +10,20 @@ from dpo_core.errors import BadInput
 
 
 def checkpoint_layers(model: Any) -> None:
-    """Make every layer of `model` forget its activations; they come back in backward, bit for bit.
+    """Let every layer of `model` recompute its activations in backward, bit for bit.
 
-    transformers' own switch works in training mode only, where dropout is on; here no mode changes.
-    Frozen inputs need no care: `checkpoint` without re-entry follows the weights within. Raises
+    transformers' own switch works only in training mode, where dropout is on; here the mode stays.
+    Frozen inputs are fine: `checkpoint` without re-entry follows the weights within. Raises
     BadInput for a model without such layers.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
     if not layers:
         raise BadInput(
-            f"{type(model).__name__} has no layers that transformers can compute again in backward",
-            "Set training.gradient_checkpointing: false, and lower training.micro_batch_tokens.",
+            f"{type(model).__name__} has no layers that transformers can recompute in backward",
+            "Set training.gradient_checkpointing: false and lower training.micro_batch_tokens.",
         )
     for layer in layers:
-        # Nothing is random without dropout, so there is no random state to keep.
+        # Without dropout nothing is random, so no random state needs keeping.
         layer.forward = partial(
             checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
         )

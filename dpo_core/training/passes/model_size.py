@@ -1,28 +1,28 @@
-"""What a model's memory depends on, and what training keeps of each token. Loads no torch.
+"""The sizes that a model's memory depends on, and the activations kept per token. Loads no torch.
 
-Counted by hand on Llama's layer; no allocator was asked.
+Activations are counted by hand on Llama's layer, not measured.
 """
 
 from dataclasses import dataclass
 
 STATE_BYTES = 16
-"""Of each trained weight: itself, its gradient and AdamW's two moments, float32."""
+"""Bytes per trained weight: itself, its gradient and AdamW's two moments, float32."""
 
 CPU_TOKENS = 1024
-"""Tokens of one forward pass: larger products are no faster on a CPU; buffers leave its cache."""
+"""Tokens per forward pass on a CPU: larger products are no faster, and buffers leave its cache."""
 
 HEAD_ROWS = 512
-"""Tokens whose logits the fast path holds at once."""
+"""Tokens whose logits the fast path holds at a time."""
 
 _WIDE, _INNER = 16, 4
-"""Values of the hidden and of the inner width that a layer keeps of each token for its backward:
-both norms, their inputs and outputs, query, key, value, attention's output, rotated and not; gate,
-up, their product and its factor."""
+"""Values of the hidden and of the inner width that a layer keeps per token for backward: both
+norms, their inputs and outputs, query, key, value, attention's output, rotated and not; gate, up,
+their product and its factor."""
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Weights in all, layers, and the widths between layers and within their MLP."""
+    """parameters: all weights. hidden: width between layers. inner: width within their MLP."""
 
     parameters: int
     layers: int
@@ -30,7 +30,7 @@ class ModelSize:
     inner: int
 
     def kept_bytes(self, value_bytes: int, *, checkpointing: bool) -> int:
-        """Bytes of activations that stay for the backward, per token; value_bytes: of one."""
+        """Bytes of activations kept for backward, per token. value_bytes: bytes of one value."""
         layer = value_bytes * (_WIDE * self.hidden + _INNER * self.inner)
         if checkpointing:
             return value_bytes * self.layers * self.hidden + layer

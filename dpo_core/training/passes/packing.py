@@ -1,4 +1,4 @@
-"""Prompts and their completions in one row of tokens, without padding, each prompt once.
+"""Packs prompts and completions into one row of tokens: no padding, each prompt once.
 
 T tokens of the row, N completion tokens, Q parts: each group's prompt and its completions. A pair
 lies as [prompt | chosen | rejected]; positions of every completion continue the prompt's, and the
@@ -20,7 +20,7 @@ from dpo_core.training.passes import entropy
 
 @dataclass(frozen=True)
 class Segment:
-    """The place of one group in the row, and the tokens of its parts."""
+    """The place of one group in the row, and the lengths of its parts in tokens."""
 
     start: int
     prompt: int
@@ -28,12 +28,12 @@ class Segment:
 
     @property
     def fork(self) -> int:
-        """Where the first completion ends: until there the row is one sequence."""
+        """End of the first completion; up to here the group is one plain sequence."""
         return self.start + self.prompt + self.completions[0]
 
     @property
     def others(self) -> Iterator[slice]:
-        """Places of the completions after the first; empty ones have none."""
+        """Places of the completions after the first, without empty ones."""
         start = self.fork
         for tokens in self.completions[1:]:
             if tokens:
@@ -56,7 +56,7 @@ class Segment:
 
 
 def attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]:
-    """(query rows, blocks of keys they see); in the block that is the rows themselves, causally."""
+    """Yield (query rows, blocks of keys they see). Within the rows themselves they see causally."""
     for segment in segments:
         whole = slice(segment.start, segment.fork)
         yield whole, [whole]
@@ -67,11 +67,11 @@ def attended(segments: Sequence[Segment]) -> Iterator[tuple[slice, list[slice]]]
 
 @dataclass(frozen=True)
 class PackedRow:
-    """input_ids, position_ids (1, T).
+    """A packed row of groups.
 
-    predictors (N,): places in the row whose hidden states predict the completion tokens, targets
-    (N,) their ids; group after group, its completions in their order. watched_N (N,), on the CPU:
-    where the entropy is asked for.
+    predictors_N: places whose hidden states predict the completion tokens. targets_N: ids of these
+    tokens, group after group, completions in order. watched_N, on the CPU: tokens whose entropy is
+    measured.
     """
 
     input_ids_1T: Tensor
@@ -85,11 +85,11 @@ class PackedRow:
 def pack(
     groups: Sequence[PromptGroup], device: torch.device, entropies_per_pair: int = 0
 ) -> PackedRow:
-    """The groups in their order in one row on `device`; see PackedRow for the shapes."""
+    """Pack the groups, in order, into one row on `device`."""
     segments = tuple(_segments(groups))
     lengths_Q = np.array([n for s in segments for n in (s.prompt, *s.completions)])
     starts_Q = lengths_Q.cumsum() - lengths_Q
-    # Of each part: its place in the group, the part that is the prompt, tokens that it continues.
+    # Per part: its place in the group, the part that is its prompt, tokens before it.
     places_Q = np.concatenate([np.arange(1 + len(s.completions)) for s in segments])
     completes_Q = places_Q > 0
     prompts_Q = np.arange(len(places_Q)) - places_Q
@@ -110,7 +110,7 @@ def pack(
         segments=segments,
         predictors_N=on_device(predictor_T[completion_T]),
         targets_N=on_device(ids_T[completion_T]),
-        watched_N=entropy.watched(groups, entropies_per_pair),
+        watched_N=entropy.watch_mask(groups, entropies_per_pair),
     )
 
 

@@ -1,7 +1,7 @@
-"""What a pass through the model offers, whichever way it goes.
+"""The interface of a pass through the model, fast or plain.
 
-N completion tokens, group after group, its completions in their order: a pair's chosen before its
-rejected one.
+N completion tokens, group after group, completions in order: a pair's chosen before its rejected
+one.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TokenLogps:
-    """Of each completion token, float32: its log-prob, nats; log Σ_v π(v)² where asked for.
+    """Log-probs of completion tokens, float32 nats, with further values where they are requested.
 
-    entropies_N: −Σ_v π(v)·log π(v), nats, where it was measured, NaN elsewhere.
+    log_collisions_N: log Σ_v π(v)². entropies_N: −Σ_v π(v)·log π(v), nats, at watched tokens; NaN
+    elsewhere.
     """
 
     logps_N: Tensor
@@ -28,11 +29,12 @@ class TokenLogps:
     entropies_N: Tensor | None = None
 
     def detached(self) -> "TokenLogps":
+        """The same values without gradients."""
         return TokenLogps(self.logps_N.detach(), self.log_collisions_N, self.entropies_N)
 
     @classmethod
-    def joined(cls, parts: Sequence["TokenLogps"]) -> "TokenLogps":
-        """The tokens of all parts, in their order; all parts hold the same kinds of values."""
+    def concatenate(cls, parts: Sequence["TokenLogps"]) -> "TokenLogps":
+        """The tokens of all parts, in order. All parts must hold the same kinds of values."""
         collisions = [t.log_collisions_N for t in parts if t.log_collisions_N is not None]
         entropies = [t.entropies_N for t in parts if t.entropies_N is not None]
         return cls(
@@ -43,18 +45,18 @@ class TokenLogps:
 
 
 Slopes = Callable[[Sequence[TrainingPair], TokenLogps], Tensor]
-"""slopes(pairs, tokens) -> (N,) derivatives of the optimiser step's loss by the log-probs of these
-pairs' completion tokens."""
+"""slopes(pairs, tokens) -> (N,) derivatives of the optimiser step's loss with respect to the
+log-probs of these pairs' completion tokens."""
 
 
 class Enter(Protocol):
-    """Runs a function with the weights of a divided model at hand."""
+    """Runs a function while the weights of a sharded model are gathered."""
 
     def __call__(self, run: Callable[[], T]) -> T: ...
 
 
 class PairPath(Protocol):
-    """A way through the model."""
+    """A way for groups to go through the model."""
 
     name: str
 
@@ -62,13 +64,13 @@ class PairPath(Protocol):
         """Tokens that go through the model for these groups, padding included."""
 
     def padding(self, groups: Sequence[PromptGroup]) -> int:
-        """Those of them that are padding."""
+        """Padding tokens among these."""
 
     def logps(self, groups: Sequence[PromptGroup]) -> TokenLogps:
         """Log-probs of the groups' completion tokens, without gradients."""
 
     def backward(self, pairs: Sequence[TrainingPair], slopes: Slopes) -> None:
-        """Add to the model's gradients those of the loss whose derivative is `slopes`.
+        """Add the gradients of the loss with derivatives `slopes` to the model's.
 
-        It may be asked for a part of the pairs at a time, in their order, each pair once.
+        `slopes` may be called for parts of the pairs, in order, each pair once.
         """

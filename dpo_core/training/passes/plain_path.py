@@ -1,7 +1,7 @@
-"""The plain pass: whole sequences, padded, one model call. It runs for every model.
+"""The plain path: whole sequences, padded, one model call. It works for every model.
 
-B sequences, T positions, K of them from the first that predicts a completion token on,
-N completion tokens, V vocabulary.
+B sequences, T positions, K of them from the first one that predicts a completion token, N
+completion tokens, V vocabulary.
 """
 
 import inspect
@@ -26,7 +26,7 @@ from dpo_core.training.runtime import Runtime
 
 
 class PlainPath:
-    """The PairPath for whatever model there is: see the module."""
+    """A PairPath for any model."""
 
     name = "plain"
 
@@ -55,7 +55,7 @@ class PlainPath:
 
     @torch.no_grad()
     def logps(self, groups: Sequence[PromptGroup]) -> TokenLogps:
-        with self.rope.of(sequence_lengths(groups)):
+        with self.rope.for_lengths(sequence_lengths(groups)):
             if self.enter is not None:
                 return self.enter(lambda: self._forward(groups))
             return self._forward(groups)
@@ -65,7 +65,7 @@ class PlainPath:
             tokens = self._forward(pairs)
             return tokens.logps_N @ slopes(pairs, tokens.detached())
 
-        with self.rope.of(sequence_lengths(pairs)):
+        with self.rope.for_lengths(sequence_lengths(pairs)):
             torch.autograd.backward(loss() if self.enter is None else self.enter(loss))
 
     def _forward(self, groups: Sequence[PromptGroup]) -> TokenLogps:
@@ -85,25 +85,25 @@ class PlainPath:
     def _entropies(
         self, groups: Sequence[PromptGroup], logits_BKV: Tensor, mask_BK: Tensor
     ) -> Tensor:
-        """(N,) entropies where they are watched, NaN elsewhere."""
-        watched_N = entropy.watched(groups, self.entropies_per_pair).to(mask_BK.device)
+        """(N,) entropies at watched tokens, NaN elsewhere."""
+        watched_N = entropy.watch_mask(groups, self.entropies_per_pair).to(mask_BK.device)
         rows_W = _predicting_rows(mask_BK)[watched_N]
         logits_WV = logits_BKV.flatten(0, 1).index_select(0, rows_W)
-        return entropy.placed(entropy.of_logits(logits_WV), watched_N)
+        return entropy.scatter(entropy.from_logits(logits_WV), watched_N)
 
 
 def _logits_from(model: Any, batch: PairBatch, first: int) -> Any:
-    """(B, K, V) logits; the head skips the positions before `first` where the model can do that."""
-    kept = batch.input_ids_BT.shape[1] - first
+    """(B, K, V) logits from position `first` on; the head skips earlier ones where it can."""
+    count = batch.input_ids_BT.shape[1] - first
     inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        return model(**inputs, use_cache=False, logits_to_keep=kept).logits
+        return model(**inputs, use_cache=False, logits_to_keep=count).logits
     return model(**inputs, use_cache=False).logits[:, first:]
 
 
 @torch.no_grad()
 def _collisions(logits_BKV: Tensor, mask_BK: Tensor) -> Tensor:
-    """(N,) log Σ_v π(v)² where completion tokens are predicted."""
+    """(N,) log Σ_v π(v)² at the positions that predict completion tokens."""
     logits_NV = logits_BKV.flatten(0, 1).index_select(0, _predicting_rows(mask_BK)).float()
     return (2 * logits_NV).logsumexp(-1) - 2 * logits_NV.logsumexp(-1)
 

@@ -1,8 +1,9 @@
-"""Rotary embeddings whose frequencies depend on how long the longest sequence of a batch is.
+"""Rotary embeddings whose frequencies depend on the longest sequence of a batch.
 
-So do `longrope` (Ding et al. 2024, arXiv:2402.13753) and `dynamic` ones in transformers, and the
-latter remember the longest batch they ever saw. Here each sequence gets what the model computes for
-it alone, whatever stands beside it or came before. B sequences, T positions, D width of a head.
+In transformers these are `longrope` (Ding et al. 2024, arXiv:2402.13753) and `dynamic`, which even
+remembers the longest batch it ever saw. Here each sequence gets the frequencies that the model
+computes for it alone, whatever else is in the batch or came before. B sequences, T positions, D
+width of a head.
 """
 
 import copy
@@ -16,15 +17,15 @@ from torch import Tensor
 
 
 class RopeLengths:
-    """The rotary embeddings of `model` of this kind; most models have none."""
+    """A model's rotary embeddings of this kind; most models have none."""
 
     def __init__(self, model: Any) -> None:
-        found = {module: _limit(module) for module in model.modules()}
-        self._limits = {module: limit for module, limit in found.items() if limit is not None}
+        limits = {module: _limit(module) for module in model.modules()}
+        self._limits = {module: limit for module, limit in limits.items() if limit is not None}
 
     @property
     def limit(self) -> int | None:
-        """Tokens up to which sequences do not differ in it; None: any number."""
+        """Tokens up to which frequencies do not depend on length; None: any number."""
         return min(self._limits.values(), default=None)
 
     def differ(self, lengths: Sequence[int]) -> bool:
@@ -32,13 +33,13 @@ class RopeLengths:
         return self.limit is not None and max(lengths) > self.limit
 
     @contextmanager
-    def of(self, lengths: Sequence[int]) -> Iterator[None]:
-        """Within, the model's sequences are those of a right-padded batch with these lengths."""
+    def for_lengths(self, lengths: Sequence[int]) -> Iterator[None]:
+        """Within, the model runs a right-padded batch of sequences with these lengths."""
         if not self.differ(lengths):
             yield
             return
         for module in self._limits:
-            module.forward = partial(_each_alone, module, lengths)
+            module.forward = partial(_rotate_each_alone, module, lengths)
         try:
             yield
         finally:
@@ -65,21 +66,21 @@ def _limit_of(module: Any, layer: str | None, kind: str) -> int | None:
     return int(module.original_max_seq_len) if "dynamic" in kind else None
 
 
-def _each_alone(
+def _rotate_each_alone(
     module: Any, lengths: Sequence[int], x: Tensor, position_ids: Tensor, **options: Any
 ) -> tuple[Tensor, Tensor]:
-    """cos and sin (B, T, D) in place of (1 or B, T, D): zeros at padding, which nobody sees."""
+    """cos and sin (B, T, D) in place of (1 or B, T, D); zeros at padding."""
     positions_BT = position_ids.expand(len(lengths), -1)
     both: tuple[Tensor, ...] = ()
     for length in sorted(set(lengths)):
         rows = torch.tensor([at for at, n in enumerate(lengths) if n == length], device=x.device)
         fresh = copy.copy(module)
-        fresh._buffers = dict(module._buffers)  # it remembers what it sees
+        fresh._buffers = dict(module._buffers)  # it remembers lengths in its buffers
         del fresh.forward
-        found = fresh.forward(x, positions_BT[rows, :length], **options)
+        cos_sin = fresh.forward(x, positions_BT[rows, :length], **options)
         if not both:
-            both = tuple(v.new_zeros(*positions_BT.shape, v.shape[-1]) for v in found)
-        for whole, part in zip(both, found, strict=True):
+            both = tuple(v.new_zeros(*positions_BT.shape, v.shape[-1]) for v in cos_sin)
+        for whole, part in zip(both, cos_sin, strict=True):
             whole[rows, :length] = part
     cos_BTD, sin_BTD = both
     return cos_BTD, sin_BTD

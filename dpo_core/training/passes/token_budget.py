@@ -1,7 +1,7 @@
-"""How many tokens go through a model at a time, so that its memory fits the device's.
+"""Token budget: tokens per forward pass, such that training fits the device's memory.
 
-On a GPU it follows from the model's shape and from all the memory the device has, not from what
-happens to be free: so equal machines cut rounds into equal micro-batches, and equal runs repeat.
+On a GPU it depends on the model's shape and the device's total memory, not on what is free at the
+moment: equal machines then cut rounds into equal micro-batches, and equal runs repeat.
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ from dpo_core.training.runtime import Runtime
 
 _FEWEST, _MOST = 1024, 2**17
 _USABLE = 0.8
-"""Share of the device's memory that is planned with: the rest is for kernels and fragmentation."""
+"""Share of the device's memory to plan with; the rest is for kernels and fragmentation."""
 
 
 def model_size(policy_dir: Path) -> ModelSize:
-    """Read from the config alone: no weight is loaded."""
+    """The size of a model from its config; loads no weights."""
     config = AutoConfig.from_pretrained(policy_dir)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -33,9 +33,9 @@ def model_size(policy_dir: Path) -> ModelSize:
 def token_budget(
     config: TrainingConfig, runtime: Runtime, policy_dir: Path, processes: int = 1
 ) -> int:
-    """Tokens of one forward pass: what the config says, or what fits.
+    """Tokens per forward pass: from the config, or as many as fit.
 
-    processes: among which weights and optimiser state are divided.
+    processes: number of processes that weights and optimiser state are sharded among.
     """
     if config.micro_batch_tokens != "auto":
         return config.micro_batch_tokens
@@ -49,13 +49,14 @@ def token_budget(
 def fitting_tokens(
     size: ModelSize, config: TrainingConfig, memory: int, value_bytes: int, processes: int = 1
 ) -> int:
-    """The power of two of tokens whose activations fit into `memory` bytes beside the weights.
+    """The largest power of two of tokens whose activations fit into memory beside the weights.
 
-    value_bytes: of one activation. At least 1,024: a model that is too large says so by itself.
+    memory: bytes. value_bytes: bytes of one activation. At least 1,024 tokens: for a model that is
+    too large, the allocator raises the error.
     """
     # With adapters, frozen weights are kept in the compute dtype and have no optimiser state.
     weight_bytes = STATE_BYTES if config.lora is None else value_bytes
-    left = _USABLE * memory - weight_bytes * size.parameters / processes
-    kept = size.kept_bytes(value_bytes, checkpointing=config.gradient_checkpointing)
-    tokens = max(_FEWEST, min(_MOST, int(left / kept)))
+    free = _USABLE * memory - weight_bytes * size.parameters / processes
+    bytes_per_token = size.kept_bytes(value_bytes, checkpointing=config.gradient_checkpointing)
+    tokens = max(_FEWEST, min(_MOST, int(free / bytes_per_token)))
     return int(2 ** (tokens.bit_length() - 1))

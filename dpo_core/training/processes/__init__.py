@@ -1,1 +1,1 @@
-"""Several processes that train one round."""
+"""Training one round with several processes."""

@@ -1,7 +1,7 @@
-"""One of the processes that train a round together, as torchrun starts it.
+"""One of the processes that torchrun starts to train a round together.
 
-On the machine of the campaign it is connected to the training process, which ends it; on others it
-hears of the job from the first process, and torchrun ends it.
+On the campaign's machine it is connected to the training process, which ends it. On other machines
+it receives the job from the first process, and torchrun ends it.
 """
 
 import json
@@ -17,25 +17,25 @@ from dpo_core.children import Report, describe_error, forward_notices
 from dpo_core.preloaded import run_forked
 
 ADDRESS, KEY = "RATCHET_RANKS_ADDRESS", "RATCHET_RANKS_KEY"
-"""Environment variables by which a process finds the connection; the key keeps strangers out."""
+"""Environment variables with the connection's address and its authentication key."""
 
 STOP, END = b"stop", b"end"
 
 
 def main() -> int:
-    """Train; the exit code."""
+    """Train. Returns the exit code."""
     if ADDRESS not in os.environ:
         return _train(None, None)
     connection = Client(f"\0{os.environ[ADDRESS]}", authkey=bytes.fromhex(os.environ[KEY]))
     job = json.loads(connection.recv_bytes())
-    # It is watched before torch is imported: that takes seconds, and this process must not outlive
-    # the campaign by that long.
+    # Watched before torch is imported: that takes seconds, and this process must not outlive the
+    # campaign by that long.
     threading.Thread(target=_obey, args=(connection,), daemon=True).start()
     return _train(connection, job)
 
 
 def _obey(connection: Connection) -> None:
-    """Stop when told; end when told, and when whoever tells is gone."""
+    """Stop or end on request; end when the connection closes."""
     try:
         while connection.recv_bytes() == STOP:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -68,27 +68,27 @@ def _train(connection: Connection | None, job: dict[str, Any] | None) -> int:
 
 
 def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]:
-    collector.hold_back()
+    collector.begin_imports()
     import torch
 
     from dpo_core.errors import BadInput
     from dpo_core.training.jobs import DpoJob
     from dpo_core.training.processes.team import Team
-    from dpo_core.training.runtime import out_of_memory
+    from dpo_core.training.runtime import out_of_memory_error
     from dpo_core.training.trainer import train_round
 
-    collector.let_go()
-    with Team.joined() as team:
+    collector.end_imports()
+    with Team.join() as team:
         job = team.gather(job)[0]
         if job is None:
             raise BadInput(
                 "the first process of training has no job",
-                "The machine of the campaign is --node-rank=0 of torchrun.",
+                "The campaign's machine must have --node-rank=0 in training.torchrun.",
             )
         try:
             return train_round(DpoJob.model_validate(job), report, team)
         except torch.OutOfMemoryError as error:
-            raise out_of_memory(error) from error
+            raise out_of_memory_error(error) from error
 
 
 if __name__ == "__main__":
@@ -97,6 +97,6 @@ if __name__ == "__main__":
         code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Everything is written and told. Threads of torch may still run, and the interpreter's way out
-    # would abort where it meets one: a job that is done would count as failed.
+    # Everything is written and reported. Threads of torch may still run, on which the interpreter's
+    # shutdown would abort: a finished job would count as failed.
     os._exit(code)

@@ -1,7 +1,7 @@
-"""A model whose weights, gradients and optimiser state are divided among the processes of a team.
+"""Sharded models: weights, gradients and optimiser state divided among the processes of a team.
 
 T tokens of the packed row, H hidden width. FSDP2 gathers a layer's weights when it runs and sums
-its gradients over the processes afterwards; the root holds what stands outside the layers:
+its gradients over the processes afterwards. The root holds everything outside the layers:
 embedding, last norm and head, tied or not.
 """
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class _Root(nn.Module):
-    """Runs a function with the weights of `model` at hand that no layer holds."""
+    """Runs a function while the weights of `model` outside its layers are gathered."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -36,49 +36,49 @@ class _Root(nn.Module):
 
 
 def shard(model: Any, team: Team, device: torch.device) -> Enter:
-    """Divide `model`, in place, layer by layer as it moves to `device`; called together.
+    """Shard `model` in place, layer by layer as it moves to `device`. A collective call.
 
-    What comes back runs a function with the weights at hand.
+    Returns a callable that runs a function while the weights are gathered.
     """
     mesh = init_device_mesh(device.type, (team.size,))
     root = _Root(model)
     for module in (*_layers(model), root):
         fully_shard(module, mesh=mesh)
         assert isinstance(module, FSDPModule)
-        # Slopes are those of the whole step's mean: gradients of the processes add up.
+        # Slopes belong to the mean over the whole step, so gradients of the processes add up.
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)
 
     def enter(run: Callable[[], T]) -> T:
         try:
-            found: T = root(run)
+            result: T = root(run)
         except Exception:
-            # The weights gathered so far would stand in the place of those that are to be trained.
+            # Otherwise gathered weights would stay in place of the sharded ones to be trained.
             root.reset_iter_state()  # type: ignore[operator]
             raise
         if not torch.is_grad_enabled():
-            # No backward will come to put the root's gathered weights away, and meanwhile they
-            # would stand in the place of those that the optimiser is to move.
+            # Without a backward nothing else releases the root's gathered weights, which would
+            # stay in place of the sharded ones that the optimiser updates.
             root.reshard()  # type: ignore[operator]
-        return found
+        return result
 
     return enter
 
 
 def _layers(model: Any) -> list[nn.Module]:
-    """What transformers says should stay in one piece; the outer one where they are nested."""
+    """The modules that transformers keeps in one piece; the outer one where they are nested."""
     kinds = set(getattr(model, "_no_split_modules", None) or ())
-    found: list[nn.Module] = []
+    layers: list[nn.Module] = []
     within: set[nn.Module] = set()
-    for module in model.modules():  # those that hold others come first
+    for module in model.modules():  # outer modules come first
         if type(module).__name__ in kinds and module not in within:
-            found.append(module)
+            layers.append(module)
             within.update(module.modules())
-    return found
+    return layers
 
 
 class _HeadLoss(torch.autograd.Function):
-    """0, with the gradients of the step's loss by hidden states and head, made in forward."""
+    """The value 0, with the gradients of hidden states and head, computed in forward."""
 
     @staticmethod
     def forward(
@@ -102,7 +102,7 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def head_loss(hidden_TH: Tensor, head: Head, packed: PackedRow, slopes: ChunkSlopes) -> Tensor:
-    """() a value whose backward gives what `head_backward` does, for FSDP to see it pass."""
+    """() a loss whose backward gives the gradients of `head_backward`, so that FSDP sees them."""
     loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
         hidden_TH, head.weight, head.bias, head, packed, slopes
     )
@@ -113,13 +113,13 @@ def _leaf(weight: Tensor) -> Tensor:
     return weight.detach().requires_grad_(weight.requires_grad)
 
 
-def undivided(value: Tensor) -> Tensor:
-    """The whole of a tensor that may be divided; called together."""
+def gather_tensor(value: Tensor) -> Tensor:
+    """The whole of a tensor that may be sharded. A collective call."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def whole_weights(model: Any) -> dict[str, Any]:
-    """All weights of a divided model in this machine's memory, for the leader; called together."""
+def gather_weights(model: Any) -> dict[str, Any]:
+    """All weights of a sharded model in CPU memory, for the leader. A collective call."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights: dict[str, Any] = get_model_state_dict(model, options=options)
     return weights

@@ -1,4 +1,4 @@
-"""The processes that train one round together; one alone needs no torch.distributed."""
+"""The team of processes that train one round; a single one needs no torch.distributed."""
 
 import io
 import os
@@ -17,27 +17,28 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Team:
-    """This process is number `rank` of `size`; `beside` of them share this machine's processors.
+    """This process's place in its team.
 
-    What is called together must be called by all: each waits for the others in it.
+    rank: its number of `size`. local_size: processes of the team on this machine. Collective calls
+    must be made by all processes of the team: each waits for the others.
     """
 
     rank: int = 0
     size: int = 1
-    beside: int = 1
+    local_size: int = 1
 
     @classmethod
     @contextmanager
-    def joined(cls) -> Iterator["Team"]:
-        """The team that torchrun made this process part of: gloo, and nccl between GPUs."""
+    def join(cls) -> Iterator["Team"]:
+        """Join the team that torchrun started: gloo, and nccl between GPUs."""
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
             dist.init_process_group("cpu:gloo,cuda:nccl")
         else:
             dist.init_process_group("gloo")
-        beside = int(os.environ["LOCAL_WORLD_SIZE"])
-        yield cls(dist.get_rank(), dist.get_world_size(), beside)
-        dist.destroy_process_group()  # after an error others may be gone, and it would wait
+        local_size = int(os.environ["LOCAL_WORLD_SIZE"])
+        yield cls(dist.get_rank(), dist.get_world_size(), local_size)
+        dist.destroy_process_group()  # not after an error: it would wait for ended processes
 
     @property
     def leads(self) -> bool:
@@ -45,22 +46,22 @@ class Team:
         return self.rank == 0
 
     def gather(self, mine: T) -> list[T]:
-        """Called together: what each process brings, by rank, with its tensors on this device."""
+        """Gather each process's object, by rank, with tensors on this device. A collective call."""
         if self.size == 1:
             return [mine]
         packed = io.BytesIO()
         torch.save(mine, packed)
-        found = [b""] * self.size
-        dist.all_gather_object(found, packed.getvalue())
+        gathered = [b""] * self.size
+        dist.all_gather_object(gathered, packed.getvalue())
         here = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-        return [torch.load(io.BytesIO(f), map_location=here, weights_only=False) for f in found]
+        return [torch.load(io.BytesIO(f), map_location=here, weights_only=False) for f in gathered]
 
     def largest(self, mine: int) -> int:
-        """Called together."""
+        """The largest of all processes' numbers. A collective call."""
         return max(self.gather(mine))
 
     def shares(self, step: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
-        """The pairs of one optimiser step by process, with about as many tokens each."""
+        """The pairs of one optimiser step by process, with about equally many tokens each."""
         if self.size == 1:
             return [list(step)]
         shares: list[list[TrainingPair]] = [[] for _ in range(self.size)]

@@ -1,8 +1,8 @@
-"""One round by several processes: torch's elastic launcher, and what its processes say.
+"""One round by several processes: torch's elastic launcher, and the connections to its processes.
 
-The launcher starts each process in a session of its own, where the end of our process group does
-not reach it. So each holds a connection to us: it hears the job and a wish to stop, tells how far
-it is, and ends when the connection does.
+The launcher starts each process in its own session, where the end of our process group does not
+reach it. So each holds a connection to us: it receives the job and a request to stop, reports its
+progress, and ends when the connection closes.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from dpo_core.children import NOTICES, Report, described_error
+from dpo_core.children import NOTICES, Report, restore_error
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, ChildFailed, Interrupted, RatchetError
 from dpo_core.training.jobs import DpoJob
@@ -28,37 +28,37 @@ from dpo_core.training.processes.rank_worker import ADDRESS, END, KEY, STOP
 
 _WORKER = "dpo_core.training.processes.rank_worker"
 _SETTLE_S = 2.0
-"""After an error that may be another's fault, the time in which the culprit can still be heard."""
+"""Seconds to wait, after an error that another process may have caused, for that one's report."""
 
 
-def processes_of(config: TrainingConfig) -> int:
-    """How many processes train on this machine. Raises BadInput for more than it has GPUs."""
+def count_processes(config: TrainingConfig) -> int:
+    """Number of processes that train on this machine. Raises BadInput for more than its GPUs."""
     gpus = torch.cuda.device_count()
     if config.processes == "auto":
         return max(1, gpus)
     if 0 < gpus < config.processes:
         raise BadInput(
             f"training.processes is {config.processes}, but this machine has {gpus} GPUs",
-            "Each process needs a GPU of its own: lower it, or say auto.",
+            "Each process needs its own GPU: lower it, or set it to auto.",
         )
     return config.processes
 
 
 def train_together(job: DpoJob, report: Report) -> dict[str, Any]:
-    """`trainer.train_round` by the processes that torchrun starts.
+    """Run `trainer.train_round` in the processes that torchrun starts.
 
-    Raises what any of them raises, ChildFailed where one ends without a word.
+    Raises what any of them raises, and ChildFailed where one ends without a report.
     """
-    processes = processes_of(job.config)
+    processes = count_processes(job.config)
     together = job.config.torchrun or ["--standalone", "--local-addr=127.0.0.1"]
     options = [f"--nproc-per-node={processes}", *together, "-m", _WORKER]
-    with _Ranks(job) as ranks, _sigterm_calls(ranks.stop):
+    with _Ranks(job) as ranks, _call_on_sigterm(ranks.stop):
         threading.Thread(target=_launch, args=(options, ranks.events), daemon=True).start()
         return ranks.result(report)
 
 
 def _launch(options: Sequence[str], events: "queue.Queue[dict[str, Any]]") -> None:
-    """Runs in a thread: in the main one torch would take the signals for itself."""
+    """Run the launcher in a thread: in the main thread torch would install signal handlers."""
     from torch.distributed.run import parse_args, run
 
     why = "its processes ended without a result"
@@ -70,36 +70,36 @@ def _launch(options: Sequence[str], events: "queue.Queue[dict[str, Any]]") -> No
 
 
 class _Ranks:
-    """The processes of this machine, as they are heard; a context manager that ends them."""
+    """The connections to this machine's processes; a context manager that ends the processes."""
 
     def __init__(self, job: DpoJob) -> None:
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._job = job.model_dump_json().encode()
         key = secrets.token_bytes(32)
-        address = f"\0ratchet-{secrets.token_hex(16)}"  # in no folder, so nothing is left behind
+        address = f"\0ratchet-{secrets.token_hex(16)}"  # abstract, so no file is left behind
         self._listener = Listener(address, authkey=key)
         os.environ[ADDRESS], os.environ[KEY] = address[1:], key.hex()
         self._connections: list[Connection] = []
         self._listening: list[threading.Thread] = []
         self._open = True
-        self._told: bytes | None = None
-        # Held again by a signal that arrives while it is held.
-        self._telling = threading.RLock()
+        self._order: bytes | None = None
+        # Re-entrant, because a signal may arrive while it is held.
+        self._lock = threading.RLock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
-        """Ask for a checkpoint and an end; one process that hears it tells the others. Those that
-        connect later are told as well."""
-        self._tell(STOP)
+        """Ask for a checkpoint and the end of training, also of processes that connect later."""
+        self._send_order(STOP)
 
     def end(self) -> None:
+        """Kill the connected processes."""
         self._open = False
-        self._tell(END)
+        self._send_order(END)
 
     def result(self, report: Report) -> dict[str, Any]:
-        """What the leader returns, when all have ended."""
+        """Wait until all have ended; returns the leader's result."""
         result: dict[str, Any] | None = None
-        bad: list[dict[str, Any]] = []
+        failures: list[dict[str, Any]] = []
         while (event := self.events.get())["event"] != "over":
             match event["event"]:
                 case "progress" | "notice":
@@ -107,14 +107,14 @@ class _Ranks:
                 case "result":
                     result = event["result"]
                 case "error" | "lost":
-                    bad.append(event)
+                    failures.append(event)
                     self._end_soon(0 if event.get("typed") else _SETTLE_S)
                 case "launcher ended":
-                    self._hear_out(event["why"])
-        if bad:
-            raise _cause(bad, stopping=self._told == STOP)
+                    self._drain(event["why"])
+        if failures:
+            raise _root_cause(failures, stopping=self._order == STOP)
         if result is None:
-            raise ChildFailed(f"torchrun could not have the round trained: {event['why']}")
+            raise ChildFailed(f"torchrun could not train the round: {event['why']}")
         return result
 
     def _accept(self) -> None:
@@ -123,12 +123,12 @@ class _Ranks:
                 connection = self._listener.accept()
                 listening = threading.Thread(target=self._listen, args=(connection,), daemon=True)
                 listening.start()
-                with self._telling:
+                with self._lock:
                     self._connections.append(connection)
                     self._listening.append(listening)
                     connection.send_bytes(self._job)
-                    if self._told is not None:
-                        connection.send_bytes(self._told)
+                    if self._order is not None:
+                        connection.send_bytes(self._order)
 
     def _listen(self, connection: Connection) -> None:
         event: dict[str, Any] = {}
@@ -137,23 +137,23 @@ class _Ranks:
                 event = json.loads(connection.recv_bytes())
                 self.events.put(event)
         except (EOFError, OSError):
-            if self._open:  # or it was us who ended it
+            if self._open:  # otherwise we ended it
                 self.events.put({"event": "lost"})
 
-    def _tell(self, what: bytes) -> None:
-        with self._telling:
-            self._told = what
+    def _send_order(self, order: bytes) -> None:
+        with self._lock:
+            self._order = order
             for connection in self._connections:
                 with suppress(OSError):
-                    connection.send_bytes(what)
+                    connection.send_bytes(order)
 
     def _end_soon(self, seconds: float) -> None:
         timer = threading.Timer(seconds, self.end)
         timer.daemon = True
         timer.start()
 
-    def _hear_out(self, why: str) -> None:
-        """The processes are gone; what they said last may still be on its way."""
+    def _drain(self, why: str) -> None:
+        """Collect the last events of processes that have ended."""
         for thread in self._listening:
             thread.join()
         self.events.put({"event": "over", "why": why})
@@ -173,33 +173,33 @@ def _pass_on(event: dict[str, Any], report: Report) -> None:
         report(event["done"], event["total"], event["unit"])
 
 
-def _cause(bad: Sequence[dict[str, Any]], *, stopping: bool) -> RatchetError:
-    """The error that says most: of processes that fail together, most fail for lack of another.
+def _root_cause(failures: Sequence[dict[str, Any]], *, stopping: bool) -> RatchetError:
+    """The most informative error: most processes fail only because another one did.
 
-    stopping: whether they were asked to stop, which ends one that has not begun to train.
+    stopping: whether they were asked to stop, which kills a process that has not begun to train.
     """
-    for event in bad:
+    for event in failures:
         if event.get("typed"):
-            return described_error(event)
-    lost = any(event["event"] == "lost" for event in bad)
+            return restore_error(event)
+    lost = any(event["event"] == "lost" for event in failures)
     if lost and stopping:
         return Interrupted(
             "training was asked to stop (SIGTERM) before it had begun",
-            "The same `ratchet run` begins it again, or goes on from what was saved before.",
+            "Run the same `ratchet run` again to start or resume it.",
         )
     if lost:
         return ChildFailed(
-            "a process of training was ended from outside (often the system ran out of memory)"
+            "a training process was killed (often because the system ran out of memory)"
         )
-    return described_error(bad[0])
+    return restore_error(failures[0])
 
 
 @contextmanager
-def _sigterm_calls(stop: Callable[[], None]) -> Iterator[None]:
-    def heard(number: int, frame: FrameType | None) -> None:
+def _call_on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
+    def handle(number: int, frame: FrameType | None) -> None:
         stop()
 
-    before = signal.signal(signal.SIGTERM, heard)
+    before = signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:

@@ -1,1 +1,1 @@
-"""The reference of a round and its log-probs."""
+"""A round's reference and its log-probs."""

@@ -1,4 +1,4 @@
-"""A policy between two others: the reference that follows the policy slowly."""
+"""A weighted average of two policies: the moving-average reference."""
 
 import shutil
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from dpo_core.training.jobs import AverageJob
 
 
 def average_policies(job: AverageJob, report: Report) -> dict[str, Any]:
-    """Leave (1 − rate)·from + rate·to in `out_dir`, tensor by tensor; returns the policy's id.
+    """Write (1 − rate)·from + rate·to to `out_dir`, tensor by tensor. Returns the policy's id.
 
-    Only the tensors of one file are in memory. Source: the soft update of TR-DPO, Gorbatovski et
-    al. 2024 (arXiv:2404.09656), section 3, whose α is `rate`. Raises BadInput when the policies
-    are not of one form.
+    Only the tensors of one file are in memory. The soft update of TR-DPO, Gorbatovski et al. 2024
+    (arXiv:2404.09656), section 3, whose α is `rate`. Raises BadInput when the policies' tensors do
+    not match.
     """
     job.out_dir.mkdir(parents=True)
     files = sorted(job.to_dir.glob("*.safetensors"))
@@ -40,7 +40,7 @@ def average_policies(job: AverageJob, report: Report) -> dict[str, Any]:
 
 
 def _reader(opened: ExitStack, folder: Path) -> Callable[[str], Tensor | None]:
-    """Looks up a tensor of a policy by its name, in whichever file it lies."""
+    """A function that returns a policy's tensor by name, from whichever file holds it, or None."""
     handles = [opened.enter_context(safe_open(f, "pt")) for f in folder.glob("*.safetensors")]
     named = ((handle.keys(), handle) for handle in handles)
     holder = {name: handle for names, handle in named for name in names}
@@ -50,8 +50,7 @@ def _reader(opened: ExitStack, folder: Path) -> Callable[[str], Tensor | None]:
 def _between(start: Tensor | None, target: Tensor, job: AverageJob) -> Tensor:
     if start is None or start.shape != target.shape:
         raise BadInput(
-            f"{job.from_dir} and {job.to_dir} are not policies of one form, so there is none "
-            "between them",
+            f"the tensors of {job.from_dir} and {job.to_dir} do not match, so there is no average",
             "Set training.reference to reset, base or every: k.",
         )
     if not target.is_floating_point():

@@ -1,8 +1,8 @@
-"""Reference log-probs kept on disk: a round that is trained again need not make them again.
+"""A disk cache of reference log-probs, for rounds that are trained again.
 
-One file holds those of one round's pairs, known by the hash of all that decides their bits: the
-weights, every token id, the dtype, and how pairs are ordered and cut into batches. So a number
-from the cache is the number that the pass would find, and equal runs stay equal.
+One file holds those of one round's pairs. Its name is the hash of everything that determines their
+bits: the weights, every token id, the dtype, and how pairs are ordered and cut into batches. A
+cached number is then exactly what the pass would compute, and equal runs stay equal.
 """
 
 import hashlib
@@ -21,35 +21,36 @@ import transformers
 from dpo_core.atomic import write_atomic
 from dpo_core.hashing import digest
 from dpo_core.tables import write_rows
-from dpo_core.training.objective import NUMBERS, ReferenceLogps
+from dpo_core.training.metrics.curves import REFERENCE_LOGPS
+from dpo_core.training.objective import NUMERICS_VERSION, ReferenceLogps
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
-from dpo_core.training.round import Setting
-from dpo_core.training.telling.curves import REFERENCE_LOGPS
+from dpo_core.training.round import RoundSetting
 
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """The files of one round's pairs under `weights`, a hash. Without `cache_dir` it is empty."""
+    """The cached log-probs of one round. weights: hash. Without `cache_dir` nothing is cached."""
 
-    setting: Setting
+    setting: RoundSetting
     weights: str
 
     def read(self, ld_alpha: float | None) -> ReferenceLogps | None:
-        """The log-probs as completions are summed at `ld_alpha`; None where they are not known."""
+        """The log-probs, summed with `ld_alpha`; None where they are not cached."""
         if self.setting.job.cache_dir is None:
             return None
-        found = LogpsByPair(pair.pair_id for pair in self.setting.pairs)
+        logps = LogpsByPair(pair.pair_id for pair in self.setting.pairs)
         try:
             with pq.ParquetFile(self._path(ld_alpha), page_checksum_verification=True) as file:
                 for batch in file.iter_batches():
                     rows = batch.to_pylist()
-                    found.update({r["pair_id"]: (r["chosen"], r["rejected"]) for r in rows})
-        except (OSError, pa.ArrowException):  # not there, or damaged
+                    logps.update({r["pair_id"]: (r["chosen"], r["rejected"]) for r in rows})
+        except (OSError, pa.ArrowException):  # missing or damaged
             return None
-        return found
+        return logps
 
     def write(self, logps: ReferenceLogps, ld_alpha: float | None) -> None:
+        """Cache log-probs that were summed with `ld_alpha`."""
         if self.setting.job.cache_dir is None:
             return
         rows = reference_rows(logps, self.weights)
@@ -61,16 +62,16 @@ class ReferenceCache:
 
     def _path(self, ld_alpha: float | None) -> Path:
         folder = self.setting.job.cache_dir
-        assert folder is not None, "asked before"
+        assert folder is not None, "checked by the caller"
         return folder / f"{digest(self.weights, self._key, ld_alpha)}.parquet"
 
     @cached_property
     def _key(self) -> str:
-        """Hash of what decides the bits besides the weights and how tokens are summed."""
+        """Hash of what determines the bits, besides the weights and `ld_alpha`."""
         setting = self.setting
         runtime, config = setting.runtime, setting.job.config
-        made_by = {
-            "numbers": NUMBERS,
+        computation = {
+            "numbers": NUMERICS_VERSION,
             "device": runtime.device.type,
             "dtype": str(runtime.compute_dtype),
             "threads": torch.get_num_threads(),
@@ -79,24 +80,24 @@ class ReferenceCache:
             "path": config.path,
             "budget": setting.budget,
         }
-        return digest(made_by, _hash_of_pairs(setting))
+        return digest(computation, _hash_of_pairs(setting))
 
 
 def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of schema REFERENCE_LOGPS, by pair id."""
+    """Rows of schema REFERENCE_LOGPS, sorted by pair id."""
     for pair_id in sorted(logps):
         chosen, rejected = logps[pair_id]
         yield {"policy": policy, "pair_id": pair_id, "chosen": chosen, "rejected": rejected}
 
 
-def _hash_of_pairs(setting: Setting) -> str:
-    """Hash of the pairs' ids and token ids, in the order and the steps of the first epoch."""
-    job, found = setting.job, hashlib.sha256()
+def _hash_of_pairs(setting: RoundSetting) -> str:
+    """Hash of pair ids and token ids, in the order and steps of the first epoch."""
+    job, sha256 = setting.job, hashlib.sha256()
     for step in optimiser_steps(setting.pairs, job.config.pairs_per_step, job.seed, epoch=0):
-        found.update(f"step {len(step)}\n".encode())
+        sha256.update(f"step {len(step)}\n".encode())
         for pair in step:
             sequences = (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)
-            found.update(f"{pair.pair_id} {[len(ids) for ids in sequences]}\n".encode())
+            sha256.update(f"{pair.pair_id} {[len(ids) for ids in sequences]}\n".encode())
             for ids in sequences:
-                found.update(np.asarray(ids, dtype="<i4").tobytes())
-    return found.hexdigest()
+                sha256.update(np.asarray(ids, dtype="<i4").tobytes())
+    return sha256.hexdigest()

@@ -1,86 +1,96 @@
-"""The sampler's own log-probs as those of the reset reference, where some of them stand a test."""
+"""The sampler's log-probs as those of the reset reference, if a check of some of them passes."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dpo_core.children import NOTICES
 from dpo_core.training.checks import MARGIN_TOLERANCE, SAMPLING_TOLERANCE, sampling_gap
+from dpo_core.training.metrics.early_warnings import EarlyWarning
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
-from dpo_core.training.reference.reference_logps import Reference, logps_of_some
+from dpo_core.training.reference.reference_logps import Reference, recompute_some_logps
 from dpo_core.training.round import Round
-from dpo_core.training.telling.early_warnings import EarlyWarning
 
 
 @dataclass(frozen=True)
 class SampledLogps:
-    """What computing the log-probs of `checked` pairs anew showed.
+    """The check of the sampler's log-probs: those of `checked` pairs were recomputed.
 
-    largest, mean: differences, nats per token. refused: why a pass must be made, or empty.
+    largest, mean: differences, nats per token. rejection: why they are not used, or empty.
     """
 
     checked: int
     largest: float | None
     mean: float | None
-    refused: str
+    rejection: str
 
     def warning(self) -> EarlyWarning:
+        """The warning for rejected log-probs."""
         return EarlyWarning(
             "sampled_logps",
             0,
-            f"the sampler's log-probs are not used as reference: {self.refused}.",
-            "The round took the pass instead; training.reference_logps: pass does so at once.",
+            f"the sampler's log-probs are not used as reference: {self.rejection}.",
+            "A reference pass was run instead; training.reference_logps: pass skips the check.",
         )
 
     def facts(self) -> dict[str, Any]:
-        return {f"from_sampling_{name}": value for name, value in asdict(self).items()}
+        """Facts for the ledger."""
+        return {
+            "from_sampling_checked": self.checked,
+            "from_sampling_largest": self.largest,
+            "from_sampling_mean": self.mean,
+            "from_sampling_refused": self.rejection,
+        }
 
 
-def try_sampled_logps(round: Round, pairs: Sequence[TrainingPair]) -> SampledLogps:
-    """The pairs that are trained on first are computed anew under the round's model.
+def check_sampled_logps(round: Round, pairs: Sequence[TrainingPair]) -> SampledLogps:
+    """Check the sampler's log-probs by recomputing those of the first pairs to be trained on.
 
-    The leader says a refusal at once.
+    The leader sends a notice of a rejection at once.
     """
-    lacking = next((pair for pair in pairs if None in pair.sampled_logps), None)
-    if lacking is not None:
-        why = f"the sampler returned no log-probs for pair {lacking.pair_id}"
-        found = SampledLogps(0, None, None, why)
+    missing = next((pair for pair in pairs if None in pair.sampled_logps), None)
+    if missing is not None:
+        why = f"the sampler returned no log-probs for pair {missing.pair_id}"
+        result = SampledLogps(0, None, None, why)
     else:
-        checked, anew = logps_of_some(round, pairs)
-        largest = max((_difference(pair, anew) for pair in checked), key=_nan_is_largest)
-        mean = sampling_gap(checked, anew)
+        checked, recomputed = recompute_some_logps(round, pairs)
+        largest = max((_difference(pair, recomputed) for pair in checked), key=_nan_is_largest)
+        mean = sampling_gap(checked, recomputed)
         assert mean is not None, "every pair has sampled log-probs"
         why = _too_far(largest, mean, round.runtime.compute_dtype)
-        found = SampledLogps(len(checked), largest, mean, why)
-    if found.refused and round.team.leads:
-        NOTICES.warning("%s", found.warning())
-    return found
+        result = SampledLogps(len(checked), largest, mean, why)
+    if result.rejection and round.team.leads:
+        NOTICES.warning("%s", result.warning())
+    return result
 
 
 def reference_from_sampling(pairs: Sequence[TrainingPair]) -> Reference:
+    """The reference that consists of the sampler's log-probs."""
     sums = LogpsByPair(pair.pair_id for pair in pairs)
     for pair in pairs:
-        sums.update({pair.pair_id: _told(pair)})
+        sums.update({pair.pair_id: _sampler_logps(pair)})
     return Reference(sums, sums, "sampling")
 
 
-def _difference(pair: TrainingPair, anew: ReferenceLogps) -> float:
-    """The largest difference of the log-probs and of the margin that the pair would start at, nats
-    per token of the longer completion: what the first step allows for."""
-    both = zip(anew[pair.pair_id], _told(pair), strict=True)
+def _difference(pair: TrainingPair, recomputed: ReferenceLogps) -> float:
+    """Largest difference of a pair's log-probs and of its first margin.
+
+    Unit: nats per token of the longer completion, as in the check of the first step.
+    """
+    both = zip(recomputed[pair.pair_id], _sampler_logps(pair), strict=True)
     chosen, rejected = (ours - theirs for ours, theirs in both)
     differences = (abs(chosen), abs(rejected), abs(chosen - rejected))
     return max(differences, key=_nan_is_largest) / max(pair.longest, 1)
 
 
-def _told(pair: TrainingPair) -> tuple[float, float]:
+def _sampler_logps(pair: TrainingPair) -> tuple[float, float]:
     chosen, rejected = pair.sampled_logps
-    assert chosen is not None and rejected is not None, "tried before"
+    assert chosen is not None and rejected is not None, "checked before"
     return chosen, rejected
 
 

@@ -1,1 +1,1 @@
-"""The base policy, and its supervised warm start."""
+"""The base policy and its supervised warm start."""

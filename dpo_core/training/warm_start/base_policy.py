@@ -1,4 +1,4 @@
-"""The base policy π_0: loaded or built, warm-started where asked, saved as later rounds read it."""
+"""The base policy π_0: loaded or built, optionally warm-started, and saved for later rounds."""
 
 import time
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput, ConfigError
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.gguf.header import names_gguf
 from dpo_core.hashing import policy_id
 from dpo_core.import_path import load_function
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
+from dpo_core.training.metrics.curves import SFT_CURVE
 from dpo_core.training.runtime import prepare, save_policy
-from dpo_core.training.telling.curves import SFT_CURVE
 from dpo_core.training.warm_start.sft import fine_tune
 from dpo_core.training.warm_start.sft_examples import load_examples
 
@@ -27,13 +27,12 @@ _NO_ROWS: dict[str, Any] = {"rows_in": 0, "rows_kept": 0, "dropped": {}}
 
 
 def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
-    """Leave the base policy of `job` in its `out_dir`.
+    """Write the base policy of `job` to its `out_dir`.
 
-    Without a warm start the weights keep the precision they come in, those of a GGUF file float32;
-    with one they are float32.
-    Returns the policy's id, the rows in, kept and dropped by reason, the loss at the end (nats per
-    completion token) and what the run was. Raises BadInput when the model, the function that builds
-    it or the rows cannot be used.
+    With a warm start weights are float32; without one they keep their precision, which for a GGUF
+    file is float32. Returns the policy's id, rows in, kept and dropped by reason, the final loss
+    (nats per completion token) and facts about the run. Raises BadInput when the model, the
+    function that builds it or the rows cannot be used.
     """
     runtime = prepare(job.threads, job.seed, "auto")
     started = time.monotonic()
@@ -63,7 +62,7 @@ def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
 
 @contextmanager
 def _source(job: BaseJob) -> Iterator[tuple[str, str, str | None]]:
-    """(name for messages, folder, GGUF file or hub id, revision) of the model to start from."""
+    """(name for messages; folder, GGUF file or hub id; revision) of the initial model."""
     if (job.model is None) == (job.build is None):
         raise ConfigError("policy: give exactly one of model and build")
     if job.model is not None:
@@ -76,44 +75,43 @@ def _source(job: BaseJob) -> Iterator[tuple[str, str, str | None]]:
         try:
             build(Path(folder), job.seed, **job.build_args)
         except Exception as error:
-            if out_of_space(error):
+            if is_out_of_space(error):
                 raise
             raise BadInput(
                 f"{job.build} raised {type(error).__name__}: {error}",
                 "It is called as build(out_dir, seed, **policy.build_args).",
             ) from error
-        yield f"what {job.build} built", folder, None
+        yield f"built by {job.build}", folder, None
 
 
 def _load(name: str, source: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
-    """(model, tokenizer). Raises BadInput in one sentence where transformers needs a screen."""
+    """(model, tokenizer). Raises BadInput with the first line of transformers' error."""
     if names_gguf(source):
         from dpo_core.gguf.load import load_model, load_tokenizer
 
         return load_model(Path(source)), load_tokenizer(Path(source))
     try:
-        # Without the keyword a revision of None would not mean the default one.
-        wanted = {} if revision is None else {"revision": revision}
-        tokenizer = AutoTokenizer.from_pretrained(source, **wanted)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **wanted)
+        # The keyword is left out, because revision=None does not mean the default one.
+        options = {} if revision is None else {"revision": revision}
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
     except (OSError, ValueError) as error:
-        if out_of_space(error):
+        if is_out_of_space(error):
             raise
         raise BadInput(
             f"cannot load the policy {name}: {str(error).strip().splitlines()[0]}",
-            "policy.model must be a folder written by save_pretrained, a .gguf file, or the id of "
-            "a model on the Hugging Face hub; the hub needs network, or an earlier download of the "
-            "model.",
+            "policy.model must be a folder written by save_pretrained, a .gguf file, or a model id "
+            "of the Hugging Face hub, which needs network access or an earlier download.",
         ) from error
     return model, tokenizer
 
 
 def _longest(model: Any) -> int:
-    """Tokens that the model has positions for."""
+    """Longest sequence that the model has positions for, in tokens."""
     return int(getattr(model.config, "max_position_embeddings", None) or torch.iinfo(torch.int).max)
 
 
 def _final_loss(curve: list[dict[str, Any]]) -> float | None:
-    """Mean over the last tenth of the steps: one batch alone is noise."""
+    """Mean loss of the last tenth of the steps, since a single batch is noisy."""
     last = curve[-max(1, len(curve) // 10) :]
     return sum(row["loss"] for row in last) / len(last) if last else None

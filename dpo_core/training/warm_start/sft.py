@@ -16,15 +16,15 @@ from dpo_core.config import SftConfig
 from dpo_core.errors import InvariantViolated
 from dpo_core.preference.pair_logps import completion_token_logps
 from dpo_core.tables import batched
+from dpo_core.training.metrics.curves import SFT_CURVE
 from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
-from dpo_core.training.pairs.batching import padded
+from dpo_core.training.pairs.batching import pad_sequences
 from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.runtime import Runtime
-from dpo_core.training.telling.curves import SFT_CURVE
 from dpo_core.training.warm_start.sft_examples import Example
 
 _BATCHES_PER_BUCKET = 4
-"""More would save little padding, and answers of one length may all say the same."""
+"""More would save little padding, and answers of the same length may be alike."""
 
 _MAX_GRAD_NORM = 1.0
 _FINAL_RATE = 0.1
@@ -38,15 +38,15 @@ def fine_tune(
     runtime: Runtime,
     report: Report,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place; returns one row per step (curves.SFT_CURVE).
+    """Train `model` in place with AdamW. Returns one row per step (curves.SFT_CURVE).
 
-    AdamW; after the warm-up the learning rate falls linearly to a tenth. The loss is the mean over
-    the batch's completion tokens, nats. Raises InvariantViolated when it is not finite.
+    After the warm-up the learning rate falls linearly to a tenth. The loss is the mean over the
+    batch's completion tokens, nats. Raises InvariantViolated when it is not finite.
     """
     optimiser = make_optimiser(model.parameters(), config.learning_rate)
     curve: list[dict[str, Any]] = []
     lengths = [example.length for example in examples]
-    for step, chosen in enumerate(batches(lengths, config.batch_size, config.steps, seed)):
+    for step, indices in enumerate(batches(lengths, config.batch_size, config.steps, seed)):
         started = time.monotonic()
         learning_rate = config.learning_rate * learning_rate_factor(
             step,
@@ -56,7 +56,7 @@ def fine_tune(
             floor=_FINAL_RATE,
         )
         set_learning_rate(optimiser, learning_rate)
-        batch = [examples[index] for index in chosen]
+        batch = [examples[index] for index in indices]
         with runtime.autocast():
             logps_N = batch_logps(model, batch, runtime.device)
         loss = -logps_N.mean()
@@ -76,33 +76,35 @@ def fine_tune(
 
 
 def batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
-    """Indices of the examples of each of `steps` batches; every epoch shows each example once.
+    """Yield the example indices of `steps` batches; every epoch uses each example once.
 
-    Runs of examples in random order are sorted by length and cut into batches, which are shuffled:
-    batches hold similar lengths, so little of them is padding.
+    Runs of randomly ordered examples are sorted by length and cut into batches, which are shuffled.
+    Batches hold similar lengths, so they have little padding.
     """
     generator = torch.Generator().manual_seed(seed)
-    made = 0
+    yielded = 0
     while True:
         order: list[int] = torch.randperm(len(lengths), generator=generator).tolist()
         epoch: list[list[int]] = []
         for bucket in batched(order, batch_size * _BATCHES_PER_BUCKET):
             epoch += batched(sorted(bucket, key=lambda index: lengths[index]), batch_size)
         for position in torch.randperm(len(epoch), generator=generator).tolist():
-            if made == steps:
+            if yielded == steps:
                 return
             yield epoch[position]
-            made += 1
+            yielded += 1
 
 
 def batch_logps(model: Any, batch: Sequence[Example], device: torch.device) -> Tensor:
-    """(N,) log-probs of the completion tokens of all examples, nats, example after example."""
-    ids_BT, ends_B = padded([example.prompt_ids + example.completion_ids for example in batch])
+    """(N,) log-probs of the completion tokens, nats, example after example."""
+    ids_BT, ends_B = pad_sequences(
+        [example.prompt_ids + example.completion_ids for example in batch]
+    )
     starts_B = torch.tensor([len(example.prompt_ids) for example in batch])
     position_T = torch.arange(ids_BT.shape[1])
     attention_BT = (position_T < ends_B[:, None]).to(device)
     completion_BT = attention_BT & (position_T >= starts_B[:, None]).to(device)
     ids_BT = ids_BT.to(device)
-    with RopeLengths(model).of(ends_B.tolist()):
+    with RopeLengths(model).for_lengths(ends_B.tolist()):
         logits_BTV = model(ids_BT, attention_mask=attention_BT.long(), use_cache=False).logits
     return completion_token_logps(logits_BTV, ids_BT, completion_BT)

@@ -1,4 +1,4 @@
-"""The rows of a supervised warm start: read, checked against the held-out prompts, tokenised."""
+"""Rows of a supervised warm start: reading, dropping held-out prompts, tokenising."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 
 from dpo_core.config import SftConfig
 from dpo_core.errors import BadInput
-from dpo_core.full_disk import out_of_space
+from dpo_core.full_disk import is_out_of_space
 from dpo_core.import_path import load_function
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import batched, iterate_rows, read_rows
@@ -38,37 +38,37 @@ class Example:
 def load_examples(
     job: BaseJob, tokenizer: Any, longest: int
 ) -> tuple[list[Example], dict[str, Any]]:
-    """The examples to train on, and rows_in, rows_kept and dropped (reason → rows).
+    """The examples to train on, and facts: rows_in, rows_kept and dropped (reason → rows).
 
-    longest: tokens the model has positions for. Dropped are rows that are too_long, empty, or
+    longest: longest sequence of the model, in tokens. Dropped are rows that are too_long, empty, or
     whose prompt is held_out. Raises BadInput when a row is unreadable or none is left.
     """
     assert job.sft is not None
     if tokenizer.eos_token_id is None:
-        raise BadInput("the policy's tokenizer has no EOS token, so answers could never end")
+        raise BadInput("the policy's tokenizer has no EOS token, so answers would never end")
     held_out = _held_out(job, tokenizer)
     limit = min(longest, job.sft.max_length)
-    kept: list[Example] = []
+    examples: list[Example] = []
     dropped: Counter[str] = Counter()
     for rows in batched(_rows(job.sft, job.seed), _TOKENISED_AT_ONCE):
         for (prompt, completion), example in zip(rows, _encode(tokenizer, rows), strict=True):
             bare = _without_bos(prompt, tokenizer)
             reason = _reason_to_drop(bare, completion, example, held_out, limit)
             if reason is None:
-                kept.append(example)
+                examples.append(example)
             else:
                 dropped[reason] += 1
-    if not kept:
+    if not examples:
         raise BadInput(
-            f"no row is left to warm-start the policy with (dropped: {dict(dropped)})",
+            f"no rows are left for the warm start (dropped: {dict(dropped)})",
             "Give other rows under sft, or raise sft.max_length.",
         )
-    rows_in = len(kept) + dropped.total()
-    return kept, {"rows_in": rows_in, "rows_kept": len(kept), "dropped": dict(dropped)}
+    rows_in = len(examples) + dropped.total()
+    return examples, {"rows_in": rows_in, "rows_kept": len(examples), "dropped": dict(dropped)}
 
 
 def _held_out(job: BaseJob, tokenizer: Any) -> frozenset[str]:
-    """Ids of the texts by which a row may hold a prompt that is not to be trained on."""
+    """Ids of all texts by which a row may contain a prompt that must not be trained on."""
     rows = read_rows(job.held_out, ["prompt_id", "messages"]) if job.held_out is not None else []
     talks = [row["messages"] for row in rows if row["messages"] is not None] + job.never_messages
     texts = (text for messages in talks for text in _as_texts(messages, tokenizer))
@@ -77,15 +77,15 @@ def _held_out(job: BaseJob, tokenizer: Any) -> frozenset[str]:
 
 
 def _as_texts(messages: Sequence[Mapping[str, str]], tokenizer: Any) -> Iterator[str]:
-    """How the texts of others write a conversation: as the model's template does, with its last
-    line or without, as people read it, and where the user alone speaks, as what the user says."""
+    """Yield the texts that data sets may use for a conversation: as people read it, a single user
+    message alone, and rendered by the chat template with and without the generation prompt."""
     yield Prompt("", messages=tuple(messages)).shown()
     spoken = [message for message in messages if message["role"] != "system"]
     if len(spoken) == 1:
         yield spoken[0]["content"]
     if tokenizer.chat_template is None:
         return
-    with suppress(TemplateError):  # a template that refuses these roles wrote no such text
+    with suppress(TemplateError):  # a template that rejects these roles produced no such text
         for ask in (True, False):
             yield tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=ask
@@ -93,7 +93,7 @@ def _as_texts(messages: Sequence[Mapping[str, str]], tokenizer: Any) -> Iterator
 
 
 def _without_bos(text: str, tokenizer: Any) -> str:
-    """Templates write BOS, texts leave it to the tokenizer."""
+    """Remove BOS: templates write it, plain texts leave it to the tokenizer."""
     return text.removeprefix(tokenizer.bos_token or "")
 
 
@@ -108,7 +108,7 @@ def _reason_to_drop(
 
 
 def _encode(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> Iterator[Example]:
-    """Prompts as they are sampled from: what the tokenizer adds, but no EOS behind them."""
+    """Tokenise prompts as for sampling: with the tokenizer's special tokens, but without EOS."""
     eos = tokenizer.eos_token_id
     prompts = tokenizer([prompt for prompt, _ in rows])["input_ids"]
     completions = tokenizer([text for _, text in rows], add_special_tokens=False)["input_ids"]
@@ -118,7 +118,7 @@ def _encode(tokenizer: Any, rows: Sequence[tuple[str, str]]) -> Iterator[Example
 
 
 def check_sft_rows(config: SftConfig) -> None:
-    """Read the rows of `config.path` through. Raises BadInput at the first that is none."""
+    """Read all rows of `config.path`. Raises BadInput at the first that is unusable."""
     for _ in _rows(config, 0):
         pass
 
@@ -127,7 +127,11 @@ def _rows(config: SftConfig, seed: int) -> Iterator[tuple[str, str]]:
     """(prompt, completion) of each row, in order."""
     fields = (config.prompt_field, config.completion_field)
     if config.function is not None:
-        source, rows, fields = config.function, _called(config.function, seed), _FUNCTION_FIELDS
+        source, rows, fields = (
+            config.function,
+            _call_function(config.function, seed),
+            _FUNCTION_FIELDS,
+        )
     elif config.path is not None:
         source, rows = config.path, _read(Path(config.path), fields)
     else:
@@ -136,19 +140,19 @@ def _rows(config: SftConfig, seed: int) -> Iterator[tuple[str, str]]:
         values = [row.get(field) for field in fields] if isinstance(row, Mapping) else [None]
         if not all(isinstance(value, str) for value in values):
             raise BadInput(
-                f"{source}, row {number}: needs the texts {fields[0]!r} and {fields[1]!r}",
+                f"{source}, row {number}: needs the text fields {fields[0]!r} and {fields[1]!r}",
                 "Name the fields with sft.prompt_field and sft.completion_field.",
             )
         yield values[0], values[1]  # type: ignore[misc]
 
 
-def _called(path: str, seed: int) -> Iterator[Any]:
+def _call_function(path: str, seed: int) -> Iterator[Any]:
     try:
         yield from load_function(path)(seed)
     except BadInput:
         raise
     except Exception as error:
-        if out_of_space(error):
+        if is_out_of_space(error):
             raise
         raise BadInput(f"{path} raised {type(error).__name__}: {error}") from error
 
@@ -160,7 +164,7 @@ def _read(path: Path, fields: tuple[str, str]) -> Iterator[Any]:
         try:
             yield from iterate_rows(path)
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise BadInput(f"{path} is not a parquet file that can be read: {error}") from None
+            raise BadInput(f"{path} is not a readable parquet file: {error}") from None
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):

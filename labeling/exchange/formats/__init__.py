@@ -1,1 +1,1 @@
-"""Formats of preferences, one file each: what a row of it looks like, and what it says."""
+"""Formats of preferences, one file each: which rows fit, and how they are read."""

@@ -1,16 +1,16 @@
-"""Transcripts as in Anthropic's HH data: chosen and rejected are whole dialogues, each
-"\\n\\nHuman: …\\n\\nAssistant: …", that differ in the last answer."""
+"""Transcripts as in Anthropic's HH data: chosen and rejected are dialogues
+"\\n\\nHuman: …\\n\\nAssistant: …" that differ in the last answer."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from labeling.exchange.imported import (
+from labeling.exchange.imported_pair import (
     ImportedPair,
     Messages,
-    Undecided,
+    UndecidedRow,
     UnreadableRow,
-    checked,
+    check_pair,
 )
 
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
@@ -22,13 +22,13 @@ def fits(row: Mapping[str, Any]) -> bool:
     return "prompt" not in row and all(_is_transcript(text) for text in texts)
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     """Raises UnreadableRow for transcripts that differ before their last answers."""
     chosen, rejected = (_turns(row[name], name) for name in ("chosen", "rejected"))
     if chosen[:-1] != rejected[:-1]:
         raise UnreadableRow("the transcripts differ before their last answers")
     pair = ImportedPair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
-    return checked(pair)
+    return check_pair(pair)
 
 
 def _is_transcript(text: Any) -> bool:
@@ -39,9 +39,9 @@ def _turns(text: str, name: str) -> Messages:
     """The messages of a transcript, the last of them an answer."""
     _, *parts = _TURN.split(text.replace("\r\n", "\n").lstrip())
     turns = tuple(
-        {"role": _ROLES[who], "content": said.strip()}
-        for who, said in zip(parts[::2], parts[1::2], strict=True)
+        {"role": _ROLES[speaker], "content": content.strip()}
+        for speaker, content in zip(parts[::2], parts[1::2], strict=True)
     )
     if len(turns) < 2 or turns[-1]["role"] != "assistant" or turns[-2]["role"] != "user":
-        raise UnreadableRow(f"{name} does not end with a human's turn and an answer to it")
+        raise UnreadableRow(f"{name} does not end with a human turn and its answer")
     return turns

@@ -1,10 +1,10 @@
-"""The formats by name, and which of them a row is in."""
+"""The formats by name, and detection of a row's format."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from labeling.exchange.formats import hh, preference, ultrafeedback, verdicts
-from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow
+from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow
 
 Row = Mapping[str, Any]
 
@@ -15,8 +15,8 @@ class Format(Protocol):
     def fits(self, row: Row) -> bool:
         """Whether a row with these columns is in this format."""
 
-    def read(self, row: Row) -> ImportedPair | Undecided:
-        """What the row says. Raises UnreadableRow."""
+    def read(self, row: Row) -> ImportedPair | UndecidedRow:
+        """Read a row that fits. Raises UnreadableRow."""
 
 
 FORMATS: dict[str, Format] = {
@@ -25,18 +25,19 @@ FORMATS: dict[str, Format] = {
     "ultrafeedback": ultrafeedback,
     "csv": verdicts,
 }
-"""A transcript is also a preference without a prompt: the first that fits is taken."""
+"""The first format that fits is used: a transcript is also a preference without prompt."""
 
 
 def format_of(row: Row) -> str | None:
-    """Name of the format that `row` is in; None when its columns fit none."""
+    """Name of the first format that fits `row`, or None."""
     return next((name for name, kind in FORMATS.items() if kind.fits(row)), None)
 
 
-def read_as(name: str, row: Row) -> ImportedPair | Undecided:
-    """What `row` says in the format `name`. Raises UnreadableRow, whatever is in the row."""
+def read_as(name: str, row: Row) -> ImportedPair | UndecidedRow:
+    """Read `row` in the format `name`. Raises UnreadableRow for any content it cannot read."""
     if not FORMATS[name].fits(row):
-        raise UnreadableRow(f"no {name} row (its columns: {', '.join(map(str, row)) or 'none'})")
+        columns = ", ".join(map(str, row)) or "none"
+        raise UnreadableRow(f"not a {name} row (its columns: {columns})")
     try:
         return FORMATS[name].read(row)
     except RecursionError:

@@ -1,9 +1,9 @@
-"""Chat messages as other tools write them."""
+"""Chat messages in the spellings of other tools."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeling.exchange.imported import Messages, UnreadableRow
+from labeling.exchange.imported_pair import Messages, UnreadableRow
 
 ROLES = ("system", "user", "assistant", "tool")
 _ROLE_NAMES = {"human": "user", "gpt": "assistant", "observation": "tool"}
@@ -23,7 +23,7 @@ def parse_messages(value: Any, name: str) -> Messages:
 
 
 def split_answer(value: Any, name: str) -> tuple[Messages, str]:
-    """(messages before it, answer) of a conversation, or of an answer alone."""
+    """(messages before the answer, answer) of a conversation, or of an answer alone."""
     if isinstance(value, str):
         return (), value
     messages = parse_messages(value, name)
@@ -34,22 +34,22 @@ def split_answer(value: Any, name: str) -> tuple[Messages, str]:
 
 def _message(message: Any, where: str) -> Mapping[str, str]:
     if not isinstance(message, Mapping):
-        raise UnreadableRow(f"{where} is no message but {_kind(message)}")
+        raise UnreadableRow(f"{where} must be a message, found {_kind(message)}")
     role = message.get("role", message.get("from"))
     role = _ROLE_NAMES.get(str(role), role)
     if role not in ROLES:
         raise UnreadableRow(f"{where} has the role {role!r}, not one of {', '.join(ROLES)}")
     if message.get("tool_calls"):
-        raise UnreadableRow(f"{where} calls tools, which no text holds")
+        raise UnreadableRow(f"{where} has tool calls, which text cannot represent")
     return {"role": role, "content": _content(message.get("content", message.get("value")), where)}
 
 
 def _content(content: Any, where: str) -> str:
-    """Text, or the parts of a text in one."""
+    """Text, or the concatenated text parts."""
     if isinstance(content, str):
         return content
     if not is_messages(content):
-        raise UnreadableRow(f"{where} has no text but {_kind(content)}")
+        raise UnreadableRow(f"{where} must have text, found {_kind(content)}")
     texts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise UnreadableRow(f"{where} has parts that are not text")

@@ -1,7 +1,7 @@
-"""Preferences as TRL names them: `prompt`, `chosen`, `rejected`, each a text or chat messages.
+"""Preferences in TRL's format: `prompt`, `chosen`, `rejected`, each text or chat messages.
 
-Also read: conversations without a prompt of their own, of which all but the last message is the
-prompt; `question` or `instruction` for `prompt`, beside a `system` text; and the columns that
+Also reads conversations without a prompt column, whose prompt is all but the last message;
+`question` or `instruction` in place of `prompt`; a `system` text; and the columns that
 `ratchet export` adds.
 """
 
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from labeling.exchange.formats.messages import parse_messages, split_answer
-from labeling.exchange.imported import (
+from labeling.exchange.imported_pair import (
     ImportedPair,
     Messages,
-    Undecided,
+    UndecidedRow,
     UnreadableRow,
-    chat,
-    checked,
-    plain,
+    as_messages,
+    as_text,
+    check_pair,
 )
 
 _PROMPTS = ("prompt", "question", "instruction")
@@ -26,20 +26,20 @@ def fits(row: Mapping[str, Any]) -> bool:
     return "chosen" in row and "rejected" in row
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
-    """The answers after what both conversations share. Raises UnreadableRow."""
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
+    """The answers after the shared conversation. Raises UnreadableRow."""
     before, chosen = split_answer(row["chosen"], "chosen")
     before_rejected, rejected = split_answer(row["rejected"], "rejected")
     if before != before_rejected:
         raise UnreadableRow("chosen and rejected answer different conversations")
     prompt = _with_system(_prompt(_given(row), before), row.get("system"))
     if row.get("plain") is True:
-        prompt = plain(prompt)
+        prompt = as_text(prompt)
     p_chosen = _p_chosen(row)
     if p_chosen == 0.5:
-        return Undecided("tie")
+        return UndecidedRow("tie")
     agreement = _share(row, "agreement")
-    return checked(ImportedPair(prompt, chosen, rejected, p_chosen, _sources(row), agreement))
+    return check_pair(ImportedPair(prompt, chosen, rejected, p_chosen, _sources(row), agreement))
 
 
 def _given(row: Mapping[str, Any]) -> str | Messages | None:
@@ -48,10 +48,10 @@ def _given(row: Mapping[str, Any]) -> str | Messages | None:
 
 
 def _prompt(given: str | Messages | None, before: Messages) -> str | Messages:
-    """The prompt, where what stands before the answers may repeat it, or go on from it."""
+    """The prompt; the messages `before` the answers may repeat or continue it."""
     if given is None:
         if not before:
-            raise UnreadableRow("it has no prompt")
+            raise UnreadableRow("the row has no prompt")
         prompt: str | Messages = before
     elif not before:
         prompt = given
@@ -71,7 +71,7 @@ def _with_system(prompt: str | Messages, system: Any) -> str | Messages:
         return prompt
     if not isinstance(system, str):
         raise UnreadableRow("system is not text")
-    messages = chat(prompt)
+    messages = as_messages(prompt)
     assert not isinstance(messages, str), "chat makes messages"
     if messages[0]["role"] == "system":
         return prompt
@@ -81,7 +81,7 @@ def _with_system(prompt: str | Messages, system: Any) -> str | Messages:
 def _p_chosen(row: Mapping[str, Any]) -> float:
     value = _share(row, "p_chosen")
     if value is not None and value < 0.5:
-        raise UnreadableRow(f"p_chosen {value:g} says that the rejected answer is the better one")
+        raise UnreadableRow(f"p_chosen {value:g} means that the rejected answer is better")
     return 1.0 if value is None else value
 
 

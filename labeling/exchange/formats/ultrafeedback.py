@@ -1,4 +1,4 @@
-"""Several answers to one prompt with their ratings, as in UltraFeedback: best against worst.
+"""Several rated answers to one prompt, as in UltraFeedback: the best against the worst.
 
 Answers are objects in `completions` ({"response", "overall_score" or "rating"}), or texts in
 `completions`, `responses` or `generations` beside a list `ratings` or `scores`.
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow, checked
+from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow, check_pair
 
 _PROMPTS = ("prompt", "instruction")
 _ANSWERS = ("completions", "responses", "generations")
@@ -23,7 +23,7 @@ def fits(row: Mapping[str, Any]) -> bool:
     return _first(row, _PROMPTS) is not None and _first(row, _ANSWERS) is not None
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     """The best rated answer against the worst. Raises UnreadableRow."""
     prompt, answers = _first(row, _PROMPTS), _first(row, _ANSWERS)
     if not isinstance(prompt, str):
@@ -32,11 +32,11 @@ def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
         raise UnreadableRow("the completions are not a list")
     rated = _rated(answers, _first(row, _RATINGS))
     if len(rated) < 2:
-        return Undecided("unrated")
+        return UndecidedRow("unrated")
     best, worst = max(rated, key=_rating), min(rated, key=_rating)
     if best[0] == worst[0]:
-        return Undecided("tie")
-    return checked(ImportedPair(prompt, best[1], worst[1]))
+        return UndecidedRow("tie")
+    return check_pair(ImportedPair(prompt, best[1], worst[1]))
 
 
 def _rating(rated: Rated) -> float:
@@ -44,19 +44,19 @@ def _rating(rated: Rated) -> float:
 
 
 def _rated(answers: Sequence[Any], ratings: Any) -> list[Rated]:
-    """The answers that have a rating; one without is left out."""
+    """The answers that have a rating."""
     if ratings is None:
-        found = [_of_object(answer) for answer in answers]
+        rated = [_read_object(answer) for answer in answers]
     elif not isinstance(ratings, Sequence) or len(ratings) != len(answers):
-        raise UnreadableRow("it does not have one rating for each completion")
+        raise UnreadableRow("the row does not have one rating per completion")
     else:
-        found = [(_number(r), a) for r, a in zip(ratings, answers, strict=True)]
-    if not all(isinstance(text, str) for _, text in found):
+        rated = [(_number(r), a) for r, a in zip(ratings, answers, strict=True)]
+    if not all(isinstance(text, str) for _, text in rated):
         raise UnreadableRow("a completion has no text")
-    return [(rating, text) for rating, text in found if rating is not None]
+    return [(rating, text) for rating, text in rated if rating is not None]
 
 
-def _of_object(answer: Any) -> tuple[float | None, Any]:
+def _read_object(answer: Any) -> tuple[float | None, Any]:
     if not isinstance(answer, Mapping):
         raise UnreadableRow("the completions have no ratings")
     return _number(_first(answer, _SCORES)), _first(answer, _TEXTS)
@@ -67,7 +67,7 @@ def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, also as text; None for what is none ("N/A")."""
+    """A finite number, possibly as text; None for anything else, such as "N/A"."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,13 +1,13 @@
 """Two answers and a verdict, as in a spreadsheet: columns `prompt`, `a`, `b`, `verdict`.
 
-Other names of these columns are known by heart here, or given by the user before the row arrives.
+COLUMNS lists other known names of these columns; `--columns` maps any others.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.errors import LabelsError
-from labeling.exchange.imported import ImportedPair, Undecided, UnreadableRow, checked
+from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow, check_pair
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "input"),
@@ -28,33 +28,33 @@ def fits(row: Mapping[str, Any]) -> bool:
     return all(_column(row, name) is not None for name in COLUMNS)
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | Undecided:
+def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     """The answer that the verdict names against the other. Raises UnreadableRow."""
-    prompt, a, b, said = (row[_column(row, name) or ""] for name in COLUMNS)
+    prompt, a, b, written = (row[_column(row, name) or ""] for name in COLUMNS)
     for name, text in (("prompt", prompt), ("a", a), ("b", b)):
         if not isinstance(text, str):
             raise UnreadableRow(f"{name} is not text")
-    verdict = _verdict(said)
+    verdict = _verdict(written)
     if verdict in ("tie", "both_bad"):
-        return Undecided(verdict)
+        return UndecidedRow(verdict)
     chosen, rejected = (a, b) if verdict == "a" else (b, a)
-    return checked(ImportedPair(prompt, chosen, rejected))
+    return check_pair(ImportedPair(prompt, chosen, rejected))
 
 
 def _column(row: Mapping[str, Any], name: str) -> str | None:
-    """The row's column that holds `name`: the first of its known names."""
+    """The row's column for `name`: the first of its known names."""
     by_name = {str(column).strip().lower().replace(" ", "_"): column for column in row}
     return next((by_name[known] for known in COLUMNS[name] if known in by_name), None)
 
 
-def _verdict(said: Any) -> str:
-    word = "_".join(str("" if said is None else said).strip().lower().split())
+def _verdict(written: Any) -> str:
+    word = "_".join(str("" if written is None else written).strip().lower().split())
     if word in ("0", "0.0"):
-        # Where verdicts are 0 and 1, a 1 means b: each 1 before this row was read wrongly.
+        # If verdicts are 0 and 1, 1 means b, and every 1 before this row was read wrongly.
         raise LabelsError(
-            "a verdict is 0, so 1 may mean the first answer or the second",
+            "a verdict is 0, so 1 may mean the first or the second answer",
             "Write the verdicts as a, b and tie.",
         )
     if word not in _MEANING:
-        raise UnreadableRow(f"the verdict {said!r} is none of a, b, tie, both_bad, 1, 2")
+        raise UnreadableRow(f"the verdict {written!r} is none of a, b, tie, both_bad, 1, 2")
     return _MEANING[word]

@@ -1,4 +1,4 @@
-"""What runs in the server's own environment, which has argilla-server and nothing of Ratchet.
+"""Code for the server's own environment, which has argilla-server and nothing of Ratchet.
 
-This folder is on the path there, and `python -m ratchet_argilla` serves.
+This folder is on the path there, and `python -m ratchet_argilla` starts the server.
 """

@@ -17,8 +17,7 @@ from dpo_core.records import Completion, Prompt
 from dpo_core.special_tokens import read_special_tokens
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.config import AuditConfig, FindingName
-from labeling.audit.judged import judged
-from labeling.audit.material import Answer, Dropped, Material, Preference
+from labeling.audit.material import AuditedAnswer, Material, Preference, StepLosses, count_votes
 from labeling.audit.token_faults import token_faults
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs
@@ -32,8 +31,8 @@ def preference(number: int, **changes: Any) -> Preference:
     sound = Preference(
         pair_id=f"pair{number}",
         prompt=Prompt(f"p{number}", text=f"what is {number} and {number}?"),
-        chosen=Answer(f"a good answer to {number}", 6, True),
-        rejected=Answer(f"something else about {number}", 5, True),
+        chosen=AuditedAnswer(f"a good answer to {number}", 6, True),
+        rejected=AuditedAnswer(f"something else about {number}", 5, True),
         side="ab"[number % 2],
     )
     return replace(sound, **changes)
@@ -87,14 +86,15 @@ def of_pairs(answers: Sequence[Sampled], tied_within: float = 0.0, **pairs: Any)
             best, worst = sorted((pair.a, pair.b), key=lambda c: -scores[c])
             tied = scores[best] - scores[worst] <= tied_within
             chosen, rejected = (
-                Answer(by_id[c].text, by_id[c].tokens, by_id[c].finished) for c in (best, worst)
+                AuditedAnswer(by_id[c].text, by_id[c].tokens, by_id[c].finished)
+                for c in (best, worst)
             )
             p_chosen = 0.5 if tied else 1.0
             preferences.append(
                 replace(sound, chosen=chosen, rejected=rejected, p_chosen=p_chosen, side=None)
             )
     came_in = len(SOUND)
-    selection = Dropped(came_in, {"truncated": dropped} if dropped else {})
+    selection = StepLosses(came_in, {"truncated": dropped} if dropped else {})
     return Material(preferences, selection=selection, truncated=config.truncated)
 
 
@@ -130,7 +130,7 @@ def of_tokens(
     prompt = files.get("prompt", SOUND[0].prompt)
     ids = files.get("prompt_ids", [0, 7, 8])
     faults = token_faults(prompt, ids, token_ids, True, special)
-    return with_first(prompt=prompt, chosen=Answer("a good answer", 6, True, faults))
+    return with_first(prompt=prompt, chosen=AuditedAnswer("a good answer", 6, True, faults))
 
 
 TEMPLATE = "<s>{{ messages[0]['content'] }}"
@@ -160,11 +160,11 @@ def of_verdicts(*sources: tuple[str, str], retracted: str = "") -> Material:
         for number, sound in enumerate(SOUND)
         if source != retracted
     ]
-    return Material(SOUND, judged=judged(rows, []))
+    return Material(SOUND, judged=count_votes(rows, []))
 
 
 def of_dropped(**reasons: int) -> Material:
-    return Material(SOUND, aggregation=Dropped(100, reasons))
+    return Material(SOUND, aggregation=StepLosses(100, reasons))
 
 
 HELD_OUT = [Prompt("h", text="What  is 0 AND 0?")]
@@ -180,7 +180,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_dropped(abstained=60, unreadable=40),
             {
-                "mend the judge": of_dropped(unreadable=40),
+                "fix the judge": of_dropped(unreadable=40),
                 "retract a source that abstains": of_dropped(unreadable=40),
                 "ask more people": of_dropped(abstained=10, unreadable=40),
             },
@@ -200,7 +200,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_pairs(CLOSE, tied_within=0.5),
             {
-                "Give a judge that tells answers apart": of_pairs(CLOSE),
+                "Use a judge that distinguishes the answers": of_pairs(CLOSE),
                 "raise pairs.min_margin": of_pairs(CLOSE, tied_within=0.5, min_margin=0.5),
             },
         )
@@ -227,7 +227,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
     ],
     "empty_answers": [
         (
-            with_first(chosen=Answer(" \n", 1, True)),
+            with_first(chosen=AuditedAnswer(" \n", 1, True)),
             {"Remove these pairs where they come from": removed()},
         )
     ],
@@ -241,8 +241,8 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_tokens([7, 1, 7, 2], [1, 2]),
             {
-                "let eos_token in tokenizer_config.json name what ends answers, and nothing else, "
-                "and so eos_token_id in generation_config.json": (
+                "let eos_token in tokenizer_config.json name only the token that ends answers, and "
+                "likewise eos_token_id in generation_config.json": (
                     of_tokens([7, 1, 7, 2], 2, "<end>")
                 ),
             },
@@ -259,7 +259,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_chat(TEMPLATE, [0, 7, 0, 7], "why <s> why"),
             {
-                "Remove the BOS that the prompts spell out, in their text or their messages": (
+                "Remove any BOS written in the prompts' text or messages": (
                     of_chat(TEMPLATE, [0, 7, 7], "why why")
                 )
             },
@@ -272,7 +272,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
     "contaminated": [
         (
             held_out(HELD_OUT, Material(SOUND)),
-            {"Remove these prompts from what is trained on": held_out(HELD_OUT, removed())},
+            {"Remove these prompts from the training prompts": held_out(HELD_OUT, removed())},
         )
     ],
     "held_out_overlap": [
@@ -285,7 +285,7 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_pairs(LONG),
             {
-                "Look at whether the judge judges length": of_pairs(
+                "Check whether the judge rewards length": of_pairs(
                     [Sampled(1, tokens=100), Sampled(0, tokens=90)]
                 ),
                 "pairs.strategy length_aware with pairs.margin_per_token": of_pairs(
@@ -298,8 +298,8 @@ CASES: dict[FindingName, list[tuple[Material, dict[str, Material]]]] = {
         (
             of_verdicts(("blind", "a"), ("sound", "ab")),
             {
-                "mend it": of_verdicts(("blind", "ab"), ("sound", "ab")),
-                "take its verdicts back with `ratchet labels retract`": of_verdicts(
+                "fix it": of_verdicts(("blind", "ab"), ("sound", "ab")),
+                "retract its verdicts with `ratchet labels retract`": of_verdicts(
                     ("blind", "a"), ("sound", "ab"), retracted="blind"
                 ),
             },

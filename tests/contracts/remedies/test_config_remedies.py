@@ -24,10 +24,10 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.loss_options import TRAITS
 from flows.config import load_config, validate
+from flows.config.attempts import check_rejected_rounds
+from flows.config.paths import check_functions
 from flows.config.precision import with_precision
-from flows.config.rejected import check_rejected_rounds
-from flows.config.stored import check_is_campaign, read_stored
-from flows.config.user_code import check_functions
+from flows.config.reading import check_is_campaign, read_stored
 
 GONE = object()
 """In place of a value: the key is not there."""
@@ -90,7 +90,7 @@ CASES = [
     Case(
         {"evaluation_judge": {"kind": "human"}},
         {
-            "give a rule": {"evaluation_judge": {"kind": "rule", "function": "m:score"}},
+            "set a rule": {"evaluation_judge": {"kind": "rule", "function": "m:score"}},
             "a reward model": {"evaluation_judge": {"kind": "reward_model", "model": "org/rm"}},
             "a language model": {"evaluation_judge": {"kind": "llm", "model": "org/lm"}},
         },
@@ -107,7 +107,7 @@ CASES = [
         {"people": {"min_submitted": 2}, "evaluation_judge": RULE, "pairs.strategy": "random"},
         {
             "remove it": {"people": GONE},
-            "make judge {kind: human}": {"judge": {"kind": "human"}},
+            "set judge to {kind: human}": {"judge": {"kind": "human"}},
             "add a member of kind human to a committee": {"judge": BOTH},
         },
     ),
@@ -118,9 +118,7 @@ CASES = [
     Case(
         {**HUMAN, "people": {"gold_share": 0.1}},
         {
-            "give a file of known pairs and the share of them": {
-                "people.gold": "{here}/gold.jsonl"
-            },
+            "set a file of known pairs and their share": {"people.gold": "{here}/gold.jsonl"},
             "or neither": {"people.gold_share": GONE},
         },
     ),
@@ -161,7 +159,7 @@ CASES = [
     Case(
         {"sampling.budget_tokens": 1000},
         {
-            "give it": {"sampling.until_pairs": 5},
+            "set sampling.until_pairs": {"sampling.until_pairs": 5},
             "remove the budget": {"sampling.budget_tokens": GONE},
         },
     ),
@@ -174,7 +172,7 @@ CASES = [
         for margins, how, then in (
             (
                 {"judge.gives": "verdict", "pairs.strategy": "random"},
-                "give a judge that scores",
+                "use a judge that scores",
                 {"judge.gives": "score", "pairs.strategy": "best_worst"},
             ),
             (
@@ -196,7 +194,7 @@ CASES = [
         for margins, how, then in (
             (
                 {"judge.gives": "verdict", "pairs.strategy": "random"},
-                "give a judge that scores",
+                "use a judge that scores",
                 {"judge.gives": "score", "pairs.strategy": "best_worst"},
             ),
             (
@@ -225,16 +223,14 @@ CASES = [
         {"pairs.rejected_from": "/nowhere/model"},
         {
             "Give the folder of a model": {"pairs.rejected_from": "{here}/model"},
-            "its id on the hub: --set pairs.rejected_from=NAME": {
-                "pairs.rejected_from": "org/name"
-            },
+            "its hub id: --set pairs.rejected_from=NAME": {"pairs.rejected_from": "org/name"},
         },
     ),
     Case(
         {"sampling": {"max_model_len": 64, "max_tokens": 64}},
         {
-            "raise the first": {"sampling.max_model_len": 65},
-            "lower the second": {"sampling.max_tokens": 63},
+            "lower the first": {"sampling.max_tokens": 63},
+            "raise the second": {"sampling.max_model_len": 65},
         },
     ),
     Case(
@@ -248,14 +244,14 @@ CASES = [
         {"judge.gives": "verdict"},
         {
             "set pairs.strategy to random": {"pairs.strategy": "random"},
-            "give scores": {"judge.gives": "score"},
+            "use a judge that scores": {"judge.gives": "score"},
         },
     ),
     Case(
         {"data.rounds": {"mix": {"imported": 0.5}}},
         {
             "remove it": {"data.rounds.mix.imported": GONE},
-            "import some": {"data.imported": "{here}/imported"},
+            "set data.imported to a folder": {"data.imported": "{here}/imported"},
         },
     ),
     Case(
@@ -329,7 +325,11 @@ CASES = [
     ),
     Case(
         {**RETRY, "gate.retry.changes": [{}]},
-        {"each attempt changes at least one key": {"gate.retry.changes": [{"training.beta": 2}]}},
+        {
+            "each attempt must change at least one key": {
+                "gate.retry.changes": [{"training.beta": 2}]
+            }
+        },
     ),
     Case(
         {"gate.otherwise": "retry"},
@@ -349,8 +349,8 @@ CASES = [
     Case(
         {**RETRY, "training.beta": 0.2, "gate.retry.changes": [{"training.beta": 0.2}]},
         {
-            "Give others": {"gate.retry.changes": [{"training.beta": 0.3}]},
-            "or remove it": {"gate.retry": GONE, "gate.otherwise": GONE},
+            "Give other values": {"gate.retry.changes": [{"training.beta": 0.3}]},
+            "or remove the entry": {"gate.retry": GONE, "gate.otherwise": GONE},
         },
     ),
     Case(
@@ -407,7 +407,7 @@ CASES = [
         {
             "auto": {"evaluation.relevance": "auto"},
             "a number of requests of at least 2": {"evaluation.relevance": 2},
-            "null to leave it out": {"evaluation.relevance": None},
+            "null to switch it off": {"evaluation.relevance": None},
         },
     ),
     Case(
@@ -446,7 +446,7 @@ CASES = [
     ),
     Case(
         {**RETRY, "gate.retry.changes": [{"training.beta": f"{'9' * 400}x"}]},
-        {"Give another": {"gate.retry.changes": [{"training.beta": "9x"}]}},
+        {"Give a smaller multiple": {"gate.retry.changes": [{"training.beta": "9x"}]}},
     ),
     Case(
         {"schedule.cron": "0 2"},
@@ -500,11 +500,11 @@ CASES = [
                 "s": {"prompts": "{here}/prompts.jsonl", "judge": {**RULE, "gives": "verdict"}}
             }
         },
-        {"give a rule that scores": {"evaluation.suites.s.judge.gives": "score"}},
+        {"set a rule that scores": {"evaluation.suites.s.judge.gives": "score"}},
     ),
     Case(
         {"evaluation.refusal_pattern": "I can't ("},
-        {"write \\( for (": {"evaluation.refusal_pattern": "I can't \\("}},
+        {"as in \\( for (": {"evaluation.refusal_pattern": "I can't \\("}},
     ),
     Case(
         {"notify.webhook": "https://example.org/secret"},
@@ -529,7 +529,7 @@ CASES = [
         {
             "Give the folder of a model": {"policy.model": "{here}/model"},
             "a .gguf file": {"policy.model": "{here}/model.gguf"},
-            "its name on the hub: --set policy.model=NAME": {"policy.model": "org/name"},
+            "a hub id: --set policy.model=NAME": {"policy.model": "org/name"},
         },
     ),
     Case(
@@ -674,24 +674,24 @@ OTHERS: dict[str, tuple[Mended, str, Mended]] = {
     ),
     "a key below a value": (
         _is_accepted(None, "name.first=a"),
-        "name is a value, it has no keys below it",
+        "name is a value and has no keys below it",
         _is_accepted(None, "name=a"),
     ),
     "too deep": (
         _is_accepted("a: " + "[" * 60 + "]" * 60),
-        "sections are nested too deeply, or hold themselves",
+        "sections are nested too deeply or recursively",
         _is_accepted(),
     ),
     "no value": (_is_accepted("a: !!int x"), "holds a value that cannot be read", _is_accepted()),
     "no such function": (_code("math:fsun"), "fsum", _code("math:fsum")),
     "a campaign's config in no encoding": (
         _stored(b"name: \xff"),
-        "Copy the config that it was run with to this place",
+        "Restore the campaign's config there",
         _stored(None),
     ),
     "something else in its place": (
         _stored(b"- a"),
-        "Copy the config that it was run with to this place",
+        "Restore the campaign's config there",
         _stored(None),
     ),
     "begun in bfloat16": (
@@ -701,17 +701,17 @@ OTHERS: dict[str, tuple[Mended, str, Mended]] = {
     ),
     "a policy that is not there yet": (
         _rejecting(1),
-        "Name a round before round 1, 0 for the base",
+        "Name a round before round 1, or 0 for the base",
         _rejecting(0),
     ),
     "a policy of the campaign that a branch leaves": (
         _rejecting(1),
-        "go on with ratchet branch CAMPAIGN_DIR --from-round 1",
+        "then ratchet branch CAMPAIGN_DIR --from-round 1",
         _rejecting(1, first=2),
     ),
     "no campaign": (
         lambda here: check_is_campaign(Layout(here)),
-        "`ratchet run CONFIG` makes one",
+        "`ratchet run CONFIG` creates one",
         _campaign,
     ),
 }

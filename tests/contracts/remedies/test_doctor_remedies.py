@@ -23,17 +23,18 @@ from said import ROOT, found, raised
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildFailed, RatchetError
-from dpo_core.records import IMPORTED
+from dpo_core.model_shape import Shape
+from dpo_core.schemas import IMPORTED
 from flows.config import CampaignConfig
-from flows.doctor import disk, examine, judges, machine, memory, policy, prompts, servers
-from flows.doctor.draws import check_draws
-from flows.doctor.findings import Finding, problem
+from flows.doctor import examine, machine, memory, policy, prompts, servers
+from flows.doctor import inputs as judges
+from flows.doctor import machine as disk
+from flows.doctor.examine import check_before_run
+from flows.doctor.findings import DoctorFinding, problem
 from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED, Machine
 from flows.doctor.memory import Device
-from flows.doctor.preflight import check_before_run
-from flows.doctor.rejected import check_rejected
-from flows.doctor.shape import Shape
+from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from generation import probe
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
@@ -48,7 +49,7 @@ from tests.flows.doctor.doctor_folder import (
 )
 from tests.tiny_gguf import write_tiny_gguf
 
-Findings = Iterable[Finding] | Finding
+Findings = Iterable[DoctorFinding] | DoctorFinding
 
 
 @dataclass
@@ -102,7 +103,9 @@ class Here:
 
     def bos(self) -> Findings:
         asked = {"folder": str(self.policy), "revision": None, "room": 99}
-        return prompts.check_bos(probe.tokens({**asked, "prompts": {"path": str(self.pool_file)}}))
+        return prompts.check_bos(
+            probe.probe_tokens({**asked, "prompts": {"path": str(self.pool_file)}})
+        )
 
     @property
     def pool_file(self) -> Path:
@@ -205,11 +208,11 @@ SMALL = Shape(135_000_000, 30, 576, 1536, 49152, 3, 64, 2048)
 def lengths(
     max_model_len: int = 64, max_tokens: int = 16, longest: int = 60, few: int = 40
 ) -> Look:
-    """Of ten prompts, three of `longest` tokens and seven of `few`."""
+    """Of ten prompts, three of `longest` tokens and seven of `few`; the model takes 128."""
 
     def look(here: Here) -> Findings:
-        room = max_model_len - max_tokens
-        too_long = 3 * (longest > room) + 7 * (few > room)
+        room = PromptRoom(max_model_len, max_tokens, positions=128)
+        too_long = 3 * (longest > room.tokens) + 7 * (few > room.tokens)
         counted = {"prompts": 10, "longest": max(longest, few), "too_long": too_long}
         return prompts.check_lengths(counted, room)
 
@@ -266,7 +269,7 @@ class OneChild:
 
 def the_policy(answer: Any, **changes: Any) -> Look:
     def look(here: Here) -> Findings:
-        findings: list[Finding] = []
+        findings: list[DoctorFinding] = []
         child = cast(Child, OneChild(answer))
         examine._policy(here.config(**changes), child, here.folder / "built", findings)
         return findings
@@ -276,7 +279,9 @@ def the_policy(answer: Any, **changes: Any) -> Look:
 
 def the_tokens(answer: Any) -> Look:
     return lambda here: list(
-        examine._lengths(here.config(), cast(Child, OneChild(answer)), here.policy, 48)
+        examine._check_prompt_tokens(
+            here.config(), cast(Child, OneChild(answer)), here.policy, PromptRoom(64, 16)
+        )
     )
 
 
@@ -425,10 +430,8 @@ CASES = {
     "more positions than there are": Case(
         lambda here: policy.check_length(here.policy, here.config(sampling={"max_model_len": 999})),
         {
-            "Set the first to 128 at most, and the second below it": lambda here: (
-                policy.check_length(
-                    here.policy, here.config(sampling={"max_model_len": 128, "max_tokens": 127})
-                )
+            "Set sampling.max_model_len: 128": lambda here: policy.check_length(
+                here.policy, here.config(sampling={"max_model_len": 128})
             )
         },
     ),
@@ -437,8 +440,10 @@ CASES = {
             here.policy, here.config(sampling={"max_model_len": None, "max_tokens": 128})
         ),
         {
-            "the second below it": lambda here: policy.check_length(
-                here.policy, here.config(sampling={"max_model_len": None, "max_tokens": 127})
+            "Set sampling.max_model_len: 128 and sampling.max_tokens to at most 127": lambda here: (
+                policy.check_length(
+                    here.policy, here.config(sampling={"max_model_len": 128, "max_tokens": 127})
+                )
             )
         },
     ),
@@ -446,12 +451,14 @@ CASES = {
         the_policy(FAILED),
         {
             "Name a folder that save_pretrained wrote": the_policy(SHAPE),
-            "a model on the hub that can be had": the_policy(SHAPE, policy={"model": "org/name"}),
+            "a model on the hub that you have access to": the_policy(
+                SHAPE, policy={"model": "org/name"}
+            ),
         },
     ),
     "a policy that cannot be built": Case(
         the_policy(FAILED, policy={"build": "m:build"}),
-        {"Mend m:build": the_policy(SHAPE, policy={"build": "m:build"})},
+        {"Fix m:build": the_policy(SHAPE, policy={"build": "m:build"})},
     ),
     # ── prompts ──────────────────────────────────────────────────────────────────────────────────
     "a split without prompts": Case(
@@ -476,7 +483,7 @@ CASES = {
             "set evaluation.relevance to 6": lambda here: here.pool(
                 evaluation={"relevance": 6, "gate_prompts": 3, "test_prompts": 3}
             ),
-            "to 0 to leave it out": lambda here: here.pool(
+            "to 0 to switch it off": lambda here: here.pool(
                 evaluation={"relevance": 0, "gate_prompts": 3, "test_prompts": 3}
             ),
         },
@@ -544,7 +551,7 @@ CASES = {
     "a suite without prompts": Case(
         the_inputs("", evaluation={"suites": {"s": SUITE}}),
         {
-            "Write some": the_inputs('{"prompt": "why?"}', evaluation={"suites": {"s": SUITE}}),
+            "Add prompts": the_inputs('{"prompt": "why?"}', evaluation={"suites": {"s": SUITE}}),
             "or remove the suite": the_inputs(""),
         },
     ),
@@ -578,22 +585,38 @@ CASES = {
     "some prompts are too long": Case(
         lengths(),
         {
-            "Raise the first": lengths(max_model_len=80),
-            "lower the second": lengths(max_tokens=4),
-            "shorten the prompts": lengths(longest=48),
+            "Set sampling.max_model_len to at least 76": lengths(max_model_len=76),
+            "sampling.max_tokens to at most 4": lengths(max_tokens=4),
+            "shorten the prompts to at most 48 tokens": lengths(longest=48),
+        },
+    ),
+    "no room for any prompt": Case(
+        lengths(max_model_len=128, max_tokens=256, longest=6, few=5),
+        {
+            "Set sampling.max_model_len: 128 and sampling.max_tokens to at most 122": lengths(
+                max_model_len=128, max_tokens=122, longest=6, few=5
+            )
+        },
+    ),
+    "no room, and prompts that are too long anyway": Case(
+        lengths(max_model_len=128, max_tokens=256, longest=200),
+        {
+            "Shorten the prompts, and set sampling.max_tokens well below 128": lengths(
+                max_model_len=128, max_tokens=16, longest=100
+            )
         },
     ),
     "all prompts are too long": Case(
         lengths(few=50),
         {
-            "Raise the first": lengths(few=50, max_model_len=80),
-            "lower the second": lengths(few=50, max_tokens=4),
-            "shorten the prompts": lengths(longest=48),
+            "Set sampling.max_model_len to at least 76": lengths(few=50, max_model_len=76),
+            "sampling.max_tokens to at most 4": lengths(few=50, max_tokens=4),
+            "shorten the prompts to at most 48 tokens": lengths(longest=48),
         },
     ),
     "prompts that no tokenizer reads": Case(
         the_tokens(FAILED),
-        {"Write prompts that the tokenizer can read": the_tokens(COUNTS)},
+        {"Write prompts that the tokenizer and its chat template accept": the_tokens(COUNTS)},
     ),
     "prompts that cannot be read": Case(
         after(
@@ -616,7 +639,7 @@ CASES = {
             lambda here: (tokenizer(here), here.write_prompts(["<s>why"])), lambda here: here.bos()
         ),
         {
-            "Remove the BOS that the prompts spell out": after(
+            "Remove any BOS written in the prompts": after(
                 lambda here: here.write_prompts(["why"]), lambda here: here.bos()
             )
         },
@@ -647,7 +670,7 @@ CASES = {
     "one judge for both": Case(
         lambda here: judges.check_same_judge(here.config()),
         {
-            "give another one": lambda here: judges.check_same_judge(
+            "Set an independent evaluation_judge": lambda here: judges.check_same_judge(
                 here.config(evaluation_judge={"function": "math:prod"})
             )
         },
@@ -659,11 +682,11 @@ CASES = {
     # ── the machine ──────────────────────────────────────────────────────────────────────────────
     "an old Python": Case(
         lambda _: machine.check_python((3, 10)),
-        {"need 3.11 or later": lambda _: machine.check_python((3, 11))},
+        {"Install Python 3.11": lambda _: machine.check_python((3, 11))},
     ),
     "another Python": Case(
         lambda _: machine.check_python((3, 13)),
-        {"tested with 3.11": lambda _: machine.check_python((3, 11))},
+        {"install Python 3.11": lambda _: machine.check_python((3, 11))},
     ),
     "a package that is missing": Case(packages(vllm=None), {"make setup": packages()}),
     "a package of another version": Case(packages(vllm="0.9.0"), {"make setup": packages()}),
@@ -712,7 +735,7 @@ CASES = {
         lambda here: here.prefect("http://127.0.0.1:9/api"),
         {
             "Start it": lambda here: here.prefect(f"{here.url}/api"),
-            "unset the variable": lambda here: here.prefect(None),
+            "unset PREFECT_API_URL": lambda here: here.prefect(None),
             "use --no-prefect": lambda here: (
                 check_before_run(
                     here.config(sampling={"engine": "transformers"}),
@@ -737,11 +760,11 @@ CASES = {
     ),
     "no address of Prefect": Case(
         lambda here: here.prefect("postgres://somewhere"),
-        {"unset the variable": lambda here: here.prefect(None)},
+        {"unset PREFECT_API_URL": lambda here: here.prefect(None)},
     ),
     "Prefect of another version": Case(
         lambda here: here.prefect(f"{here.url}/api", "3.6.1"),
-        {"Bring both to the same version": lambda here: here.prefect(f"{here.url}/api")},
+        {"Install the same version": lambda here: here.prefect(f"{here.url}/api")},
     ),
     "no Argilla": Case(
         lambda here: here.argilla(),
@@ -749,7 +772,7 @@ CASES = {
     ),
     "half of an Argilla": Case(
         lambda here: here.argilla(ARGILLA_API_URL=here.url),
-        {"Set ARGILLA_API_URL and ARGILLA_API_KEY both": lambda here: here.argilla_answers()},
+        {"Set both ARGILLA_API_URL and ARGILLA_API_KEY": lambda here: here.argilla_answers()},
     ),
     "Argilla does not answer": Case(
         lambda h: h.argilla(ARGILLA_API_URL="http://127.0.0.1:9", ARGILLA_API_KEY="key"),
@@ -757,17 +780,17 @@ CASES = {
     ),
     "Argilla refuses the key": Case(
         lambda here: here.argilla_answers(me=401),
-        {"It takes the key of an owner": lambda here: here.argilla_answers()},
+        {"Give an owner's key": lambda here: here.argilla_answers()},
     ),
     "Argilla of another version": Case(
         lambda here: here.argilla_answers("2.6.0"),
-        {"Prefer 2.8.0": lambda here: here.argilla_answers()},
+        {"Prefer version 2.8.0": lambda here: here.argilla_answers()},
     ),
 }
 
 
 def _unreadable(here: Here) -> Findings:
-    findings: list[Finding] = []
+    findings: list[DoctorFinding] = []
     examine._pool(here.config(), findings)
     return [f for f in findings if f.where == "prompts" and "split" not in f.what]
 
@@ -780,8 +803,8 @@ def _without_bos(here: Here) -> None:
     here.write("tokenizer.json", {**made, "post_processor": None})
 
 
-def wrong(found: Findings) -> list[Finding]:
-    listed = [found] if isinstance(found, Finding) else list(found)
+def wrong(found: Findings) -> list[DoctorFinding]:
+    listed = [found] if isinstance(found, DoctorFinding) else list(found)
     return [finding for finding in listed if finding.severity != "ok"]
 
 
@@ -828,7 +851,8 @@ def test_a_port_that_is_taken_and_another_one() -> None:
         for command in servers.PORTS.values():
             [used] = servers.check_ports({port: command})
             assert (
-                used.severity == "note" and f"`{command}` takes another with --port" in used.remedy
+                used.severity == "note"
+                and f"give `{command}` a different one with --port" in used.remedy
             )
             [free] = servers.check_ports({0: command})
             assert free.severity == "ok"
@@ -854,11 +878,11 @@ def test_before_a_run_all_problems_are_said_with_where_to_look(here: Here) -> No
     config = here.config(sampling={"engine": "transformers"})
     with pytest.raises(BadInput, match="has no weights\n    Copy them there") as refused:
         check_before_run(config, here.folder / "new", with_prefect=False)
-    assert "`ratchet doctor` with the same config says more" in refused.value.remedy
+    assert "`ratchet doctor` with the same config" in refused.value.remedy
 
 
 def test_every_finding_has_its_case(here: Here) -> None:
-    said: list[Finding] = []
+    said: list[DoctorFinding] = []
     for name, case in CASES.items():
         folder = here.folder / name.replace(" ", "-")
         folder.mkdir()
@@ -867,7 +891,7 @@ def test_every_finding_has_its_case(here: Here) -> None:
         fresh.write_prompts(f"prompt {n}" for n in range(200))
         said += wrong(case.bad(fresh))
     sites = [*found(ROOT / "flows" / "doctor"), *raised(ROOT / "flows" / "doctor")]
-    elsewhere = ("port ", "this would not work", "it is no http address")  # tests above
+    elsewhere = ("port ", "the campaign cannot run", "it is not an http address")  # tests above
     without = [
         f"{site.where}: {site.what}"
         for site in sites

@@ -7,21 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.branching import Origin, Stretch, read_origin, share, stretches, write_origin
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.retractions import RETRACT
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput
 
 
 def made(store: Store, number: int, step: str) -> Artifact:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "weights").write_text(f"{number} {step}", encoding="utf-8")
         (folder / "rows").write_text(step, encoding="utf-8")
-        return Made()
+        return StepResult()
 
     return store.run(Recipe(number, step, {}), make)
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Made, Recipe, Store
+from dpo_core.campaign.store import Recipe, Store
 
 
 def _run(store: Store, number: int, step: str, beta: float) -> str:
-    return store.run(Recipe(number, step, {"beta": beta}), lambda folder: Made()).folder.name
+    return store.run(Recipe(number, step, {"beta": beta}), lambda folder: StepResult()).folder.name
 
 
 def test_new_version_invalidates_later_steps_and_rounds(tmp_path: Path) -> None:

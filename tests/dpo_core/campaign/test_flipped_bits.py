@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.current import read_current
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import ArtifactCorrupted
 from tests.resealed import unseal
 
@@ -21,11 +22,11 @@ RECIPES = [
 ]
 
 
-def make(folder: Path) -> Made:
+def make(folder: Path) -> StepResult:
     (folder / "scores.parquet").write_text("rows")
     (folder / "policy").mkdir()
     (folder / "policy" / "weights").write_text("weights")
-    return Made(5, 3, {"naïve – reason": 2}, {"low": 0.5, "promoted": True, "of": [1, 2]})
+    return StepResult(5, 3, {"naïve – reason": 2}, {"low": 0.5, "promoted": True, "of": [1, 2]})
 
 
 def run(root: Path) -> list[Artifact]:

@@ -7,7 +7,7 @@ import pytest
 
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.sealed import unsealed
+from dpo_core.sealed import read_sealed
 
 FIRST = Entry(1, "prompts", "aa", {"x": "1"}, {"p.parquet": "2"}, 5, 3, {"naïve – reason": 2})
 SECOND = Entry(1, "scores", "bb", facts={"tokens": 7, "text": "line\nbreak"})
@@ -24,7 +24,7 @@ def test_what_is_appended_is_read_back_in_order(ledger: Ledger) -> None:
     ledger.append(SECOND)
     assert ledger.read() == [FIRST, SECOND]
     lines = ledger.path.read_bytes().splitlines()
-    assert [unsealed(line) for line in lines] == [(asdict(FIRST), True), (asdict(SECOND), True)]
+    assert [read_sealed(line) for line in lines] == [(asdict(FIRST), True), (asdict(SECOND), True)]
 
 
 def test_a_line_torn_at_any_byte_is_left_out_and_replaced_by_the_next(ledger: Ledger) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.identity import IDENTITY, KEPT, RECOMPUTED, SETTLED, settled_through
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import Made, Recipe, Store
+from dpo_core.campaign.store import Recipe, Store
 
 NAMES = {1: "1st", 2: "2nd"}
 """What these identities called the step."""
@@ -65,7 +66,7 @@ def test_what_an_older_version_finished_counts_once(
     def ran() -> tuple[bool, int]:
         store = Store(tmp_path, threads=1)
         older = tuple(NAMES[identity] for identity in store.older_identities(1, "scores"))
-        made = store.run(Recipe(1, "scores", {}, older=older), lambda _: Made())
+        made = store.run(Recipe(1, "scores", {}, older=older), lambda _: StepResult())
         store.settle(1)
         assert not store.older_identities(1, "scores")
         return made.cached, made.entry.identity

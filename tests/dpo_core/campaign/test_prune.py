@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.campaign.store import Made, Recipe, Store
+from dpo_core.campaign.artifacts import StepResult
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import ArtifactCorrupted
 
 RECIPE = Recipe(1, "training", {"beta": 0.1})
 
 
-def _make(folder: Path) -> Made:
+def _make(folder: Path) -> StepResult:
     (folder / "policy").mkdir()
     (folder / "policy" / "model.safetensors").write_bytes(b"weights")
     (folder / "training.parquet").write_bytes(b"curve")
-    return Made()
+    return StepResult()
 
 
 def test_pruned_step_stays_finished(tmp_path: Path) -> None:

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.branching import share
 from dpo_core.campaign.current import read_current, valid_steps
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
+from dpo_core.campaign.store import Recipe, Store
 
 EDGES = (9, 10, 11, 99, 100, 101, 999, 1000, 1001)
 
 
 def run(store: Store, number: int, step: str = "training", beta: float = 0.1) -> Artifact:
-    return store.run(Recipe(number, step, {"beta": beta}), lambda folder: Made())
+    return store.run(Recipe(number, step, {"beta": beta}), lambda folder: StepResult())
 
 
 @pytest.fixture
@@ -70,10 +71,10 @@ def test_a_branch_shares_the_rounds_up_to_its_number(
 
 
 def test_pruning_reaches_the_round_that_is_meant(store: Store) -> None:
-    def weights(folder: Path) -> Made:
+    def weights(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "weights").write_bytes(b"w")
-        return Made()
+        return StepResult()
 
     made = {n: store.run(Recipe(n, "training", {"policy": 1}), weights) for n in EDGES}
     store.prune(made[100], "policy")

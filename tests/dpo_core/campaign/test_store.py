@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.current import Current, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store, current_artifact
+from dpo_core.campaign.store import Recipe, ReplacedAttempt, Store
 from dpo_core.errors import ArtifactCorrupted, DiskFull
 
 RECIPE = Recipe(
     1, "scores", {"judge": {"kind": "rule"}, "seed": 3}, {"completions": "c0ffee"}, {"m:f": "5eed"}
 )
-MADE = Made(came_in=5, kept=3, dropped={"abstained": 2}, facts={"tokens": 7}, versions={"v": "1"})
+MADE = StepResult(
+    came_in=5, kept=3, dropped={"abstained": 2}, facts={"tokens": 7}, versions={"v": "1"}
+)
 
 
 class Maker:
@@ -28,7 +31,7 @@ class Maker:
         self.text = text
         self.calls = 0
 
-    def __call__(self, folder: Path) -> Made:
+    def __call__(self, folder: Path) -> StepResult:
         self.calls += 1
         (folder / "scores.parquet").write_text(self.text)
         (folder / "policy").mkdir(exist_ok=True)
@@ -163,7 +166,7 @@ def test_a_crash_before_the_rename_leaves_no_step(
 ) -> None:
     seen: list[list[str]] = []
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         seen.append(sorted(path.name for path in folder.iterdir()))
         if len(seen) == 1:
             (folder / SHARDS).mkdir()
@@ -201,7 +204,7 @@ def test_unfinished_attempts_at_other_recipes_are_removed(root: Path) -> None:
 
 
 def test_an_error_while_making_leaves_the_ledger_alone(root: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -264,16 +267,16 @@ def test_a_folder_without_its_manifest_is_not_overwritten(root: Path) -> None:
 
 @pytest.mark.parametrize("errno", [28, 122, 27])
 def test_no_room_is_a_typed_error(root: Path, errno: int) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         raise OSError(errno, os.strerror(errno), str(folder / "scores.parquet"))
 
-    with pytest.raises(DiskFull, match="no room left to write") as caught:
+    with pytest.raises(DiskFull, match="no space left on the disk") as caught:
         Store(root, threads=1).run(RECIPE, make)
     assert "Free some space" in caught.value.remedy
 
 
 def test_other_system_errors_stay_what_they_are(root: Path) -> None:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(PermissionError):
@@ -286,7 +289,7 @@ def test_the_manifest_is_the_ledger_line(root: Path) -> None:
     assert manifest == json.loads(Layout(root).ledger.read_text(encoding="utf-8"))
 
 
-def test_what_is_gone_through_again_aside_stays_replaced(root: Path) -> None:
+def test_an_attempt_that_was_replaced_stays_so_when_gone_through_again(root: Path) -> None:
     """An attempt that a later one replaced, and a round that followed: both as they were."""
     first, second = RECIPE, replace(RECIPE, config={"seed": 4})
     later = replace(RECIPE, round=2)
@@ -295,21 +298,14 @@ def test_what_is_gone_through_again_aside_stays_replaced(root: Path) -> None:
         store.run(recipe, make)
     before = read_current(Layout(root))
     again = Store(root, threads=1)
-    with again.aside():
-        assert again.run(first, make).cached
+    attempt = ReplacedAttempt(again)
+    assert attempt.run(first, make).cached
     again.run(second, make)
     assert read_current(Layout(root)) == before and make.calls == 3
-    with again.aside() as make_valid:
-        again.run(first, make)
-        make_valid()
+    again.make_current(attempt.artifacts)
     found = current_artifact(Layout(root), 1, "scores")
     assert found is not None and found.entry.fingerprint == first.fingerprint
     assert current_artifact(Layout(root), 2, "scores") is None, "it followed the other one"
-    with pytest.raises(KeyError), again.aside():
-        again.run(second, make)
-        raise KeyError("whatever stops it is looked at where it stopped")
-    found = current_artifact(Layout(root), 1, "scores")
-    assert found is not None and found.entry.fingerprint == second.fingerprint
 
 
 def test_every_folder_that_is_new_is_flushed_with_its_name(

@@ -9,7 +9,7 @@ from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import (
     Comparison,
     change_by_prompt,
-    describe,
+    describe_answers,
     outcome,
     summarise_kl,
 )
@@ -122,7 +122,7 @@ def test_description_reads_test_answers_only() -> None:
         score("c4", 0.0, right=(0, 3)),
         score("g", -9.0, right=(100, 100)),
     ]
-    found = describe(completions, scores, CONFIG)
+    found = describe_answers(completions, scores, CONFIG)
     assert found["length_mean"] == pytest.approx((10 + 20 + 30 + 40) / 4)
     assert found["truncated_share"] == pytest.approx(1 / 4)
     assert found["score_mean"] == pytest.approx(
@@ -133,12 +133,12 @@ def test_description_reads_test_answers_only() -> None:
 
 
 def test_a_measure_of_nothing_is_no_number() -> None:
-    found = describe([completion("c", "p", 1)], [score("c", 1.0, right=(0, 0))], CONFIG)
+    found = describe_answers([completion("c", "p", 1)], [score("c", 1.0, right=(0, 0))], CONFIG)
     assert found["measure_right"] is None
 
 
 def test_without_scores_there_is_no_score_mean() -> None:
-    found = describe([completion("c", "p", 5)], [], CONFIG)
+    found = describe_answers([completion("c", "p", 5)], [], CONFIG)
     assert (found["length_mean"], found["score_mean"]) == (5.0, None)
     assert not [name for name in found if name.startswith("measure_")]
 
@@ -147,7 +147,7 @@ def test_without_scores_there_is_no_score_mean() -> None:
 def test_a_share_of_none_or_all_has_an_interval_with_width(finish: str, share: float) -> None:
     """Wilson's, which ends at z²/(n + z²) where none of n has it: 3.7 % of 100."""
     cut = [completion(f"c{n}", f"p{n}", 5, finish) for n in range(100)]
-    found = describe(cut, [], CONFIG)
+    found = describe_answers(cut, [], CONFIG)
     far = 1.959964**2 / (100 + 1.959964**2)
     low, high = (0.0, far) if share == 0 else (1 - far, 1.0)
     assert found["truncated_share"] == share
@@ -158,7 +158,9 @@ def test_a_share_of_none_or_all_has_an_interval_with_width(finish: str, share: f
 def test_four_answers_to_each_prompt_tell_no_more_than_one_where_all_are_alike() -> None:
     once = [completion(f"c{n}", f"p{n}", 5) for n in range(100)]
     four = [completion(f"c{n}-{k}", f"p{n}", 5) for n in range(100) for k in range(4)]
-    one, other = (describe(answers, [], CONFIG)["truncated_share_high"] for answers in (once, four))
+    one, other = (
+        describe_answers(answers, [], CONFIG)["truncated_share_high"] for answers in (once, four)
+    )
     assert one == pytest.approx(other)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpo_core.evaluation import bradley_terry
-from dpo_core.evaluation.cycles import cycles, win_rates
+from dpo_core.evaluation.cycles import find_cycles, win_rates
 from dpo_core.evaluation.ratings import Match
 
 
@@ -14,12 +14,12 @@ def beats(first: int, second: int, by: float = 0.7, matches: int = 100) -> list[
 
 
 def circles(matches: list[Match]) -> list[tuple[object, ...]]:
-    return [cycle.policies for cycle in cycles(win_rates(matches))]
+    return [cycle.policies for cycle in find_cycles(win_rates(matches))]
 
 
 def test_three_rounds_in_a_circle() -> None:
     matches = beats(3, 2) + beats(2, 1) + beats(1, 3, by=0.6)
-    [found] = cycles(win_rates(matches))
+    [found] = find_cycles(win_rates(matches))
     assert found.policies == (3, 2, 1)
     assert found.weakest.estimate == pytest.approx(0.6)
     assert found.sure == (found.weakest.low > 0.5)
@@ -55,8 +55,8 @@ def test_two_circles_shortest_first() -> None:
 
 
 def test_a_sure_circle_is_told_from_a_chance_one() -> None:
-    sure = cycles(win_rates(beats(3, 2) + beats(2, 1) + beats(1, 3)))
-    chance = cycles(win_rates(beats(3, 2, 0.52) + beats(2, 1, 0.52) + beats(1, 3, 0.52)))
+    sure = find_cycles(win_rates(beats(3, 2) + beats(2, 1) + beats(1, 3)))
+    chance = find_cycles(win_rates(beats(3, 2, 0.52) + beats(2, 1, 0.52) + beats(1, 3, 0.52)))
     assert [c.sure for c in (*sure, *chance)] == [True, False]
 
 
@@ -66,6 +66,6 @@ def test_many_rounds_are_searched_at_once() -> None:
     matches: list[Match] = [
         (a, b, float(rng.integers(2))) for a in range(60) for b in range(a) for _ in range(3)
     ]
-    found = cycles(win_rates(matches, resamples=10))
+    found = find_cycles(win_rates(matches, resamples=10))
     assert 0 < len(found) <= 60 * 59 / 2
     assert len(found[0].policies) == 3

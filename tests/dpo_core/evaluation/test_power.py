@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpo_core.evaluation.certification import cannot_win, evidence, log_wealth
-from dpo_core.evaluation.power import PromotionRule, detectable_win_rate, prompts_for
+from dpo_core.evaluation.power import PromotionRule, detectable_win_rate, prompts_needed
 from dpo_core.evaluation.statistics import win_rate
 
 LOWER = PromotionRule(0.5, confidence=0.95)
@@ -82,6 +82,6 @@ def test_too_few_prompts_see_nothing() -> None:
 def test_more_prompts_see_more(rule: PromotionRule) -> None:
     found = [seen(rule, n) for n in (16, 64, 256, 1024)]
     assert found == sorted(found, reverse=True)
-    n = prompts_for(rule, 0.6)
+    n = prompts_needed(rule, 0.6)
     assert n is not None and seen(rule, n) <= 0.6 < seen(rule, n // 2)
-    assert prompts_for(rule, 0.4, most=1000) is None
+    assert prompts_needed(rule, 0.4, most=1000) is None

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from dpo_core.evaluation.relevance import Placed, draw_others, echoed, verdicts
+from dpo_core.evaluation.relevance import AnswerPlacement, draw_others, echo_shares, verdicts
 
-ANSWER = Placed("p0", (1, 2, 3, 4, 5, 6), tuple(range(10, 20)), True, False, (-9.0, -12.0, -10.0))
+ANSWER = AnswerPlacement(
+    "p0", (1, 2, 3, 4, 5, 6), tuple(range(10, 20)), True, False, (-9.0, -12.0, -10.0)
+)
 
 
-def said(n: int, *tokens: int, prompt: tuple[int, ...] = ()) -> Placed:
+def said(n: int, *tokens: int, prompt: tuple[int, ...] = ()) -> AnswerPlacement:
     return replace(ANSWER, prompt_id=f"p{n}", tokens=tokens, prompt=prompt)
 
 
@@ -31,15 +33,15 @@ def test_runs_of_the_prompt_are_no_words_of_its_own() -> None:
     prompt = (1, 2, 3, 4, 5, 6)
     # Runs 2345, 3456 of the prompt, then 4567, 5678, which are its own.
     half = said(0, 2, 3, 4, 5, 6, 7, 8, prompt=prompt)
-    assert echoed([half]) == [0.5] and verdicts([half]) == ["relevant"]
+    assert echo_shares([half]) == [0.5] and verdicts([half]) == ["relevant"]
     more = said(0, 1, 2, 3, 4, 5, 6, 7, 8, prompt=prompt)
-    assert echoed([more]) == [0.6] and verdicts([more]) == ["echo"]
+    assert echo_shares([more]) == [0.6] and verdicts([more]) == ["echo"]
 
 
 def test_nor_are_runs_that_it_repeats() -> None:
     # 1234 2341 3412 4123, then the same four again, then 1234 once more.
     loop = said(0, *(1, 2, 3, 4) * 3)
-    assert echoed([loop]) == [pytest.approx(5 / 9)] and verdicts([loop]) == ["echo"]
+    assert echo_shares([loop]) == [pytest.approx(5 / 9)] and verdicts([loop]) == ["echo"]
 
 
 @pytest.mark.parametrize(("answers", "alike", "form"), [(20, 2, 0.0), (20, 3, 1.0), (100, 4, 0.0)])
@@ -47,11 +49,11 @@ def test_nor_what_many_answers_say(answers: int, alike: int, form: float) -> Non
     """A twentieth of the answers are many, but never two: two may agree."""
     own = [said(n, *range(100 * n, 100 * n + 6)) for n in range(alike, answers)]
     same = [said(n, *range(-6, 0)) for n in range(alike)]
-    assert echoed([*same, *own]) == [form] * alike + [0.0] * len(own)
+    assert echo_shares([*same, *own]) == [form] * alike + [0.0] * len(own)
 
 
 def test_an_answer_of_fewer_tokens_than_a_run_repeats_nothing() -> None:
-    assert echoed([said(0, 1, 2, 3, prompt=(1, 2, 3))] * 1) == [0.0]
+    assert echo_shares([said(0, 1, 2, 3, prompt=(1, 2, 3))] * 1) == [0.0]
 
 
 def test_the_other_requests_are_the_same_in_whatever_order_prompts_come() -> None:

@@ -41,7 +41,7 @@ def test_a_file_that_lacks_its_last_bytes_is_not_whole(tmp_path: Path, kind: str
     tensors = gguf.GGUFReader(path).tensors
     end = max(int(each.data_offset) + int(each.n_bytes) for each in tensors)
     (tmp_path / "shorter.gguf").write_bytes(whole[: end - 1])
-    with pytest.raises(BadInput, match=rf"is not whole: it has {end - 1:,} of {end:,} bytes"):
+    with pytest.raises(BadInput, match=rf"is incomplete: it has {end - 1:,} of {end:,} bytes"):
         read_header(tmp_path / "shorter.gguf")
 
 
@@ -50,7 +50,7 @@ def test_no_length_of_a_cut_header_ends_in_a_traceback(tmp_path: Path) -> None:
     begins = read_end(whole)
     for length in [*range(4, 200), *range(200, begins, 97)]:
         (tmp_path / "cut.gguf").write_bytes(whole[:length])
-        with pytest.raises(BadInput, match="is not whole"):
+        with pytest.raises(BadInput, match="is incomplete"):
             read_header(tmp_path / "cut.gguf")
 
 
@@ -69,7 +69,7 @@ def bent(tmp_path: Path, at: int, format: str, value: int) -> Path:
 
 @pytest.mark.parametrize("at", [8, 16], ids=["tensors", "keys"])
 def test_counts_beyond_the_file_end_at_once(tmp_path: Path, at: int) -> None:
-    with pytest.raises(BadInput, match="is not whole"):
+    with pytest.raises(BadInput, match="is incomplete"):
         read_header(bent(tmp_path, at, "<Q", 2**60))
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_gguf_file_is_said_in_one_sentence(tmp_path: Path) -> None:
     page = tmp_path / "page.gguf"
     for text in ("", "GG", "<html>Not found</html>", "version https://git-lfs.github.com/spec/v1"):
         page.write_text(text)
-        with pytest.raises(BadInput, match=r"page\.gguf is no GGUF file"):
+        with pytest.raises(BadInput, match=r"page\.gguf is not a GGUF file"):
             read_header(page)
     with pytest.raises(BadInput, match="there is no file"):
         read_header(tmp_path / "nowhere.gguf")

@@ -102,7 +102,7 @@ def test_a_missing_length_is_named() -> None:
 def test_records_and_config_load_no_torch() -> None:
     code = (
         "import sys, dpo_core, dpo_core.records, dpo_core.config, dpo_core.evaluation.statistics, "
-        "dpo_core.training.jobs, dpo_core.training.telling.curves; "
+        "dpo_core.training.jobs, dpo_core.training.metrics.curves; "
         "dir(dpo_core); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -15,7 +15,9 @@ from transformers import (
 )
 
 from dpo_core.children import Child
-from dpo_core.records import COMPLETIONS, PREFERENCES, pair_id
+from dpo_core.jobs import job_request
+from dpo_core.records import pair_id
+from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import DpoJob
 
@@ -150,7 +152,7 @@ def trained_elsewhere(job: DpoJob) -> dict[str, Any]:
     """What `train_round` says of the job in a process of its own."""
     log = job.curve_path.parent / "train.log"
     with Child.start("dpo_core.training.train_worker", log) as child:
-        return child.ask({"op": "dpo", "job": job.model_dump(mode="json")})
+        return child.ask(job_request(job))
 
 
 @pytest.fixture

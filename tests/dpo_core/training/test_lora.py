@@ -18,7 +18,7 @@ from dpo_core.children import Child
 from dpo_core.config import LoraConfig, TrainingConfig
 from dpo_core.errors import BadInput
 from dpo_core.hashing import policy_id
-from dpo_core.records import COMPLETIONS
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.lora import adapt, save_merged
@@ -217,7 +217,7 @@ def test_what_is_narrow_is_frozen_and_no_embedding(tied: Path, tmp_path: Path) -
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens", "query"])
 def test_layers_that_cannot_be_adapted_are_refused(tiny: Path, target: str) -> None:
     config = LoraConfig(target_modules=["q_proj", target])
-    with pytest.raises(BadInput, match=rf"names {target}(.|\n)*down_proj, gate_proj"):
+    with pytest.raises(BadInput, match=rf"target_modules: {target}(.|\n)*down_proj, gate_proj"):
         adapt(load_master(tiny, CPU), config, 0, torch.float32)
 
 
@@ -260,7 +260,7 @@ def test_vllm_computes_what_was_merged(tied: Path, tmp_path: Path) -> None:
             "out": str(tmp_path / "logps.parquet"),
             "config": {"max_tokens": 8, "max_model_len": 32},
         }
-        child.ask(request)
+        child.ask({"root": "/", "job": request})
     found = {row["completion_id"]: row["logp"] for row in read_rows(tmp_path / "logps.parquet")}
     for row in completions:
         ids, prompt = row["prompt_token_ids"] + row["token_ids"], len(row["prompt_token_ids"])

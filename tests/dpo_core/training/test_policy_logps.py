@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_core.records import SCORED
+from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import LogpsJob
 from dpo_core.training.pairs.prompt_groups import PromptGroups
@@ -109,7 +109,7 @@ def test_a_prompt_is_in_a_row_once_as_long_as_there_is_room(tmp_path: Path) -> N
 def test_a_model_whose_completions_cannot_share_a_prompt_is_left_to_others(tmp_path: Path) -> None:
     job = saved(build_from(*ROPES["dynamic"]), tmp_path)
     why_not = write_policy_logps(job, lambda *_: None)["why_not"]
-    assert "how long a sequence is" in why_not and not job.out.exists()
+    assert "on sequence length" in why_not and not job.out.exists()
 
 
 def test_a_prompt_without_tokens_predicts_nothing(tmp_path: Path) -> None:

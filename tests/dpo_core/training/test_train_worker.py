@@ -9,6 +9,7 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import policy_id
+from dpo_core.jobs import job_request
 from dpo_core.training.jobs import BaseJob, DpoJob
 
 from .conftest import sentiment
@@ -21,12 +22,12 @@ def test_base_then_round_in_one_process(
     seen: list[tuple[int, int, str]] = []
     env = {"PYTHONPATH": str(Path(__file__).parents[3])}
     with Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child:
-        made = child.ask({"op": "base", "job": base.model_dump(mode="json")})
+        made = child.ask(job_request(base))
         assert made["policy"] == policy_id(base.out_dir)
 
         job = make_job("round", *sentiment(8), policy_dir=base.out_dir)
         result = child.ask(
-            {"op": "dpo", "job": job.model_dump(mode="json")},
+            job_request(job),
             lambda done, total, unit: seen.append((done, total, unit)),
         )
         assert result["reference_policy"] == made["policy"]
@@ -35,7 +36,7 @@ def test_base_then_round_in_one_process(
 
         empty = make_job("empty", sentiment(1)[0], [])
         with pytest.raises(RatchetError, match=r"no preferences(.|\n)*pairs.min_margin"):
-            child.ask({"op": "dpo", "job": empty.model_dump(mode="json")})
+            child.ask(job_request(empty))
         assert child.alive()
 
 
@@ -43,6 +44,6 @@ def test_a_request_that_there_is_not(tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(Path(__file__).parents[3])}
     with (
         Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child,
-        pytest.raises(BadInput, match="no request 'dance'"),
+        pytest.raises(BadInput, match="knows no job 'dance'"),
     ):
-        child.ask({"op": "dance"})
+        child.ask({"root": "/", "job": {"op": "dance"}})

@@ -17,11 +17,12 @@ from dpo_core.errors import BadInput, InvariantViolated, RatchetError
 from dpo_core.hashing import policy_id
 from dpo_core.loss_options import LossName, LossOptions
 from dpo_core.preference.losses import PairLosses
-from dpo_core.records import volatile_columns
+from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.checks import check_finite, check_first_step
 from dpo_core.training.jobs import DpoJob
-from dpo_core.training.objective import Measured
+from dpo_core.training.metrics.curves import DPO_CURVE
+from dpo_core.training.objective import PairMeasurements
 from dpo_core.training.pairs.batching import (
     collate,
     completion_lengths,
@@ -30,7 +31,6 @@ from dpo_core.training.pairs.batching import (
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
-from dpo_core.training.telling.curves import DPO_CURVE
 from dpo_core.training.trainer import train_round
 
 from .conftest import EOS, completion, preference, sentiment, trained_elsewhere
@@ -250,13 +250,13 @@ def test_progress_is_reported(make_job: MakeJob) -> None:
     assert [event for event in seen if event[2] == "steps"] == [(1, 2, "steps"), (2, 2, "steps")]
 
 
-def _measured(make_job: MakeJob, margin: float, loss: float = math.log(2)) -> Measured:
+def _measured(make_job: MakeJob, margin: float, loss: float = math.log(2)) -> PairMeasurements:
     job = make_job("round", *sentiment(2))
     pairs = tuple(load_pairs(job.preferences, job.completions))
     zeros, lengths = torch.zeros(2), torch.ones(2)
     policy = PairLogps(torch.tensor([0.0, margin]), zeros, lengths, lengths)
     reference = PairLogps(zeros, zeros, lengths, lengths)
-    return Measured(pairs, torch.full((2,), loss), policy, reference, torch.zeros(2))
+    return PairMeasurements(pairs, torch.full((2,), loss), policy, reference, torch.zeros(2))
 
 
 @pytest.mark.parametrize("margin", [0.01, -0.01, math.nan, math.inf])
@@ -269,7 +269,7 @@ def test_a_wrong_reference_is_an_error_that_names_the_pair(
 
 
 def test_a_wrong_first_loss_is_an_error(make_job: MakeJob) -> None:
-    with pytest.raises(InvariantViolated, match=r"is 0\.500000; where .* is 0\.693147"):
+    with pytest.raises(InvariantViolated, match=r"is 0\.500000, but must be 0\.693147"):
         check_first_step(_measured(make_job, 0.0, loss=0.5), SIGMOID, tolerance=1e-4)
 
 
@@ -318,7 +318,7 @@ def test_rows_that_cannot_be_trained_on_are_refused(make_job: MakeJob) -> None:
     empty = [{**row, "prompt_token_ids": []} for row in completions]
     cases = {
         "other prompt": (completions, [preference("good-0", "bad-1")], "different prompts"),
-        "missing": (completions[:-1], preferences, "does not hold"),
+        "missing": (completions[:-1], preferences, "which is not in"),
         "no prompt": (empty, preferences, "no tokens"),
     }
     for name, (rows, wanted, says) in cases.items():

@@ -64,7 +64,7 @@ def said(key: str, value: Any) -> str:
     """What a message must hold to name the place: its key, the user code that is not there, or the
     section that needs one of several keys and has none."""
     if value is None and key in ("policy.build", "prompts.path"):
-        return f"{key.partition('.')[0]}: give exactly one of"
+        return f"{key.partition('.')[0]}: set exactly one of"
     return str(value) if isinstance(value, str) and ":" in value else key
 
 
@@ -100,8 +100,8 @@ def test_many_configs(workplace: Workplace, changes: dict[str, Any]) -> None:
 # ── what was found, kept ─────────────────────────────────────────────────────────────────────────
 
 TEXTS: dict[str, tuple[str, str]] = {
-    "a key twice": ("rounds: 2\nrounds: 3\n", "the key rounds stands twice"),
-    "a section twice": ("training: {beta: 1}\ntraining: {epochs: 2}\n", "training stands twice"),
+    "a key twice": ("rounds: 2\nrounds: 3\n", "duplicate key rounds"),
+    "a section twice": ("training: {beta: 1}\ntraining: {epochs: 2}\n", "duplicate key training"),
     "holds itself": ("stop: &a {plateau: *a}\n", "c.yaml: sections are nested too deeply"),
     "deep": ("stop: " + "[" * 600 + "\n", "c.yaml: sections are nested too deeply"),
     "no day": ("rounds: 2024-99-99\n", "rounds: Input should be a valid integer"),
@@ -111,23 +111,23 @@ TEXTS: dict[str, tuple[str, str]] = {
     "bytes": ("rounds: !!binary aGFsbG8=\n", "c.yaml is not valid YAML"),
     "a NUL": ("stop: {}\0\n", "c.yaml is not valid YAML"),
     "data_dir": ("data_dir: [a]\n", "data_dir must be the path of a folder (found ['a'])"),
-    "no path": ("sft: {path: ''}\n", "sft.path: there is no file"),
+    "no path": ("sft: {path: ''}\n", "sft.path: no such file"),
     "a yes": ("rounds: yes\n", "rounds: Input should be a value, not yes or no (found True)"),
     "a no": ("stop: {hours: off}\n", "stop.hours: Input should be a value, not yes or no"),
     "in a list": ("training: {torchrun: [yes]}\n", "training.torchrun.0: Input should be"),
-    "cron": ("schedule: {cron: nonsense}\n", "schedule.cron 'nonsense' is no cron line"),
-    "zone": ("schedule: {timezone: Mars/X}\n", "schedule.timezone 'Mars/X' is no timezone"),
+    "cron": ("schedule: {cron: nonsense}\n", "schedule.cron 'nonsense' is not a cron line"),
+    "zone": ("schedule: {timezone: Mars/X}\n", "schedule.timezone 'Mars/X' is not a timezone"),
     "a late round": (
         "pairs: {rejected_from: {round: 1}}\n",
-        "round 1 would reject answers of round 1's policy, which is not trained by then",
+        "round 1's policy does not exist yet in round 1",
     ),
     "an unknown round": (
         "pairs: {rejected_from: {round: 7}}\n",
-        "pairs.rejected_from names the policy of round 7, but the last of the 3 rounds",
+        "round 7's policy does not exist yet when the last of the 3 rounds trains",
     ),
     "an unknown model": (
         "pairs: {rejected_from: prompts.jsonl}\n",
-        "prompts.jsonl is no model: it has no config.json",
+        "prompts.jsonl is not a model: it has no config.json",
     ),
     "a model of another kind": (
         "pairs: {rejected_from: model.gguf}\n",
@@ -135,11 +135,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "no scores": (
         "pairs: {rejected_from: {round: 0}, strategy: random}\n",
-        "pairs.rejected_from looks at the margin of scores between answers",
+        "pairs.rejected_from needs score margins between answers",
     ),
     "too large": (
         "gate: {otherwise: retry, retry: {changes: [{training.epochs: " + "9" * 400 + "x}]}}\n",
-        "training.epochs: " + "9" * 400 + "x is more than a number holds",
+        "training.epochs: " + "9" * 400 + "x is too large",
     ),
 }
 
@@ -182,7 +182,7 @@ def test_a_number_that_json_has_not(workplace: Workplace) -> None:
     workplace.write("c.yaml", yaml.safe_dump({**config, "pairs": {"strategy": "random"}}))
     assert workplace.ratchet("run", "c.yaml").code == "accepted"
     ended = workplace.ratchet("run", "c.yaml", "--set", "judge.request={top_k: .nan}")
-    ended.assert_refused("judge.request holds a number that JSON has not")
+    ended.assert_refused("judge.request must be JSON, without NaN or infinity")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_number_that_json_has_not(workplace: Workplace) -> None:
         ("name=\udcff", "--set name="),
         ("policy.build='1'", "policy.build: '1' is not an import path"),
         ("judge.function=nowhere:score", "judge.function: nowhere:score: there is no module"),
-        ("prompts.path=''", "prompts.path: there is no file"),
+        ("prompts.path=''", "prompts.path: no such file"),
     ],
 )
 def test_values(workplace: Workplace, override: str, place: str) -> None:

@@ -54,11 +54,14 @@ def test_goes_on_without_its_campaign(copy: Campaign) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--from-round", "3"], "round 3 of .* is not finished: it has finished rounds 1 to 2"),
+        (["--from-round", "3"], "round 3 of .* is not finished: the last finished round is 2"),
         (["--from-round", "1", "--set", "trainin.beta=1"], "unknown key trainin"),
-        (["--from-round", "1", "--set", "sampling.temperature=0.7"], "must stay: sampling.temp"),
-        (["--from-round", "1", "--set", "policy.model=other"], "policy: give exactly one"),
-        (["--from-round", "1", "--set", "seed=7"], "must stay: seed: 0 → 7"),
+        (
+            ["--from-round", "1", "--set", "sampling.temperature=0.7"],
+            "cannot change: sampling.temp",
+        ),
+        (["--from-round", "1", "--set", "policy.model=other"], "policy: set exactly one"),
+        (["--from-round", "1", "--set", "seed=7"], "cannot change: seed: 0 → 7"),
         (["--from-round", "1", "--name", "campaign"], "is not empty"),
     ],
 )

@@ -8,18 +8,19 @@ from small_campaign import STEPS, Campaign
 from written_rounds import made_up, rollback
 
 from dpo_core.atomic import write_json
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.current import read_current
+from dpo_core.campaign.facts import find_incumbent
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.lock import locked
 from dpo_core.campaign.rollbacks import ROLLBACK, rolled_back
-from dpo_core.campaign.store import Made, Recipe
+from dpo_core.campaign.store import Recipe
 from dpo_core.errors import BadInput, CampaignLocked
-from flows.branching.goes_on import goes_on_from
-from flows.show.as_json import as_json
-from flows.show.report import render_report
-from flows.show.summary import read_summary
-from flows.show.terminal import render_table
+from reporting.as_json import as_json
+from reporting.report import render_report
+from reporting.summary import read_summary
+from reporting.terminal import render_table
 
 
 def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
@@ -30,12 +31,12 @@ def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
     ]
     root = tmp_path / "campaign"
     layout = made_up(root, rows).layout
-    assert [goes_on_from(layout, number) for number in range(4)] == [0, 1, 1, 0]
+    assert [find_incumbent(layout, number) for number in range(4)] == [0, 1, 1, 0]
 
     said = rollback(root, "--to-round", "2", "--why", "reads better")
     assert "round 4 will start from round 2's policy, instead of the base policy" in said
     assert "--set rounds=4" in said
-    assert [goes_on_from(layout, number) for number in range(4)] == [0, 1, 1, 2]
+    assert [find_incumbent(layout, number) for number in range(4)] == [0, 1, 1, 2]
     assert read_current(layout)["promoted"] == {
         "round": 2,
         "policy": "hash of 02",
@@ -47,7 +48,7 @@ def test_the_gates_word_then_a_persons(tmp_path: Path) -> None:
     assert all(any(layout.round(n).glob("*/policy/weights")) for n in range(4))
 
     assert "round 4 starts from the base policy again" in rollback(root, "--undo")
-    assert goes_on_from(layout, 3) == 0 and read_current(layout)["promoted"]["round"] == 0
+    assert find_incumbent(layout, 3) == 0 and read_current(layout)["promoted"]["round"] == 0
     assert rolled_back(Ledger(layout.ledger).read()) == []
 
 
@@ -60,7 +61,7 @@ def test_a_persons_word_counts_more_than_the_gates_stop(tmp_path: Path) -> None:
 
     assert "ended early" not in rollback(root, "--to-round", "2")
     assert read_current(layout)["stopped"] is None
-    assert "and ends again as long as that is so: lost" in rollback(root, "--undo")
+    assert "and will again until this changes: lost" in rollback(root, "--undo")
     assert read_current(layout)["stopped"] == by_gate
 
     store.remember("stopped", {"rule": "money", "sentence": "10 of 10 spent"})
@@ -75,12 +76,15 @@ def test_refusals_say_nothing_in_the_ledger(tmp_path: Path) -> None:
     store.prune(trained, "policy")
     before = Ledger(layout.ledger).read()
     for arguments, message in (
-        (["--to-round", "3"], "round 3 has no policy to go back to: 2 is the last finished"),
+        (
+            ["--to-round", "3"],
+            "round 3 has no policy to roll back to: round 2 is the last finished",
+        ),
         (["--to-round", "2"], "round 3 starts from round 2's policy already"),
         (["--to-round", "1"], "weights of round 1's policy were removed"),
         (["--undo"], "was not rolled back"),
-        ([], "say either where to go back to, or --undo"),
-        (["--undo", "--to-round", "1"], "say either where to go back to, or --undo"),
+        ([], "give exactly one of --to-round and --undo"),
+        (["--undo", "--to-round", "1"], "give exactly one of --to-round and --undo"),
     ):
         with pytest.raises(BadInput, match=message):
             rollback(root, *arguments)
@@ -95,11 +99,11 @@ def test_undoing_one_of_two(tmp_path: Path) -> None:
     store = made_up(tmp_path / "campaign", [{"promoted": True}])
     root = store.layout.root
     rollback(root, "--to-round", "0")
-    store.run(Recipe(2, "training", {}), lambda folder: Made(facts={"policy": "second"}))
+    store.run(Recipe(2, "training", {}), lambda folder: StepResult(facts={"policy": "second"}))
 
-    def gate(folder: Path) -> Made:
+    def gate(folder: Path) -> StepResult:
         write_json(folder / "metrics.json", {"round": 2, "promoted": True})
-        return Made(facts={"promoted": True})
+        return StepResult(facts={"promoted": True})
 
     store.run(Recipe(2, "gate", {}), gate)
     said = rollback(root, "--undo")
@@ -109,13 +113,13 @@ def test_undoing_one_of_two(tmp_path: Path) -> None:
 
 def test_the_next_round_starts_there(copy: Campaign) -> None:
     root, before = copy.layout.root, copy.entries()
-    gates = goes_on_from(copy.layout, 2)
+    gates = find_incumbent(copy.layout, 2)
     to = 0 if gates else 1
     rollback(root, "--to-round", str(to), "--why", "\x1b[31mworse")
     done = copy.run("--set", "rounds=3")
     assert done.returncode == 0, done.stderr + done.stdout
     chosen = "round 1's policy" if to else "the base policy"
-    assert f"after round 2: taken back to {chosen}" in done.stdout
+    assert f"after round 2: rolled back to {chosen}" in done.stdout
     later = copy.entries()[len(before) :]
     assert [(e.round, e.step) for e in later] == [(2, ROLLBACK), *((3, step) for step in STEPS)]
     policy = copy.artifact(to, "training" if to else "base").entry.facts["policy"]
@@ -123,7 +127,7 @@ def test_the_next_round_starts_there(copy: Campaign) -> None:
 
     summary = read_summary(root)
     place = f"round {to}" if to else "the base"
-    said = f"After round 2 the campaign was taken back to {place}, whose policy goes on, by "
+    said = f" rolled back to {place} on "
     console = Console(width=300)
     with console.capture() as shown:
         console.print(render_table(summary))
@@ -140,4 +144,4 @@ def test_a_branch_takes_the_rollback_along(tmp_path: Path) -> None:
     rollback(layout.root, "--to-round", "0")
     branch = Layout(tmp_path / "branch")
     share(layout, branch, 1)
-    assert goes_on_from(branch, 1) == 0
+    assert find_incumbent(branch, 1) == 0

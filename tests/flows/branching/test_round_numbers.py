@@ -7,15 +7,15 @@ import pytest
 from rich.console import Console
 from written_rounds import CONFIG, made_up, rollback
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
+from dpo_core.campaign.facts import find_incumbent, valid_entries
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe
-from flows.branching.goes_on import goes_on_from
+from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
+from dpo_core.campaign.store import Recipe, Store
 from flows.config import dump_config, validate
-from flows.recompute.store import Checked, RecomputingStore
-from flows.show.read.steps import current_entries
-from flows.show.summary import read_summary
-from flows.show.terminal import render_table
-from flows.worker.plan import finished_rounds, plan
+from flows.worker.runs import finished_rounds, plan_rounds
+from reporting.summary import read_summary
+from reporting.terminal import render_table
 
 LAST = 1000
 TRAINED = (9, 10, 99, 100, 101, LAST)
@@ -41,7 +41,7 @@ def test_all_of_them_are_finished_and_shown(layout: Layout) -> None:
     with console.capture() as shown:
         console.print(render_table(summary))
     assert "finished, 1000 of 1000 rounds done" in shown.get()
-    entries = current_entries(layout, LAST)
+    entries = valid_entries(layout, LAST)
     assert [e.round for e in entries if e.step == "gate"] == list(range(1, LAST + 1))
 
 
@@ -49,24 +49,26 @@ def test_all_of_them_are_finished_and_shown(layout: Layout) -> None:
     ("number", "goes_on"), [(9, 8), (10, 10), (99, 98), (100, 100), (101, 101), (1000, 1000)]
 )
 def test_the_policy_that_goes_on(layout: Layout, number: int, goes_on: int) -> None:
-    assert goes_on_from(layout, number) == goes_on
+    assert find_incumbent(layout, number) == goes_on
 
 
 def test_a_schedule_goes_on_after_the_hundredth_round(layout: Layout) -> None:
     config = validate({**CONFIG, "rounds": LAST + 1}, "test")
-    assert plan("append", 2, config, finished_rounds(layout), []).tag == "rounds:1001-1002"
-    assert plan("up_to", 1005, config, finished_rounds(layout), []).shown == "rounds 1001-1005"
+    assert plan_rounds("append", 2, config, finished_rounds(layout), []).tag == "rounds:1001-1002"
+    assert (
+        plan_rounds("up_to", 1005, config, finished_rounds(layout), []).label == "rounds 1001-1005"
+    )
 
 
 @pytest.mark.parametrize("number", TRAINED)
 def test_replay_finds_the_round_that_is_meant(layout: Layout, tmp_path: Path, number: int) -> None:
-    told: list[Checked] = []
-    store = RecomputingStore(layout.root, 1, number, tmp_path / "scratch", told.append)
+    told: list[RecomputedStep] = []
+    store = Recomputation(Store(layout.root, 1), number, tmp_path / "scratch", told.append)
 
-    def again(folder: Path) -> Made:
+    def again(folder: Path) -> StepResult:
         (folder / "policy").mkdir()
         (folder / "policy" / "weights").write_bytes(b"w")
-        return Made(facts={"policy": "any"})
+        return StepResult(facts={"policy": "any"})
 
     made: Artifact = store.run(Recipe(number, "training", {}), again)
     assert made.entry.round == number
@@ -76,6 +78,6 @@ def test_replay_finds_the_round_that_is_meant(layout: Layout, tmp_path: Path, nu
 def test_rolled_back_over_the_hundredth_round(layout: Layout) -> None:
     said = rollback(layout.root, "--to-round", "99")
     assert "round 1001 will start from round 99's policy, instead of round 1000's policy" in said
-    assert goes_on_from(layout, LAST) == 99 and goes_on_from(layout, 100) == 100
+    assert find_incumbent(layout, LAST) == 99 and find_incumbent(layout, 100) == 100
     assert "round 1001 starts from round 1000's policy again" in rollback(layout.root, "--undo")
-    assert goes_on_from(layout, LAST) == LAST
+    assert find_incumbent(layout, LAST) == LAST

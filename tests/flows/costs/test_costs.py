@@ -8,14 +8,14 @@ import pytest
 from small_campaign import Campaign
 
 from dpo_core import json_lines
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.branching import Origin, own_entries, write_origin
+from dpo_core.campaign.costs import campaign_cost, cost_columns
+from dpo_core.campaign.facts import read_round_row
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Made
-from flows.config.prices import PricesConfig
-from flows.costs.metering import Held, Meter, gpu_seconds
-from flows.costs.spending import campaign_cost, cost_columns
-from flows.show.summary import read_round_row
+from dpo_core.campaign.prices import PricesConfig
+from flows.compute.metering import CostMeter, GpuHold, gpu_seconds
 
 
 def entry(step: str, seconds: float = 10.0, number: int = 1, **facts: Any) -> Entry:
@@ -126,7 +126,7 @@ def test_what_older_versions_did_not_measure_is_unknown() -> None:
     ],
 )
 def test_gpu_seconds(held: tuple[tuple[int, float, float], ...], expected: float) -> None:
-    assert gpu_seconds([Held(*one) for one in held], 10, 20) == expected
+    assert gpu_seconds([GpuHold(*one) for one in held], 10, 20) == expected
 
 
 def test_what_a_killed_run_paid_counts_once(tmp_path: Path) -> None:
@@ -137,24 +137,24 @@ def test_what_a_killed_run_paid_counts_once(tmp_path: Path) -> None:
         with spending.open("a") as file:
             file.write(line + end)
 
-    def step(meter: Meter, paid: float = 0.0) -> dict[str, Any]:
-        def make(folder: Path) -> Made:
+    def step(meter: CostMeter, paid: float = 0.0) -> dict[str, Any]:
+        def make(folder: Path) -> StepResult:
             if paid:
                 pay(paid)
-            return Made(facts={"own": 1})
+            return StepResult(facts={"own": 1})
 
-        return dict(meter.measured(make)(tmp_path).facts)
+        return dict(meter.measure(make)(tmp_path).facts)
 
     pay(0.5)  # a run that was killed before its first step was finished
-    first = step(Meter(spending, []), 0.25)
+    first = step(CostMeter(spending, []), 0.25)
     assert first["own"] == 1 and first["gpu_seconds"] == 0 and first["cpu_seconds"] >= 0
     assert first["judges_spent"] == {"j": {"tokens_in": 2, "tokens_out": 4, "money": 0.75}}
     after = [Entry(1, "s", "f", facts=first, seconds=1.0)]
-    assert "judges_spent" not in step(Meter(spending, after))
+    assert "judges_spent" not in step(CostMeter(spending, after))
     pay(1.0, end='\n{"source": "j", "tok')  # torn
-    assert step(Meter(spending, after))["judges_spent"]["j"]["money"] == 1.0
+    assert step(CostMeter(spending, after))["judges_spent"]["j"]["money"] == 1.0
     older = [Entry(1, "s", "f", seconds=1.0)]  # of a version that did not measure
-    assert "judges_spent" not in step(Meter(spending, older))
+    assert "judges_spent" not in step(CostMeter(spending, older))
 
 
 @pytest.mark.parametrize("counted", [True, False])
@@ -174,8 +174,8 @@ def test_what_a_killed_run_of_a_branch_paid_counts(tmp_path: Path, counted: bool
         )
 
     def step() -> dict[str, Any]:
-        meter = Meter(layout.judge_spending, own_entries(layout, entries))
-        return dict(meter.measured(lambda folder: Made())(tmp_path).facts)
+        meter = CostMeter(layout.judge_spending, own_entries(layout, entries))
+        return dict(meter.measure(lambda folder: StepResult())(tmp_path).facts)
 
     pay(0.5)  # and the run was killed
     first = step()
@@ -189,16 +189,16 @@ def test_time_of_children_by_step(tmp_path: Path) -> None:
     """A child of two GPUs took 5 s before the step, and 3 s in it, in which it was closed."""
     child = SimpleNamespace(gpus=2, started=0.0, ended=None, spent=5.0)
     child.cpu_seconds = lambda: child.spent
-    meter = Meter(tmp_path / "none", [])
+    meter = CostMeter(tmp_path / "none", [])
     meter.watch(child)  # type: ignore[arg-type]
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         child.spent, child.ended = 8.0, 0.0
-        return Made()
+        return StepResult()
 
-    found = meter.measured(make)(tmp_path).facts
+    found = meter.measure(make)(tmp_path).facts
     assert found["cpu_seconds"] == pytest.approx(3, abs=0.2) and found["gpu_seconds"] == 0
-    assert meter.measured(lambda _: Made())(tmp_path).facts["cpu_seconds"] < 1
+    assert meter.measure(lambda _: StepResult())(tmp_path).facts["cpu_seconds"] < 1
 
 
 def test_a_campaigns_ledger_and_rows_tell_its_cost(finished: Campaign) -> None:

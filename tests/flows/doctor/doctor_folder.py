@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from dpo_core.model_shape import Shape
 from flows.config import CampaignConfig, load_config
-from flows.doctor.shape import Shape
 
 LLAMA_8B = Shape(8_030_261_248, 32, 4096, 14336, 128256, 8, 128, 8192)
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"

@@ -16,13 +16,15 @@ import yaml
 from rich.console import Console
 
 from dpo_core.errors import BadInput
+from dpo_core.model_shape import Shape, read_shape
 from flows.config import CampaignConfig
-from flows.doctor import disk, judges, machine, memory, policy, prompts, servers
-from flows.doctor.findings import Finding
+from flows.doctor import inputs as judges
+from flows.doctor import machine, memory, policy, prompts, servers
+from flows.doctor import machine as disk
+from flows.doctor.examine import check_before_run
+from flows.doctor.findings import DoctorFinding
 from flows.doctor.machine import Machine
 from flows.doctor.memory import Device
-from flows.doctor.preflight import check_before_run
-from flows.doctor.shape import Shape, read_shape
 from flows.run import run_campaign
 from generation import probe
 from tests import tiny_gguf, typed
@@ -55,7 +57,7 @@ def a_config(tmp_path: Path, **changes: Any) -> CampaignConfig:
     return write_config(tmp_path, **changes)
 
 
-def severities(findings: Iterator[Finding] | list[Finding]) -> list[str]:
+def severities(findings: Iterator[DoctorFinding] | list[DoctorFinding]) -> list[str]:
     return [finding.severity for finding in findings]
 
 
@@ -87,7 +89,7 @@ def test_packages_missing_or_of_another_version(tmp_path: Path) -> None:
         (Machine("2.13.0+cpu"), "ok", "no GPU"),
         (Machine("2.13.0", "12.8", 1, (("H100", 80.0),), "13.0"), "ok", "CUDA 12.8, 1 of H100"),
         (Machine("2.13.0+cpu", None, 0, (("H100", 80.0),), "13.0"), "note", "is not used"),
-        (Machine("2.13.0", "13.0", 0, (("H100", 80.0),), "12.2"), "problem", "knows CUDA 12.2"),
+        (Machine("2.13.0", "13.0", 0, (("H100", 80.0),), "12.2"), "problem", "supports CUDA 12.2"),
         (Machine("2.13.0", "12.8"), "note", "there is no GPU"),
         (Machine(None, error="ImportError: libcudart"), "problem", "libcudart"),
     ],
@@ -112,7 +114,7 @@ def test_what_nvidia_smi_says_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = probe.machine()
+    found = probe.probe_machine()
     assert (found["gpus"], found["driver_cuda"]) == ([("NVIDIA H100, 80", 80.0)], "12.6")
     assert found["torch"] is not None
 
@@ -140,7 +142,7 @@ def test_prefect_unnamed_silent_and_of_another_version(answers: tuple[str, dict[
     url, replies = answers
     replies["/api/admin/version"] = "3.7.9"
 
-    def check(url: str, client: str = "3.7.7") -> Finding:
+    def check(url: str, client: str = "3.7.7") -> DoctorFinding:
         return servers.check_prefect(client, {"PREFECT_API_URL": url}, 2.0)
 
     assert servers.check_prefect("3.7.7", {}).severity == "ok"
@@ -232,7 +234,9 @@ def test_adapters_take_less_and_checkpointing_too(tmp_path: Path) -> None:
 
 
 def test_memory_that_is_tight() -> None:
-    estimate = memory.Estimate((memory.Part("all", 9.0),), (memory.Part("all", 1.0),), True)
+    estimate = memory.MemoryEstimate(
+        (memory.MemoryPart("all", 9.0),), (memory.MemoryPart("all", 1.0),), True
+    )
     found = [memory.check_memory(estimate, Device(False, gib)) for gib in (9.9, 10.1, 13.0)]
     assert severities(found) == ["problem", "note", "ok"]
     assert memory.free_ram_gib() > 0.1
@@ -288,12 +292,12 @@ def test_a_gguf_file_is_looked_at_before_anything_is_written(tmp_path: Path) -> 
         "note",
     ]
     assert policy.check_length(file, config).severity == "problem"
-    with pytest.raises(BadInput, match="the model has 256 positions, the config wants 999"):
+    with pytest.raises(BadInput, match="max_model_len 999 exceeds the model's context of 256"):
         check_before_run(config, tmp_path / "new", with_prefect=False)
     bare = write_tiny_gguf(tmp_path / "bare.gguf", without=["tokenizer.chat_template"])
     assert policy.check_template(bare, chat=True).severity == "problem"
     file.write_bytes(file.read_bytes()[:-600])
-    with pytest.raises(BadInput, match=r"tiny\.gguf is not whole: it has .* bytes\n    Download"):
+    with pytest.raises(BadInput, match=r"tiny\.gguf is incomplete: it has .* bytes\n    Download"):
         check_before_run(config, tmp_path / "new", with_prefect=False)
     assert read_shape(tmp_path / "nowhere.gguf") is None
     assert not (tmp_path / "new").exists()
@@ -342,7 +346,8 @@ def test_gate_prompts_that_do_not_last_for_a_certified_campaign(tmp_path: Path) 
     assert gate < few.rounds * few.evaluation.gate_prompts
     [_, found] = prompts.check_pool(prompts.read(few), few)
     assert found.severity == "note"
-    assert f"{gate} gate prompts last for {gate // few.evaluation.gate_prompts} prom" in found.what
+    lasting = gate // few.evaluation.gate_prompts
+    assert f"{gate} gate prompts last for {lasting} certified promotions" in found.what
     enough = {"gate_prompts": gate // few.rounds}
     enough_config = a_config(tmp_path, gate={"false_promotions": 0.05}, evaluation=enough)
     assert severities(prompts.check_pool(prompts.read(enough_config), enough_config)) == ["ok"]
@@ -351,14 +356,21 @@ def test_gate_prompts_that_do_not_last_for_a_certified_campaign(tmp_path: Path) 
 def test_prompts_that_are_too_long_or_begin_twice(tmp_path: Path) -> None:
     counts = {"prompts": 10, "longest": 60, "too_long": 3, "bos_missing": 0}
     counts["bos_doubled"] = 0
-    assert prompts.check_lengths(counts, 48).severity == "note"
-    assert prompts.check_lengths({**counts, "too_long": 10}, 48).severity == "problem"
-    assert prompts.check_lengths({**counts, "too_long": 0}, 64).severity == "ok"
+    room = prompts.PromptRoom(64, 16)
+    assert prompts.check_lengths(counts, room).severity == "note"
+    assert prompts.check_lengths({**counts, "too_long": 10}, room).severity == "problem"
+    assert prompts.check_lengths({**counts, "too_long": 0}, room).severity == "ok"
+    model = prompts.PromptRoom(128, 256, positions=128)
+    nothing = prompts.check_lengths({**counts, "longest": 6, "too_long": 10}, model)
+    assert nothing.what == "no prompt fits: max_tokens 256 exceeds the model's context of 128"
+    assert nothing.remedy == (
+        "Set sampling.max_model_len: 128 and sampling.max_tokens to at most 122."
+    )
     assert severities(prompts.check_bos(counts)) == ["ok"]
     [twice] = prompts.check_bos({**counts, "bos_doubled": 2})
     [lacking] = prompts.check_bos({**counts, "bos_missing": 2})
     assert (twice.severity, lacking.severity) == ("problem", "problem")
-    assert "have a BOS too many" in twice.what and "lack the BOS" in lacking.what
+    assert "have one BOS token too many" in twice.what and "lack the BOS" in lacking.what
 
 
 def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
@@ -378,7 +390,7 @@ def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
     texts = ["why", "why why why", "<s> why"]
     write_prompts(tmp_path, map(chat, texts))
     asked = {"folder": str(tmp_path / "tokenizer"), "revision": None, "room": 3}
-    found = probe.tokens({**asked, "prompts": {"path": str(tmp_path / "prompts.jsonl")}})
+    found = probe.probe_tokens({**asked, "prompts": {"path": str(tmp_path / "prompts.jsonl")}})
     # <s> why; <s> why why why; <s> <s> why
     assert found == {"prompts": 3, "longest": 4, "too_long": 1, "bos_missing": 0, "bos_doubled": 1}
 
@@ -414,7 +426,7 @@ def test_a_run_that_would_not_work_ends_before_it_begins(
         run_campaign(config, root, Console(file=out))
     assert refused.value.exit_code == 2 and not root.exists()
     said = refused.value.message
-    assert "no chat template" in said and "would be cut" in said and "does not answer" in said
+    assert "no chat template" in said and "would be truncated" in said and "does not answer" in said
     assert "--no-prefect" in said
 
 
@@ -422,7 +434,7 @@ def test_what_is_checked_before_a_run_is_quick_and_light(tmp_path: Path) -> None
     a_config(tmp_path)
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom flows.config import load_config\n"
-        "from flows.doctor.preflight import check_before_run\n"
+        "from flows.doctor.examine import check_before_run\n"
         "config = load_config(Path('config.yaml'))\nbegan = time.process_time()\n"
         "check_before_run(config, Path('campaign'), with_prefect=True)\n"
         "print(time.process_time() - began, *({'torch', 'vllm', 'prefect'} & set(sys.modules)))"
@@ -475,4 +487,4 @@ def test_the_command_examines_a_built_policy_and_says_what_is_wrong() -> None:
     assert not Path("campaigns").exists() and time.monotonic() - began < 300
     broken = ratchet("built.yaml", "--set", "judge.function=nowhere:score")
     assert broken.returncode == 2 and "there is no module nowhere" in broken.stdout
-    assert "1 problem(s): it would not run" in broken.stdout
+    assert "1 problem: `ratchet run` would not work" in broken.stdout

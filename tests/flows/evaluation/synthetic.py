@@ -9,12 +9,13 @@ from zlib import crc32
 
 from record_session import Records, open_session
 
-from dpo_core.campaign.store import Artifact
-from dpo_core.records import COMPLETIONS, POLICY_LOGPS, PREFERENCES, PROMPTS, Prompt, prompt_row
-from flows.evaluation.held_out import Others
-from flows.policy import Answered, Played, Policy, Preferred, SuiteAnswers
+from dpo_core.campaign.artifacts import Artifact
+from dpo_core.records import Prompt, prompt_row
+from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PREFERENCES, PROMPTS
+from flows.evaluation.held_out import Opponents
+from flows.round_state import EvaluatedPolicy, Policy, RoundPreferences, RoundRecord, SuiteAnswers
 from flows.session import Session
-from flows.steps.evaluate import evaluate
+from flows.steps.evaluate import RoundEvaluation, evaluate
 from flows.steps.score import score
 
 Texts = Mapping[str, str]
@@ -37,7 +38,7 @@ class Synthetic:
         rows = [prompt_row(prompt) for prompt in prompts]
         self.held_out = self.records.write(0, "held_out", rows, PROMPTS, prompts=(rows, PROMPTS))
         self.base = self.previous = self._answered(0, base, {})
-        self.earlier: list[Played] = []
+        self.earlier: list[RoundRecord] = []
 
     def play(
         self,
@@ -52,20 +53,19 @@ class Synthetic:
         number = len(self.earlier) + 1
         candidate = self._answered(number, texts, suites or {})
         own = self._preferred(number, agreement or {}, train)
-        others = Others(self.previous, self.base, self.previous.policy)
+        others = Opponents(self.previous, self.base, self.previous.policy)
         logps = self._logps(number, candidate, others, logratio)
-        made = evaluate(
-            self.session, number, candidate, others, logps, self.held_out, own, self.earlier
-        )
+        compared = (candidate, others, logps, self.held_out, own, list(self.earlier))
+        made = evaluate(self.session, RoundEvaluation(number, *compared))
         steps = {**own.steps(), **candidate.steps(), "evaluation": made}
-        self.earlier.append(Played(steps, self.previous.policy))
+        self.earlier.append(RoundRecord(steps, self.previous.policy))
         if promoted:
             self.previous = candidate
         self.made = made
         found: dict[str, Any] = json.loads(made.path("evaluation.json").read_text())
         return found
 
-    def _answered(self, number: int, texts: Texts, suites: Mapping[str, Texts]) -> Answered:
+    def _answered(self, number: int, texts: Texts, suites: Mapping[str, Texts]) -> EvaluatedPolicy:
         rows = [self.completion(number, prompt, text) for prompt, text in texts.items()]
         answers = self.records.write(
             number, "answers", rows, COMPLETIONS, completions=(rows, COMPLETIONS)
@@ -78,7 +78,7 @@ class Synthetic:
             trained_by = score(self.session, number, answers, self.held_out, config.judge, step)
         policy = Policy(number, f"policy {number}", Path("/nowhere"), answers)
         found = {name: self._suite(number, name, texts) for name, texts in suites.items()}
-        return Answered(policy, answers, scores, trained_by, found)
+        return EvaluatedPolicy(policy, answers, scores, trained_by, found)
 
     def add_suites(self, suites: Mapping[str, Texts]) -> None:
         """The base's answers to them."""
@@ -103,14 +103,16 @@ class Synthetic:
 
     def _preferred(
         self, number: int, agreement: Mapping[str, Any], train: Sequence[Prompt]
-    ) -> Preferred:
+    ) -> RoundPreferences:
         rows = [prompt_row(prompt) for prompt in train]
         prompts = self.records.write(number, "prompts", rows, PROMPTS)
         made = self.records.write(number, "preferences", [], PREFERENCES)
         entry = replace(made.entry, facts={"agreement": agreement})
-        return Preferred(made, replace(made, entry=entry), prompts)
+        return RoundPreferences(made, replace(made, entry=entry), prompts)
 
-    def _logps(self, number: int, candidate: Answered, others: Others, logratio: float) -> Artifact:
+    def _logps(
+        self, number: int, candidate: EvaluatedPolicy, others: Opponents, logratio: float
+    ) -> Artifact:
         """As if each answer were likelier under the candidate by `logratio` nats than under others,
         its log-prob being −2."""
         ids = [_id(number, prompt.prompt_id) for prompt in self.prompts]

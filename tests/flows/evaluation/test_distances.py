@@ -9,10 +9,11 @@ import pytest
 from record_session import Records, open_session
 
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.records import COMPLETIONS, POLICY_LOGPS, PROMPTS, Prompt, Split, prompt_row
-from flows.evaluation.distances import distances
-from flows.evaluation.held_out import Others, read_answers
-from flows.policy import Answered, Policy
+from dpo_core.records import Prompt, Split, prompt_row
+from dpo_core.schemas import COMPLETIONS, POLICY_LOGPS, PROMPTS
+from flows.evaluation.distances import measure_distances
+from flows.evaluation.held_out import Opponents, read_answers
+from flows.round_state import EvaluatedPolicy, Policy
 
 
 def test_log_probs_of_answers_to_gate_prompts_change_nothing(tmp_path: Path) -> None:
@@ -32,13 +33,15 @@ def test_log_probs_of_answers_to_gate_prompts_change_nothing(tmp_path: Path) -> 
         "candidate_answers": _file(records, "answers", answers, COMPLETIONS),
     }
     made_by = records.write(0, "base", [], PROMPTS)
-    base = Answered(Policy(0, "base", tmp_path, made_by), made_by, None)
+    base = EvaluatedPolicy(Policy(0, "base", tmp_path, made_by), made_by, None)
 
     def measured(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         logps = _file(records, "answer_logps", rows, POLICY_LOGPS)
         inputs = Inputs("evaluation", {**files, "logps": logps})
         ours = read_answers(inputs, "candidate", 1, same_judge=True)
-        return distances(inputs, ours, Others(base, base, None), session.config.evaluation)
+        return measure_distances(
+            inputs, ours, Opponents(base, base, None), session.config.evaluation
+        )
 
     found = measured(test)
     assert len(test) == 10 and measured(logps) == found

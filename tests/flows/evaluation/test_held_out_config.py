@@ -11,8 +11,8 @@ from record_session import open_session
 from dpo_core.errors import ConfigError
 from dpo_core.records import Prompt, prompt_id
 from flows.config.evaluation import HeldOutConfig
-from flows.config.paths import check_files, resolve
-from flows.steps.prompts import left_out
+from flows.config.paths import check_files, resolve_paths
+from flows.steps.prompts import leave_out
 from flows.steps.suites import suite_prompts
 
 RULE = {"function": "told_by_text:worth"}
@@ -21,7 +21,7 @@ RULE = {"function": "told_by_text:worth"}
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"refusal_pattern": "("}, "is no regular expression"),
+        ({"refusal_pattern": "("}, "is not a regular expression"),
         ({"relevance": 1}, "evaluation.relevance must be auto, a number of requests of at least 2"),
         ({"relevance": -1}, "of at least 2"),
         ({"relevance": 2.5}, "of at least 2"),
@@ -30,11 +30,11 @@ RULE = {"function": "told_by_text:worth"}
         ({"suites": {"sums": {"prompts": "x.jsonl"}}}, "Field required"),
         (
             {"suites": {"sums": {"prompts": "x.jsonl", "judge": {**RULE, "gives": "verdict"}}}},
-            "a suite's judge scores each answer",
+            "a suite's judge must score each answer",
         ),
         (
             {"suites": {"sums": {"prompts": "x.jsonl", "judge": {**RULE, "relevance": 8}}}},
-            "judge.relevance is for training",
+            "applies to training only, not to a suite",
         ),
     ],
 )
@@ -56,14 +56,16 @@ def test_among_how_many_requests_that_of_an_answer_is_looked_for(
 def test_a_suite_without_its_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
     suites = {"sums": {"prompts": str(tmp_path / "no.jsonl"), "judge": RULE}}
     session = open_session(tmp_path, evaluation={"suites": suites})
-    with pytest.raises(ConfigError, match=r"evaluation\.suites\.sums\.prompts: there is no file"):
+    with pytest.raises(ConfigError, match=r"evaluation\.suites\.sums\.prompts: no such file"):
         check_files(session.config)
 
 
 def test_paths_of_suites_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     raw = {"evaluation": {"suites": {"sums": {"prompts": "x.jsonl", "judge": RULE}}}}
-    assert resolve(raw)["evaluation"]["suites"]["sums"]["prompts"] == str(tmp_path / "x.jsonl")
+    assert resolve_paths(raw)["evaluation"]["suites"]["sums"]["prompts"] == str(
+        tmp_path / "x.jsonl"
+    )
 
 
 def test_a_prompt_of_a_suite_is_not_drawn_however_it_is_written(tmp_path: Path) -> None:
@@ -76,6 +78,6 @@ def test_a_prompt_of_a_suite_is_not_drawn_however_it_is_written(tmp_path: Path) 
     texts = ("WHAT IS 1 + 1?", "What is 2 + 2?")
     pool = [Prompt(prompt_id(text, None), text=text) for text in texts]
     dropped = Counter[str]()
-    kept = list(left_out(iter(pool), suite_prompts(session), dropped))
+    kept = list(leave_out(iter(pool), suite_prompts(session), dropped))
     assert [prompt.text for prompt in kept] == ["What is 2 + 2?"]
     assert dropped == {"suite": 1}

@@ -119,7 +119,7 @@ def test_people_who_agree_ever_less_with_the_judge_are_heard(tmp_path: Path) -> 
     second = campaign.play(answers(2, 6, gain=6), agreement=agreement[1])
     assert "over-optimisation, by people" not in first["warnings"]
     said = second["warnings"]["over-optimisation, by people"]
-    assert "on 60 % of 100 pairs in round 2, on 90 % of 100 in round 1" in said
+    assert "on 60 % of 100 pairs in round 2, down from 90 % of 100 in round 1" in said
 
 
 def test_people_are_heard_where_a_judge_that_reads_pairs_trains_and_evaluates(
@@ -152,7 +152,7 @@ def test_one_judge_for_both_is_said_once_and_its_scores_are_those_of_training(
     tmp_path: Path,
 ) -> None:
     first, second = played(tmp_path, answers(1, 6, gain=1), answers(2, 6, gain=2))
-    assert "judges the evaluation and the training alike" in first["warnings"]["same judge"]
+    assert "Training and evaluation share the judge" in first["warnings"]["same judge"]
     assert "same judge" not in second["warnings"]
     for numbers in (first, second):
         assert numbers["training_score_mean"] == numbers["score_mean"]

@@ -10,16 +10,17 @@ import pytest
 import two_things
 from synthetic import Synthetic, Texts
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import SftConfig
-from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, Score, prompt_row
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Best, decide
+from dpo_core.records import Prompt, Score, prompt_row
+from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
-from flows.config.gate import GateConfig
-from flows.gate.decision import Best, decide
-from flows.policy import Answered, Policy
-from flows.read_back.completions import read_full_scores
-from flows.steps.answer_relevance import answer_relevance, asks_whose
+from flows.read_records import read_full_scores
+from flows.round_state import EvaluatedPolicy, Policy
+from flows.steps.answer_relevance import answer_relevance, needs_relevance
 from flows.steps.score import score
 from generation.sampling import encode_prompt, load_tokenizer
 from labeling.judges.config import RuleJudge
@@ -74,9 +75,9 @@ class Asked(Synthetic):
             "token_logps": [-2.0 / len(tokens)] * len(tokens),
         }
 
-    def _answered(self, number: int, texts: Texts, suites: Mapping[str, Texts]) -> Answered:
+    def _answered(self, number: int, texts: Texts, suites: Mapping[str, Texts]) -> EvaluatedPolicy:
         found = super()._answered(number, texts, suites)
-        if not asks_whose(self.session, found, self.held_out):
+        if not needs_relevance(self.session, found, self.held_out):
             return found
         base = Policy(0, "base", self.folder, found.answers)
         return replace(found, relevance=answer_relevance(self.session, found, base, self.held_out))
@@ -220,10 +221,10 @@ def test_it_is_asked_again_where_the_number_is_another(campaign: Asked) -> None:
     """As in a branch: its campaign's base was asked about otherwise, or not at all."""
     config = campaign.session.config
     evaluation = config.evaluation.model_copy(update={"relevance": 4})
-    branch = campaign.session.under(config.model_copy(update={"evaluation": evaluation}))
-    assert not asks_whose(campaign.session, campaign.base, campaign.held_out)
-    assert asks_whose(branch, campaign.base, campaign.held_out)
-    assert asks_whose(branch, replace(campaign.base, relevance=None), campaign.held_out)
+    branch = campaign.session.with_config(config.model_copy(update={"evaluation": evaluation}))
+    assert not needs_relevance(campaign.session, campaign.base, campaign.held_out)
+    assert needs_relevance(branch, campaign.base, campaign.held_out)
+    assert needs_relevance(branch, replace(campaign.base, relevance=None), campaign.held_out)
 
 
 def test_where_it_is_off_nothing_is_asked_or_checked(base: Path, tmp_path: Path) -> None:
@@ -240,4 +241,4 @@ def test_of_plain_texts_it_is_asked_only_by_a_number(
     made = Asked(tmp_path, base, {}, relevance=relevance)
     rows = [prompt_row(Prompt("p0", text="the movie .", split="test"))]
     plain = made.records.write(1, "held_out", rows, PROMPTS, prompts=(rows, PROMPTS))
-    assert asks_whose(made.session, made.base, plain) is asked
+    assert needs_relevance(made.session, made.base, plain) is asked

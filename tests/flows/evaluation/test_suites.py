@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from synthetic import Synthetic, asked, says
 
-from flows.config.gate import GateConfig
-from flows.gate.decision import Best, decide
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Best, decide
 
 SUITE = {"sums": {"prompts": "/nowhere.jsonl", "judge": {"function": "told_by_text:worth"}}}
 N = 20

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import Synthetic, asked, says
 
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Best, decide
 from dpo_core.records import Completion, Judgement, Pair, Prompt
-from flows.config.gate import GateConfig
-from flows.gate.decision import Best, decide
-from labeling.judges.both_orders import both_together
+from labeling.judges.both_orders import combine_orders
 from labeling.judges.protocol import unjudged_side
 
 OLD: dict[str, Any] = {"gate": {"decided_share": None}}
@@ -81,7 +81,7 @@ def test_what_nobody_caused_stays_undecided_and_few_decided_promote_nothing(tmp_
     failed = {check.name: check.value for check in found.checks if not check.passed}
     assert failed["decided_share"] == 0.05
     assert any("5 of 100 gate comparisons were decided" in said for said in found.reasons)
-    assert any("(the judge abstained: 95)" in said for said in found.reasons)
+    assert any("(undecided because: the judge abstained: 95)" in said for said in found.reasons)
 
 
 def answer(text: str) -> Completion:
@@ -108,6 +108,6 @@ def test_an_empty_answer_is_why_nothing_was_said(
 
 def test_the_side_is_that_of_the_pair_in_either_order() -> None:
     caused = Judgement(None, "too long", caused_by="a")
-    assert both_together(caused, Judgement("a")).caused_by == "a"
-    assert both_together(Judgement("a"), caused).caused_by == "b"
-    assert both_together(Judgement("a"), Judgement(None)).caused_by is None
+    assert combine_orders(caused, Judgement("a")).caused_by == "a"
+    assert combine_orders(Judgement("a"), caused).caused_by == "b"
+    assert combine_orders(Judgement("a"), Judgement(None)).caused_by is None

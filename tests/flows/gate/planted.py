@@ -17,11 +17,13 @@ from dpo_core.campaign.current import read_current, write_current
 from dpo_core.campaign.layout import MANIFEST, round_name
 from dpo_core.hashing import file_sha256
 from examples.reviews.grammar import prompts
-from flows.config.defaults import since
+from flows.config.defaults import earlier_defaults
 from tests.resealed import reseal_text
 
 WIN_RATE_ALONE = {
-    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+    key.removeprefix("gate."): old
+    for key, old in earlier_defaults(1).items()
+    if key.startswith("gate.")
 }
 """A gate without any other check."""
 IMPROVING: dict[str, Any] = {

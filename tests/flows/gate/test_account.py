@@ -7,14 +7,14 @@ import pytest
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.retractions import RETRACT
 from dpo_core.campaign.rollbacks import ROLLBACK
-from flows.gate.account import (
+from dpo_core.gate.account import (
     CERTIFICATE,
     LOOKED,
     Account,
-    Inherited,
+    InheritedAccount,
     Turn,
     account_before,
-    spent,
+    inheritable_account,
 )
 
 FIRST = 256
@@ -165,15 +165,15 @@ def test_a_test_on_the_gate_set_counts_and_lets_no_prompts_be_used_again() -> No
 
 def test_a_branch_inherits_what_its_campaign_had_used_also_in_later_rounds() -> None:
     parent = judged(turn(1), "keep") + judged(turn(2), "promote", prompts=1024)
-    inherited = spent(parent, FIRST)
-    assert inherited == Inherited(decisions=2, planned=6, used=1024)
+    inherited = inheritable_account(parent, FIRST)
+    assert inherited == InheritedAccount(decisions=2, planned=6, used=1024)
     shared = judged(turn(1), "keep")
     left = {"inherited": inherited, "left_after": 1}
     found = before(shared, turn(2), **left)
     assert found == Account(2, 6, used=1024, start=1024)
     own = [*shared, *judged(turn(2), "keep", start=1024)]
     assert before(own, turn(3), **left) == Account(3, 6, used=1280, start=1024)
-    assert spent(own, FIRST, inherited, 1) == Inherited(3, 6, 1280)
+    assert inheritable_account(own, FIRST, inherited, 1) == InheritedAccount(3, 6, 1280)
 
 
 def test_decisions_beyond_the_plan_have_what_is_left() -> None:

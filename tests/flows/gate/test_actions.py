@@ -14,8 +14,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import RatchetError
 from flows import cli
 from flows.config import CampaignConfig
-from flows.gate.question import decide_campaign
-from flows.people.waiting import may_go_on
+from flows.operations.decide import decide_campaign
+from flows.people import can_resume
 
 NEVER = ("--set", "gate.threshold=1")
 RETRY = (
@@ -64,11 +64,11 @@ def test_an_attempt_survives_a_kill_and_runs_only_what_depends_on_its_change(
     first, last = made[0].facts["gate"], made[-1].facts["gate"]
     assert (first["action"], first["attempt"], first["goes_on_from"]) == ("retry", 1, 0)
     assert (last["action"], last["attempt"], last["goes_on_from"]) == ("rollback", 2, 0)
-    assert "that was attempt 2 of 2" in last["reasons"]
+    assert "attempt 2 of 2" in last["reasons"]
     found = row(copy, 1)
     assert found["gate"]["changes"] == ["training.beta: 0.5 → 1.0"]
     [tried] = found["gate"]["tried"]
-    assert tried["decision"].startswith("refused and tried again: lower end of the gate win rate")
+    assert tried["decision"].startswith("refused and tried again: lower bound ")
     assert found["policy"] == copy.artifact(1, "training").entry.facts["policy"]
     assert read_current(copy.layout)["promoted"]["round"] == 0
     assert yaml.safe_load(copy.layout.config.read_text())["training"]["beta"] == 0.5
@@ -83,15 +83,13 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     one = (*ASK, "--set", "rounds=1")
     assert ratchet(*RUN, *one) == 75
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith(
-        "round 1 waits for a yes or no: not passed, so a person is asked: lower end of the gate"
-    )
+    assert said.startswith("round 1 needs your decision: gate not passed: lower bound ")
     assert "`ratchet decide campaign --promote` or `ratchet decide campaign --keep`" in said
     assert said.endswith(f"; then type: ratchet {' '.join(RUN)} {cli.shlex.join(one)}")
     assert ratchet("status", "campaign", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["state"] == "waiting" and told["doing"].startswith("round 1 waits for a yes or no")
-    assert "not passed, so a person is asked" in copy.layout.report.read_text()
+    assert told["state"] == "waiting" and told["doing"].startswith("round 1 needs your decision")
+    assert "gate not passed: " in copy.layout.report.read_text()
     assert row(copy, 1)["gate"]["action"] == "ask"
     assert ratchet(*RUN, *one) == 75, "nobody has answered"
     capsys.readouterr()
@@ -101,10 +99,10 @@ def test_a_person_is_asked_and_answers(copy: Campaign, capsys: pytest.CaptureFix
     assert ratchet("decide", "campaign") == 2
     assert ratchet("decide", "campaign", "--promote", "--by", "anna", "--reason", "they do") == 0
     assert ratchet("decide", "campaign", "--keep") == 2, "it asks no longer"
-    assert "waits for no yes or no" in capsys.readouterr().err
+    assert "needs no decision" in capsys.readouterr().err
     assert ratchet(*RUN, *one) == 0
     found = row(copy, 1)
-    assert found["promoted"] and found["decision"].startswith("promoted: anna said yes on 20")
+    assert found["promoted"] and found["decision"].startswith("promoted: decided by anna on 20")
     entry = copy.entries()[-1]
     assert (entry.step, entry.facts["answer"]["by"]) == ("gate", "anna")
     assert entry.facts["answer"]["at"].endswith("+00:00")
@@ -121,23 +119,27 @@ def test_a_run_that_stays_goes_on_after_a_no(
     def answered_after_a_look(layout: Layout, config: CampaignConfig) -> bool:
         if looks:
             decide_campaign(layout.root, promote=False, reason="", by="ben")
-        looks.append(may_go_on(layout, config))
+        looks.append(can_resume(layout, config))
         return looks[-1]
 
-    monkeypatch.setattr("flows.people.await_people.may_go_on", answered_after_a_look)
+    monkeypatch.setattr("flows.run.can_resume", answered_after_a_look)
     assert ratchet(*RUN, *ASK, "--set", "rounds=1", "--wait") == 0
     assert looks == [False, True]
     shown = capsys.readouterr().out
-    assert "looking every 1 s" in shown and "going on" in shown
-    assert row(copy, 1)["decision"].startswith("kept the base: ben said no on")
+    assert "checks every 1 s" in shown and "resuming" in shown
+    assert row(copy, 1)["decision"].startswith(
+        "not promoted, the base stays current: decided by ben on"
+    )
 
 
 def test_the_gate_may_end_the_campaign(copy: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
     stop = (*NEVER, "--set", "gate.otherwise=stop")
     assert ratchet(*RUN, *stop) == 0
-    assert "the campaign ends here: kept the base and ended the campaign" in capsys.readouterr().out
+    assert (
+        "the campaign ends here: not promoted, campaign ended, the base" in capsys.readouterr().out
+    )
     stopped = read_current(copy.layout)["stopped"]
-    assert stopped["rule"] == "gate" and "lower end of the gate win rate" in stopped["sentence"]
+    assert stopped["rule"] == "gate" and "of the gate win rate" in stopped["sentence"]
     assert ratchet("status", "campaign") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "small: finished, 1 of 2 rounds done" in shown and stopped["sentence"] in shown
@@ -150,9 +152,13 @@ def test_the_gate_may_end_the_campaign(copy: Campaign, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("rule", "setting", "said"),
     [
-        ("hours", "stop.hours=1.0e-6", "of 1e-06 hours are spent"),
-        ("labels", "stop.labels=64", "labels are spent"),
-        ("plateau", "stop.plateau={rounds: 1, gain: 0.9}", "a round brought no promoted policy"),
+        ("hours", "stop.hours=1.0e-6", "of 1e-06 hours used"),
+        ("labels", "stop.labels=64", "labels used"),
+        (
+            "plateau",
+            "stop.plateau={rounds: 1, gain: 0.9}",
+            "no promoted policy gained more than 90 points",
+        ),
     ],
 )
 def test_a_spent_budget_ends_the_campaign_until_it_is_raised(
@@ -176,5 +182,5 @@ def test_a_spent_budget_ends_the_campaign_until_it_is_raised(
 
 
 def test_there_is_nothing_to_decide_about_other_campaigns(copy: Campaign) -> None:
-    with pytest.raises(RatchetError, match="waits for no yes or no: it asks nothing"):
+    with pytest.raises(RatchetError, match="needs no decision: it is not waiting"):
         decide_campaign(copy.layout.root, promote=True, reason="", by="anna")

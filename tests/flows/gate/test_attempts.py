@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.rollbacks import RolledBack
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.rollbacks import Rollback
 from dpo_core.errors import ConfigError
-from flows.config import CampaignConfig, changes_of, under_attempt, validate
-from flows.gate.attempts import best_so_far
-from flows.policy import Answered, Played, Policy
+from flows.config import CampaignConfig, config_of_attempt, describe_attempt, validate
+from flows.gate.attempts import find_best_policy
+from flows.round_state import EvaluatedPolicy, Policy, RoundRecord
 
 RAW: dict[str, Any] = {
     "name": "tried",
@@ -29,17 +29,17 @@ def config(*changes: dict[str, Any]) -> CampaignConfig:
 
 def test_each_attempt_changes_the_campaigns_own_config() -> None:
     tried = config({"training.beta": 0.5}, {"training.learning_rate": "0.5x"})
-    assert under_attempt(tried, 1) is tried
-    assert under_attempt(tried, 2).training.beta == 0.5
-    third = under_attempt(tried, 3).training
+    assert config_of_attempt(tried, 1) is tried
+    assert config_of_attempt(tried, 2).training.beta == 0.5
+    third = config_of_attempt(tried, 3).training
     assert (third.beta, third.learning_rate) == (0.1, 5e-7), "the second's change is not kept"
-    assert changes_of(tried, 1) == ()
-    assert changes_of(tried, 2) == ("training.beta: 0.1 → 0.5",)
+    assert describe_attempt(tried, 1) == ()
+    assert describe_attempt(tried, 2) == ("training.beta: 0.1 → 0.5",)
 
 
 @pytest.mark.parametrize("times", ["2x", "2 ×", "2.0x"])
 def test_times_what_the_config_has(times: str) -> None:
-    more = under_attempt(config({"prompts.per_round": times, "training.beta": times}), 2)
+    more = config_of_attempt(config({"prompts.per_round": times, "training.beta": times}), 2)
     assert (more.prompts.per_round, more.training.beta) == (200, 0.2)
 
 
@@ -47,15 +47,15 @@ def test_times_what_is_chosen() -> None:
     left_open = {**RAW, "training": {}}
     changes = [{"training.learning_rate": "0.5x", "training.pairs_per_step": "2 x"}]
     gate = {"otherwise": "retry", "retry": {"changes": changes}}
-    tried = under_attempt(validate({**left_open, "gate": gate}, "test"), 2).training
+    tried = config_of_attempt(validate({**left_open, "gate": gate}, "test"), 2).training
     assert (tried.learning_rate, tried.pairs_per_step) == ("0.5x", "2x")
     halved = validate({**RAW, "training": {"learning_rate": "0.5x"}, "gate": gate}, "test")
-    assert under_attempt(halved, 2).training.learning_rate == "0.25x"
+    assert config_of_attempt(halved, 2).training.learning_rate == "0.25x"
 
 
 def test_an_impossible_combination_is_refused_as_a_whole() -> None:
-    with pytest.raises(ConfigError, match="loss simpo compares with no reference"):
-        under_attempt(config({"training.loss": "simpo", "training.reference": "base"}), 2)
+    with pytest.raises(ConfigError, match="loss simpo uses no reference"):
+        config_of_attempt(config({"training.loss": "simpo", "training.reference": "base"}), 2)
 
 
 def test_a_kl_budget_needs_kl() -> None:
@@ -64,22 +64,22 @@ def test_a_kl_budget_needs_kl() -> None:
         validate(raw, "test")
 
 
-def played(number: int, low: float, promoted: bool = True, **facts: Any) -> Played:
+def played(number: int, low: float, promoted: bool = True, **facts: Any) -> RoundRecord:
     told = {"against_base_low": low, "promoted": promoted, **facts}
     entry = Entry(number, "gate", "f", facts=told)
     gate = Artifact(Path("gate"), entry, cached=True)
-    return Played({}, None, answered(number), gate)
+    return RoundRecord({}, None, answered(number), gate)
 
 
-def answered(number: int) -> Answered:
+def answered(number: int) -> EvaluatedPolicy:
     made = Artifact(Path("step"), Entry(number, "training", "f"), cached=True)
-    return Answered(Policy(number, f"policy {number}", Path("policy"), made), made, None)
+    return EvaluatedPolicy(Policy(number, f"policy {number}", Path("policy"), made), made, None)
 
 
-def best(earlier: list[Played], *people: tuple[int, int]) -> int:
-    words = [RolledBack(after, to, "me", "", "") for after, to in people]
-    found = best_so_far(answered(0), earlier, words)
-    assert found.answered.policy.round == found.best.round
+def best(earlier: list[RoundRecord], *people: tuple[int, int]) -> int:
+    words = [Rollback(after, to, "me", "", "") for after, to in people]
+    found = find_best_policy(answered(0), earlier, words)
+    assert found.evaluated.policy.round == found.best.round
     return found.best.round
 
 
@@ -103,7 +103,7 @@ def test_a_policy_that_a_person_went_back_to_stands_as_a_promoted_one() -> None:
 
 
 def test_a_rollback_does_not_go_by_a_win_rate_that_is_extrapolated() -> None:
-    def controlled(number: int, low: float, plain: float, extrapolated: bool) -> Played:
+    def controlled(number: int, low: float, plain: float, extrapolated: bool) -> RoundRecord:
         told = {"against_base_low_plain": plain, "against_base_extrapolated": extrapolated}
         return played(number, low, **told)
 

@@ -94,8 +94,8 @@ def test_status_and_its_json_say_what_is_certified(
     certified: Campaign, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = " ".join(certified.output.split())
-    assert "any of rounds 1 and 2 was promoted without being better is at most 5 %" in said
-    assert "Not certified from round 3 on: of " in said
+    assert "any of rounds 1 and 2 was promoted without being better is at most 5%" in said
+    assert "Not certified from round 3 on: too few of " in said
     monkeypatch.chdir(certified.folder)
     assert ratchet("status", "campaign", "--json") == 0
     told = json.loads(capsys.readouterr().out)["certified"]

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import ConfigError
+from dpo_core.gate.checks import GateCheck, values_to_try
+from dpo_core.gate.config import GateConfig, gate_recipe
+from dpo_core.gate.decision import Best, Decision, decide
 from flows.config import validate
-from flows.config.defaults import since
-from flows.config.gate import GateConfig, as_asked
-from flows.gate.checks import Check, values_to_try
-from flows.gate.decision import Best, Decision, decide
+from flows.config.defaults import earlier_defaults
 
 HEALTHY: dict[str, Any] = {
     "win_rate_gate": 0.61,
@@ -55,16 +55,18 @@ def test_a_healthy_policy_passes_every_check_and_each_is_said() -> None:
         ("empty_share", 0.01),
     ]
     assert found.reasons[1:] == (
-        "250 of 256 gate comparisons were decided, at least 90 %",
-        "KL to the base 9.00 nats is within the 10 that are allowed",
-        "mean length 30.0 tokens is 1.20 times the last promoted policy's, within 0.5 to 2",
-        "mean length 30.0 tokens is 1.50 times the base's, within 0.33 to 3",
-        "2 % truncated answers after 1 %, within the 5 % that they may rise",
-        "12 % repeated runs of tokens after 10 %, within the 10 % that they may rise",
-        "0 % empty answers, within the 1 % allowed",
+        "250 of 256 gate comparisons were decided, at least the required 90%",
+        "KL to base 9.00 nats is within the budget of 10",
+        "mean length 30.0 tokens is 1.20 times the last promoted policy's, within the allowed 0.5 "
+        "to 2",
+        "mean length 30.0 tokens is 1.50 times the base's, within the allowed 0.33 to 3",
+        "truncated answers went from 1% to 2%, within the allowed rise of 5 points",
+        "repeated token n-grams went from 10% to 12%, within the allowed rise of 10 points",
+        "0% of answers are empty, within the allowed 1%",
     )
     assert found.sentence == (
-        "promoted: lower end of the gate win rate 0.550 is above 0.5; 7 other checks passed"
+        "promoted: lower bound 55% of the gate win rate (61%) is above the 50% threshold; 7 other "
+        "checks passed"
     )
     assert Decision.from_json(found.as_json()) == found
 
@@ -75,8 +77,8 @@ def test_a_handful_of_decided_comparisons_promotes_nothing() -> None:
     found = decided(win_rate_gate=1.0, win_rate_gate_low=0.57, decided=few)
     assert (found.action, failed(found)) == ("keep", ["decided_share"])
     assert found.reasons == (
-        "5 of 256 gate comparisons were decided, fewer than 90 % (no score: … tokens are more than "
-        "the … that the judge's model takes: 251)",
+        "5 of 256 gate comparisons were decided, fewer than the required 90% (undecided because: "
+        "no score: … tokens are more than the … that the judge's model takes: 251)",
     )
     assert failed(decided(decided={})) == ["decided_share"], "not known"
     nine = {"gate": {"comparisons": 10, "decided": 9}}
@@ -89,9 +91,9 @@ def test_two_tokens_20_nats_away_that_won_everything() -> None:
     found = decided(win_rate_gate=1.0, win_rate_gate_low=0.89, length_mean=2.0, kl_base_nats=20.0)
     assert failed(found) == ["kl_base_nats", "length_to_previous", "length_to_base"]
     assert found.sentence == (
-        "kept the base: KL to the base 20.00 nats is more than the 10 that are allowed; mean "
-        "length 2.0 tokens is 0.08 times the last promoted policy's, not within 0.5 to 2; mean "
-        "length 2.0 tokens is 0.10 times the base's, not within 0.33 to 3"
+        "not promoted, the base stays current: KL to base 20.00 nats exceeds the budget of 10; "
+        "mean length 2.0 tokens is 0.08 times the last promoted policy's, outside the allowed 0.5 "
+        "to 2; mean length 2.0 tokens is 0.10 times the base's, outside the allowed 0.33 to 3"
     )
 
 
@@ -100,7 +102,8 @@ def test_a_suite_that_can_hardly_be_scored_does_not_pass() -> None:
     found = decided(suites={"sums": suite})
     assert (found.action, failed(found)) == ("keep", ["suite sums decided_share"])
     assert found.reasons == (
-        "3 of 100 answers to regression suite sums were scored for both policies, fewer than 90 %",
+        "3 of 100 answers to regression suite sums were scored for both policies, fewer than the "
+        "required 90%",
     )
     assert decided(suites={"sums": {**suite, "compared": 90}}).promoted
 
@@ -112,8 +115,8 @@ def test_kl_is_limited_by_what_the_base_says() -> None:
     # Where it cannot be measured, auto limits nothing and says so; a number is not met.
     unknown = decided(kl_base_nats=None)
     assert unknown.promoted
-    assert "gate.kl_budget auto limits nothing" in unknown.reasons[-1]
-    assert "gate.kl_budget auto limits nothing" in unknown.sentence
+    assert "gate.kl_budget auto has no effect" in unknown.reasons[-1]
+    assert "gate.kl_budget auto has no effect" in unknown.sentence
     assert "kl_base_nats" not in [check.name for check in unknown.checks]
     assert failed(decided({"kl_budget": 3}, kl_base_nats=None)) == ["kl_base_nats"]
 
@@ -170,12 +173,12 @@ def test_an_extrapolated_win_rate_does_not_pass_alone() -> None:
     found = decided(gate, **numbers, **beaten, lc_win_rate_gate_extrapolated=True)
     assert (found.action, failed(found)) == ("keep", ["win_rate_gate_low"])
     assert found.reasons == (
-        "lower end of the gate win rate 0.400 is not above 0.5, which counts too: the "
-        "length-controlled one is extrapolated",
+        "lower bound 40% of the gate win rate (45%) is not above the 50% threshold (checked too, "
+        "because the length-controlled win rate is extrapolated)",
     )
     both = decided(gate, **numbers, lc_win_rate_gate_extrapolated=True)
     assert both.promoted and both.sentence.startswith(
-        "promoted: lower end of the length-controlled gate win rate (extrapolated) 0.700 is above"
+        "promoted: lower bound 70% of the length-controlled gate win rate (80%, extrapolated) is ab"
     )
     lost = {"lc_win_rate_gate_low": 0.4, "lc_win_rate_gate_extrapolated": True}
     assert failed(decided(gate, **lost)) == ["lc_win_rate_gate_low"], "nor does the plain one"
@@ -184,17 +187,17 @@ def test_an_extrapolated_win_rate_does_not_pass_alone() -> None:
 def test_a_policy_that_is_too_far_gets_values_to_try() -> None:
     """Four times what is allowed: half the rate, twice β."""
     trained = {"learning_rate": 2e-5, "beta": 0.1}
-    [said] = values_to_try([Check("kl_base_nats", 4.0, 1.0, False)], trained).values()
+    [said] = values_to_try([GateCheck("kl_base_nats", 4.0, 1.0, False)], trained).values()
     assert "training.learning_rate 1e-05 (now 2e-05), or training.beta 0.2 (now 0.1)" in said
-    assert values_to_try([Check("kl_base_nats", 0.5, 1.0, True)], trained) == {}
-    assert values_to_try([Check("empty_share", 0.5, 0.1, False)], trained) == {}
-    assert values_to_try([Check("kl_base_nats", 4.0, 1.0, False)], {}) == {}, "an older round"
+    assert values_to_try([GateCheck("kl_base_nats", 0.5, 1.0, True)], trained) == {}
+    assert values_to_try([GateCheck("empty_share", 0.5, 0.1, False)], trained) == {}
+    assert values_to_try([GateCheck("kl_base_nats", 4.0, 1.0, False)], {}) == {}, "an older round"
 
 
 def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
-    gate = {key: value for key, value in since(1).items() if key.startswith("gate.")}
+    gate = {key: value for key, value in earlier_defaults(1).items() if key.startswith("gate.")}
     old = {key.removeprefix("gate."): value for key, value in gate.items()}
-    assert as_asked(GateConfig.model_validate(old)) == {
+    assert gate_recipe(GateConfig.model_validate(old)) == {
         "win_rate": "plain",
         "use": "lower",
         "threshold": 0.5,
@@ -203,7 +206,7 @@ def test_the_gate_of_a_campaign_from_before_the_checks_is_what_it_was() -> None:
         "retry": None,
     }, "so the fingerprints of its gates are"
     assert [check.name for check in decided(old).checks] == ["win_rate_gate_low"]
-    assert set(as_asked(GateConfig())) > {"decided_share", "length", "empty_share"}
+    assert set(gate_recipe(GateConfig())) > {"decided_share", "length", "empty_share"}
 
 
 def belongs(change: float, high: float, **base: float | None) -> dict[str, Any]:
@@ -231,12 +234,12 @@ def test_answers_may_not_cease_to_belong_to_their_requests() -> None:
 
 def test_what_a_fall_came_to_is_said() -> None:
     assert decided(**belongs(-0.094, -0.04)).reasons[0] == (
-        "the base finds the requests of 80.6 % of the answers, 90 % of the last promoted "
-        "policy's: a fall by 9.4 % [4 %, 14.8 %], more than 5 %"
+        "80.6% of answers match their prompts, vs. 90% for the last promoted policy: a fall of 9.4 "
+        "points (CI 4 to 14.8), more than the allowed 5 points"
     )
     assert (
-        "the base finds the requests of 88 % of the answers, 90 % of the base's: no clear fall by "
-        "more than 5 %"
+        "88% of answers match their prompts, vs. 90% for the base: no clear fall of more than 5 "
+        "points"
     ) in decided(**belongs(-0.02, 0.01)).reasons
 
 

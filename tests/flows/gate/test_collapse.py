@@ -12,14 +12,16 @@ import pytest
 from small_campaign import Campaign
 from synthetic import Synthetic
 
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Best, Decision, decide
 from dpo_core.records import Prompt
 from examples.reviews.grammar import generate
-from flows.config.defaults import since
-from flows.config.gate import GateConfig
-from flows.gate.decision import Best, Decision, decide
+from flows.config.defaults import earlier_defaults
 
 UNCHECKED = {
-    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+    key.removeprefix("gate."): old
+    for key, old in earlier_defaults(1).items()
+    if key.startswith("gate.")
 }
 """The gate of campaigns from before there were checks of what answers are like."""
 

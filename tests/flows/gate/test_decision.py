@@ -4,16 +4,18 @@ from typing import Any
 
 import pytest
 
-from flows.config.defaults import since
-from flows.config.gate import GateConfig
-from flows.gate.certificate import certificate_checks
-from flows.gate.decision import Answer, Best, Decision, answered, best_of, decide
+from dpo_core.gate.checks import certificate_checks
+from dpo_core.gate.config import GateConfig
+from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide, find_best
+from flows.config.defaults import earlier_defaults
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
 BETTER = {"win_rate_gate": 0.61, "win_rate_gate_low": 0.55}
 UNSURE = {"win_rate_gate": 0.54, "win_rate_gate_low": 0.48}
 OTHERS_OFF = {
-    key.removeprefix("gate."): old for key, old in since(1).items() if key.startswith("gate.")
+    key.removeprefix("gate."): old
+    for key, old in earlier_defaults(1).items()
+    if key.startswith("gate.")
 }
 """Without the checks of test_checks.py."""
 RETRY = {
@@ -60,14 +62,14 @@ def test_a_certificate_counts_groups_where_they_stay_together() -> None:
 def test_a_certificate_decides_in_place_of_the_interval() -> None:
     found = decided(UNSURE, certificate=certificate(True))
     assert found.sentence == (
-        "promoted: evidence of 4.31 nats after 211 gate prompts reaches the 4.20 that decision 2 "
-        "of 3 asks for"
+        "promoted: evidence 4.31 nats after 211 gate prompts reaches the 4.20 required for "
+        "decision 2 of 3"
     )
     found = decided(BETTER, certificate=certificate(False))
     assert found.action == "keep"
     assert found.reasons == (
-        "evidence of 1.20 nats after 256 gate prompts does not reach the 4.20 that decision 2 of 3 "
-        "asks for",
+        "evidence 1.20 nats after 256 gate prompts does not reach the 4.20 required for decision "
+        "2 of 3",
     )
     assert decided(BETTER, certificate={"certified": False}).action == "promote", "none was left"
 
@@ -87,10 +89,11 @@ def test_the_lower_end_decides_unless_the_estimate_is_asked_for() -> None:
     assert decided(BETTER).action == "promote"
     assert decided(BETTER, threshold=0.55).action == "keep", "above, not at"
     assert decided(BETTER).sentence == (
-        "promoted: lower end of the gate win rate 0.550 is above 0.5"
+        "promoted: lower bound 55% of the gate win rate (61%) is above the 50% threshold"
     )
     assert decided(UNSURE).sentence == (
-        "kept the policy of round 1: lower end of the gate win rate 0.480 is not above 0.5"
+        "not promoted, round 1 stays current: lower bound 48% of the gate win rate (54%) is not "
+        "above the 50% threshold"
     )
     assert (decided(BETTER).goes_on_from, decided(UNSURE).goes_on_from) == (3, 1)
 
@@ -100,7 +103,7 @@ def test_the_length_controlled_rate_may_decide() -> None:
     found = decided(numbers, win_rate="length_controlled")
     assert found.action == "keep"
     assert found.checks[0].name == "lc_win_rate_gate_low"
-    assert "lower end of the length-controlled gate win rate 0.470" in found.sentence
+    assert "lower bound 47% of the length-controlled gate win rate (52%)" in found.sentence
 
 
 def test_nothing_that_was_not_measured_passes() -> None:
@@ -114,7 +117,7 @@ def test_nothing_that_was_not_measured_passes() -> None:
 def test_the_kl_budget_is_cumulative_and_inclusive() -> None:
     assert decided({**BETTER, "kl_base_nats": 4.0}, kl_budget=4).action == "promote"
     found = decided({**BETTER, "kl_base_nats": 4.01}, kl_budget=4)
-    assert found.reasons == ("KL to the base 4.01 nats is more than the 4 that are allowed",)
+    assert found.reasons == ("KL to base 4.01 nats exceeds the budget of 4",)
     assert decided({**BETTER, "kl_base_nats": 400.0}).action == "promote", "no budget"
 
 
@@ -135,10 +138,10 @@ def test_a_regression_suite_that_fell_refuses() -> None:
 @pytest.mark.parametrize(
     ("otherwise", "goes_on_from", "said"),
     [
-        ("keep", 1, "kept the policy of round 1: lower end"),
-        ("stop", 1, "kept the policy of round 1 and ended the campaign: lower end"),
-        ("ask", 1, "not passed, so a person is asked: lower end"),
-        ("rollback", 2, "rolled back to the policy of round 2: lower end"),
+        ("keep", 1, "not promoted, round 1 stays current: lower bound"),
+        ("stop", 1, "not promoted, campaign ended, round 1 stays current: lower"),
+        ("ask", 1, "gate not passed: lower bound"),
+        ("rollback", 2, "not promoted, rolled back to round 2: lower bound"),
     ],
 )
 def test_what_happens_otherwise(otherwise: str, goes_on_from: int, said: str) -> None:
@@ -146,7 +149,7 @@ def test_what_happens_otherwise(otherwise: str, goes_on_from: int, said: str) ->
     found = decide(BEATEN, config, number=4, previous=1, best=Best(2, 0.612))
     assert (found.action, found.goes_on_from) == (otherwise, goes_on_from)
     assert found.sentence.startswith(said)
-    best = "round 2 stands best so far: lower end 0.612 of its win rate against the base"
+    best = "round 2 is the best so far, with lower bound 61.2% of its win rate vs. base on gate"
     assert (best in found.sentence) == (otherwise == "rollback")
     assert Decision.from_json(found.as_json()) == found
 
@@ -154,28 +157,38 @@ def test_what_happens_otherwise(otherwise: str, goes_on_from: int, said: str) ->
 def test_attempts_are_made_as_listed_and_then_comes_what_then_says() -> None:
     actions = [decided(BEATEN, attempt, **RETRY).action for attempt in (1, 2, 3)]
     assert actions == ["retry", "retry", "keep"]
-    assert "attempt 2 of 3 follows under training.beta: 2x" in decided(BEATEN, **RETRY).sentence
+    assert "attempt 2 of 3 follows with training.beta: 2x" in decided(BEATEN, **RETRY).sentence
     last = decided(BEATEN, 3, otherwise="retry", retry={**RETRY["retry"], "then": "rollback"})
     assert last.action == "rollback"
-    assert last.reasons[1] == "that was attempt 3 of 3"
+    assert last.reasons[1] == "attempt 3 of 3"
     once = {**RETRY, "retry": {**RETRY["retry"], "attempts": 1}}
     assert [decided(BEATEN, attempt, **once).action for attempt in (1, 2)] == ["retry", "keep"]
     assert decided(BETTER, 2, **RETRY).action == "promote"
 
 
+def test_a_retried_attempt_keeps_its_sentence() -> None:
+    """The sentence is in the recipe of the next attempt's gate step: another wording would run
+    finished rounds of earlier versions again."""
+    recorded = {**decided(BEATEN, **RETRY).as_json(), "reasons": ["a reason", "attempt 2 follows"]}
+    sentence = Decision.from_json(recorded).sentence
+    assert sentence == "refused and tried again: a reason; attempt 2 follows"
+
+
 def test_a_persons_word_stands_with_name_and_time() -> None:
     asked = decided(UNSURE, otherwise="ask")
-    yes = answered(asked, Answer(True, "they read well", "anna", "2026-01-02T03:04:05+00:00"), 3)
+    yes = apply_answer(
+        asked, PersonsDecision(True, "they read well", "anna", "2026-01-02T03:04:05+00:00"), 3
+    )
     assert (yes.action, yes.goes_on_from) == ("promote", 3)
     assert yes.sentence == (
-        "promoted: anna said yes on 2026-01-02 03:04 UTC (they read well); "
-        "lower end of the gate win rate 0.480 is not above 0.5"
+        "promoted: decided by anna on 2026-01-02 03:04 UTC (they read well); "
+        "lower bound 48% of the gate win rate (54%) is not above the 50% threshold"
     )
-    no = answered(asked, Answer(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
+    no = apply_answer(asked, PersonsDecision(False, "", "anna", "2026-01-02T03:04:05+00:00"), 3)
     assert (no.action, no.goes_on_from) == ("keep", 1)
 
 
 def test_the_best_is_the_base_until_a_round_is_clearly_better() -> None:
-    assert best_of([]) == Best(0, 0.5)
-    assert best_of([(1, 0.49), (2, None)]) == Best(0, 0.5)
-    assert best_of([(1, 0.6), (3, 0.7), (4, 0.7), (5, 0.65)]) == Best(3, 0.7)
+    assert find_best([]) == Best(0, 0.5)
+    assert find_best([(1, 0.49), (2, None)]) == Best(0, 0.5)
+    assert find_best([(1, 0.6), (3, 0.7), (4, 0.7), (5, 0.65)]) == Best(3, 0.7)

@@ -7,13 +7,13 @@ from pathlib import Path
 from demo_summary import demo
 from written_campaign import Written
 
+from dpo_core.campaign.facts import count_gate_looks
 from dpo_core.campaign.ledger import Entry
-from flows.gate.looks import looks
-from flows.show.as_json import as_json
-from flows.show.at_a_glance import at_a_glance
-from flows.show.report import render_report
-from flows.show.sections import first_screen
-from flows.show.summary import read_summary
+from reporting.as_json import as_json
+from reporting.at_a_glance import at_a_glance
+from reporting.report import render_report
+from reporting.sections import first_screen
+from reporting.summary import read_summary
 
 
 def gates(*questions: str | None) -> Iterator[Entry]:
@@ -24,10 +24,10 @@ def gates(*questions: str | None) -> Iterator[Entry]:
 
 
 def test_each_policy_that_was_decided_on_is_a_look() -> None:
-    assert looks([]) == 0
-    assert looks(gates("r1", "r2", "r2 again")) == 3, "an attempt is another policy"
-    assert looks(gates("r1", "r2", "r2")) == 2, "a person's answer looks at nothing"
-    assert looks(gates(None, None)) == 2, "of campaigns that noted no question"
+    assert count_gate_looks([]) == 0
+    assert count_gate_looks(gates("r1", "r2", "r2 again")) == 3, "an attempt is another policy"
+    assert count_gate_looks(gates("r1", "r2", "r2")) == 2, "a person's answer looks at nothing"
+    assert count_gate_looks(gates(None, None)) == 2, "of campaigns that noted no question"
 
 
 def test_it_is_said_once_there_were_several(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_it_is_said_once_there_were_several(tmp_path: Path) -> None:
     several = read_summary(campaign.root)
     assert as_json(several)["gate_looks"] == 3
     assert (
-        "The gate decided 3 times on the same prompts: each time a policy that is no better may "
+        "The gate decided 3 times on the same prompts; each time, a policy that is no better may "
         "pass by chance." in at_a_glance(several)[-1][1]
     )
 
@@ -56,10 +56,10 @@ def test_what_is_extrapolated_or_left_out_is_said() -> None:
     }
     shown = replace(summary, rounds=(*summary.rounds[:-1], row))
     better, _, trusted = (said for _, said in at_a_glance(shown))
-    assert "80 % at equal length (extrapolated)" in better
-    assert "The win rate at equal length is extrapolated" in trusted
+    assert "length-controlled 80%, extrapolated;" in better
+    assert "The length-controlled win rate is extrapolated" in trusted
     assert "Only 300 of 512 comparisons with the base were decided." in trusted
     [table] = [s for s in first_screen(shown) if s.title == "Can I trust it?"]
     assert "80.0 extrapolated" in table.rows[-1]
-    assert "(extrapolated)" in render_report(shown)
-    assert "(extrapolated)" not in render_report(summary)
+    assert "80%, extrapolated" in render_report(shown)
+    assert ", extrapolated" not in render_report(summary)

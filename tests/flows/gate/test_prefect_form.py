@@ -17,7 +17,7 @@ from small_campaign import RUN, TIMEOUT_S, Campaign
 from test_planted import row
 
 from dpo_core.campaign.layout import Layout
-from flows.prefect.credentials import of_worker, read_key, sign_in_link
+from dpo_core.server_keys import read_key, sign_in_link, worker_key_path
 from flows.prefect.server import free_port
 from tests.until import until
 
@@ -32,7 +32,7 @@ ASK = (
     *("--set", "rounds=1"),
 )
 
-ASKED = "not passed, so a person is asked"
+ASKED = "gate not passed"
 
 
 @contextmanager
@@ -73,17 +73,17 @@ def test_the_form_or_the_command_line_answers_a_suspended_run(
     copy, port = copied(improving, tmp_path / "copy"), free_port()
     url = f"http://127.0.0.1:{port}"
     with _worker(copy, port) as log, httpx.Client(base_url=url, timeout=60) as http:
-        key = read_key(of_worker(Layout(copy.folder / "w")))
+        key = read_key(worker_key_path(Layout(copy.folder / "w")))
         assert key is not None
         http.headers.update(key.headers)
         api = f"/api/flow_runs/{_submit(copy, 'campaign')}"
-        _says(log, "small: suspended  round 1 waits for a yes or no")
+        _says(log, "small: suspended  round 1 needs your decision")
         _look_at_the_form(http, api)
         refused = http.post(f"{api}/resume", json={"run_input": {"answer": "perhaps"}}).json()
         assert refused["status"] == "REJECT" and "perhaps" in refused["details"]["reason"]
         _fill_in(browser, sign_in_link(key, f"/runs/flow-run/{api.rsplit('/', 1)[-1]}"))
         _says(log, "small: completed")
-        said = r"promoted: anna said yes on 20[-\d]+ [\d:]+ UTC \(they read well\); lower end"
+        said = r"promoted: decided by anna on 20[-\d]+ [\d:]+ UTC \(they read well\); lower bound"
         assert re.match(said, row(copy, 1)["decision"])
         assert copy.entries()[-1].facts["answer"]["by"] == "anna"
 
@@ -127,7 +127,7 @@ def _look_at_the_form(http: httpx.Client, api: str) -> None:
     keys = state["state_details"]["run_input_keyset"]
     description = http.get(f"{api}/input/{keys['description']}").json()
     print(description)
-    assert description.startswith(f"Round 1: {ASKED}: lower end of the gate win rate")
+    assert description.startswith(f"Round 1: {ASKED}: lower bound ")
     link = re.search(
         r"\[Open the report\]\((/ratchet/campaigns/[0-9a-f]+/report.html)\)", description
     )

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dpo_core.campaign.rollbacks import RolledBack
-from flows.config.gate import StopConfig
-from flows.gate.stop_rules import Stopped, stop_rule
+from dpo_core.campaign.rollbacks import Rollback
+from dpo_core.gate.config import StopConfig
+from dpo_core.gate.stop_rules import StopReason, stop_rule
 
 
 def row(
@@ -22,13 +22,13 @@ def row(
 
 
 def stopped(
-    rows: list[dict[str, Any]], people: Sequence[RolledBack] = (), **stop: Any
-) -> Stopped | None:
+    rows: list[dict[str, Any]], people: Sequence[Rollback] = (), **stop: Any
+) -> StopReason | None:
     return stop_rule(rows, StopConfig.model_validate(stop), people)
 
 
-def back(after: int, to: int) -> RolledBack:
-    return RolledBack(after, to, "me", "2026-01-05T10:00:00+00:00", "")
+def back(after: int, to: int) -> Rollback:
+    return Rollback(after, to, "me", "2026-01-05T10:00:00+00:00", "")
 
 
 def test_without_rules_nothing_stops() -> None:
@@ -39,7 +39,7 @@ def test_without_rules_nothing_stops() -> None:
 def test_rounds_are_counted_in_all() -> None:
     rows = [row(1, 0.6, True), row(2, 0.4, False)]
     assert stopped(rows, rounds=3) is None
-    assert stopped(rows, rounds=2) == Stopped("rounds", "2 of 2 rounds are played")
+    assert stopped(rows, rounds=2) == StopReason("rounds", "2 of 2 rounds done")
 
 
 def test_a_plateau_is_so_many_rounds_in_a_row() -> None:
@@ -47,13 +47,13 @@ def test_a_plateau_is_so_many_rounds_in_a_row() -> None:
     # Round 4 began at round 2, and gains 0.002 on it.
     assert stopped(gains, plateau=3) is None
     assert stopped(gains, plateau=2) is None
-    assert stopped(gains[:3], plateau=1) == Stopped(
+    assert stopped(gains[:3], plateau=1) == StopReason(
         "plateau",
-        "a round brought no promoted policy that gained more than 0 of the win rate against the "
-        "base",
+        "no promoted policy gained more than 0 points of win rate vs. base in one round",
     )
     found = stopped(gains, plateau={"rounds": 2, "gain": 0.01})
-    assert found is not None and found.sentence.startswith("2 rounds in a row brought no promoted")
+    assert found is not None
+    assert found.sentence.endswith("more than 1 point of win rate vs. base for 2 rounds in a row")
     assert stopped(gains, plateau={"rounds": 3, "gain": 0.01}) is None, "round 2 gained 0.03"
     assert stopped(gains, plateau={"rounds": 3, "gain": 0.05}) is not None
 
@@ -108,12 +108,12 @@ def test_budgets_are_sums_over_the_rounds() -> None:
         for number in (1, 2)
     ]
     for name, within, spent, said in (
-        ("gpu_hours", 1.1, 1.0, "1 of 1 GPU-hours are spent"),
-        ("money", 5.1, 5.0, "5 of 5 of money are spent"),
-        ("hours", 0.6, 0.5, "0.5 of 0.5 hours are spent"),
+        ("gpu_hours", 1.1, 1.0, "1 of 1 GPU-hours used"),
+        ("money", 5.1, 5.0, "5 of 5 money used"),
+        ("hours", 0.6, 0.5, "0.5 of 0.5 hours used"),
     ):
         assert stopped(rows, **{name: within}) is None, name
-        assert stopped(rows, **{name: spent}) == Stopped(name, said)
+        assert stopped(rows, **{name: spent}) == StopReason(name, said)
 
 
 def test_hours_count_refused_attempts() -> None:
@@ -128,7 +128,7 @@ def test_labels_are_those_of_people_where_any_were_asked() -> None:
     assert stopped(judged, labels=400) is not None
     asked = [row(1, 0.6, True, labels_by_source={"rule:m:f": 400, "human:ann": 9, "human:bo": 4})]
     assert stopped(asked, labels=14) is None
-    assert stopped([*asked, *asked], labels=26) == Stopped("labels", "26 of 26 labels are spent")
+    assert stopped([*asked, *asked], labels=26) == StopReason("labels", "26 of 26 labels used")
 
 
 def test_what_was_not_measured_is_not_spent() -> None:

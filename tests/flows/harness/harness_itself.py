@@ -14,28 +14,28 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from flows.harness.asked import AskedTask
     from flows.harness.offline import offline
+    from flows.harness.suite_task import SuiteTask
     from flows.harness.tasks import open_task
 
     policies = {job["policy"] for job in jobs}
     models = {p: HFLM(pretrained=p, device="cpu", dtype="float32", batch_size=4) for p in policies}
     found = []
     for job in jobs:
-        asked = AskedTask.read(job)
+        suite = SuiteTask.read(job)
         with offline() as place:
-            task = open_task(asked, place)
-            if asked.max_tokens is not None:
-                task.config.generation_kwargs["max_gen_toks"] = asked.max_tokens
+            task = open_task(suite, place)
+            if suite.config.max_tokens is not None:
+                task.config.generation_kwargs["max_gen_toks"] = suite.config.max_tokens
             result = evaluate(
                 models[job["policy"]],
-                {"tasks": {asked.task: task}},
-                limit=asked.limit,
+                {"tasks": {suite.task: task}},
+                limit=suite.config.limit,
                 bootstrap_iters=0,
                 apply_chat_template=job["chat"],
                 fewshot_as_multiturn=job["chat"],
             )
-        found.append([_told(sample) for sample in result["samples"][asked.task]])
+        found.append([_told(sample) for sample in result["samples"][suite.task]])
     return found
 
 

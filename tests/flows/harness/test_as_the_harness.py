@@ -13,16 +13,17 @@ from byte_model import write_byte_model
 from record_session import open_session
 from task_data import write_data
 
+from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made, Recipe, current_artifact
+from dpo_core.campaign.store import Recipe
 from dpo_core.hashing import policy_id
 from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite
-from flows.harness.asked import request_for
 from flows.harness.offline import ENVIRONMENT
 from flows.harness.requests import continuation_id
-from flows.policy import Policy
-from flows.steps.harness_suites import answer_task
+from flows.harness.suite_task import write_request
+from flows.round_state import Policy
+from flows.steps.suites import answer_task
 from tests.made_once import made_once
 
 CASES: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -58,14 +59,14 @@ def make(folder: Path) -> None:
     with open_session(folder / "campaign", sampling=sampling) as session:
         for number, (kind, place) in enumerate(policies.items()):
             recipe = Recipe(number, "base", {})
-            made_by = session.store.run(recipe, lambda _: Made(0, 0))
+            made_by = session.store.run(recipe, lambda _: StepResult(0, 0))
             policy = Policy(number, policy_id(place), place, made_by)
             for name, (wanted, _) in CASES.items():
                 if wanted == kind:
                     answer_task(session, 0, name, suite_of(name, data), policy)
     jobs = [
         {
-            **request_for(name, suite_of(name, data), chat=kind == "chat"),
+            **write_request(name, suite_of(name, data), chat=kind == "chat"),
             "policy": str(policies[kind]),
         }
         for name, (kind, _) in CASES.items()

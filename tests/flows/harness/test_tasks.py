@@ -9,17 +9,18 @@ from many_requests import answered
 from record_session import open_session
 from task_data import IFEVAL, ifeval_rows, write_data
 
-from dpo_core.records import COMPLETIONS, Completion, Prompt, prompt_id
+from dpo_core.records import Completion, Prompt, prompt_id
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from examples.instructions import judge
 from flows.config.evaluation import HarnessSuite
 from flows.doctor.inputs import check_suites
-from flows.harness.asked import request_for
 from flows.harness.requests import document_id
+from flows.harness.suite_task import write_request
 from tests.made_once import made_once
 
 REFUSED = {
-    "no such task": ("ifevall", "ifeval", {}, "is no task of lm-eval", "ifeval"),
+    "no such task": ("ifevall", "ifeval", {}, "is not a task of lm-eval", "ifeval"),
     "a group": ("mmlu", "ifeval", {}, "mmlu is a group of tasks", "mmlu_"),
     "another type": ("wikitext", "ifeval", {}, "type loglikelihood_rolling", "another task"),
     "code of the policy": ("humaneval", "ifeval", {}, "runs code that the policy", "another task"),
@@ -33,7 +34,7 @@ REFUSED = {
     "a split that is not there": ("arc_easy", "ifeval", {}, "no split test", "test.jsonl"),
     "examples that are not there": ("gsm8k", "arc_easy", {}, "no split train", "train.jsonl"),
     "other data": ("ifeval", "swapped", {}, "cannot read the documents", "written for"),
-    "no data": ("ifeval", "nothing", {}, "holds no data that can be read", ".jsonl"),
+    "no data": ("ifeval", "nothing", {}, "holds no readable data", ".jsonl"),
     "a number of several parts": (
         "ifeval",
         "ifeval",
@@ -96,7 +97,7 @@ def make(folder: Path) -> None:
 def asked(task: str, data: str, folder: Path, op: str, **more: Any) -> dict[str, Any]:
     fields = {key: more.pop(key) for key in list(more) if key in HarnessSuite.model_fields}
     suite = HarnessSuite(harness=task, data=str(folder / "data" / data), **fields)
-    return {**request_for("s", suite), "op": op, **more}
+    return {**write_request("s", suite), "op": op, **more}
 
 
 def completions() -> list[dict[str, Any]]:
@@ -165,5 +166,5 @@ def test_the_doctor_says_that_answers_leave_no_room_for_prompts(here: Path, tmp_
     )
     [finding] = check_suites(session.config)
     assert (finding.severity, finding.where) == ("problem", "evaluation.suites.s")
-    assert "answers of up to 1280 tokens, as ifeval wants them, leave no room" in finding.what
+    assert "answers of up to 1280 tokens, as ifeval asks for, leave no room" in finding.what
     assert finding.remedy.startswith("Set evaluation.suites.s.max_tokens to 256")

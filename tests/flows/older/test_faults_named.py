@@ -11,10 +11,9 @@ import pytest
 from dpo_core.atomic import write_json
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
-from dpo_core.records import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
+from dpo_core.schemas import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
 from dpo_core.tables import write_rows
-from flows.older.finished import Finished
-from flows.older.rounds import faults
+from flows.older.faults import FinishedRound, describe_faults
 
 RULE = {"kind": "rule", "function": "my:rule", "gives": "score"}
 COMMITTEE = {"kind": "committee", "members": [RULE, {**RULE, "function": "my:other"}]}
@@ -24,7 +23,7 @@ DEFAULTS = {"judge": RULE, "sft": None}
 SILENT = {"dropped": {"abstained": 3}}
 
 
-def finished(root: Path, facts: dict[str, Any] | None = None, **sections: Any) -> Finished:
+def finished(root: Path, facts: dict[str, Any] | None = None, **sections: Any) -> FinishedRound:
     """Round 1, as its ledger and its folder tell of it; facts: by step."""
     raw = dict(sections)
     told = {
@@ -39,7 +38,7 @@ def finished(root: Path, facts: dict[str, Any] | None = None, **sections: Any) -
         for step, of in told.items()
     }
     training = {**TRAINING, **raw.pop("training", {})}
-    return Finished(1, Layout(root), steps, {**DEFAULTS, **raw, "training": training})
+    return FinishedRound(1, Layout(root), steps, {**DEFAULTS, **raw, "training": training})
 
 
 def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
@@ -50,7 +49,7 @@ def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("facts", "sections", "says"),
     [
-        ({}, {"training": {"loss": "aot", "wpo": True}}, "gave the pairs of loss aot"),
+        ({}, {"training": {"loss": "aot", "wpo": True}}, "gave pairs of loss aot"),
         ({}, {"training": {"loss": "aot"}}, None),
         ({}, {"training": {"wpo": True}}, None),
         ({}, {"training": {"ld_alpha": 0.5, "nll_weight": 0.1}}, "ld_alpha shortened"),
@@ -60,7 +59,7 @@ def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
         (
             {"scores": {"dropped": {"abstained": 3}}},
             {"judge": COMMITTEE},
-            "its mean became a bonus",
+            "its mean score became a bonus",
         ),
         ({}, {"judge": COMMITTEE}, None),
         ({"scores": SILENT}, {}, None),
@@ -69,7 +68,7 @@ def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
 def test_by_config_and_ledger(
     tmp_path: Path, facts: dict[str, Any], sections: dict[str, Any], says: str | None
 ) -> None:
-    said = list(faults([finished(tmp_path, facts, **sections)]))
+    said = list(describe_faults([finished(tmp_path, facts, **sections)]))
     if says is None:
         assert said == []
     else:
@@ -82,7 +81,7 @@ LONGEST = PROMPT + CHOSEN
 """Tokens of the longest sequence of the round that `trained` writes."""
 
 
-def trained(root: Path, shape: dict[str, Any], path: str) -> Finished:
+def trained(root: Path, shape: dict[str, Any], path: str) -> FinishedRound:
     """Round 1 with its policy's config and the pairs that it trained on, in another step's files,
     beside a longer answer that is in no pair."""
     found = finished(root, {"training": {"path": path}, "data": {}})
@@ -162,7 +161,7 @@ DYNAMIC = {"rope_type": "dynamic", "factor": 2.0}
 def test_windows_and_ropes_of_which_pairs_went_beyond_the_limit(
     tmp_path: Path, shape: dict[str, Any], path: str, says: str | None
 ) -> None:
-    said = list(faults([trained(tmp_path, shape, path)]))
+    said = list(describe_faults([trained(tmp_path, shape, path)]))
     if says is None:
         assert said == []
     else:
@@ -178,14 +177,14 @@ def test_pairs_that_are_gone_tell_nothing_and_removed_weights_have_the_bases_sha
     base = found.layout.step(0, "base", "base-fingerprint") / "policy" / "config.json"
     base.parent.mkdir(parents=True)
     config.rename(base)
-    assert len(list(faults([found]))) == 1
+    assert len(list(describe_faults([found]))) == 1
     for name in ("completions.parquet", "preferences.parquet"):
         file = found.file("data", name)
         file.rename(tmp_path / name)
-        assert list(faults([found])) == []
+        assert list(describe_faults([found])) == []
         (tmp_path / name).rename(file)
     base.unlink()
-    assert list(faults([found])) == []
+    assert list(describe_faults([found])) == []
 
 
 WITHIN = "GemmaForCausalLM cannot take the fast path: TypeError: forward() got an argument"
@@ -227,15 +226,15 @@ def test_processes_that_trained_copies_of_weights(
     told = {"path": "plain", "processes": 2, "why_not_fast": WITHIN, **facts}
     found = finished(tmp_path, {"training": told})
     training = replace(found.steps["training"], inputs={"policy": "policy"})
-    said = list(faults([replace(found, steps={**found.steps, "training": training})]))
-    assert any("stayed as they were" in sentence for sentence in said) == wrong == bool(said)
+    said = list(describe_faults([replace(found, steps={**found.steps, "training": training})]))
+    assert any("failing layer unchanged" in sentence for sentence in said) == wrong == bool(said)
 
 
 def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     found = finished(tmp_path, judge=REWARDS)
     for score, wrong in ((1.0, False), (None, False), (float("nan"), True), (float("inf"), True)):
         rows(found.file("scores", "scores.parquet"), SCORES, [{"score": 0.5}, {"score": score}])
-        assert any("no finite numbers" in said for said in faults([found])) == wrong
+        assert any("were not finite" in said for said in describe_faults([found])) == wrong
 
 
 def test_promotions_on_few_decided_comparisons(tmp_path: Path) -> None:
@@ -245,7 +244,7 @@ def test_promotions_on_few_decided_comparisons(tmp_path: Path) -> None:
         found = finished(tmp_path, {"gate": {"promoted": promoted}})
         path = found.file("evaluation", "outcomes.parquet")
         rows(path, OUTCOMES, [*decided, *[{**asked, "outcome": None}] * undecided])
-        assert any("were undecided" in said for said in faults([found])) == wrong
+        assert any("comparisons undecided" in said for said in describe_faults([found])) == wrong
 
 
 def test_chats_held_out_of_a_warm_start(tmp_path: Path) -> None:
@@ -256,18 +255,18 @@ def test_chats_held_out_of_a_warm_start(tmp_path: Path) -> None:
         ({"messages": [{"role": "user", "content": "one"}]}, True),
     ):
         rows(path, PROMPTS, [{"prompt_id": "p", **row}])
-        assert any("warm start" in said for said in faults([found])) == wrong
+        assert any("warm start" in said for said in describe_faults([found])) == wrong
     assert pq.read_schema(path).names == PROMPTS.names
 
 
 def test_a_gate_that_went_back_over_a_person(tmp_path: Path) -> None:
     found = finished(tmp_path, {"gate": {"gate": {"action": "rollback"}}})
-    assert list(faults([found])) == []
-    [said] = faults([found], rolled_back=True)
-    assert "without regard to a person's rollback" in said
+    assert list(describe_faults([found])) == []
+    [said] = describe_faults([found], rolled_back=True)
+    assert "ignoring a person's rollback" in said
 
 
 def test_rounds_of_one_fault_stand_in_one_sentence(tmp_path: Path) -> None:
     wrong = finished(tmp_path, training={"loss": "aot", "wpo": True})
-    [said] = faults([wrong, Finished(2, wrong.layout, wrong.steps, wrong.settings)])
+    [said] = describe_faults([wrong, FinishedRound(2, wrong.layout, wrong.steps, wrong.settings)])
     assert said.startswith("rounds 1, 2, finished by an older version: ")

@@ -13,18 +13,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 from user_folder import MADE_BEFORE
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.identity import IDENTITY, KEPT, RECOMPUTED, SETTLED, VERSION
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
-from dpo_core.campaign.store import current_artifact
 from dpo_core.tables import read_rows
 from flows.cli import app
 from flows.config import load_config
 from flows.config.defaults import DEFAULTS, FIRST
-from flows.progress import CampaignProgress
 from flows.session import Session
 from flows.steps.base import held_out
 from flows.steps.score import score
+from reporting.progress import CampaignProgress
 
 CONTINUED = Path(__file__).parent / "continued"
 """What the version before this one made of it: it let all steps count, and made a round more."""
@@ -70,7 +70,7 @@ def made_since(folder: Path) -> list[Entry]:
 @pytest.fixture
 def session() -> Iterator[Session]:
     config = load_config(Path("old_campaign.yaml"), ["threads=1"], Path("campaign"))
-    with Session(Path("campaign"), config, CampaignProgress(Console(quiet=True), 2)) as opened:
+    with Session.open(Path("campaign"), config, CampaignProgress(Console(quiet=True), 2)) as opened:
         yield opened
 
 
@@ -79,7 +79,7 @@ def test_its_finished_rounds_stay_and_that_is_said_once(old: Path) -> None:
     current = json.loads((old / "campaign" / "current.json").read_text())
     said = run(old)
     assert f"{STEPS} finished steps taken from disk" in said
-    assert said.count("an older version of Ratchet made what is here") == 1
+    assert said.count("an older version of Ratchet finished these rounds") == 1
     assert "defaults" not in said
     assert made_since(old) == []
     assert (old / "campaign" / "ledger.jsonl").read_bytes().startswith(before)
@@ -168,7 +168,7 @@ def test_what_was_kept_is_made_anew_once_something_it_depends_on_changes(
 def test_a_changed_config_of_an_old_round_makes_it_anew_at_once(session: Session) -> None:
     assert held_out(session).cached
     evaluation = session.config.evaluation.model_copy(update={"gate_prompts": 5})
-    changed = session.under(session.config.model_copy(update={"evaluation": evaluation}))
+    changed = session.with_config(session.config.model_copy(update={"evaluation": evaluation}))
     assert not held_out(changed).cached
     assert held_out(session).cached and held_out(session).entry.identity == 1
 
@@ -179,7 +179,7 @@ def test_recompute_lets_nothing_count_that_was_finished_before(session: Session,
     made = held_out(session)
     assert not made.cached and made.entry.identity == IDENTITY
     layout = session.layout
-    again = Session(
+    again = Session.open(
         layout.root, session.config, session.progress
     )  # the next run, without the option
     assert held_out(again).entry == made.entry

@@ -138,7 +138,7 @@ def written(text: str) -> str:
 
 
 def test_the_campaign_says_where_to_label_and_lets_go(labelled: Labelled) -> None:
-    assert "8 of 8 answers are missing" in labelled.asked
+    assert "0 of 8 answers received" in labelled.asked
     assert len(labelled.clicks) == 8
     assert [click.done for click in labelled.clicks].count("discard") == 2
 

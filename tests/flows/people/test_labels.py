@@ -14,32 +14,26 @@ from rich.console import Console
 from small_campaign import CONFIG
 from typer.testing import CliRunner
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Artifact, Made
+from dpo_core.campaign.waiting import read_waiting, write_waiting
 from dpo_core.errors import BadInput, LabelsError, LabelServerFailed, WaitingForPeople
-from dpo_core.records import (
-    COMPLETIONS,
-    JUDGEMENTS,
-    PAIRS,
-    PROMPTS,
-    Judgement,
-    judgement_row,
-    prompt_row,
-)
+from dpo_core.records import Judgement, judgement_row, prompt_row
+from dpo_core.schemas import COMPLETIONS, JUDGEMENTS, PAIRS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from flows.cli import app
 from flows.config import CampaignConfig, dump_config, validate
-from flows.people.waiting import may_go_on, read_waiting, worth_reading, write_waiting
-from flows.progress import CampaignProgress
+from flows.people import can_resume, needs_reading
 from flows.session import Session
-from flows.steps.labels import ask_people, pairs_left_out
+from flows.steps.labels import ask_people, find_left_out
 from labeling.people import argilla_queue
 from labeling.people.argilla_http import IMPATIENT
 from labeling.people.argilla_queue import Dataset
 from labeling.people.config import PeopleConfig
 from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES
+from reporting.progress import CampaignProgress
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
 from annotators import Annotator, pairs
@@ -95,9 +89,9 @@ ROWS: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
 def _made(session: Session, name: str) -> Artifact:
     schema, rows = ROWS[name]
 
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         write_rows(folder / f"{name}.parquet", rows, schema)
-        return Made(len(rows), len(rows))
+        return StepResult(len(rows), len(rows))
 
     return session.step(1, name, make, config={})
 
@@ -132,8 +126,8 @@ class Round:
     @contextmanager
     def session(self) -> Iterator[Session]:
         with CampaignProgress(Console(quiet=True), 1) as progress:
-            session = Session(self.layout.root, self.config, progress)
-            session._sampling.child = self  # type: ignore[assignment]
+            session = Session.open(self.layout.root, self.config, progress)
+            session.processes._running["sampling"] = self  # type: ignore[assignment]
             yield session
 
     def close(self) -> None:
@@ -175,25 +169,25 @@ def test_people_are_waited_for_and_then_heard(
     assert error.exit_code == 75
     assert error.message == waiting.sentence
     assert error.message == (
-        f"round 1 waits for people: 4 of 4 answers are missing, label at {waiting.url}"
+        f"round 1 waits for labels: 0 of 4 answers received; label at {waiting.url}"
     )
     assert (waiting.round, waiting.needed, waiting.missing, waiting.deadline) == (1, 4, 4, None)
     assert found.released
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
 
     records = someone.queue(found.dataset())
     for record, choice in zip(records[:3], CHOICES, strict=False):
         someone.answer(record, choice)
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
     looked_at = read_waiting(found.layout)
     assert looked_at is not None
     assert looked_at.missing == 1  # for those who watch
     someone.answer(records[3], None, status="discarded")
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
 
     labels = found.ask()
     assert read_waiting(found.layout) is None
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     entry = labels.entry
     assert (entry.came_in, entry.kept, entry.dropped) == (4, 3, {"discarded": 1})
     assert entry.facts["by_annotator"] == {someone.name: 4}
@@ -228,15 +222,15 @@ def test_late_answers_make_a_new_version(asking: Callable[..., Round], someone: 
     found.wait()
     dataset = found.dataset()
     given = [someone.answer(record, "A") for record in someone.queue(dataset)]
-    assert found.pull() == "round 1: 2 new answers; the round still waits for people\n"
+    assert found.pull() == "round 1: 2 new answers; the round still waits for labels\n"
     first = found.ask()
-    assert found.pull() == "round 1: 0 new answers; its labels stay as they are\n"
+    assert found.pull() == "round 1: 0 new answers; its labels do not change\n"
     assert found.ask().entry.fingerprint == first.entry.fingerprint
 
     someone.edit(given[0], "Both bad")
     assert found.ask().cached  # a round keeps the labels that it was trained on
     assert found.pull("--round", "1") == (
-        "round 1: 1 new answer; its labels change\n`ratchet run` re-runs what depends on them.\n"
+        "round 1: 1 new answer; its labels change\n`ratchet run` runs again what depends on them.\n"
     )
     second = found.ask()
     assert second.entry.fingerprint != first.entry.fingerprint
@@ -244,7 +238,7 @@ def test_late_answers_make_a_new_version(asking: Callable[..., Round], someone: 
     verdicts = {row["label_id"]: row["verdict"] for row in read_rows(second.path("labels.parquet"))}
     assert verdicts[given[0]["id"]] == "both_bad"
     assert len(verdicts) == 2
-    assert found.pull().endswith("its labels stay as they are\n")
+    assert found.pull().endswith("its labels do not change\n")
 
 
 def test_pulling_from_rounds_that_asked_nobody(asking: Callable[..., Round]) -> None:
@@ -258,10 +252,10 @@ def test_a_deadline_after_which_people_are_waited_for_all_the_same(
     asking: Callable[..., Round], someone: Annotator
 ) -> None:
     found = asking(labels=1, deadline_hours=1e-6, at_deadline="wait")
-    assert " waits for people, beyond 2" in found.wait().message
-    assert not may_go_on(found.layout, found.config)
+    assert " waits for labels, beyond 2" in found.wait().message
+    assert not can_resume(found.layout, found.config)
     someone.answer(someone.queue(found.dataset())[0], "B")
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     assert found.ask().entry.facts["ended_by"] == "quorum"
 
 
@@ -269,21 +263,21 @@ def test_a_deadline_after_which_people_are_waited_for_all_the_same(
 def test_at_the_deadline(asking: Callable[..., Round], someone: Annotator, fallback: str) -> None:
     found = asking(labels=3, deadline_hours=100, at_deadline=fallback)
     error = found.wait()
-    assert " waits for people, until 2" in error.message
-    assert not may_go_on(found.layout, found.config)
+    assert " waits for labels, until 2" in error.message
+    assert not can_resume(found.layout, found.config)
     someone.answer(someone.queue(found.dataset())[0], "B")
     over = {"deadline_hours": 1e-6, "at_deadline": fallback}
     found.config = found.configured(over, 3)
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     if fallback == "stop":
-        with pytest.raises(LabelsError, match="2 of 3 answers are missing"):
+        with pytest.raises(LabelsError, match="1 of 3 answers received"):
             found.ask()
         return
     labels = found.ask()
     asked = read_rows(labels.path("asked.parquet"))
     assert sorted(row["answers"] for row in asked) == [0, 0, 1]
     unanswered = {row["pair_id"] for row in asked if row["answers"] == 0}
-    assert set(pairs_left_out(labels)) == (unanswered if fallback == "use" else set())
+    assert set(find_left_out(labels)) == (unanswered if fallback == "use" else set())
     facts = labels.entry.facts
     assert facts["ended_by"] == f"deadline, {fallback}"
     assert facts["answers_missing"] == 2
@@ -297,7 +291,7 @@ def test_gold_and_repeats_are_counted_apart(
     row = {"prompt": "A review:", "a": "It is good.", "b": "zzz", "verdict": "a"}
     gold.write_text(json.dumps(row) + "\n", encoding="utf-8")
     found = asking(labels=8, gold=str(gold), gold_share=0.125, repeat_share=0.25, strength=True)
-    assert "8 of 8 answers are missing" in found.wait().message
+    assert "0 of 8 answers received" in found.wait().message
     for record in someone.queue(found.dataset()):
         good = record["fields"]["response_a"] == "It is good."
         known = good or record["fields"]["response_b"] == "It is good."
@@ -315,7 +309,7 @@ def test_without_a_server(
     found = asking()
     found.wait()
     monkeypatch.setenv("ARGILLA_API_URL", "http://127.0.0.1:9")
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
     monkeypatch.setattr(argilla_queue, "PATIENT", IMPATIENT)
     with pytest.raises(LabelServerFailed, match="does not answer"):
         found.ask()
@@ -326,7 +320,7 @@ def test_without_a_server(
         found.ask()
     assert never.value.exit_code == 2
     assert "ratchet label serve" in never.value.remedy
-    assert not may_go_on(found.layout, found.config)
+    assert not can_resume(found.layout, found.config)
 
 
 def test_answers_that_were_seen_are_enough_without_a_server(
@@ -336,7 +330,7 @@ def test_answers_that_were_seen_are_enough_without_a_server(
     found.wait()
     for record in someone.queue(found.dataset()):
         someone.answer(record, "Tie")
-    assert may_go_on(found.layout, found.config)
+    assert can_resume(found.layout, found.config)
     monkeypatch.setenv("ARGILLA_API_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(argilla_queue, "PATIENT", IMPATIENT)
     assert found.ask().entry.facts["verdicts"] == {"tie": 2}
@@ -354,7 +348,7 @@ def test_what_does_not_decide_the_labels_can_be_changed(
     assert found.ask().entry.fingerprint == labels.entry.fingerprint
     # More is asked: what was answered stays answered, and nobody is asked it again.
     found.config = found.configured({}, 3)
-    assert "2 of 3 answers are missing" in found.wait().message
+    assert "1 of 3 answers received" in found.wait().message
 
 
 def _no_secret(root: Path, key: str) -> None:
@@ -370,7 +364,7 @@ def test_many_records_are_read_only_when_the_quorum_may_be_reached() -> None:
     def worth(completed: int, discarded: int = 0, total: int = 2000) -> bool:
         users = [{"completed": {"submitted": completed}, "pending": {"discarded": discarded}}]
         counts = {"total": total, "completed": completed, "users": users}
-        return worth_reading(people, log, counts)
+        return needs_reading(people, log, counts)
 
     assert not worth(999)
     assert worth(1000)

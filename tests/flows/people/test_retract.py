@@ -11,19 +11,19 @@ from record_session import judged as judgement
 from rich.console import Console
 from small_campaign import CONFIG, JUDGE, STEPS, Campaign
 
+from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.branching import Origin, Stretch, write_origin
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import Layout
-from dpo_core.campaign.store import Made
-from dpo_core.records import LABELS
+from dpo_core.schemas import LABELS
 from dpo_core.tables import write_rows
-from flows.config import under_attempt, validate
-from flows.people.retract import Use, _aggregated, _as_it_ran
-from flows.policy import Said
-from flows.progress import CampaignProgress
-from flows.read_back.sources import count_by_source, occurring, sources_ever
+from flows.config import config_of_attempt, validate
+from flows.operations.retract import SourceUse, _aggregate, _session_as_run
+from flows.read_records import count_by_source, find_all_sources, find_retracted
+from flows.round_state import PreferenceSources
 from flows.session import Session
 from flows.steps.aggregate import aggregate_preferences
+from reporting.progress import CampaignProgress
 
 OTHER = """
 
@@ -139,7 +139,7 @@ def test_taking_back_everything_says_what_will_happen(judged: Campaign, tmp_path
     for judge in ("other", "short"):
         done = campaign.ratchet("labels", "retract", "campaign", "--judge", judge)
         assert done.returncode == 0, done.stderr
-    assert "nothing is left to train round 1 on: `ratchet run` will stop there" in done.stdout
+    assert "no preference is left to train round 1 on: `ratchet run` will stop there" in done.stdout
     pairs = campaign.artifact(1, "pairs").entry.kept
     assert counts(campaign, 1) == {"kept": 0, "retracted": pairs}
     (campaign.folder / "small_judge.py").write_text(JUDGE + OTHER, encoding="utf-8")
@@ -152,11 +152,11 @@ def test_taking_back_everything_says_what_will_happen(judged: Campaign, tmp_path
     ("arguments", "said"),
     [
         (["--judge", "nobody"], "Annotators: none. Judges: other, rule:small_judge:score, short."),
-        (["--annotator", "anna"], "judged by human:anna"),
+        (["--annotator", "anna"], "human:anna judged nothing"),
         (["--judge", "other", "--round", "9"], "round 9 has no judgements by other"),
-        (["--judge", "short", "--undo"], "never taken back"),
-        ([], "name one source"),
-        (["--judge", "other", "--annotator", "anna"], "name one source"),
+        (["--judge", "short", "--undo"], "never retracted"),
+        ([], "exactly one of --annotator and --judge"),
+        (["--judge", "other", "--annotator", "anna"], "exactly one of --annotator and --judge"),
     ],
 )
 def test_what_cannot_be_taken_back(judged: Campaign, arguments: list[str], said: str) -> None:
@@ -177,10 +177,10 @@ def aggregated_anew(session: Session, records: Records, made: Session) -> tuple[
     whether under the session's own config they would be."""
     pairs = records.pairs(1, "xyz")
     judged = records.judgements(1, [judgement("llm", i, "a") for i in "xyz"])
-    before = aggregate_preferences(made, 1, Said(pairs, judged))
-    use = Use(1, 3, Said(pairs, judged), before)
-    change, after = _aggregated(session, use)
-    own = aggregate_preferences(session, 1, use.said)
+    before = aggregate_preferences(made, 1, PreferenceSources(pairs, judged))
+    use = SourceUse(1, 3, PreferenceSources(pairs, judged), before)
+    change, after = _aggregate(session, use)
+    own = aggregate_preferences(session, 1, use.sources)
     return after.entry == before.entry and not change.any, own.entry == before.entry
 
 
@@ -190,7 +190,7 @@ def test_a_branch_aggregates_shared_rounds_under_their_own_config(tmp_path: Path
         stretch = Stretch(1, parent.model_dump(mode="json"))
         origin = Origin("parent", "parent", 1, (), "ada", "2026", (stretch,))
         write_origin(session.layout, origin)
-        found = aggregated_anew(session, Records(session), session.under(parent))
+        found = aggregated_anew(session, Records(session), session.with_config(parent))
     assert found == (True, False)
 
 
@@ -198,26 +198,26 @@ def test_an_attempt_is_aggregated_under_its_changes(tmp_path: Path) -> None:
     changes = {"changes": [{"aggregation.targets": "hard"}]}
     gate = {"otherwise": "retry", "retry": changes}
     with open_session(tmp_path, gate=gate) as session:
-        made = Made(facts={"gate": {"attempt": 2}})
-        changed = session.under(under_attempt(session.config, 2))
+        made = StepResult(facts={"gate": {"attempt": 2}})
+        changed = session.with_config(config_of_attempt(session.config, 2))
         records = Records(session)
         aggregated_anew(session, records, changed)  # what stands before the gate
         session.step(1, "gate", lambda folder, _: made, config={})
         assert session.store.layout.current.exists()
-        use_config = _as_it_ran(session, 1).config
+        use_config = _session_as_run(session, 1).config
     assert use_config.aggregation.targets == "hard" != session.config.aggregation.targets
 
 
 def test_people_are_sources_by_their_name(tmp_path: Path) -> None:
-    def make(folder: Path, _: Inputs) -> Made:
+    def make(folder: Path, _: Inputs) -> StepResult:
         nothing = dict.fromkeys(LABELS.names)
         labels = [{**nothing, "annotator": name} for name in ("anna", "bert", "anna")]
-        return Made(3, write_rows(folder / "labels.parquet", labels, LABELS))
+        return StepResult(3, write_rows(folder / "labels.parquet", labels, LABELS))
 
     config = validate({**CONFIG, "prompts": {"path": "prompts.jsonl"}}, "test")
-    session = Session(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))
+    session = Session.open(tmp_path, config, CampaignProgress(Console(quiet=True), rounds=2))
     labels = session.step(1, "labels", make, config={})
     assert count_by_source(labels, None) == {"human:anna": 2, "human:bert": 1}
-    assert sources_ever(session) == {"human:anna", "human:bert"}
-    assert occurring([], labels) == []
-    assert occurring(["human:anna", "human:carl"], labels, None) == ["human:anna"]
+    assert find_all_sources(session.store) == {"human:anna", "human:bert"}
+    assert find_retracted([], labels) == []
+    assert find_retracted(["human:anna", "human:carl"], labels, None) == ["human:anna"]

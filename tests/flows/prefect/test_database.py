@@ -7,9 +7,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from flows.prefect import database as prefect_database
+from flows.prefect.server import database_url
 
-PROVIDE = "import sys; from flows.prefect import database as p; p.provide(p.Path(sys.argv[1]))"
+PROVIDE = "import sys, flows.prefect.server as s; s.provide_database(s.Path(sys.argv[1]))"
 
 
 def provide(database: Path, cache: Path) -> None:
@@ -17,7 +17,7 @@ def provide(database: Path, cache: Path) -> None:
     database.parent.mkdir(parents=True, exist_ok=True)
     settings = {
         "PREFECT_HOME": str(database.parent),
-        "PREFECT_API_DATABASE_CONNECTION_URL": prefect_database.url(database),
+        "PREFECT_API_DATABASE_CONNECTION_URL": database_url(database),
         "XDG_CACHE_HOME": str(cache),
     }
     command = [sys.executable, "-c", PROVIDE, str(database)]

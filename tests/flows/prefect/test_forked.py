@@ -13,8 +13,8 @@ import pytest
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.preloaded import SOCKET, Forked
+from dpo_core.server_keys import worker_key_path
 from dpo_core.web_guard import HEADER
-from flows.prefect.credentials import of_worker
 from flows.prefect.server import Pages, start_server
 from tests.preloading import preloaded
 
@@ -54,7 +54,7 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if SOCKET in os.environ:
         yield os.environ[SOCKET]
     else:
-        with preloaded(tmp_path_factory.mktemp("forks"), "flows.prefect.imported_once") as path:
+        with preloaded(tmp_path_factory.mktemp("forks"), "tests.prefect_imported_once") as path:
             yield str(path)
 
 
@@ -68,7 +68,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, socket: str) -> Iterator[d
         def serve(name: str, from_socket: str, shown: Pages | None) -> Served:
             patch.setenv(SOCKET, from_socket)
             layout = Layout(tmp_path_factory.mktemp(name))
-            child, url, key = start_server(layout, of_worker(layout), pages=shown)
+            child, url, key = start_server(layout, worker_key_path(layout), pages=shown)
             return Served(layout, servers.enter_context(child), url, key.headers)
 
         yield {
@@ -117,7 +117,7 @@ def test_pages_after_a_server_without_them_know_types_of_blocks(
     hidden = servers["hidden"]
     hidden.child.close()
     monkeypatch.setenv(SOCKET, socket)
-    shown, url, _ = start_server(hidden.layout, of_worker(hidden.layout), pages=Pages((), ""))
+    shown, url, _ = start_server(hidden.layout, worker_key_path(hidden.layout), pages=Pages((), ""))
     with shown:
         assert hidden._replace(url=url).post("/api/block_types/filter", {})
 

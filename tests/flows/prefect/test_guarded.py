@@ -16,12 +16,12 @@ from websockets.sync.client import connect
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput
+from dpo_core.server_keys import provide_key, read_key, sign_in_link, with_key, worker_key_path
 from dpo_core.web_guard import HEADER
-from flows.commands.options import names
+from flows.commands.options import check_hosts
 from flows.doctor.servers import check_prefect
-from flows.prefect.credentials import of_worker, provide_key, read_key, sign_in_link, with_key
+from flows.operations.serve import new_link
 from flows.prefect.server import Pages, prefect_environment, start_server
-from flows.ui import new_link
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     layout = Layout(tmp_path_factory.mktemp("worker"))
     layout.report.write_text("<!doctype html><h1>Of this campaign</h1>", encoding="utf-8")
     pages = Pages((PROXY,), "type `ratchet link`")
-    server, url, key = start_server(layout, of_worker(layout), pages=pages)
+    server, url, key = start_server(layout, worker_key_path(layout), pages=pages)
     with server:
         yield Served(layout, url, key.headers)
 
@@ -114,7 +114,7 @@ def test_websockets(served: Served) -> None:
 
 def test_prefects_own_client_sends_the_secret(served: Served) -> None:
     """By HTTP and by websocket, which takes no secret in its first message."""
-    key = read_key(of_worker(served.layout))
+    key = read_key(worker_key_path(served.layout))
     assert key is not None and key.secret not in repr(key)
     environment = {
         **os.environ,
@@ -144,7 +144,7 @@ def test_the_doctor_says_what_it_takes(served: Served) -> None:
 
 
 def test_its_secret_is_for_nobody_else(served: Served, tmp_path: Path) -> None:
-    path = of_worker(served.layout)
+    path = worker_key_path(served.layout)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     again = provide_key(path)
     assert again.headers == served.key  # browsers stay signed in
@@ -154,22 +154,22 @@ def test_its_secret_is_for_nobody_else(served: Served, tmp_path: Path) -> None:
     assert provide_key(copy).secret != first.secret
     assert list(tmp_path.iterdir()) == [copy]
     copy.write_text("{")
-    with pytest.raises(BadInput, match="does not hold the secret of a server"):
+    with pytest.raises(BadInput, match="does not hold a server's secret"):
         provide_key(copy)
-    with pytest.raises(BadInput, match="no server has shown pages in"):
+    with pytest.raises(BadInput, match="no server has served pages from"):
         new_link(tmp_path / "nowhere")
 
 
 def test_names_that_are_none() -> None:
-    assert names(["ratchet.example.com", "host:8443", "[fd00::1]:80", "10.0.0.1"])
+    assert check_hosts(["ratchet.example.com", "host:8443", "[fd00::1]:80", "10.0.0.1"])
     for wrong in ("https://ratchet.example.com", "*", "", "a/b", "a b", "-a", "host:"):
-        with pytest.raises(BadInput, match="is no name of a host"):
-            names([wrong])
+        with pytest.raises(BadInput, match="is not a host name"):
+            check_hosts([wrong])
 
 
 @pytest.mark.browser
 def test_a_browser_signs_in_once(served: Served, browser: "Browser") -> None:
-    key = read_key(of_worker(served.layout))
+    key = read_key(worker_key_path(served.layout))
     assert key is not None
     context = browser.new_context()
     page = context.new_page()
@@ -190,10 +190,10 @@ def test_a_browser_signs_in_once(served: Served, browser: "Browser") -> None:
     assert not failed
     (cookie,) = context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-    assert read_key(of_worker(served.layout)) == key and key.secret != cookie["value"]
+    assert read_key(worker_key_path(served.layout)) == key and key.secret != cookie["value"]
     other = browser.new_context().new_page()
     other.goto(link, timeout=WAIT_MS)
-    assert "used already" in other.inner_text("body")
+    assert "already used" in other.inner_text("body")
     other.goto(sign_in_link(key, "/ratchet/report.html"), timeout=WAIT_MS)
     other.wait_for_url(f"{served.url}/ratchet/report.html", timeout=WAIT_MS)
     context.close()

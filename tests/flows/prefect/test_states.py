@@ -15,7 +15,7 @@ import pytest
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ChildFailed
-from flows.prefect.credentials import of_campaign, with_key
+from dpo_core.server_keys import campaign_key_path, with_key
 from flows.prefect.server import prefect_environment, start_server, write_logging_config
 
 STEPS = 40
@@ -56,7 +56,7 @@ with own_server(sys.argv[1]):
 
 def test_states_of_the_last_steps_are_written_before_the_server_ends(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "campaign")
-    server, url, key = start_server(layout, of_campaign(layout))
+    server, url, key = start_server(layout, campaign_key_path(layout))
     environment = os.environ | prefect_environment(layout) | with_key(os.environ, key)
     with server:
         command = [sys.executable, "-c", QUICK_STEPS, f"{url}/api"]

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from dpo_core.evaluation.round_metrics import VOLATILE
-from flows.recompute.differences import difference
+from dpo_core.campaign.metric_columns import VOLATILE
+from dpo_core.campaign.recomputing import difference
 
 SCHEMA = pa.schema(
     [
@@ -77,3 +77,16 @@ def test_weights(tmp_path: Path) -> None:
     save_file(weights, old)
     save_file({**weights, "norm": np.array([1, -1], np.float32)}, new)
     assert difference(old, new) == "tensor norm"
+
+
+def test_sentences_of_another_version_are_no_difference(tmp_path: Path) -> None:
+    old, new = tmp_path / "old" / "evaluation.json", tmp_path / "new" / "evaluation.json"
+    numbers = {"win_rate": 0.5, "warnings": {"short": "was"}, "forgotten": {"sentence": "one"}}
+    for path, found in ((old, numbers), (new, {**numbers, "warnings": {"short": "is"}})):
+        path.parent.mkdir()
+        path.write_text(json.dumps(found))
+    assert difference(old, new) is None
+    new.write_text(json.dumps({**numbers, "warnings": {"long": "is"}}))
+    assert difference(old, new) == "warnings.short: 'was' then, None now"
+    new.write_text(json.dumps({**numbers, "win_rate": 0.6}))
+    assert difference(old, new) == "win_rate: 0.5 then, 0.6 now"

@@ -66,9 +66,7 @@ def test_pruned_weights_are_one_clear_error(
     store.prune(copy.artifact(0, "base"), "policy")
     done = replay(copy, monkeypatch, 1)
     assert isinstance(done.exception, BadInput)
-    assert "round 1 cannot be computed again: it needs the weights of round 0" in str(
-        done.exception
-    )
+    assert "round 1 cannot be replayed: it needs the weights of round 0" in str(done.exception)
 
 
 def test_only_finished_rounds(

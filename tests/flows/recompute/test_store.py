@@ -8,30 +8,31 @@ from pathlib import Path
 import pytest
 from record_session import open_session
 
+from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact, Made, Recipe, Store
+from dpo_core.campaign.recomputing import Recomputation, RecomputedStep
+from dpo_core.campaign.store import Recipe, Store
 from dpo_core.errors import BadInput, InputGone, NotRemembered, PromptError
 from dpo_core.hashing import file_sha256
-from flows.policy import Policy
-from flows.recompute.store import Checked, RecomputingStore
+from flows.round_state import Policy
 from flows.session import Session
-from flows.steps.imported import imported_preferences
+from flows.steps.imported_preferences import imported_preferences
 from flows.steps.labels import ask_people
 from tests.resealed import reseal
 
-Make = Callable[[Path], Made]
+Make = Callable[[Path], StepResult]
 
 
 def writes(text: str, came_in: int = 1) -> Make:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StepResult:
         (folder / "lines.jsonl").write_text(text, encoding="utf-8")
-        return Made(came_in, 1)
+        return StepResult(came_in, 1)
 
     return make
 
 
-def fails(folder: Path) -> Made:
+def fails(folder: Path) -> StepResult:
     raise PromptError("there is no file prompts.jsonl")
 
 
@@ -48,13 +49,13 @@ class Campaign:
             for step in ("prompts", "training", "labels"):
                 self.store.run(recipe(number, step), writes(step))
         self.folder = folder
-        self.told: list[Checked] = []
+        self.told: list[RecomputedStep] = []
 
-    def again(self, asked: Recipe, make: Make) -> tuple[Artifact, Checked | None]:
+    def again(self, asked: Recipe, make: Make) -> tuple[Artifact, RecomputedStep | None]:
         root, scratch = self.store.layout.root, self.folder / "scratch"
         before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
         self.told.clear()
-        found = RecomputingStore(root, 1, 2, scratch, self.told.append).run(asked, make)
+        found = Recomputation(Store(root, 1), 2, scratch, self.told.append).run(asked, make)
         assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
         return found, self.told[0] if self.told else None
 
@@ -100,8 +101,10 @@ def test_log_probs_of_an_older_version_were_of_more_answers(campaign: Campaign) 
 
 
 def test_people_are_not_asked_again(campaign: Campaign) -> None:
-    told: list[Checked] = []
-    store = RecomputingStore(campaign.store.layout.root, 1, 2, campaign.folder / "s", told.append)
+    told: list[RecomputedStep] = []
+    store = Recomputation(
+        Store(campaign.store.layout.root, 1), 2, campaign.folder / "s", told.append
+    )
     for number in (1, 2):
         found = store.as_recorded(number, "labels")
         assert found is not None and found.entry.round == number
@@ -113,7 +116,7 @@ def test_people_are_not_asked_again(campaign: Campaign) -> None:
 def test_files_of_others_may_be_gone(campaign: Campaign) -> None:
     """Preferences that were imported, prompts of a suite: what was made of them is recorded."""
 
-    def gone(folder: Path) -> Made:
+    def gone(folder: Path) -> StepResult:
         Inputs("training", {"pairs": Input.of_file(campaign.folder / "pairs.jsonl")}).path("pairs")
         raise AssertionError("it is not there")
 
@@ -126,9 +129,9 @@ def test_what_a_gone_file_was_is_known_from_the_step_made_of_it(tmp_path: Path) 
     file = tmp_path / "gold.jsonl"
     file.write_text("gold")
 
-    def make(folder: Path, inputs: Inputs) -> Made:
+    def make(folder: Path, inputs: Inputs) -> StepResult:
         (folder / "labels").write_text(inputs.path("gold").read_text())
-        return Made(1, 1)
+        return StepResult(1, 1)
 
     with open_session(tmp_path / "campaign") as session:
 
@@ -150,7 +153,7 @@ def test_a_round_whose_imported_preferences_or_gold_are_gone(tmp_path: Path) -> 
     (folder / "pairs.parquet").write_text("pairs")
     sha = file_sha256(folder / "pairs.parquet")
     root, gold = tmp_path / "campaign", str(tmp_path / "gold.jsonl")
-    told: list[Checked] = []
+    told: list[RecomputedStep] = []
     people = {"gold": gold, "gold_share": 0.1}
     sections = {"data": {"imported": str(folder)}, "people": people}
     with open_session(root, **sections) as session:
@@ -162,10 +165,10 @@ def test_a_round_whose_imported_preferences_or_gold_are_gone(tmp_path: Path) -> 
         shutil.rmtree(folder)
         with pytest.raises(InputGone):
             imported_preferences(session, 2, Policy(0, "id", root, made), held(session))
-        session.store = RecomputingStore(root, 1, 1, tmp_path / "scratch", told.append)
-        policy = Policy(0, "id", root, made)
-        assert imported_preferences(session, 1, policy, held(session)).entry == made.entry
-        assert ask_people(session, 1, *[made] * 4) == replace(asked, cached=True)
+        runner = Recomputation(Store(root, 1), 1, tmp_path / "scratch", told.append)
+        again, policy = replace(session, steps=runner), Policy(0, "id", root, made)
+        assert imported_preferences(again, 1, policy, held(session)).entry == made.entry
+        assert ask_people(again, 1, *[made] * 4) == replace(asked, cached=True)
     assert [(one.step, one.found) for one in told] == [("imported", "taken"), ("labels", "taken")]
     assert "pairs.parquet, which is gone" in told[0].said
 
@@ -177,7 +180,7 @@ def held(session: Session) -> Artifact:
 
 
 def test_endpoints_are_not_asked_again(campaign: Campaign) -> None:
-    def not_remembered(folder: Path) -> Made:
+    def not_remembered(folder: Path) -> StepResult:
         raise NotRemembered("3 replies are missing")
 
     _, checked = campaign.again(recipe(2, "training"), not_remembered)
@@ -201,7 +204,7 @@ def test_a_draw_is_frozen(campaign: Campaign, make: Make, verdict: str, said: st
 
 def test_pruned_weights_are_compared_by_hash_and_made_again(campaign: Campaign) -> None:
     def weights(text: str) -> Make:
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StepResult:
             (folder / "policy").mkdir()
             return writes(text)(folder / "policy")
 

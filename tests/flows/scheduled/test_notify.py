@@ -8,7 +8,7 @@ from inbox import Inbox
 
 from dpo_core.errors import ChildDied
 from flows.config import CampaignConfig
-from flows.notify import tell, tell_failure
+from flows.notify import notify_failure, send_notification
 
 HOOK = "RATCHET_TEST_HOOK"
 SLACK_PATH = "T0000000A/B0000000B/123456789012345678901234"
@@ -32,10 +32,12 @@ def test_a_webhook_gets_the_event_the_campaign_and_the_text(
     said: list[str] = []
     with Inbox() as inbox:
         monkeypatch.setenv(HOOK, inbox.url)
-        tell(config(webhook=HOOK), "gate", 'round 1: "promoted" {{body}}\x1b[31m', said.append)
-        tell_failure(config(webhook=HOOK), ChildDied("it died", "type it again"), said.append)
-        tell(config(webhook=HOOK, on=["gate"]), "failure", "unwanted", said.append)
-        tell(config(), "gate", "to nobody", said.append)
+        send_notification(
+            config(webhook=HOOK), "gate", 'round 1: "promoted" {{body}}\x1b[31m', said.append
+        )
+        notify_failure(config(webhook=HOOK), ChildDied("it died", "type it again"), said.append)
+        send_notification(config(webhook=HOOK, on=["gate"]), "failure", "unwanted", said.append)
+        send_notification(config(), "gate", "to nobody", said.append)
     assert said == []
     gate, failure = inbox.came
     assert (gate["event"], gate["campaign"]) == ("gate", "tiny")
@@ -54,7 +56,7 @@ def test_slack_is_told_by_prefects_block(monkeypatch: pytest.MonkeyPatch) -> Non
         # The one thing that is not Slack's: where its web hooks live.
         monkeypatch.setattr(NotifySlack, "webhook_url", inbox.url)
         monkeypatch.setenv(HOOK, f"https://hooks.slack.com/services/{SLACK_PATH}")
-        tell(config(slack=HOOK), "waiting", "round 1 waits for people", said.append)
+        send_notification(config(slack=HOOK), "waiting", "round 1 waits for people", said.append)
     assert said == []
     (came,) = inbox.came
     assert "round 1 waits for people" in str(came)
@@ -66,12 +68,12 @@ def test_what_cannot_be_sent_is_said_without_the_address(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    tell(config(**{kind: HOOK}), "gate", "round 1", said.append)
+    send_notification(config(**{kind: HOOK}), "gate", "round 1", said.append)
     assert said[0].endswith(f"LookupError the environment variable {HOOK} is not set") or (
         kind == "slack" and said[0].endswith("LookupError")
     )
     monkeypatch.setenv(HOOK, "http://127.0.0.1:9/s3cret")  # nobody listens there
-    tell(config(**{kind: HOOK}), "gate", "round 1", said.append)
+    send_notification(config(**{kind: HOOK}), "gate", "round 1", said.append)
     assert len(said) == 2
-    assert said[1].startswith(f"a notification was not sent (address in {HOOK}): ")
+    assert said[1].startswith(f"notification not sent (address in {HOOK}): ")
     assert "s3cret" not in said[1]

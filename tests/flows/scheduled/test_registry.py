@@ -14,7 +14,7 @@ import yaml
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
 from flows.config import CampaignConfig, load_config
-from flows.worker.registry import Entry, NotRegistered, Registry
+from flows.worker.registry import NotRegistered, Registry, Submission
 from flows.worker.runs import Order
 
 ENDPOINT = "https://judge.example.com/v1"
@@ -63,7 +63,7 @@ def order(place: Path, **changes: Any) -> Order:
 def registry(folder: Path) -> Registry:
     found = Registry(Layout(folder / "worker"))
     asked = order(folder)
-    found.add(Entry.of("submit", asked, load_config(Path(asked.config))))
+    found.add(Submission.of("submit", asked, load_config(Path(asked.config))))
     return found
 
 
@@ -71,7 +71,7 @@ def test_what_was_handed_over_runs(registry: Registry, folder: Path) -> None:
     registry.admit(order(folder))
     assert Path.cwd() == folder / "mine"
     registry.admit(order(folder, overrides=["training.beta=0.3"], mode="append", rounds=2))
-    with pytest.raises(ConfigError, match="there is no file /nowhere"):
+    with pytest.raises(ConfigError, match="no such file: /nowhere"):
         registry.admit(order(folder, overrides=["prompts.path=/nowhere"]))
     registry.admit(order(folder, campaign_dir="campaign", config="tiny.yaml"))
     (folder / "mine/handed_over_judge.py").write_text("def score(c): return []\n")  # its owner's
@@ -127,7 +127,9 @@ def test_a_module_that_lies_elsewhere_now(registry: Registry, folder: Path) -> N
     package = folder / "mine/handed_over_judge"
     package.mkdir()
     (package / "__init__.py").write_text("def score(c): ...\n")
-    with pytest.raises(NotRegistered, match=f"judge:score in {package}/__init__.py .it lay in "):
+    with pytest.raises(
+        NotRegistered, match=f"judge:score in {package}/__init__.py .submitted from "
+    ):
         registry.admit(order(folder))
 
 
@@ -144,7 +146,7 @@ def test_what_was_handed_over_before_stays(registry: Registry, folder: Path) -> 
     plain = ["evaluation_judge=null", "notify.webhook=null"]
     asked = order(folder, overrides=plain)
     for _ in range(2):
-        registry.add(Entry.of("submit", asked, load_config(Path(asked.config), plain)))
+        registry.add(Submission.of("submit", asked, load_config(Path(asked.config), plain)))
     registry.admit(order(folder))
     assert len(json.loads((folder / "worker/registry.json").read_text())) == 2
 
@@ -153,7 +155,7 @@ def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) ->
     root = folder / "mine/campaign"
     plain = ["evaluation_judge=null", "notify.webhook=null"]
     asked = order(folder, overrides=plain)
-    registry.add(Entry.of("schedule", asked, load_config(Path(asked.config), plain)))
+    registry.add(Submission.of("schedule", asked, load_config(Path(asked.config), plain)))
     registry.admit(order(folder))  # by what was submitted
     registry.remove("submit", root)
     with pytest.raises(NotRegistered, match="KEY"):
@@ -161,12 +163,12 @@ def test_each_command_keeps_its_own_entries(registry: Registry, folder: Path) ->
     registry.admit(asked)
     registry.remove("schedule", root)
     assert not registry.knows(root)
-    with pytest.raises(NotRegistered, match="was not handed over to the worker in"):
+    with pytest.raises(NotRegistered, match="was not submitted to the worker in"):
         registry.admit(asked)
 
 
 def test_no_section_names_code_or_secrets_beyond_those_that_are_looked_at() -> None:
-    """Who adds such a field adds it to functions_of, endpoints_of or the notifications."""
+    """Who adds such a field adds it to list_functions, list_endpoints or the notifications."""
     found = set()
     for model, schema in CampaignConfig.model_json_schema()["$defs"].items():
         for name, field in schema.get("properties", {}).items():
@@ -177,6 +179,7 @@ def test_no_section_names_code_or_secrets_beyond_those_that_are_looked_at() -> N
         "RuleJudge.function",
         "PolicyConfig.build",
         "SftConfig.function",
+        "TrainingSection.loss",
         "PromptsConfig.function",
         "LlmJudge.endpoint",
         "LlmJudge.api_key_env",
@@ -190,10 +193,10 @@ def test_nobody_else_writes_it(registry: Registry, folder: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text())[0]["way"] == "submit"
     path.chmod(0o666)
-    with pytest.raises(BadInput, match="can be read or written by others") as refused:
+    with pytest.raises(BadInput, match="can be read or written by other users") as refused:
         registry.admit(order(folder))
     assert f"chmod 600 {path}" in refused.value.remedy
     path.chmod(0o600)
     path.write_text("[{}]")
-    with pytest.raises(BadInput, match="does not hold what was handed over"):
+    with pytest.raises(BadInput, match="is not a registry of submissions"):
         registry.admit(order(folder))

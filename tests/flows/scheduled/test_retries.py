@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpo_core.children import described_error
+from dpo_core.children import restore_error
 from dpo_core.errors import (
     BadInput,
     ChildDied,
@@ -20,8 +20,7 @@ from dpo_core.errors import (
     WaitingForPeople,
 )
 from flows.config.schedule import RetriesConfig
-from flows.prefect.retries import KINDS
-from flows.prefect.tasks import step
+from flows.prefect.tasks import KINDS, step
 
 
 class Session:
@@ -70,7 +69,7 @@ def attempts(kind: str, error: Exception, succeeds_at: int = 99) -> tuple[int, l
 def test_a_died_child_is_tried_again_as_often_as_its_kind_allows(kind: str, times: int) -> None:
     called, said = attempts(kind, ChildDied("the child process was ended\nits log"))
     assert called == times
-    assert said == [f"{kind} is tried again at once: the child process was ended"] * (times - 1)
+    assert said == [f"retrying {kind} at once: the child process was ended"] * (times - 1)
 
 
 def test_a_step_that_succeeds_is_not_tried_again() -> None:
@@ -86,8 +85,8 @@ def test_a_step_that_succeeds_is_not_tried_again() -> None:
         JudgeError("a rule raised"),
         WaitingForPeople("waits"),
         KeyError("a mistake of ours"),
-        described_error({"kind": "failed", "message": "on purpose", "remedy": "", "typed": True}),
-        described_error({"kind": "invariant_violated", "message": "", "remedy": "", "typed": True}),
+        restore_error({"kind": "failed", "message": "on purpose", "remedy": "", "typed": True}),
+        restore_error({"kind": "invariant_violated", "message": "", "remedy": "", "typed": True}),
     ],
     ids=str,
 )
@@ -101,7 +100,7 @@ def test_what_would_only_fail_again_is_not_tried_again(error: Exception) -> None
         EndpointFailed("HTTP 503"),
         LabelServerFailed("away"),
         ConnectionRefusedError("no server"),
-        described_error({"kind": "failed", "message": "CUDA", "remedy": "", "typed": False}),
+        restore_error({"kind": "failed", "message": "CUDA", "remedy": "", "typed": False}),
     ],
     ids=str,
 )
@@ -111,7 +110,7 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
 
 def test_what_a_child_raises_on_purpose_is_told_apart() -> None:
     described = {"kind": "failed", "message": "m", "remedy": "", "typed": True}
-    error = described_error(described)
+    error = restore_error(described)
     assert isinstance(error, ChildFailed)
     assert error.deliberate
 
@@ -125,7 +124,7 @@ def test_every_step_has_its_kind_or_asks_nobody() -> None:
         "audit_preferences",
         "draw_prompts",
         "join_draws",
-        "put_together",
+        "combine_answers",
         "select_pairs",
         "calibrate",
         "aggregate_preferences",

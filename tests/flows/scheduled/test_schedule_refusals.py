@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.server_keys import provide_key, worker_key_path
 from flows.cli import main
-from flows.prefect.credentials import of_worker, provide_key
-from flows.worker.place import only_worker, tell_address
+from flows.worker.folder import hold_folder, write_address
 
 CONFIG = Path(__file__).parents[3] / "configs" / "demo-cpu.yaml"
 
@@ -42,9 +42,9 @@ def refused(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--cron", "every monday"), "'every monday' is no cron line"),
-        (("--cron", "0 2 * * 1", "--timezone", "Mars/Olympus"), "'Mars/Olympus' is no timezone"),
-        (("--cron", "0 2 30 2 *"), "'0 2 30 2 *' names a time that never comes"),
+        (("--cron", "every monday"), "'every monday' is not a cron line"),
+        (("--cron", "0 2 * * 1", "--timezone", "Mars/Olympus"), "'Mars/Olympus' is not a timezone"),
+        (("--cron", "0 2 30 2 *"), "'0 2 30 2 *' never occurs"),
     ],
 )
 def test_nothing_is_written(
@@ -87,7 +87,7 @@ def test_a_worker_whose_server_is_gone(
     assert message.startswith(
         "ratchet: the Prefect server at http://127.0.0.1:9/api does not answer"
     )
-    assert remedy == "  Look whether its worker runs, and start it again with `ratchet worker`."
+    assert remedy == "  Check that its worker runs, or restart it with `ratchet worker`."
 
 
 @FOR_A_WORKER
@@ -96,16 +96,16 @@ def test_a_worker_that_starts_where_another_was(
 ) -> None:
     with _worker_at(tmp_path / "home", "http://127.0.0.1:9/api"):
         pass
-    with only_worker(Layout(tmp_path / "home")):
+    with hold_folder(Layout(tmp_path / "home")):
         message, remedy = refused(*command, "--dir", "home")
     assert message == "ratchet: the worker in home is still starting"
-    assert remedy == "  Try again when it has printed where runs are shown."
+    assert remedy == "  Try again when it has printed the address of its runs."
 
 
 @contextmanager
 def _worker_at(folder: Path, api: str) -> Iterator[None]:
     """The folder of a worker, with this process as the worker."""
-    with only_worker(Layout(folder)):
-        provide_key(of_worker(Layout(folder)))
-        tell_address(Layout(folder), api)
+    with hold_folder(Layout(folder)):
+        provide_key(worker_key_path(Layout(folder)))
+        write_address(Layout(folder), api)
         yield

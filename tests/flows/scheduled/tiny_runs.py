@@ -17,8 +17,8 @@ import yaml
 from waiting_runs import CONFIG, JUDGE, TIMEOUT_S, Patient, until
 
 from dpo_core.campaign.layout import Layout
+from dpo_core.server_keys import read_key, worker_key_path
 from examples.reviews.grammar import prompts
-from flows.prefect.credentials import of_worker, read_key
 
 PER_ROUND = 12
 SHARES = {"gate_share": 0.25, "test_share": 0.25}
@@ -77,7 +77,7 @@ class Pages:
 
     def __init__(self, port: int, worker: Path | None = None) -> None:
         self._api = f"http://127.0.0.1:{port}/api"
-        key = read_key(of_worker(Layout(worker))) if worker is not None else None
+        key = read_key(worker_key_path(Layout(worker))) if worker is not None else None
         self._headers = key.headers if key is not None else {}
 
     def run(self, name: str) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import pytest
 import torch
 from record_session import Records, judged, labelled, open_session
 
-from dpo_core.campaign.store import Artifact
-from dpo_core.records import COMPLETIONS
+from dpo_core.campaign.artifacts import Artifact
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows
 from dpo_core.training.objective import StepObjective
 from dpo_core.training.pairs.batching import collate
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.passes.pass_over_pairs import TokenLogps
-from flows.policy import Played, Said
+from flows.round_state import PreferenceSources, RoundRecord
 from flows.steps.aggregate import aggregate_preferences
 
 BETA = 0.5
@@ -51,7 +51,7 @@ def test_what_people_and_judges_say_is_the_target_of_the_loss(tmp_path: Path) ->
         labels = records.labels(
             1, [labelled("ann", "x", "a"), labelled("ann", "y", "tie"), labelled("bob", "y", "b")]
         )
-        made = aggregate_preferences(session, 1, Said(pairs, judgements, labels))
+        made = aggregate_preferences(session, 1, PreferenceSources(pairs, judgements, labels))
         answers = [completion(f"{i}{side}", [5, 6]) for i in "xy" for side in "ab"]
         completions = records.write(1, "completions", answers, COMPLETIONS)
         config = session.config.training
@@ -84,7 +84,7 @@ def test_the_facts_of_a_round(tmp_path: Path) -> None:
             labelled("ann", "y", "b"),
             labelled("ann", "g", "b", kind="gold", expected="a", shown_first="b"),
         ]
-        said = Said(
+        said = PreferenceSources(
             records.pairs(1, "xy"),
             records.judgements(1, [judged("llm", "x", "a"), judged("llm", "y", "b")]),
             records.labels(1, labels),
@@ -112,7 +112,7 @@ def test_the_facts_of_a_round(tmp_path: Path) -> None:
 def test_taking_back_makes_the_round_again_only_where_it_was_used(tmp_path: Path) -> None:
     with open_session(tmp_path) as session:
         records = Records(session)
-        said = Said(
+        said = PreferenceSources(
             records.pairs(1, "x"),
             records.judgements(1, [judged("llm", "x", "a")]),
             records.labels(1, [labelled("ann", "x", "b"), labelled("bob", "x", "b")]),
@@ -134,16 +134,16 @@ def test_a_judge_that_leaves_the_others_raises_an_alarm(tmp_path: Path) -> None:
     with open_session(tmp_path) as session:
         records = Records(session)
 
-        def play(number: int, same: int, earlier: list[Played]) -> Artifact:
+        def play(number: int, same: int, earlier: list[RoundRecord]) -> Artifact:
             ids = [f"{number}-{i}" for i in range(10)]
             said = [judged("rule", i, "a") for i in ids]
             said += [judged("llm", i, "a" if n < same else "b") for n, i in enumerate(ids)]
-            of = Said(records.pairs(number, ids), records.judgements(number, said))
+            of = PreferenceSources(records.pairs(number, ids), records.judgements(number, said))
             return aggregate_preferences(session, number, of, earlier)
 
         first = play(1, 10, [])
-        second = play(2, 4, [Played({"preferences": first}, None)])
-        again = play(2, 4, [Played({"preferences": first}, None)])
+        second = play(2, 4, [RoundRecord({"preferences": first}, None)])
+        again = play(2, 4, [RoundRecord({"preferences": first}, None)])
     assert first.entry.facts["drift"] == [] and again.cached
     (of_llm, of_rule) = second.entry.facts["drift"]
     assert (of_llm["source"], of_llm["before"], of_llm["now"]) == ("llm", 1.0, 0.4)
@@ -167,7 +167,9 @@ def test_a_cut_answer_that_is_rejected_is_never_preferred(tmp_path: Path) -> Non
                 row["token_logps"] = told["rejected"]
         completions = records.write(1, "completions", answers, COMPLETIONS)
         said = [judged(source, i, "a") for i in "xy" for source in ("llm", "rule")]
-        of = Said(records.pairs(1, "xy"), records.judgements(1, said), completions=completions)
+        of = PreferenceSources(
+            records.pairs(1, "xy"), records.judgements(1, said), completions=completions
+        )
         made = aggregate_preferences(session, 1, of)
     assert made.entry.dropped == {"truncated": 1}, "a of x was cut"
     [pair] = load_pairs(
@@ -184,7 +186,7 @@ def test_a_lone_rule_stays_certain(tmp_path: Path) -> None:
     with open_session(tmp_path, judge=judge, evaluation_judge=None, pairs={}) as session:
         records = Records(session)
         said = [judged("rule", "x", "b"), judged("rule", "y", "tie"), judged("rule", "z", None)]
-        of = Said(records.pairs(1, "xyz"), records.judgements(1, said))
+        of = PreferenceSources(records.pairs(1, "xyz"), records.judgements(1, said))
         made = aggregate_preferences(session, 1, of)
     assert [(r["chosen"], r["p_chosen"]) for r in rows_of(made).values()] == [("xb", 1.0)]
     assert made.entry.dropped == {"tie": 1, "unreadable": 1}

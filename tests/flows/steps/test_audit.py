@@ -14,19 +14,18 @@ import yaml
 from rich.console import Console
 from small_campaign import Campaign
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import MANIFEST
-from dpo_core.campaign.store import Artifact
 from dpo_core.errors import AuditFailed
 from dpo_core.hashing import file_sha256, normalise
 from dpo_core.sealed import SEAL
 from flows.config import validate
-from flows.policy import Policy, Preferred
-from flows.progress import CampaignProgress
+from flows.round_state import Policy, RoundPreferences, TrainingData
 from flows.session import Session
 from flows.steps.audit import FINDINGS, audit_preferences, check_audit
-from flows.steps.replay import TrainingData
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
+from reporting.progress import CampaignProgress
 from tests.resealed import reseal
 
 Rows = list[dict[str, Any]]
@@ -66,13 +65,13 @@ class Round:
     def audit(self, **config: Any) -> Artifact:
         config = {**self.config, "audit": {**self.config["audit"], **config}}
         progress = CampaignProgress(Console(quiet=True), rounds=2)
-        session = Session(self.folder / "audited", validate(config, "test"), progress)
+        session = Session.open(self.folder / "audited", validate(config, "test"), progress)
         base = self.campaign.artifact(0, "base")
         policy = Policy(0, base.entry.facts["policy"], base.path("policy"), base)
         made = {step: self._written(step) for step in FILES}
         held_out = made.pop("held_out")
         data = TrainingData(made["preferences"], made["completions"])
-        return audit_preferences(session, 1, policy, held_out, Preferred(**made), data, [])
+        return audit_preferences(session, 1, policy, held_out, RoundPreferences(**made), data, [])
 
     def findings(self, **config: Any) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = self.audit(**config).entry.facts["findings"]
@@ -300,7 +299,7 @@ def test_a_changed_threshold_audits_again_and_nothing_else(copy: Campaign) -> No
     before = len(copy.entries())
     done = copy.run("--set", "audit.max_truncated_share=0.1")
     assert done.returncode == 1, done.stdout
-    assert "round 1: the audit of its preferences found" in done.stderr
+    assert "round 1: the audit blocks training on its preferences" in done.stderr
     assert "truncated: " in done.stderr and "audit.max_truncated_share, 0.1" in done.stderr
     assert "Raise sampling.max_tokens" in done.stderr and "Traceback" not in done.stderr
     made = [(entry.round, entry.step) for entry in copy.entries()[before:]]
@@ -332,7 +331,7 @@ def test_a_planted_pair_stops_the_run_before_training_and_mending_goes_on(copy: 
     before = len(copy.entries())
     stopped = copy.run()
     assert stopped.returncode == 1 and "Traceback" not in stopped.stderr
-    assert "round 2: the audit of its preferences found what must not be" in stopped.stderr
+    assert "round 2: the audit blocks training on its preferences" in stopped.stderr
     said = f"identical_texts: 1 of {len(rows)} preferences; 1 reached the preferences"
     assert said in stopped.stderr and f"pair {rows[0]['pair_id']}: chosen “" in stopped.stderr
     assert "Remove these pairs where they come from." in stopped.stderr

@@ -7,18 +7,25 @@ from typing import Any
 import pytest
 from record_session import Records, judged, labelled, open_session
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.errors import RatchetError
-from dpo_core.records import COMPLETIONS, PROMPTS, Prompt, prompt_row
+from dpo_core.records import Prompt, prompt_row
+from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.tables import read_rows
-from flows.policy import Played, Said
-from flows.read_back.judgements import read_reliability
+from flows.read_records import read_reliability
+from flows.round_state import PreferenceSources, RoundRecord
 from flows.session import Session
 from flows.steps import labels as labels_step
 from flows.steps.aggregate import aggregate_preferences
 from flows.steps.calibrate import calibrate
 from labeling.aggregation.calibration import unreliable_pairs
-from labeling.pairs.for_people import UNRELIABLE, Candidate, Chosen, Plan, choose_for_people
+from labeling.pairs.for_people import (
+    UNRELIABLE,
+    LabelPlan,
+    PairCandidate,
+    SelectedForPeople,
+    choose_for_people,
+)
 
 JUDGE = {"kind": "committee", "members": [{"kind": "llm", "model": "m", "id": "llm"}]}
 JUDGE["members"].append({"kind": "human"})  # type: ignore[attr-defined]
@@ -33,17 +40,17 @@ def session(tmp_path: Path) -> Any:
         yield opened
 
 
-def first_round(session: Session, *, retracted: tuple[str, ...] = ()) -> Played:
+def first_round(session: Session, *, retracted: tuple[str, ...] = ()) -> RoundRecord:
     """Forty pairs: where the judge is sure people agree with it, elsewhere every other time."""
     records, ids = Records(session), [f"1-{i}" for i in range(40)]
     said = [judged("llm", x, "a", confidence=(SURE, UNSURE)[i % 2]) for i, x in enumerate(ids)]
     people = [labelled("ann", x, "b" if i % 4 == 1 else "a") for i, x in enumerate(ids)]
     pairs, judgements = records.pairs(1, ids), records.judgements(1, said)
     labels = records.labels(1, people)
-    of = Said(pairs, judgements, labels)
+    of = PreferenceSources(pairs, judgements, labels)
     preferences = aggregate_preferences(session, 1, of, retracted=list(retracted))
     made = {"pairs": pairs, "judgements": judgements, "labels": labels}
-    return Played({**made, "preferences": preferences}, None)
+    return RoundRecord({**made, "preferences": preferences}, None)
 
 
 def second_round(session: Session) -> tuple[Artifact, Artifact]:
@@ -69,14 +76,14 @@ def test_people_are_asked_where_the_judge_is_not_reliable(session: Session) -> N
 
     distrusted = unreliable_pairs(read_reliability(found.path("reliability.parquet")))
     assert distrusted == {"unsure-0", "unsure-1", "silent"}
-    plan = Plan(pairs=2, seed=1, unreliable=distrusted)
-    candidates = [Candidate(i, margin=0.0 if i == "sure" else 9.0) for i in reliability]
+    plan = LabelPlan(pairs=2, seed=1, unreliable=distrusted)
+    candidates = [PairCandidate(i, margin=0.0 if i == "sure" else 9.0) for i in reliability]
     chosen = choose_for_people(candidates, plan)
     assert {c.why for c in chosen} == {UNRELIABLE} and {c.pair_id for c in chosen} < distrusted
 
     # People answer one of the two; the judge's own verdict counts only where it is reliable.
     labels = Records(session).labels(2, [labelled("ann", "unsure-0", "b")])
-    made = aggregate_preferences(session, 2, Said(pairs, judgements, labels, found))
+    made = aggregate_preferences(session, 2, PreferenceSources(pairs, judgements, labels, found))
     rows = {r["pair_id"]: r for r in read_rows(made.path("preferences.parquet"))}
     assert rows["unsure-0"]["chosen"] == "unsure-0b"
     assert rows["unsure-0"]["sources"] == ["human:ann"]
@@ -96,9 +103,9 @@ def test_the_plan_for_people_follows_the_calibration(
     asked_of = records.write(2, "prompts", map(prompt_row, prompts), PROMPTS)
     answers = [answer(pair_id, side) for pair_id in ids for side in "ab"]
     completions = records.write(2, "completions", answers, COMPLETIONS)
-    plans: list[Plan] = []
+    plans: list[LabelPlan] = []
 
-    def watched(candidates: Sequence[Candidate], plan: Plan) -> list[Chosen]:
+    def watched(candidates: Sequence[PairCandidate], plan: LabelPlan) -> list[SelectedForPeople]:
         plans.append(plan)
         return choose_for_people(candidates, plan)
 
@@ -139,7 +146,7 @@ def test_scores_give_the_margin(session: Session) -> None:
     ids = [f"1-{i}" for i in range(40)]
     said = records.judgements(1, [judged("llm", x, "a") for x in ids])
     scores = records.scores(1, score_rows((x, (4.0, 0.1)[i % 2]) for i, x in enumerate(ids)))
-    earlier = Played({**played.made, "judgements": said, "scores": scores}, None)
+    earlier = RoundRecord({**played.steps, "judgements": said, "scores": scores}, None)
     pairs = records.pairs(2, ["far", "near"])
     judgements = records.judgements(2, [judged("llm", "far", "a"), judged("llm", "near", "a")])
     scored = records.scores(2, score_rows([("far", 4.0), ("near", 0.1)]))
@@ -167,5 +174,5 @@ def test_nothing_is_fitted_before_people_answered_or_without_being_asked(tmp_pat
         assert calibrate(session, 2, pairs, judgements, None, [first_round(session)]) is None
     with open_session(tmp_path / "on", judge=JUDGE, aggregation={"calibrate": True}) as session:
         pairs, judgements = second_round(session)
-        without = Played({"pairs": pairs, "judgements": judgements, "labels": None}, None)
+        without = RoundRecord({"pairs": pairs, "judgements": judgements, "labels": None}, None)
         assert calibrate(session, 2, pairs, judgements, None, [without]) is None

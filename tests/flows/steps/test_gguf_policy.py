@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
-from dpo_core.campaign.store import current_artifact
 from dpo_core.hashing import policy_id
 from labeling.audit.config import FindingName
 from tests import typed
@@ -101,7 +101,7 @@ def test_a_campaign_runs_and_a_moved_file_changes_nothing(folder: Path) -> None:
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     (folder / "renamed.gguf").rename(folder / "tiny.gguf")
     gone = run(folder, "--set", "policy.model=renamed.gguf")
-    assert gone.returncode == 2 and "there is no file" in gone.stderr
+    assert gone.returncode == 2 and "no such file" in gone.stderr
     shown = json.loads(ratchet(folder, "status", "campaign", "--json").stdout)
     assert "relevance" in shown["base"] and "relevance_change" not in shown["base"]
 
@@ -125,12 +125,12 @@ def test_two_models_are_compared_where_one_is_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "says"),
     [
-        ("nowhere.gguf", None, "policy.model: there is no file"),
-        ("page.gguf", lambda path: path.write_text("<html>"), "page.gguf is no GGUF file"),
+        ("nowhere.gguf", None, "policy.model: no such file"),
+        ("page.gguf", lambda path: path.write_text("<html>"), "page.gguf is not a GGUF file"),
         (
             "cut.gguf",
             lambda path: path.write_bytes(write_tiny_gguf(path).read_bytes()[:-900]),
-            "cut.gguf is not whole",
+            "cut.gguf is incomplete",
         ),
         (
             "quagga.gguf",

@@ -23,15 +23,14 @@ from injections import INJECTIONS
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.records import Completion, Cost, Pair, Prompt, pair_id
-from flows.judge_models import JudgeModels
+from flows.compute.judge_models import JudgeModels
 from flows.prefect.server import free_port
 from generation.config import SamplingConfig
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import LlmJudge, RewardModelJudge
-from labeling.judges.delimiting import mark_of
 from labeling.judges.llm import LlmScores, LlmVerdicts
-from labeling.judges.reward_model import RewardScores
-from labeling.judges.rubric import load_rubric
+from labeling.judges.make import RewardScores
+from labeling.judges.rubric import load_rubric, make_mark
 
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 MAX_LEN, START_TIMEOUT_S = 2048, 480
@@ -206,7 +205,7 @@ def test_rewards_are_the_logits_of_transformers(reward_model: Path, here: JudgeM
     assert max(gaps) < 1e-4
     assert max(expected) - min(expected) > 0.01
     assert max(abs(e) for e in expected) != pytest.approx(1 / (1 + math.exp(-expected[0])))
-    assert too_long.value is None and "are more than the 2,048" in too_long.reason
+    assert too_long.value is None and "exceed the 2,048" in too_long.reason
 
 
 def test_control_tokens_in_an_answer_reach_the_reward_model_as_letters(
@@ -283,7 +282,7 @@ def test_control_tokens_in_answers_stay_letters_and_verdicts_stay_choices(
     options, models = _judges(where, here, request)
     judge = LlmVerdicts(LlmJudge.model_validate(options), models)
     texts = [
-        text.replace("{mark}", mark_of(["Why is the sky blue?", "Light scatters, 0."]))
+        text.replace("{mark}", make_mark(["Why is the sky blue?", "Light scatters, 0."]))
         for text in INJECTIONS.values()
     ]
     (honest,) = judge_both_orders(judge, [pair(0)])

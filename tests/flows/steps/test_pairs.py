@@ -8,24 +8,27 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from flows.config import validate
-from flows.progress import CampaignProgress
-from flows.read_back.candidates import read_candidates
+from flows.read_records import read_candidates
+from flows.round_state import DrawnAnswers
 from flows.session import Session
 from flows.steps.pairs import select_pairs
 from labeling.pairs.config import StrategyName
+from reporting.progress import CampaignProgress
 
 
 def paired(campaign: Campaign, said: io.StringIO | None = None, **pairs: Any) -> Artifact:
     """Round 1's pairs as another config makes them; `said` gets what is shown meanwhile."""
     config = validate({**CONFIG, "pairs": pairs}, "test")
-    made = [campaign.artifact(1, step) for step in ("completions", "prompts", "scores")]
+    made = DrawnAnswers(
+        *(campaign.artifact(1, step) for step in ("prompts", "completions", "scores"))
+    )
     with (
         CampaignProgress(Console(file=said or io.StringIO()), 2) as progress,
-        Session(campaign.layout.root, config, progress) as session,
+        Session.open(campaign.layout.root, config, progress) as session,
     ):
-        return select_pairs(session, 1, *made)
+        return select_pairs(session, 1, made)
 
 
 def test_few_prompts_that_can_give_a_pair_are_said(copy: Campaign) -> None:

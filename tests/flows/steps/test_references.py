@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from small_campaign import PROMOTE_ALL, Campaign
 
 from dpo_core.hashing import file_sha256, policy_id
-from dpo_core.records import COMPLETIONS
+from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
 from flows.config import CampaignConfig
-from flows.policy import Policy
-from flows.progress import CampaignProgress
+from flows.round_state import Policy, TrainingData
 from flows.session import Session
 from flows.steps.train import train
+from reporting.progress import CampaignProgress
 
 
 def run(campaign: Campaign, *settings: str) -> list[dict[str, Any]]:
@@ -127,10 +127,12 @@ def test_a_log_prob_that_is_off_is_told(copy: Campaign, tmp_path: Path) -> None:
     policy = Policy(0, base.entry.facts["policy"], base.path("policy"), base)
     shown = StringIO()
     progress = CampaignProgress(Console(file=shown, width=200), rounds=1)
-    with Session(copy.layout.root, CampaignConfig.model_validate(raw), progress) as session:
+    with Session.open(copy.layout.root, CampaignConfig.model_validate(raw), progress) as session:
         outputs = {"completions.parquet": file_sha256(tmp_path / "completions.parquet")}
         off = replace(sampled, folder=tmp_path, entry=replace(sampled.entry, outputs=outputs))
-        trained = train(session, 1, policy, policy, preferences, off).made_by.entry.facts
+        trained = train(
+            session, 1, policy, policy, TrainingData(preferences, off)
+        ).made_by.entry.facts
     assert trained["reference_source"] == "cache", "the pass was made when the campaign was run"
     assert trained["from_sampling_mean"] < 1e-4 < trained["from_sampling_largest"]
     said = f"the sampler's log-probs are not used as reference: {trained['from_sampling_refused']}"

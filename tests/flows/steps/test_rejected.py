@@ -10,20 +10,20 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, Campaign
 
-from dpo_core.campaign.store import Artifact
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.tables import read_rows
 from examples.reviews.grammar import WORDS
 from flows.config import validate
-from flows.draws import Answering
-from flows.policy import Other, Played, Policy, Preferred
-from flows.progress import CampaignProgress
-from flows.round import judged
+from flows.draws import AnswerSources
+from flows.round import sample_and_judge
+from flows.round_state import Other, Policy, RoundPreferences, RoundRecord
 from flows.session import Session
 from flows.steps.round_row import round_row
 from flows.steps.train import train
+from reporting.progress import CampaignProgress
 
 SAMPLES = 2
-Judged = Callable[..., tuple[Preferred, Policy]]
+Judged = Callable[..., tuple[RoundPreferences, Policy]]
 
 
 def write_other(folder: Path) -> None:
@@ -52,7 +52,9 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
     """Round 3 as far as its preferences, and if `trained` its training."""
     monkeypatch.syspath_prepend(copy.folder)
 
-    def made(other: Other, trained: bool = False, **sections: Any) -> tuple[Preferred, Policy]:
+    def made(
+        other: Other, trained: bool = False, **sections: Any
+    ) -> tuple[RoundPreferences, Policy]:
         named = str(other) if isinstance(other, Path) else {"round": 0}
         pairs = {"rejected_from": named, "truncated": "reject"}
         prompts = {"path": str(copy.folder / "prompts.jsonl"), "per_round": 12}
@@ -60,18 +62,20 @@ def judge(copy: Campaign, monkeypatch: pytest.MonkeyPatch) -> Judged:
         raw = {**CONFIG, "rounds": 3, "prompts": prompts, "sampling": sampling, "pairs": pairs}
         config = validate({**raw, **sections}, "test")
         earlier = [
-            Played({step: copy.artifact(n, step) for step in ("prompts", "pairs")}, None)
+            RoundRecord({step: copy.artifact(n, step) for step in ("prompts", "pairs")}, None)
             for n in (1, 2)
         ]
         with (
             CampaignProgress(Console(file=io.StringIO(), width=200), 3) as progress,
-            Session(copy.layout.root, config, progress) as session,
+            Session.open(copy.layout.root, config, progress) as session,
         ):
             policy, held = of_round(copy, 2), copy.artifact(0, "held_out")
             whose = str(other) if isinstance(other, Path) else other
-            found = judged(session, 3, Answering(policy, of_round(copy, 0), whose), held, earlier)
+            found = sample_and_judge(
+                session, 3, AnswerSources(policy, of_round(copy, 0), whose), held, earlier
+            )
             if trained:
-                policy = train(session, 3, policy, policy, found.preferences, found.completions)
+                policy = train(session, 3, policy, policy, found.training_data)
         return found, policy
 
     return made
@@ -86,7 +90,7 @@ def rows(made: Artifact, name: str = "completions") -> list[dict[str, Any]]:
     return read_rows(made.path(f"{name}.parquet"))
 
 
-def check_sides(found: Preferred, own: str, other: str) -> None:
+def check_sides(found: RoundPreferences, own: str, other: str) -> None:
     """Each preference is for the policy's answer, against the other's, which scores lower."""
     both = {row["completion_id"]: row for row in rows(found.completions)}
     assert len(both) == len(rows(found.completions)), "no two answers share an id"

@@ -15,13 +15,13 @@ import pytest
 from rich.console import Console
 from small_campaign import CONFIG, RUN, STEPS, TIMEOUT_S, Campaign
 
+from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.store import Artifact
 from flows.config import validate
-from flows.policy import Played
-from flows.progress import CampaignProgress
+from flows.round_state import RoundRecord, TrainingData
 from flows.session import Session
-from flows.steps.replay import TrainingData, training_data
+from flows.steps.training_data import training_data
+from reporting.progress import CampaignProgress
 
 ALL = ("--set", "data.rounds=all")
 
@@ -130,20 +130,20 @@ def of_round_three(campaign: Campaign, rounds: Any, imported: Sequence[int] = ()
         }
         for n in (1, 2)
     }
-    earlier = [Played(made, None) for made in artifacts.values()]
+    earlier = [RoundRecord(made, None) for made in artifacts.values()]
     own = campaign.artifact(2, "preferences"), campaign.artifact(2, "completions")
     with (
         CampaignProgress(Console(file=io.StringIO()), 3) as progress,
-        Session(campaign.layout.root, config, progress) as session,
+        Session.open(campaign.layout.root, config, progress) as session,
     ):
-        return training_data(session, 3, *own, earlier)
+        return training_data(session, 3, TrainingData(*own), earlier)
 
 
 def test_which_rounds_are_brought_in(copy: Campaign) -> None:
     kept = {n: copy.artifact(n, "preferences").entry.kept for n in (1, 2)}
 
     def by_round(rounds: Any, imported: Sequence[int] = ()) -> dict[str, int] | None:
-        made = of_round_three(copy, rounds, imported).made
+        made = of_round_three(copy, rounds, imported).joined
         if made is None:
             return None
         assert made.entry.came_in == made.entry.kept + sum(made.entry.dropped.values())

@@ -13,9 +13,9 @@ from user_folder import MADE_BEFORE, TINY, run, user_folder
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger
 from flows.config import CampaignConfig, load_config
-from flows.progress import CampaignProgress
 from flows.session import Session
-from flows.steps.base import base_config, of_the_user
+from flows.steps.base import base_config, user_inputs
+from reporting.progress import CampaignProgress
 
 WRONG_END, END = 9, 2
 CONFIG: dict[str, Any] = {
@@ -57,7 +57,9 @@ def _end(model: Path, token: int) -> None:
 def check_what_was_left_open(folder: Path, before: str, after: str) -> None:
     """What the gate can see is said before anything is sampled; what the config leaves open is
     chosen, said and recorded: the rate of a model with fewer than a million parameters."""
-    assert before.index("! 4 gate prompts see a win rate of 94.6 %") < before.index("completions")
+    assert before.index("! 4 gate prompts detect a win rate of 94.6 %") < before.index(
+        "completions"
+    )
     assert "learning rate 0.0002 for" in after and "β 0.1 of loss sigmoid" in after
     [trained] = (
         e for e in Ledger(Layout(folder / "campaign").ledger).read() if e.step == "training"
@@ -100,8 +102,10 @@ def test_the_audits_own_remedy_lets_a_campaign_go_on_and_a_moved_model_changes_n
 def recipe(folder: Path, *overrides: str) -> tuple[Any, ...]:
     """What the base depends on."""
     config: CampaignConfig = load_config(folder / "ends.yaml", ["threads=1", *overrides])
-    with Session(folder / "other", config, CampaignProgress(Console(quiet=True), 1)) as session:
-        inputs = {name: found.hash for name, found in of_the_user(session).items()}
+    with Session.open(
+        folder / "other", config, CampaignProgress(Console(quiet=True), 1)
+    ) as session:
+        inputs = {name: found.hash for name, found in user_inputs(session).items()}
     return base_config(config, 0), inputs
 
 
@@ -140,8 +144,10 @@ def test_a_model_that_is_gone_stops_nothing_that_is_finished(
     monkeypatch.chdir(folder)
     config = load_config(folder / "ends.yaml", ["threads=1"])
     shutil.rmtree(folder / "model")
-    with Session(folder / "other", config, CampaignProgress(Console(quiet=True), 1)) as session:
-        assert of_the_user(session)["model"].hash == "gone"
+    with Session.open(
+        folder / "other", config, CampaignProgress(Console(quiet=True), 1)
+    ) as session:
+        assert user_inputs(session)["model"].hash == "gone"
 
 
 def test_a_hub_id_stays_an_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

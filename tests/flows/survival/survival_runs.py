@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from dpo_core.campaign.current import read_current, write_current
 from dpo_core.campaign.layout import Layout, round_name
-from dpo_core.evaluation.round_metrics import VOLATILE, steady
-from dpo_core.records import volatile_columns
-from dpo_core.sealed import unsealed
+from dpo_core.campaign.metric_columns import VOLATILE, drop_volatile
+from dpo_core.schemas import volatile_columns
+from dpo_core.sealed import read_sealed
 from tests.living import living
 from tests.until import until
 
@@ -175,7 +175,7 @@ def ledger(campaign: Path) -> list[dict[str, Any]]:
     path = Layout(campaign).ledger
     if not path.exists():
         return []
-    return [unsealed(line)[0] for line in path.read_bytes().split(b"\n")[:-1]]
+    return [read_sealed(line)[0] for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def finished_steps(campaign: Path) -> list[tuple[int, str]]:
@@ -252,7 +252,7 @@ def content(path: Path) -> Any:
         table = pq.read_table(path)
         return table.drop_columns(volatile_columns(table.schema))
     if path.name == "metrics.json":
-        return steady(json.loads(path.read_text()))
+        return drop_volatile(json.loads(path.read_text()))
     return sha256(path.read_bytes()).hexdigest()
 
 

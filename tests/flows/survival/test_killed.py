@@ -90,13 +90,13 @@ def child_killed(config: Path, campaign: Path, moment: Condition, module: str, l
         os.kill(run.child(module), signal.SIGKILL)
         assert run.finish() == 1, run.error
         run.assert_nothing_survives()
-    assert f"the child process {module} was ended by SIGKILL" in run.error
+    assert f"the child process {module} was killed by SIGKILL" in run.error
     assert "Traceback" not in run.error
     path = campaign / "logs" / f"{log}.log"
     assert str(path) in run.error
     last_lines = path.read_text(errors="replace").splitlines()[-3:]
     assert all(line in run.error for line in last_lines)
-    assert "the same `ratchet run` continues" in run.error
+    assert "run the same `ratchet run` again to resume" in run.error
 
 
 @pytest.mark.proof

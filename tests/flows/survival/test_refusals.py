@@ -111,8 +111,8 @@ def test_a_full_disk_is_named_and_nothing_is_lost(
         fill()
         assert run.finish() == 1, run.error
         run.assert_nothing_survives()
-    assert f"no room left to write below {campaign}" in run.error
-    assert "Free some space and type the same `ratchet run` again" in run.error
+    assert f"no space left on the disk of {campaign}" in run.error
+    assert "Free some space and run the same `ratchet run` again" in run.error
     assert "Traceback" not in run.error
     assert ledger(campaign) == before
     free()

@@ -15,9 +15,9 @@ from written_campaign import STEPS, Written
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
 from flows.config import validate
+from flows.tracking.background import Tracking, check_trackers, update_trackers
+from flows.tracking.protocol import CampaignRecord, TrackedRound
 from flows.tracking.sender import send
-from flows.tracking.told import CampaignTold, RoundTold
-from flows.tracking.tracking import Tracking, check_trackers, tell_trackers
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,18 +34,18 @@ class Fake:
         self._called("connect")
         return self
 
-    def campaign(self, told: CampaignTold, run: str | None) -> str:
+    def campaign(self, told: CampaignRecord, run: str | None) -> str:
         self._called("campaign" if run is None else "again")
         return run or "parent"
 
-    def round(self, told: RoundTold, campaign: CampaignTold, parent: str) -> str:
+    def round(self, told: TrackedRound, campaign: CampaignRecord, parent: str) -> str:
         self._called(f"round {told.number} of {parent}")
         return f"run of {told.key}"
 
-    def files(self, files: Sequence[Path], told: CampaignTold, parent: str) -> None:
+    def files(self, files: Sequence[Path], told: CampaignRecord, parent: str) -> None:
         self._called("files " + " ".join(path.name for path in files))
 
-    def finish(self, told: CampaignTold, parent: str) -> None:
+    def finish(self, told: CampaignRecord, parent: str) -> None:
         self._called(f"finished {told.finished}")
 
     def _called(self, what: str) -> None:
@@ -101,7 +101,7 @@ def test_one_line_of_the_config() -> None:
 
 
 def test_a_client_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.tracking.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("flows.tracking.background.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as refused:
         check_trackers(["wandb"])
     assert "pip install 'ratchet-dpo[tracking]'" in refused.value.shown()
@@ -123,7 +123,7 @@ def test_a_tracker_that_is_down_is_said_once_and_does_not_hold_the_campaign(
         tracking._thread.join()
     tracking.close()
     [line] = said
-    assert line.startswith("mlflow was not told: MlflowException") and "next round" in line
+    assert line.startswith("tracker mlflow failed: MlflowException") and "next round" in line
     assert "127.0.0.1" in campaign.layout.log("tracking").read_text()
 
 
@@ -215,7 +215,7 @@ def test_wandb_offline_writes_a_group_of_runs(
     row = campaign.round(1)
     tell(campaign, "wandb")
     said: list[str] = []
-    tell_trackers(campaign.root, said.append)  # has nothing left to tell
+    update_trackers(campaign.root, said.append)  # has nothing left to tell
     assert said == [], campaign.layout.log("tracking").read_text()
 
     steps: list[tuple[str, int, dict[str, Any]]] = []

@@ -9,9 +9,9 @@ import pytest
 from small_campaign import CONFIG, Campaign
 
 from dpo_core.errors import BadInput
+from dpo_core.find_model import find_model, share_vocabulary
 from dpo_core.tables import read_rows
-from flows.models import find_model, same_tokens
-from flows.two_models.asked import asked, read_judge
+from flows.operations.evaluate_models.request import check_request, read_judge
 
 JUDGES = """
 kind: committee
@@ -157,7 +157,7 @@ def test_bad_input_is_one_error_and_writes_nothing(
     ("judge", "overrides", "complaint"),
     [
         ({"function": "no_such_judge:score"}, [], "no_such_judge"),
-        ({"kind": "human"}, [], "unjudged"),
+        ({"kind": "human"}, [], "have no judge"),
         (
             {
                 "kind": "committee",
@@ -181,7 +181,7 @@ def test_what_cannot_be_carried_out_is_refused(
 ) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(BadInput, match=complaint):
-        asked(models, Path("prompts.jsonl"), judge, overrides)
+        check_request(models, Path("prompts.jsonl"), judge, overrides)
 
 
 def test_the_judge_is_named_in_one_way(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_the_judge_is_named_in_one_way(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "broken.yaml").write_text("judge: [\n")
     for judge, file, complaint in (
-        (None, None, "neither"),
-        ("m:f", "judge.yaml", "both"),
+        (None, None, "exactly one of"),
+        ("m:f", "judge.yaml", "exactly one of"),
         (None, "nowhere.yaml", "cannot read"),
         (None, "list.yaml", "no judge section"),
         (None, "broken.yaml", "not valid YAML"),
@@ -204,13 +204,13 @@ def test_the_judge_is_named_in_one_way(tmp_path: Path) -> None:
 
 def test_models_and_their_tokens(models: tuple[str, str], tmp_path: Path) -> None:
     first, second = map(find_model, models)
-    assert first.id != second.id and same_tokens(first, second)
+    assert first.id != second.id and share_vocabulary(first, second)
     other = tmp_path / "other"
     shutil.copytree(second.folder, other)
     read = json.loads((other / "tokenizer.json").read_text())
     read["added_tokens"] = []
     (other / "tokenizer.json").write_text(json.dumps(read))
-    assert not same_tokens(first, find_model(str(other)))
+    assert not share_vocabulary(first, find_model(str(other)))
     (other / "model.safetensors").unlink()
     with pytest.raises(BadInput, match="no weights"):
         find_model(str(other))

@@ -16,7 +16,7 @@ from waiting_runs import ASKED, TIMEOUT_S, Patient, answer, rows
 
 from dpo_core.campaign.lock import holder
 from flows.config import load_config
-from flows.people.waiting import may_go_on
+from flows.people import can_resume
 from labeling.server.credentials import write_credentials
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "labeling" / "people"))
@@ -35,7 +35,7 @@ def test_run_ends_with_75_and_one_sentence_and_holds_nothing(
     assert ended.returncode == 75, ended.stdout + ended.stderr
     assert ended.stderr == ""
     sentence = ended.stdout.splitlines()[-1]
-    assert sentence.startswith(f"round 1 waits for people: {ASKED} of {ASKED} answers are missing")
+    assert sentence.startswith(f"round 1 waits for labels: 0 of {ASKED} answers received")
     assert f"label at {argilla.credentials.url}/dataset/" in sentence
     again = shlex.join(["ratchet", *patient.command("run")[3:]])
     assert sentence.endswith(f"; then type: {again}")
@@ -67,7 +67,7 @@ def test_status_says_waiting_for_people(waiting: Ended) -> None:
     print(shown)
     assert shown.startswith("patient: waiting for people, 0 of 1 rounds done, round 1 waits for")
     assert told["state"] == "waiting"
-    assert f"{ASKED} of {ASKED} answers are missing" in told["doing"]
+    assert f"0 of {ASKED} answers received" in told["doing"]
 
 
 @contextmanager
@@ -95,10 +95,10 @@ def test_wait_survives_restarts_and_goes_on_by_itself(
         refused = patient.ratchet("run")
         assert refused.returncode == 2
         assert f"is being run by process {stayed.process.pid}" in refused.stderr
-        assert not may_go_on(patient.layout, load_config(patient.layout.config, []))
+        assert not can_resume(patient.layout, load_config(patient.layout.config, []))
         with served(folder, argilla):
             assert answer(argilla.access, patient.asked()) == ASKED
-            print(f"went on {stayed.says('going on'):.1f} s after the last answer")
+            print(f"went on {stayed.says('resuming'):.1f} s after the last answer")
         assert stayed.process.wait(TIMEOUT_S) == 0, stayed.output()
     assert patient.labels_fact("ended_by") == "quorum"
     assert patient.labels_fact("answers_missing") == 0
@@ -126,7 +126,7 @@ def test_run_again_goes_on_after_a_month(
     patient.days_pass(30)
     again = patient.ratchet("run", "--no-prefect")
     assert again.returncode == 75, again.stderr
-    assert f"{ASKED} of {ASKED} answers are missing" in again.stdout
+    assert f"0 of {ASKED} answers received" in again.stdout
     assert answer(argilla.access, patient.asked()) == ASKED
     with patient.start("run", "--no-prefect") as run:
         run.says("round 1/1  labels")
@@ -144,7 +144,7 @@ def test_a_deadline_ends_the_waiting(
     with patient.start("run", "--wait", "--no-prefect", *chosen) as run:
         run.says("Ctrl-C stops")
         patient.days_pass(2)
-        print(f"{fallback}: went on after {run.says('going on'):.1f} s")
+        print(f"{fallback}: went on after {run.says('resuming'):.1f} s")
         if fallback == "stop":
             assert run.process.wait(TIMEOUT_S) == 2
             assert "the deadline has passed" in run.output()
@@ -162,7 +162,7 @@ def test_without_a_deadline_it_keeps_waiting(
         patient.days_pass(365)
         time.sleep(3)  # three looks
         assert run.process.poll() is None
-        assert "going on" not in run.output()
+        assert "resuming" not in run.output()
         answer(argilla.access, patient.asked())
         run.says("round 1/1  labels")
         assert patient.labels_fact("ended_by") == "quorum"

@@ -63,7 +63,7 @@ def test_a_suspended_campaign_holds_no_process_and_survives_restarts(
         assert any("flows.prefect.server" in line for line in processes.values())
         twice = patient.ratchet("submit", "--dir", "worker")
         assert twice.returncode == 2
-        assert "was handed over already: its run patient is Suspended" in twice.stderr
+        assert "already has a run: patient is Suspended" in twice.stderr
         worker.end(signal.SIGKILL)
         until(lambda: not patient.processes(), lambda: str(patient.processes()))
     type, name, details = _state(patient)
@@ -85,7 +85,7 @@ def _goes_on(patient: Patient, port: int, argilla: SharedArgilla) -> None:
         time.sleep(3)  # three looks
         assert _state(patient)[1] == "Suspended"
         assert answer(argilla.access, patient.asked()) == ASKED
-        print(f"resumed {worker.says('patient: goes on'):.1f} s after the last answer")
+        print(f"resumed {worker.says('patient: resumes'):.1f} s after the last answer")
         until(lambda: "labels" in patient.steps(), worker.output)
         worker.end(signal.SIGKILL)
         until(lambda: not patient.processes(), lambda: str(patient.processes()))
@@ -112,7 +112,7 @@ def test_under_a_worker_a_deadline_ends_the_waiting(
         assert patient.ratchet("submit", "--dir", "worker", *TOLD, *chosen).returncode == 0
         worker.says("patient: suspended")
         patient.days_pass(2)
-        print(f"went on {worker.says('patient: goes on'):.1f} s after the deadline")
+        print(f"went on {worker.says('patient: resumes'):.1f} s after the deadline")
         worker.says("patient: failed")
         assert "the deadline has passed" in worker.output()
         assert worker.end(signal.SIGINT) == 0

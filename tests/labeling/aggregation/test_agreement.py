@@ -10,14 +10,14 @@ from labeling.aggregation.agreement import (
     Alpha,
     Kappa,
     Rate,
+    agreement_with_others,
     alpha_among_people,
     cohen_kappa,
     krippendorff_alpha,
     round_agreement,
-    with_others,
 )
-from labeling.aggregation.annotators import Annotator, annotators
-from labeling.aggregation.drift import drifts, measured
+from labeling.aggregation.annotators import Annotator, measure_annotators
+from labeling.aggregation.drift import detect_drift, drift_measures
 
 
 def test_kappa_of_the_grant_proposals() -> None:
@@ -102,7 +102,7 @@ def test_a_lone_judge_agrees_with_nobody() -> None:
 
 def test_agreement_with_others_is_by_weight() -> None:
     ballots = {"1": ballot({"s": "a", "t": "a", "u": "b"}, {"u": 3.0})}
-    assert with_others(ballots, "s") == Rate(0.25, 1)
+    assert agreement_with_others(ballots, "s") == Rate(0.25, 1)
 
 
 def answer(kind: str, verdict: str | None, pair_id: str, **changed: Any) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_an_annotator_is_measured() -> None:
         answer("gold", "b", "h", expected="a", shown_first="b"),
         answer("pair", "a", "1", annotator="bob"),
     ]
-    found = annotators(rows, retracted=["human:bob"])
+    found = measure_annotators(rows, retracted=["human:bob"])
     assert found == {
         "ann": Annotator(
             labels=3,
@@ -138,17 +138,19 @@ def test_an_annotator_is_measured() -> None:
 
 def test_a_fall_is_an_alarm() -> None:
     earlier = [
-        measured({"llm": Rate(0.9, 10)}, {"ann": Rate(1.0, 5)}),
-        measured({"llm": Rate(0.7, 10)}, {}),
+        drift_measures({"llm": Rate(0.9, 10)}, {"ann": Rate(1.0, 5)}),
+        drift_measures({"llm": Rate(0.7, 10)}, {}),
     ]
-    found = drifts(earlier, measured({"llm": Rate(0.6, 5)}, {"ann": Rate(0.95, 20)}), 0.1)
+    found = detect_drift(
+        earlier, drift_measures({"llm": Rate(0.6, 5)}, {"ann": Rate(0.95, 20)}), 0.1
+    )
     gold, agreement = found
     # Before: (9 + 7) of 20.
     assert (agreement.source, agreement.before, agreement.n_before) == ("llm", 0.8, 20)
     assert agreement.fall == pytest.approx(0.2) and agreement.alarm
     assert agreement.sentence == (
-        "llm: agreement with the others fell from 80% (n = 20) to 60% (n = 5): look at its "
-        "latest answers, or take them back"
+        "llm: agreement with the others fell from 80% (n = 20) to 60% (n = 5): check its "
+        "latest answers, or retract them"
     )
     assert (gold.source, gold.measure, gold.alarm, gold.sentence) == (
         "human:ann",
@@ -164,9 +166,9 @@ def test_a_fall_is_an_alarm() -> None:
     [((1.0, 5), (0.8, 5), True), ((1.0, 4), (0.0, 5), False), ((1.0, 5), (0.0, 4), False)],
 )
 def test_a_few_pairs_are_no_alarm(before: Any, now: Any, alarm: bool) -> None:
-    earlier = [measured({"s": Rate(*before)}, {})]
-    assert drifts(earlier, measured({"s": Rate(*now)}, {}), 0.1)[0].alarm == alarm
+    earlier = [drift_measures({"s": Rate(*before)}, {})]
+    assert detect_drift(earlier, drift_measures({"s": Rate(*now)}, {}), 0.1)[0].alarm == alarm
 
 
 def test_a_source_that_is_new_has_not_drifted() -> None:
-    assert drifts([], measured({"s": Rate(0.5, 9)}, {}), 0.1) == []
+    assert detect_drift([], drift_measures({"s": Rate(0.5, 9)}, {}), 0.1) == []

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from labeling.aggregation.calibration import (
-    Fitted,
-    Judged,
+    CalibrationVerdict,
+    JudgeReliability,
     Reliability,
-    Shared,
+    SharedJudgement,
+    assess_reliability,
     calibration_error,
-    fit,
-    reliabilities,
-    shared_with_people,
+    fit_reliability,
+    join_with_people,
     unreliable_pairs,
 )
 from labeling.aggregation.curves import ISOTONIC
@@ -26,35 +26,35 @@ def sigma(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def overconfident(n: int, seed: int = 1, temperature: float = 3.0) -> list[Shared]:
+def overconfident(n: int, seed: int = 1, temperature: float = 3.0) -> list[SharedJudgement]:
     """A judge whose logits are `temperature` times too large: it is right with σ(logit/3)."""
     chance = random.Random(seed)
     found = []
     for i in range(n):
         logit = chance.uniform(0.0, 6.0)
-        judged = Judged(f"p{i}", "llm", "a", confidence=sigma(logit))
-        found.append(Shared(judged, chance.random() < sigma(logit / temperature), False))
+        judged = CalibrationVerdict(f"p{i}", "llm", "a", confidence=sigma(logit))
+        found.append(SharedJudgement(judged, chance.random() < sigma(logit / temperature), False))
     return found
 
 
-def only(fitted: dict[str, Fitted]) -> Fitted:
+def only(fitted: dict[str, JudgeReliability]) -> JudgeReliability:
     (found,) = fitted.values()
     return found
 
 
 @pytest.mark.parametrize(("n", "method"), [(400, "platt"), (4 * ISOTONIC, "isotonic")])
 def test_a_planted_miscalibration_is_mended(n: int, method: str) -> None:
-    found = only(fit(overconfident(n)))
+    found = only(fit_reliability(overconfident(n)))
     assert (found.method, found.signal, found.n) == (method, "confidence", n)
     assert found.error_before is not None and found.error_before > 0.1
     assert found.error_after < found.error_before / 2
     for logit in (1.0, 3.0, 5.0):
-        said = Judged("new", "llm", "a", confidence=sigma(logit))
+        said = CalibrationVerdict("new", "llm", "a", confidence=sigma(logit))
         assert found.probability(said) == pytest.approx(sigma(logit / 3), abs=0.08)
 
 
 def test_platt_gives_the_temperature_back() -> None:
-    found = only(fit(overconfident(900)))
+    found = only(fit_reliability(overconfident(900)))
     assert found.curve is not None
     assert found.curve.slope == pytest.approx(1 / 3, abs=0.1)
     assert found.curve.intercept == pytest.approx(0.0, abs=0.25)
@@ -64,53 +64,69 @@ def test_margins_stand_in_for_a_confidence() -> None:
     """A judge that scores: right with σ(2·margin)."""
     chance = random.Random(2)
     shared = [
-        Shared(Judged(f"p{i}", "rm", "b", margin=m), chance.random() < sigma(2 * m), False)
+        SharedJudgement(
+            CalibrationVerdict(f"p{i}", "rm", "b", margin=m), chance.random() < sigma(2 * m), False
+        )
         for i, m in enumerate(chance.uniform(0, 2) for _ in range(900))
     ]
-    found = only(fit(shared))
+    found = only(fit_reliability(shared))
     assert (found.method, found.signal, found.error_before) == ("platt", "margin", None)
     for margin in (0.2, 1.0, 1.8):
-        said = Judged("new", "rm", "a", margin=margin)
+        said = CalibrationVerdict("new", "rm", "a", margin=margin)
         assert found.probability(said) == pytest.approx(sigma(2 * margin), abs=0.08)
 
 
 def test_without_a_signal_there_is_one_reliability() -> None:
-    shared = [Shared(Judged(f"p{i}", "rule", "a"), i % 4 > 0, False) for i in range(20)]
-    found = only(fit(shared))
+    shared = [
+        SharedJudgement(CalibrationVerdict(f"p{i}", "rule", "a"), i % 4 > 0, False)
+        for i in range(20)
+    ]
+    found = only(fit_reliability(shared))
     assert (found.method, found.signal, found.curve) == ("constant", None, None)
-    assert found.probability(Judged("new", "rule", "b")) == pytest.approx(15.5 / 21)
+    assert found.probability(CalibrationVerdict("new", "rule", "b")) == pytest.approx(15.5 / 21)
 
 
 def test_being_surer_and_less_often_right_is_no_signal() -> None:
     shared = [
-        Shared(Judged(f"p{i}", "llm", "a", confidence=0.6 if i % 2 else 0.9), bool(i % 2), False)
+        SharedJudgement(
+            CalibrationVerdict(f"p{i}", "llm", "a", confidence=0.6 if i % 2 else 0.9),
+            bool(i % 2),
+            False,
+        )
         for i in range(40)
     ]
-    found = only(fit(shared))
+    found = only(fit_reliability(shared))
     assert (found.method, found.signal) == ("constant", None)
 
 
 def test_a_few_right_answers_make_nobody_certain() -> None:
     """Ten of ten right, however sure: (10 + ½)/11."""
     shared = [
-        Shared(Judged(f"p{i}", "llm", "a", confidence=0.6 + i / 30), True, False) for i in range(10)
+        SharedJudgement(
+            CalibrationVerdict(f"p{i}", "llm", "a", confidence=0.6 + i / 30), True, False
+        )
+        for i in range(10)
     ]
-    found = only(fit(shared))
+    found = only(fit_reliability(shared))
     for confidence in (0.6, 0.99):
-        said = Judged("new", "llm", "a", confidence=confidence)
+        said = CalibrationVerdict("new", "llm", "a", confidence=confidence)
         assert found.probability(said) == pytest.approx(10.5 / 11)
-    nine = [*shared[:9], Shared(shared[9].judged, False, False)]  # the surest was wrong
-    assert only(fit(nine)).probability(shared[9].judged) == pytest.approx(9.5 / 11)
-    assert fit(shared[:9]) == {}
+    nine = [*shared[:9], SharedJudgement(shared[9].judged, False, False)]  # the surest was wrong
+    assert only(fit_reliability(nine)).probability(shared[9].judged) == pytest.approx(9.5 / 11)
+    assert fit_reliability(shared[:9]) == {}
 
 
 def test_pairs_picked_at_random_count_alone_where_there_are_enough() -> None:
     """People were asked about hard pairs, where the judge errs, and about ten at random."""
-    hard = [Shared(Judged(f"h{i}", "rule", "a"), False, False) for i in range(30)]
-    drawn = [Shared(Judged(f"r{i}", "rule", "a"), i > 0, True) for i in range(10)]
-    found = only(fit(hard + drawn))
+    hard = [
+        SharedJudgement(CalibrationVerdict(f"h{i}", "rule", "a"), False, False) for i in range(30)
+    ]
+    drawn = [
+        SharedJudgement(CalibrationVerdict(f"r{i}", "rule", "a"), i > 0, True) for i in range(10)
+    ]
+    found = only(fit_reliability(hard + drawn))
     assert (found.sample, found.n, found.right) == ("random", 10, 9)
-    few = only(fit(hard + drawn[1:]))
+    few = only(fit_reliability(hard + drawn[1:]))
     assert (few.sample, few.n, few.right) == ("all", 39, 9)
 
 
@@ -128,11 +144,11 @@ def label(annotator: str, pair_id: str, verdict: str, why: str = "") -> dict[str
 
 def test_what_a_judge_and_people_share() -> None:
     judged = [
-        Judged("1", "llm", "a"),
-        Judged("2", "llm", "a"),
-        Judged("3", "llm", None),
-        Judged("4", "llm", "b"),
-        Judged("1", "gone", "a"),
+        CalibrationVerdict("1", "llm", "a"),
+        CalibrationVerdict("2", "llm", "a"),
+        CalibrationVerdict("3", "llm", None),
+        CalibrationVerdict("4", "llm", "b"),
+        CalibrationVerdict("1", "gone", "a"),
     ]
     labels = [
         label("ann", "1", "a", RANDOM),
@@ -141,28 +157,30 @@ def test_what_a_judge_and_people_share() -> None:
         label("ann", "3", "a"),
         label("eve", "4", "b"),
     ]
-    assert shared_with_people(judged, labels, ["gone", "human:eve"]) == [
-        Shared(judged[0], True, True),
-        Shared(judged[1], False, False),
+    assert join_with_people(judged, labels, ["gone", "human:eve"]) == [
+        SharedJudgement(judged[0], True, True),
+        SharedJudgement(judged[1], False, False),
     ]
 
 
 def test_who_is_reliable_where() -> None:
-    shared = [Shared(Judged(f"p{i}", "rule", "a"), i > 0, False) for i in range(20)]
-    fitted = fit(shared)  # (19 + ½)/21 = 0.93
+    shared = [
+        SharedJudgement(CalibrationVerdict(f"p{i}", "rule", "a"), i > 0, False) for i in range(20)
+    ]
+    fitted = fit_reliability(shared)  # (19 + ½)/21 = 0.93
     judged = [
-        Judged("1", "rule", "a"),
-        Judged("2", "rule", None),
-        Judged("3", "rule", None),
-        Judged("3", "new", "tie"),
+        CalibrationVerdict("1", "rule", "a"),
+        CalibrationVerdict("2", "rule", None),
+        CalibrationVerdict("3", "rule", None),
+        CalibrationVerdict("3", "new", "tie"),
     ]
     expected = pytest.approx(19.5 / 21)
-    assert reliabilities(fitted, judged, 0.9) == [
+    assert assess_reliability(fitted, judged, 0.9) == [
         Reliability("1", "rule", expected, True),
         Reliability("2", "rule", None, False),
         Reliability("3", "rule", None, False),
         Reliability("3", "new", None, True),  # nothing is known against it
     ]
-    assert unreliable_pairs(reliabilities(fitted, judged, 0.9)) == {"2"}
-    assert unreliable_pairs(reliabilities(fitted, judged, 0.95)) == {"1", "2"}
+    assert unreliable_pairs(assess_reliability(fitted, judged, 0.9)) == {"2"}
+    assert unreliable_pairs(assess_reliability(fitted, judged, 0.95)) == {"1", "2"}
     assert unreliable_pairs([]) == set()

@@ -10,8 +10,8 @@ import pytest
 from ballots import ballot
 
 from labeling.aggregation.config import AggregationConfig
-from labeling.aggregation.dawid_skene import overlap, posteriors
-from labeling.aggregation.preferences import Aggregate, Compared, aggregate
+from labeling.aggregation.dawid_skene import count_overlap, posteriors
+from labeling.aggregation.preferences import Aggregate, ComparedPair, aggregate
 from labeling.aggregation.votes import Ballots, share_of_a, vote_shares
 
 ACCURACIES = {"expert": 0.95, "good": 0.75, "s3": 0.6, "s4": 0.6, "s5": 0.55}
@@ -93,11 +93,11 @@ def test_weights_count_as_copies_of_a_source(simulated: tuple[Ballots, dict[str,
 def test_overlap_is_what_the_third_source_shares_with_two_others() -> None:
     three = ballot({"s": "a", "t": "a", "u": "b"})
     two = ballot({"s": "a", "t": "b"})
-    assert overlap({}) == 0
-    assert overlap({"1": two, "2": two}) == 0
-    assert overlap({"1": three, "2": three, "3": two}) == 2
+    assert count_overlap({}) == 0
+    assert count_overlap({"1": two, "2": two}) == 0
+    assert count_overlap({"1": three, "2": three, "3": two}) == 2
     # s and t have three pairs with three votes, u and v only two and one of them
-    assert overlap({"1": three, "2": three, "3": ballot({"s": "a", "t": "a", "v": "b"})}) == 2
+    assert count_overlap({"1": three, "2": three, "3": ballot({"s": "a", "t": "a", "v": "b"})}) == 2
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_its_posterior_is_the_target_within_the_bound(
     simulated: tuple[Ballots, dict[str, str]],
 ) -> None:
     ballots, _ = simulated
-    pairs = [Compared(i, i, f"{i}a", f"{i}b") for i in ballots]
+    pairs = [ComparedPair(i, i, f"{i}a", f"{i}b") for i in ballots]
     found = aggregate(pairs, ballots, AggregationConfig(), takes_soft=True)
     expected = posteriors(ballots)
     for pair, preference in found.by_pair.items():
@@ -133,13 +133,13 @@ def test_the_libraries_load_no_model_library() -> None:
     code = (
         "import sys\n"
         "from labeling.aggregation.agreement import cohen_kappa, krippendorff_alpha\n"
-        "from labeling.aggregation.bradley_terry import Comparison, on_one_scale\n"
+        "from labeling.aggregation.bradley_terry import PairOutcome, fit_bradley_terry\n"
         "from labeling.aggregation.dawid_skene import posteriors\n"
         "from labeling.aggregation.votes import Ballot, Vote\n"
         "assert not {'pandas', 'sklearn', 'crowdkit', 'choix'} & set(sys.modules)\n"
         "votes = tuple(Vote(s, v) for s, v in zip('stu', 'aab'))\n"
         "posteriors({'p': Ballot(votes)})\n"
-        "on_one_scale([Comparison('p', 'x', 'y', .5, 2), Comparison('q', 'y', 'z', .5, 2)])\n"
+        "fit_bradley_terry([PairOutcome(i, i, 'y', .5, 2) for i in 'pq'])\n"
         "cohen_kappa([('a', 'b'), ('a', 'a')]), krippendorff_alpha([['a', 'b'], ['a', 'a']])\n"
         "heavy = {'torch', 'transformers', 'vllm', 'prefect', 'argilla'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

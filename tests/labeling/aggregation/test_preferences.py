@@ -6,12 +6,12 @@ from itertools import combinations
 import pytest
 from ballots import ballot
 
-from labeling.aggregation.bradley_terry import Comparison, on_one_scale
+from labeling.aggregation.bradley_terry import PairOutcome, fit_bradley_terry
 from labeling.aggregation.config import AggregationConfig
-from labeling.aggregation.preferences import Aggregate, Compared, aggregate
+from labeling.aggregation.preferences import Aggregate, ComparedPair, aggregate
 from labeling.aggregation.votes import Ballots
 
-PAIR = Compared("p", "prompt", "one", "two")
+PAIR = ComparedPair("p", "prompt", "one", "two")
 AUTO = AggregationConfig()
 SOFT = AggregationConfig(targets="soft")
 HARD = AggregationConfig(targets="hard")
@@ -78,7 +78,7 @@ def test_which_targets(
 
 def test_sources_that_share_no_pair_are_no_committee() -> None:
     """Two people who answered different pairs: each pair has one source, as with a lone judge."""
-    other = Compared("q", "prompt 2", "three", "four")
+    other = ComparedPair("q", "prompt 2", "three", "four")
     ballots = {"p": ballot({"human:x": "a"}), "q": ballot({"human:y": "b"})}
     assert aggregate([PAIR, other], ballots, AUTO, takes_soft=True).targets == "hard"
 
@@ -89,7 +89,7 @@ def test_pairs_nobody_voted_on_are_dropped() -> None:
 
 def on_prompt(wins: dict[str, dict[str, str]]) -> dict[str, Aggregate | str]:
     """Pairs "x-y" of one prompt with what sources say of them."""
-    pairs = [Compared(pair, "prompt", *pair.split("-")) for pair in wins]
+    pairs = [ComparedPair(pair, "prompt", *pair.split("-")) for pair in wins]
     ballots = {pair: ballot(said) for pair, said in wins.items()}
     return dict(aggregate(pairs, ballots, SOFT, takes_soft=True).by_pair)
 
@@ -131,8 +131,8 @@ def test_going_round_in_a_circle_is_no_preference() -> None:
 
 def test_a_scale_recovers_planted_strengths() -> None:
     strengths = {"v": 4.0, "w": 2.0, "x": 1.0, "y": 0.5}
-    found = on_one_scale(
-        Comparison(f"{a}-{b}", a, b, strengths[a] / (strengths[a] + strengths[b]), 10.0)
+    found = fit_bradley_terry(
+        PairOutcome(f"{a}-{b}", a, b, strengths[a] / (strengths[a] + strengths[b]), 10.0)
         for a, b in combinations(strengths, 2)
     )
     for a, b in combinations(strengths, 2):
@@ -141,8 +141,8 @@ def test_a_scale_recovers_planted_strengths() -> None:
 
 
 def test_parts_that_share_no_completion_stay_apart() -> None:
-    alone = [Comparison("p", "a", "b", 0.7, 1.0), Comparison("q", "c", "d", 0.6, 1.0)]
-    assert on_one_scale(alone) == {}
+    alone = [PairOutcome("p", "a", "b", 0.7, 1.0), PairOutcome("q", "c", "d", 0.6, 1.0)]
+    assert fit_bradley_terry(alone) == {}
 
 
 def sigma(x: float) -> float:

@@ -9,10 +9,10 @@ from ballots import ballot
 from labeling.aggregation.votes import (
     Ballot,
     Vote,
-    combined,
     gather_votes,
+    majority_verdict,
     share_of_a,
-    undecided,
+    undecided_reason,
     vote_shares,
 )
 
@@ -106,8 +106,8 @@ def test_nobody_was_asked() -> None:
 def test_what_votes_come_to(verdicts: str, expected: str | None) -> None:
     names = {"a": "a", "b": "b", "t": "tie", "x": "both_bad"}
     said = {f"s{place}": names[verdict] for place, verdict in enumerate(verdicts)}
-    assert combined(ballot(said).votes) == expected
+    assert majority_verdict(ballot(said).votes) == expected
     if verdicts:  # counted by the library, together with another pair
         shares = vote_shares({"p": ballot(said), "other": ballot({"s0": "b", "s9": "tie"})})["p"]
         side = "a" if share_of_a(shares) > 0.5 else "b"
-        assert (undecided(shares) or side) == expected
+        assert (undecided_reason(shares) or side) == expected

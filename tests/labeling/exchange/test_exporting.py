@@ -10,17 +10,17 @@ import yaml
 from dpo_core.errors import LabelsError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import read_rows
-from labeling.exchange.card import Origin, People
-from labeling.exchange.exported import ExportedPair
-from labeling.exchange.exporting import Answered, export_pairs
+from labeling.exchange.card import AnnotatorCounts, ExportOrigin
+from labeling.exchange.exported_pair import ExportedPair
+from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.importing import ImportOptions, import_files
 
 CHAT = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"})
-ORIGIN = Origin(
+ORIGIN = ExportOrigin(
     campaign="demo",
     rounds=[1, 2],
     judges={"rule:x": "rule"},
-    people=People(2, {"blind": 30, "review": 1}),
+    people=AnnotatorCounts(2, {"blind": 30, "review": 1}),
     dropped={1: {"pairs": {"tie": 3}}, 2: {}},
     imported=[1],
     agreement={
@@ -32,7 +32,7 @@ ORIGIN = Origin(
 )
 
 
-def pair(prompt: Prompt, number: int = 1, **changed: Any) -> Answered:
+def pair(prompt: Prompt, number: int = 1, **changed: Any) -> ExportedPreference:
     told: dict[str, Any] = {
         "chosen": "yes",
         "rejected": "no",
@@ -42,7 +42,7 @@ def pair(prompt: Prompt, number: int = 1, **changed: Any) -> Answered:
         "round": number,
         "pair_id": f"{number:016x}",
     }
-    return Answered(ExportedPair(prompt, **{**told, **changed}), cut=number - 1)
+    return ExportedPreference(ExportedPair(prompt, **{**told, **changed}), cut=number - 1)
 
 
 def plain(text: str) -> Prompt:
@@ -209,7 +209,7 @@ def test_a_card_cannot_be_broken_by_what_it_names(tmp_path: Path) -> None:
 
 
 def test_no_preference_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match="round 1, 2 of demo holds no preference"):
+    with pytest.raises(LabelsError, match="round 1, 2 of demo has no preferences"):
         export_pairs([], ORIGIN, tmp_path / "set", "conversational", "unknown")
     assert list(tmp_path.iterdir()) == []
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from dpo_core.errors import LabelsError
-from dpo_core.records import IMPORTED
+from dpo_core.schemas import IMPORTED
 from dpo_core.tables import read_rows
 from labeling.exchange.formats.kinds import FORMATS, read_as
-from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row
-from labeling.exchange.importing import Imported, ImportOptions, import_files, parse_columns
+from labeling.exchange.imported_pair import ImportedPair, UnreadableRow, imported_row
+from labeling.exchange.importing import ImportOptions, ImportResult, import_files, parse_columns
 
 HUMAN = {"role": "user", "content": "Why?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -35,7 +35,7 @@ def lines(path: Path, rows: list[Any]) -> Path:
 
 def imported(
     tmp_path: Path, *files: Path, **options: Any
-) -> tuple[Imported, list[dict[str, Any]], list[dict[str, str]]]:
+) -> tuple[ImportResult, list[dict[str, Any]], list[dict[str, str]]]:
     """(result, pairs, rejected rows)."""
     out = tmp_path / "out"
     result = import_files(files, out, ImportOptions(**options))
@@ -177,7 +177,7 @@ def test_columns_of_a_table_by_name(tmp_path: Path) -> None:
     columns = parse_columns("prompt=task, a=x, b=y, verdict=better")
     _, [pair], _ = imported(tmp_path, path, columns=columns)
     assert (pair["prompt"], pair["chosen"], pair["rejected"]) == ("Q", "2nd", "1st")
-    with pytest.raises(LabelsError, match="--columns prompt=q,c=d: give column names"):
+    with pytest.raises(LabelsError, match="--columns prompt=q,c=d must name columns"):
         parse_columns("prompt=q,c=d")
 
 
@@ -195,13 +195,13 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a list": ([1], "expected an object, found list"),
     "missing column": (
         {"prompt": "Q", "chosen": "x"},
-        "no preference row (its columns: prompt, chosen)",
+        "not a preference row (its columns: prompt, chosen)",
     ),
-    "no prompt": ({"chosen": "x", "rejected": "y"}, "it has no prompt"),
+    "no prompt": ({"chosen": "x", "rejected": "y"}, "the row has no prompt"),
     "empty": ({**PAIR, "chosen": " \n"}, "chosen is empty"),
     "NUL": ({**PAIR, "rejected": "a\0b"}, "rejected holds a NUL character"),
     "half a character": ({**PAIR, "prompt": "\ud800"}, "prompt is not valid Unicode"),
-    "nested": ({**PAIR, "prompt": [[HUMAN]]}, "prompt message 1 is no message but list"),
+    "nested": ({**PAIR, "prompt": [[HUMAN]]}, "prompt message 1 must be a message, found list"),
     "other role": (
         {**PAIR, "prompt": [{"role": "root", "content": "x"}]},
         "prompt message 1 has the role 'root', not one of system, user, assistant, tool",
@@ -224,7 +224,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "label the other way": (
         {**PAIR, "p_chosen": 0.2},
-        "p_chosen 0.2 says that the rejected answer is the better one",
+        "p_chosen 0.2 means that the rejected answer is better",
     ),
     "label no number": (
         {**PAIR, "p_chosen": True},
@@ -232,8 +232,11 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "system no text": ({**PAIR, "system": 3}, "system is not text"),
     "source no text": ({**PAIR, "sources": ["\udcff"]}, "a source is not valid Unicode"),
-    "a name that acts on a screen": ({"\x1b[2J": 1}, r"no preference row (its columns: \x1b[2J)"),
-    "a long name": ({"x" * 10**5: 1}, "no preference row (its columns: " + "x" * 268 + "…"),
+    "a name that acts on a screen": (
+        {"\x1b[2J": 1},
+        r"not a preference row (its columns: \x1b[2J)",
+    ),
+    "a long name": ({"x" * 10**5: 1}, "not a preference row (its columns: " + "x" * 265 + "…"),
     "a number": ({**PAIR, "rejected": 3}, "rejected must be text or a list of messages, found int"),
 }
 
@@ -388,7 +391,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from labeling.exchange.formats.kinds import FORMATS, read_as
-from labeling.exchange.imported import ImportedPair, UnreadableRow, imported_row
+from labeling.exchange.imported_pair import ImportedPair, UnreadableRow, imported_row
 from labeling.exchange.importing import ImportOptions, import_files
 import_files([Path(sys.argv[1])], Path(sys.argv[2]), ImportOptions())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from dpo_core.records import Completion, Cost, Judgement, Pair, Prompt, Score, Verdict, pair_id
-from labeling.judges.behaviour import LengthBin, behaviour
-from labeling.judges.both_orders import both_together, judge_both_orders
+from labeling.judges.behaviour import LengthBin, measure_behaviour
+from labeling.judges.both_orders import combine_orders, judge_both_orders
 
 PROMPT = Prompt("p", text="Why?")
 
@@ -34,7 +34,7 @@ class Scripted:
 def test_a_judge_that_names_the_first_position_is_found_out_and_decides_nothing() -> None:
     pairs = [pair(n, 3 + n, 10 - n) for n in range(6)]
     judgements = list(judge_both_orders(Scripted(prefers_first=True), pairs))
-    found = behaviour(list(zip(pairs, judgements, strict=True)))
+    found = measure_behaviour(list(zip(pairs, judgements, strict=True)))
     assert {judgement.verdict for judgement in judgements} == {"tie"}
     assert (found.position_bias, found.first_position_rate, found.self_consistency) == (1, 1, 0)
     assert (found.pairs, found.decided, found.ties, found.both_orders) == (6, 0, 6, 6)
@@ -45,7 +45,7 @@ def test_a_judge_that_names_the_first_position_is_found_out_and_decides_nothing(
 def test_a_judge_that_prefers_the_longer_has_no_position_bias() -> None:
     pairs = [pair(n, *((9, 4) if n % 2 else (4, 9))) for n in range(6)]
     judgements = list(judge_both_orders(Scripted(prefers_first=False), pairs))
-    found = behaviour(list(zip(pairs, judgements, strict=True)))
+    found = measure_behaviour(list(zip(pairs, judgements, strict=True)))
     assert (found.position_bias, found.first_position_rate, found.self_consistency) == (0, 0.5, 1)
     assert (found.longer_win_rate, found.length_pairs) == (1, 6)
     assert found.win_rate_per_100_tokens == pytest.approx(100 * 0.5 / 5)  # one half over 5 tokens
@@ -66,7 +66,7 @@ def test_half_of_the_readings_that_disagree() -> None:
     ]
     same = Completion("s", PROMPT, "a 0", "stop", 3)
     equal = Pair("equal", pair(0).a, same)  # says nothing of positions
-    found = behaviour([*judged, (equal, Judgement("tie", forward="tie", backward="tie"))])
+    found = measure_behaviour([*judged, (equal, Judgement("tie", forward="tie", backward="tie"))])
     assert found.both_orders == 4
     assert found.position_bias == 2 / 4
     assert found.self_consistency == 1 / 4
@@ -83,7 +83,7 @@ def test_win_rate_by_length_difference() -> None:
         (0, "a"),
     ]  # fmt: skip
     judged = [(pair(n, 30 + d, 30), Judgement(v)) for n, (d, v) in enumerate(made)]
-    found = behaviour(judged)
+    found = measure_behaviour(judged)
     assert found.length_pairs == 8
     assert found.longer_win_rate == (0 + 0 + 0 + 0.5 + 1 + 1 + 1 + 0.5) / 8
     assert found.length_bins == (
@@ -103,25 +103,25 @@ def test_a_scoring_judge_is_consistent_where_repeated_answers_get_the_same_score
         (Completion(str(n), PROMPT, text, "stop", 1), Score(value, cost=Cost(5, 1, 0.25)))
         for n, (text, value) in enumerate(zip(texts, values, strict=True))
     ]
-    found = behaviour([], scored)
+    found = measure_behaviour([], scored)
     assert found.self_consistency == 2 / 3  # of the second x, the third x and the second y
     assert (found.tokens_in, found.tokens_out, found.money) == (25, 5, 1.25)
 
 
 def test_nothing_judged_has_no_rates() -> None:
-    found = behaviour([])
+    found = measure_behaviour([])
     assert found.pairs == 0
     rates = (found.abstention_rate, found.position_bias, found.longer_win_rate)
     assert (*rates, found.win_rate_per_100_tokens, found.length_bins) == (None,) * 4 + ((),)
 
 
 def test_both_readings_are_kept_in_terms_of_a_and_b() -> None:
-    agreed = both_together(Judgement("a", confidence=0.9), Judgement("b", confidence=0.7))
+    agreed = combine_orders(Judgement("a", confidence=0.9), Judgement("b", confidence=0.7))
     assert (agreed.verdict, agreed.forward, agreed.backward) == ("a", "a", "a")
     assert agreed.confidence == pytest.approx(0.8)
-    apart = both_together(Judgement("b", raw="B"), Judgement("b", raw="b"))
+    apart = combine_orders(Judgement("b", raw="B"), Judgement("b", raw="b"))
     assert (apart.verdict, apart.forward, apart.backward, apart.raw) == ("tie", "b", "a", "B\nb")
-    unread = both_together(
+    unread = combine_orders(
         Judgement("a", cost=Cost(1)), Judgement(None, "?", raw="x", cost=Cost(2))
     )
     assert (unread.verdict, unread.forward, unread.backward) == (None, "a", None)

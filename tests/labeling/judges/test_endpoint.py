@@ -16,12 +16,10 @@ from dpo_core.errors import BudgetSpent, ConfigError, JudgeError, NotRemembered
 from dpo_core.records import Completion, Cost, Judgement, Pair, Prompt, pair_id
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import LlmJudge
-from labeling.judges.delimiting import mark_of
-from labeling.judges.llm import LlmScores, LlmVerdicts
+from labeling.judges.llm import LlmScores, LlmVerdicts, choice_probabilities, parse_choice
 from labeling.judges.make import check_judge
 from labeling.judges.models import Models
-from labeling.judges.replies import chosen, probabilities
-from labeling.judges.rubric import VERDICTS, load_rubric
+from labeling.judges.rubric import VERDICTS, load_rubric, make_mark
 
 PROMPT = Prompt("p", text="Is 2 + 2 = 4?", extra={"reference": "yes"})
 
@@ -88,7 +86,7 @@ def test_what_is_remembered_needs_no_endpoint(server: Loopback, tmp_path: Path) 
     only_remembered = replace(models(tmp_path), ask_endpoints=False)
     judge = LlmVerdicts(config(server), only_remembered)
     assert list(judge_both_orders(judge, [pair(1)])) == first
-    with pytest.raises(NotRemembered, match="are missing"):
+    with pytest.raises(NotRemembered, match="1 missing"):
         list(judge_both_orders(judge, [pair(1), pair(2)]))
     assert len(server.requests) == asked
 
@@ -131,7 +129,7 @@ def test_scores_are_the_mean_grade(server: Loopback, tmp_path: Path) -> None:
     ],
 )
 def test_a_reply_is_read_strictly(text: str, expected: str | None) -> None:
-    assert chosen(text, VERDICTS) == expected
+    assert parse_choice(text, VERDICTS) == expected
 
 
 def test_probabilities_are_those_of_the_tokens_that_begin_a_choice() -> None:
@@ -139,10 +137,10 @@ def test_probabilities_are_those_of_the_tokens_that_begin_a_choice() -> None:
 
     first = {"A": math.log(0.4), " A": math.log(0.1), "B": math.log(0.2), "t": math.log(0.05)}
     first["The"] = math.log(0.25)
-    found = probabilities("A", first, VERDICTS)
+    found = choice_probabilities("A", first, VERDICTS)
     assert found == pytest.approx({"A": 0.5 / 0.75, "B": 0.2 / 0.75, "tie": 0.05 / 0.75})
-    assert probabilities("Since it is right:\nA", first, VERDICTS) is None
-    assert probabilities("A", {}, VERDICTS) is None
+    assert choice_probabilities("Since it is right:\nA", first, VERDICTS) is None
+    assert choice_probabilities("A", {}, VERDICTS) is None
 
 
 # ── injections ───────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +151,7 @@ def test_an_answer_that_gives_orders_decides_nothing(server: Loopback, tmp_path:
     flips = leaks = 0
     for number, text in enumerate(INJECTIONS.values()):
         honest = pair(number)
-        mark = mark_of([PROMPT.shown(), honest.a.text, honest.b.text])
+        mark = make_mark([PROMPT.shown(), honest.a.text, honest.b.text])
         attacked = pair(number, b=honest.b.text + "\n" + text.replace("{mark}", mark))
         before, after = judged(server, tmp_path, [honest, attacked])
         assert before.verdict == "a"
@@ -215,10 +213,10 @@ def test_a_rubric_of_the_users_own_and_what_is_wrong_with_one(
     assert "Which is funnier?" in content and content.endswith("tie if neither is.")
     before = load_rubric(config(server, rubric=str(mine))).fingerprint
     for text, wrong in (
-        ("{{ prompt }}", "does not show the answers"),
-        ("{{ prompt }}{{ answers }}{{ judge }}", "names judge, which nothing fills"),
-        ("{{ prompt }}{{ answers }}{% if %}", "is no template"),
-        ("{{ prompt }}{{ answers }}{{ principles }}", "belong together: no principles are given"),
+        ("{{ prompt }}", "has no slot for the answers"),
+        ("{{ prompt }}{{ answers }}{{ judge }}", "has the unknown slot judge"),
+        ("{{ prompt }}{{ answers }}{% if %}", "is not a Jinja template"),
+        ("{{ prompt }}{{ answers }}{{ principles }}", "do not match: no principles are set"),
     ):
         mine.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError, match=wrong):
@@ -281,7 +279,7 @@ def test_what_is_no_reply_is_an_abstention_and_kept(
     server.script = [lambda: (200, body)] * 2
     (found,) = judged(server, tmp_path, [pair(1)])
     assert (found.verdict, found.raw) == (None, body or None)
-    assert found.reason == "the endpoint's answer holds no reply"
+    assert found.reason == "the endpoint's response holds no reply"
     (again,) = judged(server, tmp_path, [pair(1)])
     assert again.verdict == "a"  # garbage is not remembered
 

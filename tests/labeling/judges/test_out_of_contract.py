@@ -19,10 +19,11 @@ from loopback import Loopback, completion, verdict
 
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import EndpointFailed
-from dpo_core.records import SCORES, Completion, Judgement, Pair, Prompt, Score, pair_id, score_row
+from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, pair_id, score_row
+from dpo_core.schemas import SCORES
 from dpo_core.tables import write_rows
-from flows.evaluation.suites import _scores as suite_scores
-from flows.judge_answers import judged
+from flows.evaluation.judging import judge_pairs
+from flows.evaluation.suites import _read_scores as suite_scores
 from flows.session import Session
 from labeling.judges.config import (
     AnyJudgeConfig,
@@ -83,7 +84,7 @@ class Place:
                 found = {c.completion_id: s for c, s in score_all(judge, items)}  # type: ignore[arg-type]
                 scored.setdefault(member.source, {}).update(found)
         session = cast(Session, SimpleNamespace(judges=SimpleNamespace(models=self.models)))
-        return {source: list(said) for source, said in judged(session, config, PAIRS, scored)}
+        return {source: list(said) for source, said in judge_pairs(session, config, PAIRS, scored)}
 
 
 @pytest.fixture

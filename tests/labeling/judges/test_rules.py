@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import ConfigError, JudgeError
-from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, ordered, pair_id
+from dpo_core.records import Completion, Judgement, Pair, Prompt, Score, order_pair, pair_id
 from labeling.judges.both_orders import judge_both_orders
 from labeling.judges.config import RuleJudge
-from labeling.judges.make import judge_functions, pairwise_judge, pointwise_judge
+from labeling.judges.make import hash_user_code, pairwise_judge, pointwise_judge
 from labeling.judges.models import Models
 from labeling.judges.protocol import BATCH, score_all, verdict_from_scores
 from labeling.judges.rules import RuleScores, RuleVerdicts
@@ -23,7 +23,7 @@ def completion(name: str, text: str = "") -> Completion:
 
 
 def pair(first: str, second: str) -> Pair:
-    a, b = ordered(first, second)
+    a, b = order_pair(first, second)
     return Pair(pair_id(first, second), completion(a), completion(b))
 
 
@@ -213,6 +213,6 @@ def test_the_hash_of_a_judge_changes_with_its_source(rule: Rule) -> None:
         "def score(c):\n    return [2 for _ in c]\n",
     ]
     (first,), (second,) = (
-        judge_functions(RuleJudge(function=rule(source))).values() for source in sources
+        hash_user_code(RuleJudge(function=rule(source))).values() for source in sources
     )
     assert first != second

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dpo_core.records import Completion, Prompt, ordered, pair_id
+from dpo_core.records import Completion, Prompt, order_pair, pair_id
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.delta import NOT_WORSE, notice, select_against
-from labeling.pairs.selection import Selected, Selection
+from labeling.pairs.selection import SelectedPair, Selection
 
 PROMPT = Prompt("p", text="Say a number.")
 Scores = Mapping[str, float | None]
@@ -46,8 +46,10 @@ SCORES = {"o0": 0.25, "o1": 1.0, "t0": 0.75, "t1": -0.5}
 
 
 def test_the_best_of_the_policy_with_the_worst_of_the_other() -> None:
-    a, b = ordered("o1", "t1")
-    assert select(SCORES).pairs == (Selected(pair_id("o1", "t1"), "p", a, b, "best_worst", 1.5),)
+    a, b = order_pair("o1", "t1")
+    assert select(SCORES).pairs == (
+        SelectedPair(pair_id("o1", "t1"), "p", a, b, "best_worst", 1.5),
+    )
     assert pair(select(SCORES, strategy="best_second")) == {"o1", "t0"}
     seeds = {next(iter(pair(select(SCORES, strategy="best_random")) - {"o1"}))}
     assert seeds <= {"t0", "t1"}

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dpo_core.hashing import derive_seed
-from dpo_core.records import Completion, Prompt, ordered, pair_id
+from dpo_core.records import Completion, Prompt, order_pair, pair_id
 from labeling.pairs.config import PairsConfig, StrategyName
-from labeling.pairs.selection import Selected, Selection, select_pairs
+from labeling.pairs.selection import SelectedPair, Selection, select_pairs
 
 PROMPT = Prompt("p", text="Say a number.")
 SEED = 7
@@ -31,7 +31,7 @@ def select(
     scores: Mapping[str, float | None],
     seed: int = SEED,
     **config: object,
-) -> Selected | str:
+) -> SelectedPair | str:
     """The one pair of a prompt, or the one reason why there is none."""
     found = all_of(completions, scores, seed, **config)
     assert len(found.pairs) + sum(found.dropped.values()) == 1
@@ -47,17 +47,17 @@ def all_of(
     return select_pairs(completions, scores, PairsConfig.model_validate(config), seed)
 
 
-def chosen(found: Selected | str) -> set[str]:
-    assert isinstance(found, Selected), found
+def chosen(found: SelectedPair | str) -> set[str]:
+    assert isinstance(found, SelectedPair), found
     return {found.a, found.b}
 
 
 def test_best_against_worst() -> None:
     scores = {"c0": 0.2, "c1": -0.5, "c2": 0.9, "c3": 0.1}
     found = select(answers("s", "t", "u", "v"), scores)
-    a, b = ordered("c1", "c2")
+    a, b = order_pair("c1", "c2")
     margin = pytest.approx(1.4)  # 0.9 − (−0.5)
-    assert found == Selected(pair_id("c1", "c2"), "p", a, b, "best_worst", margin)
+    assert found == SelectedPair(pair_id("c1", "c2"), "p", a, b, "best_worst", margin)
 
 
 SCORES = {"c0": 0.2, "c1": -0.5, "c2": 0.9, "c3": 0.1}
@@ -65,9 +65,9 @@ SCORES = {"c0": 0.2, "c1": -0.5, "c2": 0.9, "c3": 0.1}
 
 def test_best_against_second() -> None:
     found = select(answers("s", "t", "u", "v"), SCORES, strategy="best_second")
-    a, b = ordered("c0", "c2")
+    a, b = order_pair("c0", "c2")
     margin = pytest.approx(0.7)  # 0.9 − 0.2
-    assert found == Selected(pair_id("c0", "c2"), "p", a, b, "best_second", margin)
+    assert found == SelectedPair(pair_id("c0", "c2"), "p", a, b, "best_second", margin)
     # A second one that says the same is no comparison: the next one is.
     assert chosen(select(answers("u", "t", "u", "v"), SCORES, strategy="best_second")) == {
         "c2",
@@ -105,9 +105,9 @@ def test_a_longer_answer_must_be_better_by_more() -> None:
     # 0.2 − 10·0.05 = −0.3 for c0 against c1, and 0.8 − 1·0.05 = 0.75 for c1 against c2.
     aware = {"strategy": "length_aware", "margin_per_token": 0.05}
     found = select(completions, scores, **aware)
-    a, b = ordered("c1", "c2")
+    a, b = order_pair("c1", "c2")
     plain = pytest.approx(0.8)
-    assert found == Selected(pair_id("c1", "c2"), "p", a, b, "length_aware", plain)
+    assert found == SelectedPair(pair_id("c1", "c2"), "p", a, b, "length_aware", plain)
     assert select(completions, scores, min_margin=0.76, **aware) == "margin_too_small"
     # At 0.01 they are 0.89, 0.1 and 0.79: the widest is that of the scores again.
     cheap = {"strategy": "length_aware", "margin_per_token": 0.01}
@@ -188,7 +188,7 @@ def test_no_strategy_pairs_identical_texts_or_looks_at_the_order_of_sampling(
     for pair in found.pairs:
         a, b = by_id[pair.a], by_id[pair.b]
         assert a.text != b.text
-        assert (pair.a, pair.b) == ordered(pair.a, pair.b)
+        assert (pair.a, pair.b) == order_pair(pair.a, pair.b)
         if strategy != "random":
             assert pair.margin == abs((scores[pair.a] or 0) - (scores[pair.b] or 0)) > 0
         if truncated in ("drop", "avoid"):
@@ -334,7 +334,7 @@ def test_a_lone_answer_is_no_pair() -> None:
 def test_random_pairs_have_different_texts_and_depend_on_the_seed_alone() -> None:
     completions = answers("same", "same", "same", "other")
     known = select(completions, {"c0": 1.0, "c1": 1.0, "c2": 1.0, "c3": 3.0}, strategy="random")
-    assert isinstance(known, Selected) and known.margin == 2.0
+    assert isinstance(known, SelectedPair) and known.margin == 2.0
     for seed in range(20):
         found = chosen(select(completions, {}, seed=seed, strategy="random"))
         assert "c3" in found and len(found) == 2

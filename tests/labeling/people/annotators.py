@@ -13,7 +13,7 @@ from labeling.people.argilla_parts import Questions
 from labeling.people.argilla_queue import Dataset
 from labeling.people.asking import Task
 from labeling.people.log import LabelLog
-from labeling.people.task import Asking, Item, plan_items
+from labeling.people.task import Item, ItemBuilder, plan_items
 from labeling.server import Access, add_user
 
 
@@ -80,7 +80,9 @@ def pairs(count: int, text: str = "answer") -> list[Pair]:
 
 
 def items_of(found: Sequence[Pair], repeats: int = 0) -> list[Item]:
-    return plan_items(Asking(1, 7), [(pair, "picked at random") for pair in found], [], repeats)
+    return plan_items(
+        ItemBuilder(1, 7), [(pair, "picked at random") for pair in found], [], repeats
+    )
 
 
 def new_task(items: Sequence[Item], min_submitted: int = 1, quorum: float = 1.0) -> Task:

@@ -7,62 +7,68 @@ from pathlib import Path
 from annotators import new_log, pairs
 
 from labeling.people.answers import (
-    Answer,
-    Tally,
-    answers_of,
+    AnswerCounts,
+    SubmittedAnswer,
     asked_rows,
+    count_answers,
     label_rows,
-    latest,
-    tally,
+    latest_answers,
+    read_answers,
 )
-from labeling.people.task import Asking
+from labeling.people.task import ItemBuilder
 
-ANSWER = Answer("id-1", "r1", "ann", "u1", "submitted", "A", 2, "short", "2026-11-24T10:00:00.5")
+ANSWER = SubmittedAnswer(
+    "id-1", "r1", "ann", "u1", "submitted", "A", 2, "short", "2026-11-24T10:00:00.5"
+)
 
 
-def later(answer: Answer, seconds: int, **changes: str | None) -> Answer:
+def later(answer: SubmittedAnswer, seconds: int, **changes: str | None) -> SubmittedAnswer:
     return replace(answer, at=f"2026-11-24T10:00:{seconds:02d}.5", **changes)  # type: ignore[arg-type]
 
 
 def test_the_last_version_of_a_person_counts() -> None:
     edited = later(ANSWER, 5, choice="B")
-    assert latest([ANSWER, edited]) == [edited]
-    assert latest([edited, ANSWER]) == [edited]
+    assert latest_answers([ANSWER, edited]) == [edited]
+    assert latest_answers([edited, ANSWER]) == [edited]
     other = replace(ANSWER, label_id="id-2", annotator="bob", annotator_id="u2")
-    assert latest([ANSWER, other, edited]) == [edited, other]
+    assert latest_answers([ANSWER, other, edited]) == [edited, other]
     # The record was deleted, asked again, and answered again: another id, the same person.
     again = later(ANSWER, 9, label_id="id-3", choice="Tie")
-    assert latest([ANSWER, again]) == [again]
+    assert latest_answers([ANSWER, again]) == [again]
 
 
 def test_drafts_do_not_count_and_take_back_what_they_follow() -> None:
     draft = later(ANSWER, 5, status="draft")
-    assert latest([draft]) == []
-    assert latest([ANSWER, draft]) == []
-    assert latest([ANSWER, draft, later(ANSWER, 6)]) == [later(ANSWER, 6)]
+    assert latest_answers([draft]) == []
+    assert latest_answers([ANSWER, draft]) == []
+    assert latest_answers([ANSWER, draft, later(ANSWER, 6)]) == [later(ANSWER, 6)]
 
 
 def test_tally() -> None:
-    def answered(record: str, *people: str) -> list[Answer]:
+    def answered(record: str, *people: str) -> list[SubmittedAnswer]:
         return [replace(ANSWER, record_id=record, annotator_id=person) for person in people]
 
     found = [*answered("r1", "u1", "u2"), *answered("r2", "u1"), *answered("r9", "u1")]
     records = ["r1", "r2", "r3", "r4"]
     # Two each: r1 is answered, r2 lacks one, r3 and r4 lack two.
-    assert tally(records, found, 2, 1.0) == Tally(4, 1, wanted=4, needed=8, missing=5)
+    assert count_answers(records, found, 2, 1.0) == AnswerCounts(
+        4, 1, wanted=4, needed=8, missing=5
+    )
     # Half of them: r1 and the one answer that r2 lacks.
-    assert tally(records, found, 2, 0.5) == Tally(4, 1, wanted=2, needed=4, missing=1)
-    assert tally(records, found, 1, 0.5).reached
-    assert not tally(records, found, 1, 0.51).reached
+    assert count_answers(records, found, 2, 0.5) == AnswerCounts(
+        4, 1, wanted=2, needed=4, missing=1
+    )
+    assert count_answers(records, found, 1, 0.5).reached
+    assert not count_answers(records, found, 1, 0.51).reached
     # A third person's answer makes up for nothing.
-    assert tally(records, [*found, *answered("r1", "u3")], 2, 1.0).missing == 5
-    assert tally(records, found, 1, 0.1).wanted == 1
-    assert tally([], [], 1, 1.0).reached
+    assert count_answers(records, [*found, *answered("r1", "u3")], 2, 1.0).missing == 5
+    assert count_answers(records, found, 1, 0.1).wanted == 1
+    assert count_answers([], [], 1, 1.0).reached
 
 
 def test_rows_speak_of_the_pair_not_of_the_page() -> None:
     (pair,) = pairs(1)
-    item = Asking(1, 7).item(pair, "the scores are close")
+    item = ItemBuilder(1, 7).item(pair, "the scores are close")
     first = item.hidden.shown_first
     answer = replace(ANSWER, record_id=item.record_id)
     discarded = replace(
@@ -100,7 +106,7 @@ def test_an_answer_without_values_or_name() -> None:
         "values": None,
         "updated_at": "2026-11-24T10:00:00",
     }
-    (found,) = answers_of({"external_id": "r", "responses": [response]}, {})
+    (found,) = read_answers({"external_id": "r", "responses": [response]}, {})
     assert (found.annotator, found.choice, found.counts) == ("u", None, True)
 
 
@@ -120,20 +126,20 @@ def test_the_log_keeps_drafts_only_where_they_take_back(tmp_path: Path) -> None:
     assert log.add([draft], log.read().answers) == 0
     log.add([ANSWER], {})
     assert log.add([draft], log.read().answers) == 1
-    assert latest(log.read().answers.values()) == []
+    assert latest_answers(log.read().answers.values()) == []
 
 
 def test_a_torn_line_costs_nothing_else(tmp_path: Path) -> None:
     log = new_log(tmp_path)
-    hidden = Asking(1, 7).item(pairs(1)[0], "").hidden
-    log.opened("name", "questions")
-    log.asked([hidden])
-    log.planned([hidden.record_id], "plan")
+    hidden = ItemBuilder(1, 7).item(pairs(1)[0], "").hidden
+    log.log_opened("name", "questions")
+    log.log_asked([hidden])
+    log.log_planned([hidden.record_id], "plan")
     log.add([ANSWER], {})
     with log.path.open("a", encoding="utf-8") as file:
         file.write('{"event": "answer", "label_')
     assert log.read().answers == {ANSWER.version: ANSWER}
-    log.pulled()
+    log.log_pulled()
     found = log.read()
     assert (found.dataset, found.pulls, found.planned) == ("name", 1, [hidden.record_id])
     assert found.asked == {hidden.record_id: hidden}
@@ -142,13 +148,13 @@ def test_a_torn_line_costs_nothing_else(tmp_path: Path) -> None:
 
 def test_what_a_record_was_asked_as_it_stays(tmp_path: Path) -> None:
     log = new_log(tmp_path)
-    hidden = Asking(1, 7).item(pairs(1)[0], "").hidden
-    log.asked([hidden])
-    log.asked([replace(hidden, mode="review")])
+    hidden = ItemBuilder(1, 7).item(pairs(1)[0], "").hidden
+    log.log_asked([hidden])
+    log.log_asked([replace(hidden, mode="review")])
     assert log.read().asked[hidden.record_id].mode == "blind"
 
 
 def test_a_round_may_have_nothing_to_ask(tmp_path: Path) -> None:
     log = new_log(tmp_path)
-    log.planned([], "plan")
+    log.log_planned([], "plan")
     assert log.read().asked_at is not None

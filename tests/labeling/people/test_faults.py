@@ -18,12 +18,12 @@ from annotators import Annotator, call, items_of, new_log, new_task, pairs, sile
 from faulty_proxy import every, proxied
 
 from labeling.people import argilla_queue
-from labeling.people.answers import label_rows, latest
+from labeling.people.answers import label_rows, latest_answers
 from labeling.people.argilla_http import Patience
 from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import Task, ask
 from labeling.people.log import LabelLog
-from labeling.people.task import CHOICES, verdict_of
+from labeling.people.task import CHOICES, verdict_from_choice
 from labeling.server import WORKSPACE, Access, Server, start
 from tests.shared_argilla import SharedArgilla
 
@@ -70,13 +70,17 @@ class Workplace:
         """(record, annotator, verdict) of each label there must be, once."""
         first = {item.record_id: item.hidden.shown_first for item in self.task.items}
         return Counter(
-            (record, who, verdict_of(choice, first[record]) if status == "submitted" else None)
+            (
+                record,
+                who,
+                verdict_from_choice(choice, first[record]) if status == "submitted" else None,
+            )
             for (record, who), (status, choice) in self.said.items()
         )
 
     def labels(self) -> Counter[tuple[str, str, str | None]]:
         asked = [item.hidden for item in self.task.items]
-        rows = label_rows(asked, latest(self.log.read().answers.values()))
+        rows = label_rows(asked, latest_answers(self.log.read().answers.values()))
         return Counter((row["record_id"], row["annotator"], row["verdict"]) for row in rows)
 
     def records(self) -> list[dict[str, Any]]:

@@ -5,23 +5,25 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import ArtifactCorrupted
-from labeling.people.answers import Answer
+from labeling.people.answers import SubmittedAnswer
 from labeling.people.log import LabelLog
-from labeling.people.task import Hidden
+from labeling.people.task import RecordMetadata
 from tests.resealed import reseal, unseal
 
-RECORD = Hidden("r1", "p1", "pair", "a", None, "blind", "at random")
-ANSWER = Answer("l1", "r1", "ann", "u1", "submitted", "a", 2, "naïve “J*”", "2026-01-05T10:00:00")
+RECORD = RecordMetadata("r1", "p1", "pair", "a", None, "blind", "at random")
+ANSWER = SubmittedAnswer(
+    "l1", "r1", "ann", "u1", "submitted", "a", 2, "naïve “J*”", "2026-01-05T10:00:00"
+)
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> LabelLog:
     log = LabelLog(tmp_path / "labels" / "01.jsonl")
-    log.opened("campaign-round-01", "5eed")
-    log.asked([RECORD])
-    log.planned(["r1"], "plan")
+    log.log_opened("campaign-round-01", "5eed")
+    log.log_asked([RECORD])
+    log.log_planned(["r1"], "plan")
     assert log.add([ANSWER], {}) == 1
-    log.pulled()
+    log.log_pulled()
     return log
 
 
@@ -50,6 +52,6 @@ def test_logs_of_earlier_versions_with_their_torn_lines(log: LabelLog) -> None:
     torn = lines[3][:40] + b"\n"
     log.path.write_bytes(b"".join([*lines[:3], torn, *lines[3:], lines[0][:20]]))
     assert log.read() == expected
-    log.pulled()
+    log.log_pulled()
     assert log.read().pulls == expected.pulls + 1
     assert log.read().answers == expected.answers

@@ -12,12 +12,12 @@ from annotators import Annotator, call, items_of, new_log, new_task, pairs, sile
 from dpo_core.errors import LabelsError, LabelServerFailed
 from dpo_core.records import Judgement, Pair
 from labeling.people import argilla_queue
-from labeling.people.answers import latest
-from labeling.people.argilla_http import IMPATIENT, shown_url
+from labeling.people.answers import latest_answers
+from labeling.people.argilla_http import IMPATIENT, public_url
 from labeling.people.argilla_queue import ArgillaQueue, Dataset
 from labeling.people.asking import Task, ask, collect
 from labeling.people.log import LabelLog
-from labeling.people.task import Asking, plan_items
+from labeling.people.task import ItemBuilder, plan_items
 from labeling.server import WORKSPACE, Access
 from tests.shared_argilla import SharedArgilla
 
@@ -51,7 +51,7 @@ def test_changed_text_is_a_new_record(
     ann.answer(ann.queue(dataset)[0], "A")
     with ArgillaQueue(argilla.access, WORKSPACE, IMPATIENT) as queue:
         collect(queue, dataset, log, silent)
-    (answer,) = latest(log.read().answers.values())
+    (answer,) = latest_answers(log.read().answers.values())
     changed = [replace(p, a=replace(p.a, text=p.a.text + "!")) for p in found]
     again = replace(task, items=items_of(changed))
     assert asked(argilla, log, again) == dataset
@@ -102,7 +102,7 @@ def test_an_annotator_finds_nothing_but_the_task(
 ) -> None:
     """Blind: whatever they ask for, no opinion of a judge, no kind, no order comes back."""
     opinions = {p.pair_id: Judgement("a", confidence=0.9) for p in pairs(4)}
-    asking = Asking(1, 7, "blind", opinions, "judge-that-nobody-sees")
+    asking = ItemBuilder(1, 7, "blind", opinions, "judge-that-nobody-sees")
     items = plan_items(asking, [(p, "why-that-nobody-sees") for p in pairs(4)], [], 2)
     dataset = asked(argilla, new_log(tmp_path), new_task(items))
     shown = ann.queue(dataset)
@@ -133,7 +133,7 @@ def test_review_shows_the_opinion_as_a_suggestion(
         found[0].pair_id: Judgement("a", confidence=0.9),
         found[1].pair_id: Judgement("tie"),
     }
-    asking = Asking(1, 7, "review", opinions, "rule:x")
+    asking = ItemBuilder(1, 7, "review", opinions, "rule:x")
     items = plan_items(asking, [(pair, "") for pair in found], [], 0)
     dataset = asked(argilla, new_log(tmp_path), new_task(items))
     by_id = {record["external_id"]: record for record in ann.queue(dataset)}
@@ -231,5 +231,5 @@ def test_no_server_and_no_entry(argilla: SharedArgilla) -> None:
 
 
 def test_an_address_is_shown_without_its_password() -> None:
-    assert shown_url("https://me:secret@host:8080/argilla/") == "https://host:8080/argilla"
-    assert shown_url("http://127.0.0.1:6900") == "http://127.0.0.1:6900"
+    assert public_url("https://me:secret@host:8080/argilla/") == "https://host:8080/argilla"
+    assert public_url("http://127.0.0.1:6900") == "http://127.0.0.1:6900"

@@ -10,32 +10,34 @@ from annotators import pairs
 
 from dpo_core.errors import LabelsError
 from dpo_core.records import VERDICTS, Judgement
-from labeling.people.gold import Gold, read_gold
+from labeling.people.gold import GoldItem, read_gold
 from labeling.people.task import (
     CHOICES,
-    Asking,
+    ItemBuilder,
     Opinion,
     choice_for,
     first_shown,
     joint_opinion,
     pick_gold,
     plan_items,
-    verdict_of,
+    verdict_from_choice,
 )
 
-ASKING = Asking(number=3, seed=11)
+ASKING = ItemBuilder(number=3, seed=11)
 MESSAGES = ({"role": "user", "content": "Two and two?"},)
-GOLD = [Gold(f"gold-{n}", MESSAGES, f"four {n}", f"five {n}", "a") for n in range(10)]
+GOLD = [GoldItem(f"gold-{n}", MESSAGES, f"four {n}", f"five {n}", "a") for n in range(10)]
 
 
 def test_a_verdict_is_what_was_answered_in_either_order() -> None:
     for first in ("a", "b"):
-        assert [verdict_of(choice_for(v, first), first) for v in VERDICTS] == list(VERDICTS)
+        assert [verdict_from_choice(choice_for(v, first), first) for v in VERDICTS] == list(
+            VERDICTS
+        )
         assert {choice_for(v, first) for v in VERDICTS} == set(CHOICES)
-    assert verdict_of("A", "b") == "b"
-    assert verdict_of("B", "b") == "a"
-    assert verdict_of(None, "a") is None
-    assert verdict_of("C", "a") is None
+    assert verdict_from_choice("A", "b") == "b"
+    assert verdict_from_choice("B", "b") == "a"
+    assert verdict_from_choice(None, "a") is None
+    assert verdict_from_choice("C", "a") is None
 
 
 def test_each_pair_has_its_own_order_and_keeps_it() -> None:

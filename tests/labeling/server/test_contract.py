@@ -9,7 +9,7 @@ import pytest
 
 from dpo_core.errors import LabelServerFailed
 from labeling.server import process, start
-from labeling.server.environment import ready_python
+from labeling.server.environment import ensure_python
 
 ALTERATIONS = '''
 import json
@@ -62,7 +62,7 @@ def test_each_point_that_is_relied_on_is_checked(tmp_path: Path) -> None:
         "ARGILLA_HOME_PATH": str(tmp_path),
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    command = [str(ready_python(print)), "-c", ALTERATIONS]
+    command = [str(ensure_python(print)), "-c", ALTERATIONS]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
@@ -77,5 +77,5 @@ def test_the_server_does_not_start_as_another_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "VERSION", "2.9.0")
-    with pytest.raises(LabelServerFailed, match=r"2\.8\.0 is not the 2\.9\.0 that Ratchet is"):
+    with pytest.raises(LabelServerFailed, match=r"2\.8\.0 is installed, but Ratchet needs 2\.9\.0"):
         start(tmp_path / "argilla")

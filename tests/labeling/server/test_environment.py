@@ -31,7 +31,7 @@ def test_a_failure_shows_pips_reason_and_what_a_killed_one_left_is_removed(
     folder.mkdir(parents=True)
     (folder / "left over").touch()
     with pytest.raises(LabelServerFailed, match="No matching distribution found") as failed:
-        environment.ready_python(print)
+        environment.ensure_python(print)
     assert "network error" in failed.value.remedy
     assert folder.exists() and not environment.is_complete(folder)
     assert not (folder / "left over").exists()
@@ -51,7 +51,7 @@ def test_a_complete_one_is_used_as_it_is_unless_its_python_is_gone(cache: Path) 
     (folder / "complete").touch()
     python.touch()
     said: list[str] = []
-    assert environment.ready_python(said.append) == python and said == []
+    assert environment.ensure_python(said.append) == python and said == []
     python.unlink()
     python.symlink_to(cache / "removed")
     assert not environment.is_complete(folder)
@@ -63,10 +63,10 @@ def test_two_do_not_make_it_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch
     folder = environment.environment_folder()
     with (
         hold(folder.with_name(f"{folder.name}.lock"), lambda found: AssertionError()),
-        pytest.raises(BadInput, match="is still making"),
+        pytest.raises(BadInput, match="is still installing"),
     ):
-        environment.ready_python(said.append)
-    assert said == ["Another process is making Argilla's environment: waiting for it."]
+        environment.ensure_python(said.append)
+    assert said == ["Another process is installing Argilla's environment: waiting for it."]
 
 
 def test_news_of_pips_output() -> None:
@@ -75,7 +75,7 @@ def test_news_of_pips_output() -> None:
         "  Using cached sqlalchemy.whl (3 MB)\n",
         "Installing collected packages: a, b, c\n",
     ]
-    assert [news for line in lines for news in environment.news_in(line)] == [
+    assert [news for line in lines for news in environment.progress_lines(line)] == [
         "collecting sqlalchemy~=2.0.0",
         "installing 3 packages",
     ]

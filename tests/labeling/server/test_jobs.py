@@ -125,7 +125,7 @@ def test_what_must_not_run_twice_is_named_and_its_arguments_stay_off_the_disk(
         asyncio.run(main())
     assert calls == []
     [record] = caplog.records
-    assert record.message == "export was cut short when the server stopped: ask for it again"
+    assert record.message == "export was interrupted when the server stopped: start it again"
 
 
 def test_jobs_of_one_name_run_one_after_another(tmp_path: Path) -> None:

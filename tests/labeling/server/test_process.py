@@ -191,7 +191,7 @@ def test_an_annotator_signs_in_and_is_in_the_workspace(argilla: SharedArgilla) -
     assert found["role"] == "annotator"
     places = call(Access(argilla.access.url, found["api_key"]), "GET", "me/workspaces")["items"]
     assert [place["name"] for place in places] == ["ratchet"]
-    with pytest.raises(BadInput, match="there is a user 'carol' already"):
+    with pytest.raises(BadInput, match="user 'carol' already exists"):
         add_user(argilla.access, "carol")
     with pytest.raises(BadInput, match="refuses the API key"):
         add_user(Access(argilla.access.url, "argilla.apikey"), "dave")

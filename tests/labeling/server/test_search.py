@@ -135,7 +135,7 @@ def test_dates(logged: Logged) -> None:
     assert logged.search(between(moment, le=at.date().replace(year=2020).isoformat())) == []
     assert set(logged.search(between(moment, ge=f"{at.isoformat()}+00:00"))) == everything
     assert logged.search(between(moment, ge=(at.timestamp() + 86_400) * 1000)) == []
-    with pytest.raises(Exception, match="is no date"):
+    with pytest.raises(Exception, match="is not a date"):
         logged.search(between(moment, ge="yesterday"))
 
 

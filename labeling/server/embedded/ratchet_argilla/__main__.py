@@ -1,44 +1,62 @@
-"""The server's process: hear what to serve, serve until told to stop or the parent is gone."""
+"""The server's process: receive a request, then serve until stopped or the parent ends."""
 
 import gc
 import os
 import signal
+import socket
 import sys
 import traceback
 from importlib.metadata import version
 
-from . import address, parent
+from . import parent
 from .request import Request
+
+_BACKLOG = 2048
 
 
 def main() -> None:
-    os.umask(0o077)  # database, log and journal are for nobody else's eyes
-    # uvicorn raises the signal it stopped on again: as an exception, so that the rest is in order.
+    os.umask(0o077)  # keep database, log and journal private
+    # uvicorn raises its stop signal again; as an exception it allows an orderly end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops this
     requests = parent.listen()
     parent.send(event="ready")
     request = Request(**requests.get())
     check_version(request.version)
-    listening = address.listen(request)
+    listening = open_socket(request)
     request.set_environment()
-    gc.disable()  # what is imported stays: looking through it again and again is a quarter of it
+    gc.disable()  # imports stay alive; collecting among them takes a quarter of the start
     from .serving import serve
 
     serve(request, listening)
 
 
+def open_socket(request: Request) -> socket.socket:
+    """A listening socket, opened before the heavy imports so that a taken port fails at once.
+
+    Raises Refused when the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
+    try:
+        return socket.create_server((request.host, request.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number and number > 0 else error
+        raise parent.Refused(
+            f"cannot listen on {request.host}, port {request.port}: {reason}",
+            "Choose another port with --port, or another address with --host.",
+        ) from None
+
+
 def check_version(wanted: str) -> None:
-    """Raises RuntimeError where another argilla-server is installed."""
-    found = version("argilla-server")
-    if found != wanted:
-        raise RuntimeError(
-            f"argilla-server {found} is not the {wanted} that Ratchet is written against"
-        )
+    """Raise RuntimeError when another argilla-server is installed."""
+    installed = version("argilla-server")
+    if installed != wanted:
+        raise RuntimeError(f"argilla-server {installed} is installed, but Ratchet needs {wanted}")
 
 
 def run() -> int:
-    """The exit code of `main`."""
+    """Run `main`; returns its exit code."""
     try:
         main()
     except SystemExit:
@@ -55,4 +73,4 @@ def run() -> int:
 if __name__ == "__main__":
     code = run()
     sys.stderr.flush()
-    os._exit(code)  # everything is closed; taking thousands of modules apart would take a second
+    os._exit(code)  # everything is closed; tearing down thousands of modules takes a second

@@ -1,4 +1,4 @@
-"""The owner, the workspace, and passwords that everybody knows."""
+"""The owner, the workspace, and a check for default passwords."""
 
 from argilla_server.constants import DEFAULT_API_KEY, DEFAULT_PASSWORD
 from argilla_server.contexts import accounts
@@ -14,9 +14,9 @@ _KNOWN_KEYS = (DEFAULT_API_KEY, "owner.apikey", "admin.apikey", "annotator.apike
 
 
 async def prepare(request: Request) -> None:
-    """Make the owner what `credentials.json` says, and the workspace.
+    """Set up the owner of `credentials.json`, and the workspace.
 
-    Raises Refused when the address is open to others and somebody's password or key is known.
+    Raises Refused when the address is open to others and a user has a default password or key.
     """
     async with AsyncSessionLocal() as db:
         await _prepare_owner(db, request)
@@ -53,6 +53,6 @@ def _check(user: User, host: str) -> None:
         raise Refused(
             f"user {user.username!r} has a default password or API key, "
             f"which {host} would open to everybody",
-            "Change it in the web pages (or, for the owner, remove credentials.json: the next "
-            "start makes new ones), or serve on the loopback address.",
+            "Change it in the web pages (for the owner, remove credentials.json: the next start "
+            "creates new ones), or serve on the loopback address.",
         )

@@ -1,7 +1,7 @@
-"""Everything this package relies on in argilla-server, checked before each start.
+"""Everything that this package relies on in argilla-server, checked before each start.
 
-Argilla promises only its search engine's registration; the rest is what version 2.8.0 happens to
-look like. A difference stops the server with a list of what differs, instead of later surprises.
+Argilla guarantees only the registration of search engines; the rest is internal to version 2.8.0.
+Any difference stops the server with a list of the differences.
 """
 
 import inspect
@@ -39,7 +39,7 @@ SIGNATURES: tuple[tuple[Any, str, str], ...] = (
     (base.SearchEngine, "get_dataset_progress", "self dataset"),
     (base.SearchEngine, "get_dataset_user_progress", "self dataset user"),
     (base.SearchEngine, "compute_metrics_for", "self metadata_property"),
-    # The handlers pass user_id to this one, and only the engines that Argilla ships take it.
+    # The handlers pass user_id, which only Argilla's own engines declare.
     (
         BaseElasticAndOpenSearchEngine,
         "search",
@@ -73,7 +73,7 @@ ABSTRACT = {
     "update_record_response",
     "update_record_suggestion",
 }
-"""What a search engine must have."""
+"""Abstract methods of a search engine."""
 
 LOOKED_UP: tuple[tuple[Any, str, str], ...] = (
     (server.app_lifespan, "configure_redis", "the start"),
@@ -82,7 +82,7 @@ LOOKED_UP: tuple[tuple[Any, str, str], ...] = (
     (records_bulk.UpsertRecordsBulk._notify_upsert_record_events, "notify_record_event_v1", "…"),
     (record_handlers._get_search_responses, "similarity_search", "search"),
 )
-"""(function, name, where): the name is looked up when the function runs, so it can be replaced."""
+"""(function, name, where): the function looks the name up when it runs, so it can be patched."""
 
 COLUMNS: dict[Any, str] = {
     models.Record: "id fields metadata status external_id dataset_id inserted_at updated_at",
@@ -107,17 +107,17 @@ SCOPES: dict[Any, str] = {
 
 
 def check() -> None:
-    """Raises RuntimeError with everything that differs from what was written against."""
-    found = list(differences())
-    if found:
+    """Raise RuntimeError with all differences from the expected argilla-server."""
+    differing = list(differences())
+    if differing:
         raise RuntimeError(
-            "this argilla-server is not the one that Ratchet is written against:\n  "
-            + "\n  ".join(found)
+            "this argilla-server differs from the version that Ratchet supports:\n  "
+            + "\n  ".join(differing)
         )
 
 
 def differences() -> Iterator[str]:
-    """One sentence for each point that is not as it was when this was written."""
+    """One sentence per difference from the expected argilla-server."""
     for place, name, parameters in SIGNATURES:
         yield from _signature(place, name, parameters)
     yield from _engine()
@@ -131,7 +131,7 @@ def differences() -> Iterator[str]:
 def _engine() -> Iterator[str]:
     if base.SearchEngine.__abstractmethods__ != ABSTRACT:
         other = sorted(base.SearchEngine.__abstractmethods__ ^ ABSTRACT)
-        yield f"a search engine has other methods: {', '.join(other)}"
+        yield f"the abstract methods of a search engine differ in: {', '.join(other)}"
 
 
 def _jobs() -> Iterator[str]:
@@ -155,9 +155,9 @@ def _signature(place: Any, name: str, parameters: str) -> Iterator[str]:
     if function is None:
         yield f"{place.__name__} has no {name}"
         return
-    found = " ".join(inspect.signature(function).parameters)
-    if found != parameters:
-        yield f"{place.__name__}.{name} takes ({found}), not ({parameters})"
+    actual = " ".join(inspect.signature(function).parameters)
+    if actual != parameters:
+        yield f"{place.__name__}.{name} takes ({actual}), not ({parameters})"
 
 
 def _names(function: Any) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""argilla-server's background jobs as tasks of its own process, kept on disk until they are done.
+"""argilla-server's background jobs as tasks of its own process, kept on disk until done.
 
-What is not done when the server stops, or is killed, runs at the next start. A job that must not
-run twice is then named in the log instead.
+Jobs unfinished when the server stops or is killed run at the next start. A job that must not run
+twice is only named in the log.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ _REMEMBERED = 1_000
 class Job:
     run: Callable[..., Awaitable[Any]]
     waits_s: tuple[float, ...]
-    """Before each further try."""
+    """Wait before each retry."""
     repeatable: bool
-    """Whether a job that was cut short may run again from the start."""
+    """Whether an interrupted job may run again from the start."""
 
 
 @dataclass
 class Handle:
-    """What argilla-server expects of an RQ job."""
+    """The part of an RQ job that argilla-server uses."""
 
     id: str
     status: str = "queued"
@@ -40,7 +40,7 @@ class Handle:
 
 
 class Runner:
-    """Runs jobs of one name one after another, as a worker does."""
+    """Runs jobs; those of the same name one after another, as a worker does."""
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
@@ -50,7 +50,7 @@ class Runner:
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def offer(self, name: str, job: Job) -> Callable[..., Handle]:
-        """The function that starts this job, instead of RQ's `delay`."""
+        """Register a job; returns the function that starts it, in place of RQ's `delay`."""
         self._jobs[name] = job
 
         def delay(*args: Any, **kwargs: Any) -> Handle:
@@ -63,21 +63,21 @@ class Runner:
         return delay
 
     def resume(self) -> None:
-        """Start what an earlier server did not finish."""
+        """Start the jobs that an earlier server did not finish."""
         self.journal.mkdir(exist_ok=True)
         for path in sorted(self.journal.glob("*.json"), key=lambda path: path.stat().st_mtime):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            name = found["job"]
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            name = entry["job"]
             if name in self._jobs and self._jobs[name].repeatable:
-                args = tuple(map(_decoded, found["args"]))
-                kwargs = {key: _decoded(value) for key, value in found["kwargs"].items()}
+                args = tuple(map(_decode, entry["args"]))
+                kwargs = {key: _decode(value) for key, value in entry["kwargs"].items()}
                 self._start(Handle(path.stem), name, args, kwargs)
             else:
-                _LOG.warning("%s was cut short when the server stopped: ask for it again", name)
+                _LOG.warning("%s was interrupted when the server stopped: start it again", name)
                 path.unlink()
 
     async def close(self) -> None:
-        """End what runs; what is kept on disk runs at the next start."""
+        """Cancel running jobs; those on disk run at the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -114,8 +114,8 @@ class Runner:
     def _write(self, id: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         entry = {
             "job": name,
-            "args": [_encoded(value) for value in args],
-            "kwargs": {key: _encoded(value) for key, value in kwargs.items()},
+            "args": [_encode(value) for value in args],
+            "kwargs": {key: _encode(value) for key, value in kwargs.items()},
         }
         path = self._path(id)
         beside = path.with_suffix(".tmp")
@@ -126,7 +126,7 @@ class Runner:
         return self.journal / f"{id}.json"
 
 
-def _encoded(value: Any) -> dict[str, Any]:
+def _encode(value: Any) -> dict[str, Any]:
     if isinstance(value, UUID):
         return {"uuid": str(value)}
     if isinstance(value, datetime):
@@ -134,7 +134,7 @@ def _encoded(value: Any) -> dict[str, Any]:
     return {"json": value}
 
 
-def _decoded(entry: dict[str, Any]) -> Any:
+def _decode(entry: dict[str, Any]) -> Any:
     if "uuid" in entry:
         return UUID(entry["uuid"])
     if "datetime" in entry:

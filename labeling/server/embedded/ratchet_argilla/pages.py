@@ -1,8 +1,8 @@
-"""What the web pages may load: nothing from elsewhere.
+"""The web pages load nothing from other hosts.
 
-Answers of models are shown as markdown, where an image would tell a stranger's server who reads
-it and when; Argilla's own pages ask for fonts. Only the dialogue that imports a dataset from the
-Hub reaches out.
+Model answers are shown as markdown, in which an image would tell another server who reads it and
+when; Argilla's own pages request fonts. Only the dialogue that imports a dataset from the Hub makes
+requests.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,7 +15,7 @@ Send = Callable[[Message], Awaitable[None]]
 POLICY = "; ".join(
     (
         "default-src 'self' data: blob:",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # as its framework needs
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # needed by its framework
         "style-src 'self' 'unsafe-inline'",
         "connect-src 'self' https://huggingface.co https://datasets-server.huggingface.co",
         "object-src 'none'",
@@ -27,7 +27,7 @@ POLICY = "; ".join(
 
 
 class OwnContentOnly:
-    """Argilla's app, whose pages carry the policy; its interface for programs has none."""
+    """Argilla's app with a content security policy on its pages, not on its API."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The pipe to the parent, as `dpo_core.children` speaks it: JSON lines, one way each."""
+"""Pipes to the parent in the protocol of `dpo_core.children`: JSON lines, one per direction."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _EVENTS_FD = int(os.environ.get("RATCHET_EVENTS_FD", "-1"))
 
 
 class Refused(Exception):
-    """The request cannot be carried out as it stands; `remedy` says what to do."""
+    """The request cannot be carried out; `remedy` says what to do."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -21,7 +21,7 @@ class Refused(Exception):
 
 
 def listen() -> "queue.Queue[dict[str, Any]]":
-    """Requests as they come in; from now on this process does not outlive its parent."""
+    """A queue of incoming requests; from now on this process does not outlive its parent."""
     os.set_inheritable(_EVENTS_FD, False)
     requests: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
@@ -31,7 +31,7 @@ def listen() -> "queue.Queue[dict[str, Any]]":
 def _read(requests: "queue.Queue[dict[str, Any]]") -> None:
     for line in sys.stdin:
         requests.put(json.loads(line))
-    # SQLite keeps what is committed, so the end may be sudden.
+    # SQLite keeps committed data, so a sudden end is safe.
     shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 

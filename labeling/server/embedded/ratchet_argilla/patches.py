@@ -1,4 +1,4 @@
-"""All that is changed of argilla-server itself. `contract` checks each point before it is used."""
+"""Everything that is patched in argilla-server; `contract` checks each point first."""
 
 import asyncio
 from datetime import datetime
@@ -25,7 +25,7 @@ def apply(runner: Runner) -> None:
 
 
 def _run_jobs_here(runner: Runner) -> None:
-    """Jobs are tasks of this process's loop; RQ's own synchronous mode fails in a running loop."""
+    """Run jobs as tasks of this process's loop; RQ's synchronous mode fails in a running loop."""
     soon = (1.0, 1.0, 1.0)
     jobs = (
         (webhook_jobs.notify_event_job, Job(_notify, (10.0, 60.0, 180.0), repeatable=True)),
@@ -33,7 +33,7 @@ def _run_jobs_here(runner: Runner) -> None:
             dataset_jobs.update_dataset_records_status_job,
             Job(dataset_jobs.update_dataset_records_status_job, soon, repeatable=True),
         ),
-        # Half of their work may be done, and one of them is given a token that is not for disks.
+        # They may be half done, and one gets a token that must not be written to disk.
         (
             hub_jobs.import_dataset_from_hub_job,
             Job(hub_jobs.import_dataset_from_hub_job, (), repeatable=False),
@@ -48,12 +48,13 @@ def _run_jobs_here(runner: Runner) -> None:
 
 
 async def _notify(webhook_id: UUID, event: str, timestamp: datetime, data: dict[str, Any]) -> None:
-    """`notify_event_job` with the request in a thread: the original would stop the loop."""
+    """`notify_event_job` with its request in a thread, since the original blocks the loop."""
     async with AsyncSessionLocal() as db:
         webhook = await Webhook.get(db, webhook_id)
     if webhook is not None and webhook.enabled:
-        answer = await asyncio.to_thread(webhook_jobs.notify_event, webhook, event, timestamp, data)
-        answer.raise_for_status()
+        notify = webhook_jobs.notify_event
+        response = await asyncio.to_thread(notify, webhook, event, timestamp, data)
+        response.raise_for_status()
 
 
 def _need_no_redis(runner: Runner) -> None:
@@ -68,13 +69,13 @@ def _need_no_redis(runner: Runner) -> None:
 
 
 def _keep_values_out_of_logs() -> None:
-    """A failed statement is logged with its values, which may be keys and password hashes."""
+    """Hide the values of failed statements in logs: they may be keys and password hashes."""
     async_engine.sync_engine.hide_parameters = True
     sync_engine.hide_parameters = True
 
 
 def _build_events_only_if_heard() -> None:
-    """A logged record's event is built only if a webhook is there: logging is 3 times as fast."""
+    """Build a record's event only for enabled webhooks: logging records is 3 times as fast."""
     notify = records_bulk.notify_record_event_v1
 
     async def notify_if_heard(db: Any, event: Any, record: Any) -> Any:

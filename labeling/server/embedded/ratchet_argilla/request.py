@@ -1,4 +1,4 @@
-"""What the parent asks for, and the settings of argilla-server that follow from it."""
+"""The parent's request, and the settings of argilla-server that follow from it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _SQLITE_TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class Request:
-    """What the parent sends through the pipe: where to serve, for whom, and the secrets."""
+    """The request from the parent's pipe: where to serve, for whom, and the secrets."""
 
     folder: str
     host: str
@@ -26,9 +26,9 @@ class Request:
     workspace: str
     version: str
     guard: str
-    """The file of dpo_core.web_guard, which needs nothing but the standard library."""
+    """File of dpo_core.web_guard, which needs only the standard library."""
     trusted: list[str]
-    """Names besides its own addresses that browsers may know the server by."""
+    """Names besides its own addresses that browsers may use for the server."""
 
     @property
     def database(self) -> Path:
@@ -39,18 +39,18 @@ class Request:
         return Path(self.folder, "jobs")
 
     def set_environment(self) -> None:
-        """argilla-server reads its settings while it is imported, from here and nowhere else."""
+        """Set the environment that argilla-server reads its settings from when imported."""
         for name in [name for name in os.environ if name.startswith("ARGILLA_")]:
-            del os.environ[name]  # meant for clients, or for a server of the user's own
+            del os.environ[name]  # meant for clients, or for another server
         os.environ |= {
             "ARGILLA_HOME_PATH": self.folder,
-            # Relative to the current folder: a URL could not hold every folder's name.
+            # Relative to the current folder, since a URL cannot hold every folder name.
             "ARGILLA_DATABASE_URL": "sqlite+aiosqlite:///argilla.db?check_same_thread=False",
             "ARGILLA_SEARCH_ENGINE": ENGINE,
             "ARGILLA_AUTH_SECRET_KEY": self.auth_secret,
             "ARGILLA_DATABASE_SQLITE_TIMEOUT": str(_SQLITE_TIMEOUT_S),
             "ARGILLA_CORS_ORIGINS": json.dumps([]),  # its own pages need none
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # the user's own token is none of its business
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # it must not use the user's token
         }
         os.chdir(self.folder)

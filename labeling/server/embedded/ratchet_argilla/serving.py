@@ -1,4 +1,4 @@
-"""argilla-server's own app under uvicorn, on a prepared database."""
+"""Run argilla-server's app under uvicorn, on a migrated database."""
 
 import asyncio
 import gc
@@ -24,12 +24,12 @@ from .request import Request
 from .search import engine
 
 _GRACE_S = 5
-"""How long answers under way may take when the server is told to stop."""
+"""Seconds that open requests may take when the server stops."""
 _POLL_S = 0.02
 
 
 def serve(request: Request, listening: socket.socket) -> None:
-    """Serve until SIGTERM, which leaves by SystemExit."""
+    """Serve until SIGTERM, which raises SystemExit."""
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
@@ -42,7 +42,7 @@ def serve(request: Request, listening: socket.socket) -> None:
 
 
 def _migrate(database: Path) -> None:
-    config = alembic.config.Config()  # not its file, which also configures logging
+    config = alembic.config.Config()  # without its file, which also configures logging
     config.set_main_option("script_location", str(Path(ALEMBIC_CONFIG_FILE).parent / "alembic"))
     alembic.command.upgrade(config, "head")
     with closing(sqlite3.connect(database)) as connection:
@@ -71,9 +71,9 @@ async def _serve(request: Request, listening: socket.socket) -> None:
 
 
 def _guarded(request: Request) -> Any:
-    """Argilla's app for its own pages and for programs. There is no secret: it has users.
+    """Argilla's app behind Ratchet's web guard, without a secret, since Argilla has users.
 
-    The guard is Ratchet's own file for all servers, which is on no path of this environment.
+    The guard's file is not importable in this environment, so it is loaded from its path.
     """
     spec = importlib.util.spec_from_file_location("ratchet_web_guard", request.guard)
     assert spec is not None and spec.loader is not None, "it is a Python file"

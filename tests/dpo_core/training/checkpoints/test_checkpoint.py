@@ -13,11 +13,12 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
 from dpo_core.hashing import policy_id
-from dpo_core.records import volatile_columns
+from dpo_core.jobs import job_request
+from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.metrics.curves import DPO_CURVE
 from dpo_core.training.pairs.pair_files import load_pairs
-from dpo_core.training.telling.curves import DPO_CURVE
 from dpo_core.training.trainer import train_round
 
 from ..conftest import sentiment
@@ -69,7 +70,7 @@ def test_a_killed_round_ends_with_the_weights_of_one_that_was_not(
     whole = make_job("whole", *sentiment(PAIRS), **MANY_STEPS)
     expected = train_round(whole, quiet)
     job = keeping(make_job("killed", *sentiment(PAIRS), **MANY_STEPS), checkpoint_every=7)
-    request = {"op": "dpo", "job": job.model_dump(mode="json")}
+    request = job_request(job)
     with worker(tmp_path) as child, pytest.raises(ChildDied, match="SIGKILL"):
         child.ask(request, at_step(30, lambda: os.kill(child.process.pid, signal.SIGKILL)))
     assert not job.out_dir.exists()
@@ -107,7 +108,7 @@ def test_the_orchestrator_has_the_child_save_before_it_ends_it(
 
     with worker(tmp_path) as child:
         with pytest.raises(KeyboardInterrupt):
-            child.ask({"op": "dpo", "job": job.model_dump(mode="json")}, at_step(5, interrupt))
+            child.ask(job_request(job), at_step(5, interrupt))
         child.stop()
         assert child.alive()
     [name] = kept(job)

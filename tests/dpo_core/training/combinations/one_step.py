@@ -15,7 +15,7 @@ from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.passes.choose_path import choose_path
 from dpo_core.training.passes.pass_over_pairs import Enter
-from dpo_core.training.processes.sharded import undivided
+from dpo_core.training.processes.sharded import gather_tensor
 from dpo_core.training.processes.team import ALONE, Team
 from dpo_core.training.reference.reference_logps import reference_pass
 from dpo_core.training.reference.sampled_logps import reference_from_sampling
@@ -38,7 +38,7 @@ class Kept(torch.optim.Optimizer):
 
     def step(self, closure: Any = None) -> None:
         parts = [p for group in self.param_groups for p in group["params"]]
-        zeros = (torch.zeros(p.shape) if p.grad is None else undivided(p.grad) for p in parts)
+        zeros = (torch.zeros(p.shape) if p.grad is None else gather_tensor(p.grad) for p in parts)
         self.gradient = torch.cat([z.flatten() for z in zeros])
 
 

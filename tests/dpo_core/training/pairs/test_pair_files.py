@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dpo_core.hashing import derive_seed
-from dpo_core.records import COMPLETIONS, PREFERENCES
+from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
 from dpo_core.training.pairs.batching import TrainingPair, optimiser_steps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair

@@ -36,17 +36,17 @@ def test_a_uniform_row_has_log_v_and_a_certain_one_has_none() -> None:
     logits_WV = torch.zeros(2, 1000)
     logits_WV[1, 7] = 200.0  # the others underflow
     expected = [math.log(1000), 0.0]
-    assert entropy.of_logits(logits_WV).tolist() == pytest.approx(expected, abs=1e-5)
+    assert entropy.from_logits(logits_WV).tolist() == pytest.approx(expected, abs=1e-5)
     exponentials_WV = (logits_WV - logits_WV.amax(-1, keepdim=True)).exp()
-    found = entropy.of_exponentials(exponentials_WV, exponentials_WV.sum(-1))
+    found = entropy.from_exponentials(exponentials_WV, exponentials_WV.sum(-1))
     assert found.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_watched_tokens_depend_on_the_pair_alone() -> None:
     pairs = random_pairs(30)
-    together = entropy.watched(pairs, 4)
+    together = entropy.watch_mask(pairs, 4)
     assert together.tolist() == [
-        value for pair in pairs for value in entropy.watched([pair], 4).tolist()
+        value for pair in pairs for value in entropy.watch_mask([pair], 4).tolist()
     ]
     counts = [
         int(part.sum())
@@ -59,7 +59,7 @@ def test_watched_tokens_depend_on_the_pair_alone() -> None:
 def test_both_paths_measure_the_softmaxs_entropy(tiny: Path, head_rows: int) -> None:
     pairs = random_pairs(8)
     expected = one_by_one(tiny, pairs)
-    watched = entropy.watched(pairs, 5)
+    watched = entropy.watch_mask(pairs, 5)
     model = load_master(tiny, CPU.device)
     plain = PlainPath(model, CPU, entropies_per_pair=5)
     found = {"plain": [plain.logps(pairs), *while_training(plain, pairs)]}
@@ -82,7 +82,7 @@ def while_training(path: PairPath, pairs: list[TrainingPair]) -> list[TokenLogps
         return torch.ones_like(tokens.logps_N)
 
     path.backward(pairs, slopes)
-    return [TokenLogps.joined(seen)]
+    return [TokenLogps.concatenate(seen)]
 
 
 def one_by_one(policy: Path, pairs: list[TrainingPair]) -> torch.Tensor:

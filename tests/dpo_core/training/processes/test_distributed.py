@@ -21,11 +21,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCau
 from dpo_core.children import Child
 from dpo_core.config import LoraConfig, TrainingConfig
 from dpo_core.errors import ChildDied, ChildFailed, Interrupted, RatchetError
+from dpo_core.jobs import job_request
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.processes.team import Team
-from dpo_core.training.processes.torchrun import processes_of
+from dpo_core.training.processes.torchrun import count_processes
 from dpo_core.training.trainer import train_round
 from tests.living import living
 from tests.until import until
@@ -107,7 +108,7 @@ def quiet(done: int, total: int, unit: str) -> None:
 
 def request(job: DpoJob, **config: Any) -> dict[str, Any]:
     changed = job.config.model_copy(update=config)
-    return {"op": "dpo", "job": job.model_copy(update={"config": changed}).model_dump(mode="json")}
+    return job_request(job.model_copy(update={"config": changed}))
 
 
 def marked(mark: str) -> list[int]:
@@ -302,7 +303,7 @@ def test_a_process_that_is_killed_ends_the_others(
                     with suppress(ProcessLookupError):  # one ends with the other
                         os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(ChildFailed, match="ended from outside"):
+    with pytest.raises(ChildFailed, match="training process was killed"):
         child.ask(request(job, processes=2), kill_the_second)
     assert marked(mark) == [child.process.pid]
 
@@ -341,5 +342,5 @@ def test_shares_have_about_as_many_tokens() -> None:
 
 def test_auto_is_one_process_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert processes_of(TrainingConfig()) == 1
-    assert processes_of(TrainingConfig(processes=3)) == 3
+    assert count_processes(TrainingConfig()) == 1
+    assert count_processes(TrainingConfig(processes=3)) == 3

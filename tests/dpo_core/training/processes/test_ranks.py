@@ -44,7 +44,10 @@ def test_a_stop_reaches_processes_that_connect_later(ranks: _Ranks) -> None:
 
 @pytest.mark.parametrize(
     ("stop", "error", "said"),
-    [(True, Interrupted, "before it had begun"), (False, ChildFailed, "ended from outside")],
+    [
+        (True, Interrupted, "before it had begun"),
+        (False, ChildFailed, "training process was killed"),
+    ],
 )
 def test_a_process_that_ends_because_it_was_asked_to(
     ranks: _Ranks, stop: bool, error: type[Exception], said: str

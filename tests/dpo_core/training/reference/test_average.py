@@ -61,5 +61,5 @@ def test_the_whole_way_is_the_policy(tiny: Path, other: Path, tmp_path: Path) ->
 
 def test_policies_of_two_forms_have_none_between(tiny: Path, tmp_path: Path) -> None:
     build_tiny(tmp_path / "wide", seed=0, hidden=64)
-    with pytest.raises(BadInput, match="not policies of one form"):
+    with pytest.raises(BadInput, match="do not match, so there is no average"):
         average(tiny, tmp_path / "wide", tmp_path / "out", 0.5)

@@ -11,6 +11,7 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import Interrupted
 from dpo_core.hashing import policy_id
+from dpo_core.jobs import job_request
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.reference import reference_logps as reference_module
@@ -83,7 +84,7 @@ def test_two_processes_share_a_reference(job: Callable[..., DpoJob], tmp_path: P
     )
     expected = train_round(alone, quiet)
     env = {"PYTHONPATH": str(Path(__file__).parents[4]), "OMP_NUM_THREADS": "1"}
-    request = {"op": "dpo", "job": together.model_dump(mode="json")}
+    request = job_request(together)
     with Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child:
         found = child.ask(request)
         cached = child.ask(request) if together.config.reference == "base" else None

@@ -14,12 +14,13 @@ from transformers import AutoModelForCausalLM
 
 from dpo_core.errors import BadInput
 from dpo_core.hashing import policy_id
-from dpo_core.records import PROMPTS, Prompt, prompt_id, prompt_row
+from dpo_core.records import Prompt, prompt_id, prompt_row
+from dpo_core.schemas import PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
+from dpo_core.training.metrics.curves import SFT_CURVE
 from dpo_core.training.optimiser import learning_rate_factor
 from dpo_core.training.runtime import load_master
-from dpo_core.training.telling.curves import SFT_CURVE
 from dpo_core.training.warm_start.base_policy import prepare_base
 from dpo_core.training.warm_start.sft import batch_logps, batches
 from dpo_core.training.warm_start.sft_examples import Example, load_examples
@@ -212,7 +213,7 @@ def test_no_row_is_longer_than_the_model_reads(make_base: MakeBase, tmp_path: Pa
     path = _jsonl(tmp_path / "rows.jsonl", [{"prompt": "the film", "completion": "good"}])
     job = make_base("base", model="unused", sft={"path": path})
     assert len(load_examples(job, make_tokenizer(), 5)[0]) == 1  # BOS the film | good EOS
-    with pytest.raises(BadInput, match=r"no row is left.*'too_long': 1"):
+    with pytest.raises(BadInput, match=r"no rows are left.*'too_long': 1"):
         load_examples(job, make_tokenizer(), 4)
 
 
@@ -279,7 +280,7 @@ def test_a_policy_that_cannot_be_had(
     ("sft", "says"),
     [
         ({"function": "user:broken"}, "broken raised RuntimeError: no more"),
-        ({"function": "user:untyped"}, "row 1: needs the texts 'prompt' and 'completion'"),
+        ({"function": "user:untyped"}, "row 1: needs the text fields 'prompt' and 'completion'"),
         ({"function": "user:missing"}, "has no 'missing'"),
         ({"path": "OUT/missing.jsonl"}, "there is no file"),
         ({}, "neither is given"),

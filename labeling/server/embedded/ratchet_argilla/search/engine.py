@@ -1,4 +1,4 @@
-"""The search engine that argilla-server calls, registered under a name of its own."""
+"""The search engine that argilla-server calls, registered under its own name."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -31,7 +31,7 @@ from sqlalchemy import ColumnElement, event, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from ..request import ENGINE
-from . import filters, similarity, sorting, text
+from . import filters, sorting, text
 from .values import under
 
 Query: TypeAlias = TextQuery | str | None
@@ -42,8 +42,8 @@ def register() -> None:
 
 
 def _open() -> AsyncEngine:
-    """Connections of its own: a request holds one of Argilla's while it searches, so that many
-    requests at once would wait for each other for ever."""
+    """A connection pool of its own: a request holds one of Argilla's connections while it searches,
+    so sharing the pool could deadlock."""
     engine = create_async_engine(
         settings.database_url, hide_parameters=True, **settings.database_engine_args
     )
@@ -63,7 +63,7 @@ _sessions = async_sessionmaker(_engine, expire_on_commit=False)
 
 
 async def close() -> None:
-    """Give the connections back."""
+    """Close the connections."""
     await _engine.dispose()
 
 
@@ -73,7 +73,7 @@ async def _rows(statement: Any) -> Sequence[Any]:
 
 
 class SQLiteSearchEngine(SearchEngine):
-    """Answers what argilla-server asks of a search engine from Argilla's own tables."""
+    """argilla-server's SearchEngine on Argilla's own tables."""
 
     @classmethod
     async def new_instance(cls) -> "SQLiteSearchEngine":
@@ -88,7 +88,7 @@ class SQLiteSearchEngine(SearchEngine):
     async def info(self) -> dict[str, Any]:
         return {"name": ENGINE, "version": {"number": "1"}}
 
-    # ── the tables are the index: there is nothing to do ─────────────────────────────────────────
+    # ── no-ops: the tables are the index ─────────────────────────────────────────────────────────
 
     async def create_index(self, dataset: Dataset) -> None:
         pass
@@ -130,7 +130,7 @@ class SQLiteSearchEngine(SearchEngine):
         return await _counts(Record.status, Record.dataset_id == dataset.id)
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict[str, int]:
-        """How many of the user's responses have each status."""
+        """Number of the user's responses by status."""
         if dataset.is_draft:
             return {}
         return await _counts(
@@ -152,7 +152,8 @@ class SQLiteSearchEngine(SearchEngine):
         limit: int = 100,
         user_id: UUID | None = None,
     ) -> SearchResponses:
-        """Unsorted for a user: shuffled, so that annotators do not all start with one record."""
+        """Search records; without `sort` the order is shuffled per user, so that annotators start
+        with different records."""
         where = _where(dataset, query, filter)
         if sort:
             order = [sorting.ordering(part) for part in sort]
@@ -160,8 +161,8 @@ class SQLiteSearchEngine(SearchEngine):
             order = sorting.shuffled(user_id) if user_id else []
         page = select(Record.id).where(*where).order_by(*order, Record.inserted_at, Record.id)
         [(total,)] = await _rows(select(func.count()).select_from(Record).where(*where))
-        found = await _rows(page.offset(offset).limit(limit))
-        items = [SearchResponseItem(record_id=row.id, score=1.0) for row in found]
+        rows = await _rows(page.offset(offset).limit(limit))
+        items = [SearchResponseItem(record_id=row.id, score=1.0) for row in rows]
         return SearchResponses(items=items, total=total)
 
     async def similarity_search(
@@ -176,7 +177,7 @@ class SQLiteSearchEngine(SearchEngine):
         order: SimilarityOrder = SimilarityOrder.most_similar,
         threshold: float | None = None,
     ) -> SearchResponses:
-        """The nearest records to a vector, or to a record's, which is not among them."""
+        """The records nearest to a vector, or to a record's vector, without that record."""
         if bool(value) == bool(record):
             raise ValueError("Must provide either vector value or record")
         probe = value or (record and record.vector_value_by_vector_settings(vector_settings))
@@ -191,7 +192,7 @@ class SQLiteSearchEngine(SearchEngine):
             where.append(Record.id != record.id)
         rows = await _rows(select(Record.id, Vector.value).where(*where))
         opposite = order == SimilarityOrder.least_similar
-        best = similarity.ranked([row.value for row in rows], probe, opposite=opposite)
+        best = sorting.rank_by_similarity([row.value for row in rows], probe, opposite=opposite)
         items = [
             SearchResponseItem(record_id=rows[place].id, score=score)
             for place, score in best[:max_results]
@@ -202,16 +203,16 @@ class SQLiteSearchEngine(SearchEngine):
     # ── metadata ─────────────────────────────────────────────────────────────────────────────────
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
-        """What the filter of a metadata property offers: terms with counts, or a range."""
+        """The values that a metadata filter offers: terms with counts, or a range."""
         entries, rows, joined = under(Record.metadata_, metadata_property.name)
         where = (Record.dataset_id == metadata_property.dataset_id, joined, rows.c.type != "null")
         value = rows.c.value
         if metadata_property.type == MetadataPropertyType.terms:
             count = func.count()
             counted = select(value, count).select_from(Record, entries, rows).where(*where)
-            found = await _rows(counted.group_by(value).order_by(count.desc(), value))
-            terms = [TermsMetrics.TermCount(term=str(term), count=n) for term, n in found]
-            return TermsMetrics(total=sum(n for _, n in found), values=terms)
+            counts = await _rows(counted.group_by(value).order_by(count.desc(), value))
+            terms = [TermsMetrics.TermCount(term=str(term), count=n) for term, n in counts]
+            return TermsMetrics(total=sum(n for _, n in counts), values=terms)
         ends = select(func.min(value), func.max(value)).select_from(Record, entries, rows)
         [(low, high)] = await _rows(ends.where(*where))
         whole = metadata_property.type == MetadataPropertyType.integer
@@ -229,5 +230,5 @@ def _where(dataset: Dataset, query: Query, filter: Filter | None) -> list[Column
 
 async def _counts(status: Any, *where: Any) -> dict[str, int]:
     rows = await _rows(select(status, func.count()).where(*where).group_by(status))
-    counts = {str(found): n for found, n in rows}
+    counts = {str(value): n for value, n in rows}
     return {"total": sum(counts.values()), **counts}

@@ -46,7 +46,7 @@ def _record(wanted: Match) -> Condition:
 
 
 def _term(name: str, value: Any) -> Any:
-    """`value` as the column holds it; None for what no record can have."""
+    """`value` as stored in the column; None for a value that no record can have."""
     try:
         if name == "id":
             return UUID(str(value))
@@ -58,31 +58,32 @@ def _term(name: str, value: Any) -> Any:
 
 
 def _text(name: str, value: Any) -> str | None:
-    """An end of a range of texts; the table holds ids without hyphens."""
+    """A bound of a text range; the table stores ids without hyphens."""
     if value is None:
         return None
     return str(value).replace("-", "") if name == "id" else str(value)
 
 
 def _moment(value: Any, *, last: bool = False) -> datetime | None:
-    """A moment in UTC, without zone as the columns hold it: ISO text or milliseconds since 1970.
+    """A time in UTC, naive as in the columns, from ISO text or milliseconds since 1970.
 
-    With `last`, a date without time means the day's end.
+    With `last`, a date without time means the end of the day.
     """
     if value is None:
         return None
     try:
         if isinstance(value, int | float):
-            found = datetime.fromtimestamp(value / 1000, UTC)
+            moment = datetime.fromtimestamp(value / 1000, UTC)
         else:
-            found = datetime.fromisoformat(value)
+            moment = datetime.fromisoformat(value)
     except (ValueError, OverflowError, OSError):
-        raise UnprocessableEntityError(f"{value!r} is no date: write 2025-01-31T12:00:00") from None
-    if found.tzinfo is not None:
-        found = found.astimezone(UTC).replace(tzinfo=None)
+        message = f"{value!r} is not a date: write 2025-01-31T12:00:00"
+        raise UnprocessableEntityError(message) from None
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
     if last and isinstance(value, str) and len(value) == len("2025-01-31"):
-        found += timedelta(days=1, microseconds=-1)
-    return found
+        moment += timedelta(days=1, microseconds=-1)
+    return moment
 
 
 def _metadata(wanted: Match) -> Condition:
@@ -124,12 +125,12 @@ def _response(wanted: Match) -> Condition:
 
 
 def _response_status(here: list[Condition], wanted: set[str]) -> Condition:
-    """`pending` is the absence of a response: a draft is one, with a status of its own."""
-    given = [status for status in ResponseStatus if status.value in wanted]
-    found = exists().select_from(Response).where(*here, Response.status.in_(given))
+    """Filter by response status; `pending` means no response, not even a draft."""
+    statuses = [status for status in ResponseStatus if status.value in wanted]
+    responded = exists().select_from(Response).where(*here, Response.status.in_(statuses))
     if "pending" not in wanted:
-        return found
-    return or_(not_(exists().select_from(Response).where(*here)), found)
+        return responded
+    return or_(not_(exists().select_from(Response).where(*here)), responded)
 
 
 _BY_SCOPE: dict[type, Callable[[Any], Condition]] = {

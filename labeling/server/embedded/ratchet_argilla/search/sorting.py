@@ -1,9 +1,11 @@
-"""Orders of records. Records without a value come last, whichever the direction."""
+"""Orders of records. Records without a value come last in either direction."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from argilla_server.enums import SortOrder
 from argilla_server.models import Question, Record, Response, Suggestion
 from argilla_server.search_engine.base import (
@@ -22,7 +24,8 @@ _DIGITS_OF_ORDER = 8
 
 
 def ordering(order: Order) -> ColumnElement[Any]:
-    """Of several values of one record the least counts, or the greatest when descending."""
+    """A sort expression; of several values of one record the least counts, or the greatest when
+    descending."""
     descending = str(order.order) == SortOrder.desc
     best = func.max if descending else func.min
     scope = order.scope
@@ -55,7 +58,7 @@ def _of_suggestion(scope: SuggestionFilterScope, best: Any) -> Any:
 
 
 def _of_responses(scope: Any, best: Any) -> Any:
-    """The mean of several numbers, as Elasticsearch has it."""
+    """A sort expression for responses; several numbers count by their mean, as in Elasticsearch."""
     here = [Response.record_id == Record.id]
     if scope.user is not None:
         here.append(Response.user_id == scope.user.id)
@@ -71,7 +74,28 @@ def _of_responses(scope: Any, best: Any) -> Any:
 
 
 def shuffled(user_id: UUID) -> list[ColumnElement[Any]]:
-    """An order of its own for each user, always the same: eight digits of the random record ids."""
+    """A fixed random order per user: eight digits of the random record ids."""
     places = [place for place in range(1, _HEX_DIGITS + 1) if place not in _FIXED]
     chosen = random.Random(user_id.int).sample(places, _DIGITS_OF_ORDER)
     return [func.substr(cast(Record.id, String), place, 1) for place in chosen]
+
+
+def rank_by_similarity(
+    vectors: Sequence[Sequence[float]], probe: Sequence[float], *, opposite: bool
+) -> list[tuple[int, float]]:
+    """(position, score) of each vector, the most similar to `probe` or its opposite first.
+
+    Scores are (1 + cosine) / 2, as in Elasticsearch; the cosine with a zero vector is 0. Compares
+    every vector, which is fast enough for the thousands in a campaign's round.
+    """
+    if not vectors:
+        return []
+    matrix_RD: Any = np.asarray(vectors, dtype=float)
+    probe_D: Any = np.asarray(probe, dtype=float) * (-1.0 if opposite else 1.0)
+    norms_R = np.linalg.norm(matrix_RD, axis=1) * np.linalg.norm(probe_D)
+    cosines_R = np.divide(
+        matrix_RD @ probe_D, norms_R, out=np.zeros_like(norms_R), where=norms_R > 0
+    )
+    scores_R = (1.0 + cosines_R) / 2.0
+    order = np.argsort(-scores_R, kind="stable")
+    return [(int(place), float(scores_R[place])) for place in order]

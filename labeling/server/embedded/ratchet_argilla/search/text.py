@@ -1,8 +1,8 @@
 """Text search in the fields of records.
 
-`two words` must both be there, `"a phrase"` as it stands, `-not` must not, `this | that`: one is
-enough. Elasticsearch compares words; this looks for the term anywhere in a text, without regard
-to case, so that half a word is found as well and languages without spaces are.
+`two words` requires both, `"a phrase"` the exact phrase, `-not` excludes, `this | that` requires
+one of the two. Elasticsearch matches words; this matches a term anywhere in a text, ignoring case,
+so it also finds parts of words and text in languages without spaces.
 """
 
 import json
@@ -16,7 +16,7 @@ from argilla_server.search_engine.base import TextQuery
 from sqlalchemy import Boolean, ColumnElement, and_, func, not_, or_, true
 
 FUNCTION = "ratchet_contains"
-"""`contains` as SQLite calls it: its own LIKE knows the case of English letters only."""
+"""SQLite's name for `contains`; its own LIKE ignores case only for ASCII letters."""
 
 _TERM = re.compile(r'([-+]?)(?:"([^"]*)"?|([^\s|"]+))|(\|)')
 
@@ -48,20 +48,19 @@ def parse(query: str) -> list[list[Term]]:
 
 
 def _holds(term: Term, field: str | None) -> ColumnElement[bool]:
-    found = getattr(func, FUNCTION)(Record.fields, field, term.text, type_=Boolean)
-    return found if term.wanted else not_(found)
+    holds = getattr(func, FUNCTION)(Record.fields, field, term.text, type_=Boolean)
+    return holds if term.wanted else not_(holds)
 
 
 def contains(fields: str, field: str | None, term: str) -> bool:
-    """Whether a text of the record's fields, or of one of them, contains the folded term."""
-    found = json.loads(fields)
-    return any(
-        term in text.casefold() for text in _texts(found if field is None else [found.get(field)])
-    )
+    """Whether the record's fields, or one of them, contain the casefolded term."""
+    values = json.loads(fields)
+    searched = values if field is None else [values.get(field)]
+    return any(term in text.casefold() for text in _texts(searched))
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text but the roles of a chat, which would match in every record."""
+    """Every text except the roles of a chat, which would match in every record."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

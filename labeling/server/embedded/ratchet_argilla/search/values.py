@@ -19,10 +19,9 @@ def elements(column: Any) -> TableValuedAlias:
 
 
 def under(column: Any, name: str) -> tuple[TableValuedAlias, TableValuedAlias, ColumnElement[bool]]:
-    """Rows of what a JSON object holds under `name`: (entries, rows, condition that joins them).
+    """Rows of a JSON object's value under `name`: (entries, rows, join condition).
 
-    The name is compared with each key. In a JSON path it would have to be quoted, which SQLite
-    cannot do for every name.
+    The name is compared with each key, since SQLite cannot quote every name in a JSON path.
     """
     entries = (
         func.json_each(column).table_valued("key", "value", "type", joins_implicitly=True).alias()
@@ -31,7 +30,7 @@ def under(column: Any, name: str) -> tuple[TableValuedAlias, TableValuedAlias, C
     truth = entries.c.type.in_(list(_TRUTHS))
     whole = case(
         (nested, entries.c.value),
-        (truth, entries.c.type),  # a JSON true has the value 1 here
+        (truth, entries.c.type),  # SQLite gives a JSON true the value 1
         (entries.c.type == "null", "null"),
         else_=func.json_array(entries.c.value),
     )
@@ -50,7 +49,7 @@ def answers(column: Any, question: str) -> tuple[TableValuedAlias, TableValuedAl
 
 
 def matches(rows: TableValuedAlias, wanted: Match) -> ColumnElement[bool]:
-    """Whether a row's value is one of the terms, or in the range, compared as its type says."""
+    """Whether a row's value is one of the terms or in the range, compared by its type."""
     if isinstance(wanted, RangeFilter):
         return _in_range(rows, wanted)
     texts = [str(value) for value in wanted.values]
@@ -68,7 +67,7 @@ def _in_range(rows: TableValuedAlias, wanted: RangeFilter) -> ColumnElement[bool
 
 
 def between(column: Any, low: Any, high: Any) -> ColumnElement[bool]:
-    """None is no bound."""
+    """Whether `column` is between two bounds; None is no bound."""
     return and_(
         true(),
         true() if low is None else column >= low,
@@ -77,16 +76,16 @@ def between(column: Any, low: Any, high: Any) -> ColumnElement[bool]:
 
 
 def _bound(value: Any) -> int | float | None:
-    found = _number(value)
-    if found is None and value is not None:
-        raise UnprocessableEntityError(f"{value!r} is no number")
-    return found
+    number = _number(value)
+    if number is None and value is not None:
+        raise UnprocessableEntityError(f"{value!r} is not a number")
+    return number
 
 
 def _number(value: Any) -> int | float | None:
-    """A term is text, and a bound may be; whole numbers stay exact."""
+    """The number that a term or bound spells, or None; whole numbers stay exact."""
     try:
-        found = json.loads(str(value))
+        number = json.loads(str(value))
     except ValueError:
         return None
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+    return number if isinstance(number, int | float) and not isinstance(number, bool) else None

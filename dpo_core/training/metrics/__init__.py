@@ -1,0 +1,1 @@
+"""What a round measures while it trains: curves, speed, warnings."""

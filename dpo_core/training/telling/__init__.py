@@ -1,1 +1,0 @@
-"""What a round tells of itself."""

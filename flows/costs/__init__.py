@@ -1,1 +1,0 @@
-"""What steps took, and what that costs."""

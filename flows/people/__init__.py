@@ -1,1 +1,0 @@
-"""A campaign and its people: what it waits for, and their answers."""

@@ -1,1 +1,0 @@
-"""What steps wrote, read back as records."""

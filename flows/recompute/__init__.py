@@ -1,1 +1,0 @@
-"""A round computed once more from what the ledger recorded, and compared with it bit by bit."""

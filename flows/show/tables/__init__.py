@@ -1,1 +1,0 @@
-"""Tables of a campaign's numbers, by the question that they answer."""

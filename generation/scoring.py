@@ -1,0 +1,103 @@
+"""Log-probs of given completions and texts; runs in the sampling process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from dpo_core.children import Report
+from dpo_core.records import Prompt
+from dpo_core.schemas import LIKELIHOODS, LOGPS
+from dpo_core.tables import batched, count_rows, iterate_rows, write_rows
+from generation.engine import Engine
+from generation.sampling import encode_prompt
+
+_BATCH = 1024
+
+
+def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
+    """Write the log-prob of every completion in a file under the loaded policy (schema LOGPS)."""
+    columns = ["completion_id", "prompt_token_ids", "token_ids"]
+    total = count_rows(completions)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        done = 0
+        for batch in batched(iterate_rows(completions, columns), _BATCH):
+            logps = engine.logps(
+                [r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch]
+            )
+            done += len(batch)
+            report(done, total, "completions, log-probs")
+            for row, logp in zip(batch, logps, strict=True):
+                yield {"completion_id": row["completion_id"], "logp": logp}
+
+    write_rows(out, rows(), LOGPS)
+
+
+def score_continuations(
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    continuations: Path,
+    out: Path,
+    report: Report,
+) -> dict[str, Any]:
+    """Score each continuation in a file (schema CONTINUATIONS) under the loaded policy.
+
+    Writes schema LIKELIHOODS. Skips a continuation that does not fit the context with its prompt.
+    Returns how many were written.
+    """
+    total = count_rows(continuations)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        done = 0
+        for batch in batched(iterate_rows(continuations), _BATCH):
+            encoded = [(row["continuation_id"], *encode_pair(tokenizer, row)) for row in batch]
+            fits = [e for e in encoded if len(e[1]) + len(e[2]) <= engine.max_model_len]
+            likelihoods = engine.likelihoods(
+                [ids for _, ids, _ in fits], [ids for _, _, ids in fits]
+            )
+            done += len(batch)
+            report(done, total, "continuations")
+            for (identity, prompt, continuation), likelihood in zip(fits, likelihoods, strict=True):
+                yield {
+                    "continuation_id": identity,
+                    "prompt_token_ids": prompt,
+                    "token_ids": continuation,
+                    "logp": likelihood.logp,
+                    "greedy": likelihood.greedy,
+                }
+
+    return {"continuations": write_rows(out, rows(), LIKELIHOODS)}
+
+
+def encode_pair(
+    tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]
+) -> tuple[list[int], list[int]]:
+    """Token ids of a prompt and of its continuation, as lm-evaluation-harness splits them.
+
+    The continuation's ids are those that prompt and continuation together have beyond the
+    prompt's. Trailing spaces of the prompt move to the continuation, since most tokenizers merge
+    them with the next word. An empty prompt becomes BOS, or EOS where there is no BOS.
+    """
+    chat = row["messages"] is not None
+    text: str = row["prompt"]
+    if chat:
+        text = tokenizer.apply_chat_template(
+            row["messages"], tokenize=False, add_generation_prompt=True
+        )
+    prompt = text.rstrip()
+    continuation = text[len(prompt) :] + row["continuation"]
+    if not prompt:
+        bos = tokenizer.bos_token_id
+        first = tokenizer.eos_token_id if bos is None else bos
+        return [first], list(tokenizer(continuation, add_special_tokens=False)["input_ids"])
+    ids, whole = (_encode(tokenizer, part, chat=chat) for part in (prompt, prompt + continuation))
+    return ids, whole[len(ids) :]
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str, *, chat: bool) -> list[int]:
+    """Token ids; text from a chat template already holds its special tokens."""
+    if chat:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return encode_prompt(tokenizer, Prompt("", text=text))

@@ -1,0 +1,95 @@
+"""Tables of formatted numbers, and how to format their cells."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reporting.numbers import MISSING, Row, base_number, number, number_and_ends
+from reporting.summary import CampaignSummary
+
+
+@dataclass(frozen=True)
+class TableSection:
+    """One table of formatted cells; the first cell of each row is its name."""
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Formatter = Callable[[float], str]
+
+ColumnSpecs = Sequence[tuple[str, str, Formatter]]
+"""(metric, heading, formatter) of each column."""
+
+
+def headings(specs: ColumnSpecs) -> tuple[str, ...]:
+    return tuple(heading for _, heading, _ in specs)
+
+
+def count(value: float) -> str:
+    return f"{value:.0f}"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def cell(row: Row, name: str, write: Formatter) -> str:
+    value = number(row, name)
+    return MISSING if value is None else write(value)
+
+
+def cell_with_interval(row: Row, name: str, write: Formatter) -> str:
+    """A metric of a round with its interval, as `71.3 [68.8, 73.7]`."""
+    return format_estimate(*number_and_ends(row, name), write)
+
+
+def format_estimate(
+    value: float | None, low: float | None, high: float | None, write: Formatter
+) -> str:
+    """A number and, if known, its interval."""
+    if value is None:
+        return MISSING
+    text = write(value)
+    return text if low is None or high is None else f"{text} [{write(low)}, {write(high)}]"
+
+
+def cell_with_error(row: Row, name: str) -> str:
+    error = number(row, f"{name}_se")
+    value = cell(row, name, "{:.2f}".format)
+    return value if error is None else f"{value} ±{error:.2f}"
+
+
+Column = tuple[str, Callable[[Row], str | None]]
+"""(heading, formatter of a round's cell, which returns None for an empty cell)."""
+
+
+def table_by_round(
+    title: str, note: str, summary: CampaignSummary, columns: Sequence[Column], missing: str
+) -> TableSection:
+    """One row per round, without empty columns; no rows if all columns are empty."""
+    cells = [(heading, [write(row) for row in summary.rounds]) for heading, write in columns]
+    some = [(name, column) for name, column in cells if any(text is not None for text in column)]
+    if not some:
+        return TableSection(title, note, (), ())
+    rounds = [str(int(row["round"])) for row in summary.rounds]
+    rows = zip(rounds, *(column for _, column in some), strict=True)
+    filled = tuple(tuple(missing if text is None else text for text in row) for row in rows)
+    return TableSection(title, note, ("round", *(heading for heading, _ in some)), filled)
+
+
+def table_beside_base(
+    title: str, note: str, summary: CampaignSummary, specs: ColumnSpecs
+) -> TableSection:
+    """A row for the base, then one per round with intervals, without empty columns."""
+    some = [spec for spec in specs if any(number(r, spec[0]) is not None for r in summary.rounds)]
+    if not some:
+        return TableSection(title, note, (), ())
+    base = {name: base_number(summary, name) for name, _, _ in some}
+    rows = [("base", *(cell(base, name, write) for name, _, write in some))]
+    rows += [
+        (str(int(row["round"])), *(cell_with_interval(row, name, write) for name, _, write in some))
+        for row in summary.rounds
+    ]
+    return TableSection(title, note, ("round", *headings(some)), tuple(rows))

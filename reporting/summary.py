@@ -1,0 +1,151 @@
+"""A campaign as read from disk, for status, report and Prefect artifacts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpo_core.campaign.costs import campaign_cost
+from dpo_core.campaign.current import read_current
+from dpo_core.campaign.facts import count_gate_looks, is_over, read_round_row
+from dpo_core.campaign.identity import KEPT, SETTLED
+from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.ledger import Entry, Ledger
+from dpo_core.campaign.lock import holder
+from dpo_core.campaign.prices import PricesConfig
+from dpo_core.campaign.retractions import RETRACT, Retraction, standing
+from dpo_core.campaign.rollbacks import Rollback, rolled_back
+from dpo_core.campaign.waiting import read_waiting
+from flows.config import check_is_campaign
+from flows.config.reading import planned_rounds, read_stored_text
+from reporting.read.details import Details, read_details
+from reporting.read.pairs import training_rows
+from reporting.read.samples import SampleRow, held_out_rows
+
+
+@dataclass(frozen=True)
+class CampaignSummary:
+    """Everything that is shown of a campaign.
+
+    rounds: one mapping per finished round, by the names of dpo_core.campaign.round_metrics;
+    `dropped` is a mapping from reason to count.
+    base: metrics of the base policy (score_mean, length_mean, truncated_share, measure_<name>).
+    settings: the parsed config.
+    doing: what runs now, or what people are asked for.
+    retractions: sources whose judgements do not count.
+    outdated: rounds that must be run again after a retraction or its undoing.
+    cost: the cost columns, of the whole campaign.
+    stopped: the rule that ended the campaign early, and a sentence.
+    rollbacks: by people, who override the gate.
+    details: what only the report shows.
+    samples_left_out: number of held-out prompts beyond what fits a page.
+    gate_looks: number of policies that the gate decided on, with the same prompts.
+    """
+
+    name: str
+    directory: str
+    state: str  # "finished", "running", "waiting" for people, "stopped"
+    rounds_planned: int
+    rounds: tuple[Mapping[str, Any], ...]
+    base: Mapping[str, float] = field(default_factory=dict)
+    samples: tuple[SampleRow, ...] = ()
+    config_yaml: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    doing: str = ""
+    retractions: tuple[Retraction, ...] = ()
+    outdated: tuple[int, ...] = ()
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    stopped: Mapping[str, str] | None = None
+    rollbacks: tuple[Rollback, ...] = ()
+    details: Details = field(default_factory=Details)
+    samples_left_out: int = 0
+    gate_looks: int = 0
+
+    def row(self, number: int) -> Mapping[str, Any] | None:
+        """Metrics of a finished round; None if it has not finished."""
+        return next((row for row in self.rounds if row["round"] == number), None)
+
+
+def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
+    """Read the campaign below `root` without locking it.
+
+    Args:
+        root: folder of the campaign.
+        samples: also read what only the report shows.
+
+    Raises:
+        BadInput: there is no campaign.
+    """
+    layout = Layout(root)
+    check_is_campaign(layout)
+    config_yaml, config = read_stored_text(layout)
+    planned = planned_rounds(config)
+    rows = tuple(row for n in range(1, planned + 1) if (row := read_round_row(layout, n)))
+    done = sum(map(is_over, rows)) >= planned
+    stopped = read_current(layout).get("stopped")
+    running = holder(layout.lock)
+    waiting = read_waiting(layout)
+    entries = Ledger(layout.ledger).read()
+    held_out, left_out = held_out_rows(layout, planned) if samples else ((), 0)
+    return CampaignSummary(
+        name=config["name"],
+        directory=str(root),
+        state="waiting" if waiting else _state(running is not None, done, stopped is not None),
+        rounds_planned=planned,
+        rounds=rows,
+        base=_base(rows),
+        samples=(*held_out, *training_rows(layout, planned)) if samples else (),
+        config_yaml=config_yaml,
+        settings=config,
+        doing=waiting.sentence if waiting else _doing(layout, running),
+        retractions=tuple(standing(entries, planned)),
+        outdated=() if running else _outdated(entries, rows, planned),
+        cost=campaign_cost(entries, PricesConfig.model_validate(config.get("prices", {}))),
+        stopped=stopped,
+        rollbacks=tuple(rolled_back(entries)),
+        details=read_details(layout, planned) if samples else Details(),
+        samples_left_out=left_out,
+        gate_looks=count_gate_looks(entries),
+    )
+
+
+def _outdated(
+    entries: Sequence[Entry], rows: Sequence[Mapping[str, Any]], planned: int
+) -> tuple[int, ...]:
+    """Rounds that a retraction has made unfinished; empty as soon as a step other than the
+    preferences, which follow a retraction at once, was made after it."""
+    at = [place for place, entry in enumerate(entries) if entry.step == RETRACT]
+    ignored = {RETRACT, KEPT, SETTLED, "preferences"}
+    if not at or any(entry.step not in ignored for entry in entries[at[-1] :]):
+        return ()
+    finished = {entry.round for entry in entries if entry.step == "gate"}
+    return tuple(sorted(n for n in finished - {row["round"] for row in rows} if n <= planned))
+
+
+def _state(running: bool, done: bool, ended_early: bool) -> str:
+    if running:
+        return "running"
+    return "finished" if done or ended_early else "stopped"
+
+
+def _doing(layout: Layout, running: Mapping[str, object] | None) -> str:
+    if running is None:
+        return ""
+    partials = sorted(layout.root.glob("rounds/*/.*.partial"), key=lambda p: p.stat().st_mtime)
+    at = f"{partials[-1].parent.name}: {partials[-1].name[1:].split('-')[0]}" if partials else ""
+    return f"round {at} (process {running['pid']} on {running['host']})" if at else "between steps"
+
+
+_COMPARED = re.compile("win_rate|_change_")
+
+
+def _base(rows: tuple[Mapping[str, Any], ...]) -> dict[str, float]:
+    """Metrics of the base policy: the columns that end in _base and are not comparisons."""
+    if not rows:
+        return {}
+    return {
+        name.removesuffix("_base"): value
+        for name, value in rows[-1].items()
+        if name.endswith("_base") and not _COMPARED.search(name) and value is not None
+    }

@@ -1,0 +1,1 @@
+"""Tables of a campaign's metrics, by the question that they answer."""

@@ -1,0 +1,130 @@
+"""Two tables of the first screen: what rounds cost, and what casts doubt on their win rates."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reporting.cells import (
+    Column,
+    TableSection,
+    cell_with_interval,
+    format_estimate,
+    percent,
+    table_by_round,
+)
+from reporting.label_gains import (
+    PER,
+    LabelGains,
+    LabelValue,
+    count_human_labels,
+    count_labels,
+    label_gains,
+)
+from reporting.numbers import MISSING, Row, lowest_kappa, number
+from reporting.summary import CampaignSummary
+
+
+def cost_table(summary: CampaignSummary) -> TableSection:
+    """Cost per round, and the gain per label."""
+    per_labels = {gains.round: gains for gains in label_gains(summary)}
+    columns: list[Column] = [
+        ("minutes", _scaled("seconds_round", 60, "{:.1f}")),
+        ("GPU-hours", _scaled("gpu_seconds", 3600, "{:.2f}")),
+        ("CPU-hours", _scaled("cpu_seconds", 3600, "{:.3f}")),
+        ("tokens in", _scaled("tokens_in", 1, "{:,.0f}")),
+        ("tokens out", _scaled("tokens_out", 1, "{:,.0f}")),
+        ("labels", lambda row: f"{count_labels(row):,}" if count_labels(row) else None),
+        ("human", _human_labels),
+        ("money", _scaled("money", 1, "{:,.2f}")),
+        (f"wins per {PER} labels", _gain(per_labels)),
+    ]
+    note = (
+        "minutes: wall time of the steps · labels: verdicts of judges and people · wins per "
+        f"{PER} labels: points of win rate over the previous policy, credited to labels alone"
+    )
+    return table_by_round("At what price?", note, summary, columns, MISSING)
+
+
+def _scaled(name: str, by: float, form: str) -> Callable[[Row], str | None]:
+    def write(row: Row) -> str | None:
+        value = number(row, name)
+        return None if value is None else form.format(value / by)
+
+    return write
+
+
+def _human_labels(row: Row) -> str | None:
+    count = count_human_labels(row)
+    return None if count is None else f"{count:,}"
+
+
+def _gain(by_round: Mapping[int, LabelGains]) -> Callable[[Row], str | None]:
+    def write(row: Row) -> str | None:
+        gains = by_round.get(int(row["round"]))
+        return None if gains is None or gains.win_rate is None else _points(gains.win_rate)
+
+    return write
+
+
+def _points(value: LabelValue) -> str:
+    """Signed percentage points with their interval."""
+    return format_estimate(value.estimate, value.low, value.high, lambda v: f"{100 * v:+.1f}")
+
+
+def trust_table(summary: CampaignSummary) -> TableSection:
+    """Findings that cast doubt on the win rate of a round."""
+    columns: list[Column] = [
+        ("LC wins vs base %", _controlled),
+        ("decided %", _decided),
+        ("κ with people", _kappa),
+        (
+            "forgotten",
+            _nested("forgotten", lambda f: f"{f.get('count', 0)} of {f.get('compared', 0)}"),
+        ),
+        ("slices worse", _nested("slices", lambda s: _count(s, "flagged"))),
+        ("suites failed", _nested("suites", lambda s: _count(s, "failed"))),
+        ("cycles", lambda row: str(len(row["cycles"])) if row.get("cycles") is not None else None),
+        ("overlap", _nested("overlap", lambda o: f"{o.get('prompts', 0)} of {o.get('of', 0)}")),
+        ("warnings", lambda row: str(len(row.get("warnings") or {}))),
+    ]
+    note = (
+        "LC: length-controlled · decided: of the gate's comparisons · κ: lowest of the judges · "
+        "forgotten: prompts answered worse than by an earlier round · overlap: held-out prompts "
+        "that share long passages with training prompts"
+    )
+    return table_by_round("Can I trust it?", note, summary, columns, MISSING)
+
+
+def _interval(name: str) -> Callable[[Row], str | None]:
+    def write(row: Row) -> str | None:
+        return None if number(row, name) is None else cell_with_interval(row, name, percent)
+
+    return write
+
+
+def _controlled(row: Row) -> str | None:
+    text = _interval("lc_win_rate_base")(row)
+    return f"{text} extrapolated" if text and row.get("lc_win_rate_base_extrapolated") else text
+
+
+def _decided(row: Row) -> str | None:
+    """Share of the gate's comparisons; None if all were decided."""
+    counts = (row.get("decided") or {}).get("gate") or {}
+    total, decided = counts.get("comparisons") or 0, counts.get("decided") or 0
+    return percent(decided / total) if decided < total else None
+
+
+def _nested(name: str, write: Callable[[Mapping[str, Any]], str]) -> Callable[[Row], str | None]:
+    def write_cell(row: Row) -> str | None:
+        value = row.get(name)
+        return write(value) if isinstance(value, Mapping) and value else None
+
+    return write_cell
+
+
+def _count(entries: Mapping[str, Any], name: str) -> str:
+    return f"{sum(bool(entry.get(name)) for entry in entries.values())} of {len(entries)}"
+
+
+def _kappa(row: Row) -> str | None:
+    lowest = lowest_kappa(row)
+    return None if lowest is None else f"{lowest:.2f}"

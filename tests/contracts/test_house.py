@@ -1,0 +1,68 @@
+"""The house stays as it was tidied: no rooms that import each other, files of a readable length."""
+
+import ast
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.contracts.import_graph import PACKAGES, ROOT, import_graph
+
+LONGEST, MEDIAN = 370, 105
+"""Lines per file, at most and in the middle; an `__init__` of up to 3 lines does not count."""
+
+MOST_LINES = {"flows": 17_337}
+MOST_FILES = {"flows": 140}
+
+
+def source_files(*packages: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", *packages], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.split() if name.endswith(".py")]
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_room_imports_another_by_a_way_round() -> None:
+    graph = import_graph()
+    order = [*TopologicalSorter(graph).static_order()]  # raises CycleError
+    assert len(graph["flows.cli"]) > 3 and order.index("dpo_core") < order.index("flows.cli")
+
+
+@pytest.mark.parametrize("package", MOST_LINES)
+def test_package_is_no_longer_than_it_was_made(package: str) -> None:
+    files = source_files(package)
+    assert len(files) <= MOST_FILES[package]
+    assert sum(map(lines, files)) <= MOST_LINES[package]
+
+
+def test_files_are_neither_long_nor_crumbs() -> None:
+    counts = {file: lines(file) for file in source_files(*PACKAGES)}
+    long = {file.relative_to(ROOT).as_posix(): n for file, n in counts.items() if n > LONGEST}
+    assert long == {}
+    told = [n for file, n in counts.items() if not (file.name == "__init__.py" and n <= 3)]
+    assert median(told) >= MEDIAN
+
+
+def class_names(path: Path) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+SAME_IDEA: set[str] = set()
+"""Class names that two modules have for one idea in two protocols."""
+
+
+def test_no_class_name_stands_for_two_ideas() -> None:
+    places = defaultdict(set)
+    for file in source_files(*PACKAGES):
+        for name in class_names(file):
+            places[name].add(file.relative_to(ROOT).as_posix())
+    assert {n: sorted(at) for n, at in places.items() if len(at) > 1 and n not in SAME_IDEA} == {}

@@ -1,0 +1,126 @@
+"""What a comparison says of two campaigns whose numbers are known."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from two_campaigns import PROMPTS, branch, hostile, outcomes, parent
+
+from reporting.compare.plots import plot_groups
+from reporting.compare.render import as_json, render_comparison, render_page
+from reporting.compare.sentences import differences, headline, not_comparable, shared
+from reporting.compare.sides import compare_sides
+from reporting.compare.tables import tables
+
+TWO = compare_sides([parent(), branch()])
+
+
+def table(title: str) -> tuple[tuple[str, ...], ...]:
+    found = next(section for section in tables(TWO) if section.title == title)
+    return (found.header, *found.rows)
+
+
+def test_policies_are_compared_prompt_by_prompt() -> None:
+    (found,) = TWO.differences
+    # 80 wins and 70, on the same hundred prompts, the first 70 of them alike.
+    assert found.wins.estimate == pytest.approx(0.1)
+    assert 0 < found.wins.low < 0.1 < found.wins.high < 0.2
+    assert differences(TWO)[0].startswith("demo-cpu-from-1 vs. demo-cpu: +10.0 points (95% CI ")
+    assert "on the same 100 test prompts." in differences(TWO)[0]
+    assert headline(TWO) == "Clear winner: demo-cpu-from-1: win rate vs. base 80%."
+
+
+def test_a_small_difference_may_be_chance() -> None:
+    close = compare_sides([parent(), branch(outcomes={**outcomes(69), (PROMPTS[80], 0): 1.0})])
+    assert "which may be chance" in differences(close)[0]
+    assert headline(close).startswith("No clear winner: demo-cpu-from-1 +0.0 points (95% CI −")
+    alike = compare_sides([parent(), branch(outcomes=outcomes(70))])
+    assert "the same wins and losses against the base" in differences(alike)[0]
+
+
+def test_what_they_share_and_where_they_part() -> None:
+    assert shared(TWO) == (
+        "demo-cpu and demo-cpu-from-1 share round 1: the same policies.",
+        "demo-cpu-from-1 is a branch of demo-cpu after round 1; changed: "
+        "training.beta: 0.05 → 0.1.",
+    )
+    assert table("Config differences") == (
+        ("key", "demo-cpu", "demo-cpu-from-1"),
+        ("training.beta", "0.05", "0.1"),
+    )
+    assert shared(compare_sides([parent(), branch(base="other", origin=None)])) == ()
+
+
+def test_tables_hold_the_rounds_beside_each_other() -> None:
+    wins = table("Win rate vs. base")
+    assert [row[0] for row in wins[1:]] == ["1 (shared)", "2", "3"]
+    assert wins[1][1] == wins[1][2] and wins[1][1].startswith("63.4 [")
+    assert wins[3][1].startswith("78.1 [") and wins[3][2] == "–"
+    stands = table("Current policies")
+    place = stands[0].index("current")
+    assert [row[place] for row in stands[1:]] == ["round 3", "round 2"]
+    assert "LC wins vs base %" not in stands[0]  # no campaign knows it
+    took = table("Cost")
+    seconds = [sum(row["seconds_round"] for row in side.summary.rounds) for side in TWO.sides]
+    hours = took[0].index("hours")
+    assert [row[hours] for row in took[1:]] == [f"{each / 3600:.3g}" for each in seconds]
+
+
+def test_a_campaign_that_stands_at_its_base() -> None:
+    stuck = compare_sides([parent(incumbent=0, outcomes={}), branch()])
+    rows = next(iter(tables(stuck))).rows
+    assert rows[0][3] == "the base" and stuck.differences == ()
+    begun = compare_sides(
+        [parent(summary=replace(parent().summary, rounds=()), incumbent=0), branch()]
+    )
+    assert headline(begun).endswith("demo-cpu-from-1: win rate vs. base 80%.")
+
+
+@pytest.mark.parametrize(
+    ("other", "warning"),
+    [
+        (branch(test_prompts=frozenset(PROMPTS[:60])), "(100 and 60 test prompts, 60 in common)"),
+        (branch(base="another"), "different base policies"),
+        (branch(answer_settings={"evaluation_judge": "tone"}), "were judged by different judges"),
+    ],
+)
+def test_warns_where_win_rates_say_nothing(other: object, warning: str) -> None:
+    found = compare_sides([parent(), other])  # type: ignore[list-item]
+    (said,) = not_comparable(found)
+    assert warning in said
+    assert "Win rates are not comparable" in headline(found)
+    assert as_json(found)["comparable"] is False and said in render_page(found)
+    assert not_comparable(TWO) == ()
+
+
+def test_json_for_programs() -> None:
+    found = json.loads(json.dumps(as_json(TWO), allow_nan=False))
+    assert found["version"] == 1 and found["comparable"]
+    assert [side["goes_on_with"] for side in found["campaigns"]] == [3, 2]
+    assert found["campaigns"][1]["branch"]["of"] == "demo-cpu"
+    assert found["campaigns"][0]["campaign"]["rounds"][2]["win_rate_base"] == 0.781
+    assert found["config"]["training.beta"] == {"demo-cpu": "0.05", "demo-cpu-from-1": "0.1"}
+
+
+def test_plots_have_a_series_for_each_campaign() -> None:
+    (group,) = plot_groups(TWO)
+    titles = {plot.title: plot for plot in group.plots}
+    assert list(titles) == ["Win rate", "Wins against KL", "Distance travelled", "Length"]
+    for plot in group.plots:
+        assert [series.name for series in plot.series] == ["demo-cpu", "demo-cpu-from-1"]
+    path = titles["Wins against KL"].series[1].points
+    assert [(p.x, p.y, p.label) for p in path] == [
+        (0.0, 0.5, "base"),
+        (0.18, 0.634, "round 1"),
+        (0.52, 0.8, "round 2"),
+    ]
+
+
+def test_the_terminal_shows_hostile_texts_by_number() -> None:
+    console = Console(width=100, record=True, force_terminal=False)
+    with console.capture() as captured:
+        console.print(render_comparison(hostile()), crop=False)
+    text = captured.get()
+    assert not any(ord(c) < 32 and c not in "\n\t" for c in text)
+    assert "\u202e" not in text and "⟨U+001B⟩" in text
