@@ -87,6 +87,6 @@ def test_sentences_of_another_version_are_no_difference(tmp_path: Path) -> None:
         path.write_text(json.dumps(found))
     assert difference(old, new) is None
     new.write_text(json.dumps({**numbers, "warnings": {"long": "is"}}))
-    assert difference(old, new) == "warnings.short: 'was' then, None now"
+    assert difference(old, new) == "warnings: ['short'] then, ['long'] now"
     new.write_text(json.dumps({**numbers, "win_rate": 0.6}))
     assert difference(old, new) == "win_rate: 0.5 then, 0.6 now"
