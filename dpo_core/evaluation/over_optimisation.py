@@ -110,4 +110,4 @@ def _shares(rate: Interval) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}%"

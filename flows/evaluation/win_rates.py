@@ -123,9 +123,9 @@ def slice_warnings(slices: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             low, high = 100 * found["low"], 100 * found["high"]
             yield (
                 f"slice {name}",
-                f"Worse on {name}: wins {100 * found['win_rate']:.0f} % [{low:.0f}, {high:.0f}] of "
-                f"{found['prompts']} prompts against the previous policy "
-                f"(p {found['p_adjusted']:.2g} among {len(slices)} slices).",
+                f"Worse on {name}: win rate vs. the previous policy "
+                f"{100 * found['win_rate']:.0f}% ({low:.0f}–{high:.0f}) on {found['prompts']} "
+                f"prompts (adjusted p {found['p_adjusted']:.2g} among {len(slices)} slices).",
             )
 
 

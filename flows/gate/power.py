@@ -136,4 +136,4 @@ def _describe_rule(rule: PromotionRule) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g}%"

@@ -36,9 +36,9 @@ def test_what_few_and_many_prompts_see() -> None:
     few, many = gate_power(config(), 38), gate_power(config(), 1024)
     assert few.weak and not many.weak
     assert few.sentence.startswith("38 gate prompts detect a win rate of 7")
-    assert "the lower bound of its 95 % interval must be above 50 %" in few.sentence
+    assert "the lower bound of its 95% interval must be above 50%" in few.sentence
     assert few.needed is not None and 180 < few.needed < 210
-    assert few.sentence.endswith(f"; 60 % needs about {few.needed}")
+    assert few.sentence.endswith(f"; 60% needs about {few.needed}")
     assert many.needed is None
     assert "2 gate prompts promote no policy, however good" in gate_power(config(), 2).sentence
 
