@@ -4,33 +4,21 @@ Uses Argilla's HTTP API: its Python client drops an answer's id and time of chan
 answers needs, and gives up at the first failure.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dpo_core.tables import batched
 from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, RequestRefused
 from labeling.people.argilla_parts import Questions, batches, dataset_parts, make_record
+from labeling.people.label_queue import Dataset, Progress
 from labeling.people.task import Item
 from labeling.server import Access
-
-Progress = Callable[[int, int, str], None]
-"""Called as progress(done, total, unit)."""
 
 PAGE = 500
 _BATCH = 250
 _DELETE_AT_ONCE = 100
 _READY = "ready"
 _CONFLICT, _UNPROCESSABLE = 409, 422
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A round's dataset; `url`: the page where people label it."""
-
-    id: str
-    name: str
-    url: str
 
 
 class ArgillaQueue:

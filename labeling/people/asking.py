@@ -6,7 +6,6 @@ time, so nothing is sent or counted twice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from labeling.people.answers import (
     AnswerCounts,
@@ -17,7 +16,7 @@ from labeling.people.answers import (
     read_answers,
 )
 from labeling.people.argilla_parts import Questions
-from labeling.people.argilla_queue import ArgillaQueue, Dataset, Progress
+from labeling.people.label_queue import Dataset, LabelQueue, Progress, Record
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import Item
 
@@ -58,7 +57,7 @@ class Task:
         return count_answers(self.record_ids, answers, self.questions.min_submitted, self.quorum)
 
 
-def ask(queue: ArgillaQueue, log: LabelLog, task: Task, progress: Progress) -> Dataset:
+def ask(queue: LabelQueue, log: LabelLog, task: Task, progress: Progress) -> Dataset:
     """Synchronise the queue with `task`, and the log with the answers.
 
     Removes records that are no longer asked, unless somebody has begun them.
@@ -82,7 +81,7 @@ def ask(queue: ArgillaQueue, log: LabelLog, task: Task, progress: Progress) -> D
 
 
 def collect(
-    queue: ArgillaQueue, dataset: Dataset, log: LabelLog, progress: Progress
+    queue: LabelQueue, dataset: Dataset, log: LabelLog, progress: Progress
 ) -> ServerRecords:
     """Add every answer of the dataset to the log."""
     known = log.read()
@@ -104,7 +103,7 @@ def collect(
     return ServerRecords(server_ids, frozenset(completed), frozenset(begun), new)
 
 
-def _add_names(names: dict[str, str], record: Mapping[str, Any], queue: ArgillaQueue) -> None:
+def _add_names(names: dict[str, str], record: Record, queue: LabelQueue) -> None:
     """Add the names of those who answered `record`; a deleted account keeps its id as name."""
     users = {str(response["user_id"]) for response in record["responses"]}
     if not users <= names.keys():

@@ -29,8 +29,8 @@ from flows.session import Session
 from flows.steps.labels import ask_people, find_left_out
 from labeling.people import argilla_queue
 from labeling.people.argilla_http import IMPATIENT
-from labeling.people.argilla_queue import Dataset
 from labeling.people.config import PeopleConfig
+from labeling.people.label_queue import Dataset
 from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES
 from reporting.progress import CampaignProgress

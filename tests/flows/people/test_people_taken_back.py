@@ -24,7 +24,7 @@ from dpo_core.campaign.waiting import read_waiting
 from dpo_core.tables import read_rows
 from flows.cli import app
 from labeling.pairs.for_people import RANDOM, UNRELIABLE
-from labeling.people.argilla_queue import Dataset
+from labeling.people.label_queue import Dataset
 from labeling.people.log import LabelLog
 from labeling.people.task import choice_for
 from tests.shared_argilla import SharedArgilla

@@ -24,7 +24,7 @@ from opened_files import Read, reads, traced, undeclared
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from labeling.audit.checks import CHECKS
-from labeling.people.argilla_queue import Dataset
+from labeling.people.label_queue import Dataset
 from labeling.people.task import CHOICES
 from labeling.server import Access
 from tests.shared_argilla import SharedArgilla

@@ -57,9 +57,7 @@ def _end(model: Path, token: int) -> None:
 def check_what_was_left_open(folder: Path, before: str, after: str) -> None:
     """What the gate can see is said before anything is sampled; what the config leaves open is
     chosen, said and recorded: the rate of a model with fewer than a million parameters."""
-    assert before.index("! 4 gate prompts detect a win rate of 94.6%") < before.index(
-        "completions"
-    )
+    assert before.index("! 4 gate prompts detect a win rate of 94.6%") < before.index("completions")
     assert "learning rate 0.0002 for" in after and "β 0.1 of loss sigmoid" in after
     [trained] = (
         e for e in Ledger(Layout(folder / "campaign").ledger).read() if e.step == "training"

@@ -10,8 +10,8 @@ import httpx
 
 from dpo_core.records import Completion, Pair, Prompt, pair_id
 from labeling.people.argilla_parts import Questions
-from labeling.people.argilla_queue import Dataset
 from labeling.people.asking import Task
+from labeling.people.label_queue import Dataset
 from labeling.people.log import LabelLog
 from labeling.people.task import Item, ItemBuilder, plan_items
 from labeling.server import Access, add_user

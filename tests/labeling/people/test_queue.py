@@ -14,8 +14,9 @@ from dpo_core.records import Judgement, Pair
 from labeling.people import argilla_queue
 from labeling.people.answers import latest_answers
 from labeling.people.argilla_http import IMPATIENT, public_url
-from labeling.people.argilla_queue import ArgillaQueue, Dataset
+from labeling.people.argilla_queue import ArgillaQueue
 from labeling.people.asking import Task, ask, collect
+from labeling.people.label_queue import Dataset
 from labeling.people.log import LabelLog
 from labeling.people.task import ItemBuilder, plan_items
 from labeling.server import WORKSPACE, Access

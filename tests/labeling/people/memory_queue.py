@@ -1,0 +1,58 @@
+"""A queue in memory, for what asking and collecting do with any queue."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from labeling.people.argilla_parts import Questions
+from labeling.people.label_queue import Dataset, Progress, Record
+from labeling.people.task import Item
+
+
+class MemoryQueue:
+    """Records by their id on the server; `answer` is what an annotator does."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, dict[str, dict[str, Any]]] = {}
+        self.questions: dict[str, Questions] = {}
+        self.pushed: list[str] = []
+
+    def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
+        self.pages.setdefault(name, {})
+        self.questions[name] = questions
+        return Dataset(name, name, f"memory://{name}")
+
+    def find(self, name: str) -> Dataset | None:
+        return Dataset(name, name, f"memory://{name}") if name in self.pages else None
+
+    def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
+        there = {record["external_id"] for record in self.pages[dataset.name].values()}
+        for item in items:
+            if item.record_id not in there:
+                server_id = f"server {item.record_id}"
+                record = {"id": server_id, "external_id": item.record_id, "responses": []}
+                self.pages[dataset.name][server_id] = {**record, "status": "pending"}
+                self.pushed.append(item.record_id)
+
+    def records(self, dataset: Dataset, progress: Progress) -> Iterator[Record]:
+        yield from list(self.pages[dataset.name].values())
+
+    def remove(self, dataset: Dataset, server_ids: Sequence[str]) -> None:
+        for server_id in server_ids:
+            del self.pages[dataset.name][server_id]
+
+    def names(self) -> Mapping[str, str]:
+        return {"1": "ann", "2": "bob"}
+
+    def progress(self, dataset: Dataset) -> Mapping[str, Any]:
+        records = self.pages[dataset.name].values()
+        done = sum(record["status"] == "completed" for record in records)
+        return {"total": len(records), "completed": done, "users": []}
+
+    def answer(self, name: str, record_id: str, user: str, choice: str, at: str) -> None:
+        """An annotator's answer; the record is completed once enough people gave one."""
+        record = self.pages[name][f"server {record_id}"]
+        values = {"preference": {"value": choice}}
+        response = {"id": f"{record_id} {user}", "user_id": user, "status": "submitted"}
+        record["responses"].append({**response, "values": values, "updated_at": at})
+        if len(record["responses"]) >= self.questions[name].min_submitted:
+            record["status"] = "completed"
