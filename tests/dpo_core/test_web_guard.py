@@ -215,7 +215,7 @@ def test_the_life_of_the_app_is_its_own() -> None:
 def test_no_server_is_without_it() -> None:
     """A module that starts to listen for requests puts the guard before its app."""
     root = Path(web_guard.__file__).parents[1]
-    packages = ("flows", "generation", "labeling", "dpo_core")
+    packages = ("flows", "generation", "labeling", "reporting", "dpo_core")
     sources = {path: path.read_text("utf-8") for p in packages for path in (root / p).rglob("*.py")}
     listens = re.compile(r"uvicorn\.(Config|run)\(|\bHTTPServer\(|hypercorn|aiohttp\.web|wsgiref")
     serving = {path.name: text for path, text in sources.items() if listens.search(text)}
