@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Mapping[str, object])
 
 _ROW_GROUP = 4096
 _CODEC = "zstd"
@@ -17,7 +18,7 @@ TEXTS_AT_ONCE = 512
 
 def write_rows(
     path: Path,
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, object]],
     schema: pa.Schema,
     *,
     checksums: bool = False,
@@ -43,10 +44,10 @@ class RowWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema = schema
         self.count = 0
-        self._rows: list[Mapping[str, Any]] = []
+        self._rows: list[Mapping[str, object]] = []
         self._writer = pq.ParquetWriter(path, schema, compression=_CODEC)
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: Mapping[str, object]) -> None:
         self._rows.append(row)
         self.count += 1
         if len(self._rows) == TEXTS_AT_ONCE:
@@ -69,6 +70,11 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str
     """All rows of a small file."""
     rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
     return rows
+
+
+def iterate_as(path: Path, kind: type[R], batch_size: int = _ROW_GROUP) -> Iterator[R]:
+    """The rows of a file of any size as `kind`, a TypedDict whose keys are the columns to read."""
+    return cast(Iterator[R], iterate_rows(path, tuple(kind.__annotations__), batch_size))
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:

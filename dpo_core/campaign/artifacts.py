@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Entry
+from dpo_core.campaign.step_facts import StepFacts
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.sealed import BrokenSeal, read_sealed
 from dpo_core.seen_files import cached_sha256
+
+Facts = TypeVar("Facts", bound=StepFacts)
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,13 @@ class StepResult:
     came_in: int = 0
     kept: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: StepFacts | Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recorded_facts(self) -> Mapping[str, Any]:
+        """The facts as the ledger has them."""
+        return self.facts.as_json() if isinstance(self.facts, StepFacts) else self.facts
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,10 @@ class Artifact:
         if name in outputs and path.exists():
             check_output(self.folder, name, outputs[name])
         return path
+
+    def facts(self, kind: type[Facts]) -> Facts:
+        """What the step recorded, as the facts of that kind of step."""
+        return kind.read(self.entry.facts)
 
     def hash(self, name: str) -> str:
         """Content hash of one output file."""

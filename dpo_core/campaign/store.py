@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isinf
 from pathlib import Path
 from typing import Any, Protocol
@@ -269,7 +269,7 @@ class Store:
             at=now(),
             ratchet=VERSION,
             identity=IDENTITY,
-            **asdict(made),
+            **asdict(replace(made, facts=made.recorded_facts)),
         )
 
     def _commit(self, recipe: Recipe, partial: Path, entry: Entry) -> Path:

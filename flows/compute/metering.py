@@ -60,7 +60,7 @@ class CostMeter:
                 "gpu_seconds": round(gpu_seconds(self._holds(), start, time.monotonic()), 2),
                 **self._spent(),
             }
-            return replace(result, facts={**result.facts, **costs})
+            return replace(result, facts={**result.recorded_facts, **costs})
 
         return measuring
 

@@ -178,7 +178,10 @@ def _answer_task(
                 "context together with its answer",
                 f"Lower evaluation.suites.{name}.max_tokens, or raise sampling.max_model_len.",
             )
-        facts, versions = {**result.facts, "chat": chat}, {**result.versions, **asked["versions"]}
+        facts, versions = (
+            {**result.recorded_facts, "chat": chat},
+            {**result.versions, **asked["versions"]},
+        )
         return replace(result, facts=facts, versions=versions)
 
     sampling = session.config.sampling
