@@ -19,7 +19,7 @@ def add_user(access: Access, name: str, workspace: str = WORKSPACE) -> str:
     """
     if not name.strip():
         raise BadInput("a user needs a name", "For example: ratchet label user add ann")
-    if any(user["username"] == name for user in _items(access, "users")):
+    if any(user["username"] == name for user in call(access, "GET", "users")["items"]):
         raise BadInput(f"user {name!r} already exists", "Choose another name.")
     place = _workspace(access, workspace)
     password = new_password()
@@ -35,17 +35,13 @@ def add_user(access: Access, name: str, workspace: str = WORKSPACE) -> str:
 
 def _workspace(access: Access, name: str) -> str:
     """Id of the workspace; created if missing, as on an external server."""
-    ids = [place["id"] for place in _items(access, "me/workspaces") if place["name"] == name]
+    places = call(access, "GET", "me/workspaces")["items"]
+    ids = [place["id"] for place in places if place["name"] == name]
     return str(ids[0] if ids else call(access, "POST", "workspaces", {"name": name})["id"])
 
 
-def _items(access: Access, path: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = call(access, "GET", path)["items"]
-    return items
-
-
 def call(
-    access: Access, method: str, path: str, body: Mapping[str, Any] | None = None
+    access: Access, method: str, path: str, body: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
     """The server's JSON response to a request below /api/v1/.
 
