@@ -1,12 +1,6 @@
-"""The tables that steps write, as Arrow schemas, and what a row of some of them holds."""
-
-from datetime import datetime
-from typing import TYPE_CHECKING, TypedDict
+"""The tables that steps write, as Arrow schemas."""
 
 import pyarrow as pa
-
-if TYPE_CHECKING:  # records may in turn need these rows
-    from dpo_core.records import Side, Verdict
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -108,24 +102,6 @@ LABELS = pa.schema(
 )
 
 
-class LabelRow(TypedDict):
-    """A row of LABELS."""
-
-    label_id: str
-    record_id: str
-    pair_id: str
-    kind: str
-    annotator: str
-    verdict: "Verdict | None"
-    expected: "Verdict | None"
-    strength: int | None
-    comment: str | None
-    shown_first: "Side"
-    mode: str
-    why: str
-    at: datetime
-
-
 RELIABILITY = pa.schema(
     [
         ("pair_id", pa.string()),
@@ -175,20 +151,6 @@ IMPORTED = pa.schema(  # imported preferences, as texts
         ("agreement", pa.float64()),
     ]
 )
-
-
-class ImportedRow(TypedDict):
-    """A row of IMPORTED."""
-
-    pair_id: str
-    prompt_id: str
-    prompt: str | None
-    messages: list[dict[str, str]] | None
-    chosen: str
-    rejected: str
-    p_chosen: float
-    sources: list[str]
-    agreement: float | None
 
 
 OUTCOMES = pa.schema(

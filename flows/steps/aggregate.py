@@ -9,7 +9,8 @@ from typing import Any
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.hashing import digest
-from dpo_core.schemas import PREFERENCES, LabelRow
+from dpo_core.records import LabelRow
+from dpo_core.schemas import PREFERENCES
 from dpo_core.tables import iterate_as, iterate_rows, write_rows
 from flows.read_records import find_retracted, read_reliability
 from flows.round_state import OWN_SAMPLES, PreferenceSources, RoundRecord, parquet_inputs

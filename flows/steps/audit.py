@@ -7,14 +7,13 @@ that must not be trained on.
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import AuditFailed
-from dpo_core.records import Prompt, person
-from dpo_core.schemas import LabelRow
+from dpo_core.records import LabelRow, Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from dpo_core.tables import R, iterate_as, iterate_rows, read_rows
 from flows.read_records import find_retracted, read_prompts
@@ -187,7 +186,9 @@ def _read_preferences(
     rows = read_rows(inputs.path("preferences"))
     needed = {row[side] for row in rows for side in ("chosen", "rejected")}
     answers = _read_answers(inputs.path("completions"), needed, prompts, special)
-    first = {row["pair_id"]: row["a"] for row in _read_rows(inputs, "pairs", _FirstSide)}
+    pairs = inputs.find("pairs")
+    sides = iterate_rows(pairs, ["pair_id", "a"]) if pairs is not None else ()
+    first = {row["pair_id"]: row["a"] for row in sides}
     for row in rows:
         a = first.get(row["pair_id"])
         yield Preference(
@@ -198,11 +199,6 @@ def _read_preferences(
             p_chosen=row["p_chosen"],
             side=None if a is None else "a" if row["chosen"] == a else "b",
         )
-
-
-class _FirstSide(TypedDict):
-    pair_id: str
-    a: str
 
 
 def _read_rows(inputs: Inputs, name: str, kind: type[R]) -> Iterator[R]:

@@ -8,7 +8,8 @@ from typing import Any
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.schemas import RELIABILITY, LabelRow
+from dpo_core.records import LabelRow
+from dpo_core.schemas import RELIABILITY
 from dpo_core.tables import iterate_as, iterate_rows, write_rows
 from flows.read_records import read_scores_by_source
 from flows.round_state import RoundRecord, parquet_inputs

@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from dpo_core.records import person
-from dpo_core.schemas import LabelRow
+from dpo_core.records import LabelRow, person
 from labeling.aggregation.agreement import Rate
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dpo_core.hashing import derive_seed
-from dpo_core.records import Verdict
-from dpo_core.schemas import LabelRow
+from dpo_core.records import LabelRow, Verdict
 from labeling.aggregation.curves import CalibrationCurve, Method, fit_curve
 from labeling.aggregation.votes import gather_votes, majority_verdict
 from labeling.pairs.for_people import RANDOM

@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from dpo_core.records import VERDICTS, Verdict, is_person, person
-from dpo_core.schemas import LabelRow
+from dpo_core.records import VERDICTS, LabelRow, Verdict, is_person, person
 
 Shares = Mapping[Verdict, float]
 """verdict → its share of the votes on one pair, or its probability; the values sum to 1."""

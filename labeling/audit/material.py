@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 
-from dpo_core.records import Prompt, Verdict, person
-from dpo_core.schemas import LabelRow
+from dpo_core.records import LabelRow, Prompt, Verdict, person
 from labeling.aggregation.votes import VerdictRow
 from labeling.audit.findings import excerpt
 
@@ -98,18 +98,14 @@ def count_votes(judgements: Iterable[OrdersRow], labels: Iterable[LabelRow]) -> 
     """
     sides: dict[str, Counter[str]] = defaultdict(Counter)
     seen, decided = set[str](), set[str]()
-
-    def count(pair_id: str, verdict: Verdict | None, votes: Iterable[tuple[str, str]]) -> None:
+    of_judges = ((row["pair_id"], row["verdict"], _judge_votes(row)) for row in judgements)
+    of_people = ((row["pair_id"], row["verdict"], _person_votes(row)) for row in labels)
+    for pair_id, verdict, votes in chain(of_judges, of_people):
         seen.add(pair_id)
         if verdict in _OTHER:
             decided.add(pair_id)
         for source, side in votes:
             sides[source][side] += 1
-
-    for row in judgements:
-        count(row["pair_id"], row["verdict"], _judge_votes(row))
-    for label in labels:
-        count(label["pair_id"], label["verdict"], _person_votes(label))
     return SourceVotes({source: dict(counts) for source, counts in sides.items()}, seen - decided)
 
 

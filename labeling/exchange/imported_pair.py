@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dpo_core.records import Prompt, imported_completion_id, pair_id, prompt_id
-from dpo_core.schemas import ImportedRow
+from dpo_core.records import ImportedRow, Prompt, imported_completion_id, pair_id, prompt_id
 
 Messages = tuple[Mapping[str, str], ...]
 

@@ -9,7 +9,8 @@ from typing import IO, Literal
 
 from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
-from dpo_core.schemas import IMPORTED, ImportedRow
+from dpo_core.records import ImportedRow
+from dpo_core.schemas import IMPORTED
 from dpo_core.tables import TEXTS_AT_ONCE, write_rows
 from labeling.exchange.folder import PAIRS, REJECTED, SUMMARY, new_folder
 from labeling.exchange.formats.kinds import format_of, read_as

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dpo_core.schemas import LabelRow
+from dpo_core.records import LabelRow
 from labeling.people.label_queue import AnswerValue, QueueRecord
 from labeling.people.task import RecordMetadata, verdict_from_choice
 

@@ -60,28 +60,21 @@ class LabelQueue(Protocol):
 
     def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
         """The dataset of that name, ready for labelling; created if missing."""
-        ...
 
     def find(self, name: str) -> Dataset | None:
         """The dataset of that name, or None."""
-        ...
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
         """Send items, skipping those that are there."""
-        ...
 
     def records(self, dataset: Dataset, progress: Progress) -> Iterator[QueueRecord]:
         """Every record with its answers, each once."""
-        ...
 
     def remove(self, dataset: Dataset, server_ids: Sequence[str]) -> None:
         """Remove records, with their answers."""
-        ...
 
     def names(self) -> Mapping[str, str]:
         """user id → name."""
-        ...
 
     def progress(self, dataset: Dataset) -> QueueCounts:
         """How far its records are answered."""
-        ...

@@ -142,11 +142,8 @@ class ItemBuilder:
     def _metadata(self, texts: tuple[str, str], tags: Sequence[str]) -> dict[str, object]:
         """Metadata that annotators can filter by; lengths in characters, which gold has too."""
         lengths = {"length_a": len(texts[0]), "length_b": len(texts[1])}
-        return {
-            "round": self.number,
-            **lengths,
-            **({"tags": [visible(tag) for tag in tags]} if tags else {}),
-        }
+        named = {"tags": [visible(tag) for tag in tags]} if tags else {}
+        return {"round": self.number, **lengths, **named}
 
     def _opinion(self, pair_id: str, first: Side) -> Opinion | None:
         judgement = self.opinions.get(pair_id) if self.mode == "review" else None

@@ -23,12 +23,8 @@ def add_user(access: Access, name: str, workspace: str = WORKSPACE) -> str:
         raise BadInput(f"user {name!r} already exists", "Choose another name.")
     place = _workspace(access, workspace)
     password = new_password()
-    user = call(
-        access,
-        "POST",
-        "users",
-        {"username": name, "first_name": name, "password": password, "role": "annotator"},
-    )
+    account = {"username": name, "first_name": name, "password": password, "role": "annotator"}
+    user = call(access, "POST", "users", account)
     call(access, "POST", f"workspaces/{place}/users", {"user_id": user["id"]})
     return password
 
@@ -40,9 +36,7 @@ def _workspace(access: Access, name: str) -> str:
     return str(ids[0] if ids else call(access, "POST", "workspaces", {"name": name})["id"])
 
 
-def call(
-    access: Access, method: str, path: str, body: Mapping[str, object] | None = None
-) -> dict[str, Any]:
+def call(access: Access, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
     """The server's JSON response to a request below /api/v1/.
 
     Raises BadInput for a refused API key or no response, LabelServerFailed for other errors.
@@ -55,7 +49,7 @@ def call(
     )
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            content: dict[str, Any] = json.load(response)
+            return json.load(response)
     except urllib.error.HTTPError as error:
         with error:  # closes the connection
             raise _refused(access, path, error) from None
@@ -64,7 +58,6 @@ def call(
             f"no Argilla server answers at {access.url}: {error}",
             "Start it with `ratchet label serve`, then run the same command again.",
         ) from None
-    return content
 
 
 def _refused(access: Access, path: str, error: urllib.error.HTTPError) -> Exception:
