@@ -32,6 +32,7 @@ from dpo_core.errors import (
     RatchetError,
 )
 from dpo_core.full_disk import is_out_of_space
+from dpo_core.jobs import AnyJob, ChildJob, JobResult, Kinds, Result, job_request, read_request
 from dpo_core.preloaded import Forked, fork
 
 Report = Callable[[int, int, str], None]
@@ -92,6 +93,16 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
             send(event="error", **describe_error(error))
+
+
+def serve_jobs(kinds: Kinds[AnyJob], carry_out: Callable[[AnyJob, Report], JobResult]) -> None:
+    """Carry out the parent's jobs, of these kinds, until it closes the pipe."""
+
+    def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
+        result = carry_out(read_request(request, kinds), report)
+        return result.model_dump(mode="json", exclude_unset=True)
+
+    serve(handle)
 
 
 def forward_notices(send: Callable[[str], None]) -> None:
@@ -205,6 +216,16 @@ class Child:
     def start(cls, module: str, log: Path, env: Mapping[str, str] | None = None) -> "Child":
         """Run `python -m module` as a child. Raises ChildDied if it ends before it is ready."""
         return cls(module, log, env or {}, _command(module))
+
+    def carry_out(
+        self,
+        job: ChildJob[Result],
+        root: Path = Path("/"),
+        report: Report | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Let the child carry out a job whose files lie below `root`; errors as `ask` raises."""
+        return job.read_result(self.ask(job_request(job, root), report, notice))
 
     def ask(
         self,

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from dpo_core.config import Count
-from dpo_core.jobs import ChildJob, Kinds, job_kinds
+from dpo_core.jobs import ChildJob, JobResult, Kinds, job_kinds
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
 
 
-class EngineJob(ChildJob):
+class EngineJob(ChildJob[JobResult]):
     """A job for an engine of this config, with the weights in `policy`."""
 
     policy: Path
@@ -49,7 +49,7 @@ class ContinuationsJob(EngineJob):
     out: Path
 
 
-class TokeniseJob(ChildJob):
+class TokeniseJob(ChildJob[JobResult]):
     """Write imported pairs (schema IMPORTED) as prompts, completions and preferences.
 
     held_out, gate_pool: parquet files of prompts that must not be trained on. longest: most tokens
@@ -67,7 +67,7 @@ class TokeniseJob(ChildJob):
     gate_pool: Path | None = None
 
 
-class RetokeniseJob(ChildJob):
+class RetokeniseJob(ChildJob[JobResult]):
     """Write completions of `prompts` by another model with the token ids of `policy`.
 
     longest: most tokens of prompt and answer together; None for the policy's context.
