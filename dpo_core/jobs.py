@@ -11,9 +11,9 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
-from dpo_core.campaign.step_facts import StepFacts
 from dpo_core.config import Section
 from dpo_core.errors import BadInput
+from dpo_core.step_facts import StepFacts
 
 
 class JobResult(StepFacts):

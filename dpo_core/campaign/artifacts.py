@@ -9,10 +9,10 @@ from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.step_facts import StepFacts
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.sealed import BrokenSeal, read_sealed
 from dpo_core.seen_files import cached_sha256
+from dpo_core.step_facts import StepFacts
 
 Facts = TypeVar("Facts", bound=StepFacts)
 
