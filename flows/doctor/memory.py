@@ -72,7 +72,7 @@ def estimate(
 ) -> MemoryEstimate:
     """Memory of training and sampling on one device."""
     if not device.gpu:
-        config = with_precision(config, {})
+        config = with_precision(config)
     keep = config.sampling.keep_worker
     return MemoryEstimate(
         tuple(_training(shape, size, config, device)),
