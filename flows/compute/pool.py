@@ -1,5 +1,6 @@
 """Processes of one kind side by side, each with one job at a time."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -38,17 +39,26 @@ class WorkerPool:
         Raises: as `Child.ask`. Work that has not ended then is abandoned, and its processes end.
         """
 
+        abandoned = threading.Event()
+
         def carry_out(worker: int, number: int) -> Done:
             child, seconds = self.worker(worker)
+            if abandoned.is_set():  # while it started
+                child.close()
+                raise child.died()
             tell: Report = lambda done, _, unit: report(number, done, unit)  # noqa: E731
             return child.carry_out(jobs[number], root, tell).started_in(seconds)
+
+        def abandon() -> None:
+            abandoned.set()
+            self.release()
 
         dispatch(
             range(len(jobs)),
             range(workers),
             carry_out,
             lambda worker, number, result: finished(number, worker, result),
-            abandon=self.release,
+            abandon=abandon,
         )
 
     def worker(self, number: int = 0) -> tuple[Child, float]:
