@@ -59,7 +59,7 @@ def run_module(module: str) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
+def serve(handle: Callable[[dict[str, Any], Report], Mapping[str, object]]) -> None:
     """Answer the parent's requests until it closes the pipe, which ends the process group."""
     collector.end_imports()
     events_fd = int(os.environ[_EVENTS_FD])
@@ -79,7 +79,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             result = handle(
                 request, lambda d, t, u: send(event="progress", done=d, total=t, unit=u)
             )
-            send(event="result", result=result)
+            send(event="result", result=dict(result))
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
             send(event="error", **describe_error(error))
@@ -95,7 +95,7 @@ def serve_jobs(
     gpus: of this machine; results then say how many of them the process holds for the job.
     """
 
-    def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    def handle(request: dict[str, Any], report: Report) -> Mapping[str, object]:
         job = read_request(request, kinds)
         result = carry_out(job, report)
         if gpus is not None and job.devices:
@@ -223,7 +223,7 @@ class Child:
         if self._failed and self.alive():
             raise InvariantViolated(f"{self.module} was sent a request after one that failed")
         try:
-            result = self._ask(request, report, notice)
+            result = self._ask(request, report, notice)["result"]
         except Interrupted:  # it stopped when asked to
             raise
         except Exception:
@@ -241,14 +241,14 @@ class Child:
         request: Mapping[str, object],
         report: Report | None,
         notice: Callable[[str], None] | None,
-    ) -> dict[str, Any]:
+    ) -> ChildEvent:
         try:
             assert self.process.stdin is not None
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self.died() from None
-        return self._await("result", report, notice)["result"]
+        return self._await("result", report, notice)
 
     def stop(self) -> None:
         """Ask a busy child to save its work and stop, and wait until it has."""

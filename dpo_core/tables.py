@@ -68,8 +68,7 @@ class RowWriter:
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """All rows of a small file."""
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
-    return rows
+    return list(pq.read_table(path, columns=columns).to_pylist())
 
 
 def iterate_as(path: Path, kind: type[R], batch_size: int = _ROW_GROUP) -> Iterator[R]:
