@@ -1,5 +1,7 @@
 """The tables that steps write, as Arrow schemas."""
 
+from typing import TypedDict
+
 import pyarrow as pa
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -153,6 +155,20 @@ IMPORTED = pa.schema(  # imported preferences, as texts
 )
 
 
+class ImportedRow(TypedDict):
+    """A row of IMPORTED."""
+
+    pair_id: str
+    prompt_id: str
+    prompt: str | None
+    messages: list[dict[str, str]] | None
+    chosen: str
+    rejected: str
+    p_chosen: float
+    sources: list[str]
+    agreement: float | None
+
+
 OUTCOMES = pa.schema(
     [
         ("opponent", pa.string()),
@@ -207,6 +223,16 @@ CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
         ("continuation", pa.string()),
     ]
 )
+
+
+class ContinuationRow(TypedDict):
+    """A row of CONTINUATIONS."""
+
+    continuation_id: str
+    prompt_id: str
+    prompt: str | None
+    messages: list[dict[str, str]] | None
+    continuation: str
 
 
 LIKELIHOODS = pa.schema(

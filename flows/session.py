@@ -19,7 +19,7 @@ from flows.compute.processes import Processes
 from flows.config import CampaignConfig, config_of_round
 from flows.older.fingerprints import older_fingerprints
 from flows.tracking.background import Tracking
-from generation.jobs import EngineJob, TokenJob
+from generation.jobs import EngineJob, OnEngine, TokenJob
 from reporting.progress import CampaignProgress
 
 Make = Callable[[Path, Inputs], StepResult]
@@ -87,7 +87,7 @@ class Session:
         name: str,
         make: Make,
         *,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         inputs: Mapping[str, Input] | None = None,
         functions: Mapping[str, str] | None = None,
     ) -> Artifact:
@@ -129,11 +129,11 @@ class Session:
         """A seed derived from the campaign's seed and `parts`."""
         return derive_seed(self.config.seed, *parts)
 
-    def sample(self, job: EngineJob) -> dict[str, Any]:
+    def sample(self, job: EngineJob[OnEngine]) -> OnEngine:
         """Ask the sampling process and wait for its answer."""
         return self.processes.sample(job)
 
-    def tokenise(self, job: TokenJob) -> dict[str, Any]:
+    def tokenise(self, job: TokenJob[Result]) -> Result:
         """Ask the sampling process for token ids."""
         return self.processes.tokenise(self.config.sampling, job)
 

@@ -289,7 +289,7 @@ class Answers:
         job.shards.mkdir()
         tokenizer = load_tokenizer(self.folder / "base")
         counts = sample_file(self.engine, tokenizer, job, self.config, quiet)
-        rate = counts["tokens"] / counts["seconds_engine"]
+        rate = counts.tokens / counts.seconds_engine
         bench.figure(f"sampled {name}", rate, "tokens/s")
         return [_completion(row, prompts) for row in iterate_rows(job.out)]
 

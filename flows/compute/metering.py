@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import StepResult
 from dpo_core.campaign.ledger import Entry
@@ -69,7 +68,7 @@ class CostMeter:
         for child in self._children:
             yield GpuHold(child.gpus, child.started, now if child.ended is None else child.ended)
 
-    def _spent(self) -> dict[str, Any]:
+    def _spent(self) -> dict[str, object]:
         """What judges were paid since the last step; empty if nothing."""
         spending = read_spending(self._spending, self._counted)
         self._counted = spending.end

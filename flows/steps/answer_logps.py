@@ -96,8 +96,7 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
     if shared is not None:
         return shared
     job = ScoreJob(policy=weights, config=session.config.sampling, completions=answers, out=out)
-    result = session.sample(job)
-    return float(result["seconds_start"])
+    return session.sample(job).seconds_start
 
 
 def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> float | None:

@@ -92,13 +92,13 @@ def write_completions(
     rmtree(folder / SHARDS, ignore_errors=True)  # of all sizes
     sides = ("shard_prompts", "tensor_parallel_size")
     wanted = count_rows(prompts) * samples.count
-    too_long = wanted - result["completions"]
+    too_long = wanted - result.completions
     return StepResult(
         came_in=wanted,
-        kept=result["completions"],
+        kept=result.completions,
         dropped={"prompt_too_long": too_long} if too_long else {},
-        versions=result.pop("versions"),
-        facts={**result, **{name: getattr(sampling, name) for name in sides}},
+        versions=result.versions,
+        facts={**result.as_json(), **{name: getattr(sampling, name) for name in sides}},
     )
 
 
