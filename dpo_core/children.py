@@ -88,17 +88,18 @@ def serve(handle: Callable[[dict[str, Any], Report], Mapping[str, object]]) -> N
 def serve_jobs(
     kinds: Kinds[AnyJob],
     carry_out: Callable[[AnyJob, Report], JobResult],
-    gpus: int | None = None,
+    count_gpus: Callable[[], int] | None = None,
 ) -> None:
     """Carry out the parent's jobs, of these kinds, until it closes the pipe.
 
-    gpus: of this machine; results then say how many of them the process holds for the job.
+    count_gpus: of this machine; results then say how many of them the process holds for the job.
     """
 
     def handle(request: dict[str, Any], report: Report) -> Mapping[str, object]:
         job = read_request(request, kinds)
         result = carry_out(job, report)
-        if gpus is not None and job.devices:
+        if count_gpus is not None and job.devices:
+            gpus = count_gpus()
             held = gpus if job.devices == "all" or not gpus else job.devices
             result = result.model_copy(update={"gpus": held})
         return result.as_answer()

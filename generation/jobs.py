@@ -63,6 +63,10 @@ class EngineJob(ChildJob[OnEngine]):
     policy: Path
     config: SamplingConfig = SamplingConfig()
 
+    @property
+    def devices(self) -> int:
+        return self.config.tensor_parallel_size
+
 
 class SampleJob(EngineJob[SampleResult]):
     """Sample `samples_per_prompt` completions for every prompt of the file `prompts`.
@@ -103,6 +107,10 @@ class TokenJob(ChildJob[Result]):
 
     policy: Path
     longest: int | None = None
+
+    @property
+    def devices(self) -> int:
+        return 0
 
 
 class TokeniseJob(TokenJob[TokeniseResult]):
