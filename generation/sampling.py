@@ -13,9 +13,9 @@ from dpo_core.atomic import write_atomic
 from dpo_core.children import Report
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, derive_seed
-from dpo_core.records import Prompt, prompt_from_row
+from dpo_core.records import Prompt, PromptRow, prompt_from_row
 from dpo_core.schemas import COMPLETIONS
-from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
+from dpo_core.tables import batched, concatenate, count_rows, iterate_as, write_rows
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick
 from generation.jobs import SampleJob, SampleResult
@@ -45,7 +45,7 @@ def sample_file(
 
     paths: list[Path] = []
     seconds_engine = 0.0
-    rows = (prompt_from_row(row) for row in iterate_rows(job.prompts))
+    rows = map(prompt_from_row, iterate_as(job.prompts, PromptRow))
     for number, prompts in enumerate(batched(rows, config.shard_prompts)):
         path = job.shards / f"{number:05d}.parquet"
         paths.append(path)
