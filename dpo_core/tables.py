@@ -1,19 +1,78 @@
 """Parquet files: written whole and in order, read whole or in batches."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dpo_core.row_types import VOLATILE
+
 T = TypeVar("T")
 R = TypeVar("R", bound=Mapping[str, object])
 
+_ARROW = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("ms", tz="UTC"),
+}
 _ROW_GROUP = 4096
 _CODEC = "zstd"
 TEXTS_AT_ONCE = 512
 """Rows per row group of tables whose texts have no length limit."""
+
+
+def schema_of(row: type) -> pa.Schema:
+    """The schema of a table with rows of this TypedDict; see dpo_core.row_types.
+
+    Example:
+        >>> from typing import TypedDict
+        >>> from dpo_core.row_types import Int32
+        >>> class Step(TypedDict):
+        ...     number: Int32
+        ...     words: list[str] | None
+        >>> schema_of(Step).types
+        [DataType(int32), ListType(list<item: string>)]
+    """
+    return pa.schema(_fields(row))
+
+
+def _fields(row: type) -> list[pa.Field]:
+    hints = get_type_hints(row, include_extras=True).items()
+    marked = ((name, kind, VOLATILE in _marks(kind)) for name, kind in hints)
+    metadata = {VOLATILE: "true"}
+    return [pa.field(n, _arrow(kind), metadata=metadata if v else None) for n, kind, v in marked]
+
+
+def _marks(kind: Any) -> tuple[str, ...]:
+    return kind.__metadata__ if get_origin(kind) is Annotated else ()
+
+
+def _arrow(kind: Any) -> pa.DataType:
+    if kind in _ARROW:
+        return _ARROW[kind]
+    if is_typeddict(kind):
+        return pa.struct(_fields(kind))
+    if narrow := set(_marks(kind)) - {VOLATILE}:
+        return pa.type_for_alias(narrow.pop())
+    if get_origin(kind) is Literal:
+        return pa.string()
+    of_first = _arrow(get_args(kind)[0])  # of a list, a union with None, or what is annotated
+    return pa.list_(of_first) if get_origin(kind) is list else of_first
 
 
 def write_rows(
