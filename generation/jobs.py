@@ -76,6 +76,10 @@ class EngineJob(ChildJob[OnEngine]):
     policy: Path
     config: SamplingConfig = SamplingConfig()
 
+    @property
+    def devices(self) -> int:
+        return self.config.tensor_parallel_size
+
 
 class RowsJob(EngineJob[OnEngine]):
     """A job for each row of the parquet file `source`, whose results are written to `out`; for
@@ -137,6 +141,10 @@ class TokenJob(ChildJob[Result]):
 
     policy: Path
     longest: int | None = None
+
+    @property
+    def devices(self) -> int:
+        return 0
 
 
 class TokeniseJob(TokenJob[TokeniseResult]):

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from dpo_core.children import Report
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, derive_seed
-from dpo_core.records import Prompt, prompt_from_row
+from dpo_core.records import Prompt, PromptRow, prompt_from_row
 from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import iterate_slice, write_rows
 from generation.config import SamplingConfig
@@ -31,7 +31,8 @@ def sample_rows(
     Skips a prompt that leaves no room for max_tokens.
     """
     started = time.monotonic()
-    prompts = [prompt_from_row(r) for r in iterate_slice(job.source, job.first, job.count)]
+    rows_asked = iterate_slice(job.source, PromptRow, job.first, job.count)
+    prompts = [prompt_from_row(row) for row in rows_asked]
     progress, heap = _Progress(report, len(prompts) * job.samples_per_prompt), HeapTrimmer()
 
     def tick(finished: int) -> None:

@@ -51,13 +51,11 @@ class SamplingWorker:
         engine = self._ready(job)
         result = self._with_engine(engine, job, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0
-        on_gpu = torch.cuda.is_available()
         about = {
             "seconds_start": seconds_start,
             "versions": engine.versions(),
             "threads": torch.get_num_threads(),
-            "device": "cuda" if on_gpu else "cpu",
-            "gpus": self.config.tensor_parallel_size if on_gpu else 0,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
         return result.model_copy(update=about)
 
@@ -102,4 +100,4 @@ def _make_engine(config: SamplingConfig, policy: Path) -> Engine:
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve_jobs(JOBS, SamplingWorker().carry_out)
+    serve_jobs(JOBS, SamplingWorker().carry_out, torch.cuda.device_count)

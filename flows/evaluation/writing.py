@@ -21,7 +21,7 @@ from dpo_core.evaluation.texts import (
     self_similarity,
     words,
 )
-from dpo_core.records import Completion, score_row
+from dpo_core.records import Completion, ScoreRow, score_row
 from flows.config.evaluation import HeldOutConfig
 from flows.evaluation.held_out import HeldOutAnswers
 
@@ -112,7 +112,7 @@ def _describe(answers: HeldOutAnswers, config: EvaluationConfig) -> dict[str, An
     return numbers
 
 
-def _score_rows(answers: HeldOutAnswers) -> list[dict[str, Any]]:
+def _score_rows(answers: HeldOutAnswers) -> list[ScoreRow]:
     """Scores of the first judge that scores, because judges differ in scale."""
     source, scores = next(iter(answers.scores.items()), ("", {}))
     return [score_row(identity, source, score) for identity, score in scores.items()]

@@ -12,10 +12,10 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, digest
-from dpo_core.records import Prompt, prompt_from_row, prompt_row
+from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
 from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.special_tokens import read_special_tokens
-from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.tables import iterate_as, read_rows, write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import scores_with_training_judge
 from flows.harness.suite_task import ScoreDocuments, SuiteTask, WriteRequests, WriteTexts
@@ -138,7 +138,7 @@ def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Promp
     with TemporaryDirectory() as folder:
         out = Path(folder) / "prompts.parquet"
         session.processes.ask_harness(WriteTexts(suite=SuiteTask(name, suite), out=out))
-        return [prompt_from_row(row) for row in iterate_rows(out)]
+        return list(map(prompt_from_row, iterate_as(out, PromptRow)))
 
 
 def data_input(session: Session, suite: HarnessSuite) -> Input:
