@@ -11,9 +11,8 @@ from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
-from dpo_core.jobs import Result
+from dpo_core.jobs import ChildJob, Result
 from dpo_core.seen_files import persistent_sha256
-from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
@@ -138,7 +137,7 @@ class Session:
         """Ask the sampling process for token ids."""
         return self.processes.tokenise(self.config.sampling, job)
 
-    def train(self, job: TrainingJob) -> dict[str, Any]:
+    def train(self, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job, and wait for it."""
         return self.processes.train(self.config.sampling, job)
 

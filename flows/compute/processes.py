@@ -8,9 +8,8 @@ from dpo_core.campaign.artifacts import verify_outputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.jobs import Result, job_request
+from dpo_core.jobs import ChildJob, Result
 from dpo_core.processor import has_gpu
-from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
@@ -68,13 +67,13 @@ class Processes:
         result = sampler.carry_out(job, self._layout.root, self._progress.advance)
         return result.started_in(seconds_process)
 
-    def train(self, config: SamplingConfig, job: TrainingJob) -> dict[str, Any]:
+    def train(self, config: SamplingConfig, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job; it has a GPU to itself."""
         trainer, seconds_process = self._process("training", config)
         stays = False
         try:
-            request = job_request(job, self._layout.root)
-            result = trainer.ask(request, self._progress.advance, self._progress.notice)
+            progress = self._progress
+            result = trainer.carry_out(job, self._layout.root, progress.advance, progress.notice)
             stays = not _one_at_a_time(config, on_gpu=trainer.gpus > 0)
         except KeyboardInterrupt:
             self._progress.note("stopping; interrupt again to leave at once")
@@ -83,7 +82,7 @@ class Processes:
         finally:
             if not stays:
                 self.release("training")
-        return {**result, "seconds_start": seconds_process}
+        return result.started_in(seconds_process)
 
     def ask_harness(self, job: TaskJob[Result]) -> Result:
         """Let the process that has lm-evaluation-harness carry out a job."""

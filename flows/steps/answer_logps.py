@@ -113,7 +113,7 @@ def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> fl
         policy_dir=weights, completions=answers, out=out, dtype=dtype, threads=session.threads
     )
     result = session.train(job)
-    return None if result["why_not"] else float(result["seconds_start"] + result["seconds_load"])
+    return None if result.why_not else result.seconds_start + result.seconds_load
 
 
 def _are_shared(answers: Path) -> bool:

@@ -11,8 +11,10 @@ from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
 from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
+from dpo_core.step_facts import StepFacts
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
+from dpo_core.training.results import BaseFacts
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import draw_evaluation_prompts
 from flows.gate.power import REMEDY, count_groups, gate_power
@@ -22,6 +24,13 @@ from flows.session import Session
 from flows.steps.gate_pool import POOL, find_gate_pool, read_prompt_ids
 from flows.steps.prompts import pool_config, pool_functions
 from flows.steps.suites import suite_prompts
+
+
+class HeldOutFacts(StepFacts):
+    """The facts of step `held_out`: how many prompts were drawn for each split."""
+
+    gate: int = 0
+    test: int = 0
 
 
 def held_out(session: Session) -> Artifact:
@@ -40,7 +49,7 @@ def held_out(session: Session) -> Artifact:
                 )
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
-        return StepResult(came_in, kept, dropped, facts=counts)
+        return StepResult(came_in, kept, dropped, facts=HeldOutFacts(**counts))
 
     config = {
         **pool_config(session.config.prompts),
@@ -55,7 +64,7 @@ def report_power(session: Session, held_out: Artifact, pool: Artifact | None) ->
     """Report once, when the prompts are drawn, which win rate the gate can detect."""
     if held_out.cached:
         return
-    gate = held_out.entry.facts["gate"]
+    gate = held_out.facts(HeldOutFacts).gate
     groups = count_groups(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
     power = gate_power(session.config, gate, None if pool is None else pool.entry.kept, groups)
     if power.weak:
@@ -91,11 +100,11 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         )
         result = session.train(job)
         return StepResult(
-            came_in=result.pop("rows_in", 0),
-            kept=result.pop("rows_kept", 0),
-            dropped=result.pop("dropped", {}),
-            versions=result.pop("versions", {}),
-            facts=result,
+            came_in=result.rows_in,
+            kept=result.rows_kept,
+            dropped=result.dropped,
+            versions=result.versions,
+            facts=BaseFacts.read(result.as_json()),
         )
 
     functions = (policy.build, sft.function if sft is not None else None)
@@ -111,7 +120,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         },
         functions={path: source_hash(path) for path in functions if path is not None},
     )
-    return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+    return Policy(0, artifact.facts(BaseFacts).policy, artifact.path("policy"), artifact)
 
 
 def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
