@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import verify_outputs
 from dpo_core.campaign.layout import Layout
@@ -14,7 +13,7 @@ from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
 from flows.harness.offline import ENVIRONMENT as OFFLINE
-from flows.harness.suite_task import TaskJob
+from flows.harness.suite_task import SuiteTask
 from generation.config import SamplingConfig
 from generation.jobs import EngineJob, OnEngine, TokenJob
 from reporting.progress import CampaignProgress
@@ -56,16 +55,13 @@ class Processes:
 
     def sample(self, job: EngineJob[OnEngine]) -> OnEngine:
         """Let the sampling process carry out a job, with an engine of its config."""
-        sampler, seconds_process = self._sampler(job.config, job.policy)
-        result = sampler.carry_out(job, self._layout.root, self._progress.advance)
+        result = self._ask_sampler(job.config, job.policy, job)
         self._sampler_on_gpu = result.device != "cpu"
-        return result.started_in(seconds_process)
+        return result
 
     def tokenise(self, config: SamplingConfig, job: TokenJob[Result]) -> Result:
         """Let the sampling process make token ids, which needs no engine."""
-        sampler, seconds_process = self._sampler(config, job.policy)
-        result = sampler.carry_out(job, self._layout.root, self._progress.advance)
-        return result.started_in(seconds_process)
+        return self._ask_sampler(config, job.policy, job)
 
     def train(self, config: SamplingConfig, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job; it has a GPU to itself."""
@@ -84,7 +80,7 @@ class Processes:
                 self.release("training")
         return result.started_in(seconds_process)
 
-    def ask_harness(self, job: TaskJob[Result]) -> Result:
+    def ask_harness(self, job: SuiteTask[Result]) -> Result:
         """Let the process that has lm-evaluation-harness carry out a job."""
         running = self._usable("harness") or self._start("harness", OFFLINE)
         return running.carry_out(job, self._layout.root, self._progress.advance)
@@ -107,12 +103,13 @@ class Processes:
         environment = {**child_environment(self._threads), **(env or {})}
         return self._meter.watch(Child.start(module, self._layout.log(log), environment))
 
-    def _sampler(self, config: SamplingConfig, policy: Path) -> tuple[Child, float]:
+    def _ask_sampler(self, config: SamplingConfig, policy: Path, job: ChildJob[Result]) -> Result:
         check_weights(policy)
         if self._sampling != config:
             self.release("sampling")  # an engine keeps the config that it was made with
         self._sampling = config
-        return self._process("sampling", config)
+        sampler, seconds = self._process("sampling", config)
+        return sampler.carry_out(job, self._layout.root, self._progress.advance).started_in(seconds)
 
     def _process(self, name: str, config: SamplingConfig) -> tuple[Child, float]:
         """The process of that name, and the seconds that starting it took now."""
