@@ -11,7 +11,7 @@ from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import derive_seed
 from dpo_core.model_shape import Shape, read_shape
-from dpo_core.processor import has_gpu
+from dpo_core.processor import free_ram_gib, has_gpu
 from flows.config import CampaignConfig
 from flows.doctor import policy, prompts
 from flows.doctor.findings import DoctorFinding, problem, problems
@@ -24,7 +24,7 @@ from flows.doctor.machine import (
     check_python,
     installed_version,
 )
-from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, free_ram_gib
+from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from flows.doctor.servers import check_argilla, check_ports, check_prefect
 from generation.probe import Machine, ProbeMachine, ProbePolicy, ProbeTokens
