@@ -67,6 +67,13 @@ class Device:
         return f"each of {self.count} GPUs" if self.count > 1 else "the GPU" if self.gpu else "RAM"
 
 
+def size_of(shape: Shape | None) -> ModelSize | None:
+    """What memory depends on; None where the number of parameters is unknown."""
+    if shape is None or shape.parameters is None:
+        return None
+    return ModelSize(shape.parameters, shape.layers, shape.hidden, shape.inner)
+
+
 def estimate(
     shape: Shape, size: ModelSize, config: CampaignConfig, device: Device
 ) -> MemoryEstimate:
