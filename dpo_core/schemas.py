@@ -1,4 +1,6 @@
-"""The tables that steps write, as Arrow schemas."""
+"""The tables that steps write, as Arrow schemas, and what a row of some of them holds."""
+
+from typing import Literal, TypedDict
 
 import pyarrow as pa
 
@@ -35,6 +37,21 @@ COMPLETIONS = pa.schema(
         ("policy", pa.string()),
     ]
 )
+
+
+class CompletionRow(TypedDict):
+    """A row of COMPLETIONS."""
+
+    completion_id: str
+    prompt_id: str
+    sample_index: int
+    text: str
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    token_logps: list[float] | None
+    finish_reason: str
+    seed: int | None
+    policy: str
 
 
 SCORES = pa.schema(
@@ -167,6 +184,19 @@ OUTCOMES = pa.schema(
 )
 
 
+class OutcomeRow(TypedDict):
+    """A row of OUTCOMES."""
+
+    opponent: str
+    split: str
+    prompt_id: str
+    sample_index: int
+    outcome: float | None
+    length_difference: int
+    reason: str
+    unjudged: Literal["policy", "opponent"] | None
+
+
 MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on test prompts
     [
         ("first", pa.int32()),  # a round; 0: the base
@@ -198,6 +228,14 @@ SCORED = pa.schema(  # completions whose log-probs are computed
 )
 
 
+class ScoredRow(TypedDict):
+    """A row of SCORED."""
+
+    completion_id: str
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+
+
 CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
     [
         ("continuation_id", pa.string()),
@@ -209,6 +247,16 @@ CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
 )
 
 
+class ContinuationRow(TypedDict):
+    """A row of CONTINUATIONS."""
+
+    continuation_id: str
+    prompt_id: str
+    prompt: str | None
+    messages: list[dict[str, str]] | None
+    continuation: str
+
+
 LIKELIHOODS = pa.schema(
     [
         ("continuation_id", pa.string()),
@@ -218,6 +266,16 @@ LIKELIHOODS = pa.schema(
         ("greedy", pa.bool_()),  # whether each token was the likeliest
     ]
 )
+
+
+class LikelihoodRow(TypedDict):
+    """A row of LIKELIHOODS."""
+
+    continuation_id: str
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    logp: float
+    greedy: bool
 
 
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])

@@ -23,6 +23,7 @@ from flows.evaluation.judging import (
 )
 from flows.round_state import RoundPreferences, RoundRecord
 from flows.session import Session
+from labeling.step_facts import PreferencesFacts
 
 TRAINING_OUTCOMES_FILE = "training_outcomes.parquet"
 
@@ -109,13 +110,14 @@ def measure_agreement_with_people(
 
 
 def _agreement(preferences: Artifact) -> JudgeAgreement | None:
-    kappas = preferences.entry.facts.get("agreement", {}).get("kappa", {}).values()
-    pairs = sum(kappa["n"] for kappa in kappas)
+    agreement = preferences.facts(PreferencesFacts).agreement
+    kappas = agreement.kappa.values() if agreement is not None else ()
+    pairs = sum(kappa.n for kappa in kappas)
     if not pairs:
         return None
-    same = sum(kappa["agree"] * kappa["n"] for kappa in kappas)
+    same = sum((kappa.agree or 0.0) * kappa.n for kappa in kappas)
     # Members of a committee are compared with people on the same pairs, which count once.
-    return JudgeAgreement(preferences.entry.round, same / pairs, max(k["n"] for k in kappas))
+    return JudgeAgreement(preferences.entry.round, same / pairs, max(k.n for k in kappas))
 
 
 def _gains(ours: HeldOutAnswers, other: HeldOutAnswers) -> dict[Key, float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
@@ -40,7 +41,7 @@ def held_out(session: Session) -> Artifact:
                 )
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
-        return StepResult(came_in, kept, dropped, facts=counts)
+        return StepResult(came_in, kept, dropped, facts=HeldOutFacts(**counts))
 
     config = {
         **pool_config(session.config.prompts),
@@ -55,7 +56,7 @@ def report_power(session: Session, held_out: Artifact, pool: Artifact | None) ->
     """Report once, when the prompts are drawn, which win rate the gate can detect."""
     if held_out.cached:
         return
-    gate = held_out.entry.facts["gate"]
+    gate = held_out.facts(HeldOutFacts).gate
     groups = count_groups(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
     power = gate_power(session.config, gate, None if pool is None else pool.entry.kept, groups)
     if power.weak:

@@ -144,9 +144,9 @@ class _Gate:
 
     def _decide(self, numbers: Mapping[str, Any], answer: PersonsDecision | None) -> Decision:
         certificate = self.candidate.certificate
-        holds = certificate is not None and certificate.facts["certified"]
+        holds = certificate is not None and certificate.facts.certified
         groups = self.session.config.prompts.split_by == "group"
-        more = certificate_checks(certificate.facts, groups=groups) if certificate else ()
+        more = certificate_checks(certificate.facts.as_json(), groups=groups) if certificate else ()
         decision = decide(
             {**numbers, "certified": holds},
             self.session.config.gate,
