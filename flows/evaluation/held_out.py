@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.inputs import Input, Inputs
@@ -164,16 +163,22 @@ def count_to_hold_out(wanted: int | str, size: int) -> int:
 EXAMPLES = 10
 
 
-def measure_overlap(inputs: Inputs, ngram: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class OverlapSummary:
+    """Held-out prompts, of `of`, that share an n-gram of words with a training prompt."""
+
+    prompts: int
+    of: int
+    ngram: int
+    examples: tuple[str, ...]
+
+
+def measure_overlap(inputs: Inputs, ngram: int) -> OverlapSummary:
     """How many held-out prompts share an n-gram of words with a training prompt of the round, with
     some ids. See dpo_core.evaluation.overlap for short prompts and templates."""
     asked, trained = (read_prompts(inputs.path(n)) for n in ("held_out", "training_prompts"))
     held = {prompt_id: prompt.shown() for prompt_id, prompt in asked.items()}
     training = (prompt.shown() for prompt in trained.values())
     found = find_overlap(held, training, ngram)
-    return {
-        "prompts": len(found.prompts),
-        "of": found.of,
-        "ngram": found.ngram,
-        "examples": list(found.prompts[:EXAMPLES]),
-    }
+    examples = tuple(found.prompts[:EXAMPLES])
+    return OverlapSummary(len(found.prompts), found.of, found.ngram, examples)

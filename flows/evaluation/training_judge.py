@@ -1,7 +1,6 @@
 """The training judge on held-out answers, and whether evaluation or people disagree with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.config import EvaluationConfig
@@ -13,6 +12,7 @@ from dpo_core.evaluation.over_optimisation import (
     falling_agreement_message,
     judge_disagreement_message,
 )
+from dpo_core.schemas import OutcomeRow
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.evaluation.judging import (
@@ -34,7 +34,7 @@ Key = tuple[str, int]
 
 def measure_training_scores(
     ours: HeldOutAnswers, base: HeldOutAnswers, config: EvaluationConfig
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """training_score_mean of test answers with interval, and the base's; None without scores."""
     name, scores, of_base = "training_score_mean", _scores(ours), _scores(base)
     numbers = columns(name, mean_by_prompt(_by_prompt(scores), config))
@@ -44,8 +44,8 @@ def measure_training_scores(
 
 def compare_by_training_judge(
     session: Session, ours: HeldOutAnswers, others: Mapping[str, HeldOutAnswers]
-) -> list[dict[str, Any]]:
-    """Rows of OUTCOMES by a training judge that reads pairs and does not evaluate, on a few test
+) -> list[OutcomeRow]:
+    """Outcomes by a training judge that reads pairs and does not evaluate, on a few test
     prompts; empty for any other."""
     config = session.config
     if not compares_with_training_judge(config):
@@ -58,15 +58,15 @@ def measure_training_win_rates(
     config: CampaignConfig,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
-    compared: Sequence[Mapping[str, Any]],
-    evaluated: Mapping[str, Any],
-) -> dict[str, Any]:
+    compared: Sequence[OutcomeRow],
+    evaluated: Mapping[str, float | None],
+) -> dict[str, float | None]:
     """training_win_rate_<opponent>: how often the training judge prefers the policy's answers.
 
-    From its scores, or from `compared` (rows of OUTCOMES) if it reads pairs. For a judge that
+    From its scores, or from `compared` if it reads pairs. For a judge that
     evaluates as well they are the win rates in `evaluated`.
     """
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, float | None] = {}
     for name, other in others.items():
         rate = _interval(evaluated, f"win_rate_{name}")
         if not has_same_judges(config):
@@ -79,7 +79,7 @@ def measure_training_win_rates(
 def over_optimisation_warnings(
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
-    numbers: Mapping[str, Any],
+    numbers: Mapping[str, float | None],
     agreed: Sequence[JudgeAgreement],
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, str]]:
@@ -130,12 +130,12 @@ def _score_outcomes(gains: Mapping[Key, float]) -> dict[Key, float]:
     return {key: 0.5 if gain == 0 else float(gain > 0) for key, gain in gains.items()}
 
 
-def _find_outcomes(compared: Sequence[Mapping[str, Any]], opponent: str) -> dict[Key, float]:
+def _find_outcomes(compared: Sequence[OutcomeRow], opponent: str) -> dict[Key, float]:
     """The decided outcomes against an opponent."""
     return {
-        (row["prompt_id"], row["sample_index"]): row["outcome"]
+        (row["prompt_id"], row["sample_index"]): outcome
         for row in compared
-        if row["opponent"] == opponent and row["outcome"] is not None
+        if row["opponent"] == opponent and (outcome := row["outcome"]) is not None
     }
 
 
@@ -153,6 +153,7 @@ def _scores(answers: HeldOutAnswers) -> dict[Key, float]:
     }
 
 
-def _interval(numbers: Mapping[str, Any], name: str) -> Interval | None:
-    bounds = [numbers[f"{name}{end}"] for end in ("", "_low", "_high")]
-    return None if None in bounds else Interval(*bounds)
+def _interval(numbers: Mapping[str, float | None], name: str) -> Interval | None:
+    bounds = (numbers[f"{name}{end}"] for end in ("", "_low", "_high"))
+    known = [bound for bound in bounds if bound is not None]
+    return Interval(*known) if len(known) == 3 else None

@@ -16,7 +16,8 @@ from dpo_core.gate.checks import certificate_checks, notices, values_to_try
 from dpo_core.gate.config import gate_recipe
 from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide
 from dpo_core.hashing import digest
-from dpo_core.tables import read_rows
+from dpo_core.schemas import OutcomeRow
+from dpo_core.tables import iterate_as
 from flows.evaluation.win_rates import measure_gate_against_base
 from flows.gate.question import ask_question, find_answer, question_id
 from flows.round_state import EvaluatedPolicy
@@ -138,7 +139,7 @@ class _Gate:
     def _compare_with_base(self, outcomes: Path) -> dict[str, Any]:
         """The win rate against the base on gate prompts; test prompts decide nothing."""
         config = self.session.config
-        rows = read_rows(outcomes)
+        rows = list(iterate_as(outcomes, OutcomeRow))
         controlled = config.gate.win_rate == "length_controlled"
         return measure_gate_against_base(rows, config.evaluation, length_controlled=controlled)
 

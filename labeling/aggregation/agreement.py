@@ -54,8 +54,8 @@ class RoundAgreement:
     it shares with them; `n` counts these pairs.
     """
 
-    mean: Rate
-    alpha: Alpha
+    mean: Rate = Rate(None, 0)
+    alpha: Alpha = Alpha(None, 0, 0)
     kappa: Mapping[str, Kappa] = field(default_factory=dict)
     with_others: Mapping[str, Rate] = field(default_factory=dict)
 
