@@ -18,20 +18,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from dpo_core import collector
+from dpo_core.child_events import ChildEvent, describe_error, restore_error
 from dpo_core.cpu_time import cpu_seconds
 from dpo_core.errors import (
-    BadInput,
     ChildDied,
-    ChildFailed,
-    DiskFull,
     Interrupted,
     InvariantViolated,
     RatchetError,
 )
-from dpo_core.full_disk import is_out_of_space
 from dpo_core.jobs import AnyJob, ChildJob, JobResult, Kinds, Result, job_request, read_request
 from dpo_core.preloaded import Forked, fork
 
@@ -43,13 +40,6 @@ NOTICES = logging.getLogger("dpo_core.notices")
 
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
-_KINDS: dict[str, type[RatchetError]] = {
-    "bad_input": BadInput,
-    "disk_full": DiskFull,
-    "interrupted": Interrupted,
-    "invariant_violated": InvariantViolated,
-    "failed": ChildFailed,
-}
 
 
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────
@@ -77,7 +67,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
     events = os.fdopen(events_fd, "w", buffering=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
 
-    def send(**event: Any) -> None:
+    def send(**event: Unpack[ChildEvent]) -> None:
         events.write(json.dumps(event) + "\n")
 
     forward_notices(lambda text: send(event="notice", text=text))
@@ -95,12 +85,23 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             send(event="error", **describe_error(error))
 
 
-def serve_jobs(kinds: Kinds[AnyJob], carry_out: Callable[[AnyJob, Report], JobResult]) -> None:
-    """Carry out the parent's jobs, of these kinds, until it closes the pipe."""
+def serve_jobs(
+    kinds: Kinds[AnyJob],
+    carry_out: Callable[[AnyJob, Report], JobResult],
+    gpus: int | None = None,
+) -> None:
+    """Carry out the parent's jobs, of these kinds, until it closes the pipe.
+
+    gpus: of this machine; results then say how many of them the process holds for the job.
+    """
 
     def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
-        result = carry_out(read_request(request, kinds), report)
-        return result.model_dump(mode="json", exclude_unset=True)
+        job = read_request(request, kinds)
+        result = carry_out(job, report)
+        if gpus is not None and job.devices:
+            held = gpus if job.devices == "all" or not gpus else job.devices
+            result = result.model_copy(update={"gpus": held})
+        return result.as_answer()
 
     serve(handle)
 
@@ -123,30 +124,6 @@ def _read_requests() -> None:
     for line in sys.stdin:
         _requests.put(json.loads(line))
     os.killpg(os.getpgrp(), signal.SIGKILL)
-
-
-def describe_error(error: Exception) -> dict[str, Any]:
-    """The error as JSON, from which `restore_error` restores it."""
-    kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "failed")
-    if is_out_of_space(error):
-        kind = "disk_full"
-    message = (
-        error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
-    )
-    return {
-        "kind": kind,
-        "message": message,
-        "remedy": getattr(error, "remedy", ""),
-        "typed": isinstance(error, RatchetError),
-    }
-
-
-def restore_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
-    """The error that `describe_error` described; `remedy` is used where it has none."""
-    error = _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
-    if isinstance(error, ChildFailed):
-        error.deliberate = described.get("typed", False)
-    return error
 
 
 # ── in the parent ────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +206,7 @@ class Child:
 
     def ask(
         self,
-        request: Mapping[str, Any],
+        request: Mapping[str, object],
         report: Report | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
@@ -261,7 +238,7 @@ class Child:
 
     def _ask(
         self,
-        request: Mapping[str, Any],
+        request: Mapping[str, object],
         report: Report | None,
         notice: Callable[[str], None] | None,
     ) -> dict[str, Any]:
@@ -271,8 +248,7 @@ class Child:
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self.died() from None
-        result: dict[str, Any] = self._await("result", report, notice)["result"]
-        return result
+        return self._await("result", report, notice)["result"]
 
     def stop(self) -> None:
         """Ask a busy child to save its work and stop, and wait until it has."""
@@ -285,7 +261,7 @@ class Child:
         awaited: str,
         report: Report | None = None,
         notice: Callable[[str], None] | None = None,
-    ) -> dict[str, Any]:
+    ) -> ChildEvent:
         for event in self._read_events():
             if event["event"] == awaited:
                 return event
@@ -297,7 +273,7 @@ class Child:
                 raise restore_error(event, f"Its log: {self.log}")
         raise self.died()
 
-    def _read_events(self) -> Iterator[dict[str, Any]]:
+    def _read_events(self) -> Iterator[ChildEvent]:
         for line in self._events:
             if line.endswith("\n"):  # a child that is killed may leave half an event
                 yield json.loads(line)

@@ -7,7 +7,7 @@ that folder, or a copy of it, lies. Its class names the class of its result.
 from collections.abc import Callable, Mapping
 from os.path import abspath
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -29,6 +29,10 @@ class JobResult(StepFacts):
 
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_unset=True, exclude={"versions"})
+
+    def as_answer(self) -> dict[str, Any]:
+        """What travels to the parent: the fields that were given."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     def started_in(self, seconds: float) -> Self:
         """The result, with the seconds that starting its process took."""
@@ -67,6 +71,11 @@ class ChildJob(Section, Generic[Result]):
     def _moved(self, move: Callable[[Path], Path]) -> Self:
         paths = {name: value for name, value in self if isinstance(value, Path)}
         return self.model_copy(update={name: move(path) for name, path in paths.items()})
+
+    @property
+    def devices(self) -> int | Literal["all"]:
+        """GPUs that it needs, where there are any; 0: those that its process holds already."""
+        return 1
 
     def read_result(self, answer: Mapping[str, Any]) -> Result:
         """The child's answer, as the result that the job's class names."""

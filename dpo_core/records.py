@@ -8,7 +8,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, TypedDict
 
 from dpo_core.hashing import content_id, normalise, text_id
 
@@ -282,3 +283,35 @@ def prompt_from_row(row: Mapping[str, Any]) -> Prompt:
         extra=json.loads(row["extra"]),
         split=row["split"],
     )
+
+
+class LabelRow(TypedDict):
+    """The row of schema LABELS for a person's answer."""
+
+    label_id: str
+    record_id: str
+    pair_id: str
+    kind: str
+    annotator: str
+    verdict: Verdict | None
+    expected: Verdict | None
+    strength: int | None
+    comment: str | None
+    shown_first: Side
+    mode: str
+    why: str
+    at: datetime
+
+
+class ImportedRow(TypedDict):
+    """The row of schema IMPORTED for an imported preference."""
+
+    pair_id: str
+    prompt_id: str
+    prompt: str | None
+    messages: list[dict[str, str]] | None
+    chosen: str
+    rejected: str
+    p_chosen: float
+    sources: list[str]
+    agreement: float | None

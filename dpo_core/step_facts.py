@@ -19,7 +19,7 @@ class StepFacts(BaseModel):
         ({'reused': 2}, 5)
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="constants")
 
     @classmethod
     def read(cls, recorded: Mapping[str, Any]) -> Self:

@@ -11,15 +11,15 @@ from dpo_core.campaign.inputs import Input, Inputs, as_made
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
+from dpo_core.jobs import ChildJob, Result
 from dpo_core.seen_files import persistent_sha256
-from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
 from flows.config import CampaignConfig, config_of_round
 from flows.older.fingerprints import older_fingerprints
 from flows.tracking.background import Tracking
-from generation.jobs import EngineJob, TokenJob
+from generation.jobs import EngineJob, OnEngine, TokenJob
 from reporting.progress import CampaignProgress
 
 Make = Callable[[Path, Inputs], StepResult]
@@ -87,7 +87,7 @@ class Session:
         name: str,
         make: Make,
         *,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         inputs: Mapping[str, Input] | None = None,
         functions: Mapping[str, str] | None = None,
     ) -> Artifact:
@@ -129,15 +129,15 @@ class Session:
         """A seed derived from the campaign's seed and `parts`."""
         return derive_seed(self.config.seed, *parts)
 
-    def sample(self, job: EngineJob) -> dict[str, Any]:
+    def sample(self, job: EngineJob[OnEngine]) -> OnEngine:
         """Ask the sampling process and wait for its answer."""
         return self.processes.sample(job)
 
-    def tokenise(self, job: TokenJob) -> dict[str, Any]:
+    def tokenise(self, job: TokenJob[Result]) -> Result:
         """Ask the sampling process for token ids."""
         return self.processes.tokenise(self.config.sampling, job)
 
-    def train(self, job: TrainingJob) -> dict[str, Any]:
+    def train(self, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job, and wait for it."""
         return self.processes.train(self.config.sampling, job)
 

@@ -2,9 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +18,7 @@ from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick
-from generation.jobs import SampleJob
+from generation.jobs import SampleJob, SampleResult
 from generation.memory import HeapTrimmer
 
 _REPORT_EVERY_S = 0.1
@@ -32,7 +30,7 @@ def sample_file(
     job: SampleJob,
     config: SamplingConfig,
     report: Report,
-) -> dict[str, Any]:
+) -> SampleResult:
     """Write `job.out` (schema COMPLETIONS); returns counts and seconds.
 
     Skips a prompt that leaves no room for max_tokens.
@@ -57,11 +55,8 @@ def sample_file(
         seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, tick)
     concatenate(paths, job.out, COMPLETIONS)
     shutil.rmtree(job.shards)  # also removes a half-written shard of a killed run
-    return {
-        **_count(job.out),
-        "seconds_engine": seconds_engine,
-        "seconds": time.monotonic() - started,
-    }
+    seconds = time.monotonic() - started
+    return SampleResult(**_count(job.out), seconds_engine=seconds_engine, seconds=seconds)
 
 
 def _sample_shard(
@@ -133,7 +128,7 @@ def _decode(tokenizer: PreTrainedTokenizerBase, answers: list[list[Sample]]) -> 
 
 def _row(
     policy: str, prompt: Prompt, request: SampleRequest, index: int, sample: Sample, text: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "completion_id": content_id(prompt.prompt_id, policy, index, sample.token_ids),
         "prompt_id": prompt.prompt_id,
@@ -148,7 +143,7 @@ def _row(
     }
 
 
-def _count(completions: Path) -> Mapping[str, int]:
+def _count(completions: Path) -> dict[str, int]:
     """Counts over a completions file, streamed; a prompt is counted at its first sample."""
     counts = {"prompts": 0, "prompt_tokens": 0, "completions": 0, "tokens": 0, "truncated": 0}
     columns = ["sample_index", "prompt_token_ids", "token_ids", "finish_reason"]

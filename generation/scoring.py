@@ -2,26 +2,26 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.records import Prompt
-from dpo_core.schemas import LIKELIHOODS, LOGPS
-from dpo_core.tables import batched, count_rows, iterate_rows, write_rows
+from dpo_core.schemas import LIKELIHOODS, LOGPS, ContinuationRow
+from dpo_core.tables import batched, count_rows, iterate_as, iterate_rows, write_rows
 from generation.engine import Engine
+from generation.jobs import ContinuationsResult, EngineResult
 from generation.sampling import encode_prompt
 
 _BATCH = 1024
 
 
-def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> None:
+def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> EngineResult:
     """Write the log-prob of every completion in a file under the loaded policy (schema LOGPS)."""
     columns = ["completion_id", "prompt_token_ids", "token_ids"]
     total = count_rows(completions)
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[dict[str, object]]:
         done = 0
         for batch in batched(iterate_rows(completions, columns), _BATCH):
             logps = engine.logps(
@@ -33,6 +33,7 @@ def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> 
                 yield {"completion_id": row["completion_id"], "logp": logp}
 
     write_rows(out, rows(), LOGPS)
+    return EngineResult()
 
 
 def score_continuations(
@@ -41,7 +42,7 @@ def score_continuations(
     continuations: Path,
     out: Path,
     report: Report,
-) -> dict[str, Any]:
+) -> ContinuationsResult:
     """Score each continuation in a file (schema CONTINUATIONS) under the loaded policy.
 
     Writes schema LIKELIHOODS. Skips a continuation that does not fit the context with its prompt.
@@ -49,9 +50,9 @@ def score_continuations(
     """
     total = count_rows(continuations)
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[dict[str, object]]:
         done = 0
-        for batch in batched(iterate_rows(continuations), _BATCH):
+        for batch in batched(iterate_as(continuations, ContinuationRow), _BATCH):
             encoded = [(row["continuation_id"], *encode_pair(tokenizer, row)) for row in batch]
             fits = [e for e in encoded if len(e[1]) + len(e[2]) <= engine.max_model_len]
             likelihoods = engine.likelihoods(
@@ -68,11 +69,11 @@ def score_continuations(
                     "greedy": likelihood.greedy,
                 }
 
-    return {"continuations": write_rows(out, rows(), LIKELIHOODS)}
+    return ContinuationsResult(continuations=write_rows(out, rows(), LIKELIHOODS))
 
 
 def encode_pair(
-    tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]
+    tokenizer: PreTrainedTokenizerBase, row: ContinuationRow
 ) -> tuple[list[int], list[int]]:
     """Token ids of a prompt and of its continuation, as lm-evaluation-harness splits them.
 
@@ -80,12 +81,10 @@ def encode_pair(
     prompt's. Trailing spaces of the prompt move to the continuation, since most tokenizers merge
     them with the next word. An empty prompt becomes BOS, or EOS where there is no BOS.
     """
-    chat = row["messages"] is not None
-    text: str = row["prompt"]
+    messages, text = row["messages"], row["prompt"] or ""
+    chat = messages is not None
     if chat:
-        text = tokenizer.apply_chat_template(
-            row["messages"], tokenize=False, add_generation_prompt=True
-        )
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     prompt = text.rstrip()
     continuation = text[len(prompt) :] + row["continuation"]
     if not prompt:

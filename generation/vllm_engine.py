@@ -125,8 +125,8 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _engine_arguments(config: SamplingConfig, policy: Path) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
+def _engine_arguments(config: SamplingConfig, policy: Path) -> dict[str, object]:
+    arguments: dict[str, object] = {
         "seed": 0,
         "max_model_len": config.max_model_len,
         "disable_log_stats": True,

@@ -1,13 +1,14 @@
 """The models of a campaign's judges: children of generation, passed to judges as callables."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report
 from dpo_core.records import Completion, Cost, Score
 from dpo_core.tables import batched
 from generation.config import SamplingConfig
+from generation.jobs import OnEngine
+from generation.judge_jobs import ChooseJob, JudgeModel, Message, ModelJob, RateJob
 from labeling.judges.answers import answer_each_item
 from labeling.judges.config import LlmJudge, RewardModelJudge
 from labeling.judges.models import Models
@@ -57,29 +58,37 @@ class JudgeModels:
     def _rate(self, judge: RewardModelJudge, completions: Sequence[Completion]) -> list[Score]:
         scores: list[Score] = []
         for batch in batched(completions, _BATCH):
-            answers = self._answers(judge, op="rate", conversations=list(map(_conversation, batch)))
-            rated = [Score(answer["value"], answer["reason"]) for answer in answers]
+            job = RateJob(model=self._model(judge), conversations=[*map(_conversation, batch)])
+            rated = [Score(answer.value, answer.reason) for answer in self._do(judge, job).answers]
             scores += answer_each_item(rated, batch, Score, lambda why: Score(None, why))
             self._report(len(scores), len(completions), "completions")
         return scores
 
     def _ask(self, judge: LlmJudge, questions: Sequence[Question]) -> list[Reply]:
-        rows = [
-            [_message("user", [(p.text, p.data) for p in q.parts]), q.choices] for q in questions
-        ]
-        answers = self._answers(judge, op="choose", questions=rows)
+        asked = [(_question(question), question.choices) for question in questions]
+        job = ChooseJob(model=self._model(judge), questions=asked)
         return [
             Reply(
-                answer["text"],
-                answer["first_token"],
-                Cost(answer["tokens_in"], answer["tokens_out"]),
-                answer["failure"],
-                refused=bool(answer["failure"]),  # it fails where a question is too long
+                answer.text,
+                answer.first_token,
+                Cost(answer.tokens_in, answer.tokens_out),
+                answer.failure,
+                refused=bool(answer.failure),  # it fails where a question is too long
             )
-            for answer in answers
+            for answer in self._do(judge, job).answers
         ]
 
-    def _answers(self, judge: RewardModelJudge | LlmJudge, **request: Any) -> list[dict[str, Any]]:
+    def _model(self, judge: RewardModelJudge | LlmJudge) -> JudgeModel:
+        return JudgeModel(
+            judge.model,
+            judge.revision,
+            judge.max_model_len,
+            self._sampling.dtype,
+            self._sampling.gpu_memory_utilization,
+            self._sampling.tensor_parallel_size,
+        )
+
+    def _do(self, judge: RewardModelJudge | LlmJudge, job: ModelJob[OnEngine]) -> OnEngine:
         key = f"{judge.kind} {judge.model} {judge.revision} {judge.max_model_len}"
         child = self._children.get(key)
         if child is None or not child.usable():
@@ -88,29 +97,20 @@ class JudgeModels:
             self._make_room()
             child = self._children[key] = self._start("generation.judge_worker", "judging")
             self._seconds_start += child.seconds_start
-        model = {
-            "model": judge.model,
-            "revision": judge.revision,
-            "max_model_len": judge.max_model_len,
-            "dtype": self._sampling.dtype,
-            "gpu_memory_utilization": self._sampling.gpu_memory_utilization,
-            "tensor_parallel_size": self._sampling.tensor_parallel_size,
-        }
-        result = child.ask({**request, "model": model})
-        self._seconds_start += result["seconds_start"]
-        self.versions |= result["versions"]
-        self.on_gpu = result["device"] != "cpu"
-        answers: list[dict[str, Any]] = result["answers"]
-        return answers
+        result = child.carry_out(job)
+        self._seconds_start += result.seconds_start
+        self.versions |= result.versions
+        self.on_gpu = result.device != "cpu"
+        return result
 
 
-def _conversation(completion: Completion) -> list[Mapping[str, Any]]:
+def _question(question: Question) -> Message:
+    return Message("user", [(part.text, part.data) for part in question.parts])
+
+
+def _conversation(completion: Completion) -> list[Message]:
     """Prompt and answer as a conversation, marked as data throughout."""
     prompt = completion.prompt
     messages = prompt.messages or ({"role": "user", "content": prompt.text or ""},)
     answer = {"role": "assistant", "content": completion.text}
-    return [_message(m["role"], [(m["content"], True)]) for m in (*messages, answer)]
-
-
-def _message(role: str, parts: Sequence[tuple[str, bool]]) -> dict[str, Any]:
-    return {"role": role, "parts": parts}
+    return [Message(m["role"], [(m["content"], True)]) for m in (*messages, answer)]

@@ -2,21 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import verify_outputs
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, child_environment
 from dpo_core.errors import ArtifactCorrupted
-from dpo_core.jobs import job_request
+from dpo_core.jobs import ChildJob, Result
 from dpo_core.processor import has_gpu
-from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.config import CampaignConfig
 from flows.harness.offline import ENVIRONMENT as OFFLINE
+from flows.harness.suite_task import TaskJob
 from generation.config import SamplingConfig
-from generation.jobs import EngineJob, TokenJob
+from generation.jobs import EngineJob, OnEngine, TokenJob
 from reporting.progress import CampaignProgress
 
 _MODULES = {
@@ -54,27 +53,26 @@ class Processes:
             progress.advance,
         )
 
-    def sample(self, job: EngineJob) -> dict[str, Any]:
+    def sample(self, job: EngineJob[OnEngine]) -> OnEngine:
         """Let the sampling process carry out a job, with an engine of its config."""
         sampler, seconds_process = self._sampler(job.config, job.policy)
-        result = sampler.ask(job_request(job, self._layout.root), self._progress.advance)
-        result["seconds_start"] += seconds_process
-        self._sampler_on_gpu = result["device"] != "cpu"
-        return result
+        result = sampler.carry_out(job, self._layout.root, self._progress.advance)
+        self._sampler_on_gpu = result.device != "cpu"
+        return result.started_in(seconds_process)
 
-    def tokenise(self, config: SamplingConfig, job: TokenJob) -> dict[str, Any]:
+    def tokenise(self, config: SamplingConfig, job: TokenJob[Result]) -> Result:
         """Let the sampling process make token ids, which needs no engine."""
         sampler, seconds_process = self._sampler(config, job.policy)
-        result = sampler.ask(job_request(job, self._layout.root), self._progress.advance)
-        return {**result, "seconds_start": seconds_process}
+        result = sampler.carry_out(job, self._layout.root, self._progress.advance)
+        return result.started_in(seconds_process)
 
-    def train(self, config: SamplingConfig, job: TrainingJob) -> dict[str, Any]:
+    def train(self, config: SamplingConfig, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job; it has a GPU to itself."""
         trainer, seconds_process = self._process("training", config)
         stays = False
         try:
-            request = job_request(job, self._layout.root)
-            result = trainer.ask(request, self._progress.advance, self._progress.notice)
+            progress = self._progress
+            result = trainer.carry_out(job, self._layout.root, progress.advance, progress.notice)
             stays = not _one_at_a_time(config, on_gpu=trainer.gpus > 0)
         except KeyboardInterrupt:
             self._progress.note("stopping; interrupt again to leave at once")
@@ -83,12 +81,12 @@ class Processes:
         finally:
             if not stays:
                 self.release("training")
-        return {**result, "seconds_start": seconds_process}
+        return result.started_in(seconds_process)
 
-    def ask_harness(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the process that has lm-evaluation-harness."""
+    def ask_harness(self, job: TaskJob[Result]) -> Result:
+        """Let the process that has lm-evaluation-harness carry out a job."""
         running = self._usable("harness") or self._start("harness", OFFLINE)
-        return running.ask(request, self._progress.advance)
+        return running.carry_out(job, self._layout.root, self._progress.advance)
 
     def release(self, *names: str) -> None:
         """End these processes, or all of them; they are started again when needed."""

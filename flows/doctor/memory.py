@@ -6,7 +6,6 @@ Computed from shapes, without an allocator. Memory of libraries was measured on 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dpo_core.config import TrainingOptions
 from dpo_core.model_shape import Shape
@@ -73,7 +72,7 @@ def estimate(
 ) -> MemoryEstimate:
     """Memory of training and sampling on one device."""
     if not device.gpu:
-        config = with_precision(config, {})
+        config = with_precision(config)
     keep = config.sampling.keep_worker
     return MemoryEstimate(
         tuple(_training(shape, size, config, device)),
@@ -167,21 +166,3 @@ def check_memory(memory: MemoryEstimate, device: Device) -> DoctorFinding:
 def format_parts(parts: tuple[MemoryPart, ...]) -> str:
     listed = ", ".join(f"{part.name} {part.gib:.3g}" for part in parts)
     return f"{sum(part.gib for part in parts):.2f} ({listed})"
-
-
-def free_ram_gib() -> float:
-    """Free memory of this machine or container."""
-    lines = dict(line.split(":", 1) for line in _lines(Path("/proc/meminfo")))
-    available = int(lines.get("MemAvailable", "0 kB").split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    limit, used = (_lines(group / name) for name in ("memory.max", "memory.current"))
-    if limit and used and limit[0].isdigit():
-        available = min(available, int(limit[0]) - int(used[0]))
-    return available / _GIB
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []

@@ -1,16 +1,16 @@
 """A task's requests to a policy: prompts to answer, or texts whose likelihood is measured."""
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from dpo_core.hashing import content_id
 from dpo_core.records import Prompt, prompt_id, prompt_row
-from dpo_core.schemas import CONTINUATIONS, PROMPTS
+from dpo_core.schemas import CONTINUATIONS, PROMPTS, ContinuationRow
 from dpo_core.tables import write_rows
-from flows.harness.suite_task import SuiteTask
-from flows.harness.tasks import ANSWERED
+from flows.harness.suite_task import RequestsWritten, SuiteTask, WriteRequests
+from flows.harness.tasks import ANSWERED, versions
+from generation.engine import DecodingOptions
 
 _MOST_TOKENS = 256
 """Tokens of an answer if the task names none: the harness's default."""
@@ -27,22 +27,22 @@ def build_requests(suite: SuiteTask, task: Any) -> None:
     )
 
 
-def write_requests(suite: SuiteTask, task: Any, folder: Path) -> dict[str, Any]:
-    """Write prompts.parquet, one prompt per document, and for likelihoods continuations.parquet.
-
-    Returns counts, and how to decode answers.
-    """
+def write_requests(job: WriteRequests, task: Any) -> RequestsWritten:
+    suite = job.suite
     build_requests(suite, task)
     documents = {instance.doc_id: instance for instance in reversed(task.instances)}
     rows = (
         prompt_row(_prompt(document_id(suite.task, number), documents[number].args[0], suite.chat))
         for number in sorted(documents)
     )
-    facts: dict[str, Any] = {"documents": write_rows(folder / "prompts.parquet", rows, PROMPTS)}
-    if task.OUTPUT_TYPE == ANSWERED:
-        return {**facts, "decoding": decoding_options(suite, task)}
-    file = folder / "continuations.parquet"
-    return {**facts, "continuations": write_rows(file, _continuations(suite, task), CONTINUATIONS)}
+    written = RequestsWritten(
+        documents=write_rows(job.folder / "prompts.parquet", rows, PROMPTS),
+        decoding=decoding_options(suite, task) if task.OUTPUT_TYPE == ANSWERED else None,
+        versions=versions(task),
+    )
+    if written.decoding is None:
+        write_rows(job.folder / "continuations.parquet", _continuations(suite, task), CONTINUATIONS)
+    return written
 
 
 def document_id(task: str, number: int) -> str:
@@ -54,16 +54,16 @@ def continuation_id(document: str, number: int) -> str:
     return f"{document}/{number}"
 
 
-def decoding_options(suite: SuiteTask, task: Any) -> dict[str, float]:
+def decoding_options(suite: SuiteTask, task: Any) -> DecodingOptions:
     """The task's decoding options; greedy by default."""
-    options: Mapping[str, Any] = task.config.generation_kwargs
+    options = task.config.generation_kwargs
     samples = options.get("do_sample", False)
     own = next((int(options[name]) for name in _NAMES if name in options), _MOST_TOKENS)
-    return {
-        "max_tokens": suite.config.max_tokens or own,
-        "temperature": float(options.get("temperature", 1.0)) if samples else 0.0,
-        "top_p": float(options.get("top_p", 1.0)) if samples else 1.0,
-    }
+    return DecodingOptions(
+        max_tokens=suite.config.max_tokens or own,
+        temperature=float(options.get("temperature", 1.0)) if samples else 0.0,
+        top_p=float(options.get("top_p", 1.0)) if samples else 1.0,
+    )
 
 
 def read_document_texts(task: Any, limit: int | None) -> list[str]:
@@ -79,7 +79,7 @@ def make_prompts(text: str) -> Iterator[Prompt]:
     yield Prompt(prompt_id(None, messages), messages=messages, split="test")
 
 
-def _continuations(suite: SuiteTask, task: Any) -> Iterator[dict[str, Any]]:
+def _continuations(suite: SuiteTask, task: Any) -> Iterator[ContinuationRow]:
     for instance in task.instances:
         context, continuation = instance.args
         document = document_id(suite.task, instance.doc_id)

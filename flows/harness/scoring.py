@@ -12,7 +12,7 @@ from flows.harness.requests import build_requests, continuation_id, document_id
 from flows.harness.suite_task import SuiteTask
 from flows.harness.tasks import ANSWERED, choose_metric
 
-Responses = Mapping[str, Any]
+Responses = Mapping[str, str | tuple[float, bool]]
 """id of the request → the policy's text, or (log-prob, whether greedy)"""
 
 

@@ -41,7 +41,7 @@ def branch_campaign(
     _check_finished(parent, number)
     earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
     _, raw = read_stored_text(parent)
-    raw["name"] = name or f"{before.name}-from-{number}"
+    raw.values["name"] = name or f"{before.name}-from-{number}"
     config = pin_evaluation_judge(
         before, override_config(raw, overrides, f"{parent.config} with its changes")
     )

@@ -8,12 +8,14 @@ from typing import Any
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import Layout, joined_in
+from dpo_core.campaign.step_facts import StepFacts
 from dpo_core.errors import BadInput
 from dpo_core.records import person
 from dpo_core.tables import iterate_rows, read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 from flows.read_records import read_prompts
+from labeling.aggregation.agreement import RoundAgreement
 from labeling.exchange.card import AnnotatorCounts, ExportCounts, ExportOrigin
 from labeling.exchange.exported_pair import ExportedPair, ExportFormat
 from labeling.exchange.exporting import ExportedPreference, export_pairs
@@ -134,7 +136,7 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Ex
         agreement={
             number: agreement
             for number, steps in by_round.items()
-            if (agreement := _find_facts(steps).get("agreement"))
+            if (agreement := _find_facts(steps).agreement) is not None
         },
     )
 
@@ -146,14 +148,21 @@ def _find_sources(layout: Layout, number: int) -> list[Artifact]:
     return [step for step in steps if step is not None]
 
 
-def _find_facts(steps: Sequence[Artifact]) -> Mapping[str, Any]:
-    """Facts of step `preferences`."""
-    return next((a.entry.facts for a in steps if a.entry.step == "preferences"), {})
+class _SourceFacts(StepFacts):
+    """What step `preferences` recorded of its sources."""
+
+    agreement: RoundAgreement | None = None
+    retracted: tuple[str, ...] = ()
+
+
+def _find_facts(steps: Sequence[Artifact]) -> _SourceFacts:
+    facts = (step.facts(_SourceFacts) for step in steps if step.entry.step == "preferences")
+    return next(facts, _SourceFacts())
 
 
 def _read_labels(steps: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
     """The labels of a round's pairs that count: neither discarded nor retracted."""
-    retracted = set(_find_facts(steps).get("retracted", ()))
+    retracted = _find_facts(steps).retracted
     for artifact in steps:
         if _LABELS in artifact.entry.outputs:
             for row in read_rows(artifact.path(_LABELS), ["annotator", "mode", "kind", "verdict"]):

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.hashing import digest
+from dpo_core.records import LabelRow
 from dpo_core.schemas import PREFERENCES
-from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.tables import iterate_as, iterate_rows, write_rows
 from flows.read_records import find_retracted, read_reliability
 from flows.round_state import OWN_SAMPLES, PreferenceSources, RoundRecord, parquet_inputs
 from flows.session import Session
@@ -25,7 +25,7 @@ from labeling.aggregation.preferences import (
     aggregate,
     drop_winners,
 )
-from labeling.aggregation.votes import Ballots, gather_votes
+from labeling.aggregation.votes import Ballots, VerdictRow, gather_votes
 from labeling.judges.config import members
 from labeling.pairs.delta import NOT_WORSE
 from labeling.step_facts import PreferencesFacts
@@ -53,7 +53,7 @@ def aggregate_preferences(
     takes_soft = session.config.takes_soft_labels
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        answers = read_rows(labels) if (labels := inputs.find("labels")) is not None else []
+        answers = list(iterate_as(labels, LabelRow)) if (labels := inputs.find("labels")) else []
         ballots = gather_votes(
             _read_judgements(inputs.path("judgements"), unanswered),
             answers,
@@ -146,8 +146,8 @@ def _read_pairs(pairs: Path) -> list[ComparedPair]:
     return [ComparedPair(**row) for row in rows]
 
 
-def _read_judgements(judgements: Path, without: Collection[str]) -> Sequence[Mapping[str, Any]]:
-    rows, left_out = read_rows(judgements, ["pair_id", "source", "verdict"]), set(without)
+def _read_judgements(judgements: Path, without: Collection[str]) -> Sequence[VerdictRow]:
+    rows, left_out = iterate_as(judgements, VerdictRow), set(without)
     return [row for row in rows if row["pair_id"] not in left_out]
 
 

@@ -95,8 +95,7 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
     if shared is not None:
         return shared
     job = ScoreJob(policy=weights, config=session.config.sampling, completions=answers, out=out)
-    result = session.sample(job)
-    return float(result["seconds_start"])
+    return session.sample(job).seconds_start
 
 
 def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> float | None:
@@ -113,7 +112,7 @@ def _by_sharing(session: Session, weights: Path, answers: Path, out: Path) -> fl
         policy_dir=weights, completions=answers, out=out, dtype=dtype, threads=session.threads
     )
     result = session.train(job)
-    return None if result["why_not"] else float(result["seconds_start"] + result["seconds_load"])
+    return None if result.why_not else result.seconds_start + result.seconds_load
 
 
 def _are_shared(answers: Path) -> bool:

@@ -7,15 +7,14 @@ that must not be trained on.
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import AuditFailed
-from dpo_core.records import Prompt, person
+from dpo_core.records import LabelRow, Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
-from dpo_core.tables import iterate_rows, read_rows
+from dpo_core.tables import R, iterate_as, iterate_rows, read_rows
 from flows.read_records import find_retracted, read_prompts
 from flows.round_state import Policy, RoundPreferences, RoundRecord, TrainingData
 from flows.session import Session
@@ -26,6 +25,7 @@ from labeling.audit.findings import RecordedFinding
 from labeling.audit.material import (
     AuditedAnswer,
     Material,
+    OrdersRow,
     Preference,
     SourceVotes,
     StepLosses,
@@ -174,7 +174,9 @@ def _read_preferences(
     rows = read_rows(inputs.path("preferences"))
     needed = {row[side] for row in rows for side in ("chosen", "rejected")}
     answers = _read_answers(inputs.path("completions"), needed, prompts, special)
-    first = {row["pair_id"]: row["a"] for row in _read_rows(inputs, "pairs")}
+    pairs = inputs.find("pairs")
+    sides = iterate_rows(pairs, ["pair_id", "a"]) if pairs is not None else ()
+    first = {row["pair_id"]: row["a"] for row in sides}
     for row in rows:
         a = first.get(row["pair_id"])
         yield Preference(
@@ -187,10 +189,10 @@ def _read_preferences(
         )
 
 
-def _read_rows(inputs: Inputs, name: str) -> Iterator[dict[str, Any]]:
+def _read_rows(inputs: Inputs, name: str, kind: type[R]) -> Iterator[R]:
     """The rows of a step's file; none for a step that the round did not have."""
     path = inputs.find(name)
-    return iterate_rows(path) if path is not None else iter(())
+    return iterate_as(path, kind) if path is not None else iter(())
 
 
 def _read_answers(
@@ -210,8 +212,8 @@ def _read_answers(
 
 
 def _read_votes(inputs: Inputs, retracted: Sequence[str]) -> SourceVotes:
-    judgements, labels = _read_rows(inputs, "judgements"), _read_rows(inputs, "labels")
-    asked = (row for row in labels if row["kind"] != "gold")
+    asked = (row for row in _read_rows(inputs, "labels", LabelRow) if row["kind"] != "gold")
+    judgements = _read_rows(inputs, "judgements", OrdersRow)
     return count_votes(
         (row for row in judgements if row["source"] not in retracted),
         (row for row in asked if person(row["annotator"]) not in retracted),

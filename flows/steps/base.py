@@ -14,6 +14,7 @@ from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
+from dpo_core.training.results import BaseFacts
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import draw_evaluation_prompts
 from flows.gate.power import REMEDY, count_groups, gate_power
@@ -92,11 +93,11 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         )
         result = session.train(job)
         return StepResult(
-            came_in=result.pop("rows_in", 0),
-            kept=result.pop("rows_kept", 0),
-            dropped=result.pop("dropped", {}),
-            versions=result.pop("versions", {}),
-            facts=result,
+            came_in=result.rows_in,
+            kept=result.rows_kept,
+            dropped=result.dropped,
+            versions=result.versions,
+            facts=BaseFacts.read(result.as_json()),
         )
 
     functions = (policy.build, sft.function if sft is not None else None)
@@ -112,7 +113,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         },
         functions={path: source_hash(path) for path in functions if path is not None},
     )
-    return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+    return Policy(0, artifact.facts(BaseFacts).policy, artifact.path("policy"), artifact)
 
 
 def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
+from dpo_core.records import LabelRow
 from dpo_core.schemas import RELIABILITY
-from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.tables import iterate_as, iterate_rows, write_rows
 from flows.read_records import read_scores_by_source
 from flows.round_state import RoundRecord, parquet_inputs
 from flows.session import Session
@@ -78,7 +79,7 @@ def calibrate(
 
 
 def _read_shared(inputs: Inputs, suffix: str, retracted: Sequence[str]) -> list[SharedJudgement]:
-    rows = read_rows(inputs.path(f"labels{suffix}"))
+    rows = list(iterate_as(inputs.path(f"labels{suffix}"), LabelRow))
     return join_with_people(_read_verdicts(inputs, suffix), rows, retracted)
 
 

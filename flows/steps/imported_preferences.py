@@ -37,13 +37,13 @@ def imported_preferences(
             hard=hard,
         )
         result = session.tokenise(job)
-        rows, kept, dropped = (result[name] for name in ("rows", "preferences", "dropped"))
-        if not kept:
+        if not result.preferences:
             raise LabelsError(
-                f"no pair of {pairs} can be trained on (dropped: {dropped})",
+                f"no pair of {pairs} can be trained on (dropped: {result.dropped})",
                 "Import other pairs, or raise sampling.max_model_len if they are too long.",
             )
-        return StepResult(rows, kept, dropped, facts=CompletionsFacts.read(result))
+        facts = CompletionsFacts.read(result.as_json())
+        return StepResult(result.rows, result.preferences, result.dropped, facts)
 
     return session.step(
         number,

@@ -72,8 +72,8 @@ def sample_other(
         finally:
             session.processes.release("sampling")
         (folder / f"retokenised-{_FILE}").replace(folder / _FILE)
-        dropped = Counter(sampled.dropped) + Counter(tokenised["dropped"])
-        return replace(sampled, kept=tokenised["kept"], dropped=dict(sorted(dropped.items())))
+        dropped = Counter(sampled.dropped) + Counter(tokenised.dropped)
+        return replace(sampled, kept=tokenised.kept, dropped=dict(sorted(dropped.items())))
 
     config, inputs = _identity(session, other, policy)
     return session.step(

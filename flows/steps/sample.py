@@ -93,13 +93,13 @@ def write_completions(
     rmtree(folder / SHARDS, ignore_errors=True)  # of all sizes
     steered = sampling.model_dump(include={"shard_prompts", "tensor_parallel_size"})
     wanted = count_rows(prompts) * samples.count
-    too_long = wanted - result["completions"]
+    too_long = wanted - result.completions
     return StepResult(
         came_in=wanted,
-        kept=result["completions"],
+        kept=result.completions,
         dropped={"prompt_too_long": too_long} if too_long else {},
-        versions=result["versions"],
-        facts=CompletionsFacts.read({**result, **steered}),
+        versions=result.versions,
+        facts=CompletionsFacts.read({**result.as_json(), **steered}),
     )
 
 

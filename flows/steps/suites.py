@@ -18,13 +18,12 @@ from dpo_core.special_tokens import read_special_tokens
 from dpo_core.tables import iterate_as, iterate_rows, write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import scores_with_training_judge
-from flows.harness.suite_task import write_request
+from flows.harness.suite_task import ScoreDocuments, SuiteTask, WriteRequests, WriteTexts
 from flows.round_state import EvaluatedPolicy, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
 from flows.steps.score import score
 from generation.config import PromptsConfig
-from generation.engine import DecodingOptions
 from generation.jobs import ContinuationsJob
 from generation.prompts import read_pool
 
@@ -138,9 +137,7 @@ def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Promp
         raise input_gone("suites", Path(suite.data))
     with TemporaryDirectory() as folder:
         out = Path(folder) / "prompts.parquet"
-        session.processes.ask_harness(
-            {**write_request(name, suite), "op": "texts", "out": str(out)}
-        )
+        session.processes.ask_harness(WriteTexts(suite=SuiteTask(name, suite), out=out))
         return [prompt_from_row(row) for row in iterate_rows(out)]
 
 
@@ -164,14 +161,14 @@ def _answer_task(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         chat = read_special_tokens(inputs.path("policy")).template is not None
-        request = {**write_request(name, suite, chat=chat), "op": "requests", "folder": str(folder)}
-        asked = session.processes.ask_harness(request)
+        job = WriteRequests(suite=SuiteTask(name, suite, chat), folder=folder)
+        asked = session.processes.ask_harness(job)
         prompts = folder / "prompts.parquet"
-        if "decoding" in asked:
-            how, weights = (samples, DecodingOptions(**asked["decoding"])), inputs.path("policy")
+        if asked.decoding is not None:
+            how, weights = (samples, asked.decoding), inputs.path("policy")
             result = write_completions(session, policy.id, weights, prompts, folder, *how)
         else:
-            result = _write_likeliest(session, policy, inputs, folder, asked["documents"])
+            result = _write_likeliest(session, policy, inputs, folder, asked.documents)
         if not result.kept:
             raise PromptError(
                 f"evaluation.suites.{name}: no document of {suite.harness} fits into the policy's "
@@ -179,7 +176,7 @@ def _answer_task(
                 f"Lower evaluation.suites.{name}.max_tokens, or raise sampling.max_model_len.",
             )
         facts = CompletionsFacts.read({**result.recorded_facts, "chat": chat})
-        versions = {**result.versions, **asked["versions"]}
+        versions = {**result.versions, **asked.versions}
         return replace(result, facts=facts, versions=versions)
 
     sampling = session.config.sampling
@@ -211,8 +208,8 @@ def _write_likeliest(
     rows = _choose_likeliest(given, scored, policy.id)
     kept = write_rows(folder / "completions.parquet", rows, COMPLETIONS)
     dropped = {"prompt_too_long": documents - kept} if kept < documents else {}
-    facts = CompletionsFacts.read(result)
-    return StepResult(documents, kept, dropped, facts, result["versions"])
+    facts = CompletionsFacts.read(result.as_json())
+    return StepResult(documents, kept, dropped, facts, result.versions)
 
 
 def _choose_likeliest(
@@ -249,19 +246,16 @@ def _score_task(
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
-        likelihoods = inputs.find("likelihoods")
-        result = session.processes.ask_harness(
-            {
-                **write_request(name, suite, chat=chat),
-                "op": "score",
-                "answers": str(inputs.path("answers")),
-                "likelihoods": str(likelihoods) if likelihoods is not None else None,
-                "out": str(folder / "scores.parquet"),
-            }
+        job = ScoreDocuments(
+            suite=SuiteTask(name, suite, chat),
+            answers=inputs.path("answers"),
+            likelihoods=inputs.find("likelihoods"),
+            out=folder / "scores.parquet",
         )
-        count, abstained = result["scored"], result["abstained"]
-        dropped = {"abstained": abstained} if abstained else {}
-        return StepResult(count, count - abstained, dropped, versions=result["versions"])
+        result = session.processes.ask_harness(job)
+        dropped = {"abstained": result.abstained} if result.abstained else {}
+        kept = result.scored - result.abstained
+        return StepResult(result.scored, kept, dropped, versions=result.versions)
 
     inputs = {"answers": answers.input("completions.parquet"), "data": data_input(session, suite)}
     if _LIKELIHOODS in answers.entry.outputs:

@@ -2,7 +2,6 @@
 
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from dpo_core.campaign.store import Recipe, Store
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from dpo_core.training.jobs import AverageJob
+from dpo_core.training.results import AverageResult
 from flows.compute.processes import check_weights
 from flows.config import CampaignConfig
 from flows.session import Session
@@ -77,9 +77,9 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
     )
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
     with Session.open(tmp_path, config, shown) as session:
-        assert _averaged(session, finished, tmp_path / "1")["seconds_start"] > 0
+        assert _averaged(session, finished, tmp_path / "1").seconds_start > 0
         kept = session.processes.running("training")
-        assert _averaged(session, finished, tmp_path / "2")["seconds_start"] == 0
+        assert _averaged(session, finished, tmp_path / "2").seconds_start == 0
         assert kept is not None and session.processes.running("training") is kept
         nowhere = tmp_path / "nowhere"
         with pytest.raises(ChildFailed):
@@ -91,7 +91,7 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
     assert len(weights) == 1, "the second job of a process is as the first of another"
 
 
-def _averaged(session: Session, campaign: Campaign, out: Path) -> dict[str, Any]:
+def _averaged(session: Session, campaign: Campaign, out: Path) -> AverageResult:
     """What a short job of the training process came to."""
     ends = (campaign.artifact(0, "base"), campaign.artifact(1, "training"))
     before, after = (end.path("policy") for end in ends)

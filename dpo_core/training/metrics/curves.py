@@ -1,4 +1,6 @@
-"""Parquet schemas of training curves and reference log-probs."""
+"""Parquet schemas of training curves and reference log-probs, with the types of their rows."""
+
+from typing import TypedDict
 
 import pyarrow as pa
 
@@ -42,6 +44,36 @@ flops_per_second: useful operations (metrics.pair_flops); mfu: these as a share 
 peak. peak_memory_gib: of the process so far.
 """
 
+
+class DpoCurveRow(TypedDict):
+    """A row of DPO_CURVE. Without a reference all that is compared with it is None."""
+
+    step: int
+    loss: float
+    accuracy: float | None
+    margin: float | None
+    margin_spread: float | None
+    implicit_reward_chosen: float | None
+    implicit_reward_rejected: float | None
+    chosen_logratio: float | None
+    rejected_logratio: float | None
+    gradient_weight: float | None
+    gradient_norm: float
+    learning_rate: float
+    entropy: float | None
+    length_correlation: float | None
+    chosen_tokens: float
+    rejected_tokens: float
+    pairs: int
+    tokens: int
+    padding_share: float
+    seconds: float
+    tokens_per_second: float
+    flops_per_second: float
+    mfu: float | None
+    peak_memory_gib: float
+
+
 SFT_CURVE = pa.schema(
     [
         ("step", pa.int32()),
@@ -53,6 +85,17 @@ SFT_CURVE = pa.schema(
 )
 """One row per optimiser step; `loss` in nats per completion token, `tokens` of them."""
 
+
+class SftCurveRow(TypedDict):
+    """A row of SFT_CURVE."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+
+
 REFERENCE_LOGPS = pa.schema(
     [
         ("policy", pa.string()),
@@ -62,3 +105,12 @@ REFERENCE_LOGPS = pa.schema(
     ]
 )
 """Log-probs of the pairs' completions, nats, under the weights whose hash is `policy`."""
+
+
+class ReferenceLogpsRow(TypedDict):
+    """A row of REFERENCE_LOGPS."""
+
+    policy: str
+    pair_id: str
+    chosen: float
+    rejected: float

@@ -89,7 +89,7 @@ def _as_folder(session: Session, number: int, model: Model) -> Model:
         threads=session.threads,
     )
     unpacked = session.train(job)
-    return Model(model.name, folder / "policy", unpacked["policy"])
+    return Model(model.name, folder / "policy", unpacked.policy)
 
 
 def _write_prompts(session: Session, request: EvaluationRequest) -> Artifact:

@@ -32,10 +32,11 @@ from flows.doctor import machine as disk
 from flows.doctor.examine import check_before_run
 from flows.doctor.findings import DoctorFinding, problem
 from flows.doctor.inputs import check_inputs
-from flows.doctor.machine import MEASURED, Machine
+from flows.doctor.machine import MEASURED
 from flows.doctor.memory import Device
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
-from generation import probe
+from generation.config import PromptsConfig
+from generation.probe import Machine, ProbeTokens, TokenCounts, probe_tokens
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
     LLAMA_8B,
@@ -102,10 +103,9 @@ class Here:
         return prompts.check_overlap(prompts.read(config), config)
 
     def bos(self) -> Findings:
-        asked = {"folder": str(self.policy), "revision": None, "room": 99}
-        return prompts.check_bos(
-            probe.probe_tokens({**asked, "prompts": {"path": str(self.pool_file)}})
-        )
+        asked = PromptsConfig(path=str(self.pool_file))
+        job = ProbeTokens(folder=self.policy, revision=None, prompts=asked, room=99)
+        return prompts.check_bos(probe_tokens(job))
 
     @property
     def pool_file(self) -> Path:
@@ -213,7 +213,7 @@ def lengths(
     def look(here: Here) -> Findings:
         room = PromptRoom(max_model_len, max_tokens, positions=128)
         too_long = 3 * (longest > room.tokens) + 7 * (few > room.tokens)
-        counted = {"prompts": 10, "longest": max(longest, few), "too_long": too_long}
+        counted = TokenCounts(prompts=10, longest=max(longest, few), too_long=too_long)
         return prompts.check_lengths(counted, room)
 
     return look

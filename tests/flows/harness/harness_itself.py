@@ -13,6 +13,7 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """For each job, per document: its metrics by filter, and what the policy said."""
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
+    from pydantic import TypeAdapter
 
     from flows.harness.offline import offline
     from flows.harness.suite_task import SuiteTask
@@ -22,7 +23,7 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     models = {p: HFLM(pretrained=p, device="cpu", dtype="float32", batch_size=4) for p in policies}
     found = []
     for job in jobs:
-        suite = SuiteTask.read(job)
+        suite = TypeAdapter(SuiteTask).validate_python(job["suite"])
         with offline() as place:
             task = open_task(suite, place)
             if suite.config.max_tokens is not None:
@@ -32,8 +33,8 @@ def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
                 {"tasks": {suite.task: task}},
                 limit=suite.config.limit,
                 bootstrap_iters=0,
-                apply_chat_template=job["chat"],
-                fewshot_as_multiturn=job["chat"],
+                apply_chat_template=suite.chat,
+                fewshot_as_multiturn=suite.chat,
             )
         found.append([_told(sample) for sample in result["samples"][suite.task]])
     return found

@@ -21,7 +21,7 @@ from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite
 from flows.harness.offline import ENVIRONMENT
 from flows.harness.requests import continuation_id
-from flows.harness.suite_task import write_request
+from flows.harness.suite_task import CheckTask, SuiteTask
 from flows.round_state import Policy
 from flows.steps.suites import answer_task
 from tests.made_once import made_once
@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
                     answer_task(session, 0, name, suite_of(name, data), policy)
     jobs = [
         {
-            **write_request(name, suite_of(name, data), chat=kind == "chat"),
+            **CheckTask(suite=SuiteTask(name, suite_of(name, data), kind == "chat")).model_dump(),
             "policy": str(policies[kind]),
         }
         for name, (kind, _) in CASES.items()
