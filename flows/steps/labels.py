@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
@@ -17,6 +17,7 @@ from dpo_core.campaign.step_facts import LabelsFacts
 from dpo_core.campaign.waiting import waited_for, write_waiting
 from dpo_core.errors import LabelsError, LabelServerFailed, WaitingForPeople
 from dpo_core.hashing import content_id
+from dpo_core.records import LabelRow
 from dpo_core.schemas import ASKED, LABELS
 from dpo_core.tables import read_rows, write_rows
 from flows.people import describe_waiting, is_past_deadline, server_access
@@ -234,7 +235,7 @@ def find_left_out(labels: Artifact | None) -> list[str]:
     return sorted(row["pair_id"] for row in rows if row["left_out"])
 
 
-def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _missing(asked: Sequence[str], rows: Sequence[LabelRow]) -> dict[str, int]:
     """Pairs without a verdict, by reason."""
     pairs = [row for row in rows if row["kind"] == "pair"]
     answered = {row["pair_id"] for row in pairs}
@@ -246,7 +247,7 @@ def _missing(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[st
     return {reason: count for reason, count in reasons.items() if count}
 
 
-def _facts(rows: Sequence[Mapping[str, Any]], items: Sequence[Item]) -> LabelsFacts:
+def _facts(rows: Sequence[LabelRow], items: Sequence[Item]) -> LabelsFacts:
     """Counts of what was asked and answered."""
 
     def count(values: Iterable[str]) -> dict[str, int]:
