@@ -1,13 +1,13 @@
 """What the steps of a round pass on: policies, answers, preferences and the record of a round."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.facts import read_metrics
 from dpo_core.campaign.inputs import Input
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.step_facts import CompletionsFacts
 
 
@@ -175,11 +175,10 @@ class RoundRecord:
     rejected: tuple[Artifact, ...] = ()
 
     @property
-    def row(self) -> Mapping[str, Any]:
-        """The round's metrics; see dpo_core.campaign.round_metrics."""
+    def row(self) -> RoundMetrics:
+        """The round's metrics."""
         assert self.gate is not None, "a finished round has a gate"
-        metrics: dict[str, Any] = json.loads(self.gate.path("metrics.json").read_text("utf-8"))
-        return metrics
+        return read_metrics(self.gate)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.prices import PricesConfig
+from dpo_core.campaign.round_parts import CampaignCost, StepCost
 from dpo_core.campaign.step_facts import CompletionsFacts, LabelsFacts, StepCosts
 from dpo_core.records import HUMAN, Cost, is_person, person
 
@@ -68,13 +69,13 @@ class Spent:
         )
 
 
-def cost_columns(entries: Iterable[Entry], number: int, prices: PricesConfig) -> dict[str, Any]:
-    """The columns of dpo_core.campaign.round_metrics that say what round `number` cost."""
+def round_cost(entries: Iterable[Entry], number: int, prices: PricesConfig) -> CampaignCost:
+    """What round `number` cost."""
     return campaign_cost((entry for entry in entries if entry.round == number), prices)
 
 
-def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> dict[str, Any]:
-    """The same columns for all of `entries`, of whatever rounds."""
+def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> CampaignCost:
+    """What all of `entries` cost, of whatever rounds."""
     made: dict[tuple[int, str], Spent] = {}
     for entry in entries:
         which = (entry.round, entry.step)
@@ -84,17 +85,17 @@ def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> dict[str, A
         step = _BATCH.sub("", made_by)
         by_step[step] = by_step.get(step, Spent()) + one
     whole = sum(by_step.values(), Spent())
-    return {
-        "gpu_seconds": _rounded(whole.gpu_seconds),
-        "cpu_seconds": _rounded(whole.cpu_seconds),
-        "tokens_in": whole.tokens_in,
-        "tokens_out": whole.tokens_out,
-        "labels_by_source": dict(sorted(whole.labels.items())),
-        "money": total(money(whole, prices)),
-        "money_by": money(whole, prices),
-        "currency": prices.currency,
-        "cost_by_step": {step: _shown(one, prices) for step, one in by_step.items() if one.seconds},
-    }
+    return CampaignCost(
+        gpu_seconds=_rounded(whole.gpu_seconds),
+        cpu_seconds=_rounded(whole.cpu_seconds),
+        tokens_in=whole.tokens_in,
+        tokens_out=whole.tokens_out,
+        labels_by_source=dict(sorted(whole.labels.items())),
+        money=total(money(whole, prices)),
+        money_by=money(whole, prices),
+        currency=prices.currency,
+        cost_by_step={s: _step_cost(one, prices) for s, one in by_step.items() if one.seconds},
+    )
 
 
 def spent(entry: Entry) -> Spent:
@@ -148,11 +149,15 @@ def total(parts: Mapping[str, float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _shown(spent: Spent, prices: PricesConfig) -> dict[str, Any]:
-    names = ("seconds", "cpu_seconds", "gpu_seconds", "tokens_in", "tokens_out")
-    shown = {name: getattr(spent, name) for name in names}
-    shown |= {name: _rounded(value) for name, value in shown.items() if "seconds" in name}
-    return {**shown, "money": total(money(spent, prices))}
+def _step_cost(spent: Spent, prices: PricesConfig) -> StepCost:
+    return StepCost(
+        seconds=_rounded(spent.seconds),
+        cpu_seconds=_rounded(spent.cpu_seconds),
+        gpu_seconds=_rounded(spent.gpu_seconds),
+        tokens_in=spent.tokens_in,
+        tokens_out=spent.tokens_out,
+        money=total(money(spent, prices)),
+    )
 
 
 def _labels(entry: Entry) -> dict[str, int]:

@@ -18,7 +18,7 @@ from dpo_core.campaign.branching import read_origin
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.step_facts import CertificateFacts, HeldOutFacts, LookFacts
 from dpo_core.evaluation.certification import Evidence, cannot_win, evidence, evidence_on_set
-from dpo_core.gate.account import CERTIFICATE, LOOKED, Account, Turn, account_before, read_inherited
+from dpo_core.gate.account import CERTIFICATE, LOOKED, Account, Turn, account_before
 from dpo_core.hashing import digest
 from dpo_core.records import Prompt, prompt_from_row, prompt_row
 from dpo_core.schemas import OUTCOMES, PROMPTS, OutcomeRow
@@ -158,7 +158,7 @@ def _turn(
 
 def _account(session: Session, turn: Turn, first: int) -> Account:
     origin = read_origin(session.store.layout)
-    inherited = read_inherited(origin.certified) if origin is not None else None
+    inherited = origin.certified if origin is not None else None
     left_after = origin.round if origin is not None else 0
     return account_before(session.store.entries, turn, first, inherited, left_after)
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from dpo_core.campaign.gate_record import PersonsDecision
 from dpo_core.gate.checks import certificate_checks
 from dpo_core.gate.config import GateConfig
-from dpo_core.gate.decision import Best, Decision, PersonsDecision, apply_answer, decide, find_best
+from dpo_core.gate.decision import Best, Decision, apply_answer, decide, find_best
 from flows.config.defaults import earlier_defaults
 
 BEATEN = {"win_rate_gate": 0.44, "win_rate_gate_low": 0.38}
