@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.round_parts import Estimate, ForgottenExample, ForgottenNumbers
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.cycles import find_cycles, win_rates
-from dpo_core.evaluation.forgotten import ForgottenPrompt, ForgottenPrompts, find_forgotten
-from dpo_core.evaluation.intervals import Interval
+from dpo_core.evaluation.forgotten import ForgottenPrompts, find_forgotten
+from dpo_core.evaluation.intervals import columns, fields_as_json
 from dpo_core.evaluation.ratings import bradley_terry
 from dpo_core.schemas import FORGOTTEN, MATCHES
 from dpo_core.tables import write_rows
@@ -87,11 +88,12 @@ def find_earlier_matches(earlier: Sequence[RoundRecord]) -> dict[str, Artifact]:
     return {f"evaluation_{s.entry.round}": s for s in steps if s is not None}
 
 
-def rate_policies(matches: Matches, config: EvaluationConfig) -> dict[str, Interval]:
-    """round → the Bradley–Terry rating of its policy, of all so far; see bradley_terry. A policy
-    without a path of matches to the base has NaN; without a match of the base nothing is rated."""
+def rate_policies(
+    number: int, matches: Matches, config: EvaluationConfig
+) -> tuple[dict[str, float | None], dict[str, Estimate]]:
+    """Bradley–Terry ratings: (this round's, round → that of its policy, of all so far)."""
     if 0 not in matches.second:
-        return {}
+        return {}, {}
     fitted = bradley_terry(
         matches.triples(),
         base=0,
@@ -99,7 +101,9 @@ def rate_policies(matches: Matches, config: EvaluationConfig) -> dict[str, Inter
         confidence=config.confidence,
         resamples=min(config.bootstrap_resamples, _RATING_RESAMPLES),
     )
-    return {str(policy): rating for policy, rating in fitted.items()}
+    ratings = {str(policy): rating for policy, rating in fitted.items()}
+    parts = {name: Estimate.model_validate(fields_as_json(r)) for name, r in ratings.items()}
+    return columns("rating", ratings.get(str(number))), parts
 
 
 EXAMPLES = 10
@@ -107,21 +111,9 @@ EXAMPLES = 10
 _CIRCLE_RESAMPLES = 500
 
 
-@dataclass(frozen=True)
-class ForgottenSummary:
-    """count: test prompts of `compared` that an earlier policy answered better. gained: answered
-    better than by all earlier policies."""
-
-    count: int
-    compared: int
-    gained: int
-    examples: tuple[ForgottenPrompt, ...]
-    sentence: str
-
-
 def find_forgotten_prompts(
     folder: Path, number: int, matches: Matches, ours: HeldOutAnswers
-) -> ForgottenSummary:
+) -> ForgottenNumbers:
     """Test prompts that an earlier policy or the base answered better, written to forgotten.parquet
     worst first, and counted with examples.
 
@@ -130,12 +122,13 @@ def find_forgotten_prompts(
     own = (row for row in matches.rows() if row[0] == number)
     found = find_forgotten((prompt, other, outcome) for _, other, prompt, outcome in own)
     texts = {c.prompt.prompt_id: c.prompt.shown() for c in ours.test()}
-    rows = ({"prompt": texts[each.prompt_id], **asdict(each)} for each in found.worse)
-    return ForgottenSummary(
+    worse = [asdict(prompt) for prompt in found.worse]
+    rows = ({"prompt": texts[row["prompt_id"]], **row} for row in worse)
+    return ForgottenNumbers(
         count=write_rows(folder / "forgotten.parquet", rows, FORGOTTEN),
         compared=found.compared,
         gained=found.gained,
-        examples=found.worse[:EXAMPLES],
+        examples=tuple(ForgottenExample(**row) for row in worse[:EXAMPLES]),
         sentence=_forgotten_sentence(found),
     )
 

@@ -64,15 +64,15 @@ class RelevanceCounts:
 
 def measure_relevance(
     inputs: Inputs, config: EvaluationConfig
-) -> tuple[dict[str, float | None], dict[str, int] | None]:
+) -> tuple[dict[str, float | None], dict[str, dict[str, int]]]:
     """(relevance and base_nats_per_token with intervals, of the policy and its opponents, and the
-    paired change per prompt; counts of the policy's answers), where relevance is measured.
+    paired change per prompt; the column of counts), both empty where relevance is not measured.
 
     Unknown values are None. Empty answers are not relevant; see dpo_core.evaluation.relevance.
     """
     ours = _read(inputs, "candidate")
     if ours is None:
-        return {}, None
+        return {}, {}
     nats = ours.nats(config)
     relevant = [(prompt, float(value)) for prompt, value in ours.relevant.items()]
     numbers = {
@@ -81,7 +81,7 @@ def measure_relevance(
     }
     for name in ("previous", "base"):
         numbers |= _compare(name, ours, _read(inputs, name), config)
-    return numbers, _counts(ours)
+    return numbers, {"relevance_counts": _counts(ours)}
 
 
 def relevance_warnings(

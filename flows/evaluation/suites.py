@@ -1,9 +1,9 @@
 """Regression suites: abilities that the policy must not lose."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.round_parts import SuiteNumbers
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import mean_by_prompt
 from dpo_core.evaluation.intervals import UNKNOWN, finite
@@ -15,36 +15,7 @@ Key = tuple[str, int]
 """(prompt_id, sample_index)"""
 
 
-@dataclass(frozen=True)
-class SuiteResult:
-    """A policy's result in one suite.
-
-    prompts: with a scored answer. answers: all of them; `compared`: scored for both the policy and
-    the incumbent. score: mean with its interval; `before`, `base`: means of incumbent and base.
-    change: mean gain over the incumbent, paired by prompt and seed, with its interval by resampling
-    prompts.
-
-    failed: the whole interval of the change lies below −may_fall. If all answers fall equally the
-    interval has no width, and the suite fails however few its prompts are. It also fails if the
-    rule scored some of the incumbent's answers and none of the new ones.
-    """
-
-    prompts: int
-    answers: int
-    compared: int
-    score: float | None
-    low: float | None
-    high: float | None
-    before: float | None
-    base: float | None
-    change: float | None
-    change_low: float | None
-    change_high: float | None
-    may_fall: float
-    failed: bool
-
-
-def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, SuiteResult]:
+def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, SuiteNumbers]:
     """suite name → the policy's result."""
     return {
         name: _measure_suite(
@@ -59,7 +30,7 @@ def measure_suites(inputs: Inputs, config: HeldOutConfig) -> dict[str, SuiteResu
     }
 
 
-def suite_warnings(suites: Mapping[str, SuiteResult]) -> Iterator[tuple[str, str]]:
+def suite_warnings(suites: Mapping[str, SuiteNumbers]) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each suite that failed."""
     for name, suite in suites.items():
         if suite.failed and suite.score is None:
@@ -80,13 +51,13 @@ def _measure_suite(
     may_fall: float,
     answers: int,
     config: EvaluationConfig,
-) -> SuiteResult:
+) -> SuiteNumbers:
     both = sorted(ours.keys() & previous.keys())
     scores = [(prompt, value) for (prompt, _), value in ours.items()]
     changes = [(key[0], ours[key] - previous[key]) for key in both]
     score, change = (mean_by_prompt(values, config) or UNKNOWN for values in (scores, changes))
     unreadable = bool(previous) and not ours
-    return SuiteResult(
+    return SuiteNumbers(
         prompts=len({prompt for prompt, _ in ours}),
         answers=answers,
         compared=len(both),

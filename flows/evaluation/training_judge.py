@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from dpo_core.campaign.artifacts import Artifact
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import ByPrompt, mean_by_prompt, win_rate_by_prompt
 from dpo_core.evaluation.intervals import Interval, columns
@@ -68,7 +69,7 @@ def measure_training_win_rates(
     """
     numbers: dict[str, float | None] = {}
     for name, other in others.items():
-        rate = _interval(evaluated, f"win_rate_{name}")
+        rate = _known(*(evaluated[f"win_rate_{name}{end}"] for end in ("", "_low", "_high")))
         if not has_same_judges(config):
             outcomes = _find_outcomes(compared, name) or _score_outcomes(_gains(ours, other))
             rate = win_rate_by_prompt(_by_prompt(outcomes), config.evaluation)
@@ -79,7 +80,7 @@ def measure_training_win_rates(
 def over_optimisation_warnings(
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
-    numbers: Mapping[str, float | None],
+    numbers: RoundMetrics,
     agreed: Sequence[JudgeAgreement],
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, str]]:
@@ -87,10 +88,12 @@ def over_optimisation_warnings(
     gains = {
         name: TrainingScoreGain(mean_by_prompt(_by_prompt(_gains(ours, other)), config), rate)
         for name, other in others.items()
-        if (rate := _interval(numbers, f"training_win_rate_{name}"))
+        if (rate := _known(*numbers.interval(f"training_win_rate_{name}")))
     }
     apart = (
-        judge_disagreement_message(_WHOSE[name], gain, _interval(numbers, f"win_rate_{name}"))
+        judge_disagreement_message(
+            _WHOSE[name], gain, _known(*numbers.interval(f"win_rate_{name}"))
+        )
         for name, gain in gains.items()
     )
     sentence = next(filter(None, apart), None)
@@ -153,7 +156,7 @@ def _scores(answers: HeldOutAnswers) -> dict[Key, float]:
     }
 
 
-def _interval(numbers: Mapping[str, float | None], name: str) -> Interval | None:
-    bounds = (numbers[f"{name}{end}"] for end in ("", "_low", "_high"))
+def _known(*bounds: float | None) -> Interval | None:
+    """The interval of these bounds; None where one is unknown."""
     known = [bound for bound in bounds if bound is not None]
-    return Interval(*known) if len(known) == 3 else None
+    return Interval(*known) if len(known) == len(bounds) else None

@@ -3,8 +3,8 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from dpo_core.campaign.round_parts import DecidedNumbers
 from dpo_core.config import EvaluationConfig
 from dpo_core.evaluation.comparison import Comparison, Decided
 from dpo_core.evaluation.slices import Slice, slice_win_rates
@@ -65,28 +65,16 @@ def decided_of(rows: Iterable[OutcomeRow]) -> list[Decided]:
     ]
 
 
-@dataclass(frozen=True)
-class DecidedCounts:
-    """Comparisons in all and decided, answers that alone could not be judged, and the most frequent
-    reasons for undecided ones."""
-
-    comparisons: int
-    decided: int
-    unjudged: int
-    unjudged_opponent: int
-    why: Mapping[str, int]
-
-
-def count_decided(rows: Rows) -> dict[str, DecidedCounts]:
+def count_decided(rows: Rows) -> dict[str, DecidedNumbers]:
     """Win rate → the comparisons behind it."""
     return {name: _count_decided(rows, which) for name, which in COMPARED.items()}
 
 
-def _count_decided(rows: Rows, which: tuple[str, str]) -> DecidedCounts:
+def _count_decided(rows: Rows, which: tuple[str, str]) -> DecidedNumbers:
     compared = [row for row in rows if (row["opponent"], row["split"]) == which]
     undecided = [row for row in compared if row["outcome"] is None]
     why = Counter(_NUMBER.sub("…", row["reason"] or "no reason given") for row in undecided)
-    return DecidedCounts(
+    return DecidedNumbers(
         comparisons=len(compared),
         decided=len(compared) - len(undecided),
         unjudged=sum(row["unjudged"] == "policy" for row in compared),

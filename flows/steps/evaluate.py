@@ -9,7 +9,7 @@ from pathlib import Path
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
-from dpo_core.evaluation.intervals import Interval, columns, fields_as_json
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.evaluation.slices import Slice
 from dpo_core.schemas import OUTCOMES, OutcomeRow
 from dpo_core.tables import write_rows
@@ -17,7 +17,6 @@ from flows.config import CampaignConfig
 from flows.evaluation.distances import measure_distances
 from flows.evaluation.earlier_rounds import (
     MATCHES_FILE,
-    ForgottenSummary,
     Matches,
     certain_cycles,
     choose_earlier_opponents,
@@ -31,7 +30,6 @@ from flows.evaluation.held_out import (
     Answers,
     HeldOutAnswers,
     Opponents,
-    OverlapSummary,
     measure_overlap,
     read_answers,
 )
@@ -47,7 +45,7 @@ from flows.evaluation.judging import (
     unjudged_loses,
 )
 from flows.evaluation.relevance import measure_relevance, relevance_inputs, relevance_warnings
-from flows.evaluation.suites import SuiteResult, measure_suites, suite_inputs, suite_warnings
+from flows.evaluation.suites import measure_suites, suite_inputs, suite_warnings
 from flows.evaluation.training_judge import (
     TRAINING_OUTCOMES_FILE,
     compare_by_training_judge,
@@ -57,7 +55,6 @@ from flows.evaluation.training_judge import (
     over_optimisation_warnings,
 )
 from flows.evaluation.win_rates import (
-    DecidedCounts,
     count_decided,
     measure_slices,
     measure_win_rates,
@@ -96,27 +93,6 @@ class RoundEvaluation:
 
     def more_opponents(self, config: CampaignConfig) -> list[Answers]:
         return choose_earlier_opponents(config, self.others, self.earlier)
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """What evaluation.json holds: `numbers` by name and, where it was measured, each other field
-    under its own; see dpo_core.campaign.round_metrics."""
-
-    numbers: Mapping[str, float | None]
-    decided: Mapping[str, DecidedCounts]
-    ratings: Mapping[str, Interval]
-    cycles: Sequence[Sequence[int]]
-    forgotten: ForgottenSummary
-    slices: Mapping[str, Slice]
-    overlap: OverlapSummary
-    suites: Mapping[str, SuiteResult]
-    relevance_counts: Mapping[str, int] | None
-
-    def as_json(self) -> dict[str, object]:
-        fields = fields_as_json(self)
-        del fields["numbers"]
-        return {**self.numbers, **{k: value for k, value in fields.items() if value is not None}}
 
 
 def evaluate(session: Session, round_: RoundEvaluation) -> Artifact:
@@ -190,9 +166,12 @@ def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Input
     write_matches(folder / MATCHES_FILE, round_.number, played)
     before = map(inputs.path, find_earlier_matches(round_.earlier))
     all_matches = Matches.read([*before, folder / MATCHES_FILE])
-    win_rates, ratings = measure_win_rates(rows, config), rate_policies(all_matches, config)
+    win_rates = measure_win_rates(rows, config)
     relevance, relevance_counts = measure_relevance(inputs, config)
-    numbers = {
+    rating, ratings = rate_policies(round_.number, all_matches, config)
+    slices = measure_slices(rows, ours, config)
+    metrics = RoundMetrics(
+        round=round_.number,
         **win_rates,
         **measure_distances(inputs, ours, round_.others, config),
         **compare_styles(ours, others, config),
@@ -200,21 +179,19 @@ def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Input
         **measure_training_win_rates(session.config, ours, others, by_training, win_rates),
         **measure_writing(ours, others["base"], config),
         **relevance,
-        **(columns("rating", ratings.get(str(round_.number))) if ratings else {}),
-    }
-    result = EvaluationResult(
-        numbers,
-        decided=count_decided(rows),
+        **relevance_counts,
+        **rating,
         ratings=ratings,
+        decided=count_decided(rows),
         cycles=certain_cycles(all_matches, config),
         forgotten=find_forgotten_prompts(folder, round_.number, all_matches, ours),
-        slices=measure_slices(rows, ours, config),
+        slices={name: asdict(found) for name, found in slices.items()},
         overlap=measure_overlap(inputs, config.overlap_ngram),
         suites=measure_suites(inputs, config),
-        relevance_counts=relevance_counts,
     )
-    warnings = dict(_warnings(session.config, round_, ours, others, result))
-    write_json(folder / "evaluation.json", {**result.as_json(), "warnings": warnings})
+    warnings = dict(_warnings(session.config, round_, ours, others, metrics, slices))
+    measured = {name: value for name, value in metrics.given().items() if name != "round"}
+    write_json(folder / "evaluation.json", {**measured, "warnings": warnings})
     judged = played if config.opponents == "all" else distinct
     facts = EvaluationFacts(judges=measure_judges(judged), **session.judges.take_seconds())
     dropped = _count_undecided(rows, by_training)
@@ -247,16 +224,17 @@ def _warnings(
     round_: RoundEvaluation,
     ours: HeldOutAnswers,
     others: Mapping[str, HeldOutAnswers],
-    result: EvaluationResult,
+    metrics: RoundMetrics,
+    slices: Mapping[str, Slice],
 ) -> Iterator[tuple[str, str]]:
     """(name, sentence) of each reason for caution."""
     shared = shared_judge_warning(config)
     if shared and round_.number == 1:  # true of all rounds, reported once
         yield "same judge", shared
     agreed = measure_agreement_with_people(round_.own, round_.earlier)
-    yield from over_optimisation_warnings(ours, others, result.numbers, agreed, config.evaluation)
-    yield from suite_warnings(result.suites)
-    yield from slice_warnings(result.slices)
-    counts = result.relevance_counts
+    yield from over_optimisation_warnings(ours, others, metrics, agreed, config.evaluation)
+    yield from suite_warnings(metrics.suites or {})
+    yield from slice_warnings(slices)
+    counts = metrics.relevance_counts
     yield from relevance_warnings(round_.number, config.evaluation.requests, counts)
-    yield from cycle_warnings(round_.number, result.cycles)
+    yield from cycle_warnings(round_.number, metrics.cycles or [])
