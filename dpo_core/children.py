@@ -59,7 +59,7 @@ def run_module(module: str) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
+def serve(handle: Callable[[dict[str, Any], Report], Mapping[str, object]]) -> None:
     """Answer the parent's requests until it closes the pipe, which ends the process group."""
     collector.end_imports()
     events_fd = int(os.environ[_EVENTS_FD])
@@ -79,7 +79,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             result = handle(
                 request, lambda d, t, u: send(event="progress", done=d, total=t, unit=u)
             )
-            send(event="result", result=result)
+            send(event="result", result=dict(result))
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
             send(event="error", **describe_error(error))
@@ -88,17 +88,18 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
 def serve_jobs(
     kinds: Kinds[AnyJob],
     carry_out: Callable[[AnyJob, Report], JobResult],
-    gpus: int | None = None,
+    count_gpus: Callable[[], int] | None = None,
 ) -> None:
     """Carry out the parent's jobs, of these kinds, until it closes the pipe.
 
-    gpus: of this machine; results then say how many of them the process holds for the job.
+    count_gpus: of this machine; results then say how many of them the process holds for the job.
     """
 
-    def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    def handle(request: dict[str, Any], report: Report) -> Mapping[str, object]:
         job = read_request(request, kinds)
         result = carry_out(job, report)
-        if gpus is not None and job.devices:
+        if count_gpus is not None and job.devices:
+            gpus = count_gpus()
             held = gpus if job.devices == "all" or not gpus else job.devices
             result = result.model_copy(update={"gpus": held})
         return result.as_answer()
@@ -144,8 +145,8 @@ def child_environment(threads: int) -> dict[str, str]:
 class Child:
     """A running child process. As a context manager it ends the child's process group on exit.
 
-    gpus: number of GPUs it holds, as of the last result that named it. started, ended: on the
-    monotonic clock; `ended` is None while it runs.
+    gpus: number of GPUs it holds from `first_gpu` on, as of the last result that named it. started,
+    ended: on the monotonic clock; `ended` is None while it runs.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class Child:
         self.module = module
         self.log = log
         read_fd, write_fd = os.pipe()
-        self.gpus = 0
+        self.gpus = self.first_gpu = 0
         self.started = time.monotonic()
         self.ended: float | None = None
         self._cpu_seconds = 0.0
@@ -223,7 +224,7 @@ class Child:
         if self._failed and self.alive():
             raise InvariantViolated(f"{self.module} was sent a request after one that failed")
         try:
-            result = self._ask(request, report, notice)
+            result = self._ask(request, report, notice)["result"]
         except Interrupted:  # it stopped when asked to
             raise
         except Exception:
@@ -241,14 +242,14 @@ class Child:
         request: Mapping[str, object],
         report: Report | None,
         notice: Callable[[str], None] | None,
-    ) -> dict[str, Any]:
+    ) -> ChildEvent:
         try:
             assert self.process.stdin is not None
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self.died() from None
-        return self._await("result", report, notice)["result"]
+        return self._await("result", report, notice)
 
     def stop(self) -> None:
         """Ask a busy child to save its work and stop, and wait until it has."""

@@ -7,7 +7,7 @@ that folder, or a copy of it, lies. Its class names the class of its result.
 from collections.abc import Callable, Mapping
 from os.path import abspath
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -30,7 +30,7 @@ class JobResult(StepFacts):
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_unset=True, exclude={"versions"})
 
-    def as_answer(self) -> dict[str, Any]:
+    def as_answer(self) -> Mapping[str, object]:
         """What travels to the parent: the fields that were given."""
         return self.model_dump(mode="json", exclude_unset=True)
 
@@ -77,7 +77,7 @@ class ChildJob(Section, Generic[Result]):
         """GPUs that it needs, where there are any; 0: those that its process holds already."""
         return 1
 
-    def read_result(self, answer: Mapping[str, Any]) -> Result:
+    def read_result(self, answer: Mapping[str, object]) -> Result:
         """The child's answer, as the result that the job's class names."""
         jobs = (kind for kind in type(self).__mro__ if issubclass(kind, ChildJob))
         named = (job.__pydantic_generic_metadata__["args"] for job in jobs)
@@ -95,7 +95,14 @@ def job_kinds(*kinds: type[AnyJob]) -> dict[str, type[AnyJob]]:
     return {kind.model_fields["op"].default: kind for kind in kinds}
 
 
-def job_request(job: ChildJob[JobResult], root: Path = Path("/")) -> dict[str, Any]:
+class JobRequest(TypedDict):
+    """A job on its way to a child. root: the folder that its relative paths are below."""
+
+    root: str
+    job: dict[str, Any]
+
+
+def job_request(job: ChildJob[JobResult], root: Path = Path("/")) -> JobRequest:
     """The request to a child for a job whose files lie below `root`."""
     return {"root": abspath(root), "job": job.within(root).model_dump(mode="json")}
 

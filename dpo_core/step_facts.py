@@ -22,7 +22,7 @@ class StepFacts(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="constants")
 
     @classmethod
-    def read(cls, recorded: Mapping[str, Any]) -> Self:
+    def read(cls, recorded: Mapping[str, object]) -> Self:
         """The facts of a ledger entry; those that this class does not name are left out."""
         return cls.model_validate(recorded)
 

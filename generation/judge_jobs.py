@@ -74,6 +74,10 @@ class ModelJob(ChildJob[OnEngine]):
 
     model: JudgeModel
 
+    @property
+    def devices(self) -> int:
+        return self.model.tensor_parallel_size
+
 
 class RateJob(ModelJob[RateResult]):
     """Rate the answer that each conversation ends with, by a reward model."""

@@ -20,14 +20,13 @@ class JudgeWorker:
         self._model: RewardModel | ChoosingModel | None = None
 
     def carry_out(self, job: JudgeJob, report: Report) -> RateResult | ChooseResult:
-        started, on_gpu = time.monotonic(), torch.cuda.is_available()
+        started = time.monotonic()
         kind = RewardModel if isinstance(job, RateJob) else ChoosingModel
         model = self._model = self._model or kind(job.model)
         about = {
             "seconds_start": time.monotonic() - started,
             "versions": versions(),
-            "device": "cuda" if on_gpu else "cpu",
-            "gpus": job.model.tensor_parallel_size if on_gpu else 0,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
         return _answer(model, job).model_copy(update=about)
 
@@ -42,4 +41,4 @@ def _answer(model: RewardModel | ChoosingModel, job: JudgeJob) -> RateResult | C
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve_jobs(JOBS, JudgeWorker().carry_out)
+    serve_jobs(JOBS, JudgeWorker().carry_out, torch.cuda.device_count)

@@ -16,8 +16,16 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput
-from dpo_core.records import Prompt, imported_completion_id, prompt_from_row, prompt_id, prompt_row
-from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS, ImportedRow
+from dpo_core.records import (
+    ImportedRow,
+    Prompt,
+    PromptRow,
+    imported_completion_id,
+    prompt_from_row,
+    prompt_id,
+    prompt_row,
+)
+from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS
 from dpo_core.tables import (
     TEXTS_AT_ONCE,
     RowWriter,
@@ -247,7 +255,7 @@ def retokenise(
         BadInput: the tokenizer has no EOS.
     """
     encoder = Encoder(tokenizer, job.policy, job.longest or context_length(job.policy))
-    prompts = {row["prompt_id"]: prompt_from_row(row) for row in iterate_rows(job.prompts)}
+    prompts = {row["prompt_id"]: prompt_from_row(row) for row in iterate_as(job.prompts, PromptRow)}
     total = count_rows(job.completions)
     dropped: Counter[str] = Counter()
 

@@ -25,8 +25,8 @@ from generation.jobs import (
     TokeniseJob,
 )
 from generation.memory import keep_buffers_out_of_heap
-from generation.sampling import load_tokenizer, sample_file
-from generation.scoring import score_continuations, score_file
+from generation.sampling import load_tokenizer, sample_rows
+from generation.scoring import score_continuations, score_rows
 from generation.tokenise import context_length, retokenise, tokenise_pairs
 
 OnEngine = SampleJob | ScoreJob | ContinuationsJob
@@ -51,23 +51,21 @@ class SamplingWorker:
         engine = self._ready(job)
         result = self._with_engine(engine, job, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0
-        on_gpu = torch.cuda.is_available()
         about = {
             "seconds_start": seconds_start,
             "versions": engine.versions(),
             "threads": torch.get_num_threads(),
-            "device": "cuda" if on_gpu else "cpu",
-            "gpus": self.config.tensor_parallel_size if on_gpu else 0,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
         return result.model_copy(update=about)
 
     def _with_engine(self, engine: Engine, job: OnEngine, report: Report) -> EngineResult:
         match job:
             case SampleJob():
-                return sample_file(engine, self.tokenizer, job, self.config, report)
+                return sample_rows(engine, self.tokenizer, job, self.config, report)
             case ScoreJob():
-                return score_file(engine, job.completions, job.out, report)
-        return score_continuations(engine, self.tokenizer, job.continuations, job.out, report)
+                return score_rows(engine, job, report)
+        return score_continuations(engine, self.tokenizer, job, report)
 
     def _ready(self, job: OnEngine) -> Engine:
         """The engine with the job's policy loaded."""
@@ -102,4 +100,4 @@ def _make_engine(config: SamplingConfig, policy: Path) -> Engine:
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve_jobs(JOBS, SamplingWorker().carry_out)
+    serve_jobs(JOBS, SamplingWorker().carry_out, torch.cuda.device_count)

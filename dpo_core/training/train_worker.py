@@ -50,4 +50,4 @@ def _train(job: DpoJob, report: Report) -> DpoResult:
 
 
 if __name__ == "__main__":
-    serve_jobs(JOBS, carry_out, torch.cuda.device_count())
+    serve_jobs(JOBS, carry_out, torch.cuda.device_count)

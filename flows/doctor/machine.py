@@ -11,7 +11,7 @@ from dpo_core.processor import has_bfloat16
 from flows.config import CampaignConfig, KeepLast
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.evaluation.held_out import MOST
-from generation.probe import Machine
+from generation.probe_jobs import Machine
 
 MEASURED: Mapping[str, str] = {
     "torch": "2.13.0",

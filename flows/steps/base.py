@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
@@ -116,7 +115,7 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
     return Policy(0, artifact.facts(BaseFacts).policy, artifact.path("policy"), artifact)
 
 
-def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
+def base_config(config: CampaignConfig, seed: int) -> dict[str, object]:
     """What the base depends on besides its inputs, which hold local models and files by content."""
     policy = config.policy.model_dump(mode="json")
     sft = config.sft.model_dump(mode="json") if config.sft is not None else None

@@ -20,9 +20,9 @@ from dpo_core.campaign.step_facts import CertificateFacts, HeldOutFacts, LookFac
 from dpo_core.evaluation.certification import Evidence, cannot_win, evidence, evidence_on_set
 from dpo_core.gate.account import CERTIFICATE, LOOKED, Account, Turn, account_before
 from dpo_core.hashing import digest
-from dpo_core.records import Prompt, prompt_from_row, prompt_row
+from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
 from dpo_core.schemas import OUTCOMES, PROMPTS, OutcomeRow
-from dpo_core.tables import iterate_as, iterate_rows, write_rows
+from dpo_core.tables import iterate_as, write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import Answers, read_answers
 from flows.evaluation.judging import iterate_outcomes, judge_model_inputs, play_match
@@ -141,7 +141,7 @@ def certify(
     first = held_out.facts(HeldOutFacts).gate
     turn = _turn(session.config, number, attempt, evaluation, first)
     account = _account(session, turn, first)
-    prompts = list(map(prompt_from_row, iterate_rows(pool.path(POOL))))
+    prompts = list(map(prompt_from_row, iterate_as(pool.path(POOL), PromptRow)))
     compared = (candidate, previous, evaluation)
     return _run(_Test(session, number, turn, *compared, pool, account, prompts, first))
 

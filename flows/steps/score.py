@@ -2,14 +2,14 @@
 pairs."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.evaluation.relevance import verdicts
-from dpo_core.records import Completion, Score, judgement_row, score_row
+from dpo_core.records import Completion, JudgementRow, Score, ScoreRow, judgement_row, score_row
 from dpo_core.schemas import JUDGEMENTS, SCORES
 from dpo_core.tables import write_rows
 from flows.evaluation.judging import judge_model_inputs, judge_pairs
@@ -53,7 +53,7 @@ def score(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         abstained, seconds, relevance = 0, 0.0, dict[str, dict[str, int]]()
 
-        def rows() -> Iterator[Mapping[str, object]]:
+        def rows() -> Iterator[ScoreRow]:
             nonlocal abstained, seconds
             for member, judge in judges:
                 scored: Iterable[Scored] = _score(session, judge, completions.entry.kept, inputs)
@@ -151,7 +151,7 @@ def judge(session: Session, number: int, pairs: Artifact, drawn: DrawnAnswers) -
         scored = read_full_scores(inputs.find("scores"))
         judges: dict[str, Behaviour] = {}
 
-        def rows() -> Iterator[Mapping[str, object]]:
+        def rows() -> Iterator[JudgementRow]:
             for source, judgements in judge_pairs(session, config, compared, scored):
                 judged = list(zip(compared, judgements, strict=True))
                 own = [(by_id[identity], s) for identity, s in scored.get(source, {}).items()]

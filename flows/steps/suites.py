@@ -12,13 +12,13 @@ from dpo_core.campaign.inputs import Input, Inputs, input_gone
 from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, digest
-from dpo_core.records import Prompt, prompt_from_row, prompt_row
+from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
 from dpo_core.schemas import COMPLETIONS, PROMPTS, CompletionRow, ContinuationRow, LikelihoodRow
 from dpo_core.special_tokens import read_special_tokens
-from dpo_core.tables import iterate_as, iterate_rows, write_rows
+from dpo_core.tables import iterate_as, write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import scores_with_training_judge
-from flows.harness.suite_task import ScoreDocuments, SuiteTask, WriteRequests, WriteTexts
+from flows.harness.suite_task import ScoreDocuments, WriteRequests, WriteTexts
 from flows.round_state import EvaluatedPolicy, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
@@ -137,8 +137,8 @@ def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Promp
         raise input_gone("suites", Path(suite.data))
     with TemporaryDirectory() as folder:
         out = Path(folder) / "prompts.parquet"
-        session.processes.ask_harness(WriteTexts(suite=SuiteTask(name, suite), out=out))
-        return [prompt_from_row(row) for row in iterate_rows(out)]
+        session.processes.ask_harness(WriteTexts(name=name, config=suite, out=out))
+        return list(map(prompt_from_row, iterate_as(out, PromptRow)))
 
 
 def data_input(session: Session, suite: HarnessSuite) -> Input:
@@ -161,7 +161,7 @@ def _answer_task(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         chat = read_special_tokens(inputs.path("policy")).template is not None
-        job = WriteRequests(suite=SuiteTask(name, suite, chat), folder=folder)
+        job = WriteRequests(name=name, config=suite, chat=chat, folder=folder)
         asked = session.processes.ask_harness(job)
         prompts = folder / "prompts.parquet"
         if asked.decoding is not None:
@@ -199,7 +199,7 @@ def _write_likeliest(
     job = ContinuationsJob(
         policy=inputs.path("policy"),
         config=session.config.sampling,
-        continuations=folder / "continuations.parquet",
+        source=folder / "continuations.parquet",
         out=likelihoods,
     )
     result = session.sample(job)
@@ -247,7 +247,9 @@ def _score_task(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         job = ScoreDocuments(
-            suite=SuiteTask(name, suite, chat),
+            name=name,
+            config=suite,
+            chat=chat,
             answers=inputs.path("answers"),
             likelihoods=inputs.find("likelihoods"),
             out=folder / "scores.parquet",

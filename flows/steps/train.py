@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
@@ -107,7 +106,7 @@ def _settle(session: Session, section: TrainingSection, inputs: Inputs) -> Train
     return config
 
 
-def training_recipe(section: TrainingSection) -> dict[str, Any]:
+def training_recipe(section: TrainingSection) -> dict[str, object]:
     """What the round depends on. Open settings stay open here: their choice follows from the
     inputs. A key that older versions lacked counts only where it is set."""
     recipe = section.model_dump(mode="json", exclude={*RESULT_NEUTRAL_KEYS, *_KNOWN_BY_ITS_FILES})

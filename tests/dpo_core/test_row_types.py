@@ -1,29 +1,43 @@
-"""The types of rows have the columns of their tables."""
+"""Schemas that are made of the types of rows."""
+
+from typing import Literal, TypedDict
 
 import pyarrow as pa
-import pytest
 
-from dpo_core.training.metrics.curves import (
-    DPO_CURVE,
-    REFERENCE_LOGPS,
-    SFT_CURVE,
-    DpoCurveRow,
-    ReferenceLogpsRow,
-    SftCurveRow,
-)
+from dpo_core.row_types import Float32, Int32, VolatileFloat, VolatileTime
+from dpo_core.schemas import volatile_columns
+from dpo_core.tables import schema_of
+from dpo_core.training.metrics.curves import DPO_CURVE
 from dpo_core.training.results import CurveSummary, DpoResult
 
 
-@pytest.mark.parametrize(
-    ("schema", "row"),
-    [
-        (DPO_CURVE, DpoCurveRow),
-        (SFT_CURVE, SftCurveRow),
-        (REFERENCE_LOGPS, ReferenceLogpsRow),
-    ],
-)
-def test_a_row_has_the_columns_of_its_table(schema: pa.Schema, row: type) -> None:
-    assert list(row.__annotations__) == schema.names
+class Part(TypedDict):
+    name: str
+
+
+class Whole(TypedDict):
+    number: Int32 | None
+    side: Literal["a", "b"]
+    logps: list[Float32] | None
+    parts: list[Part]
+    kept: bool
+    seconds: VolatileFloat
+    at: VolatileTime
+
+
+def test_a_schema_follows_from_the_type_of_a_row() -> None:
+    schema = schema_of(Whole)
+    expected = [
+        ("number", pa.int32()),
+        ("side", pa.string()),
+        ("logps", pa.list_(pa.float32())),
+        ("parts", pa.list_(pa.struct([("name", pa.string())]))),
+        ("kept", pa.bool_()),
+        ("seconds", pa.float64()),
+        ("at", pa.timestamp("ms", tz="UTC")),
+    ]
+    assert schema.equals(pa.schema(expected))
+    assert volatile_columns(schema) == ["seconds", "at"]
 
 
 def test_a_summary_has_every_column_of_the_curve_that_has_a_mean() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import torch
@@ -146,7 +146,7 @@ def _replace_all(checkpoints: Path, unfinished: Path, name: str) -> None:
 
 
 def _write_progress(folder: Path, progress: Progress) -> None:
-    content = {
+    content: _Saved = {
         "round_id": progress.round_id,
         "steps": progress.steps,
         "told": {f"_{name}": part for name, part in vars(progress.curve).items()},
@@ -162,9 +162,18 @@ def _reference_rows(progress: Progress) -> Iterator[Mapping[str, object]]:
         yield {"pair_id": pair_id, **dict(zip(_SIDES, values, strict=True))}
 
 
-def _read_json(checkpoint: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
-    return content
+class _Saved(TypedDict):
+    """progress.json. told: the curve so far, its names with an underscore; found: the start."""
+
+    round_id: str
+    steps: int
+    told: dict[str, Any]
+    found: dict[str, object]
+
+
+def _read_json(checkpoint: Path) -> _Saved:
+    saved: _Saved = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
+    return saved
 
 
 @contextmanager
