@@ -155,8 +155,8 @@ class CampaignCost(Part):
     cpu_seconds: Number = None
     tokens_in: int | None = None
     tokens_out: int | None = None
-    labels_by_source: dict[str, int] | None = None
+    labels_by_source: dict[str, int] = {}
     money: Number = None
-    money_by: dict[str, Number] | None = None
+    money_by: dict[str, Number] = {}
     currency: str | None = None
-    cost_by_step: dict[str, StepCost] | None = None
+    cost_by_step: dict[str, StepCost] = {}
