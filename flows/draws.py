@@ -11,7 +11,7 @@ import pyarrow as pa
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import OWN
-from dpo_core.campaign.step_facts import CompletionsFacts, PromptsFacts
+from dpo_core.campaign.step_facts import PromptsFacts
 from dpo_core.schemas import COMPLETIONS, PROMPTS, SCORES
 from dpo_core.step_facts import StepFacts
 from dpo_core.tables import concatenate
@@ -23,6 +23,7 @@ from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
 from flows.steps.rejected_answers import combine_answers, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
+from generation.jobs import CompletionsFacts
 from labeling.pairs.draw_sizes import (
     DrawProgress,
     PairGoal,
