@@ -31,7 +31,8 @@ class JudgeNumbers(Part):
 class LabelNumbers(Part):
     """What people were asked; the facts of step `labels` name the rest."""
 
-    answers: dict[str, int] | None = None
+    asked: dict[str, int] = {}
+    answers: dict[str, int] = {}
 
 
 class Agreed(Part):
@@ -44,10 +45,11 @@ class Agreed(Part):
 
 
 class AgreementNumbers(Part):
-    """kappa: of each judge with people. alpha: among people. with_others: of each person."""
+    """alpha: among people. kappa: of each judge with people. with_others: of each person."""
 
-    kappa: dict[str, Agreed] = {}
+    mean: Agreed | None = None
     alpha: Agreed | None = None
+    kappa: dict[str, Agreed] = {}
     with_others: dict[str, Agreed] = {}
 
 
@@ -56,14 +58,18 @@ class FindingNumbers(Part):
 
     count: int = 0
     of: int | None = None
+    unit: str | None = None
     share: Number = None
 
 
 class DecidedNumbers(Part):
-    """Comparisons, and how many of them were decided. why: reason → undecided ones."""
+    """Comparisons, and how many of them were decided. unjudged, unjudged_opponent: where only that
+    side's answer could not be judged. why: reason → undecided ones."""
 
     comparisons: int = 0
     decided: int = 0
+    unjudged: int = 0
+    unjudged_opponent: int = 0
     why: dict[str, int] = {}
 
 
@@ -74,10 +80,11 @@ class ForgottenPrompt(Part):
 
 
 class ForgottenNumbers(Part):
-    """Such prompts, of those compared."""
+    """Such prompts, of those compared. gained: where this policy answered better than all."""
 
     count: int = 0
     compared: int = 0
+    gained: int = 0
     examples: tuple[ForgottenPrompt, ...] = ()
 
 
@@ -88,6 +95,7 @@ class SliceNumbers(Part):
     win_rate: Number = None
     low: Number = None
     high: Number = None
+    p_value: Number = None
     p_adjusted: Number = None
     flagged: bool = False
 
@@ -102,9 +110,11 @@ class SuiteNumbers(Part):
     low: Number = None
     high: Number = None
     before: Number = None
+    base: Number = None
     change: Number = None
     change_low: Number = None
     change_high: Number = None
+    may_fall: Number = None
     failed: bool = False
 
 
