@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pydantic import ConfigDict
+
 from dpo_core.campaign.metric_fields import Number
 from dpo_core.campaign.round_parts import Part
 from dpo_core.campaign.step_facts import CertificateFacts, StepFacts
@@ -36,6 +38,12 @@ class PersonsDecision:
     at: str
 
 
+class CertificateRecord(CertificateFacts):
+    """The certificate with what its step took."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class GateRecord(Part):
     """A decision, and how it came about; see dpo_core.gate.decision.Decision.
 
@@ -50,7 +58,7 @@ class GateRecord(Part):
     changes: tuple[str, ...] = ()
     tried: tuple[RejectedAttempt, ...] = ()
     answer: PersonsDecision | None = None
-    certificate: CertificateFacts | None = None
+    certificate: CertificateRecord | None = None
 
 
 class GateFacts(StepFacts):

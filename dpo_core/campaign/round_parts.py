@@ -31,7 +31,8 @@ class JudgeNumbers(Part):
 class LabelNumbers(Part):
     """What people were asked; the facts of step `labels` name the rest."""
 
-    answers: dict[str, int] | None = None
+    asked: dict[str, int] = {}
+    answers: dict[str, int] = {}
 
 
 class Agreed(Part):
@@ -44,10 +45,11 @@ class Agreed(Part):
 
 
 class AgreementNumbers(Part):
-    """kappa: of each judge with people. alpha: among people. with_others: of each person."""
+    """alpha: among people. kappa: of each judge with people. with_others: of each person."""
 
-    kappa: dict[str, Agreed] = {}
+    mean: Agreed | None = None
     alpha: Agreed | None = None
+    kappa: dict[str, Agreed] = {}
     with_others: dict[str, Agreed] = {}
 
 
@@ -56,15 +58,13 @@ class FindingNumbers(Part):
 
     count: int = 0
     of: int | None = None
+    unit: str | None = None
     share: Number = None
 
 
 class DecidedNumbers(Part):
-    """Comparisons, and how many of them were decided.
-
-    unjudged: where the policy's answer alone could not be judged; unjudged_opponent: the other's.
-    why: reason → undecided ones, the most frequent reasons.
-    """
+    """Comparisons, and how many of them were decided. unjudged, unjudged_opponent: where only that
+    side's answer could not be judged. why: reason → undecided ones."""
 
     comparisons: int = 0
     decided: int = 0
@@ -80,7 +80,7 @@ class ForgottenExample(Part):
 
 
 class ForgottenNumbers(Part):
-    """Such prompts, of those compared. gained: answered better than by all earlier policies."""
+    """Such prompts, of those compared. gained: where this policy answered better than all."""
 
     count: int = 0
     compared: int = 0
@@ -96,6 +96,7 @@ class SliceNumbers(Part):
     win_rate: Number = None
     low: Number = None
     high: Number = None
+    p_value: Number = None
     p_adjusted: Number = None
     flagged: bool = False
 

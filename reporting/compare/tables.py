@@ -143,7 +143,7 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 def _labels(row: RoundMetrics) -> float | None:
     """Human answers in the round."""
-    answers = row.labels.answers if row.labels is not None else None
+    answers = row.labels.answers if row.labels is not None else {}
     return float(sum(answers.values())) if answers else None
 
 

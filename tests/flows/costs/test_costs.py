@@ -165,7 +165,7 @@ def test_what_a_killed_run_of_a_branch_paid_counts(tmp_path: Path, counted: bool
     entries = [Entry(1, "judgements", "f", facts=facts, at="2026-01-01T00:00:00+00:00")]
     lines = len(entries) if counted else None  # branches of earlier versions did not say
     at = "2026-01-02T00:00:00+00:00"
-    write_origin(layout, Origin("parent", "parent", 1, (), "ada", at, (), lines))
+    write_origin(layout, Origin("parent", "parent", 1, (), "ada", at, (), entries=lines))
 
     def pay(money: float) -> None:
         json_lines.append(
