@@ -28,7 +28,6 @@ from benchmarks.measure import (
 )
 from dpo_core.children import Child, child_environment
 from dpo_core.config import TrainingConfig
-from dpo_core.jobs import job_request
 from dpo_core.records import Completion, Prompt, pair_id
 from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
@@ -149,16 +148,16 @@ def _round(folder: Path, pairs: int) -> dict[str, float]:
     log = folder / "worker.log"
     environment = child_environment(threads=1)
     with Child.start("dpo_core.training.train_worker", log, environment) as child:
-        child.ask(job_request(_job(folder, _WARM_UP_PAIRS)))
+        child.carry_out(_job(folder, _WARM_UP_PAIRS))
         pid = child.process.pid
         forget_peak_memory(pid)
         started, cpu_started = time.monotonic(), cpu_seconds(pid)
-        result = child.ask(job_request(_job(folder, pairs)))
+        loss = child.carry_out(_job(folder, pairs)).loss
         return {
             "seconds": time.monotonic() - started,
             "cpu_seconds": cpu_seconds(pid) - cpu_started,
             "peak_memory_mib": peak_memory_mib(pid),
-            "loss": result["loss"],
+            "loss": loss,
         }
 
 

@@ -32,7 +32,6 @@ from dpo_core.evaluation.relevance import (
     verdicts,
 )
 from dpo_core.hashing import derive_seed
-from dpo_core.jobs import job_request
 from dpo_core.records import Prompt
 from dpo_core.schemas import SCORED
 from dpo_core.tables import read_rows, write_rows
@@ -320,7 +319,7 @@ def opened(
         )
         write_rows(asked, rows, SCORED)
         job = LogpsJob(policy_dir=policy, completions=asked, out=out, dtype=dtype)
-        why_not = child.ask(job_request(job))["why_not"]
+        why_not = child.carry_out(job).why_not
         assert not why_not, why_not
         return [row["logp"] for row in read_rows(out)]
 

@@ -18,20 +18,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from dpo_core import collector
+from dpo_core.child_events import ChildEvent, describe_error, restore_error
 from dpo_core.cpu_time import cpu_seconds
 from dpo_core.errors import (
-    BadInput,
     ChildDied,
-    ChildFailed,
-    DiskFull,
     Interrupted,
     InvariantViolated,
     RatchetError,
 )
-from dpo_core.full_disk import is_out_of_space
+from dpo_core.jobs import AnyJob, ChildJob, JobResult, Kinds, Result, job_request, read_request
 from dpo_core.preloaded import Forked, fork
 
 Report = Callable[[int, int, str], None]
@@ -42,13 +40,6 @@ NOTICES = logging.getLogger("dpo_core.notices")
 
 _EVENTS_FD = "RATCHET_EVENTS_FD"
 _LOG_TAIL_LINES = 12
-_KINDS: dict[str, type[RatchetError]] = {
-    "bad_input": BadInput,
-    "disk_full": DiskFull,
-    "interrupted": Interrupted,
-    "invariant_violated": InvariantViolated,
-    "failed": ChildFailed,
-}
 
 
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────
@@ -68,7 +59,7 @@ def run_module(module: str) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
+def serve(handle: Callable[[dict[str, Any], Report], Mapping[str, object]]) -> None:
     """Answer the parent's requests until it closes the pipe, which ends the process group."""
     collector.end_imports()
     events_fd = int(os.environ[_EVENTS_FD])
@@ -76,7 +67,7 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
     events = os.fdopen(events_fd, "w", buffering=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
 
-    def send(**event: Any) -> None:
+    def send(**event: Unpack[ChildEvent]) -> None:
         events.write(json.dumps(event) + "\n")
 
     forward_notices(lambda text: send(event="notice", text=text))
@@ -88,10 +79,32 @@ def serve(handle: Callable[[dict[str, Any], Report], dict[str, Any]]) -> None:
             result = handle(
                 request, lambda d, t, u: send(event="progress", done=d, total=t, unit=u)
             )
-            send(event="result", result=result)
+            send(event="result", result=dict(result))
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
             send(event="error", **describe_error(error))
+
+
+def serve_jobs(
+    kinds: Kinds[AnyJob],
+    carry_out: Callable[[AnyJob, Report], JobResult],
+    count_gpus: Callable[[], int] | None = None,
+) -> None:
+    """Carry out the parent's jobs, of these kinds, until it closes the pipe.
+
+    count_gpus: of this machine; results then say how many of them the process holds for the job.
+    """
+
+    def handle(request: dict[str, Any], report: Report) -> Mapping[str, object]:
+        job = read_request(request, kinds)
+        result = carry_out(job, report)
+        if count_gpus is not None and job.devices:
+            gpus = count_gpus()
+            held = gpus if job.devices == "all" or not gpus else job.devices
+            result = result.model_copy(update={"gpus": held})
+        return result.as_answer()
+
+    serve(handle)
 
 
 def forward_notices(send: Callable[[str], None]) -> None:
@@ -114,30 +127,6 @@ def _read_requests() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def describe_error(error: Exception) -> dict[str, Any]:
-    """The error as JSON, from which `restore_error` restores it."""
-    kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "failed")
-    if is_out_of_space(error):
-        kind = "disk_full"
-    message = (
-        error.message if isinstance(error, RatchetError) else f"{type(error).__name__}: {error}"
-    )
-    return {
-        "kind": kind,
-        "message": message,
-        "remedy": getattr(error, "remedy", ""),
-        "typed": isinstance(error, RatchetError),
-    }
-
-
-def restore_error(described: Mapping[str, Any], remedy: str = "") -> RatchetError:
-    """The error that `describe_error` described; `remedy` is used where it has none."""
-    error = _KINDS[described["kind"]](described["message"], described["remedy"] or remedy)
-    if isinstance(error, ChildFailed):
-        error.deliberate = described.get("typed", False)
-    return error
-
-
 # ── in the parent ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -156,8 +145,8 @@ def child_environment(threads: int) -> dict[str, str]:
 class Child:
     """A running child process. As a context manager it ends the child's process group on exit.
 
-    gpus: number of GPUs it holds, as of the last result that named it. started, ended: on the
-    monotonic clock; `ended` is None while it runs.
+    gpus: number of GPUs it holds from `first_gpu` on, as of the last result that named it. started,
+    ended: on the monotonic clock; `ended` is None while it runs.
     """
 
     def __init__(
@@ -172,7 +161,7 @@ class Child:
         self.module = module
         self.log = log
         read_fd, write_fd = os.pipe()
-        self.gpus = 0
+        self.gpus = self.first_gpu = 0
         self.started = time.monotonic()
         self.ended: float | None = None
         self._cpu_seconds = 0.0
@@ -206,9 +195,19 @@ class Child:
         """Run `python -m module` as a child. Raises ChildDied if it ends before it is ready."""
         return cls(module, log, env or {}, _command(module))
 
+    def carry_out(
+        self,
+        job: ChildJob[Result],
+        root: Path = Path("/"),
+        report: Report | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Let the child carry out a job whose files lie below `root`; errors as `ask` raises."""
+        return job.read_result(self.ask(job_request(job, root), report, notice))
+
     def ask(
         self,
-        request: Mapping[str, Any],
+        request: Mapping[str, object],
         report: Report | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
@@ -225,7 +224,7 @@ class Child:
         if self._failed and self.alive():
             raise InvariantViolated(f"{self.module} was sent a request after one that failed")
         try:
-            result = self._ask(request, report, notice)
+            result = self._ask(request, report, notice)["result"]
         except Interrupted:  # it stopped when asked to
             raise
         except Exception:
@@ -240,18 +239,17 @@ class Child:
 
     def _ask(
         self,
-        request: Mapping[str, Any],
+        request: Mapping[str, object],
         report: Report | None,
         notice: Callable[[str], None] | None,
-    ) -> dict[str, Any]:
+    ) -> ChildEvent:
         try:
             assert self.process.stdin is not None
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self.died() from None
-        result: dict[str, Any] = self._await("result", report, notice)["result"]
-        return result
+        return self._await("result", report, notice)
 
     def stop(self) -> None:
         """Ask a busy child to save its work and stop, and wait until it has."""
@@ -264,7 +262,7 @@ class Child:
         awaited: str,
         report: Report | None = None,
         notice: Callable[[str], None] | None = None,
-    ) -> dict[str, Any]:
+    ) -> ChildEvent:
         for event in self._read_events():
             if event["event"] == awaited:
                 return event
@@ -276,7 +274,7 @@ class Child:
                 raise restore_error(event, f"Its log: {self.log}")
         raise self.died()
 
-    def _read_events(self) -> Iterator[dict[str, Any]]:
+    def _read_events(self) -> Iterator[ChildEvent]:
         for line in self._events:
             if line.endswith("\n"):  # a child that is killed may leave half an event
                 yield json.loads(line)

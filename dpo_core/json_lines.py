@@ -19,7 +19,7 @@ _BLOCK = 1 << 16
 _MARK = f'"{SEAL}"'.encode()
 
 
-def append(path: Path, values: Iterable[Mapping[str, Any]], *, flushed: bool = True) -> None:
+def append(path: Path, values: Iterable[Mapping[str, object]], *, flushed: bool = True) -> None:
     """Append a line for each value; on a full disk, all or none. Reads only the file's end.
 
     flushed: lines are on disk on return, so they survive a power loss as well as a killed process.

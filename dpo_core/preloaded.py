@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, NotRequired, TypedDict
 
 from dpo_core import collector
 
@@ -53,6 +53,17 @@ _READ_AT_IMPORT = (
 _READ_LATER = ("CUDA_DEVICE_ORDER", "TORCH_NCCL_")
 _HEADER_BYTES = 8
 _MOST_FDS = 16
+
+
+class _Request(TypedDict):
+    """What to run, as which process. passed: variables that get the numbers of open files.
+    arguments: of a command; without them it is a child."""
+
+    module: str
+    env: dict[str, str]
+    cwd: str
+    passed: list[str]
+    arguments: NotRequired[list[str]]
 
 
 # ── in the process that starts others ────────────────────────────────────────────────────────────
@@ -101,7 +112,12 @@ def fork(
     """
     if not env.get(SOCKET):
         return None
-    request = {"module": module, "env": dict(env), "cwd": os.getcwd(), "passed": list(passed)}
+    request: _Request = {
+        "module": module,
+        "env": dict(env),
+        "cwd": os.getcwd(),
+        "passed": list(passed),
+    }
     return _fork(env[SOCKET], request, [output.fileno(), output.fileno(), *passed.values()])
 
 
@@ -117,10 +133,16 @@ def run_command(
     path: socket of a fork server; without one the command is started as usual.
     """
     module, *arguments = words
-    request = {"module": module, "env": dict(env), "cwd": str(folder), "passed": []}
+    request: _Request = {
+        "module": module,
+        "env": dict(env),
+        "cwd": str(folder),
+        "passed": [],
+        "arguments": arguments,
+    }
     with TemporaryFile() as output, TemporaryFile() as errors:
         files = [output.fileno(), errors.fileno()]
-        process = _fork(path, {**request, "arguments": arguments}, files) if path else None
+        process = _fork(path, request, files) if path else None
         if process is None:
             command = [sys.executable, "-m", *words]
             return subprocess.run(
@@ -138,7 +160,7 @@ def run_command(
         )
 
 
-def _fork(path: str, request: Mapping[str, Any], files: Sequence[int]) -> Forked | None:
+def _fork(path: str, request: _Request, files: Sequence[int]) -> Forked | None:
     """files: the process's standard output, standard error, and others that stay open in it."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     reads, writes = os.pipe()
@@ -247,9 +269,7 @@ class _Preloaded:
             and name not in self._read_again
         }
 
-    def _become(
-        self, request: Mapping[str, Any], fds: Sequence[int], requester: socket.socket
-    ) -> None:
+    def _become(self, request: _Request, fds: Sequence[int], requester: socket.socket) -> None:
         """Become the requested process; never returns."""
         try:
             self._close_server()

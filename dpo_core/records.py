@@ -7,8 +7,9 @@ A *pair* is two completions of one prompt, a *judgement* is one source's verdict
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypedDict
 
 from dpo_core.hashing import content_id, normalise, text_id
 
@@ -34,7 +35,7 @@ class Prompt:
     prompt_id: str
     text: str | None = None
     messages: tuple[Mapping[str, str], ...] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
     split: Split = "train"
 
     def shown(self) -> str:
@@ -49,7 +50,7 @@ class Prompt:
         return "\n".join(f"{m['role']}: {m['content']}" for m in self.messages or ())
 
 
-def prompt_tags(row: Mapping[str, Any]) -> tuple[str, ...]:
+def prompt_tags(row: Mapping[str, object]) -> tuple[str, ...]:
     """The tags of a prompt's row: its field `tags`, a list or a single tag.
 
     Example:
@@ -221,8 +222,25 @@ def is_person(source: str) -> bool:
     return source.startswith(HUMAN)
 
 
-def judgement_row(pair_id: str, source: str, judgement: Judgement) -> dict[str, Any]:
+class JudgementRow(TypedDict):
     """The row of schema JUDGEMENTS for a judge's judgement; people's have a time in `at`."""
+
+    pair_id: str
+    source: str
+    verdict: Verdict | None
+    confidence: float | None
+    reason: str
+    raw: str | None
+    forward: Verdict | None
+    backward: Verdict | None
+    tokens_in: int
+    tokens_out: int
+    money: float
+    at: datetime | None
+
+
+def judgement_row(pair_id: str, source: str, judgement: Judgement) -> JudgementRow:
+    """The row of a judge's judgement."""
     return {
         "pair_id": pair_id,
         "source": source,
@@ -232,14 +250,38 @@ def judgement_row(pair_id: str, source: str, judgement: Judgement) -> dict[str, 
         "raw": judgement.raw,
         "forward": judgement.forward,
         "backward": judgement.backward,
-        **asdict(judgement.cost),
+        "tokens_in": judgement.cost.tokens_in,
+        "tokens_out": judgement.cost.tokens_out,
+        "money": judgement.cost.money,
         "at": None,
     }
 
 
-def score_row(completion_id: str, source: str, score: Score) -> dict[str, Any]:
+class MeasureRow(TypedDict):
+    """One of a score's measures."""
+
+    name: str
+    numerator: float
+    denominator: float
+
+
+class ScoreRow(TypedDict):
     """The row of schema SCORES for a score."""
-    measures = [
+
+    completion_id: str
+    source: str
+    score: float | None
+    reason: str
+    measures: list[MeasureRow]
+    raw: str | None
+    tokens_in: int
+    tokens_out: int
+    money: float
+
+
+def score_row(completion_id: str, source: str, score: Score) -> ScoreRow:
+    """The row of a score."""
+    measures: list[MeasureRow] = [
         {"name": name, "numerator": float(numerator), "denominator": float(denominator)}
         for name, (numerator, denominator) in sorted(score.measures.items())
     ]
@@ -250,19 +292,31 @@ def score_row(completion_id: str, source: str, score: Score) -> dict[str, Any]:
         "reason": score.reason,
         "measures": measures,
         "raw": score.raw,
-        **asdict(score.cost),
+        "tokens_in": score.cost.tokens_in,
+        "tokens_out": score.cost.tokens_out,
+        "money": score.cost.money,
     }
 
 
-def score_from_row(row: Mapping[str, Any]) -> Score:
+def score_from_row(row: ScoreRow) -> Score:
     """The score of a row: the inverse of `score_row`."""
     measures = {m["name"]: (m["numerator"], m["denominator"]) for m in row["measures"]}
     cost = Cost(row["tokens_in"], row["tokens_out"], row["money"])
     return Score(row["score"], row["reason"], measures, row["raw"], cost)
 
 
-def prompt_row(prompt: Prompt) -> dict[str, Any]:
-    """The row of schema PROMPTS for a prompt."""
+class PromptRow(TypedDict):
+    """The row of schema PROMPTS for a prompt. extra: JSON."""
+
+    prompt_id: str
+    prompt: str | None
+    messages: list[dict[str, str]] | None
+    extra: str
+    split: Split
+
+
+def prompt_row(prompt: Prompt) -> PromptRow:
+    """The row of a prompt."""
     return {
         "prompt_id": prompt.prompt_id,
         "prompt": prompt.text,
@@ -272,7 +326,7 @@ def prompt_row(prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def prompt_from_row(row: Mapping[str, Any]) -> Prompt:
+def prompt_from_row(row: PromptRow) -> Prompt:
     """The prompt of a row: the inverse of `prompt_row`."""
     messages = row["messages"]
     return Prompt(
@@ -282,3 +336,35 @@ def prompt_from_row(row: Mapping[str, Any]) -> Prompt:
         extra=json.loads(row["extra"]),
         split=row["split"],
     )
+
+
+class LabelRow(TypedDict):
+    """The row of schema LABELS for a person's answer."""
+
+    label_id: str
+    record_id: str
+    pair_id: str
+    kind: str
+    annotator: str
+    verdict: Verdict | None
+    expected: Verdict | None
+    strength: int | None
+    comment: str | None
+    shown_first: Side
+    mode: str
+    why: str
+    at: datetime
+
+
+class ImportedRow(TypedDict):
+    """The row of schema IMPORTED for an imported preference."""
+
+    pair_id: str
+    prompt_id: str
+    prompt: str | None
+    messages: list[dict[str, str]] | None
+    chosen: str
+    rejected: str
+    p_chosen: float
+    sources: list[str]
+    agreement: float | None

@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 _FLUSH_SECONDS = 5
 
+R = TypeVar("R", bound=Mapping[str, object])
 
-def record_scalars(
-    rows: Iterable[dict[str, Any]], folder: Path | None, index: str, group: str
-) -> Iterator[dict[str, Any]]:
+
+def record_scalars(rows: Iterable[R], folder: Path | None, index: str, group: str) -> Iterator[R]:
     """Yield the rows, and write their numbers as events named `group/name`.
 
     index: the column that holds the step. folder: emptied first; None writes nothing.
@@ -29,7 +29,9 @@ def record_scalars(
     shutil.rmtree(folder, ignore_errors=True)
     with closing(EventFileWriter(str(folder), flush_secs=_FLUSH_SECONDS)) as writer:
         for row in rows:
-            writer.add_event(_event(row[index], numbers(row, index, group)))
+            step = row[index]
+            assert isinstance(step, int), f"{index} holds the step"
+            writer.add_event(_event(step, numbers(row, index, group)))
             yield row
 
 
@@ -41,7 +43,7 @@ def _event(step: int, values: Mapping[str, float]) -> Any:
     return Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
 
 
-def numbers(row: Mapping[str, Any], index: str, group: str) -> dict[str, float]:
+def numbers(row: Mapping[str, object], index: str, group: str) -> dict[str, float]:
     """The numbers of a row as `group/name` → value, without the column `index`."""
     return {
         f"{group}/{name}": float(value)

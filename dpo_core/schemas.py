@@ -1,6 +1,11 @@
-"""The tables that steps write, as Arrow schemas."""
+"""The tables that steps write, as Arrow schemas, and what a row of some of them holds."""
+
+from typing import Literal, TypedDict
 
 import pyarrow as pa
+
+from dpo_core.row_types import Float32, Int32
+from dpo_core.tables import schema_of
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -21,20 +26,22 @@ PROMPTS = pa.schema(
 )
 
 
-COMPLETIONS = pa.schema(
-    [
-        ("completion_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("text", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("token_logps", pa.list_(pa.float32())),
-        ("finish_reason", pa.string()),
-        ("seed", pa.int64()),
-        ("policy", pa.string()),
-    ]
-)
+class CompletionRow(TypedDict):
+    """A sampled, imported or combined answer. token_logps: None where they are unknown."""
+
+    completion_id: str
+    prompt_id: str
+    sample_index: Int32
+    text: str
+    prompt_token_ids: list[Int32]
+    token_ids: list[Int32]
+    token_logps: list[Float32] | None
+    finish_reason: str
+    seed: int | None
+    policy: str
+
+
+COMPLETIONS = schema_of(CompletionRow)
 
 
 SCORES = pa.schema(
@@ -153,18 +160,24 @@ IMPORTED = pa.schema(  # imported preferences, as texts
 )
 
 
-OUTCOMES = pa.schema(
-    [
-        ("opponent", pa.string()),
-        ("split", pa.string()),
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("outcome", pa.float64()),  # 1: the round's policy won; none: undecided
-        ("length_difference", pa.int32()),  # tokens of its answer minus tokens of the opponent's
-        ("reason", pa.string()),
-        ("unjudged", pa.string()),  # policy or opponent: only its answer could not be judged
-    ]
-)
+class OutcomeRow(TypedDict):
+    """A comparison of two answers.
+
+    outcome: 1 where the round's policy won; None: undecided. length_difference: tokens of its
+    answer minus tokens of the opponent's. unjudged: whose answer alone could not be judged.
+    """
+
+    opponent: str
+    split: str
+    prompt_id: str
+    sample_index: Int32
+    outcome: float | None
+    length_difference: Int32
+    reason: str
+    unjudged: Literal["policy", "opponent"] | None
+
+
+OUTCOMES = schema_of(OutcomeRow)
 
 
 MATCHES = pa.schema(  # of a round's policy with those of earlier rounds, on test prompts
@@ -189,13 +202,15 @@ FORGOTTEN = pa.schema(  # test prompts that an earlier round's policy answered b
 )
 
 
-SCORED = pa.schema(  # completions whose log-probs are computed
-    [
-        ("completion_id", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-    ]
-)
+class ScoredRow(TypedDict):
+    """A completion whose log-prob is computed."""
+
+    completion_id: str
+    prompt_token_ids: list[Int32]
+    token_ids: list[Int32]
+
+
+SCORED = schema_of(ScoredRow)
 
 
 CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
@@ -209,15 +224,27 @@ CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed
 )
 
 
-LIKELIHOODS = pa.schema(
-    [
-        ("continuation_id", pa.string()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("logp", pa.float64()),
-        ("greedy", pa.bool_()),  # whether each token was the likeliest
-    ]
-)
+class ContinuationRow(TypedDict):
+    """A row of CONTINUATIONS."""
+
+    continuation_id: str
+    prompt_id: str
+    prompt: str | None
+    messages: list[dict[str, str]] | None
+    continuation: str
+
+
+class LikelihoodRow(TypedDict):
+    """The log-prob of a text; greedy: whether each token was the likeliest."""
+
+    continuation_id: str
+    prompt_token_ids: list[Int32]
+    token_ids: list[Int32]
+    logp: float
+    greedy: bool
+
+
+LIKELIHOODS = schema_of(LikelihoodRow)
 
 
 LOGPS = pa.schema([("completion_id", pa.string()), ("logp", pa.float64())])

@@ -30,7 +30,7 @@ def encode_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+def seal(value: Mapping[str, object]) -> dict[str, object]:
     """`value` with its checksum. Keys must be strings, as they are read back."""
     return {**value, SEAL: _crc(value)}
 
@@ -57,10 +57,10 @@ def read_sealed(text: bytes) -> tuple[dict[str, Any], bool]:
     return value, True
 
 
-def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+def write_sealed(path: Path, value: Mapping[str, object]) -> None:
     """Write the sealed object to a file, atomically and indented."""
     write_text(path, to_json(seal(value), indent=1) + "\n")
 
 
-def _crc(value: Mapping[str, Any]) -> str:
+def _crc(value: Mapping[str, object]) -> str:
     return f"{zlib.crc32(encode_text(to_json(value))):08x}"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from dpo_core.chat_template import ChatTemplate
 
@@ -40,10 +40,12 @@ def read_special_tokens(policy: Path) -> SpecialTokens:
     bos_token = _content(settings.get("bos_token"))
     bos = ids.get(bos_token) if settings else next(_ids(model.get("bos_token_id")), None)
     own = ids.get(_content(settings.get("eos_token")))
-    ends = generation.get("eos_token_id") or _model_key(model, "eos_token_id")
+    # Multimodal models have it in their text part.
+    of_text = model.get("text_config") or {}
+    ends = generation.get("eos_token_id") or model.get("eos_token_id", of_text.get("eos_token_id"))
     # Tokenizers with a switch name it here; for the others the post-processor decides.
     adds = settings.get("add_bos_token")
-    in_template = bos_token in _template_tokens(tokenizer.get("post_processor") or {})
+    in_template = bos_token in _template_tokens(tokenizer.get("post_processor"))
     return SpecialTokens(
         eos=frozenset((*_ids(ends), *_ids(own))),
         bos=bos,
@@ -54,15 +56,7 @@ def read_special_tokens(policy: Path) -> SpecialTokens:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def _model_key(config: dict[str, Any], key: str) -> Any:
-    """A key of a model's config; multimodal models have it in their text part."""
-    return config.get(key, (config.get("text_config") or {}).get(key))
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def _ids(value: Any) -> Iterator[int]:
@@ -75,8 +69,15 @@ def _content(token: Any) -> str:
     return str(token["content"] if isinstance(token, dict) else token or "")
 
 
-def _template_tokens(processor: dict[str, Any]) -> set[str]:
+class _PostProcessor(TypedDict, total=False):
+    single: list[object] | None
+    processors: list["_PostProcessor"] | None
+
+
+def _template_tokens(processor: _PostProcessor | None) -> set[str]:
     """Special tokens that a tokenizer's post-processor adds to a single text."""
+    if not processor:
+        return set()
     tokens = {
         part["SpecialToken"]["id"]
         for part in processor.get("single") or ()
@@ -87,7 +88,7 @@ def _template_tokens(processor: dict[str, Any]) -> set[str]:
     return tokens
 
 
-def _template(policy: Path, settings: dict[str, Any]) -> ChatTemplate | None:
+def _template(policy: Path, settings: Mapping[str, object]) -> ChatTemplate | None:
     """The chat template for prompts; among several, the one named `default`."""
     file = policy / "chat_template.jinja"
     source = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
@@ -95,4 +96,5 @@ def _template(policy: Path, settings: dict[str, Any]) -> ChatTemplate | None:
         source = next((entry["template"] for entry in source if entry["name"] == "default"), None)
     named = {key: _content(token) for key, token in settings.items() if key.endswith("_token")}
     strings = {key: text for key, text in named.items() if isinstance(settings[key], str | dict)}
-    return ChatTemplate(source, tuple(sorted(strings.items()))) if source else None
+    parts = tuple(sorted(strings.items()))
+    return ChatTemplate(source, parts) if source and isinstance(source, str) else None

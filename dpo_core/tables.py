@@ -1,19 +1,79 @@
 """Parquet files: written whole and in order, read whole or in batches."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dpo_core.row_types import VOLATILE
+
 T = TypeVar("T")
 R = TypeVar("R", bound=Mapping[str, object])
 
+_ARROW = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("ms", tz="UTC"),
+}
 _ROW_GROUP = 4096
 _CODEC = "zstd"
 TEXTS_AT_ONCE = 512
 """Rows per row group of tables whose texts have no length limit."""
+
+
+def schema_of(row: type) -> pa.Schema:
+    """The schema of a table with rows of this TypedDict; see dpo_core.row_types.
+
+    Example:
+        >>> from typing import TypedDict
+        >>> from dpo_core.row_types import Int32
+        >>> class Step(TypedDict):
+        ...     number: Int32
+        ...     words: list[str] | None
+        >>> schema_of(Step).types
+        [DataType(int32), ListType(list<item: string>)]
+    """
+    return pa.schema(_fields(row))
+
+
+def _fields(row: type) -> list[pa.Field]:
+    hints = get_type_hints(row, include_extras=True).items()
+    marked = ((name, kind, VOLATILE in _marks(kind)) for name, kind in hints)
+    metadata = {VOLATILE: "true"}
+    return [pa.field(n, _arrow(kind), metadata=metadata if v else None) for n, kind, v in marked]
+
+
+def _marks(kind: Any) -> tuple[str, ...]:
+    return kind.__metadata__ if get_origin(kind) is Annotated else ()
+
+
+def _arrow(kind: Any) -> pa.DataType:
+    if kind in _ARROW:
+        return _ARROW[kind]
+    if is_typeddict(kind):
+        return pa.struct(_fields(kind))
+    if narrow := set(_marks(kind)) - {VOLATILE}:
+        return pa.type_for_alias(narrow.pop())
+    if get_origin(kind) is Literal:
+        return pa.string()
+    of_first = _arrow(get_args(kind)[0])  # of a list, a union with None, or what is annotated
+    return pa.list_(of_first) if get_origin(kind) is list else of_first
 
 
 def write_rows(
@@ -68,8 +128,7 @@ class RowWriter:
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """All rows of a small file."""
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
-    return rows
+    return list(pq.read_table(path, columns=columns).to_pylist())
 
 
 def iterate_as(path: Path, kind: type[R], batch_size: int = _ROW_GROUP) -> Iterator[R]:
@@ -96,6 +155,25 @@ def iterate_rows(
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=batch_size, columns=columns):
             yield from batch.to_pylist()
+
+
+def iterate_slice(path: Path, kind: type[R], first: int, count: int | None) -> Iterator[R]:
+    """As `iterate_as`, at most `count` rows from the row `first` on; earlier row groups are not
+    read."""
+    with pq.ParquetFile(path) as file:
+        groups: list[int] = []
+        skipped = 0
+        for group in range(file.metadata.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if not groups and skipped + rows <= first:
+                skipped += rows
+            else:
+                groups.append(group)
+        columns = list(kind.__annotations__)
+        batches = file.iter_batches(_ROW_GROUP, row_groups=groups, columns=columns)
+        slice_rows = (cast(R, row) for batch in batches for row in batch.to_pylist())
+        last = None if count is None else first - skipped + count
+        yield from islice(slice_rows, first - skipped, last)
 
 
 def concatenate(paths: Sequence[Path], out: Path, schema: pa.Schema) -> int:

@@ -3,10 +3,8 @@
 Nothing runs meanwhile: the state is in `waiting.json` and on the label server.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.waiting import Waiting, read_waiting, write_waiting
@@ -14,6 +12,7 @@ from dpo_core.errors import RatchetError
 from flows.config import CampaignConfig
 from labeling.people.answers import AnswerCounts, count_answers, latest_answers
 from labeling.people.config import PeopleConfig
+from labeling.people.label_queue import QueueCounts
 from labeling.people.log import LabelLog, RoundLog
 from labeling.server import DEFAULT_FOLDER, Access, find_access
 
@@ -105,19 +104,15 @@ def _update_counts(people: PeopleConfig, log: LabelLog) -> AnswerCounts:
     return _tally(people, log.read())
 
 
-def needs_reading(people: PeopleConfig, log: RoundLog, counts: Mapping[str, Any]) -> bool:
+def needs_reading(people: PeopleConfig, log: RoundLog, counts: QueueCounts) -> bool:
     """Whether the server's records, by its `counts`, may hold answers that the log does not."""
-    kinds = [
-        user.get(status, {}) for user in counts["users"] for status in ("completed", "pending")
-    ]
-    discarded = sum(kind.get("discarded", 0) for kind in kinds)
-    if counts["total"] <= _FEW:
-        submitted = sum(kind.get("submitted", 0) for kind in kinds)
-        return bool(submitted + discarded != len(latest_answers(log.answers.values())))
+    if counts.total <= _FEW:
+        answered = len(latest_answers(log.answers.values()))
+        return counts.submitted + counts.discarded != answered
     # The server completes what was submitted often enough. Discarded and deleted records may have
     # been answered as well.
-    deleted = max(0, len(log.planned) - counts["total"])
-    return bool(counts["completed"] + discarded + deleted >= _tally(people, log).wanted)
+    deleted = max(0, len(log.planned) - counts.total)
+    return counts.completed + counts.discarded + deleted >= _tally(people, log).wanted
 
 
 def _tally(people: PeopleConfig, log: RoundLog) -> AnswerCounts:

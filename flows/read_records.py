@@ -12,12 +12,14 @@ from dpo_core.records import (
     Judgement,
     Pair,
     Prompt,
+    PromptRow,
     Score,
+    ScoreRow,
     person,
     prompt_from_row,
     score_from_row,
 )
-from dpo_core.tables import iterate_rows, read_columns, read_rows
+from dpo_core.tables import iterate_as, iterate_rows, read_columns, read_rows
 from labeling.aggregation.calibration import Reliability
 from labeling.judges.answers import as_number
 from labeling.judges.committee import Committee
@@ -51,7 +53,7 @@ def group_by_prompt(completions: Iterator[Completion]) -> Iterator[tuple[str, li
 
 
 def read_prompts(prompts: Path) -> Mapping[str, Prompt]:
-    rows = map(prompt_from_row, iterate_rows(prompts))
+    rows = map(prompt_from_row, iterate_as(prompts, PromptRow))
     return {prompt.prompt_id: prompt for prompt in rows}
 
 
@@ -77,7 +79,7 @@ def read_full_scores(scores: Path | None) -> ScoresBySource:
     """Scores with reason, reply and cost; empty if no judge scores."""
     by_source: dict[str, dict[str, Score]] = defaultdict(dict)
     if scores is not None:
-        for row in iterate_rows(scores):
+        for row in iterate_as(scores, ScoreRow):
             by_source[row["source"]][row["completion_id"]] = score_from_row(row)
     return by_source
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -207,13 +206,13 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
     Threads and precision are fixed when a campaign is created, because they decide the bits of
     every number. The config of the last run is kept beside a changed one.
     """
-    stored: dict[str, Any] = read_stored_text(layout)[1] if layout.config.exists() else {}
+    stored = read_stored_text(layout)[1] if layout.config.exists() else None
     config = with_precision(config, stored)
     if config.threads == "auto":
-        threads = stored.get("threads", available_threads())
-        config = config.model_copy(update={"threads": threads})
+        threads = stored.get("threads") if stored is not None else None
+        config = config.model_copy(update={"threads": threads or available_threads()})
     text = dump_config(config)
-    if not stored:
+    if stored is None:
         write_text(layout.config, text)
         return config, []
     old = layout.config.read_text(encoding="utf-8")
@@ -225,4 +224,4 @@ def adopt_config(layout: Layout, config: CampaignConfig) -> tuple[CampaignConfig
     write_text(layout.old_config(version), old)
     record_replacement(layout, version)
     write_text(layout.config, text)
-    return config, describe_changes(stored, yaml.safe_load(text))
+    return config, describe_changes(stored.values, yaml.safe_load(text))

@@ -3,23 +3,24 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Self
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.branching import own_entries
 from dpo_core.campaign.inputs import Input, Inputs, as_made
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import SHARDS, Layout
 from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
+from dpo_core.jobs import ChildJob, Result
 from dpo_core.seen_files import persistent_sha256
-from dpo_core.training.jobs import TrainingJob
 from flows.compute.judge_models import JudgeModels
 from flows.compute.metering import CostMeter
 from flows.compute.processes import Processes
 from flows.config import CampaignConfig, config_of_round
 from flows.older.fingerprints import older_fingerprints
 from flows.tracking.background import Tracking
-from generation.jobs import EngineJob, TokenJob
+from generation.jobs import OnEngine, RowsJob, TokenJob
 from reporting.progress import CampaignProgress
 
 Make = Callable[[Path, Inputs], StepResult]
@@ -87,7 +88,7 @@ class Session:
         name: str,
         make: Make,
         *,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         inputs: Mapping[str, Input] | None = None,
         functions: Mapping[str, str] | None = None,
     ) -> Artifact:
@@ -101,7 +102,7 @@ class Session:
         if identities := self.store.older_identities(number, name):
             older = older_fingerprints(recipe, identities, self.config, self.layout)
             recipe = replace(recipe, older=tuple(older))
-        artifact = self.steps.run(recipe, self.meter.measure(lambda f: make(f, given)))
+        artifact = self.steps.run(recipe, self.meter.measure(lambda f: _make(make, f, given)))
         self.progress.step_finished(artifact)
         return artifact
 
@@ -129,15 +130,15 @@ class Session:
         """A seed derived from the campaign's seed and `parts`."""
         return derive_seed(self.config.seed, *parts)
 
-    def sample(self, job: EngineJob) -> dict[str, Any]:
-        """Ask the sampling process and wait for its answer."""
+    def sample(self, job: RowsJob[OnEngine]) -> OnEngine:
+        """Let engines carry out a job for each row of a file, and wait for its result."""
         return self.processes.sample(job)
 
-    def tokenise(self, job: TokenJob) -> dict[str, Any]:
+    def tokenise(self, job: TokenJob[Result]) -> Result:
         """Ask the sampling process for token ids."""
         return self.processes.tokenise(self.config.sampling, job)
 
-    def train(self, job: TrainingJob) -> dict[str, Any]:
+    def train(self, job: ChildJob[Result]) -> Result:
         """Let the training process carry out one job, and wait for it."""
         return self.processes.train(self.config.sampling, job)
 
@@ -147,3 +148,10 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.processes.release()
         self.tracking.close()
+
+
+def _make(make: Make, folder: Path, inputs: Inputs) -> StepResult:
+    """What `make` returns; shards that it left, of jobs that were cut otherwise, are removed."""
+    result = make(folder, inputs)
+    rmtree(folder / SHARDS, ignore_errors=True)
+    return result

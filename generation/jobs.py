@@ -1,88 +1,177 @@
 """Jobs of the sampling process. Loads no torch."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from dpo_core.config import Count
-from dpo_core.jobs import ChildJob, Kinds, job_kinds
+from dpo_core.jobs import ChildJob, JobResult, Kinds, Result, job_kinds
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
 
+_SCORED_ROWS = 1024
 
-class EngineJob(ChildJob):
+
+class EngineResult(JobResult):
+    """What an engine did on `device`, cpu or cuda."""
+
+    threads: int = 0
+    device: str = "cpu"
+
+
+class EngineSpeed(BaseModel):
+    """What one of several engines sampled, and its seconds for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens: int
+    seconds: float
+
+
+class SampleResult(EngineResult):
+    """Counts of a completions file. seconds_engine: of `seconds`, those of sampling itself; of
+    several `engines`, those of the one that took longest."""
+
+    prompts: int = 0
+    prompt_tokens: int = 0
+    completions: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    seconds_engine: float = 0.0
+    seconds: float = 0.0
+    engines: tuple[EngineSpeed, ...] = ()
+
+
+class ContinuationsResult(EngineResult):
+    """The number of `continuations` that were scored."""
+
+    continuations: int = 0
+
+
+class TokeniseResult(JobResult):
+    """Numbers of rows read, dropped by reason, and written."""
+
+    rows: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    prompts: int = 0
+    completions: int = 0
+    preferences: int = 0
+    tokens: int = 0
+
+
+class RetokeniseResult(JobResult):
+    """Numbers of completions kept, and dropped by reason."""
+
+    kept: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
+OnEngine = TypeVar("OnEngine", bound=EngineResult, covariant=True)
+
+
+class EngineJob(ChildJob[OnEngine]):
     """A job for an engine of this config, with the weights in `policy`."""
 
     policy: Path
     config: SamplingConfig = SamplingConfig()
 
+    @property
+    def devices(self) -> int:
+        return self.config.tensor_parallel_size
 
-class SampleJob(EngineJob):
-    """Sample `samples_per_prompt` completions for every prompt of the file `prompts`.
 
-    policy_id: id that the completions carry. seed: mixed with each prompt's id. shards: folder
-    whose finished shards are not sampled again. decoding: overrides the config's options.
+class RowsJob(EngineJob[OnEngine]):
+    """A job for each row of the parquet file `source`, whose results are written to `out`; for
+    `count` rows from the row `first` on, or for all that follow it."""
+
+    source: Path
+    out: Path
+    first: int = Field(0, ge=0)
+    count: Count | None = None
+
+    @property
+    def shard_rows(self) -> int:
+        """Rows that are carried out and written as one unit."""
+        return _SCORED_ROWS
+
+    @property
+    def units_per_row(self) -> int:
+        """Units of progress for each row."""
+        return 1
+
+
+class SampleJob(RowsJob[SampleResult]):
+    """Sample `samples_per_prompt` completions (schema COMPLETIONS) for every prompt of the file.
+
+    policy_id: id that the completions carry. seed: mixed with each prompt's id. decoding: overrides
+    the config's options.
     """
 
     op: Literal["sample"] = "sample"
     policy_id: str
-    prompts: Path
-    out: Path
-    shards: Path
     samples_per_prompt: Count
     seed: int
     decoding: DecodingOptions | None = None
 
+    @property
+    def shard_rows(self) -> int:
+        return self.config.shard_prompts
 
-class ScoreJob(EngineJob):
-    """Write to `out` (schema LOGPS) the log-probs of a file's completions (schema SCORED)."""
+    @property
+    def units_per_row(self) -> int:
+        return self.samples_per_prompt
+
+
+class ScoreJob(RowsJob[EngineResult]):
+    """Log-probs (schema LOGPS) of given completions (schema SCORED)."""
 
     op: Literal["logps"] = "logps"
-    completions: Path
-    out: Path
 
 
-class ContinuationsJob(EngineJob):
-    """Write to `out` (schema LIKELIHOODS) the log-probs of texts (schema CONTINUATIONS)."""
+class ContinuationsJob(RowsJob[ContinuationsResult]):
+    """Log-probs (schema LIKELIHOODS) of given texts (schema CONTINUATIONS)."""
 
     op: Literal["continuations"] = "continuations"
-    continuations: Path
-    out: Path
 
 
-class TokeniseJob(ChildJob):
+class TokenJob(ChildJob[Result]):
+    """Encode texts as `policy` does. longest: most tokens of prompt and answer together; None for
+    the policy's context."""
+
+    policy: Path
+    longest: int | None = None
+
+    @property
+    def devices(self) -> int:
+        return 0
+
+
+class TokeniseJob(TokenJob[TokeniseResult]):
     """Write imported pairs (schema IMPORTED) as prompts, completions and preferences.
 
-    held_out, gate_pool: parquet files of prompts that must not be trained on. longest: most tokens
-    of prompt and answer together; None for the policy's context. hard: write every preference with
-    p_chosen = 1.
+    held_out, gate_pool: parquet files of prompts that must not be trained on. hard: write every
+    preference with p_chosen = 1.
     """
 
     op: Literal["tokenise"] = "tokenise"
-    policy: Path
     pairs: Path
     held_out: Path
     out_dir: Path
-    longest: int | None = None
     hard: bool = False
     gate_pool: Path | None = None
 
 
-class RetokeniseJob(ChildJob):
-    """Write completions of `prompts` by another model with the token ids of `policy`.
-
-    longest: most tokens of prompt and answer together; None for the policy's context.
-    """
+class RetokeniseJob(TokenJob[RetokeniseResult]):
+    """Write completions of `prompts` by another model with the token ids of `policy`."""
 
     op: Literal["retokenise"] = "retokenise"
-    policy: Path
     prompts: Path
     completions: Path
     out: Path
-    longest: int | None = None
 
 
-TokenJob = TokeniseJob | RetokeniseJob
-SamplingJob = SampleJob | ScoreJob | ContinuationsJob | TokenJob
+SamplingJob = SampleJob | ScoreJob | ContinuationsJob | TokeniseJob | RetokeniseJob
 
 JOBS: Kinds[SamplingJob] = job_kinds(
     SampleJob, ScoreJob, ContinuationsJob, TokeniseJob, RetokeniseJob

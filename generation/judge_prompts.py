@@ -2,23 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from generation.judge_jobs import Message
+
 _SLOT = re.compile("\ue000(\\d+)\ue001")
-
-
-@dataclass(frozen=True)
-class Message:
-    """`parts`: (text, whether it is data), in order."""
-
-    role: str
-    parts: Sequence[tuple[str, bool]]
-
-    @property
-    def text(self) -> str:
-        return "".join(text for text, _ in self.parts)
 
 
 def encode(

@@ -37,7 +37,7 @@ def read_pool(config: PromptsConfig, unfinished: Counter[str] | None = None) -> 
         yield parse_prompt(row, config, where)
 
 
-def split_unit(identity: str, extra: Mapping[str, Any], config: PromptsConfig) -> str:
+def split_unit(identity: str, extra: Mapping[str, object], config: PromptsConfig) -> str:
     """Id of the unit that stays in one split: the prompt's group with split_by group, or itself."""
     group = extra.get("group") if config.split_by == "group" else None
     return identity if group is None else content_id("group", group)
@@ -178,28 +178,28 @@ def hash_order(seed: int) -> Callable[[str], int]:
     return lambda identity: int(identity, 16) * multiplier & _MASK
 
 
-def parse_prompt(row: Mapping[str, Any], config: PromptsConfig, where: str) -> Prompt:
+def parse_prompt(row: Mapping[str, object], config: PromptsConfig, where: str) -> Prompt:
     """The prompt in one row. Raises PromptError with what is wrong at `where`."""
     field = config.field
     if not isinstance(row, Mapping):
         raise PromptError(
             f"{where}: expected an object, found {type(row).__name__}", f"For example {_EXAMPLE}"
         )
-    text, messages = row.get(field), row.get("messages")
-    if (text is None) == (messages is None):
+    given, chat = row.get(field), row.get("messages")
+    if (given is None) == (chat is None):
         fields = f"neither (its fields: {', '.join(map(str, row)) or 'none'})"
         raise PromptError(
             f"{where}: a row holds either `{field}` (text) or `messages` (chat), "
-            f"this one has {fields if text is None else 'both'}",
+            f"this one has {fields if given is None else 'both'}",
             f"For example {_EXAMPLE} or {_MESSAGES_EXAMPLE}; set prompts.field for another name.",
         )
-    if messages is not None:
-        messages = _parse_messages(messages, where)
-    elif not isinstance(text, str) or not text.strip():
+    messages = _parse_messages(chat, where) if chat is not None else None
+    text = given if isinstance(given, str) else None
+    if messages is None and not (text or "").strip():
         raise PromptError(
             f"{where}: `{field}` must be text that is not empty", f"For example {_EXAMPLE}"
         )
-    _check_unicode([str(text)] if messages is None else [m["content"] for m in messages], where)
+    _check_unicode([text or ""] if messages is None else [m["content"] for m in messages], where)
     extra = {key: value for key, value in row.items() if key not in (field, "messages")}
     identity = prompt_id(text, messages)
     return Prompt(

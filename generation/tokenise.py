@@ -4,7 +4,7 @@ Runs in the sampling process, without an engine.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +16,26 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput
-from dpo_core.records import Prompt, imported_completion_id, prompt_from_row, prompt_id, prompt_row
+from dpo_core.records import (
+    ImportedRow,
+    Prompt,
+    PromptRow,
+    imported_completion_id,
+    prompt_from_row,
+    prompt_id,
+    prompt_row,
+)
 from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS
 from dpo_core.tables import (
     TEXTS_AT_ONCE,
     RowWriter,
     count_rows,
+    iterate_as,
     iterate_rows,
     read_rows,
     write_rows,
 )
-from generation.jobs import RetokeniseJob, TokeniseJob
+from generation.jobs import RetokeniseJob, RetokeniseResult, TokeniseJob, TokeniseResult
 from generation.sampling import encode_prompt
 
 _POLICY = "imported"
@@ -39,15 +48,12 @@ class PairDropped(Exception):
 
 def tokenise_pairs(
     tokenizer: PreTrainedTokenizerBase, job: TokeniseJob, report: Report
-) -> dict[str, Any]:
+) -> TokeniseResult:
     """Write prompts.parquet, completions.parquet and preferences.parquet.
 
     Drops a pair whose prompt is held out (`held_out`), that is too long (`too_long`), that has
     special tokens in an answer (`special_tokens`), or whose chat the policy's template refuses
     (`template`).
-
-    Returns:
-        Numbers of rows read, dropped by reason, and written.
 
     Raises:
         BadInput: the tokenizer has no EOS.
@@ -59,18 +65,26 @@ def tokenise_pairs(
     dropped: Counter[str] = Counter()
     with ExitStack() as stack:
         outputs = _Files.open(job, stack)
-        for done, row in enumerate(iterate_rows(job.pairs, batch_size=TEXTS_AT_ONCE), 1):
+        for done, row in enumerate(iterate_as(job.pairs, ImportedRow, TEXTS_AT_ONCE), 1):
             try:
                 prompt = _prompt(row, held_out)
                 prompt_ids = encoder.prompt(prompt)
-                answers = [encoder.answer(prompt, row[side]) for side in ("chosen", "rejected")]
+                texts = row["chosen"], row["rejected"]
+                answers = [encoder.answer(prompt, text) for text in texts]
                 encoder.check_length(prompt_ids, *answers)
                 outputs.write(row, prompt, prompt_ids, answers)
             except PairDropped as reason:
                 dropped[str(reason)] += 1
             if done % TEXTS_AT_ONCE == 0:
                 report(done, total, "pairs")
-    return {"rows": total, "dropped": dict(sorted(dropped.items())), **outputs.counts()}
+    return TokeniseResult(
+        rows=total,
+        dropped=dict(sorted(dropped.items())),
+        prompts=outputs.prompts.count,
+        completions=outputs.completions.count,
+        preferences=outputs.preferences.count,
+        tokens=outputs.tokens,
+    )
 
 
 def context_length(policy: Path) -> int:
@@ -79,7 +93,7 @@ def context_length(policy: Path) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
 
 
-def _prompt(row: Mapping[str, Any], held_out: Set[str]) -> Prompt:
+def _prompt(row: ImportedRow, held_out: Set[str]) -> Prompt:
     """The row's prompt. Raises PairDropped when it is held out, as text or as a user message."""
     messages = tuple(row["messages"]) if row["messages"] is not None else None
     prompt = Prompt(row["prompt_id"], text=row["prompt"], messages=messages)
@@ -193,30 +207,17 @@ class _Files:
         )
 
     def write(
-        self,
-        row: Mapping[str, Any],
-        prompt: Prompt,
-        prompt_ids: list[int],
-        answers: list[list[int]],
+        self, row: ImportedRow, prompt: Prompt, prompt_ids: list[int], answers: list[list[int]]
     ) -> None:
         if prompt.prompt_id not in self.answers:
             self.prompts.write(prompt_row(prompt))
-        names = [
-            self._completion(prompt.prompt_id, row[side], prompt_ids, ids)
-            for side, ids in zip(("chosen", "rejected"), answers, strict=True)
-        ]
-        copied = {name: row[name] for name in ("pair_id", "sources", "agreement")}
-        ids = {"prompt_id": prompt.prompt_id, "chosen": names[0], "rejected": names[1]}
+        chosen, rejected = (
+            self._completion(prompt.prompt_id, text, prompt_ids, ids)
+            for text, ids in zip((row["chosen"], row["rejected"]), answers, strict=True)
+        )
+        ids = {"prompt_id": prompt.prompt_id, "chosen": chosen, "rejected": rejected}
         p_chosen = 1.0 if self.hard else row["p_chosen"]
-        self.preferences.write({**copied, **ids, "p_chosen": p_chosen})
-
-    def counts(self) -> dict[str, int]:
-        return {
-            "prompts": self.prompts.count,
-            "completions": self.completions.count,
-            "preferences": self.preferences.count,
-            "tokens": self.tokens,
-        }
+        self.preferences.write({**row, **ids, "p_chosen": p_chosen})
 
     def _completion(self, prompt: str, text: str, prompt_ids: list[int], ids: list[int]) -> str:
         """Write an answer unless an earlier pair had it; returns its id."""
@@ -244,24 +245,21 @@ class _Files:
 
 def retokenise(
     tokenizer: PreTrainedTokenizerBase, job: RetokeniseJob, report: Report
-) -> dict[str, Any]:
+) -> RetokeniseResult:
     """Write each completion with the policy's token ids and without log-probs.
 
     A truncated answer stays without EOS. Drops an answer that is too long (`too_long`), holds
     special tokens (`special_tokens`) or whose chat the policy's template refuses (`template`).
 
-    Returns:
-        Numbers of completions kept, and dropped by reason.
-
     Raises:
         BadInput: the tokenizer has no EOS.
     """
     encoder = Encoder(tokenizer, job.policy, job.longest or context_length(job.policy))
-    prompts = {row["prompt_id"]: prompt_from_row(row) for row in iterate_rows(job.prompts)}
+    prompts = {row["prompt_id"]: prompt_from_row(row) for row in iterate_as(job.prompts, PromptRow)}
     total = count_rows(job.completions)
     dropped: Counter[str] = Counter()
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[dict[str, object]]:
         read = iterate_rows(job.completions, batch_size=TEXTS_AT_ONCE)
         for done, row in enumerate(read, 1):
             prompt, finished = prompts[row["prompt_id"]], row["finish_reason"] == "stop"
@@ -277,4 +275,4 @@ def retokenise(
                 report(done, total, "completions, token ids")
 
     kept = write_rows(job.out, rows(), COMPLETIONS)
-    return {"kept": kept, "dropped": dict(sorted(dropped.items()))}
+    return RetokeniseResult(kept=kept, dropped=dict(sorted(dropped.items())))

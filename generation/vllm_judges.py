@@ -1,10 +1,10 @@
 """Judge models in vLLM: rewards by pooling, verdicts by constrained choice."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from generation.judge_prompts import Message, encode
+from generation.judge_jobs import Choice, JudgeModel, Message, Rating
+from generation.judge_prompts import encode
 from generation.sampling import load_tokenizer
 from generation.vllm_engine import versions  # before vLLM: it sets what vLLM reads when imported
 
@@ -16,40 +16,6 @@ from vllm.sampling_params import StructuredOutputsParams
 _REPLY_TOKENS = 8
 """More tokens than the longest choice takes."""
 _TOP_LOGPROBS = 20
-
-
-@dataclass(frozen=True)
-class JudgeModel:
-    """The model that judges, its precision, and the share of the device it may use.
-
-    dtype: `auto` is float32 on a CPU, and the dtype of the model's config on a GPU.
-    """
-
-    model: str
-    revision: str | None = None
-    max_model_len: int | None = None
-    dtype: str = "auto"
-    gpu_memory_utilization: float = 0.9
-    tensor_parallel_size: int = 1
-
-
-@dataclass(frozen=True)
-class Rating:
-    """A raw score, or the reason why there is none."""
-
-    value: float | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The model's choice, log-probs of its first token's alternatives, and tokens used."""
-
-    text: str
-    first_token: Mapping[str, float] = field(default_factory=dict)
-    tokens_in: int = 0
-    tokens_out: int = 0
-    failure: str = ""
 
 
 class RewardModel:
@@ -108,8 +74,8 @@ class ChoosingModel:
         ]
 
 
-def _arguments(model: JudgeModel) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
+def _arguments(model: JudgeModel) -> dict[str, object]:
+    arguments: dict[str, object] = {
         "seed": 0,
         "revision": model.revision,
         "tokenizer_revision": model.revision,
@@ -150,4 +116,4 @@ def _too_long(tokens: int, most: int) -> str:
     return f"{tokens:,} tokens exceed the {most:,} that the judge's model takes"
 
 
-__all__ = ["Choice", "ChoosingModel", "JudgeModel", "Rating", "RewardModel", "versions"]
+__all__ = ["ChoosingModel", "RewardModel", "versions"]

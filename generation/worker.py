@@ -10,24 +10,26 @@ from typing import Any, TypeVar
 
 import torch
 
-from dpo_core.children import Report, serve
-from dpo_core.jobs import read_request
+from dpo_core.children import Report, serve_jobs
+from dpo_core.jobs import JobResult
 from generation.config import SamplingConfig
 from generation.engine import Engine
 from generation.jobs import (
     JOBS,
     ContinuationsJob,
-    EngineJob,
+    EngineResult,
     RetokeniseJob,
     SampleJob,
+    SamplingJob,
     ScoreJob,
     TokeniseJob,
 )
 from generation.memory import keep_buffers_out_of_heap
-from generation.sampling import load_tokenizer, sample_file
-from generation.scoring import score_continuations, score_file
+from generation.sampling import load_tokenizer, sample_rows
+from generation.scoring import score_continuations, score_rows
 from generation.tokenise import context_length, retokenise, tokenise_pairs
 
+OnEngine = SampleJob | ScoreJob | ContinuationsJob
 AnyTokenJob = TypeVar("AnyTokenJob", TokeniseJob, RetokeniseJob)
 
 
@@ -40,38 +42,32 @@ class SamplingWorker:
         self.config = SamplingConfig()
         self.seconds_start = 0.0
 
-    def handle(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
-        job = read_request(request, JOBS)
+    def carry_out(self, job: SamplingJob, report: Report) -> JobResult:
         match job:
             case TokeniseJob():
                 return tokenise_pairs(load_tokenizer(job.policy), _within_context(job), report)
             case RetokeniseJob():
                 return retokenise(load_tokenizer(job.policy), _within_context(job), report)
         engine = self._ready(job)
-        result = self._carry_out(engine, job, report)
+        result = self._with_engine(engine, job, report)
         seconds_start, self.seconds_start = self.seconds_start, 0.0
-        on_gpu = torch.cuda.is_available()
-        return {
-            **result,
+        about = {
             "seconds_start": seconds_start,
             "versions": engine.versions(),
             "threads": torch.get_num_threads(),
-            "device": "cuda" if on_gpu else "cpu",
-            "gpus": self.config.tensor_parallel_size if on_gpu else 0,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
+        return result.model_copy(update=about)
 
-    def _carry_out(
-        self, engine: Engine, job: SampleJob | ScoreJob | ContinuationsJob, report: Report
-    ) -> dict[str, Any]:
+    def _with_engine(self, engine: Engine, job: OnEngine, report: Report) -> EngineResult:
         match job:
             case SampleJob():
-                return sample_file(engine, self.tokenizer, job, self.config, report)
+                return sample_rows(engine, self.tokenizer, job, self.config, report)
             case ScoreJob():
-                score_file(engine, job.completions, job.out, report)
-                return {}
-        return score_continuations(engine, self.tokenizer, job.continuations, job.out, report)
+                return score_rows(engine, job, report)
+        return score_continuations(engine, self.tokenizer, job, report)
 
-    def _ready(self, job: EngineJob) -> Engine:
+    def _ready(self, job: OnEngine) -> Engine:
         """The engine with the job's policy loaded."""
         started = time.monotonic()
         if self.engine is None:
@@ -104,4 +100,4 @@ def _make_engine(config: SamplingConfig, policy: Path) -> Engine:
 
 if __name__ == "__main__":
     keep_buffers_out_of_heap()
-    serve(SamplingWorker().handle)
+    serve_jobs(JOBS, SamplingWorker().carry_out, torch.cuda.device_count)

@@ -1,13 +1,15 @@
 """The metrics of two models on a terminal."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from pydantic import BaseModel
 from rich import box
 from rich.table import Table
 
-from dpo_core.campaign.round_parts import SliceNumbers
+from dpo_core.evaluation.intervals import Interval, as_json, fields_as_json, finite
+from dpo_core.evaluation.slices import Slice
 from dpo_core.text import visible
+from labeling.judges.behaviour import Behaviour
 from reporting.cells import format_estimate
 
 _SIDES = (
@@ -21,100 +23,103 @@ _SIDES = (
 )
 
 
-class ShownRate(BaseModel):
-    """A number with its interval."""
+@dataclass(frozen=True)
+class ControlledRate(Interval):
+    """extrapolated: nearly all answers of one model are longer."""
 
-    estimate: float
-    low: float | None
-    high: float | None
-    extrapolated: bool = False
-    se: float | None = None
+    extrapolated: bool
 
 
-class ModelAnswers(BaseModel):
-    """The answers of one model."""
+@dataclass(frozen=True)
+class Divergence(Interval):
+    """se: standard error, NaN where it is unknown."""
+
+    se: float
+
+
+@dataclass(frozen=True)
+class ModelNumbers:
+    """One model's answers. metrics: those that are means have an interval. scores: by source."""
 
     model: str
-    length_tokens: ShownRate | None
-    truncated_share: ShownRate | None
-    repetition_share: ShownRate | None
-    distinct_1: float | None
-    distinct_2: float | None
-    self_similarity: float | None
-    refusal_share: ShownRate | None
-    scores: dict[str, ShownRate | None]
+    weights: str
+    completions: int
+    metrics: Mapping[str, Interval | float | None]
+    scores: Mapping[str, Interval | None]
+
+    def as_json(self) -> dict[str, object]:
+        fields = fields_as_json(self)
+        del fields["metrics"]
+        return {**fields, **{name: as_json(value) for name, value in self.metrics.items()}}
 
 
-class ModelDistance(BaseModel):
-    """KL(A‖B); unknown: why it was not measured."""
+@dataclass(frozen=True)
+class TwoModelsNumbers:
+    """What `ratchet evaluate --json` prints, described in docs/evaluation.md."""
 
-    unknown: str | None = None
-    nats: ShownRate | None = None
-    nats_per_token: ShownRate | None = None
-
-
-class ComparedModels(BaseModel):
-    """What is shown of the numbers of `ratchet evaluate --json`."""
-
+    format: int
+    confidence: float
     prompts: int
     comparisons: int
     unreadable: int
-    unjudged: dict[str, int]
+    unjudged: Mapping[str, int]
     too_long: int
-    win_rate: ShownRate | None
-    length_controlled_win_rate: ShownRate | None
+    win_rate: Interval | None
+    length_controlled_win_rate: ControlledRate | None
     length_unit: str
-    kl: ModelDistance
-    models: dict[str, ModelAnswers]
-    slices: dict[str, SliceNumbers]
+    kl: Mapping[str, Divergence | str]
+    models: Mapping[str, ModelNumbers]
+    slices: Mapping[str, Slice]
+    judges: Mapping[str, Behaviour]
+
+    def as_json(self) -> dict[str, object]:
+        models = {name: model.as_json() for name, model in self.models.items()}
+        return {**fields_as_json(self), "models": models}
 
 
-def format_numbers(numbers: Mapping[str, object]) -> Iterator[str | Table]:
+def format_numbers(numbers: TwoModelsNumbers) -> Iterator[str | Table]:
     """The lines and tables to print, from top to bottom."""
-    compared = ComparedModels.model_validate(numbers)
-    yield from _sentences(compared)
-    yield _side_table(compared)
-    if compared.slices:
-        yield _slice_table(compared)
+    yield from _sentences(numbers)
+    yield _side_table(numbers)
+    if numbers.slices:
+        yield _slice_table(numbers.slices)
 
 
-def _sentences(compared: ComparedModels) -> Iterator[str]:
+def _sentences(numbers: TwoModelsNumbers) -> Iterator[str]:
     """The verdict first, then its caveats."""
-    a, b = (visible(compared.models[name].model) for name in "ab")
-    rate, controlled = compared.win_rate, compared.length_controlled_win_rate
+    a, b = (visible(numbers.models[name].model) for name in "ab")
+    rate, controlled = numbers.win_rate, numbers.length_controlled_win_rate
     yield f"A {a}"
     yield f"B {b}"
     if rate is None:
         yield "The judge decided no comparison."
     else:
         yield (
-            f"A {_against(rate)} B: win rate {_value(rate, '{:.3f}')} "
-            f"on {compared.prompts:,} prompts, {compared.comparisons:,} comparisons"
+            f"A {_against(rate)} B: win rate {_share(rate)} "
+            f"on {numbers.prompts:,} prompts, {numbers.comparisons:,} comparisons"
         )
-        text = "unknown, because all lengths differ alike"
-        if controlled is not None:
-            text = _value(controlled, "{:.3f}")
-            if controlled.extrapolated:
-                text += ", extrapolated: nearly all answers of one model are longer"
-        yield f"length-controlled ({compared.length_unit}): {text}"
-    yield from _distances(compared.kl)
-    for name, count in compared.unjudged.items():
+        text = _share(controlled) if controlled else "unknown, because all lengths differ alike"
+        if controlled and controlled.extrapolated:
+            text += ", extrapolated: nearly all answers of one model are longer"
+        yield f"length-controlled ({numbers.length_unit}): {text}"
+    yield from _distances(numbers.kl)
+    for name, count in numbers.unjudged.items():
         if count:
             yield f"{name.upper()} lost {count:,} comparisons: its answers could not be judged"
-    if compared.unreadable:
-        yield f"left out: {compared.unreadable:,} comparisons that the judge did not decide"
-    if compared.too_long:
-        yield f"left out: {compared.too_long:,} answers to prompts too long for a model"
+    if numbers.unreadable:
+        yield f"left out: {numbers.unreadable:,} comparisons that the judge did not decide"
+    if numbers.too_long:
+        yield f"left out: {numbers.too_long:,} answers to prompts too long for a model"
 
 
-def _side_table(compared: ComparedModels) -> Table:
+def _side_table(numbers: TwoModelsNumbers) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("answers")
     for side in "AB":
         table.add_column(side, justify="right")
-    models = [compared.models[name] for name in "ab"]
+    models = [numbers.models[name] for name in "ab"]
     for name, title, form in _SIDES:
-        values = [getattr(model, name) for model in models]
+        values = [model.metrics[name] for model in models]
         if values != [None, None]:
             table.add_row(title, *(_value(value, form) for value in values))
     for source in models[0].scores:
@@ -124,35 +129,42 @@ def _side_table(compared: ComparedModels) -> Table:
     return table
 
 
-def _slice_table(compared: ComparedModels) -> Table:
+def _slice_table(slices: Mapping[str, Slice]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for title in ("slice", "prompts", "win rate of A", "adjusted p"):
         table.add_column(title, justify="left" if title == "slice" else "right")
-    for name, group in compared.slices.items():
-        rate = format_estimate(group.win_rate, group.low, group.high, "{:.3f}".format)
-        flag = "  lost" if group.flagged else ""
-        table.add_row(visible(name), f"{group.prompts:,}", rate, f"{group.p_adjusted:.3g}{flag}")
+    for name, found in slices.items():
+        rate = Interval(found.win_rate, found.low, found.high)
+        flag = "  lost" if found.flagged else ""
+        table.add_row(
+            visible(name), f"{found.prompts:,}", _share(rate), f"{found.p_adjusted:.3g}{flag}"
+        )
     return table
 
 
-def _distances(kl: ModelDistance) -> Iterator[str]:
-    if kl.unknown is not None:
-        yield f"KL(A‖B) unknown: {kl.unknown}"
-    for found, unit in ((kl.nats, "nats per completion"), (kl.nats_per_token, "nats per token")):
-        if found is not None:
-            spread = "" if found.se is None else f" ± {found.se:.2g}"
-            yield f"KL(A‖B) {found.estimate:.4g}{spread} {unit} (standard error)"
+def _distances(kl: Mapping[str, Divergence | str]) -> Iterator[str]:
+    units = {"nats": "nats per completion", "nats_per_token": "nats per token"}
+    for name, distance in kl.items():
+        if isinstance(distance, str):
+            yield f"KL(A‖B) unknown: {distance}"
+        else:
+            spread = "" if finite(distance.se) is None else f" ± {distance.se:.2g}"
+            yield f"KL(A‖B) {distance.estimate:.4g}{spread} {units[name]} (standard error)"
 
 
-def _against(rate: ShownRate) -> str:
-    if rate.low is not None and rate.low > 0.5:
+def _against(rate: Interval) -> str:
+    if rate.low > 0.5:
         return "beats"
-    lost = rate.high is not None and rate.high < 0.5
-    return "loses to" if lost else "is not clearly better or worse than"
+    return "loses to" if rate.high < 0.5 else "is not clearly better or worse than"
 
 
-def _value(value: ShownRate | float | None, form: str) -> str:
+def _share(rate: Interval) -> str:
+    return _value(rate, "{:.3f}")
+
+
+def _value(value: Interval | float | None, form: str) -> str:
     """A number, with its interval if it has one."""
-    if isinstance(value, ShownRate):
-        return format_estimate(value.estimate, value.low, value.high, form.format)
+    if isinstance(value, Interval):
+        low, high = finite(value.low), finite(value.high)
+        return format_estimate(value.estimate, low, high, form.format)
     return format_estimate(value, None, None, form.format)

@@ -110,8 +110,8 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     """
     layout = Layout(root)
     check_is_campaign(layout)
-    config_yaml, config = read_stored_text(layout)
-    planned = planned_rounds(config)
+    config_yaml, raw = read_stored_text(layout)
+    config, planned = raw.values, planned_rounds(raw)
     rows = tuple(row for n in range(1, planned + 1) if (row := read_round_metrics(layout, n)))
     done = sum(map(is_over, rows)) >= planned
     stopped = read_current(layout).stopped

@@ -34,7 +34,7 @@ from examples.reviews import grammar
 from examples.reviews.judge import score
 from generation.config import SamplingConfig
 from generation.jobs import SampleJob
-from generation.sampling import load_tokenizer, sample_file
+from generation.sampling import load_tokenizer, sample_rows
 from generation.transformers_engine import TransformersEngine
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs
@@ -141,13 +141,13 @@ def resume(bench: Bench) -> None:
 
 def _stop_and_resume(bench: Bench, what: str, make: Callable[..., DpoJob]) -> None:
     whole, again, stopped = (make(f"{name} {what}") for name in ("whole", "again", "stopped"))
-    steps = train_round(whole, quiet)["steps"]
+    steps = train_round(whole, quiet).steps
     train_round(again, quiet)
     bench.at_most(f"{what}: repeated, weights that differ", differing(whole, again), 0)
     with suppress(Interrupted):
         train_round(stopped, _stop_at(steps // 2))
     result = train_round(stopped, quiet)
-    bench.at_least(f"{what}: steps before the stop", result["resumed_from_step"], steps // 2)
+    bench.at_least(f"{what}: steps before the stop", result.resumed_from_step, steps // 2)
     bench.at_most(f"{what}: resumed, weights that differ", differing(whole, stopped), 0)
 
 
@@ -231,7 +231,7 @@ def demo_round(bench: Bench) -> None:
         ),
         quiet,
     )
-    bench.figure("warm start", started["seconds_sft"], "s")
+    bench.figure("warm start", started.seconds_sft, "s")
     rows = [prompt["prompt"] for prompt in grammar.prompts()]
     random.Random(0).shuffle(rows)
     engine = TransformersEngine(demo.sampling, folder / "base")
@@ -252,9 +252,9 @@ def demo_round(bench: Bench) -> None:
         threads=threads,
     )
     result = train_round(job, quiet)
-    off = abs(result["first_loss"] - math.log(2))
-    bench.at_most("first loss, off ln 2", off, _SAME_LOSS[result["dtype"]])
-    bench.takes_fast_pass(result["path"], result["why_not_fast"])
+    off = abs(result.first_loss - math.log(2))
+    bench.at_most("first loss, off ln 2", off, _SAME_LOSS[result.dtype])
+    bench.takes_fast_pass(result.path, result.why_not_fast)
     engine.load(folder / "policy")
     after = answers.to("after", held_out, 1, bench)
     rate = _win_rate(demo.judge(after), demo.judge(before))
@@ -280,16 +280,14 @@ class Answers:
         job = SampleJob(
             policy=self.folder / "base",
             policy_id=policy_id(self.folder / "base"),
-            prompts=asked,
+            source=asked,
             out=self.folder / f"{name}.parquet",
-            shards=self.folder / f"{name}-shards",
             samples_per_prompt=samples,
             seed=workload.SEED,
         )
-        job.shards.mkdir()
         tokenizer = load_tokenizer(self.folder / "base")
-        counts = sample_file(self.engine, tokenizer, job, self.config, quiet)
-        rate = counts["tokens"] / counts["seconds_engine"]
+        counts = sample_rows(self.engine, tokenizer, job, self.config, quiet)
+        rate = counts.tokens / counts.seconds_engine
         bench.figure(f"sampled {name}", rate, "tokens/s")
         return [_completion(row, prompts) for row in iterate_rows(job.out)]
 

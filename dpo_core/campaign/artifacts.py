@@ -9,28 +9,31 @@ from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Entry
-from dpo_core.campaign.step_facts import StepFacts
 from dpo_core.errors import ArtifactCorrupted
 from dpo_core.sealed import BrokenSeal, read_sealed
 from dpo_core.seen_files import cached_sha256
+from dpo_core.step_facts import StepFacts
 
 Facts = TypeVar("Facts", bound=StepFacts)
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What making a step came to: how many came in, went on, were dropped and why, and facts."""
+    """What making a step came to: how many came in, went on, were dropped and why, facts of that
+    step, and the costs that every step has."""
 
     came_in: int = 0
     kept: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
-    facts: StepFacts | Mapping[str, Any] = field(default_factory=dict)
+    facts: StepFacts | Mapping[str, Any] = field(default_factory=StepFacts)
     versions: Mapping[str, str] = field(default_factory=dict)
+    costs: StepFacts = field(default_factory=StepFacts)
 
     @property
     def recorded_facts(self) -> Mapping[str, Any]:
-        """The facts as the ledger has them."""
-        return self.facts.as_json() if isinstance(self.facts, StepFacts) else self.facts
+        """Facts and costs as the ledger has them."""
+        facts = self.facts.as_json() if isinstance(self.facts, StepFacts) else self.facts
+        return {**facts, **self.costs.as_json()}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.prices import PricesConfig
 from dpo_core.campaign.round_parts import CampaignCost, StepCost
-from dpo_core.records import HUMAN, is_person, person
+from dpo_core.campaign.step_facts import CompletionsFacts, LabelsFacts, StepCosts
+from dpo_core.records import HUMAN, Cost, is_person, person
 
 _PEOPLE = HUMAN.rstrip(":")
 """Whoever labels and is not named."""
@@ -99,23 +100,22 @@ def campaign_cost(entries: Iterable[Entry], prices: PricesConfig) -> CampaignCos
 
 def spent(entry: Entry) -> Spent:
     """What one making of a step took."""
-    facts = entry.facts
-    judged = facts.get("judges_spent", {}).values()
-    free = [one for one in judged if not one["money"]]
-    sampled = "seconds_engine" in facts  # imported tokens are nobody's work
-    read = facts.get("prompt_tokens") if sampled else 0
-    written = int(facts["tokens"]) if sampled else 0
+    costs, written = StepCosts.read(entry.facts), 0
+    read: int | None = 0
+    if "seconds_engine" in entry.facts:  # imported tokens are nobody's work
+        sampled = CompletionsFacts.read(entry.facts)
+        read, written = sampled.prompt_tokens, sampled.tokens
+    judged = costs.judges_spent.values()
+    free = sum((one for one in judged if not one.money), Cost())
+    paid = sum(judged, Cost())
     return Spent(
         entry.seconds,
-        facts.get("cpu_seconds") if entry.seconds else 0.0,
-        facts.get("gpu_seconds") if entry.seconds else 0.0,
-        _sum(read, sum(one["tokens_in"] for one in judged)),
-        written + sum(one["tokens_out"] for one in judged),
-        (
-            (read or 0) + sum(one["tokens_in"] for one in free),
-            written + sum(one["tokens_out"] for one in free),
-        ),
-        sum(one["money"] for one in judged),
+        costs.cpu_seconds if entry.seconds else 0.0,
+        costs.gpu_seconds if entry.seconds else 0.0,
+        _sum(read, paid.tokens_in),
+        written + paid.tokens_out,
+        ((read or 0) + free.tokens_in, written + free.tokens_out),
+        paid.money,
         _labels(entry),
     )
 
@@ -165,8 +165,8 @@ def _labels(entry: Entry) -> dict[str, int]:
         judges = entry.facts.get("judges", {})
         return {source: int(did["pairs"]) for source, did in judges.items()}
     if entry.step == "labels":
-        by_annotator = entry.facts.get("by_annotator", {})
-        return {person(name): int(count) for name, count in by_annotator.items()}
+        by_annotator = LabelsFacts.read(entry.facts).by_annotator
+        return {person(name): count for name, count in by_annotator.items()}
     return {}
 
 

@@ -11,7 +11,6 @@ from dpo_core.campaign import round_parts as parts
 from dpo_core.campaign.gate_record import GateRecord
 from dpo_core.campaign.metric_fields import (
     Flag,
-    Json,
     MetricRow,
     Number,
     Text,
@@ -170,7 +169,7 @@ class RoundMetrics(MetricRow):
     base_nats_per_token_high: Number = high_of("base_nats_per_token")
     base_nats_per_token_previous: Number = of_policy("base_nats_per_token", "previous")
     base_nats_per_token_base: Number = of_policy("base_nats_per_token", "base")
-    relevance_counts: Json = column(
+    relevance_counts: dict[str, int] | None = column(
         "requests compared per answer; answers, and how many of them were relevant, "
         "another_request, echo (copied from the prompt, themselves or other answers), empty, "
         "alone (no other request to compare with)"

@@ -63,8 +63,11 @@ class FindingNumbers(Part):
 
 
 class DecidedNumbers(Part):
-    """Comparisons, and how many of them were decided. unjudged, unjudged_opponent: where only that
-    side's answer could not be judged. why: reason → undecided ones."""
+    """Comparisons, and how many of them were decided.
+
+    unjudged: where the policy's answer alone could not be judged; unjudged_opponent: the other's.
+    why: reason → undecided ones, the most frequent reasons.
+    """
 
     comparisons: int = 0
     decided: int = 0
@@ -73,19 +76,20 @@ class DecidedNumbers(Part):
     why: dict[str, int] = {}
 
 
-class ForgottenPrompt(Part):
+class ForgottenExample(Part):
     """A prompt that an earlier round's policy answered better."""
 
     prompt_id: str = ""
 
 
 class ForgottenNumbers(Part):
-    """Such prompts, of those compared. gained: where this policy answered better than all."""
+    """Such prompts, of those compared. gained: answered better than by all earlier policies."""
 
     count: int = 0
     compared: int = 0
     gained: int = 0
-    examples: tuple[ForgottenPrompt, ...] = ()
+    examples: tuple[ForgottenExample, ...] = ()
+    sentence: str = ""
 
 
 class SliceNumbers(Part):
@@ -101,7 +105,17 @@ class SliceNumbers(Part):
 
 
 class SuiteNumbers(Part):
-    """The result of a regression suite; see flows.evaluation.suites."""
+    """A policy's result in one regression suite.
+
+    prompts: with a scored answer. answers: all of them; `compared`: scored for both the policy and
+    the incumbent. score: mean with its interval; `before`, `base`: means of incumbent and base.
+    change: mean gain over the incumbent, paired by prompt and seed, with its interval by resampling
+    prompts.
+
+    failed: the whole interval of the change lies below −may_fall. If all answers fall equally the
+    interval has no width, and the suite fails however few its prompts are. It also fails if the
+    rule scored some of the incumbent's answers and none of the new ones.
+    """
 
     prompts: int | None = None
     answers: int = 0
@@ -123,6 +137,8 @@ class OverlapNumbers(Part):
 
     prompts: int = 0
     of: int = 0
+    ngram: int = 0
+    examples: tuple[str, ...] = ()
 
 
 class StepCost(Part):

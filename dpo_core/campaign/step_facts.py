@@ -1,34 +1,127 @@
-"""Facts of steps: what a step records in the ledger beside its counts."""
+"""The facts of each step that samples, asks people or tests. Those about judges, whose values are
+of labeling, are in labeling.step_facts; what a child hands back names its own."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from dpo_core.records import Cost
+from dpo_core.step_facts import StepFacts as StepFacts
 
 
-class StepFacts(BaseModel):
-    """Base of the facts of each step.
+class StepCosts(StepFacts):
+    """What making any step took, recorded among its facts.
 
-    Every field has a default, since entries of earlier versions lack what was added later.
-
-    Example:
-        >>> class Drawn(StepFacts):
-        ...     reused: int = 0
-        ...     tokens: int | None = None
-        >>> Drawn(reused=2).as_json(), Drawn.read({"tokens": 5, "older": True}).tokens
-        ({'reused': 2}, 5)
+    judges_spent: source → what it was paid, of the spending file up to byte `spending_to`.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    cpu_seconds: float | None = None
+    gpu_seconds: float | None = None
+    judges_spent: dict[str, Cost] = Field(default_factory=dict)
+    spending_to: int | None = None
 
-    @classmethod
-    def read(cls, recorded: Mapping[str, Any]) -> Self:
-        """The facts of a ledger entry; those that this class does not name are left out."""
-        return cls.model_validate(recorded)
 
-    def as_json(self) -> dict[str, Any]:
-        """What is recorded: the fields that were given, in their order."""
-        return self.model_dump(mode="json", exclude_unset=True)
+class HeldOutFacts(StepFacts):
+    """The prompts held out, by split."""
+
+    gate: int = 0
+    test: int = 0
+
+
+class ProcessFacts(StepFacts):
+    """seconds_start: for starting processes and loading their models."""
+
+    seconds_start: float = 0.0
+
+
+class PromptsFacts(StepFacts):
+    """reused: drawn in earlier rounds too. The others: how drawing for a number of pairs ended."""
+
+    until_pairs: int | None = None
+    budget_tokens: int | None = None
+    drawn: int | None = None
+    sampled_tokens: int | None = None
+    pairs: int | None = None
+    ended_by: str | None = None
+    reused: int = 0
+
+
+class CompletionsFacts(ProcessFacts):
+    """Of every step that answers prompts, and of an import of answers.
+
+    seconds_engine: None where nothing was sampled. own_samples: answers with a lower sample index
+    are the policy's, the others those of the model `rejected_from`. chat: whether a task of the
+    harness asks in the policy's chat template. continuations: texts whose likelihood was taken.
+    """
+
+    prompts: int = 0
+    prompt_tokens: int | None = None
+    completions: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    continuations: int | None = None
+    seconds_engine: float | None = None
+    seconds: float = 0.0
+    threads: int = 0
+    device: str = ""
+    gpus: int = 0
+    shard_prompts: int | None = None
+    tensor_parallel_size: int | None = None
+    own_samples: int | None = None
+    rejected_from: str = ""
+    chat: bool = False
+
+
+class PairsFacts(StepFacts):
+    """The prompts that gave pairs, and those that gave none."""
+
+    prompts_with_pairs: int = 0
+    prompts_without_pairs: int = 0
+
+
+class LabelsFacts(StepFacts):
+    """What people were asked and answered.
+
+    asked, answers: by kind of item. gold_right: of the answers to gold pairs. dataset: on the
+    server. pulls: how often answers were read again after the round had its labels.
+    """
+
+    asked: dict[str, int] = Field(default_factory=dict)
+    answers: dict[str, int] = Field(default_factory=dict)
+    verdicts: dict[str, int] = Field(default_factory=dict)
+    by_annotator: dict[str, int] = Field(default_factory=dict)
+    by_mode: dict[str, int] = Field(default_factory=dict)
+    by_why: dict[str, int] = Field(default_factory=dict)
+    gold_right: int = 0
+    gold_answered: int = 0
+    dataset: str | None = None
+    ended_by: str = ""
+    answers_needed: int = 0
+    answers_missing: int = 0
+    seconds_waited: float = 0.0
+    pulls: int = 0
+
+
+class DataFacts(StepFacts):
+    """The pairs that a round trained on, by the number of the round they are from."""
+
+    pairs_by_round: dict[str, int] = Field(default_factory=dict)
+
+
+class RelevanceFacts(ProcessFacts):
+    """requests: the most that an answer was placed among."""
+
+    requests: int | None = None
+
+
+class LookFacts(ProcessFacts):
+    """A comparison on gate prompts for one turn of a certified gate.
+
+    gate_prompts_to: the end of the prompts it used, as a position in the pool.
+    """
+
+    gate_prompts_to: int | None = None
+    turn: str = ""
 
 
 class CertificateFacts(StepFacts):

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from math import isinf
 from pathlib import Path
 from typing import Any, Protocol
@@ -265,12 +265,16 @@ class Store:
             fingerprint=recipe.fingerprint,
             inputs=dict(recipe.inputs),
             outputs=outputs,
+            came_in=made.came_in,
+            kept=made.kept,
+            dropped=dict(made.dropped),
+            facts=made.recorded_facts,
+            versions=dict(made.versions),
             threads=self.threads,
             seconds=round(seconds, 3),
             at=now(),
             ratchet=VERSION,
             identity=IDENTITY,
-            **asdict(replace(made, facts=made.recorded_facts)),
         )
 
     def _commit(self, recipe: Recipe, partial: Path, entry: Entry) -> Path:

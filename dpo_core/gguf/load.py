@@ -110,7 +110,7 @@ def _check_rotary(path: Path, header: GgufHeader) -> None:
     )
 
 
-def _dense() -> dict[str, Any]:
+def _dense() -> dict[str, object]:
     """Keywords for dequantised weights. Without them transformers 5.19 marks the model as quantised
     and refuses to save it; 5.16 has no such option and needs none."""
     options = getattr(quantization_config, "GgufConfig", None)

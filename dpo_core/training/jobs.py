@@ -7,9 +7,10 @@ from pydantic import Field
 
 from dpo_core.config import Count, PositiveShare, SftConfig, TrainingConfig
 from dpo_core.jobs import ChildJob, Kinds, job_kinds
+from dpo_core.training.results import AverageResult, BaseResult, DpoResult, LogpsResult
 
 
-class DpoJob(ChildJob):
+class DpoJob(ChildJob[DpoResult]):
     """Train the policy in `policy_dir` for one DPO round.
 
     reference_dir: weights of the reference; None means the policy before training. A loss without a
@@ -41,8 +42,12 @@ class DpoJob(ChildJob):
     seed: int = 0
     threads: Count = 1
 
+    @property
+    def devices(self) -> int | Literal["all"]:
+        return "all" if self.config.processes == "auto" else self.config.processes
 
-class BaseJob(ChildJob):
+
+class BaseJob(ChildJob[BaseResult]):
     """Make the base policy: from `model` (folder, GGUF file or hub id) or `build`, warm-started.
 
     held_out: parquet of prompts (schema PROMPTS) that must not be trained on. never: ids of more
@@ -65,7 +70,7 @@ class BaseJob(ChildJob):
     threads: Count = 1
 
 
-class AverageJob(ChildJob):
+class AverageJob(ChildJob[AverageResult]):
     """Write to `out_dir` the policy that lies the share `rate` of the way from `from_dir`'s weights
     to `to_dir`'s, in float32. Config and tokenizer are those of `to_dir`."""
 
@@ -76,7 +81,7 @@ class AverageJob(ChildJob):
     rate: PositiveShare
 
 
-class LogpsJob(ChildJob):
+class LogpsJob(ChildJob[LogpsResult]):
     """Write to `out` (schema LOGPS) the log-probs of a file's completions (schema SCORED) under a
     policy. dtype: of weights and products; sums over the vocabulary are float32."""
 

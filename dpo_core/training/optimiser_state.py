@@ -6,7 +6,7 @@ One safetensors file; its names are `<parameter>.<exp_avg | exp_avg_sq | step>`.
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,10 +27,10 @@ def save_optimiser_state(
     model: Any, optimiser: Optimizer, path: Path, *, writes: bool = True
 ) -> None:
     """Save the state. A collective call for sharded models; the process with `writes` writes."""
-    whole = _state(model, optimiser, _WHOLE)
-    if not writes:  # `whole` is then empty
+    whole = _by_parameter(get_optimizer_state_dict(model, optimiser, options=_WHOLE))
+    if not writes:
         return
-    state = _untouched(model) | {name: own for name, own in whole["state"].items() if own}
+    state = _untouched(model) | {name: own for name, own in whole.items() if own}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({f"{name}.{key}": t for name, own in state.items() for key, t in own.items()}, path)
 
@@ -40,18 +40,19 @@ def load_optimiser_state(model: Any, optimiser: Optimizer, path: Path) -> None:
 
     Learning rate and weight decay stay as they are. Raises BadInput for another model's state.
     """
-    fresh = _state(model, optimiser)
+    fresh = get_optimizer_state_dict(model, optimiser)
     saved = load_file(path)
-    state: dict[str, dict[str, Any]] = defaultdict(dict)
+    state: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in saved.items():
         parameter, _, key = name.rpartition(".")
         state[parameter][key] = tensor
-    if _shapes(state) != _shapes(fresh["state"]):
+    if _shapes(state) != _shapes(_by_parameter(fresh)):
         raise BadInput(
             f"the optimiser state in {path} does not match this policy's parameters",
             "Set training.optimiser_state: fresh.",
         )
-    set_optimizer_state_dict(model, optimiser, {**fresh, "state": dict(state)}, options=_WHOLE)
+    fresh["state"] = cast(Any, dict(state))
+    set_optimizer_state_dict(model, optimiser, fresh, options=_WHOLE)
 
 
 def _untouched(model: Any) -> dict[str, dict[str, Tensor]]:
@@ -67,12 +68,10 @@ def _untouched(model: Any) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def _state(
-    model: Any, optimiser: Optimizer, options: StateDictOptions | None = None
-) -> dict[str, Any]:
-    """{"state": parameter → name → tensor, "param_groups": ...}."""
-    return get_optimizer_state_dict(model, optimiser, options=options)
+def _by_parameter(whole: Mapping[str, object]) -> dict[str, dict[str, Tensor]]:
+    """parameter → name → tensor; empty in a process that does not write."""
+    return cast(dict[str, dict[str, Tensor]], whole.get("state", {}))
 
 
-def _shapes(state: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, ...]]:
+def _shapes(state: Mapping[str, Mapping[str, Tensor]]) -> dict[tuple[str, str], tuple[int, ...]]:
     return {(name, key): tuple(t.shape) for name, own in state.items() for key, t in own.items()}

@@ -4,7 +4,6 @@ Nothing is trained: weights have the precision in which the policy samples.
 """
 
 import time
-from typing import Any
 
 import torch
 
@@ -17,18 +16,16 @@ from dpo_core.training.pairs.prompt_groups import PromptGroups
 from dpo_core.training.passes.choose_path import choose_path, micro_batches
 from dpo_core.training.passes.pass_over_pairs import PairPath
 from dpo_core.training.passes.token_budget import token_budget
+from dpo_core.training.results import LogpsResult
 from dpo_core.training.runtime import Runtime, load_weights, prepare
 
 _SORTED_AT_ONCE = 256
 """Groups sorted by length at a time: their token ids are Python objects, which take memory."""
 
 
-def write_policy_logps(job: LogpsJob, report: Report) -> dict[str, Any]:
-    """Write the log-prob of each completion of a file (schema LOGPS), in the file's order.
-
-    Returns `why_not`, the reason why nothing was written because completions cannot share their
-    prompt, or an empty text; and `seconds_load`, the time until the policy was loaded.
-    """
+def write_policy_logps(job: LogpsJob, report: Report) -> LogpsResult:
+    """Write the log-prob of each completion of a file (schema LOGPS), in the file's order; nothing
+    where completions cannot share their prompt."""
     started = time.monotonic()
     runtime = prepare(job.threads, seed=0, compute_dtype=job.dtype)
     budget = token_budget(TrainingConfig(), runtime, job.policy_dir)
@@ -41,7 +38,7 @@ def write_policy_logps(job: LogpsJob, report: Report) -> dict[str, Any]:
             _compute_logps(logps, groups, path, budget, report)
         rows = ({"completion_id": i, "logp": logps[row]} for row, i in enumerate(groups.ids))
         write_rows(job.out, rows, LOGPS)
-    return {"why_not": why_not, "seconds_load": seconds_load}
+    return LogpsResult(why_not=why_not, seconds_load=seconds_load)
 
 
 def _path(job: LogpsJob, groups: PromptGroups, runtime: Runtime) -> tuple[PairPath | None, str]:

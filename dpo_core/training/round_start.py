@@ -4,15 +4,14 @@ A killed round resumes from its checkpoint, which holds these log-probs, so no o
 loaded.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.config import RESULT_NEUTRAL_KEYS
 from dpo_core.hashing import digest, file_sha256, policy_id
 from dpo_core.training.checkpoints.checkpoint import Progress, find_latest, read_progress
 from dpo_core.training.checks import SAMPLING_TOLERANCE, check_sampled_by_policy, sampling_gap
-from dpo_core.training.metrics.curve_recorder import CurveRecorder
+from dpo_core.training.metrics.curve_recorder import RecordedCurve
 from dpo_core.training.objective import NUMERICS_VERSION
 from dpo_core.training.passes.rope_lengths import RopeLengths
 from dpo_core.training.policy_in_training import PolicyInTraining, load_policy
@@ -28,6 +27,7 @@ from dpo_core.training.reference.sampled_logps import (
     check_sampled_logps,
     reference_from_sampling,
 )
+from dpo_core.training.results import RoundStartFacts
 from dpo_core.training.round import Round, RoundSetting
 
 
@@ -67,7 +67,7 @@ def prepare_round(setting: RoundSetting) -> RoundStart:
         progress = read_progress(checkpoint)
     else:
         reference, facts = _prepare_reference(setting, round, other, own, reference_id)
-        progress = _initial_progress(round, round_id, reference, facts)
+        progress = _initial_progress(round_id, reference, facts)
     at_reference = reference_id == own
     return RoundStart(round, policy, why_not_fast, progress, checkpoint, reference_id, at_reference)
 
@@ -94,7 +94,7 @@ def _prepare_reference(
     other: Reference | None,
     own: str,
     reference_id: str | None,
-) -> tuple[Reference | None, dict[str, Any]]:
+) -> tuple[Reference | None, RoundStartFacts]:
     """(the reference, facts about it); checks that the policy sampled the pairs."""
     reference, sampled = other, None
     if reference_id == own:
@@ -108,14 +108,13 @@ def _prepare_reference(
         gap, SAMPLING_TOLERANCE[setting.runtime.compute_dtype], RopeLengths(round.model).limit
     )
     cached = reference is not None and reference.source == "cache"
-    warnings = [] if sampled is None or not sampled.rejection else [asdict(sampled.warning())]
-    return reference, {
-        "reference_source": None if reference is None else reference.source,
-        "reference_cached": len(setting.pairs) if cached else 0,
-        "sampling_gap": gap,
-        "warnings": warnings,
-        **({} if sampled is None else sampled.facts()),
-    }
+    facts = RoundStartFacts(
+        reference_source=None if reference is None else reference.source,
+        reference_cached=len(setting.pairs) if cached else 0,
+        sampling_gap=gap,
+        warnings=[] if sampled is None or not sampled.rejection else [sampled.warning()],
+    )
+    return reference, facts if sampled is None else facts.model_copy(update=sampled.facts())
 
 
 def _measure_gap(
@@ -133,7 +132,7 @@ def _measure_gap(
 
 
 def _initial_progress(
-    round: Round, round_id: str, reference: Reference | None, facts: dict[str, Any]
+    round_id: str, reference: Reference | None, facts: RoundStartFacts
 ) -> Progress:
     counted, plain = ({}, {}) if reference is None else (reference.counted, reference.plain)
-    return Progress(round_id, 0, CurveRecorder(round).state(), facts, counted, plain)
+    return Progress(round_id, 0, RecordedCurve(), facts, counted, plain)

@@ -13,6 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from dpo_core.allocator import keep_freed_memory
 from dpo_core.errors import ChildFailed
 from dpo_core.resident_memory import forget_peak_resident, peak_resident_bytes
+from dpo_core.training.results import RuntimeFacts
+
+VERSIONS = {"torch": torch.__version__, "transformers": transformers.__version__}
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,14 @@ class Runtime:
             return nullcontext()
         return torch.autocast(self.device.type, self.compute_dtype)
 
-    def facts(self) -> dict[str, Any]:
-        """Facts recorded about the run. All but the peak memory repeat between equal runs."""
-        return {
-            "device": self.device.type,
-            "dtype": str(self.compute_dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "peak_memory_gib": self.peak_memory_gib(),
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        }
+    def facts(self) -> RuntimeFacts:
+        """Facts recorded about the run."""
+        return RuntimeFacts(
+            device=self.device.type,
+            dtype=str(self.compute_dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            peak_memory_gib=self.peak_memory_gib(),
+        )
 
     def peak_memory_gib(self) -> float:
         """Peak memory of this process since `prepare`: the GPU's if it has one."""

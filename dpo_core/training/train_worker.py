@@ -5,25 +5,24 @@ says that it is ready, so that their start is measured apart from training.
 """
 
 import gc
-from typing import Any
 
 import torch
 
 from dpo_core.allocator import return_free_pages
-from dpo_core.children import Report, serve
-from dpo_core.jobs import read_request
+from dpo_core.children import Report, serve_jobs
+from dpo_core.jobs import JobResult
 from dpo_core.training.jobs import JOBS, AverageJob, BaseJob, DpoJob, LogpsJob, TrainingJob
 from dpo_core.training.policy_logps import write_policy_logps
 from dpo_core.training.processes.torchrun import count_processes, train_together
 from dpo_core.training.reference.average import average_policies
+from dpo_core.training.results import DpoResult
 from dpo_core.training.runtime import out_of_memory_error
 from dpo_core.training.trainer import train_round
 from dpo_core.training.warm_start.base_policy import prepare_base
 
 
-def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Carry out one job. Raises BadInput for an unknown one, ChildFailed when memory ends."""
-    job = read_request(request, JOBS)
+def carry_out(job: TrainingJob, report: Report) -> JobResult:
+    """Carry out one job. Raises ChildFailed when memory ends."""
     try:
         return _carry_out(job, report)
     except torch.OutOfMemoryError as error:
@@ -33,29 +32,22 @@ def handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
         return_free_pages()
 
 
-def _carry_out(job: TrainingJob, report: Report) -> dict[str, Any]:
+def _carry_out(job: TrainingJob, report: Report) -> JobResult:
     match job:
         case BaseJob():
-            return _on_one(prepare_base(job, report))
+            return prepare_base(job, report)
         case DpoJob():
             return _train(job, report)
         case AverageJob():
-            return _on_one(average_policies(job, report))
+            return average_policies(job, report)
         case LogpsJob():
-            return _on_one(write_policy_logps(job, report))
+            return write_policy_logps(job, report)
 
 
-def _train(job: DpoJob, report: Report) -> dict[str, Any]:
-    processes = count_processes(job.config)
-    if processes > 1 or job.config.torchrun:
-        gpus = processes if torch.cuda.is_available() else 0
-        return {**train_together(job, report), "gpus": gpus}
-    return _on_one(train_round(job, report))
-
-
-def _on_one(result: dict[str, Any]) -> dict[str, Any]:
-    return {**result, "gpus": int(torch.cuda.is_available())}
+def _train(job: DpoJob, report: Report) -> DpoResult:
+    together = count_processes(job.config) > 1 or job.config.torchrun
+    return train_together(job, report) if together else train_round(job, report)
 
 
 if __name__ == "__main__":
-    serve(handle)
+    serve_jobs(JOBS, carry_out, torch.cuda.device_count)

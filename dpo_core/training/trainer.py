@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -21,27 +20,28 @@ from dpo_core.training.jobs import DpoJob
 from dpo_core.training.loop import train
 from dpo_core.training.metrics.curve_recorder import CurveRecorder
 from dpo_core.training.metrics.curves import DPO_CURVE, REFERENCE_LOGPS
-from dpo_core.training.metrics.early_warnings import Watch
+from dpo_core.training.metrics.early_warnings import EarlyWarning, Watch
 from dpo_core.training.metrics.peak_flops import peak_flops
 from dpo_core.training.pairs.batching import TrainingPair
 from dpo_core.training.pairs.pair_files import load_pairs
 from dpo_core.training.policy_in_training import load_optimiser, save_trained
 from dpo_core.training.processes.team import ALONE, Team
 from dpo_core.training.reference.cache import reference_rows
+from dpo_core.training.results import CurveSummary, DpoResult
 from dpo_core.training.round import Round, RoundSetting
 from dpo_core.training.round_start import RoundStart, prepare_round
-from dpo_core.training.runtime import prepare
+from dpo_core.training.runtime import VERSIONS, prepare
 
 
-def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, Any]:
+def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> DpoResult:
     """Train the policy of `job` on its preferences.
 
     A round resumes from its checkpoint in `job.checkpoints`. A collective call for the processes of
     a team, of which the leader writes, reports and returns the result.
 
     Returns:
-        Facts of the round: means over the last epoch, each pair measured when it was trained on;
-        speed, warnings, policy id and settings. Empty for all but the leader.
+        Facts of the round; each pair was measured when it was trained on. Empty for all but the
+        leader.
 
     Raises:
         InvariantViolated: the policy differs from a reference of the same weights at the first
@@ -64,45 +64,45 @@ def train_round(job: DpoJob, report: Report, team: Team = ALONE) -> dict[str, An
     if start.checkpoint is not None:
         read_tensors(start.checkpoint, policy.model, optimiser)
     trained_from = time.monotonic()
-    summary = _train(job, start, pairs, optimiser)
+    summary, warnings = _train(job, start, pairs, optimiser)
     ended = time.monotonic()
 
     save_trained(job, policy, optimiser, team)
     if not team.leads:
-        return {}
+        return DpoResult()
     if job.checkpoints is not None:
         shutil.rmtree(job.checkpoints, ignore_errors=True)
-    return {
-        **progress.start,
-        **summary,
-        "warnings": [*progress.start["warnings"], *summary["warnings"]],
-        "policy": policy_id(job.out_dir),
-        "reference_policy": start.reference_id,
-        "pairs": len(pairs),
-        "resumed_from_step": progress.steps,
-        "processes": team.size,
-        "path": start.round.path.name,
-        "micro_batch_tokens": setting.budget,
-        "why_not_fast": start.why_not_fast,
-        "trained_parameters": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
-        "seconds_reference": trained_from - started,
-        "seconds_steps": ended - trained_from,
-        **runtime.facts(),
-    }
+    return DpoResult(
+        **progress.start.warned(warnings).as_json(),
+        **summary.as_json(),
+        **runtime.facts().as_json(),
+        policy=policy_id(job.out_dir),
+        reference_policy=start.reference_id,
+        pairs=len(pairs),
+        resumed_from_step=progress.steps,
+        processes=team.size,
+        path=start.round.path.name,
+        micro_batch_tokens=setting.budget,
+        why_not_fast=start.why_not_fast,
+        trained_parameters=sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
+        seconds_reference=trained_from - started,
+        seconds_steps=ended - trained_from,
+        versions=VERSIONS,
+    )
 
 
 def _train(
     job: DpoJob, start: RoundStart, pairs: Sequence[TrainingPair], optimiser: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Run the remaining steps, saving checkpoints; returns the summary of the whole round."""
+) -> tuple[CurveSummary, list[EarlyWarning]]:
+    """Run the remaining steps, saving checkpoints; returns the summary of the whole round, and
+    its warnings."""
     round, progress = start.round, start.progress
-    recorder = CurveRecorder(round, _peak_flops(round))
-    recorder.resume(progress.curve)
+    recorder = CurveRecorder(round, _peak_flops(round), progress.curve)
     watch = Watch(job.config, round.steps(pairs))
 
     def save(steps: int) -> None:
         assert job.checkpoints is not None, "without a folder nothing is saved"
-        now = replace(progress, steps=steps, curve=recorder.state())
+        now = replace(progress, steps=steps, curve=recorder.so_far)
         save_checkpoint(job.checkpoints, now, round.model, optimiser, round.team)
 
     every = job.config.checkpoint_every
@@ -120,7 +120,7 @@ def _train(
         if round.team.leads:
             rows = record_scalars(watch.over(rows), job.events_dir, "step", "training")
         _write(round.team, job.curve_path, rows, DPO_CURVE)
-    return {**recorder.summary(), "warnings": watch.facts()}
+    return recorder.summary(), watch.warnings
 
 
 def _peak_flops(round: Round) -> float | None:
@@ -129,7 +129,7 @@ def _peak_flops(round: Round) -> float | None:
     return peak_flops(runtime.device, runtime.compute_dtype) if round.team.leads else None
 
 
-def _write(team: Team, path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+def _write(team: Team, path: Path, rows: Iterable[Mapping[str, object]], schema: pa.Schema) -> None:
     """Consume the rows in all processes, since computing them is collective; the leader writes."""
     if team.leads:
         write_rows(path, rows, schema)

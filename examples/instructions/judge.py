@@ -7,7 +7,8 @@ nothing else.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dpo_core.records import Completion, Score
 from examples.instructions.checks import Uncheckable, follows
@@ -65,7 +66,7 @@ def _judged(completion: Completion, value: Callable[[Sequence[bool]], float]) ->
 
 
 def _checked(completion: Completion, value: Callable[[Sequence[bool]], float]) -> Score:
-    row = completion.prompt.extra
+    row: Mapping[str, Any] = completion.prompt.extra
     try:
         kept = follows(
             completion.text, row["instruction_id_list"], row["kwargs"], _asked(completion)

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.campaign.branching import read_origin
@@ -10,7 +9,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
 from flows.config.campaign import CampaignConfig
 from flows.config.checks import check_loss
-from flows.config.raw import set_key, validate
+from flows.config.raw import RawConfig, validate
 from flows.config.training import AUTO, MULTIPLE
 from labeling.pairs.config import RoundPolicy
 
@@ -38,21 +37,21 @@ def config_of_attempt(config: CampaignConfig, attempt: int) -> CampaignConfig:
     if attempt == 1:
         return config
     where = f"gate.retry.changes[{attempt - 2}]"
-    raw = config.model_dump(mode="json")
+    raw = RawConfig(config.model_dump(mode="json"))
     for key, value in config.gate.retries[attempt - 2].items():
         _check_changeable(where, key)
-        set_key(raw, key, _value(raw, key, value, where), f"{where}: {key}")
-    return validate(raw, where)
+        raw.set(key, _value(raw.get(key), key, value, where), f"{where}: {key}")
+    return validate(raw.values, where)
 
 
 def describe_attempt(config: CampaignConfig, attempt: int) -> tuple[str, ...]:
     """The attempt's changes, as `key: old → new`; none for the first one."""
     if attempt == 1:
         return ()
-    old = config.model_dump(mode="json")
-    new = config_of_attempt(config, attempt).model_dump(mode="json")
+    changed = config_of_attempt(config, attempt)
+    old, new = (RawConfig(each.model_dump(mode="json")) for each in (config, changed))
     keys = config.gate.retries[attempt - 2]
-    return tuple(f"{key}: {_at(old, key)} → {_at(new, key)}" for key in keys)
+    return tuple(f"{key}: {old.get(key)} → {new.get(key)}" for key in keys)
 
 
 def check_retries(config: CampaignConfig) -> None:
@@ -75,12 +74,11 @@ def _check_changeable(where: str, key: str) -> None:
         )
 
 
-def _value(raw: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
-    """`value`; if it is a multiple such as 2x, that many times the config's value of `key`."""
+def _value(now: Any, key: str, value: Any, where: str) -> Any:
+    """`value`; if it is a multiple such as 2x, that many times the config's value `now`."""
     factor = _multiple(value)
     if factor is None:
         return value
-    now = _at(raw, key)
     if now == AUTO and key in _MULTIPLES:
         return value
     if (before := _multiple(now)) is not None:
@@ -98,14 +96,6 @@ def _value(raw: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
 
 def _multiple(value: Any) -> re.Match[str] | None:
     return MULTIPLE.fullmatch(value.strip()) if isinstance(value, str) else None
-
-
-def _at(raw: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key, or None."""
-    value: Any = raw
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def rejected_rounds(config: CampaignConfig) -> set[int]:

@@ -5,12 +5,8 @@ it; one without it was created under version 1.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from dpo_core.campaign.layout import Layout, default_root
-
-CHANGED: Mapping[int, Mapping[str, Any]] = {
+CHANGED: Mapping[int, Mapping[str, float | None]] = {
     2: {
         "gate.decided_share": None,
         "gate.kl_budget": None,
@@ -39,41 +35,10 @@ DEFAULTS = max(CHANGED)
 """The current version, for new campaigns."""
 
 
-def earlier_defaults(version: int) -> dict[str, Any]:
+def earlier_defaults(version: int) -> dict[str, float | None]:
     """The keys that later versions changed, with their values in this one."""
-    values: dict[str, Any] = {}
+    values: dict[str, float | None] = {}
     for later in sorted(CHANGED, reverse=True):
         if later > version:
             values |= CHANGED[later]
     return values
-
-
-def with_defaults(raw: dict[str, Any], made_under: int = DEFAULTS) -> dict[str, Any]:
-    """Fill in defaults that have changed since the version that `raw` names, or else `made_under`.
-
-    Changes and returns `raw`.
-    """
-    version = raw.setdefault("defaults", made_under)
-    if type(version) is int:  # validation refuses anything else
-        for key, value in earlier_defaults(version).items():
-            _set_default(raw, key, value)
-    return raw
-
-
-def find_campaign_folder(config: Path, raw: Mapping[str, Any], folder: Path | None) -> Layout:
-    """The campaign's folder: `folder` if given; the config's own folder if that is a campaign; else
-    the default for the config's name."""
-    beside = Layout(config.absolute().parent)
-    if folder is None and beside.config == config.absolute() and beside.ledger.exists():
-        return beside
-    return Layout(folder or default_root(str(raw.get("name", ""))))
-
-
-def _set_default(raw: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    at: Any = raw
-    for name in sections:
-        at = at.setdefault(name, {})
-        if not isinstance(at, dict):  # null, or a value that validation refuses
-            return
-    at.setdefault(last, value)

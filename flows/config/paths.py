@@ -1,7 +1,7 @@
 """Paths, functions and endpoints in a config: made absolute, listed and checked."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,23 +10,36 @@ from dpo_core.gguf.header import check_package, names_gguf
 from dpo_core.import_path import find_function, load_function
 from dpo_core.loss_options import is_user_loss
 from flows.config.campaign import CampaignConfig
+from flows.config.raw import RawConfig
 from labeling.exchange.folder import PAIRS
 from labeling.judges.config import Judge, members
 
-_PATHS = (
-    ("prompts", "path"),
-    ("prompts", "dataset"),
-    ("sft", "path"),
-    ("policy", "model"),
-    ("people", "gold"),
-    ("people", "guidelines"),
-    ("people", "server_dir"),
-    ("data", "imported"),
-    ("pairs", "rejected_from"),
-)
+_IsPath = Callable[[str], bool]
+_Path = tuple[dict[str, object], str, _IsPath]
+"""(section, key, whether its value is a path)"""
 
 
-def resolve_paths(raw: dict[str, Any]) -> dict[str, Any]:
+def _is_model(path: str) -> bool:
+    return os.path.isdir(path) or names_gguf(path)
+
+
+# A model or dataset that is not a folder here is a hub id; guidelines may be plain text.
+# Made absolute, an empty path would be the current folder.
+_PATHS: Mapping[str, _IsPath] = {
+    "prompts.path": bool,
+    "prompts.dataset": os.path.isdir,
+    "sft.path": bool,
+    "policy.model": _is_model,
+    "people.gold": bool,
+    "people.guidelines": os.path.isfile,
+    "people.server_dir": bool,
+    "data.imported": bool,
+    "pairs.rejected_from": os.path.isdir,
+}
+"""key → whether its value is a path."""
+
+
+def resolve_paths(raw: RawConfig) -> RawConfig:
     """Fill {data_dir} and make paths absolute, so that spelling does not change fingerprints."""
     data_dir = raw.get("data_dir")
     if data_dir is not None and not isinstance(data_dir, str | int | float):
@@ -35,56 +48,30 @@ def resolve_paths(raw: dict[str, Any]) -> dict[str, Any]:
             "Set it: --set data_dir=PATH",
         )
     if data_dir is not None:
-        raw["data_dir"] = data_dir = os.path.abspath(str(data_dir))
-    raw = {key: _fill(value, data_dir, key) for key, value in raw.items()}
-    for section, key in _PATHS:
-        values = raw.get(section)
-        if not isinstance(values, dict) or not isinstance(path := values.get(key), str):
-            continue
-        # A model or dataset that is not a folder here is a hub id; guidelines may be plain text.
-        exists = {
-            "model": _is_model,
-            "rejected_from": os.path.isdir,
-            "dataset": os.path.isdir,
-            "guidelines": os.path.isfile,
-        }.get(key)
-        # Made absolute, an empty path would be the current folder.
-        if path and (exists is None or exists(path)):
-            values[key] = os.path.abspath(path)
-    _resolve_judges(raw)
-    for suite, key in _suites(raw):
-        suite[key] = os.path.abspath(suite[key])
+        raw.values["data_dir"] = data_dir = os.path.abspath(str(data_dir))
+    raw = RawConfig({key: _fill(value, data_dir, key) for key, value in raw.values.items()})
+    for key, is_path in _PATHS.items():
+        if isinstance(path := raw.get(key), str) and is_path(path):
+            raw.set(key, os.path.abspath(path), key)
+    for section, key, is_path in _inner_paths(raw):
+        if isinstance(path := section.get(key), str) and is_path(path):
+            section[key] = os.path.abspath(path)
     return raw
 
 
-def _is_model(path: str) -> bool:
-    return os.path.isdir(path) or names_gguf(path)
-
-
-def _resolve_judges(raw: dict[str, Any]) -> None:
-    for judge in _raw_judges(raw):
-        for key, exists in (("model", os.path.isdir), ("rubric", os.path.isfile)):
-            if isinstance(path := judge.get(key), str) and exists(path):
-                judge[key] = os.path.abspath(path)
-
-
-def _raw_judges(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The sections of all judges, members of committees included."""
-    for section in (raw.get("judge"), raw.get("evaluation_judge")):
-        if isinstance(section, dict):
-            members = section.get("members")
-            listed = members if isinstance(members, list) else []
-            yield from (m for m in (section, *listed) if isinstance(m, dict))
-
-
-def _suites(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each regression suite with the key of its file or folder."""
-    evaluation = raw.get("evaluation")
-    suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
+def _inner_paths(raw: RawConfig) -> Iterator[_Path]:
+    """Those of all judges, members of committees included, and of regression suites."""
+    for key in ("judge", "evaluation_judge"):
+        members = raw.get(f"{key}.members")
+        for judge in (raw.get(key), *(members if isinstance(members, list) else ())):
+            if isinstance(judge, dict):
+                yield judge, "model", os.path.isdir
+                yield judge, "rubric", os.path.isfile
+    suites = raw.get("evaluation.suites")
     for suite in suites.values() if isinstance(suites, dict) else ():
-        for key in ("prompts", "data"):
-            if isinstance(suite, dict) and isinstance(suite.get(key), str) and suite[key]:
-                yield suite, key
+        if isinstance(suite, dict):
+            yield suite, "prompts", bool
+            yield suite, "data", bool
 
 
 def _fill(value: Any, data_dir: str | None, where: str) -> Any:

@@ -1,18 +1,16 @@
 """Precision of sampling, training and judging on a CPU, chosen when a campaign is created."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from dpo_core.errors import BadInput
 from dpo_core.processor import has_bfloat16, has_gpu
 from flows.config.campaign import CampaignConfig
+from flows.config.raw import RawConfig
 
 KEYS = (("sampling", "dtype"), ("training", "compute_dtype"))
 
 
-def with_precision(config: CampaignConfig, stored: Mapping[str, Any]) -> CampaignConfig:
-    """`config` with `auto` replaced by the value in the campaign's `stored` config or, if that is
-    empty, by the best one for this machine.
+def with_precision(config: CampaignConfig, stored: RawConfig | None = None) -> CampaignConfig:
+    """`config` with `auto` replaced by the value in the campaign's `stored` config or, without
+    one, by the best one for this machine.
 
     `auto` means bfloat16 on a GPU and float32 on a CPU. It stays in campaigns that store it, and
     for a policy that a function builds: those are small, and faster in float32.
@@ -23,7 +21,7 @@ def with_precision(config: CampaignConfig, stored: Mapping[str, Any]) -> Campaig
         part = getattr(config, section)
         if getattr(part, key) != "auto":
             continue
-        value = stored.get(section, {}).get(key, "auto") if stored else _best(config)
+        value = stored.get(f"{section}.{key}", "auto") if stored else _best(config)
         if value == "bfloat16" and not (has_bfloat16() or has_gpu()):
             missing.append(f"{section}.{key}")
         config = config.model_copy(update={section: part.model_copy(update={key: value})})

@@ -1,22 +1,64 @@
 """A config as the keys and values of a YAML file."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from dpo_core.config import Section
 from dpo_core.errors import ConfigError
 from flows.config.campaign import CampaignConfig
+from flows.config.defaults import DEFAULTS, earlier_defaults
 from flows.config.evaluation import SUITE_KINDS
 from labeling.judges.config import JUDGE_KINDS
 
 
-def explain(problem: dict[str, Any]) -> str:
+class RawConfig:
+    """The keys and values of a YAML file, not validated. Its methods take dotted keys."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def get(self, key: str, default: Any = None) -> Any:
+        at: object = self.values
+        for name in key.split("."):
+            if not isinstance(at, dict) or name not in at:
+                return default
+            at = at[name]
+        return at
+
+    def set(self, key: str, value: object, where: str) -> None:
+        """Raises ConfigError, which begins with `where`, for a key below a plain value."""
+        *sections, last = key.split(".")
+        at = self.values
+        for name in sections:
+            if at.get(name) is None:
+                at[name] = {}
+            at = at[name]
+            if not isinstance(at, dict):
+                raise ConfigError(f"{where}: {name} is a value and has no keys below it")
+        at[last] = value
+
+    def fill_defaults(self, made_under: int = DEFAULTS) -> "RawConfig":
+        """Fill in defaults that have changed since the version that `defaults` names, or else
+        `made_under`. Returns itself."""
+        version = self.values.setdefault("defaults", made_under)
+        if type(version) is int:  # validation refuses anything else
+            for key, value in earlier_defaults(version).items():
+                section, name = key.split(".")
+                keys = self.values.setdefault(section, {})
+                if isinstance(keys, dict):  # not null, or a value that validation refuses
+                    keys.setdefault(name, value)
+        return self
+
+
+def explain(problem: ErrorDetails) -> str:
     """One line for one pydantic problem, with the nearest known key for an unknown one."""
     kinds = {*JUDGE_KINDS, *SUITE_KINDS, "loss name", "loss path"}
     where = ".".join(str(part) for part in problem["loc"] if part not in kinds)
@@ -57,25 +99,13 @@ def _kinds(section: type[Section]) -> tuple[Any, ...]:
     return get_args(field.annotation) if field is not None else ()
 
 
-def validate(raw: dict[str, Any], source: str) -> CampaignConfig:
+def validate(raw: Mapping[str, object], source: str) -> CampaignConfig:
     """`raw` as a CampaignConfig. Raises ConfigError that lists every problem, one per line."""
     try:
         return CampaignConfig.model_validate(raw)
     except ValidationError as error:
-        lines = [explain(dict(problem)) for problem in error.errors()]
+        lines = map(explain, error.errors())
         raise ConfigError(f"{source}: " + "\n  ".join(lines)) from None
-
-
-def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set the dotted `key` to `value`. Raises ConfigError for a key below a plain value."""
-    *sections, last = key.split(".")
-    for name in sections:
-        if raw.get(name) is None:
-            raw[name] = {}
-        raw = raw[name]
-        if not isinstance(raw, dict):
-            raise ConfigError(f"{where}: {name} is a value and has no keys below it")
-    raw[last] = value
 
 
 _TAG = "tag:yaml.org,2002:"

@@ -4,19 +4,18 @@ import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from dpo_core.campaign.branching import read_origin
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import Layout, default_root
 from dpo_core.errors import BadInput, ConfigError
 from flows.config.attempts import check_retries
 from flows.config.campaign import CampaignConfig
 from flows.config.checks import check_loss
-from flows.config.defaults import DEFAULTS, FIRST, find_campaign_folder, with_defaults
+from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.paths import check_files, resolve_paths
-from flows.config.raw import parse_yaml, read_yaml, set_key, validate
+from flows.config.raw import RawConfig, parse_yaml, read_yaml, validate
 from flows.config.schedule import check_times
 
 _RESTORE = "Restore the campaign's config there, then type the same `ratchet run` again."
@@ -34,16 +33,16 @@ def check_is_campaign(layout: Layout) -> None:
 def read_stored(layout: Layout) -> CampaignConfig:
     """The campaign's stored config. Raises BadInput if there is none."""
     check_is_campaign(layout)
-    return validate(read_stored_text(layout)[1], str(layout.config))
+    return validate(read_stored_text(layout)[1].values, str(layout.config))
 
 
-def read_stored_text(layout: Layout) -> tuple[str, dict[str, Any]]:
-    """(text of campaign.yaml, its values with the defaults it was written under).
+def read_stored_text(layout: Layout) -> tuple[str, RawConfig]:
+    """(text of campaign.yaml, its config with the defaults it was written under).
 
     Raises BadInput if the file holds no config.
     """
     text, raw = _read(layout)
-    return text, with_defaults(raw, FIRST)
+    return text, raw.fill_defaults(FIRST)
 
 
 def read_defaults_version(layout: Layout) -> int:
@@ -54,14 +53,14 @@ def read_defaults_version(layout: Layout) -> int:
     return version if type(version) is int else FIRST
 
 
-def _read(layout: Layout) -> tuple[str, dict[str, Any]]:
+def _read(layout: Layout) -> tuple[str, RawConfig]:
     try:
         text, raw = read_yaml(layout.config)
     except ConfigError as error:
         raise ConfigError(error.message, _RESTORE) from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{layout.config} holds no config", _RESTORE)
-    return text, raw
+    return text, RawConfig(raw)
 
 
 def config_of_round(layout: Layout, config: CampaignConfig, number: int) -> CampaignConfig:
@@ -71,13 +70,13 @@ def config_of_round(layout: Layout, config: CampaignConfig, number: int) -> Camp
     return config if own is None else validate_recorded(own, str(layout.branch))
 
 
-def validate_recorded(config: Mapping[str, Any], where: str) -> CampaignConfig:
+def validate_recorded(config: Mapping[str, object], where: str) -> CampaignConfig:
     """A recorded config as a CampaignConfig, with the defaults it was recorded under."""
-    return validate(with_defaults(deepcopy(dict(config)), FIRST), where)
+    return validate(RawConfig(deepcopy(dict(config))).fill_defaults(FIRST).values, where)
 
 
-def planned_rounds(raw: Mapping[str, Any]) -> int:
-    """Number of rounds that campaign.yaml's values `raw` ask for."""
+def planned_rounds(raw: RawConfig) -> int:
+    """Number of rounds that a stored config asks for."""
     rounds: int = raw.get("rounds", CampaignConfig.model_fields["rounds"].default)
     return rounds
 
@@ -95,17 +94,27 @@ def load_config(
     Raises:
         ConfigError: Names the key and the remedy.
     """
-    _, raw = read_yaml(path)
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold keys and values (found {type(raw).__name__})")
+    _, values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold keys and values (found {type(values).__name__})")
+    raw = RawConfig(values)
     for override in overrides:
         _apply(raw, override)
-    version = read_defaults_version(find_campaign_folder(path, raw, folder))
-    return _check(with_defaults(raw, version), str(path))
+    version = read_defaults_version(_find_folder(path, raw, folder))
+    return _check(raw.fill_defaults(version), str(path))
 
 
-def override_config(raw: dict[str, Any], overrides: Sequence[str], source: str) -> CampaignConfig:
-    """The config with values `raw`, read from `source`, and `key.sub=value` overrides.
+def _find_folder(config: Path, raw: RawConfig, folder: Path | None) -> Layout:
+    """The campaign's folder: `folder` if given; the config's own folder if that is a campaign; else
+    the default for the config's name."""
+    beside = Layout(config.absolute().parent)
+    if folder is None and beside.config == config.absolute() and beside.ledger.exists():
+        return beside
+    return Layout(folder or default_root(str(raw.get("name", ""))))
+
+
+def override_config(raw: RawConfig, overrides: Sequence[str], source: str) -> CampaignConfig:
+    """The config `raw`, read from `source`, and `key.sub=value` overrides.
 
     Changes `raw`. Raises ConfigError as `load_config` does.
     """
@@ -114,8 +123,8 @@ def override_config(raw: dict[str, Any], overrides: Sequence[str], source: str) 
     return _check(raw, source)
 
 
-def _check(raw: dict[str, Any], source: str) -> CampaignConfig:
-    config = validate(resolve_paths(raw), source)
+def _check(raw: RawConfig, source: str) -> CampaignConfig:
+    config = validate(resolve_paths(raw).values, source)
     check_loss(config.training, source)
     check_files(config)
     check_times(config.schedule)
@@ -128,7 +137,7 @@ def dump_config(config: CampaignConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def _apply(raw: RawConfig, override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not all(part.strip() for part in key.split(".")):
         raise ConfigError(f"--set {override}: expected key=value, for example training.beta=0.2")
@@ -136,4 +145,4 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         parsed = parse_yaml(value, override)
     except ConfigError:
         raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None
-    set_key(raw, key.strip(), parsed, f"--set {override}")
+    raw.set(key.strip(), parsed, f"--set {override}")

@@ -1,8 +1,6 @@
 """What a branch shares of its campaign's config: all that decides the base policy, the held-out
 prompts, and how they are answered and judged. So win rates of both can be compared."""
 
-from typing import Any
-
 from flows.config import CampaignConfig, validate
 from labeling.judges.config import machines
 from labeling.judges.make import judge_config
@@ -18,7 +16,7 @@ _NO_EFFECT_ON_ANSWERS = {
 }
 
 
-def shared_config(config: CampaignConfig) -> dict[str, Any]:
+def shared_config(config: CampaignConfig) -> dict[str, object]:
     """The values that branches must share for their held-out answers and verdicts to be comparable;
     judges by how they answer."""
     evaluation = ("gate_prompts", "test_prompts", "samples_per_prompt")
@@ -32,7 +30,7 @@ def shared_config(config: CampaignConfig) -> dict[str, Any]:
     }
 
 
-def _left_out_of_the_base(config: CampaignConfig) -> dict[str, Any]:
+def _left_out_of_the_base(config: CampaignConfig) -> dict[str, object]:
     """A warm start leaves out the prompts that a certified gate may use."""
     if config.sft is None or config.gate.false_promotions is None:
         return {}

@@ -1,34 +1,33 @@
 """All checks of the doctor, and the subset that precedes every run."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.layout import OTHER, Layout
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import derive_seed
 from dpo_core.model_shape import Shape, read_shape
-from dpo_core.processor import has_gpu
+from dpo_core.processor import free_ram_gib, has_gpu
 from flows.config import CampaignConfig
 from flows.doctor import policy, prompts
 from flows.doctor.findings import DoctorFinding, problem, problems
 from flows.doctor.inputs import check_inputs, check_same_judge, check_suites, check_user_code
 from flows.doctor.machine import (
     MEASURED,
-    Machine,
     check_devices,
     check_disk,
     check_packages,
     check_python,
     installed_version,
 )
-from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, free_ram_gib
+from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, size_of
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from flows.doctor.servers import check_argilla, check_ports, check_prefect
+from generation.probe_jobs import Machine, ProbeMachine, ProbePolicy, ProbeTokens
 from generation.prompts import read_pool
 
 _ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "false"}
@@ -56,7 +55,7 @@ def examine(config: CampaignConfig | None, root: Path | None) -> Examination:
         Child.start("generation.probe", Path(place) / "probe.log", _ENVIRONMENT) as child,
     ):
         versions = {name: installed_version(name) for name in MEASURED}
-        machine = _machine(child)
+        machine = child.carry_out(ProbeMachine()).machine
         findings = [
             check_python(),
             *check_packages(versions, config),
@@ -70,11 +69,6 @@ def examine(config: CampaignConfig | None, root: Path | None) -> Examination:
             assert root is not None, "a config belongs to a folder"
             memory = _examine_config(config, root, machine, child, Path(place) / "policy", findings)
     return Examination(tuple(findings), memory)
-
-
-def _machine(child: Child) -> Machine:
-    facts = child.ask({"op": "machine"})
-    return Machine(**{**facts, "gpus": tuple((name, gib) for name, gib in facts["gpus"])})
 
 
 def _examine_config(
@@ -99,7 +93,7 @@ def _examine_config(
     findings.append(check_disk(config, root, shape))
     if folder is not None:
         findings += _examine_policy(config, child, folder, pool, checked=local is not None)
-    size = shape.size() if shape is not None else None
+    size = size_of(shape)
     if shape is None or size is None:
         return None
     device = _device(machine)
@@ -126,9 +120,9 @@ def _policy(
     config: CampaignConfig, child: Child, place: Path, findings: list[DoctorFinding]
 ) -> tuple[Shape | None, Path | None]:
     """The policy's shape and folder; adds a finding if the policy cannot be loaded or built."""
-    request = {**config.policy.model_dump(), "seed": derive_seed(config.seed, "base")}
+    job = ProbePolicy(policy=config.policy, seed=derive_seed(config.seed, "base"), out=place)
     try:
-        built = child.ask({"op": "policy", "out": str(place), **request})
+        built = child.carry_out(job)
     except RatchetError as error:
         what = f"the policy cannot be loaded: {error.message.splitlines()[0]}"
         remedy = (
@@ -140,8 +134,8 @@ def _policy(
             remedy = f"Fix {config.policy.build} or its policy.build_args."
         findings.append(problem("policy", what, "policy", remedy))
         return None, None
-    folder = Path(built["folder"])
-    return Shape(**built["shape"]), folder if folder.is_dir() else None
+    folder = Path(built.folder)
+    return built.shape, folder if folder.is_dir() else None
 
 
 def _examine_policy(
@@ -168,15 +162,11 @@ def _examine_policy(
 def _check_prompt_tokens(
     config: CampaignConfig, child: Child, folder: Path, room: PromptRoom
 ) -> Iterator[DoctorFinding]:
-    request: Mapping[str, Any] = {
-        "op": "tokens",
-        "folder": str(folder),
-        "revision": config.policy.revision,
-        "prompts": config.prompts.model_dump(mode="json"),
-        "room": room.tokens,
-    }
+    job = ProbeTokens(
+        folder=folder, revision=config.policy.revision, prompts=config.prompts, room=room.tokens
+    )
     try:
-        counts = child.ask(request)
+        counts = child.carry_out(job)
     except RatchetError as error:
         what = f"the prompts cannot be tokenised: {error.message.splitlines()[0]}"
         remedy = "Write prompts that the tokenizer and its chat template accept."
@@ -235,7 +225,7 @@ def _policy_files(config: CampaignConfig, folder: Path) -> Iterator[DoctorFindin
     if config.prompts.path is not None:
         yield policy.check_template(folder, chat=_chats(config))
     shape = read_shape(folder)
-    size = shape.size() if shape is not None else None
+    size = size_of(shape)
     if shape is not None and size is not None and not has_gpu():
         device = Device(gpu=False, gib=free_ram_gib())
         yield check_memory(estimate(shape, size, config, device), device)

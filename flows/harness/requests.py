@@ -1,23 +1,24 @@
 """A task's requests to a policy: prompts to answer, or texts whose likelihood is measured."""
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from dpo_core.hashing import content_id
+from dpo_core.jobs import JobResult
 from dpo_core.records import Prompt, prompt_id, prompt_row
-from dpo_core.schemas import CONTINUATIONS, PROMPTS
+from dpo_core.schemas import CONTINUATIONS, PROMPTS, ContinuationRow
 from dpo_core.tables import write_rows
-from flows.harness.suite_task import SuiteTask
-from flows.harness.tasks import ANSWERED
+from flows.harness.suite_task import AnyTask, RequestsWritten, WriteRequests, WriteTexts
+from flows.harness.tasks import ANSWERED, versions
+from generation.engine import DecodingOptions
 
 _MOST_TOKENS = 256
 """Tokens of an answer if the task names none: the harness's default."""
 _NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
-def build_requests(suite: SuiteTask, task: Any) -> None:
+def build_requests(suite: AnyTask, task: Any) -> None:
     """Put the task's requests, few-shot examples included, into `task.instances`."""
     task.build_all_requests(
         limit=suite.config.limit,
@@ -27,22 +28,22 @@ def build_requests(suite: SuiteTask, task: Any) -> None:
     )
 
 
-def write_requests(suite: SuiteTask, task: Any, folder: Path) -> dict[str, Any]:
-    """Write prompts.parquet, one prompt per document, and for likelihoods continuations.parquet.
-
-    Returns counts, and how to decode answers.
-    """
+def write_requests(suite: WriteRequests, task: Any) -> RequestsWritten:
     build_requests(suite, task)
     documents = {instance.doc_id: instance for instance in reversed(task.instances)}
     rows = (
         prompt_row(_prompt(document_id(suite.task, number), documents[number].args[0], suite.chat))
         for number in sorted(documents)
     )
-    facts: dict[str, Any] = {"documents": write_rows(folder / "prompts.parquet", rows, PROMPTS)}
-    if task.OUTPUT_TYPE == ANSWERED:
-        return {**facts, "decoding": decoding_options(suite, task)}
-    file = folder / "continuations.parquet"
-    return {**facts, "continuations": write_rows(file, _continuations(suite, task), CONTINUATIONS)}
+    written = RequestsWritten(
+        documents=write_rows(suite.folder / "prompts.parquet", rows, PROMPTS),
+        decoding=decoding_options(suite, task) if task.OUTPUT_TYPE == ANSWERED else None,
+        versions=versions(task),
+    )
+    if written.decoding is None:
+        texts = _continuations(suite, task)
+        write_rows(suite.folder / "continuations.parquet", texts, CONTINUATIONS)
+    return written
 
 
 def document_id(task: str, number: int) -> str:
@@ -54,32 +55,35 @@ def continuation_id(document: str, number: int) -> str:
     return f"{document}/{number}"
 
 
-def decoding_options(suite: SuiteTask, task: Any) -> dict[str, float]:
+def decoding_options(suite: AnyTask, task: Any) -> DecodingOptions:
     """The task's decoding options; greedy by default."""
-    options: Mapping[str, Any] = task.config.generation_kwargs
+    options = task.config.generation_kwargs
     samples = options.get("do_sample", False)
     own = next((int(options[name]) for name in _NAMES if name in options), _MOST_TOKENS)
-    return {
-        "max_tokens": suite.config.max_tokens or own,
-        "temperature": float(options.get("temperature", 1.0)) if samples else 0.0,
-        "top_p": float(options.get("top_p", 1.0)) if samples else 1.0,
-    }
+    return DecodingOptions(
+        max_tokens=suite.config.max_tokens or own,
+        temperature=float(options.get("temperature", 1.0)) if samples else 0.0,
+        top_p=float(options.get("top_p", 1.0)) if samples else 1.0,
+    )
 
 
-def read_document_texts(task: Any, limit: int | None) -> list[str]:
-    """The documents' own questions, which must not be trained on."""
-    texts = (task.doc_to_text(document) for _, document in task.doc_iterator(limit=limit))
-    return [text for text in texts if isinstance(text, str) and text.strip()]
+def write_texts(job: WriteTexts, task: Any) -> JobResult:
+    documents = task.doc_iterator(limit=job.config.limit)
+    texts = [task.doc_to_text(document) for _, document in documents]
+    asked = [text for text in texts if isinstance(text, str) and text.strip()]
+    rows = (prompt_row(prompt) for text in asked for prompt in _as_prompts(text))
+    write_rows(job.out, rows, PROMPTS)
+    return JobResult()
 
 
-def make_prompts(text: str) -> Iterator[Prompt]:
+def _as_prompts(text: str) -> Iterator[Prompt]:
     """The text as a plain prompt and as a chat."""
     messages = ({"role": "user", "content": text},)
     yield Prompt(prompt_id(text, None), text=text, split="test")
     yield Prompt(prompt_id(None, messages), messages=messages, split="test")
 
 
-def _continuations(suite: SuiteTask, task: Any) -> Iterator[dict[str, Any]]:
+def _continuations(suite: AnyTask, task: Any) -> Iterator[ContinuationRow]:
     for instance in task.instances:
         context, continuation = instance.args
         document = document_id(suite.task, instance.doc_id)

@@ -1,29 +1,24 @@
-"""A suite's task of lm-evaluation-harness, as the process that runs it gets it."""
+"""A suite's task of lm-evaluation-harness, and the jobs of the process that runs it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Literal
 
 from dpo_core.children import Child
 from dpo_core.errors import ConfigError
+from dpo_core.jobs import ChildJob, JobResult, Kinds, Result, job_kinds
 from flows.config.evaluation import HarnessSuite
 from flows.harness.offline import ENVIRONMENT
+from generation.engine import DecodingOptions
 
 
-@dataclass(frozen=True)
-class SuiteTask:
-    """The suite `name` of a config. chat: its prompts are chats."""
+class SuiteTask(ChildJob[Result]):
+    """A job about the task of the suite `name`, whose data it reads again. chat: the suite's
+    prompts are chats."""
 
     name: str
     config: HarnessSuite
     chat: bool = False
-
-    @classmethod
-    def read(cls, request: Mapping[str, Any]) -> "SuiteTask":
-        config = HarnessSuite.model_validate(request["config"])
-        return cls(request["suite"], config, request.get("chat", False))
 
     @property
     def task(self) -> str:
@@ -38,9 +33,61 @@ class SuiteTask:
         return ConfigError(f"evaluation.suites.{self.name}.{key}: {why}", remedy)
 
 
-def write_request(suite: str, config: HarnessSuite, *, chat: bool = False) -> dict[str, Any]:
-    """The request that `SuiteTask.read` reads in another process."""
-    return {"suite": suite, "config": config.model_dump(mode="json"), "chat": chat}
+class TaskChecked(JobResult):
+    """score: metric and filter. max_tokens: of an answer; 0 where likelihoods are measured."""
+
+    documents: int = 0
+    score: str = ""
+    max_tokens: int = 0
+
+
+class CheckTask(SuiteTask[TaskChecked]):
+    """Check whether the task can be a suite."""
+
+    op: Literal["check"] = "check"
+
+
+class WriteTexts(SuiteTask[JobResult]):
+    """Write the documents' own questions (schema PROMPTS)."""
+
+    op: Literal["texts"] = "texts"
+    out: Path
+
+
+class RequestsWritten(JobResult):
+    """decoding: of the answers; None where likelihoods are measured."""
+
+    documents: int = 0
+    decoding: DecodingOptions | None = None
+
+
+class WriteRequests(SuiteTask[RequestsWritten]):
+    """Write prompts.parquet, one prompt per document, and for likelihoods continuations.parquet."""
+
+    op: Literal["requests"] = "requests"
+    folder: Path
+
+
+class TaskScored(JobResult):
+    """How many documents were scored, those without a score among them."""
+
+    scored: int = 0
+    abstained: int = 0
+
+
+class ScoreDocuments(SuiteTask[TaskScored]):
+    """Write the scores (schema SCORES) of answers, or of texts with likelihoods."""
+
+    op: Literal["score"] = "score"
+    answers: Path
+    likelihoods: Path | None
+    out: Path
+
+
+HarnessJob = CheckTask | WriteTexts | WriteRequests | ScoreDocuments
+AnyTask = SuiteTask[JobResult]
+
+JOBS: Kinds[HarnessJob] = job_kinds(CheckTask, WriteTexts, WriteRequests, ScoreDocuments)
 
 
 def check_task(name: str, suite: HarnessSuite, length: int | None) -> str:
@@ -51,13 +98,13 @@ def check_task(name: str, suite: HarnessSuite, length: int | None) -> str:
     with TemporaryDirectory() as folder:
         log = Path(folder) / "harness.log"
         with Child.start("flows.harness.worker", log, ENVIRONMENT) as child:
-            checked = child.ask({**write_request(name, suite), "op": "check"})
-    if length is not None and checked["max_tokens"] >= length:
+            checked = child.carry_out(CheckTask(name=name, config=suite))
+    if length is not None and checked.max_tokens >= length:
         key = f"evaluation.suites.{name}"
         raise ConfigError(
-            f"{key}: answers of up to {checked['max_tokens']} tokens, as {suite.harness} asks for, "
+            f"{key}: answers of up to {checked.max_tokens} tokens, as {suite.harness} asks for, "
             f"leave no room for prompts in a context of {length}",
             f"Set {key}.max_tokens to {length // 2} or another number below that, or raise "
             "sampling.max_model_len.",
         )
-    return f"{checked['documents']} documents of {suite.harness}, scored by {checked['score']}"
+    return f"{checked.documents} documents of {suite.harness}, scored by {checked.score}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from dpo_core.errors import ConfigError
 from flows.harness.offline import seed_libraries
-from flows.harness.suite_task import SuiteTask
+from flows.harness.suite_task import AnyTask
 
 LIKELIHOODS = ("loglikelihood", "multiple_choice")
 ANSWERED = "generate_until"
@@ -21,7 +21,7 @@ _NAMED = re.compile(rb"^[\"']?(task|group)[\"']?:\s*['\"]?([\w.+-]+)", re.MULTIL
 _ANOTHER = "Name another task, or remove the suite."
 
 
-def open_task(suite: SuiteTask, cache_dir: Path) -> Any:
+def open_task(suite: AnyTask, cache_dir: Path) -> Any:
     """The task, a ConfigurableTask, with its documents. Raises ConfigError."""
     path = _find_file(suite)
     _check_kind(suite, _read_config(suite, path, with_code=False))
@@ -46,7 +46,7 @@ def versions(task: Any) -> dict[str, str]:
     return {"lm_eval": version("lm_eval"), task.config.task: str(task.VERSION)}
 
 
-def choose_metric(suite: SuiteTask, task: Any) -> tuple[str, str]:
+def choose_metric(suite: AnyTask, task: Any) -> tuple[str, str]:
     """(metric, filter) that scores a document. Raises ConfigError."""
     from lm_eval.api.registry import get_aggregation
 
@@ -85,7 +85,7 @@ def _index_files() -> Mapping[str, tuple[str, Path]]:
     return files
 
 
-def _find_file(suite: SuiteTask) -> Path:
+def _find_file(suite: AnyTask) -> Path:
     if find_spec("lm_eval") is None:
         raise suite.reject(
             "lm-evaluation-harness is not installed", "pip install 'ratchet-dpo[harness]'"
@@ -100,12 +100,12 @@ def _find_file(suite: SuiteTask) -> Path:
     raise suite.reject(f"{suite.task} {what}", f"Name a single task, such as {' or '.join(like)}.")
 
 
-def _read_config(suite: SuiteTask, path: Path, *, with_code: bool) -> dict[str, Any]:
+def _read_config(suite: AnyTask, path: Path, *, with_code: bool) -> dict[str, object]:
     """The task's config, from its file."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     try:
-        config: dict[str, Any] = load_yaml(path, resolve_func=with_code)
+        config: dict[str, object] = load_yaml(path, resolve_func=with_code)
     except Exception as error:  # the task's own code, and its imports
         raise suite.reject(
             f"{suite.task} cannot be loaded: {_first_line(error)}",
@@ -115,9 +115,9 @@ def _read_config(suite: SuiteTask, path: Path, *, with_code: bool) -> dict[str, 
     return {k: v for k, v in config.items() if k not in ("tag", "group", "task_list")}
 
 
-def _check_kind(suite: SuiteTask, config: Mapping[str, Any]) -> None:
+def _check_kind(suite: AnyTask, config: Mapping[str, object]) -> None:
     kind = config.get("output_type", ANSWERED)
-    decoding = config.get("generation_kwargs") or {}
+    decoding = _section(config, "generation_kwargs")
     reasons = {
         "is defined by code, not by a file alone": "class" in config,
         f"is of the type {kind}, and a suite takes {ANSWERED}, loglikelihood and "
@@ -125,9 +125,9 @@ def _check_kind(suite: SuiteTask, config: Mapping[str, Any]) -> None:
         "runs code that the policy writes": config.get("unsafe_code"),
         "shows images or sounds": config.get("doc_to_image") or config.get("doc_to_audio"),
         "makes its data by code": config.get("custom_dataset"),
-        "asks for several answers to each document": int(config.get("repeats") or 1) > 1,
+        "asks for several answers to each document": config.get("repeats") not in (None, 0, 1),
         "begins the answers itself (gen_prefix)": config.get("gen_prefix"),
-        "searches among answers (num_beams)": int(decoding.get("num_beams") or 1) > 1,
+        "searches among answers (num_beams)": decoding.get("num_beams") not in (None, 0, 1),
         "draws from the likeliest tokens alone (top_k)": decoding.get("do_sample")
         and decoding.get("top_k"),
     }
@@ -136,7 +136,13 @@ def _check_kind(suite: SuiteTask, config: Mapping[str, Any]) -> None:
             raise suite.reject(f"{suite.task} {reason}", _ANOTHER)
 
 
-def _read_data(suite: SuiteTask, config: Mapping[str, Any], cache_dir: Path) -> Any:
+def _section(config: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The section under a key; empty where there is none."""
+    section = config.get(key)
+    return section if isinstance(section, dict) else {}
+
+
+def _read_data(suite: AnyTask, config: Mapping[str, object], cache_dir: Path) -> Any:
     """The splits in the folder; of several data sets, the one that the task names."""
     import datasets
 
@@ -154,7 +160,7 @@ def _read_data(suite: SuiteTask, config: Mapping[str, Any], cache_dir: Path) -> 
         ) from error
 
 
-def _drop_splits(config: dict[str, Any]) -> None:
+def _drop_splits(config: dict[str, object]) -> None:
     """Without few-shot examples a task needs only the split that it is evaluated on."""
     if config["num_fewshot"] == 0:
         unused = ["training_split", "fewshot_split", "fewshot_config"]
@@ -163,12 +169,11 @@ def _drop_splits(config: dict[str, Any]) -> None:
         config |= dict.fromkeys(unused)
 
 
-def _check_splits(suite: SuiteTask, config: Mapping[str, Any], dataset: Iterable[str]) -> None:
+def _check_splits(suite: AnyTask, config: Mapping[str, object], dataset: Iterable[str]) -> None:
     evaluated = config.get("test_split") or config.get("validation_split")
     wanted = [evaluated]
     if config["num_fewshot"]:
-        few_shot = config.get("fewshot_config") or {}
-        few_shot = few_shot if isinstance(few_shot, dict) else {}
+        few_shot = _section(config, "fewshot_config")
         given, split = few_shot.get("samples"), few_shot.get("split")
         keys = ("fewshot_split", "training_split", "validation_split")
         named = split or next(filter(None, map(config.get, keys)), evaluated)
@@ -182,7 +187,7 @@ def _check_splits(suite: SuiteTask, config: Mapping[str, Any], dataset: Iterable
         )
 
 
-def unreadable_documents(suite: SuiteTask, error: Exception) -> ConfigError:
+def unreadable_documents(suite: AnyTask, error: Exception) -> ConfigError:
     """The error for documents that the task's own code cannot read."""
     return suite.reject(
         f"{suite.task} cannot read the documents in {suite.data}: {_first_line(error)}",

@@ -6,7 +6,6 @@ steps that are found by it count.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatch
-from typing import Any
 
 import yaml
 
@@ -16,6 +15,9 @@ from dpo_core.hashing import digest
 from dpo_core.import_path import source_hash_of_package
 from flows.config import CampaignConfig
 from flows.config.defaults import earlier_defaults
+
+Values = Mapping[str, object]
+"""What a step depends on of the config."""
 
 _INPUTS_SINCE_3 = ("answer_logps/held_out",)
 """Patterns of step/name of inputs that identity 2 lacked."""
@@ -82,7 +84,7 @@ def _function(name: str, current: str) -> str:
     return current if " of " in name else source_hash_of_package(name)
 
 
-def _configs(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterable[Mapping[str, Any]]:
+def _configs(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterable[Values]:
     special = _BY_STEP.get(recipe.step)
     if special is not None:
         return special(recipe, config)
@@ -91,7 +93,7 @@ def _configs(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterable
     return [recipe.config]
 
 
-def _base(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]:
+def _base(recipe: Recipe, config: CampaignConfig) -> Iterator[Values]:
     """With the paths of what is now known by its contents."""
     policy, sft = config.policy, config.sft
     yield {
@@ -101,7 +103,7 @@ def _base(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]
     }
 
 
-def _gate(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]:
+def _gate(recipe: Recipe, config: CampaignConfig) -> Iterator[Values]:
     """Without later keys, where they are off as in a campaign of that time."""
     gate, off = recipe.config["gate"], earlier_defaults(1)
     new = {key: value for key, value in gate.items() if key not in _GATE}
@@ -109,13 +111,14 @@ def _gate(recipe: Recipe, config: CampaignConfig) -> Iterator[Mapping[str, Any]]
         yield {**recipe.config, "gate": {k: v for k, v in gate.items() if k not in new}}
 
 
-def _sampled(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[Mapping[str, Any]]:
-    known = [config.sampling.model_dump(mode="json"), *_configs_on_disk(layout)]
+def _sampled(recipe: Recipe, config: CampaignConfig, layout: Layout) -> Iterator[Values]:
+    now: Values = config.sampling.model_dump(mode="json")
+    known = [now, *_configs_on_disk(layout)]
     for values in dict.fromkeys(tuple(each[key] for key in _SAMPLING) for each in known):
         yield {**recipe.config, **dict(zip(_SAMPLING, values, strict=True))}
 
 
-def _configs_on_disk(layout: Layout) -> Iterator[Mapping[str, Any]]:
+def _configs_on_disk(layout: Layout) -> Iterator[Values]:
     """The section `sampling` of all configs of the campaign."""
     for path in sorted(layout.root.glob("campaign*.yaml")):
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -124,7 +127,7 @@ def _configs_on_disk(layout: Layout) -> Iterator[Mapping[str, Any]]:
             yield sampling
 
 
-_BY_STEP: dict[str, Callable[[Recipe, CampaignConfig], Iterator[Mapping[str, Any]]]] = {
+_BY_STEP: dict[str, Callable[[Recipe, CampaignConfig], Iterator[Values]]] = {
     "base": _base,
     "gate": _gate,
 }

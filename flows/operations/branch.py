@@ -20,6 +20,7 @@ from dpo_core.campaign.current import valid_rounds
 from dpo_core.campaign.facts import find_incumbent, is_finished, policy_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Ledger, current_user, now
+from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.gate.account import inheritable_account
 from flows.config import CampaignConfig, dump_config, override_config, read_stored
@@ -48,7 +49,7 @@ def branch_campaign(
     _check_finished(parent, number)
     earlier = stretches(read_origin(parent), before.model_dump(mode="json"), number)
     _, raw = read_stored_text(parent)
-    raw["name"] = name or f"{before.name}-from-{number}"
+    raw.values["name"] = name or f"{before.name}-from-{number}"
     config = pin_evaluation_judge(
         before, override_config(raw, overrides, f"{parent.config} with its changes")
     )
@@ -133,7 +134,7 @@ def _find_spent(parent: Layout, config: CampaignConfig) -> InheritedAccount | No
     inherited = origin.certified if origin is not None else None
     left_after = origin.round if origin is not None else 0
     entries = Ledger(parent.ledger).read()
-    account = inheritable_account(entries, held_out.entry.facts["gate"], inherited, left_after)
+    account = inheritable_account(entries, held_out.facts(HeldOutFacts).gate, inherited, left_after)
     if config.gate.false_promotions is None and not account.decisions:
         return None
     return account

@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import Layout, joined_in
 from dpo_core.errors import BadInput
-from dpo_core.records import person
-from dpo_core.tables import iterate_rows, read_rows
+from dpo_core.records import LabelRow, person
+from dpo_core.tables import iterate_as, iterate_rows, read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 from flows.read_records import read_prompts
@@ -19,6 +18,7 @@ from labeling.exchange.exported_pair import ExportedPair, ExportFormat
 from labeling.exchange.exporting import ExportedPreference, export_pairs
 from labeling.exchange.folder import check_free
 from labeling.judges.config import members
+from labeling.step_facts import PreferencesFacts
 
 _AFTER = ("data", "reference", "training", "answer", "suite_", "evaluation", "certificate", "gate")
 """Prefixes of steps that come after a round's preferences."""
@@ -134,7 +134,7 @@ def _origin(layout: Layout, config: CampaignConfig, rounds: Sequence[int]) -> Ex
         agreement={
             number: agreement
             for number, steps in by_round.items()
-            if (agreement := _find_facts(steps).get("agreement"))
+            if (agreement := _find_facts(steps).agreement) is not None
         },
     )
 
@@ -146,23 +146,23 @@ def _find_sources(layout: Layout, number: int) -> list[Artifact]:
     return [step for step in steps if step is not None]
 
 
-def _find_facts(steps: Sequence[Artifact]) -> Mapping[str, Any]:
-    """Facts of step `preferences`."""
-    return next((a.entry.facts for a in steps if a.entry.step == "preferences"), {})
+def _find_facts(steps: Sequence[Artifact]) -> PreferencesFacts:
+    facts = (step.facts(PreferencesFacts) for step in steps if step.entry.step == "preferences")
+    return next(facts, PreferencesFacts())
 
 
-def _read_labels(steps: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
+def _read_labels(steps: Sequence[Artifact]) -> Iterator[LabelRow]:
     """The labels of a round's pairs that count: neither discarded nor retracted."""
-    retracted = set(_find_facts(steps).get("retracted", ()))
+    retracted = _find_facts(steps).retracted
     for artifact in steps:
         if _LABELS in artifact.entry.outputs:
-            for row in read_rows(artifact.path(_LABELS), ["annotator", "mode", "kind", "verdict"]):
+            for row in iterate_as(artifact.path(_LABELS), LabelRow):
                 counts = row["kind"] == "pair" and row["verdict"] is not None
                 if counts and person(row["annotator"]) not in retracted:
                     yield row
 
 
-def _count_people(labels: Sequence[Mapping[str, Any]]) -> AnnotatorCounts:
+def _count_people(labels: Sequence[LabelRow]) -> AnnotatorCounts:
     """Annotators, and labels by mode."""
-    modes = Counter(str(row["mode"]) for row in labels)
+    modes = Counter(row["mode"] for row in labels)
     return AnnotatorCounts(len({row["annotator"] for row in labels}), modes)

@@ -16,19 +16,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_cache_path
 
 from dpo_core.atomic import write_atomic, write_text
 from dpo_core.campaign.layout import Layout
-from dpo_core.children import Child, Report, serve
+from dpo_core.children import Child, Report, serve_jobs
 from dpo_core.errors import BadInput, ServerFailed
+from dpo_core.jobs import ChildJob, JobResult, job_kinds
 from dpo_core.server_keys import Key, find_served_file, provide_key, with_key
 from dpo_core.web_guard import Guard
 
@@ -116,6 +117,18 @@ class Pages:
     remedy: str
 
 
+class ServeJob(ChildJob[JobResult]):
+    """Serve Prefect's API to those who know the secret. reports: folder of the campaign, whose
+    report is served too. database: is created if it does not exist."""
+
+    op: Literal["serve"] = "serve"
+    port: int
+    reports: Path | None
+    database: Path | None
+    secret: str
+    pages: Pages
+
+
 def start_server(
     layout: Layout, key_file: Path, *, port: int | None = None, pages: Pages | None = None
 ) -> tuple[Child, str, Key]:
@@ -138,21 +151,18 @@ def start_server(
     }
     if pages is None:
         env |= _WITHOUT_BLOCKS
-    database = None
-    if not _users_database():
-        database = str(layout.prefect.resolve() / _DATABASE)
-        env[_DATABASE_VARIABLES[0]] = database_url(Path(database))
+    database = None if _users_database() else layout.prefect.resolve() / _DATABASE
+    if database is not None:
+        env[_DATABASE_VARIABLES[0]] = database_url(database)
     child = Child.start("flows.prefect.server", layout.log("prefect-server"), env)
-    child.ask(
-        {
-            "port": port,
-            "reports": str(layout.root.resolve()) if pages is not None else None,
-            "database": database,
-            "secret": key.secret,
-            "trusted": list(pages.trusted) if pages is not None else [],
-            "remedy": pages.remedy if pages is not None else f"the secret is in {key_file}",
-        }
+    job = ServeJob(
+        port=port,
+        reports=layout.root.resolve() if pages is not None else None,
+        database=database,
+        secret=key.secret,
+        pages=pages or Pages((), f"the secret is in {key_file}"),
     )
+    child.carry_out(job)
     return child, url, key
 
 
@@ -226,13 +236,13 @@ def _check_port(port: int) -> int:
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def _carry_out(job: ServeJob, report: Report) -> JobResult:
     import uvicorn
 
-    if request["database"] is not None:
-        provide_database(Path(request["database"]))
-    app = Guard(_app(request["reports"]), request["trusted"], request["secret"], request["remedy"])
-    config = uvicorn.Config(app, host=_HOST, port=request["port"], log_level="warning")
+    if job.database is not None:
+        provide_database(job.database)
+    app = Guard(_app(job.reports), job.pages.trusted, job.secret, job.pages.remedy)
+    config = uvicorn.Config(app, host=_HOST, port=job.port, log_level="warning")
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, daemon=True)
     serving.start()
@@ -246,10 +256,10 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
         if time.monotonic() > deadline:
             raise ServerFailed(f"the Prefect server was not up after {_START_TIMEOUT_S:.0f} s")
         time.sleep(0.02)
-    return {}
+    return JobResult()
 
 
-def _app(reports: str | None) -> Any:
+def _app(reports: Path | None) -> Any:
     from prefect.server.api.server import create_app
 
     app = create_app()
@@ -257,7 +267,7 @@ def _app(reports: str | None) -> Any:
         from starlette.routing import Mount
 
         # First, because Prefect's pages answer every other path.
-        app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(Path(reports))))
+        app.router.routes.insert(0, Mount("/ratchet", app=_ReportFiles(reports)))
     return app
 
 
@@ -320,4 +330,4 @@ def cache_empty_database() -> None:
 
 
 if __name__ == "__main__":
-    serve(_handle)
+    serve_jobs(job_kinds(ServeJob), _carry_out)

@@ -162,12 +162,18 @@ def step(function: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate
         def allow(*_: Any) -> bool:
             return retries.allow(outcome.raised)
 
-        options: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
-        options |= {"retries": retries.times, "retry_delay_seconds": retries.delay_s}
         # Tagged tasks ask the server about concurrency limits: 2 s after a long step.
         with TagsContext(current_tags=set()):
-            run = task(name=name, task_run_name=name, retry_condition_fn=allow, **options)(body)
-            state = run(return_state=True)
+            run = task(
+                name=name,
+                task_run_name=name,
+                cache_policy=NO_CACHE,
+                persist_result=False,
+                retries=retries.times,
+                retry_delay_seconds=retries.delay_s,
+                retry_condition_fn=allow,
+            )
+            state = run(body)(return_state=True)
         record_state(state)
         return outcome.get(state)
 

@@ -4,18 +4,18 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.hashing import digest
+from dpo_core.records import LabelRow
 from dpo_core.schemas import PREFERENCES
-from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.tables import iterate_as, iterate_rows, write_rows
 from flows.read_records import find_retracted, read_reliability
 from flows.round_state import OWN_SAMPLES, PreferenceSources, RoundRecord, parquet_inputs
 from flows.session import Session
 from flows.steps.labels import find_left_out
-from labeling.aggregation.agreement import Rate, round_agreement
+from labeling.aggregation.agreement import round_agreement
 from labeling.aggregation.annotators import Annotator, measure_annotators
 from labeling.aggregation.drift import Measured, detect_drift, drift_measures
 from labeling.aggregation.preferences import (
@@ -25,9 +25,10 @@ from labeling.aggregation.preferences import (
     aggregate,
     drop_winners,
 )
-from labeling.aggregation.votes import Ballots, gather_votes
+from labeling.aggregation.votes import Ballots, VerdictRow, gather_votes
 from labeling.judges.config import members
 from labeling.pairs.delta import NOT_WORSE
+from labeling.step_facts import PreferencesFacts
 
 
 def aggregate_preferences(
@@ -52,7 +53,7 @@ def aggregate_preferences(
     takes_soft = session.config.takes_soft_labels
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
-        answers = read_rows(labels) if (labels := inputs.find("labels")) is not None else []
+        answers = list(iterate_as(labels, LabelRow)) if (labels := inputs.find("labels")) else []
         ballots = gather_votes(
             _read_judgements(inputs.path("judgements"), unanswered),
             answers,
@@ -77,7 +78,7 @@ def aggregate_preferences(
         dropped = Counter(why for why in result.by_pair.values() if isinstance(why, str))
         people = measure_annotators(answers, retracted=gone)
         facts = _facts(result, ballots, people, before, config.drift_alarm)
-        facts["retracted"] = gone
+        facts = facts.model_copy(update={"retracted": tuple(gone)})
         return StepResult(len(compared), kept, dict(sorted(dropped.items())), facts=facts)
 
     inputs = parquet_inputs(
@@ -103,7 +104,7 @@ def aggregate_preferences(
 
 def _rows(
     pairs: Sequence[ComparedPair], ballots: Ballots, result: Aggregation
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Mapping[str, object]]:
     for pair in pairs:
         preference = result.by_pair[pair.pair_id]
         if isinstance(preference, Aggregate):
@@ -125,20 +126,19 @@ def _facts(
     people: Mapping[str, Annotator],
     before: Sequence[Measured],
     drift_alarm: float,
-) -> dict[str, Any]:
-    """How the round was aggregated, and what it shows of the sources, alone and over rounds."""
+) -> PreferencesFacts:
     agreements = [p.agreement for p in result.by_pair.values() if isinstance(p, Aggregate)]
     agreement = round_agreement(ballots, agreements)
     now = drift_measures(
         agreement.with_others, {name: person.gold for name, person in people.items()}
     )
-    return {
-        "method": result.method,
-        "targets": result.targets,
-        "agreement": asdict(agreement),
-        "annotators": {name: asdict(person) for name, person in people.items()},
-        "drift": [asdict(drift) for drift in detect_drift(before, now, drift_alarm)],
-    }
+    return PreferencesFacts(
+        method=result.method,
+        targets=result.targets,
+        agreement=agreement,
+        annotators=dict(people),
+        drift=tuple(detect_drift(before, now, drift_alarm)),
+    )
 
 
 def _read_pairs(pairs: Path) -> list[ComparedPair]:
@@ -146,8 +146,8 @@ def _read_pairs(pairs: Path) -> list[ComparedPair]:
     return [ComparedPair(**row) for row in rows]
 
 
-def _read_judgements(judgements: Path, without: Collection[str]) -> Sequence[Mapping[str, Any]]:
-    rows, left_out = read_rows(judgements, ["pair_id", "source", "verdict"]), set(without)
+def _read_judgements(judgements: Path, without: Collection[str]) -> Sequence[VerdictRow]:
+    rows, left_out = iterate_as(judgements, VerdictRow), set(without)
     return [row for row in rows if row["pair_id"] not in left_out]
 
 
@@ -165,13 +165,9 @@ def _find_others(completions: Path, own_samples: int) -> set[str]:
 
 def _read_measured(preferences: Artifact | None) -> Measured:
     """What an earlier round measured of its sources; nothing if an older version ran it."""
-    facts = preferences.entry.facts if preferences is not None else {}
-    with_others = facts.get("agreement", {}).get("with_others", {})
-    gold = {name: person["gold"] for name, person in facts.get("annotators", {}).items()}
-    return drift_measures(
-        {source: Rate(**rate) for source, rate in with_others.items()},
-        {name: Rate(**rate) for name, rate in gold.items()},
-    )
+    facts = preferences.facts(PreferencesFacts) if preferences else PreferencesFacts()
+    with_others = facts.agreement.with_others if facts.agreement else {}
+    return drift_measures(with_others, {n: each.gold for n, each in facts.annotators.items()})
 
 
 def _digest(rounds: Sequence[Measured]) -> str:

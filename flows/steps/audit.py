@@ -7,30 +7,32 @@ that must not be trained on.
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.errors import AuditFailed
-from dpo_core.records import Prompt, person
+from dpo_core.records import LabelRow, Prompt, person
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
-from dpo_core.tables import iterate_rows, read_rows
+from dpo_core.tables import R, iterate_as, iterate_rows, read_rows
 from flows.read_records import find_retracted, read_prompts
 from flows.round_state import Policy, RoundPreferences, RoundRecord, TrainingData
 from flows.session import Session
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.audit.checks import CHECKS, audit
-from labeling.audit.findings import AuditFinding
+from labeling.audit.config import FindingName
+from labeling.audit.findings import RecordedFinding
 from labeling.audit.material import (
     AuditedAnswer,
     Material,
+    OrdersRow,
     Preference,
     SourceVotes,
     StepLosses,
     count_votes,
 )
 from labeling.audit.token_faults import token_faults
+from labeling.step_facts import AuditFacts
 
 FINDINGS = "audit.json"
 RULES = 2
@@ -100,9 +102,9 @@ def audit_preferences(
             aggregation=aggregation,
             truncated=truncated,
         )
-        findings = {name: finding_as_fact(f) for name, f in audit(material, config).items()}
-        facts = {"findings": findings, "rules": RULES}
-        write_json(folder / FINDINGS, facts)
+        findings = {name: found.recorded() for name, found in audit(material, config).items()}
+        facts = AuditFacts(findings=findings, rules=RULES)
+        write_json(folder / FINDINGS, facts.as_json())
         count = len(material.preferences)
         return StepResult(count, count, facts=facts)
 
@@ -122,31 +124,18 @@ def audit_preferences(
 
 def _stopped_by_older_rules(audited: Artifact) -> bool:
     """Whether older rules blocked the round where these may not: it is then audited again."""
-    facts = audited.entry.facts
-    changed = (name for name in facts["findings"] if name.startswith("bos_"))
-    return facts.get("rules", 1) < RULES and any(facts["findings"][n]["blocks"] for n in changed)
-
-
-def finding_as_fact(finding: AuditFinding) -> dict[str, Any]:
-    """A finding as it is in the ledger."""
-    return {
-        "count": finding.count,
-        "of": finding.of,
-        "unit": finding.unit,
-        "share": round(finding.share, 6),
-        "blocks": finding.blocks,
-        "because": finding.because,
-        "examples": list(finding.examples),
-    }
+    facts = audited.facts(AuditFacts)
+    changed = (found for name, found in facts.findings.items() if name.startswith("bos_"))
+    return facts.rules < RULES and any(found.blocks for found in changed)
 
 
 def check_audit(audited: Artifact) -> None:
     """Raise AuditFailed if a finding blocks training."""
-    facts = audited.entry.facts["findings"]
-    blocking = [name for name in CHECKS if facts[name]["blocks"]]
+    findings = audited.facts(AuditFacts).findings
+    blocking = [name for name in CHECKS if findings[name].blocks]
     if not blocking:
         return
-    found = "".join(_format_finding(name, facts[name], CHECKS[name].remedy) for name in blocking)
+    found = "".join(_format_finding(name, findings[name]) for name in blocking)
     raise AuditFailed(
         f"round {audited.entry.round}: the audit blocks training on its preferences{found}",
         f"All findings: {audited.path(FINDINGS)}. Fix the cause and type the same `ratchet run` "
@@ -155,10 +144,10 @@ def check_audit(audited: Artifact) -> None:
     )
 
 
-def _format_finding(name: str, fact: Mapping[str, Any], remedy: str) -> str:
-    counted = f"{fact['count']} of {fact['of']} {fact['unit']}; {fact['because']}"
-    examples = "".join(f"\n      {example}" for example in fact["examples"])
-    return f"\n  {name}: {counted}{examples}\n    {remedy}"
+def _format_finding(name: FindingName, found: RecordedFinding) -> str:
+    counted = f"{found.count} of {found.of} {found.unit}; {found.because}"
+    examples = "".join(f"\n      {example}" for example in found.examples)
+    return f"\n  {name}: {counted}{examples}\n    {CHECKS[name].remedy}"
 
 
 def _find_prompts(
@@ -185,7 +174,9 @@ def _read_preferences(
     rows = read_rows(inputs.path("preferences"))
     needed = {row[side] for row in rows for side in ("chosen", "rejected")}
     answers = _read_answers(inputs.path("completions"), needed, prompts, special)
-    first = {row["pair_id"]: row["a"] for row in _read_rows(inputs, "pairs")}
+    pairs = inputs.find("pairs")
+    sides = iterate_rows(pairs, ["pair_id", "a"]) if pairs is not None else ()
+    first = {row["pair_id"]: row["a"] for row in sides}
     for row in rows:
         a = first.get(row["pair_id"])
         yield Preference(
@@ -198,10 +189,10 @@ def _read_preferences(
         )
 
 
-def _read_rows(inputs: Inputs, name: str) -> Iterator[dict[str, Any]]:
+def _read_rows(inputs: Inputs, name: str, kind: type[R]) -> Iterator[R]:
     """The rows of a step's file; none for a step that the round did not have."""
     path = inputs.find(name)
-    return iterate_rows(path) if path is not None else iter(())
+    return iterate_as(path, kind) if path is not None else iter(())
 
 
 def _read_answers(
@@ -221,8 +212,8 @@ def _read_answers(
 
 
 def _read_votes(inputs: Inputs, retracted: Sequence[str]) -> SourceVotes:
-    judgements, labels = _read_rows(inputs, "judgements"), _read_rows(inputs, "labels")
-    asked = (row for row in labels if row["kind"] != "gold")
+    asked = (row for row in _read_rows(inputs, "labels", LabelRow) if row["kind"] != "gold")
+    judgements = _read_rows(inputs, "judgements", OrdersRow)
     return count_votes(
         (row for row in judgements if row["source"] not in retracted),
         (row for row in asked if person(row["annotator"]) not in retracted),

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
+from dpo_core.campaign.step_facts import HeldOutFacts
 from dpo_core.config import PolicyConfig
 from dpo_core.errors import PromptError
 from dpo_core.import_path import source_hash
@@ -13,6 +13,7 @@ from dpo_core.records import prompt_row
 from dpo_core.schemas import PROMPTS
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
+from dpo_core.training.results import BaseFacts
 from flows.config import CampaignConfig
 from flows.evaluation.held_out import draw_evaluation_prompts
 from flows.gate.power import REMEDY, count_groups, gate_power
@@ -40,7 +41,7 @@ def held_out(session: Session) -> Artifact:
                 )
         kept = write_rows(folder / "prompts.parquet", map(prompt_row, draw.prompts), PROMPTS)
         came_in, dropped = draw.pool + unfinished.total(), {**draw.dropped, **unfinished}
-        return StepResult(came_in, kept, dropped, facts=counts)
+        return StepResult(came_in, kept, dropped, facts=HeldOutFacts(**counts))
 
     config = {
         **pool_config(session.config.prompts),
@@ -55,7 +56,7 @@ def report_power(session: Session, held_out: Artifact, pool: Artifact | None) ->
     """Report once, when the prompts are drawn, which win rate the gate can detect."""
     if held_out.cached:
         return
-    gate = held_out.entry.facts["gate"]
+    gate = held_out.facts(HeldOutFacts).gate
     groups = count_groups(read_prompts(held_out.path("prompts.parquet")).values(), session.config)
     power = gate_power(session.config, gate, None if pool is None else pool.entry.kept, groups)
     if power.weak:
@@ -91,11 +92,11 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         )
         result = session.train(job)
         return StepResult(
-            came_in=result.pop("rows_in", 0),
-            kept=result.pop("rows_kept", 0),
-            dropped=result.pop("dropped", {}),
-            versions=result.pop("versions", {}),
-            facts=result,
+            came_in=result.rows_in,
+            kept=result.rows_kept,
+            dropped=result.dropped,
+            versions=result.versions,
+            facts=BaseFacts.read(result.as_json()),
         )
 
     functions = (policy.build, sft.function if sft is not None else None)
@@ -111,10 +112,10 @@ def base_policy(session: Session, held_out: Artifact) -> Policy:
         },
         functions={path: source_hash(path) for path in functions if path is not None},
     )
-    return Policy(0, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+    return Policy(0, artifact.facts(BaseFacts).policy, artifact.path("policy"), artifact)
 
 
-def base_config(config: CampaignConfig, seed: int) -> dict[str, Any]:
+def base_config(config: CampaignConfig, seed: int) -> dict[str, object]:
     """What the base depends on besides its inputs, which hold local models and files by content."""
     policy = config.policy.model_dump(mode="json")
     sft = config.sft.model_dump(mode="json") if config.sft is not None else None

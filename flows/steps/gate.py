@@ -18,7 +18,8 @@ from dpo_core.gate.checks import certificate_checks, notices, values_to_try
 from dpo_core.gate.config import gate_recipe
 from dpo_core.gate.decision import Best, Decision, apply_answer, decide
 from dpo_core.hashing import digest
-from dpo_core.tables import read_rows
+from dpo_core.schemas import OutcomeRow
+from dpo_core.tables import iterate_as
 from flows.evaluation.win_rates import measure_gate_against_base
 from flows.gate.question import ask_question, find_answer, question_id
 from flows.round_state import EvaluatedPolicy
@@ -132,7 +133,7 @@ class _Gate:
         nothing."""
         config = self.session.config
         evaluation = json.loads(inputs.path("evaluation").read_text("utf-8"))
-        rows = read_rows(inputs.path("outcomes"))
+        rows = list(iterate_as(inputs.path("outcomes"), OutcomeRow))
         controlled = config.gate.win_rate == "length_controlled"
         gate = measure_gate_against_base(rows, config.evaluation, length_controlled=controlled)
         return RoundMetrics.model_validate({"round": self.number, **evaluation, **gate})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
+from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.errors import LabelsError
 from flows.round_state import Policy
 from flows.session import Session
@@ -36,13 +37,13 @@ def imported_preferences(
             hard=hard,
         )
         result = session.tokenise(job)
-        rows, kept, dropped = (result.pop(name) for name in ("rows", "preferences", "dropped"))
-        if not kept:
+        if not result.preferences:
             raise LabelsError(
-                f"no pair of {pairs} can be trained on (dropped: {dropped})",
+                f"no pair of {pairs} can be trained on (dropped: {result.dropped})",
                 "Import other pairs, or raise sampling.max_model_len if they are too long.",
             )
-        return StepResult(rows, kept, dropped, facts=result)
+        facts = CompletionsFacts.read(result.as_json())
+        return StepResult(result.rows, result.preferences, result.dropped, facts)
 
     return session.step(
         number,

@@ -1,13 +1,12 @@
 """Step `completions`: the policy answers the round's prompts in the sampling process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.layout import SHARDS
+from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.tables import count_rows
 from flows.round_state import Policy
 from flows.session import Session
@@ -75,34 +74,30 @@ def write_completions(
     decoding: how tokens are chosen, by default as the config says.
     """
     sampling = session.config.sampling
-    # Shards of different sizes hold different prompts.
-    shards = folder / SHARDS / str(sampling.shard_prompts)
     job = SampleJob(
         policy=weights,
         config=sampling,
         policy_id=model_id,
-        prompts=prompts,
+        source=prompts,
         out=folder / "completions.parquet",
-        shards=shards,
         samples_per_prompt=samples.count,
         seed=samples.seed,
         decoding=decoding,
     )
     result = session.sample(job)
-    rmtree(folder / SHARDS, ignore_errors=True)  # of all sizes
-    sides = ("shard_prompts", "tensor_parallel_size")
+    steered = sampling.model_dump(include={"shard_prompts", "tensor_parallel_size"})
     wanted = count_rows(prompts) * samples.count
-    too_long = wanted - result["completions"]
+    too_long = wanted - result.completions
     return StepResult(
         came_in=wanted,
-        kept=result["completions"],
+        kept=result.completions,
         dropped={"prompt_too_long": too_long} if too_long else {},
-        versions=result.pop("versions"),
-        facts={**result, **{name: getattr(sampling, name) for name in sides}},
+        versions=result.versions,
+        facts=CompletionsFacts.read({**result.as_json(), **steered}),
     )
 
 
-def sampling_config(sampling: SamplingConfig, samples: Samples) -> dict[str, Any]:
+def sampling_config(sampling: SamplingConfig, samples: Samples) -> Mapping[str, object]:
     """What completions depend on besides policy and prompts."""
     config = sampling.model_dump(mode="json", exclude={"samples_per_prompt", *_STEERS_NO_ANSWER})
     return {**config, "samples_per_prompt": samples.count, "seed": samples.seed}

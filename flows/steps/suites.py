@@ -2,29 +2,28 @@
 each regression suite, with the same seeds in every round, scored by the suite's rule or task."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
+from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, digest
-from dpo_core.records import Prompt, prompt_from_row, prompt_row
-from dpo_core.schemas import COMPLETIONS, PROMPTS
+from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
+from dpo_core.schemas import COMPLETIONS, PROMPTS, CompletionRow, ContinuationRow, LikelihoodRow
 from dpo_core.special_tokens import read_special_tokens
-from dpo_core.tables import iterate_rows, read_rows, write_rows
+from dpo_core.tables import iterate_as, write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import scores_with_training_judge
-from flows.harness.suite_task import write_request
+from flows.harness.suite_task import ScoreDocuments, WriteRequests, WriteTexts
 from flows.round_state import EvaluatedPolicy, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
 from flows.steps.score import score
 from generation.config import PromptsConfig
-from generation.engine import DecodingOptions
 from generation.jobs import ContinuationsJob
 from generation.prompts import read_pool
 
@@ -138,10 +137,8 @@ def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Promp
         raise input_gone("suites", Path(suite.data))
     with TemporaryDirectory() as folder:
         out = Path(folder) / "prompts.parquet"
-        session.processes.ask_harness(
-            {**write_request(name, suite), "op": "texts", "out": str(out)}
-        )
-        return [prompt_from_row(row) for row in iterate_rows(out)]
+        session.processes.ask_harness(WriteTexts(name=name, config=suite, out=out))
+        return list(map(prompt_from_row, iterate_as(out, PromptRow)))
 
 
 def data_input(session: Session, suite: HarnessSuite) -> Input:
@@ -164,24 +161,22 @@ def _answer_task(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         chat = read_special_tokens(inputs.path("policy")).template is not None
-        request = {**write_request(name, suite, chat=chat), "op": "requests", "folder": str(folder)}
-        asked = session.processes.ask_harness(request)
+        job = WriteRequests(name=name, config=suite, chat=chat, folder=folder)
+        asked = session.processes.ask_harness(job)
         prompts = folder / "prompts.parquet"
-        if "decoding" in asked:
-            how, weights = (samples, DecodingOptions(**asked["decoding"])), inputs.path("policy")
+        if asked.decoding is not None:
+            how, weights = (samples, asked.decoding), inputs.path("policy")
             result = write_completions(session, policy.id, weights, prompts, folder, *how)
         else:
-            result = _write_likeliest(session, policy, inputs, folder, asked["documents"])
+            result = _write_likeliest(session, policy, inputs, folder, asked.documents)
         if not result.kept:
             raise PromptError(
                 f"evaluation.suites.{name}: no document of {suite.harness} fits into the policy's "
                 "context together with its answer",
                 f"Lower evaluation.suites.{name}.max_tokens, or raise sampling.max_model_len.",
             )
-        facts, versions = (
-            {**result.recorded_facts, "chat": chat},
-            {**result.versions, **asked["versions"]},
-        )
+        facts = CompletionsFacts.read({**result.recorded_facts, "chat": chat})
+        versions = {**result.versions, **asked.versions}
         return replace(result, facts=facts, versions=versions)
 
     sampling = session.config.sampling
@@ -204,23 +199,24 @@ def _write_likeliest(
     job = ContinuationsJob(
         policy=inputs.path("policy"),
         config=session.config.sampling,
-        continuations=folder / "continuations.parquet",
+        source=folder / "continuations.parquet",
         out=likelihoods,
     )
     result = session.sample(job)
-    given = read_rows(folder / "continuations.parquet")
-    scored = {row["continuation_id"]: row for row in read_rows(likelihoods)}
+    given = iterate_as(folder / "continuations.parquet", ContinuationRow)
+    scored = {row["continuation_id"]: row for row in iterate_as(likelihoods, LikelihoodRow)}
     rows = _choose_likeliest(given, scored, policy.id)
     kept = write_rows(folder / "completions.parquet", rows, COMPLETIONS)
     dropped = {"prompt_too_long": documents - kept} if kept < documents else {}
-    return StepResult(documents, kept, dropped, result, result.pop("versions"))
+    facts = CompletionsFacts.read(result.as_json())
+    return StepResult(documents, kept, dropped, facts, result.versions)
 
 
 def _choose_likeliest(
-    given: list[dict[str, Any]], scored: Mapping[str, dict[str, Any]], policy: str
-) -> Iterator[dict[str, Any]]:
+    given: Iterable[ContinuationRow], scored: Mapping[str, LikelihoodRow], policy: str
+) -> Iterator[CompletionRow]:
     """A row of COMPLETIONS for each document whose texts all have a likelihood."""
-    by_document = defaultdict(list)
+    by_document: dict[str, list[ContinuationRow]] = defaultdict(list)
     for row in given:
         by_document[row["prompt_id"]].append(row)
     for document, texts in by_document.items():
@@ -246,23 +242,22 @@ def _choose_likeliest(
 def _score_task(
     session: Session, number: int, name: str, suite: HarnessSuite, answers: Artifact
 ) -> Artifact:
-    chat = answers.entry.facts["chat"]
+    chat = answers.facts(CompletionsFacts).chat
 
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
-        likelihoods = inputs.find("likelihoods")
-        result = session.processes.ask_harness(
-            {
-                **write_request(name, suite, chat=chat),
-                "op": "score",
-                "answers": str(inputs.path("answers")),
-                "likelihoods": str(likelihoods) if likelihoods is not None else None,
-                "out": str(folder / "scores.parquet"),
-            }
+        job = ScoreDocuments(
+            name=name,
+            config=suite,
+            chat=chat,
+            answers=inputs.path("answers"),
+            likelihoods=inputs.find("likelihoods"),
+            out=folder / "scores.parquet",
         )
-        count, abstained = result["scored"], result["abstained"]
-        dropped = {"abstained": abstained} if abstained else {}
-        return StepResult(count, count - abstained, dropped, versions=result["versions"])
+        result = session.processes.ask_harness(job)
+        dropped = {"abstained": result.abstained} if result.abstained else {}
+        kept = result.scored - result.abstained
+        return StepResult(result.scored, kept, dropped, versions=result.versions)
 
     inputs = {"answers": answers.input("completions.parquet"), "data": data_input(session, suite)}
     if _LIKELIHOODS in answers.entry.outputs:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
@@ -13,6 +12,7 @@ from dpo_core.loss_options import is_user_loss
 from dpo_core.tables import count_rows
 from dpo_core.text import counted
 from dpo_core.training.jobs import AverageJob, DpoJob
+from dpo_core.training.results import AverageResult, ChosenSettings, TrainingFacts
 from dpo_core.weight_files import stored_parameters
 from flows.compute.processes import check_weights
 from flows.config.training import TrainingSection, describe_chosen, resolve_training
@@ -22,8 +22,6 @@ from flows.session import Session
 
 _KNOWN_BY_ITS_FILES = {"reference"}
 _OPTIMISER = "optimiser/state.safetensors"
-_SETTINGS = {"beta", "learning_rate", "warmup_steps", "pairs_per_step"}
-"""Settings that may be left open; what was chosen is recorded."""
 
 
 def train(
@@ -64,14 +62,17 @@ def train(
             threads=session.threads,
         )
         result = session.train(job)
-        pairs = result["pairs"]
-        versions = result.pop("versions", {})
-        facts = {
-            **result,
-            "optimiser_state": _optimiser_origin(section.optimiser_state, policy, available),
-            "settings": config.model_dump(mode="json", include=_SETTINGS),
-        }
-        return StepResult(pairs, pairs, versions=versions, facts=facts)
+        facts = TrainingFacts(
+            **result.as_json(),
+            optimiser_state=_optimiser_origin(section.optimiser_state, policy, available),
+            settings=ChosenSettings(
+                beta=config.beta,
+                learning_rate=config.learning_rate,
+                warmup_steps=config.warmup_steps,
+                pairs_per_step=config.pairs_per_step,
+            ),
+        )
+        return StepResult(result.pairs, result.pairs, versions=result.versions, facts=facts)
 
     artifact = session.step(
         number,
@@ -86,7 +87,8 @@ def train(
         },
         functions=loss_functions(section.loss),
     )
-    return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+    policy_id = artifact.facts(TrainingFacts).policy
+    return Policy(number, policy_id, artifact.path("policy"), artifact)
 
 
 def loss_functions(loss: str) -> dict[str, str]:
@@ -104,7 +106,7 @@ def _settle(session: Session, section: TrainingSection, inputs: Inputs) -> Train
     return config
 
 
-def training_recipe(section: TrainingSection) -> dict[str, Any]:
+def training_recipe(section: TrainingSection) -> dict[str, object]:
     """What the round depends on. Open settings stay open here: their choice follows from the
     inputs. A key that older versions lacked counts only where it is set."""
     recipe = section.model_dump(mode="json", exclude={*RESULT_NEUTRAL_KEYS, *_KNOWN_BY_ITS_FILES})
@@ -165,7 +167,8 @@ def reference(session: Session, number: int, last: Policy, policy: Policy, rate:
         config={"rate": rate},
         inputs={"last": last.input, "policy": policy.input},
     )
-    return Policy(number, artifact.entry.facts["policy"], artifact.path("policy"), artifact)
+    policy_id = artifact.facts(AverageResult).policy
+    return Policy(number, policy_id, artifact.path("policy"), artifact)
 
 
 def averaged_reference(reference: Policy | None) -> Artifact | None:

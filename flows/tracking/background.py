@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
 from dpo_core.errors import ConfigError, RatchetError
+from dpo_core.jobs import ChildJob, JobResult
 from dpo_core.text import visible
 from flows.config import read_stored
 
@@ -18,6 +22,20 @@ PATIENCE_S = 60.0
 """Seconds to wait for trackers on exit."""
 
 _EXTRA = {"mlflow": "tracking", "wandb": "tracking", "trackio": "trackio"}
+
+
+class SendResult(JobResult):
+    """failed: tracker → reason."""
+
+    failed: dict[str, str] = Field(default_factory=dict)
+
+
+class SendJob(ChildJob[SendResult]):
+    """Send the trackers of the campaign in a folder what they lack."""
+
+    op: Literal["send"] = "send"
+    campaign: Path
+    trackers: Sequence[str]
 
 
 class Tracking:
@@ -62,8 +80,8 @@ class Tracking:
                 self._child = child
                 if self._closed:
                     return
-                request = {"root": str(self._layout.root), "trackers": self._names}
-                failed: dict[str, str] = child.ask(request)["failed"]
+                job = SendJob(campaign=self._layout.root, trackers=self._names)
+                failed = child.carry_out(job).failed
         except (RatchetError, OSError) as error:
             failed = {name: str(error).splitlines()[0] for name in self._names}
         finally:

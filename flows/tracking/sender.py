@@ -1,23 +1,24 @@
 """The child process that sends trackers what they lack (`python -m flows.tracking.sender`).
 
 Tracker clients start threads and processes, wait for networks and may hang, so they stay out of the
-campaign's process. Request: {"root", "trackers"}; result: {"failed": tracker → reason}.
+campaign's process.
 """
 
 import json
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dpo_core.atomic import write_json
 from dpo_core.campaign.layout import Layout
-from dpo_core.children import Report, serve
+from dpo_core.children import Report, serve_jobs
 from dpo_core.errors import RatchetError
 from dpo_core.file_lock import Holder, hold
 from dpo_core.hashing import file_sha256
+from dpo_core.jobs import job_kinds
+from flows.tracking.background import SendJob, SendResult
 from flows.tracking.mlflow_tracker import MlflowTracker
 from flows.tracking.protocol import (
     CampaignRecord,
@@ -69,7 +70,8 @@ class Sent:
         write_json(self._path, {"identity": self.identity, "trackers": trackers})
 
 
-KINDS: Mapping[str, Callable[[str, Path], Tracker]] = {
+Kind = Callable[[str, Path], Tracker]
+KINDS: Mapping[str, Kind] = {
     "mlflow": MlflowTracker,
     "trackio": TrackioTracker,
     "wandb": WandbTracker,
@@ -78,7 +80,7 @@ _PATIENCE_S = 30.0
 _SHOWN = 200
 
 
-def send(layout: Layout, names: list[str], kinds: Mapping[str, Any] = KINDS) -> dict[str, str]:
+def send(layout: Layout, names: Sequence[str], kinds: Mapping[str, Kind] = KINDS) -> dict[str, str]:
     """Send each tracker what it lacks. Returns tracker → reason for those that failed.
 
     Raises RatchetError while another process is sending.
@@ -132,9 +134,9 @@ def _first_line(error: Exception) -> str:
     return without_secrets(f"{type(error).__name__}: {lines[0]}")[:_SHOWN]
 
 
-def _handle(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    return {"failed": send(Layout(Path(request["root"])), request["trackers"])}
+def _carry_out(job: SendJob, report: Report) -> SendResult:
+    return SendResult(failed=send(Layout(job.campaign), job.trackers))
 
 
 if __name__ == "__main__":
-    serve(_handle)
+    serve_jobs(job_kinds(SendJob), _carry_out)

@@ -1,17 +1,18 @@
 """The child process that carries out one flow run.
 
 A child of the worker (dpo_core.children) ends with it; processes of Prefect's own runner outlive a
-killed runner. Running this module serves requests.
+killed runner. Running this module serves jobs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from dpo_core.campaign.layout import Layout
-from dpo_core.children import Report, serve
+from dpo_core.children import Report, serve_jobs
 from dpo_core.errors import BadInput, ConfigError, RatchetError
+from dpo_core.jobs import ChildJob, JobResult, job_kinds
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -23,12 +24,28 @@ REFUSED = "Refused"
 _SERVER_ERROR = 500
 
 
-def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """{"state", "message"} of the finished flow run.
+class RunEnded(JobResult):
+    """The state in which a flow run ended, and its message."""
+
+    state: str = ""
+    message: str = ""
+
+
+class RunJob(ChildJob[RunEnded]):
+    """Carry out a flow run of the Prefect server at `api`.
 
     Refuses what was not submitted to the worker in the folder `worker`; `allow_env`: variables that
     its owner opened to all runs.
     """
+
+    op: Literal["run"] = "run"
+    run: UUID
+    api: str
+    worker: Path
+    allow_env: Sequence[str]
+
+
+def _carry_out(job: RunJob, report: Report) -> RunEnded:
     from prefect.client.orchestration import get_client
     from prefect.states import Failed
 
@@ -36,19 +53,19 @@ def _handle(request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     from flows.worker.registry import Registry
     from flows.worker.runs import Order
 
-    registry = Registry(Layout(Path(request["worker"])), request["allow_env"])
-    with own_server(request["api"]), get_client(sync_client=True) as client:
-        run = client.read_flow_run(UUID(request["run"]))
+    registry = Registry(Layout(job.worker), job.allow_env)
+    with own_server(job.api), get_client(sync_client=True) as client:
+        run = client.read_flow_run(job.run)
         try:
             registry.admit(Order.read(run.parameters))
         except BadInput as error:
             client.set_flow_run_state(run.id, Failed(message=str(error)), force=True)
             state = "Failed" if isinstance(error, ConfigError) else REFUSED
-            return {"state": state, "message": str(error)}
-        return _carry_out(client, run)
+            return RunEnded(state=state, message=str(error))
+        return _run(client, run)
 
 
-def _carry_out(client: "SyncPrefectClient", run: "FlowRun") -> dict[str, Any]:
+def _run(client: "SyncPrefectClient", run: "FlowRun") -> RunEnded:
     from prefect.exceptions import Abort, Pause
     from prefect.flow_engine import run_flow
 
@@ -58,21 +75,21 @@ def _carry_out(client: "SyncPrefectClient", run: "FlowRun") -> dict[str, Any]:
     try:
         run_flow(campaign, flow_run=run, return_type="result")
     except Pause:
-        return {"state": "Suspended", "message": _waits_for(client.read_flow_run(run.id))}
+        return RunEnded(state="Suspended", message=_waits_for(client.read_flow_run(run.id)))
     except Abort as error:
-        return {"state": "Aborted", "message": str(error)}
+        return RunEnded(state="Aborted", message=str(error))
     except Exception as error:
         if _unreachable(error):
-            return {"state": "Unreachable", "message": "it resumes when Prefect answers again"}
+            return RunEnded(state="Unreachable", message="it resumes when Prefect answers again")
         ended = client.read_flow_run(run.id).state
         if ended is None or not ended.is_final():
             raise
         message = str(error) if isinstance(error, RatchetError) else repr(error)
-        return {"state": ended.name, "message": message}
+        return RunEnded(state=ended.name or "", message=message)
     finally:
         flush()
     ended = client.read_flow_run(run.id).state
-    return {"state": ended.name or "", "message": ended.message or ""} if ended else {}
+    return RunEnded(state=ended.name or "", message=ended.message or "") if ended else RunEnded()
 
 
 def _unreachable(error: BaseException | None) -> bool:
@@ -98,4 +115,4 @@ def _waits_for(run: "FlowRun") -> str:
 
 
 if __name__ == "__main__":
-    serve(_handle)
+    serve_jobs(job_kinds(RunJob), _carry_out)

@@ -29,6 +29,7 @@ from flows.campaign import CAMPAIGN_FLOW
 from flows.config import load_config, read_stored
 from flows.notify import send_notification
 from flows.prefect.runs import crash_stale_runs, tagged_campaign
+from flows.worker.carry_out import RunEnded, RunJob
 from flows.worker.claim import Claim
 from flows.worker.due_runs import BY_HAND, RESUMING, LabelProgress, paused_by_hand, sort_due_runs
 from flows.worker.flow import DEPLOYMENT, campaign
@@ -53,7 +54,7 @@ _LAST_STATES_S = 20.0
 @dataclass
 class _RunningFlow:
     run: FlowRunResponse
-    result: Future[dict[str, Any]]
+    result: Future[RunEnded]
     child: Child | None = None
     cancelled: bool = False
     paused: bool = False
@@ -169,20 +170,15 @@ class CampaignWorker:
         if run.state is not None and run.state.state_details.pause_timeout is not None:
             self._put(run.id, Suspended(pause_key=BY_HAND, message=run.state.message))
 
-    def _carry_out(self, running: _RunningFlow) -> dict[str, Any]:
+    def _carry_out(self, running: _RunningFlow) -> RunEnded:
         log = self.layout.log(f"run-{running.run.id}")
         with Child.start("flows.worker.carry_out", log) as child:
             running.child = child
             if self._closing:
-                return {"state": "Stopped", "message": ""}
-            return child.ask(
-                {
-                    "run": str(running.run.id),
-                    "api": self.api,
-                    "worker": str(self.layout.root.resolve()),
-                    "allow_env": list(self.allow_env),
-                }
-            )
+                return RunEnded(state="Stopped")
+            run, worker = running.run.id, self.layout.root.resolve()
+            job = RunJob(run=run, api=self.api, worker=worker, allow_env=self.allow_env)
+            return child.carry_out(job)
 
     def _finish(self) -> None:
         for id, running in list(self._running.items()):
@@ -198,14 +194,14 @@ class CampaignWorker:
             ended = running.result.result()
             run = self._client.read_flow_run(id)
             name = run.name
-            if ended["state"] == SUSPENDED and paused_by_hand(run):
+            if ended.state == SUSPENDED and paused_by_hand(run):
                 _say(name, _PAUSED)
                 return
-            if ended["state"] == UNREACHABLE:
+            if ended.state == UNREACHABLE:
                 self._put(id, _resuming("Prefect did not answer", _PATIENCE))
-            _say(name, f"{ended['state'].lower()}  {ended['message']}".rstrip())
-            if ended["state"] == FAILED:
-                self._notify_failure(running.run, ended["message"], admitted=True)
+            _say(name, f"{ended.state.lower()}  {ended.message}".rstrip())
+            if ended.state == FAILED:
+                self._notify_failure(running.run, ended.message, admitted=True)
         except RatchetError as error:
             name = self._client.read_flow_run(id).name
             if running.paused:

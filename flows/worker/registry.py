@@ -10,15 +10,16 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prefect.client.orchestration import SyncPrefectClient
 
 from dpo_core.atomic import write_private
 from dpo_core.campaign.layout import Layout
+from dpo_core.config import Section
 from dpo_core.errors import BadInput, ConfigError
 from dpo_core.file_lock import Holder, hold
 from dpo_core.import_path import module_file
@@ -38,8 +39,7 @@ class NotRegistered(BadInput):
     """A run names something that was not submitted to the worker."""
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(Section):
     """A submitted campaign.
 
     functions: import path → file of its module. endpoints: (URL, variable with its key).
@@ -50,9 +50,9 @@ class Submission:
     root: str
     folder: str
     config: str
-    functions: Mapping[str, str]
-    endpoints: Sequence[tuple[str, str | None]]
-    variables: Sequence[str]
+    functions: dict[str, str]
+    endpoints: tuple[tuple[str, str | None], ...]
+    variables: tuple[str, ...]
 
     @classmethod
     def of(cls, way: Way, order: Order, config: CampaignConfig) -> "Submission":
@@ -63,8 +63,8 @@ class Submission:
             folder=str(order.folder.resolve()),
             config=_config_path(order),
             functions={path: module_file(path) for path in sorted(list_functions(config))},
-            endpoints=sorted(list_endpoints(config), key=str),
-            variables=sorted(_notified(config)),
+            endpoints=tuple(sorted(list_endpoints(config), key=str)),
+            variables=tuple(sorted(_notified(config))),
         )
 
 
@@ -77,17 +77,16 @@ class Registry:
 
     def add(self, entry: Submission) -> None:
         """Add an entry, and keep older ones: running or suspended runs may need them."""
-        new = json.loads(json.dumps(asdict(entry)))
-        self._change(lambda old: [*(entry for entry in old if entry != new), new])
+        self._change(lambda old: [*(each for each in old if each != entry), entry])
 
     def remove(self, way: Way, root: Path) -> None:
         """Remove everything that the command submitted for the campaign in `root`."""
         key = (way, str(root))
-        self._change(lambda old: [entry for entry in old if (entry["way"], entry["root"]) != key])
+        self._change(lambda old: [entry for entry in old if (entry.way, entry.root) != key])
 
     def knows(self, root: Path) -> bool:
         """Whether the campaign in `root` was submitted."""
-        return any(entry.root == str(root) for entry in self._entries())
+        return any(entry.root == str(root) for entry in self._read())
 
     def admit(self, order: Order) -> None:
         """Raise NotRegistered for a run whose parameters were not submitted.
@@ -97,7 +96,7 @@ class Registry:
         """
         entries = [
             entry
-            for entry in self._entries()
+            for entry in self._read()
             if (entry.folder, entry.config) == (str(order.folder), _config_path(order))
         ]
         if not entries:
@@ -121,9 +120,8 @@ class Registry:
             file, submitted = _find_module(path), entry.functions[path]
             if file not in (None, submitted):
                 return f"the function {path} in {file} (submitted from {submitted})"
-        known = {tuple(pair) for pair in entry.endpoints}
         for url, variable in sorted(list_endpoints(config), key=str):
-            if (url, variable) not in known and variable not in self.opened:
+            if (url, variable) not in entry.endpoints and variable not in self.opened:
                 key = f" with the environment variable {variable}" if variable else ""
                 return f"the endpoint {url}{key}"
         for variable in sorted(_notified(config)):
@@ -145,10 +143,7 @@ class Registry:
     def _path(self) -> Path:
         return self.layout.root / "registry.json"
 
-    def _entries(self) -> list[Submission]:
-        return [Submission(**entry) for entry in self._read()]
-
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> list[Submission]:
         try:
             if stat.S_IMODE(self._path.stat().st_mode) & 0o077:
                 raise BadInput(
@@ -156,7 +151,7 @@ class Registry:
                     f"Check that nobody changed it, then type: chmod 600 {self._path}",
                 )
             entries = json.loads(self._path.read_text(encoding="utf-8"))
-            return [asdict(Submission(**entry)) for entry in entries]
+            return [Submission.model_validate(entry) for entry in entries]
         except FileNotFoundError:
             return []
         except (ValueError, TypeError):
@@ -166,9 +161,7 @@ class Registry:
                 "campaign.",
             ) from None
 
-    def _change(
-        self, changed: Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]
-    ) -> None:
+    def _change(self, changed: Callable[[list[Submission]], list[Submission]]) -> None:
         def refusal(other: Holder) -> BadInput:
             return BadInput(
                 f"process {other['pid']} on {other['host']} is changing {self._path}",
@@ -178,8 +171,8 @@ class Registry:
         lock = self._path.with_suffix(".lock")
         try:
             with hold(lock, refusal, patience_s=_PATIENCE_S):
-                text = json.dumps(changed(self._read()), indent=1)
-                write_private(self._path, text + "\n")
+                entries = [entry.model_dump(mode="json") for entry in changed(self._read())]
+                write_private(self._path, json.dumps(entries, indent=1) + "\n")
         except OSError as error:
             raise BadInput(
                 f"the worker's registry {self._path} cannot be written: {error.strerror}",

@@ -129,7 +129,7 @@ class Order:
             rounds=parameters.get("rounds"),
         )
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """The parameters as Prefect stores them."""
         return {**asdict(self), "folder": str(self.folder), "overrides": list(self.overrides)}
 

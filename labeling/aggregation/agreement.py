@@ -13,8 +13,8 @@ from labeling.aggregation.votes import Ballots, Vote, list_sources, majority_ver
 class Rate:
     """A share of `n`; `value` is None where n is 0."""
 
-    value: float | None
-    n: int
+    value: float | None = None
+    n: int = 0
 
     @classmethod
     def from_hits(cls, hits: Sequence[float]) -> "Rate":
@@ -31,18 +31,18 @@ class Rate:
 class Kappa:
     """Cohen's κ of a judge against people over `n` pairs, and `agree`, the share they agree on."""
 
-    value: float | None
-    n: int
-    agree: float | None
+    value: float | None = None
+    n: int = 0
+    agree: float | None = None
 
 
 @dataclass(frozen=True)
 class Alpha:
     """Krippendorff's α (nominal) among `people` annotators, over `n` pairs with several answers."""
 
-    value: float | None
-    n: int
-    people: int
+    value: float | None = None
+    n: int = 0
+    people: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class RoundAgreement:
     it shares with them; `n` counts these pairs.
     """
 
-    mean: Rate
-    alpha: Alpha
+    mean: Rate = Rate()
+    alpha: Alpha = Alpha()
     kappa: Mapping[str, Kappa] = field(default_factory=dict)
     with_others: Mapping[str, Rate] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def cohen_kappa(pairs: Sequence[tuple[Verdict, Verdict]]) -> Kappa:
         Kappa(value=0.0, n=4, agree=0.5)
     """
     if not pairs:
-        return Kappa(None, 0, None)
+        return Kappa()
     from sklearn.metrics import cohen_kappa_score
 
     agree = sum(one == other for one, other in pairs) / len(pairs)

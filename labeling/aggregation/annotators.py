@@ -1,11 +1,10 @@
 """Quality of each annotator in a round, from rows of LABELS."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from dpo_core.records import person
+from dpo_core.records import LabelRow, person
 from labeling.aggregation.agreement import Rate
 
 
@@ -27,19 +26,19 @@ class Annotator:
 
 
 def measure_annotators(
-    labels: Iterable[Mapping[str, Any]], *, retracted: Collection[str] = ()
+    labels: Iterable[LabelRow], *, retracted: Collection[str] = ()
 ) -> dict[str, Annotator]:
     """annotator → their measures, for annotators who answered and are not retracted."""
-    by_annotator: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_annotator: dict[str, list[LabelRow]] = defaultdict(list)
     for row in labels:
         if person(row["annotator"]) not in retracted:
             by_annotator[row["annotator"]].append(row)
     return {name: _annotator(by_annotator[name]) for name in sorted(by_annotator)}
 
 
-def _annotator(rows: list[Mapping[str, Any]]) -> Annotator:
+def _annotator(rows: list[LabelRow]) -> Annotator:
     answered = [row for row in rows if row["verdict"] is not None]
-    of_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    of_kind: dict[str, list[LabelRow]] = defaultdict(list)
     for row in answered:
         of_kind[row["kind"]].append(row)
     first = {row["pair_id"]: row["verdict"] for row in of_kind["pair"]}

@@ -8,11 +8,11 @@ fits signal to accuracy; without a signal the accuracy is (k + ½)/(n + 1) for k
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from dpo_core.hashing import derive_seed
-from dpo_core.records import Verdict
+from dpo_core.records import LabelRow, Verdict
 from labeling.aggregation.curves import CalibrationCurve, Method, fit_curve
 from labeling.aggregation.votes import gather_votes, majority_verdict
 from labeling.pairs.for_people import RANDOM
@@ -74,7 +74,7 @@ class JudgeReliability:
     n: int
     right: int
     constant: float
-    curve: CalibrationCurve | None
+    curve: CalibrationCurve | None = field(default=None, kw_only=True)  # not in a step's facts
     error_before: float | None
     error_after: float
 
@@ -98,7 +98,7 @@ class Reliability:
 
 def join_with_people(
     judged: Iterable[CalibrationVerdict],
-    labels: Sequence[Mapping[str, Any]],
+    labels: Sequence[LabelRow],
     retracted: Collection[str] = (),
 ) -> list[SharedJudgement]:
     """The round's judgements on pairs that people answered.

@@ -4,13 +4,7 @@ import math
 from collections import Counter
 
 from dpo_core.records import VERDICTS
-from labeling.aggregation.votes import (
-    Ballot,
-    Ballots,
-    Shares,
-    quiet_crowdkit,
-    votes_frame,
-)
+from labeling.aggregation.votes import Ballot, Ballots, Shares, quiet_crowdkit, votes_frame
 
 SOURCES = 3
 """Fewest sources: when two disagree, only a third shows which one errs."""

@@ -8,13 +8,7 @@ from typing import Literal
 from labeling.aggregation.bradley_terry import PairOutcome, fit_bradley_terry
 from labeling.aggregation.config import AggregationConfig
 from labeling.aggregation.dawid_skene import count_overlap, posteriors
-from labeling.aggregation.votes import (
-    Ballot,
-    Ballots,
-    share_of_a,
-    undecided_reason,
-    vote_shares,
-)
+from labeling.aggregation.votes import Ballot, Ballots, share_of_a, undecided_reason, vote_shares
 
 Method = Literal["majority", "dawid_skene"]
 Targets = Literal["soft", "hard"]

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
-from dpo_core.records import VERDICTS, Verdict, is_person, person
+from dpo_core.records import VERDICTS, LabelRow, Verdict, is_person, person
 
 Shares = Mapping[Verdict, float]
 """verdict → its share of the votes on one pair, or its probability; the values sum to 1."""
@@ -19,6 +19,14 @@ Shares = Mapping[Verdict, float]
 
 _EQUAL = 1e-9
 """Tolerance: smaller differences of shares come from rounding."""
+
+
+class VerdictRow(TypedDict):
+    """The columns of JUDGEMENTS that votes are made of."""
+
+    pair_id: str
+    source: str
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,8 @@ Ballots = Mapping[str, Ballot]
 
 
 def gather_votes(
-    judgements: Iterable[Mapping[str, Any]],
-    labels: Iterable[Mapping[str, Any]] = (),
+    judgements: Iterable[VerdictRow],
+    labels: Iterable[LabelRow] = (),
     weights: Mapping[str, float] | None = None,
     *,
     retracted: Collection[str] = (),
@@ -71,8 +79,7 @@ def gather_votes(
         unreliable: (source, pair_id) of judgements that do not vote.
     """
     gathered: dict[str, _VoteGroups] = defaultdict(_VoteGroups)
-    for source, row in _voting_rows(judgements, labels):
-        pair_id, verdict = row["pair_id"], row["verdict"]
+    for (source, pair_id), verdict in _verdicts(judgements, labels).items():
         if source in retracted:
             gathered[pair_id].void.append("retracted")
         elif verdict is None:
@@ -94,14 +101,14 @@ class _VoteGroups:
     void: list[str] = field(default_factory=list)
 
 
-def _voting_rows(
-    judgements: Iterable[Mapping[str, Any]], labels: Iterable[Mapping[str, Any]]
-) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """(source, row) of everything that may vote, one per source and pair."""
-    yield from {(r["source"], r["pair_id"]): (r["source"], r) for r in judgements}.values()
+def _verdicts(
+    judgements: Iterable[VerdictRow], labels: Iterable[LabelRow]
+) -> dict[tuple[str, str], Verdict | None]:
+    """(source, pair_id) → the last verdict, of everything that may vote."""
     asked = [row for row in labels if row["kind"] == "pair"]
     asked.sort(key=lambda row: (row["at"] is not None, row["at"], row["label_id"]))
-    yield from {(r["annotator"], r["pair_id"]): (person(r["annotator"]), r) for r in asked}.values()
+    verdicts = {(r["source"], r["pair_id"]): r["verdict"] for r in judgements}
+    return verdicts | {(person(r["annotator"]), r["pair_id"]): r["verdict"] for r in asked}
 
 
 def source_weight(source: str, weights: Mapping[str, float]) -> float:

@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
 
-from dpo_core.records import Prompt, person
+from dpo_core.records import LabelRow, Prompt, Verdict, person
+from labeling.aggregation.votes import VerdictRow
 from labeling.audit.findings import excerpt
 
 BY_CHOICE = frozenset({"unlabelled", "judge_unreliable"})
@@ -81,10 +82,15 @@ class Material:
 
 _OTHER = {"a": "b", "b": "a"}
 
-Row = Mapping[str, Any]
+
+class OrdersRow(VerdictRow):
+    """The columns of JUDGEMENTS that are counted: the verdict, and that in each order."""
+
+    forward: Verdict | None
+    backward: Verdict | None
 
 
-def count_votes(judgements: Iterable[Row], labels: Iterable[Row]) -> SourceVotes:
+def count_votes(judgements: Iterable[OrdersRow], labels: Iterable[LabelRow]) -> SourceVotes:
     """Count each source's verdicts by side.
 
     A source that read both orders is also counted by the position of the answer it named. People
@@ -92,17 +98,18 @@ def count_votes(judgements: Iterable[Row], labels: Iterable[Row]) -> SourceVotes
     """
     sides: dict[str, Counter[str]] = defaultdict(Counter)
     seen, decided = set[str](), set[str]()
-    for votes, rows in ((_judge_votes, judgements), (_person_votes, labels)):
-        for row in rows:
-            seen.add(row["pair_id"])
-            if row["verdict"] in _OTHER:
-                decided.add(row["pair_id"])
-            for source, side in votes(row):
-                sides[source][side] += 1
+    of_judges = ((row["pair_id"], row["verdict"], _judge_votes(row)) for row in judgements)
+    of_people = ((row["pair_id"], row["verdict"], _person_votes(row)) for row in labels)
+    for pair_id, verdict, votes in chain(of_judges, of_people):
+        seen.add(pair_id)
+        if verdict in _OTHER:
+            decided.add(pair_id)
+        for source, side in votes:
+            sides[source][side] += 1
     return SourceVotes({source: dict(counts) for source, counts in sides.items()}, seen - decided)
 
 
-def _judge_votes(row: Row) -> Iterator[tuple[str, str]]:
+def _judge_votes(row: OrdersRow) -> Iterator[tuple[str, str]]:
     """(source, side) of a judgement, and (source, position) of each order it was read in."""
     if row["verdict"] in _OTHER:
         yield row["source"], row["verdict"]
@@ -113,7 +120,7 @@ def _judge_votes(row: Row) -> Iterator[tuple[str, str]]:
         yield in_order, _OTHER[row["backward"]]
 
 
-def _person_votes(row: Row) -> Iterator[tuple[str, str]]:
+def _person_votes(row: LabelRow) -> Iterator[tuple[str, str]]:
     if row["verdict"] in _OTHER:
         first = row["verdict"] == row["shown_first"]
         yield f"{person(row['annotator'])} (order on screen)", "a" if first else "b"

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
 from dpo_core.records import is_person
-from labeling.exchange.exported_pair import ExportFormat
+from labeling.aggregation.agreement import RoundAgreement
+from labeling.exchange.exported_pair import ExportedPair, ExportFormat
 from labeling.exchange.markdown import cell_text, front_matter
 
 LLAMAFACTORY = "llamafactory"
@@ -28,8 +28,7 @@ class ExportOrigin:
     """Where exported rounds come from.
 
     judges: source → kind. dropped: round → step → reason → count. imported: rounds with imported
-    preferences. agreement: round → aggregation.agreement.RoundAgreement as a dictionary, where it
-    was measured.
+    preferences. agreement: of the rounds where it was measured.
     """
 
     campaign: str
@@ -38,7 +37,7 @@ class ExportOrigin:
     people: AnnotatorCounts = AnnotatorCounts()
     dropped: Mapping[int, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     imported: Sequence[int] = ()
-    agreement: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    agreement: Mapping[int, RoundAgreement] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,14 +52,14 @@ class ExportCounts:
     plain: int = 0
     cut: int = 0
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Count one row of the exported preferences."""
-        self.pairs[row["round"]] += 1
-        self.sources.update(set(row["sources"]))
-        self.soft += row["p_chosen"] != 1.0
-        self.plain += bool(row.get("plain"))
-        if row["agreement"] is not None:
-            self.agreement += row["agreement"]
+    def add(self, pair: ExportedPair) -> None:
+        """Count one exported preference."""
+        self.pairs[pair.round] += 1
+        self.sources.update(set(pair.sources))
+        self.soft += pair.p_chosen != 1.0
+        self.plain += pair.prompt.text is not None
+        if pair.agreement is not None:
+            self.agreement += pair.agreement
             self.agreeing += 1
 
 
@@ -81,7 +80,7 @@ def format_card(
     return _front_matter(tally, licence, origin) + "\n" + "\n\n".join(parts) + "\n"
 
 
-def dataset_info(name: str, file: str) -> dict[str, Any]:
+def dataset_info(name: str, file: str) -> dict[str, object]:
     """LLaMA-Factory's entry for the dataset: ranking, with OpenAI's message keys.
 
     LLaMA-Factory's formatting `openai` would add a system prompt to each row.
@@ -149,14 +148,14 @@ def _measured(origin: ExportOrigin) -> list[str]:
     """Agreement of judges with people, and among people, per round that measured it."""
     lines = []
     for number, agreement in origin.agreement.items():
-        for judge, kappa in agreement.get("kappa", {}).items():
-            if kappa["value"] is not None:
+        for judge, kappa in agreement.kappa.items():
+            if kappa.value is not None:
                 name = f"Cohen's κ of {_cell(judge)} against people"
-                lines.append(f"- round {number}: {name} {kappa['value']:.2f} (n = {kappa['n']})")
-        alpha = agreement.get("alpha", {})
-        if alpha.get("value") is not None:
-            name = f"Krippendorff's α among {alpha['people']} people"
-            lines.append(f"- round {number}: {name} {alpha['value']:.2f} (n = {alpha['n']})")
+                lines.append(f"- round {number}: {name} {kappa.value:.2f} (n = {kappa.n})")
+        alpha = agreement.alpha
+        if alpha.value is not None:
+            name = f"Krippendorff's α among {alpha.people} people"
+            lines.append(f"- round {number}: {name} {alpha.value:.2f} (n = {alpha.n})")
     return ["\n".join(lines)] if lines else []
 
 

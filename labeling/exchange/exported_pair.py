@@ -1,8 +1,7 @@
 """Rows of exported preferences for TRL, Axolotl and LLaMA-Factory."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
@@ -51,7 +50,7 @@ class ExportedPair:
     pair_id: str
 
 
-def exported_row(pair: ExportedPair, format: ExportFormat) -> dict[str, Any]:
+def exported_row(pair: ExportedPair, format: ExportFormat) -> dict[str, object]:
     """The row of schema CONVERSATIONAL or STANDARD for `pair`.
 
     In the conversational format a plain prompt becomes one user message. Raises LabelsError for a
@@ -76,13 +75,10 @@ def exported_row(pair: ExportedPair, format: ExportFormat) -> dict[str, Any]:
     return {"prompt": pair.prompt.text, "chosen": pair.chosen, "rejected": pair.rejected, **labels}
 
 
-def ranking_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of schema RANKING for a row of CONVERSATIONAL."""
-    return {
-        "prompt": row["prompt"],
-        "chosen": row["chosen"][-1],
-        "rejected": row["rejected"][-1],
-    }
+def ranking_row(pair: ExportedPair) -> dict[str, object]:
+    """The row of schema RANKING for `pair`."""
+    answers = {"chosen": _answer(pair.chosen), "rejected": _answer(pair.rejected)}
+    return {"prompt": _messages(pair.prompt), **answers}
 
 
 def _messages(prompt: Prompt) -> list[dict[str, str]]:

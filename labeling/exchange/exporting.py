@@ -51,10 +51,12 @@ def export_pairs(
     with new_folder(out) as folder:
         with ExitStack() as stack:
             writers = _writers(folder, format, stack)
-            for row in _rows(pairs, format, tally):
-                writers[0].write(row)
+            for preference in _anonymous(pairs):
+                writers[0].write(exported_row(preference.pair, format))
                 for ranking in writers[1:]:
-                    ranking.write(ranking_row(row))
+                    ranking.write(ranking_row(preference.pair))
+                tally.add(preference.pair)
+                tally.cut += preference.cut
         if not tally.pairs:
             raise LabelsError(
                 f"round {', '.join(map(str, origin.rounds))} of {origin.campaign} has no "
@@ -69,21 +71,16 @@ def export_pairs(
     return tally
 
 
-def _rows(
-    pairs: Iterable[ExportedPreference], format: ExportFormat, tally: ExportCounts
-) -> Iterator[dict[str, object]]:
+def _anonymous(pairs: Iterable[ExportedPreference]) -> Iterator[ExportedPreference]:
+    """The same with a number in place of each person's name."""
     people: dict[str, str] = {}
 
     def anonymise(source: str) -> str:
-        """A number in place of a person's name."""
         return people.setdefault(source, f"{HUMAN}{len(people) + 1}")
 
     for preference in pairs:
         sources = tuple(anonymise(s) if is_person(s) else s for s in preference.pair.sources)
-        row = exported_row(replace(preference.pair, sources=sources), format)
-        tally.add(row)
-        tally.cut += preference.cut
-        yield row
+        yield replace(preference, pair=replace(preference.pair, sources=sources))
 
 
 def _writers(folder: Path, format: ExportFormat, stack: ExitStack) -> list[RowWriter]:

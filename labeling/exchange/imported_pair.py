@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from dpo_core.records import Prompt, imported_completion_id, pair_id, prompt_id
+from dpo_core.records import ImportedRow, Prompt, imported_completion_id, pair_id, prompt_id
 
 Messages = tuple[Mapping[str, str], ...]
 
@@ -69,7 +68,7 @@ def as_prompt(prompt: str | Messages) -> Prompt:
     return Prompt(prompt_id(None, prompt), messages=prompt)
 
 
-def imported_row(pair: ImportedPair, source: str) -> dict[str, Any]:
+def imported_row(pair: ImportedPair, source: str) -> ImportedRow:
     """The row of schema IMPORTED for `pair`; source: the source if the row names none."""
     prompt = as_prompt(pair.prompt)
     texts = (pair.chosen, pair.rejected)

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from dpo_core.atomic import write_json
 from dpo_core.errors import LabelsError
+from dpo_core.records import ImportedRow
 from dpo_core.schemas import IMPORTED
 from dpo_core.tables import TEXTS_AT_ONCE, write_rows
 from labeling.exchange.folder import PAIRS, REJECTED, SUMMARY, new_folder
@@ -92,7 +93,7 @@ class _RowCounts:
         self._unreadable = 0
         self._ids: set[int] = set()
 
-    def rows(self, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    def rows(self, files: Sequence[Path]) -> Iterator[ImportedRow]:
         for path in files:
             kind = self.options.format
             for source in read_file(path):
@@ -109,7 +110,7 @@ class _RowCounts:
             rows, kept, dict(self._dropped), self._unreadable, dict(self._formats), self._problems
         )
 
-    def _row(self, source: SourceRow, kind: str, path: Path) -> dict[str, Any] | None:
+    def _row(self, source: SourceRow, kind: str, path: Path) -> ImportedRow | None:
         try:
             pair = self._read(source, kind)
         except UnreadableRow as error:
@@ -143,7 +144,7 @@ class _RowCounts:
         convert = as_messages if self.options.prompts == "chat" else as_text
         return replace(pair, prompt=convert(pair.prompt))
 
-    def _rename(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _rename(self, row: Mapping[str, object]) -> Mapping[str, object]:
         """The row with the user's columns renamed to those of the formats."""
         given = self.options.columns
         if not given:

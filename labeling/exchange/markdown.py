@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import yaml
 
@@ -33,7 +32,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(header)} |", rule, *lines]) if lines else ""
 
 
-def front_matter(head: Mapping[str, Any]) -> str:
+def front_matter(head: Mapping[str, object]) -> str:
     """YAML front matter, which the hub reads."""
     return f"---\n{yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True)}---\n"
 

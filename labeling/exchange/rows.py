@@ -25,7 +25,7 @@ class SourceRow:
     """A row and its place, or the `problem` that makes it unreadable."""
 
     where: str
-    row: Mapping[str, Any] | None
+    row: Mapping[str, object] | None
     problem: str = ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
 from dpo_core.config import Count, Positive, Section
 
@@ -142,7 +142,7 @@ class LlmJudge(_AnyJudge):
     logprobs: bool = Field(
         True, description="request log-probs from the endpoint, which give confidence"
     )
-    request: dict[str, Any] = Field(
+    request: dict[str, JsonValue] = Field(
         {}, description="extra fields of each request to the endpoint; null removes a field"
     )
     rubric: str | None = Field(
@@ -207,12 +207,12 @@ class LlmJudge(_AnyJudge):
                 raise ValueError(f"judge.{key} applies only to a model {where}: remove it")
         return self
 
-    @field_validator("request")
+    @field_validator("request", mode="before")
     @classmethod
-    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _is_json(cls, value: object) -> object:
         try:
             json.dumps(value, allow_nan=False)
-        except ValueError:
+        except (TypeError, ValueError):
             raise ValueError(
                 f"judge.request must be JSON, without NaN or infinity (found {value!r}): remove it"
             ) from None

@@ -139,7 +139,7 @@ class _EndpointCall:
 
     def _request(self, question: Question) -> dict[str, Any]:
         config = self._config
-        request: dict[str, Any] = {
+        request: dict[str, object] = {
             "model": config.model,
             "messages": [{"role": "user", "content": question.text}],
             "max_tokens": config.max_tokens,
@@ -147,7 +147,7 @@ class _EndpointCall:
         }
         if config.logprobs:
             request |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
-        more: dict[str, Any] = {}
+        more: dict[str, object] = {}
         if config.structured:
             more["structured_outputs"] = {"choice": list(question.choices)}
         for key, value in config.request.items():

@@ -23,6 +23,8 @@ _VERDICTS: Mapping[str, Verdict] = {"A": "a", "B": "b", "tie": "tie"}
 _SHOWN = 80
 _DECORATION = " \t*_`\"'.:"
 _LABELS = ("verdict:", "score:", "answer:")
+_DECISIVE = ("model", "revision", "endpoint", "max_tokens", "structured", "logprobs", "request")
+"""The fields of a judge's section that its replies depend on, beside the question."""
 
 
 class LocalModel:
@@ -127,18 +129,7 @@ class _RubricCall:
 
     def _replies(self, questions: Sequence[Question]) -> list[Reply]:
         """One reply per question, remembered or from the model."""
-        asked_of = {
-            key: getattr(self._config, key)
-            for key in (
-                "model",
-                "revision",
-                "endpoint",
-                "max_tokens",
-                "structured",
-                "logprobs",
-                "request",
-            )
-        }
+        asked_of = {key: getattr(self._config, key) for key in _DECISIVE}
         keys = [reply_key(question, asked_of) for question in questions]
         replies = self._memory.get(keys)
         missing = {k: q for k, q in zip(keys, questions, strict=True) if k not in replies}

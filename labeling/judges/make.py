@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from dpo_core.config import Section
 from dpo_core.errors import ConfigError
@@ -67,7 +67,7 @@ def hash_user_code(config: Judge) -> Mapping[str, str]:
     return KINDS[config.kind].user_code(config)
 
 
-def answer_fields(config: Judge) -> dict[str, Any]:
+def answer_fields(config: Judge) -> dict[str, object]:
     """The fields of the section that the judge's answers depend on."""
     fields = config.model_dump(mode="json", exclude=set(STEERS_NO_ANSWER))
     if fields.get("relevance") is None:  # keeps fingerprints from before the field existed
@@ -95,7 +95,14 @@ def _check_library(name: str, remedy: str) -> None:
         raise ConfigError(f"judge: this kind of judge needs {name}, which is missing", remedy)
 
 
-def _read_model_config(model: str) -> dict[str, Any] | None:
+class _ModelConfig(TypedDict, total=False):
+    """What is read of a model's config.json."""
+
+    architectures: list[str] | None
+    id2label: dict[str, str] | None
+
+
+def _read_model_config(model: str) -> _ModelConfig | None:
     """config.json of a model in a folder; None for one on the hub, which is not looked up.
 
     Raises ConfigError when vLLM is missing, or the folder or its config.json.
@@ -110,7 +117,7 @@ def _read_model_config(model: str) -> dict[str, Any] | None:
             )
         return None
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: _ModelConfig = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"judge.model: {folder} holds no model: {error}",
@@ -134,7 +141,7 @@ def _check_reward_model(config: RewardModelJudge) -> None:
         )
 
 
-def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, Any]:
+def judge_config(config: AnyJudgeConfig, gives: str | None = None) -> dict[str, object]:
     """The config fields that the answers of the judges giving `gives` depend on; None: of all."""
     return {"judges": [answer_fields(m) for m in judges_giving(config, gives)]}
 

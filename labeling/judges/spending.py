@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core import json_lines
 from dpo_core.errors import ArtifactCorrupted, BudgetSpent
@@ -84,15 +83,11 @@ def read_spending(path: Path, begin: int = 0) -> Spending:
     end = json_lines.end_of_lines(path)
     spent: dict[str, Cost] = {}
     for _, row in json_lines.read(path, _REMEDY, begin=begin, end=end, torn_before=True):
-        source, cost = _line(path, row)
+        try:
+            source, cost = row.pop("source"), Cost(**row)
+        except (KeyError, TypeError):
+            raise ArtifactCorrupted(
+                f"{path} has a line that records no spending: {row}", _REMEDY
+            ) from None
         spent[source] = spent.get(source, Cost()) + cost
     return Spending(spent, end)
-
-
-def _line(path: Path, row: dict[str, Any]) -> tuple[str, Cost]:
-    try:
-        return row.pop("source"), Cost(**row)
-    except (KeyError, TypeError):
-        raise ArtifactCorrupted(
-            f"{path} has a line that records no spending: {row}", _REMEDY
-        ) from None

@@ -8,7 +8,7 @@ of engines and after a restart.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Literal
+from typing import Literal
 
 _SMALLEST = 8
 """A draw has at least per_draw / 8 prompts, since each draw pauses the engines."""
@@ -89,7 +89,7 @@ def next_draw(goal: PairGoal, so_far: DrawProgress) -> int:
     return min(wanted, affordable, goal.per_draw)
 
 
-def outcome(goal: PairGoal, so_far: DrawProgress, ended: EndedBy) -> dict[str, Any]:
+def outcome(goal: PairGoal, so_far: DrawProgress, ended: EndedBy) -> dict[str, object]:
     """The result of the draws, as the ledger records it."""
     return {
         "until_pairs": goal.pairs,
@@ -101,14 +101,13 @@ def outcome(goal: PairGoal, so_far: DrawProgress, ended: EndedBy) -> dict[str, A
     }
 
 
-def shortfall_message(result: Mapping[str, Any]) -> str | None:
+def shortfall_message(result: Mapping[str, object]) -> str | None:
     """Why a round has fewer pairs than its target, or None.
 
     result: the round's `outcome`; empty for a round without target.
     """
-    if result.get("ended_by") not in _WHY:
-        return None
-    return (
+    why = _WHY.get(str(result.get("ended_by")))
+    return why and (
         f"{result['pairs']:,} of {result['until_pairs']:,} pairs after {result['drawn']:,} "
-        f"prompts: {_WHY[result['ended_by']].format(**result)}."
+        f"prompts: {why.format(**result)}."
     )

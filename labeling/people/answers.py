@@ -8,10 +8,12 @@ since otherwise a pair that nobody can judge would be waited for forever. A draf
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dpo_core.records import LabelRow
+from labeling.people.label_queue import AnswerValue, QueueRecord
 from labeling.people.task import RecordMetadata, verdict_from_choice
 
 SUBMITTED, DISCARDED, DRAFT = "submitted", "discarded", "draft"
@@ -61,12 +63,9 @@ class AnswerCounts:
         return self.missing == 0
 
 
-def read_answers(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[SubmittedAnswer]:
-    """The answers, including drafts, in Argilla's JSON of a record.
-
-    names: user id → name.
-    """
-    for response in record.get("responses") or ():
+def read_answers(record: QueueRecord, names: Mapping[str, str]) -> Iterator[SubmittedAnswer]:
+    """The answers to a record, including drafts; names: user id → name."""
+    for response in record["responses"]:
         values = response["values"] or {}
         user = str(response["user_id"])
         yield SubmittedAnswer(
@@ -127,7 +126,7 @@ def people_per_record(answers: Iterable[SubmittedAnswer]) -> Counter[str]:
 
 def label_rows(
     asked: Iterable[RecordMetadata], answers: Iterable[SubmittedAnswer]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[LabelRow]:
     """Rows of LABELS: the latest answers to the records asked, in a deterministic order."""
     by_id = {record.record_id: record for record in asked}
     rows = (_row(by_id[a.record_id], a) for a in answers if a.record_id in by_id)
@@ -135,24 +134,16 @@ def label_rows(
 
 
 def asked_rows(
-    asked: Iterable[RecordMetadata], labels: Sequence[Mapping[str, Any]], *, left_out: bool
-) -> Iterator[dict[str, Any]]:
+    asked: Iterable[RecordMetadata], labels: Sequence[LabelRow], *, left_out: bool
+) -> Iterator[dict[str, object]]:
     """Rows of ASKED; left_out: whether unanswered pairs get no preference at all."""
-    counts = Counter(row["record_id"] for row in labels)
+    answers = Counter(row["record_id"] for row in labels)
     for record in asked:
-        answers = counts[record.record_id]
-        yield {
-            "record_id": record.record_id,
-            "pair_id": record.pair_id,
-            "kind": record.kind,
-            "why": record.why,
-            "mode": record.mode,
-            "answers": answers,
-            "left_out": left_out and answers == 0 and record.kind == "pair",
-        }
+        lost = left_out and not answers[record.record_id] and record.kind == "pair"
+        yield {**asdict(record), "answers": answers[record.record_id], "left_out": lost}
 
 
-def _row(record: RecordMetadata, answer: SubmittedAnswer) -> dict[str, Any]:
+def _row(record: RecordMetadata, answer: SubmittedAnswer) -> LabelRow:
     submitted = answer.status == SUBMITTED
     return {
         "label_id": answer.label_id,
@@ -180,5 +171,5 @@ def _to_millisecond(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
-def _value(values: Mapping[str, Any], question: str) -> Any:
-    return (values.get(question) or {}).get("value")
+def _value(values: Mapping[str, AnswerValue], question: str) -> Any:
+    return values[question].get("value") if values.get(question) else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from labeling.people.task import CHOICES, Item
 
@@ -19,7 +18,7 @@ class Questions:
     comment: bool
 
 
-def dataset_parts(questions: Questions) -> dict[str, list[dict[str, Any]]]:
+def dataset_parts(questions: Questions) -> dict[str, list[dict[str, object]]]:
     """Kind of part in the API → parts of a dataset, in the order of the page."""
     parts = [_question_part("preference", "Which response is better?", _CHOOSE, required=True)]
     if questions.strength:
@@ -55,19 +54,19 @@ _METADATA = (
 
 
 def _question_part(
-    name: str, title: str, settings: Mapping[str, Any], *, required: bool = False
-) -> dict[str, Any]:
+    name: str, title: str, settings: Mapping[str, object], *, required: bool = False
+) -> dict[str, object]:
     return {"name": name, "title": title, "required": required, "settings": dict(settings)}
 
 
-def _field_part(name: str, title: str, kind: str) -> dict[str, Any]:
+def _field_part(name: str, title: str, kind: str) -> dict[str, object]:
     settings = {"type": kind, "use_markdown": True}
     return {"name": name, "title": title, "required": True, "settings": settings}
 
 
-def make_record(item: Item, question: str) -> dict[str, Any]:
+def make_record(item: Item, question: str) -> dict[str, object]:
     """A record in Argilla's JSON; `question`: id of the question that a suggestion answers."""
-    record: dict[str, Any] = {
+    record: dict[str, object] = {
         "external_id": item.record_id,
         "fields": {
             "prompt": [{"role": role, "content": content} for role, content in item.seen.prompt],

@@ -5,12 +5,12 @@ answers needs, and gives up at the first failure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from dpo_core.tables import batched
 from labeling.people.argilla_http import PATIENT, ArgillaHttp, Patience, RequestRefused
 from labeling.people.argilla_parts import Questions, batches, dataset_parts, make_record
-from labeling.people.label_queue import Dataset, Progress
+from labeling.people.label_queue import Dataset, Progress, QueueCounts, QueueRecord
 from labeling.people.task import Item
 from labeling.server import Access
 
@@ -19,6 +19,16 @@ _BATCH = 250
 _DELETE_AT_ONCE = 100
 _READY = "ready"
 _CONFLICT, _UNPROCESSABLE = 409, 422
+
+
+class DatasetEntry(TypedDict):
+    """What is read of Argilla's JSON of a dataset."""
+
+    id: str
+    name: str
+    workspace_id: str
+    status: str
+    guidelines: str | None
 
 
 class ArgillaQueue:
@@ -46,7 +56,7 @@ class ArgillaQueue:
         entry = self._find(name)
         return None if entry is None else self._as_dataset(entry)
 
-    def records(self, dataset: Dataset, progress: Progress) -> Iterator[dict[str, Any]]:
+    def records(self, dataset: Dataset, progress: Progress) -> Iterator[QueueRecord]:
         """Argilla's JSON of every record with its answers, each record once.
 
         Pages shift when a record is removed meanwhile; they are then read again.
@@ -55,13 +65,12 @@ class ArgillaQueue:
         for _ in range(3):
             read, total = 0, 1
             while read < total:
-                page = self._page(dataset, read)
-                total = page["total"]
-                yield from (r for r in page["items"] if r["id"] not in seen)
-                seen.update(r["id"] for r in page["items"])
-                read += len(page["items"])
+                records, total = self._page(dataset, read)
+                yield from (r for r in records if r["id"] not in seen)
+                seen.update(r["id"] for r in records)
+                read += len(records)
                 progress(len(seen), total, "records read")
-                if not page["items"]:
+                if not records:
                     break
             if len(seen) >= total:
                 return
@@ -80,11 +89,14 @@ class ArgillaQueue:
         for ids in batched(server_ids, _DELETE_AT_ONCE):
             self._call("DELETE", f"datasets/{dataset.id}/records", params={"ids": ",".join(ids)})
 
-    def progress(self, dataset: Dataset) -> dict[str, Any]:
-        """Argilla's counts: records `total` and `completed`, and answers per user in `users`."""
-        counts: dict[str, Any] = self._call("GET", f"datasets/{dataset.id}/progress")
-        users: dict[str, Any] = self._call("GET", f"datasets/{dataset.id}/users/progress")
-        return {**counts, **users}
+    def progress(self, dataset: Dataset) -> QueueCounts:
+        """How far its records are answered."""
+        counts = self._call("GET", f"datasets/{dataset.id}/progress")
+        users = self._call("GET", f"datasets/{dataset.id}/users/progress")["users"]
+        kinds = [user.get(status, {}) for user in users for status in ("completed", "pending")]
+        submitted = sum(kind.get("submitted", 0) for kind in kinds)
+        discarded = sum(kind.get("discarded", 0) for kind in kinds)
+        return QueueCounts(counts["total"], counts["completed"], submitted, discarded)
 
     def names(self) -> dict[str, str]:
         """user id → name, of all users for an owner's key, else of the workspace's users."""
@@ -94,7 +106,7 @@ class ArgillaQueue:
             users = self._call("GET", f"workspaces/{self._workspace()}/users")["items"]
         return {str(user["id"]): str(user["username"]) for user in users}
 
-    def _create(self, name: str, questions: Questions, guidelines: str) -> dict[str, Any]:
+    def _create(self, name: str, questions: Questions, guidelines: str) -> DatasetEntry:
         body = {
             "name": name,
             "workspace_id": self._workspace(),
@@ -103,7 +115,7 @@ class ArgillaQueue:
             "distribution": {"strategy": "overlap", "min_submitted": questions.min_submitted},
         }
         try:
-            created: dict[str, Any] = self._call("POST", "datasets", json=body)
+            created: DatasetEntry = self._call("POST", "datasets", json=body)
         except RequestRefused as refused:
             entry = self._find(name)
             if refused.status != _CONFLICT or entry is None:
@@ -126,19 +138,19 @@ class ArgillaQueue:
             if self._call("GET", f"datasets/{dataset_id}")["status"] != _READY:
                 raise
 
-    def _add_part(self, path: str, part: Mapping[str, Any]) -> None:
+    def _add_part(self, path: str, part: Mapping[str, object]) -> None:
         try:
             self._call("POST", path, json=part)
         except RequestRefused as refused:
             if refused.status != _CONFLICT:
                 raise
 
-    def _as_dataset(self, entry: Mapping[str, Any]) -> Dataset:
+    def _as_dataset(self, entry: DatasetEntry) -> Dataset:
         url = f"{self._http.public_url}/dataset/{entry['id']}/annotation-mode"
         return Dataset(str(entry["id"]), str(entry["name"]), url)
 
-    def _find(self, name: str) -> dict[str, Any] | None:
-        items = self._call("GET", "me/datasets")["items"]
+    def _find(self, name: str) -> DatasetEntry | None:
+        items: list[DatasetEntry] = self._call("GET", "me/datasets")["items"]
         workspace = self._workspace()
         here = (d for d in items if d["name"] == name and str(d["workspace_id"]) == workspace)
         return next(here, None)
@@ -156,10 +168,11 @@ class ArgillaQueue:
         items = self._call("GET", f"datasets/{dataset.id}/questions")["items"]
         return str(next(q["id"] for q in items if q["name"] == "preference"))
 
-    def _page(self, dataset: Dataset, offset: int) -> dict[str, Any]:
+    def _page(self, dataset: Dataset, offset: int) -> tuple[list[QueueRecord], int]:
+        """The records from `offset` on that one page holds, and the number of all records."""
         params = {"offset": offset, "limit": PAGE, "include": "responses"}
-        page: dict[str, Any] = self._call("GET", f"datasets/{dataset.id}/records", params=params)
-        return page
+        page = self._call("GET", f"datasets/{dataset.id}/records", params=params)
+        return page["items"], page["total"]
 
     def _push(self, dataset: Dataset, batch: Sequence[Item], question: str) -> None:
         records = {item.record_id: make_record(item, question) for item in batch}

@@ -16,7 +16,7 @@ from labeling.people.answers import (
     read_answers,
 )
 from labeling.people.argilla_parts import Questions
-from labeling.people.label_queue import Dataset, LabelQueue, Progress, Record
+from labeling.people.label_queue import Dataset, LabelQueue, Progress, QueueRecord
 from labeling.people.log import LabelLog, RoundLog
 from labeling.people.task import Item
 
@@ -103,7 +103,7 @@ def collect(
     return ServerRecords(server_ids, frozenset(completed), frozenset(begun), new)
 
 
-def _add_names(names: dict[str, str], record: Record, queue: LabelQueue) -> None:
+def _add_names(names: dict[str, str], record: QueueRecord, queue: LabelQueue) -> None:
     """Add the names of those who answered `record`; a deleted account keeps its id as name."""
     users = {str(response["user_id"]) for response in record["responses"]}
     if not users <= names.keys():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from labeling.people.argilla_parts import Questions
 from labeling.people.task import Item
@@ -10,9 +10,40 @@ from labeling.people.task import Item
 Progress = Callable[[int, int, str], None]
 """Called as progress(done, total, unit)."""
 
-Record = Mapping[str, Any]
-"""A record as Argilla's JSON has it: id, external_id, status, responses (each with id, user_id,
-values, status, updated_at)."""
+
+class AnswerValue(TypedDict):
+    """A user's answer to one question: a choice, a number or a text."""
+
+    value: Any
+
+
+class QueueResponse(TypedDict):
+    """A user's response to a record, as Argilla's JSON has it; `values` by question."""
+
+    id: str
+    user_id: str
+    status: str
+    values: dict[str, AnswerValue] | None
+    updated_at: str
+
+
+class QueueRecord(TypedDict):
+    """A record with its responses, as Argilla's JSON has it."""
+
+    id: str
+    external_id: str
+    status: str
+    responses: list[QueueResponse]
+
+
+@dataclass(frozen=True)
+class QueueCounts:
+    """Records, those completed, and answers by all users."""
+
+    total: int
+    completed: int
+    submitted: int
+    discarded: int
 
 
 @dataclass(frozen=True)
@@ -29,28 +60,21 @@ class LabelQueue(Protocol):
 
     def dataset(self, name: str, questions: Questions, guidelines: str) -> Dataset:
         """The dataset of that name, ready for labelling; created if missing."""
-        ...
 
     def find(self, name: str) -> Dataset | None:
         """The dataset of that name, or None."""
-        ...
 
     def push(self, dataset: Dataset, items: Sequence[Item], progress: Progress) -> None:
         """Send items, skipping those that are there."""
-        ...
 
-    def records(self, dataset: Dataset, progress: Progress) -> Iterator[Record]:
+    def records(self, dataset: Dataset, progress: Progress) -> Iterator[QueueRecord]:
         """Every record with its answers, each once."""
-        ...
 
     def remove(self, dataset: Dataset, server_ids: Sequence[str]) -> None:
         """Remove records, with their answers."""
-        ...
 
     def names(self) -> Mapping[str, str]:
         """user id → name."""
-        ...
 
-    def progress(self, dataset: Dataset) -> Mapping[str, Any]:
-        """Records `total` and `completed`, and answers per user in `users`."""
-        ...
+    def progress(self, dataset: Dataset) -> QueueCounts:
+        """How far its records are answered."""

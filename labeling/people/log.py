@@ -91,7 +91,7 @@ class LabelLog:
         self._append({"event": "answer", **asdict(answer)} for answer in new)
         return len(new)
 
-    def _append(self, events: Iterable[Mapping[str, Any]]) -> None:
+    def _append(self, events: Iterable[Mapping[str, object]]) -> None:
         at = {"logged_at": datetime.now(UTC).isoformat(timespec="seconds")}
         json_lines.append(self.path, ({**event, **at} for event in events))
 

@@ -88,7 +88,7 @@ class Item:
 
     hidden: RecordMetadata
     seen: RecordContent
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     opinion: Opinion | None = None
 
     @property
@@ -139,14 +139,11 @@ class ItemBuilder:
         )
         return Item(hidden, seen, self._metadata(texts, gold.tags))
 
-    def _metadata(self, texts: tuple[str, str], tags: Sequence[str]) -> dict[str, Any]:
+    def _metadata(self, texts: tuple[str, str], tags: Sequence[str]) -> dict[str, object]:
         """Metadata that annotators can filter by; lengths in characters, which gold has too."""
         lengths = {"length_a": len(texts[0]), "length_b": len(texts[1])}
-        return {
-            "round": self.number,
-            **lengths,
-            **({"tags": [visible(tag) for tag in tags]} if tags else {}),
-        }
+        named = {"tags": [visible(tag) for tag in tags]} if tags else {}
+        return {"round": self.number, **lengths, **named}
 
     def _opinion(self, pair_id: str, first: Side) -> Opinion | None:
         judgement = self.opinions.get(pair_id) if self.mode == "review" else None

@@ -17,13 +17,7 @@ The server runs in a virtual environment of its own (`environment`). The code th
 `embedded/`: it imports nothing of Ratchet, and nothing of Ratchet imports it.
 """
 
-from labeling.server.credentials import (
-    DEFAULT_FOLDER,
-    WORKSPACE,
-    Access,
-    Credentials,
-    find_access,
-)
+from labeling.server.credentials import DEFAULT_FOLDER, WORKSPACE, Access, Credentials, find_access
 from labeling.server.process import Server, running, start
 from labeling.server.users import add_user
 

@@ -19,34 +19,24 @@ def add_user(access: Access, name: str, workspace: str = WORKSPACE) -> str:
     """
     if not name.strip():
         raise BadInput("a user needs a name", "For example: ratchet label user add ann")
-    if any(user["username"] == name for user in _items(access, "users")):
+    if any(user["username"] == name for user in call(access, "GET", "users")["items"]):
         raise BadInput(f"user {name!r} already exists", "Choose another name.")
     place = _workspace(access, workspace)
     password = new_password()
-    user = call(
-        access,
-        "POST",
-        "users",
-        {"username": name, "first_name": name, "password": password, "role": "annotator"},
-    )
+    account = {"username": name, "first_name": name, "password": password, "role": "annotator"}
+    user = call(access, "POST", "users", account)
     call(access, "POST", f"workspaces/{place}/users", {"user_id": user["id"]})
     return password
 
 
 def _workspace(access: Access, name: str) -> str:
     """Id of the workspace; created if missing, as on an external server."""
-    ids = [place["id"] for place in _items(access, "me/workspaces") if place["name"] == name]
+    places = call(access, "GET", "me/workspaces")["items"]
+    ids = [place["id"] for place in places if place["name"] == name]
     return str(ids[0] if ids else call(access, "POST", "workspaces", {"name": name})["id"])
 
 
-def _items(access: Access, path: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = call(access, "GET", path)["items"]
-    return items
-
-
-def call(
-    access: Access, method: str, path: str, body: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def call(access: Access, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
     """The server's JSON response to a request below /api/v1/.
 
     Raises BadInput for a refused API key or no response, LabelServerFailed for other errors.
@@ -59,7 +49,7 @@ def call(
     )
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            content: dict[str, Any] = json.load(response)
+            return json.load(response)
     except urllib.error.HTTPError as error:
         with error:  # closes the connection
             raise _refused(access, path, error) from None
@@ -68,7 +58,6 @@ def call(
             f"no Argilla server answers at {access.url}: {error}",
             "Start it with `ratchet label serve`, then run the same command again.",
         ) from None
-    return content
 
 
 def _refused(access: Access, path: str, error: urllib.error.HTTPError) -> Exception:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.records import prompt_from_row
-from dpo_core.tables import read_rows
+from dpo_core.records import PromptRow, prompt_from_row
+from dpo_core.tables import iterate_as, read_rows
 from reporting.read.samples import SampledAnswer, SampleRow, SourceVerdict, read_scores, tags
 
 PAIRS_SHOWN = 1_000
@@ -37,7 +37,9 @@ def _round_rows(layout: Layout, number: int, limit: int) -> Iterator[SampleRow]:
         read_rows(paths["pairs"]),
         key=lambda pair: not any(given.person for _, given in verdicts[pair["pair_id"]]),
     )[:limit]
-    prompts = {(p := prompt_from_row(row)).prompt_id: p for row in read_rows(paths["prompts"])}
+    prompts = {
+        row["prompt_id"]: prompt_from_row(row) for row in iterate_as(paths["prompts"], PromptRow)
+    }
     answers = _answers(layout, number, paths["completions"], {p[s] for p in pairs for s in "ab"})
     for pair in pairs:
         prompt = prompts.get(pair["prompt_id"])

@@ -7,8 +7,8 @@ from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.layout import Layout
-from dpo_core.records import Prompt, prompt_from_row
-from dpo_core.tables import read_rows
+from dpo_core.records import Prompt, PromptRow, prompt_from_row
+from dpo_core.tables import iterate_as, read_rows
 
 PROMPTS_SHOWN = 5_000
 CHARACTERS_SHOWN = 24_000_000
@@ -56,7 +56,7 @@ def held_out_rows(layout: Layout, planned: int) -> tuple[tuple[SampleRow, ...], 
     held_out = current_artifact(layout, 0, "held_out")
     if held_out is None:
         return (), 0
-    prompts = (prompt_from_row(row) for row in read_rows(held_out.path("prompts.parquet")))
+    prompts = map(prompt_from_row, iterate_as(held_out.path("prompts.parquet"), PromptRow))
     test = [prompt for prompt in prompts if prompt.split == "test"]
     answers: dict[str, list[SampledAnswer]] = defaultdict(list)
     for number in range(planned + 1):

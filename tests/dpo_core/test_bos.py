@@ -10,7 +10,9 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from dpo_core.bos import find_bos_faults
 from dpo_core.records import Prompt
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
-from generation import probe
+from generation.config import PromptsConfig
+from generation.probe import probe_tokens
+from generation.probe_jobs import ProbeTokens
 from generation.sampling import encode_prompt, load_tokenizer
 from labeling.audit.token_faults import token_faults
 
@@ -160,9 +162,9 @@ def faults(prompt: Prompt, ids: list[int], special: SpecialTokens) -> set[str]:
 def told_by_doctor(folder: Path, prompt: Prompt) -> set[str]:
     row = {"messages": prompt.messages} if prompt.messages else {"prompt": prompt.text}
     (folder / "prompts.jsonl").write_text(json.dumps(row) + "\n")
-    asked = {"folder": str(folder), "revision": None, "room": 999}
-    found = probe.probe_tokens({**asked, "prompts": {"path": str(folder / "prompts.jsonl")}})
-    return {name for name in ("bos_missing", "bos_doubled") if found[name]}
+    asked = PromptsConfig(path=str(folder / "prompts.jsonl"))
+    found = probe_tokens(ProbeTokens(folder=folder, revision=None, prompts=asked, room=999))
+    return {name for name in ("bos_missing", "bos_doubled") if getattr(found, name)}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

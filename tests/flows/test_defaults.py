@@ -10,7 +10,8 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.errors import ConfigError
 from dpo_core.gate.config import gate_recipe
 from flows.config import load_config, read_stored
-from flows.config.defaults import CHANGED, DEFAULTS, FIRST, with_defaults
+from flows.config.defaults import CHANGED, DEFAULTS, FIRST
+from flows.config.raw import RawConfig
 
 CONFIG: dict[str, Any] = {
     "name": "kept",
@@ -83,7 +84,7 @@ def test_a_version_that_there_is_not_is_refused(config: Path, wrong: str) -> Non
 
 
 def test_a_section_that_is_null_is_left_to_the_checks() -> None:
-    assert with_defaults({"gate": None}, FIRST)["gate"] is None
+    assert RawConfig({"gate": None}).fill_defaults(FIRST).values["gate"] is None
 
 
 def test_a_campaign_whose_config_is_damaged_is_named(config: Path) -> None:

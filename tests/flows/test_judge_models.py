@@ -19,7 +19,7 @@ import os
 from dpo_core.children import serve
 
 def handle(request, report):
-    texts = [c[-1]["parts"][0][0] for c in request["conversations"]]
+    texts = [c[-1]["parts"][0][0] for c in request["job"]["conversations"]]
     if "fail" in texts:
         raise RuntimeError("CUDA out of memory")
     answers = [{"value": float(os.getpid()), "reason": ""} for _ in texts]

@@ -2,7 +2,6 @@
 
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from dpo_core.campaign.store import Recipe, Store
 from dpo_core.children import Child
 from dpo_core.errors import ArtifactCorrupted, ChildFailed
 from dpo_core.training.jobs import AverageJob
+from dpo_core.training.results import AverageResult
 from flows.compute.processes import check_weights
 from flows.config import CampaignConfig
 from flows.session import Session
@@ -54,16 +54,16 @@ def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
     with Session.open(tmp_path, CampaignConfig.model_validate(raw), shown) as session:
         policy = finished.artifact(0, "base").path("policy")
-        nowhere = Path("/nowhere")
-        nothing = ScoreJob(
-            policy=policy, config=session.config.sampling, completions=nowhere, out=nowhere
+        failed = _asked(session, finished, tmp_path / "first.parquet")
+        prompts = finished.artifact(0, "held_out").path("prompts.parquet")
+        no_answers = ScoreJob(
+            policy=policy, config=session.config.sampling, source=prompts, out=tmp_path / "none"
         )
         with pytest.raises(ChildFailed):
-            session.sample(nothing)
-        failed = session.processes.running("sampling")
-        assert failed is not None and failed.alive()
+            session.sample(no_answers)
+        assert not failed.alive() and session.processes.running("sampling") is None
         fresh = _asked(session, finished, tmp_path / "logps.parquet")
-        assert fresh is not failed and not failed.alive()
+        assert fresh is not failed
         assert _asked(session, finished, tmp_path / "again.parquet") is fresh
 
 
@@ -77,9 +77,9 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
     )
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
     with Session.open(tmp_path, config, shown) as session:
-        assert _averaged(session, finished, tmp_path / "1")["seconds_start"] > 0
+        assert _averaged(session, finished, tmp_path / "1").seconds_start > 0
         kept = session.processes.running("training")
-        assert _averaged(session, finished, tmp_path / "2")["seconds_start"] == 0
+        assert _averaged(session, finished, tmp_path / "2").seconds_start == 0
         assert kept is not None and session.processes.running("training") is kept
         nowhere = tmp_path / "nowhere"
         with pytest.raises(ChildFailed):
@@ -91,7 +91,7 @@ def test_one_process_trains_round_after_round_where_no_gpu_must_be_given_back(
     assert len(weights) == 1, "the second job of a process is as the first of another"
 
 
-def _averaged(session: Session, campaign: Campaign, out: Path) -> dict[str, Any]:
+def _averaged(session: Session, campaign: Campaign, out: Path) -> AverageResult:
     """What a short job of the training process came to."""
     ends = (campaign.artifact(0, "base"), campaign.artifact(1, "training"))
     before, after = (end.path("policy") for end in ends)
@@ -104,7 +104,7 @@ def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     job = ScoreJob(
         policy=base.path("policy"),
         config=session.config.sampling,
-        completions=campaign.artifact(0, "answers").path("completions.parquet"),
+        source=campaign.artifact(0, "answers").path("completions.parquet"),
         out=out,
     )
     session.sample(job)

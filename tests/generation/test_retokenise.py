@@ -10,7 +10,7 @@ from test_tokenise import ASSISTANT, EOS, SKY, TURN, USER, WHY, YES, tokenizer, 
 from dpo_core.records import Prompt, prompt_id, prompt_row
 from dpo_core.schemas import COMPLETIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from generation.jobs import RetokeniseJob
+from generation.jobs import RetokeniseJob, RetokeniseResult
 from generation.tokenise import retokenise
 
 PLAIN = Prompt(prompt_id("why", None), text="why")
@@ -47,7 +47,8 @@ def test_texts_of_another_model_in_the_policys_tokens(tmp_path: Path) -> None:
     prompts, others, ours = (tmp_path / f"{n}.parquet" for n in ("prompts", "others", "ours"))
     job = RetokeniseJob(policy=tmp_path, prompts=prompts, completions=others, out=ours, longest=10)
     made = retokenise(tokenizer(), job, lambda *_: None)
-    assert made == {"kept": 3, "dropped": {"special_tokens": 1, "template": 1, "too_long": 1}}
+    dropped = {"special_tokens": 1, "template": 1, "too_long": 1}
+    assert made == RetokeniseResult(kept=3, dropped=dropped)
     ours = read_rows(tmp_path / "ours.parquet")
     assert [(row["prompt_token_ids"], row["token_ids"]) for row in ours] == [
         ([WHY], [YES, SKY, EOS]),

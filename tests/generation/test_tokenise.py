@@ -13,7 +13,7 @@ from dpo_core.errors import BadInput, PromptError
 from dpo_core.records import Prompt, pair_id, prompt_id, prompt_row
 from dpo_core.schemas import IMPORTED, PROMPTS
 from dpo_core.tables import read_rows, write_rows
-from generation.jobs import TokeniseJob
+from generation.jobs import TokeniseJob, TokeniseResult
 from generation.tokenise import context_length, tokenise_pairs
 
 EOS, UNKNOWN, TURN, USER, ASSISTANT = range(5)
@@ -100,7 +100,7 @@ def test_plain_text_is_closed_with_eos(tmp_path: Path) -> None:
     for row in found.completions.values():
         assert (row["finish_reason"], row["token_logps"]) == ("stop", None)
     counts = {"prompts": 1, "completions": 2, "preferences": 1, "tokens": 5}
-    assert found.result == {"rows": 1, "dropped": {}, **counts}
+    assert found.result == TokeniseResult(rows=1, dropped={}, **counts)
 
 
 def test_a_chat_is_closed_as_its_template_and_the_policy_close_it(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_is_dropped_is_counted(tmp_path: Path) -> None:
     ]
     found = Tokenised(tmp_path, rows, held_out=held, longest=7)
     expected = {"held_out": 4, "special_tokens": 1, "template": 1, "too_long": 1}
-    assert found.result["dropped"] == expected
+    assert found.result.dropped == expected
     assert [len(found.ids("chosen", n)) for n in (0, 1)] == [6, 2]
     assert found.ids("rejected", 1) == [UNKNOWN, UNKNOWN, EOS], (
         "an unknown word is no special token"

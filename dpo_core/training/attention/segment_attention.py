@@ -9,7 +9,7 @@ masks that a model makes itself, and unknown arguments of attention raise NotImp
 caller then takes the plain path.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -196,7 +196,7 @@ def _on_cpu(
     return FlashSegments.apply(*inputs, segments, scale)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def _refuse_unknown(arguments: dict[str, Any]) -> None:
+def _refuse_unknown(arguments: Mapping[str, object]) -> None:
     unknown = sorted(k for k, v in arguments.items() if v is not None and k not in _IRRELEVANT)
     if unknown:
         raise NotImplementedError(f"its attention takes {', '.join(unknown)}")

@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import torch
@@ -31,15 +31,15 @@ from dpo_core.atomic import flush, flush_tree, write_json
 from dpo_core.errors import BadInput, ChildFailed
 from dpo_core.full_disk import FULL_BYTES, free_bytes, is_out_of_space
 from dpo_core.tables import iterate_rows, write_rows
+from dpo_core.training.metrics.curve_recorder import RecordedCurve
 from dpo_core.training.objective import ReferenceLogps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
 from dpo_core.training.processes.team import Team
+from dpo_core.training.results import RoundStartFacts
 
 _PREFIX = "step-"
 _UNFINISHED = ".unfinished"
 _TENSORS, _PROGRESS, _REFERENCE = "tensors", "progress.json", "reference.parquet"
-_JSON_KEYS = {"round_id": "round_id", "steps": "steps", "curve": "told", "start": "found"}
-"""Field of Progress → its key in progress.json."""
 _SIDES = ("chosen", "rejected", "plain_chosen", "plain_rejected")
 _REFERENCE_SCHEMA = pa.schema([("pair_id", pa.string()), *((s, pa.float64()) for s in _SIDES)])
 
@@ -51,15 +51,15 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 class Progress:
     """The progress of a round, besides its weights.
 
-    round_id: hash of everything the round depends on. steps: optimiser steps done. curve: state of
-    its CurveRecorder. start: facts about how it started. reference, plain_sums: log-probs under the
-    reference, as the loss sums them and as plain sums; empty for a loss without a reference.
+    round_id: hash of everything the round depends on. steps: optimiser steps done. reference,
+    plain_sums: log-probs under the reference, as the loss sums them and as plain sums; empty for a
+    loss without a reference.
     """
 
     round_id: str
     steps: int
-    curve: dict[str, Any]
-    start: dict[str, Any]
+    curve: RecordedCurve
+    start: RoundStartFacts
     reference: ReferenceLogps
     plain_sums: ReferenceLogps
 
@@ -90,8 +90,9 @@ def read_progress(checkpoint: Path) -> Progress:
         reference.update({row["pair_id"]: (chosen, rejected)})
         plain_sums.update({row["pair_id"]: (plain[0], plain[1])})
     saved = _read_json(checkpoint)
-    fields = {field: saved[key] for field, key in _JSON_KEYS.items()}
-    return Progress(**fields, reference=reference, plain_sums=plain_sums)
+    curve = RecordedCurve(**{key.removeprefix("_"): part for key, part in saved["told"].items()})
+    start = RoundStartFacts.read(saved["found"])
+    return Progress(saved["round_id"], saved["steps"], curve, start, reference, plain_sums)
 
 
 def read_tensors(checkpoint: Path, model: Any, optimiser: torch.optim.Optimizer) -> None:
@@ -145,20 +146,34 @@ def _replace_all(checkpoints: Path, unfinished: Path, name: str) -> None:
 
 
 def _write_progress(folder: Path, progress: Progress) -> None:
-    content = {key: getattr(progress, field) for field, key in _JSON_KEYS.items()}
+    content: _Saved = {
+        "round_id": progress.round_id,
+        "steps": progress.steps,
+        "told": {f"_{name}": part for name, part in vars(progress.curve).items()},
+        "found": progress.start.as_json(),
+    }
     write_json(folder / _PROGRESS, content)
     write_rows(folder / _REFERENCE, _reference_rows(progress), _REFERENCE_SCHEMA)
 
 
-def _reference_rows(progress: Progress) -> Iterator[dict[str, Any]]:
+def _reference_rows(progress: Progress) -> Iterator[Mapping[str, object]]:
     for pair_id, logps in progress.reference.items():
         values = (*logps, *progress.plain_sums[pair_id])
         yield {"pair_id": pair_id, **dict(zip(_SIDES, values, strict=True))}
 
 
-def _read_json(checkpoint: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
-    return content
+class _Saved(TypedDict):
+    """progress.json. told: the curve so far, its names with an underscore; found: the start."""
+
+    round_id: str
+    steps: int
+    told: dict[str, Any]
+    found: dict[str, object]
+
+
+def _read_json(checkpoint: Path) -> _Saved:
+    saved: _Saved = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
+    return saved
 
 
 @contextmanager

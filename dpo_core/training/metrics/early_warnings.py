@@ -6,13 +6,14 @@ shorter round is not checked. Each warning is given once per round.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Literal
 
 from dpo_core.children import NOTICES
 from dpo_core.config import TrainingConfig
+from dpo_core.training.metrics.curves import DpoCurveRow
 from dpo_core.training.metrics.suggested_values import (
     suggest_higher_beta,
     suggest_higher_rate,
@@ -35,7 +36,20 @@ KL_BUDGET_PER_TOKEN = 0.5
 _SATURATING = ("sigmoid", "robust")
 """Losses whose gradient weight is the column gradient_weight."""
 
-Row = Mapping[str, Any]
+Column = Literal[
+    "step",
+    "loss",
+    "accuracy",
+    "margin",
+    "margin_spread",
+    "chosen_logratio",
+    "rejected_logratio",
+    "gradient_weight",
+    "length_correlation",
+    "chosen_tokens",
+    "rejected_tokens",
+]
+"""A column of the curve that checks look at."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +71,11 @@ class History:
 
     config: TrainingConfig
     steps: int
-    opening: list[Row] = field(default_factory=list)
-    recent: deque[Row] = field(default_factory=deque)
-    first: Row | None = None
+    opening: list[DpoCurveRow] = field(default_factory=list)
+    recent: deque[DpoCurveRow] = field(default_factory=deque)
+    first: DpoCurveRow | None = None
 
-    def add(self, row: Row) -> None:
+    def add(self, row: DpoCurveRow) -> None:
         self.first = self.first or row
         if not _is_window(self.opening) and not self._at_reference(row):
             self.opening.append(row)
@@ -69,9 +83,9 @@ class History:
         while _is_window(list(islice(self.recent, 1, None))):
             self.recent.popleft()
 
-    def _at_reference(self, row: Row) -> bool:
+    def _at_reference(self, row: DpoCurveRow) -> bool:
         """Whether policy and reference are equal, where accuracy only shows rounding errors."""
-        return bool(row["step"] == 1 and row["margin_spread"] < STUCK_SPREAD_NATS)
+        return bool(row["step"] == 1 and _value(row, "margin_spread") < STUCK_SPREAD_NATS)
 
     @property
     def full(self) -> bool:
@@ -79,10 +93,10 @@ class History:
         return _is_window(self.recent)
 
     @property
-    def last(self) -> Row:
+    def last(self) -> DpoCurveRow:
         return self.recent[-1]
 
-    def mean(self, name: str) -> float:
+    def mean(self, name: Column) -> float:
         """Mean of a column over the pairs of the latest window; 0 without rows."""
         return mean(list(self.recent), name)
 
@@ -101,17 +115,14 @@ class Watch:
         self.warnings: list[EarlyWarning] = []
         self._history = History(config, steps)
 
-    def over(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def over(self, rows: Iterable[DpoCurveRow]) -> Iterator[DpoCurveRow]:
         """Yield the rows, checking those with margins; without a reference there are none."""
         for row in rows:
             if row["margin"] is not None:
                 self._check(row)
             yield row
 
-    def facts(self) -> list[dict[str, Any]]:
-        return [asdict(warning) for warning in self.warnings]
-
-    def _check(self, row: Row) -> None:
+    def _check(self, row: DpoCurveRow) -> None:
         self._history.add(row)
         known = {given.name for given in self.warnings}
         for name, check in CHECKS.items():
@@ -207,7 +218,8 @@ def kl_budget_passed(seen: History) -> tuple[str, str] | None:
     now = -(seen.mean("chosen_logratio") + seen.mean("rejected_logratio")) / 2
     assert seen.first is not None, "the window is full"
     # Where the policy was before any update: 0 unless the reference is another policy.
-    start = -(seen.first["chosen_logratio"] + seen.first["rejected_logratio"]) / 2
+    first = (_value(seen.first, "chosen_logratio"), _value(seen.first, "rejected_logratio"))
+    start = -sum(first) / 2
     expected = start + (now - start) * (seen.steps - 1) / (seen.mean("step") - 1)
     tokens = (seen.mean("chosen_tokens") + seen.mean("rejected_tokens")) / 2
     budget = seen.config.kl_budget_nats or KL_BUDGET_PER_TOKEN * tokens
@@ -235,11 +247,17 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def mean(rows: Sequence[Row], name: str) -> float:
+def mean(rows: Sequence[DpoCurveRow], name: Column) -> float:
     """Mean of a column over the pairs of the rows; 0 without rows."""
     pairs = sum(row["pairs"] for row in rows)
-    return float(sum(row["pairs"] * row[name] for row in rows) / pairs) if pairs else 0.0
+    return sum(row["pairs"] * _value(row, name) for row in rows) / pairs if pairs else 0.0
 
 
-def _is_window(rows: Sequence[Row]) -> bool:
+def _value(row: DpoCurveRow, name: Column) -> float:
+    value = row[name]
+    assert value is not None, "rows without a reference are not checked"
+    return value
+
+
+def _is_window(rows: Sequence[DpoCurveRow]) -> bool:
     return len(rows) >= WINDOW_STEPS and sum(row["pairs"] for row in rows) >= WINDOW_PAIRS

@@ -1,7 +1,6 @@
 """Throughput of a round: tokens per second, use of the device, padding."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from dpo_core.training.metrics.pair_flops import PairFlops
 from dpo_core.training.pairs.batching import TrainingPair
@@ -36,7 +35,7 @@ class Throughput:
             "seconds": seconds,
         }
 
-    def rates(self, counts: Counts) -> dict[str, Any]:
+    def rates(self, counts: Counts) -> dict[str, float | None]:
         """Rates from counts, and this process's peak memory so far."""
         seconds = max(counts["seconds"], 1e-9)
         flops_per_second = counts["flops"] / seconds

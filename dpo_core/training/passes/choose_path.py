@@ -18,7 +18,7 @@ from dpo_core.training.pairs.batching import (
 from dpo_core.training.passes.entropy import positions_per_pair
 from dpo_core.training.passes.fast_path import FastPath
 from dpo_core.training.passes.model_size import HEAD_ROWS
-from dpo_core.training.passes.pass_over_pairs import Enter, PairPath
+from dpo_core.training.passes.pass_over_pairs import Enter, PairPath, PathOptions
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime
 
@@ -59,7 +59,7 @@ def choose_path(
     frozen: nothing is trained. Raises BadInput when the config requires the fast path and the model
     does not support it.
     """
-    options: dict[str, Any] = {
+    options: PathOptions = {
         "collisions": config.wpo,
         "entropies_per_pair": positions_per_pair(config.pairs_per_step),
         "enter": enter,

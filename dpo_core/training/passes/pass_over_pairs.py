@@ -6,7 +6,7 @@ one.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -53,6 +53,14 @@ class Enter(Protocol):
     """Runs a function while the weights of a sharded model are gathered."""
 
     def __call__(self, run: Callable[[], T]) -> T: ...
+
+
+class PathOptions(TypedDict):
+    """Keywords of both paths: what they compute besides log-probs, and how they enter the model."""
+
+    collisions: bool
+    entropies_per_pair: int
+    enter: Enter | None
 
 
 class PairPath(Protocol):

@@ -10,11 +10,15 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Client, Connection
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 from dpo_core import collector
-from dpo_core.children import Report, describe_error, forward_notices
+from dpo_core.child_events import ChildEvent, describe_error
+from dpo_core.children import Report, forward_notices
 from dpo_core.preloaded import run_forked
+
+if TYPE_CHECKING:
+    from dpo_core.training.results import DpoResult
 
 ADDRESS, KEY = "RATCHET_RANKS_ADDRESS", "RATCHET_RANKS_KEY"
 """Environment variables with the connection's address and its authentication key."""
@@ -27,7 +31,7 @@ def main() -> int:
     if ADDRESS not in os.environ:
         return _train(None, None)
     connection = Client(f"\0{os.environ[ADDRESS]}", authkey=bytes.fromhex(os.environ[KEY]))
-    job = json.loads(connection.recv_bytes())
+    job = connection.recv_bytes()
     # Watched before torch is imported: that takes seconds, and this process must not outlive the
     # campaign by that long.
     threading.Thread(target=_obey, args=(connection,), daemon=True).start()
@@ -44,8 +48,10 @@ def _obey(connection: Connection) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _train(connection: Connection | None, job: dict[str, Any] | None) -> int:
-    def send(**event: Any) -> None:
+def _train(connection: Connection | None, job: bytes | None) -> int:
+    """job: its JSON."""
+
+    def send(**event: Unpack[ChildEvent]) -> None:
         if connection is not None:
             connection.send_bytes(json.dumps(event).encode())
 
@@ -62,12 +68,12 @@ def _train(connection: Connection | None, job: dict[str, Any] | None) -> int:
         send(event="error", **describe_error(error))
         return 1
     if leads:
-        send(event="result", result=result)
+        send(event="result", result=dict(result.as_answer()))
     send(event="done")
     return 0
 
 
-def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]:
+def _train_in_team(job: bytes | None, report: Report) -> "DpoResult":
     collector.begin_imports()
     import torch
 
@@ -86,7 +92,7 @@ def _train_in_team(job: dict[str, Any] | None, report: Report) -> dict[str, Any]
                 "The campaign's machine must have --node-rank=0 in training.torchrun.",
             )
         try:
-            return train_round(DpoJob.model_validate(job), report, team)
+            return train_round(DpoJob.model_validate_json(job), report, team)
         except torch.OutOfMemoryError as error:
             raise out_of_memory_error(error) from error
 

@@ -5,7 +5,7 @@ its gradients over the processes afterwards. The root holds everything outside t
 embedding, last norm and head, tied or not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -118,8 +118,7 @@ def gather_tensor(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def gather_weights(model: Any) -> dict[str, Any]:
+def gather_weights(model: Any) -> Mapping[str, object]:
     """All weights of a sharded model in CPU memory, for the leader. A collective call."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights: dict[str, Any] = get_model_state_dict(model, options=options)
-    return weights
+    return get_model_state_dict(model, options=options)

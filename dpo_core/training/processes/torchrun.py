@@ -16,15 +16,16 @@ from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from types import FrameType
-from typing import Any
 
 import torch
 
-from dpo_core.children import NOTICES, Report, restore_error
+from dpo_core.child_events import ChildEvent, restore_error
+from dpo_core.children import NOTICES, Report
 from dpo_core.config import TrainingConfig
 from dpo_core.errors import BadInput, ChildFailed, Interrupted, RatchetError
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.processes.rank_worker import ADDRESS, END, KEY, STOP
+from dpo_core.training.results import DpoResult
 
 _WORKER = "dpo_core.training.processes.rank_worker"
 _SETTLE_S = 2.0
@@ -44,7 +45,14 @@ def count_processes(config: TrainingConfig) -> int:
     return config.processes
 
 
-def train_together(job: DpoJob, report: Report) -> dict[str, Any]:
+class _RankEvent(ChildEvent, total=False):
+    """Besides what a process sends: `lost`, `launcher ended` and `over`, both with the reason why
+    there may be no result."""
+
+    why: str
+
+
+def train_together(job: DpoJob, report: Report) -> DpoResult:
     """Run `trainer.train_round` in the processes that torchrun starts.
 
     Raises what any of them raises, and ChildFailed where one ends without a report.
@@ -57,7 +65,7 @@ def train_together(job: DpoJob, report: Report) -> dict[str, Any]:
         return ranks.result(report)
 
 
-def _launch(options: Sequence[str], events: "queue.Queue[dict[str, Any]]") -> None:
+def _launch(options: Sequence[str], events: "queue.Queue[_RankEvent]") -> None:
     """Run the launcher in a thread: in the main thread torch would install signal handlers."""
     from torch.distributed.run import parse_args, run
 
@@ -73,7 +81,7 @@ class _Ranks:
     """The connections to this machine's processes; a context manager that ends the processes."""
 
     def __init__(self, job: DpoJob) -> None:
-        self.events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.events: queue.Queue[_RankEvent] = queue.Queue()
         self._job = job.model_dump_json().encode()
         key = secrets.token_bytes(32)
         address = f"\0ratchet-{secrets.token_hex(16)}"  # abstract, so no file is left behind
@@ -96,16 +104,16 @@ class _Ranks:
         self._open = False
         self._send_order(END)
 
-    def result(self, report: Report) -> dict[str, Any]:
+    def result(self, report: Report) -> DpoResult:
         """Wait until all have ended; returns the leader's result."""
-        result: dict[str, Any] | None = None
-        failures: list[dict[str, Any]] = []
+        result: DpoResult | None = None
+        failures: list[_RankEvent] = []
         while (event := self.events.get())["event"] != "over":
             match event["event"]:
                 case "progress" | "notice":
                     _pass_on(event, report)
                 case "result":
-                    result = event["result"]
+                    result = DpoResult.read(event["result"])
                 case "error" | "lost":
                     failures.append(event)
                     self._end_soon(0 if event.get("typed") else _SETTLE_S)
@@ -131,7 +139,7 @@ class _Ranks:
                         connection.send_bytes(self._order)
 
     def _listen(self, connection: Connection) -> None:
-        event: dict[str, Any] = {}
+        event: _RankEvent = {}
         try:
             while event.get("event") not in ("done", "error"):
                 event = json.loads(connection.recv_bytes())
@@ -166,14 +174,14 @@ class _Ranks:
         self._listener.close()
 
 
-def _pass_on(event: dict[str, Any], report: Report) -> None:
+def _pass_on(event: ChildEvent, report: Report) -> None:
     if event["event"] == "notice":
         NOTICES.warning("%s", event["text"])
     else:
         report(event["done"], event["total"], event["unit"])
 
 
-def _root_cause(failures: Sequence[dict[str, Any]], *, stopping: bool) -> RatchetError:
+def _root_cause(failures: Sequence[_RankEvent], *, stopping: bool) -> RatchetError:
     """The most informative error: most processes fail only because another one did.
 
     stopping: whether they were asked to stop, which kills a process that has not begun to train.

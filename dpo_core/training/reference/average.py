@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -14,9 +13,10 @@ from dpo_core.children import Report
 from dpo_core.errors import BadInput
 from dpo_core.hashing import policy_id
 from dpo_core.training.jobs import AverageJob
+from dpo_core.training.results import AverageResult
 
 
-def average_policies(job: AverageJob, report: Report) -> dict[str, Any]:
+def average_policies(job: AverageJob, report: Report) -> AverageResult:
     """Write (1 − rate)·from + rate·to to `out_dir`, tensor by tensor. Returns the policy's id.
 
     Only the tensors of one file are in memory. The soft update of TR-DPO, Gorbatovski et al. 2024
@@ -36,7 +36,7 @@ def average_policies(job: AverageJob, report: Report) -> dict[str, Any]:
             mixed = {name: _between(start(name), target.get_tensor(name), job) for name in names}
             save_file(mixed, job.out_dir / file.name, metadata={"format": "pt"})
             report(done, len(files), "files")
-    return {"policy": policy_id(job.out_dir), "rate": job.rate}
+    return AverageResult(policy=policy_id(job.out_dir), rate=job.rate)
 
 
 def _reader(opened: ExitStack, folder: Path) -> Callable[[str], Tensor | None]:

@@ -6,11 +6,10 @@ cached number is then exactly what the pass would compute, and equal runs stay e
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ import transformers
 from dpo_core.atomic import write_atomic
 from dpo_core.hashing import digest
 from dpo_core.tables import write_rows
-from dpo_core.training.metrics.curves import REFERENCE_LOGPS
+from dpo_core.training.metrics.curves import REFERENCE_LOGPS, ReferenceLogpsRow
 from dpo_core.training.objective import NUMERICS_VERSION, ReferenceLogps
 from dpo_core.training.pairs.batching import optimiser_steps
 from dpo_core.training.pairs.logps_by_pair import LogpsByPair
@@ -83,7 +82,7 @@ class ReferenceCache:
         return digest(computation, _hash_of_pairs(setting))
 
 
-def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[Mapping[str, Any]]:
+def reference_rows(logps: ReferenceLogps, policy: str) -> Iterator[ReferenceLogpsRow]:
     """Rows of schema REFERENCE_LOGPS, sorted by pair id."""
     for pair_id in sorted(logps):
         chosen, rejected = logps[pair_id]

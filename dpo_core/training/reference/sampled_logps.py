@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -38,8 +37,8 @@ class SampledLogps:
             "A reference pass was run instead; training.reference_logps: pass skips the check.",
         )
 
-    def facts(self) -> dict[str, Any]:
-        """Facts for the ledger."""
+    def facts(self) -> dict[str, float | str | None]:
+        """Facts for the ledger, by their names in RoundStartFacts."""
         return {
             "from_sampling_checked": self.checked,
             "from_sampling_largest": self.largest,

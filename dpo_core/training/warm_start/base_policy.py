@@ -1,6 +1,7 @@
 """The base policy π_0: loaded or built, optionally warm-started, and saved for later rounds."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,21 +19,19 @@ from dpo_core.hashing import policy_id
 from dpo_core.import_path import load_function
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import BaseJob
-from dpo_core.training.metrics.curves import SFT_CURVE
-from dpo_core.training.runtime import prepare, save_policy
+from dpo_core.training.metrics.curves import SFT_CURVE, SftCurveRow
+from dpo_core.training.results import BaseResult
+from dpo_core.training.runtime import VERSIONS, prepare, save_policy
 from dpo_core.training.warm_start.sft import fine_tune
-from dpo_core.training.warm_start.sft_examples import load_examples
-
-_NO_ROWS: dict[str, Any] = {"rows_in": 0, "rows_kept": 0, "dropped": {}}
+from dpo_core.training.warm_start.sft_examples import Example, load_examples
 
 
-def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
+def prepare_base(job: BaseJob, report: Report) -> BaseResult:
     """Write the base policy of `job` to its `out_dir`.
 
     With a warm start weights are float32; without one they keep their precision, which for a GGUF
-    file is float32. Returns the policy's id, rows in, kept and dropped by reason, the final loss
-    (nats per completion token) and facts about the run. Raises BadInput when the model, the
-    function that builds it or the rows cannot be used.
+    file is float32. Raises BadInput when the model, the function that builds it or the
+    rows cannot be used.
     """
     runtime = prepare(job.threads, job.seed, "auto")
     started = time.monotonic()
@@ -43,21 +42,25 @@ def prepare_base(job: BaseJob, report: Report) -> dict[str, Any]:
         model.generation_config.eos_token_id = tokenizer.eos_token_id
     built = time.monotonic()
 
-    rows, curve = _NO_ROWS, []
+    examples: list[Example] = []
+    dropped, curve = Counter[str](), []
     if job.sft is not None:
-        examples, rows = load_examples(job, tokenizer, _longest(model))
+        examples, dropped = load_examples(job, tokenizer, _longest(model))
         curve = fine_tune(model, examples, job.sft, job.seed, runtime, report)
     write_rows(job.curve_path, curve, SFT_CURVE)
     save_policy(model, tokenizer, job.out_dir)
-    return {
-        "policy": policy_id(job.out_dir),
-        **rows,
-        "steps": len(curve),
-        "final_loss": _final_loss(curve),
-        "seconds_build": built - started,
-        "seconds_sft": time.monotonic() - built,
-        **runtime.facts(),
-    }
+    return BaseResult(
+        **runtime.facts().as_json(),
+        policy=policy_id(job.out_dir),
+        rows_in=len(examples) + dropped.total(),
+        rows_kept=len(examples),
+        dropped=dropped,
+        steps=len(curve),
+        final_loss=_final_loss(curve),
+        seconds_build=built - started,
+        seconds_sft=time.monotonic() - built,
+        versions=VERSIONS,
+    )
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def _longest(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", None) or torch.iinfo(torch.int).max)
 
 
-def _final_loss(curve: list[dict[str, Any]]) -> float | None:
+def _final_loss(curve: list[SftCurveRow]) -> float | None:
     """Mean loss of the last tenth of the steps, since a single batch is noisy."""
     last = curve[-max(1, len(curve) // 10) :]
     return sum(row["loss"] for row in last) / len(last) if last else None

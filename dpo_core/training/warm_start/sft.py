@@ -16,7 +16,7 @@ from dpo_core.config import SftConfig
 from dpo_core.errors import InvariantViolated
 from dpo_core.preference.pair_logps import completion_token_logps
 from dpo_core.tables import batched
-from dpo_core.training.metrics.curves import SFT_CURVE
+from dpo_core.training.metrics.curves import SftCurveRow
 from dpo_core.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
 from dpo_core.training.pairs.batching import pad_sequences
 from dpo_core.training.passes.rope_lengths import RopeLengths
@@ -37,14 +37,14 @@ def fine_tune(
     seed: int,
     runtime: Runtime,
     report: Report,
-) -> list[dict[str, Any]]:
-    """Train `model` in place with AdamW. Returns one row per step (curves.SFT_CURVE).
+) -> list[SftCurveRow]:
+    """Train `model` in place with AdamW. Returns one row per step.
 
     After the warm-up the learning rate falls linearly to a tenth. The loss is the mean over the
     batch's completion tokens, nats. Raises InvariantViolated when it is not finite.
     """
     optimiser = make_optimiser(model.parameters(), config.learning_rate)
-    curve: list[dict[str, Any]] = []
+    curve: list[SftCurveRow] = []
     lengths = [example.length for example in examples]
     for step, indices in enumerate(batches(lengths, config.batch_size, config.steps, seed)):
         started = time.monotonic()
@@ -69,8 +69,15 @@ def fine_tune(
             )
         optimiser.step()
         optimiser.zero_grad()
-        values = (step + 1, loss.item(), learning_rate, len(logps_N), time.monotonic() - started)
-        curve.append(dict(zip(SFT_CURVE.names, values, strict=True)))
+        curve.append(
+            {
+                "step": step + 1,
+                "loss": loss.item(),
+                "learning_rate": learning_rate,
+                "tokens": len(logps_N),
+                "seconds": time.monotonic() - started,
+            }
+        )
         report(step + 1, config.steps, "steps, warm start")
     return curve
 

@@ -35,10 +35,8 @@ class Example:
         return len(self.prompt_ids) + len(self.completion_ids)
 
 
-def load_examples(
-    job: BaseJob, tokenizer: Any, longest: int
-) -> tuple[list[Example], dict[str, Any]]:
-    """The examples to train on, and facts: rows_in, rows_kept and dropped (reason → rows).
+def load_examples(job: BaseJob, tokenizer: Any, longest: int) -> tuple[list[Example], Counter[str]]:
+    """The examples to train on, and how many rows were dropped for each reason.
 
     longest: longest sequence of the model, in tokens. Dropped are rows that are too_long, empty, or
     whose prompt is held_out. Raises BadInput when a row is unreadable or none is left.
@@ -63,8 +61,7 @@ def load_examples(
             f"no rows are left for the warm start (dropped: {dict(dropped)})",
             "Give other rows under sft, or raise sft.max_length.",
         )
-    rows_in = len(examples) + dropped.total()
-    return examples, {"rows_in": rows_in, "rows_kept": len(examples), "dropped": dict(dropped)}
+    return examples, dropped
 
 
 def _held_out(job: BaseJob, tokenizer: Any) -> frozenset[str]:

@@ -1,10 +1,9 @@
 """The request of `ratchet evaluate`, as the config of a campaign that trains nothing."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from dpo_core.errors import ConfigError, PromptError
 from dpo_core.find_model import Model, find_model
@@ -12,7 +11,7 @@ from dpo_core.processor import available_threads
 from dpo_core.records import Prompt
 from flows.config import CampaignConfig, check_functions, override_config
 from flows.config.precision import with_precision
-from flows.config.raw import read_yaml
+from flows.config.raw import RawConfig, read_yaml
 from generation.prompts import read_pool
 from labeling.judges.config import asks_people
 
@@ -27,7 +26,7 @@ class EvaluationRequest:
 
 
 def check_request(
-    models: tuple[str, str], prompts: Path, judge: dict[str, Any], overrides: Sequence[str]
+    models: tuple[str, str], prompts: Path, judge: Mapping[str, object], overrides: Sequence[str]
 ) -> EvaluationRequest:
     """Check a request. judge: a config's section. overrides: of sampling, evaluation and prompts.
 
@@ -37,15 +36,17 @@ def check_request(
         _check_section(override)
     if not prompts.exists():
         raise PromptError(f"there is no file {prompts}", "Name another: --prompts FILE")
-    raw = {
-        "name": "evaluate",
-        "threads": available_threads(),
-        "policy": {"model": "none"},  # nothing is trained
-        "prompts": {"path": str(prompts)},
-        "pairs": {"strategy": "random"},
-        "judge": judge,
-    }
-    config = with_precision(override_config(raw, overrides, "ratchet evaluate"), {})
+    raw = RawConfig(
+        {
+            "name": "evaluate",
+            "threads": available_threads(),
+            "policy": {"model": "none"},  # nothing is trained
+            "prompts": {"path": str(prompts)},
+            "pairs": {"strategy": "random"},
+            "judge": judge,
+        }
+    )
+    config = with_precision(override_config(raw, overrides, "ratchet evaluate"))
     if asks_people(config.judge):
         raise ConfigError(
             "the judge has a member of kind human, and people cannot be asked here",
@@ -56,7 +57,7 @@ def check_request(
     return EvaluationRequest(found, config, _read_prompts(config))
 
 
-def read_judge(judge: str | None, judge_config: Path | None) -> dict[str, Any]:
+def read_judge(judge: str | None, judge_config: Path | None) -> Mapping[str, object]:
     """A judge section, from the import path of a rule or from a YAML file.
 
     Raises ConfigError unless exactly one is given and the file holds such a section.

@@ -3,7 +3,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from labeling.exchange.imported_pair import (
     ImportedPair,
@@ -17,21 +16,21 @@ _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def fits(row: Mapping[str, Any]) -> bool:
+def fits(row: Mapping[str, object]) -> bool:
     texts = (row.get("chosen"), row.get("rejected"))
     return "prompt" not in row and all(_is_transcript(text) for text in texts)
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
+def read(row: Mapping[str, object]) -> ImportedPair | UndecidedRow:
     """Raises UnreadableRow for transcripts that differ before their last answers."""
-    chosen, rejected = (_turns(row[name], name) for name in ("chosen", "rejected"))
+    chosen, rejected = (_turns(str(row[name]), name) for name in ("chosen", "rejected"))
     if chosen[:-1] != rejected[:-1]:
         raise UnreadableRow("the transcripts differ before their last answers")
     pair = ImportedPair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
     return check_pair(pair)
 
 
-def _is_transcript(text: Any) -> bool:
+def _is_transcript(text: object) -> bool:
     return isinstance(text, str) and text.lstrip().startswith("Human:")
 
 

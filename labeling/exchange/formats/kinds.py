@@ -1,12 +1,12 @@
 """The formats by name, and detection of a row's format."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from labeling.exchange.formats import hh, preference, ultrafeedback, verdicts
 from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 
 class Format(Protocol):

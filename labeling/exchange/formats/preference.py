@@ -6,7 +6,6 @@ Also reads conversations without a prompt column, whose prompt is all but the la
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from labeling.exchange.formats.messages import parse_messages, split_answer
 from labeling.exchange.imported_pair import (
@@ -22,11 +21,11 @@ from labeling.exchange.imported_pair import (
 _PROMPTS = ("prompt", "question", "instruction")
 
 
-def fits(row: Mapping[str, Any]) -> bool:
+def fits(row: Mapping[str, object]) -> bool:
     return "chosen" in row and "rejected" in row
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
+def read(row: Mapping[str, object]) -> ImportedPair | UndecidedRow:
     """The answers after the shared conversation. Raises UnreadableRow."""
     before, chosen = split_answer(row["chosen"], "chosen")
     before_rejected, rejected = split_answer(row["rejected"], "rejected")
@@ -42,7 +41,7 @@ def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
     return check_pair(ImportedPair(prompt, chosen, rejected, p_chosen, _sources(row), agreement))
 
 
-def _given(row: Mapping[str, Any]) -> str | Messages | None:
+def _given(row: Mapping[str, object]) -> str | Messages | None:
     given = next((row[name] for name in _PROMPTS if row.get(name) is not None), None)
     return given if given is None or isinstance(given, str) else parse_messages(given, "prompt")
 
@@ -66,7 +65,7 @@ def _prompt(given: str | Messages | None, before: Messages) -> str | Messages:
     return prompt
 
 
-def _with_system(prompt: str | Messages, system: Any) -> str | Messages:
+def _with_system(prompt: str | Messages, system: object) -> str | Messages:
     if system is None or system == "":
         return prompt
     if not isinstance(system, str):
@@ -78,14 +77,14 @@ def _with_system(prompt: str | Messages, system: Any) -> str | Messages:
     return ({"role": "system", "content": system}, *messages)
 
 
-def _p_chosen(row: Mapping[str, Any]) -> float:
+def _p_chosen(row: Mapping[str, object]) -> float:
     value = _share(row, "p_chosen")
     if value is not None and value < 0.5:
         raise UnreadableRow(f"p_chosen {value:g} means that the rejected answer is better")
     return 1.0 if value is None else value
 
 
-def _share(row: Mapping[str, Any], name: str) -> float | None:
+def _share(row: Mapping[str, object], name: str) -> float | None:
     value = row.get(name)
     if value is None:
         return None
@@ -94,7 +93,7 @@ def _share(row: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _sources(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _sources(row: Mapping[str, object]) -> tuple[str, ...]:
     value = row.get("sources")
     if not isinstance(value, list) or not all(isinstance(source, str) for source in value):
         return ()

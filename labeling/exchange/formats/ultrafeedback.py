@@ -19,11 +19,11 @@ _SCORES = ("rating", "overall_score", "score", "fine-grained_score")
 Rated = tuple[float, str]
 
 
-def fits(row: Mapping[str, Any]) -> bool:
+def fits(row: Mapping[str, object]) -> bool:
     return _first(row, _PROMPTS) is not None and _first(row, _ANSWERS) is not None
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
+def read(row: Mapping[str, object]) -> ImportedPair | UndecidedRow:
     """The best rated answer against the worst. Raises UnreadableRow."""
     prompt, answers = _first(row, _PROMPTS), _first(row, _ANSWERS)
     if not isinstance(prompt, str):
@@ -56,17 +56,17 @@ def _rated(answers: Sequence[Any], ratings: Any) -> list[Rated]:
     return [(rating, text) for rating, text in rated if rating is not None]
 
 
-def _read_object(answer: Any) -> tuple[float | None, Any]:
+def _read_object(answer: object) -> tuple[float | None, Any]:
     if not isinstance(answer, Mapping):
         raise UnreadableRow("the completions have no ratings")
     return _number(_first(answer, _SCORES)), _first(answer, _TEXTS)
 
 
-def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _first(row: Mapping[str, object], names: Sequence[str]) -> object:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """A finite number, possibly as text; None for anything else, such as "N/A"."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

@@ -4,7 +4,6 @@ COLUMNS lists other known names of these columns; `--columns` maps any others.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from dpo_core.errors import LabelsError
 from labeling.exchange.imported_pair import ImportedPair, UndecidedRow, UnreadableRow, check_pair
@@ -24,30 +23,34 @@ _VERDICTS = {
 _MEANING = {word: verdict for verdict, words in _VERDICTS.items() for word in words.split()}
 
 
-def fits(row: Mapping[str, Any]) -> bool:
+def fits(row: Mapping[str, object]) -> bool:
     return all(_column(row, name) is not None for name in COLUMNS)
 
 
-def read(row: Mapping[str, Any]) -> ImportedPair | UndecidedRow:
+def read(row: Mapping[str, object]) -> ImportedPair | UndecidedRow:
     """The answer that the verdict names against the other. Raises UnreadableRow."""
-    prompt, a, b, written = (row[_column(row, name) or ""] for name in COLUMNS)
-    for name, text in (("prompt", prompt), ("a", a), ("b", b)):
-        if not isinstance(text, str):
-            raise UnreadableRow(f"{name} is not text")
-    verdict = _verdict(written)
+    prompt, a, b = (_text(row, name) for name in ("prompt", "a", "b"))
+    verdict = _verdict(row[_column(row, "verdict") or ""])
     if verdict in ("tie", "both_bad"):
         return UndecidedRow(verdict)
     chosen, rejected = (a, b) if verdict == "a" else (b, a)
     return check_pair(ImportedPair(prompt, chosen, rejected))
 
 
-def _column(row: Mapping[str, Any], name: str) -> str | None:
+def _text(row: Mapping[str, object], name: str) -> str:
+    text = row[_column(row, name) or ""]
+    if not isinstance(text, str):
+        raise UnreadableRow(f"{name} is not text")
+    return text
+
+
+def _column(row: Mapping[str, object], name: str) -> str | None:
     """The row's column for `name`: the first of its known names."""
     by_name = {str(column).strip().lower().replace(" ", "_"): column for column in row}
     return next((by_name[known] for known in COLUMNS[name] if known in by_name), None)
 
 
-def _verdict(written: Any) -> str:
+def _verdict(written: object) -> str:
     word = "_".join(str("" if written is None else written).strip().lower().split())
     if word in ("0", "0.0"):
         # If verdicts are 0 and 1, 1 means b, and every 1 before this row was read wrongly.

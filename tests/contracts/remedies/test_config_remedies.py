@@ -27,6 +27,7 @@ from flows.config import load_config, validate
 from flows.config.attempts import check_rejected_rounds
 from flows.config.paths import check_functions
 from flows.config.precision import with_precision
+from flows.config.raw import RawConfig
 from flows.config.reading import check_is_campaign, read_stored
 
 GONE = object()
@@ -644,7 +645,7 @@ def _resumed_in(dtype: str) -> Mended:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(processor, "_FACTS", here / "none")
             patch.setenv("PATH", str(here))
-            with_precision(validate(asked, "test"), begun)
+            with_precision(validate(asked, "test"), RawConfig(begun))
 
     return resume
 

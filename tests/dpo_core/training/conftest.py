@@ -15,11 +15,11 @@ from transformers import (
 )
 
 from dpo_core.children import Child
-from dpo_core.jobs import job_request
 from dpo_core.records import pair_id
 from dpo_core.schemas import COMPLETIONS, PREFERENCES
 from dpo_core.tables import write_rows
 from dpo_core.training.jobs import DpoJob
+from dpo_core.training.results import DpoResult
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 PAD, BOS, EOS, UNK = range(4)
@@ -148,11 +148,11 @@ def sentiment(pairs: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return completions, preferences
 
 
-def trained_elsewhere(job: DpoJob) -> dict[str, Any]:
+def trained_elsewhere(job: DpoJob) -> DpoResult:
     """What `train_round` says of the job in a process of its own."""
     log = job.curve_path.parent / "train.log"
     with Child.start("dpo_core.training.train_worker", log) as child:
-        return child.ask(job_request(job))
+        return child.carry_out(job)
 
 
 @pytest.fixture

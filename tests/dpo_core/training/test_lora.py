@@ -28,6 +28,8 @@ from dpo_core.training.passes.fast_path import FastPath
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.trainer import train_round
+from generation.config import SamplingConfig
+from generation.jobs import ScoreJob
 
 from .conftest import EOS, VOCABULARY, make_tokenizer, sentiment, trained_elsewhere
 
@@ -130,13 +132,13 @@ def test_a_round_learns_from_the_reference_on(make_job: MakeJob, tiny: Path, pat
     job = make_job("round", *sentiment(48), path=path, epochs=4, learning_rate=5e-3, lora={})
     job = job.model_copy(update={"adapter_dir": job.out_dir.parent / "adapter"})
     result = train_round(job, quiet)
-    assert result["path"] == path
-    assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert result["first_margin_max"] < 1e-4
-    assert result["accuracy"] > 0.9 and result["margin"] > 1
-    assert result["reference_policy"] == policy_id(tiny) != result["policy"]
+    assert result.path == path
+    assert result.first_loss == pytest.approx(math.log(2), abs=1e-5)
+    assert result.first_margin_max < 1e-4
+    assert result.accuracy > 0.9 and result.margin > 1
+    assert result.reference_policy == policy_id(tiny) != result.policy
     # Per layer: q, k, v, o of 32×32 and gate, up, down between 32 and 64, at rank 16.
-    assert result["trained_parameters"] == 2 * 16 * (4 * (32 + 32) + 3 * (32 + 64))
+    assert result.trained_parameters == 2 * 16 * (4 * (32 + 32) + 3 * (32 + 64))
     # What was learnt is in the saved weights: a round that starts there finds it as its reference.
     rows = read_rows(job.reference_logps_path)
     after = make_job("after", *sentiment(48), policy_dir=job.out_dir, path=path, learning_rate=1e-9)
@@ -148,7 +150,7 @@ def test_a_round_learns_from_the_reference_on(make_job: MakeJob, tiny: Path, pat
         for row in rows
     ]  # fmt: skip
     assert sum(margin > 0 for margin in margins) / len(margins) > 0.9
-    assert sum(margins) / len(margins) > result["margin"]  # whose mean is over the last epoch
+    assert sum(margins) / len(margins) > result.margin  # whose mean is over the last epoch
 
 
 def test_paths_find_the_same_curve(make_job: MakeJob) -> None:
@@ -253,14 +255,13 @@ def test_vllm_computes_what_was_merged(tied: Path, tmp_path: Path) -> None:
     write_rows(tmp_path / "completions.parquet", completions, COMPLETIONS)
     environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     with Child.start("generation.worker", tmp_path / "worker.log", environment) as child:
-        request = {
-            "op": "logps",
-            "policy": str(tmp_path / "policy"),
-            "completions": str(tmp_path / "completions.parquet"),
-            "out": str(tmp_path / "logps.parquet"),
-            "config": {"max_tokens": 8, "max_model_len": 32},
-        }
-        child.ask({"root": "/", "job": request})
+        job = ScoreJob(
+            policy=tmp_path / "policy",
+            config=SamplingConfig(max_tokens=8, max_model_len=32),
+            completions=tmp_path / "completions.parquet",
+            out=tmp_path / "logps.parquet",
+        )
+        child.carry_out(job)
     found = {row["completion_id"]: row["logp"] for row in read_rows(tmp_path / "logps.parquet")}
     for row in completions:
         ids, prompt = row["prompt_token_ids"] + row["token_ids"], len(row["prompt_token_ids"])

@@ -74,7 +74,7 @@ def expected(model: Any) -> dict[str, float]:
 def test_they_are_those_of_each_sequence_alone(family: str, tmp_path: Path) -> None:
     model = build(family)
     job = saved(model, tmp_path)
-    assert write_policy_logps(job, lambda *_: None)["why_not"] == ""
+    assert write_policy_logps(job, lambda *_: None).why_not == ""
     found = {row["completion_id"]: row["logp"] for row in read_rows(job.out)}
     assert list(found) == [row["completion_id"] for row in rows()], "in the file's order"
     exact = expected(model)
@@ -84,7 +84,7 @@ def test_they_are_those_of_each_sequence_alone(family: str, tmp_path: Path) -> N
         assert abs(logp - exact[one]) <= 2e-5 * lengths[one], one
     # In bfloat16 they are the same up to its 8 bits.
     job = job.model_copy(update={"dtype": "bfloat16"})
-    assert write_policy_logps(job, lambda *_: None)["why_not"] == ""
+    assert write_policy_logps(job, lambda *_: None).why_not == ""
     rounded = {row["completion_id"]: row["logp"] for row in read_rows(job.out)}
     gaps = [abs(rounded[one] - exact[one]) / max(1, lengths[one]) for one in found]
     assert max(gaps) > 1e-4 and sum(gaps) / len(gaps) < 0.2
@@ -108,7 +108,7 @@ def test_a_prompt_is_in_a_row_once_as_long_as_there_is_room(tmp_path: Path) -> N
 
 def test_a_model_whose_completions_cannot_share_a_prompt_is_left_to_others(tmp_path: Path) -> None:
     job = saved(build_from(*ROPES["dynamic"]), tmp_path)
-    why_not = write_policy_logps(job, lambda *_: None)["why_not"]
+    why_not = write_policy_logps(job, lambda *_: None).why_not
     assert "on sequence length" in why_not and not job.out.exists()
 
 
@@ -116,5 +116,5 @@ def test_a_prompt_without_tokens_predicts_nothing(tmp_path: Path) -> None:
     job = saved(build("llama"), tmp_path)
     first, *others = rows()
     write_rows(job.completions, [{**first, "prompt_token_ids": []}, *others], SCORED)
-    assert "without tokens" in write_policy_logps(job, lambda *_: None)["why_not"]
+    assert "without tokens" in write_policy_logps(job, lambda *_: None).why_not
     assert not job.out.exists()

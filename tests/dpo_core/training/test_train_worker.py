@@ -9,7 +9,6 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, RatchetError
 from dpo_core.hashing import policy_id
-from dpo_core.jobs import job_request
 from dpo_core.training.jobs import BaseJob, DpoJob
 
 from .conftest import sentiment
@@ -22,21 +21,20 @@ def test_base_then_round_in_one_process(
     seen: list[tuple[int, int, str]] = []
     env = {"PYTHONPATH": str(Path(__file__).parents[3])}
     with Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child:
-        made = child.ask(job_request(base))
-        assert made["policy"] == policy_id(base.out_dir)
+        made = child.carry_out(base)
+        assert made.policy == policy_id(base.out_dir)
 
         job = make_job("round", *sentiment(8), policy_dir=base.out_dir)
-        result = child.ask(
-            job_request(job),
-            lambda done, total, unit: seen.append((done, total, unit)),
+        result = child.carry_out(
+            job, report=lambda done, total, unit: seen.append((done, total, unit))
         )
-        assert result["reference_policy"] == made["policy"]
-        assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-5)
+        assert result.reference_policy == made.policy
+        assert result.first_loss == pytest.approx(math.log(2), abs=1e-5)
         assert seen[-1] == (1, 1, "steps")
 
         empty = make_job("empty", sentiment(1)[0], [])
         with pytest.raises(RatchetError, match=r"no preferences(.|\n)*pairs.min_margin"):
-            child.ask(job_request(empty))
+            child.carry_out(empty)
         assert child.alive()
 
 

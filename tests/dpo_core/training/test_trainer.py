@@ -64,17 +64,17 @@ def test_learns_to_prefer_and_starts_at_the_reference(make_job: MakeJob) -> None
     result = train_round(job, quiet)
     curve = read_rows(job.curve_path)
     assert [row["step"] for row in curve] == list(range(1, 4 * 6 + 1))
-    assert result["steps"] == len(curve) and result["pairs"] == 48
-    assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert result["first_margin_max"] < 1e-4
+    assert result.steps == len(curve) and result.pairs == 48
+    assert result.first_loss == pytest.approx(math.log(2), abs=1e-5)
+    assert result.first_margin_max < 1e-4
     assert curve[0]["gradient_weight"] == pytest.approx(0.5, abs=1e-5)
     assert curve[-1]["loss"] < 0.9 * math.log(2)
-    assert result["accuracy"] > 0.9 and result["margin"] > 1
-    assert result["chosen_logratio"] - result["rejected_logratio"] == pytest.approx(
-        result["margin"], abs=1e-5
+    assert result.accuracy > 0.9 and result.margin > 1
+    assert result.chosen_logratio - result.rejected_logratio == pytest.approx(
+        result.margin, abs=1e-5
     )
-    assert result["implicit_reward_chosen"] == pytest.approx(0.1 * result["chosen_logratio"])
-    assert result["policy"] == policy_id(job.out_dir) != result["reference_policy"]
+    assert result.implicit_reward_chosen == pytest.approx(0.1 * result.chosen_logratio)
+    assert result.policy == policy_id(job.out_dir) != result.reference_policy
     AutoTokenizer.from_pretrained(job.out_dir)
 
 
@@ -103,7 +103,7 @@ def test_summary_is_the_mean_over_the_last_epochs_pairs(make_job: MakeJob) -> No
     assert [row["pairs"] for row in last] == [4, 4, 3]
     for name in ("loss", "accuracy", "margin", "gradient_weight", "chosen_logratio"):
         by_hand = sum(row["pairs"] * row[name] for row in last) / 11
-        assert result[name] == pytest.approx(by_hand, abs=1e-7)
+        assert getattr(result, name) == pytest.approx(by_hand, abs=1e-7)
 
 
 def test_micro_batches_move_no_number(make_job: MakeJob) -> None:
@@ -125,7 +125,7 @@ def test_order_of_rows_does_not_matter(make_job: MakeJob) -> None:
     completions, preferences = sentiment(20)
     one = make_job("one", completions, preferences)
     other = make_job("other", completions[::-1], preferences[::-1])
-    assert train_round(one, quiet)["policy"] == train_round(other, quiet)["policy"]
+    assert train_round(one, quiet).policy == train_round(other, quiet).policy
     assert _steady(one.curve_path) == _steady(other.curve_path)
 
 
@@ -144,7 +144,7 @@ def test_two_processes_train_equal_weights(make_job: MakeJob) -> None:
     """Another one and this one, whose hashes of texts differ."""
     there, here = (make_job(name, *sentiment(20), epochs=2) for name in ("there", "here"))
     found = trained_elsewhere(there)
-    assert found["policy"] == train_round(here, lambda *_: None)["policy"]
+    assert found.policy == train_round(here, lambda *_: None).policy
     assert _steady(there.curve_path) == _steady(here.curve_path)
 
 
@@ -214,14 +214,14 @@ def test_warm_up_and_schedule(make_job: MakeJob) -> None:
 
 def test_label_smoothing_starts_at_ln_2(make_job: MakeJob) -> None:
     result = train_round(make_job("round", *sentiment(8), label_smoothing=0.2, beta=1.0), quiet)
-    assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert result.first_loss == pytest.approx(math.log(2), abs=1e-4)
 
 
 def test_bfloat16_computes_and_keeps_float32_weights(make_job: MakeJob) -> None:
     # At this learning rate no bfloat16 weight of size 0.02 would move: its neighbour is 6e-5 away.
     job = make_job("round", *sentiment(8), compute_dtype="bfloat16", learning_rate=1e-6)
     result = train_round(job, quiet)
-    assert result["dtype"] == "bfloat16" and result["policy"] != result["reference_policy"]
+    assert result.dtype == "bfloat16" and result.policy != result.reference_policy
     saved = load_file(job.out_dir / "model.safetensors").values()
     assert {tensor.dtype for tensor in saved} == {torch.float32}
 
@@ -231,9 +231,9 @@ def test_soft_labels_are_trained_on(make_job: MakeJob, path: str) -> None:
     completions, preferences = sentiment(8)
     soft = [{**row, "p_chosen": 0.75} for row in preferences]
     result = train_round(make_job("soft", completions, soft, path=path, epochs=2), quiet)
-    assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert result.first_loss == pytest.approx(math.log(2), abs=1e-4)
     smoothed = make_job("smoothed", completions, preferences, label_smoothing=0.25, epochs=2)
-    assert result["loss"] == pytest.approx(train_round(smoothed, quiet)["loss"], abs=1e-5)
+    assert result.loss == pytest.approx(train_round(smoothed, quiet).loss, abs=1e-5)
 
 
 def test_soft_labels_are_refused_where_a_loss_cannot_take_them(make_job: MakeJob) -> None:

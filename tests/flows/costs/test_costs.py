@@ -143,7 +143,7 @@ def test_what_a_killed_run_paid_counts_once(tmp_path: Path) -> None:
                 pay(paid)
             return StepResult(facts={"own": 1})
 
-        return dict(meter.measure(make)(tmp_path).facts)
+        return dict(meter.measure(make)(tmp_path).recorded_facts)
 
     pay(0.5)  # a run that was killed before its first step was finished
     first = step(CostMeter(spending, []), 0.25)
@@ -175,7 +175,7 @@ def test_what_a_killed_run_of_a_branch_paid_counts(tmp_path: Path, counted: bool
 
     def step() -> dict[str, Any]:
         meter = CostMeter(layout.judge_spending, own_entries(layout, entries))
-        return dict(meter.measure(lambda folder: StepResult())(tmp_path).facts)
+        return dict(meter.measure(lambda folder: StepResult())(tmp_path).recorded_facts)
 
     pay(0.5)  # and the run was killed
     first = step()
@@ -196,9 +196,9 @@ def test_time_of_children_by_step(tmp_path: Path) -> None:
         child.spent, child.ended = 8.0, 0.0
         return StepResult()
 
-    found = meter.measure(make)(tmp_path).facts
+    found = meter.measure(make)(tmp_path).recorded_facts
     assert found["cpu_seconds"] == pytest.approx(3, abs=0.2) and found["gpu_seconds"] == 0
-    assert meter.measure(lambda _: StepResult())(tmp_path).facts["cpu_seconds"] < 1
+    assert meter.measure(lambda _: StepResult())(tmp_path).recorded_facts["cpu_seconds"] < 1
 
 
 def test_a_campaigns_ledger_and_rows_tell_its_cost(finished: Campaign) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from dpo_core import processor
 from dpo_core.errors import BadInput
 from dpo_core.model_shape import Shape, read_shape
 from flows.config import CampaignConfig
@@ -23,10 +24,11 @@ from flows.doctor import machine, memory, policy, prompts, servers
 from flows.doctor import machine as disk
 from flows.doctor.examine import check_before_run
 from flows.doctor.findings import DoctorFinding
-from flows.doctor.machine import Machine
-from flows.doctor.memory import Device
+from flows.doctor.memory import Device, size_of
 from flows.run import run_campaign
-from generation import probe
+from generation.config import PromptsConfig
+from generation.probe import probe_machine, probe_tokens
+from generation.probe_jobs import Machine, ProbeTokens, TokenCounts
 from tests import tiny_gguf, typed
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
@@ -114,9 +116,9 @@ def test_what_nvidia_smi_says_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = probe.probe_machine()
-    assert (found["gpus"], found["driver_cuda"]) == ([("NVIDIA H100, 80", 80.0)], "12.6")
-    assert found["torch"] is not None
+    found = probe_machine()
+    assert (found.gpus, found.driver_cuda) == ((("NVIDIA H100, 80", 80.0),), "12.6")
+    assert found.torch is not None
 
 
 def test_a_port_that_is_taken() -> None:
@@ -195,7 +197,7 @@ def test_shape_comes_from_the_files(tmp_path: Path) -> None:
 
 def test_memory_is_estimated_in_its_parts(tmp_path: Path) -> None:
     config = a_config(tmp_path, sampling={"max_model_len": 2048, "max_tokens": 1024})
-    size = LLAMA_8B.size()
+    size = size_of(LLAMA_8B)
     assert size is not None
     one = Device(gpu=True, gib=80.0)
     found = memory.estimate(LLAMA_8B, size, config, one)
@@ -221,7 +223,7 @@ def test_memory_is_estimated_in_its_parts(tmp_path: Path) -> None:
 
 
 def test_adapters_take_less_and_checkpointing_too(tmp_path: Path) -> None:
-    size, device = LLAMA_8B.size(), Device(gpu=True, gib=80.0)
+    size, device = size_of(LLAMA_8B), Device(gpu=True, gib=80.0)
     assert size is not None
 
     def training_gib(**training: Any) -> float:
@@ -239,7 +241,7 @@ def test_memory_that_is_tight() -> None:
     )
     found = [memory.check_memory(estimate, Device(False, gib)) for gib in (9.9, 10.1, 13.0)]
     assert severities(found) == ["problem", "note", "ok"]
-    assert memory.free_ram_gib() > 0.1
+    assert processor.free_ram_gib() > 0.1
 
 
 def test_disk_that_is_full(tmp_path: Path) -> None:
@@ -354,21 +356,22 @@ def test_gate_prompts_that_do_not_last_for_a_certified_campaign(tmp_path: Path) 
 
 
 def test_prompts_that_are_too_long_or_begin_twice(tmp_path: Path) -> None:
-    counts = {"prompts": 10, "longest": 60, "too_long": 3, "bos_missing": 0}
-    counts["bos_doubled"] = 0
+    def counts(longest: int = 60, too_long: int = 3, **bos: int) -> TokenCounts:
+        return TokenCounts(prompts=10, longest=longest, too_long=too_long, **bos)
+
     room = prompts.PromptRoom(64, 16)
-    assert prompts.check_lengths(counts, room).severity == "note"
-    assert prompts.check_lengths({**counts, "too_long": 10}, room).severity == "problem"
-    assert prompts.check_lengths({**counts, "too_long": 0}, room).severity == "ok"
+    assert prompts.check_lengths(counts(), room).severity == "note"
+    assert prompts.check_lengths(counts(too_long=10), room).severity == "problem"
+    assert prompts.check_lengths(counts(too_long=0), room).severity == "ok"
     model = prompts.PromptRoom(128, 256, positions=128)
-    nothing = prompts.check_lengths({**counts, "longest": 6, "too_long": 10}, model)
+    nothing = prompts.check_lengths(counts(longest=6, too_long=10), model)
     assert nothing.what == "no prompt fits: max_tokens 256 exceeds the model's context of 128"
     assert nothing.remedy == (
         "Set sampling.max_model_len: 128 and sampling.max_tokens to at most 122."
     )
-    assert severities(prompts.check_bos(counts)) == ["ok"]
-    [twice] = prompts.check_bos({**counts, "bos_doubled": 2})
-    [lacking] = prompts.check_bos({**counts, "bos_missing": 2})
+    assert severities(prompts.check_bos(counts())) == ["ok"]
+    [twice] = prompts.check_bos(counts(bos_doubled=2))
+    [lacking] = prompts.check_bos(counts(bos_missing=2))
     assert (twice.severity, lacking.severity) == ("problem", "problem")
     assert "have one BOS token too many" in twice.what and "lack the BOS" in lacking.what
 
@@ -389,10 +392,12 @@ def test_tokens_are_counted_as_they_are_sampled_from(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     texts = ["why", "why why why", "<s> why"]
     write_prompts(tmp_path, map(chat, texts))
-    asked = {"folder": str(tmp_path / "tokenizer"), "revision": None, "room": 3}
-    found = probe.probe_tokens({**asked, "prompts": {"path": str(tmp_path / "prompts.jsonl")}})
+    asked = PromptsConfig(path=str(tmp_path / "prompts.jsonl"))
+    job = ProbeTokens(folder=tmp_path / "tokenizer", revision=None, prompts=asked, room=3)
+    found = probe_tokens(job)
     # <s> why; <s> why why why; <s> <s> why
-    assert found == {"prompts": 3, "longest": 4, "too_long": 1, "bos_missing": 0, "bos_doubled": 1}
+    counted = TokenCounts(prompts=3, longest=4, too_long=1, bos_missing=0, bos_doubled=1)
+    assert found == counted
 
 
 def test_one_judge_for_both_and_user_code_that_is_not_there(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dpo_core.errors import ConfigError
 from dpo_core.records import Prompt, prompt_id
 from flows.config.evaluation import HeldOutConfig
 from flows.config.paths import check_files, resolve_paths
+from flows.config.raw import RawConfig
 from flows.steps.prompts import leave_out
 from flows.steps.suites import suite_prompts
 
@@ -62,10 +63,8 @@ def test_a_suite_without_its_file_is_refused_before_anything_starts(tmp_path: Pa
 
 def test_paths_of_suites_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    raw = {"evaluation": {"suites": {"sums": {"prompts": "x.jsonl", "judge": RULE}}}}
-    assert resolve_paths(raw)["evaluation"]["suites"]["sums"]["prompts"] == str(
-        tmp_path / "x.jsonl"
-    )
+    raw = RawConfig({"evaluation": {"suites": {"sums": {"prompts": "x.jsonl", "judge": RULE}}}})
+    assert resolve_paths(raw).get("evaluation.suites.sums.prompts") == str(tmp_path / "x.jsonl")
 
 
 def test_a_prompt_of_a_suite_is_not_drawn_however_it_is_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from flows.harness.offline import ENVIRONMENT
 
 
 def answered(requests: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """For each request its result, or `error` and `remedy`."""
+    """For each request of a job its result, or `error` and `remedy`."""
     asked, out = folder / "asked.json", folder / "answered.json"
     asked.write_text(json.dumps(list(requests)))
     path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
@@ -26,10 +26,12 @@ def answered(requests: Sequence[dict[str, Any]], folder: Path) -> list[dict[str,
 
 def _one(request: dict[str, Any]) -> dict[str, Any]:
     from dpo_core.errors import BadInput
-    from flows.harness.worker import handle
+    from dpo_core.jobs import read_request
+    from flows.harness.suite_task import JOBS
+    from flows.harness.worker import carry_out
 
     try:
-        return handle(request, lambda *_: None)
+        return carry_out(read_request(request, JOBS), lambda *_: None).as_json()
     except BadInput as error:
         return {"error": error.message, "remedy": error.remedy}
 

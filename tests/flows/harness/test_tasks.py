@@ -9,6 +9,7 @@ from many_requests import answered
 from record_session import open_session
 from task_data import IFEVAL, ifeval_rows, write_data
 
+from dpo_core.jobs import ChildJob, JobResult, job_request
 from dpo_core.records import Completion, Prompt, prompt_id
 from dpo_core.schemas import COMPLETIONS
 from dpo_core.tables import read_rows, write_rows
@@ -16,7 +17,7 @@ from examples.instructions import judge
 from flows.config.evaluation import HarnessSuite
 from flows.doctor.inputs import check_suites
 from flows.harness.requests import document_id
-from flows.harness.suite_task import write_request
+from flows.harness.suite_task import CheckTask, ScoreDocuments, WriteTexts
 from tests.made_once import made_once
 
 REFUSED = {
@@ -81,23 +82,25 @@ def make(folder: Path) -> None:
     every = "".join(json.dumps(row) + "\n" for row in rows for _ in SAID)
     (folder / "data" / "said" / "train.jsonl").write_text(every)
     write_rows(folder / "completions.parquet", completions(), COMPLETIONS)
-    requests = [asked(t, d, folder, op="check", **more) for t, d, more, *_ in REFUSED.values()]
-    requests.append(asked("ifeval", "ifeval", folder, op="check"))
-    requests.append(asked("gsm8k", "gsm8k", folder, op="check", limit=1))
-    requests.append(
-        asked("ifeval", "ifeval", folder, op="texts", out=str(folder / "texts.parquet"))
-    )
-    files = {"answers": str(folder / "completions.parquet"), "likelihoods": None}
-    requests.append(
-        asked("ifeval", "said", folder, op="score", **files, out=str(folder / "scores.parquet"))
-    )
-    (folder / "found.json").write_text(json.dumps(answered(requests, folder)))
 
+    def suite(task: str, data: str, **more: Any) -> HarnessSuite:
+        return HarnessSuite(harness=task, data=str(folder / "data" / data), **more)
 
-def asked(task: str, data: str, folder: Path, op: str, **more: Any) -> dict[str, Any]:
-    fields = {key: more.pop(key) for key in list(more) if key in HarnessSuite.model_fields}
-    suite = HarnessSuite(harness=task, data=str(folder / "data" / data), **fields)
-    return {**write_request("s", suite), "op": op, **more}
+    jobs: list[ChildJob[JobResult]] = [
+        *(CheckTask(name="s", config=suite(t, d, **more)) for t, d, more, *_ in REFUSED.values()),
+        CheckTask(name="s", config=suite("ifeval", "ifeval")),
+        CheckTask(name="s", config=suite("gsm8k", "gsm8k", limit=1)),
+        WriteTexts(name="s", config=suite("ifeval", "ifeval"), out=folder / "texts.parquet"),
+        ScoreDocuments(
+            name="s",
+            config=suite("ifeval", "said"),
+            answers=folder / "completions.parquet",
+            likelihoods=None,
+            out=folder / "scores.parquet",
+        ),
+    ]
+    found = answered([*map(job_request, jobs)], folder)
+    (folder / "found.json").write_text(json.dumps(found))
 
 
 def completions() -> list[dict[str, Any]]:

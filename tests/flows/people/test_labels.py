@@ -30,7 +30,7 @@ from flows.steps.labels import ask_people, find_left_out
 from labeling.people import argilla_queue
 from labeling.people.argilla_http import IMPATIENT
 from labeling.people.config import PeopleConfig
-from labeling.people.label_queue import Dataset
+from labeling.people.label_queue import Dataset, QueueCounts
 from labeling.people.log import RoundLog
 from labeling.people.task import CHOICES
 from reporting.progress import CampaignProgress
@@ -362,9 +362,7 @@ def test_many_records_are_read_only_when_the_quorum_may_be_reached() -> None:
     log = RoundLog(planned=[str(n) for n in range(2000)])
 
     def worth(completed: int, discarded: int = 0, total: int = 2000) -> bool:
-        users = [{"completed": {"submitted": completed}, "pending": {"discarded": discarded}}]
-        counts = {"total": total, "completed": completed, "users": users}
-        return needs_reading(people, log, counts)
+        return needs_reading(people, log, QueueCounts(total, completed, completed, discarded))
 
     assert not worth(999)
     assert worth(1000)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpo_core.children import restore_error
+from dpo_core.child_events import restore_error
 from dpo_core.errors import (
     BadInput,
     ChildDied,

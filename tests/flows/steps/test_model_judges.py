@@ -213,7 +213,8 @@ def test_control_tokens_in_an_answer_reach_the_reward_model_as_letters(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from generation.judge_prompts import Message, encode
+    from generation.judge_jobs import Message
+    from generation.judge_prompts import encode
 
     tokenizer = AutoTokenizer.from_pretrained(reward_model)
     control = set(tokenizer.convert_tokens_to_ids(SPECIAL))

@@ -10,6 +10,7 @@ import yaml
 from dpo_core.errors import LabelsError
 from dpo_core.records import Prompt, prompt_id
 from dpo_core.tables import read_rows
+from labeling.aggregation.agreement import Alpha, Kappa, RoundAgreement
 from labeling.exchange.card import AnnotatorCounts, ExportOrigin
 from labeling.exchange.exported_pair import ExportedPair
 from labeling.exchange.exporting import ExportedPreference, export_pairs
@@ -24,10 +25,9 @@ ORIGIN = ExportOrigin(
     dropped={1: {"pairs": {"tie": 3}}, 2: {}},
     imported=[1],
     agreement={
-        2: {
-            "kappa": {"rule:x": {"value": 0.5, "n": 30, "agree": 0.75}},
-            "alpha": {"value": 0.25, "n": 8, "people": 2},
-        }
+        2: RoundAgreement(
+            kappa={"rule:x": Kappa(0.5, n=30, agree=0.75)}, alpha=Alpha(0.25, n=8, people=2)
+        )
     },
 )
 

@@ -1,10 +1,9 @@
 """A queue in memory, for what asking and collecting do with any queue."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from labeling.people.argilla_parts import Questions
-from labeling.people.label_queue import Dataset, Progress, Record
+from labeling.people.label_queue import Dataset, Progress, QueueCounts, QueueRecord, QueueResponse
 from labeling.people.task import Item
 
 
@@ -12,7 +11,7 @@ class MemoryQueue:
     """Records by their id on the server; `answer` is what an annotator does."""
 
     def __init__(self) -> None:
-        self.pages: dict[str, dict[str, dict[str, Any]]] = {}
+        self.pages: dict[str, dict[str, QueueRecord]] = {}
         self.questions: dict[str, Questions] = {}
         self.pushed: list[str] = []
 
@@ -29,11 +28,13 @@ class MemoryQueue:
         for item in items:
             if item.record_id not in there:
                 server_id = f"server {item.record_id}"
-                record = {"id": server_id, "external_id": item.record_id, "responses": []}
-                self.pages[dataset.name][server_id] = {**record, "status": "pending"}
+                record = QueueRecord(
+                    id=server_id, external_id=item.record_id, status="pending", responses=[]
+                )
+                self.pages[dataset.name][server_id] = record
                 self.pushed.append(item.record_id)
 
-    def records(self, dataset: Dataset, progress: Progress) -> Iterator[Record]:
+    def records(self, dataset: Dataset, progress: Progress) -> Iterator[QueueRecord]:
         yield from list(self.pages[dataset.name].values())
 
     def remove(self, dataset: Dataset, server_ids: Sequence[str]) -> None:
@@ -43,16 +44,21 @@ class MemoryQueue:
     def names(self) -> Mapping[str, str]:
         return {"1": "ann", "2": "bob"}
 
-    def progress(self, dataset: Dataset) -> Mapping[str, Any]:
+    def progress(self, dataset: Dataset) -> QueueCounts:
         records = self.pages[dataset.name].values()
         done = sum(record["status"] == "completed" for record in records)
-        return {"total": len(records), "completed": done, "users": []}
+        return QueueCounts(len(records), done, sum(len(r["responses"]) for r in records), 0)
 
     def answer(self, name: str, record_id: str, user: str, choice: str, at: str) -> None:
         """An annotator's answer; the record is completed once enough people gave one."""
         record = self.pages[name][f"server {record_id}"]
-        values = {"preference": {"value": choice}}
-        response = {"id": f"{record_id} {user}", "user_id": user, "status": "submitted"}
-        record["responses"].append({**response, "values": values, "updated_at": at})
+        response = QueueResponse(
+            id=f"{record_id} {user}",
+            user_id=user,
+            status="submitted",
+            values={"preference": {"value": choice}},
+            updated_at=at,
+        )
+        record["responses"].append(response)
         if len(record["responses"]) >= self.questions[name].min_submitted:
             record["status"] = "completed"

@@ -56,7 +56,7 @@ def test_what_is_asked_no_longer_is_removed_unless_somebody_began_it(log: LabelL
     memory.answer("round 1", "y", "2", "B", AT.format(2))
     dataset = ask(queue, log, task("x"), quiet)
     assert {record["external_id"] for record in queue.records(dataset, quiet)} == {"x", "y"}
-    assert queue.progress(dataset)["completed"] == 1
+    assert queue.progress(dataset).completed == 1
 
 
 def test_a_record_whose_answers_are_gone_is_asked_again(log: LabelLog) -> None:

@@ -1,6 +1,7 @@
 """The server's process: receive a request, then serve until stopped or the parent ends."""
 
 import gc
+import json
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops this
     requests = parent.listen()
     parent.send(event="ready")
-    request = Request(**requests.get())
+    request = Request(**json.loads(requests.get()))
     check_version(request.version)
     listening = open_socket(request)
     request.set_environment()

@@ -8,9 +8,10 @@ import asyncio
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +22,7 @@ _REMEMBERED = 1_000
 
 @dataclass(frozen=True)
 class Job:
-    run: Callable[..., Awaitable[Any]]
+    run: Callable[..., Awaitable[object]]
     waits_s: tuple[float, ...]
     """Wait before each retry."""
     repeatable: bool
@@ -53,11 +54,11 @@ class Runner:
         """Register a job; returns the function that starts it, in place of RQ's `delay`."""
         self._jobs[name] = job
 
-        def delay(*args: Any, **kwargs: Any) -> Handle:
+        def delay(*args: object, **kwargs: object) -> Handle:
             handle = Handle(str(uuid4()))
             keep = (args, kwargs) if job.repeatable else ((), {})
             self._write(handle.id, name, *keep)
-            self._start(handle, name, args, kwargs)
+            self._start(handle, name, partial(job.run, *args, **kwargs))
             return handle
 
         return delay
@@ -69,9 +70,9 @@ class Runner:
             entry = json.loads(path.read_text(encoding="utf-8"))
             name = entry["job"]
             if name in self._jobs and self._jobs[name].repeatable:
-                args = tuple(map(_decode, entry["args"]))
                 kwargs = {key: _decode(value) for key, value in entry["kwargs"].items()}
-                self._start(Handle(path.stem), name, args, kwargs)
+                run = partial(self._jobs[name].run, *map(_decode, entry["args"]), **kwargs)
+                self._start(Handle(path.stem), name, run)
             else:
                 _LOG.warning("%s was interrupted when the server stopped: start it again", name)
                 path.unlink()
@@ -82,25 +83,20 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(
-        self, handle: Handle, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _start(self, handle: Handle, name: str, run: Callable[[], Awaitable[object]]) -> None:
         self.handles[handle.id] = handle
         while len(self.handles) > _REMEMBERED:
             del self.handles[next(iter(self.handles))]
-        task = asyncio.get_running_loop().create_task(self._run(handle, name, args, kwargs))
+        task = asyncio.get_running_loop().create_task(self._run(handle, name, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(
-        self, handle: Handle, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        job = self._jobs[name]
-        for wait_s in (*job.waits_s, None):
+    async def _run(self, handle: Handle, name: str, run: Callable[[], Awaitable[object]]) -> None:
+        for wait_s in (*self._jobs[name].waits_s, None):
             try:
                 async with self._turns[name]:
                     handle.status = "started"
-                    await job.run(*args, **kwargs)
+                    await run()
                 handle.status = "finished"
                 break
             except Exception as error:
@@ -111,7 +107,9 @@ class Runner:
                 await asyncio.sleep(wait_s)
         self._path(handle.id).unlink(missing_ok=True)
 
-    def _write(self, id: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _write(
+        self, id: str, name: str, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
         entry = {
             "job": name,
             "args": [_encode(value) for value in args],
@@ -126,7 +124,7 @@ class Runner:
         return self.journal / f"{id}.json"
 
 
-def _encode(value: Any) -> dict[str, Any]:
+def _encode(value: object) -> dict[str, object]:
     if isinstance(value, UUID):
         return {"uuid": str(value)}
     if isinstance(value, datetime):

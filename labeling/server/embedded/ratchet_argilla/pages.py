@@ -5,12 +5,20 @@ when; Argilla's own pages request fonts. Only the dialogue that imports a datase
 requests.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypedDict
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+
+class PageEvent(TypedDict, total=False):
+    """What is read and changed of ASGI's scopes and messages."""
+
+    type: str
+    path: str
+    headers: list[tuple[bytes, bytes]]
+
+
+Receive = Callable[[], Awaitable[PageEvent]]
+Send = Callable[[PageEvent], Awaitable[None]]
 
 POLICY = "; ".join(
     (
@@ -32,8 +40,8 @@ class OwnContentOnly:
     def __init__(self, app: Any) -> None:
         self._app = app
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
+    async def __call__(self, scope: PageEvent, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: PageEvent) -> None:
             if message["type"] == "http.response.start":
                 policy = (b"content-security-policy", POLICY.encode())
                 message["headers"] = [*message.get("headers", ()), policy]

@@ -20,17 +20,17 @@ class Refused(Exception):
         self.remedy = remedy
 
 
-def listen() -> "queue.Queue[dict[str, Any]]":
-    """A queue of incoming requests; from now on this process does not outlive its parent."""
+def listen() -> "queue.Queue[str]":
+    """A queue of requests as JSON; from now on this process does not outlive its parent."""
     os.set_inheritable(_EVENTS_FD, False)
-    requests: queue.Queue[dict[str, Any]] = queue.Queue()
+    requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
     return requests
 
 
-def _read(requests: "queue.Queue[dict[str, Any]]") -> None:
+def _read(requests: "queue.Queue[str]") -> None:
     for line in sys.stdin:
-        requests.put(json.loads(line))
+        requests.put(line)
     # SQLite keeps committed data, so a sudden end is safe.
     shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -47,7 +47,7 @@ def _run_jobs_here(runner: Runner) -> None:
         function.delay = runner.offer(function.__name__, job)
 
 
-async def _notify(webhook_id: UUID, event: str, timestamp: datetime, data: dict[str, Any]) -> None:
+async def _notify(webhook_id: UUID, event: str, timestamp: datetime, data: object) -> None:
     """`notify_event_job` with its request in a thread, since the original blocks the loop."""
     async with AsyncSessionLocal() as db:
         webhook = await Webhook.get(db, webhook_id)

@@ -13,7 +13,6 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import BadInput, ChildDied, Interrupted, InvariantViolated
 from dpo_core.hashing import policy_id
-from dpo_core.jobs import job_request
 from dpo_core.schemas import volatile_columns
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
@@ -70,19 +69,18 @@ def test_a_killed_round_ends_with_the_weights_of_one_that_was_not(
     whole = make_job("whole", *sentiment(PAIRS), **MANY_STEPS)
     expected = train_round(whole, quiet)
     job = keeping(make_job("killed", *sentiment(PAIRS), **MANY_STEPS), checkpoint_every=7)
-    request = job_request(job)
     with worker(tmp_path) as child, pytest.raises(ChildDied, match="SIGKILL"):
-        child.ask(request, at_step(30, lambda: os.kill(child.process.pid, signal.SIGKILL)))
+        child.carry_out(job, report=at_step(30, lambda: os.kill(child.process.pid, signal.SIGKILL)))
     assert not job.out_dir.exists()
 
     with worker(tmp_path) as child:
-        result = child.ask(request)
-    assert result["resumed_from_step"] >= 28 and result["resumed_from_step"] % 7 == 0
-    assert result["policy"] == expected["policy"]
+        result = child.carry_out(job)
+    assert result.resumed_from_step >= 28 and result.resumed_from_step % 7 == 0
+    assert result.policy == expected.policy
     assert curve(job) == curve(whole)
     assert read_rows(job.reference_logps_path) == read_rows(whole.reference_logps_path)
     for name in ("loss", "accuracy", "margin", "first_loss", "first_margin_max", "steps"):
-        assert result[name] == expected[name]
+        assert getattr(result, name) == getattr(expected, name)
     assert job.checkpoints is not None and not job.checkpoints.exists()
 
 
@@ -94,7 +92,7 @@ def test_sigterm_saves_what_is_done_and_says_how_to_go_on(make_job: MakeJob) -> 
         train_round(job, at_step(11, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert signal.getsignal(signal.SIGTERM) == before
     assert kept(job) == ["step-00000011"]
-    assert train_round(job, quiet)["policy"] == train_round(whole, quiet)["policy"]
+    assert train_round(job, quiet).policy == train_round(whole, quiet).policy
     assert curve(job) == curve(whole)
 
 
@@ -108,7 +106,7 @@ def test_the_orchestrator_has_the_child_save_before_it_ends_it(
 
     with worker(tmp_path) as child:
         with pytest.raises(KeyboardInterrupt):
-            child.ask(job_request(job), at_step(5, interrupt))
+            child.carry_out(job, report=at_step(5, interrupt))
         child.stop()
         assert child.alive()
     [name] = kept(job)
@@ -129,7 +127,7 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(make_job: MakeJob) -> No
     assert job.checkpoints is not None
     (job.checkpoints / ".unfinished").mkdir(parents=True)
     (job.checkpoints / ".unfinished" / "progress.json").write_text("{")
-    assert train_round(job, quiet)["resumed_from_step"] == 0
+    assert train_round(job, quiet).resumed_from_step == 0
 
 
 def test_a_checkpoint_of_another_round_is_refused(make_job: MakeJob) -> None:
@@ -141,7 +139,7 @@ def test_a_checkpoint_of_another_round_is_refused(make_job: MakeJob) -> None:
     with pytest.raises(BadInput, match=r"another round(.|\n)*rm -r"):
         train_round(job.model_copy(update={"config": other}), quiet)
     same = job.config.model_copy(update={"micro_batch_tokens": 100, "checkpoint_every": 50})
-    assert train_round(job.model_copy(update={"config": same}), quiet)["resumed_from_step"] == 3
+    assert train_round(job.model_copy(update={"config": same}), quiet).resumed_from_step == 3
 
 
 def test_a_checkpoint_that_finds_no_room_says_so_and_leaves_the_last_one(make_job: MakeJob) -> None:
@@ -158,7 +156,7 @@ def test_a_checkpoint_that_finds_no_room_says_so_and_leaves_the_last_one(make_jo
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert kept(job) == ["step-00000010"]
-    assert train_round(job, quiet)["policy"] == train_round(whole, quiet)["policy"]
+    assert train_round(job, quiet).policy == train_round(whole, quiet).policy
 
 
 def test_numbers_that_are_not_finite_keep_the_last_checkpoint_that_gave_finite_ones(

@@ -16,6 +16,7 @@ from dpo_core.training.jobs import DpoJob
 from dpo_core.training.metrics.early_warnings import (
     CHECKS,
     WINDOW_PAIRS,
+    EarlyWarning,
     History,
     Watch,
 )
@@ -92,10 +93,10 @@ def marked(pairs: int) -> Rows:
     return completions, preferences
 
 
-def warned(job: DpoJob) -> dict[str, dict[str, Any]]:
-    found = train_round(job, lambda *_: None)["warnings"]
-    assert len({warning["name"] for warning in found}) == len(found), "each is given once"
-    return {warning["name"]: warning for warning in found}
+def warned(job: DpoJob) -> dict[str, EarlyWarning]:
+    found = train_round(job, lambda *_: None).warnings
+    assert len({warning.name for warning in found}) == len(found), "each is given once"
+    return {warning.name: warning for warning in found}
 
 
 def test_a_sound_round_has_none(make_job: MakeJob) -> None:
@@ -146,10 +147,10 @@ def test_each_is_provoked(make_job: MakeJob, caplog: pytest.LogCaptureFixture, n
     with caplog.at_level(logging.WARNING):
         found = warned(job)
     assert name in found
-    assert re.search(says, found[name]["message"]), found[name]["message"]
-    assert found[name]["remedy"].endswith(".")
-    assert f"Training, step {found[name]['step']}: {found[name]['message']}" in caplog.text
-    assert found[name]["step"] < read_rows(job.curve_path)[-1]["step"], "early"
+    assert re.search(says, found[name].message), found[name].message
+    assert found[name].remedy.endswith(".")
+    assert f"Training, step {found[name].step}: {found[name].message}" in caplog.text
+    assert found[name].step < read_rows(job.curve_path)[-1]["step"], "early"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_the_value_to_try_is_a_better_one(
         found = warned(make_job(f"round-{attempt}", *rows, **config))
         if name not in found:
             break
-        said = re.search(r"Try training.learning_rate (\S+) \(now (\S+)\)", found[name]["remedy"])
+        said = re.search(r"Try training.learning_rate (\S+) \(now (\S+)\)", found[name].remedy)
         assert said is not None and float(said[2]) == config["learning_rate"]
         config = {**config, "learning_rate": float(said[1])}
     assert attempt > 0 and name not in found

@@ -110,7 +110,7 @@ def test_the_curve_weighs_pairs_by_their_tokens(
     expected = float(one_by_one(tiny, pairs).mean())
     [row] = read_rows(job.curve_path)
     assert row["entropy"] == pytest.approx(expected, abs=1e-5)
-    assert result["entropy"] == row["entropy"]
+    assert result.entropy == row["entropy"]
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "aot"])

@@ -354,7 +354,7 @@ def test_paths_and_micro_batches_move_no_number(
     def train(name: str, **cut: Any) -> tuple[np.ndarray, dict[str, Tensor]]:
         job = make_job(name, *sentiment(21), epochs=2, **{"learning_rate": 3e-4, **options, **cut})
         result = train_round(job, lambda *_: None)
-        assert result["path"] == cut["path"]
+        assert result.path == cut["path"]
         return curve(job), load_file(job.out_dir / "model.safetensors")
 
     plain, weights = train("plain", path="plain", micro_batch_tokens=200)

@@ -21,7 +21,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCau
 from dpo_core.children import Child
 from dpo_core.config import LoraConfig, TrainingConfig
 from dpo_core.errors import ChildDied, ChildFailed, Interrupted, RatchetError
-from dpo_core.jobs import job_request
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.pairs.batching import TrainingPair
@@ -106,9 +105,9 @@ def quiet(done: int, total: int, unit: str) -> None:
     pass
 
 
-def request(job: DpoJob, **config: Any) -> dict[str, Any]:
-    changed = job.config.model_copy(update=config)
-    return job_request(job.model_copy(update={"config": changed}))
+def changed(job: DpoJob, **config: Any) -> DpoJob:
+    wanted = job.config.model_copy(update=config)
+    return job.model_copy(update={"config": wanted})
 
 
 def marked(mark: str) -> list[int]:
@@ -177,13 +176,15 @@ def test_two_processes_train_as_one_does(
     ]
     expected = train_round(jobs[0], quiet)
     seen: list[tuple[int, int, str]] = []
-    found = child.ask(request(jobs[1], processes=2), lambda d, t, u: seen.append((d, t, u)))
+    found = child.carry_out(
+        changed(jobs[1], processes=2), report=lambda d, t, u: seen.append((d, t, u))
+    )
     assert_same_training(jobs[1], jobs[0])
-    assert (found["processes"], expected["processes"]) == (2, 1)
-    assert found["path"] == expected["path"] == ("plain" if policy == "mamba" else "fast")
+    assert (found.processes, expected.processes) == (2, 1)
+    assert found.path == expected.path == ("plain" if policy == "mamba" else "fast")
     for name in ("loss", "margin", "accuracy"):
-        assert found[name] == pytest.approx(expected[name], abs=1e-5)
-    assert found["first_margin_max"] == 0
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1e-5)
+    assert found.first_margin_max == 0
     assert [done for done, _, unit in seen if unit == "steps"] == [1, 2, 3, 4, 5, 6]
 
 
@@ -199,7 +200,7 @@ def test_two_processes_carry_an_optimiser_on_as_one_does(
         states.append(job.out_dir.parent / "optimiser.safetensors")
         jobs.append(job.model_copy(update={"optimiser_from": left, "optimiser_to": states[-1]}))
     train_round(jobs[0], quiet)
-    child.ask(request(jobs[1], processes=2))
+    child.carry_out(changed(jobs[1], processes=2))
     assert_same_training(jobs[1], jobs[0])
     expected, found = (load_file(path) for path in states)
     assert found.keys() == expected.keys()
@@ -216,10 +217,10 @@ def test_a_warning_of_two_processes_is_heard_once(
     job = make_job("round", *sentiment(160), pairs_per_step=32, epochs=1, kl_budget_nats=1e-6)
     heard: list[str] = []
     job = job.model_copy(update={"events_dir": tmp_path / "events"})
-    found = child.ask(request(job, processes=2), notice=heard.append)
+    found = child.carry_out(changed(job, processes=2), notice=heard.append)
     [said] = [text for text in heard if "the policy moves too fast" in text]
     assert "budget 0.0" in said
-    assert "kl_budget_passed" in {warning["name"] for warning in found["warnings"]}
+    assert "kl_budget_passed" in {warning.name for warning in found.warnings}
     assert len(list((tmp_path / "events").iterdir())) == 1, "the leader alone writes events"
 
 
@@ -247,11 +248,11 @@ def test_one_process_goes_on_after_two_were_killed(make_job: MakeJob, tmp_path: 
                 child.process.kill()
 
         with pytest.raises(ChildDied, match="SIGKILL"):
-            child.ask(request(job, processes=2, checkpoint_every=5), kill_at_step_12)
+            child.carry_out(changed(job, processes=2, checkpoint_every=5), report=kill_at_step_12)
         wait_until_none(mark)
     assert not job.out_dir.exists()
     result = train_round(job, quiet)
-    assert result["resumed_from_step"] >= 10 and result["steps"] == STEPS
+    assert result.resumed_from_step >= 10 and result.steps == STEPS
     assert_same_training(job, whole)
 
 
@@ -275,10 +276,10 @@ def test_two_processes_go_on_after_one_was_stopped_and_stop_when_told(
             child.process.send_signal(signal.SIGTERM)
 
     with pytest.raises(Interrupted, match=rf"of {STEPS} steps"):
-        child.ask(request(job, processes=2), stop_child)
+        child.carry_out(changed(job, processes=2), report=stop_child)
     assert marked(mark) == [child.process.pid]
-    result = child.ask(request(job, processes=2))
-    assert result["resumed_from_step"] >= 10
+    result = child.carry_out(changed(job, processes=2))
+    assert result.resumed_from_step >= 10
     assert_same_training(job, whole)
 
 
@@ -287,7 +288,7 @@ def test_an_error_of_the_processes_is_the_error_of_one(
 ) -> None:
     job = make_job("wild", *sentiment(8), learning_rate=1e30, pairs_per_step=2)
     with pytest.raises(RatchetError, match=r"of optimiser step \d is not finite(.|\n)*Lower"):
-        child.ask(request(job, processes=2))
+        child.carry_out(changed(job, processes=2))
     assert marked(mark) == [child.process.pid]
 
 
@@ -304,7 +305,7 @@ def test_a_process_that_is_killed_ends_the_others(
                         os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(ChildFailed, match="training process was killed"):
-        child.ask(request(job, processes=2), kill_the_second)
+        child.carry_out(changed(job, processes=2), report=kill_the_second)
     assert marked(mark) == [child.process.pid]
 
 
@@ -322,11 +323,11 @@ def test_two_machines_train_as_one_does(make_job: MakeJob, child: Child) -> None
     with subprocess.Popen(other, env=env) as second:
         try:
             torchrun = [*rendezvous, "--node-rank=0"]
-            result = child.ask(request(jobs[1], processes=1, torchrun=torchrun))
+            result = child.carry_out(changed(jobs[1], processes=1, torchrun=torchrun))
             assert second.wait(timeout=60) == 0
         finally:
             second.kill()
-    assert result["processes"] == 2
+    assert result.processes == 2
     assert_same_training(jobs[1], jobs[0])
 
 

@@ -29,7 +29,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def average(start: Path, target: Path, out: Path, rate: float) -> Path:
     job = AverageJob(from_dir=start, to_dir=target, out_dir=out, rate=rate)
     made = average_policies(job, lambda done, total, unit: None)
-    assert made["policy"] == policy_id(out)
+    assert made.policy == policy_id(out)
     return out
 
 

@@ -17,6 +17,7 @@ from dpo_core.tables import read_rows
 from dpo_core.training import policy_in_training
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.reference import reference_logps as reference_module
+from dpo_core.training.results import DpoResult
 from dpo_core.training.runtime import load_master
 from dpo_core.training.trainer import train_round
 
@@ -53,7 +54,7 @@ def test_another_reference_serves_its_own_log_probs(
     result = train_round(job.model_copy(update={"reference_dir": other}), quiet)
     theirs = sums_by_hand(other, completions, preferences)
     for row in read_rows(job.reference_logps_path):
-        assert row["policy"] == result["reference_policy"] == policy_id(other)
+        assert row["policy"] == result.reference_policy == policy_id(other)
         assert [row["chosen"], row["rejected"]] == pytest.approx(theirs[row["pair_id"]], abs=1e-4)
     # All pairs are in the first step, so its margins are those of the policies as they are.
     ours = sums_by_hand(tiny, completions, preferences)
@@ -62,8 +63,8 @@ def test_another_reference_serves_its_own_log_probs(
     ]
     first = read_rows(job.curve_path)[0]
     assert first["margin"] == pytest.approx(sum(margins) / 8, abs=1e-4)
-    assert result["first_margin_max"] == pytest.approx(max(map(abs, margins)), abs=1e-4)
-    assert abs(result["first_loss"] - math.log(2)) > 1e-4
+    assert result.first_margin_max == pytest.approx(max(map(abs, margins)), abs=1e-4)
+    assert abs(result.first_loss - math.log(2)) > 1e-4
 
 
 def test_equal_weights_elsewhere_are_a_reset_reference(
@@ -72,8 +73,8 @@ def test_equal_weights_elsewhere_are_a_reset_reference(
     shutil.copytree(tiny, tmp_path / "copy")
     job = make_job("round", *sentiment(8), reference="base")
     result = train_round(job.model_copy(update={"reference_dir": tmp_path / "copy"}), quiet)
-    assert result["first_margin_max"] == 0
-    assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert result.first_margin_max == 0
+    assert result.first_loss == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_one_model_is_in_memory_at_a_time(
@@ -105,14 +106,14 @@ def test_a_loss_without_a_reference_makes_no_pass(make_job: MakeJob, tiny: Path,
     job = make_job("round", sampled, preferences, loss=loss, epochs=3, learning_rate=3e-3)
     result = train_round(job, lambda done, total, unit: seen.append(unit))
     assert set(seen) == {"steps"}
-    assert result["reference_policy"] is None and result["reference_source"] is None
+    assert result.reference_policy is None and result.reference_source is None
     assert read_rows(job.reference_logps_path) == []
     curve = read_rows(job.curve_path)
-    assert curve[-1]["loss"] < result["first_loss"]
+    assert curve[-1]["loss"] < result.first_loss
     for name in ("margin", "accuracy", "chosen_logratio", "implicit_reward_chosen"):
-        assert result.get(name) is None, name
+        assert getattr(result, name) is None, name
     assert {row["margin"] for row in curve} == {None}
-    assert result["sampling_gap"] < 1e-5
+    assert result.sampling_gap < 1e-5
 
 
 class Cached:
@@ -123,7 +124,7 @@ class Cached:
         self.folder = folder
         self.count = 0
 
-    def train(self, completions: Rows, preferences: Rows, **options: Any) -> dict[str, Any]:
+    def train(self, completions: Rows, preferences: Rows, **options: Any) -> DpoResult:
         self.count += 1
         places = {k: options.pop(k) for k in ("reference_dir", "cache_dir") if k in options}
         job = self.make_job(f"round-{self.count}", completions, preferences, **options)
@@ -131,7 +132,7 @@ class Cached:
         return train_round(job.model_copy(update=update), quiet)
 
     def source(self, completions: Rows, preferences: Rows, **options: Any) -> Any:
-        return self.train(completions, preferences, **options)["reference_source"]
+        return self.train(completions, preferences, **options).reference_source
 
 
 @pytest.fixture
@@ -145,10 +146,10 @@ def test_a_round_trained_again_finds_its_log_probs_and_the_same_weights(
     rows = sentiment(12)
     for options in ({}, {"reference": "base", "reference_dir": other}, {"ld_alpha": 0.3}):
         first = cached.train(*rows, **options)
-        assert (first["reference_source"], first["reference_cached"]) == ("pass", 0)
+        assert (first.reference_source, first.reference_cached) == ("pass", 0)
         again = cached.train(*rows, **options)
-        assert (again["reference_source"], again["reference_cached"]) == ("cache", 12)
-        assert [again[name] for name in TRAINED] == [first[name] for name in TRAINED]
+        assert (again.reference_source, again.reference_cached) == ("cache", 12)
+        assert [getattr(again, n) for n in TRAINED] == [getattr(first, n) for n in TRAINED]
     monkeypatch.delattr(reference_module, "load_frozen")  # what is not asked is not loaded
     changed = {"learning_rate": 1e-4, "beta": 0.3, "loss": "ipo", "epochs": 2}
     assert cached.source(*rows, reference="base", reference_dir=other, **changed) == "cache"
@@ -159,7 +160,7 @@ def test_fresh_adapters_start_at_what_full_weights_found(cached: Cached, dtype: 
     rows = sentiment(12)
     cached.train(*rows, compute_dtype=dtype)
     adapted = cached.train(*rows, compute_dtype=dtype, lora={"rank": 2})
-    assert adapted["reference_source"] == "cache" and adapted["first_margin_max"] == 0
+    assert adapted.reference_source == "cache" and adapted.first_margin_max == 0
 
 
 def test_the_cache_knows_weights_token_ids_and_dtype(cached: Cached, other: Path) -> None:
@@ -195,5 +196,5 @@ def test_a_damaged_file_is_made_again(cached: Cached, damage: str) -> None:
         content[len(content) // 3] ^= 1
     file.write_bytes(content)
     again = cached.train(*rows)
-    assert again["reference_source"] == "pass" and again["policy"] == first["policy"]
+    assert again.reference_source == "pass" and again.policy == first.policy
     assert cached.source(*rows) == "cache"

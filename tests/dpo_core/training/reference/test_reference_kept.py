@@ -11,7 +11,6 @@ import pytest
 from dpo_core.children import Child
 from dpo_core.errors import Interrupted
 from dpo_core.hashing import policy_id
-from dpo_core.jobs import job_request
 from dpo_core.tables import read_rows
 from dpo_core.training.jobs import DpoJob
 from dpo_core.training.reference import reference_logps as reference_module
@@ -67,11 +66,11 @@ def test_a_killed_round_keeps_its_reference(
     for name in ("load_frozen", "reference_pass"):  # nothing is asked again
         monkeypatch.delattr(reference_module, name)
     result = train_round(stopped, quiet)
-    assert result["resumed_from_step"] == 7
+    assert result.resumed_from_step == 7
     again = {"resumed_from_step", "peak_memory_gib", "mfu"}
-    for name in expected:
+    for name, value in expected:
         if name not in again and not name.startswith("seconds") and "per_second" not in name:
-            assert result[name] == expected[name], name
+            assert getattr(result, name) == value, name
 
 
 def test_two_processes_share_a_reference(job: Callable[..., DpoJob], tmp_path: Path) -> None:
@@ -84,20 +83,20 @@ def test_two_processes_share_a_reference(job: Callable[..., DpoJob], tmp_path: P
     )
     expected = train_round(alone, quiet)
     env = {"PYTHONPATH": str(Path(__file__).parents[4]), "OMP_NUM_THREADS": "1"}
-    request = job_request(together)
     with Child.start("dpo_core.training.train_worker", tmp_path / "train.log", env) as child:
-        found = child.ask(request)
-        cached = child.ask(request) if together.config.reference == "base" else None
-    assert found["processes"] == 2
+        found = child.carry_out(together)
+        cached = child.carry_out(together) if together.config.reference == "base" else None
+    assert found.processes == 2
     for name in ("loss", "first_loss", "margin", "sampling_gap", "reference_policy"):
-        if isinstance(expected[name], float):
-            assert found[name] == pytest.approx(expected[name], abs=1e-5), name
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        if isinstance(theirs, float):
+            assert ours == pytest.approx(theirs, abs=1e-5), name
         else:
-            assert found[name] == expected[name], name
+            assert ours == theirs, name
     ours, theirs = (read_rows(each.reference_logps_path) for each in (together, alone))
     assert len(ours) == len(theirs) == (PAIRS if together.config.has_reference else 0)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["chosen"] == pytest.approx(other["chosen"], abs=1e-5)
-    assert found["policy"] == policy_id(together.out_dir)
+    assert found.policy == policy_id(together.out_dir)
     if cached is not None:  # only log-probs of a lasting reference are kept
-        assert cached["policy"] == found["policy"] and cached["reference_source"] == "cache"
+        assert cached.policy == found.policy and cached.reference_source == "cache"

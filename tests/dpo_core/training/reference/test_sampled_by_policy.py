@@ -22,7 +22,7 @@ def test_answers_of_the_policy_pass(make_job: Callable[..., DpoJob], tiny: Path)
     completions, preferences = sentiment(8)
     job = make_job("own", with_logps_of(tiny, completions), preferences)
     result = train_round(job, lambda done, total, unit: None)
-    assert result["sampling_gap"] < 1e-5
+    assert result.sampling_gap < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_of_pairs_with_another_models_answer_the_chosen_one_alone_is_looked_at(
         rows = with_logps_of(weights, completions)
         return [{**r, **({} if r["completion_id"] in chosen else UNTOLD)} for r in rows]
 
-    gap = train_round(make_job("own", told(tiny), preferences), quiet)["sampling_gap"]
+    gap = train_round(make_job("own", told(tiny), preferences), quiet).sampling_gap
     assert gap is not None and gap < 1e-5
     with pytest.raises(InvariantViolated, match="not sampled by the policy"):
         train_round(make_job("stale", told(tmp_path / "other"), preferences), quiet)
@@ -83,7 +83,7 @@ def test_one_own_answer_among_replayed_ones_is_looked_at(
     with pytest.raises(InvariantViolated, match="not sampled by the policy"):
         train_round(make_job("stale", mixed, preferences, seed=1, **config), quiet)
     known = train_round(job, quiet)
-    assert known["sampling_gap"] is None, "without any log-probs there is nothing to compare"
+    assert known.sampling_gap is None, "without any log-probs there is nothing to compare"
 
 
 def quiet(done: int, total: int, unit: str) -> None:

@@ -51,15 +51,15 @@ def moved(rows: tuple[Rows, Rows], name: str, nats: float) -> tuple[Rows, Rows]:
 def test_they_serve_without_a_pass(make_job: MakeJob, sampled: tuple[Rows, Rows]) -> None:
     job, result, doing = train(make_job, "sampled", sampled, reference_logps="from_sampling")
     assert doing == {"steps"}
-    assert result["reference_source"] == "sampling" and not result["from_sampling_refused"]
-    assert result["from_sampling_checked"] == CHECKED_PAIRS
-    assert 0 < result["from_sampling_mean"] <= result["from_sampling_largest"] < 1e-5
-    assert result["sampling_gap"] == result["from_sampling_mean"]
-    assert result["first_loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert result.reference_source == "sampling" and not result.from_sampling_refused
+    assert result.from_sampling_checked == CHECKED_PAIRS
+    assert 0 < result.from_sampling_mean <= result.from_sampling_largest < 1e-5
+    assert result.sampling_gap == result.from_sampling_mean
+    assert result.first_loss == pytest.approx(math.log(2), abs=1e-5)
     passed, by_pass, doing = train(make_job, "pass", sampled)
     assert doing == {"pairs, reference pass", "steps"}
     for name in ("loss", "margin", "gradient_weight"):
-        assert result[name] == pytest.approx(by_pass[name], abs=1e-4), name
+        assert getattr(result, name) == pytest.approx(getattr(by_pass, name), abs=1e-4), name
     mine, theirs = (load_file(j.out_dir / "model.safetensors") for j in (job, passed))
     for name, tensor in theirs.items():
         assert_close(mine[name], tensor, rtol=0, atol=2e-5)
@@ -88,16 +88,16 @@ def test_one_that_is_off_makes_a_pass(
     wrong = moved(sampled, first_trained_on(make_job, sampled), nats)
     with caplog.at_level(logging.WARNING):
         _, result, doing = train(make_job, "wrong", wrong, reference_logps="from_sampling")
-    assert "pairs, reference pass" in doing and result["reference_source"] == "pass"
+    assert "pairs, reference pass" in doing and result.reference_source == "pass"
     # Completions have 2 to 4 tokens; the bound is 1e-4 nats per token.
-    assert 0.003 / 4 - 1e-5 < result["from_sampling_largest"] < 0.003 / 2 + 1e-5
-    assert 0 < result["from_sampling_mean"] < 1e-4
-    assert "more than 1e-04" in result["from_sampling_refused"]
-    [warning] = [w for w in result["warnings"] if w["name"] == "sampled_logps"]
-    assert result["from_sampling_refused"] in warning["message"]
-    assert warning["message"] in caplog.text
+    assert 0.003 / 4 - 1e-5 < result.from_sampling_largest < 0.003 / 2 + 1e-5
+    assert 0 < result.from_sampling_mean < 1e-4
+    assert "more than 1e-04" in result.from_sampling_refused
+    [warning] = [w for w in result.warnings if w.name == "sampled_logps"]
+    assert result.from_sampling_refused in warning.message
+    assert warning.message in caplog.text
     _, by_pass, _ = train(make_job, "pass", sampled)
-    assert result["policy"] == by_pass["policy"]
+    assert result.policy == by_pass.policy
 
 
 @pytest.mark.parametrize("logps", [None, [math.nan]], ids=["none", "no number"])
@@ -107,12 +107,12 @@ def test_a_sampler_that_did_not_say_makes_a_pass(
     completions, preferences = sampled
     rows = ([*completions[:-1], {**completions[-1], "token_logps": logps}], preferences)
     _, result, _ = train(make_job, "silent", rows, reference_logps="from_sampling")
-    assert result["reference_source"] == "pass"
-    assert preferences[-1]["pair_id"] in result["from_sampling_refused"]
+    assert result.reference_source == "pass"
+    assert preferences[-1]["pair_id"] in result.from_sampling_refused
 
 
 def test_bounds_are_those_of_the_dtype(make_job: MakeJob, sampled: tuple[Rows, Rows]) -> None:
     options = {"reference_logps": "from_sampling", "compute_dtype": "bfloat16"}
     _, result, _ = train(make_job, "bfloat16", sampled, **options)
-    assert 1e-4 < result["from_sampling_largest"] < 5e-2
-    assert result["reference_source"] == "sampling"
+    assert 1e-4 < result.from_sampling_largest < 5e-2
+    assert result.reference_source == "sampling"

@@ -84,9 +84,9 @@ def weights(policy: Path) -> bytes:
 def test_without_warm_start_the_weights_stay_as_they_are(make_base: MakeBase, tiny: Path) -> None:
     job = make_base("base", model=str(tiny))
     result = prepare_base(job, quiet)
-    assert result["policy"] == policy_id(job.out_dir)
+    assert result.policy == policy_id(job.out_dir)
     assert weights(job.out_dir) == weights(tiny)
-    assert result["final_loss"] is None and result["steps"] == 0
+    assert result.final_loss is None and result.steps == 0
     assert read_rows(job.curve_path) == []
 
 
@@ -121,15 +121,15 @@ def test_builds_and_warm_starts_and_repeats(make_base: MakeBase) -> None:
         kept = [column for column in SFT_CURVE.names if column != "seconds"]
         curves.append(read_rows(job.curve_path, kept))
         assert not list(job.out_dir.parent.glob(".build-*"))
-    assert results[0]["policy"] == results[1]["policy"]
+    assert results[0].policy == results[1].policy
     assert curves[0] == curves[1]
-    assert (results[0]["rows_in"], results[0]["rows_kept"], results[0]["dropped"]) == (40, 40, {})
+    assert (results[0].rows_in, results[0].rows_kept, results[0].dropped) == (40, 40, {})
     assert seen[59] == (60, 60, "steps, warm start")
     # A random policy pays ln 24 per token. The two answers are "good" or "very fine", then EOS:
     # one fair coin per 2.5 tokens is what cannot be learned, ln(2)/2.5 = 0.28 nats per token.
     # Batches of similar lengths are uneven mixtures of the two, so the end lies somewhat above.
     assert curves[0][0]["loss"] > 2.5
-    assert results[0]["final_loss"] < 0.6
+    assert results[0].final_loss < 0.6
 
 
 def test_rows_are_dropped_by_reason(make_base: MakeBase, tmp_path: Path) -> None:
@@ -155,11 +155,10 @@ def test_rows_are_dropped_by_reason(make_base: MakeBase, tmp_path: Path) -> None
             held_out=str(tmp_path / "prompts.parquet"),
             never=[prompt_id("The song was", None)],
         )
-        kept, counts = load_examples(job, make_tokenizer(), 64)
+        kept, dropped = load_examples(job, make_tokenizer(), 64)
         # The prompt has the BOS the tokenizer gives it; the completion has none, and ends.
         assert kept == [Example([BOS, *ids("the book was")], [*ids("good"), EOS])]
-        dropped = {"held_out": 3, "too_long": 1, "empty": 1}
-        assert counts == {"rows_in": 6, "rows_kept": 1, "dropped": dropped}
+        assert dropped == {"held_out": 3, "too_long": 1, "empty": 1}
 
 
 TEMPLATE = (
@@ -191,8 +190,9 @@ def test_a_held_out_conversation_is_found_as_text(
     sft = {"path": _jsonl(tmp_path / "rows.jsonl", rows)}
     tokenizer = make_tokenizer()
     tokenizer.chat_template = TEMPLATE
-    _, counts = load_examples(make_base("base", model="unused", sft=sft, **never), tokenizer, 64)
-    assert counts["dropped"] == {"held_out": 1} and counts["rows_kept"] == 1
+    job = make_base("base", model="unused", sft=sft, **never)
+    kept, dropped = load_examples(job, tokenizer, 64)
+    assert dropped == {"held_out": 1} and len(kept) == 1
 
 
 def test_a_template_that_refuses_a_conversation_wrote_no_text(
@@ -206,7 +206,7 @@ def test_a_template_that_refuses_a_conversation_wrote_no_text(
     job = make_base("base", model="unused", sft=sft, held_out=str(tmp_path / "prompts.parquet"))
     tokenizer = make_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
-    assert load_examples(job, tokenizer, 64)[1]["dropped"] == {"held_out": 1}
+    assert load_examples(job, tokenizer, 64)[1] == {"held_out": 1}
 
 
 def test_no_row_is_longer_than_the_model_reads(make_base: MakeBase, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class SQLiteSearchEngine(SearchEngine):
     async def ping(self) -> bool:
         return bool(await _rows(select(1)))
 
-    async def info(self) -> dict[str, Any]:
+    async def info(self) -> dict[str, object]:
         return {"name": ENGINE, "version": {"number": "1"}}
 
     # ── no-ops: the tables are the index ─────────────────────────────────────────────────────────
