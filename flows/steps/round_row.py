@@ -7,35 +7,11 @@ from typing import Any
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import joined_in
 from dpo_core.campaign.round_metrics import RoundMetrics
-from dpo_core.training.metrics.early_warnings import EarlyWarning
+from dpo_core.training.results import CurveSummary, TrainingFacts
 from flows.round_state import OWN_SAMPLES, Policy
 from labeling.pairs.draw_sizes import shortfall_message
 
-_FROM_TRAINING = (
-    "loss",
-    "first_loss",
-    "accuracy",
-    "margin",
-    "margin_spread",
-    "chosen_logratio",
-    "rejected_logratio",
-    "implicit_reward_chosen",
-    "implicit_reward_rejected",
-    "gradient_weight",
-    "gradient_norm",
-    "learning_rate",
-    "entropy",
-    "length_correlation",
-    "padding_share",
-    "steps",
-    "reference_policy",
-)
-_OF_THE_DEVICE = {
-    "train_tokens_per_second": "tokens_per_second",
-    "train_flops_per_second": "flops_per_second",
-    "mfu": "mfu",
-    "train_peak_memory_gib": "peak_memory_gib",
-}
+_FROM_TRAINING = CurveSummary.model_fields.keys() & RoundMetrics.model_fields.keys()
 _JUDGING = ("scores", "pairs", "judgements", "labels", "preferences", "audit")
 _EVALUATING = ("answer", "suite_", "evaluation")
 """How the steps begin that evaluate; a round may have a few of its own."""
@@ -53,7 +29,7 @@ def round_row(
 ) -> RoundMetrics:
     """What is reported of the round, but for the gate's decision and the cost."""
     made, number = _made(steps), evaluation.round
-    training = made["training"].entry.facts
+    trained = made["training"].facts(TrainingFacts)
     facts = made["completions"].entry.facts
     preferred = _facts(made, "preferences")
     before = RoundMetrics(
@@ -67,7 +43,8 @@ def round_row(
         pairs_replayed=_replayed(number, made.get("data")),
         pairs_delta=made["preferences"].entry.kept if OWN_SAMPLES in facts else 0,
         dropped=_dropped(made),
-        **{name: training.get(name) for name in _FROM_TRAINING},
+        reference_policy=trained.reference_policy,
+        **{name: value for name, value in trained if name in _FROM_TRAINING},
         judges=_facts(made, "judgements").get("judges", {}),
         labels=_facts(made, "labels"),
         annotators=preferred.get("annotators", {}),
@@ -75,12 +52,14 @@ def round_row(
         calibration=_facts(made, "calibration").get("calibration", {}),
         audit=_facts(made, "audit").get("findings", {}),
     )
-    warnings = {**_few_pairs(made), **_warnings(made), **(evaluation.warnings or {})}
+    warnings = {**_few_pairs(made), **_warnings(made, trained), **(evaluation.warnings or {})}
     speed = RoundMetrics(
         round=number,
         warnings=warnings,
         tokens_per_second=_tokens_per_second(made),
-        **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
+        train_tokens_per_second=trained.tokens_per_second,
+        train_flops_per_second=trained.flops_per_second,
+        train_peak_memory_gib=trained.peak_memory_gib,
         **_seconds(made),
     )
     return before | evaluation | speed
@@ -95,11 +74,10 @@ def _few_pairs(made: Mapping[str, Artifact]) -> dict[str, str]:
     return {"few_pairs": said} if said is not None else {}
 
 
-def _warnings(made: Mapping[str, Artifact]) -> dict[str, str]:
+def _warnings(made: Mapping[str, Artifact], trained: TrainingFacts) -> dict[str, str]:
     """What the round's training and its labels warn of, in sentences by name."""
-    early = (EarlyWarning(**warning) for warning in _facts(made, "training").get("warnings", ()))
     drifts = (d for d in _facts(made, "preferences").get("drift", ()) if d["alarm"])
-    told = {warning.name: str(warning) for warning in early}
+    told = {warning.name: str(warning) for warning in trained.warnings}
     return told | {f"drift of {drift['source']}": drift["sentence"] for drift in drifts}
 
 
