@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -131,9 +130,9 @@ def join_draws(
     facts = outcome.model_copy(update={"reused": reused})
     prompts = _join(session, number, "prompts", drawn, facts, outcome.as_json())
     added = _add_up([part.facts(CompletionsFacts) for part in answered])
-    completions = _join(session, number, "completions", answered, added)
+    completions = _join(session, number, "completions", answered, added, {})
     scored = [d.scores for d in draws if d.scores is not None]
-    scores = _join(session, number, "scores", scored, StepFacts())
+    scores = _join(session, number, "scores", scored, StepFacts(), {})
     parts = {part.entry.step: part for d in draws for part in d.artifacts()}
     parts |= {name: part for d in draws for name, part in d.parts.items()}
     return DrawnAnswers(prompts, completions, scores, parts)
@@ -145,7 +144,7 @@ def _join(
     step: str,
     parts: Sequence[Artifact],
     facts: StepFacts,
-    config: Mapping[str, object] = MappingProxyType({}),
+    config: Mapping[str, object],
 ) -> Artifact:
     file = f"{step}.parquet"
     inputs = {f"draw_{place}": part.input(file) for place, part in enumerate(parts, 1)}

@@ -21,6 +21,7 @@ from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.campaign.round_parts import CampaignCost
 from dpo_core.campaign.waiting import read_waiting
 from flows.config import check_is_campaign
+from flows.config.raw import RawConfig
 from flows.config.reading import planned_rounds, read_stored_text
 from reporting.read.details import Details, read_details
 from reporting.read.pairs import training_rows
@@ -40,21 +41,15 @@ class ShownSettings:
     currency: str | None = None
 
     @classmethod
-    def read(cls, config: Mapping[str, object]) -> "ShownSettings":
+    def read(cls, config: RawConfig) -> "ShownSettings":
         """Of a config that need not be valid."""
-        level = finite(_value(config, "evaluation", "confidence"))
-        budget = _value(config, "gate", "kl_budget")
-        currency = _value(config, "prices", "currency")
+        level = finite(config.get("evaluation.confidence"))
+        budget, currency = config.get("gate.kl_budget"), config.get("prices.currency")
         return cls(
             level if level is not None and 0 < level < 1 else CONFIDENCE,
             "auto" if budget == "auto" else finite(budget),
             str(currency) if currency else None,
         )
-
-
-def _value(config: Mapping[str, object], section: str, key: str) -> object:
-    keys = config.get(section)
-    return keys.get(key) if isinstance(keys, Mapping) else None
 
 
 @dataclass(frozen=True)
@@ -110,8 +105,8 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     """
     layout = Layout(root)
     check_is_campaign(layout)
-    config_yaml, raw = read_stored_text(layout)
-    config, planned = raw.values, planned_rounds(raw)
+    config_yaml, config = read_stored_text(layout)
+    planned = planned_rounds(config)
     rows = tuple(row for n in range(1, planned + 1) if (row := read_round_metrics(layout, n)))
     done = sum(map(is_over, rows)) >= planned
     stopped = read_current(layout).stopped
@@ -120,7 +115,7 @@ def read_summary(root: Path, *, samples: bool = True) -> CampaignSummary:
     entries = Ledger(layout.ledger).read()
     held_out, left_out = held_out_rows(layout, planned) if samples else ((), 0)
     return CampaignSummary(
-        name=config["name"],
+        name=config.values["name"],
         directory=str(root),
         state="waiting" if waiting else _state(running is not None, done, stopped is not None),
         rounds_planned=planned,

@@ -139,7 +139,8 @@ class _Gate:
         return RoundMetrics.model_validate({"round": self.number, **evaluation, **gate})
 
     def _decide(self, numbers: RoundMetrics, answer: PersonsDecision | None) -> Decision:
-        test = self._certificate or CertificateFacts()
+        certificate = self.candidate.certificate
+        test = certificate.facts if certificate is not None else CertificateFacts()
         groups = self.session.config.prompts.split_by == "group"
         decision = decide(
             numbers,
@@ -153,11 +154,6 @@ class _Gate:
         if decision.action == "ask" and answer is not None:
             return apply_answer(decision, answer, self.number)
         return decision
-
-    @property
-    def _certificate(self) -> CertificateFacts | None:
-        test = self.candidate.certificate
-        return test.made.facts(CertificateFacts) if test is not None else None
 
     def _notices(self, numbers: RoundMetrics, decision: Decision) -> dict[str, str]:
         """name → settings to try instead; in round 1 also checks that cannot be made."""
