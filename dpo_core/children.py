@@ -102,7 +102,7 @@ def serve_jobs(
             gpus = count_gpus()
             held = gpus if job.devices == "all" or not gpus else job.devices
             result = result.model_copy(update={"gpus": held})
-        return result.as_answer()
+        return result.model_dump(mode="json", exclude_unset=True)
 
     serve(handle)
 

@@ -112,12 +112,7 @@ def fork(
     """
     if not env.get(SOCKET):
         return None
-    request: _Request = {
-        "module": module,
-        "env": dict(env),
-        "cwd": os.getcwd(),
-        "passed": list(passed),
-    }
+    request = _Request(module=module, env=dict(env), cwd=os.getcwd(), passed=list(passed))
     return _fork(env[SOCKET], request, [output.fileno(), output.fileno(), *passed.values()])
 
 
@@ -133,13 +128,9 @@ def run_command(
     path: socket of a fork server; without one the command is started as usual.
     """
     module, *arguments = words
-    request: _Request = {
-        "module": module,
-        "env": dict(env),
-        "cwd": str(folder),
-        "passed": [],
-        "arguments": arguments,
-    }
+    request = _Request(
+        module=module, env=dict(env), cwd=str(folder), passed=[], arguments=arguments
+    )
     with TemporaryFile() as output, TemporaryFile() as errors:
         files = [output.fileno(), errors.fileno()]
         process = _fork(path, request, files) if path else None
