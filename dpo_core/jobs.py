@@ -30,6 +30,10 @@ class JobResult(StepFacts):
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_unset=True, exclude={"versions"})
 
+    def as_answer(self) -> dict[str, Any]:
+        """What travels to the parent: the fields that were given."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
     def started_in(self, seconds: float) -> Self:
         """The result, with the seconds that starting its process took."""
         return self.model_copy(update={"seconds_start": self.seconds_start + seconds})
