@@ -36,6 +36,8 @@ from dpo_core.schemas import PROMPTS
 from dpo_core.tables import iterate_rows, write_rows
 from examples.reviews.grammar import JOINTS, clause
 from examples.reviews.model import build
+from generation.config import SamplingConfig
+from generation.jobs import SampleJob
 
 TARGET_SHARE = 0.95
 MEMORY_GROWTH = 0.10
@@ -71,13 +73,13 @@ class Pipeline:
     def __init__(self, prompts: Prompts, options: Namespace, max_tokens: int) -> None:
         self._prompts = prompts
         self._samples = options.samples
-        self._config = {
-            "max_tokens": max_tokens,
-            "max_model_len": options.max_model_len,
-            "dtype": options.dtype,
-        }
-        if options.shard_prompts:
-            self._config["shard_prompts"] = options.shard_prompts
+        shard = {"shard_prompts": options.shard_prompts} if options.shard_prompts else {}
+        self._config = SamplingConfig(
+            max_tokens=max_tokens,
+            max_model_len=options.max_model_len,
+            dtype=options.dtype,
+            **shard,
+        )
         self._child = Child.start("generation.worker", prompts.folder / "worker.log", _env(options))
 
     def run(self, prompts: Path) -> dict[str, float]:
@@ -85,15 +87,15 @@ class Pipeline:
         pid = self._child.process.pid
         forget_peak_memory(pid)
         started, cpu_started = time.monotonic(), cpu_seconds(pid)
-        result = self._child.ask({"root": "/", "job": self._job(prompts)}, lambda *_: None)
+        result = self._child.carry_out(self._job(prompts), report=lambda *_: None)
         seconds, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu_started
         return {
-            "tokens": result["tokens"],
-            "seconds": seconds - result["seconds_start"],
+            "tokens": result.tokens,
+            "seconds": seconds - result.seconds_start,
             "cpu_seconds": cpu,
-            "engine_seconds": result["seconds_engine"],
+            "engine_seconds": result.seconds_engine,
             "peak_memory_mib": peak_memory_mib(pid),
-            "start_seconds": result["seconds_start"] + self._child.seconds_start,
+            "start_seconds": result.seconds_start + self._child.seconds_start,
         }
 
     def tokens_sha256(self) -> str:
@@ -104,18 +106,17 @@ class Pipeline:
     def _out(self) -> Path:
         return self._prompts.folder / "completions.parquet"
 
-    def _job(self, prompts: Path) -> dict[str, Any]:
-        return {
-            "op": "sample",
-            "policy": str(self._prompts.policy),
-            "policy_id": "benchmark",
-            "prompts": str(prompts),
-            "out": str(self._out),
-            "shards": str(self._prompts.folder / "shards"),
-            "samples_per_prompt": self._samples,
-            "seed": _SEED,
-            "config": self._config,
-        }
+    def _job(self, prompts: Path) -> SampleJob:
+        return SampleJob(
+            policy=self._prompts.policy,
+            policy_id="benchmark",
+            prompts=prompts,
+            out=self._out,
+            shards=self._prompts.folder / "shards",
+            samples_per_prompt=self._samples,
+            seed=_SEED,
+            config=self._config,
+        )
 
     def __enter__(self) -> "Pipeline":
         return self

@@ -22,21 +22,22 @@ from benchmarks.measure import add_json_option, cpu_seconds, machine, medians, w
 from dpo_core.campaign.artifacts import current_artifact
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child
+from dpo_core.training.jobs import DpoJob
 
 POLICIES = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
 
 
-def train(job: dict[str, Any], env: dict[str, str], folder: Path) -> dict[str, float]:
+def train(job: DpoJob, env: dict[str, str], folder: Path) -> dict[str, float]:
     """One round in a training process of its own; its start is not counted."""
-    env = {"OMP_NUM_THREADS": str(job["threads"]), "TOKENIZERS_PARALLELISM": "false", **env}
+    env = {"OMP_NUM_THREADS": str(job.threads), "TOKENIZERS_PARALLELISM": "false", **env}
     with Child.start("dpo_core.training.train_worker", folder / "train.log", env) as child:
         started, cpu_started = time.monotonic(), cpu_seconds(child.process.pid)
-        child.ask({"root": "/", "job": {"op": "dpo", **job}})
+        child.carry_out(job)
         cpu = cpu_seconds(child.process.pid) - cpu_started
         return {"seconds": time.monotonic() - started, "cpu_seconds": cpu}
 
 
-def job_of(campaign: Path, folder: Path) -> dict[str, Any]:
+def job_of(campaign: Path, folder: Path) -> DpoJob:
     """The training job of round 1, with its outputs in `folder`."""
     layout = Layout(campaign)
     config = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
@@ -44,17 +45,17 @@ def job_of(campaign: Path, folder: Path) -> dict[str, Any]:
     base, preferences, completions = (current_artifact(layout, *step) for step in found)
     if base is None or preferences is None or completions is None:
         raise SystemExit(f"{campaign} has not finished its first round")
-    return {
-        "policy_dir": str(base.path("policy")),
-        "preferences": str(preferences.path("preferences.parquet")),
-        "completions": str(completions.path("completions.parquet")),
-        "out_dir": str(folder / "policy"),
-        "curve_path": str(folder / "training.parquet"),
-        "reference_logps_path": str(folder / "reference_logps.parquet"),
-        "config": config["training"],
-        "seed": 0,
-        "threads": config["threads"],
-    }
+    return DpoJob(
+        policy_dir=base.path("policy"),
+        preferences=preferences.path("preferences.parquet"),
+        completions=completions.path("completions.parquet"),
+        out_dir=folder / "policy",
+        curve_path=folder / "training.parquet",
+        reference_logps_path=folder / "reference_logps.parquet",
+        config=config["training"],
+        seed=0,
+        threads=config["threads"],
+    )
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from typing import Any
 
 from dpo_core.errors import BadInput
 from dpo_core.gguf.header import names_gguf, read_header
-from dpo_core.training.passes.model_size import ModelSize
 from dpo_core.weight_files import stored_parameters
 
 
@@ -23,12 +22,6 @@ class Shape:
     kv_heads: int
     head_dim: int
     positions: int | None
-
-    def size(self) -> ModelSize | None:
-        """What memory depends on; None where the number of parameters is unknown."""
-        if self.parameters is None:
-            return None
-        return ModelSize(self.parameters, self.layers, self.hidden, self.inner)
 
 
 def read_shape(folder: Path) -> Shape | None:

@@ -155,20 +155,6 @@ IMPORTED = pa.schema(  # imported preferences, as texts
 )
 
 
-class ImportedRow(TypedDict):
-    """A row of IMPORTED."""
-
-    pair_id: str
-    prompt_id: str
-    prompt: str | None
-    messages: list[dict[str, str]] | None
-    chosen: str
-    rejected: str
-    p_chosen: float
-    sources: list[str]
-    agreement: float | None
-
-
 OUTCOMES = pa.schema(
     [
         ("opponent", pa.string()),
@@ -212,6 +198,14 @@ SCORED = pa.schema(  # completions whose log-probs are computed
         ("token_ids", pa.list_(pa.int32())),
     ]
 )
+
+
+class ScoredRow(TypedDict):
+    """A row of SCORED."""
+
+    completion_id: str
+    prompt_token_ids: list[int]
+    token_ids: list[int]
 
 
 CONTINUATIONS = pa.schema(  # texts whose likelihoods are computed

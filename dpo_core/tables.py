@@ -157,10 +157,9 @@ def iterate_rows(
             yield from batch.to_pylist()
 
 
-def iterate_slice(
-    path: Path, first: int, count: int | None, columns: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """At most `count` rows from the row `first` on; row groups before it are not read."""
+def iterate_slice(path: Path, kind: type[R], first: int, count: int | None) -> Iterator[R]:
+    """As `iterate_as`, at most `count` rows from the row `first` on; earlier row groups are not
+    read."""
     with pq.ParquetFile(path) as file:
         groups: list[int] = []
         skipped = 0
@@ -170,10 +169,11 @@ def iterate_slice(
                 skipped += rows
             else:
                 groups.append(group)
+        columns = list(kind.__annotations__)
         batches = file.iter_batches(_ROW_GROUP, row_groups=groups, columns=columns)
-        rows = (row for batch in batches for row in batch.to_pylist())
+        slice_rows = (cast(R, row) for batch in batches for row in batch.to_pylist())
         last = None if count is None else first - skipped + count
-        yield from islice(rows, first - skipped, last)
+        yield from islice(slice_rows, first - skipped, last)
 
 
 def concatenate(paths: Sequence[Path], out: Path, schema: pa.Schema) -> int:

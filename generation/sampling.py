@@ -1,9 +1,7 @@
 """Sample a prompt file into a completions file, shard by shard; runs in the sampling process."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -33,8 +31,8 @@ def sample_rows(
     Skips a prompt that leaves no room for max_tokens.
     """
     started = time.monotonic()
-    given = cast(Iterator[PromptRow], iterate_slice(job.source, job.first, job.count))
-    prompts = list(map(prompt_from_row, given))
+    rows_asked = iterate_slice(job.source, PromptRow, job.first, job.count)
+    prompts = [prompt_from_row(row) for row in rows_asked]
     progress, heap = _Progress(report, len(prompts) * job.samples_per_prompt), HeapTrimmer()
 
     def tick(finished: int) -> None:

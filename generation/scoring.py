@@ -1,12 +1,10 @@
 """Log-probs of given completions and texts; runs in the sampling process."""
 
-from typing import cast
-
 from transformers import PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.records import Prompt
-from dpo_core.schemas import LIKELIHOODS, LOGPS, ContinuationRow
+from dpo_core.schemas import LIKELIHOODS, LOGPS, ContinuationRow, ScoredRow
 from dpo_core.tables import iterate_slice, write_rows
 from generation.engine import Engine
 from generation.jobs import ContinuationsJob, ContinuationsResult, EngineResult, ScoreJob
@@ -17,8 +15,7 @@ _BATCH = 1024
 
 def score_rows(engine: Engine, job: ScoreJob, report: Report) -> EngineResult:
     """Write the log-probs of the job's completions under the loaded policy (schema LOGPS)."""
-    columns = ["completion_id", "prompt_token_ids", "token_ids"]
-    rows = list(iterate_slice(job.source, job.first, job.count, columns))
+    rows = list(iterate_slice(job.source, ScoredRow, job.first, job.count))
     logps = engine.logps([r["prompt_token_ids"] for r in rows], [r["token_ids"] for r in rows])
     report(len(rows), len(rows), "completions, log-probs")
     scored = zip(rows, logps, strict=True)
@@ -36,7 +33,7 @@ def score_continuations(
     Writes schema LIKELIHOODS. Skips a continuation that does not fit the context with its prompt.
     Returns how many were written.
     """
-    given = cast(list[ContinuationRow], list(iterate_slice(job.source, job.first, job.count)))
+    given = list(iterate_slice(job.source, ContinuationRow, job.first, job.count))
     encoded = [(row["continuation_id"], *encode_pair(tokenizer, row)) for row in given]
     fits = [e for e in encoded if len(e[1]) + len(e[2]) <= engine.max_model_len]
     likelihoods = engine.likelihoods([ids for _, ids, _ in fits], [ids for _, _, ids in fits])

@@ -17,6 +17,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 from dpo_core.children import Report
 from dpo_core.errors import BadInput
 from dpo_core.records import (
+    ImportedRow,
     Prompt,
     PromptRow,
     imported_completion_id,
@@ -24,7 +25,7 @@ from dpo_core.records import (
     prompt_id,
     prompt_row,
 )
-from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS, ImportedRow
+from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS
 from dpo_core.tables import (
     TEXTS_AT_ONCE,
     RowWriter,

@@ -96,14 +96,9 @@ class JudgeModels:
         ]
 
     def _model(self, judge: RewardModelJudge | LlmJudge) -> JudgeModel:
-        return JudgeModel(
-            judge.model,
-            judge.revision,
-            judge.max_model_len,
-            self._sampling.dtype,
-            self._sampling.gpu_memory_utilization,
-            self._sampling.tensor_parallel_size,
-        )
+        ours = self._sampling
+        device = (ours.dtype, ours.gpu_memory_utilization, ours.tensor_parallel_size)
+        return JudgeModel(judge.model, judge.revision, judge.max_model_len, *device)
 
     def _carry_out(
         self,

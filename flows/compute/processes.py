@@ -23,7 +23,7 @@ from flows.compute.workers import (
 )
 from flows.config import CampaignConfig
 from flows.harness.offline import ENVIRONMENT as OFFLINE
-from flows.harness.suite_task import TaskJob
+from flows.harness.suite_task import SuiteTask
 from generation.config import SamplingConfig
 from generation.jobs import RowsJob, TokenJob
 from reporting.progress import CampaignProgress
@@ -116,7 +116,7 @@ class Processes:
                 self.release("training")
         return result
 
-    def ask_harness(self, job: TaskJob[Result]) -> Result:
+    def ask_harness(self, job: SuiteTask[Result]) -> Result:
         """Let the process that has lm-evaluation-harness carry out a job."""
         return self._ask("harness", job)
 

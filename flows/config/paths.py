@@ -53,24 +53,20 @@ def resolve_paths(raw: RawConfig) -> RawConfig:
     for key, is_path in _PATHS.items():
         if isinstance(path := raw.get(key), str) and is_path(path):
             raw.set(key, os.path.abspath(path), key)
-    for section, key, is_path in (*_judges_paths(raw), *_suites_paths(raw)):
+    for section, key, is_path in _inner_paths(raw):
         if isinstance(path := section.get(key), str) and is_path(path):
             section[key] = os.path.abspath(path)
     return raw
 
 
-def _judges_paths(raw: RawConfig) -> Iterator[_Path]:
-    """Those of all judges, members of committees included."""
-    for section in (raw.get("judge"), raw.get("evaluation_judge")):
-        members = section.get("members") if isinstance(section, dict) else None
-        for judge in (section, *(members if isinstance(members, list) else ())):
+def _inner_paths(raw: RawConfig) -> Iterator[_Path]:
+    """Those of all judges, members of committees included, and of regression suites."""
+    for key in ("judge", "evaluation_judge"):
+        members = raw.get(f"{key}.members")
+        for judge in (raw.get(key), *(members if isinstance(members, list) else ())):
             if isinstance(judge, dict):
                 yield judge, "model", os.path.isdir
                 yield judge, "rubric", os.path.isfile
-
-
-def _suites_paths(raw: RawConfig) -> Iterator[_Path]:
-    """The file or folder of each regression suite."""
     suites = raw.get("evaluation.suites")
     for suite in suites.values() if isinstance(suites, dict) else ():
         if isinstance(suite, dict):

@@ -24,10 +24,10 @@ from flows.doctor.machine import (
     check_python,
     installed_version,
 )
-from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate
+from flows.doctor.memory import Device, MemoryEstimate, check_memory, estimate, size_of
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from flows.doctor.servers import check_argilla, check_ports, check_prefect
-from generation.probe import Machine, ProbeMachine, ProbePolicy, ProbeTokens
+from generation.probe_jobs import Machine, ProbeMachine, ProbePolicy, ProbeTokens
 from generation.prompts import read_pool
 
 _ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TOKENIZERS_PARALLELISM": "false"}
@@ -93,7 +93,7 @@ def _examine_config(
     findings.append(check_disk(config, root, shape))
     if folder is not None:
         findings += _examine_policy(config, child, folder, pool, checked=local is not None)
-    size = shape.size() if shape is not None else None
+    size = size_of(shape)
     if shape is None or size is None:
         return None
     device = _device(machine)
@@ -225,7 +225,7 @@ def _policy_files(config: CampaignConfig, folder: Path) -> Iterator[DoctorFindin
     if config.prompts.path is not None:
         yield policy.check_template(folder, chat=_chats(config))
     shape = read_shape(folder)
-    size = shape.size() if shape is not None else None
+    size = size_of(shape)
     if shape is not None and size is not None and not has_gpu():
         device = Device(gpu=False, gib=free_ram_gib())
         yield check_memory(estimate(shape, size, config, device), device)

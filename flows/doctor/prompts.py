@@ -16,7 +16,7 @@ from flows.doctor.findings import DoctorFinding, note, ok, problem
 from flows.doctor.policy import has_template
 from flows.evaluation.held_out import draw_evaluation_prompts
 from flows.gate.power import REMEDY, count_groups, gate_power
-from generation.probe import TokenCounts
+from generation.probe_jobs import TokenCounts
 from generation.prompts import read_pool
 from labeling.audit.checks import CHECKS
 from labeling.audit.config import FindingName

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from dpo_core.hashing import content_id
+from dpo_core.jobs import JobResult
 from dpo_core.records import Prompt, prompt_id, prompt_row
 from dpo_core.schemas import CONTINUATIONS, PROMPTS, ContinuationRow
 from dpo_core.tables import write_rows
-from flows.harness.suite_task import RequestsWritten, SuiteTask, WriteRequests
+from flows.harness.suite_task import AnyTask, RequestsWritten, WriteRequests, WriteTexts
 from flows.harness.tasks import ANSWERED, versions
 from generation.engine import DecodingOptions
 
@@ -17,7 +18,7 @@ _MOST_TOKENS = 256
 _NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
-def build_requests(suite: SuiteTask, task: Any) -> None:
+def build_requests(suite: AnyTask, task: Any) -> None:
     """Put the task's requests, few-shot examples included, into `task.instances`."""
     task.build_all_requests(
         limit=suite.config.limit,
@@ -27,8 +28,7 @@ def build_requests(suite: SuiteTask, task: Any) -> None:
     )
 
 
-def write_requests(job: WriteRequests, task: Any) -> RequestsWritten:
-    suite = job.suite
+def write_requests(suite: WriteRequests, task: Any) -> RequestsWritten:
     build_requests(suite, task)
     documents = {instance.doc_id: instance for instance in reversed(task.instances)}
     rows = (
@@ -36,12 +36,13 @@ def write_requests(job: WriteRequests, task: Any) -> RequestsWritten:
         for number in sorted(documents)
     )
     written = RequestsWritten(
-        documents=write_rows(job.folder / "prompts.parquet", rows, PROMPTS),
+        documents=write_rows(suite.folder / "prompts.parquet", rows, PROMPTS),
         decoding=decoding_options(suite, task) if task.OUTPUT_TYPE == ANSWERED else None,
         versions=versions(task),
     )
     if written.decoding is None:
-        write_rows(job.folder / "continuations.parquet", _continuations(suite, task), CONTINUATIONS)
+        texts = _continuations(suite, task)
+        write_rows(suite.folder / "continuations.parquet", texts, CONTINUATIONS)
     return written
 
 
@@ -54,7 +55,7 @@ def continuation_id(document: str, number: int) -> str:
     return f"{document}/{number}"
 
 
-def decoding_options(suite: SuiteTask, task: Any) -> DecodingOptions:
+def decoding_options(suite: AnyTask, task: Any) -> DecodingOptions:
     """The task's decoding options; greedy by default."""
     options = task.config.generation_kwargs
     samples = options.get("do_sample", False)
@@ -66,20 +67,23 @@ def decoding_options(suite: SuiteTask, task: Any) -> DecodingOptions:
     )
 
 
-def read_document_texts(task: Any, limit: int | None) -> list[str]:
-    """The documents' own questions, which must not be trained on."""
-    texts = (task.doc_to_text(document) for _, document in task.doc_iterator(limit=limit))
-    return [text for text in texts if isinstance(text, str) and text.strip()]
+def write_texts(job: WriteTexts, task: Any) -> JobResult:
+    documents = task.doc_iterator(limit=job.config.limit)
+    texts = [task.doc_to_text(document) for _, document in documents]
+    asked = [text for text in texts if isinstance(text, str) and text.strip()]
+    rows = (prompt_row(prompt) for text in asked for prompt in _as_prompts(text))
+    write_rows(job.out, rows, PROMPTS)
+    return JobResult()
 
 
-def make_prompts(text: str) -> Iterator[Prompt]:
+def _as_prompts(text: str) -> Iterator[Prompt]:
     """The text as a plain prompt and as a chat."""
     messages = ({"role": "user", "content": text},)
     yield Prompt(prompt_id(text, None), text=text, split="test")
     yield Prompt(prompt_id(None, messages), messages=messages, split="test")
 
 
-def _continuations(suite: SuiteTask, task: Any) -> Iterator[ContinuationRow]:
+def _continuations(suite: AnyTask, task: Any) -> Iterator[ContinuationRow]:
     for instance in task.instances:
         context, continuation = instance.args
         document = document_id(suite.task, instance.doc_id)

@@ -7,16 +7,33 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core.records import Score
-from flows.harness.requests import build_requests, continuation_id, document_id
-from flows.harness.suite_task import SuiteTask
-from flows.harness.tasks import ANSWERED, choose_metric
+from dpo_core.records import Score, score_row
+from dpo_core.schemas import SCORES
+from dpo_core.tables import read_rows, write_rows
+from flows.harness.requests import build_requests, continuation_id, decoding_options, document_id
+from flows.harness.suite_task import AnyTask, CheckTask, ScoreDocuments, TaskChecked, TaskScored
+from flows.harness.tasks import ANSWERED, choose_metric, unreadable_documents, versions
 
 Responses = Mapping[str, str | tuple[float, bool]]
 """id of the request → the policy's text, or (log-prob, whether greedy)"""
 
 
-def score_documents(suite: SuiteTask, task: Any, responses: Responses) -> dict[str, Score]:
+def write_scores(job: ScoreDocuments, task: Any) -> TaskScored:
+    answers = read_rows(job.answers, ["completion_id", "prompt_id", "text"])
+    completions = {row["prompt_id"]: row["completion_id"] for row in answers}
+    responses: Responses = {row["prompt_id"]: row["text"] for row in answers}
+    if job.likelihoods is not None:
+        rows = read_rows(job.likelihoods, ["continuation_id", "logp", "greedy"])
+        responses = {row["continuation_id"]: (row["logp"], row["greedy"]) for row in rows}
+    scores = _score_documents(job, task, responses)
+    source = f"harness:{job.task}"
+    scored = (score_row(completions[document], source, s) for document, s in scores.items())
+    count = write_rows(job.out, scored, SCORES)
+    abstained = sum(score.value is None for score in scores.values())
+    return TaskScored(scored=count, abstained=abstained, versions=versions(task))
+
+
+def _score_documents(suite: AnyTask, task: Any, responses: Responses) -> dict[str, Score]:
     """document → score, for documents whose requests all have a response.
 
     The task's other numbers for a document become measures of the score.
@@ -42,7 +59,23 @@ def score_documents(suite: SuiteTask, task: Any, responses: Responses) -> dict[s
     }
 
 
-def try_to_score(task: Any, requests: list[Any]) -> None:
+def try_task(job: CheckTask, task: Any) -> TaskChecked:
+    metric, filtered = choose_metric(job, task)
+    try:
+        build_requests(job, task)
+        documents = len({request.doc_id for request in task.instances})
+        _try_to_score(task, [r for r in task.instances if r.doc_id == task.instances[0].doc_id])
+    except Exception as error:  # the task's own code, given data that it was not written for
+        raise unreadable_documents(job, error) from error
+    answered = task.OUTPUT_TYPE == ANSWERED
+    return TaskChecked(
+        documents=documents,
+        score=f"{metric},{filtered}",
+        max_tokens=decoding_options(job, task).max_tokens if answered else 0,
+    )
+
+
+def _try_to_score(task: Any, requests: list[Any]) -> None:
     """Score one document with a dummy response. Raises what the task raises."""
     for request in requests:
         request.resps = ["no" if task.OUTPUT_TYPE == ANSWERED else (-1.0, False)]
@@ -52,7 +85,7 @@ def try_to_score(task: Any, requests: list[Any]) -> None:
         task.process_results(requests[0].doc, [each.filtered_resps[filtered] for each in requests])
 
 
-def _response_id(suite: SuiteTask, task: Any, request: Any) -> str:
+def _response_id(suite: AnyTask, task: Any, request: Any) -> str:
     document = document_id(suite.task, request.doc_id)
     if task.OUTPUT_TYPE == ANSWERED:
         return document

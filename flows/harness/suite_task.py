@@ -1,6 +1,5 @@
 """A suite's task of lm-evaluation-harness, and the jobs of the process that runs it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -13,9 +12,9 @@ from flows.harness.offline import ENVIRONMENT
 from generation.engine import DecodingOptions
 
 
-@dataclass(frozen=True)
-class SuiteTask:
-    """The suite `name` of a config. chat: its prompts are chats."""
+class SuiteTask(ChildJob[Result]):
+    """A job about the task of the suite `name`, whose data it reads again. chat: the suite's
+    prompts are chats."""
 
     name: str
     config: HarnessSuite
@@ -42,6 +41,19 @@ class TaskChecked(JobResult):
     max_tokens: int = 0
 
 
+class CheckTask(SuiteTask[TaskChecked]):
+    """Check whether the task can be a suite."""
+
+    op: Literal["check"] = "check"
+
+
+class WriteTexts(SuiteTask[JobResult]):
+    """Write the documents' own questions (schema PROMPTS)."""
+
+    op: Literal["texts"] = "texts"
+    out: Path
+
+
 class RequestsWritten(JobResult):
     """decoding: of the answers; None where likelihoods are measured."""
 
@@ -49,41 +61,21 @@ class RequestsWritten(JobResult):
     decoding: DecodingOptions | None = None
 
 
-class DocumentsScored(JobResult):
+class WriteRequests(SuiteTask[RequestsWritten]):
+    """Write prompts.parquet, one prompt per document, and for likelihoods continuations.parquet."""
+
+    op: Literal["requests"] = "requests"
+    folder: Path
+
+
+class TaskScored(JobResult):
     """How many documents were scored, those without a score among them."""
 
     scored: int = 0
     abstained: int = 0
 
 
-class TaskJob(ChildJob[Result]):
-    """A job about a task, whose data it reads again."""
-
-    suite: SuiteTask
-
-
-class CheckTask(TaskJob[TaskChecked]):
-    """Check whether the task can be a suite."""
-
-    op: Literal["check"] = "check"
-
-
-class WriteTexts(TaskJob[JobResult]):
-    """Write the documents' own questions (schema PROMPTS)."""
-
-    op: Literal["texts"] = "texts"
-    out: Path
-
-
-class WriteRequests(TaskJob[RequestsWritten]):
-    """Write the task's requests to the policy: prompts.parquet, one prompt per document, and for
-    likelihoods continuations.parquet."""
-
-    op: Literal["requests"] = "requests"
-    folder: Path
-
-
-class ScoreDocuments(TaskJob[DocumentsScored]):
+class ScoreDocuments(SuiteTask[TaskScored]):
     """Write the scores (schema SCORES) of answers, or of texts with likelihoods."""
 
     op: Literal["score"] = "score"
@@ -93,6 +85,7 @@ class ScoreDocuments(TaskJob[DocumentsScored]):
 
 
 HarnessJob = CheckTask | WriteTexts | WriteRequests | ScoreDocuments
+AnyTask = SuiteTask[JobResult]
 
 JOBS: Kinds[HarnessJob] = job_kinds(CheckTask, WriteTexts, WriteRequests, ScoreDocuments)
 
@@ -105,7 +98,7 @@ def check_task(name: str, suite: HarnessSuite, length: int | None) -> str:
     with TemporaryDirectory() as folder:
         log = Path(folder) / "harness.log"
         with Child.start("flows.harness.worker", log, ENVIRONMENT) as child:
-            checked = child.carry_out(CheckTask(suite=SuiteTask(name, suite)))
+            checked = child.carry_out(CheckTask(name=name, config=suite))
     if length is not None and checked.max_tokens >= length:
         key = f"evaluation.suites.{name}"
         raise ConfigError(

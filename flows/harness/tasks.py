@@ -11,7 +11,7 @@ from typing import Any
 
 from dpo_core.errors import ConfigError
 from flows.harness.offline import seed_libraries
-from flows.harness.suite_task import SuiteTask
+from flows.harness.suite_task import AnyTask
 
 LIKELIHOODS = ("loglikelihood", "multiple_choice")
 ANSWERED = "generate_until"
@@ -21,7 +21,7 @@ _NAMED = re.compile(rb"^[\"']?(task|group)[\"']?:\s*['\"]?([\w.+-]+)", re.MULTIL
 _ANOTHER = "Name another task, or remove the suite."
 
 
-def open_task(suite: SuiteTask, cache_dir: Path) -> Any:
+def open_task(suite: AnyTask, cache_dir: Path) -> Any:
     """The task, a ConfigurableTask, with its documents. Raises ConfigError."""
     path = _find_file(suite)
     _check_kind(suite, _read_config(suite, path, with_code=False))
@@ -46,7 +46,7 @@ def versions(task: Any) -> dict[str, str]:
     return {"lm_eval": version("lm_eval"), task.config.task: str(task.VERSION)}
 
 
-def choose_metric(suite: SuiteTask, task: Any) -> tuple[str, str]:
+def choose_metric(suite: AnyTask, task: Any) -> tuple[str, str]:
     """(metric, filter) that scores a document. Raises ConfigError."""
     from lm_eval.api.registry import get_aggregation
 
@@ -85,7 +85,7 @@ def _index_files() -> Mapping[str, tuple[str, Path]]:
     return files
 
 
-def _find_file(suite: SuiteTask) -> Path:
+def _find_file(suite: AnyTask) -> Path:
     if find_spec("lm_eval") is None:
         raise suite.reject(
             "lm-evaluation-harness is not installed", "pip install 'ratchet-dpo[harness]'"
@@ -100,7 +100,7 @@ def _find_file(suite: SuiteTask) -> Path:
     raise suite.reject(f"{suite.task} {what}", f"Name a single task, such as {' or '.join(like)}.")
 
 
-def _read_config(suite: SuiteTask, path: Path, *, with_code: bool) -> dict[str, object]:
+def _read_config(suite: AnyTask, path: Path, *, with_code: bool) -> dict[str, object]:
     """The task's config, from its file."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -115,7 +115,7 @@ def _read_config(suite: SuiteTask, path: Path, *, with_code: bool) -> dict[str, 
     return {k: v for k, v in config.items() if k not in ("tag", "group", "task_list")}
 
 
-def _check_kind(suite: SuiteTask, config: Mapping[str, object]) -> None:
+def _check_kind(suite: AnyTask, config: Mapping[str, object]) -> None:
     kind = config.get("output_type", ANSWERED)
     decoding = _section(config, "generation_kwargs")
     reasons = {
@@ -125,9 +125,9 @@ def _check_kind(suite: SuiteTask, config: Mapping[str, object]) -> None:
         "runs code that the policy writes": config.get("unsafe_code"),
         "shows images or sounds": config.get("doc_to_image") or config.get("doc_to_audio"),
         "makes its data by code": config.get("custom_dataset"),
-        "asks for several answers to each document": _above_one(config.get("repeats")),
+        "asks for several answers to each document": config.get("repeats") not in (None, 0, 1),
         "begins the answers itself (gen_prefix)": config.get("gen_prefix"),
-        "searches among answers (num_beams)": _above_one(decoding.get("num_beams")),
+        "searches among answers (num_beams)": decoding.get("num_beams") not in (None, 0, 1),
         "draws from the likeliest tokens alone (top_k)": decoding.get("do_sample")
         and decoding.get("top_k"),
     }
@@ -142,11 +142,7 @@ def _section(config: Mapping[str, object], key: str) -> Mapping[str, object]:
     return section if isinstance(section, dict) else {}
 
 
-def _above_one(value: object) -> bool:
-    return isinstance(value, int) and value > 1
-
-
-def _read_data(suite: SuiteTask, config: Mapping[str, object], cache_dir: Path) -> Any:
+def _read_data(suite: AnyTask, config: Mapping[str, object], cache_dir: Path) -> Any:
     """The splits in the folder; of several data sets, the one that the task names."""
     import datasets
 
@@ -173,7 +169,7 @@ def _drop_splits(config: dict[str, object]) -> None:
         config |= dict.fromkeys(unused)
 
 
-def _check_splits(suite: SuiteTask, config: Mapping[str, object], dataset: Iterable[str]) -> None:
+def _check_splits(suite: AnyTask, config: Mapping[str, object], dataset: Iterable[str]) -> None:
     evaluated = config.get("test_split") or config.get("validation_split")
     wanted = [evaluated]
     if config["num_fewshot"]:
@@ -191,7 +187,7 @@ def _check_splits(suite: SuiteTask, config: Mapping[str, object], dataset: Itera
         )
 
 
-def unreadable_documents(suite: SuiteTask, error: Exception) -> ConfigError:
+def unreadable_documents(suite: AnyTask, error: Exception) -> ConfigError:
     """The error for documents that the task's own code cannot read."""
     return suite.reject(
         f"{suite.task} cannot read the documents in {suite.data}: {_first_line(error)}",

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,27 +16,31 @@ from dpo_core.campaign.facts import valid_entries
 from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.rollbacks import ROLLBACK
+from dpo_core.training.results import TrainingFacts
+from flows.config.raw import RawConfig
 from flows.config.versions import read_configs
-
-Settings = Mapping[str, Any]
-"""A config as in its file, with all keys."""
 
 
 @dataclass(frozen=True)
 class FinishedRound:
-    """A round that an older version finished, with its steps by name and its config."""
+    """A round that an older version finished, with its steps by name and its config, which has all
+    keys."""
 
     number: int
     layout: Layout
     steps: Mapping[str, Entry]
-    settings: Settings
+    settings: RawConfig
 
     def file(self, step: str, name: str) -> Path:
         entry = self.steps[step]
         return self.layout.step(self.number, step, entry.fingerprint) / name
 
-    def facts(self, step: str) -> Mapping[str, Any]:
+    def facts(self, step: str) -> Mapping[str, object]:
         return self.steps[step].facts if step in self.steps else {}
+
+    @property
+    def training(self) -> TrainingFacts:
+        return TrainingFacts.read(self.facts("training"))
 
 
 _WITH_FAULTS = 1
@@ -68,11 +71,7 @@ def describe_faults(finished: Sequence[FinishedRound], rolled_back: bool = False
         if numbers:
             rounds = f"round{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
             yield f"{rounds}, finished by an older version: {fault}"
-    back = [
-        str(each.number)
-        for each in finished
-        if rolled_back and (each.facts("gate").get("gate") or {}).get("action") == "rollback"
-    ]
+    back = [str(each.number) for each in finished if rolled_back and _action(each) == "rollback"]
     if back:
         yield (
             f"round {', '.join(back)}, finished by an older version: the gate rolled back to the "
@@ -89,18 +88,21 @@ def _find_finished(layout: Layout, planned: int) -> Iterator[FinishedRound]:
             yield FinishedRound(number, layout, steps, _read_settings(layout, file, number))
 
 
-def _read_settings(layout: Layout, file: str, number: int) -> Settings:
+def _action(finished: FinishedRound) -> object:
+    gate = finished.facts("gate").get("gate")
+    return gate.get("action") if isinstance(gate, dict) else None
+
+
+def _read_settings(layout: Layout, file: str, number: int) -> RawConfig:
     """As they were written then; today some of them are rejected."""
     if file == layout.branch.name:
         raw = json.loads(layout.branch.read_text(encoding="utf-8"))["stretches"]
-        own: Settings = next(each["config"] for each in raw if number <= each["through"])
-        return own
-    settings: Settings = yaml.safe_load((layout.root / file).read_text(encoding="utf-8"))
-    return settings
+        return RawConfig(next(each["config"] for each in raw if number <= each["through"]))
+    return RawConfig(yaml.safe_load((layout.root / file).read_text(encoding="utf-8")))
 
 
-def _judges(finished: FinishedRound) -> list[Settings]:
-    judge = finished.settings["judge"]
+def _judges(finished: FinishedRound) -> list[Mapping[str, object]]:
+    judge = finished.settings.get("judge")
     return list(judge.get("members") or [judge])
 
 
@@ -149,13 +151,13 @@ _ROWS = 512
 
 def weighted_by_others(finished: FinishedRound) -> bool:
     """Whether losses were sorted and WPO's weights were not."""
-    training = finished.settings["training"]
+    training = finished.settings.values["training"]
     return bool(training["wpo"]) and training["loss"] in ("aot", "aot_unpaired")
 
 
 def shortened(finished: FinishedRound) -> bool:
     """Whether LD-DPO's sums were divided by the full length."""
-    training = finished.settings["training"]
+    training = finished.settings.values["training"]
     whole = training["loss"] in ("sft", "orpo", "simpo", "ipo", "sigmoid_norm")
     alpha = training["ld_alpha"]
     return alpha is not None and alpha < 1 and (whole or training["nll_weight"] > 0)
@@ -164,10 +166,10 @@ def shortened(finished: FinishedRound) -> bool:
 def windows_left_out(finished: FinishedRound) -> bool:
     """Whether the fast path ignored the model's attention window."""
     shape = _shape(finished)
-    if finished.facts("training").get("path") != "fast":
+    if finished.training.path != "fast":
         return False
     kind, window = shape.get("model_type"), shape.get("sliding_window")
-    if kind not in _WINDOWS_IN_THE_MASK or not window:
+    if kind not in _WINDOWS_IN_THE_MASK or not isinstance(window, int) or not window:
         return False
     has_windows = kind != "qwen2_moe" or shape.get("use_sliding_window")
     return bool(has_windows) and _longest_sequence(finished) > window
@@ -185,26 +187,26 @@ def partly_untrained(finished: FinishedRound) -> bool:
 
     A pass without gradients releases them, so this needs a round without one in between.
     """
-    facts = finished.facts("training")
-    failed = re.search(r"cannot take the fast path: \w+:", facts.get("why_not_fast", ""))
-    if not failed or facts.get("processes", 1) == 1 or facts.get("path") != "plain":
+    facts = finished.training
+    failed = re.search(r"cannot take the fast path: \w+:", facts.why_not_fast)
+    if not failed or facts.processes == 1 or facts.path != "plain":
         return False
-    if "its attention cannot be selected by name" in facts["why_not_fast"]:
+    if "its attention cannot be selected by name" in facts.why_not_fast:
         return False  # this is noticed after the model has run to its end
-    return facts.get("resumed_from_step", 0) > 0 or not _ran_before_training(finished)
+    return facts.resumed_from_step > 0 or not _ran_before_training(finished)
 
 
 def _ran_before_training(finished: FinishedRound) -> bool:
     """Whether log-probs were computed before the first step, for reference or as a check."""
-    facts = finished.facts("training")
-    if facts.get("from_sampling_checked"):
+    facts = finished.training
+    if facts.from_sampling_checked:
         return True
-    if facts.get("reference_policy") == finished.steps["training"].inputs["policy"]:
-        return bool(facts.get("reference_source") == "pass")
-    return facts.get("sampling_gap") is not None
+    if facts.reference_policy == finished.steps["training"].inputs["policy"]:
+        return facts.reference_source == "pass"
+    return facts.sampling_gap is not None
 
 
-def _shape(finished: FinishedRound) -> Mapping[str, Any]:
+def _shape(finished: FinishedRound) -> Mapping[str, object]:
     """The model's config, or the base's if the round's weights were pruned; empty without both."""
     name = "policy/config.json"
     own = [finished.file("training", name)] if "training" in finished.steps else []
@@ -215,9 +217,11 @@ def _shape(finished: FinishedRound) -> Mapping[str, Any]:
     return {} if path is None else json.loads(path.read_text(encoding="utf-8"))
 
 
-def _rope_limits(shape: Mapping[str, Any]) -> Iterator[int]:
+def _rope_limits(shape: Mapping[str, object]) -> Iterator[int]:
     """Tokens up to which all sequences have the same frequencies."""
-    rope = shape.get("rope_parameters") or shape.get("rope_scaling") or {}
+    rope = shape.get("rope_parameters") or shape.get("rope_scaling")
+    if not isinstance(rope, Mapping):
+        return
     by_layer = [options for options in rope.values() if isinstance(options, Mapping)]
     for options in by_layer or [rope]:
         kind = options.get("rope_type") or options.get("type") or ""
@@ -227,7 +231,7 @@ def _rope_limits(shape: Mapping[str, Any]) -> Iterator[int]:
             whole = options.get(original) or shape.get(original) or whole
         elif "dynamic" not in kind:
             continue
-        if whole:
+        if isinstance(whole, int) and whole:
             yield whole
 
 

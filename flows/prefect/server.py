@@ -118,16 +118,15 @@ class Pages:
 
 
 class ServeJob(ChildJob[JobResult]):
-    """Serve Prefect's API to those who know the secret. reports: folder with the campaign, whose
-    report is served too. database: is created if it does not exist. Others as in Pages."""
+    """Serve Prefect's API to those who know the secret. reports: folder of the campaign, whose
+    report is served too. database: is created if it does not exist."""
 
     op: Literal["serve"] = "serve"
     port: int
     reports: Path | None
     database: Path | None
     secret: str
-    trusted: Sequence[str]
-    remedy: str
+    pages: Pages
 
 
 def start_server(
@@ -161,8 +160,7 @@ def start_server(
         reports=layout.root.resolve() if pages is not None else None,
         database=database,
         secret=key.secret,
-        trusted=pages.trusted if pages is not None else (),
-        remedy=pages.remedy if pages is not None else f"the secret is in {key_file}",
+        pages=pages or Pages((), f"the secret is in {key_file}"),
     )
     child.carry_out(job)
     return child, url, key
@@ -243,7 +241,7 @@ def _carry_out(job: ServeJob, report: Report) -> JobResult:
 
     if job.database is not None:
         provide_database(job.database)
-    app = Guard(_app(job.reports), job.trusted, job.secret, job.remedy)
+    app = Guard(_app(job.reports), job.pages.trusted, job.secret, job.pages.remedy)
     config = uvicorn.Config(app, host=_HOST, port=job.port, log_level="warning")
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, daemon=True)

@@ -18,7 +18,7 @@ from dpo_core.special_tokens import read_special_tokens
 from dpo_core.tables import iterate_as, read_rows, write_rows
 from flows.config.evaluation import HarnessSuite, SuiteConfig
 from flows.evaluation.judging import scores_with_training_judge
-from flows.harness.suite_task import ScoreDocuments, SuiteTask, WriteRequests, WriteTexts
+from flows.harness.suite_task import ScoreDocuments, WriteRequests, WriteTexts
 from flows.round_state import EvaluatedPolicy, Policy, SuiteAnswers
 from flows.session import Session
 from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
@@ -137,7 +137,7 @@ def task_prompts(session: Session, name: str, suite: HarnessSuite) -> list[Promp
         raise input_gone("suites", Path(suite.data))
     with TemporaryDirectory() as folder:
         out = Path(folder) / "prompts.parquet"
-        session.processes.ask_harness(WriteTexts(suite=SuiteTask(name, suite), out=out))
+        session.processes.ask_harness(WriteTexts(name=name, config=suite, out=out))
         return list(map(prompt_from_row, iterate_as(out, PromptRow)))
 
 
@@ -161,7 +161,7 @@ def _answer_task(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         chat = read_special_tokens(inputs.path("policy")).template is not None
-        job = WriteRequests(suite=SuiteTask(name, suite, chat), folder=folder)
+        job = WriteRequests(name=name, config=suite, chat=chat, folder=folder)
         asked = session.processes.ask_harness(job)
         prompts = folder / "prompts.parquet"
         if asked.decoding is not None:
@@ -248,7 +248,9 @@ def _score_task(
     def make(folder: Path, inputs: Inputs) -> StepResult:
         inputs.path("data")  # raises where it is gone
         job = ScoreDocuments(
-            suite=SuiteTask(name, suite, chat),
+            name=name,
+            config=suite,
+            chat=chat,
             answers=inputs.path("answers"),
             likelihoods=inputs.find("likelihoods"),
             out=folder / "scores.parquet",

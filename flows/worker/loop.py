@@ -176,12 +176,8 @@ class CampaignWorker:
             running.child = child
             if self._closing:
                 return RunEnded(state="Stopped")
-            job = RunJob(
-                run=running.run.id,
-                api=self.api,
-                worker=self.layout.root.resolve(),
-                allow_env=self.allow_env,
-            )
+            run, worker = running.run.id, self.layout.root.resolve()
+            job = RunJob(run=run, api=self.api, worker=worker, allow_env=self.allow_env)
             return child.carry_out(job)
 
     def _finish(self) -> None:

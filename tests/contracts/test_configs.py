@@ -9,7 +9,7 @@ import yaml
 from dpo_core.import_path import load_function
 from dpo_core.model_shape import Shape
 from flows.config import dump_config, load_config, validate
-from flows.doctor.memory import Device, estimate
+from flows.doctor.memory import Device, estimate, size_of
 from labeling.judges.config import RuleJudge, members
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def test_recipe_is_documented(path: Path) -> None:
 def test_published_recipe_says_what_memory_the_doctor_estimates(path: Path, data_dir: Path) -> None:
     config = load_config(path, [f"data_dir={data_dir}"])
     shape = SHAPES[config.policy.model or ""]
-    size = shape.size()
+    size = size_of(shape)
     assert size is not None
     found = estimate(shape, size, config, Device(gpu=True, gib=80, count=8))
     said = re.search(r"^# Memory: training (\S+) GiB, sampling (\S+) GiB", path.read_text(), re.M)

@@ -11,7 +11,8 @@ from dpo_core.bos import find_bos_faults
 from dpo_core.records import Prompt
 from dpo_core.special_tokens import SpecialTokens, read_special_tokens
 from generation.config import PromptsConfig
-from generation.probe import ProbeTokens, probe_tokens
+from generation.probe import probe_tokens
+from generation.probe_jobs import ProbeTokens
 from generation.sampling import encode_prompt, load_tokenizer
 from labeling.audit.token_faults import token_faults
 

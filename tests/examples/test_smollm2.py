@@ -21,6 +21,8 @@ from dpo_core.tables import read_rows, write_rows
 from dpo_core.training.jobs import BaseJob
 from dpo_core.training.warm_start.base_policy import prepare_base
 from examples import smollm2
+from generation.config import SamplingConfig
+from generation.jobs import SampleJob
 
 ROOT = Path(__file__).parents[2]
 CHAT = [{"role": "user", "content": "Name three colours."}]
@@ -132,19 +134,19 @@ def greedy(folder: Path, engine: str) -> dict[str, list[int]]:
     chats = [({"role": "user", "content": text},) for text in ASKED]
     rows = [prompt_row(Prompt(prompt_id(None, chat), messages=chat)) for chat in chats]
     write_rows(folder / "prompts.parquet", rows, PROMPTS)
-    request = {
-        "op": "sample",
-        "policy": str(folder / "policy"),
-        "policy_id": "base",
-        "prompts": str(folder / "prompts.parquet"),
-        "out": str(folder / f"{engine}.parquet"),
-        "shards": str(folder / f"shards-{engine}"),
-        "samples_per_prompt": 1,
-        "seed": 0,
-        "config": {"engine": engine, "max_tokens": 32, "max_model_len": 256, "temperature": 1e-6},
-    }
+    config = {"engine": engine, "max_tokens": 32, "max_model_len": 256, "temperature": 1e-6}
+    job = SampleJob(
+        policy=folder / "policy",
+        config=SamplingConfig.model_validate(config),
+        policy_id="base",
+        prompts=folder / "prompts.parquet",
+        out=folder / f"{engine}.parquet",
+        shards=folder / f"shards-{engine}",
+        samples_per_prompt=1,
+        seed=0,
+    )
     with Child.start("generation.worker", folder / f"{engine}.log", child_environment(1)) as child:
-        child.ask({"root": "/", "job": request})
+        child.carry_out(job)
     made = read_rows(folder / f"{engine}.parquet")
     return {row["prompt_id"]: row["token_ids"] for row in made}
 

@@ -14,6 +14,9 @@ from dpo_core.schemas import CONTINUATIONS, PROMPTS
 from dpo_core.tables import read_rows, write_rows
 from examples.reviews.grammar import WORDS
 from examples.reviews.model import build
+from generation.config import SamplingConfig
+from generation.engine import DecodingOptions
+from generation.jobs import ContinuationsJob, SampleJob, ScoreJob
 
 MAX_MODEL_LEN, MAX_TOKENS, SAMPLES, SEED = 24, 16, 3, 5
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
@@ -28,32 +31,33 @@ class Sampler:
 
     def __init__(self, folder: Path, shard_prompts: int) -> None:
         self.folder = folder
-        self.config = {
-            "max_tokens": MAX_TOKENS,
-            "max_model_len": MAX_MODEL_LEN,
-            "shard_prompts": shard_prompts,
-        }
+        self.config = SamplingConfig(
+            max_tokens=MAX_TOKENS, max_model_len=MAX_MODEL_LEN, shard_prompts=shard_prompts
+        )
         self.child = Child.start("generation.worker", folder / "worker.log", ENV)
 
     def sample(self, policy: Path, texts: Sequence[str], name: str, **more: Any) -> Path:
         prompts, out = self.folder / "prompts.parquet", self.folder / f"{name}.parquet"
         rows = [prompt_row(Prompt(prompt_id(text, None), text=text)) for text in texts]
         write_rows(prompts, rows, PROMPTS)
-        asked = {
-            "policy": str(policy),
-            "policy_id": policy.name,
-            "prompts": str(prompts),
-            "out": str(out),
-            "shards": str(self.folder / "shards"),
-            "samples_per_prompt": SAMPLES,
-            "seed": SEED,
-        }
-        self._ask(op="sample", **{**asked, **more})
+        job = SampleJob(
+            policy=policy,
+            config=self.config,
+            policy_id=policy.name,
+            prompts=prompts,
+            out=out,
+            shards=self.folder / "shards",
+            samples_per_prompt=SAMPLES,
+            seed=SEED,
+        )
+        self.child.carry_out(job.model_copy(update=more))
         return out
 
     def logps(self, policy: Path, completions: Path) -> dict[str, float]:
         out = self.folder / "logps.parquet"
-        self._ask(op="logps", policy=str(policy), completions=str(completions), out=str(out))
+        self.child.carry_out(
+            ScoreJob(policy=policy, config=self.config, completions=completions, out=out)
+        )
         return {row["completion_id"]: row["logp"] for row in read_rows(out)}
 
     def likelihoods(self, policy: Path, asked: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
@@ -64,12 +68,11 @@ class Sampler:
             for n, (p, c) in asked.items()
         )
         write_rows(continuations, rows, CONTINUATIONS)
-        files = {"continuations": str(continuations), "out": str(out)}
-        self._ask(op="continuations", policy=str(policy), **files)
+        job = ContinuationsJob(
+            policy=policy, config=self.config, continuations=continuations, out=out
+        )
+        self.child.carry_out(job)
         return {row["continuation_id"]: row for row in read_rows(out)}
-
-    def _ask(self, **request: Any) -> None:
-        self.child.ask({"root": "/", "job": {**request, "config": self.config}})
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +152,7 @@ def test_greedy_answers_are_the_likeliest_continuations(
     sampler: Sampler, policies: tuple[Path, Path]
 ) -> None:
     """Of the first words of an answer, and not of others; with the log-probs of transformers."""
-    greedy = {"max_tokens": 4, "temperature": 0.0, "top_p": 1.0}
+    greedy = DecodingOptions(max_tokens=4, temperature=0.0, top_p=1.0)
     made = sampler.sample(policies[0], TEXTS, "greedy", samples_per_prompt=1, decoding=greedy)
     prompts = {prompt_id(text, None): text for text in TEXTS}
     rows = [row for row in read_rows(made) if row["finish_reason"] == "length"]

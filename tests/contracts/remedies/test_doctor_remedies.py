@@ -33,10 +33,11 @@ from flows.doctor.examine import check_before_run
 from flows.doctor.findings import DoctorFinding, problem
 from flows.doctor.inputs import check_inputs
 from flows.doctor.machine import MEASURED
-from flows.doctor.memory import Device
+from flows.doctor.memory import Device, size_of
 from flows.doctor.prompts import PromptRoom, check_draws, check_rejected
 from generation.config import PromptsConfig
-from generation.probe import Machine, ProbeTokens, TokenCounts, probe_tokens
+from generation.probe import probe_tokens
+from generation.probe_jobs import Machine, ProbeTokens, TokenCounts
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
     LLAMA_8B,
@@ -194,7 +195,7 @@ def the_disk(free_gib: float, keep: Any = "all", rounds: int = 20) -> Look:
 
 def the_memory(gib: float, shape: Shape = LLAMA_8B, gpu: bool = False, **changes: Any) -> Look:
     def look(here: Here) -> Findings:
-        size, device = shape.size(), Device(gpu=gpu, gib=gib)
+        size, device = size_of(shape), Device(gpu=gpu, gib=gib)
         assert size is not None
         estimated = memory.estimate(shape, size, here.config(**changes), device)
         return memory.check_memory(estimated, device)
@@ -829,7 +830,7 @@ def test_what_the_finding_says_to_do_works(name: str, here: Here) -> None:
     ],
 )
 def test_each_option_that_saves_memory_does(option: str, changes: Any, here: Here) -> None:
-    size, cpu = LLAMA_8B.size(), Device(gpu=False, gib=24)
+    size, cpu = size_of(LLAMA_8B), Device(gpu=False, gib=24)
     assert size is not None
     before, now = (
         memory.estimate(LLAMA_8B, size, here.config(**given), cpu)

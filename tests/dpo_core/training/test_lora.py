@@ -28,6 +28,8 @@ from dpo_core.training.passes.fast_path import FastPath
 from dpo_core.training.passes.plain_path import PlainPath
 from dpo_core.training.runtime import Runtime, load_master
 from dpo_core.training.trainer import train_round
+from generation.config import SamplingConfig
+from generation.jobs import ScoreJob
 
 from .conftest import EOS, VOCABULARY, make_tokenizer, sentiment, trained_elsewhere
 
@@ -253,14 +255,13 @@ def test_vllm_computes_what_was_merged(tied: Path, tmp_path: Path) -> None:
     write_rows(tmp_path / "completions.parquet", completions, COMPLETIONS)
     environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     with Child.start("generation.worker", tmp_path / "worker.log", environment) as child:
-        request = {
-            "op": "logps",
-            "policy": str(tmp_path / "policy"),
-            "completions": str(tmp_path / "completions.parquet"),
-            "out": str(tmp_path / "logps.parquet"),
-            "config": {"max_tokens": 8, "max_model_len": 32},
-        }
-        child.ask({"root": "/", "job": request})
+        job = ScoreJob(
+            policy=tmp_path / "policy",
+            config=SamplingConfig(max_tokens=8, max_model_len=32),
+            completions=tmp_path / "completions.parquet",
+            out=tmp_path / "logps.parquet",
+        )
+        child.carry_out(job)
     found = {row["completion_id"]: row["logp"] for row in read_rows(tmp_path / "logps.parquet")}
     for row in completions:
         ids, prompt = row["prompt_token_ids"] + row["token_ids"], len(row["prompt_token_ids"])

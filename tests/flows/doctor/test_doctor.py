@@ -24,10 +24,11 @@ from flows.doctor import machine, memory, policy, prompts, servers
 from flows.doctor import machine as disk
 from flows.doctor.examine import check_before_run
 from flows.doctor.findings import DoctorFinding
-from flows.doctor.memory import Device
+from flows.doctor.memory import Device, size_of
 from flows.run import run_campaign
 from generation.config import PromptsConfig
-from generation.probe import Machine, ProbeTokens, TokenCounts, probe_machine, probe_tokens
+from generation.probe import probe_machine, probe_tokens
+from generation.probe_jobs import Machine, ProbeTokens, TokenCounts
 from tests import tiny_gguf, typed
 from tests.flows.doctor.doctor_folder import (
     ENVIRONMENT,
@@ -196,7 +197,7 @@ def test_shape_comes_from_the_files(tmp_path: Path) -> None:
 
 def test_memory_is_estimated_in_its_parts(tmp_path: Path) -> None:
     config = a_config(tmp_path, sampling={"max_model_len": 2048, "max_tokens": 1024})
-    size = LLAMA_8B.size()
+    size = size_of(LLAMA_8B)
     assert size is not None
     one = Device(gpu=True, gib=80.0)
     found = memory.estimate(LLAMA_8B, size, config, one)
@@ -222,7 +223,7 @@ def test_memory_is_estimated_in_its_parts(tmp_path: Path) -> None:
 
 
 def test_adapters_take_less_and_checkpointing_too(tmp_path: Path) -> None:
-    size, device = LLAMA_8B.size(), Device(gpu=True, gib=80.0)
+    size, device = size_of(LLAMA_8B), Device(gpu=True, gib=80.0)
     assert size is not None
 
     def training_gib(**training: Any) -> float:

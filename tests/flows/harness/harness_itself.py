@@ -9,27 +9,26 @@ from pathlib import Path
 from typing import Any
 
 
-def main(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """For each job, per document: its metrics by filter, and what the policy said."""
+def main(jobs: list[tuple[str, dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """For each policy and job, per document: its metrics by filter, and what the policy said."""
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
-    from pydantic import TypeAdapter
 
     from flows.harness.offline import offline
-    from flows.harness.suite_task import SuiteTask
+    from flows.harness.suite_task import CheckTask
     from flows.harness.tasks import open_task
 
-    policies = {job["policy"] for job in jobs}
+    policies = {policy for policy, _ in jobs}
     models = {p: HFLM(pretrained=p, device="cpu", dtype="float32", batch_size=4) for p in policies}
     found = []
-    for job in jobs:
-        suite = TypeAdapter(SuiteTask).validate_python(job["suite"])
+    for policy, job in jobs:
+        suite = CheckTask.model_validate(job)
         with offline() as place:
             task = open_task(suite, place)
             if suite.config.max_tokens is not None:
                 task.config.generation_kwargs["max_gen_toks"] = suite.config.max_tokens
             result = evaluate(
-                models[job["policy"]],
+                models[policy],
                 {"tasks": {suite.task: task}},
                 limit=suite.config.limit,
                 bootstrap_iters=0,

@@ -21,7 +21,7 @@ from dpo_core.tables import read_rows
 from flows.config.evaluation import HarnessSuite
 from flows.harness.offline import ENVIRONMENT
 from flows.harness.requests import continuation_id
-from flows.harness.suite_task import CheckTask, SuiteTask
+from flows.harness.suite_task import CheckTask
 from flows.round_state import Policy
 from flows.steps.suites import answer_task
 from tests.made_once import made_once
@@ -65,10 +65,10 @@ def make(folder: Path) -> None:
                 if wanted == kind:
                     answer_task(session, 0, name, suite_of(name, data), policy)
     jobs = [
-        {
-            **CheckTask(suite=SuiteTask(name, suite_of(name, data), kind == "chat")).model_dump(),
-            "policy": str(policies[kind]),
-        }
+        (
+            str(policies[kind]),
+            CheckTask(name=name, config=suite_of(name, data), chat=kind == "chat").model_dump(),
+        )
         for name, (kind, _) in CASES.items()
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))

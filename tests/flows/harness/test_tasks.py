@@ -17,7 +17,7 @@ from examples.instructions import judge
 from flows.config.evaluation import HarnessSuite
 from flows.doctor.inputs import check_suites
 from flows.harness.requests import document_id
-from flows.harness.suite_task import CheckTask, ScoreDocuments, SuiteTask, WriteTexts
+from flows.harness.suite_task import CheckTask, ScoreDocuments, WriteTexts
 from tests.made_once import made_once
 
 REFUSED = {
@@ -83,16 +83,17 @@ def make(folder: Path) -> None:
     (folder / "data" / "said" / "train.jsonl").write_text(every)
     write_rows(folder / "completions.parquet", completions(), COMPLETIONS)
 
-    def suite(task: str, data: str, **more: Any) -> SuiteTask:
-        return SuiteTask("s", HarnessSuite(harness=task, data=str(folder / "data" / data), **more))
+    def suite(task: str, data: str, **more: Any) -> HarnessSuite:
+        return HarnessSuite(harness=task, data=str(folder / "data" / data), **more)
 
     jobs: list[ChildJob[JobResult]] = [
-        *(CheckTask(suite=suite(t, d, **more)) for t, d, more, *_ in REFUSED.values()),
-        CheckTask(suite=suite("ifeval", "ifeval")),
-        CheckTask(suite=suite("gsm8k", "gsm8k", limit=1)),
-        WriteTexts(suite=suite("ifeval", "ifeval"), out=folder / "texts.parquet"),
+        *(CheckTask(name="s", config=suite(t, d, **more)) for t, d, more, *_ in REFUSED.values()),
+        CheckTask(name="s", config=suite("ifeval", "ifeval")),
+        CheckTask(name="s", config=suite("gsm8k", "gsm8k", limit=1)),
+        WriteTexts(name="s", config=suite("ifeval", "ifeval"), out=folder / "texts.parquet"),
         ScoreDocuments(
-            suite=suite("ifeval", "said"),
+            name="s",
+            config=suite("ifeval", "said"),
             answers=folder / "completions.parquet",
             likelihoods=None,
             out=folder / "scores.parquet",

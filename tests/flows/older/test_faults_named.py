@@ -13,6 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry
 from dpo_core.schemas import COMPLETIONS, OUTCOMES, PREFERENCES, PROMPTS, SCORES
 from dpo_core.tables import write_rows
+from flows.config.raw import RawConfig
 from flows.older.faults import FinishedRound, describe_faults
 
 RULE = {"kind": "rule", "function": "my:rule", "gives": "score"}
@@ -37,8 +38,8 @@ def finished(root: Path, facts: dict[str, Any] | None = None, **sections: Any) -
         step: Entry(1, step, f"{step}-fingerprint", facts=of, dropped=of.get("dropped", {}))
         for step, of in told.items()
     }
-    training = {**TRAINING, **raw.pop("training", {})}
-    return FinishedRound(1, Layout(root), steps, {**DEFAULTS, **raw, "training": training})
+    settings = {**DEFAULTS, **raw, "training": {**TRAINING, **raw.get("training", {})}}
+    return FinishedRound(1, Layout(root), steps, RawConfig(settings))
 
 
 def rows(path: Path, schema: Any, found: Sequence[dict[str, Any]]) -> None:
