@@ -50,12 +50,12 @@ def prepare(
             f"round {number} of {root} is not finished: its policy was not evaluated",
             "Name a finished round with --round; `ratchet status` shows them.",
         )
-    if not row.get("promoted") and not even_if_refused:
+    if not row.promoted and not even_if_refused:
         raise BadInput(
-            f"the gate rejected the policy of round {number}: {row.get('decision', '')}",
+            f"the gate rejected the policy of round {number}: {row.decision}",
             "Name another round with --round, or add --even-if-refused.",
         )
-    files = _check_files(layout, _find_training(layout, number, str(row["policy"])))
+    files = _check_files(layout, _find_training(layout, number, str(row.policy)))
     steps = valid_steps(layout, number)
     entries = [artifact.entry for s in steps if (artifact := current_artifact(layout, number, s))]
     facts = PolicyFacts(summary, config, row, entries, licence)
@@ -91,13 +91,13 @@ def goes_to_hub(to: str) -> bool:
 
 
 def _find_promoted(layout: Layout) -> int:
-    promoted = read_current(layout).get("promoted", {})
-    if not promoted.get("round"):
+    promoted = read_current(layout).promoted
+    if promoted is None or not promoted.round:
         raise BadInput(
             f"{layout.root} has promoted no policy yet",
             "Name a round with --round, or run more rounds.",
         )
-    return int(promoted["round"])
+    return promoted.round
 
 
 def _find_training(layout: Layout, number: int, policy: str) -> Entry:

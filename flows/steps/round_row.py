@@ -6,7 +6,7 @@ from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.layout import joined_in
-from dpo_core.campaign.metric_columns import COLUMNS
+from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.training.metrics.early_warnings import EarlyWarning
 from flows.round_state import OWN_SAMPLES, Policy
 from labeling.pairs.draw_sizes import shortfall_message
@@ -45,48 +45,45 @@ _NOT_A_LOSS = {"prompts", "labels", "data"}
 
 
 def round_row(
-    number: int,
     previous: Policy,
     candidate: Policy,
     promoted: bool,
-    evaluation: Mapping[str, Any],
+    evaluation: RoundMetrics,
     steps: Mapping[str, Artifact | None],
-) -> dict[str, Any]:
-    """All columns of the round; `dropped` and `warnings` are mappings here, JSON in the parquet.
-
-    What was not measured is None.
-    """
-    made = _made(steps)
+) -> RoundMetrics:
+    """What is reported of the round, but for the gate's decision and the cost."""
+    made, number = _made(steps), evaluation.round
     training = made["training"].entry.facts
     facts = made["completions"].entry.facts
     preferred = _facts(made, "preferences")
-    return {
-        **dict.fromkeys(column.name for column in COLUMNS),
-        "round": number,
-        "policy": candidate.id,
-        "previous_policy": previous.id,
-        "promoted": promoted,
-        "prompts": made["prompts"].entry.kept if "prompts" in made else facts["prompts"],
-        "completions": facts["completions"],
-        "pairs": made["training"].entry.kept,
-        "pairs_replayed": _replayed(number, made.get("data")),
-        "pairs_delta": made["preferences"].entry.kept if OWN_SAMPLES in facts else 0,
-        "dropped": _dropped(made),
+    before = RoundMetrics(
+        round=number,
+        policy=candidate.id,
+        previous_policy=previous.id,
+        promoted=promoted,
+        prompts=made["prompts"].entry.kept if "prompts" in made else facts["prompts"],
+        completions=facts["completions"],
+        pairs=made["training"].entry.kept,
+        pairs_replayed=_replayed(number, made.get("data")),
+        pairs_delta=made["preferences"].entry.kept if OWN_SAMPLES in facts else 0,
+        dropped=_dropped(made),
         **{name: training.get(name) for name in _FROM_TRAINING},
-        "judges": _facts(made, "judgements").get("judges", {}),
-        "labels": _facts(made, "labels"),
-        "annotators": preferred.get("annotators", {}),
-        "agreement": preferred.get("agreement", {}),
-        "calibration": _facts(made, "calibration").get("calibration", {}),
-        "audit": _facts(made, "audit").get("findings", {}),
-        **evaluation,
-        "warnings": _few_pairs(made)
-        | _warnings(training, preferred)
-        | evaluation.get("warnings", {}),
-        **_seconds(made),
-        "tokens_per_second": _tokens_per_second(made),
+        judges=_facts(made, "judgements").get("judges", {}),
+        labels=_facts(made, "labels"),
+        annotators=preferred.get("annotators", {}),
+        agreement=preferred.get("agreement", {}),
+        calibration=_facts(made, "calibration").get("calibration", {}),
+        audit=_facts(made, "audit").get("findings", {}),
+    )
+    warnings = {**_few_pairs(made), **_warnings(made), **(evaluation.warnings or {})}
+    speed = RoundMetrics(
+        round=number,
+        warnings=warnings,
+        tokens_per_second=_tokens_per_second(made),
         **{name: training.get(fact) for name, fact in _OF_THE_DEVICE.items()},
-    }
+        **_seconds(made),
+    )
+    return before | evaluation | speed
 
 
 def _facts(made: Mapping[str, Artifact], step: str) -> Mapping[str, Any]:
@@ -98,11 +95,12 @@ def _few_pairs(made: Mapping[str, Artifact]) -> dict[str, str]:
     return {"few_pairs": said} if said is not None else {}
 
 
-def _warnings(training: Mapping[str, Any], preferred: Mapping[str, Any]) -> dict[str, str]:
+def _warnings(made: Mapping[str, Artifact]) -> dict[str, str]:
     """What the round's training and its labels warn of, in sentences by name."""
-    told = {found["name"]: str(EarlyWarning(**found)) for found in training.get("warnings", ())}
-    drifted = [found for found in preferred.get("drift", ()) if found["alarm"]]
-    return told | {f"drift of {found['source']}": found["sentence"] for found in drifted}
+    early = (EarlyWarning(**warning) for warning in _facts(made, "training").get("warnings", ()))
+    drifts = (d for d in _facts(made, "preferences").get("drift", ()) if d["alarm"])
+    told = {warning.name: str(warning) for warning in early}
+    return told | {f"drift of {drift['source']}": drift["sentence"] for drift in drifts}
 
 
 def _made(steps: Mapping[str, Artifact | None]) -> dict[str, Artifact]:

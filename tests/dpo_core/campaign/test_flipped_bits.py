@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
-from dpo_core.campaign.current import read_current
+from dpo_core.campaign.current import PromotedPolicy, read_current
 from dpo_core.campaign.layout import MANIFEST, Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import Recipe, Store
@@ -32,7 +32,7 @@ def make(folder: Path) -> StepResult:
 def run(root: Path) -> list[Artifact]:
     store = Store(root, threads=1)
     made = [store.run(recipe, make) for recipe in RECIPES]
-    store.remember("promoted", {"round": 1, "policy": "5eed"})
+    store.remember("promoted", PromotedPolicy(1, "5eed"))
     return made
 
 

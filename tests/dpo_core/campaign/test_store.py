@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
-from dpo_core.campaign.current import Current, read_current
+from dpo_core.campaign.current import Current, PromotedPolicy, read_current
 from dpo_core.campaign.layout import MANIFEST, SHARDS, Layout
 from dpo_core.campaign.ledger import Ledger
 from dpo_core.campaign.store import Recipe, ReplacedAttempt, Store
@@ -119,9 +119,9 @@ def test_current_points_to_what_is_valid_now(root: Path) -> None:
     assert current_artifact(layout, 1, "scores") == replace(new, cached=True)
     store.run(RECIPE, Maker())
     assert current_artifact(layout, 1, "scores") == replace(old, cached=True)
-    store.remember("promoted", {"round": 1})
-    assert read_current(layout)["promoted"] == {"round": 1}
-    assert read_current(layout)["rounds"] == {"01": {"scores": old.folder.name}}
+    store.remember("promoted", PromotedPolicy(1))
+    assert read_current(layout).promoted == PromotedPolicy(1)
+    assert read_current(layout).rounds == {"01": {"scores": old.folder.name}}
 
 
 class Crash(BaseException):
