@@ -160,6 +160,9 @@ IMPORTED = pa.schema(  # imported preferences, as texts
 )
 
 
+Answerer = Literal["policy", "opponent"]
+
+
 class OutcomeRow(TypedDict):
     """A comparison of two answers.
 
@@ -174,7 +177,7 @@ class OutcomeRow(TypedDict):
     outcome: float | None
     length_difference: Int32
     reason: str
-    unjudged: Literal["policy", "opponent"] | None
+    unjudged: Answerer | None
 
 
 OUTCOMES = schema_of(OutcomeRow)

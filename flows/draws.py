@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import pyarrow as pa
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
 from dpo_core.campaign.layout import OWN
-from dpo_core.campaign.step_facts import CompletionsFacts, PromptsFacts
+from dpo_core.campaign.step_facts import PromptsFacts
 from dpo_core.schemas import COMPLETIONS, PROMPTS, SCORES
 from dpo_core.step_facts import StepFacts
 from dpo_core.tables import concatenate
@@ -23,6 +22,7 @@ from flows.steps.prompts import DRAWN, PromptDraw, draw_prompts
 from flows.steps.rejected_answers import combine_answers, sample_other
 from flows.steps.sample import sample
 from flows.steps.score import score
+from generation.jobs import CompletionsFacts
 from labeling.pairs.draw_sizes import (
     DrawProgress,
     PairGoal,
@@ -130,9 +130,9 @@ def join_draws(
     facts = outcome.model_copy(update={"reused": reused})
     prompts = _join(session, number, "prompts", drawn, facts, outcome.as_json())
     added = _add_up([part.facts(CompletionsFacts) for part in answered])
-    completions = _join(session, number, "completions", answered, added)
+    completions = _join(session, number, "completions", answered, added, {})
     scored = [d.scores for d in draws if d.scores is not None]
-    scores = _join(session, number, "scores", scored, StepFacts())
+    scores = _join(session, number, "scores", scored, StepFacts(), {})
     parts = {part.entry.step: part for d in draws for part in d.artifacts()}
     parts |= {name: part for d in draws for name, part in d.parts.items()}
     return DrawnAnswers(prompts, completions, scores, parts)
@@ -144,7 +144,7 @@ def _join(
     step: str,
     parts: Sequence[Artifact],
     facts: StepFacts,
-    config: Mapping[str, object] = MappingProxyType({}),
+    config: Mapping[str, object],
 ) -> Artifact:
     file = f"{step}.parquet"
     inputs = {f"draw_{place}": part.input(file) for place, part in enumerate(parts, 1)}

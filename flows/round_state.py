@@ -8,7 +8,7 @@ from dpo_core.campaign.artifacts import Artifact
 from dpo_core.campaign.facts import read_metrics
 from dpo_core.campaign.inputs import Input
 from dpo_core.campaign.round_metrics import RoundMetrics
-from dpo_core.campaign.step_facts import CompletionsFacts
+from generation.jobs import CompletionsFacts
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The facts of the steps that judge, aggregate and audit, whose values are of this package."""
 
+from typing import Any
+
 from pydantic import Field
 
 from dpo_core.step_facts import StepFacts
@@ -7,7 +9,7 @@ from labeling.aggregation.agreement import RoundAgreement
 from labeling.aggregation.annotators import Annotator
 from labeling.aggregation.calibration import JudgeReliability
 from labeling.aggregation.drift import Drift
-from labeling.audit.findings import RecordedFinding
+from labeling.audit.findings import AuditFinding
 from labeling.judges.behaviour import Behaviour
 
 
@@ -52,7 +54,7 @@ class CalibrationFacts(StepFacts):
     unreliable: int = 0
     unreliable_pairs: int = 0
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         without = {"calibration": {"__all__": {"curve"}}}
         return self.model_dump(mode="json", exclude_unset=True, exclude=without)
 
@@ -60,5 +62,12 @@ class CalibrationFacts(StepFacts):
 class AuditFacts(StepFacts):
     """rules: their version; findings of version 1 did not say."""
 
-    findings: dict[str, RecordedFinding] = Field(default_factory=dict)
+    findings: dict[str, AuditFinding] = Field(default_factory=dict)
     rules: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        facts = super().as_json()
+        for name, finding in self.findings.items():
+            share = round(finding.share, 6)
+            facts["findings"][name] |= {"share": share, "blocks": finding.blocks}
+        return facts

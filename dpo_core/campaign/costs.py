@@ -13,7 +13,7 @@ from dpo_core.campaign.layout import DRAW
 from dpo_core.campaign.ledger import Entry
 from dpo_core.campaign.prices import PricesConfig
 from dpo_core.campaign.round_parts import CampaignCost, StepCost
-from dpo_core.campaign.step_facts import CompletionsFacts, LabelsFacts, StepCosts
+from dpo_core.campaign.step_facts import LabelsFacts, SampledFacts, StepCosts
 from dpo_core.records import HUMAN, Cost, is_person, person
 
 _PEOPLE = HUMAN.rstrip(":")
@@ -103,7 +103,7 @@ def spent(entry: Entry) -> Spent:
     costs, written = StepCosts.read(entry.facts), 0
     read: int | None = 0
     if "seconds_engine" in entry.facts:  # imported tokens are nobody's work
-        sampled = CompletionsFacts.read(entry.facts)
+        sampled = SampledFacts.read(entry.facts)
         read, written = sampled.prompt_tokens, sampled.tokens
     judged = costs.judges_spent.values()
     free = sum((one for one in judged if not one.money), Cost())

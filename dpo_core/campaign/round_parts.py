@@ -63,11 +63,8 @@ class FindingNumbers(Part):
 
 
 class DecidedNumbers(Part):
-    """Comparisons, and how many of them were decided.
-
-    unjudged: where the policy's answer alone could not be judged; unjudged_opponent: the other's.
-    why: reason → undecided ones, the most frequent reasons.
-    """
+    """Comparisons, and how many of them were decided. unjudged, unjudged_opponent: where only that
+    side's answer could not be judged. why: reason → undecided ones."""
 
     comparisons: int = 0
     decided: int = 0
@@ -83,7 +80,7 @@ class ForgottenExample(Part):
 
 
 class ForgottenNumbers(Part):
-    """Such prompts, of those compared. gained: answered better than by all earlier policies."""
+    """Such prompts, of those compared. gained: where this policy answered better than all."""
 
     count: int = 0
     compared: int = 0

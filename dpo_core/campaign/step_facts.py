@@ -1,5 +1,8 @@
-"""The facts of each step that samples, asks people or tests. Those about judges, whose values are
-of labeling, are in labeling.step_facts; what a child hands back names its own."""
+"""The facts of steps that draw prompts, ask people or test, and what any step took.
+
+Those of steps that judge are in labeling.step_facts; those of answers in generation.jobs and of
+training in dpo_core.training.results, beside what the child processes hand back.
+"""
 
 from typing import Literal
 
@@ -46,30 +49,12 @@ class PromptsFacts(StepFacts):
     reused: int = 0
 
 
-class CompletionsFacts(ProcessFacts):
-    """Of every step that answers prompts, and of an import of answers.
+class SampledFacts(StepFacts):
+    """What sampling read and wrote; seconds_engine: None of a step that sampled nothing."""
 
-    seconds_engine: None where nothing was sampled. own_samples: answers with a lower sample index
-    are the policy's, the others those of the model `rejected_from`. chat: whether a task of the
-    harness asks in the policy's chat template. continuations: texts whose likelihood was taken.
-    """
-
-    prompts: int = 0
     prompt_tokens: int | None = None
-    completions: int = 0
     tokens: int = 0
-    truncated: int = 0
-    continuations: int | None = None
     seconds_engine: float | None = None
-    seconds: float = 0.0
-    threads: int = 0
-    device: str = ""
-    gpus: int = 0
-    shard_prompts: int | None = None
-    tensor_parallel_size: int | None = None
-    own_samples: int | None = None
-    rejected_from: str = ""
-    chat: bool = False
 
 
 class PairsFacts(StepFacts):

@@ -81,13 +81,17 @@ def check_devices(machine: Machine, config: CampaignConfig | None) -> Iterator[D
     yield _check_torch(machine)
     wanted = 0
     if config is not None:
-        parallel, processes = config.sampling.tensor_parallel_size, config.training.processes
-        wanted = max(parallel if parallel > 1 else 0, processes if processes != "auto" else 0)
+        processes = config.training.processes
+        engines = [config.compute.sampling_workers, config.compute.judge_workers]
+        side_by_side = max(1 if each == "auto" else each for each in engines)
+        sampling = side_by_side * config.sampling.tensor_parallel_size
+        wanted = max(sampling, 0 if processes == "auto" else processes)
     if wanted > 1 and machine.gpus and wanted > machine.usable:
         yield problem(
             "devices",
             f"the config needs {wanted} GPUs at a time, but torch can use {machine.usable}",
-            "sampling.tensor_parallel_size, training.processes",
+            "compute.sampling_workers, compute.judge_workers, sampling.tensor_parallel_size, "
+            "training.processes",
             f"Lower them to at most {machine.usable}, or check CUDA_VISIBLE_DEVICES.",
         )
 

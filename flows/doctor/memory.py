@@ -4,12 +4,19 @@ Computed from shapes, without an allocator. Memory of libraries was measured on 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dpo_core.config import TrainingOptions
 from dpo_core.model_shape import Shape
+from dpo_core.processor import available_threads
 from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
-from flows.compute.workers import VLLM_LIBRARIES_GIB, vllm_cache_gib
+from flows.compute.workers import (
+    VLLM_LIBRARIES_GIB,
+    MachineResources,
+    WorkerNeeds,
+    count_workers,
+    vllm_cache_gib,
+)
 from flows.config import CampaignConfig
 from flows.config.precision import with_precision
 from flows.doctor.findings import DoctorFinding, note, ok, problem
@@ -33,11 +40,13 @@ class MemoryPart:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Memory of the training and the sampling process; `together`: both run at the same time."""
+    """Memory of the training process and of each engine that samples on one device. `together`:
+    all run at the same time."""
 
     training: tuple[MemoryPart, ...]
     sampling: tuple[MemoryPart, ...]
     together: bool
+    engines: int = 1
 
     @property
     def training_gib(self) -> float:
@@ -50,7 +59,7 @@ class MemoryEstimate:
     @property
     def most_gib(self) -> float:
         """Peak memory."""
-        processes = (self.training_gib, self.sampling_gib)
+        processes = (self.training_gib, self.engines * self.sampling_gib)
         return sum(processes) if self.together else max(processes)
 
 
@@ -81,11 +90,23 @@ def estimate(
     if not device.gpu:
         config = with_precision(config)
     keep = config.sampling.keep_worker
-    return MemoryEstimate(
+    memory = MemoryEstimate(
         tuple(_training(shape, size, config, device)),
         tuple(_sampling(shape, size, config, device)),
         together=keep == "campaign" or (keep == "auto" and not device.gpu),
     )
+    return memory if device.gpu else replace(memory, engines=_engines(config, device, memory))
+
+
+def _engines(config: CampaignConfig, device: Device, memory: MemoryEstimate) -> int:
+    """Engines side by side on a CPU."""
+    cores = available_threads()
+    threads = cores if config.threads == "auto" else config.threads
+    if config.sampling.engine != "vllm":
+        return 1
+    needs = WorkerNeeds(gpus=1, threads=threads, gib=memory.sampling_gib)
+    wanted = config.compute.sampling_workers
+    return count_workers(wanted, MachineResources((), cores, device.gib), needs)
 
 
 def _training(
@@ -153,14 +174,16 @@ def _adapters(size: ModelSize, rank: int) -> float:
 
 def check_memory(memory: MemoryEstimate, device: Device) -> DoctorFinding:
     """Whether the estimate fits the device, with every part."""
+    engines = f"{memory.engines} × " if memory.engines > 1 else ""
     what = (
         f"{memory.most_gib:.2f} GiB of {device.gib:.1f} GiB of {device.name}: training "
-        f"{format_parts(memory.training)}; sampling {format_parts(memory.sampling)}"
+        f"{format_parts(memory.training)}; sampling {engines}{format_parts(memory.sampling)}"
         f"{'; both at the same time' if memory.together else ''}"
     )
     remedy = (
         "Take a smaller model, training.lora, training.gradient_checkpointing or fewer "
-        "training.micro_batch_tokens; sampling.keep_worker: step frees the sampler's memory."
+        "training.micro_batch_tokens; sampling.keep_worker: step frees the sampler's memory, and "
+        "fewer compute.sampling_workers take less."
     )
     if memory.most_gib > device.gib:
         return problem("memory", what, "policy", remedy)

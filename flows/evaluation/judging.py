@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dpo_core.campaign.inputs import Input
 from dpo_core.evaluation.comparison import outcome
 from dpo_core.gate.config import GateConfig
 from dpo_core.records import OTHER_SIDE, Judgement, Pair, Side, pair_id
-from dpo_core.schemas import OutcomeRow
+from dpo_core.schemas import Answerer, OutcomeRow
 from flows.config.campaign import CampaignConfig
 from flows.evaluation.held_out import HeldOutAnswers
 from flows.read_records import ScoresBySource
@@ -20,7 +19,7 @@ from labeling.judges.config import AnyJudgeConfig, Judge, gives_scores, machines
 from labeling.judges.make import answer_fields, judges_giving, pairwise_judge
 from labeling.judges.protocol import unjudged_side, verdict_from_scores
 
-_WHOSE: Mapping[Side, Literal["policy", "opponent"]] = {"a": "policy", "b": "opponent"}
+_WHOSE: Mapping[Side, Answerer] = {"a": "policy", "b": "opponent"}
 
 
 @dataclass(frozen=True)
@@ -129,9 +128,7 @@ def unjudged_loses(gate: GateConfig) -> bool:
     return gate.decided_share is not None
 
 
-def _find_unjudged(
-    pair: Pair, judgements: Sequence[Judgement]
-) -> Literal["policy", "opponent"] | None:
+def _find_unjudged(pair: Pair, judgements: Sequence[Judgement]) -> Answerer | None:
     """The only side that some judge could not judge."""
     sides = {side for j in judgements if (side := unjudged_side(pair, j)) is not None}
     return _WHOSE[sides.pop()] if len(sides) == 1 else None

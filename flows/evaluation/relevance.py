@@ -141,16 +141,15 @@ def read_placements(
     answers: Path, logps: Mapping[str, Sequence[float]]
 ) -> dict[str, AnswerPlacement]:
     """completion_id → answer with its `logps`, in the file's order; empty answers have none."""
-    rows = (row for row in iterate_as(answers, _AnswerRow) if row["completion_id"] in logps)
-    return {row["completion_id"]: _placement(row, logps[row["completion_id"]]) for row in rows}
-
-
-def _placement(row: _AnswerRow, logps: Sequence[float]) -> AnswerPlacement:
-    return AnswerPlacement(
-        prompt_id=row["prompt_id"],
-        prompt=row["prompt_token_ids"],
-        tokens=row["token_ids"],
-        finished=row["finish_reason"] == "stop",
-        empty=not logps,
-        logps=logps,
-    )
+    return {
+        row["completion_id"]: AnswerPlacement(
+            prompt_id=row["prompt_id"],
+            prompt=row["prompt_token_ids"],
+            tokens=row["token_ids"],
+            finished=row["finish_reason"] == "stop",
+            empty=not placed,
+            logps=placed,
+        )
+        for row in iterate_as(answers, _AnswerRow)
+        if (placed := logps.get(row["completion_id"])) is not None
+    }

@@ -13,6 +13,7 @@ from dpo_core.campaign.layout import Layout
 from dpo_core.campaign.ledger import Entry, Ledger
 from dpo_core.errors import ArtifactCorrupted, BadInput, RatchetError
 from dpo_core.hashing import file_sha256
+from dpo_core.training.results import TrainingFacts
 from flows.config import read_stored
 from labeling.exchange.folder import new_folder
 from reporting.card import PolicyFacts, model_card
@@ -104,7 +105,7 @@ def _find_training(layout: Layout, number: int, policy: str) -> Entry:
     """The training that made the round's policy, of several attempts the last."""
     for entry in reversed(Ledger(layout.ledger).read()):
         is_training = entry.round == number and entry.step == "training"
-        if is_training and entry.facts.get("policy") == policy:
+        if is_training and TrainingFacts.read(entry.facts).policy == policy:
             return entry
     raise ArtifactCorrupted(
         f"no step in {layout.ledger} made the policy of round {number}",

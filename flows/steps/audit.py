@@ -21,7 +21,7 @@ from flows.session import Session
 from flows.steps.suites import suite_files, suite_prompts
 from labeling.audit.checks import CHECKS, audit
 from labeling.audit.config import FindingName
-from labeling.audit.findings import RecordedFinding
+from labeling.audit.findings import AuditFinding
 from labeling.audit.material import (
     AuditedAnswer,
     Material,
@@ -102,8 +102,7 @@ def audit_preferences(
             aggregation=aggregation,
             truncated=truncated,
         )
-        findings = {name: found.recorded() for name, found in audit(material, config).items()}
-        facts = AuditFacts(findings=findings, rules=RULES)
+        facts = AuditFacts(findings=dict(audit(material, config)), rules=RULES)
         write_json(folder / FINDINGS, facts.as_json())
         count = len(material.preferences)
         return StepResult(count, count, facts=facts)
@@ -144,7 +143,7 @@ def check_audit(audited: Artifact) -> None:
     )
 
 
-def _format_finding(name: FindingName, found: RecordedFinding) -> str:
+def _format_finding(name: FindingName, found: AuditFinding) -> str:
     counted = f"{found.count} of {found.of} {found.unit}; {found.because}"
     examples = "".join(f"\n      {example}" for example in found.examples)
     return f"\n  {name}: {counted}{examples}\n    {CHECKS[name].remedy}"

@@ -116,15 +116,6 @@ class _Batch:
     afresh: str | None = None
 
 
-@dataclass(frozen=True)
-class _UsedPrompts:
-    """What a test is about, and the pool prompts that it used."""
-
-    about: Literal["pool", "gate_set"]
-    start: int
-    prompts: int
-
-
 def certify(
     session: Session,
     number: int,
@@ -199,7 +190,7 @@ def _run(test: _Test) -> CertificateResult:
         units = complete_units(pool, range(start, end), rows, samples, test.config.prompts)
         outcome = evidence(units, threshold)
         if end >= most or outcome.promotes(test.alpha) or cannot_win(units, threshold):
-            return _certify(test, outcome, units, _UsedPrompts("pool", start, end - start), steps)
+            return _certify(test, outcome, units, steps, range(start, end))
 
 
 def _run_on_set(test: _Test) -> CertificateResult:
@@ -212,7 +203,7 @@ def _run_on_set(test: _Test) -> CertificateResult:
     apart = test.config.prompts.model_copy(update={"split_by": "prompt"})
     units = complete_units(test.prompts, range(test.first), rows, samples, apart)
     outcome = evidence_on_set(units, test.config.gate.threshold)
-    return _certify(test, outcome, units, _UsedPrompts("gate_set", 0, test.first), steps)
+    return _certify(test, outcome, units, steps, range(test.first), "gate_set")
 
 
 def _read_outcomes(compared: Artifact) -> Iterator[OutcomeRow]:
@@ -300,9 +291,11 @@ def _certify(
     test: _Test,
     outcome: Evidence,
     units: Sequence[float],
-    used: _UsedPrompts,
     steps: Mapping[str, Artifact | None],
+    used: range,
+    about: Literal["pool", "gate_set"] = "pool",
 ) -> CertificateResult:
+    """used: places of the prompts in the pool."""
     facts = CertificateFacts(
         certified=True,
         passed=outcome.promotes(test.alpha),
@@ -310,9 +303,9 @@ def _certify(
         needed=-log(test.alpha),
         alpha=test.alpha,
         win_rate=sum(units) / len(units) if units else None,
-        about=used.about,
+        about=about,
         start=used.start,
-        prompts=used.prompts,
+        prompts=len(used),
         units=outcome.units,
         reached_at=outcome.reached_at,
         decision=test.account.decisions + 1,

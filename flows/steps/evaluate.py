@@ -11,7 +11,7 @@ from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.round_metrics import RoundMetrics
 from dpo_core.evaluation.slices import Slice
-from dpo_core.schemas import OUTCOMES, OutcomeRow
+from dpo_core.schemas import OUTCOMES
 from dpo_core.tables import write_rows
 from flows.config import CampaignConfig
 from flows.evaluation.distances import measure_distances
@@ -55,6 +55,7 @@ from flows.evaluation.training_judge import (
     over_optimisation_warnings,
 )
 from flows.evaluation.win_rates import (
+    Rows,
     count_decided,
     measure_slices,
     measure_win_rates,
@@ -200,9 +201,7 @@ def _make(session: Session, round_: RoundEvaluation, folder: Path, inputs: Input
     return StepResult(came_in, kept, dropped, facts, versions)
 
 
-def _count_undecided(
-    rows: Sequence[OutcomeRow], by_training: Sequence[OutcomeRow]
-) -> dict[str, int]:
+def _count_undecided(rows: Rows, by_training: Rows) -> dict[str, int]:
     """Comparisons that a judge could not decide, by reason."""
     judged = {"unreadable": rows, "unreadable to the training judge": by_training}
     counts = {name: sum(row["outcome"] is None for row in of) for name, of in judged.items()}

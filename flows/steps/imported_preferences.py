@@ -4,12 +4,11 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.errors import LabelsError
 from flows.round_state import Policy
 from flows.session import Session
 from flows.steps.gate_pool import POOL, find_gate_pool
-from generation.jobs import TokeniseJob
+from generation.jobs import CompletionsFacts, TokeniseJob
 from labeling.exchange.folder import PAIRS
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.step_facts import CompletionsFacts, PairsFacts
+from dpo_core.campaign.step_facts import PairsFacts
 from dpo_core.records import Completion
 from dpo_core.schemas import PAIRS
 from dpo_core.tables import write_rows
 from flows.read_records import group_by_prompt, read_committee, read_completions
 from flows.round_state import OWN_SAMPLES, DrawnAnswers
 from flows.session import Session
+from generation.jobs import CompletionsFacts
 from labeling.judges.config import machines
 from labeling.pairs import delta, selection
 from labeling.pairs.config import PairsConfig

@@ -10,7 +10,6 @@ from pathlib import Path
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs
 from dpo_core.campaign.layout import OTHER
-from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.find_model import find_model
 from dpo_core.hashing import content_id
 from dpo_core.schemas import COMPLETIONS, CompletionRow
@@ -18,7 +17,7 @@ from dpo_core.tables import TEXTS_AT_ONCE, iterate_as, iterate_rows, write_rows
 from flows.round_state import OWN_SAMPLES, Other, Policy, RoundRecord
 from flows.session import Session
 from flows.steps.sample import Samples, sampling_config, write_completions
-from generation.jobs import RetokeniseJob
+from generation.jobs import CompletionsFacts, RetokeniseJob
 from labeling.pairs.config import RoundPolicy
 
 _FILE = "completions.parquet"

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.tables import count_rows
 from flows.round_state import Policy
 from flows.session import Session
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
-from generation.jobs import SampleJob
+from generation.jobs import CompletionsFacts, SampleJob
 
 _STEERS_NO_ANSWER = {
     "until_pairs",

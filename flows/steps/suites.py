@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Input, Inputs, input_gone
-from dpo_core.campaign.step_facts import CompletionsFacts
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, digest
 from dpo_core.records import Prompt, PromptRow, prompt_from_row, prompt_row
@@ -24,7 +23,7 @@ from flows.session import Session
 from flows.steps.sample import Samples, answer_file, sampling_config, write_completions
 from flows.steps.score import score
 from generation.config import PromptsConfig
-from generation.jobs import ContinuationsJob
+from generation.jobs import CompletionsFacts, ContinuationsJob
 from generation.prompts import read_pool
 
 _LIKELIHOODS = "likelihoods.parquet"

@@ -1,24 +1,11 @@
 """The result of one audit check."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 
 EXAMPLES = 3
 _EXCERPT = 60
-
-
-@dataclass(frozen=True)
-class RecordedFinding:
-    """An AuditFinding with what follows from it."""
-
-    count: int
-    of: int
-    unit: str
-    share: float
-    blocks: bool
-    because: str = ""
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,10 +26,6 @@ class AuditFinding:
     @property
     def blocks(self) -> bool:
         return bool(self.because)
-
-    def recorded(self) -> RecordedFinding:
-        share = round(self.share, 6)
-        return RecordedFinding(share=share, blocks=self.blocks, **asdict(self))
 
 
 def limit_message(count: int, of: int, limit: float, key: str) -> str:

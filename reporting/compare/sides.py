@@ -15,6 +15,7 @@ from dpo_core.evaluation.intervals import Interval
 from dpo_core.evaluation.statistics import mean_interval
 from dpo_core.tables import read_rows
 from dpo_core.text import visible
+from dpo_core.training.results import BaseFacts
 from flows.config import CampaignConfig, read_stored
 from flows.config.shared import shared_config
 from flows.config.versions import flatten
@@ -144,7 +145,7 @@ def _side(root: Path, summary: CampaignSummary, alike: bool) -> Side:
         label=clip(f"{summary.name} ({root})" if alike else summary.name),
         summary=summary,
         settings=_settings(config),
-        base=base.entry.facts["policy"] if base is not None else "",
+        base=base.facts(BaseFacts).policy if base is not None else "",
         incumbent=incumbent,
         origin=read_origin(layout),
         test_prompts=frozenset(_test_prompts(layout)),
