@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, current_artifact
 from dpo_core.campaign.current import valid_steps
 from dpo_core.campaign.layout import Layout, joined_in
 from dpo_core.campaign.step_facts import StepFacts
 from dpo_core.errors import BadInput
-from dpo_core.records import person
-from dpo_core.tables import iterate_rows, read_rows
+from dpo_core.records import LabelRow, person
+from dpo_core.tables import iterate_as, iterate_rows, read_rows
 from dpo_core.text import visible
 from flows.config import CampaignConfig, read_stored
 from flows.read_records import read_prompts
@@ -160,18 +159,18 @@ def _find_facts(steps: Sequence[Artifact]) -> _SourceFacts:
     return next(facts, _SourceFacts())
 
 
-def _read_labels(steps: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
+def _read_labels(steps: Sequence[Artifact]) -> Iterator[LabelRow]:
     """The labels of a round's pairs that count: neither discarded nor retracted."""
     retracted = _find_facts(steps).retracted
     for artifact in steps:
         if _LABELS in artifact.entry.outputs:
-            for row in read_rows(artifact.path(_LABELS), ["annotator", "mode", "kind", "verdict"]):
+            for row in iterate_as(artifact.path(_LABELS), LabelRow):
                 counts = row["kind"] == "pair" and row["verdict"] is not None
                 if counts and person(row["annotator"]) not in retracted:
                     yield row
 
 
-def _count_people(labels: Sequence[Mapping[str, Any]]) -> AnnotatorCounts:
+def _count_people(labels: Sequence[LabelRow]) -> AnnotatorCounts:
     """Annotators, and labels by mode."""
-    modes = Counter(str(row["mode"]) for row in labels)
+    modes = Counter(row["mode"] for row in labels)
     return AnnotatorCounts(len({row["annotator"] for row in labels}), modes)
