@@ -144,8 +144,8 @@ def child_environment(threads: int) -> dict[str, str]:
 class Child:
     """A running child process. As a context manager it ends the child's process group on exit.
 
-    gpus: number of GPUs it holds, as of the last result that named it. started, ended: on the
-    monotonic clock; `ended` is None while it runs.
+    gpus: number of GPUs it holds from `first_gpu` on, as of the last result that named it. started,
+    ended: on the monotonic clock; `ended` is None while it runs.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Child:
         self.module = module
         self.log = log
         read_fd, write_fd = os.pipe()
-        self.gpus = 0
+        self.gpus = self.first_gpu = 0
         self.started = time.monotonic()
         self.ended: float | None = None
         self._cpu_seconds = 0.0

@@ -1,6 +1,7 @@
 """Parquet files: written whole and in order, read whole or in batches."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -96,6 +97,25 @@ def iterate_rows(
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=batch_size, columns=columns):
             yield from batch.to_pylist()
+
+
+def iterate_slice(
+    path: Path, first: int, count: int | None, columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """At most `count` rows from the row `first` on; row groups before it are not read."""
+    with pq.ParquetFile(path) as file:
+        groups: list[int] = []
+        skipped = 0
+        for group in range(file.metadata.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if not groups and skipped + rows <= first:
+                skipped += rows
+            else:
+                groups.append(group)
+        batches = file.iter_batches(_ROW_GROUP, row_groups=groups, columns=columns)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        last = None if count is None else first - skipped + count
+        yield from islice(rows, first - skipped, last)
 
 
 def concatenate(paths: Sequence[Path], out: Path, schema: pa.Schema) -> int:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Self
 
 from dpo_core.campaign.artifacts import Artifact, StepResult, current_artifact
 from dpo_core.campaign.branching import own_entries
 from dpo_core.campaign.inputs import Input, Inputs, as_made
-from dpo_core.campaign.layout import Layout
+from dpo_core.campaign.layout import SHARDS, Layout
 from dpo_core.campaign.store import Recipe, StepRunner, Store
 from dpo_core.hashing import derive_seed, policy_id
 from dpo_core.jobs import ChildJob, Result
@@ -19,7 +20,7 @@ from flows.compute.processes import Processes
 from flows.config import CampaignConfig, config_of_round
 from flows.older.fingerprints import older_fingerprints
 from flows.tracking.background import Tracking
-from generation.jobs import EngineJob, OnEngine, TokenJob
+from generation.jobs import OnEngine, RowsJob, TokenJob
 from reporting.progress import CampaignProgress
 
 Make = Callable[[Path, Inputs], StepResult]
@@ -101,7 +102,7 @@ class Session:
         if identities := self.store.older_identities(number, name):
             older = older_fingerprints(recipe, identities, self.config, self.layout)
             recipe = replace(recipe, older=tuple(older))
-        artifact = self.steps.run(recipe, self.meter.measure(lambda f: make(f, given)))
+        artifact = self.steps.run(recipe, self.meter.measure(lambda f: _make(make, f, given)))
         self.progress.step_finished(artifact)
         return artifact
 
@@ -129,8 +130,8 @@ class Session:
         """A seed derived from the campaign's seed and `parts`."""
         return derive_seed(self.config.seed, *parts)
 
-    def sample(self, job: EngineJob[OnEngine]) -> OnEngine:
-        """Ask the sampling process and wait for its answer."""
+    def sample(self, job: RowsJob[OnEngine]) -> OnEngine:
+        """Let engines carry out a job for each row of a file, and wait for its result."""
         return self.processes.sample(job)
 
     def tokenise(self, job: TokenJob[Result]) -> Result:
@@ -147,3 +148,10 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.processes.release()
         self.tracking.close()
+
+
+def _make(make: Make, folder: Path, inputs: Inputs) -> StepResult:
+    """What `make` returns; shards that it left, of jobs that were cut otherwise, are removed."""
+    result = make(folder, inputs)
+    rmtree(folder / SHARDS, ignore_errors=True)
+    return result

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from dpo_core.config import Count
 from dpo_core.jobs import ChildJob, JobResult, Kinds, Result, job_kinds
 from generation.config import SamplingConfig
 from generation.engine import DecodingOptions
+
+_SCORED_ROWS = 1024
 
 
 class EngineResult(JobResult):
@@ -18,8 +20,18 @@ class EngineResult(JobResult):
     device: str = "cpu"
 
 
+class EngineSpeed(BaseModel):
+    """What one of several engines sampled, and its seconds for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens: int
+    seconds: float
+
+
 class SampleResult(EngineResult):
-    """Counts of a completions file. seconds_engine: of `seconds`, those of sampling itself."""
+    """Counts of a completions file. seconds_engine: of `seconds`, those of sampling itself; of
+    several `engines`, those of the one that took longest."""
 
     prompts: int = 0
     prompt_tokens: int = 0
@@ -28,6 +40,7 @@ class SampleResult(EngineResult):
     truncated: int = 0
     seconds_engine: float = 0.0
     seconds: float = 0.0
+    engines: tuple[EngineSpeed, ...] = ()
 
 
 class ContinuationsResult(EngineResult):
@@ -64,37 +77,58 @@ class EngineJob(ChildJob[OnEngine]):
     config: SamplingConfig = SamplingConfig()
 
 
-class SampleJob(EngineJob[SampleResult]):
-    """Sample `samples_per_prompt` completions for every prompt of the file `prompts`.
+class RowsJob(EngineJob[OnEngine]):
+    """A job for each row of the parquet file `source`, whose results are written to `out`; for
+    `count` rows from the row `first` on, or for all that follow it."""
 
-    policy_id: id that the completions carry. seed: mixed with each prompt's id. shards: folder
-    whose finished shards are not sampled again. decoding: overrides the config's options.
+    source: Path
+    out: Path
+    first: int = Field(0, ge=0)
+    count: Count | None = None
+
+    @property
+    def shard_rows(self) -> int:
+        """Rows that are carried out and written as one unit."""
+        return _SCORED_ROWS
+
+    @property
+    def units_per_row(self) -> int:
+        """Units of progress for each row."""
+        return 1
+
+
+class SampleJob(RowsJob[SampleResult]):
+    """Sample `samples_per_prompt` completions (schema COMPLETIONS) for every prompt of the file.
+
+    policy_id: id that the completions carry. seed: mixed with each prompt's id. decoding: overrides
+    the config's options.
     """
 
     op: Literal["sample"] = "sample"
     policy_id: str
-    prompts: Path
-    out: Path
-    shards: Path
     samples_per_prompt: Count
     seed: int
     decoding: DecodingOptions | None = None
 
+    @property
+    def shard_rows(self) -> int:
+        return self.config.shard_prompts
 
-class ScoreJob(EngineJob[EngineResult]):
-    """Write to `out` (schema LOGPS) the log-probs of a file's completions (schema SCORED)."""
+    @property
+    def units_per_row(self) -> int:
+        return self.samples_per_prompt
+
+
+class ScoreJob(RowsJob[EngineResult]):
+    """Log-probs (schema LOGPS) of given completions (schema SCORED)."""
 
     op: Literal["logps"] = "logps"
-    completions: Path
-    out: Path
 
 
-class ContinuationsJob(EngineJob[ContinuationsResult]):
-    """Write to `out` (schema LIKELIHOODS) the log-probs of texts (schema CONTINUATIONS)."""
+class ContinuationsJob(RowsJob[ContinuationsResult]):
+    """Log-probs (schema LIKELIHOODS) of given texts (schema CONTINUATIONS)."""
 
     op: Literal["continuations"] = "continuations"
-    continuations: Path
-    out: Path
 
 
 class TokenJob(ChildJob[Result]):

@@ -1,93 +1,71 @@
 """Sample a prompt file into a completions file, shard by shard; runs in the sampling process."""
 
-import shutil
 import time
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from dpo_core.atomic import write_atomic
 from dpo_core.children import Report
 from dpo_core.errors import PromptError
 from dpo_core.hashing import content_id, derive_seed
 from dpo_core.records import Prompt, prompt_from_row
 from dpo_core.schemas import COMPLETIONS
-from dpo_core.tables import batched, concatenate, count_rows, iterate_rows, write_rows
+from dpo_core.tables import iterate_slice, write_rows
 from generation.config import SamplingConfig
-from generation.engine import DecodingOptions, Engine, Sample, SampleRequest, Tick
+from generation.engine import DecodingOptions, Engine, Sample, SampleRequest
 from generation.jobs import SampleJob, SampleResult
 from generation.memory import HeapTrimmer
 
 _REPORT_EVERY_S = 0.1
 
 
-def sample_file(
+def sample_rows(
     engine: Engine,
     tokenizer: PreTrainedTokenizerBase,
     job: SampleJob,
     config: SamplingConfig,
     report: Report,
 ) -> SampleResult:
-    """Write `job.out` (schema COMPLETIONS); returns counts and seconds.
+    """Write `job.out` (schema COMPLETIONS) for the job's rows; returns counts and seconds.
 
     Skips a prompt that leaves no room for max_tokens.
     """
     started = time.monotonic()
-    total = count_rows(job.prompts) * job.samples_per_prompt
-    progress, heap = _Progress(report, total), HeapTrimmer()
+    prompts = [prompt_from_row(r) for r in iterate_slice(job.source, job.first, job.count)]
+    progress, heap = _Progress(report, len(prompts) * job.samples_per_prompt), HeapTrimmer()
 
     def tick(finished: int) -> None:
         progress.tick(finished)
         heap.tick()
 
-    paths: list[Path] = []
-    seconds_engine = 0.0
-    rows = (prompt_from_row(row) for row in iterate_rows(job.prompts))
-    for number, prompts in enumerate(batched(rows, config.shard_prompts)):
-        path = job.shards / f"{number:05d}.parquet"
-        paths.append(path)
-        if path.exists():
-            tick(len(prompts) * job.samples_per_prompt)
-            continue
-        seconds_engine += _sample_shard(engine, tokenizer, job, config, prompts, path, tick)
-    concatenate(paths, job.out, COMPLETIONS)
-    shutil.rmtree(job.shards)  # also removes a half-written shard of a killed run
-    seconds = time.monotonic() - started
-    return SampleResult(**_count(job.out), seconds_engine=seconds_engine, seconds=seconds)
-
-
-def _sample_shard(
-    engine: Engine,
-    tokenizer: PreTrainedTokenizerBase,
-    job: SampleJob,
-    config: SamplingConfig,
-    prompts: list[Prompt],
-    path: Path,
-    tick: Tick,
-) -> float:
-    """Sample one shard and write it atomically; returns the engine's seconds."""
-    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     decoding = job.decoding or DecodingOptions.from_config(config)
+    encoded = ((prompt, encode_prompt(tokenizer, prompt)) for prompt in prompts)
     room = engine.max_model_len - decoding.max_tokens
-    fitting = [(p, ids) for p, ids in zip(prompts, encoded, strict=True) if len(ids) <= room]
+    fitting = [(prompt, ids) for prompt, ids in encoded if len(ids) <= room]
     requests = [
         SampleRequest(ids, derive_seed(job.seed, prompt.prompt_id), job.samples_per_prompt)
         for prompt, ids in fitting
     ]
-    started = time.monotonic()
+    started_engine = time.monotonic()
     answers = engine.sample(requests, tick, decoding)
-    seconds = time.monotonic() - started
+    seconds_engine = time.monotonic() - started_engine
     texts = iter(_decode(tokenizer, answers))
     rows = (
         _row(job.policy_id, prompt, request, index, sample, next(texts))
         for (prompt, _), request, samples in zip(fitting, requests, answers, strict=True)
         for index, sample in enumerate(samples)
     )
-    write_atomic(path, lambda beside: write_rows(beside, rows, COMPLETIONS))
-    return seconds
+    write_rows(job.out, rows, COMPLETIONS)
+    samples = [sample for each in answers for sample in each]
+    return SampleResult(
+        prompts=len(fitting),
+        prompt_tokens=sum(len(ids) for _, ids in fitting),
+        completions=len(samples),
+        tokens=sum(len(sample.token_ids) for sample in samples),
+        truncated=sum(sample.finish_reason == "length" for sample in samples),
+        seconds_engine=seconds_engine,
+        seconds=time.monotonic() - started,
+    )
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
@@ -141,26 +119,6 @@ def _row(
         "seed": request.seed + index,
         "policy": policy,
     }
-
-
-def _count(completions: Path) -> dict[str, int]:
-    """Counts over a completions file, streamed; a prompt is counted at its first sample."""
-    counts = {"prompts": 0, "prompt_tokens": 0, "completions": 0, "tokens": 0, "truncated": 0}
-    columns = ["sample_index", "prompt_token_ids", "token_ids", "finish_reason"]
-    with pq.ParquetFile(completions) as file:
-        for batch in file.iter_batches(columns=columns):
-            first = pc.equal(batch["sample_index"], 0)
-            counts["prompts"] += _sum(first)
-            lengths = pc.list_value_length(batch["prompt_token_ids"])
-            counts["prompt_tokens"] += _sum(pc.filter(lengths, first))
-            counts["completions"] += batch.num_rows
-            counts["tokens"] += _sum(pc.list_value_length(batch["token_ids"]))
-            counts["truncated"] += _sum(pc.equal(batch["finish_reason"], "length"))
-    return counts
-
-
-def _sum(values: pa.Array) -> int:
-    return int(pc.sum(values, min_count=0).as_py())
 
 
 class _Progress:

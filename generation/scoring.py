@@ -1,75 +1,57 @@
 """Log-probs of given completions and texts; runs in the sampling process."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.records import Prompt
 from dpo_core.schemas import LIKELIHOODS, LOGPS, ContinuationRow
-from dpo_core.tables import batched, count_rows, iterate_as, iterate_rows, write_rows
+from dpo_core.tables import iterate_slice, write_rows
 from generation.engine import Engine
-from generation.jobs import ContinuationsResult, EngineResult
+from generation.jobs import ContinuationsJob, ContinuationsResult, EngineResult, ScoreJob
 from generation.sampling import encode_prompt
 
 _BATCH = 1024
 
 
-def score_file(engine: Engine, completions: Path, out: Path, report: Report) -> EngineResult:
-    """Write the log-prob of every completion in a file under the loaded policy (schema LOGPS)."""
+def score_rows(engine: Engine, job: ScoreJob, report: Report) -> EngineResult:
+    """Write the log-probs of the job's completions under the loaded policy (schema LOGPS)."""
     columns = ["completion_id", "prompt_token_ids", "token_ids"]
-    total = count_rows(completions)
-
-    def rows() -> Iterator[dict[str, object]]:
-        done = 0
-        for batch in batched(iterate_rows(completions, columns), _BATCH):
-            logps = engine.logps(
-                [r["prompt_token_ids"] for r in batch], [r["token_ids"] for r in batch]
-            )
-            done += len(batch)
-            report(done, total, "completions, log-probs")
-            for row, logp in zip(batch, logps, strict=True):
-                yield {"completion_id": row["completion_id"], "logp": logp}
-
-    write_rows(out, rows(), LOGPS)
+    rows = list(iterate_slice(job.source, job.first, job.count, columns))
+    logps = engine.logps([r["prompt_token_ids"] for r in rows], [r["token_ids"] for r in rows])
+    report(len(rows), len(rows), "completions, log-probs")
+    scored = zip(rows, logps, strict=True)
+    write_rows(
+        job.out, ({"completion_id": r["completion_id"], "logp": logp} for r, logp in scored), LOGPS
+    )
     return EngineResult()
 
 
 def score_continuations(
-    engine: Engine,
-    tokenizer: PreTrainedTokenizerBase,
-    continuations: Path,
-    out: Path,
-    report: Report,
+    engine: Engine, tokenizer: PreTrainedTokenizerBase, job: ContinuationsJob, report: Report
 ) -> ContinuationsResult:
-    """Score each continuation in a file (schema CONTINUATIONS) under the loaded policy.
+    """Score each of the job's continuations (schema CONTINUATIONS) under the loaded policy.
 
     Writes schema LIKELIHOODS. Skips a continuation that does not fit the context with its prompt.
     Returns how many were written.
     """
-    total = count_rows(continuations)
-
-    def rows() -> Iterator[dict[str, object]]:
-        done = 0
-        for batch in batched(iterate_as(continuations, ContinuationRow), _BATCH):
-            encoded = [(row["continuation_id"], *encode_pair(tokenizer, row)) for row in batch]
-            fits = [e for e in encoded if len(e[1]) + len(e[2]) <= engine.max_model_len]
-            likelihoods = engine.likelihoods(
-                [ids for _, ids, _ in fits], [ids for _, _, ids in fits]
-            )
-            done += len(batch)
-            report(done, total, "continuations")
-            for (identity, prompt, continuation), likelihood in zip(fits, likelihoods, strict=True):
-                yield {
-                    "continuation_id": identity,
-                    "prompt_token_ids": prompt,
-                    "token_ids": continuation,
-                    "logp": likelihood.logp,
-                    "greedy": likelihood.greedy,
-                }
-
-    return ContinuationsResult(continuations=write_rows(out, rows(), LIKELIHOODS))
+    given = cast(list[ContinuationRow], list(iterate_slice(job.source, job.first, job.count)))
+    encoded = [(row["continuation_id"], *encode_pair(tokenizer, row)) for row in given]
+    fits = [e for e in encoded if len(e[1]) + len(e[2]) <= engine.max_model_len]
+    likelihoods = engine.likelihoods([ids for _, ids, _ in fits], [ids for _, _, ids in fits])
+    report(len(given), len(given), "continuations")
+    rows = (
+        {
+            "continuation_id": identity,
+            "prompt_token_ids": prompt,
+            "token_ids": continuation,
+            "logp": likelihood.logp,
+            "greedy": likelihood.greedy,
+        }
+        for (identity, prompt, continuation), likelihood in zip(fits, likelihoods, strict=True)
+    )
+    return ContinuationsResult(continuations=write_rows(job.out, rows, LIKELIHOODS))
 
 
 def encode_pair(

@@ -59,14 +59,13 @@ class VllmEngine:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
         if current_platform.is_cpu():
             self._llm.apply_model(_repack_tied_head)
-        # Otherwise cached prefixes of the old weights would be used silently.
-        if not self._llm.reset_prefix_cache():
-            raise ChildFailed("vLLM kept its prefix cache after new weights were loaded")
+        self._forget_prefixes()  # those of the old weights would be used silently
         self._loaded = policy
 
     def sample(
         self, requests: Sequence[SampleRequest], tick: Tick, decoding: DecodingOptions | None = None
     ) -> list[list[Sample]]:
+        self._forget_prefixes()  # a shard's last bits depend on no other shard
         chosen = decoding or DecodingOptions.from_config(self.config)
         prompts = [TokensPrompt(prompt_token_ids=request.prompt_token_ids) for request in requests]
         parameters = [_sampling_params(request, chosen) for request in requests]
@@ -94,6 +93,10 @@ class VllmEngine:
 
     def versions(self) -> dict[str, str]:
         return versions()
+
+    def _forget_prefixes(self) -> None:
+        if not self._llm.reset_prefix_cache():
+            raise ChildFailed("vLLM kept its prefix cache, though nothing is being sampled")
 
 
 def versions() -> dict[str, str]:

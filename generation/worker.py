@@ -25,8 +25,8 @@ from generation.jobs import (
     TokeniseJob,
 )
 from generation.memory import keep_buffers_out_of_heap
-from generation.sampling import load_tokenizer, sample_file
-from generation.scoring import score_continuations, score_file
+from generation.sampling import load_tokenizer, sample_rows
+from generation.scoring import score_continuations, score_rows
 from generation.tokenise import context_length, retokenise, tokenise_pairs
 
 OnEngine = SampleJob | ScoreJob | ContinuationsJob
@@ -64,10 +64,10 @@ class SamplingWorker:
     def _with_engine(self, engine: Engine, job: OnEngine, report: Report) -> EngineResult:
         match job:
             case SampleJob():
-                return sample_file(engine, self.tokenizer, job, self.config, report)
+                return sample_rows(engine, self.tokenizer, job, self.config, report)
             case ScoreJob():
-                return score_file(engine, job.completions, job.out, report)
-        return score_continuations(engine, self.tokenizer, job.continuations, job.out, report)
+                return score_rows(engine, job, report)
+        return score_continuations(engine, self.tokenizer, job, report)
 
     def _ready(self, job: OnEngine) -> Engine:
         """The engine with the job's policy loaded."""

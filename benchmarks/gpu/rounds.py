@@ -34,7 +34,7 @@ from examples.reviews import grammar
 from examples.reviews.judge import score
 from generation.config import SamplingConfig
 from generation.jobs import SampleJob
-from generation.sampling import load_tokenizer, sample_file
+from generation.sampling import load_tokenizer, sample_rows
 from generation.transformers_engine import TransformersEngine
 from labeling.pairs.config import PairsConfig
 from labeling.pairs.selection import select_pairs
@@ -280,15 +280,13 @@ class Answers:
         job = SampleJob(
             policy=self.folder / "base",
             policy_id=policy_id(self.folder / "base"),
-            prompts=asked,
+            source=asked,
             out=self.folder / f"{name}.parquet",
-            shards=self.folder / f"{name}-shards",
             samples_per_prompt=samples,
             seed=workload.SEED,
         )
-        job.shards.mkdir()
         tokenizer = load_tokenizer(self.folder / "base")
-        counts = sample_file(self.engine, tokenizer, job, self.config, quiet)
+        counts = sample_rows(self.engine, tokenizer, job, self.config, quiet)
         rate = counts.tokens / counts.seconds_engine
         bench.figure(f"sampled {name}", rate, "tokens/s")
         return [_completion(row, prompts) for row in iterate_rows(job.out)]

@@ -64,7 +64,7 @@ def dispatch(
     items: Sequence[Item],
     workers: Sequence[Worker],
     carry_out: Callable[[Worker, Item], Result],
-    finished: Callable[[Item, Result], None],
+    finished: Callable[[Worker, Item, Result], None],
     *,
     abandon: Callable[[], None],
     attempts: int = 1,
@@ -96,7 +96,7 @@ def dispatch(
                     return error
                 raise
             with publishing:
-                finished(item, result)
+                finished(worker, item, result)
             queue.finish()
         return None
 

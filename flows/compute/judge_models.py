@@ -1,35 +1,42 @@
 """The models of a campaign's judges: children of generation, passed to judges as callables."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from dpo_core.campaign.layout import Layout
 from dpo_core.children import Child, Report
 from dpo_core.records import Completion, Cost, Score
 from dpo_core.tables import batched
+from flows.compute.pool import WorkerPool
 from generation.config import SamplingConfig
-from generation.jobs import OnEngine
-from generation.judge_jobs import ChooseJob, JudgeModel, Message, ModelJob, RateJob
+from generation.jobs import EngineResult
+from generation.judge_jobs import ChooseJob, JudgeModel, Message, ModelJob, RateJob, RateResult
 from labeling.judges.answers import answer_each_item
 from labeling.judges.config import LlmJudge, RewardModelJudge
 from labeling.judges.models import Models
 from labeling.judges.questions import Question, Reply
+
+Done = TypeVar("Done", bound=EngineResult)
 
 _BATCH = 256
 """Completions in one request to a child."""
 
 
 class JudgeModels:
-    """One child per model, started at its first request.
+    """Processes of the judges' models, started at their first request.
 
-    start: starts a child, given its module and its log's name. make_room: called before, to free
-    the memory that the child needs.
+    start: starts a process, given its number and how many there are for its model. workers: how
+    many a model has side by side. make_room: called before, to free the memory that they need.
     """
 
     def __init__(
         self,
         layout: Layout,
         sampling: SamplingConfig,
-        start: Callable[[str, str], Child],
+        start: Callable[[int, int], Child],
+        workers: Callable[[str], int],
         make_room: Callable[[], None],
         report: Report,
     ) -> None:
@@ -38,9 +45,10 @@ class JudgeModels:
         self._seconds_start = 0.0
         self._sampling = sampling
         self._start = start
+        self._workers = workers
         self._make_room = make_room
         self._report = report
-        self._children: dict[str, Child] = {}
+        self._pools: dict[str, tuple[WorkerPool, int]] = {}
         self.models = Models(
             self._rate, self._ask, layout.judge_replies, layout.judge_spending, report
         )
@@ -51,22 +59,30 @@ class JudgeModels:
         return {"seconds_start": seconds} if seconds else {}
 
     def release(self) -> None:
-        """End the children."""
-        while self._children:
-            self._children.popitem()[1].close()
+        """End the processes."""
+        while self._pools:
+            self._pools.popitem()[1][0].release()
 
     def _rate(self, judge: RewardModelJudge, completions: Sequence[Completion]) -> list[Score]:
+        model, batches = self._model(judge), list(batched(completions, _BATCH))
+        jobs = [RateJob(model=model, conversations=[*map(_conversation, b)]) for b in batches]
+        done = 0
+
+        def report(result: RateResult) -> None:
+            nonlocal done
+            done += len(result.answers)
+            self._report(done, len(completions), "completions")
+
         scores: list[Score] = []
-        for batch in batched(completions, _BATCH):
-            job = RateJob(model=self._model(judge), conversations=[*map(_conversation, batch)])
-            rated = [Score(answer.value, answer.reason) for answer in self._do(judge, job).answers]
+        for batch, result in zip(batches, self._carry_out(judge, jobs, report), strict=True):
+            rated = [Score(answer.value, answer.reason) for answer in result.answers]
             scores += answer_each_item(rated, batch, Score, lambda why: Score(None, why))
-            self._report(len(scores), len(completions), "completions")
         return scores
 
     def _ask(self, judge: LlmJudge, questions: Sequence[Question]) -> list[Reply]:
+        model = self._model(judge)
         asked = [(_question(question), question.choices) for question in questions]
-        job = ChooseJob(model=self._model(judge), questions=asked)
+        jobs = [ChooseJob(model=model, questions=batch) for batch in batched(asked, _BATCH)]
         return [
             Reply(
                 answer.text,
@@ -75,7 +91,8 @@ class JudgeModels:
                 answer.failure,
                 refused=bool(answer.failure),  # it fails where a question is too long
             )
-            for answer in self._do(judge, job).answers
+            for result in self._carry_out(judge, jobs, lambda _: None)
+            for answer in result.answers
         ]
 
     def _model(self, judge: RewardModelJudge | LlmJudge) -> JudgeModel:
@@ -83,20 +100,32 @@ class JudgeModels:
         device = (ours.dtype, ours.gpu_memory_utilization, ours.tensor_parallel_size)
         return JudgeModel(judge.model, judge.revision, judge.max_model_len, *device)
 
-    def _do(self, judge: RewardModelJudge | LlmJudge, job: ModelJob[OnEngine]) -> OnEngine:
+    def _carry_out(
+        self,
+        judge: RewardModelJudge | LlmJudge,
+        jobs: Sequence[ModelJob[Done]],
+        report: Callable[[Done], None],
+    ) -> list[Done]:
+        """The results of the jobs in their order; each is reported as it is there."""
         key = f"{judge.kind} {judge.model} {judge.revision} {judge.max_model_len}"
-        child = self._children.get(key)
-        if child is None or not child.usable():
-            if child is not None:
-                child.close()
+        if key not in self._pools or not self._pools[key][0].running():
             self._make_room()
-            child = self._children[key] = self._start("generation.judge_worker", "judging")
-            self._seconds_start += child.seconds_start
-        result = child.carry_out(job)
-        self._seconds_start += result.seconds_start
-        self.versions |= result.versions
-        self.on_gpu = result.device != "cpu"
-        return result
+            workers = self._workers(judge.model)
+            self._pools[key] = WorkerPool(lambda number: self._start(number, workers)), workers
+        pool, workers = self._pools[key]
+        results: dict[int, Done] = {}
+        seconds: dict[int, float] = defaultdict(float)
+
+        def finished(number: int, worker: int, result: Done) -> None:
+            results[number] = result
+            seconds[worker] += result.seconds_start
+            report(result)
+
+        pool.carry_out(jobs, Path("/"), workers, lambda *_: None, finished)
+        self._seconds_start += max(seconds.values(), default=0.0)
+        self.versions |= {k: v for result in results.values() for k, v in result.versions.items()}
+        self.on_gpu = any(result.device != "cpu" for result in results.values())
+        return [results[number] for number in range(len(jobs))]
 
 
 def _question(question: Question) -> Message:

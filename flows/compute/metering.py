@@ -17,11 +17,12 @@ _SPENDING_TO = "spending_to"
 
 @dataclass(frozen=True)
 class GpuHold:
-    """A number of GPUs, held from `start` to `end` in seconds."""
+    """GPUs from the number `first` on, held from `start` to `end` in seconds."""
 
     gpus: int
     start: float
     end: float
+    first: int = 0
 
 
 class CostMeter:
@@ -66,7 +67,8 @@ class CostMeter:
     def _holds(self) -> Iterator[GpuHold]:
         now = time.monotonic()
         for child in self._children:
-            yield GpuHold(child.gpus, child.started, now if child.ended is None else child.ended)
+            end = now if child.ended is None else child.ended
+            yield GpuHold(child.gpus, child.started, end, child.first_gpu)
 
     def _spent(self) -> dict[str, object]:
         """What judges were paid since the last step; empty if nothing."""
@@ -79,14 +81,15 @@ class CostMeter:
 
 
 def gpu_seconds(holds: Iterable[GpuHold], start: float, end: float) -> float:
-    """Seconds between `start` and `end`, times the GPUs held at each moment.
-
-    All processes begin with the same GPU, so of simultaneous holds the largest counts.
-    """
+    """Seconds between `start` and `end`, times the GPUs held at each moment; one that several hold
+    counts once."""
     holding = [hold for hold in holds if hold.gpus]
     cuts = {start, end, *(t for hold in holding for t in (hold.start, hold.end) if start < t < end)}
     return sum(
-        (after - before)
-        * max((h.gpus for h in holding if h.start <= before and h.end >= after), default=0)
+        (after - before) * len(_held(h for h in holding if h.start <= before and h.end >= after))
         for before, after in pairwise(sorted(cuts))
     )
+
+
+def _held(holds: Iterable[GpuHold]) -> set[int]:
+    return {gpu for hold in holds for gpu in range(hold.first, hold.first + hold.gpus)}

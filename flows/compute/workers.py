@@ -1,10 +1,17 @@
 """How many processes work side by side on this machine, and which GPUs each has."""
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dpo_core.processor import available_threads, free_ram_gib, list_gpus
 from flows.config.compute import Workers
+from generation.config import SamplingConfig
+
+VLLM_LIBRARIES_GIB = 0.85
+"""Resident memory on a CPU of a process with vLLM and no model, measured."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,32 @@ def count_workers(wanted: Workers, machine: MachineResources, needs: WorkerNeeds
     return max(1, min(machine.cores // needs.threads, int(machine.free_gib / needs.gib)))
 
 
-def devices_of(worker: int, machine: MachineResources, needs: WorkerNeeds) -> Sequence[str]:
-    """The GPUs of a worker, counted from 0; none on a CPU."""
-    return machine.gpus[worker * needs.gpus : (worker + 1) * needs.gpus]
+def devices_of(worker: int, machine: MachineResources, gpus: int) -> Sequence[str]:
+    """The GPUs of a worker, counted from 0, of which each has so many; none on a CPU."""
+    return machine.gpus[worker * gpus : (worker + 1) * gpus]
+
+
+def engine_needs(config: SamplingConfig, policy: Path, threads: int) -> WorkerNeeds:
+    """What an engine with the weights in the folder `policy` has for itself.
+
+    Engines of transformers do not work side by side, so one of them needs all there is.
+    """
+    if config.engine != "vllm":
+        return WorkerNeeds(config.tensor_parallel_size, sys.maxsize, 0.0)
+    return WorkerNeeds(config.tensor_parallel_size, threads, _on_cpu_gib(policy))
+
+
+def judge_needs(model: str, gpus: int, threads: int) -> WorkerNeeds:
+    """What a process with a judge's model, a folder or a hub's id, has for itself."""
+    return WorkerNeeds(gpus, threads, _on_cpu_gib(Path(model)))
+
+
+def vllm_cache_gib() -> float:
+    """Memory that vLLM takes on a CPU for keys and values."""
+    return float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
+
+
+def _on_cpu_gib(model: Path) -> float:
+    files = [file for file in model.iterdir() if file.is_file()] if model.is_dir() else []
+    weights = sum(file.stat().st_size for file in files) / 2**30
+    return weights + vllm_cache_gib() + VLLM_LIBRARIES_GIB

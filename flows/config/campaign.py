@@ -9,6 +9,7 @@ from dpo_core.config import Count, PolicyConfig, Section, SftConfig
 from dpo_core.gate.config import GateConfig, StopConfig
 from dpo_core.loss_options import traits_of
 from flows.config import checks
+from flows.config.compute import ComputeConfig
 from flows.config.defaults import DEFAULTS, FIRST
 from flows.config.evaluation import HeldOutConfig
 from flows.config.schedule import NotifyConfig, RetriesConfig, ScheduleConfig, Track
@@ -65,6 +66,7 @@ class CampaignConfig(Section):
     audit: AuditConfig = AuditConfig()
     data: DataConfig = DataConfig()
     training: TrainingSection = TrainingSection()
+    compute: ComputeConfig = ComputeConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
     gate: GateConfig = GateConfig()
     stop: StopConfig = StopConfig()
@@ -132,7 +134,7 @@ class CampaignConfig(Section):
         checks.check_sources(self.policy, self.prompts, self.sft)
         checks.check_judges(self.judge, self.evaluation_judge, self.people)
         checks.check_people(self.people_config, self.budget.human_labels, self.judge)
-        checks.check_sampling(self.sampling, self.answers_each)
+        checks.check_sampling(self.sampling, self.answers_each, self.compute)
         checks.check_pairs(self.pairs, self.judge)
         checks.check_rejected(self.pairs, self.judge, self.training, self.rounds)
         checks.check_draws(self.prompts, self.sampling, self.pairs, self.judge)

@@ -7,6 +7,7 @@ from dpo_core.config import PolicyConfig, Section, SftConfig, TrainingOptions
 from dpo_core.errors import ConfigError
 from dpo_core.gate.config import GateConfig, StopConfig
 from dpo_core.loss_options import TRAITS, check_combination, traits_of
+from flows.config.compute import ComputeConfig
 from flows.config.evaluation import HeldOutConfig
 from flows.config.training import DataConfig, LastRounds, MixRounds
 from generation.config import PromptsConfig, SamplingConfig
@@ -125,7 +126,7 @@ def _check_machines_for_people(people: PeopleConfig, judge: AnyJudgeConfig) -> N
         )
 
 
-def check_sampling(sampling: SamplingConfig, answers_each: int) -> None:
+def check_sampling(sampling: SamplingConfig, answers_each: int, compute: ComputeConfig) -> None:
     """Two answers to compare, room for a prompt, and an engine that supports the options."""
     if answers_each < 2:
         raise ValueError(
@@ -142,6 +143,12 @@ def check_sampling(sampling: SamplingConfig, answers_each: int) -> None:
         raise ValueError(
             f"sampling.tensor_parallel_size {sampling.tensor_parallel_size} needs engine vllm: "
             "remove it, or set sampling.engine to vllm"
+        )
+    workers = compute.sampling_workers
+    if sampling.engine == "transformers" and workers != "auto" and workers > 1:
+        raise ValueError(
+            f"compute.sampling_workers {workers} needs engine vllm: remove it, or set "
+            "sampling.engine to vllm"
         )
 
 

@@ -3,21 +3,21 @@
 Computed from shapes, without an allocator. Memory of libraries was measured on a CPU.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dpo_core.config import TrainingOptions
 from dpo_core.model_shape import Shape
 from dpo_core.training.passes.model_size import CPU_TOKENS, HEAD_ROWS, ModelSize
+from flows.compute.workers import VLLM_LIBRARIES_GIB, vllm_cache_gib
 from flows.config import CampaignConfig
 from flows.config.precision import with_precision
 from flows.doctor.findings import DoctorFinding, note, ok, problem
 
 _GIB = 2**30
 _FLOAT = 4
-_TRAINING_LIBRARIES_GIB, _SAMPLING_LIBRARIES_GIB, _VLLM_GIB = 0.49, 0.45, 0.85
-"""Resident memory of each process with its libraries and no model, on a CPU."""
+_TRAINING_LIBRARIES_GIB, _SAMPLING_LIBRARIES_GIB = 0.49, 0.45
+"""Resident memory of each process with its libraries and no model, on a CPU, without vLLM."""
 _LOGIT_COPIES = 2
 _TIGHT = 0.8
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -118,9 +118,8 @@ def _sampling(
     value_bytes = _BYTES[sampling.dtype_on("cuda" if device.gpu else "cpu")]
     yield _part("weights", value_bytes * size.parameters / sampling.tensor_parallel_size)
     if sampling.engine == "vllm" and not device.gpu:
-        cache_gib = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
-        yield MemoryPart("key-value cache", cache_gib)
-        yield MemoryPart("libraries", _VLLM_GIB)
+        yield MemoryPart("key-value cache", vllm_cache_gib())
+        yield MemoryPart("libraries", VLLM_LIBRARIES_GIB)
         return
     token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * value_bytes
     length = sampling.max_model_len or shape.positions or 0

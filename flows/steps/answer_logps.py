@@ -95,7 +95,7 @@ def write_logps(session: Session, weights: Path, answers: Path, out: Path) -> fl
     shared = _by_sharing(session, weights, answers, out)
     if shared is not None:
         return shared
-    job = ScoreJob(policy=weights, config=session.config.sampling, completions=answers, out=out)
+    job = ScoreJob(policy=weights, config=session.config.sampling, source=answers, out=out)
     return session.sample(job).seconds_start
 
 

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 from dpo_core.campaign.artifacts import Artifact, StepResult
 from dpo_core.campaign.inputs import Inputs
-from dpo_core.campaign.layout import SHARDS
 from dpo_core.tables import count_rows
 from flows.round_state import Policy
 from flows.session import Session
@@ -75,21 +73,17 @@ def write_completions(
     decoding: how tokens are chosen, by default as the config says.
     """
     sampling = session.config.sampling
-    # Shards of different sizes hold different prompts.
-    shards = folder / SHARDS / str(sampling.shard_prompts)
     job = SampleJob(
         policy=weights,
         config=sampling,
         policy_id=model_id,
-        prompts=prompts,
+        source=prompts,
         out=folder / "completions.parquet",
-        shards=shards,
         samples_per_prompt=samples.count,
         seed=samples.seed,
         decoding=decoding,
     )
     result = session.sample(job)
-    rmtree(folder / SHARDS, ignore_errors=True)  # of all sizes
     sides = ("shard_prompts", "tensor_parallel_size")
     wanted = count_rows(prompts) * samples.count
     too_long = wanted - result.completions

@@ -201,7 +201,7 @@ def _write_likeliest(
     job = ContinuationsJob(
         policy=inputs.path("policy"),
         config=session.config.sampling,
-        continuations=folder / "continuations.parquet",
+        source=folder / "continuations.parquet",
         out=likelihoods,
     )
     result = session.sample(job)

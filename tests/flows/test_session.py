@@ -54,16 +54,16 @@ def test_after_a_failed_request_the_next_one_meets_a_fresh_process(
     shown = CampaignProgress(Console(file=StringIO()), rounds=1)
     with Session.open(tmp_path, CampaignConfig.model_validate(raw), shown) as session:
         policy = finished.artifact(0, "base").path("policy")
-        nowhere = Path("/nowhere")
-        nothing = ScoreJob(
-            policy=policy, config=session.config.sampling, completions=nowhere, out=nowhere
+        failed = _asked(session, finished, tmp_path / "first.parquet")
+        prompts = finished.artifact(0, "held_out").path("prompts.parquet")
+        no_answers = ScoreJob(
+            policy=policy, config=session.config.sampling, source=prompts, out=tmp_path / "none"
         )
         with pytest.raises(ChildFailed):
-            session.sample(nothing)
-        failed = session.processes.running("sampling")
-        assert failed is not None and failed.alive()
+            session.sample(no_answers)
+        assert not failed.alive() and session.processes.running("sampling") is None
         fresh = _asked(session, finished, tmp_path / "logps.parquet")
-        assert fresh is not failed and not failed.alive()
+        assert fresh is not failed
         assert _asked(session, finished, tmp_path / "again.parquet") is fresh
 
 
@@ -104,7 +104,7 @@ def _asked(session: Session, campaign: Campaign, out: Path) -> Child:
     job = ScoreJob(
         policy=base.path("policy"),
         config=session.config.sampling,
-        completions=campaign.artifact(0, "answers").path("completions.parquet"),
+        source=campaign.artifact(0, "answers").path("completions.parquet"),
         out=out,
     )
     session.sample(job)

@@ -37,7 +37,7 @@ def test_every_item_is_finished_once_while_a_worker_lives(
             raise DIED
         return item * item
 
-    def publish(item: int, result: int) -> None:
+    def publish(_: int, item: int, result: int) -> None:
         assert result == item * item
         finished[item] += 1
 
@@ -88,7 +88,7 @@ def test_free_workers_get_the_next_item_and_none_waits_for_a_slow_one() -> None:
         if item == 0:
             assert others_done.wait(10), "the other items wait for no slow one"
 
-    def publish(item: int, result: None) -> None:
+    def publish(_: int, item: int, result: None) -> None:
         nonlocal published
         published += 1
         if published == 39:
@@ -101,7 +101,7 @@ def test_free_workers_get_the_next_item_and_none_waits_for_a_slow_one() -> None:
 def test_what_is_finished_is_published_by_one_at_a_time() -> None:
     inside, most = 0, 0
 
-    def publish(item: int, result: None) -> None:
+    def publish(_: int, item: int, result: None) -> None:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)

@@ -1,0 +1,145 @@
+"""A job cut into shards: each is carried out by itself and kept through kills, then all are joined.
+
+The shards of a job do not depend on how many workers there are, so its output does not either.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from dpo_core.atomic import write_text
+from dpo_core.campaign.layout import SHARDS
+from dpo_core.children import Report
+from dpo_core.hashing import content_id
+from dpo_core.seen_files import cached_sha256
+from dpo_core.tables import concatenate, count_rows
+from generation.jobs import EngineResult, EngineSpeed, RowsJob, SampleResult
+
+Done = TypeVar("Done", bound=EngineResult)
+
+_STEERS_NO_SHARD = {"keep_worker", "gpu_memory_utilization", "tensor_parallel_size"}
+
+
+class _ShardRecord(BaseModel):
+    """Written beside a shard once its file is whole: who made it, and the result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    worker: int
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ShardedJob(Generic[Done]):
+    """The shards of a job, in the order of its rows. rows: of the whole job."""
+
+    job: RowsJob[Done]
+    rows: int
+    shards: Sequence[RowsJob[Done]]
+
+    @classmethod
+    def of(cls, job: RowsJob[Done]) -> "ShardedJob[Done]":
+        """Cut `job`; shards lie beside its output, by what they depend on."""
+        rows, size = count_rows(job.source), job.shard_rows
+        folder = job.out.parent / SHARDS / _identity(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        shards = [
+            job.model_copy(
+                update={
+                    "out": folder / f"{number:05d}.parquet",
+                    "first": first,
+                    "count": min(size, rows - first) or None,
+                }
+            )
+            for number, first in enumerate(range(0, max(1, rows), size))
+        ]
+        return cls(job, rows, shards)
+
+    def missing(self) -> list[int]:
+        """Numbers of the shards that are not finished."""
+        return [n for n, shard in enumerate(self.shards) if not _record(shard.out).exists()]
+
+    def finish(self, number: int, worker: int, result: Done) -> None:
+        """Note that a shard's file is whole."""
+        record = _ShardRecord(worker=worker, result=result.as_answer())
+        write_text(_record(self.shards[number].out), record.model_dump_json())
+
+    def join(self) -> Done:
+        """Write the job's output from its shards, remove them, and sum up their results."""
+        paths = [shard.out for shard in self.shards]
+        concatenate(paths, self.job.out, pq.read_schema(paths[0]))
+        records = [_ShardRecord.model_validate_json(_record(p).read_bytes()) for p in paths]
+        results = [(r.worker, self.job.read_result(r.result)) for r in records]
+        shutil.rmtree(paths[0].parent)
+        return _sum_up(results)
+
+
+class ShardProgress:
+    """Reports the progress of all shards together."""
+
+    def __init__(self, job: ShardedJob[Any], report: Report) -> None:
+        self._units = job.job.units_per_row
+        self._rows = [shard.count or 0 for shard in job.shards]
+        self._total = job.rows * self._units
+        missing = set(job.missing())
+        self._done = [0 if n in missing else self._units * r for n, r in enumerate(self._rows)]
+        self._sum = sum(self._done)
+        self._report = report
+
+    def advance(self, number: int, done: int, unit: str) -> None:
+        """Shard `number` has `done` units."""
+        self._sum += done - self._done[number]
+        self._done[number] = done
+        self._report(self._sum, self._total, unit)
+
+
+def _identity(job: RowsJob[Any]) -> str:
+    """What the rows of a job's output depend on."""
+    asked = job.model_dump(mode="json", exclude={"source", "out", "first", "count", "policy"})
+    config = {k: v for k, v in asked.pop("config").items() if k not in _STEERS_NO_SHARD}
+    return content_id(asked, config, job.policy.as_posix(), cached_sha256(job.source))[:16]
+
+
+def _record(shard: Path) -> Path:
+    return shard.with_suffix(".json")
+
+
+def _sum_up(results: Sequence[tuple[int, Done]]) -> Done:
+    """One result of several, each with the number of its worker."""
+    parts = [result for _, result in results]
+    last = parts[-1]
+    workers = sorted({worker for worker, _ in results})
+    of_worker = {w: [result for each, result in results if each == w] for w in workers}
+
+    def slowest(name: str) -> float:
+        return max(float(sum(getattr(r, name) for r in of_worker[w])) for w in workers)
+
+    update: dict[str, Any] = {
+        "seconds_start": slowest("seconds_start"),
+        "gpus": sum(max(r.gpus or 0 for r in of_worker[w]) for w in workers),
+        "versions": {k: v for part in parts for k, v in part.versions.items()},
+    }
+    counts = set(type(last).model_fields) - {"gpus", "threads"}
+    update |= {
+        name: sum(getattr(part, name) for part in parts)
+        for name in counts
+        if isinstance(getattr(last, name), int)
+    }
+    if isinstance(last, SampleResult):
+        update |= {name: slowest(name) for name in ("seconds_engine", "seconds")}
+        if len(workers) > 1:
+            update["engines"] = tuple(map(_speed, of_worker.values()))
+    return last.model_copy(update=update)
+
+
+def _speed(results: Sequence[EngineResult]) -> EngineSpeed:
+    sampled = [result for result in results if isinstance(result, SampleResult)]
+    return EngineSpeed(
+        tokens=sum(result.tokens for result in sampled),
+        seconds=sum(result.seconds_engine for result in sampled),
+    )
