@@ -155,20 +155,6 @@ IMPORTED = pa.schema(  # imported preferences, as texts
 )
 
 
-class ImportedRow(TypedDict):
-    """A row of IMPORTED."""
-
-    pair_id: str
-    prompt_id: str
-    prompt: str | None
-    messages: list[dict[str, str]] | None
-    chosen: str
-    rejected: str
-    p_chosen: float
-    sources: list[str]
-    agreement: float | None
-
-
 OUTCOMES = pa.schema(
     [
         ("opponent", pa.string()),

@@ -16,8 +16,15 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from dpo_core.children import Report
 from dpo_core.errors import BadInput
-from dpo_core.records import Prompt, imported_completion_id, prompt_from_row, prompt_id, prompt_row
-from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS, ImportedRow
+from dpo_core.records import (
+    ImportedRow,
+    Prompt,
+    imported_completion_id,
+    prompt_from_row,
+    prompt_id,
+    prompt_row,
+)
+from dpo_core.schemas import COMPLETIONS, PREFERENCES, PROMPTS
 from dpo_core.tables import (
     TEXTS_AT_ONCE,
     RowWriter,
